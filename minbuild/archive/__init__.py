@@ -1,0 +1,1 @@
+"""Debian archives: mirror, trust, indices, downloads, lock."""

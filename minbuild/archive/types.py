@@ -1,0 +1,54 @@
+"""Packages, the suites they come from, and the lock that pins them: frozen data."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One exact .deb of an archive."""
+
+    name: str
+    version: str
+    arch: str
+    """amd64, or all."""
+    root: str
+    """Which of the mirror's trees holds it: "debian" or "debian-security"; "" for a local file."""
+    path: str
+    """Relative to that tree: pool/main/b/busybox/busybox_1.37.0-6_amd64.deb."""
+    size: int
+    sha256: str
+    suite: str = ""
+    source: str = ""
+    """Source package, when it has another name."""
+    source_version: str = ""
+    """Version of the source package, when it differs (binNMU)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteState:
+    """The Release of one suite at the time of the lock."""
+
+    name: str
+    """trixie-security."""
+    root: str
+    date: int
+    """Seconds UTC, from the Release's Date."""
+    sha256: str
+    """Of the InRelease file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Every package that a build may take a file from, for the host and for the toolbox."""
+
+    arch: str
+    suites: tuple[SuiteState, ...]
+    packages: tuple[Package, ...]
+    """For the host, sorted by name."""
+    toolbox: tuple[Package, ...]
+    """For the build machine's tools, sorted by name."""
+
+    @property
+    def epoch(self) -> int:
+        """SOURCE_DATE_EPOCH of everything built from this lock: the newest Release's date."""
+        return max((suite.date for suite in self.suites), default=0)

@@ -1,0 +1,1 @@
+"""What packages' files offer and need, read once from their bytes."""

@@ -1,0 +1,162 @@
+"""What a package's files offer and need: frozen data, computed once from a package's bytes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from minbuild.paths import RootPath
+
+
+class Kind(StrEnum):
+    FILE = "file"
+    LINK = "link"
+    DIRECTORY = "directory"
+    HARDLINK = "hardlink"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One member of a package, as dpkg would lay it down."""
+
+    path: RootPath
+    kind: Kind
+    mode: int
+    """Permission bits with setuid, setgid and sticky: 0o4755."""
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    """Bytes of content; 0 unless a file or a hard link."""
+    sha256: str = ""
+    """Hex digest of the content; "" unless a file or a hard link."""
+    target: str = ""
+    """A link's text as it stands in the package; a hard link's first name as a RootPath."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dlopen:
+    """One entry of a `.note.dlopen` section.
+
+    Source: UAPI group, ELF Package Metadata, "dlopen() Metadata for ELF Files".
+    """
+
+    sonames: tuple[str, ...]
+    """Alternatives, the first that is available wins."""
+    priority: str
+    """required, recommended or suggested."""
+    feature: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionNeed:
+    """The versions wanted of one library. Source: gabi, Version Dependencies (verneed)."""
+
+    soname: str
+    versions: tuple[str, ...]
+    weak: tuple[str, ...] = ()
+    """Those of `versions` flagged VER_FLG_WEAK."""
+
+
+@dataclass(frozen=True, slots=True)
+class Elf:
+    """What one ELF object offers and needs of the loader. Source: elf(5), ld.so(8)."""
+
+    bits: int
+    """32 or 64 (EI_CLASS)."""
+    little: bool
+    machine: str
+    """e_machine as pyelftools names it: EM_X86_64."""
+    kind: str
+    """e_type as pyelftools names it: ET_EXEC, ET_DYN, ET_REL."""
+    flags: int = 0
+    """e_flags: the ABI of arm and riscv."""
+    osabi: int = 0
+    interpreter: str = ""
+    """PT_INTERP as it stands; "" for libraries and static programs."""
+    dynamic: bool = False
+    """There is a PT_DYNAMIC."""
+    soname: str = ""
+    needed: tuple[str, ...] = ()
+    rpath: tuple[str, ...] = ()
+    runpath: tuple[str, ...] = ()
+    nodeflib: bool = False
+    pie: bool = False
+    audit: tuple[str, ...] = ()
+    """DT_AUDIT and DT_DEPAUDIT."""
+    dlopen: tuple[Dlopen, ...] = ()
+    version_needs: tuple[VersionNeed, ...] = ()
+    version_defs: tuple[str, ...] = ()
+    maybe_dlopen: tuple[str, ...] = ()
+    """Soname-shaped strings of read-only data that are neither needed nor noted; sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Symbols:
+    """The dynamic symbols of one ELF object, "name" or "name@VERSION"; sorted, no repeats."""
+
+    defined: tuple[str, ...]
+    undefined: tuple[str, ...]
+    weak: tuple[str, ...]
+    """Undefined and weak: may stay so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """What `.modinfo` says of a kernel module. Names have `_` for `-`. Source: modinfo(8)."""
+
+    name: str
+    depends: tuple[str, ...] = ()
+    soft_pre: tuple[str, ...] = ()
+    soft_post: tuple[str, ...] = ()
+    weak: tuple[str, ...] = ()
+    firmware: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    vermagic: str = ""
+    imports: tuple[str, ...] = ()
+    """Undefined symbols, sorted."""
+    exports: tuple[str, ...] = ()
+    """Symbols offered to other modules (__ksymtab_*), sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A file that starts with `#!`. Source: execve(2), "Interpreter scripts"."""
+
+    interpreter: str
+    argument: str = ""
+    """All that follows the interpreter, as the kernel passes it: one string."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelConfig:
+    """A kernel's /boot/config-VERSION: option without CONFIG_ → "y", "m" or a value."""
+
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Builtins:
+    """A kernel's modules.builtin and modules.builtin.modinfo: module by name."""
+
+    modules: Mapping[str, Module]
+
+
+FileFacts = Elf | Module | Script | KernelConfig | Builtins
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files that one owner offers: a package, or a component's rendered files."""
+
+    owner: str
+    """Package name; "" for rendered files."""
+    entries: Mapping[RootPath, Entry]
+    """By path, sorted."""
+    facts: Callable[[RootPath], FileFacts | None]
+    """What is known of the content at a path; None for plain data. Loaded when asked for."""
+    symbols: Callable[[RootPath], Symbols | None]
+    """The dynamic symbols of the ELF object at a path. Loaded when asked for."""
+    depends: tuple[tuple[str, ...], ...] = ()
+    """Pre-Depends and Depends of the package: each with its alternatives, names only."""
+    provides: tuple[str, ...] = ()
+    version: str = ""

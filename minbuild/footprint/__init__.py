@@ -1,0 +1,1 @@
+"""Sizes and counts, with the reasons."""

@@ -1,0 +1,1 @@
+"""Bootable files."""

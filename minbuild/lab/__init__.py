@@ -1,0 +1,1 @@
+"""A place to boot an image and probe it."""

@@ -1,0 +1,200 @@
+"""A manifest with all defaults filled in, every reference found and every template rendered."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from minbuild.paths import RootPath
+
+
+class Section(StrEnum):
+    """Where a component stands, and how a report is broken down; in the report's order."""
+
+    KERNEL = "kernel"
+    FILESYSTEM = "filesystem"
+    NETWORK = "network"
+    SERVICES = "services"
+    BOOT = "boot"
+    HYPERVISOR = "hypervisor"
+
+
+class Compression(StrEnum):
+    XZ = "xz"
+    ZSTD = "zstd"
+    NONE = "none"
+
+
+class ImageFormat(StrEnum):
+    UKI = "uki"
+    RAW = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place in a YAML document; prints as `host.yaml:12:3 (kernel.use[0])`."""
+
+    file: str
+    line: int
+    """From 1."""
+    column: int
+    """From 1."""
+    document: str = ""
+    """Path in the document: network.use[2]."""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}"
+        return f"{place} ({self.document})" if self.document else place
+
+
+@dataclass(frozen=True, slots=True)
+class PackagePaths:
+    """Roots: paths or globs of one package."""
+
+    package: str
+    paths: tuple[str, ...]
+    """As written: `/usr/bin/lspci`, `/usr/share/qemu/*.bin`."""
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFile:
+    """A file, link or directory that the manifest itself makes."""
+
+    path: RootPath
+    where: Where
+    content: bytes = b""
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    link: str = ""
+    """A link's text; "" for a regular file or directory."""
+    directory: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A bare name in a list (a module, an applet, a kernel option) and where it stands."""
+
+    text: str
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the lab checks on a booted host."""
+
+    name: str
+    where: Where
+    console: str = ""
+    """Regular expression that a console line must match; "" when the lab knows the name."""
+    limit: int = 60
+    """Seconds since power-on under emulation."""
+    means: str = ""
+    """What a failure means, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A named, reusable piece of a host."""
+
+    name: str
+    """section/name: network/dhcp. The manifest's own files and roots are component SECTION/-."""
+    section: Section
+    summary: str
+    where: Where
+    needs: tuple[str, ...] = ()
+    packages: tuple[PackagePaths, ...] = ()
+    applets: tuple[Name, ...] = ()
+    """BusyBox applets, each a link in /usr/bin to /usr/bin/busybox."""
+    files: tuple[RenderedFile, ...] = ()
+    modules: tuple[Name, ...] = ()
+    firmware: tuple[Name, ...] = ()
+    kconfig: tuple[Name, ...] = ()
+    cmdline: tuple[str, ...] = ()
+    module_index: tuple[Name, ...] = ()
+    """Files of the module index that this component reads: modules.dep, modules.alias."""
+    probe: Probe | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A file that a need would bring in, left out knowingly, or a need that may stay unmet."""
+
+    path: str
+    """Path or glob; for `allow-missing` also a soname, a module, a firmware file."""
+    because: str
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where packages come from."""
+
+    suites: tuple[str, ...] = ("trixie", "trixie-updates", "trixie-security")
+    components: tuple[str, ...] = ("main",)
+    mirror: str = ""
+    """Address of the mirror; "" for the machine's own."""
+    trusted: bool = False
+    """True: an unsigned archive is accepted."""
+    check_valid_until: bool = True
+    signed_by: str = ""
+    """OpenPGP certificate file (path on the build machine); "" for Debian's archive keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    package: str
+    cmdline: tuple[str, ...]
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class ImageWish:
+    formats: tuple[ImageFormat, ...] = (ImageFormat.UKI, ImageFormat.RAW)
+    compression: Compression = Compression.XZ
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits; None where there is none."""
+
+    files: int | None = None
+    bytes: int | None = None
+    packed: int | None = None
+    """Bytes of the one file that boots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What the user asked for."""
+
+    name: str
+    summary: str
+    arch: str
+    file: str
+    """The document's path as given."""
+    archive: Archive
+    variables: Mapping[str, str]
+    kernel: Kernel
+    components: tuple[Component, ...]
+    """In manifest order, each after those it needs; the last ones hold the manifest's own
+    `keep` and `files`."""
+    drop: tuple[Waiver, ...]
+    allow_missing: tuple[Waiver, ...]
+    image: ImageWish
+    budget: Budget
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Every file that was read to make this: path → SHA-256, sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program of the toolbox: run on the build machine, taken from the archive."""
+
+    name: str
+    summary: str
+    run: RootPath
+    packages: tuple[PackagePaths, ...]
+    lab: bool
+    """True: only the lab needs it."""
+    where: Where

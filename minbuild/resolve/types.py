@@ -1,0 +1,99 @@
+"""Needs, what they chose, and what could not be met: frozen data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from minbuild.facts.types import Entry
+from minbuild.paths import RootPath
+
+
+class NeedKind(StrEnum):
+    ROOT = "root"
+    PARENT = "parent"
+    LINK = "link"
+    INTERP = "interp"
+    NEEDED = "needed"
+    DLOPEN = "dlopen"
+    SHEBANG = "shebang"
+    EXEC = "exec"
+    DATA = "data"
+    MODULE = "module"
+    SOFTDEP = "softdep"
+    FIRMWARE = "firmware"
+    KCONFIG = "kconfig"
+    GENERATED = "generated"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Need:
+    """One edge of the closure."""
+
+    path: RootPath
+    """What is needed."""
+    by: str
+    """Who needs it: a RootPath, or the component (`network/dhcp`) of a root."""
+    kind: NeedKind
+    evidence: str
+    """`DT_NEEDED libc.so.6`, `#! /bin/sh`, `depends=net_failover`, `dhcp.yaml:3:11`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A path, glob, module or firmware name that a component asks for."""
+
+    kind: NeedKind
+    """ROOT for paths; MODULE, FIRMWARE, KCONFIG for names."""
+    text: str
+    component: str
+    evidence: str
+    package: str = ""
+    """The package that `text` must come from; "" for rendered files and names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A need that the packages at hand do not meet."""
+
+    kind: NeedKind
+    wanted: str
+    """As asked for: soname, absolute path, module name, firmware name."""
+    by: str
+    package: str
+    """The package of `by`, whose Depends may lead to a provider; or the package that a root
+    names; "" when unknown."""
+    evidence: str
+    chain: tuple[str, ...] = ()
+    """From the component down to `by`."""
+    looked: tuple[str, ...] = ()
+    """Directories or packages that were searched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """One path of the closure and who owns it."""
+
+    entry: Entry
+    package: str
+    """"" for rendered files and merged-/usr links."""
+    component: str
+    """The first component, in manifest order, whose needs lead here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """Every chosen path, the needs that brought it in, and what is missing."""
+
+    chosen: Mapping[RootPath, Chosen]
+    """By path, sorted."""
+    needs: tuple[Need, ...]
+    """All edges between chosen paths, sorted."""
+    missing: tuple[Missing, ...]
+    kernel: str
+    """Kernel version: 6.12.107+deb13-cloud-amd64; "" without a kernel."""
+    builtin: Mapping[str, str]
+    """Module asked for that is built into the kernel → who asked; sorted."""
+    waived: tuple[str, ...]
+    """Waivers that were used, as written."""
+    maybe_dlopen: Mapping[RootPath, tuple[str, ...]]
+    """Sonames in strings of chosen ELF files that no note and no need explains."""

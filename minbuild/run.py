@@ -1,0 +1,108 @@
+"""The one door to other programs."""
+
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from minbuild.errors import ToolError
+
+LAST = 12
+"""Lines of a failed program's output that its error shows."""
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    what: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+) -> bytes:
+    """Run a program to its end and return its stdout.
+
+    `what` names the step for people ("making the ESP"). `env` is the whole environment; None for
+    a small fixed one. A program that outlives an interrupt of ours is ended.
+
+    Raises: ToolError when it is missing or fails, with its last lines and a command to paste.
+    """
+    with start(argv, what=what, cwd=cwd, env=env, stdin=subprocess.PIPE) as process:
+        try:
+            out, err = process.communicate(stdin if stdin is not None else b"")
+        except BaseException:
+            stop(process)
+            raise
+    if process.returncode:
+        raise failed(argv, what, process.returncode, err or out)
+    return out
+
+
+def start(
+    argv: Sequence[str | Path],
+    *,
+    what: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+) -> "subprocess.Popen[bytes]":
+    """Start a program in a process group of its own; the caller ends it with `stop`.
+
+    Raises: ToolError when it cannot be started.
+    """
+    try:
+        return subprocess.Popen(
+            [os.fspath(word) for word in argv],
+            cwd=cwd,
+            env=dict(env) if env is not None else small_environment(),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolError(
+            f"cannot start {os.fspath(argv[0])} for {what}: {error.strerror}",
+            where=paste(argv),
+            fix="check that the file is there and may be executed",
+        ) from error
+
+
+def stop(process: "subprocess.Popen[bytes]", *, seconds: float = 5) -> None:
+    """End a program and its children: SIGTERM, then SIGKILL after `seconds`."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        try:
+            os.killpg(process.pid, number)
+            process.wait(seconds)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def small_environment() -> dict[str, str]:
+    """What programs see of the environment: nothing that could change their output."""
+    return {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def paste(argv: Sequence[str | Path]) -> str:
+    """The command as a line for a shell."""
+    return shlex.join(os.fspath(word) for word in argv)
+
+
+def failed(argv: Sequence[str | Path], what: str, code: int, output: bytes) -> ToolError:
+    """The error of a program that ended badly."""
+    program = Path(argv[0]).name
+    lines = output.decode("utf-8", "replace").strip().splitlines()[-LAST:]
+    end = f"was ended by signal {-code}" if code < 0 else f"failed with exit code {code}"
+    said = "".join(f"\n    {line}" for line in lines)
+    return ToolError(
+        f"{program} {end} while {what}{said}",
+        where=paste(argv),
+        fix=f"run this to see it alone: {paste(argv)}",
+    )

@@ -1,0 +1,1 @@
+"""The build machine's tools, taken from the archive."""

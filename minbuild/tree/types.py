@@ -1,0 +1,40 @@
+"""The files of the running host, each with its content's digest and its owner."""
+
+from dataclasses import dataclass
+
+from minbuild.facts.types import Kind
+from minbuild.paths import RootPath
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One path of the tree."""
+
+    path: RootPath
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    sha256: str
+    """Content, which the store holds; "" for links and directories."""
+    target: str
+    """A link's text; a hard link's first name."""
+    package: str
+    """"" for rendered and generated files."""
+    component: str
+    """section/name."""
+
+    @property
+    def section(self) -> str:
+        return self.component.partition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    nodes: tuple[Node, ...]
+    """Sorted by path; a directory stands before what it holds."""
+    kernel: RootPath
+    """The kernel image: counted in the footprint, held by the UKI and not by the initramfs."""
+    release: str
+    """Kernel version, as uname -r says it."""
