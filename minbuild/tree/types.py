@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from minbuild.facts.types import Kind
 from minbuild.paths import RootPath
+from minbuild.resolve.types import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class Node:
 class Tree:
     nodes: tuple[Node, ...]
     """Sorted by path; a directory stands before what it holds."""
+    needs: tuple[Need, ...]
+    """Every edge of the closure and those of generated files, sorted."""
     kernel: RootPath
     """The kernel image: counted in the footprint, held by the UKI and not by the initramfs."""
     release: str

@@ -1,0 +1,107 @@
+"""footprint.json: the footprint as a document, written and read back."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from minbuild.errors import UsageError
+from minbuild.footprint.types import SCHEMA, FileRow, Footprint, PackageRow, Row, Totals
+from minbuild.paths import RootPath
+from minbuild.resolve.types import Need, NeedKind
+
+T = TypeVar("T")
+
+
+def render(footprint: Footprint) -> str:
+    """Write a footprint as JSON: keys sorted, sizes in bytes, no time stamps."""
+    document = {
+        "schema": SCHEMA,
+        "image": {
+            "name": footprint.name,
+            "arch": footprint.arch,
+            "kernel": footprint.kernel,
+            "suites": list(footprint.suites),
+            "packed": dict(footprint.packed),
+        },
+        "totals": asdict(footprint.totals),
+        "sections": [asdict(row) for row in footprint.sections],
+        "components": [asdict(row) for row in footprint.components],
+        "packages": [asdict(row) for row in footprint.packages],
+        "files": [_file_out(row) for row in footprint.files],
+        "edges": [
+            {"to": need.path, "from": need.by, "kind": str(need.kind), "evidence": need.evidence}
+            for need in footprint.edges
+        ],
+    }
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read(text: str, where: str) -> Footprint:
+    """Read a footprint that `render` wrote.
+
+    Raises: UsageError when the document is damaged or of another schema.
+    """
+    try:
+        document = json.loads(text)
+        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+            raise ValueError(f"its schema is not {SCHEMA}")
+        return _footprint(document)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            f"this is no footprint: {error}", where=where, fix="name a footprint.json of minbuild"
+        ) from error
+
+
+def _footprint(document: Mapping[str, Any]) -> Footprint:
+    image = document["image"]
+    return Footprint(
+        name=_text(image["name"]),
+        arch=_text(image["arch"]),
+        kernel=_text(image["kernel"]),
+        suites=tuple(_text(suite) for suite in image["suites"]),
+        packed={_text(name): _size(size) for name, size in sorted(image["packed"].items())},
+        totals=_typed(Totals, document["totals"]),
+        sections=tuple(_typed(Row, row) for row in document["sections"]),
+        components=tuple(_typed(Row, row) for row in document["components"]),
+        packages=tuple(_typed(PackageRow, row) for row in document["packages"]),
+        files=tuple(_file_in(row) for row in document["files"]),
+        edges=tuple(
+            Need(
+                RootPath(_text(edge["to"])),
+                _text(edge["from"]),
+                NeedKind(edge["kind"]),
+                _text(edge["evidence"]),
+            )
+            for edge in document["edges"]
+        ),
+    )
+
+
+def _file_out(row: FileRow) -> dict[str, object]:
+    return {**asdict(row), "mode": f"{row.mode:04o}"}
+
+
+def _file_in(row: Mapping[str, Any]) -> FileRow:
+    return _typed(FileRow, {**row, "mode": int(row["mode"], 8)})
+
+
+def _typed(kind: type[T], row: Mapping[str, Any]) -> T:
+    """Build a flat dataclass of texts and sizes; a wrong key or type is a TypeError."""
+    wanted = kind.__annotations__
+    checked = {
+        name: _size(row[name]) if wanted[name] is int else _text(row[name]) for name in wanted
+    }
+    return kind(**checked)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _size(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no number of bytes")
+    return value

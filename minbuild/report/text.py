@@ -1,0 +1,96 @@
+"""The footprint as a page for a terminal."""
+
+from collections.abc import Callable
+
+from minbuild.footprint.types import FileRow, Footprint, Row
+from minbuild.report.units import bar, columns, printable, share, size
+
+MINWIN_FILES = 161
+MINWIN_PACKED = 20_000_000
+"""Windows 8's MinWin as the press reported it of a leaked build; not a figure of Microsoft's."""
+
+
+def page(footprint: Footprint, *, top: int = 10) -> str:
+    """Totals beside MinWin's, a table by section, and the `top` largest files."""
+    parts = [_head(footprint), _totals(footprint), _sections(footprint), _largest(footprint, top)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(footprint: Footprint) -> str:
+    return printable(
+        f"{footprint.name}  {footprint.arch}  Linux {footprint.kernel}  "
+        f"from {', '.join(footprint.suites)}"
+    )
+
+
+def _totals(footprint: Footprint) -> str:
+    totals = footprint.totals
+    packed = "packed" if "efi" in footprint.packed else "packed (est)"
+    rows = [
+        ["", "this host", "MinWin*", "of MinWin", ""],
+        _against("files", totals.files, MINWIN_FILES, str),
+        _against(packed, totals.packed, MINWIN_PACKED, size),
+        ["installed", size(totals.bytes), "", "", ""],
+    ]
+    notes = [
+        f"{totals.links} links and {totals.directories} directories beside the files.",
+        "* reported by the press of a leaked build of Windows 8: 161 files, about 20 MB",
+    ]
+    return "\n".join([*columns(rows, frozenset({0, 4})), "", *notes])
+
+
+def _against(name: str, ours: int, theirs: int, show: Callable[[int], str]) -> list[str]:
+    return [name, show(ours), show(theirs), share(ours, theirs), bar(ours, theirs)]
+
+
+def _sections(footprint: Footprint) -> str:
+    return "\n".join(table("section", footprint.sections, footprint.totals.packed))
+
+
+def table(title: str, rows: tuple[Row, ...], whole: int) -> list[str]:
+    """One row for each owner and a last one with their sum."""
+    cells = [[title, "files", "installed", "packed est", ""]]
+    cells += [
+        [
+            printable(row.name),
+            str(row.files),
+            size(row.bytes),
+            size(row.packed),
+            bar(row.packed, whole),
+        ]
+        for row in rows
+    ]
+    cells.append(
+        [
+            "total",
+            str(sum(row.files for row in rows)),
+            size(sum(row.bytes for row in rows)),
+            size(sum(row.packed for row in rows)),
+            "",
+        ]
+    )
+    return columns(cells, frozenset({0, 4}))
+
+
+def _largest(footprint: Footprint, top: int) -> str:
+    files = [row for row in footprint.files if row.type == "file"]
+    largest = sorted(files, key=lambda row: (-row.size, row.path))[: top or None]
+    cells = [["largest files", "installed", "packed est", "component"]]
+    cells += [_file(row) for row in largest]
+    rest = len(files) - len(largest)
+    if rest:
+        shown = {row.path for row in largest}
+        others = [row for row in files if row.path not in shown]
+        cells.append(
+            [
+                f"[{rest} others]",
+                size(sum(row.size for row in others)),
+                size(sum(row.packed for row in others)),
+                "",
+            ]
+        )
+    return "\n".join(columns(cells, frozenset({0, 3})))
+
+
+def _file(row: FileRow) -> list[str]:
+    return [printable(row.path), size(row.size), size(row.packed), printable(row.component)]

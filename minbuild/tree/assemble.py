@@ -1,0 +1,115 @@
+"""How a closure becomes the tree of the running host."""
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from minbuild.errors import ResolveError
+from minbuild.facts.types import Files, Kind, Module
+from minbuild.manifest.types import Component, Manifest, Name
+from minbuild.paths import RootPath, parents
+from minbuild.resolve.types import Chosen, Closure, Need, NeedKind
+from minbuild.store import Store
+from minbuild.tree import applets
+from minbuild.tree.modindex import INDEX
+from minbuild.tree.types import Node, Tree
+
+BUSYBOX = RootPath("/usr/bin/busybox")
+
+
+def assemble(manifest: Manifest, closure: Closure, files: Sequence[Files], store: Store) -> Tree:
+    """Make the host's tree of a closure whose contents the store holds.
+
+    Raises: ResolveError without a kernel, or when BusyBox lacks an applet.
+    """
+    nodes = {path: node(chosen) for path, chosen in closure.chosen.items()}
+    needs = list(closure.needs)
+    for component in manifest.components:
+        for made, edges in _module_index(component, closure, files, store):
+            if made.path not in nodes:
+                nodes[made.path] = made
+                needs.extend(edges)
+    _check_applets(manifest, nodes.get(BUSYBOX), store)
+    return Tree(
+        nodes=tuple(nodes[path] for path in sorted(nodes)),
+        needs=tuple(sorted(needs)),
+        kernel=_kernel(manifest, closure),
+        release=closure.kernel,
+    )
+
+
+def node(chosen: Chosen) -> Node:
+    """One chosen path as a node of a tree."""
+    entry = chosen.entry
+    return Node(
+        path=entry.path,
+        kind=entry.kind,
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        size=entry.size if entry.kind is Kind.FILE else 0,
+        sha256=entry.sha256 if entry.kind is Kind.FILE else "",
+        target=entry.target,
+        package=chosen.package,
+        component=chosen.component,
+    )
+
+
+def _module_index(
+    component: Component, closure: Closure, files: Sequence[Files], store: Store
+) -> Iterable[tuple[Node, list[Need]]]:
+    if not component.module_index:
+        return
+    top = RootPath(f"/usr/lib/modules/{closure.kernel}")
+    modules = _modules(closure, files)
+    for name in component.module_index:
+        path = RootPath(f"{top}/{name.text}")
+        content = _maker(name)(modules, top)
+        made = Node(
+            path=path, kind=Kind.FILE, mode=0o644, uid=0, gid=0, size=len(content),
+            sha256=store.add(content), target="", package="", component=component.name,
+        )  # fmt: skip
+        edges = [Need(path, component.name, NeedKind.GENERATED, f"module-index at {name.where}")]
+        edges += [
+            Need(parent, path, NeedKind.PARENT, "directory")
+            for parent in parents(path)
+            if parent in closure.chosen
+        ]
+        yield made, edges
+
+
+def _maker(name: Name) -> Callable[[Mapping[RootPath, Module], str], bytes]:
+    if name.text not in INDEX:
+        raise ResolveError(
+            f"{name.text} is no file of the module index that minbuild makes",
+            where=str(name.where),
+            fix=f"use one of {', '.join(sorted(INDEX))}",
+        )
+    return INDEX[name.text]
+
+
+def _modules(closure: Closure, files: Sequence[Files]) -> dict[RootPath, Module]:
+    owners = {owner.owner: owner for owner in files}
+    found = {}
+    for path, chosen in closure.chosen.items():
+        if "/modules/" in path and ".ko" in path:
+            facts = owners[chosen.package].facts(path)
+            if isinstance(facts, Module):
+                found[path] = facts
+    return found
+
+
+def _check_applets(manifest: Manifest, busybox: Node | None, store: Store) -> None:
+    wanted = [name for component in manifest.components for name in component.applets]
+    if wanted and busybox is not None:
+        applets.check(wanted, applets.applets(store.read(busybox.sha256) or b""))
+
+
+def _kernel(manifest: Manifest, closure: Closure) -> RootPath:
+    for path in closure.chosen:
+        if fnmatch.fnmatchcase(path, "/boot/vmlinu[xz]-*"):
+            return path
+    raise ResolveError(
+        f"{manifest.kernel.package} brings no kernel image below /boot",
+        where=str(manifest.kernel.where),
+        fix="name a package that holds one: kernel: {package: linux-image-cloud-amd64}",
+    )
