@@ -1,0 +1,1 @@
+"""The suite: unit tests, scenarios, and the shared support that builds what they read."""

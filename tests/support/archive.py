@@ -1,0 +1,92 @@
+"""A Debian archive made of packages as text: indices, hashes and a signature, all real.
+
+made = Archive(tmp_path)
+made.publish("trixie", "Package: hello\n/usr/bin/hello 0755 file hi\n")
+with serve(made.directory) as server:      # tests.support.server
+    ...  mirror server.url + "/debian", certificate made.certificate
+"""
+
+import datetime as dt
+import lzma
+from collections.abc import Mapping
+from pathlib import Path
+
+from pysequoia import SignatureMode, Tsk, sign
+
+from tests.support.deb import Deb, build, parse, sha256
+
+DATE = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+_FAR = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
+
+
+class Archive:
+    """The trees `debian` and `debian-security` below a directory, and the key that signs them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.key = Tsk.generate("Archive of a test <archive@example.org>")
+        self.certificate = directory / "archive-key.asc"
+        self.certificate.write_text(str(self.key.extract_certificate()))
+
+    def publish(
+        self,
+        suite: str,
+        packages: str | list[Deb],
+        *,
+        arch: str = "amd64",
+        date: dt.datetime = DATE,
+        valid_until: dt.datetime | None = _FAR,
+        by_hash: bool = True,
+        fields: Mapping[str, str] | None = None,
+        damage: Mapping[str, str] | None = None,
+        key: Tsk | None = None,
+        signed: bool = True,
+    ) -> None:
+        """Write one suite; again to replace it.
+
+        `fields` replaces fields of the Release; `damage` replaces fields of every paragraph of
+        the index (`{"SHA256": "0" * 64}`).
+        """
+        tree = self.directory / ("debian-security" if suite.endswith("-security") else "debian")
+        debs = parse(packages) if isinstance(packages, str) else packages
+        paragraphs = [self._place(tree, deb, damage or {}) for deb in debs]
+        index = "\n".join(paragraphs).encode()
+        packed = lzma.compress(index, preset=1)
+        folder = f"main/binary-{arch}"
+        contents = {f"{folder}/Packages": index, f"{folder}/Packages.xz": packed}
+        for name, data in contents.items():
+            if name.endswith(".xz"):
+                self._write(tree / "dists" / suite / name, data)
+                place = tree / "dists" / suite / folder / "by-hash" / "SHA256" / sha256(data)
+                if by_hash:
+                    self._write(place, data)
+        rows = {"Origin": "Debian", "Label": "Debian", "Suite": suite, "Codename": suite}
+        rows |= {"Date": _date(date)} | ({"Valid-Until": _date(valid_until)} if valid_until else {})
+        rows |= {"Acquire-By-Hash": "yes" if by_hash else "no", "Architectures": f"all {arch}"}
+        rows |= {"Components": "main"} | dict(fields or {})
+        text = "".join(f"{name}: {value}\n" for name, value in rows.items()) + "SHA256:\n"
+        text += "".join(f" {sha256(d)} {len(d):>8} {n}\n" for n, d in sorted(contents.items()))
+        release = text.encode()
+        if signed:
+            release = sign((key or self.key).signer(), release, mode=SignatureMode.CLEAR)
+        self._write(tree / "dists" / suite / "InRelease", release)
+
+    def path(self, deb_name: str) -> Path:
+        """Where the one .deb whose name starts so lies."""
+        (found,) = self.directory.glob(f"*/pool/**/{deb_name}_*.deb")
+        return found
+
+    def _place(self, tree: Path, deb: Deb, damage: Mapping[str, str]) -> str:
+        data = build(deb)
+        path = f"pool/main/{deb.name[0]}/{deb.name}/{deb.file_name}"
+        self._write(tree / path, data)
+        rows = {"Filename": path, "Size": str(len(data)), "SHA256": sha256(data)} | dict(damage)
+        return deb.control + "".join(f"{name}: {value}\n" for name, value in rows.items())
+
+    def _write(self, place: Path, data: bytes) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+
+
+def _date(when: dt.datetime) -> str:
+    return when.strftime("%a, %d %b %Y %H:%M:%S UTC")

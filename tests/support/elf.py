@@ -1,0 +1,295 @@
+"""ELF objects and kernel modules made byte by byte, as the loader and pyelftools read them.
+
+Source: elf(5), the generic ABI chapters 4 and 5, LSB symbol versioning, UAPI group's dlopen notes.
+"""
+
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+MACHINES = {"amd64": 62, "i386": 3, "arm64": 183, "armhf": 40, "riscv64": 243, "s390x": 22}
+LOADER = "/lib64/ld-linux-x86-64.so.2"
+_PAGE = 0x1000
+
+
+@dataclass(frozen=True, slots=True)
+class Elf:
+    """One executable or shared object to be made."""
+
+    soname: str = ""
+    needed: Sequence[str] = ()
+    interp: str = ""
+    rpath: str = ""
+    runpath: str = ""
+    exports: Sequence[str] = ()
+    """Defined symbols: `name` or `name@VERSION` (the version becomes a definition)."""
+    imports: Sequence[str] = ()
+    """Undefined symbols: `name`, `name@VERSION` (of a library in `versions`); `?name`: weak."""
+    versions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Version needs: library → versions; a version that starts with `?` is flagged weak."""
+    dlopen: Sequence[Mapping[str, object]] = ()
+    """Entries of `.note.dlopen`: {"soname": ["libx.so.1"], "priority": "required"}."""
+    rodata: bytes = b""
+    bits: int = 64
+    big: bool = False
+    machine: int = 62
+    flags: int = 0
+    executable: bool = False
+    """True: ET_EXEC instead of ET_DYN."""
+    dynamic: bool = True
+    """False: no PT_DYNAMIC, as in a static program."""
+    df_1: int = 0
+    """DT_FLAGS_1: 0x800 is NODEFLIB, 0x08000000 is PIE."""
+
+
+@dataclass(slots=True)
+class _Section:
+    name: str
+    kind: int
+    data: bytes
+    flags: int = 2
+    link: str = ""
+    info: int = 0
+    entry: int = 0
+    align: int = 8
+    offset: int = 0
+
+
+class _Strings:
+    """A string table that grows."""
+
+    def __init__(self) -> None:
+        self.data = b"\0"
+
+    def at(self, text: str) -> int:
+        raw = text.encode() + b"\0"
+        found = self.data.find(b"\0" + raw)
+        if found >= 0:
+            return found + 1
+        self.data += raw
+        return len(self.data) - len(raw)
+
+
+class _Form:
+    """How numbers are laid out for one class and byte order."""
+
+    def __init__(self, *, bits: int, big: bool) -> None:
+        self.bits, self.big = bits, big
+        self.word = "Q" if bits == 64 else "I"
+
+    def pack(self, form: str, *values: int) -> bytes:
+        return struct.pack((">" if self.big else "<") + form.replace("W", self.word), *values)
+
+    def symbol(self, name: int, info: int, section: int) -> bytes:
+        value = 0x40 if section else 0
+        if self.bits == 64:
+            return self.pack("IBBHQQ", name, info, 0, section, value, 0)
+        return self.pack("IIIBBH", name, value, 0, info, 0, section)
+
+    def program(self, kind: int, flags: int, offset: int, size: int, align: int) -> bytes:
+        if self.bits == 64:
+            return self.pack("IIQQQQQQ", kind, flags, offset, offset, offset, size, size, align)
+        return self.pack("IIIIIIII", kind, offset, offset, offset, size, size, flags, align)
+
+    def header(self, kind: int, wish: Elf, programs: int, sections: int, table: int) -> bytes:
+        ident = b"\x7fELF" + bytes([self.bits // 32, 1 + self.big, 1]) + bytes(9)
+        ehsize, phsize, shsize = self.sizes
+        start = ehsize if programs else 0
+        numbers = (ehsize, phsize if programs else 0, programs, shsize, sections, sections - 1)
+        return ident + self.pack(
+            "HHIWWWIHHHHHH", kind, wish.machine, 1, 0, start, table, wish.flags, *numbers
+        )
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Of the ELF header, a program header, a section header."""
+        return (64, 56, 64) if self.bits == 64 else (52, 32, 40)
+
+
+def elf(wish: Elf) -> bytes:
+    """Make the bytes of one executable or shared object."""
+    form = _Form(bits=wish.bits, big=wish.big)
+    sections: list[_Section] = []
+    if wish.interp:
+        sections.append(_Section(".interp", 1, wish.interp.encode() + b"\0", align=1))
+    tags: list[tuple[int, int]] = []
+    if wish.dynamic:
+        sections += _symbol_sections(form, wish, tags)
+        room = bytes(form.bits // 4 * (len(tags) + 12))
+        sections.append(_Section(".dynamic", 6, room, 3, ".dynstr", entry=form.bits // 4))
+    if wish.dlopen:
+        sections.append(_Section(".note.dlopen", 7, _notes(form, wish.dlopen), align=4))
+    if wish.rodata:
+        sections.append(_Section(".rodata", 1, wish.rodata, align=1))
+    return _layout(form, 2 if wish.executable else 3, wish, sections, tags)
+
+
+def module(
+    info: Sequence[tuple[str, str]],
+    *,
+    imports: Sequence[str] = (),
+    exports: Sequence[str] = (),
+    signed: bool = False,
+    machine: int = 62,
+) -> bytes:
+    """Make a kernel module: `.modinfo` of (key, value) pairs, in order, and its symbols."""
+    form = _Form(bits=64, big=False)
+    strings = _Strings()
+    symbols = form.symbol(0, 0, 0)
+    symbols += b"".join(form.symbol(strings.at(f"__ksymtab_{name}"), 0x10, 1) for name in exports)
+    symbols += b"".join(form.symbol(strings.at(name), 0x10, 0) for name in imports)
+    modinfo = b"".join(f"{key}={value}".encode() + b"\0" for key, value in info)
+    sections = [
+        _Section(".modinfo", 1, modinfo, align=1),
+        _Section(".symtab", 2, symbols, flags=0, link=".strtab", info=1, entry=24),
+        _Section(".strtab", 3, strings.data, flags=0, align=1),
+    ]
+    data = _layout(form, 1, Elf(machine=machine), sections, [])
+    return data + (bytes(12) + b"~Module signature appended~\n" if signed else b"")
+
+
+def _symbol_sections(form: _Form, wish: Elf, tags: list[tuple[int, int]]) -> list[_Section]:
+    """The sections that hold names, symbols and versions; fills `tags` for .dynamic."""
+    strings = _Strings()
+    tags += [(1, strings.at(name)) for name in wish.needed]
+    texts = ((14, wish.soname), (15, wish.rpath), (29, wish.runpath))
+    tags += [(tag, strings.at(text)) for tag, text in texts if text]
+    tags += [(0x6FFFFFFB, wish.df_1)] if wish.df_1 else []
+    numbers = _version_numbers(wish)
+    symbols, versym = form.symbol(0, 0, 0), form.pack("H", 0)
+    for text, section in [*((t, 1) for t in wish.exports), *((t, 0) for t in wish.imports)]:
+        name, _, version = text.lstrip("?").partition("@")
+        symbols += form.symbol(strings.at(name), 0x20 if text[0] == "?" else 0x10, section)
+        versym += form.pack("H", numbers[version] if version else 1)
+    count = len(versym) // 2
+    chain = [number + 1 if number + 1 < count else 0 for number in range(1, count)]
+    word = "W" if wish.machine == MACHINES["s390x"] else "I"
+    hashed = form.pack(word * (count + 3), 1, count, min(1, count - 1), 0, *chain)
+    defined, definitions = _definitions(form, wish, numbers, strings)
+    wanted = _wanted(form, wish, numbers, strings)
+    width = 24 if form.bits == 64 else 16
+    found = [
+        _Section(".hash", 5, hashed, link=".dynsym", entry=4),
+        _Section(".dynsym", 11, symbols, link=".dynstr", info=1, entry=width),
+        _Section(".dynstr", 3, strings.data, align=1),
+    ]
+    if numbers:
+        found.append(_Section(".gnu.version", 0x6FFFFFFF, versym, 2, ".dynsym", entry=2, align=2))
+    if defined:
+        found.append(_Section(".gnu.version_d", 0x6FFFFFFD, defined, 2, ".dynstr", definitions))
+    if wanted:
+        found.append(
+            _Section(".gnu.version_r", 0x6FFFFFFE, wanted, 2, ".dynstr", len(wish.versions))
+        )
+    return found
+
+
+def _version_numbers(wish: Elf) -> dict[str, int]:
+    """Index of each version, from 2: first those defined, then those wanted."""
+    own = [text.partition("@")[2] for text in wish.exports if "@" in text]
+    others = [name.lstrip("?") for names in wish.versions.values() for name in names]
+    return {name: number for number, name in enumerate(dict.fromkeys([*own, *others]), 2)}
+
+
+def _definitions(
+    form: _Form, wish: Elf, numbers: Mapping[str, int], strings: _Strings
+) -> tuple[bytes, int]:
+    own = dict.fromkeys(text.partition("@")[2] for text in wish.exports if "@" in text)
+    if not own:
+        return b"", 0
+    rows = [(1, 1, wish.soname), *((0, numbers[name], name) for name in own)]
+    out = b""
+    for flags, index, name in rows:
+        after = 28 if index != rows[-1][1] else 0
+        out += form.pack("HHHHIII", 1, flags, index, 1, sysv_hash(name), 20, after)
+        out += form.pack("II", strings.at(name), 0)
+    return out, len(rows)
+
+
+def _wanted(form: _Form, wish: Elf, numbers: Mapping[str, int], strings: _Strings) -> bytes:
+    out = b""
+    *_, last = ["", *wish.versions]
+    for library, names in wish.versions.items():
+        after = 16 * (1 + len(names)) if library != last else 0
+        out += form.pack("HHIII", 1, len(names), strings.at(library), 16, after)
+        for place, text in enumerate(names, 1):
+            name, flags = text.lstrip("?"), 2 if text.startswith("?") else 0
+            following = 16 if place < len(names) else 0
+            out += form.pack("IHH", sysv_hash(name), flags, numbers[name])
+            out += form.pack("II", strings.at(name), following)
+    return out
+
+
+def _notes(form: _Form, entries: Sequence[Mapping[str, object]]) -> bytes:
+    text = json.dumps([dict(entry) for entry in entries]).encode() + b"\0"
+    return form.pack("III", 4, len(text), 0x407C0C0A) + b"FDO\0" + _padded(text, 4)
+
+
+def _layout(
+    form: _Form, kind: int, wish: Elf, sections: list[_Section], tags: Sequence[tuple[int, int]]
+) -> bytes:
+    """Put headers and sections in one file, mapped as a whole at address 0."""
+    names = _Strings()
+    places = {section.name: number for number, section in enumerate(sections, 1)}
+    for section in sections:
+        names.at(section.name)
+    names.at(".shstrtab")
+    sections = [*sections, _Section(".shstrtab", 3, names.data, flags=0, align=1)]
+    known = (".interp", ".dynamic", ".note.dlopen")
+    segments: list[str] = [name for name in known if name in places]
+    programs = 0 if kind == 1 else 2 + len(segments)
+    end = form.sizes[0] + form.sizes[1] * programs
+    for section in sections:
+        section.offset = end = -(-end // section.align) * section.align
+        end += len(section.data)
+    found = {section.name: section for section in sections}
+    if ".dynamic" in found:
+        found[".dynamic"].data = _dynamic(form, found, tags)
+    table = -(-end // 8) * 8
+    out = form.header(kind, wish, programs, len(sections) + 1, table)
+    if programs:
+        kinds = {".interp": 3, ".dynamic": 2, ".note.dlopen": 4}
+        first = [n for n in segments if n == ".interp"]
+        for name in first:
+            out += form.program(3, 4, found[name].offset, len(found[name].data), 1)
+        out += form.program(1, 6, 0, end, _PAGE)
+        for name in segments[len(first) :]:
+            out += form.program(kinds[name], 6, found[name].offset, len(found[name].data), 4)
+        out += form.program(0x6474E551, 6, 0, 0, 16)
+    for section in sections:
+        out = out.ljust(section.offset, b"\0") + section.data
+    out = out.ljust(table, b"\0") + bytes(form.sizes[2])
+    for section in sections:
+        address = section.offset if section.flags & 2 else 0
+        out += form.pack(
+            "IIWWWWIIWW", names.at(section.name), section.kind, section.flags, address,
+            section.offset, len(section.data), places.get(section.link, 0), section.info,
+            section.align, section.entry,
+        )  # fmt: skip
+    return out
+
+
+def _dynamic(form: _Form, found: Mapping[str, _Section], tags: Sequence[tuple[int, int]]) -> bytes:
+    rows = [*tags, (10, len(found[".dynstr"].data)), (11, found[".dynsym"].entry)]
+    addresses = {4: ".hash", 5: ".dynstr", 6: ".dynsym", 0x6FFFFFF0: ".gnu.version",
+                 0x6FFFFFFC: ".gnu.version_d", 0x6FFFFFFE: ".gnu.version_r"}  # fmt: skip
+    counts = {0x6FFFFFFD: ".gnu.version_d", 0x6FFFFFFF: ".gnu.version_r"}
+    rows += [(tag, found[name].offset) for tag, name in addresses.items() if name in found]
+    rows += [(tag, found[name].info) for tag, name in counts.items() if name in found]
+    data = b"".join(form.pack("WW", tag, value) for tag, value in rows)
+    return data.ljust(len(found[".dynamic"].data), b"\0")
+
+
+def _padded(data: bytes, to: int) -> bytes:
+    return data + bytes(-len(data) % to)
+
+
+def sysv_hash(name: str) -> int:
+    """Hash a version's name. Source: gABI, chapter 5, Hash Table."""
+    value = 0
+    for byte in name.encode():
+        value = (value << 4) + byte
+        high = value & 0xF0000000
+        value = (value ^ high >> 24) & ~high & 0xFFFFFFFF
+    return value
