@@ -1,0 +1,44 @@
+# make host    build manifests/host.yaml and print its footprint
+# make test    run the whole suite
+# make check   format, lint, types, layers
+# Needs python3 (3.11 or newer) with venv, and no root.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MANIFEST ?= manifests/host.yaml
+
+.PHONY: host test check format clean
+.DELETE_ON_ERROR:
+
+host: $(VENV)/ready
+	$(BIN)/minbuild make $(MANIFEST)
+
+test: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -n auto
+
+check: $(VENV)/ready-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/ready-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "minbuild needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/ready: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/ready-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/ready
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find minbuild tests -name __pycache__ -type d -prune -exec rm -rf {} +
