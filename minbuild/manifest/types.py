@@ -6,6 +6,9 @@ from enum import StrEnum
 
 from minbuild.paths import RootPath
 
+Value = str | int | bool | tuple[str, ...]
+"""What a variable can be."""
+
 
 class Section(StrEnum):
     """Where a component stands, and how a report is broken down; in the report's order."""
@@ -63,6 +66,7 @@ class RenderedFile:
     path: RootPath
     where: Where
     content: bytes = b""
+    """The bytes as they stand in the image: rendered, or copied from `source`."""
     mode: int = 0o644
     uid: int = 0
     gid: int = 0
@@ -98,7 +102,8 @@ class Component:
     """A named, reusable piece of a host."""
 
     name: str
-    """section/name: network/dhcp. The manifest's own files and roots are component SECTION/-."""
+    """section/name: network/dhcp. The manifest's own roots and files are services/manifest,
+    its own kernel modules kernel/manifest."""
     section: Section
     summary: str
     where: Where
@@ -107,6 +112,7 @@ class Component:
     applets: tuple[Name, ...] = ()
     """BusyBox applets, each a link in /usr/bin to /usr/bin/busybox."""
     files: tuple[RenderedFile, ...] = ()
+    """The applets' links among them; no path stands in two components."""
     modules: tuple[Name, ...] = ()
     firmware: tuple[Name, ...] = ()
     kconfig: tuple[Name, ...] = ()
@@ -174,7 +180,8 @@ class Manifest:
     file: str
     """The document's path as given."""
     archive: Archive
-    variables: Mapping[str, str]
+    variables: Mapping[str, Value]
+    """What `{{ }}` sees, sorted: name, arch, components' defaults, vars, --set."""
     kernel: Kernel
     components: tuple[Component, ...]
     """In manifest order, each after those it needs; the last ones hold the manifest's own
@@ -184,7 +191,8 @@ class Manifest:
     image: ImageWish
     budget: Budget
     inputs: Mapping[str, str] = field(default_factory=dict)
-    """Every file that was read to make this: path → SHA-256, sorted."""
+    """Every file that was read to make this: absolute path → SHA-256, sorted; "" for a path that
+    was looked for and was not there."""
 
 
 @dataclass(frozen=True, slots=True)
