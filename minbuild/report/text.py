@@ -1,8 +1,11 @@
 """The footprint as a page for a terminal."""
 
-from collections.abc import Callable
+import posixpath
+from collections.abc import Callable, Mapping
 
-from minbuild.footprint.types import FileRow, Footprint, Row
+from minbuild.footprint.measure import rows
+from minbuild.footprint.types import OVERHEAD, FileRow, Footprint, Row
+from minbuild.paths import RootPath
 from minbuild.report.units import bar, columns, printable, share, size
 
 MINWIN_FILES = 161
@@ -10,10 +13,52 @@ MINWIN_PACKED = 20_000_000
 """Windows 8's MinWin as the press reported it of a leaked build; not a figure of Microsoft's."""
 
 
-def page(footprint: Footprint, *, top: int = 10) -> str:
-    """Totals beside MinWin's, a table by section, and the `top` largest files."""
-    parts = [_head(footprint), _totals(footprint), _sections(footprint), _largest(footprint, top)]
+def page(footprint: Footprint, *, top: int = 10, by: str = "section") -> str:
+    """Totals beside MinWin's, a table by one kind of owner, and the `top` largest files.
+
+    `by` is one of `OWNERS`; `top` 0 lists every file.
+    """
+    owners = table(by, OWNERS[by](footprint), footprint.totals.packed)
+    parts = [_head(footprint), _totals(footprint), "\n".join(owners), _largest(footprint, top)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def possible_dlopens(found: Mapping[RootPath, tuple[str, ...]]) -> str:
+    """Libraries that a file may load by name at run time; listed, never added."""
+    if not found:
+        return ""
+    lines = [
+        "",
+        "Possible dlopens without a note, not in the image (name them in keep: if needed):",
+    ]
+    lines += [
+        f"  {printable(path)}: {printable(', '.join(names))}" for path, names in found.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _directories(footprint: Footprint) -> tuple[Row, ...]:
+    return (*rows(footprint.files, lambda row: posixpath.dirname(row.path)), _overhead(footprint))
+
+
+def _overhead(footprint: Footprint) -> Row:
+    return next(row for row in footprint.sections if row.name == OVERHEAD)
+
+
+def _packages(footprint: Footprint) -> tuple[Row, ...]:
+    return tuple(
+        Row(row.name or "[made by minbuild]", row.files, row.bytes, row.packed)
+        for row in footprint.packages
+    )
+
+
+OWNERS: Mapping[str, Callable[[Footprint], tuple[Row, ...]]] = {
+    "section": lambda footprint: footprint.sections,
+    "component": lambda footprint: footprint.components,
+    "package": _packages,
+    "directory": _directories,
+}
+"""What the page's table can sum up: name → rows, whose sum is the totals."""
 
 
 def _head(footprint: Footprint) -> str:
@@ -43,11 +88,7 @@ def _against(name: str, ours: int, theirs: int, show: Callable[[int], str]) -> l
     return [name, show(ours), show(theirs), share(ours, theirs), bar(ours, theirs)]
 
 
-def _sections(footprint: Footprint) -> str:
-    return "\n".join(table("section", footprint.sections, footprint.totals.packed))
-
-
-def table(title: str, rows: tuple[Row, ...], whole: int) -> list[str]:
+def table(title: str, owners: tuple[Row, ...], whole: int) -> list[str]:
     """One row for each owner and a last one with their sum."""
     cells = [[title, "files", "installed", "packed est", ""]]
     cells += [
@@ -58,14 +99,14 @@ def table(title: str, rows: tuple[Row, ...], whole: int) -> list[str]:
             size(row.packed),
             bar(row.packed, whole),
         ]
-        for row in rows
+        for row in owners
     ]
     cells.append(
         [
             "total",
-            str(sum(row.files for row in rows)),
-            size(sum(row.bytes for row in rows)),
-            size(sum(row.packed for row in rows)),
+            str(sum(row.files for row in owners)),
+            size(sum(row.bytes for row in owners)),
+            size(sum(row.packed for row in owners)),
             "",
         ]
     )

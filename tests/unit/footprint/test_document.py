@@ -1,0 +1,47 @@
+"""footprint.json."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minbuild.errors import UsageError
+from minbuild.footprint.document import read, render
+from tests.support.footprints import tiny
+
+
+def test_what_was_written_is_read_back() -> None:
+    assert read(render(tiny()), "x") == tiny()
+
+
+def test_keys_are_sorted_and_sizes_are_numbers() -> None:
+    document = json.loads(render(tiny()))
+    assert document["schema"] == "minbuild.footprint/1"
+    assert list(document) == sorted(document)
+    assert document["totals"] == {
+        "bytes": 1_703_100, "directories": 1, "files": 4, "links": 1, "packed": 1_305_007,
+    }  # fmt: skip
+    assert document["files"][0]["mode"] == "0755"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"schema": "minbuild.footprint/2"}', '{"schema": "minbuild.footprint/1"}'],
+)
+def test_another_document_is_refused_by_name(text: str) -> None:
+    with pytest.raises(UsageError, match="this is no footprint") as caught:
+        read(text, "there.json")
+    assert caught.value.where == "there.json"
+
+
+@given(data=st.data())
+def test_a_damaged_document_gives_only_an_error_or_a_footprint(data: st.DataObject) -> None:
+    text = render(tiny())
+    start = data.draw(st.integers(0, len(text) - 1))
+    length = data.draw(st.integers(0, 40))
+    patch = data.draw(st.text(max_size=8))
+    try:
+        read(text[:start] + patch + text[start + length :], "x")
+    except UsageError as error:
+        assert "this is no footprint" in error.what

@@ -1,0 +1,103 @@
+"""The content-addressed cache."""
+
+import hashlib
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import ToolError
+from minbuild.store import Store
+
+ABSENT = "0" * 64
+
+
+def test_what_was_added_is_read_back(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    digest = store.add(b"content")
+    assert digest == hashlib.sha256(b"content").hexdigest()
+    assert store.read(digest) == b"content"
+    assert store.file(digest) is not None
+
+
+def test_what_was_never_added_is_absent(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.read(ABSENT) is None
+    assert store.file(ABSENT) is None
+    assert store.get("kind", "key") is None
+
+
+def test_a_damaged_file_is_forgotten_and_never_served(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    digest = store.add(b"content")
+    place = store.file(digest)
+    assert place is not None
+    place.chmod(0o644)
+    place.write_bytes(b"c0ntent")
+    assert store.read(digest) is None
+    assert store.file(digest) is None
+
+
+def test_records_of_a_kind_are_found_by_prefix_in_order(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("a", {"x/2": b"two", "x/1": b"one", "y/1": b"other"})
+    store.put("b", {"x/3": b"three"})
+    assert list(store.get_all("a", "x/").items()) == [("x/1", b"one"), ("x/2", b"two")]
+
+
+def test_a_record_is_replaced(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("a", {"k": b"old"})
+    store.put("a", {"k": b"new"})
+    assert Store(tmp_path).get("a", "k") == b"new"
+
+
+def test_work_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with store.work() as work:
+        (work / "half").write_bytes(b"...")
+    store.add(b"whole")
+    assert list((tmp_path / "partial").iterdir()) == []
+
+
+def test_a_store_that_is_no_database_is_named_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "records.sqlite").write_bytes(b"this is no database at all" * 100)
+    with pytest.raises(ToolError) as caught:
+        Store(tmp_path)
+    assert "records.sqlite" in caught.value.where
+    assert f"rm -r {tmp_path}" in caught.value.fix
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_place_without_rights_is_an_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(ToolError, match="cannot write"):
+        Store(tmp_path / "store")
+
+
+def test_a_store_below_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ToolError, match="cannot write"):
+        Store(tmp_path / "file" / "store")
+
+
+def _fill(directory: Path, number: int) -> None:
+    store = Store(directory)
+    for n in range(50):
+        store.add(f"shared {n}".encode())
+        store.put("n", {f"{number}/{n}": b"x"})
+
+
+def test_processes_write_side_by_side(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_fill, args=(tmp_path, n)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    store = Store(tmp_path)
+    assert sum(len(store.get_all("n", f"{n}/")) for n in range(3)) == 150
+    for n in range(50):
+        assert store.read(hashlib.sha256(f"shared {n}".encode()).hexdigest()) is not None
