@@ -96,6 +96,7 @@ class Symbols:
 
     defined: tuple[str, ...]
     undefined: tuple[str, ...]
+    """Undefined and not weak: must be defined by some object of the process."""
     weak: tuple[str, ...]
     """Undefined and weak: may stay so."""
 
@@ -141,7 +142,18 @@ class Builtins:
     modules: Mapping[str, Module]
 
 
-FileFacts = Elf | Module | Script | KernelConfig | Builtins
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A file that promises a format (ELF, module, compressed module) and does not keep it.
+
+    It harms nobody until somebody needs the file; then `reason` is what the error says.
+    """
+
+    reason: str
+    """A sentence about the file: "its ELF header is truncated"."""
+
+
+FileFacts = Elf | Module | Script | KernelConfig | Builtins | Damaged
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,245 @@
+"""How facts are kept in the store: compact records that load without parsing what nobody asks.
+
+    files-N     SHA-256 of a .deb         → all entries of the package, one row of bytes each
+    facts-N     SHA-256 of a .deb/index   → what is known of the entry at that index
+    symbols-N   SHA-256 of a .deb/index   → its dynamic symbols
+
+Each record starts with its CRC-32, so a damaged one is seen and computed again. The record of
+kind files is written last: where it is, the others are.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import cast
+
+from minbuild.facts.types import (
+    Builtins,
+    Damaged,
+    Dlopen,
+    Elf,
+    Entry,
+    FileFacts,
+    KernelConfig,
+    Kind,
+    Module,
+    Script,
+    Symbols,
+    VersionNeed,
+)
+from minbuild.paths import RootPath
+
+VERSION = 1
+"""Counts up with every change of what a fact holds or means: older records are not read."""
+FILES = f"files-{VERSION}"
+FACTS = f"facts-{VERSION}"
+SYMBOLS = f"symbols-{VERSION}"
+
+HAS_FACTS, HAS_SYMBOLS = 8, 16
+_ROW = struct.Struct("<BHIIQ32s")
+_KINDS = (Kind.FILE, Kind.LINK, Kind.DIRECTORY, Kind.HARDLINK)
+_NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
+HARDLINK = _NUMBERS[Kind.HARDLINK]
+_NAMES: dict[type[FileFacts], str] = {
+    Elf: "elf",
+    Module: "module",
+    Script: "script",
+    KernelConfig: "config",
+    Builtins: "builtins",
+    Damaged: "damaged",
+}
+
+
+class Stale(Exception):
+    """A record is damaged or from another version."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a package's control file says."""
+
+    version: str
+    depends: tuple[tuple[str, ...], ...]
+    provides: tuple[str, ...]
+
+
+def key(sha256: str, index: int) -> str:
+    """The key of facts and symbols."""
+    return f"{sha256}/{index}"
+
+
+class Entries(Mapping[RootPath, Entry]):
+    """The entries of one package by path, sorted; each is made when asked for."""
+
+    def __init__(self, text: bytes, targets: bytes, rows: bytes) -> None:
+        self._text, self._targets, self._rows = text, targets, rows
+
+    @cached_property
+    def paths(self) -> list[RootPath]:
+        """Sorted."""
+        return cast(list[RootPath], self._text.decode("utf-8").split("\n")) if self._text else []
+
+    @cached_property
+    def _places(self) -> dict[RootPath, int]:
+        return {path: index for index, path in enumerate(self.paths)}
+
+    @cached_property
+    def _links(self) -> dict[int, str]:
+        linked = (_NUMBERS[Kind.LINK], _NUMBERS[Kind.HARDLINK])
+        indices = [
+            index for index, flags in enumerate(self._rows[:: _ROW.size]) if flags & 3 in linked
+        ]
+        return dict(zip(indices, self._targets.decode("utf-8").split("\n"), strict=False))
+
+    def __getitem__(self, path: RootPath) -> Entry:
+        index = self._places[path]
+        flags, mode, uid, gid, size, digest = _ROW.unpack_from(self._rows, index * _ROW.size)
+        kind = _KINDS[flags & 3]
+        content = kind in (Kind.FILE, Kind.HARDLINK)
+        return Entry(
+            path=path,
+            kind=kind,
+            mode=mode,
+            uid=uid,
+            gid=gid,
+            size=size,
+            sha256=digest.hex() if content else "",
+            target="" if kind in (Kind.FILE, Kind.DIRECTORY) else self._links[index],
+        )
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._places
+
+    def __iter__(self) -> Iterator[RootPath]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self._rows) // _ROW.size
+
+    def flags(self, path: RootPath) -> tuple[int, int]:
+        """The index of a path, and HAS_FACTS and HAS_SYMBOLS where so; (-1, 0) for no path."""
+        index = self._places.get(path, -1)
+        return (index, self._rows[index * _ROW.size]) if index >= 0 else (-1, 0)
+
+
+def pack_files(about: About, entries: Sequence[Entry], flags: Sequence[int]) -> bytes:
+    """Make a record of kind files; `entries` sorted by path, `flags` beside them."""
+    text = "\n".join(entry.path for entry in entries).encode()
+    targets = "\n".join(
+        entry.target for entry in entries if entry.kind in (Kind.LINK, Kind.HARDLINK)
+    ).encode()
+    rows = b"".join(
+        _ROW.pack(
+            _NUMBERS[entry.kind] | flag,
+            entry.mode,
+            entry.uid,
+            entry.gid,
+            entry.size,
+            bytes.fromhex(entry.sha256),
+        )
+        for entry, flag in zip(entries, flags, strict=True)
+    )
+    control = json.dumps([about.version, about.depends, about.provides]).encode()
+    sizes = struct.pack("<III", len(control), len(text), len(targets))
+    return _sealed(sizes + control + text + targets + rows)
+
+
+def read_files(record: bytes) -> tuple[About, Entries]:
+    """Read a record of kind files. Raises: Stale."""
+    body = _opened(record)
+    sizes = struct.unpack_from("<III", body)
+    parts: list[bytes] = []
+    place = 12
+    for size in sizes:
+        parts.append(body[place : place + size])
+        place += size
+    version, depends, provides = json.loads(parts[0])
+    about = About(version, tuple(tuple(group) for group in depends), tuple(provides))
+    return about, Entries(parts[1], parts[2], body[place:])
+
+
+def pack_facts(facts: FileFacts) -> bytes:
+    """Make a record of kind facts."""
+    return _json([_NAMES[type(facts)], *_values(facts)])
+
+
+def read_facts(record: bytes) -> FileFacts:
+    """Read a record of kind facts. Raises: Stale."""
+    name, *values = json.loads(_opened(record))
+    match name:
+        case "elf":
+            return _elf(values)
+        case "module":
+            return _module(values)
+        case "script":
+            return Script(*values)
+        case "config":
+            return KernelConfig(*values)
+        case "builtins":
+            found = {name: _module(fields) for name, fields in values[0].items()}
+            return Builtins(found)
+        case "damaged":
+            return Damaged(*values)
+        case _:
+            raise Stale(name)
+
+
+def pack_symbols(symbols: Symbols) -> bytes:
+    """Make a record of kind symbols."""
+    parts = (symbols.defined, symbols.undefined, symbols.weak)
+    return _sealed("\0\0".join("\0".join(part) for part in parts).encode())
+
+
+def read_symbols(record: bytes) -> Symbols:
+    """Read a record of kind symbols. Raises: Stale."""
+    parts = _opened(record).decode("utf-8").split("\0\0")
+    defined, undefined, weak = (tuple(part.split("\0")) if part else () for part in parts)
+    return Symbols(defined, undefined, weak)
+
+
+def _values(facts: FileFacts) -> list[object]:
+    """The fields in their order; nested data as lists."""
+    if isinstance(facts, Elf):
+        found = [getattr(facts, field.name) for field in fields(facts)]
+        dlopen, needs = found[_DLOPEN], found[_NEEDS]
+        found[_DLOPEN] = [(o.sonames, o.priority, o.feature, o.description) for o in dlopen]
+        found[_NEEDS] = [(need.soname, need.versions, need.weak) for need in needs]
+        return found
+    if isinstance(facts, Builtins):
+        return [{name: _values(module) for name, module in facts.modules.items()}]
+    return [getattr(facts, field.name) for field in fields(facts)]
+
+
+_ELF_FIELDS = [field.name for field in fields(Elf)]
+_DLOPEN, _NEEDS = _ELF_FIELDS.index("dlopen"), _ELF_FIELDS.index("version_needs")
+
+
+def _elf(values: list[object]) -> Elf:
+    plain = [tuple(value) if isinstance(value, list) else value for value in values]
+    dlopen = cast(list[tuple[list[str], str, str, str]], values[_DLOPEN])
+    needs = cast(list[tuple[str, list[str], list[str]]], values[_NEEDS])
+    plain[_DLOPEN] = tuple(Dlopen(tuple(names), *rest) for names, *rest in dlopen)
+    plain[_NEEDS] = tuple(VersionNeed(name, tuple(v), tuple(w)) for name, v, w in needs)
+    return Elf(*plain)  # type: ignore[arg-type]  # the fields in their order, as _values wrote them
+
+
+def _module(values: list[object]) -> Module:
+    return Module(*(tuple(v) if isinstance(v, list) else v for v in values))  # type: ignore[arg-type]
+
+
+def _json(value: object) -> bytes:
+    return _sealed(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _sealed(body: bytes) -> bytes:
+    return zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def _opened(record: bytes) -> bytes:
+    body = record[4:]
+    if len(record) < 4 or zlib.crc32(body) != int.from_bytes(record[:4], "little"):
+        raise Stale("its checksum is wrong")
+    return body
