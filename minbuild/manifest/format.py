@@ -116,7 +116,7 @@ class HostDocument:
     """A manifest as it is written."""
 
     where: Where
-    minbuild: int
+    minbuild: int = 1
     name: str = ""
     summary: str = ""
     extends: tuple[Name, ...] = ()
@@ -210,9 +210,8 @@ FILE: Shape[FileWish] = Record(
     apart=(("link", "mode"),),
 )
 _FILES = Table(_ROOT_PATH, FILE, FileEntry)
-_VARS: Shape[tuple[Variable, ...]] = Table[Value, Variable](
-    _VARIABLE, shapes.Variable(), Variable, keep_bad=""
-)
+_VALUE: Shape[Value] = shapes.Variable()
+_VARS: Shape[tuple[Variable, ...]] = Table(_VARIABLE, _VALUE, Variable, keep_bad="")
 _PACKAGES = Table(_PACKAGE, _PATHS, PackagePaths)
 _KEEP: Shape[PackagePaths] = Record(
     PackagePaths,
@@ -285,6 +284,7 @@ def _section(section: Section) -> Key:
     return Key(section.value, Record(SectionPart, about, (use,)), about)
 
 
+EXTENDS = Many(_OTHER)
 MANIFEST: Record[HostDocument] = Record(
     HostDocument,
     "A host.",
@@ -296,7 +296,7 @@ MANIFEST: Record[HostDocument] = Record(
             "The host's name, that of its output; without it, the file's.",
         ),
         Key("summary", Text(), "One line, for people."),
-        Key("extends", Many(_OTHER), "Manifests that this one is merged onto, in order."),
+        Key("extends", EXTENDS, "Manifests that this one is merged onto, in order."),
         Key("arch", Choice("architecture", Arch), "Debian's name of the architecture."),
         Key("archive", _ARCHIVE, "Where packages come from."),
         Key("vars", _VARS, "Variables for every string and template."),

@@ -6,21 +6,19 @@ A shape that reads something bad tells `Problems` and gives None.
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
 from fractions import Fraction
 from typing import Generic, Protocol, TypeVar
 
 from minbuild.manifest.document import Entries, Items, Kind, Node, Scalar, whole
 from minbuild.manifest.problems import Problems, suggestion
+from minbuild.manifest.template import MARKS
 from minbuild.manifest.types import Name, Value, Where
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Json = dict[str, object]
-
-MARKS = re.compile(r"\{[{%#]")
-"""What makes a text a template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,27 +382,32 @@ class Record(Generic[T]):
         return self.pick(node, reading, (key.name for key in self.keys))
 
     def pick(self, node: Node, reading: Reading, names: Iterable[str]) -> T | None:
-        """Read only the keys in `names`; the others keep their defaults."""
+        """Read only the keys in `names`; None when one without a default is not there."""
         if not isinstance(node, Entries):
             _wrong(node, "a mapping", reading, "write its keys, or remove it")
             return None
         wanted = set(names)
         self._check_keys(node, reading)
         values: dict[str, object] = {}
-        complete = True
         for key in self.keys:
             entry = node.entries.get(key.name)
             if key.name in wanted and entry is not None:
                 value = key.shape.read(entry.node, reading)
                 if value is not None:
                     values[key.attribute] = value
-            if key.required and key.attribute not in values:
-                complete = False
-        if not complete:
-            return None
-        if "where" in {field.name for field in fields(self.make)}:  # type: ignore[arg-type]
+        defaults = self._defaults()
+        if "where" in defaults:
             values["where"] = node.where
+        if any(name not in values and default is MISSING for name, default in defaults.items()):
+            return None
         return self.make(**values)
+
+    def _defaults(self) -> Mapping[str, object]:
+        """Each field's default; MISSING where there is none."""
+        return {
+            field.name: None if field.default_factory is not MISSING else field.default
+            for field in fields(self.make)  # type: ignore[arg-type]
+        }
 
     def _check_keys(self, node: Entries, reading: Reading) -> None:
         known = {key.name for key in self.keys}
@@ -449,11 +452,7 @@ class Record(Generic[T]):
 
     def _default(self, key: Key) -> Json:
         """The dataclass's default, where JSON can say it."""
-        made: Mapping[str, object] = {
-            field.name: field.default
-            for field in fields(self.make)  # type: ignore[arg-type]
-        }
-        value = made.get(key.attribute)
+        value = self._defaults().get(key.attribute)
         if isinstance(value, tuple) and value and all(isinstance(item, str) for item in value):
             return {"default": [str(item) for item in value]}
         if isinstance(value, str | int) and value != "":

@@ -1,0 +1,110 @@
+"""Manifests that extend others: which documents make one manifest, and how they are merged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbuild.manifest import document
+from minbuild.manifest.document import Entries, Entry, Items, Node
+from minbuild.manifest.find import shipped_manifest
+from minbuild.manifest.format import EXTENDS
+from minbuild.manifest.inputs import Inputs, shown
+from minbuild.manifest.shapes import Reading
+from minbuild.manifest.types import Name, Where
+
+_OWN = ("name", "extends")
+"""Keys that say something of one document only."""
+_WHOLE = ("vars", "files")
+"""Mappings whose values are replaced whole, not merged: a variable, a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    path: Path
+    node: Entries
+
+
+def merged(documents: Sequence[Document]) -> Entries:
+    """One document of all: mappings merged, lists joined without repeats, later scalars win."""
+    *earlier, last = documents
+    node: Entries | None = None
+    for one in earlier:
+        kept = {key: entry for key, entry in one.node.entries.items() if key not in _OWN}
+        own = Entries(one.node.where, kept)
+        node = own if node is None else _merge(node, own)
+    return last.node if node is None else _merge(node, last.node)
+
+
+class Chain:
+    """The documents of one manifest, each once, after those it extends; itself the last one."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self.documents: list[Document] = []
+        self.complete = True
+        """False: a document is missing or cannot be read, so variables may be missing too."""
+        self._inputs = inputs
+        self._open: list[Path] = []
+        self._done: set[Path] = set()
+
+    def read(self, path: Path) -> bool:
+        """Take the manifest and all it extends; False when the manifest itself cannot be read."""
+        data = self._inputs.wanted(path, Where(shown(path), 1, 1))
+        return data is not None and self._follow(path, data)
+
+    def _follow(self, path: Path, data: bytes) -> bool:
+        self._done.add(path.resolve())
+        self._open.append(path)
+        node = document.parse(data, shown(path), self._inputs.problems)
+        if isinstance(node, Entries):
+            entry = node.entries.get("extends")
+            reading = Reading(self._inputs.problems)
+            for name in (EXTENDS.read(entry.node, reading) or ()) if entry else ():
+                self._extend(path, name)
+            self.documents.append(Document(path, node))
+        elif node is not None:
+            self._inputs.problems.add(
+                "the document is no mapping", node.where, "begin it with minbuild: 1"
+            )
+        self._open.pop()
+        return isinstance(node, Entries)
+
+    def _extend(self, path: Path, name: Name) -> None:
+        other = path.parent / name.text
+        if not other.exists():
+            other = shipped_manifest(name.text) or other
+        circle = [one.resolve() for one in self._open]
+        if other.resolve() in circle:
+            start = circle.index(other.resolve())
+            chain = " → ".join(shown(one) for one in [*self._open[start:], other])
+            self._inputs.problems.add(
+                f"manifests extend each other in a circle: {chain}",
+                name.where,
+                "remove this one from extends:",
+            )
+        elif other.resolve() not in self._done:
+            data = self._inputs.wanted(other, name.where)
+            if data is None or not self._follow(other, data):
+                self.complete = False
+
+
+def _merge(first: Entries, later: Entries, *, top: bool = True) -> Entries:
+    entries = dict(first.entries)
+    for key, entry in later.entries.items():
+        known = entries.get(key)
+        if known is None:
+            entries[key] = entry
+        else:
+            entries[key] = Entry(entry.where, _both(known.node, entry.node, top and key in _WHOLE))
+    return Entries(later.where, entries)
+
+
+def _both(first: Node, later: Node, whole: bool) -> Node:
+    if isinstance(first, Entries) and isinstance(later, Entries):
+        if whole:
+            return Entries(later.where, {**first.entries, **later.entries})
+        return _merge(first, later, top=False)
+    if isinstance(first, Items) and isinstance(later, Items):
+        known = [document.plain(node) for node in first.nodes]
+        more = [node for node in later.nodes if document.plain(node) not in known]
+        return Items(later.where, (*first.nodes, *more))
+    return later

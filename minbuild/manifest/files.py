@@ -1,0 +1,152 @@
+"""Files that a manifest makes: rendered, copied, linked, and no path twice."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from minbuild.manifest import template
+from minbuild.manifest.document import Scalar
+from minbuild.manifest.format import FileEntry
+from minbuild.manifest.inputs import Inputs
+from minbuild.manifest.problems import Problems
+from minbuild.manifest.types import Component, Name, RenderedFile, Value, Where
+from minbuild.paths import MERGED, RootPath, rootpath
+
+BUSYBOX = "busybox"
+"""What an applet's link in /usr/bin says. Source: busybox(1), USAGE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """Renders texts and files with the manifest's variables."""
+
+    values: Mapping[str, Value]
+    inputs: Inputs
+
+    def text(self, node: Scalar) -> str | None:
+        """A document's text; None when it is faulty, which is then one of the problems."""
+        where = node.where
+        try:
+            return template.render(node.text, self.values)
+        except template.Faulty as error:
+            for fault in error.faults:
+                block = Where(where.file, where.line + fault.line, 1, where.document)
+                self.inputs.problems.add(fault.what, block if node.block else where, fault.fix)
+            return None
+
+    def files(self, entries: Iterable[FileEntry]) -> tuple[RenderedFile, ...]:
+        """The files of one document, sorted by path."""
+        made = [file for entry in entries if (file := self._file(entry))]
+        return tuple(sorted(made, key=lambda file: (file.path, file.where.line)))
+
+    def _file(self, entry: FileEntry) -> RenderedFile | None:
+        wish = entry.wish
+        content = self._content(entry)
+        path = rootpath(entry.path)
+        if ".." in entry.path.split("/") or path == "/" or path[1:] in MERGED:
+            about = f"{entry.path} is no path of a file that a manifest can make"
+            fix = "write an absolute path without .., below /usr for bin, sbin, lib and lib64"
+            self.inputs.problems.add(about, entry.where, fix)
+            return None
+        if content is None:
+            return None
+        mode = 0o777 if wish.link is not None else 0o755 if wish.directory else 0o644
+        return RenderedFile(
+            path=path,
+            where=entry.where,
+            content=content,
+            mode=mode if wish.mode is None else wish.mode,
+            uid=wish.uid,
+            gid=wish.gid,
+            link=wish.link or "",
+            directory=wish.directory,
+        )
+
+    def _content(self, entry: FileEntry) -> bytes | None:
+        """The file's bytes, b"" for links and directories; None when they cannot be had."""
+        wish = entry.wish
+        text = wish.content
+        if wish.source is not None:
+            return self._local(wish.source)
+        if wish.template is not None:
+            data = self._local(wish.template)
+            text = None if data is None else self._template(data, wish.template)
+            if text is None:
+                return None
+        try:
+            return (text or "").encode()
+        except UnicodeEncodeError:
+            about = f"{entry.path} holds half of a surrogate pair, which is no text"
+            self.inputs.problems.add(about, entry.where, "write the character itself")
+            return None
+
+    def _local(self, name: Name) -> bytes | None:
+        return self.inputs.wanted(beside(name.where, name.text), name.where)
+
+    def _template(self, data: bytes, name: Name) -> str | None:
+        file = str(beside(name.where, name.text))
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            fix = "save it as UTF-8, or copy it as it is with source:"
+            self.inputs.problems.add(f"{file} is not UTF-8 text", name.where, fix)
+            return None
+        try:
+            return template.render(text, self.values)
+        except template.Faulty as error:
+            for fault in error.faults:
+                self.inputs.problems.add(
+                    fault.what, Where(file, fault.line, fault.column), fault.fix
+                )
+            return None
+
+
+def beside(where: Where, name: str) -> Path:
+    """A local file that a document names: relative to the document's directory."""
+    return Path(where.file).parent / name
+
+
+def applet_links(applets: Iterable[Name]) -> tuple[RenderedFile, ...]:
+    """The link of each applet, in /usr/bin."""
+    return tuple(
+        RenderedFile(RootPath(f"/usr/bin/{name.text}"), name.where, mode=0o777, link=BUSYBOX)
+        for name in applets
+    )
+
+
+def unrepeated(
+    components: Sequence[Component], own: Sequence[RenderedFile], problems: Problems
+) -> tuple[Component, ...]:
+    """The components with each path once: the manifest's own files win, equal ones are kept once.
+
+    Two components that make different files of one path are a problem.
+    """
+    replaced = {file.path for file in own}
+    first: dict[RootPath, RenderedFile] = {}
+    result = []
+    for component in components:
+        kept = []
+        for file in component.files:
+            known = first.setdefault(file.path, file)
+            if file.path in replaced:
+                continue
+            if known is file:
+                kept.append(file)
+            elif replace(known, where=file.where) != file:
+                problems.add(
+                    f"{file.path} is made twice, and not alike: also at {known.where}",
+                    file.where,
+                    "remove one of them, or say which under the manifest's files:",
+                )
+        result.append(replace(component, files=tuple(kept)))
+    return tuple(result)
+
+
+def is_pattern(text: str) -> bool:
+    """Tell whether `text` is a regular expression."""
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError):
+        return False
+    return True

@@ -1,0 +1,44 @@
+"""Where a manifest lies that a user names: a file, or one that ships with minbuild."""
+
+from pathlib import Path
+
+from minbuild.errors import ManifestError
+from minbuild.manifest.problems import suggestion
+from minbuild.shipped import shipped
+
+
+def manifest_file(name: str) -> Path:
+    """The file that `name` means: as given when it is there, else a shipped manifest's name.
+
+    Raises: ManifestError with the nearest name.
+    """
+    given = Path(name)
+    if given.is_file():
+        return given
+    found = shipped_manifest(name)
+    if found is not None:
+        return found
+    what = "a directory, not a manifest" if given.is_dir() else "there is no such manifest"
+    near = [*_manifests(given if given.is_dir() else given.parent), *_manifests(_shipped())]
+    raise ManifestError(what, where=name, fix=suggestion(given.name, near))
+
+
+def shipped_manifest(name: str) -> Path | None:
+    """The shipped manifest with this name, with or without .yaml; None when there is none."""
+    if "/" in name or "\0" in name or not name:
+        return None
+    for candidate in (_shipped() / name, _shipped() / f"{name}.yaml"):
+        if candidate.suffix == ".yaml" and candidate.is_file():
+            return candidate
+    return None
+
+
+def _shipped() -> Path:
+    return shipped("manifests")
+
+
+def _manifests(directory: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in directory.iterdir() if path.suffix == ".yaml")
+    except OSError:
+        return []

@@ -1,0 +1,91 @@
+"""Loading: from a manifest's file to a Manifest, with every problem told at once."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from minbuild.manifest import files, variables
+from minbuild.manifest.components import Shelf
+from minbuild.manifest.document import Entries
+from minbuild.manifest.expand import Expansion
+from minbuild.manifest.extends import Chain, merged
+from minbuild.manifest.format import COMPONENT, MANIFEST, HostDocument
+from minbuild.manifest.inputs import Inputs
+from minbuild.manifest.parts import Read, allowed, archive, kernel, parts
+from minbuild.manifest.problems import Problems
+from minbuild.manifest.shapes import Reading
+from minbuild.manifest.types import Manifest, Section, Value
+
+
+def load(path: Path, *, settings: Mapping[str, str], components: Sequence[Path]) -> Manifest:
+    """Read a manifest with all it extends and uses; `components` are searched first.
+
+    Texts are read twice: first as templates, to learn what is used and which variables there are,
+    then rendered.
+    Raises: ManifestError with every problem, each with its place.
+    """
+    problems = Problems()
+    inputs = Inputs(problems)
+    chain = Chain(inputs)
+    if not chain.read(path):
+        problems.check()
+    raw = Reading(problems)
+    for one in chain.documents[:-1]:
+        MANIFEST.read(one.node, raw)
+    node = merged(chain.documents)
+    outline = _host(node, raw)
+    beside = [one.path.parent / "components" for one in reversed(chain.documents)]
+    expansion = Expansion(Shelf([*components, *beside]), inputs)
+    expansion.use(outline, _sections(node))
+    found = tuple(expansion.found.values())
+    if not (chain.complete and expansion.complete):
+        for component in found:
+            COMPONENT.read(component.node, raw)
+        problems.check()
+    defaults = [variable for one in found for variable in one.outline.vars]
+    builtin = {"name": outline.name or path.stem, "arch": str(outline.arch)}
+    values = variables.table(builtin, defaults, outline.vars, settings, problems)
+    renderer = files.Renderer(values, inputs)
+    rendered = Reading(problems, renderer.text)
+    host = _host(node, rendered)
+    read = [Read(one, COMPONENT.read(one.node, rendered) or one.outline) for one in found]
+    made = _manifest(path, node, host, read, values, renderer)
+    problems.check()
+    return made
+
+
+def _host(node: Entries, reading: Reading) -> HostDocument:
+    host = MANIFEST.read(node, reading)
+    assert host is not None
+    return host
+
+
+def _sections(node: Entries) -> tuple[Section, ...]:
+    """The sections that a manifest names, in its order."""
+    known = {section.value: section for section in Section}
+    return tuple(known[key] for key in node.entries if key in known)
+
+
+def _manifest(
+    path: Path,
+    node: Entries,
+    host: HostDocument,
+    read: Sequence[Read],
+    values: Mapping[str, Value],
+    renderer: files.Renderer,
+) -> Manifest:
+    components = parts(host, read, renderer)
+    return Manifest(
+        name=str(values["name"]),
+        summary=host.summary,
+        arch=str(host.arch),
+        file=str(path),
+        archive=archive(host, node, renderer.inputs),
+        variables=values,
+        kernel=kernel(host, renderer.inputs.problems),
+        components=components,
+        drop=host.drop,
+        allow_missing=allowed(host, read),
+        image=host.image,
+        budget=host.budget,
+        inputs=renderer.inputs.digests,
+    )

@@ -1,0 +1,103 @@
+"""A manifest's parts, from documents whose texts are rendered: components, kernel, archive."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from minbuild.manifest import files
+from minbuild.manifest.components import OWN, full
+from minbuild.manifest.document import Entries
+from minbuild.manifest.expand import Found
+from minbuild.manifest.format import ComponentDocument, HostDocument
+from minbuild.manifest.inputs import Inputs
+from minbuild.manifest.problems import Problems
+from minbuild.manifest.types import Archive, Component, Kernel, Name, Probe, Section, Waiver
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A component that was found and its document, rendered."""
+
+    found: Found
+    document: ComponentDocument
+
+
+def parts(
+    host: HostDocument, read: Sequence[Read], renderer: files.Renderer
+) -> tuple[Component, ...]:
+    """The components in order, then the manifest's own; no path stands in two of them."""
+    problems = renderer.inputs.problems
+    (own,) = files.unrepeated(
+        [replace(_own(Section.SERVICES, host), files=renderer.files(host.files))], (), problems
+    )
+    given = [_component(one, renderer) for one in read]
+    result = list(files.unrepeated(given, own.files, problems))
+    if host.kernel is not None and host.kernel.modules:
+        result.append(replace(_own(Section.KERNEL, host), modules=host.kernel.modules))
+    if host.keep or own.files:
+        result.append(replace(own, packages=host.keep))
+    return tuple(result)
+
+
+def kernel(host: HostDocument, problems: Problems) -> Kernel:
+    """The kernel that the manifest names; none is a problem."""
+    part = host.kernel
+    if part is not None and part.package:
+        return Kernel(part.package, part.cmdline, part.where)
+    where = host.where if part is None else part.where
+    fix = "add kernel: {package: linux-image-cloud-amd64}, or extend a manifest that has it"
+    problems.add("no kernel package is named", where, fix)
+    return Kernel("", (), where)
+
+
+def archive(host: HostDocument, node: Entries, inputs: Inputs) -> Archive:
+    """The archive, its certificates' path made relative to the document that names them."""
+    entry = node.entries.get("archive")
+    if not host.archive.signed_by or entry is None or not isinstance(entry.node, Entries):
+        return host.archive
+    where = entry.node.entries["signed-by"].node.where
+    path = files.beside(where, host.archive.signed_by)
+    inputs.wanted(path, where)
+    return replace(host.archive, signed_by=str(path))
+
+
+def allowed(host: HostDocument, read: Sequence[Read]) -> tuple[Waiver, ...]:
+    """Needs that may stay unmet: the components', then the manifest's."""
+    given = [waiver for one in read for waiver in one.document.allow_missing]
+    return (*given, *host.allow_missing)
+
+
+def _own(section: Section, host: HostDocument) -> Component:
+    """What the manifest itself adds to a section, still empty."""
+    return Component(f"{section}/{OWN}", section, "what the manifest itself adds", host.where)
+
+
+def _component(read: Read, renderer: files.Renderer) -> Component:
+    found, document = read.found, read.document
+    return Component(
+        name=found.name,
+        section=found.section,
+        summary=document.summary,
+        where=document.where,
+        needs=tuple(full(need.text, found.section) for need in document.needs),
+        packages=document.packages,
+        applets=document.applets,
+        files=(*renderer.files(document.files), *files.applet_links(document.applets)),
+        modules=document.modules,
+        firmware=document.firmware,
+        kconfig=document.kconfig,
+        cmdline=document.cmdline,
+        module_index=document.module_index,
+        probe=_probe(document.probe, renderer.inputs.problems),
+    )
+
+
+def _probe(probe: Probe | Name | None, problems: Problems) -> Probe | None:
+    match probe:
+        case Name():
+            return Probe(probe.text, probe.where)
+        case Probe() if not files.is_pattern(probe.console):
+            about = f"{probe.console!r} is not a regular expression"
+            problems.add(about, probe.where, "correct it; Python's re says how they are written")
+            return None
+        case _:
+            return probe

@@ -1,0 +1,31 @@
+"""JSON Schema of the documents, made from the shapes that read them."""
+
+from enum import StrEnum
+
+from minbuild.manifest.format import COMPONENT, MANIFEST, TOOL
+from minbuild.manifest.shapes import Json, Record
+
+
+class DocumentKind(StrEnum):
+    """What a YAML file of minbuild describes."""
+
+    MANIFEST = "manifest"
+    COMPONENT = "component"
+    TOOL = "tool"
+
+
+def schema(kind: DocumentKind = DocumentKind.MANIFEST) -> Json:
+    """The JSON Schema of one kind of document. Source: JSON Schema 2020-12."""
+    record: Record[object]
+    match kind:
+        case DocumentKind.MANIFEST:
+            record = MANIFEST
+        case DocumentKind.COMPONENT:
+            record = COMPONENT
+        case DocumentKind.TOOL:
+            record = TOOL
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"minbuild {kind}",
+        **record.schema(),
+    }
