@@ -13,10 +13,11 @@ from minbuild.facts import record
 from minbuild.facts.damage import Damage
 from minbuild.facts.deb import alternatives, opened
 from minbuild.facts.kmod import module_ending
+from minbuild.facts.place import place_of
 from minbuild.facts.sniff import HEAD, sniff, symbols, whole
 from minbuild.facts.tar import Header, Tar, Type
 from minbuild.facts.types import Damaged, Entry, FileFacts, Kind, Symbols
-from minbuild.paths import MERGED, RootPath, rootpath
+from minbuild.paths import RootPath, rootpath
 
 LARGEST = 384 << 20
 """Bytes of the largest file that is read whole; a larger ELF object is Damaged."""
@@ -73,7 +74,7 @@ def _files(tar: Tar, threads: int) -> list[tuple[Entry, Known]]:
     known: dict[RootPath, Known | Future[FileFacts | None]] = {}
     with _helpers(threads) as helpers:
         for header in tar:
-            path = _path(header)
+            path = place_of(header)
             if path == "/" or _again(header, entries.get(path)):
                 continue
             if header.type is Type.FILE:
@@ -135,13 +136,6 @@ def _done(known: Known | Future[FileFacts | None] | None) -> Known:
     if known is None:
         return None, None
     return (known.result(), None) if isinstance(known, Future) else known
-
-
-def _path(header: Header) -> RootPath:
-    """A directory that is a link on merged systems stands for the directory behind it."""
-    if header.type is Type.DIRECTORY and header.name in MERGED:
-        return RootPath("/" + MERGED[header.name])
-    return rootpath(header.name)
 
 
 def _again(header: Header, before: Entry | None) -> bool:

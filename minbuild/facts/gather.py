@@ -26,12 +26,17 @@ def gather(packages: Sequence[Package], store: Store, progress: Progress) -> tup
 
     Raises: ArchiveError when packages are not in the store or cannot be read.
     """
-    known = {package.sha256: _stored(package, store) for package in packages}
-    missing = {p.sha256: p for p in packages if known[p.sha256] is None}
+    found = {package.sha256: _stored(package, store) for package in packages}
+    missing = {p.sha256: p for p in packages if found[p.sha256] is None}
     if missing:
         compute_all(list(missing.values()), store, progress)
-        known |= {sha256: _stored(package, store) for sha256, package in missing.items()}
-    return tuple(_files(package, known[package.sha256], store) for package in packages)
+        found |= {sha256: _stored(package, store) for sha256, package in missing.items()}
+    return tuple(_files(package, found[package.sha256], store) for package in packages)
+
+
+def known(package: Package, store: Store) -> bool:
+    """True when the store has the facts of the package, whether or not it has the package."""
+    return _stored(package, store) is not None
 
 
 def compute_all(packages: Sequence[Package], store: Store, progress: Progress) -> None:
@@ -40,8 +45,8 @@ def compute_all(packages: Sequence[Package], store: Store, progress: Progress) -
     tasks = [(package, cores()) for package in packages]
     for package, found in side_by_side(_compute, tasks, store, progress, "reading packages"):
         sha256 = package.sha256
-        store.put(record.FACTS, ((record.key(sha256, n), row) for n, row in found.facts))
-        store.put(record.SYMBOLS, ((record.key(sha256, n), row) for n, row in found.symbols))
+        store.put(record.FACTS, [(record.key(sha256, n), row) for n, row in found.facts])
+        store.put(record.SYMBOLS, [(record.key(sha256, n), row) for n, row in found.symbols])
         store.put(record.FILES, {sha256: found.files})
 
 
