@@ -70,7 +70,7 @@ class Chain:
 
     def _extend(self, path: Path, name: Name) -> None:
         other = path.parent / name.text
-        if not other.exists():
+        if not other.is_file():
             other = shipped_manifest(name.text) or other
         circle = [one.resolve() for one in self._open]
         if other.resolve() in circle:

@@ -27,7 +27,6 @@ from minbuild.manifest.types import (
     ImageWish,
     Name,
     PackagePaths,
-    Probe,
     Section,
     Value,
     Waiver,
@@ -143,6 +142,17 @@ class HostDocument:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeWish:
+    """A probe as a component asks for it; without a name it has the component's."""
+
+    where: Where
+    name: str = ""
+    console: str = ""
+    limit: int = 60
+    means: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ComponentDocument:
     """A component as it is written."""
 
@@ -159,7 +169,7 @@ class ComponentDocument:
     cmdline: tuple[str, ...] = ()
     module_index: tuple[Name, ...] = ()
     allow_missing: tuple[Waiver, ...] = ()
-    probe: Probe | Name | None = None
+    probe: ProbeWish | Name | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,11 +252,11 @@ _ALLOW: Shape[Waiver] = Record(
         Key("because", Text(), "The reason, for people.", required=True),
     ),
 )
-_PROBE: Shape[Probe] = Record(
-    Probe,
+_PROBE: Shape[ProbeWish] = Record(
+    ProbeWish,
     "What the lab checks on a booted host.",
     (
-        Key("name", _WORD, "The probe's name in the lab's table.", required=True),
+        Key("name", _WORD, "The probe's name; without it, the component's."),
         Key("console", Text(), "A regular expression that a line on the console must match."),
         Key("limit", Whole(1, 3600), "Seconds since power-on, under emulation."),
         Key("means", Text(), "What a failure means, for people."),

@@ -7,7 +7,7 @@ from minbuild.manifest import files
 from minbuild.manifest.components import OWN, full
 from minbuild.manifest.document import Entries
 from minbuild.manifest.expand import Found
-from minbuild.manifest.format import ComponentDocument, HostDocument
+from minbuild.manifest.format import ComponentDocument, HostDocument, ProbeWish
 from minbuild.manifest.inputs import Inputs
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.types import Archive, Component, Kernel, Name, Probe, Section, Waiver
@@ -87,17 +87,20 @@ def _component(read: Read, renderer: files.Renderer) -> Component:
         kconfig=document.kconfig,
         cmdline=document.cmdline,
         module_index=document.module_index,
-        probe=_probe(document.probe, renderer.inputs.problems),
+        probe=_probe(document.probe, found.name, renderer.inputs.problems),
     )
 
 
-def _probe(probe: Probe | Name | None, problems: Problems) -> Probe | None:
+def _probe(probe: ProbeWish | Name | None, component: str, problems: Problems) -> Probe | None:
     match probe:
+        case None:
+            return None
         case Name():
             return Probe(probe.text, probe.where)
-        case Probe() if not files.is_pattern(probe.console):
-            about = f"{probe.console!r} is not a regular expression"
-            problems.add(about, probe.where, "correct it; Python's re says how they are written")
-            return None
-        case _:
-            return probe
+        case ProbeWish():
+            if not files.is_pattern(probe.console):
+                about = f"{probe.console!r} is not a regular expression"
+                fix = "correct it; the documentation of Python's re says how they are written"
+                problems.add(about, probe.where, fix)
+            name = probe.name or component.partition("/")[2]
+            return Probe(name, probe.where, probe.console, probe.limit, probe.means)

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from minbuild.manifest.format import COMPONENT, MANIFEST, TOOL
-from minbuild.manifest.shapes import Json, Record
+from minbuild.manifest.shapes import Json
 
 
 class DocumentKind(StrEnum):
@@ -16,16 +16,13 @@ class DocumentKind(StrEnum):
 
 def schema(kind: DocumentKind = DocumentKind.MANIFEST) -> Json:
     """The JSON Schema of one kind of document. Source: JSON Schema 2020-12."""
-    record: Record[object]
-    match kind:
-        case DocumentKind.MANIFEST:
-            record = MANIFEST
-        case DocumentKind.COMPONENT:
-            record = COMPONENT
-        case DocumentKind.TOOL:
-            record = TOOL
+    shapes: dict[DocumentKind, Json] = {
+        DocumentKind.MANIFEST: MANIFEST.schema(),
+        DocumentKind.COMPONENT: COMPONENT.schema(),
+        DocumentKind.TOOL: TOOL.schema(),
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"minbuild {kind}",
-        **record.schema(),
+        **shapes[kind],
     }

@@ -5,18 +5,18 @@ import re
 from minbuild.manifest.format import ONE_NAME
 
 _STARTER = """\
-# A host for minbuild. Build it:  minbuild make {file}
+# A host for minbuild; build it with `minbuild make`, which writes to build/{name}/.
 # Every key is described in the reference: docs/reference/manifest.md
 
 minbuild: 1                    # version of this format
-name: {name}                   # the outputs are build/{name}/{name}.efi and so on
-extends: [host.yaml]           # start from a manifest that ships; what stands below is added
+name: {name}
+extends: [host]                # start from a manifest that ships; what stands below is added
 
 vars:                          # {{{{ hostname }}}} in strings and templates; --set hostname=x wins
   hostname: {name}
 
 # kernel:
-#   cmdline: [quiet]           # added to the command line of host.yaml
+#   cmdline: [quiet]           # added to the command line of the shipped host
 
 # services:
 #   use: [logging]             # more components; `minbuild components` lists them
@@ -43,4 +43,4 @@ def starter(name: str) -> str:
     """A commented manifest for a host of this name (made one that a manifest can have)."""
     clean = re.sub("[^a-z0-9+._-]+", "-", name.lower()).strip("-._+") or "host"
     assert re.fullmatch(ONE_NAME, clean)
-    return _STARTER.format(name=clean, file=f"{name}.yaml")
+    return _STARTER.format(name=clean)
