@@ -1,0 +1,52 @@
+"""How packages come from the mirror into the store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from minbuild.archive.download import Wanted, download
+from minbuild.archive.mirror import Mirror
+from minbuild.archive.types import Package
+from minbuild.errors import ArchiveError
+from minbuild.progress import Progress
+from minbuild.store import Store
+
+_NAMED = 5
+"""Packages that an error names before it only counts them."""
+
+
+def fetch(
+    packages: Sequence[Package],
+    mirror: Mirror,
+    store: Store,
+    *,
+    offline: bool,
+    progress: Progress,
+) -> None:
+    """Bring packages into the store, each checked by size and SHA-256.
+
+    Raises: ArchiveError when one cannot be had, is not what it must be, or `offline` forbids.
+    """
+    absent = [package for package in packages if store.file(package.sha256) is None]
+    if not absent:
+        return
+    if offline:
+        names = [f"{package.name} {package.version}" for package in absent]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        raise ArchiveError(
+            f"the store lacks {', '.join(names[:_NAMED])}{more}, and --offline forbids to fetch",
+            where=str(store.directory),
+            fix="build once without --offline",
+        )
+    download([_wanted(package, mirror) for package in absent], store, progress, "packages")
+
+
+def _wanted(package: Package, mirror: Mirror) -> Wanted:
+    local = not package.root
+    address = Path(package.path).as_uri() if local else mirror.url(package.root, package.path)
+    return Wanted(
+        what=f"package {package.name} {package.version}",
+        urls=(address,),
+        sha256=package.sha256,
+        size=package.size,
+        fix="use another mirror (--mirror URL), or take newer packages: minbuild lock --update",
+    )

@@ -1,0 +1,174 @@
+"""The lock's file format: JSON, one package a line, so that a new version is a one-line change."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from minbuild.archive.mirror import DEBIAN, SECURITY
+from minbuild.archive.types import Lock, Package, SuiteState
+from minbuild.errors import ArchiveError, together
+from minbuild.store import full_disk
+
+SCHEMA = "minbuild.lock/1"
+_KEYS = ("schema", "arch", "suites", "packages", "toolbox")
+_HEX = frozenset("0123456789abcdef")
+
+T = TypeVar("T", Package, SuiteState)
+
+
+def read(path: Path) -> Lock:
+    """Read a lock.
+
+    Raises: ArchiveError with every problem of the file.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArchiveError(
+            f"the lock cannot be read: {error}", where=str(path), fix=_fix(path)
+        ) from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Lock:
+    """Read a lock's text; `path` is for messages.
+
+    Raises: ArchiveError with every problem of the text.
+    """
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError(f"this is no lock: {error}", where=str(path), fix=_fix(path)) from error
+    problems: list[ArchiveError] = []
+
+    def problem(what: str, place: str = "") -> None:
+        where = f"{path} ({place})" if place else str(path)
+        problems.append(ArchiveError(what, where=where, fix=_fix(path)))
+
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        problem(f"this is no lock that minbuild knows: its schema is not {SCHEMA}")
+        raise together(problems)
+    for key in sorted(found.keys() ^ {*_KEYS}):
+        problem(f"a lock {'has no' if key in found else 'needs a'} field {key!r}")
+    arch = found.get("arch")
+    if not isinstance(arch, str) or not arch:
+        problem("not an architecture", "arch")
+    suites = _rows(SuiteState, "suites", found, problem)
+    packages = _packages("packages", found, problem)
+    toolbox = _packages("toolbox", found, problem)
+    if problems:
+        raise together(problems)
+    return Lock(str(arch), suites, packages, toolbox)
+
+
+def render(lock: Lock) -> str:
+    """Write a lock as text: always the same for the same lock, however it is ordered."""
+    out = [f'{{"schema": {json.dumps(SCHEMA)}', f'"arch": {json.dumps(lock.arch)}']
+    out.append(_table("suites", lock.suites))
+    out.append(_table("packages", sorted(lock.packages, key=_order)))
+    out.append(_table("toolbox", sorted(lock.toolbox, key=_order)))
+    return ",\n".join(out) + "}\n"
+
+
+def write(path: Path, lock: Lock) -> None:
+    """Write a lock, whole or not at all.
+
+    Raises: ToolError when its directory cannot be written.
+    """
+    place = path.resolve()
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    with full_disk(place.parent):
+        try:
+            with beside.open("w", encoding="utf-8") as file:
+                file.write(render(lock))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(beside, place)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def _fix(path: Path) -> str:
+    return f"restore {path.name} from your version control, or remove it and run: minbuild lock"
+
+
+def _order(package: Package) -> tuple[str, ...]:
+    return (package.name, package.arch, package.version, package.sha256)
+
+
+def _table(key: str, rows: "list[Package] | tuple[SuiteState, ...]") -> str:
+    """A list with one object a line."""
+    lines = (json.dumps(_said(row)) for row in rows)
+    body = ",\n ".join(lines)
+    return f'"{key}": [\n {body}]' if body else f'"{key}": []'
+
+
+def _said(row: Package | SuiteState) -> dict[str, object]:
+    """A row's fields, without those that are empty and may be."""
+    optional = {field.name for field in dataclasses.fields(row) if field.default == ""}
+    fields: dict[str, object] = dataclasses.asdict(row)
+    return {key: value for key, value in fields.items() if value or key not in optional}
+
+
+def _packages(
+    key: str, found: Mapping[str, object], problem: Callable[[str, str], None]
+) -> tuple[Package, ...]:
+    packages = _rows(Package, key, found, problem)
+    for number, package in enumerate(packages):
+        if number and packages[number - 1].name == package.name:
+            problem(f"{package.name} stands twice in the lock", f"{key}[{number}]")
+    return tuple(sorted(packages, key=_order))
+
+
+def _rows(
+    kind: type[T], key: str, found: Mapping[str, object], problem: Callable[[str, str], None]
+) -> tuple[T, ...]:
+    rows = found.get(key, [])
+    if not isinstance(rows, list):
+        problem("not a list", key)
+        return ()
+    made: list[T] = []
+    for number, row in enumerate(rows):
+        reason = _unfit(kind, row)
+        if reason:
+            problem(reason, f"{key}[{number}]")
+        else:
+            made.append(kind(**row))
+    return tuple(made)
+
+
+def _unfit(kind: type[T], row: object) -> str:
+    """Why a row is no such thing; "" when it is one."""
+    if not isinstance(row, dict):
+        return "not an object"
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    for name in sorted(row.keys() - fields.keys()):
+        return f"no such field: {name!r}"
+    for name, field in fields.items():
+        if name not in row:
+            if field.default is dataclasses.MISSING:
+                return f"needs a field {name!r}"
+            continue
+        value = row[name]
+        if type(value) is not field.type:
+            return f"{name} is not a {'number' if field.type is int else 'text'}"
+        if isinstance(value, int) and value < 0:
+            return f"{name} is below zero"
+    return _unsafe(row)
+
+
+def _unsafe(row: Mapping[str, object]) -> str:
+    """Why a row may not be used though its fields have the right types."""
+    digest, path, root = row.get("sha256", ""), str(row.get("path", "x")), row.get("root", "")
+    if not isinstance(digest, str) or len(digest) != 64 or not {*digest} <= _HEX:
+        return "sha256 is no SHA-256"
+    if root not in {DEBIAN, SECURITY, ""}:
+        return f"no such tree of the mirror: {root!r}"
+    if root and (path.startswith("/") or {"", ".", ".."} & {*path.split("/")}):
+        return f"path leads out of the mirror: {path!r}"
+    if "path" in row and not path:
+        return "path is empty"
+    return ""
