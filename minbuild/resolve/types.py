@@ -1,10 +1,11 @@
 """Needs, what they chose, and what could not be met: frozen data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from minbuild.facts.types import Entry
+from minbuild.manifest.types import Waiver
 from minbuild.paths import RootPath
 
 
@@ -97,3 +98,7 @@ class Closure:
     """Waivers that were used, as written."""
     maybe_dlopen: Mapping[RootPath, tuple[str, ...]]
     """Sonames in strings of chosen ELF files that no note and no need explains."""
+    unused: tuple[Waiver, ...] = ()
+    """Waivers that nothing needed, in the manifest's order."""
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """What may be absent and is (a softdep that this kernel has not) → who asked; sorted."""

@@ -1,0 +1,204 @@
+"""What one kernel offers: its modules by name, alias and path, built-ins, options, firmware."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from minbuild.facts.types import Builtins, KernelConfig, Module
+from minbuild.paths import RootPath
+from minbuild.resolve import pattern
+from minbuild.resolve.catalog import Catalog, Reach
+
+IMAGE = "/boot/vmlinuz-"
+MODULES = "/usr/lib/modules"
+FIRMWARE = "/lib/firmware"
+"""As the kernel asks for it. Source: kernel drivers/base/firmware_loader/main.c, fw_path."""
+FIRMWARE_FORMS = ("", ".zst", ".xz")
+"""Source: the same, _request_firmware."""
+MODULE_FORMS = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """What a module's name, alias, path or glob stands for."""
+
+    paths: tuple[RootPath, ...] = ()
+    builtin: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.paths or self.builtin)
+
+
+class Kernel:
+    """The kernel of the image; everything in it is computed when first asked for."""
+
+    def __init__(self, catalog: Catalog, version: str = "") -> None:
+        self._catalog = catalog
+        self._given = version
+
+    @cached_property
+    def version(self) -> str:
+        """`uname -r` of the kernel: as given, else the one with most modules; "" without any."""
+        if self._given:
+            return self._given
+        counts: dict[str, int] = {}
+        start = MODULES + "/"
+        for files in self._catalog.files:
+            for path in files.entries:
+                if path.startswith(start):
+                    version = path[len(start) :].partition("/")[0]
+                    counts[version] = counts.get(version, 0) + 1
+        return max(sorted(counts), key=lambda version: counts[version], default="")
+
+    @property
+    def directory(self) -> str:
+        return f"{MODULES}/{self.version}"
+
+    @cached_property
+    def package(self) -> str:
+        """The package of the kernel image, or of its modules."""
+        owner = self._catalog.owner(RootPath(IMAGE + self.version))
+        return owner or next((self._catalog.owner(path) for path in self.modules.values()), "")
+
+    @cached_property
+    def modules(self) -> Mapping[str, RootPath]:
+        """Loadable modules by name, sorted by path; of two with one name the first."""
+        found: dict[str, RootPath] = {}
+        if self.version:
+            for path in sorted(self._module_paths()):
+                found.setdefault(module_name(path), path)
+        return found
+
+    @cached_property
+    def builtin(self) -> Mapping[str, Module]:
+        """Modules that are part of the kernel image, by name."""
+        found: dict[str, Module] = {}
+        for name in ("modules.builtin", "modules.builtin.modinfo"):
+            facts = self._catalog.facts(RootPath(f"{self.directory}/{name}"))
+            if isinstance(facts, Builtins):
+                found |= facts.modules
+        return found
+
+    @property
+    def config_path(self) -> RootPath:
+        return RootPath(f"/boot/config-{self.version}")
+
+    @cached_property
+    def options(self) -> Mapping[str, str]:
+        """Options of the kernel's configuration, without CONFIG_."""
+        facts = self._catalog.facts(self.config_path) if self.version else None
+        return facts.options if isinstance(facts, KernelConfig) else {}
+
+    def find(self, text: str) -> Hits:
+        """Find modules by path or its glob, by name or its glob, else by alias.
+
+        Source: kmod_module_new_from_lookup(3): a module's own name goes before an alias.
+        """
+        if "/" in text:
+            return Hits(paths=self._by_path(text))
+        name = text.replace("-", "_")
+        if name in self.modules:
+            return Hits(paths=(self.modules[name],))
+        if name in self.builtin:
+            return Hits(builtin=(name,))
+        hits = self._by_glob(name) if pattern.is_pattern(text) and ":" not in text else Hits()
+        return hits or self.by_alias(text)
+
+    def by_alias(self, alias: str) -> Hits:
+        """Find every module that says it serves `alias`, which may be a glob itself."""
+        wanted = alias.replace("-", "_")
+        return Hits(
+            tuple(self.modules[name] for name, glob in self._aliases if _overlap(wanted, glob)),
+            tuple(
+                name
+                for name, module in sorted(self.builtin.items())
+                if any(_overlap(wanted, each.replace("-", "_")) for each in module.aliases)
+            ),
+        )
+
+    def firmware(self, name: str) -> Iterator[tuple[str, Reach]]:
+        """Every file that serves the firmware `name`: the raw path and where it ends."""
+        for directory in (f"{FIRMWARE}/updates/{self.version}", f"{FIRMWARE}/updates",
+                          f"{FIRMWARE}/{self.version}", FIRMWARE):  # fmt: skip
+            found = [
+                (raw, reached)
+                for raw in self._firmware_paths(f"{directory}/{name}")
+                if (reached := self._catalog.reach(raw)) is not None
+            ]
+            if found:
+                yield from found
+                return
+
+    def _firmware_paths(self, raw: str) -> Iterator[str]:
+        if not pattern.is_pattern(raw):
+            forms = (raw + form for form in FIRMWARE_FORMS)
+            first = next((form for form in forms if self._catalog.reach(form)), None)
+            yield from [first] if first else []
+            return
+        plain: set[str] = set()
+        for form in FIRMWARE_FORMS:
+            for path in self._catalog.matching("/usr" + raw + form):
+                stem = path.removesuffix(form)
+                if stem not in plain and (form or not path.endswith(FIRMWARE_FORMS[1:])):
+                    plain.add(stem)
+                    yield path.removeprefix("/usr")
+
+    def _module_paths(self) -> Iterator[RootPath]:
+        start = self.directory + "/"
+        holders = [one for one in self._catalog.files if self.directory in one.entries]
+        for files in holders or self._catalog.files:
+            for path in files.entries:
+                if path.startswith(start) and path.endswith(MODULE_FORMS):
+                    yield path
+
+    @cached_property
+    def _aliases(self) -> tuple[tuple[str, str], ...]:
+        found = []
+        for name, path in self.modules.items():
+            facts = self._catalog.facts(path)
+            if isinstance(facts, Module):
+                found += [(name, alias.replace("-", "_")) for alias in facts.aliases]
+        return tuple(found)
+
+    def _by_path(self, text: str) -> tuple[RootPath, ...]:
+        wanted = (
+            text.replace("/lib/modules/", f"{MODULES}/", 1) if text.startswith("/lib/") else text
+        )
+        start = "" if wanted.startswith("/") else self.directory + "/"
+        return tuple(
+            path
+            for path in self.modules.values()
+            if pattern.matches(start + wanted, path) or pattern.matches(start + wanted, plain(path))
+        )
+
+    def _by_glob(self, glob: str) -> Hits:
+        return Hits(
+            tuple(path for name, path in self.modules.items() if pattern.matches(glob, name)),
+            tuple(name for name in sorted(self.builtin) if pattern.matches(glob, name)),
+        )
+
+
+def module_name(path: str) -> str:
+    """The name of the module at `path`: `-` and `_` are one. Source: modprobe(8)."""
+    return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
+
+
+def plain(path: str) -> str:
+    """`path` of a module without the suffix of its compression."""
+    stem, dot, _ = path.rpartition(".ko")
+    return stem + dot
+
+
+def _overlap(wanted: str, alias: str) -> bool:
+    """Tell whether a wanted alias or glob and a module's alias glob can mean one device."""
+    return (
+        wanted == alias
+        or _alias(alias).fullmatch(wanted) is not None
+        or (pattern.is_pattern(wanted) and _alias(wanted).fullmatch(alias) is not None)
+    )
+
+
+def _alias(glob: str) -> re.Pattern[str]:
+    # aliases are no paths: `*` runs over `/` too. Source: fnmatch(3) as depmod uses it
+    return pattern.compiled(glob.replace("*", "**"))

@@ -1,0 +1,37 @@
+"""Needs that no header shows, as data: each with what proves it."""
+
+from dataclasses import dataclass
+
+PROGRAM_DIRECTORIES = (
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+)
+"""Where `env NAME` looks. Source: Debian Policy 10, login's and init's default PATH."""
+
+UNWINDER = "libgcc_s.so.1"
+"""What glibc itself loads to unwind a thread's stack. Source: glibc misc/unwind-link.c."""
+
+UNWINDS = ("pthread_cancel", "pthread_exit", "thrd_exit")
+"""Functions of libc that end the process when they cannot load UNWINDER.
+
+Source: glibc nptl/pthread_cancel.c, nptl/pthread_exit.c ("libgcc_s.so.1 must be installed for
+pthread_cancel to work"). backtrace() only returns nothing then, so it is none of them.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A file that cannot work without others it finds by name at run time."""
+
+    trigger: str
+    """Glob of the file's path."""
+    wants: tuple[str, ...]
+    """Globs of the same package's files; each must match."""
+    because: str
+
+
+KNOWN: tuple[Known, ...] = ()

@@ -1,0 +1,329 @@
+"""Which file the loader maps for every name that a process asks for.
+
+Source: ld.so(8); glibc elf/dl-load.c (_dl_map_object, open_path, expand_dynamic_string_token),
+elf/rtld.c (dl_main), elf/dl-deps.c (breadth first).
+"""
+
+import posixpath
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from minbuild.facts.types import Damaged, Dlopen, Elf, Symbols
+from minbuild.paths import RootPath
+from minbuild.resolve.catalog import Catalog, Reach
+from minbuild.resolve.knowledge import UNWINDER, UNWINDS
+from minbuild.resolve.machine import Machine
+from minbuild.resolve.types import Missing, Need, NeedKind
+from minbuild.resolve.waivers import Waivers
+
+_TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
+
+PRIORITIES = ("required", "recommended", "suggested")
+"""Of `.note.dlopen`, weightiest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A file that the loader would map, and how it came there."""
+
+    raw: str
+    """As the loader opens it."""
+    reach: Reach
+    real: RootPath
+    elf: Elf
+    dropped: bool
+    """Left out by a waiver: named, and not followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One answer of the loader's search: a hit, or where it looked and why not."""
+
+    hit: Hit | None
+    looked: tuple[str, ...]
+    final: bool = False
+    """A file that is no library ended the search."""
+
+
+@dataclass(eq=False, slots=True)
+class Loaded:
+    """One object in a process."""
+
+    path: RootPath
+    """Real path."""
+    named: RootPath
+    """Path that was opened: may be a link to `path`."""
+    elf: Elf
+    origin: str
+    """What $ORIGIN stands for."""
+    loader: "Loaded | None"
+    """Who asked first."""
+    lineage: tuple[str, ...] = ()
+    """RPATH directories inherited along the chain of loaders, this object's first."""
+
+
+@dataclass(eq=False, slots=True)
+class Process:
+    """All that one executable brings into its address space."""
+
+    main: Loaded
+    objects: list[Loaded]
+    """In load order, `main` first."""
+    outcomes: list[Need | Missing] = field(default_factory=list)
+    names: dict[str, Loaded] = field(default_factory=dict)
+    paths: dict[RootPath, Loaded] = field(default_factory=dict)
+
+
+class Loader:
+    """The loader of one architecture over one catalog."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        machine: Machine,
+        waivers: Waivers,
+        *,
+        dlopen: str = "required",
+        cache: Sequence[str] = (),
+    ) -> None:
+        self._catalog = catalog
+        self._machine = machine
+        self._waivers = waivers
+        self._priorities = PRIORITIES[: PRIORITIES.index(dlopen) + 1]
+        self._cache = tuple(cache)
+        self._opened: dict[str, Hit | str | None] = {}
+        self._default: dict[tuple[str, bool], Search] = {}
+        self._unwinds: dict[RootPath, str] = {}
+        self.loaded: set[RootPath] = set()
+        """Real paths of all objects of all processes so far."""
+
+    def process(self, path: RootPath, elf: Elf) -> Process:
+        """Load the executable, or the library on its own, at real path `path`."""
+        main = Loaded(path, path, elf, posixpath.dirname(path), None)
+        main.lineage = self._lineage(main)
+        process = Process(main, [])
+        self._enter(process, main, "")
+        if elf.interpreter:
+            self._interpreter(process)
+        for name in elf.audit:
+            self._load(process, main, main, name, NeedKind.NEEDED, f"DT_AUDIT {name}")
+        started = opened = 0
+        while True:
+            started = self._start(process, started)
+            if opened < len(process.objects):
+                self._notes(process, process.objects[opened])
+                opened += 1
+            elif not self._unwinder(process):
+                break
+        self.loaded.update(process.paths)
+        return process
+
+    def _start(self, process: Process, done: int) -> int:
+        """Load what is needed, breadth first: the list grows while it is walked."""
+        while done < len(process.objects):
+            by = process.objects[done]
+            for name in by.elf.needed:
+                self._load(process, by, by, name, NeedKind.NEEDED, f"DT_NEEDED {name}")
+            done += 1
+        return done
+
+    def _interpreter(self, process: Process) -> None:
+        main, raw = process.main, process.main.elf.interpreter
+        hit = self._open(raw) if raw.startswith("/") else None
+        if not isinstance(hit, Hit):
+            why = hit or self._catalog.why_not(raw)
+            if not self._machine.accepts(main.elf):
+                why = f"{main.elf.machine} program in a host for {self._machine.name}"
+            process.outcomes.append(
+                self._lack(NeedKind.INTERP, raw, main, f"PT_INTERP {raw}: {why}", (raw,))
+            )
+            return
+        evidence = f"PT_INTERP {raw}"
+        process.outcomes += self._catalog.edges(
+            hit.reach, raw, main.path, NeedKind.INTERP, evidence
+        )
+        if not hit.dropped:
+            loader = Loaded(hit.real, hit.real, hit.elf, posixpath.dirname(raw), main)
+            loader.lineage = self._lineage(loader)
+            self._enter(process, loader, raw)
+
+    def _load(
+        self, process: Process, via: Loaded, by: Loaded, name: str, kind: NeedKind, evidence: str
+    ) -> bool:
+        """Load `name` for `via`; the need is `by`'s. A name loads once for each process."""
+        known = process.names.get(name)
+        if known is not None:
+            process.outcomes.append(Need(known.named, by.path, kind, evidence))
+            return True
+        search = self.search(via, name)
+        if search.hit is None:
+            process.outcomes.append(self._lack(kind, name, by, evidence, search.looked))
+            return False
+        self._map(process, via, name, search.hit)
+        process.outcomes += self._catalog.edges(
+            search.hit.reach, search.hit.raw, by.path, kind, evidence
+        )
+        return True
+
+    def _map(self, process: Process, via: Loaded, name: str, hit: Hit) -> None:
+        if hit.dropped:
+            return
+        same = process.paths.get(hit.real)
+        if same is not None:
+            process.names[name] = same
+            return
+        # $ORIGIN is the directory as opened, links and all: only the program's own is resolved
+        found = Loaded(hit.real, hit.reach.path, hit.elf, posixpath.dirname(hit.raw), via)
+        found.lineage = self._lineage(found)
+        process.names[hit.raw] = found
+        self._enter(process, found, name)
+
+    def _enter(self, process: Process, loaded: Loaded, name: str) -> None:
+        process.objects.append(loaded)
+        process.paths[loaded.path] = loaded
+        for known in (name, loaded.elf.soname):
+            if known:
+                process.names.setdefault(known, loaded)
+
+    def _notes(self, process: Process, by: Loaded) -> None:
+        for note in by.elf.dlopen:
+            if note.priority in self._priorities and note.sonames:
+                name = self._first(process, by, note)
+                feature = f", feature {note.feature}" if note.feature else ""
+                evidence = f".note.dlopen {note.priority} {name}{feature}"
+                self._load(process, by, by, name, NeedKind.DLOPEN, evidence)
+
+    def _first(self, process: Process, by: Loaded, note: Dlopen) -> str:
+        """The first alternative that is there; the first of all when none is."""
+        for name in note.sonames:
+            if name in process.names or self.search(by, name).hit is not None:
+                return name
+        return note.sonames[0]
+
+    def _unwinder(self, process: Process) -> bool:
+        """Load what glibc would load to end a thread; tell whether the process grew."""
+        libc = process.names.get("libc.so.6")
+        if libc is None or UNWINDER in process.names:
+            return False
+        before = len(process.objects)
+        for by in tuple(process.objects):
+            function = self._unwinding(by) if by is not libc else ""
+            if function:
+                evidence = f"dlopen {UNWINDER} by libc for {function}"
+                self._load(process, libc, by, UNWINDER, NeedKind.DLOPEN, evidence)
+        return len(process.objects) > before
+
+    def _unwinding(self, loaded: Loaded) -> str:
+        if loaded.path not in self._unwinds:
+            self._unwinds[loaded.path] = ""
+            if loaded.elf.dynamic and "libc.so.6" in loaded.elf.needed:
+                symbols = self._catalog.symbols(loaded.path)
+                self._unwinds[loaded.path] = calls(symbols) if symbols else ""
+        return self._unwinds[loaded.path]
+
+    def search(self, via: Loaded, name: str) -> Search:
+        """Find the file for `name` as asked for by `via`."""
+        if "/" in name:
+            raw = self._expand(name, via.origin)
+            hit = self._open(raw) if raw is not None and raw.startswith("/") else None
+            return Search(hit if isinstance(hit, Hit) else None, (raw or name,))
+        directories = self._directories(via)
+        usual = self._usual(name, nodeflib=via.elf.nodeflib)
+        if not directories:
+            return usual
+        found = self._first_of(directories, name)
+        if found.hit is not None or found.final:
+            return found
+        return Search(usual.hit, found.looked + usual.looked)
+
+    def _directories(self, via: Loaded) -> tuple[str, ...]:
+        """RPATHs up the chain of loaders, or the object's own RUNPATH."""
+        if via.elf.runpath:
+            return tuple(self._expanded(via.elf.runpath, via.origin))
+        return via.lineage
+
+    def _lineage(self, loaded: Loaded) -> tuple[str, ...]:
+        # of an object that has both, RPATH is void. Source: glibc elf/get-dynamic-info.h
+        own = () if loaded.elf.runpath else tuple(self._expanded(loaded.elf.rpath, loaded.origin))
+        return own + (loaded.loader.lineage if loaded.loader else ())
+
+    def _usual(self, name: str, *, nodeflib: bool) -> Search:
+        """Search the cache's directories, then the system's unless the object forbids them."""
+        if (name, nodeflib) not in self._default:
+            system = self._machine.default_directories
+            directories = (*self._cache, *system)
+            if nodeflib:
+                directories = tuple(each for each in self._cache if each not in system)
+            self._default[name, nodeflib] = self._first_of(directories, name)
+        return self._default[name, nodeflib]
+
+    def _first_of(self, directories: tuple[str, ...], name: str) -> Search:
+        for number, directory in enumerate(directories):
+            raw = f"{directory}/{name}"
+            hit = self._open(raw)
+            if isinstance(hit, str):
+                return Search(None, (*directories[:number], f"{raw} ({hit})"), final=True)
+            if hit is not None:
+                return Search(hit, directories[: number + 1])
+        return Search(None, directories)
+
+    def _open(self, raw: str) -> Hit | str | None:
+        """Open what is at `raw`: None to search on, a text for what ends the search."""
+        if raw not in self._opened:
+            self._opened[raw] = self._open_new(raw)
+        return self._opened[raw]
+
+    def _open_new(self, raw: str) -> Hit | str | None:
+        reached = self._catalog.reach(raw)
+        real = self._catalog.real(reached.path) if reached is not None else None
+        if reached is None or real is None or self._catalog.is_directory(real):
+            return None
+        elf = self._catalog.facts(real)
+        if isinstance(elf, Damaged):
+            return elf.reason
+        if not isinstance(elf, Elf):
+            return "no ELF file"
+        if not self._machine.accepts(elf):
+            return None
+        if elf.kind != "ET_DYN" or elf.pie:
+            return "no shared object"
+        dropped = self._waivers.drops(reached.path) or self._waivers.drops(real)
+        return Hit(raw, reached, real, elf, dropped)
+
+    def _expanded(self, directories: Sequence[str], origin: str) -> Iterator[str]:
+        for directory in directories:
+            raw = self._expand(directory, origin)
+            # a directory relative to wherever a program is started proves nothing
+            if raw is not None and raw.startswith("/"):
+                yield raw.rstrip("/")
+
+    def _expand(self, text: str, origin: str) -> str | None:
+        """Replace dynamic string tokens; None when one has no value here."""
+        values = {"ORIGIN": origin, "LIB": self._machine.lib, "PLATFORM": self._machine.platform}
+        wanted = [match[1] or match[2] for match in _TOKEN.finditer(text)]
+        if not all(values[token] for token in wanted):
+            return None
+        return _TOKEN.sub(lambda match: values[match[1] or match[2]], text)
+
+    def _lack(
+        self, kind: NeedKind, wanted: str, by: Loaded, evidence: str, looked: tuple[str, ...]
+    ) -> Missing:
+        package = self._catalog.owner(by.path)
+        return Missing(kind, wanted, by.path, package, evidence, looked=looked)
+
+
+def is_program(elf: Elf) -> bool:
+    """Tell a program from a library that can also be started (libc.so.6 prints its version)."""
+    return bool(elf.interpreter) and (elf.pie or not elf.soname)
+
+
+def calls(symbols: Symbols) -> str:
+    """The first function of UNWINDS that is left undefined; "" for none."""
+    # a weak reference only asks whether there are threads: it is no call
+    for function in UNWINDS:
+        at = bisect_left(symbols.undefined, function)
+        if symbols.undefined[at : at + 1] and symbols.undefined[at].partition("@")[0] == function:
+            return function
+    return ""

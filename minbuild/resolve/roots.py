@@ -1,0 +1,50 @@
+"""What a manifest or a tool asks for, as roots of a closure."""
+
+from collections.abc import Iterable, Iterator
+
+from minbuild.manifest.types import Component, Manifest, Name, PackagePaths, Tool, Where
+from minbuild.resolve.kernel import IMAGE
+from minbuild.resolve.types import NeedKind, Root
+
+KERNEL = "kernel/manifest"
+"""The component that owns the kernel: the manifest itself asks for it."""
+
+
+def roots(manifest: Manifest) -> tuple[Root, ...]:
+    """List the roots of a host: its kernel, then each component's, in manifest order."""
+    kernel = manifest.kernel
+    text = f"{IMAGE}*"
+    first = Root(NeedKind.ROOT, text, KERNEL, place(kernel.where), kernel.package)
+    rest = (root for component in manifest.components for root in _component(component))
+    return tuple(dict.fromkeys((first, *rest)))
+
+
+def tool_roots(tool: Tool) -> tuple[Root, ...]:
+    """List the roots of one program of the toolbox."""
+    return tuple(dict.fromkeys(_packages(tool.packages, f"toolbox/{tool.name}")))
+
+
+def place(where: Where) -> str:
+    """A place as evidence shows it: `dhcp.yaml:3:11`."""
+    return f"{where.file}:{where.line}:{where.column}"
+
+
+def _component(component: Component) -> Iterator[Root]:
+    name = component.name
+    yield from _packages(component.packages, name)
+    for file in component.files:
+        yield Root(NeedKind.ROOT, file.path, name, place(file.where))
+    yield from _names(NeedKind.MODULE, component.modules, name)
+    yield from _names(NeedKind.FIRMWARE, component.firmware, name)
+    yield from _names(NeedKind.KCONFIG, component.kconfig, name)
+
+
+def _packages(packages: Iterable[PackagePaths], component: str) -> Iterator[Root]:
+    for each in packages:
+        for text in each.paths:
+            yield Root(NeedKind.ROOT, text, component, place(each.where), each.package)
+
+
+def _names(kind: NeedKind, names: Iterable[Name], component: str) -> Iterator[Root]:
+    for name in names:
+        yield Root(kind, name.text, component, place(name.where))

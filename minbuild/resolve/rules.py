@@ -1,0 +1,174 @@
+"""What one chosen file needs: each rule is a function in the list RULES."""
+
+import shlex
+from collections.abc import Callable, Iterator
+
+from minbuild.facts.types import Damaged, Elf, Kind, Module, Script
+from minbuild.paths import RootPath, parents
+from minbuild.resolve import pattern
+from minbuild.resolve.catalog import MERGED_LINKS, beside
+from minbuild.resolve.kernel import MODULE_FORMS
+from minbuild.resolve.knowledge import KNOWN, PROGRAM_DIRECTORIES
+from minbuild.resolve.ldso import is_program
+from minbuild.resolve.types import Missing, Need, NeedKind
+from minbuild.resolve.world import Outcome, Subject, World
+
+Rule = Callable[[Subject, World], Iterator[Outcome]]
+
+
+def parent(subject: Subject, _world: World) -> Iterator[Outcome]:
+    """Everything lies in directories."""
+    for path in parents(subject.path):
+        yield Need(path, subject.path, NeedKind.PARENT, "directory")
+
+
+def link(subject: Subject, world: World) -> Iterator[Outcome]:
+    """A link needs what it points to. Source: symlink(7)."""
+    if subject.entry.kind is not Kind.LINK or subject.path in MERGED_LINKS:
+        return
+    raw = beside(subject.path, subject.entry.target)
+    evidence = f"-> {subject.entry.target}"
+    reached = world.catalog.reach(raw) or world.catalog.reach_directory(raw)
+    if reached is not None and world.catalog.real(reached.path) is None:
+        # a link further down dangles: that one says so, unless all of them turn in a circle
+        why = world.catalog.why_not(raw)
+        if "circle" in why:
+            yield _lack(world, subject, NeedKind.LINK, raw, f"{evidence}: {why}")
+            return
+    if reached is None:
+        yield _lack(world, subject, NeedKind.LINK, raw, evidence)
+        return
+    yield from world.catalog.edges(reached, raw, subject.path, NeedKind.LINK, evidence)
+
+
+def elf(subject: Subject, world: World) -> Iterator[Outcome]:
+    """A program needs all that its process loads; libraries are loaded by programs."""
+    if isinstance(subject.facts, Elf) and is_program(subject.facts):
+        yield from world.loader.process(subject.path, subject.facts).outcomes
+
+
+def script(subject: Subject, world: World) -> Iterator[Outcome]:
+    """A script that can be started needs its interpreter. Source: execve(2)."""
+    if not isinstance(subject.facts, Script) or not subject.entry.mode & 0o111:
+        return
+    raw = subject.facts.interpreter
+    evidence = f"#! {raw} {subject.facts.argument}".rstrip()
+    reached = world.catalog.reach(raw) if raw.startswith("/") else None
+    if reached is None or world.catalog.real(reached.path) is None:
+        yield _lack(world, subject, NeedKind.SHEBANG, raw, evidence)
+    else:
+        yield from world.catalog.edges(reached, raw, subject.path, NeedKind.SHEBANG, evidence)
+    if raw.rpartition("/")[2] == "env":
+        yield from _env(subject, world, env_program(subject.facts.argument), evidence)
+
+
+def module(subject: Subject, world: World) -> Iterator[Outcome]:
+    """A kernel module needs its dependencies, softdeps and firmware. Source: modprobe(8)."""
+    if not isinstance(subject.facts, Module):
+        return
+    facts, by = subject.facts, subject.path
+    yield Need(RootPath("/lib"), by, NeedKind.LINK, "modprobe reads /lib/modules")
+    for name in facts.depends:
+        yield from dependency(world, name, by)
+    for field, names in (("pre", facts.soft_pre), ("post", facts.soft_post)):
+        for name in names:
+            yield from softdep(world, name, by, f"softdep {field}: {name}")
+    for name in facts.firmware:
+        yield from firmware(world, name, by, f"firmware={name}", world.kernel.package)
+
+
+def known(subject: Subject, world: World) -> Iterator[Outcome]:
+    """What only experience tells, from knowledge.KNOWN."""
+    for each in KNOWN:
+        if pattern.matches(each.trigger, subject.path):
+            files = world.catalog.by_name.get(world.catalog.owner(subject.path))
+            for glob in each.wants:
+                found = tuple(world.catalog.matching(glob, files))
+                for path in found:
+                    yield Need(path, subject.path, NeedKind.DATA, each.because)
+                if not found:
+                    yield _lack(world, subject, NeedKind.DATA, glob, each.because)
+
+
+def sound(subject: Subject, world: World) -> Iterator[Outcome]:
+    """A program or module must be readable; as mere data any bytes will do."""
+    if isinstance(subject.facts, Damaged) and (
+        subject.entry.mode & 0o111 or subject.path.endswith(MODULE_FORMS)
+    ):
+        yield _lack(world, subject, NeedKind.DATA, subject.path, subject.facts.reason)
+
+
+RULES: tuple[Rule, ...] = (parent, link, elf, script, module, known, sound)
+
+
+def dependency(world: World, name: str, by: RootPath) -> Iterator[Outcome]:
+    """A module named in `depends`."""
+    hits = world.kernel.find(name)
+    for path in hits.paths:
+        yield Need(path, by, NeedKind.MODULE, f"depends={name}")
+    for builtin in hits.builtin:
+        world.note_builtin(builtin, by)
+    if not hits and name not in world.known_builtin:
+        package = world.kernel.package
+        where = (world.kernel.directory,)
+        yield Missing(NeedKind.MODULE, name, by, package, f"depends={name}", looked=where)
+
+
+def softdep(world: World, name: str, by: RootPath, evidence: str) -> Iterator[Outcome]:
+    """A module or alias that modprobe loads too where there is one."""
+    hits = world.kernel.find(name)
+    for path in hits.paths:
+        yield Need(path, by, NeedKind.SOFTDEP, evidence)
+    for builtin in hits.builtin:
+        world.note_builtin(builtin, by)
+    if not hits:
+        world.note_absent(name, by)
+
+
+def firmware(world: World, name: str, by: str, evidence: str, package: str) -> Iterator[Outcome]:
+    """A firmware file in any of the forms that the kernel reads."""
+    found = tuple(world.kernel.firmware(name))
+    for raw, reached in found:
+        yield from world.catalog.edges(reached, raw, by, NeedKind.FIRMWARE, evidence)
+    if not found:
+        looked = ("/usr/lib/firmware",)
+        yield Missing(NeedKind.FIRMWARE, name, by, package, evidence, looked=looked)
+
+
+def env_program(argument: str) -> str:
+    """The program that `env ARGUMENT` starts; "" for none. Source: env(1), -S."""
+    if not argument.startswith(("-S", "--split-string", "-vS")):
+        # without -S all that follows is one name, as the kernel passes it
+        return "" if argument.startswith("-") else argument
+    rest = argument.removeprefix("--split-string").removeprefix("-vS").removeprefix("-S")
+    try:
+        words = shlex.split(rest.lstrip("="))
+    except ValueError:
+        return rest.strip()
+    takes_value = False
+    for word in words:
+        if takes_value:
+            takes_value = False
+        elif word in ("-u", "-C", "--unset", "--chdir"):
+            takes_value = True
+        elif not word.startswith("-") and "=" not in word:
+            return word
+    return ""
+
+
+def _env(subject: Subject, world: World, name: str, evidence: str) -> Iterator[Outcome]:
+    if not name:
+        return
+    places = [name] if name.startswith("/") else [f"{at}/{name}" for at in PROGRAM_DIRECTORIES]
+    for raw in places:
+        reached = world.catalog.reach(raw)
+        if reached is not None and world.catalog.real(reached.path) is not None:
+            yield from world.catalog.edges(reached, raw, subject.path, NeedKind.EXEC, evidence)
+            return
+    looked = PROGRAM_DIRECTORIES if len(places) > 1 else ()
+    package = world.catalog.owner(subject.path)
+    yield Missing(NeedKind.EXEC, name, subject.path, package, evidence, looked=looked)
+
+
+def _lack(world: World, subject: Subject, kind: NeedKind, wanted: str, evidence: str) -> Missing:
+    return Missing(kind, wanted, subject.path, world.catalog.owner(subject.path), evidence)

@@ -1,0 +1,133 @@
+"""What the roots choose first, before anything follows from it."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+
+from minbuild.facts.types import Files, Kind
+from minbuild.paths import RootPath, rootpath
+from minbuild.resolve import pattern
+from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.rules import firmware
+from minbuild.resolve.types import Missing, Need, NeedKind, Root
+from minbuild.resolve.world import Outcome, World
+
+_PAPER = ("/usr/share/doc/", "/usr/share/bug/", "/usr/share/lintian/", "/usr/share/man/")
+
+
+def paths(root: Root, catalog: Catalog, pins: dict[RootPath, str]) -> Iterator[Outcome]:
+    """A path or glob of one package, or a path of a rendered file; pins what it finds."""
+    if not root.package:
+        yield _rendered(root, catalog)
+        return
+    found, asked, searched = _search(root, catalog)
+    for path, files in found:
+        other = pins.setdefault(path, files.owner)
+        if other == files.owner:
+            catalog.pin(path, files)
+            yield Need(path, root.component, NeedKind.ROOT, root.evidence)
+        elif not _same(path, files, catalog.by_name[other]):
+            evidence = f"{root.evidence}: already taken from package {other}"
+            yield _lack(root, path, files.owner, (files.owner,), evidence)
+    if not found:
+        yield _lack(root, root.text, asked, searched, root.evidence)
+
+
+def modules(root: Root, world: World) -> Iterator[Outcome]:
+    """A module by name, alias, path or glob."""
+    hits = world.kernel.find(root.text)
+    for path in hits.paths:
+        yield Need(path, root.component, NeedKind.MODULE, root.evidence)
+    for name in hits.builtin:
+        world.note_builtin(name, root.component)
+        for blob in world.kernel.builtin[name].firmware:
+            evidence = f"firmware={blob} of built-in {name}"
+            yield from firmware(world, blob, root.component, evidence, world.kernel.package)
+    if not hits and root.text not in world.known_builtin:
+        yield _lack(root, root.text, world.kernel.package, _kernel(world), root.evidence)
+
+
+def blobs(root: Root, world: World) -> Iterator[Outcome]:
+    """A firmware file by name or glob."""
+    package = root.package or world.kernel.package
+    yield from firmware(world, root.text, root.component, root.evidence, package)
+
+
+def options(root: Root, world: World) -> Iterator[Outcome]:
+    """A kernel option: built in or as a module."""
+    name = root.text.removeprefix("CONFIG_")
+    if world.kernel.options.get(name) not in ("y", "m"):
+        looked = (str(world.kernel.config_path),) if world.kernel.options else ()
+        yield _lack(root, name, world.kernel.package, looked, root.evidence)
+
+
+NAMES: Mapping[NeedKind, Callable[[Root, World], Iterator[Outcome]]] = {
+    NeedKind.MODULE: modules,
+    NeedKind.FIRMWARE: blobs,
+    NeedKind.KCONFIG: options,
+}
+"""Roots that are names in a kernel; all others are paths."""
+
+
+def _rendered(root: Root, catalog: Catalog) -> Outcome:
+    path = rootpath(root.text)
+    if catalog.entry(path) is not None:
+        return Need(path, root.component, NeedKind.ROOT, root.evidence)
+    return _lack(root, path, "", (), root.evidence)
+
+
+def _search(
+    root: Root, catalog: Catalog
+) -> tuple[list[tuple[RootPath, Files]], str, tuple[str, ...]]:
+    """Find a root in its package, or in those that a package without files of its own names.
+
+    Returns: what was found; the package to ask for next; the packages searched.
+    """
+    todo = deque(catalog.named(root.package))
+    searched: list[str] = []
+    absent = ""
+    while todo:
+        name = todo.popleft()
+        files = catalog.by_name[name]
+        found = [(path, files) for path in _matches(root.text, files, catalog)]
+        if found:
+            return found, name, tuple(searched)
+        searched.append(name)
+        only_paper = _only_paper(files)
+        if name in catalog.named(root.package) and not only_paper:
+            break
+        for alternatives in files.depends:
+            given = [each for want in alternatives for each in catalog.named(want)]
+            if not given and only_paper:
+                absent = absent or alternatives[0]
+            todo.extend(each for each in given if each not in (*searched, *todo))
+    return [], absent or root.package, () if absent else tuple(searched)
+
+
+def _matches(text: str, files: Files, catalog: Catalog) -> tuple[RootPath, ...]:
+    path = rootpath(text)
+    if pattern.is_pattern(text):
+        return tuple(catalog.matching(path, files))
+    if path in files.entries:
+        return (path,)
+    reached = catalog.reach(text)
+    return (reached.path,) if reached and reached.path in files.entries else ()
+
+
+def _only_paper(files: Files) -> bool:
+    """Tell a package that exists for its Depends from one with files of its own."""
+    return all(
+        path.startswith(_PAPER) or files.entries[path].kind is Kind.DIRECTORY
+        for path in files.entries
+    )
+
+
+def _same(path: RootPath, one: Files, other: Files) -> bool:
+    return one.entries[path] == other.entries[path]
+
+
+def _kernel(world: World) -> tuple[str, ...]:
+    return (world.kernel.directory,) if world.kernel.version else ()
+
+
+def _lack(root: Root, wanted: str, package: str, looked: tuple[str, ...], evidence: str) -> Missing:
+    return Missing(root.kind, wanted, root.component, package, evidence, looked=looked)

@@ -1,0 +1,47 @@
+"""What every rule may look at: the catalog, the loader, the kernel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from minbuild.facts.types import Entry, FileFacts
+from minbuild.paths import RootPath
+from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.kernel import Kernel
+from minbuild.resolve.ldso import Loader
+from minbuild.resolve.types import Missing, Need
+from minbuild.resolve.waivers import Waivers
+
+Outcome = Need | Missing
+
+
+@dataclass(slots=True)
+class World:
+    """The state of one resolve."""
+
+    catalog: Catalog
+    waivers: Waivers
+    loader: Loader
+    kernel: Kernel
+    builtin: dict[str, str] = field(default_factory=dict)
+    """Modules asked for that are built in → who asked first."""
+    absent: dict[str, str] = field(default_factory=dict)
+    """Names that may be absent and are (softdeps) → who asked first."""
+    known_builtin: Mapping[str, str] = field(default_factory=dict)
+    known_absent: Mapping[str, str] = field(default_factory=dict)
+
+    def note_builtin(self, name: str, by: str) -> None:
+        """Remember that `by` asked for a module that the kernel has built in."""
+        self.builtin[name] = min(by, self.builtin.get(name, by))
+
+    def note_absent(self, name: str, by: str) -> None:
+        """Remember that `by` would use `name` if there were one."""
+        self.absent[name] = min(by, self.absent.get(name, by))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One chosen path that the rules look at."""
+
+    path: RootPath
+    entry: Entry
+    facts: FileFacts | None

@@ -1,0 +1,342 @@
+"""The loader's rules, one by one."""
+
+import pytest
+
+from minbuild.facts.types import Symbols
+from minbuild.resolve.types import NeedKind
+from tests.unit.resolve.world import (
+    INTERPRETER,
+    LIB,
+    LOADER,
+    closed,
+    edge,
+    lack,
+    libc,
+    library,
+    missing,
+    note,
+    package,
+    program,
+    regular,
+    root,
+)
+
+
+def test_a_program_brings_its_interpreter_through_the_merged_link() -> None:
+    closure = closed(libc(), package("app", {"/usr/bin/app": program("libc.so.6")}))
+    assert regular(closure) == [
+        "/lib64",
+        "/usr/bin/app",
+        f"{LIB}/ld-linux-x86-64.so.2",
+        f"{LIB}/libc.so.6",
+        "/usr/lib64/ld-linux-x86-64.so.2",
+    ]
+    assert not closure.missing
+    need = edge(closure, "/usr/lib64/ld-linux-x86-64.so.2", "/usr/bin/app")
+    assert (need.kind, need.evidence) == (NeedKind.INTERP, f"PT_INTERP {INTERPRETER}")
+    # DT_NEEDED of the loader is the one already there, not a second look-up
+    assert edge(closure, LOADER, f"{LIB}/libc.so.6").kind is NeedKind.NEEDED
+
+
+def test_a_static_program_needs_nothing_of_the_loader() -> None:
+    static = program(interpreter="")
+    assert regular(closed(package("app", {"/usr/bin/app": static}))) == ["/usr/bin/app"]
+
+
+def test_a_library_is_found_through_its_link() -> None:
+    files = {
+        "/usr/bin/app": program("libz.so.1"),
+        f"{LIB}/libz.so.1": "-> libz.so.1.3",
+        f"{LIB}/libz.so.1.3": library("libz.so.1"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert edge(closure, f"{LIB}/libz.so.1", "/usr/bin/app").kind is NeedKind.NEEDED
+    assert edge(closure, f"{LIB}/libz.so.1.3", f"{LIB}/libz.so.1").kind is NeedKind.LINK
+
+
+def test_a_missing_library_names_the_chain_and_where_it_was_looked_for() -> None:
+    files = {
+        "/usr/bin/app": program("liba.so"),
+        f"{LIB}/liba.so": library("liba.so", "libgone.so.1"),
+    }
+    found = lack(closed(libc(), package("app", files)))
+    assert (found.kind, found.wanted, found.package) == (NeedKind.NEEDED, "libgone.so.1", "app")
+    assert found.chain == ("boot/app", "/usr/bin/app", f"{LIB}/liba.so")
+    assert found.looked == (LIB, "/usr/lib")
+
+
+def test_runpath_is_not_inherited() -> None:
+    files = {
+        "/opt/app": program("liba.so", runpath=("/opt/libs",)),
+        "/opt/libs/liba.so": library("liba.so", "libb.so"),
+        "/opt/libs/libb.so": library("libb.so"),
+    }
+    closure = closed(libc(), package("app", files), roots=(root("/opt/app"),))
+    assert missing(closure) == ["needed libb.so"]
+
+
+def test_rpath_is_inherited_along_the_chain_of_loaders() -> None:
+    files = {
+        "/opt/app": program("liba.so", rpath=("/opt/libs",)),
+        "/opt/libs/liba.so": library("liba.so", "libb.so", rpath=("$ORIGIN/sub",)),
+        "/opt/libs/sub/libb.so": library("libb.so", "libc3.so"),
+        "/opt/libs/sub/libc3.so": library("libc3.so"),
+    }
+    closure = closed(libc(), package("app", files), roots=(root("/opt/app"),))
+    assert not closure.missing
+    assert "/opt/libs/sub/libc3.so" in closure.chosen
+
+
+def test_an_object_with_runpath_uses_no_rpath_at_all() -> None:
+    files = {
+        "/opt/app": program("liba.so", rpath=("/opt/libs", "/opt/more")),
+        "/opt/libs/liba.so": library("liba.so", "libb.so", runpath=("/nowhere",)),
+        "/opt/more/libb.so": library("libb.so"),
+    }
+    closure = closed(libc(), package("app", files), roots=(root("/opt/app"),))
+    assert missing(closure) == ["needed libb.so"]
+
+
+def test_rpath_beside_runpath_is_void_for_those_below_too() -> None:
+    files = {
+        "/opt/app": program("liba.so", rpath=("/opt/more",), runpath=("/opt/libs",)),
+        "/opt/libs/liba.so": library("liba.so", "libb.so"),
+        "/opt/more/libb.so": library("libb.so"),
+    }
+    closure = closed(libc(), package("app", files), roots=(root("/opt/app"),))
+    assert missing(closure) == ["needed libb.so"]
+
+
+def test_runpath_goes_before_the_system_directories() -> None:
+    files = {
+        "/usr/bin/app": program("liba.so", runpath=("/opt/libs",)),
+        "/opt/libs/liba.so": library("liba.so"),
+        f"{LIB}/liba.so": library("liba.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert "/opt/libs/liba.so" in closure.chosen
+    assert f"{LIB}/liba.so" not in closure.chosen
+
+
+def test_a_soname_loads_once_for_each_process() -> None:
+    files = {
+        "/usr/bin/app": program("liba.so", "libb.so", rpath=("/opt/one",)),
+        "/opt/one/liba.so": library("liba.so"),
+        f"{LIB}/libb.so": library("libb.so", "liba.so", runpath=("/opt/two",)),
+        "/opt/two/liba.so": library("liba.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert "/opt/two/liba.so" not in closure.chosen
+    assert edge(closure, "/opt/one/liba.so", f"{LIB}/libb.so").kind is NeedKind.NEEDED
+
+
+def test_loading_is_breadth_first() -> None:
+    # libx is asked for by the program's second library before liba's own library asks for it
+    files = {
+        "/usr/bin/app": program("liba.so", "libb.so"),
+        f"{LIB}/liba.so": library("liba.so", "libdeep.so"),
+        f"{LIB}/libdeep.so": library("libdeep.so", "libx.so", runpath=("/opt/deep",)),
+        f"{LIB}/libb.so": library("libb.so", "libx.so", runpath=("/opt/broad",)),
+        "/opt/deep/libx.so": library("libx.so"),
+        "/opt/broad/libx.so": library("libx.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert "/opt/broad/libx.so" in closure.chosen
+    assert "/opt/deep/libx.so" not in closure.chosen
+
+
+def test_a_loaded_object_answers_to_its_soname() -> None:
+    files = {
+        "/usr/bin/app": program("libplain.so", "libother.so", rpath=("/opt",)),
+        "/opt/libplain.so": library("libreal.so.1"),
+        "/opt/libother.so": library("libother.so", "libreal.so.1"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert not closure.missing
+    assert edge(closure, "/opt/libplain.so", "/opt/libother.so").evidence == (
+        "DT_NEEDED libreal.so.1"
+    )
+
+
+def test_origin_of_a_program_is_where_it_really_is() -> None:
+    files = {
+        "/usr/bin/app": "-> ../../opt/app/bin/app",
+        "/opt/app/bin/app": program("liba.so", runpath=("${ORIGIN}/../lib",)),
+        "/opt/app/lib/liba.so": library("liba.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert not closure.missing
+    assert "/opt/app/lib/liba.so" in closure.chosen
+
+
+def test_origin_of_a_library_is_where_it_was_opened() -> None:
+    files = {
+        "/usr/bin/app": program("liba.so", runpath=("/opt/links",)),
+        "/opt/links/liba.so": "-> ../real/liba.so",
+        "/opt/real/liba.so": library("liba.so", "libb.so", runpath=("$ORIGIN",)),
+        "/opt/links/libb.so": library("libb.so"),
+        "/opt/real/libb.so": library("libb.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert "/opt/links/libb.so" in closure.chosen
+    assert "/opt/real/libb.so" not in closure.chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "directory"),
+    [
+        ("/opt/$LIB", "/opt/lib/x86_64-linux-gnu"),
+        ("/opt/${PLATFORM}/x", "/opt/x86_64/x"),
+        ("/opt/$LIBRARY", "/opt/$LIBRARY"),
+        ("$ORIGIN/../$LIB", "/usr/lib/x86_64-linux-gnu"),
+    ],
+)
+def test_tokens_are_replaced(text: str, directory: str) -> None:
+    files = {
+        "/usr/bin/app": program("liba.so", runpath=(text,), nodeflib=True),
+        f"{directory}/liba.so": library("liba.so"),
+    }
+    assert not closed(libc(), package("app", files)).missing
+
+
+def test_directories_relative_to_the_working_directory_are_not_searched() -> None:
+    files = {
+        "/usr/bin/app": program("liba.so", runpath=("", "lib", ".")),
+        "/lib/liba.so.d/x": None,
+        "/liba.so": library("liba.so"),
+    }
+    assert missing(closed(libc(), package("app", files))) == ["needed liba.so"]
+
+
+def test_nodeflib_closes_the_system_directories() -> None:
+    files = {
+        "/usr/bin/app": program("liba.so", nodeflib=True),
+        f"{LIB}/liba.so": library("liba.so"),
+    }
+    assert missing(closed(libc(), package("app", files))) == ["needed liba.so"]
+
+
+def test_objects_of_another_class_or_machine_are_passed_over() -> None:
+    files = {
+        "/usr/bin/app": program("liba.so", runpath=("/opt/32", "/opt/arm")),
+        "/opt/32/liba.so": library("liba.so", bits=32, machine="EM_386"),
+        "/opt/arm/liba.so": library("liba.so", machine="EM_AARCH64"),
+        f"{LIB}/liba.so": library("liba.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert f"{LIB}/liba.so" in closure.chosen
+    assert "/opt/32/liba.so" not in closure.chosen
+
+
+def test_a_file_that_is_no_library_ends_the_search() -> None:
+    files = {
+        "/usr/bin/app": program("liba.so", runpath=("/opt",)),
+        "/opt/liba.so": None,
+        f"{LIB}/liba.so": library("liba.so"),
+    }
+    assert lack(closed(libc(), package("app", files))).looked == ("/opt/liba.so (no ELF file)",)
+
+
+def test_a_name_with_a_slash_is_a_path() -> None:
+    files = {
+        "/opt/bin/app": program("$ORIGIN/../lib/liba.so"),
+        "/opt/lib/liba.so": library("liba.so"),
+    }
+    closure = closed(libc(), package("app", files), roots=(root("/opt/bin/app"),))
+    assert "/opt/lib/liba.so" in closure.chosen
+
+
+def test_directory_links_on_the_way_are_needs() -> None:
+    files = {
+        "/usr/bin/app": program("liba.so", runpath=("/opt/current/lib",)),
+        "/opt/current": "-> v2",
+        "/opt/v2/lib/liba.so": library("liba.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert edge(closure, "/opt/current", "/usr/bin/app").kind is NeedKind.LINK
+    assert edge(closure, "/opt/v2/lib/liba.so", "/usr/bin/app").kind is NeedKind.NEEDED
+
+
+def test_variants_for_newer_processors_are_never_taken() -> None:
+    files = {
+        "/usr/bin/app": program("liba.so"),
+        f"{LIB}/glibc-hwcaps/x86-64-v3/liba.so": library("liba.so"),
+        f"{LIB}/liba.so": library("liba.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert f"{LIB}/glibc-hwcaps/x86-64-v3/liba.so" not in closure.chosen
+
+
+def test_required_dlopen_is_followed_and_recommended_is_not() -> None:
+    notes = note("liba.so") + note("libgone.so", priority="recommended")
+    files = {
+        "/usr/bin/app": program(dlopen=notes),
+        f"{LIB}/liba.so": library("liba.so", "libb.so"),
+        f"{LIB}/libb.so": library("libb.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert not closure.missing
+    assert edge(closure, f"{LIB}/liba.so", "/usr/bin/app").kind is NeedKind.DLOPEN
+    assert f"{LIB}/libb.so" in closure.chosen
+
+
+def test_of_alternatives_the_first_that_is_there_wins() -> None:
+    files = {
+        "/usr/bin/app": program(dlopen=note("libnew.so", "libold.so", "libolder.so")),
+        f"{LIB}/libold.so": library("libold.so"),
+        f"{LIB}/libolder.so": library("libolder.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert f"{LIB}/libold.so" in closure.chosen
+    assert f"{LIB}/libolder.so" not in closure.chosen
+
+
+def test_ending_a_thread_brings_the_unwinder() -> None:
+    ends = Symbols((), ("abort@GLIBC_2.2.5", "pthread_exit@GLIBC_2.2.5", "puts"), ())
+    files = {
+        "/usr/bin/app": (program("libc.so.6"), ends),
+        f"{LIB}/libgcc_s.so.1": library("libgcc_s.so.1"),
+    }
+    need = edge(closed(libc(), package("app", files)), f"{LIB}/libgcc_s.so.1", "/usr/bin/app")
+    assert need.evidence == "dlopen libgcc_s.so.1 by libc for pthread_exit"
+
+
+def test_asking_whether_there_are_threads_brings_no_unwinder() -> None:
+    asks = Symbols((), ("puts",), ("pthread_cancel@GLIBC_2.34",))
+    closure = closed(libc(), package("app", {"/usr/bin/app": (program("libc.so.6"), asks)}))
+    assert not closure.missing
+
+
+def test_a_plug_in_without_a_program_is_resolved_on_its_own() -> None:
+    files = {
+        f"{LIB}/plug/plug.so": library("", "liba.so"),
+        f"{LIB}/liba.so": library("liba.so", "libgone.so"),
+    }
+    closure = closed(libc(), package("app", files), roots=(root(f"{LIB}/plug/*.so"),))
+    assert f"{LIB}/liba.so" in closure.chosen
+    assert missing(closure) == ["needed libgone.so"]
+
+
+def test_a_plug_in_that_a_program_loads_lives_by_that_programs_rpath() -> None:
+    files = {
+        "/opt/app": program(rpath=("/opt/libs",), dlopen=note("plug.so")),
+        "/opt/libs/plug.so": library("plug.so", "liba.so"),
+        "/opt/libs/liba.so": library("liba.so"),
+    }
+    roots = (root("/opt/libs/plug.so"), root("/opt/app"))
+    assert not closed(libc(), package("app", files), roots=roots).missing
+
+
+def test_firmware_in_elf_is_no_library() -> None:
+    rom = library("", "libgone.so", little=False, machine="EM_PPC64")
+    closure = closed(
+        package("app", {"/usr/share/qemu/rom": rom}), roots=(root("/usr/share/qemu/*"),)
+    )
+    assert not closure.missing
+
+
+def test_a_program_of_another_machine_says_so() -> None:
+    foreign = program(machine="EM_AARCH64", interpreter="/lib/ld-linux-aarch64.so.1")
+    found = lack(closed(package("app", {"/usr/bin/app": foreign})))
+    assert found.kind is NeedKind.INTERP
+    assert "EM_AARCH64 program in a host for amd64" in found.evidence
