@@ -1,0 +1,108 @@
+"""Whether this machine's KVM really runs a guest, found out by running one."""
+
+import os
+import time
+from pathlib import Path
+
+from minbuild.errors import ToolError
+from minbuild.lab.types import Accel, Choice, Tools
+from minbuild.run import start, stop
+
+WORDS = {
+    "kvm": ("-accel", "kvm", "-cpu", "host"),
+    # EPYC: AMD SVM is emulated, so the guest has a /dev/kvm; xsaves made kernels crash
+    "tcg": ("-accel", "tcg,thread=multi", "-cpu", "EPYC,-xsaves"),
+}
+"""QEMU's arguments for each choice."""
+
+SECONDS = 5
+"""A guest of six bytes that needs longer does not run."""
+
+ENDED = 33
+"""QEMU's exit code when the firmware below wrote 0x10: (0x10 << 1) | 1."""
+
+NESTED = ("kvm_intel", "kvm_amd")
+
+
+def choose(wish: Accel, tools: Tools, work: Path) -> Choice:
+    """Take KVM where it works and lets guests use it in turn, emulation otherwise.
+
+    Raises: ToolError when KVM was asked for and does not work.
+    """
+    if wish is Accel.TCG:
+        return Choice("tcg", "asked for")
+    why = kvm_fault(tools, work)
+    if wish is Accel.KVM:
+        if why:
+            raise ToolError(
+                f"KVM does not work on this machine: {why}", fix="use --accel tcg or --accel auto"
+            )
+        return Choice("kvm", "asked for")
+    if why or (why := nested_fault()):
+        return Choice("tcg", why)
+    return Choice("kvm", "/dev/kvm ran a guest")
+
+
+def kvm_fault(tools: Tools, work: Path) -> str:
+    """Say why this machine's KVM cannot run a guest; "" when it ran one.
+
+    That /dev/kvm opens proves nothing (under some hypervisors no instruction of a guest ever
+    runs), so a guest is started whose firmware switches it off by itself.
+    """
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        there = Path("/dev/kvm").exists()
+        return "/dev/kvm may not be opened by this user" if there else "there is no /dev/kvm"
+    firmware = work / "kvm-test.rom"
+    firmware.write_bytes(rom())
+    words = [*tools.argv("qemu-system-x86_64"), *arguments(firmware, "kvm")]
+    said = work / "kvm-test.log"
+    with (
+        said.open("wb") as log,
+        start(
+            words,
+            what="trying KVM",
+            env=tools.environment(),
+            stdout=log.fileno(),
+            stderr=log.fileno(),
+        ) as process,
+    ):
+        end = time.monotonic() + SECONDS
+        while process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        code = process.poll()
+        stop(process)
+    if code == ENDED:
+        return ""
+    last = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+    ended = f"nothing within {SECONDS} s" if code is None else f"QEMU ended with {code}"
+    return f"/dev/kvm ran no guest: {last[0] if last else ended}"
+
+
+def nested_fault() -> str:
+    """Say why a guest under KVM would have no KVM of its own; "" when it has."""
+    for module in NESTED:
+        setting = Path(f"/sys/module/{module}/parameters/nested")
+        try:
+            text = setting.read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        return "" if text in {"Y", "1"} else f"{module} does not let guests run guests"
+    return ""
+
+
+def rom() -> bytes:
+    """Firmware of 64 KiB whose first instructions write 0x10 to port 0xf4.
+
+    Source: Intel SDM volume 3, 10.1.4 "First Instruction Executed": F000:FFF0.
+    """
+    code = bytes.fromhex("baf400 b010 ee f4")  # mov dx,0xf4; mov al,0x10; out dx,al; hlt
+    return (b"\xf4" * 0xFFF0 + code).ljust(0x10000, b"\xf4")
+
+
+def arguments(firmware: Path, name: str) -> list[str]:
+    """QEMU's arguments for a machine that ends itself with exit code `ENDED`."""
+    return [
+        *("-M", "pc", "-m", "16", "-nodefaults", "-no-user-config", "-display", "none"),
+        *("-bios", str(firmware), "-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
+        *WORDS[name],
+    ]

@@ -1,0 +1,241 @@
+"""One boot from power-on to a verdict: what is laid out, waited for, and when it is over."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from minbuild.errors import ToolError
+from minbuild.lab.accel import choose
+from minbuild.lab.data import data_disk
+from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments
+from minbuild.lab.machine import boot_from, qemu_arguments
+from minbuild.lab.probes import Watch, skipped
+from minbuild.lab.session import Session, choose_network, free_port, mortal
+from minbuild.lab.types import (
+    BootRequest,
+    BootResult,
+    Choice,
+    Line,
+    Network,
+    Server,
+    Source,
+    Tools,
+)
+from minbuild.lab.wire import Lines, Plan, Tag
+from minbuild.progress import Progress
+
+TICK = 0.5
+"""Seconds between two looks at the clock while nothing is said."""
+PANICKED = "kernel panic: "
+LAST_WORDS = 0.3
+"""Seconds that a kernel gets to finish its panic message."""
+ECHO_PORT = 7
+GATEWAY = "10.0.2.2"
+"""This machine's loopback as a guest of QEMU's own network sees it. Source: qemu(1), "-netdev user"."""
+
+STREAMS = {
+    Tag.CONSOLE: Source.CONSOLE,
+    Tag.DNSMASQ: Source.DNSMASQ,
+    Tag.SERVERS: Source.SERVERS,
+}
+
+
+def boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResult:
+    """Boot an image and wait for its probes; repeat it once when an emulated kernel crashed.
+
+    A probe that failed is part of the result (see `verdict.verdict`), not an error.
+    Raises: ToolError when the lab itself cannot do its work, UsageError for what cannot be booted.
+    """
+    result = one_boot(request, tools, progress)
+    crash = result.retried
+    if result.passed or result.accel.name != "tcg" or not crash:
+        return replace(result, tries=1, retried="")
+    progress.note(f"the kernel crashed under emulation ({crash}): booting once more")
+    return replace(one_boot(request, tools, progress), tries=2, retried=crash)
+
+
+def one_boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResult:
+    """Boot once; `retried` of the result is the kernel's own crash, if there was one."""
+    with working_directory(request.keep) as work:
+        accel = choose(request.accel, tools, work)
+        network = choose_network(request.network, tools)
+        plan = lay_out(request, tools, work, accel, network)
+        progress.step(f"booting {request.image.name} ({accel.name}, {request.firmware})")
+        kind = Network(network.name)
+        watch = Watch(request.probes, skipped(request.probes, kind), kind)
+        run = Run(request, watch, progress)
+        with Session(kind, plan) as session:
+            ended = run.wait(session)
+        run.finish()
+    if request.log is not None:
+        write_log(request.log, run.lines)
+    return BootResult(
+        image=request.image.name,
+        outcomes=watch.outcomes(),
+        ended=ended,
+        accel=accel,
+        network=network,
+        firmware=request.firmware,
+        memory=request.memory,
+        cpus=request.cpus,
+        tries=1,
+        retried=watch.crash,
+        seconds=run.seconds,
+        lines=tuple(run.lines),
+    )
+
+
+def lay_out(request: BootRequest, tools: Tools, work: Path, accel: Choice, network: Choice) -> Plan:
+    """Make what the boot needs in `work` and say what shall be started."""
+    inside = network.name == Network.NAMESPACE
+    start = boot_from(request, tools, work)
+    port = 0
+    if Server.TCP not in request.without:
+        port = ECHO_PORT if inside else free_port()
+    address = ADDRESS if inside else GATEWAY
+    data = request.data
+    if data is None:
+        data = data_disk(
+            work,
+            tools,
+            asked={"dns": NAME, "tcp": f"{address}:{port or ECHO_PORT}"},
+            kernel=request.guest_kernel or start.kernel,
+            guest_cpus=request.guest_cpus,
+        )
+    qemu = qemu_arguments(request, tools, start, data, accel, Network(network.name))
+    clock = Server.NTP not in request.without
+    serve = dnsmasq_arguments(
+        dhcp=Server.DHCP not in request.without, dns=Server.DNS not in request.without, clock=clock
+    )
+    return Plan(
+        work=str(work),
+        remove=request.keep is None,
+        environment=dict(tools.environment()),
+        qemu=mortal((*tools.argv("qemu-system-x86_64"), *qemu), Network(network.name)),
+        dnsmasq=(*tools.argv("dnsmasq"), *serve) if inside else (),
+        ip=tools.argv("ip") if inside else (),
+        port=port,
+        address=ADDRESS if inside else "127.0.0.1",
+        clock=clock and inside,
+    )
+
+
+class Run:
+    """What is heard of one boot, and when enough was heard."""
+
+    def __init__(self, request: BootRequest, watch: Watch, progress: Progress) -> None:
+        self.lines: list[Line] = []
+        self.seconds = 0.0
+        self._request = request
+        self._watch = watch
+        self._progress = progress
+        self._streams = {tag: Lines() for tag in STREAMS}
+        self._power = 0.0
+        self._code: int | None = None
+        self._complaints = b""
+
+    def wait(self, session: Session) -> str:
+        """Listen until the boot is over; say why it is.
+
+        Raises: ToolError when QEMU could not start the machine.
+        """
+        self._power = time.monotonic()
+        panic_at: float | None = None
+        while True:
+            for tag, block in session.blocks(TICK if panic_at is None else LAST_WORDS):
+                self._take(tag, block)
+            self.seconds = time.monotonic() - self._power
+            if self._code is not None:
+                return self._ended()
+            if self._watch.panic:
+                panic_at = panic_at or self.seconds
+                if self.seconds - panic_at >= LAST_WORDS:
+                    return PANICKED + self._watch.panic
+            elif reason := self._enough():
+                return reason
+
+    def _enough(self) -> str:
+        still = self._watch.open(self.seconds)
+        if not still:
+            return "every probe was seen or ran out of its time"
+        if self.seconds >= self._request.timeout:
+            names = ", ".join(probe.name for probe in still)
+            return f"{self._request.timeout} s passed without: {names}"
+        return ""
+
+    def _take(self, tag: Tag, block: bytes) -> None:
+        if tag is Tag.POWER:
+            self._power = time.monotonic()
+        elif tag is Tag.END:
+            self._code = int(block)
+        elif tag is Tag.QEMU:
+            self._complaints += block
+        elif tag in STREAMS:
+            for text in self._streams[tag].feed(block):
+                self._heard(STREAMS[tag], text)
+
+    def _heard(self, source: Source, text: str) -> None:
+        before = len(self._watch.seen)
+        line = Line(source, round(time.monotonic() - self._power, 3), text)
+        self.lines.append(line)
+        self._watch.feed(line)
+        if len(self._watch.seen) > before:
+            done = sum(not self._watch.missing(probe) for probe in self._watch.probes)
+            self._progress.bar("probes", done, len(self._watch.probes))
+
+    def finish(self) -> None:
+        """Take the lines that had no end yet."""
+        for tag, stream in self._streams.items():
+            for text in stream.end():
+                self._heard(STREAMS[tag], text)
+
+    def _ended(self) -> str:
+        said = self._complaints.decode("utf-8", "replace").strip().splitlines()
+        if self._code:
+            raise ToolError(
+                f"QEMU ended with {self._code}: {said[-1] if said else 'it said nothing'}",
+                fix="run with --keep DIR to look at what it was given",
+            )
+        if self._watch.panic:
+            return PANICKED + self._watch.panic
+        return "the machine switched itself off or restarted"
+
+
+@contextmanager
+def working_directory(keep: Path | None) -> Iterator[Path]:
+    """A directory for one boot's files: `keep`, or one that is removed.
+
+    Raises: ToolError when it cannot be made.
+    """
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="minbuild-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+        return
+    try:
+        keep.mkdir(parents=True)
+    except OSError as error:
+        raise ToolError(
+            f"cannot make the directory for the working files: {error.strerror}",
+            where=str(keep),
+            fix="name a directory that does not exist yet",
+        ) from error
+    yield keep.absolute()
+
+
+def write_log(path: Path, lines: list[Line]) -> None:
+    """Write every line with its time and source.
+
+    Raises: ToolError when the file cannot be written.
+    """
+    text = "".join(f"{line.seconds:8.3f} {line.source:<8} {line.text}\n" for line in lines)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ToolError(
+            f"cannot write the log: {error.strerror}",
+            where=str(path),
+            fix="name a file in a directory that may be written",
+        ) from error

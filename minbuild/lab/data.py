@@ -1,0 +1,86 @@
+"""The lab's data disk: an ext4 file system with one guest and what the host shall look up."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from minbuild.errors import ToolError
+from minbuild.lab.guest import READY, initramfs
+from minbuild.lab.types import Tools
+from minbuild.run import run
+
+LABEL = "minbuild-data"
+GUEST = "tiny"
+MEMORY = 128
+"""MiB of the tiny guest."""
+SPARE = 8 << 20
+"""Bytes left free for what the host writes."""
+BLOCK = 4096
+
+
+def data_disk(
+    work: Path, tools: Tools, *, asked: Mapping[str, str], kernel: Path | None, guest_cpus: int = 1
+) -> Path:
+    """Make `work`/data.raw with probe.conf (`asked`, key=value) and a guest of `kernel`.
+
+    Raises: ToolError when the kernel cannot be read or mke2fs fails.
+    """
+    tree = work / "data"
+    tree.mkdir()
+    (tree / "probe.conf").write_text(lines(asked), encoding="utf-8")
+    if kernel is not None:
+        guest = tree / "guests" / GUEST
+        guest.mkdir(parents=True)
+        copy(kernel, guest / "vmlinuz")
+        (guest / "initrd").write_bytes(initramfs())
+        (guest / "guest.conf").write_text(lines(guest_conf(guest_cpus)), encoding="utf-8")
+    disk = work / "data.raw"
+    with disk.open("wb") as file:
+        file.truncate(room(tree))
+    words = [*tools.argv("mke2fs"), "-t", "ext4", "-F", "-q", "-b", str(BLOCK), "-m", "0"]
+    words += ["-L", LABEL, "-E", "root_owner=0:0", "-d", str(tree), str(disk)]
+    # a file that is not there: mke2fs then keeps to its built-in profile, whatever this machine has
+    setting = {"MKE2FS_CONFIG": str(work / "mke2fs.conf")}
+    run(words, what="making the lab's data disk", env={**tools.environment(), **setting})
+    shutil.rmtree(tree)
+    return disk
+
+
+def guest_conf(cpus: int) -> dict[str, str]:
+    """The guest's settings, as docs/reference/console.md has them; without a network card."""
+    return {
+        "cpus": str(cpus),
+        "memory": str(MEMORY),
+        "kernel": "vmlinuz",
+        "initrd": "initrd",
+        "cmdline": "console=ttyS0 reboot=t panic=-1",
+        "ready": READY,
+        "stop-wait": "1",
+    }
+
+
+def lines(values: Mapping[str, str]) -> str:
+    """Write key=value lines in the given order."""
+    return "".join(f"{key}={value}\n" for key, value in values.items())
+
+
+def room(tree: Path) -> int:
+    """Bytes for a file system that holds `tree`, its journal and some spare room."""
+    whole = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
+    blocks = -(-(whole * 21 // 20 + SPARE + (16 << 20)) // BLOCK)
+    return blocks * BLOCK
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file of the user's.
+
+    Raises: ToolError when it cannot be read.
+    """
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise ToolError(
+            f"cannot copy for the lab's data disk: {error.strerror}",
+            where=str(source),
+            fix="check that the file is there and may be read",
+        ) from error

@@ -1,0 +1,163 @@
+"""The process inside the lab: it starts the servers and QEMU, and ends all when its owner ends.
+
+Run as `python -m minbuild.lab.inside`, in a namespace of its own where the machine allows that. It
+reads a plan and then keys for the console from stdin, and writes blocks to stdout. When stdin
+ends, its owner has ended, and so does everything here: as the first process of a process
+namespace it takes all others with it; without one, QEMU has its own order to die with it.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import sys
+from pathlib import Path
+
+from minbuild.errors import MinbuildError
+from minbuild.lab.link import Wire
+from minbuild.lab.servers import Clock, Echo
+from minbuild.lab.wire import Blocks, Plan, Tag, load, send
+from minbuild.run import failed, start, stop
+
+PIPE = -1
+DEVNULL = -3
+"""As subprocess.PIPE and subprocess.DEVNULL."""
+CHUNK = 65536
+STDIN, STDOUT = 0, 1
+
+
+class Lab:
+    """Everything that runs inside, driven by one loop."""
+
+    def __init__(self, plan: Plan, blocks: Blocks) -> None:
+        self._plan = plan
+        self._blocks = blocks
+        self._loop = selectors.DefaultSelector()
+        self._running = True
+        self._dnsmasq_said = b""
+        self._with = contextlib.ExitStack()
+
+    def run(self) -> None:
+        """Start all, carry what they say until QEMU or the owner ends, then end all."""
+        with self._with:
+            self._loop.register(STDIN, selectors.EVENT_READ, self._keys)
+            self._servers()
+            self._qemu()
+            send(STDOUT, Tag.POWER)
+            while self._running:
+                for key, _ in self._loop.select():
+                    key.data()
+
+    def _servers(self) -> None:
+        plan = self._plan
+        if plan.ip:
+            wire = Wire(plan.ip, plan.environment)
+            self._with.callback(wire.close)
+            self._loop.register(wire.card, selectors.EVENT_READ, wire.to_qemu)
+            self._loop.register(wire.qemu, selectors.EVENT_READ, wire.to_card)
+        if plan.dnsmasq:
+            process = start(
+                plan.dnsmasq,
+                what="serving DHCP and DNS",
+                env=plan.environment,
+                stdout=DEVNULL,
+            )
+            self._with.callback(stop, process)
+            assert process.stderr is not None
+            self._dnsmasq = process
+            fd = process.stderr.fileno()
+            self._loop.register(fd, selectors.EVENT_READ, lambda: self._log(fd))
+        if plan.port:
+            Echo(plan.address, plan.port, self._loop, self._say)
+        if plan.clock:
+            Clock(plan.address, self._loop, self._say)
+
+    def _qemu(self) -> None:
+        process = start(
+            self._plan.qemu,
+            what="booting the image",
+            env=self._plan.environment,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        self._with.callback(stop, process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._machine = process
+        self._console_in = process.stdin.fileno()
+        out, err = process.stdout.fileno(), process.stderr.fileno()
+        self._loop.register(out, selectors.EVENT_READ, lambda: self._console(out))
+        self._loop.register(err, selectors.EVENT_READ, lambda: self._complaint(err))
+
+    def _keys(self) -> None:
+        data = os.read(STDIN, CHUNK)
+        if not data:
+            self._running = False
+        for tag, block in self._blocks.feed(data):
+            if tag is Tag.KEYS:
+                with contextlib.suppress(OSError):
+                    os.write(self._console_in, block)
+
+    def _console(self, fd: int) -> None:
+        data = os.read(fd, CHUNK)
+        if data:
+            send(STDOUT, Tag.CONSOLE, data)
+            return
+        self._running = False
+        code = self._machine.wait()
+        send(STDOUT, Tag.END, str(code).encode())
+
+    def _complaint(self, fd: int) -> None:
+        data = os.read(fd, CHUNK)
+        if data:
+            send(STDOUT, Tag.QEMU, data)
+        else:
+            self._loop.unregister(fd)
+
+    def _log(self, fd: int) -> None:
+        data = os.read(fd, CHUNK)
+        if data:
+            self._dnsmasq_said = (self._dnsmasq_said + data)[-CHUNK:]
+            send(STDOUT, Tag.DNSMASQ, data)
+            return
+        code = self._dnsmasq.wait()
+        raise failed(self._plan.dnsmasq, "serving DHCP and DNS", code, self._dnsmasq_said)
+
+    def _say(self, text: str) -> None:
+        send(STDOUT, Tag.SERVERS, text.encode() + b"\n")
+
+
+def main() -> int:
+    """Do what the plan on stdin says; 0 when the lab ended by itself or with its owner."""
+    blocks = Blocks()
+    plan = _plan(blocks)
+    if plan is None:
+        return 0
+    os.chdir(plan.work)
+    try:
+        Lab(plan, blocks).run()
+    except BrokenPipeError:
+        pass  # the owner reads no more
+    except MinbuildError as error:
+        texts = json.dumps([error.what, error.where, error.fix])
+        with contextlib.suppress(BrokenPipeError):
+            send(STDOUT, Tag.FAILURE, texts.encode())
+    finally:
+        if plan.remove:
+            shutil.rmtree(Path(plan.work), ignore_errors=True)
+    return 0
+
+
+def _plan(blocks: Blocks) -> Plan | None:
+    while data := os.read(STDIN, CHUNK):
+        for tag, block in blocks.feed(data):
+            if tag is Tag.PLAN:
+                return load(block)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Which lines on the console and in the servers' logs prove that a host does its job."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from minbuild.lab.types import Line, Network, Outcome, Probe, Server, Sign, Source, State
+from minbuild.manifest.types import Manifest
+
+HOST = re.compile(r"minbuild: (?:\d+\.\d+ )?([a-z]+)(?: \S+)?: (.*)")
+"""A line of the host's own: step, for a guest its name, and text.
+
+Source: docs/reference/console.md
+"""
+UPTIME = re.compile(r"^\[ *(\d+\.\d+)\] |^minbuild: (\d+\.\d+) ")
+REFUSED = "FAILED"
+"""How the text begins when a step gave up."""
+PANIC = re.compile(r"Kernel panic - not syncing.*")
+CRASH = re.compile(r"\bBUG: .*|\bOops: .*|\bgeneral protection fault.*|invalid opcode: 0000.*")
+"""A kernel that went wrong by itself: of emulated boots about one in eight did on some models."""
+
+STANDARD = (
+    ("init", r"init: (?:\d+ steps started|ready)", "the kernel or the first process did not start"),
+    ("dhcp", r"dhcp: lease \S+", "the card's driver, the link or the DHCP client does not work"),
+    ("dns", r"dns: \S+ is \S+", "the resolver or its configuration does not work"),
+    ("tcp", r"tcp: \S+ answered", "no TCP connection leaves the host or comes back"),
+    ("kvm", r"kvm: /dev/kvm ready", "the host cannot run virtual machines"),
+    ("guest", r"guest \S+: (?:ready|up)", "the guest on the data partition did not run"),
+)
+"""What every host is asked: name, its line on the console, and what it means when it is missing."""
+
+SEEN_OUTSIDE = {
+    "dhcp": (Server.DHCP, Sign(Source.DNSMASQ, re.compile(r"DHCPACK\(\S+\) (\S+)"))),
+    "dns": (Server.DNS, Sign(Source.DNSMASQ, re.compile(r"query\[A\] (\S+) from "))),
+    "tcp": (Server.TCP, Sign(Source.SERVERS, re.compile(r"tcp: connection from (\S+)"))),
+}
+"""What must also be in the log of the server that the host speaks to."""
+
+SAME = {"guests": "guest"}
+"""Components whose probe has another name here."""
+LIMIT = 120
+
+
+def make(name: str, console: str, limit: int, means: str) -> Probe:
+    """Make a probe of a pattern for the console and of what the lab's servers see of it."""
+    own = Sign(Source.CONSOLE, re.compile(console))
+    server, outside = SEEN_OUTSIDE.get(name, (None, None))
+    return Probe(name, (own, outside) if outside else (own,), limit, means, server)
+
+
+def standard() -> tuple[Probe, ...]:
+    """List what every host is asked, in the order in which a person would."""
+    return tuple(
+        make(name, rf"minbuild: (?:\d+\.\d+ )?{console}", LIMIT, means)
+        for name, console, means in STANDARD
+    )
+
+
+def wanted(manifest: Manifest) -> tuple[Probe, ...]:
+    """List the probes of a manifest's components, in the order of `standard`, others after them."""
+    known = {probe.name: probe for probe in standard()}
+    found: dict[str, Probe] = {}
+    for component in manifest.components:
+        probe = component.probe
+        if probe is None:
+            continue
+        name = SAME.get(probe.name, probe.name)
+        if probe.console:
+            found[name] = make(name, probe.console, probe.limit, probe.means)
+        elif name in known:
+            found[name] = known[name]
+    order = {name: number for number, name in enumerate(known)}
+    return tuple(
+        sorted(found.values(), key=lambda probe: (order.get(probe.name, LIMIT), probe.name))
+    )
+
+
+def skipped(probes: Iterable[Probe], network: Network) -> dict[str, str]:
+    """Name the probes that cannot be asked on `network`, and why."""
+    if network is not Network.USER:
+        return {}
+    why = "QEMU's own network has no names of the lab"
+    return {probe.name: why for probe in probes if probe.server is Server.DNS}
+
+
+@dataclass
+class Watch:
+    """Follows the lines of one boot and knows which probes are still open."""
+
+    probes: tuple[Probe, ...]
+    skip: Mapping[str, str] = field(default_factory=dict)
+    """Probes that are not asked, and why."""
+    network: Network = Network.NAMESPACE
+    panic: str = ""
+    crash: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
+    """What the host itself said of a probe that it gave up."""
+    seen: dict[tuple[str, int], tuple[Line, str]] = field(default_factory=dict)
+
+    def feed(self, line: Line) -> None:
+        """Take one more line into account."""
+        if line.source is Source.CONSOLE:
+            self.panic = self.panic or _found(PANIC, line.text)
+            self.crash = self.crash or _found(CRASH, line.text)
+            own = HOST.search(line.text)
+            if own and own[2].startswith(REFUSED):
+                self.refused[own[1]] = own[2]
+        for probe in self.probes:
+            for number, sign in self._signs(probe):
+                if sign.source is line.source and (probe.name, number) not in self.seen:
+                    match = sign.pattern.search(line.text)
+                    if match:
+                        self.seen[probe.name, number] = (line, _detail(match))
+
+    def _signs(self, probe: Probe) -> Iterable[tuple[int, Sign]]:
+        """The signs that can be seen on this network, numbered: QEMU's own keeps no log."""
+        for number, sign in enumerate(probe.signs):
+            if self.network is Network.NAMESPACE or sign.source is not Source.DNSMASQ:
+                yield number, sign
+
+    def missing(self, probe: Probe) -> list[Sign]:
+        """The signs of `probe` that were not seen yet."""
+        return [sign for n, sign in self._signs(probe) if (probe.name, n) not in self.seen]
+
+    def open(self, seconds: float) -> list[Probe]:
+        """The probes that may still be met `seconds` after power-on."""
+        return [
+            probe
+            for probe in self.probes
+            if probe.name not in self.skip
+            and probe.name not in self.refused
+            and probe.limit > seconds
+            and self.missing(probe)
+        ]
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """What came of each probe, in their order."""
+        return tuple(self._outcome(probe) for probe in self.probes)
+
+    def _outcome(self, probe: Probe) -> Outcome:
+        if probe.name in self.skip:
+            reason = self.skip[probe.name]
+            return Outcome(probe.name, State.SKIPPED, None, None, reason, probe.means)
+        hits = [self.seen[key] for key in sorted(self.seen) if key[0] == probe.name]
+        missing = self.missing(probe)
+        if missing and probe.name in self.refused:
+            detail = self.refused[probe.name]
+            return Outcome(probe.name, State.FAILED, None, None, detail, probe.means)
+        if missing:
+            detail = "; ".join(_unseen(sign) for sign in missing)
+            return Outcome(probe.name, State.FAILED, None, None, detail, probe.means)
+        seconds = max(line.seconds for line, _ in hits)
+        uptime = next((time for line, _ in hits if (time := _uptime(line)) is not None), None)
+        late = seconds > probe.limit
+        state = State.FAILED if late else State.PASSED
+        detail = f"seen only after the limit of {probe.limit} s" if late else hits[0][1]
+        return Outcome(probe.name, state, seconds, uptime, detail, probe.means)
+
+
+def _unseen(sign: Sign) -> str:
+    place = {
+        Source.CONSOLE: "on the console",
+        Source.DNSMASQ: "in dnsmasq's log",
+        Source.SERVERS: "by the lab's servers",
+    }[sign.source]
+    return f"not seen {place}: {sign.pattern.pattern}"
+
+
+def _detail(match: re.Match[str]) -> str:
+    own = HOST.search(match.string)
+    if own:
+        return own[2]
+    return (match[1] if match.re.groups else match[0]) or ""
+
+
+def _found(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return match[0].strip() if match else ""
+
+
+def _uptime(line: Line) -> float | None:
+    match = UPTIME.match(line.text) if line.source is Source.CONSOLE else None
+    return float(match[1] or match[2]) if match else None

@@ -1,0 +1,95 @@
+"""How the result of a boot is shown: a table with bars, and JSON."""
+
+from collections.abc import Iterable
+
+from minbuild.errors import Verdict
+from minbuild.lab.types import BootResult, Outcome, Source, State
+
+SCHEMA = "minbuild.boot/1"
+BAR = 30
+"""Columns of the longest bar."""
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+LAST = 15
+"""Console lines that are shown when a probe failed."""
+MARK = {State.PASSED: "ok", State.FAILED: "FAILED", State.SKIPPED: "skipped"}
+
+
+def table(result: BootResult) -> tuple[str, ...]:
+    """One line for each probe: state, seconds since power-on, the guest's own clock, a bar."""
+    name = max((len(outcome.name) for outcome in result.outcomes), default=5)
+    name = max(name, len("probe"))
+    longest = max((outcome.seconds or 0 for outcome in result.outcomes), default=0)
+    head = f"{'probe':<{name}}  {'':<7}  {'seconds':>7}  {'uptime':>6}"
+    rows = [_row(outcome, name, longest) for outcome in result.outcomes]
+    return (head.rstrip(), *rows, "", *summary(result))
+
+
+def _row(outcome: Outcome, name: int, longest: float) -> str:
+    start = f"{outcome.name:<{name}}  {MARK[outcome.state]:<7}"
+    if outcome.seconds is None:
+        return f"{start}  {outcome.detail}"
+    uptime = "" if outcome.uptime is None else f"{outcome.uptime:.2f}"
+    drawn = f"{bar(outcome.seconds, longest):<{BAR}}"
+    return f"{start}  {outcome.seconds:>7.2f}  {uptime:>6}  {drawn}  {outcome.detail}".rstrip()
+
+
+def bar(value: float, longest: float) -> str:
+    """Draw `value` where `longest` is `BAR` columns."""
+    eighths = round(value / longest * BAR * 8) if longest > 0 else 0
+    return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
+
+
+def summary(result: BootResult) -> Iterable[str]:
+    """What it was booted on, and how it ended."""
+    yield f"accelerator  {result.accel.name} ({result.accel.why})"
+    yield f"network      {result.network.name} ({result.network.why})"
+    yield f"machine      {result.firmware}, {result.cpus} CPUs, {result.memory} MiB"
+    if result.tries > 1:
+        yield f"tries        {result.tries}: the first kernel crashed ({result.retried})"
+    yield f"ended        {result.ended}, after {result.seconds:.1f} s"
+
+
+def verdict(result: BootResult) -> Verdict | None:
+    """The error of a boot whose probes were not all met; None when they were."""
+    failed = [outcome for outcome in result.outcomes if outcome.state is State.FAILED]
+    if not failed:
+        return None
+    console = [line.text for line in result.lines if line.source is Source.CONSOLE]
+    shown = [text for text in console if text][-LAST:]
+    what = [f"{len(failed)} of {len(result.outcomes)} probes failed: {result.ended}"]
+    what += [f"    {outcome.name}: {outcome.means} ({outcome.detail})" for outcome in failed]
+    what += ["the console's last lines:", *(f"    {text}" for text in shown or ["nothing"])]
+    return Verdict(
+        "\n".join(what),
+        where=result.image,
+        fix="look at the whole console with --log FILE, or at the host itself with --interactive",
+    )
+
+
+def to_json(result: BootResult) -> dict[str, object]:
+    """The result as data: schema `minbuild.boot/1`, times in seconds."""
+    return {
+        "schema": SCHEMA,
+        "image": result.image,
+        "passed": result.passed,
+        "ended": result.ended,
+        "accel": {"name": result.accel.name, "why": result.accel.why},
+        "network": {"name": result.network.name, "why": result.network.why},
+        "firmware": result.firmware.value,
+        "memory": result.memory,
+        "cpus": result.cpus,
+        "tries": result.tries,
+        "retried": result.retried,
+        "seconds": round(result.seconds, 3),
+        "probes": [
+            {
+                "name": outcome.name,
+                "state": outcome.state.value,
+                "seconds": outcome.seconds,
+                "uptime": outcome.uptime,
+                "detail": outcome.detail,
+                "means": outcome.means,
+            }
+            for outcome in result.outcomes
+        ],
+    }

@@ -1,0 +1,189 @@
+"""What a boot is asked for, and what came of it: frozen data."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from minbuild.paths import RootPath
+
+
+class Tools(Protocol):
+    """The programs that the lab runs: qemu-system-x86_64, dnsmasq, ip, mke2fs."""
+
+    def argv(self, name: str) -> tuple[str, ...]:
+        """The words that start the tool `name`; its own arguments follow them."""
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """The whole environment that the tools run in."""
+        ...
+
+    def path(self, path: RootPath) -> Path:
+        """Where a data file of the tools (/usr/share/OVMF/OVMF_CODE_4M.fd) lies."""
+        ...
+
+
+class Accel(StrEnum):
+    AUTO = "auto"
+    KVM = "kvm"
+    TCG = "tcg"
+
+
+class Firmware(StrEnum):
+    UEFI = "uefi"
+    DIRECT = "direct"
+
+
+class Network(StrEnum):
+    AUTO = "auto"
+    NAMESPACE = "namespace"
+    """dnsmasq and the lab's servers in a network namespace, joined to the machine's card."""
+    USER = "user"
+    """QEMU's own network, where namespaces are not allowed."""
+
+
+class Server(StrEnum):
+    """What the lab's network offers; each can be left out to see what the host does then."""
+
+    DHCP = "dhcp"
+    DNS = "dns"
+    TCP = "tcp"
+    NTP = "ntp"
+
+
+class Source(StrEnum):
+    """Where a line comes from."""
+
+    CONSOLE = "console"
+    DNSMASQ = "dnsmasq"
+    """dnsmasq's own log."""
+    SERVERS = "servers"
+    """What the lab's TCP and time servers saw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One line that proves something."""
+
+    source: Source
+    pattern: re.Pattern[str]
+    """Searched for in the line; what its first group matches is shown as the detail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One thing that a booted host must show."""
+
+    name: str
+    signs: tuple[Sign, ...]
+    """All must be seen, in any order."""
+    limit: int
+    """Seconds of wall time since power-on."""
+    means: str
+    """What a failure means, for people."""
+    server: Server | None = None
+    """The lab's server that it needs; None for none."""
+
+
+class State(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one probe."""
+
+    name: str
+    state: State
+    seconds: float | None
+    """Wall time since power-on when its last sign was seen; None when it was not."""
+    uptime: float | None
+    """The guest's own clock at that line, in seconds; None when the line does not say it."""
+    detail: str
+    """What was seen, or what was missing."""
+    means: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was taken of several ways, and why."""
+
+    name: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class BootRequest:
+    """One boot: what, on what machine, and what to wait for."""
+
+    image: Path
+    """host.raw, host.efi, or a bare kernel when `initramfs` is given."""
+    probes: tuple[Probe, ...]
+    initramfs: Path | None = None
+    cmdline: str = ""
+    """Added to the image's own command line; direct boots only."""
+    firmware: Firmware = Firmware.UEFI
+    accel: Accel = Accel.AUTO
+    network: Network = Network.AUTO
+    without: frozenset[Server] = frozenset()
+    memory: int = 1024
+    """MiB."""
+    cpus: int = 2
+    timeout: int = 180
+    """Seconds of wall time for one try, from power-on."""
+    guest_kernel: Path | None = None
+    """Kernel of the guest on the data disk; None: that of the image, if it can be read there."""
+    guest_cpus: int = 1
+    data: Path | None = None
+    """A raw disk attached in place of the lab's data disk; it is written to."""
+    disks: tuple[Path, ...] = ()
+    """Further raw or qcow2 disks; nothing is written to them."""
+    log: Path | None = None
+    """Every line, with its time and source."""
+    keep: Path | None = None
+    """A directory for the working files, left there afterwards; None: they are removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line that was seen."""
+
+    source: Source
+    seconds: float
+    """Wall time since power-on."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class BootResult:
+    """What came of a boot."""
+
+    image: str
+    outcomes: tuple[Outcome, ...]
+    """In the order of the request's probes."""
+    ended: str
+    """Why the lab stopped: "every probe was seen", "kernel panic: …", "no answer within 180 s"."""
+    accel: Choice
+    network: Choice
+    firmware: Firmware
+    memory: int
+    """MiB."""
+    cpus: int
+    tries: int
+    """2 when the first one was repeated because the kernel crashed under emulation."""
+    retried: str
+    """The line that made the lab try again; "" when it did not."""
+    seconds: float
+    """Wall time of the last try, power-on to power-off."""
+    lines: tuple[Line, ...]
+    """All that was seen in the last try."""
+
+    @property
+    def passed(self) -> bool:
+        """No probe failed and none is open."""
+        return all(outcome.state is not State.FAILED for outcome in self.outcomes)
