@@ -12,9 +12,8 @@ from threading import BoundedSemaphore
 from minbuild.facts import record
 from minbuild.facts.damage import Damage
 from minbuild.facts.deb import alternatives, opened
-from minbuild.facts.kmod import module_ending
 from minbuild.facts.place import place_of
-from minbuild.facts.sniff import HEAD, sniff, symbols, whole
+from minbuild.facts.sniff import HEAD, packed_module, sniff, symbols, whole
 from minbuild.facts.tar import Header, Tar, Type
 from minbuild.facts.types import Damaged, Entry, FileFacts, Kind, Symbols
 from minbuild.paths import RootPath, rootpath
@@ -120,7 +119,7 @@ def _content(
         return _digest(tar, head), (Damaged(reason), None)
     data = head + tar.content()
     sha256 = hashlib.sha256(data).hexdigest()
-    if module_ending(path):
+    if packed_module(path):
         return sha256, helpers.sniff(path, data)
     return sha256, (sniff(path, data), symbols(data))
 

@@ -7,10 +7,8 @@ from pathlib import Path
 from minbuild.archive.types import Package
 from minbuild.errors import ArchiveError
 from minbuild.facts.damage import Damage
-from minbuild.facts.deb import opened
 from minbuild.facts.gather import gather
 from minbuild.facts.place import place_of
-from minbuild.facts.pool import label, side_by_side
 from minbuild.facts.tar import Tar, Type
 from minbuild.facts.types import Files, Kind
 from minbuild.paths import RootPath
@@ -40,6 +38,8 @@ def extract_all(
     packages = [package for package, digests in lacking.items() if digests]
     if not packages:
         return
+    from minbuild.facts.pool import side_by_side
+
     progress.step(f"unpacking from {len(packages)} package{'s' if len(packages) > 1 else ''}")
     known = gather(packages, store, progress)
     tasks = [
@@ -62,6 +62,8 @@ def _members(package: Package, files: Files, digests: set[str]) -> Members:
             found[entry.path] = entry.sha256
             left.discard(entry.sha256)
     if left:
+        from minbuild.facts.pool import label
+
         raise ArchiveError(
             f"the package has no file with the SHA-256 {min(left)}",
             where=label(package),
@@ -71,6 +73,8 @@ def _members(package: Package, files: Files, digests: set[str]) -> Members:
 
 
 def _unpack(path: Path, name: str, task: tuple[Members, Path]) -> None:
+    from minbuild.facts.deb import opened
+
     members, directory = task
     store = Store(directory)
     with opened(path, name) as deb, store.work() as work:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 from minbuild.archive.types import Package
 from minbuild.errors import ToolError
 from minbuild.facts import record
-from minbuild.facts.pool import cores, label, side_by_side
 from minbuild.facts.record import Entries
 from minbuild.facts.types import FileFacts, Files, Symbols
 from minbuild.paths import RootPath
@@ -41,6 +40,8 @@ def known(package: Package, store: Store) -> bool:
 
 def compute_all(packages: Sequence[Package], store: Store, progress: Progress) -> None:
     """Compute the facts of each package and keep them, whatever the store has."""
+    from minbuild.facts.pool import cores, side_by_side
+
     progress.step(f"reading {len(packages)} package{'s' if len(packages) > 1 else ''}")
     tasks = [(package, cores()) for package in packages]
     for package, found in side_by_side(_compute, tasks, store, progress, "reading packages"):
@@ -114,7 +115,7 @@ class _Lazy:
 
 def _unsound(package: Package, store: Store) -> ToolError:
     return ToolError(
-        f"the store does not keep what is written to it (facts of {label(package)})",
+        f"the store does not keep what is written to it (facts of {package.name})",
         where=str(store.directory),
         fix="check the disk there, or name another store: --store DIR",
     )

@@ -19,12 +19,6 @@ _SYMBOL_SIZE = {32: 16, 64: 24}
 _WORDS = re.compile(r"[,\s]+")
 
 
-def module_ending(path: str) -> str | None:
-    """How a module at this path is compressed: ".xz", ""; None when it is no module."""
-    found = _NAME.search(path)
-    return None if found is None else found[2] or ""
-
-
 def module(path: str, data: bytes) -> Module | Damaged:
     """Read the facts of the module at `path`, compressed as its name says."""
     found = _NAME.search(path)

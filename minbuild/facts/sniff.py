@@ -2,33 +2,26 @@
 
 import re
 
-from minbuild.facts import kernel, kmod
-from minbuild.facts import symbols as dynamic
 from minbuild.facts.types import FileFacts, Symbols
 
 _ELF = b"\x7fELF"
 _SCRIPT = b"#!"
 HEAD = 256
-"""Bytes of a file that `whole` and `head` want to see."""
-_CONFIG = re.compile(r"/boot/config-[^/]+|/usr/lib/modules/[^/]+/config")
-_MODULES = re.compile(r"/usr/lib/modules/[^/]+/")
+"""Bytes at a file's start that tell `whole` what it is."""
+_MODULE = re.compile(r"/usr/lib/modules/[^/]+/.+\.ko(\.xz|\.zst|\.gz)?")
+_KERNEL = re.compile(
+    r"/boot/config-[^/]+|/usr/lib/modules/[^/]+/(?:config|modules\.builtin(?:\.modinfo)?)"
+)
 
 
 def sniff(path: str, data: bytes) -> FileFacts | None:
     """What is known of the content at a RootPath; None for plain data."""
-    if _MODULES.match(path):
-        if kmod.module_ending(path) is not None:
-            return kmod.module(path, data)
-        if path.endswith("/modules.builtin.modinfo"):
-            return kmod.builtins(data)
-        if path.endswith("/modules.builtin"):
-            return kmod.builtin_names(data)
-    if _CONFIG.fullmatch(path):
-        return kernel.kernel_config(data)
-    return _by_start(data)
+    if _MODULE.fullmatch(path):
+        from minbuild.facts.kmod import module
 
-
-def _by_start(data: bytes) -> FileFacts | None:
+        return module(path, data)
+    if _KERNEL.fullmatch(path):
+        return _kernel(path, data)
     if data.startswith(_ELF):
         from minbuild.facts.elf import elf
 
@@ -40,21 +33,35 @@ def _by_start(data: bytes) -> FileFacts | None:
     return None
 
 
+def _kernel(path: str, data: bytes) -> FileFacts:
+    if path.endswith("/modules.builtin.modinfo"):
+        from minbuild.facts.kmod import builtins
+
+        return builtins(data)
+    if path.endswith("/modules.builtin"):
+        from minbuild.facts.kmod import builtin_names
+
+        return builtin_names(data)
+    from minbuild.facts.kernel import kernel_config
+
+    return kernel_config(data)
+
+
 def symbols(data: bytes) -> Symbols | None:
     """The dynamic symbols of an ELF object; None for all else."""
-    return dynamic.symbols(data) if data.startswith(_ELF) else None
+    if not data.startswith(_ELF):
+        return None
+    from minbuild.facts.symbols import symbols as read
+
+    return read(data)
 
 
 def whole(path: str, head: bytes) -> bool:
     """True when `sniff` must see all of a file that starts with `head`, not just `head`."""
-    return (
-        head.startswith(_ELF)
-        or (_MODULES.match(path) is not None and _is_kernel_data(path))
-        or _CONFIG.fullmatch(path) is not None
-    )
+    return head.startswith(_ELF) or packed_module(path) is not None or bool(_KERNEL.fullmatch(path))
 
 
-def _is_kernel_data(path: str) -> bool:
-    return kmod.module_ending(path) is not None or path.endswith(
-        ("/modules.builtin", "/modules.builtin.modinfo")
-    )
+def packed_module(path: str) -> str | None:
+    """How the module at this path is compressed: ".xz", ""; None when it is no module."""
+    found = _MODULE.fullmatch(path)
+    return None if found is None else found[1] or ""

@@ -1,0 +1,48 @@
+"""Packages made by a test, in a store."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from minbuild.archive.types import Package
+from minbuild.facts.gather import gather
+from minbuild.facts.types import FileFacts, Files
+from minbuild.paths import RootPath
+from minbuild.progress import Silent
+from minbuild.store import Store
+from tests.support import deb as made
+
+
+def keep(store: Store, text: str) -> list[Package]:
+    """Build every package of the text into the store."""
+    return [keep_bytes(store, deb.name, made.build(deb)) for deb in made.parse(text)]
+
+
+def keep_bytes(store: Store, name: str, data: bytes) -> Package:
+    """Put the bytes of one .deb into the store, whatever they are."""
+    path = f"pool/main/{name[0]}/{name}/{name}_1.0_amd64.deb"
+    return Package(name, "1.0", "amd64", "debian", path, len(data), store.add(data))
+
+
+def files(directory: Path, text: str) -> Files:
+    """The facts of the one package of the text, in a fresh store."""
+    store = Store(directory / "store")
+    (found,) = gather(keep(store, text), store, Silent())
+    return found
+
+
+def facts(directory: Path, line: str) -> FileFacts | None:
+    """What is known of the one file of a package."""
+    path = RootPath(line.split()[0])
+    return files(directory, f"Package: one\n{line}").facts(path)
+
+
+def members(found: Sequence[made.Member]) -> bytes:
+    """A .deb with exactly these members."""
+    control = made.tar([made.Member("./control", data=made.Deb("bad").control.encode())])
+    return made.ar(
+        [
+            ("debian-binary", b"2.0\n"),
+            ("control.tar", control),
+            ("data.tar", made.tar(found)),
+        ]
+    )
