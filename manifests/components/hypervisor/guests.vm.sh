@@ -1,0 +1,370 @@
+#!/bin/sh
+# vm: the guests of this host, one directory each in /data/guests; `vm` alone lists the commands.
+# Run as the step 90-guests it starts them all at boot and stops them all before power-off.
+. /usr/lib/minbuild/init
+
+GUESTS=/data/guests
+RUN=/run/guests
+LOG_LIMIT=1048576
+
+usage() {
+    cat <<'END'
+vm list              every guest and its state
+vm start [NAME]      start a guest, or all with autostart=yes
+vm stop [NAME]       power button, then after stop-wait seconds the plug; without NAME all
+vm kill NAME         pull the plug
+vm status NAME       state, process, memory, disks and network cards
+vm log NAME          what the guest wrote on its console
+vm console NAME      talk to the guest's console (Ctrl-X leaves)
+END
+}
+
+die() {
+    echo "vm: error: $*" >&2
+    exit 1
+}
+
+# --- guest.conf: key=value, one a line; every mistake is reported with its line -----------------
+
+mistake() {
+    echo "vm: error: $conf:$number: $*" >&2
+    mistakes=$((mistakes + 1))
+}
+
+need_number() {
+    case $value in
+    '' | *[!0-9]* | ???????*) mistake "$key=$value is not a number" ;;
+    *) { [ "$value" -ge "$1" ] && [ "$value" -le "$2" ]; } || mistake "$key=$value is not in $1..$2" ;;
+    esac
+}
+
+need_yes_or_no() {
+    case $value in yes | no) ;; *) mistake "$key=$value is neither yes nor no" ;; esac
+}
+
+# A path in the guest's directory, or an absolute one. QEMU would take a comma for an option.
+need_file() {
+    case $1 in
+    '' | *[!A-Za-z0-9._/+-]*) mistake "$key=$1 has characters that a path here must not have" ;;
+    esac
+    path=$1
+    case $path in /*) ;; *) path=$GUESTS/$name/$path ;; esac
+    [ -e "$path" ] || mistake "$key: $path is not there"
+}
+
+read_disk() {
+    need_file "${value%%,*}"
+    format=raw
+    case $path in *.qcow2) format=qcow2 ;; esac
+    readonly=off
+    case $value in
+    *,ro) readonly=on ;;
+    *,*) mistake "disk=$value: after the comma only ro" ;;
+    esac
+    disks="$disks file=$path,format=$format,readonly=$readonly"
+}
+
+read_net() {
+    case $value in
+    *[!A-Za-z0-9._:,-]* | '') mistake "net=$value is not BRIDGE or BRIDGE,MAC" ;;
+    *) [ -d "/sys/class/net/${value%%,*}/bridge" ] || mistake "net: no bridge ${value%%,*}" ;;
+    esac
+    nets="$nets $value"
+}
+
+read_key() {
+    case $key in
+    cpus) need_number 1 64 && cpus=$value ;;
+    memory) need_number 8 999999 && memory=$value ;;
+    kernel) need_file "$value" && kernel=$path ;;
+    initrd) need_file "$value" && initrd=$path ;;
+    firmware) need_file "$value" && firmware=$path ;;
+    cmdline) cmdline=$value ;;
+    disk) read_disk ;;
+    net) read_net ;;
+    autostart) need_yes_or_no && autostart=$value ;;
+    restart) need_yes_or_no && restart=$value ;;
+    stop-wait) need_number 0 3600 && stop_wait=$value ;;
+    ready) ready=$value ;;
+    *) mistake "unknown key $key" ;;
+    esac
+}
+
+# read_conf NAME: its settings as variables; 1 when there are mistakes.
+read_conf() {
+    name=$1 conf=$GUESTS/$1/guest.conf number=0 mistakes=0
+    cpus=1 memory=256 kernel='' initrd='' firmware='' cmdline='console=ttyS0 reboot=t panic=-1'
+    disks='' nets='' autostart=yes restart=yes stop_wait=30 ready=''
+    case $name in
+    '' | *[!A-Za-z0-9_-]* | ?????????????????????????????????*) die "$name is no name for a guest" ;;
+    esac
+    [ -f "$conf" ] || die "no guest $name: $conf is not there"
+    while IFS= read -r line || [ -n "$line" ]; do
+        number=$((number + 1))
+        case $line in
+        '' | '#'*) continue ;;
+        *=*) key=${line%%=*} value=${line#*=} && read_key ;;
+        *) mistake "not key=value: $line" ;;
+        esac
+    done <"$conf"
+    [ -n "$kernel$disks" ] || mistake 'neither a kernel nor a disk to start from'
+    [ "$mistakes" -eq 0 ]
+}
+
+# --- one guest, in the process that keeps it running --------------------------------------------
+
+# Stable for a guest's name and the number of its card.
+digest() {
+    echo "$name/$1" | md5sum | cut -c 1-8
+}
+
+mac() {
+    digest "$1" | sed 's/^\(..\)\(..\)\(..\).*/52:54:00:\1:\2:\3/'
+}
+
+make_taps() {
+    card=0
+    for net in $nets; do
+        tap=vm$(digest "$card")
+        tunctl -d "$tap" >/dev/null 2>&1
+        tunctl -t "$tap" >/dev/null
+        echo 1 >"/proc/sys/net/ipv6/conf/$tap/disable_ipv6"
+        brctl addif "${net%%,*}" "$tap"
+        ip link set "$tap" up
+        card=$((card + 1))
+    done
+}
+
+remove_taps() {
+    card=0
+    for net in $nets; do
+        tunctl -d "vm$(digest "$card")" >/dev/null
+        card=$((card + 1))
+    done
+}
+
+# ACPI gives the guest a power button; out of memory takes a guest before the host's own processes.
+launch() {
+    set -- -name "$name" -M microvm,accel=kvm,acpi=on,pic=on,pit=on,rtc=on -cpu host \
+        -smp "$cpus" -m "$memory" -nodefaults -no-user-config -display none -no-reboot \
+        -chardev "pty,id=console,path=$dir/console,logfile=$dir/console.log,logappend=on" \
+        -serial chardev:console \
+        -chardev "pipe,id=control,path=$dir/control" -mon chardev=control,mode=control \
+        -qmp "unix:$dir/qmp,server=on,wait=off" -device virtio-rng-device
+    [ -z "$firmware" ] || set -- "$@" -bios "$firmware"
+    [ -z "$kernel" ] || set -- "$@" -kernel "$kernel" -append "$cmdline"
+    [ -z "$initrd" ] || set -- "$@" -initrd "$initrd"
+    card=0
+    for disk in $disks; do
+        set -- "$@" -drive "id=disk$card,if=none,$disk" -device "virtio-blk-device,drive=disk$card"
+        card=$((card + 1))
+    done
+    card=0
+    for net in $nets; do
+        address=${net#*,}
+        [ "$address" != "$net" ] || address=$(mac "$card")
+        vhost=off
+        [ ! -e /dev/vhost-net ] || vhost=on
+        set -- "$@" -netdev "tap,id=net$card,ifname=vm$(digest "$card"),script=no,downscript=no,vhost=$vhost" \
+            -device "virtio-net-device,netdev=net$card,mac=$address"
+        card=$((card + 1))
+    done
+    echo 500 >/proc/self/oom_score_adj
+    exec qemu-system-x86_64-microvm "$@"
+}
+
+# The ready line is looked for, and the console's log kept below its limit.
+watch() {
+    pause=0.3
+    [ -n "$ready" ] || pause=5
+    while nap "$pause"; do
+        if [ "$pause" != 5 ] && found=$(grep -m 1 -F -e "$ready" "$dir/console.log"); then
+            say "guest $name" "ready: $(echo "$found" | tr -cd ' -~' | cut -c 1-100)"
+            pause=5
+        fi
+        [ "$(wc -c <"$dir/console.log")" -le "$LOG_LIMIT" ] || {
+            tail -c 262144 "$dir/console.log" >"$dir/console.log.old"
+            : >"$dir/console.log"
+        }
+    done
+}
+
+run_once() {
+    [ ! -e "$dir/console.log" ] || mv "$dir/console.log" "$dir/console.log.old"
+    : >"$dir/console.log"
+    rm -f "$dir/console" "$dir/qmp"
+    make_taps
+    launch >"$dir/qemu.log" 2>&1 </dev/null &
+    qemu=$!
+    echo "$qemu" >"$dir/qemu.pid"
+    say "guest $name" "started (pid $qemu, $cpus cpus, $memory MiB)"
+    watch 2>/dev/null &
+    watcher=$!
+    wait "$qemu"
+    status=$?
+    kill "$watcher"
+    rm -f "$dir/qemu.pid"
+    remove_taps
+}
+
+supervise() {
+    pause=1
+    mkfifo -m 600 "$dir/control.in" "$dir/control.out" 2>/dev/null
+    while read_conf "$name" 2>"$dir/qemu.log"; do
+        seconds
+        from=${now:?}
+        run_once
+        if [ -e "$dir/stopping" ] || [ "$restart" = no ]; then break; fi
+        seconds
+        [ $((now - from)) -le 60 ] || pause=1
+        say "guest $name" "ended (status $status), again in $pause s: $(tail -n 1 "$dir/qemu.log")"
+        nap "$pause"
+        [ ! -e "$dir/stopping" ] || break
+        pause=$((pause < 32 ? pause * 2 : 60))
+    done
+    say "guest $name" "stopped (status ${status-1})"
+    rm -f "$dir/pid"
+}
+
+# --- commands -----------------------------------------------------------------------------------
+
+is_running() {
+    [ -e "$RUN/$1/pid" ] && kill -0 "$(cat "$RUN/$1/pid")" 2>/dev/null
+}
+
+need_guest() {
+    [ -n "${1-}" ] || die 'which guest? see vm list'
+    read_conf "$1" || exit 1
+    dir=$RUN/$1
+}
+
+need_running() {
+    need_guest "$@"
+    is_running "$1" || die "$1 is not running: vm start $1"
+}
+
+names() {
+    for entry in "$GUESTS"/*/guest.conf; do
+        entry=${entry%/guest.conf}
+        [ "$entry" = "$GUESTS/*" ] || echo "${entry##*/}"
+    done
+}
+
+start_one() {
+    need_guest "$1"
+    ! is_running "$1" || die "$1 is already running"
+    [ -c /dev/kvm ] || die 'no /dev/kvm: the processor or the firmware offers no virtualisation'
+    free=$(($(awk '/^MemAvailable:/ {print $2}' /proc/meminfo) / 1024))
+    [ "$memory" -lt "$free" ] || die "$1 needs $memory MiB, of $free MiB that are free"
+    mkdir -p "$dir" && rm -f "$dir/pid" "$dir/stopping"
+    setsid /usr/bin/vm supervise "$1" </dev/null >/dev/null 2>&1 &
+    echo $! >"$dir/pid"
+}
+
+stop_one() {
+    need_running "$1"
+    : >"$dir/stopping"
+    control system_powerdown
+    left=$stop_wait
+    while is_running "$1" && [ "$left" -gt 0 ]; do
+        nap 1
+        left=$((left - 1))
+    done
+    ! is_running "$1" || kill_one "$1"
+}
+
+kill_one() {
+    need_running "$1"
+    : >"$dir/stopping"
+    control quit
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        is_running "$1" || return 0
+        nap 0.2
+    done
+    kill -9 "$(cat "$dir/qemu.pid")" "$(cat "$dir/pid")" 2>/dev/null
+    rm -f "$dir/pid"
+}
+
+# control COMMAND: to the guest's QEMU; a pipe that nobody reads would wait for ever.
+control() {
+    [ -p "$dir/control.in" ] || return 0
+    # shellcheck disable=SC2016 # $1 and $2 are the inner shell's
+    timeout 2 sh -c 'printf "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"%s\"}\n" "$1" >"$2"' \
+        control "$1" "$dir/control.in" || true
+}
+
+list_all() {
+    printf '%-24s %-8s %5s %8s %6s\n' NAME STATE CPUS MEMORY PID
+    for name in $(names); do
+        state=stopped pid=-
+        ! is_running "$name" || state=waiting
+        [ "$state" = stopped ] || [ ! -e "$RUN/$name/qemu.pid" ] || {
+            state=running
+            pid=$(cat "$RUN/$name/qemu.pid")
+        }
+        read_conf "$name" 2>/dev/null || state=mistaken
+        printf '%-24s %-8s %5s %8s %6s\n' "$name" "$state" "$cpus" "$memory" "$pid"
+    done
+}
+
+status_one() {
+    need_guest "$1"
+    state=stopped
+    ! is_running "$1" || state=running
+    printf '%s=%s\n' name "$1" state "$state" cpus "$cpus" memory "$memory" autostart "$autostart" \
+        restart "$restart" pid "$(cat "$dir/qemu.pid" 2>/dev/null)" disks "${disks# }" nets "${nets# }"
+}
+
+start_all() {
+    for name in $(names); do
+        (read_conf "$name" && { [ "$autostart" = no ] || start_one "$name"; }) 2>"/run/vm.$name" ||
+            say "guest $name" "FAILED: $(head -n 1 "/run/vm.$name")"
+        rm -f "/run/vm.$name"
+    done
+}
+
+stop_all() {
+    for name in $(names); do
+        ! is_running "$name" || (stop_one "$name") &
+    done
+    wait
+}
+
+report_kvm() {
+    if [ ! -c /dev/kvm ]; then
+        say kvm 'FAILED: no /dev/kvm'
+        return 1
+    fi
+    vendor=amd
+    [ ! -d /sys/module/kvm_intel ] || vendor=intel
+    say kvm "/dev/kvm ready ($vendor)"
+}
+
+at_boot() {
+    await modules 20
+    kvm=0
+    report_kvm || kvm=1
+    if await data-settled 30 && [ -e "${STATE:?}/data" ]; then
+        await network 30
+        start_all
+    fi
+    say guests "$(names | wc -l) found on the data partition"
+    return "$kvm"
+}
+
+[ "${0##*/}" != 90-guests ] || case $1 in
+start) at_boot && exit 0 || exit 1 ;;
+stop) stop_all && exit 0 || exit 1 ;;
+esac
+
+case ${1-} in
+list) list_all ;;
+start) if [ -n "${2-}" ]; then start_one "$2"; else start_all; fi ;;
+stop) if [ -n "${2-}" ]; then stop_one "$2"; else stop_all; fi ;;
+kill) kill_one "${2-}" ;;
+status) status_one "${2-}" ;;
+log) need_guest "${2-}" && cat "$dir/console.log" ;;
+console) need_running "${2-}" && microcom "$dir/console" ;;
+supervise) name=$2 dir=$RUN/$2 && supervise ;;
+*) usage ;;
+esac
