@@ -33,9 +33,13 @@ class Catalog:
 
     Nearest: rendered files, then packages by their distance from `wanted` (packages that roots
     name) along Depends, then by name. So the answer hangs on no order of input.
+    `merged`: /bin, /lib and the like are generated, whatever packages say of them.
     """
 
-    def __init__(self, files: Sequence[Files], wanted: Sequence[str] = ()) -> None:
+    def __init__(
+        self, files: Sequence[Files], wanted: Sequence[str] = (), *, merged: bool = True
+    ) -> None:
+        self._merged = MERGED_LINKS if merged else {}
         self.files = tuple(sorted(files, key=lambda one: one.owner))
         self.by_name = {one.owner: one for one in self.files}
         self._providers: dict[str, list[str]] = {}
@@ -65,11 +69,11 @@ class Catalog:
     def owner(self, path: RootPath) -> str:
         """The package that `path` comes from; "" for rendered and generated ones."""
         one = self._index.get(path)
-        return one.owner if one is not None and path not in MERGED_LINKS else ""
+        return one.owner if one is not None and path not in self._merged else ""
 
     def entry(self, path: RootPath) -> Entry | None:
-        """What stands at `path`; merged-/usr links are always there."""
-        merged = MERGED_LINKS.get(path)
+        """What stands at `path`; merged-/usr links are always there, if generated at all."""
+        merged = self._merged.get(path)
         if merged is not None:
             return merged
         one = self._index.get(path)

@@ -10,7 +10,8 @@ from minbuild.paths import RootPath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog, Reach
 
-IMAGE = "/boot/vmlinuz-"
+IMAGE = "/boot/vmlinu[xz]-*"
+"""riscv64's is not compressed."""
 MODULES = "/usr/lib/modules"
 FIRMWARE = "/lib/firmware"
 """As the kernel asks for it. Source: kernel drivers/base/firmware_loader/main.c, fw_path."""
@@ -58,7 +59,8 @@ class Kernel:
     @cached_property
     def package(self) -> str:
         """The package of the kernel image, or of its modules."""
-        owner = self._catalog.owner(RootPath(IMAGE + self.version))
+        names = (RootPath(f"/boot/vmlinu{end}-{self.version}") for end in "xz")
+        owner = next(filter(None, map(self._catalog.owner, names)), "")
         return owner or next((self._catalog.owner(path) for path in self.modules.values()), "")
 
     @cached_property
@@ -177,6 +179,11 @@ class Kernel:
             tuple(path for name, path in self.modules.items() if pattern.matches(glob, name)),
             tuple(name for name in sorted(self.builtin) if pattern.matches(glob, name)),
         )
+
+
+def image_version(path: str) -> str:
+    """The version of the kernel image at `path`; "" for another file."""
+    return path.partition("-")[2] if pattern.matches(IMAGE, path) else ""
 
 
 def module_name(path: str) -> str:

@@ -98,6 +98,7 @@ class Loader:
         self._unwinds: dict[RootPath, str] = {}
         self.loaded: set[RootPath] = set()
         """Real paths of all objects of all processes so far."""
+        self.processes: list[Process] = []
 
     def process(self, path: RootPath, elf: Elf) -> Process:
         """Load the executable, or the library on its own, at real path `path`."""
@@ -118,6 +119,7 @@ class Loader:
             elif not self._unwinder(process):
                 break
         self.loaded.update(process.paths)
+        self.processes.append(process)
         return process
 
     def _start(self, process: Process, done: int) -> int:

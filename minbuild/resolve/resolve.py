@@ -10,7 +10,7 @@ from minbuild.paths import RootPath
 from minbuild.resolve import seeds
 from minbuild.resolve.catalog import Catalog, generated_directory
 from minbuild.resolve.graph import adjacency, reached_from, way
-from minbuild.resolve.kernel import IMAGE, Kernel
+from minbuild.resolve.kernel import IMAGE, MODULES, Kernel, image_version
 from minbuild.resolve.ldso import Loader, is_program
 from minbuild.resolve.machine import Machine, machine
 from minbuild.resolve.rules import RULES
@@ -75,15 +75,23 @@ class Work:
         for root in (root for root in roots if root.kind not in seeds.NAMES):
             found += seeds.paths(root, self.world.catalog, pins)
         self._take(found)
-        images = sorted(path for path in self._chosen if path.startswith(IMAGE))
-        if images:
-            version = images[0].removeprefix(IMAGE)
+        version = next(filter(None, map(image_version, sorted(self._chosen))), "")
+        if version:
             self.world.kernel = Kernel(self.world.catalog, version)
-        elif any(missing.wanted.startswith(IMAGE) for missing in self._missing):
+        elif any(missing.wanted == IMAGE for missing in self._missing):
             # without its kernel a module's name says nothing: the kernel's lack is the news
             return
         for root in named:
             self._take(seeds.NAMES[root.kind](root, self.world))
+
+    def begin(self, needs: Iterable[Need]) -> None:
+        """Choose paths outright."""
+        self._take(needs)
+
+    @property
+    def missing(self) -> tuple[Missing, ...]:
+        """What is missing so far, in the order it was found."""
+        return tuple(self._missing)
 
     def run(self) -> None:
         """Follow needs until there are no more."""
@@ -172,7 +180,7 @@ class Work:
         return found
 
     def _has_kernel(self) -> bool:
-        return any(path.startswith((IMAGE, "/usr/lib/modules/")) for path in self._chosen)
+        return any(image_version(path) or path.startswith(MODULES) for path in self._chosen)
 
 
 def _components(roots: Sequence[Root]) -> tuple[str, ...]:

@@ -13,8 +13,7 @@ KERNEL = "kernel/manifest"
 def roots(manifest: Manifest) -> tuple[Root, ...]:
     """List the roots of a host: its kernel, then each component's, in manifest order."""
     kernel = manifest.kernel
-    text = f"{IMAGE}*"
-    first = Root(NeedKind.ROOT, text, KERNEL, place(kernel.where), kernel.package)
+    first = Root(NeedKind.ROOT, IMAGE, KERNEL, place(kernel.where), kernel.package)
     rest = (root for component in manifest.components for root in _component(component))
     return tuple(dict.fromkeys((first, *rest)))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from minbuild.facts.types import Damaged, Elf, Kind, Module, Script
 from minbuild.paths import RootPath, parents
 from minbuild.resolve import pattern
-from minbuild.resolve.catalog import MERGED_LINKS, beside
+from minbuild.resolve.catalog import beside
 from minbuild.resolve.kernel import MODULE_FORMS
 from minbuild.resolve.knowledge import KNOWN, PROGRAM_DIRECTORIES
 from minbuild.resolve.ldso import is_program
@@ -24,7 +24,7 @@ def parent(subject: Subject, _world: World) -> Iterator[Outcome]:
 
 def link(subject: Subject, world: World) -> Iterator[Outcome]:
     """A link needs what it points to. Source: symlink(7)."""
-    if subject.entry.kind is not Kind.LINK or subject.path in MERGED_LINKS:
+    if subject.entry.kind is not Kind.LINK:
         return
     raw = beside(subject.path, subject.entry.target)
     evidence = f"-> {subject.entry.target}"
@@ -121,8 +121,12 @@ def softdep(world: World, name: str, by: RootPath, evidence: str) -> Iterator[Ou
         yield Need(path, by, NeedKind.SOFTDEP, evidence)
     for builtin in hits.builtin:
         world.note_builtin(builtin, by)
-    if not hits:
+    if hits or name in world.known_builtin:
+        return
+    if not world.strict:
         world.note_absent(name, by)
+    elif name not in world.known_absent:
+        yield Missing(NeedKind.SOFTDEP, name, by, "", evidence, looked=(world.kernel.directory,))
 
 
 def firmware(world: World, name: str, by: str, evidence: str, package: str) -> Iterator[Outcome]:

@@ -26,6 +26,8 @@ class World:
     """Modules asked for that are built in → who asked first."""
     absent: dict[str, str] = field(default_factory=dict)
     """Names that may be absent and are (softdeps) → who asked first."""
+    strict: bool = False
+    """Softdeps must be met, unless they are known to be built in or absent."""
     known_builtin: Mapping[str, str] = field(default_factory=dict)
     known_absent: Mapping[str, str] = field(default_factory=dict)
 

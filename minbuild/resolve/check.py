@@ -1,0 +1,61 @@
+"""The closed world: nothing in a tree needs anything outside of it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from minbuild.facts.types import Files
+from minbuild.manifest.types import Waiver
+from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.graph import adjacency, reached_from, way
+from minbuild.resolve.machine import machine
+from minbuild.resolve.resolve import Work
+from minbuild.resolve.symbols import SymbolCheck
+from minbuild.resolve.types import Closure, Missing, Need, NeedKind
+from minbuild.resolve.waivers import Waivers
+
+_TREE = "the tree"
+
+
+def check(
+    files: Files,
+    *,
+    arch: str,
+    drop: Sequence[Waiver] = (),
+    allow_missing: Sequence[Waiver] = (),
+    closure: Closure | None = None,
+    dlopen: str = "required",
+) -> tuple[Missing, ...]:
+    """List every need of the tree's `files` that the tree itself does not meet; sorted.
+
+    `files` are the tree's own bytes read again, every path among them. `closure`, where there is
+    one, gives the chains of needs, and tells what the kernel has built in or never had; softdeps
+    are checked only then.
+    """
+    catalog = Catalog([files], merged=False)
+    waivers = Waivers(drop, allow_missing)
+    version = closure.kernel if closure else ""
+    work = Work(catalog, machine(arch), waivers, dlopen=dlopen, version=version)
+    if closure is not None:
+        work.world.strict = True
+        work.world.known_builtin = closure.builtin
+        work.world.known_absent = closure.absent
+    work.begin(Need(path, _TREE, NeedKind.ROOT, "") for path in files.entries)
+    work.run()
+    symbols = SymbolCheck(catalog)
+    unmet = {each for process in work.world.loader.processes for each in symbols.unmet(process)}
+    found = {*work.missing, *(each for each in unmet if not waivers.allows(each))}
+    return tuple(
+        sorted(
+            _with_chains(found, closure),
+            key=lambda each: (each.kind, each.wanted, each.by, each.evidence),
+        )
+    )
+
+
+def _with_chains(found: set[Missing], closure: Closure | None) -> list[Missing]:
+    if closure is None:
+        return [replace(each, chain=(each.by,)) for each in found]
+    starts = dict.fromkeys(need.by for need in closure.needs if not need.by.startswith("/"))
+    edges = adjacency((need.by, need.path) for need in closure.needs)
+    _, before = reached_from(sorted(starts), edges)
+    return [replace(each, chain=way(each.by, before)) for each in found]

@@ -1,0 +1,141 @@
+"""What an unmet need means, in words: what, where in the chain of needs, and how to go on."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from minbuild.errors import ResolveError, together
+from minbuild.facts.types import Files, KernelConfig
+from minbuild.manifest.types import Waiver
+from minbuild.resolve.kernel import MODULE_FORMS, MODULES, module_name
+from minbuild.resolve.types import Closure, Missing, NeedKind
+
+
+def error(closure: Closure, files: Sequence[Files] = ()) -> ResolveError:
+    """Make one error of all that a closure lacks and of every waiver that nothing needs.
+
+    `files`: what was resolved, to find similar names in.
+    """
+    problems = [_lack(missing, files, closure.kernel) for missing in closure.missing]
+    problems += [_stale(waiver) for waiver in closure.unused]
+    return together(problems)
+
+
+def dangling(found: Sequence[Missing]) -> ResolveError:
+    """Make one error of all that a closed-world check found."""
+    return together([_lack(missing, (), "", tree=True) for missing in found])
+
+
+def _lack(
+    missing: Missing, files: Sequence[Files], kernel: str, *, tree: bool = False
+) -> ResolveError:
+    if not missing.by.startswith("/"):
+        return _root(missing, files, kernel)
+    what = f"{_noun(missing)} is {'not in the image' if tree else 'in none of the packages'}"
+    if missing.kind is NeedKind.DATA and missing.wanted == missing.by:
+        what = f"{missing.wanted} is damaged"
+    name = missing.wanted.rpartition(" ")[2]
+    return ResolveError(
+        what,
+        where=_chain(missing),
+        fix="keep a package that holds it (keep: [{package: …, paths: […]}]), or waive it with "
+        f"a reason (allow-missing: [{{path: {name}, because: …}}])",
+    )
+
+
+def _noun(missing: Missing) -> str:
+    match missing.kind:
+        case NeedKind.MODULE | NeedKind.SOFTDEP:
+            return f"module {missing.wanted}"
+        case NeedKind.FIRMWARE:
+            return f"firmware {missing.wanted}"
+        case NeedKind.EXEC:
+            return f"a program {missing.wanted}"
+        case _:
+            return missing.wanted
+
+
+def _chain(missing: Missing) -> str:
+    chain = " → ".join((*(missing.chain or (missing.by,)), missing.wanted))
+    searched = f"; looked in {', '.join(_few(missing.looked))}" if missing.looked else ""
+    return f"{chain} ({missing.evidence}{searched})"
+
+
+def _few(names: Sequence[str], most: int = 6) -> list[str]:
+    rest = len(names) - most
+    return [*names[:most], f"and {rest} more"] if rest > 0 else list(names)
+
+
+def _root(missing: Missing, files: Sequence[Files], kernel: str) -> ResolveError:
+    where = f"{missing.evidence}, component {missing.by}"
+    match missing.kind:
+        case NeedKind.MODULE:
+            names = [module_name(path) for path in _modules(files)]
+            what = f"{_kernel(missing, kernel)} has no module {missing.wanted}"
+            fix = _near(missing.wanted.replace("-", "_"), names, "name a module that it has")
+        case NeedKind.KCONFIG:
+            names = [name for config in _configs(files) for name in config.options]
+            what = f"{_kernel(missing, kernel)} lacks the option CONFIG_{missing.wanted}"
+            fix = _near(missing.wanted, names, "use another kernel, or leave the component out")
+        case NeedKind.FIRMWARE:
+            what = f"firmware {missing.wanted} is in none of the packages"
+            fix = "keep a package that holds it, or waive it: allow-missing"
+        case _:
+            return _path(missing, files, where)
+    return ResolveError(what, where=where, fix=fix)
+
+
+def _path(missing: Missing, files: Sequence[Files], where: str) -> ResolveError:
+    wanted, package = missing.wanted, missing.package
+    paths = [path for one in files if one.owner in missing.looked for path in one.entries]
+    if ": already taken" in missing.evidence:
+        what = f"{wanted} is wanted from two packages that differ"
+        return ResolveError(what, where=where, fix="ask for it from one of them")
+    if not package:
+        what = f"{wanted} is asked for, and no component makes it"
+        return ResolveError(what, where=where, fix="add it to files, or name its package")
+    if not missing.looked:
+        what = f"the package {package} is not there, and {wanted} should come from it"
+        return ResolveError(what, where=where, fix="correct the package's name, or add its suite")
+    if any(character in wanted for character in "*?["):
+        what = f"{wanted} matches nothing in the package {package}"
+    else:
+        what = f"the package {package} holds no {wanted}"
+    return ResolveError(what, where=where, fix=_near(wanted, paths, "name a path that it holds"))
+
+
+def _stale(waiver: Waiver) -> ResolveError:
+    return ResolveError(
+        f"nothing needs the waiver for {waiver.path} any more",
+        where=str(waiver.where),
+        fix="remove that line",
+    )
+
+
+def _kernel(missing: Missing, kernel: str) -> str:
+    if kernel:
+        return f"the kernel {kernel}"
+    return f"the kernel of {missing.package}" if missing.package else "the kernel"
+
+
+def _near(wanted: str, names: Iterable[str], otherwise: str) -> str:
+    near = difflib.get_close_matches(wanted, sorted(set(names)), n=3, cutoff=0.7)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
+
+
+def _modules(files: Sequence[Files]) -> list[str]:
+    return [
+        path
+        for one in files
+        for path in one.entries
+        if path.startswith(MODULES) and path.endswith(MODULE_FORMS)
+    ]
+
+
+def _configs(files: Sequence[Files]) -> list[KernelConfig]:
+    found = []
+    for one in files:
+        for path in one.entries:
+            facts = one.facts(path) if path.startswith("/boot/config-") else None
+            if isinstance(facts, KernelConfig):
+                found.append(facts)
+    return found
