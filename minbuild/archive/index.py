@@ -61,6 +61,11 @@ class Index:
         }
         return tuple(sorted(found))
 
+    def names(self, prefix: str) -> tuple[str, ...]:
+        """Names of all packages that start with `prefix`, sorted."""
+        found = {name for part in self.parts for name in part.ask(lambda kept: kept.names(prefix))}
+        return tuple(sorted(found))
+
     def nearest(self, name: str) -> str:
         """The package whose name is most like `name`; "" when none is like it."""
         names = {one for part in self.parts for one in part.ask(lambda kept: kept.names(name[:2]))}
