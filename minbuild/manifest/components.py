@@ -69,10 +69,14 @@ class Shelf:
         if elsewhere:
             places = " or ".join(other.partition("/")[0] for other in elsewhere)
             return f"it exists in section {places}: write {elsewhere[0]}, or use it there"
-        siblings = [other for other in known if other.startswith(f"{section}/")]
-        near = nearest(name, siblings) or nearest(name, known)
-        if near:
-            return f"did you mean {near}?"
+        mine = {
+            other.partition("/")[2]: other for other in known if other.startswith(f"{section}/")
+        }
+        every = {other.partition("/")[2]: other for other in known}
+        for names in (mine, every):
+            near = nearest(short, names)
+            if near:
+                return f"did you mean {names[near]}?"
         return f"write one that `minbuild components` lists, or write {name}.yaml yourself"
 
 

@@ -141,6 +141,8 @@ def _compose(text: str, file: str, problems: Problems) -> Node | None:
                 return None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if mark and error.context_mark and mark.line >= len(text.splitlines()):
+            mark = error.context_mark  # not closed: where it was opened says more than the end
         at = Where(file, mark.line + 1, mark.column + 1) if mark else Where(file, 1, 1)
         about = error.problem or error.context or "not YAML"
         problems.add(f"not YAML: {about}", at, "correct the YAML; quote text that holds : # or {")

@@ -42,11 +42,14 @@ class Expansion:
             for name in part.use if part is not None else ():
                 wanted = full(name.text, section)
                 if not wanted.startswith(f"{section}/"):
-                    other, _, short = wanted.partition("/")
-                    what = f"{wanted} is no component of section {section}"
-                    fix = f"write {short} under {other}: use:"
-                    self._problems.add(what, name.where, fix)
+                    self._misplaced(wanted, section, name)
                 self._take(wanted, name)
+
+    def _misplaced(self, wanted: str, section: Section, name: Name) -> None:
+        other, _, short = wanted.partition("/")
+        if other in set(Section):
+            what = f"{wanted} is no component of section {section}"
+            self._problems.add(what, name.where, f"write {short} under {other}: use:")
 
     def _take(self, wanted: str, name: Name) -> None:
         if wanted in self._chain:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
-from fractions import Fraction
 from typing import Generic, Protocol, TypeVar
 
 from minbuild.manifest.document import Entries, Items, Kind, Node, Scalar, whole
@@ -56,7 +55,8 @@ def _last(where: Where) -> str:
     """How an error calls the place: the last part of its document path."""
     if not where.document:
         return "the document"
-    return where.document.rpartition(".")[2] if "[/" not in where.document else where.document
+    last = re.search(r"[\w-]+(\[\d+\])*$", where.document)
+    return last[0] if last else where.document
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,8 @@ class Size:
         if text is None or MARKS.search(text):
             return None
         unit = text.lstrip("0123456789. ")
-        return int(Fraction(text.removesuffix(unit).strip()) * _UNITS[unit])
+        number, _, decimals = text.removesuffix(unit).strip().partition(".")
+        return int(int(number + decimals) * _UNITS[unit] // 10 ** len(decimals))
 
     def schema(self) -> Json:
         return {"anyOf": [Whole(0, 2**63 - 1).schema(), Text("a size", _SIZE).schema()]}

@@ -94,7 +94,7 @@ def _set(
 
 def _setting(text: str, declared: Value) -> Value | None:
     """The value that a --set gives, as YAML; None when it is not one."""
-    if not text.strip():
+    if not text.strip() or template.MARKS.match(text):
         return text
     scratch = Problems()
     node = document.parse(text.encode(errors="surrogateescape"), "--set", scratch)
