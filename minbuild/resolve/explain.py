@@ -100,7 +100,7 @@ def _path(missing: Missing, files: Sequence[Files], where: str) -> ResolveError:
         what = f"{wanted} matches nothing in the package {package}"
     else:
         what = f"the package {package} holds no {wanted}"
-    return ResolveError(what, where=where, fix=_near(wanted, paths, "name a path that it holds"))
+    return ResolveError(what, where=where, fix=_near_path(wanted, paths))
 
 
 def _stale(waiver: Waiver) -> ResolveError:
@@ -120,6 +120,17 @@ def _kernel(missing: Missing, kernel: str) -> str:
 def _near(wanted: str, names: Iterable[str], otherwise: str) -> str:
     near = difflib.get_close_matches(wanted, sorted(set(names)), n=3, cutoff=0.7)
     return f"did you mean {' or '.join(near)}?" if near else otherwise
+
+
+def _near_path(wanted: str, paths: Sequence[str]) -> str:
+    """Compare last names: whole paths of one directory all look alike."""
+    name = wanted.rpartition("/")[2]
+    by_name: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        by_name.setdefault(path.rpartition("/")[2], []).append(path)
+    names = difflib.get_close_matches(name, by_name, n=3, cutoff=0.7)
+    near = [path for name in names for path in by_name[name]][:3]
+    return f"did you mean {' or '.join(near)}?" if near else "name a path that it holds"
 
 
 def _modules(files: Sequence[Files]) -> list[str]:
