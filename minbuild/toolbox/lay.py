@@ -1,0 +1,110 @@
+"""How the files of tools become a directory in the store, whole or not at all."""
+
+import errno
+import hashlib
+import os
+import posixpath
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from minbuild.errors import ToolError
+from minbuild.facts.types import Entry, Kind
+from minbuild.paths import RootPath, rootpath, under
+from minbuild.store import Store, full_disk
+
+LAYOUT = "1"
+"""Counts up when what a tree holds besides its entries changes."""
+
+GCONV = RootPath("/usr/lib/minbuild/gconv")
+EMPTY = RootPath("/usr/lib/minbuild/empty")
+BYTECODE = RootPath("/usr/lib/minbuild/bytecode")
+
+ALIASES = b"alias CP850// ANSI_X3.4-1968//\nalias IBM850// ANSI_X3.4-1968//\n"
+"""mkfs.fat and mtools ask iconv for DOS's character set, which is a library of the machine; all
+names that we write are ASCII, which is built into the C library.
+Source: glibc, iconv/gconv_conf.c: the first alias of a name wins, GCONV_PATH comes first."""
+
+
+def tree_key(entries: Sequence[Entry]) -> str:
+    """What names a tree of these entries: a digest over paths, modes, contents and links."""
+    lines = [
+        f"{entry.path}\0{entry.kind}\0{entry.mode:o}\0{entry.sha256}\0{entry.target}"
+        for entry in sorted(entries, key=lambda entry: entry.path)
+    ]
+    return hashlib.sha256("\n".join([LAYOUT, *lines]).encode()).hexdigest()
+
+
+def lay(entries: Sequence[Entry], store: Store) -> Path:
+    """Make a tree of these entries in the store and return its place; the first to finish wins.
+
+    Raises: ToolError when a content is not in the store, or the entries are at odds.
+    """
+    place = store.tree(tree_key(entries))
+    if place.is_dir():
+        return place
+    with full_disk(store.directory), store.work() as work:
+        top = work / "tree"
+        top.mkdir()
+        _fill(top, sorted(entries, key=lambda entry: entry.path), store)
+        try:
+            top.rename(place)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+    return place
+
+
+def _fill(top: Path, entries: Sequence[Entry], store: Store) -> None:
+    """Links come last, so that nothing is ever written through one."""
+    for path in (GCONV, EMPTY, BYTECODE):
+        under(top, path).mkdir(parents=True)
+    (under(top, GCONV) / "gconv-modules").write_bytes(ALIASES)
+    try:
+        for entry in entries:
+            if entry.kind is Kind.DIRECTORY:
+                under(top, entry.path).mkdir(parents=True, exist_ok=True)
+        for entry in entries:
+            if entry.kind in {Kind.FILE, Kind.HARDLINK}:
+                _file(under(top, entry.path), entry, store)
+        for entry in entries:
+            if entry.kind is Kind.LINK:
+                place = under(top, entry.path)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(inner(entry.path, entry.target))
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ToolError(
+            "two files of the toolbox are at odds",
+            where=str(Path(error.filename).relative_to(top)),
+            fix="pin packages that fit together: minbuild lock --update",
+        ) from error
+
+
+def _file(place: Path, entry: Entry, store: Store) -> None:
+    """Link a file of the store; copy one that is executed, the store holds none that may be."""
+    if store.read(entry.sha256) is None:
+        raise ToolError(
+            "the store lost a file of the toolbox",
+            where=f"{entry.path} ({entry.sha256})",
+            fix="run the same command again; the file is taken from its package anew",
+        )
+    source = store.file(entry.sha256)
+    assert source is not None
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if entry.mode & 0o111:
+        shutil.copyfile(source, place)
+        place.chmod(0o555)
+        return
+    try:
+        os.link(source, place)
+    except FileExistsError:
+        raise
+    except OSError:
+        shutil.copyfile(source, place)
+        place.chmod(0o444)
+
+
+def inner(path: RootPath, target: str) -> str:
+    """A link's text as a relative one that stays inside the tree: nothing leads to the machine."""
+    directory = posixpath.dirname(path)
+    return posixpath.relpath(rootpath(posixpath.join(directory, target)), directory)
