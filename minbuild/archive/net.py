@@ -188,7 +188,8 @@ def _reason(error: Exception) -> str:
         cause = cause.reason
     if isinstance(cause, urllib3.exceptions.NameResolutionError):
         return "its name cannot be resolved"
-    if isinstance(cause, urllib3.exceptions.TimeoutError):
+    refused = isinstance(cause, urllib3.exceptions.NewConnectionError)
+    if isinstance(cause, urllib3.exceptions.TimeoutError) and not refused:
         return "it does not answer in time"
     if isinstance(cause, urllib3.exceptions.IncompleteRead | urllib3.exceptions.ProtocolError):
         return "the connection broke in the middle"
