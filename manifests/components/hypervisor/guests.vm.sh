@@ -44,10 +44,13 @@ need_yes_or_no() {
 
 # A path in the guest's directory, or an absolute one. QEMU would take a comma for an option.
 need_file() {
-    case $1 in
-    '' | *[!A-Za-z0-9._/+-]*) mistake "$key=$1 has characters that a path here must not have" ;;
-    esac
     path=$1
+    case $1 in
+    '' | *[!A-Za-z0-9._/+-]*)
+        mistake "$key=$1 has characters that a path here must not have"
+        return 0
+        ;;
+    esac
     case $path in /*) ;; *) path=$GUESTS/$name/$path ;; esac
     [ -e "$path" ] || mistake "$key: $path is not there"
 }
@@ -315,6 +318,12 @@ status_one() {
         restart "$restart" pid "$(cat "$dir/qemu.pid" 2>/dev/null)" disks "${disks# }" nets "${nets# }"
 }
 
+show_log() {
+    need_guest "$1"
+    [ -f "$dir/console.log" ] || die "$1 has not run since the host started"
+    cat "$dir/console.log"
+}
+
 start_all() {
     for name in $(names); do
         (read_conf "$name" && { [ "$autostart" = no ] || start_one "$name"; }) 2>"/run/vm.$name" ||
@@ -363,7 +372,7 @@ start) if [ -n "${2-}" ]; then start_one "$2"; else start_all; fi ;;
 stop) if [ -n "${2-}" ]; then stop_one "$2"; else stop_all; fi ;;
 kill) kill_one "${2-}" ;;
 status) status_one "${2-}" ;;
-log) need_guest "${2-}" && cat "$dir/console.log" ;;
+log) show_log "${2-}" ;;
 console) need_running "${2-}" && microcom "$dir/console" ;;
 supervise) name=$2 dir=$RUN/$2 && supervise ;;
 *) usage ;;

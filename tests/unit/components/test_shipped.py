@@ -1,0 +1,183 @@
+"""The manifests and components that ship: they load, and what they say holds."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from functools import cache
+
+import pytest
+
+from minbuild.manifest.components import listing
+from minbuild.manifest.load import load
+from minbuild.manifest.types import Manifest, RenderedFile
+from minbuild.shipped import shipped
+
+MANIFESTS = shipped("manifests")
+NAMES = tuple(one.name for one in listing(()))
+
+
+Alone = Callable[[str], Manifest]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
+    """Loads a manifest that uses one component, and what it needs."""
+    directory = tmp_path_factory.mktemp("alone")
+
+    @cache
+    def one(name: str) -> Manifest:
+        section, _, short = name.partition("/")
+        lines = ["minbuild: 1", "name: one", "summary: one", "arch: amd64"]
+        lines += ["kernel:", "  package: linux-image-cloud-amd64"]
+        lines += (
+            [f"  use: [{short}]"] if section == "kernel" else [f"{section}:", f"  use: [{short}]"]
+        )
+        path = directory / "one.yaml"
+        path.write_text("\n".join(lines) + "\n")
+        return load(path, settings={}, components=())
+
+    return one
+
+
+@cache
+def host() -> Manifest:
+    return load(MANIFESTS / "host.yaml", settings={}, components=())
+
+
+def rendered(manifest: Manifest) -> dict[str, RenderedFile]:
+    return {file.path: file for component in manifest.components for file in component.files}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_component_loads_with_what_it_needs(name: str, alone: Alone) -> None:
+    assert name in {component.name for component in alone(name).components}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_summary_is_one_line(name: str, alone: Alone) -> None:
+    (one,) = [part for part in alone(name).components if part.name == name]
+    assert 0 < len(one.summary) <= 100
+    assert "\n" not in one.summary
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_script_is_read_by_a_posix_shell(name: str, alone: Alone) -> None:
+    for path, file in rendered(alone(name)).items():
+        if file.content.startswith((b"#!/bin/sh", b"# shellcheck shell=sh")):
+            checked = subprocess.run(["sh", "-n"], input=file.content, capture_output=True)
+            assert checked.returncode == 0, (path, checked.stderr.decode())
+
+
+def test_every_script_with_an_interpreter_may_be_run(alone: Alone) -> None:
+    for name in NAMES:
+        for file in rendered(alone(name)).values():
+            assert file.content.startswith(b"#!") == (
+                file.mode == 0o755 and not file.directory and not file.link
+            )
+
+
+def test_the_host_has_no_way_in() -> None:
+    manifest = host()
+    names = {component.name for component in manifest.components}
+    applets = {applet.text for component in manifest.components for applet in component.applets}
+    assert "boot/console-shell" not in names
+    assert not applets & {"getty", "login", "su", "telnetd", "httpd", "tcpsvd", "ftpd", "sulogin"}
+    inittab = rendered(manifest)["/etc/inittab"].content.decode()
+    assert not re.search(r"askfirst|respawn", inittab)
+
+
+def test_no_user_has_a_password() -> None:
+    accounts = rendered(host())["/etc/passwd"].content.decode().splitlines()
+    assert accounts
+    assert {line.split(":")[1] for line in accounts} == {"*"}
+
+
+def test_the_data_partition_is_never_a_place_to_run_programs_from() -> None:
+    step = rendered(host())["/usr/lib/minbuild/steps/20-data"].content.decode()
+    assert "nodev,nosuid,noexec" in step
+
+
+def test_a_panic_reboots_the_host() -> None:
+    words = [word for component in host().components for word in component.cmdline]
+    assert "panic=10" in words
+
+
+def test_variables_reach_the_scripts() -> None:
+    manifest = load(
+        MANIFESTS / "host.yaml",
+        settings={"hostname": "rack7", "log_kib": "64", "bridge": "lan"},
+        components=(),
+    )
+    files = rendered(manifest)
+    assert b"hostname 'rack7'" in files["/usr/lib/minbuild/init"].content
+    assert b"-C64" in files["/usr/lib/minbuild/init"].content
+    assert b"brctl addbr lan" in files["/usr/lib/minbuild/steps/30-network"].content
+
+
+BUILTINS = frozenset(
+    """
+    [ : . break case cd continue do done echo elif else esac eval exec exit export false fi for if in
+    kill local printf read return set shift test then trap true type unset until wait while { }
+    """.split()  # noqa: SIM905
+)
+"""Words that BusyBox's shell itself knows. Source: ash(1)."""
+
+COMMAND = re.compile(
+    r"(?:^|[;&|({!]|\$\(|\b(?:if|then|else|elif|do|while|until|keep \w+|timeout \d+|setsid)\b)\s*(?:! )?"
+    r"(?P<name>[A-Za-z_.\[:][\w.-]*)(?=[\s;)]|$)",
+    re.MULTILINE,
+)
+
+
+def commands(script: str) -> set[str]:
+    """Words in a place where the shell looks for a command; quoted text and comments left out."""
+    script = re.sub(r"<<'END'.*?^END$", "", script, flags=re.DOTALL | re.MULTILINE)
+    script = re.sub(r"(?m)(^|\s)#.*$", "", script)
+    script = re.sub(r"\\\n", " ", script)
+    script = re.sub(r"'[^']*'", "''", script)
+    script = re.sub(r"\$\(\(.*?\)\)", "0", script)
+    script = re.sub(r"(?m)^\s*[^\s()]+(?: \| [^\s()]+)*\)", "", script)
+    return {found["name"] for found in COMMAND.finditer(script)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_applet_a_script_calls_is_a_link_in_the_image(name: str, alone: Alone) -> None:
+    manifest = alone(name)
+    applets = {applet.text for component in manifest.components for applet in component.applets}
+    own = {
+        path.rpartition("/")[2]
+        for part in manifest.components
+        for pack in part.packages
+        for path in pack.paths
+    }
+    scripts = {
+        path: file.content.decode()
+        for path, file in rendered(manifest).items()
+        if b"shell=sh" in file.content or file.content.startswith(b"#!")
+    }
+    functions = {
+        match for text in scripts.values() for match in re.findall(r"(?m)^(\w+)\(\) \{", text)
+    }
+    for path, text in scripts.items():
+        unknown = commands(text) - BUILTINS - functions - applets - own
+        assert {
+            word for word in unknown if not re.match(r"^\w+$", word) or word in ALL_APPLETS
+        } == set(), path
+
+
+ALL_APPLETS = frozenset(
+    """
+    adjtimex arp arping awk base64 basename blkid blockdev brctl cat chgrp chmod chown chroot clear
+    cmp cp cpio cut date dc dd depmod devmem df diff dirname dmesg du env expr factor fallocate
+    fdisk find findfs fold free fsfreeze fstrim getopt getty grep groups gunzip gzip halt head
+    hexdump hostid hostname hwclock id ifconfig init insmod ionice ip killall klogd less ln logger
+    login logname logread losetup ls lsmod lsscsi md5sum mdev microcom mkdir mkfifo mknod mkswap
+    mktemp modinfo modprobe more mount mv nc netstat nice nl nohup nproc nsenter nslookup od openvt
+    partprobe paste patch pidof ping ping6 pivot_root poweroff ps pwd rdate readlink realpath reboot
+    renice reset rev rm rmdir rmmod route sed seq setpriv setsid sh sha256sum shuf sleep sort
+    start-stop-daemon stat strings stty switch_root sync sysctl syslogd tac tail tar taskset tee
+    telnet tftp time timeout top touch tr traceroute truncate tty tunctl udhcpc umount uname uniq
+    unlink unshare uptime usleep vconfig vi watch watchdog wc wget which who whoami xargs xxd
+    """.split()  # noqa: SIM905
+)
+"""Debian's BusyBox 1.37 as far as a script of ours could want it. Source: busybox --list."""

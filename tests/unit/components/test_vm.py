@@ -1,0 +1,136 @@
+"""The host's command `vm`, run by this machine's shell on a directory of guests."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from minbuild.manifest.load import load
+from minbuild.shipped import shipped
+
+FILES = {
+    str(file.path): file.content.decode()
+    for component in load(shipped("manifests") / "host.yaml", settings={}, components=()).components
+    for file in component.files
+}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    """A directory with the script, moved from the paths of a host to paths below it."""
+    moved = {"/usr/lib/minbuild/init": tmp_path / "init", "/usr/bin/vm": tmp_path / "vm"}
+    for path, target in moved.items():
+        text = FILES[path]
+        for place in ("/usr/lib/minbuild", "/data", "/run"):
+            text = text.replace(f"{place}/", f"{tmp_path}/").replace(f"={place}/", f"={tmp_path}/")
+        target.write_text(text.replace("PATH=/usr/bin:", "PATH=$PATH:/usr/bin:"))
+        target.chmod(0o755)
+    (tmp_path / "guests").mkdir()
+    return tmp_path
+
+
+def guest(host: Path, name: str, *lines: str) -> Path:
+    directory = host / "guests" / name
+    directory.mkdir()
+    (directory / "guest.conf").write_text("\n".join(lines) + "\n")
+    return directory
+
+
+def vm(host: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", str(host / "vm"), *args], capture_output=True, text=True, cwd=host)
+
+
+def test_without_a_command_the_commands_are_listed(host: Path) -> None:
+    assert "vm list" in vm(host).stdout
+
+
+def test_a_host_without_guests_lists_none(host: Path) -> None:
+    done = vm(host, "list")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_guest_is_listed_with_what_its_file_says(host: Path) -> None:
+    (guest(host, "web", "# a web server", "", "cpus=4", "memory=512", "kernel=k") / "k").touch()
+    assert vm(host, "list").stdout.splitlines()[1].split() == ["web", "stopped", "4", "512", "-"]
+
+
+def test_every_mistake_is_told_with_its_line(host: Path) -> None:
+    guest(
+        host, "bad", "cpus=65", "colour=red", "kernel=none", "hello", "memory=", "autostart=maybe"
+    )
+    done = vm(host, "status", "bad")
+    conf = host / "guests/bad/guest.conf"
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"vm: error: {conf}:1: cpus=65 is not in 1..64",
+        f"vm: error: {conf}:2: unknown key colour",
+        f"vm: error: {conf}:3: kernel: {conf.parent}/none is not there",
+        f"vm: error: {conf}:4: not key=value: hello",
+        f"vm: error: {conf}:5: memory= is not a number",
+        f"vm: error: {conf}:6: autostart=maybe is neither yes nor no",
+    ]
+
+
+def test_a_guest_needs_something_to_start_from(host: Path) -> None:
+    guest(host, "empty", "cpus=1")
+    assert "neither a kernel nor a disk" in vm(host, "start", "empty").stderr
+
+
+@pytest.mark.parametrize("value", ["a,readonly=off", "a b", "$(id)", "a;id", "`id`", "a,ro,b"])
+def test_a_disk_cannot_carry_options_into_qemu(host: Path, value: str) -> None:
+    (guest(host, "web", "kernel=k", f"disk={value}") / "k").touch()
+    assert vm(host, "status", "web").returncode == 1
+
+
+def test_disks_keep_their_order_and_their_format(host: Path) -> None:
+    directory = guest(host, "web", "disk=one.raw", "disk=two.qcow2,ro")
+    (directory / "one.raw").touch()
+    (directory / "two.qcow2").touch()
+    (line,) = [
+        text for text in vm(host, "status", "web").stdout.splitlines() if text.startswith("disks=")
+    ]
+    assert line == (
+        f"disks=file={directory}/one.raw,format=raw,readonly=off"
+        f" file={directory}/two.qcow2,format=qcow2,readonly=on"
+    )
+
+
+@pytest.mark.parametrize("name", ["../etc", "a/b", ".", "a b", "x" * 33])
+def test_a_name_is_letters_digits_dashes(host: Path, name: str) -> None:
+    done = vm(host, "start", name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no name for a guest" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["start", "status", "log", "kill", "console", "stop"])
+def test_an_unknown_guest_is_an_error(host: Path, command: str) -> None:
+    done = vm(host, command, "nobody")
+    assert done.returncode == 1
+    assert "no guest nobody" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["kill", "console", "stop"])
+def test_a_guest_that_does_not_run_cannot_be_stopped(host: Path, command: str) -> None:
+    (guest(host, "web", "kernel=k") / "k").touch()
+    assert "web is not running" in vm(host, command, "web").stderr
+
+
+def test_a_last_line_without_an_end_counts(host: Path) -> None:
+    directory = guest(host, "web", "kernel=k")
+    (directory / "k").touch()
+    (directory / "guest.conf").write_text("kernel=k\ncpus=3")
+    assert "cpus=3" in vm(host, "status", "web").stdout
+
+
+def test_only_plain_values_of_probe_conf_are_taken(tmp_path: Path) -> None:
+    text = FILES["/usr/lib/minbuild/steps/60-check"].replace("/data/", f"{tmp_path}/")
+    function = text[text.index("value() {") : text.index("check_dns() {")]
+    (tmp_path / "probe.conf").write_text(
+        "dns=a;reboot\ndns=$(id)\ntcp=192.0.2.1:80\ntcp=other:81\n"
+    )
+    script = f"{function}\nvalue dns; value tcp\n"
+    assert (
+        subprocess.run(["sh"], input=script, capture_output=True, text=True).stdout
+        == "192.0.2.1:80\n"
+    )
