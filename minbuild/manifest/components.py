@@ -9,7 +9,7 @@ from minbuild.manifest import document
 from minbuild.manifest.format import COMPONENT, ONE_NAME
 from minbuild.manifest.inputs import Inputs, shown
 from minbuild.manifest.problems import Problems, nearest
-from minbuild.manifest.shapes import Reading
+from minbuild.manifest.shape import Reading
 from minbuild.manifest.types import Section
 from minbuild.shipped import shipped
 

@@ -5,12 +5,10 @@ and aliases are counted before they cost anything. Plain scalars follow the YAML
 `on`, `no` and `12:30` are text. Source: YAML 1.2.2, 10.3.
 """
 
-import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
+from minbuild.manifest.nodes import Entries, Entry, Items, Kind, Node, Scalar, joined, kind_of
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.types import Where
 
@@ -21,61 +19,7 @@ MOST_NODES = 50_000
 """Nodes of one document, each alias counted with all that it stands for."""
 
 
-class Kind(Enum):
-    """What a scalar is; the value is how an error calls it."""
-
-    TEXT = "text"
-    WHOLE = "a whole number"
-    NUMBER = "a number"
-    FLAG = "true or false"
-    NOTHING = "nothing"
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    where: Where
-    text: str
-    """As written; for text, what it says (quotes and escapes undone)."""
-    kind: Kind
-    block: bool = False
-    """True: a `|` block, whose first line is the line after `where`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Items:
-    where: Where
-    nodes: "tuple[Node, ...]"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    where: Where
-    """Where the key stands."""
-    node: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    where: Where
-    entries: Mapping[str, Entry]
-
-
-Node = Scalar | Items | Entries
-
-_KINDS = (
-    (Kind.NOTHING, re.compile(r"|~|null|Null|NULL")),
-    (Kind.FLAG, re.compile(r"true|True|TRUE|false|False|FALSE")),
-    (Kind.WHOLE, re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")),
-    (
-        Kind.NUMBER,
-        re.compile(
-            r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
-            r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-        ),
-    ),
-)
 _STANDARD = "tag:yaml.org,2002:"
-_PLAIN_KEY = re.compile(r"[\w-]+")
 
 
 def parse(data: bytes, file: str, problems: Problems) -> Node | None:
@@ -94,31 +38,6 @@ def parse(data: bytes, file: str, problems: Problems) -> Node | None:
         problems.add("not UTF-8 text", _place(file, before), "save the file as UTF-8")
         return None
     return _compose(text, file, problems)
-
-
-def plain(node: Node) -> object:
-    """The node as dict, list, str, int, float, bool or None, for comparing and for schemas."""
-    match node:
-        case Entries():
-            return {key: plain(entry.node) for key, entry in node.entries.items()}
-        case Items():
-            return [plain(item) for item in node.nodes]
-        case Scalar(kind=Kind.WHOLE):
-            return whole(node.text)
-        case Scalar(kind=Kind.NUMBER):
-            return float(node.text.replace(".inf", "inf").replace(".nan", "nan").lower())
-        case Scalar(kind=Kind.FLAG):
-            return node.text.lower() == "true"
-        case Scalar(kind=Kind.NOTHING):
-            return None
-        case Scalar():
-            return node.text
-
-
-def whole(text: str) -> int:
-    """The number that a scalar of Kind.WHOLE stands for."""
-    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-    return int(text[2:] if base != 10 else text, base)
 
 
 def _compose(text: str, file: str, problems: Problems) -> Node | None:
@@ -249,7 +168,7 @@ class _Builder:
         node = Scalar(
             self._where(event),
             event.value,
-            _kind(event.value) if is_plain else Kind.TEXT,
+            kind_of(event.value) if is_plain else Kind.TEXT,
             block=event.style == "|",
         )
         self._put(node, event.anchor, 1, 0)
@@ -331,28 +250,3 @@ class _Builder:
             self._problems.add("a merge key (<<)", where, "use extends:, or write the values out")
         else:
             top.entries[key] = Entry(where, node)
-
-
-def joined(parent: str, key: str) -> str:
-    """The document path of `key` below `parent`: network.use, files[/etc/motd]."""
-    if not _PLAIN_KEY.fullmatch(key):
-        return f"{parent}[{key}]"
-    return f"{parent}.{key}" if parent else key
-
-
-def _kind(text: str) -> Kind:
-    return next((kind for kind, pattern in _KINDS if pattern.fullmatch(text)), Kind.TEXT)
-
-
-def walk(node: Node) -> Iterator[Node]:
-    """The node and all below it."""
-    yield node
-    match node:
-        case Entries():
-            for entry in node.entries.values():
-                yield from walk(entry.node)
-        case Items():
-            for item in node.nodes:
-                yield from walk(item)
-        case Scalar():
-            pass

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from minbuild.manifest import document
 from minbuild.manifest.components import OWN, Shelf, full
-from minbuild.manifest.document import Node
-from minbuild.manifest.format import COMPONENT, ComponentDocument, HostDocument
+from minbuild.manifest.format import COMPONENT
 from minbuild.manifest.inputs import Inputs, shown
-from minbuild.manifest.shapes import Reading
+from minbuild.manifest.nodes import Node
+from minbuild.manifest.shape import Reading
 from minbuild.manifest.types import Name, Section
+from minbuild.manifest.written import ComponentDocument, HostDocument
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.manifest import document
-from minbuild.manifest.document import Entries, Entry, Items, Node
 from minbuild.manifest.find import shipped_manifest
 from minbuild.manifest.format import EXTENDS
 from minbuild.manifest.inputs import Inputs, shown
-from minbuild.manifest.shapes import Reading
+from minbuild.manifest.nodes import Entries, Entry, Items, Node, plain
+from minbuild.manifest.shape import Reading
 from minbuild.manifest.types import Name, Where
 
 _OWN = ("name", "extends")
@@ -104,7 +104,7 @@ def _both(first: Node, later: Node, whole: bool) -> Node:
             return Entries(later.where, {**first.entries, **later.entries})
         return _merge(first, later, top=False)
     if isinstance(first, Items) and isinstance(later, Items):
-        known = [document.plain(node) for node in first.nodes]
-        more = [node for node in later.nodes if document.plain(node) not in known]
+        known = [plain(node) for node in first.nodes]
+        more = [node for node in later.nodes if plain(node) not in known]
         return Items(later.where, (*first.nodes, *more))
     return later

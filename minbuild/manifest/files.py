@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minbuild.manifest import template
-from minbuild.manifest.document import Scalar
-from minbuild.manifest.format import FileEntry
 from minbuild.manifest.inputs import Inputs
+from minbuild.manifest.nodes import Scalar
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.types import Component, Name, RenderedFile, Value, Where
+from minbuild.manifest.written import FileEntry
 from minbuild.paths import MERGED, RootPath, rootpath
 
 BUSYBOX = "busybox"

@@ -5,15 +5,16 @@ from pathlib import Path
 
 from minbuild.manifest import files, variables
 from minbuild.manifest.components import Shelf
-from minbuild.manifest.document import Entries
 from minbuild.manifest.expand import Expansion
 from minbuild.manifest.extends import Chain, merged
-from minbuild.manifest.format import COMPONENT, MANIFEST, HostDocument
+from minbuild.manifest.format import COMPONENT, MANIFEST
 from minbuild.manifest.inputs import Inputs
+from minbuild.manifest.nodes import Entries
 from minbuild.manifest.parts import Read, allowed, archive, kernel, parts
 from minbuild.manifest.problems import Problems
-from minbuild.manifest.shapes import Reading
+from minbuild.manifest.shape import Reading
 from minbuild.manifest.types import Manifest, Section, Value
+from minbuild.manifest.written import HostDocument
 
 
 def load(path: Path, *, settings: Mapping[str, str], components: Sequence[Path]) -> Manifest:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 from minbuild.manifest import files
 from minbuild.manifest.components import OWN, full
-from minbuild.manifest.document import Entries
 from minbuild.manifest.expand import Found
-from minbuild.manifest.format import ComponentDocument, HostDocument, ProbeWish
 from minbuild.manifest.inputs import Inputs
+from minbuild.manifest.nodes import Entries
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.types import Archive, Component, Kernel, Name, Probe, Section, Waiver
+from minbuild.manifest.written import ComponentDocument, HostDocument, ProbeWish
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from enum import StrEnum
 
 from minbuild.manifest.format import COMPONENT, MANIFEST, TOOL
-from minbuild.manifest.shapes import Json
+from minbuild.manifest.shape import Json
 
 
 class DocumentKind(StrEnum):

@@ -6,7 +6,7 @@ from minbuild.manifest import document
 from minbuild.manifest.format import TOOL
 from minbuild.manifest.inputs import Inputs, shown
 from minbuild.manifest.problems import Problems
-from minbuild.manifest.shapes import Reading
+from minbuild.manifest.shape import Reading
 from minbuild.manifest.types import Tool
 from minbuild.paths import rootpath
 from minbuild.shipped import shipped

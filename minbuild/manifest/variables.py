@@ -1,15 +1,15 @@
 """Variables: whose value wins, and how those that use others are filled in."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from minbuild.manifest import document, template
-from minbuild.manifest.format import Variable
+from minbuild.manifest.nodes import Scalar
 from minbuild.manifest.problems import Problems, suggestion
-from minbuild.manifest.shapes import Reading
-from minbuild.manifest.shapes import Variable as VariableShape
+from minbuild.manifest.scalars import Variable as VariableShape
+from minbuild.manifest.shape import Reading
 from minbuild.manifest.types import Value, Where
+from minbuild.manifest.written import Variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def _setting(text: str, declared: Value) -> Value | None:
     node = document.parse(text.encode(errors="surrogateescape"), "--set", scratch)
     if node is None or len(scratch):
         return None
-    if isinstance(declared, str) and isinstance(node, document.Scalar):
+    if isinstance(declared, str) and isinstance(node, Scalar):
         return node.text
     return VariableShape().read(node, Reading(scratch))
 
@@ -172,8 +172,3 @@ class _Filling:
             for fault in error.faults:
                 self._problems.add(fault.what, where, fault.fix)
             return ""
-
-
-def declared(*groups: Sequence[Variable]) -> frozenset[str]:
-    """The names in several lists of variables."""
-    return frozenset(variable.name for variable in itertools.chain(*groups))

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minbuild.errors import ManifestError
-from minbuild.manifest.document import DEEPEST, LARGEST, Entries, Items, Node, Scalar, parse, plain
+from minbuild.manifest.document import DEEPEST, LARGEST, parse
+from minbuild.manifest.nodes import Entries, Items, Node, Scalar, plain
 from minbuild.manifest.problems import Problems
 
 

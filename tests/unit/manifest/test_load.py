@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minbuild.errors import ManifestError
-from minbuild.manifest.document import parse, plain
+from minbuild.manifest.document import parse
 from minbuild.manifest.load import load
+from minbuild.manifest.nodes import plain
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.schema import schema
 from minbuild.manifest.types import (
@@ -233,3 +234,10 @@ def test_what_the_schema_rejects_the_loader_rejects(
     except ManifestError:
         return
     assert valid
+
+
+@pytest.mark.parametrize("text", [row[0] for name, row in _BAD.items() if name != "no certificate"])
+def test_the_schema_rejects_what_the_loader_rejects(text: str) -> None:
+    node = parse((HEAD + text).encode(), "host.yaml", Problems())
+    assert node is not None
+    assert not jsonschema.Draft202012Validator(schema()).is_valid(plain(node))

@@ -7,9 +7,10 @@ import pytest
 
 from minbuild.errors import ManifestError
 from minbuild.manifest.components import listing
-from minbuild.manifest.document import parse, plain
+from minbuild.manifest.document import parse
 from minbuild.manifest.find import manifest_file
 from minbuild.manifest.load import load
+from minbuild.manifest.nodes import plain
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.schema import DocumentKind, schema
 from minbuild.manifest.starter import starter

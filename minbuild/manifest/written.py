@@ -1,0 +1,165 @@
+"""Documents as they are written: manifests, components and tools before anything is looked up."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from minbuild.manifest.types import (
+    Archive,
+    Budget,
+    ImageWish,
+    Name,
+    PackagePaths,
+    Section,
+    Value,
+    Waiver,
+    Where,
+)
+from minbuild.paths import RootPath
+
+
+class Arch(StrEnum):
+    """Debian's names. Source: Debian Policy 11.1, dpkg-architecture(1)."""
+
+    AMD64 = "amd64"
+    ARM64 = "arm64"
+    ARMHF = "armhf"
+    I386 = "i386"
+    LOONG64 = "loong64"
+    PPC64EL = "ppc64el"
+    RISCV64 = "riscv64"
+    S390X = "s390x"
+
+
+class IndexFile(StrEnum):
+    """Files of a kernel's module index. Source: depmod(8), modules.dep(5)."""
+
+    DEP = "modules.dep"
+    DEP_BIN = "modules.dep.bin"
+    ALIAS = "modules.alias"
+    ALIAS_BIN = "modules.alias.bin"
+    SYMBOLS = "modules.symbols"
+    SYMBOLS_BIN = "modules.symbols.bin"
+    SOFTDEP = "modules.softdep"
+    WEAKDEP = "modules.weakdep"
+    DEVNAME = "modules.devname"
+    ORDER = "modules.order"
+    BUILTIN = "modules.builtin"
+    BUILTIN_BIN = "modules.builtin.bin"
+    BUILTIN_ALIAS_BIN = "modules.builtin.alias.bin"
+    BUILTIN_MODINFO = "modules.builtin.modinfo"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    name: str
+    value: Value
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class FileWish:
+    """A file as a document asks for it."""
+
+    where: Where
+    content: str | None = None
+    template: Name | None = None
+    source: Name | None = None
+    link: str | None = None
+    directory: bool = False
+    mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    path: str
+    wish: FileWish
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class SectionPart:
+    use: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPart:
+    where: Where
+    package: str = ""
+    cmdline: tuple[str, ...] = ()
+    modules: tuple[Name, ...] = ()
+    use: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HostDocument:
+    """A manifest as it is written."""
+
+    where: Where
+    minbuild: int = 1
+    name: str = ""
+    summary: str = ""
+    extends: tuple[Name, ...] = ()
+    arch: Arch = Arch.AMD64
+    archive: Archive = field(default_factory=Archive)
+    vars: tuple[Variable, ...] = ()
+    kernel: KernelPart | None = None
+    filesystem: SectionPart = SectionPart()
+    network: SectionPart = SectionPart()
+    services: SectionPart = SectionPart()
+    boot: SectionPart = SectionPart()
+    hypervisor: SectionPart = SectionPart()
+    keep: tuple[PackagePaths, ...] = ()
+    drop: tuple[Waiver, ...] = ()
+    allow_missing: tuple[Waiver, ...] = ()
+    files: tuple[FileEntry, ...] = ()
+    image: ImageWish = field(default_factory=ImageWish)
+    budget: Budget = field(default_factory=Budget)
+
+    def part(self, section: Section) -> KernelPart | SectionPart | None:
+        """What the manifest says of a section."""
+        part: KernelPart | SectionPart | None = getattr(self, section.value)
+        return part
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeWish:
+    """A probe as a component asks for it; without a name it has the component's."""
+
+    where: Where
+    name: str = ""
+    console: str = ""
+    limit: int = 60
+    means: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentDocument:
+    """A component as it is written."""
+
+    where: Where
+    summary: str = ""
+    needs: tuple[Name, ...] = ()
+    vars: tuple[Variable, ...] = ()
+    packages: tuple[PackagePaths, ...] = ()
+    applets: tuple[Name, ...] = ()
+    files: tuple[FileEntry, ...] = ()
+    modules: tuple[Name, ...] = ()
+    firmware: tuple[Name, ...] = ()
+    kconfig: tuple[Name, ...] = ()
+    cmdline: tuple[str, ...] = ()
+    module_index: tuple[Name, ...] = ()
+    allow_missing: tuple[Waiver, ...] = ()
+    probe: ProbeWish | Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolDocument:
+    """A tool of the toolbox as it is written."""
+
+    where: Where
+    summary: str
+    run: RootPath
+    packages: tuple[PackagePaths, ...]
+    lab: bool = False
