@@ -6,6 +6,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from minbuild.errors import ToolError
 
@@ -106,3 +107,19 @@ def failed(argv: Sequence[str | Path], what: str, code: int, output: bytes) -> T
         where=paste(argv),
         fix=f"run this to see it alone: {paste(argv)}",
     )
+
+
+def replace(argv: Sequence[str | Path], *, what: str, env: Mapping[str, str]) -> NoReturn:
+    """Become a program: its terminal, exit code and signals are then the user's own.
+
+    Raises: ToolError when it cannot be started.
+    """
+    words = [os.fspath(word) for word in argv]
+    try:
+        os.execve(words[0], words, dict(env))
+    except OSError as error:
+        raise ToolError(
+            f"cannot start {words[0]} for {what}: {error.strerror}",
+            where=paste(argv),
+            fix="check that the file is there and may be executed",
+        ) from error

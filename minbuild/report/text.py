@@ -23,6 +23,23 @@ def page(footprint: Footprint, *, top: int = 10, by: str = "section") -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def budget(limits: list[tuple[str, int, int]]) -> str:
+    """One line for each limit that is set: what is, what may be, and a verdict."""
+    if not limits:
+        return ""
+    cells = [
+        [
+            f"budget {name}",
+            size(is_) if name != "files" else str(is_),
+            f"of {size(limit) if name != 'files' else limit}",
+            share(is_, limit),
+            "ok" if is_ <= limit else "OVER",
+        ]
+        for name, is_, limit in limits
+    ]
+    return "\n" + "\n".join(columns(cells, frozenset({0, 4}))) + "\n"
+
+
 def possible_dlopens(found: Mapping[RootPath, tuple[str, ...]]) -> str:
     """Libraries that a file may load by name at run time; listed, never added."""
     if not found:

@@ -1,0 +1,5 @@
+"""`python -m minbuild`."""
+
+from minbuild.cli.main import main
+
+main()

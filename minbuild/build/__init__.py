@@ -1,0 +1,1 @@
+"""The life of a build: from a manifest to a measured image."""

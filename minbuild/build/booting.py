@@ -1,0 +1,88 @@
+"""What a boot needs besides the image: the lab's tools, and the probes of its manifest."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbuild.archive import lockfile
+from minbuild.archive.types import Lock
+from minbuild.build.ground import lock_file, stand_tools
+from minbuild.build.life import make, read
+from minbuild.build.request import Doors, Request
+from minbuild.build.tools import open_toolbox
+from minbuild.errors import UsageError
+from minbuild.lab.probes import standard, wanted
+from minbuild.lab.types import Probe
+from minbuild.shipped import shipped
+from minbuild.toolbox.toolbox import Toolbox
+
+MANIFESTS = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """An image, the tools to boot it with, and what it must show."""
+
+    image: Path
+    toolbox: Toolbox
+    probes: tuple[Probe, ...]
+
+
+def set_stage(target: str, request: Request, doors: Doors, *, direct: bool) -> Stage:
+    """Find or build the image that `target` names, and open the lab's tools.
+
+    `target` is an image, a build directory, or a manifest (which is built first).
+    Raises: UsageError when there is no such image.
+    """
+    name = "host.efi" if direct else "host.raw"
+    if is_manifest(target):
+        built = make(request, doors)
+        lock = lockfile.read(lock_file(request, built.manifest))
+        image = built.directory / f"{built.manifest.name}{Path(name).suffix}"
+        return Stage(image, open_toolbox(request, lock, doors, lab=True), wanted(built.manifest))
+    image = _image(Path(target), Path(name).suffix)
+    lock = _lock_of(image, request, doors)
+    return Stage(image, open_toolbox(request, lock, doors, lab=True), standard())
+
+
+def is_manifest(target: str) -> bool:
+    """Whether a word names a manifest: a YAML file, or the name of one that ships."""
+    if Path(target).exists():
+        return target.endswith(MANIFESTS)
+    shipped_one = shipped("manifests") / f"{target.removesuffix('.yaml')}.yaml"
+    return target.endswith(MANIFESTS) or shipped_one.exists()
+
+
+def _image(path: Path, suffix: str) -> Path:
+    """The image at a path, or the one that a build directory holds."""
+    if path.is_dir():
+        found = sorted(path.glob(f"*{suffix}"))
+        if len(found) == 1:
+            return found[0]
+        raise UsageError(
+            f"the directory holds {len(found) or 'no'} images that end in {suffix}",
+            where=str(path),
+            fix="name the image itself",
+        )
+    if not path.exists():
+        raise UsageError(
+            "there is no such image or manifest",
+            where=str(path),
+            fix="build it first (minbuild make host.yaml), or name a manifest: minbuild boot host.yaml",
+        )
+    return path
+
+
+def _lock_of(image: Path, request: Request, doors: Doors) -> Lock:
+    """The lock given, the one beside the image, or one that pins the toolbox alone."""
+    if request.lock is not None:
+        return lockfile.read(request.lock)
+    beside = sorted(image.parent.glob("*.lock"))
+    if beside:
+        return lockfile.read(beside[0])
+    return stand_tools(request, doors)
+
+
+def tools_lock(request: Request, doors: Doors) -> Lock:
+    """The lock of a manifest, for its toolbox; one that pins the toolbox alone without it."""
+    place = lock_file(request, read(request))
+    return lockfile.read(place) if place.exists() else stand_tools(request, doors)

@@ -1,0 +1,204 @@
+"""What a build stands on: the lock, the packages' facts, and the closure of the manifest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbuild.archive import lockfile
+from minbuild.archive.fetch import fetch
+from minbuild.archive.index import open_index
+from minbuild.archive.mirror import Mirror, find_mirror
+from minbuild.archive.types import Lock, Package
+from minbuild.build.growing import Grown, Market, grow
+from minbuild.build.request import Doors, Request, machine_arch
+from minbuild.errors import ResolveError, UsageError
+from minbuild.facts.gather import gather, known
+from minbuild.facts.rendered import rendered
+from minbuild.facts.types import Files
+from minbuild.manifest.tools import load_tools
+from minbuild.manifest.types import Archive, Manifest, Tool
+from minbuild.resolve import explain
+from minbuild.resolve.resolve import resolve
+from minbuild.resolve.roots import roots, tool_roots
+from minbuild.resolve.types import Closure
+from minbuild.shipped import shipped
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    manifest: Manifest
+    lock: Lock
+    files: tuple[Files, ...]
+    """Rendered files first, then the lock's packages."""
+    closure: Closure
+
+
+def lock_file(request: Request, manifest: Manifest) -> Path:
+    """Where the lock lies: beside the manifest; for a shipped one, in the current directory."""
+    if request.lock is not None:
+        return request.lock
+    if request.manifest.resolve().is_relative_to(shipped("manifests").resolve()):
+        return Path(f"{manifest.name}.lock")
+    return request.manifest.with_suffix(".lock")
+
+
+def stand(request: Request, manifest: Manifest, doors: Doors) -> Ground:
+    """Use the lock that is there, or write one, and resolve the manifest.
+
+    Raises: UsageError for `--locked` without a lock; ArchiveError; ResolveError.
+    """
+    place = lock_file(request, manifest)
+    if place.exists():
+        lock = lockfile.read(place)
+        return from_lock(request, manifest, lock, place, doors)
+    if request.locked:
+        raise UsageError(
+            "there is no lock, and --locked asks for one",
+            where=str(place),
+            fix=f"write it first: minbuild lock {request.manifest}",
+        )
+    ground = make_lock(request, manifest, doors)
+    lockfile.write(place, ground.lock)
+    doors.progress.note(f"wrote {place}: {len(ground.lock.packages)} packages for the host, "
+                        f"{len(ground.lock.toolbox)} for the toolbox")  # fmt: skip
+    return ground
+
+
+def relock(
+    request: Request, manifest: Manifest, doors: Doors, before: Lock | None, *, update: bool
+) -> Lock:
+    """Make a lock anew; unless `update`, what `before` pins stays as it is."""
+    pins = () if before is None or update else (*before.packages, *before.toolbox)
+    return make_lock(request, manifest, doors, pins).lock
+
+
+def from_lock(
+    request: Request, manifest: Manifest, lock: Lock, place: Path, doors: Doors
+) -> Ground:
+    """Resolve a manifest with the packages of a lock, and no others.
+
+    Raises: ResolveError when the lock does not meet every need.
+    """
+    own = rendered((file for one in manifest.components for file in one.files), doors.store)
+    files = (own, *open_packages(request, lock.packages, doors))
+    closure = resolve(
+        roots(manifest),
+        files,
+        arch=manifest.arch,
+        drop=manifest.drop,
+        allow_missing=manifest.allow_missing,
+    )
+    if closure.missing or closure.unused:
+        raise _outside_lock(explain.error(closure, files), request, place)
+    return Ground(manifest, lock, files, closure)
+
+
+def make_lock(
+    request: Request, manifest: Manifest, doors: Doors, pins: Sequence[Package] = ()
+) -> Ground:
+    """Choose packages for the host and the toolbox; `pins` stay as they are.
+
+    Raises: ArchiveError; ResolveError when a need is met by no package.
+    """
+    mirror = find_mirror(request.mirror or manifest.archive.mirror)
+    market = _market(request, manifest.archive, mirror, manifest.arch, doors, pins)
+    own = rendered((file for one in manifest.components for file in one.files), doors.store)
+    host = grow(
+        roots(manifest),
+        market,
+        arch=manifest.arch,
+        rendered=[own],
+        drop=manifest.drop,
+        allow_missing=manifest.allow_missing,
+    )
+    files = (own, *host.files)
+    if host.closure.missing or host.closure.unused:
+        raise explain.error(host.closure, files)
+    tools = grow_tools(load_tools(), _tool_market(request, manifest, market, doors, pins))
+    lock = Lock(
+        arch=manifest.arch,
+        suites=market.index.suites,
+        packages=host.packages,
+        toolbox=tools.packages,
+    )
+    return Ground(manifest, lock, files, host.closure)
+
+
+def grow_tools(tools: Sequence[Tool], market: Market) -> Grown:
+    """Open the packages of the toolbox.
+
+    Raises: ResolveError when a tool's need is met by no package.
+    """
+    wanted = [root for tool in tools for root in tool_roots(tool)]
+    grown = grow(wanted, market, arch=machine_arch())
+    if grown.closure.missing:
+        raise explain.error(grown.closure, grown.files)
+    return grown
+
+
+def stand_tools(request: Request, doors: Doors) -> Lock:
+    """A lock of the toolbox alone, kept in the store, for images without a lock beside them."""
+    place = doors.store.directory / "tools.lock"
+    if place.exists():
+        return lockfile.read(place)
+    mirror = find_mirror(request.mirror)
+    market = _market(request, Archive(), mirror, machine_arch(), doors, ())
+    tools = grow_tools(load_tools(), market)
+    lock = Lock(machine_arch(), market.index.suites, (), tools.packages)
+    lockfile.write(place, lock)
+    return lock
+
+
+def open_packages(request: Request, packages: Sequence[Package], doors: Doors) -> tuple[Files, ...]:
+    """What locked packages offer; only those the store knows nothing of are fetched."""
+    new = [package for package in packages if not known(package, doors.store)]
+    if new:
+        get(request, new, doors)
+    return gather(packages, doors.store, doors.progress)
+
+
+def get(request: Request, packages: Sequence[Package], doors: Doors) -> None:
+    """Fetch locked packages into the store."""
+    absent = [package for package in packages if doors.store.file(package.sha256) is None]
+    if absent:
+        mirror = find_mirror(request.mirror)
+        fetch(absent, mirror, doors.store, offline=request.offline, progress=doors.progress)
+
+
+def _market(
+    request: Request,
+    archive: Archive,
+    mirror: Mirror,
+    arch: str,
+    doors: Doors,
+    pins: Sequence[Package],
+) -> Market:
+    index = open_index(
+        archive,
+        arch,
+        mirror,
+        doors.store,
+        offline=request.offline,
+        progress=doors.progress,
+    )
+    pinned = {package.name: package for package in pins}
+    return Market(index, mirror, doors, pinned, request.offline)
+
+
+def _tool_market(
+    request: Request, manifest: Manifest, host: Market, doors: Doors, pins: Sequence[Package]
+) -> Market:
+    if machine_arch() == manifest.arch:
+        return host
+    return _market(request, manifest.archive, host.mirror, machine_arch(), doors, pins)
+
+
+def _outside_lock(error: ResolveError, request: Request, place: Path) -> ResolveError:
+    """Say of needs that the lock may be too old for the manifest."""
+    if not error.where:
+        error.where = str(place)
+    error.fix = (
+        f"{error.fix}; or, when the manifest now wants packages that {place.name} does not pin: "
+        f"minbuild lock {request.manifest}"
+    )
+    return error

@@ -1,0 +1,130 @@
+"""How a set of packages grows until every need is met."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from minbuild.archive.candidates import candidates
+from minbuild.archive.fetch import fetch
+from minbuild.archive.index import Index
+from minbuild.archive.mirror import Mirror
+from minbuild.archive.types import Package
+from minbuild.build.request import Doors
+from minbuild.errors import ArchiveError, together
+from minbuild.facts.gather import gather
+from minbuild.facts.types import Files
+from minbuild.manifest.types import Waiver
+from minbuild.resolve.resolve import resolve
+from minbuild.resolve.types import Closure, Missing, Root
+
+TRIES = 8
+"""Packages that are opened in search of one need before it counts as missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Where packages can be had: an index, with pins that go before it."""
+
+    index: Index
+    mirror: Mirror
+    doors: Doors
+    pins: dict[str, Package] = field(default_factory=dict)
+    offline: bool = False
+
+    def package(self, name: str) -> Package | None:
+        return self.pins.get(name) or self.index.package(name)
+
+    def open(self, packages: Sequence[Package]) -> tuple[Files, ...]:
+        """Fetch packages and read what they offer."""
+        doors = self.doors
+        fetch(packages, self.mirror, doors.store, offline=self.offline, progress=doors.progress)
+        return gather(packages, doors.store, doors.progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    closure: Closure
+    packages: tuple[Package, ...]
+    """Those that the closure takes a file from, and those that roots name; sorted by name."""
+    files: tuple[Files, ...]
+
+
+def grow(
+    roots: Sequence[Root],
+    market: Market,
+    *,
+    arch: str,
+    rendered: Sequence[Files] = (),
+    drop: Sequence[Waiver] = (),
+    allow_missing: Sequence[Waiver] = (),
+) -> Grown:
+    """Open packages until the closure of `roots` is met, or nothing is left to try.
+
+    What is still missing then stands in the closure.
+    Raises: ArchiveError for packages that roots name and no suite has.
+    """
+    opened: dict[str, Package] = {}
+    files: dict[str, Files] = {}
+    tried: dict[tuple[str, str], int] = {}
+    new = _named(roots, market)
+    while True:
+        opened |= {package.name: package for package in new}
+        files |= {one.owner: one for one in market.open(new)}
+        closure = resolve(
+            roots,
+            [*rendered, *(files[name] for name in sorted(files))],
+            arch=arch,
+            drop=drop,
+            allow_missing=allow_missing,
+        )
+        new = _next(closure.missing, opened, tried, market)
+        if not new:
+            break
+    kept = {chosen.package for chosen in closure.chosen.values()}
+    kept |= {root.package for root in roots}
+    packages = tuple(opened[name] for name in sorted(opened) if name in kept)
+    return Grown(closure, packages, tuple(files[package.name] for package in packages))
+
+
+def _named(roots: Sequence[Root], market: Market) -> list[Package]:
+    found: dict[str, Package] = {}
+    problems: list[ArchiveError] = []
+    for root in roots:
+        if not root.package or root.package in found:
+            continue
+        package = market.package(root.package)
+        if package is None:
+            near = market.index.nearest(root.package)
+            problems.append(
+                ArchiveError(
+                    f"there is no package {root.package} in {market.index.name}",
+                    where=root.evidence,
+                    fix=f"did you mean {near}?" if near else "correct the name or add its suite",
+                )
+            )
+        else:
+            found[root.package] = package
+    if problems:
+        raise together(problems)
+    return list(found.values())
+
+
+def _next(
+    missing: Sequence[Missing],
+    opened: dict[str, Package],
+    tried: dict[tuple[str, str], int],
+    market: Market,
+) -> list[Package]:
+    """The best package not yet opened for each need that is not met."""
+    new: dict[str, Package] = {}
+    for need in missing:
+        key = (need.kind, need.wanted)
+        if not need.package or tried.get(key, 0) >= TRIES:
+            continue
+        likely = candidates(market.index, need.package, need.kind, need.wanted)
+        for name in (need.package, *likely):
+            package = market.package(name)
+            if package is not None and name not in opened:
+                tried[key] = tried.get(key, 0) + 1
+                new[name] = package
+                break
+    return list(new.values())

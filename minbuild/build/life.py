@@ -1,0 +1,103 @@
+"""The life of a build: the same steps in the same order for every command that builds."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from minbuild.archive import lockfile
+from minbuild.archive.changes import changes
+from minbuild.build import state
+from minbuild.build.contents import bring
+from minbuild.build.ground import Ground, lock_file, relock, stand
+from minbuild.build.packing import pack
+from minbuild.build.proof import prove
+from minbuild.build.request import Doors, Request
+from minbuild.build.tools import open_toolbox
+from minbuild.build.weights import estimate, weigh
+from minbuild.footprint.measure import measure
+from minbuild.footprint.types import Footprint
+from minbuild.manifest.load import load
+from minbuild.manifest.types import Manifest
+from minbuild.tree.assemble import assemble
+from minbuild.tree.types import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A manifest that was resolved and not built."""
+
+    ground: Ground
+    tree: Tree
+    footprint: Footprint
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A manifest whose images stand in a directory."""
+
+    manifest: Manifest
+    directory: Path
+    footprint: Footprint
+    fresh: bool
+    """False: nothing had changed, and the images of the last build stand."""
+
+
+def make(request: Request, doors: Doors) -> Built:
+    """Build every image of a manifest, unless those of the last build still hold."""
+    manifest = read(request)
+    directory = request.output or Path("build") / manifest.name
+    place = lock_file(request, manifest)
+    last = state.unchanged(doors.store, directory, state.key(manifest, place))
+    if last is not None:
+        return Built(manifest, directory, last, fresh=False)
+    ground = stand(request, manifest, doors)
+    tree = grow_tree(request, ground, doors)
+    prove(ground, tree, doors)
+    toolbox = open_toolbox(request, ground.lock, doors)
+    footprint, outputs = pack(ground, tree, toolbox, directory, doors)
+    state.remember(doors.store, directory, state.key(manifest, place), outputs)
+    return Built(manifest, directory, footprint, fresh=True)
+
+
+def plan(request: Request, doors: Doors) -> Planned:
+    """Resolve a manifest and measure what would be packed."""
+    ground = stand(request, read(request), doors)
+    tree = grow_tree(request, ground, doors)
+    prove(ground, tree, doors)
+    weights = weigh(tree, doors.store)
+    footprint = measure(
+        ground.manifest,
+        tree,
+        ground.lock.packages,
+        initramfs=estimate(tree, weights),
+        packed={},
+        weights=weights,
+    )
+    return Planned(ground, tree, footprint)
+
+
+def lock(request: Request, doors: Doors, *, update: bool) -> tuple[Path, tuple[str, ...]]:
+    """Write the lock of a manifest; returns its place and what changed, a line each."""
+    manifest = read(request)
+    place = lock_file(request, manifest)
+    before = lockfile.read(place) if place.exists() else None
+    after = relock(request, manifest, doors, before, update=update)
+    if before != after:
+        lockfile.write(place, after)
+    return place, changes(before, after)
+
+
+def read(request: Request) -> Manifest:
+    """Load the manifest of a request.
+
+    Raises: ManifestError with every problem of it.
+    """
+    manifest = load(request.manifest, settings=request.settings, components=request.components)
+    if request.compression is None:
+        return manifest
+    return replace(manifest, image=replace(manifest.image, compression=request.compression))
+
+
+def grow_tree(request: Request, ground: Ground, doors: Doors) -> Tree:
+    """Bring the contents of a closure into the store and make its tree."""
+    bring(request, ground.lock.packages, ground.closure.chosen.values(), doors)
+    return assemble(ground.manifest, ground.closure, ground.files, doors.store)

@@ -1,0 +1,81 @@
+"""From a proved tree to the files in the output directory: images, footprint, lock, sums."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from minbuild.archive import lockfile
+from minbuild.build.ground import Ground
+from minbuild.build.request import Doors
+from minbuild.build.weights import weigh
+from minbuild.footprint import document
+from minbuild.footprint.measure import measure
+from minbuild.footprint.types import Footprint
+from minbuild.image.write import Images, Order, write
+from minbuild.manifest.types import Manifest
+from minbuild.toolbox.toolbox import Toolbox
+from minbuild.tree.types import Tree
+
+
+def pack(
+    ground: Ground, tree: Tree, toolbox: Toolbox, directory: Path, doors: Doors
+) -> tuple[Footprint, tuple[Path, ...]]:
+    """Write every output of a build to `directory`, all or none; returns them with the footprint.
+
+    Raises: ToolError when a tool fails or the directory cannot be written.
+    """
+    manifest = ground.manifest
+    locked = lockfile.render(ground.lock)
+    doors.progress.step(f"packing {manifest.name}")
+    measured: list[Footprint] = []
+
+    def beside(images: Images) -> Mapping[str, bytes]:
+        footprint = measure(
+            manifest,
+            tree,
+            ground.lock.packages,
+            initramfs=images.initramfs,
+            packed=images.packed,
+            weights=weigh(tree, doors.store),
+        )
+        measured.append(footprint)
+        return {
+            "footprint.json": document.render(footprint).encode(),
+            f"{manifest.name}.lock": locked.encode(),
+        }
+
+    order = Order(
+        name=manifest.name,
+        arch=manifest.arch,
+        tree=tree,
+        cmdline=cmdline(manifest),
+        osrel=os_release(manifest),
+        formats=manifest.image.formats,
+        compression=manifest.image.compression,
+        seed=hashlib.sha256(locked.encode()).hexdigest(),
+    )
+    outputs = write(
+        order, directory, beside, store=doors.store, toolbox=toolbox, progress=doors.progress
+    )
+    return measured[0], outputs
+
+
+def cmdline(manifest: Manifest) -> str:
+    """The kernel's command line: the manifest's words, then the components', none twice."""
+    words = [*manifest.kernel.cmdline]
+    words += [word for component in manifest.components for word in component.cmdline]
+    return " ".join(dict.fromkeys(words))
+
+
+def os_release(manifest: Manifest) -> bytes:
+    """What a boot menu shows of the image. Source: os-release(5)."""
+    title = manifest.summary or manifest.name
+    return (
+        f'ID=minbuild\nNAME="{_quoted(manifest.name)}"\nPRETTY_NAME="{_quoted(title)}"\n'
+    ).encode()
+
+
+def _quoted(text: str) -> str:
+    for special in '\\"$`':
+        text = text.replace(special, f"\\{special}")
+    return " ".join(text.split())

@@ -1,0 +1,68 @@
+"""What a command asks of a build, and the doors it goes through."""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from minbuild.errors import ToolError
+from minbuild.manifest.types import Compression
+from minbuild.progress import Progress, Silent
+from minbuild.store import Store
+
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
+"""uname -m → Debian architecture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One build as the command line asks for it."""
+
+    manifest: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    components: tuple[Path, ...] = ()
+    mirror: str = ""
+    output: Path | None = None
+    """Output directory; None for build/NAME below the current directory."""
+    lock: Path | None = None
+    """Lock file; None for MANIFEST's own place."""
+    locked: bool = False
+    """True: refuse to build without a lock."""
+    offline: bool = False
+    compression: Compression | None = None
+    """None for the manifest's own."""
+
+
+@dataclass(frozen=True)
+class Doors:
+    """What a build reaches the world through."""
+
+    store_directory: Path
+    progress: Progress = field(default_factory=Silent)
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.store_directory)
+
+
+def default_store() -> Path:
+    """The store's place when none is named. Source: XDG Base Directory Specification."""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
+    return base / "minbuild"
+
+
+def machine_arch() -> str:
+    """The Debian architecture of this machine, which tools are taken for.
+
+    Raises: ToolError on a machine that Debian has no packages for here.
+    """
+    machine = platform.machine()
+    if machine not in MACHINES:
+        raise ToolError(
+            f"minbuild has no tools for this machine's architecture {machine}",
+            fix=f"build on one of {', '.join(sorted(MACHINES))}",
+        )
+    return MACHINES[machine]

@@ -1,0 +1,60 @@
+"""Telling that nothing has changed since the last build into a directory."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from minbuild.footprint import document
+from minbuild.footprint.types import Footprint
+from minbuild.manifest.types import Manifest
+from minbuild.store import Store
+
+KIND = "built/1"
+
+
+def key(manifest: Manifest, lock: Path) -> str:
+    """What a build's outputs depend on, as a digest: manifest, lock, and this code."""
+    digest = hashlib.sha256(repr(manifest).encode())
+    digest.update(lock.read_bytes() if lock.exists() else b"")
+    digest.update(code().encode())
+    return digest.hexdigest()
+
+
+def code() -> str:
+    """This very code, as a digest of its files' sizes and times of change."""
+    import minbuild
+
+    top = Path(minbuild.__file__).parent
+    parts = []
+    for path in sorted(top.rglob("*.py")):
+        stat = path.stat()
+        parts.append(f"{path.relative_to(top)} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def remember(store: Store, directory: Path, key: str, outputs: Iterable[Path]) -> None:
+    """Note what a finished build wrote."""
+    record = {"key": key, "outputs": {path.name: _stamp(path) for path in sorted(outputs)}}
+    store.put(KIND, {str(directory.resolve()): json.dumps(record, sort_keys=True).encode()})
+
+
+def unchanged(store: Store, directory: Path, key: str) -> Footprint | None:
+    """The footprint of the last build there, when building again would write the same."""
+    value = store.get(KIND, str(directory.resolve()))
+    if value is None:
+        return None
+    record = json.loads(value)
+    if record["key"] != key:
+        return None
+    for name, stamp in record["outputs"].items():
+        path = directory / name
+        if not path.exists() or _stamp(path) != stamp:
+            return None
+    path = directory / "footprint.json"
+    return document.read(path.read_text(encoding="utf-8"), str(path))
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]

@@ -1,0 +1,76 @@
+"""The toolbox of a lock: resolved once, brought into the store when it is first used."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from minbuild.archive.types import Lock, Package
+from minbuild.build.contents import bring
+from minbuild.build.ground import open_packages
+from minbuild.build.request import Doors, Request, machine_arch
+from minbuild.build.state import code
+from minbuild.errors import ResolveError
+from minbuild.facts.types import Entry, Kind
+from minbuild.manifest.tools import load_tools
+from minbuild.manifest.types import Tool
+from minbuild.paths import RootPath
+from minbuild.resolve import explain
+from minbuild.resolve.resolve import resolve
+from minbuild.resolve.roots import tool_roots
+from minbuild.resolve.types import Chosen
+from minbuild.toolbox.lay import tree_key
+from minbuild.toolbox.toolbox import Toolbox
+
+KIND = "toolbox/1"
+
+
+def open_toolbox(request: Request, lock: Lock, doors: Doors, *, lab: bool = False) -> Toolbox:
+    """The tools that build images, or with `lab` those and the lab's.
+
+    Raises: ResolveError when the lock does not hold what a tool needs.
+    """
+    tools = tuple(tool for tool in load_tools() if lab or not tool.lab)
+    chosen = _closure(request, lock, tools, doors)
+    entries = [one.entry for one in chosen]
+    if not doors.store.tree(tree_key(entries)).is_dir():
+        doors.progress.step("bringing the toolbox")
+        bring(request, lock.toolbox, chosen, doors)
+    return Toolbox(tools, entries, doors.store, arch=machine_arch(), epoch=lock.epoch)
+
+
+def _closure(
+    request: Request, lock: Lock, tools: Sequence[Tool], doors: Doors
+) -> tuple[Chosen, ...]:
+    """What the tools need, remembered under what it depends on."""
+    key = _key(lock.toolbox, tools)
+    kept = doors.store.get(KIND, key)
+    if kept is not None:
+        return tuple(_read(row) for row in json.loads(kept))
+    files = open_packages(request, lock.toolbox, doors)
+    roots = [root for tool in tools for root in tool_roots(tool)]
+    closure = resolve(roots, files, arch=machine_arch())
+    if closure.missing:
+        error: ResolveError = explain.error(closure, files)
+        error.fix = f"pin what the tools need: minbuild lock {request.manifest}"
+        raise error
+    chosen = tuple(closure.chosen.values())
+    doors.store.put(KIND, {key: json.dumps([_row(one) for one in chosen]).encode()})
+    return chosen
+
+
+def _key(packages: Sequence[Package], tools: Sequence[Tool]) -> str:
+    parts = [*(package.sha256 for package in packages), *(repr(tool) for tool in tools), code()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _row(one: Chosen) -> list[object]:
+    entry = one.entry
+    return [entry.path, entry.kind, entry.mode, entry.size, entry.sha256, entry.target, one.package]
+
+
+def _read(row: list[str]) -> Chosen:
+    path, kind, mode, size, sha256, target, package = row
+    entry = Entry(
+        RootPath(path), Kind(kind), int(mode), size=int(size), sha256=sha256, target=target
+    )
+    return Chosen(entry, package, "")

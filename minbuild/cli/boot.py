@@ -1,0 +1,136 @@
+"""Commands that run things: boot, tool."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minbuild.cli.options import build_options, doors_of, request_of
+from minbuild.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from minbuild.build.request import Request
+
+PLACE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("target", metavar="IMAGE|MANIFEST")
+@click.option("--direct", is_flag=True, help="Start kernel and initramfs without firmware.")
+@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto",
+              show_default=True, help="KVM where it really works, emulation elsewhere.")  # fmt: skip
+@click.option("--network", type=click.Choice(["auto", "namespace", "user"]), default="auto",
+              show_default=True, help="A namespace with a real dnsmasq, or QEMU's own network.")  # fmt: skip
+@click.option("--memory", default=1024, show_default=True, help="MiB.")
+@click.option("--cpus", default=2, show_default=True)
+@click.option(
+    "--disk", "disks", type=PLACE, multiple=True, help="Attach one more; may be repeated."
+)
+@click.option("--probe", "names", multiple=True, metavar="NAME",
+              help="Wait for this probe only; may be repeated.")  # fmt: skip
+@click.option("--timeout", default=180, show_default=True, help="Seconds for the whole boot.")
+@click.option("--log", type=PLACE, help="Write every line that was seen to this file.")
+@click.option("--keep", type=PLACE, help="Keep the lab's working files in this directory.")
+@click.option("--interactive", is_flag=True, help="Hand the console to this terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@build_options
+def boot(target: str, direct: bool, names: tuple[str, ...], interactive: bool, as_json: bool,
+         store: Path | None, **rest: Any) -> int:  # fmt: skip
+    """Boot an image in QEMU and wait until it proves that it works.
+
+    IMAGE is host.raw, host.efi or a build directory; a MANIFEST is built first. The host must
+    come up, take a lease, resolve a name, open a TCP connection and run a virtual machine.
+    Exits with 1 when a probe fails.
+    """
+    from minbuild.build.booting import is_manifest, set_stage
+    from minbuild.lab import types as lab
+    from minbuild.lab.boot import boot as run
+
+    build = {
+        name: rest.pop(name) for name in ("settings", "components", "mirror", "lock", "offline")
+    }
+    terminal = Terminal()
+    request = request_of(target if is_manifest(target) else "host", **build)
+    stage = set_stage(target, request, doors_of(store, terminal), direct=direct)
+    wanted = lab.BootRequest(
+        image=stage.image,
+        probes=_chosen(stage.probes, names),
+        firmware=lab.Firmware.DIRECT if direct else lab.Firmware.UEFI,
+        accel=lab.Accel(rest.pop("accel")),
+        network=lab.Network(rest.pop("network")),
+        **rest,
+    )
+    if interactive:
+        from minbuild.lab.interact import interact
+
+        interact(
+            wanted, stage.toolbox, terminal, keys=sys.stdin.fileno(), screen=sys.stdout.fileno()
+        )
+        return 0
+    result = run(wanted, stage.toolbox, terminal)
+    terminal.done()
+    return _show(result, as_json=as_json)
+
+
+def _chosen(probes: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
+    from minbuild.errors import UsageError
+
+    known = {probe.name for probe in probes}
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"there is no probe {name}", fix=f"name one of {', '.join(sorted(known))}"
+            )
+    return tuple(probe for probe in probes if not names or probe.name in names)
+
+
+def _show(result: Any, *, as_json: bool) -> int:
+    from minbuild.lab import table
+
+    if as_json:
+        click.echo(json.dumps(table.to_json(result), indent=1, ensure_ascii=False))
+    else:
+        click.echo("\n".join(table.table(result)))
+    failed = table.verdict(result)
+    if failed is not None:
+        raise failed
+    return 0
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.option("--manifest", default="host", metavar="MANIFEST", show_default=True,
+              help="Whose lock pins the tool.")  # fmt: skip
+@build_options
+def tool(name: str, args: tuple[str, ...], manifest: str, store: Path | None, **build: Any) -> int:
+    """Run a tool of the toolbox: minbuild tool mcopy -- -i disk.img ::
+
+    Tools come from the archive, pinned by the lock, and run with none of this machine's
+    libraries. `minbuild tool list` lists them.
+    """
+    from minbuild.build.booting import tools_lock
+    from minbuild.build.tools import open_toolbox
+    from minbuild.manifest.tools import load_tools
+    from minbuild.run import replace
+
+    tools = load_tools()
+    if name == "list" and not args:
+        width = max(len(one.name) for one in tools)
+        for one in tools:
+            click.echo(f"{one.name:<{width}}  {one.summary}")
+        return 0
+    terminal = Terminal()
+    request: Request = request_of(manifest, **build)
+    doors = doors_of(store, terminal)
+    lab = any(one.lab for one in tools if one.name == name)
+    toolbox = open_toolbox(request, tools_lock(request, doors), doors, lab=lab)
+    argv = toolbox.argv(name)
+    terminal.done()
+    replace([*argv, *args], env=toolbox.environment(), what=f"running {name}")
+    return None
+
+
+COMMANDS = (boot, tool)

@@ -1,0 +1,88 @@
+"""Options that several commands share, and how they become a request."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from minbuild.cli.terminal import Terminal
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def build_options(command: Command) -> Command:
+    """Give a command the options that say what to build, from where, and with which store."""
+    for option in reversed(_BUILD):
+        command = option(command)
+    return command
+
+
+def store_option(command: Command) -> Command:
+    """Give a command `--store`."""
+    return _STORE(command)
+
+
+_STORE = click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="MINBUILD_STORE",
+    help="Cache directory.  [default: $XDG_CACHE_HOME/minbuild]",
+)
+
+_BUILD = (
+    click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+                 help="Give a variable of the manifest another value; may be repeated."),
+    click.option("--components", multiple=True, type=click.Path(path_type=Path, file_okay=False, exists=True),
+                 metavar="DIR", help="Look for components here first; may be repeated."),
+    click.option("--mirror", default="", metavar="URL",
+                 help="Debian mirror.  [default: $MINBUILD_MIRROR, the config file, apt's sources]"),
+    click.option("--lock", "lock", type=click.Path(path_type=Path, dir_okay=False),
+                 help="Lock file.  [default: beside the manifest]"),
+    click.option("--offline", is_flag=True, help="Touch no network: use what the store holds."),
+    _STORE,
+)  # fmt: skip
+
+
+def request_of(
+    manifest: str,
+    *,
+    settings: Sequence[str],
+    components: Sequence[Path],
+    mirror: str,
+    lock: Path | None,
+    offline: bool,
+    **more: Any,
+) -> Any:
+    """Make the request that a command line asks for.
+
+    Raises: UsageError for a setting without `=`; ManifestError for a manifest that is not there.
+    """
+    from minbuild.build.request import Request
+    from minbuild.errors import UsageError
+    from minbuild.manifest.find import manifest_file
+
+    pairs = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not (equals and name):
+            raise UsageError(
+                f"--set {setting} is not NAME=VALUE", fix="write it like --set hostname=edge1"
+            )
+        pairs[name] = value
+    return Request(
+        manifest=manifest_file(manifest),
+        settings=pairs,
+        components=tuple(components),
+        mirror=mirror,
+        lock=lock,
+        offline=offline,
+        **more,
+    )
+
+
+def doors_of(store: Path | None, terminal: Terminal) -> Any:
+    """The doors that a build reaches the world through."""
+    from minbuild.build.request import Doors, default_store
+
+    return Doors(store or default_store(), terminal)
