@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from minbuild.manifest import template
@@ -23,10 +23,13 @@ class Renderer:
 
     values: Mapping[str, Value]
     inputs: Inputs
+    words: set[str] = field(default_factory=set)
+    """Every word in the templates rendered so far: a variable that is none of them is not used."""
 
     def text(self, node: Scalar) -> str | None:
         """A document's text; None when it is faulty, which is then one of the problems."""
         where = node.where
+        self._note(node.text)
         try:
             return template.render(node.text, self.values)
         except template.Faulty as error:
@@ -39,6 +42,10 @@ class Renderer:
         """The files of one document, sorted by path."""
         made = [file for entry in entries if (file := self._file(entry))]
         return tuple(sorted(made, key=lambda file: (file.path, file.where.line)))
+
+    def _note(self, text: str) -> None:
+        if template.MARKS.search(text):
+            self.words.update(re.findall("[A-Za-z_][A-Za-z0-9_]*", text))
 
     def _file(self, entry: FileEntry) -> RenderedFile | None:
         wish = entry.wish
@@ -92,6 +99,7 @@ class Renderer:
             fix = "save it as UTF-8, or copy it as it is with source:"
             self.inputs.problems.add(f"{file} is not UTF-8 text", name.where, fix)
             return None
+        self._note(text)
         try:
             return template.render(text, self.values)
         except template.Faulty as error:

@@ -50,6 +50,8 @@ def load(path: Path, *, settings: Mapping[str, str], components: Sequence[Path])
     host = _host(node, rendered)
     read = [Read(one, COMPONENT.read(one.node, rendered) or one.outline) for one in found]
     made = _manifest(path, node, host, read, values, renderer)
+    if not len(problems):
+        variables.unused(outline.vars, defaults, renderer.words, problems)
     problems.check()
     return made
 

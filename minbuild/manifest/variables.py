@@ -1,6 +1,7 @@
 """Variables: whose value wins, and how those that use others are filled in."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from minbuild.manifest import document, template
@@ -52,6 +53,23 @@ def table(
     for name in builtin:
         known[name] = _Known(builtin[name], "")
     return _Filling(known, problems).all()
+
+
+def unused(
+    given: Sequence[Variable],
+    defaults: Sequence[Variable],
+    words: Collection[str],
+    problems: Problems,
+) -> None:
+    """Say of each variable of the manifest that no component knows and no template uses."""
+    known = {variable.name for variable in defaults}
+    texts = [str(variable.value) for variable in (*given, *defaults)]
+    inside = " ".join(text for text in texts if template.MARKS.search(text))
+    used = {*known, *words, *re.findall("[A-Za-z_][A-Za-z0-9_]*", inside)}
+    for variable in given:
+        if variable.name not in used:
+            fix = suggestion(variable.name, known, otherwise="remove it, or use it")
+            problems.add(f"nothing uses the variable {variable.name!r}", variable.where, fix)
 
 
 def _check_name(variable: Variable, builtin: Mapping[str, str], problems: Problems) -> None:

@@ -39,7 +39,9 @@ def test_several_are_merged_in_order(desk: Desk) -> None:
             "b.yaml": "minbuild: 1\nsummary: b\nvars: {x: b}\n",
         }
     )
-    manifest = desk.load("extends: [a.yaml, b.yaml]\n")
+    manifest = desk.load(
+        "extends: [a.yaml, b.yaml]\nkeep: [{package: xx, paths: ['/{{ x }}{{ y }}']}]\n"
+    )
     assert manifest.summary == "b"
     assert (manifest.variables["x"], manifest.variables["y"]) == ("b", "a")
 

@@ -153,7 +153,8 @@ def test_variables_in_a_circle_are_refused(desk: Desk) -> None:
 def test_a_setting_has_the_kind_of_what_it_sets(
     desk: Desk, declared: str, given: str, value: object
 ) -> None:
-    assert desk.load(f"vars: {{v: {declared}}}\n", v=given).variables["v"] == value
+    text = f"vars: {{v: {declared}}}\nsummary: '{{{{ v }}}}'\n"
+    assert desk.load(text, v=given).variables["v"] == value
 
 
 @pytest.mark.parametrize(
@@ -209,3 +210,16 @@ def test_names_that_no_variable_can_have_are_refused(desk: Desk, name: str) -> N
 def test_a_variable_with_a_bad_value_is_not_undefined_too(desk: Desk) -> None:
     ((where, _, _),) = desk.problems("vars: {x: 1.5}\nsummary: '{{ x }}'\n")
     assert where == "host.yaml:3:11 (vars.x)"
+
+
+def test_a_variable_that_nothing_knows_and_nothing_uses_is_refused(desk: Desk) -> None:
+    desk.component("network/a", "vars: {hostname: x}\n")
+    assert desk.problems("network: {use: [a]}\nvars: {hostnme: x}\n") == [
+        ("host.yaml:4:8 (vars.hostnme)", "nothing uses the variable 'hostnme'", "did you mean hostname?")
+    ]  # fmt: skip
+
+
+def test_a_variable_is_used_by_another_one_or_by_a_component(desk: Desk) -> None:
+    desk.component("network/a", "vars: {x: '{{ y }}'}\ncmdline: ['{{ z }}']\n")
+    variables = desk.load("network: {use: [a]}\nvars: {y: '1', z: '2'}\n").variables
+    assert (variables["x"], variables["z"]) == ("1", "2")
