@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from io import BufferedRandom
+from io import FileIO
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -79,7 +79,7 @@ class Downloads:
             fix=wanted.fix,
         )
 
-    def _from(self, wanted: Wanted, url: str, file: BufferedRandom) -> None:
+    def _from(self, wanted: Wanted, url: str, file: FileIO) -> None:
         """Fill `file` from one address until it is what it must be."""
         wrong, said = 0, ""
         for attempt in net.attempts(wanted.what, url):
@@ -89,7 +89,6 @@ class Downloads:
                     self._more(wanted, url, file, held)
                 found = _digest(file)
                 if found == wanted.sha256:
-                    file.flush()
                     return
                 with full_disk(self.store.directory):
                     file.truncate(0)
@@ -100,7 +99,7 @@ class Downloads:
                     break
         raise _wrong(wanted, url, said)
 
-    def _more(self, wanted: Wanted, url: str, file: BufferedRandom, held: int) -> None:
+    def _more(self, wanted: Wanted, url: str, file: FileIO, held: int) -> None:
         """Append what is missing; begins anew when the server cannot resume."""
         with net.opened(url, held) as answer:
             if answer.start != held:
@@ -120,19 +119,18 @@ class Downloads:
                     file.truncate(0)
                     raise _wrong(wanted, url, "the server sends more")
                 with full_disk(self.store.directory):
-                    file.write(piece)
+                    _write(file, piece)
                 self.count(len(piece))
         if held < wanted.size:
-            file.flush()
             raise net.Unreachable(f"the connection ended after {held} of {wanted.size} bytes")
 
     @contextlib.contextmanager
-    def _alone(self, wanted: Wanted) -> Iterator[BufferedRandom | None]:
+    def _alone(self, wanted: Wanted) -> Iterator[FileIO | None]:
         """The file that grows, locked against other processes; None when another one got it."""
         path = self.store.partial(wanted.sha256)
         while True:
             with full_disk(self.store.directory):
-                file = path.open("a+b")
+                file = path.open("a+b", buffering=0)
             with file:
                 if not _locked(file) or not _same(file, path):
                     if self.stopped.is_set():
@@ -200,13 +198,19 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     return [found[place] for place in range(len(items))]
 
 
-def _digest(file: BufferedRandom) -> str:
-    file.flush()
+def _write(file: FileIO, data: bytes) -> None:
+    """Write all of it; unbuffered, so that a full disk is seen here and not when closing."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _digest(file: FileIO) -> str:
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _locked(file: BufferedRandom) -> bool:
+def _locked(file: FileIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -214,7 +218,7 @@ def _locked(file: BufferedRandom) -> bool:
     return True
 
 
-def _same(file: BufferedRandom, path: Path) -> bool:
+def _same(file: FileIO, path: Path) -> bool:
     """The locked file still lies at its path: it was not adopted meanwhile."""
     try:
         return path.stat().st_ino == os.fstat(file.fileno()).st_ino

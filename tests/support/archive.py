@@ -7,13 +7,12 @@ with serve(made.directory) as server:      # tests.support.server
 """
 
 import datetime as dt
-import lzma
 from collections.abc import Mapping
 from pathlib import Path
 
 from pysequoia import SignatureMode, Tsk, sign
 
-from tests.support.deb import Deb, build, parse, sha256
+from tests.support.deb import Deb, build, compress, parse, sha256
 
 DATE = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 _FAR = dt.datetime(2100, 1, 1, tzinfo=dt.UTC)
@@ -40,22 +39,24 @@ class Archive:
         fields: Mapping[str, str] | None = None,
         damage: Mapping[str, str] | None = None,
         key: Tsk | None = None,
+        ending: str = ".xz",
+        folder: str = "",
         signed: bool = True,
     ) -> None:
         """Write one suite; again to replace it.
 
         `fields` replaces fields of the Release; `damage` replaces fields of every paragraph of
-        the index (`{"SHA256": "0" * 64}`).
+        the index (`{"SHA256": "0" * 64}`); `ending` is the index's compression, `folder` its place.
         """
         tree = self.directory / ("debian-security" if suite.endswith("-security") else "debian")
         debs = parse(packages) if isinstance(packages, str) else packages
         paragraphs = [self._place(tree, deb, damage or {}) for deb in debs]
         index = "\n".join(paragraphs).encode()
-        packed = lzma.compress(index, preset=1)
-        folder = f"main/binary-{arch}"
-        contents = {f"{folder}/Packages": index, f"{folder}/Packages.xz": packed}
+        folder = folder or f"main/binary-{arch}"
+        contents = {f"{folder}/Packages": index}
+        contents[f"{folder}/Packages{ending}"] = compress(index, ending[1:])
         for name, data in contents.items():
-            if name.endswith(".xz"):
+            if name.endswith(ending):
                 self._write(tree / "dists" / suite / name, data)
                 place = tree / "dists" / suite / folder / "by-hash" / "SHA256" / sha256(data)
                 if by_hash:

@@ -16,7 +16,7 @@ A text holds packages, each a few control fields and then its files, one a line:
     Package: libhello1
     /usr/lib/x86_64-linux-gnu/libhello.so.1   elf soname=libhello.so.1 exports=hello@HELLO_1
 
-`elf` takes the names of `elf.Elf`'s fields: lists with commas, `versions=libc.so.6:GLIBC_2.2.5+GLIBC_2.34`,
+`Compression:` is xz, zst, gz or none. `elf` takes the names of `elf.Elf`'s fields: lists with commas, `versions=libc.so.6:GLIBC_2.2.5+GLIBC_2.34`,
 `dlopen=libx.so.1:required:feature`, `machine=arm64`. `module` takes `.modinfo` keys in order, a key
 more than once, and `imports=`, `exports=`, `signed=yes`. A module named *.xz, *.zst is compressed.
 """
@@ -96,7 +96,8 @@ def parse(text: str) -> list[Deb]:
             case "Version":
                 found.append(dataclasses.replace(found.pop(), version=value))
             case "Compression":
-                found.append(dataclasses.replace(found.pop(), compression=value))
+                how = "" if value == "none" else value
+                found.append(dataclasses.replace(found.pop(), compression=how))
             case "Architecture":
                 found.append(dataclasses.replace(found.pop(), arch=value))
             case _:

@@ -31,6 +31,7 @@ Provides: greeter (= 1.0), default-greeter
 
 Package: hello-doc
 Architecture: all
+Compression: none
 /usr/share/doc/hello/text zeros 300000
 """
 

@@ -1,5 +1,9 @@
 import hashlib
 import multiprocessing
+import os
+import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +11,7 @@ import pytest
 from minbuild.archive.fetch import fetch
 from minbuild.archive.mirror import Mirror
 from minbuild.archive.types import Package
-from minbuild.errors import ArchiveError
+from minbuild.errors import ArchiveError, ToolError
 from minbuild.progress import Silent
 from minbuild.store import Store
 from tests.support.server import Fault
@@ -122,6 +126,57 @@ def test_a_proxy_of_the_environment_is_used(world: World, monkeypatch: pytest.Mo
 
 def _fetch(packages: list[Package], mirror: Mirror, directory: Path) -> None:
     fetch(packages, mirror, Store(directory), offline=False, progress=Silent())
+
+
+def _fetch_little(packages: list[Package], mirror: Mirror, directory: Path) -> None:
+    import resource
+
+    store = Store(directory)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    try:
+        fetch(packages, mirror, store, offline=False, progress=Silent())
+    except ToolError as error:
+        sys.exit(error.what)
+
+
+def test_a_disk_that_takes_no_more_is_an_error_of_this_machine(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    package = world.open().package("hello-doc")
+    assert package is not None
+    spawn = multiprocessing.get_context("spawn")
+    one = spawn.Process(target=_fetch_little, args=([package], world.mirror, world.store.directory))
+    one.start()
+    one.join()
+    assert (one.exitcode, capfd.readouterr().err.strip()) == (1, "cannot write: File too large")
+    assert world.store.file(package.sha256) is None
+    get(world, "hello-doc")
+    assert held(world.store, package)
+
+
+def test_an_interrupt_ends_a_download_that_a_silent_server_holds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = world.open().package("hello-doc")
+    assert package is not None
+    world.server.requests.clear()
+    world.server.fail(DOC, Fault.STALL, forever=True)
+    monkeypatch.setenv("MINBUILD_TIMEOUT", "3600")
+    spawn = multiprocessing.get_context("spawn")
+    one = spawn.Process(target=_fetch, args=([package], world.mirror, world.store.directory))
+    one.start()
+    part = world.store.partial(package.sha256)
+    while not (part.exists() and part.stat().st_size):
+        time.sleep(0.02)
+    os.kill(one.pid or 0, signal.SIGINT)
+    one.join(60)
+    assert one.exitcode == 1
+    had = part.stat().st_size
+    assert world.store.file(package.sha256) is None
+    world.server.faults.clear()
+    get(world, "hello-doc")
+    assert held(world.store, package)
+    assert [request.partition(" ")[2] for request in world.server.requests] == [f"bytes={had}-"]
 
 
 def test_processes_that_fetch_the_same_packages_do_not_disturb_each_other(world: World) -> None:

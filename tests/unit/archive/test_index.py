@@ -3,9 +3,11 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from pysequoia import SignatureMode, Tsk, sign
 
 from minbuild.archive.compact import FORMAT
 from minbuild.archive.mirror import find_mirror
+from minbuild.archive.openpgp import cleartext
 from minbuild.errors import ArchiveError
 from tests.support.deb import Deb
 from tests.support.server import Fault
@@ -126,8 +128,6 @@ def test_another_suites_release_is_refused(world: World) -> None:
 
 
 def test_a_signature_by_another_key_is_refused_with_the_key_named(world: World) -> None:
-    from pysequoia import Tsk
-
     other = Tsk.generate("Somebody else <else@example.org>")
     world.archive.publish("trixie", PACKAGES, key=other)
     with pytest.raises(
@@ -256,3 +256,47 @@ def test_a_mirror_that_nobody_serves_is_named(world: World) -> None:
         world.open()
     assert caught.value.where == "http://127.0.0.1:1/debian/dists/trixie/InRelease"
     assert "--mirror" in caught.value.fix
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
+def test_an_index_is_read_whatever_its_compression(world: World, ending: str) -> None:
+    world.archive.publish("trixie", PACKAGES, ending=ending)
+    assert world.open().package("hello") is not None
+
+
+def test_packages_for_all_architectures_may_stand_apart(world: World) -> None:
+    world.archive.publish(
+        "trixie", "Package: everywhere\nArchitecture: all\n", folder="main/binary-all"
+    )
+    release = (world.archive.directory / "debian/dists/trixie/InRelease").read_text()
+    (apart,) = [line for line in release.splitlines() if line.endswith("binary-all/Packages.xz")]
+    world.archive.publish("trixie", PACKAGES)
+    place = world.archive.directory / "debian/dists/trixie/InRelease"
+    content = cleartext(place.read_bytes()).decode().rstrip()
+    whole = f"{content}\n{apart}\n{apart.replace('Packages.xz', 'Packages')}\n"
+    place.write_bytes(sign(world.archive.key.signer(), whole.encode(), mode=SignatureMode.CLEAR))
+    index = world.open()
+    assert index.package("everywhere") is not None
+    assert index.package("hello") is not None
+
+
+@pytest.mark.parametrize("field", ["Date: ", "SHA256:"])
+def test_a_release_that_lacks_what_it_must_say_is_refused(world: World, field: str) -> None:
+    place = world.archive.directory / "debian/dists/trixie/InRelease"
+    content = cleartext(place.read_bytes()).decode().replace(field, "X-Other: ")
+    place.write_bytes(sign(world.archive.key.signer(), content.encode(), mode=SignatureMode.CLEAR))
+    with pytest.raises(ArchiveError, match="the Release file cannot be understood"):
+        world.open()
+
+
+def test_a_page_of_a_captive_portal_is_no_inrelease(world: World) -> None:
+    world.server.fail("/InRelease", Fault.HTML, forever=True)
+    with pytest.raises(ArchiveError, match="carries no signature") as caught:
+        world.open()
+    assert "login page" in caught.value.fix
+
+
+@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.TRUNCATE, Fault.REDIRECT])
+def test_an_inrelease_that_comes_at_the_second_attempt_is_used(world: World, fault: Fault) -> None:
+    world.server.fail("/InRelease", fault)
+    assert world.open().package("hello") is not None
