@@ -99,9 +99,8 @@ class Catalog:
         if entry is not None:
             return entry.kind is Kind.DIRECTORY
         if self._implied is None:
-            self._implied = {RootPath("/")}
-            for known in self._index:
-                self._implied.update(parents(known))
+            above = {RootPath(known.rpartition("/")[0] or "/") for known in self._index}
+            self._implied = above | {parent for each in above for parent in parents(each)}
         return path in self._implied
 
     def reach(self, raw: str) -> Reach | None:

@@ -12,6 +12,12 @@ PROGRAM_DIRECTORIES = (
 )
 """Where `env NAME` looks. Source: Debian Policy 10, login's and init's default PATH."""
 
+RUNTIME = ("/dev", "/proc", "/run", "/sys", "/tmp")
+"""Directories filled while the host runs: no package's file is ever seen there.
+
+Source: hier(7); Filesystem Hierarchy Standard 3.0, sections 3.15, 3.18 and 6.1.
+"""
+
 UNWINDER = "libgcc_s.so.1"
 """What glibc itself loads to unwind a thread's stack. Source: glibc misc/unwind-link.c."""
 

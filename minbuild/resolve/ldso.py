@@ -72,6 +72,7 @@ class Process:
     objects: list[Loaded]
     """In load order, `main` first."""
     outcomes: list[Need | Missing] = field(default_factory=list)
+    """Those that no earlier process had."""
     names: dict[str, Loaded] = field(default_factory=dict)
     paths: dict[RootPath, Loaded] = field(default_factory=dict)
 
@@ -99,6 +100,7 @@ class Loader:
         self.loaded: set[RootPath] = set()
         """Real paths of all objects of all processes so far."""
         self.processes: list[Process] = []
+        self._said: set[tuple[RootPath, str, str]] = set()
 
     def process(self, path: RootPath, elf: Elf) -> Process:
         """Load the executable, or the library on its own, at real path `path`."""
@@ -157,16 +159,25 @@ class Loader:
         """Load `name` for `via`; the need is `by`'s. A name loads once for each process."""
         known = process.names.get(name)
         if known is not None:
-            process.outcomes.append(Need(known.named, by.path, kind, evidence))
+            if self._news(by, evidence, known.named):
+                process.outcomes.append(Need(known.named, by.path, kind, evidence))
             return True
         search = self.search(via, name)
-        if search.hit is None:
+        hit = search.hit
+        if hit is None:
             process.outcomes.append(self._lack(kind, name, by, evidence, search.looked))
             return False
-        self._map(process, via, name, search.hit)
-        process.outcomes += self._catalog.edges(
-            search.hit.reach, search.hit.raw, by.path, kind, evidence
-        )
+        self._map(process, via, name, hit)
+        if self._news(by, evidence, hit.raw):
+            process.outcomes += self._catalog.edges(hit.reach, hit.raw, by.path, kind, evidence)
+        return True
+
+    def _news(self, by: Loaded, evidence: str, end: str) -> bool:
+        """Tell whether this edge is new: most processes share most of theirs."""
+        key = (by.path, evidence, end)
+        if key in self._said:
+            return False
+        self._said.add(key)
         return True
 
     def _map(self, process: Process, via: Loaded, name: str, hit: Hit) -> None:
@@ -177,7 +188,7 @@ class Loader:
             process.names[name] = same
             return
         # $ORIGIN is the directory as opened, links and all: only the program's own is resolved
-        found = Loaded(hit.real, hit.reach.path, hit.elf, posixpath.dirname(hit.raw), via)
+        found = Loaded(hit.real, hit.reach.path, hit.elf, hit.raw.rpartition("/")[0], via)
         found.lineage = self._lineage(found)
         process.names[hit.raw] = found
         self._enter(process, found, name)
@@ -248,8 +259,10 @@ class Loader:
 
     def _lineage(self, loaded: Loaded) -> tuple[str, ...]:
         # of an object that has both, RPATH is void. Source: glibc elf/get-dynamic-info.h
-        own = () if loaded.elf.runpath else tuple(self._expanded(loaded.elf.rpath, loaded.origin))
-        return own + (loaded.loader.lineage if loaded.loader else ())
+        above = loaded.loader.lineage if loaded.loader else ()
+        if not loaded.elf.rpath or loaded.elf.runpath:
+            return above
+        return (*self._expanded(loaded.elf.rpath, loaded.origin), *above)
 
     def _usual(self, name: str, *, nodeflib: bool) -> Search:
         """Search the cache's directories, then the system's unless the object forbids them."""

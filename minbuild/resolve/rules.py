@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Callable, Iterator
 
 from minbuild.facts.types import Damaged, Elf, Kind, Module, Script
-from minbuild.paths import RootPath, parents
+from minbuild.paths import RootPath, rootpath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import beside
 from minbuild.resolve.kernel import MODULE_FORMS
-from minbuild.resolve.knowledge import KNOWN, PROGRAM_DIRECTORIES
+from minbuild.resolve.knowledge import KNOWN, PROGRAM_DIRECTORIES, RUNTIME
 from minbuild.resolve.ldso import is_program
 from minbuild.resolve.types import Missing, Need, NeedKind
 from minbuild.resolve.world import Outcome, Subject, World
@@ -17,8 +17,9 @@ Rule = Callable[[Subject, World], Iterator[Outcome]]
 
 
 def parent(subject: Subject, _world: World) -> Iterator[Outcome]:
-    """Everything lies in directories."""
-    for path in parents(subject.path):
+    """Everything lies in a directory, which lies in its own."""
+    path = RootPath(subject.path.rpartition("/")[0])
+    if path:
         yield Need(path, subject.path, NeedKind.PARENT, "directory")
 
 
@@ -28,15 +29,19 @@ def link(subject: Subject, world: World) -> Iterator[Outcome]:
         return
     raw = beside(subject.path, subject.entry.target)
     evidence = f"-> {subject.entry.target}"
+    top = RootPath(f"/{rootpath(raw).split('/')[1]}")
+    if top in RUNTIME:
+        yield Need(top, subject.path, NeedKind.LINK, evidence)
+        return
     reached = world.catalog.reach(raw) or world.catalog.reach_directory(raw)
     if reached is not None and world.catalog.real(reached.path) is None:
         # a link further down dangles: that one says so, unless all of them turn in a circle
         why = world.catalog.why_not(raw)
         if "circle" in why:
-            yield _lack(world, subject, NeedKind.LINK, raw, f"{evidence}: {why}")
+            yield _lack(world, subject, NeedKind.LINK, rootpath(raw), f"{evidence}: {why}")
             return
     if reached is None:
-        yield _lack(world, subject, NeedKind.LINK, raw, evidence)
+        yield _lack(world, subject, NeedKind.LINK, rootpath(raw), evidence)
         return
     yield from world.catalog.edges(reached, raw, subject.path, NeedKind.LINK, evidence)
 

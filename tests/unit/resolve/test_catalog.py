@@ -76,6 +76,14 @@ def test_a_dangling_link_is_missing_its_target() -> None:
     assert (found.kind, found.wanted, found.by) == ("link", "/usr/bin/gone", "/usr/bin/app")
 
 
+def test_a_link_into_what_is_made_at_run_time_needs_only_the_place() -> None:
+    closure = closed(
+        package("app", {"/etc/mtab": "-> ../proc/self/mounts"}), roots=(root("/etc/mtab"),)
+    )
+    assert not closure.missing
+    assert edge(closure, "/proc", "/etc/mtab").evidence == "-> ../proc/self/mounts"
+
+
 def test_a_link_to_a_directory_needs_the_directory() -> None:
     files = {"/opt/link": "-> dir", "/opt/dir/file": None}
     closure = closed(package("app", files), roots=(root("/opt/link"),))
