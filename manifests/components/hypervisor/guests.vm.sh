@@ -19,6 +19,11 @@ vm console NAME      talk to the guest's console (Ctrl-X leaves)
 END
 }
 
+# What a guest or its file wrote, without anything that a terminal could obey.
+plain() {
+    tr -cd ' -~\n' | cut -c 1-400
+}
+
 die() {
     echo "vm: error: $*" >&2
     exit 1
@@ -27,7 +32,7 @@ die() {
 # --- guest.conf: key=value, one a line; every mistake is reported with its line -----------------
 
 mistake() {
-    echo "vm: error: $conf:$number: $*" >&2
+    printf 'vm: error: %s:%s: %s\n' "$conf" "$number" "$*" | plain >&2
     mistakes=$((mistakes + 1))
 }
 
@@ -182,7 +187,7 @@ watch() {
     [ -n "$ready" ] || pause=5
     while nap "$pause"; do
         if [ "$pause" != 5 ] && found=$(grep -m 1 -F -e "$ready" "$dir/console.log"); then
-            say "guest $name" "ready: $(echo "$found" | tr -cd ' -~' | cut -c 1-100)"
+            say "guest $name" "ready: $(echo "$found" | plain)"
             pause=5
         fi
         [ "$(wc -c <"$dir/console.log")" -le "$LOG_LIMIT" ] || {
@@ -220,7 +225,7 @@ supervise() {
         if [ -e "$dir/stopping" ] || [ "$restart" = no ]; then break; fi
         seconds
         [ $((now - from)) -le 60 ] || pause=1
-        say "guest $name" "ended (status $status), again in $pause s: $(tail -n 1 "$dir/qemu.log")"
+        say "guest $name" "ended (status $status), again in $pause s: $(tail -n 1 "$dir/qemu.log" | plain)"
         nap "$pause"
         [ ! -e "$dir/stopping" ] || break
         pause=$((pause < 32 ? pause * 2 : 60))
@@ -232,7 +237,7 @@ supervise() {
 # --- commands -----------------------------------------------------------------------------------
 
 is_running() {
-    [ -e "$RUN/$1/pid" ] && kill -0 "$(cat "$RUN/$1/pid")" 2>/dev/null
+    [ -e "$RUN/$1/pid" ] && kill -0 "$(cat "$RUN/$1/pid" 2>/dev/null)" 2>/dev/null
 }
 
 need_guest() {
@@ -325,10 +330,10 @@ show_log() {
 }
 
 start_all() {
+    mkdir -p "$RUN"
     for name in $(names); do
-        (read_conf "$name" && { [ "$autostart" = no ] || start_one "$name"; }) 2>"/run/vm.$name" ||
-            say "guest $name" "FAILED: $(head -n 1 "/run/vm.$name")"
-        rm -f "/run/vm.$name"
+        (read_conf "$name" && { [ "$autostart" = no ] || start_one "$name"; }) 2>"$RUN/errors" ||
+            say "guest $name" "FAILED: $(sed -n 's/^vm: error: //p' "$RUN/errors" | head -n 1 | plain)"
     done
 }
 

@@ -134,3 +134,22 @@ def test_only_plain_values_of_probe_conf_are_taken(tmp_path: Path) -> None:
         subprocess.run(["sh"], input=script, capture_output=True, text=True).stdout
         == "192.0.2.1:80\n"
     )
+
+
+def test_what_a_file_holds_cannot_steer_the_terminal(host: Path) -> None:
+    directory = guest(host, "web")
+    (directory / "guest.conf").write_bytes(b"\x1b]0;title\x07=1\n\xff\xfe\x00junk\n")
+    done = vm(host, "status", "web")
+    assert done.returncode == 1
+    assert set(done.stderr) <= {*map(chr, range(0x20, 0x7F)), "\n"}
+
+
+def test_starting_all_names_each_guest_that_cannot_start(host: Path) -> None:
+    guest(host, "bad", "colour=red")
+    (host / "init").write_text((host / "init").read_text().replace("/dev/kmsg", f"{host}/said"))
+    assert vm(host, "start").returncode == 0
+    conf = host / "guests/bad/guest.conf"
+    assert (
+        f"minbuild: guest bad: FAILED: {conf}:1: unknown key colour"[:120]
+        in (host / "said").read_text()
+    )
