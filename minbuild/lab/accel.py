@@ -6,6 +6,7 @@ from pathlib import Path
 
 from minbuild.errors import ToolError
 from minbuild.lab.types import Accel, Choice, Tools
+from minbuild.paths import RootPath
 from minbuild.run import start, stop
 
 WORDS = {
@@ -15,11 +16,14 @@ WORDS = {
 }
 """QEMU's arguments for each choice."""
 
+QEMU = "qemu-system-x86_64"
 SECONDS = 5
 """A guest of six bytes that needs longer does not run."""
 
 ENDED = 33
 """QEMU's exit code when the firmware below wrote 0x10: (0x10 << 1) | 1."""
+
+QEMU_DATA = (RootPath("/usr/share/qemu"), RootPath("/usr/share/seabios"))
 
 NESTED = ("kvm_intel", "kvm_amd")
 
@@ -54,7 +58,7 @@ def kvm_fault(tools: Tools, work: Path) -> str:
         return "/dev/kvm may not be opened by this user" if there else "there is no /dev/kvm"
     firmware = work / "kvm-test.rom"
     firmware.write_bytes(rom())
-    words = [*tools.argv("qemu-system-x86_64"), *arguments(firmware, "kvm")]
+    words = [*tools.argv(QEMU), *arguments(firmware, "kvm"), *data_words(tools)]
     said = work / "kvm-test.log"
     with (
         said.open("wb") as log,
@@ -73,9 +77,10 @@ def kvm_fault(tools: Tools, work: Path) -> str:
         stop(process)
     if code == ENDED:
         return ""
-    last = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+    said_first = said.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
+    complaint = said_first.rpartition(f"{QEMU}: ")[2].strip()
     ended = f"nothing within {SECONDS} s" if code is None else f"QEMU ended with {code}"
-    return f"/dev/kvm ran no guest: {last[0] if last else ended}"
+    return f"/dev/kvm ran no guest: {complaint or ended}"
 
 
 def nested_fault() -> str:
@@ -88,6 +93,11 @@ def nested_fault() -> str:
             continue
         return "" if text in {"Y", "1"} else f"{module} does not let guests run guests"
     return ""
+
+
+def data_words(tools: Tools) -> tuple[str, ...]:
+    """Tell QEMU where its firmware lies: it would look beside its loader."""
+    return tuple(word for place in QEMU_DATA for word in ("-L", str(tools.path(place))))
 
 
 def rom() -> bytes:

@@ -22,6 +22,7 @@ from minbuild.lab.types import (
     Network,
     Server,
     Source,
+    State,
     Tools,
 )
 from minbuild.lab.wire import Lines, Plan, Tag
@@ -29,7 +30,6 @@ from minbuild.progress import Progress
 
 TICK = 0.5
 """Seconds between two looks at the clock while nothing is said."""
-PANICKED = "kernel panic: "
 LAST_WORDS = 0.3
 """Seconds that a kernel gets to finish its panic message."""
 ECHO_PORT = 7
@@ -62,10 +62,10 @@ def one_boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResu
     with working_directory(request.keep) as work:
         accel = choose(request.accel, tools, work)
         network = choose_network(request.network, tools)
-        plan = lay_out(request, tools, work, accel, network)
+        plan, no_guest = lay_out(request, tools, work, accel, network)
         progress.step(f"booting {request.image.name} ({accel.name}, {request.firmware})")
         kind = Network(network.name)
-        watch = Watch(request.probes, skipped(request.probes, kind), kind)
+        watch = Watch(request.probes, skipped(request.probes, kind) | no_guest, kind)
         run = Run(request, watch, progress)
         with Session(kind, plan) as session:
             ended = run.wait(session)
@@ -88,29 +88,27 @@ def one_boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResu
     )
 
 
-def lay_out(request: BootRequest, tools: Tools, work: Path, accel: Choice, network: Choice) -> Plan:
-    """Make what the boot needs in `work` and say what shall be started."""
+def lay_out(
+    request: BootRequest, tools: Tools, work: Path, accel: Choice, network: Choice
+) -> tuple[Plan, dict[str, str]]:
+    """Make what the boot needs in `work`; say what shall be started and what cannot be asked."""
     inside = network.name == Network.NAMESPACE
     start = boot_from(request, tools, work)
     port = 0
     if Server.TCP not in request.without:
         port = ECHO_PORT if inside else free_port()
     address = ADDRESS if inside else GATEWAY
-    data = request.data
+    data, kernel = request.data, request.guest_kernel or start.kernel
+    no_guest = {} if data or kernel else {"guest": "no kernel for it beside the disk: host.efi"}
     if data is None:
-        data = data_disk(
-            work,
-            tools,
-            asked={"dns": NAME, "tcp": f"{address}:{port or ECHO_PORT}"},
-            kernel=request.guest_kernel or start.kernel,
-            guest_cpus=request.guest_cpus,
-        )
+        asked = {"dns": NAME, "tcp": f"{address}:{port or ECHO_PORT}"}
+        data = data_disk(work, tools, asked=asked, kernel=kernel, guest_cpus=request.guest_cpus)
     qemu = qemu_arguments(request, tools, start, data, accel, Network(network.name))
     clock = Server.NTP not in request.without
     serve = dnsmasq_arguments(
         dhcp=Server.DHCP not in request.without, dns=Server.DNS not in request.without, clock=clock
     )
-    return Plan(
+    plan = Plan(
         work=str(work),
         remove=request.keep is None,
         environment=dict(tools.environment()),
@@ -121,6 +119,7 @@ def lay_out(request: BootRequest, tools: Tools, work: Path, accel: Choice, netwo
         address=ADDRESS if inside else "127.0.0.1",
         clock=clock and inside,
     )
+    return plan, no_guest
 
 
 class Run:
@@ -143,24 +142,25 @@ class Run:
         Raises: ToolError when QEMU could not start the machine.
         """
         self._power = time.monotonic()
-        panic_at: float | None = None
+        dead_at: float | None = None
         while True:
-            for tag, block in session.blocks(TICK if panic_at is None else LAST_WORDS):
+            for tag, block in session.blocks(TICK if dead_at is None else LAST_WORDS):
                 self._take(tag, block)
             self.seconds = time.monotonic() - self._power
             if self._code is not None:
                 return self._ended()
-            if self._watch.panic:
-                panic_at = panic_at or self.seconds
-                if self.seconds - panic_at >= LAST_WORDS:
-                    return PANICKED + self._watch.panic
+            if self._watch.dead:
+                dead_at = dead_at or self.seconds
+                if self.seconds - dead_at >= LAST_WORDS:
+                    return self._watch.dead
             elif reason := self._enough():
                 return reason
 
     def _enough(self) -> str:
         still = self._watch.open(self.seconds)
         if not still:
-            return "every probe was seen or ran out of its time"
+            lost = any(one.state is State.FAILED for one in self._watch.outcomes())
+            return "no probe is open any more" if lost else "every probe was seen"
         if self.seconds >= self._request.timeout:
             names = ", ".join(probe.name for probe in still)
             return f"{self._request.timeout} s passed without: {names}"
@@ -193,15 +193,20 @@ class Run:
                 self._heard(STREAMS[tag], text)
 
     def _ended(self) -> str:
-        said = self._complaints.decode("utf-8", "replace").strip().splitlines()
         if self._code:
-            raise ToolError(
-                f"QEMU ended with {self._code}: {said[-1] if said else 'it said nothing'}",
-                fix="run with --keep DIR to look at what it was given",
-            )
-        if self._watch.panic:
-            return PANICKED + self._watch.panic
+            raise qemu_failed(self._code, self._complaints)
+        if self._watch.dead:
+            return self._watch.dead
         return "the machine switched itself off or restarted"
+
+
+def qemu_failed(code: int, complaints: bytes) -> ToolError:
+    """The error of a QEMU that did not run the machine."""
+    said = complaints.decode("utf-8", "replace").strip().splitlines()
+    return ToolError(
+        f"QEMU ended with {code}: {said[-1] if said else 'it said nothing'}",
+        fix="look at what it was given: --keep DIR",
+    )
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def data_disk(
     words += ["-L", LABEL, "-E", "root_owner=0:0", "-d", str(tree), str(disk)]
     # a file that is not there: mke2fs then keeps to its built-in profile, whatever this machine has
     setting = {"MKE2FS_CONFIG": str(work / "mke2fs.conf")}
-    run(words, what="making the lab's data disk", env={**tools.environment(), **setting})
+    run(words, what="making the lab's data disk", env={**setting, **tools.environment()})
     shutil.rmtree(tree)
     return disk
 

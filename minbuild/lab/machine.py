@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.errors import ToolError, UsageError
-from minbuild.lab.accel import WORDS
+from minbuild.lab.accel import WORDS, data_words
 from minbuild.lab.link import MAC, NETDEV
 from minbuild.lab.types import BootRequest, Choice, Firmware, Network, Tools
 from minbuild.lab.uki import split
@@ -13,7 +13,6 @@ from minbuild.paths import RootPath
 
 OVMF_CODE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS = RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")
-QEMU_DATA = (RootPath("/usr/share/qemu"), RootPath("/usr/share/seabios"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Boot:
 
     words: tuple[str, ...]
     kernel: Path | None
-    """The image's kernel as a file of its own; None when it is inside a disk."""
+    """The image's kernel as a file of its own; None for a disk with no UKI of its name beside it."""
 
 
 def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
@@ -30,10 +29,13 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
 
     Raises: UsageError for what cannot be booted this way, ToolError for a damaged image.
     """
+    for given in (request.image, request.initramfs, request.data, *request.disks):
+        if given is not None:
+            first_bytes(given)
     image = request.image.absolute()
     if request.initramfs is not None:
         return _direct(image, request.initramfs.absolute(), request.cmdline)
-    efi = is_efi(image)
+    efi = first_bytes(image) == b"MZ"
     if request.firmware is Firmware.DIRECT:
         if not efi:
             raise UsageError(
@@ -55,7 +57,9 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
         *("-drive", f"if=pflash,format=raw,file={comma(flash)}"),
     )
     if not efi:
-        return Boot((*firmware, *disk(image, "raw", written=False)), None)
+        beside = image.with_suffix(".efi")
+        own = _taken_apart(beside, work)[0] if beside.is_file() else None
+        return Boot((*firmware, *disk(image, "raw", written=False)), own)
     esp = work / "esp" / "EFI" / "BOOT"
     esp.mkdir(parents=True)
     (esp / "BOOTX64.EFI").symlink_to(image)
@@ -63,21 +67,20 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
     return Boot((*firmware, "-drive", stick), _taken_apart(image, work)[0])
 
 
-def is_efi(image: Path) -> bool:
-    """Tell a UKI from a disk: both begin with code, only one with an MZ header.
+def first_bytes(path: Path) -> bytes:
+    """The first two bytes of a file that the user named: MZ for a UKI.
 
-    Raises: ToolError when the image cannot be read.
+    Raises: ToolError when it cannot be read.
     """
     try:
-        with image.open("rb") as file:
-            start = file.read(2)
+        with path.open("rb") as file:
+            return file.read(2)
     except OSError as error:
         raise ToolError(
-            f"cannot read the image: {error.strerror}",
-            where=str(image),
-            fix="build it: minbuild make",
+            f"cannot read what shall be booted: {error.strerror}",
+            where=str(path),
+            fix="check the name, or build it: minbuild make",
         ) from error
-    return start == b"MZ"
 
 
 def qemu_arguments(
@@ -86,9 +89,7 @@ def qemu_arguments(
     """QEMU's arguments for the whole machine, its console on stdin and stdout."""
     words = ["-M", "q35", *WORDS[accel.name], "-smp", str(request.cpus), "-m", str(request.memory)]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    for directory in QEMU_DATA:
-        words += ["-L", str(tools.path(directory))]
-    words += boot.words
+    words += [*data_words(tools), *boot.words]
     if data is not None:
         words += disk(data.absolute(), "raw", written=True)
     for path in request.disks:

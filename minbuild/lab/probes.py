@@ -15,7 +15,12 @@ Source: docs/reference/console.md
 UPTIME = re.compile(r"^\[ *(\d+\.\d+)\] |^minbuild: (\d+\.\d+) ")
 REFUSED = "FAILED"
 """How the text begins when a step gave up."""
-PANIC = re.compile(r"Kernel panic - not syncing.*")
+DEAD = (
+    ("kernel panic: ", re.compile(r"Kernel panic - not syncing: (.*)")),
+    ("the firmware found nothing to boot: ", re.compile(r"(BdsDxe: No bootable option.*)")),
+    ("the firmware found nothing to boot: ", re.compile(r"(>>Start (?:PXE|HTTP) .*)")),
+)
+"""After such a line no probe can be met any more."""
 CRASH = re.compile(r"\bBUG: .*|\bOops: .*|\bgeneral protection fault.*|invalid opcode: 0000.*")
 """A kernel that went wrong by itself: of emulated boots about one in eight did on some models."""
 
@@ -91,7 +96,8 @@ class Watch:
     skip: Mapping[str, str] = field(default_factory=dict)
     """Probes that are not asked, and why."""
     network: Network = Network.NAMESPACE
-    panic: str = ""
+    dead: str = ""
+    """Why nothing more can come; "" while something may."""
     crash: str = ""
     refused: dict[str, str] = field(default_factory=dict)
     """What the host itself said of a probe that it gave up."""
@@ -100,7 +106,7 @@ class Watch:
     def feed(self, line: Line) -> None:
         """Take one more line into account."""
         if line.source is Source.CONSOLE:
-            self.panic = self.panic or _found(PANIC, line.text)
+            self.dead = self.dead or _dead(line.text)
             self.crash = self.crash or _found(CRASH, line.text)
             own = HOST.search(line.text)
             if own and own[2].startswith(REFUSED):
@@ -171,6 +177,10 @@ def _detail(match: re.Match[str]) -> str:
     if own:
         return own[2]
     return (match[1] if match.re.groups else match[0]) or ""
+
+
+def _dead(text: str) -> str:
+    return next((why + hit[1] for why, pattern in DEAD if (hit := pattern.search(text))), "")
 
 
 def _found(pattern: re.Pattern[str], text: str) -> str:

@@ -1,0 +1,186 @@
+"""Two real boots, by the lab's own tools."""
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import ToolError, UsageError, Verdict
+from minbuild.lab.accel import ENDED, arguments, data_words, rom
+from minbuild.lab.boot import boot
+from minbuild.lab.interact import interact
+from minbuild.lab.probes import standard
+from minbuild.lab.session import choose_network
+from minbuild.lab.table import verdict
+from minbuild.lab.types import (
+    Accel,
+    BootRequest,
+    Firmware,
+    Network,
+    Probe,
+    Server,
+    Sign,
+    Source,
+    State,
+)
+from minbuild.progress import Silent
+from tests.unit.lab.conftest import Bench
+
+pytestmark = [pytest.mark.mirror]
+
+
+def request(bench: Bench, **more: object) -> BootRequest:
+    values: dict[str, object] = {
+        "image": bench.kernel,
+        "initramfs": bench.initramfs,
+        "probes": standard(),
+        "cmdline": "console=ttyS0 panic=-1 tiny.panic",
+        "accel": Accel.TCG,
+        "timeout": 150,
+    }
+    return BootRequest(**{**values, **more})  # type: ignore[arg-type]
+
+
+@pytest.mark.boot
+def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
+    bench: Bench, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    never = Probe(
+        "never", (Sign(Source.CONSOLE, re.compile("no such line")),), 140, "it is not there"
+    )
+    wish = request(bench, without=frozenset({Server.DNS}), log=log, probes=(*standard(), never))
+    result = boot(wish, bench.tools, Silent())
+    states = {outcome.name: outcome.state for outcome in result.outcomes}
+    failed = {name for name, state in states.items() if state is State.FAILED}
+    user = result.network.name == Network.USER
+    assert failed == ({"never"} if user else {"dns", "never"})
+    assert states["dns"] is (State.SKIPPED if user else State.FAILED)
+    assert all(one.uptime for one in result.outcomes if one.state is State.PASSED)
+    assert result.ended == "kernel panic: sysrq triggered crash"
+    if not user:
+        problem = verdict(result)
+        assert isinstance(problem, Verdict)
+        assert "dns: " in problem.what
+        assert "FAILED: no address for probe.test" in problem.what
+        assert any(line.source is Source.DNSMASQ for line in result.lines)
+    assert "minbuild: init: ready" in log.read_text(encoding="utf-8")
+
+
+@pytest.mark.boot
+def test_the_console_is_given_to_a_terminal(bench: Bench) -> None:
+    user, lab = pty.openpty()
+    heard = bytearray()
+
+    def person() -> None:
+        typed = False
+        with contextlib.suppress(OSError):
+            while data := os.read(user, 4096):
+                heard.extend(data)
+                if not typed and b"type something" in heard:
+                    typed = True
+                    os.write(user, b"words\r")
+                if b"read words" in heard or b"panic" in heard:
+                    os.write(user, b"\x01x")
+
+    thread = threading.Thread(target=person, daemon=True)
+    thread.start()
+    wish = request(bench, cmdline="console=ttyS0", network=Network.USER)
+    interact(wish, bench.tools, Silent(), keys=lab, screen=lab)
+    os.close(lab)
+    thread.join()
+    os.close(user)
+    assert b"10.0.2.2:" in heard
+    assert b"read words" in heard
+
+
+def test_the_trial_guest_ends_itself_under_emulation(bench: Bench, tmp_path: Path) -> None:
+    firmware = tmp_path / "rom"
+    firmware.write_bytes(rom())
+    words = [*bench.tools.argv("qemu-system-x86_64"), *data_words(bench.tools)]
+    ended = subprocess.run(
+        [*words, *arguments(firmware, "tcg")], env=bench.tools.environment(), timeout=60
+    )
+    assert ended.returncode == ENDED
+
+
+def test_an_image_that_is_not_there_is_named(bench: Bench, tmp_path: Path) -> None:
+    with pytest.raises(ToolError) as caught:
+        boot(request(bench, image=tmp_path / "gone.raw"), bench.tools, Silent())
+    assert caught.value.where == str(tmp_path / "gone.raw")
+
+
+def test_a_kernel_that_is_none_is_qemu_s_own_word(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(b"no kernel" * 1000)
+    with pytest.raises(ToolError, match="QEMU ended with 1"):
+        boot(request(bench, image=tmp_path / "kernel"), bench.tools, Silent())
+
+
+def test_a_disk_cannot_be_booted_directly(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "host.raw").write_bytes(bytes(4096))
+    wish = request(
+        bench, image=tmp_path / "host.raw", initramfs=None, firmware=Firmware.DIRECT, cmdline=""
+    )
+    with pytest.raises(UsageError, match="is a disk"):
+        boot(wish, bench.tools, Silent())
+
+
+def test_a_damaged_uki_is_an_error(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "host.efi").write_bytes(b"MZ" + bytes(100))
+    with pytest.raises(ToolError, match="not a UKI"):
+        boot(request(bench, image=tmp_path / "host.efi", initramfs=None, cmdline=""),
+             bench.tools, Silent())  # fmt: skip
+
+
+def test_the_chosen_network_says_why(bench: Bench) -> None:
+    assert choose_network(Network.USER, bench.tools).why == "asked for"
+    chosen = choose_network(Network.AUTO, bench.tools)
+    assert chosen.name in {Network.USER, Network.NAMESPACE}
+    assert chosen.why
+
+
+OWNER = """
+import sys
+from minbuild.lab.session import Session
+from minbuild.lab.types import Network
+from minbuild.lab.wire import Plan
+
+words = ("/bin/sh", "-c", "echo $$; exec sleep 600")
+work = sys.argv[1]
+plan = Plan(work, True, {"PATH": "/usr/bin:/bin"}, words, (), (), 0, "127.0.0.1", False)
+with Session(Network.USER, plan) as session:
+    while True:
+        for tag, block in session.blocks(1):
+            print(tag.name, block.decode().strip(), flush=True)
+"""
+
+
+def test_nothing_is_left_when_the_owner_is_killed(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(work)], stdout=subprocess.PIPE, text=True
+    )
+    with owner:
+        assert owner.stdout is not None
+        line = ""
+        while not line.startswith("CONSOLE"):
+            line = owner.stdout.readline()
+        inner = int(line.split()[1])
+        os.kill(inner, 0)
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        owner.stdout.close()
+    for _ in range(1500):
+        if not Path(f"/proc/{inner}").exists() and not work.exists():
+            return
+        time.sleep(0.02)
+    pytest.fail("something is left of the lab")

@@ -1,0 +1,60 @@
+"""How a result is shown."""
+
+from minbuild.lab.table import bar, table, to_json, verdict
+from minbuild.lab.types import BootResult, Choice, Firmware, Line, Outcome, Source, State
+
+
+def result(*outcomes: Outcome) -> BootResult:
+    return BootResult(
+        image="host.raw",
+        outcomes=outcomes,
+        ended="every probe was seen",
+        accel=Choice("tcg", "there is no /dev/kvm"),
+        network=Choice("namespace", "dnsmasq in a network namespace"),
+        firmware=Firmware.UEFI,
+        memory=1024,
+        cpus=2,
+        tries=1,
+        retried="",
+        seconds=4.0,
+        lines=(Line(Source.CONSOLE, 1.0, "the last line"),),
+    )
+
+
+INIT = Outcome("init", State.PASSED, 2.0, 1.25, "ready", "it did not start")
+DHCP = Outcome("dhcp", State.FAILED, None, None, "not seen", "no lease")
+KVM = Outcome("kvm", State.PASSED, 4.0, None, "/dev/kvm ready", "no KVM")
+
+
+def test_the_table_has_a_line_for_each_probe() -> None:
+    assert table(result(INIT, DHCP, KVM)) == (
+        "probe           seconds  uptime",
+        "init   ok          2.00    1.25  ███████████████                 ready",
+        "dhcp   FAILED   not seen",
+        "kvm    ok          4.00          ██████████████████████████████  /dev/kvm ready",
+        "",
+        "accelerator  tcg (there is no /dev/kvm)",
+        "network      namespace (dnsmasq in a network namespace)",
+        "machine      uefi, 2 CPUs, 1024 MiB",
+        "ended        every probe was seen, after 4.0 s",
+    )
+
+
+def test_a_bar_is_never_longer_than_the_longest() -> None:
+    assert [bar(value, 2.0) for value in (0.0, 1 / 120, 2.0)] == ["", "▏", "█" * 30]
+    assert bar(0.0, 0.0) == ""
+
+
+def test_a_failed_probe_is_a_verdict_with_the_console() -> None:
+    problem = verdict(result(INIT, DHCP))
+    assert problem is not None
+    assert problem.exit_code == 1
+    assert "dhcp: no lease (not seen)" in problem.what
+    assert "the last line" in problem.what
+    assert verdict(result(INIT)) is None
+
+
+def test_the_result_is_data() -> None:
+    document = to_json(result(INIT, DHCP))
+    assert document["schema"] == "minbuild.boot/1"
+    assert document["passed"] is False

@@ -1,0 +1,42 @@
+"""What goes over the lab's pipes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minbuild.lab.wire import HEAD, Blocks, Lines, Plan, Tag, clean, dump, load
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Tag)), st.binary(max_size=40))), st.integers(1, 9))
+def test_blocks_survive_any_cut(blocks: list[tuple[Tag, bytes]], step: int) -> None:
+    stream = b"".join(HEAD.pack(tag.value, len(data)) + data for tag, data in blocks)
+    reader = Blocks()
+    found = [
+        block for at in range(0, len(stream), step) for block in reader.feed(stream[at : at + step])
+    ]
+    assert found == blocks
+
+
+def test_a_plan_is_the_same_after_the_wire() -> None:
+    plan = Plan("/w", True, {"A": "b"}, ("qemu", "-M"), (), ("ip",), 7, "192.0.2.1", False)
+    assert load(dump(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"plain\r", "plain"),
+        (b"\x1b[2J\x1b[01;01Hminbuild: init: ready", "minbuild: init: ready"),
+        (b"\x1bcx\x1b[", "x"),
+        (b"a\tb\x00\xff", "a\tb\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_control_codes_of_the_console_are_left_out(raw: bytes, text: str) -> None:
+    assert clean(raw) == text
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_of_the_console_make_lines(data: bytes) -> None:
+    reader = Lines()
+    found = [*reader.feed(data), *reader.end()]
+    assert all("\x1b" not in line for line in found)
