@@ -9,7 +9,8 @@ from pathlib import Path
 
 from minbuild.errors import ToolError
 from minbuild.lab.accel import choose
-from minbuild.lab.data import data_disk
+from minbuild.lab.data import Guest, data_disk
+from minbuild.lab.guest import READY
 from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments
 from minbuild.lab.machine import boot_from, qemu_arguments
 from minbuild.lab.probes import Watch, skipped
@@ -98,11 +99,11 @@ def lay_out(
     if Server.TCP not in request.without:
         port = ECHO_PORT if inside else free_port()
     address = ADDRESS if inside else GATEWAY
-    data, kernel = request.data, request.guest_kernel or start.kernel
-    no_guest = {} if data or kernel else {"guest": "no kernel for it beside the disk: host.efi"}
+    data, guest = request.data, guest_of(request, start.kernel)
+    no_guest = {} if data or guest else {"guest": "no kernel for it beside the disk: host.efi"}
     if data is None:
         asked = {"dns": NAME, "tcp": f"{address}:{port or ECHO_PORT}"}
-        data = data_disk(work, tools, asked=asked, kernel=kernel, guest_cpus=request.guest_cpus)
+        data = data_disk(work, tools, asked, guest)
     qemu = qemu_arguments(request, tools, start, data, accel, Network(network.name))
     clock = Server.NTP not in request.without
     serve = dnsmasq_arguments(
@@ -120,6 +121,15 @@ def lay_out(
         clock=clock and inside,
     )
     return plan, no_guest
+
+
+def guest_of(request: BootRequest, kernel: Path | None) -> Guest | None:
+    """The guest of the data disk; None without any kernel for it."""
+    kernel = request.guest_kernel or kernel
+    if kernel is None:
+        return None
+    ready = request.guest_ready or READY
+    return Guest(kernel, request.guest_initramfs, ready, request.guest_cpus)
 
 
 class Run:

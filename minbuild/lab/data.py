@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.errors import ToolError
@@ -18,22 +19,35 @@ SPARE = 8 << 20
 BLOCK = 4096
 
 
-def data_disk(
-    work: Path, tools: Tools, *, asked: Mapping[str, str], kernel: Path | None, guest_cpus: int = 1
-) -> Path:
-    """Make `work`/data.raw with probe.conf (`asked`, key=value) and a guest of `kernel`.
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """The virtual machine that the host shall run."""
 
-    Raises: ToolError when the kernel cannot be read or mke2fs fails.
+    kernel: Path
+    initramfs: Path | None = None
+    """None: the lab's own."""
+    ready: str = READY
+    """What it says on its console when it is up."""
+    cpus: int = 1
+
+
+def data_disk(work: Path, tools: Tools, asked: Mapping[str, str], guest: Guest | None) -> Path:
+    """Make `work`/data.raw with probe.conf (`asked`, key=value) and a guest.
+
+    Raises: ToolError when a file of the guest cannot be read or mke2fs fails.
     """
     tree = work / "data"
     tree.mkdir()
     (tree / "probe.conf").write_text(lines(asked), encoding="utf-8")
-    if kernel is not None:
-        guest = tree / "guests" / GUEST
-        guest.mkdir(parents=True)
-        copy(kernel, guest / "vmlinuz")
-        (guest / "initrd").write_bytes(initramfs())
-        (guest / "guest.conf").write_text(lines(guest_conf(guest_cpus)), encoding="utf-8")
+    if guest is not None:
+        place = tree / "guests" / GUEST
+        place.mkdir(parents=True)
+        copy(guest.kernel, place / "vmlinuz")
+        if guest.initramfs is None:
+            (place / "initrd").write_bytes(initramfs())
+        else:
+            copy(guest.initramfs, place / "initrd")
+        (place / "guest.conf").write_text(lines(guest_conf(guest)), encoding="utf-8")
     disk = work / "data.raw"
     with disk.open("wb") as file:
         file.truncate(room(tree))
@@ -46,15 +60,15 @@ def data_disk(
     return disk
 
 
-def guest_conf(cpus: int) -> dict[str, str]:
+def guest_conf(guest: Guest) -> dict[str, str]:
     """The guest's settings, as docs/reference/console.md has them; without a network card."""
     return {
-        "cpus": str(cpus),
+        "cpus": str(guest.cpus),
         "memory": str(MEMORY),
         "kernel": "vmlinuz",
         "initrd": "initrd",
         "cmdline": "console=ttyS0 reboot=t panic=-1",
-        "ready": READY,
+        "ready": guest.ready,
         "stop-wait": "1",
     }
 

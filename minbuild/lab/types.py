@@ -138,6 +138,10 @@ class BootRequest:
     """Seconds of wall time for one try, from power-on."""
     guest_kernel: Path | None = None
     """Kernel of the guest on the data disk; None: that of the image, if it can be read there."""
+    guest_initramfs: Path | None = None
+    """Initramfs of that guest; None: the lab's own, one program of 169 bytes."""
+    guest_ready: str = ""
+    """What the guest of `guest_initramfs` says on its console when it is up."""
     guest_cpus: int = 1
     data: Path | None = None
     """A raw disk attached in place of the lab's data disk; it is written to."""

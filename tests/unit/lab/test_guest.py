@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from minbuild.lab.data import guest_conf, lines
+from minbuild.lab.data import Guest, guest_conf, lines
 from minbuild.lab.guest import READY, initramfs, program
 
 
@@ -26,5 +26,5 @@ def test_the_guest_s_initramfs_is_aligned_and_always_the_same() -> None:
 
 
 def test_the_guest_s_settings_name_its_ready_line() -> None:
-    assert f"ready={READY}\n" in lines(guest_conf(16))
-    assert "cpus=16\n" in lines(guest_conf(16))
+    assert f"ready={READY}\n" in lines(guest_conf(Guest(Path("vmlinuz"), cpus=16)))
+    assert "cpus=16\n" in lines(guest_conf(Guest(Path("vmlinuz"), cpus=16)))
