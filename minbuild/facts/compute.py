@@ -104,8 +104,10 @@ def _helpers(threads: int) -> Iterator[_Helpers]:
     helpers = _Helpers(threads)
     try:
         yield helpers
-    finally:
+    except BaseException:
         helpers.pool.shutdown(cancel_futures=True)
+        raise
+    helpers.pool.shutdown()
 
 
 def _content(

@@ -128,7 +128,7 @@ def _entries(content: bytes) -> Iterator[Dlopen]:
         if not isinstance(sonames, list) or not all(_is_name(name) for name in sonames):
             raise Damage("its .note.dlopen has an entry without sonames")
         priority = one.get("priority", "recommended")
-        if priority not in _PRIORITIES:
+        if not isinstance(priority, str) or priority not in _PRIORITIES:
             raise Damage(f"its .note.dlopen has an unknown priority: {priority!r}")
         feature, description = one.get("feature", ""), one.get("description", "")
         yield Dlopen(tuple(sonames), priority, str(feature), str(description))

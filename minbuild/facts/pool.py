@@ -133,7 +133,9 @@ def _pool(size: int) -> Iterator[ProcessPoolExecutor]:
     before = set(multiprocessing.active_children())
     # A fork is the fastest start and safe only where no other thread may hold a lock.
     way = "fork" if threading.active_count() == 1 else "forkserver"
-    pool = ProcessPoolExecutor(size, multiprocessing.get_context(way), initializer=_settle)
+    pool = ProcessPoolExecutor(
+        size, multiprocessing.get_context(way), _settle, (os.getpid() if way == "fork" else 0,)
+    )
     try:
         yield pool
     except BaseException:
@@ -144,14 +146,19 @@ def _pool(size: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _settle() -> None:
-    """Leave Ctrl-C to the parent, and end with it even when it is killed."""
+def _settle(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end with it even when it is killed.
+
+    `parent` is its id where it made this process itself, else 0.
+    """
     import ctypes
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if parent and os.getppid() != parent:
+        os._exit(1)  # it was killed before the line above
 
 
 def _blame(failed: Failed, package: Package, store: Store) -> ArchiveError:

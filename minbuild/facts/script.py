@@ -20,6 +20,8 @@ def script(data: bytes) -> Script | Damaged:
     if not newline and len(data) >= LONGEST and found.end(1) == LONGEST:
         return Damaged(f"the interpreter of its #! line is cut off after {LONGEST} bytes")
     try:
-        return Script(readable(found[1]), readable((found[2] or b"").rstrip(b" \t")))
+        interpreter = readable(found[1])
     except Damage as damage:
         return Damaged(damage.reason)
+    argument = (found[2] or b"").rstrip(b" \t")
+    return Script(interpreter, argument.decode("utf-8", "backslashreplace"))

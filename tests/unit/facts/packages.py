@@ -32,7 +32,7 @@ def files(directory: Path, text: str) -> Files:
 
 def facts(directory: Path, line: str) -> FileFacts | None:
     """What is known of the one file of a package."""
-    path = RootPath(line.split()[0])
+    path = RootPath(line.split(maxsplit=1)[0])
     return files(directory, f"Package: one\n{line}").facts(path)
 
 

@@ -1,0 +1,273 @@
+"""Facts in the store: computed once, the same whatever computes them, never wrong."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from minbuild.archive.types import Package
+from minbuild.errors import ArchiveError
+from minbuild.facts import record
+from minbuild.facts.gather import gather, known
+from minbuild.facts.pool import ALONE
+from minbuild.facts.types import Damaged, Elf, Files, Kind, Module, Script
+from minbuild.paths import RootPath
+from minbuild.progress import Silent
+from minbuild.store import Store
+from tests.unit.facts.packages import keep, keep_bytes, members
+
+T = TypeVar("T")
+LIBRARY = RootPath("/usr/lib/libx.so.1")
+TEXT = """
+    Package: one
+    Depends: two
+    /usr/lib/libx.so.1  elf soname=libx.so.1 needed=libc.so.6 exports=x@X_1 imports=y dlopen=libz.so:required
+    /usr/bin/x          0755 file "#!/bin/sh -e\\n"
+    /usr/bin/y          = /usr/bin/x
+    /usr/share/x        file plain
+    /usr/lib/modules/6.1/a.ko.xz     module name=a depends=b alias=pci:*
+
+    Package: two
+    /usr/share/two      file two
+    /usr/share/broken   file "\\x7fELF"
+"""
+
+
+def all_of(found: Files) -> list[object]:
+    """Everything that a package's files say."""
+    return [(e, found.facts(e.path), found.symbols(e.path)) for e in found.entries.values()]
+
+
+def test_facts_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one, two = keep(store, TEXT)
+    assert [files.owner for files in gather([two, one, two], store, Silent())] == [
+        "two",
+        "one",
+        "two",
+    ]
+
+
+def test_facts_are_kept_for_the_next_build(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    packages = keep(store, TEXT)
+    assert not known(packages[0], store)
+    first = [all_of(files) for files in gather(packages, store, Silent())]
+    assert known(packages[0], store)
+    for package in packages:
+        store.forget(package.sha256)
+    again = gather(packages, Store(tmp_path), Silent())
+    assert [all_of(files) for files in again] == first
+
+
+def test_each_kind_of_fact_is_loaded_as_it_was_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    one, two = gather(keep(store, TEXT), store, Silent())
+    library = one.facts(LIBRARY)
+    assert isinstance(library, Elf)
+    assert library.dlopen[0].sonames == ("libz.so",)
+    symbols = one.symbols(LIBRARY)
+    assert symbols is not None
+    assert (symbols.defined, symbols.undefined) == (("x@X_1",), ("y",))
+    assert one.facts(RootPath("/usr/bin/x")) == Script("/bin/sh", "-e")
+    assert one.facts(RootPath("/usr/bin/y")) == Script("/bin/sh", "-e")
+    assert one.facts(RootPath("/usr/lib/modules/6.1/a.ko.xz")) == Module(
+        "a", depends=("b",), aliases=("pci:*",)
+    )
+    assert one.facts(RootPath("/usr/share/x")) is None
+    assert one.facts(RootPath("/nowhere")) is None
+    assert one.symbols(RootPath("/usr/bin/x")) is None
+    assert isinstance(two.facts(RootPath("/usr/share/broken")), Damaged)
+    assert one.depends == (("two",),)
+
+
+def big(store: Store, count: int = 3) -> list[Package]:
+    """Packages that are worth a process each."""
+    random = os.urandom(ALONE).hex()
+    text = "".join(
+        f'Package: big{n}\n/usr/share/noise file "{random}"\n/usr/bin/x 0755 file "#!/bin/{n}"\n'
+        for n in range(count)
+    )
+    return keep(store, text)
+
+
+def in_a_thread(work: Callable[[], None]) -> None:
+    """Run beside another thread, so that forking is not safe."""
+    end = threading.Event()
+    beside = threading.Thread(target=end.wait)
+    beside.start()
+    try:
+        work()
+    finally:
+        end.set()
+        beside.join()
+
+
+@pytest.mark.parametrize("threads", [False, True], ids=["forked", "served"])
+def test_processes_and_this_process_find_the_same(tmp_path: Path, threads: bool) -> None:
+    store = Store(tmp_path / "processes")
+    packages = big(store)
+    found: list[Files] = []
+    work = lambda: found.extend(gather(packages, store, Silent()))  # noqa: E731
+    in_a_thread(work) if threads else work()
+    alone = Store(tmp_path / "alone")
+    for files, package in zip(found, packages, strict=True):
+        data = store.read(package.sha256)
+        assert data is not None
+        alone.add(data)
+        (expected,) = gather([package], alone, Silent())
+        assert all_of(files) == all_of(expected)
+
+
+def test_every_package_that_fails_is_named_and_the_sound_ones_are_kept(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    sound = big(store)
+    bad = [keep_bytes(store, name, name.encode() * ALONE) for name in ("xx", "yy")]
+    with pytest.raises(ArchiveError) as caught:
+        gather([*bad, *sound], store, Silent())
+    assert caught.value.where == "xx 1.0 (amd64)"
+    assert [other.where for other in caught.value.others] == ["yy 1.0 (amd64)"]
+    assert all(known(package, store) for package in sound)
+    assert not any(known(package, store) for package in bad)
+
+
+def test_a_package_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (package,) = keep(store, "Package: gone\n/a file x")
+    store.forget(package.sha256)
+    with pytest.raises(ArchiveError, match="not in the store") as caught:
+        gather([package], store, Silent())
+    assert caught.value.where == "gone 1.0 (amd64)"
+
+
+def test_a_damaged_copy_of_a_package_is_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (package,) = keep(store, "Package: one\n/a file x")
+    path = store.file(package.sha256)
+    assert path is not None
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(ArchiveError, match="damaged and has been removed"):
+        gather([package], store, Silent())
+    assert store.file(package.sha256) is None
+
+
+@pytest.mark.parametrize("kind", [record.FILES, record.FACTS, record.SYMBOLS])
+@pytest.mark.parametrize("damage", ["flipped", "gone"])
+def test_a_damaged_record_is_computed_again(tmp_path: Path, kind: str, damage: str) -> None:
+    store = Store(tmp_path)
+    packages = keep(store, TEXT)
+    before = [all_of(files) for files in gather(packages, store, Silent())]
+    with sqlite3.connect(tmp_path / "records.sqlite") as records:
+        rows = records.execute("SELECT key, value FROM record WHERE kind = ?", (kind,)).fetchall()
+        assert rows
+        for key, value in rows:
+            flipped = value[:-1] + bytes([value[-1] ^ 1])
+            records.execute("UPDATE record SET value = ? WHERE key = ?", (flipped, key))
+        if damage == "gone":
+            records.execute("DELETE FROM record WHERE kind = ?", (kind,))
+    records.close()
+    assert [all_of(files) for files in gather(packages, store, Silent())] == before
+
+
+@pytest.mark.parametrize("end", range(0, 240, 7))
+def test_a_truncated_record_is_stale(end: int, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (package,) = keep(store, "Package: one\n/usr/a file x\n/usr/b -> a\n/usr/c file y")
+    gather([package], store, Silent())
+    whole = store.get(record.FILES, package.sha256)
+    assert whole is not None
+    assert len(whole) > 240
+    with pytest.raises(record.Stale):
+        record.read_files(whole[:end])
+
+
+def test_an_empty_package_has_no_entries(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (found,) = gather([keep_bytes(store, "empty", members([]))], store, Silent())
+    assert list(found.entries) == []
+    assert len(found.entries) == 0
+    assert RootPath("/a") not in found.entries
+
+
+def test_entries_are_sorted_and_made_when_asked(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (found,) = gather(keep(store, "Package: one\n/b file x\n/a -> b\n/c/ 0700"), store, Silent())
+    assert list(found.entries) == ["/a", "/b", "/c"]
+    assert found.entries[RootPath("/a")].kind is Kind.LINK
+    assert found.entries[RootPath("/a")].target == "b"
+    with pytest.raises(KeyError):
+        found.entries[RootPath("/d")]
+
+
+INTERRUPTED = """
+import signal, sys
+from pathlib import Path
+from typing import TypeVar
+from minbuild.archive.types import Package
+from minbuild.facts.gather import gather
+from minbuild.progress import Silent
+from minbuild.store import Store
+signal.signal(signal.SIGINT, signal.default_int_handler)
+store = Store(Path(sys.argv[1]))
+packages = [Package(d, "1", "amd64", "", "", 1 << 30, d) for d in sys.argv[2:]]
+print("begun", flush=True)
+gather(packages, store, Silent())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_process_is_left_after_an_interrupt(tmp_path: Path, number: signal.Signals) -> None:
+    store = Store(tmp_path / "store")
+    fifos = []
+    for name in ("a" * 64, "b" * 64):
+        place = tmp_path / "store" / "files" / name[:2] / name
+        place.parent.mkdir(parents=True)
+        os.mkfifo(place)  # opening it waits for ever, as a slow package would
+        fifos.append(name)
+    assert store.file(fifos[0]) is not None
+    argv = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "store"), *fifos]
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"begun\n"
+            children = eventually(lambda: session(process.pid) - {process.pid})
+            process.send_signal(number)
+            process.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT if process.poll() else signal.SIGKILL)
+    assert process.returncode == -number
+    assert eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in children))
+
+
+def session(leader: int) -> set[int]:
+    """Processes of the session that this process leads."""
+    found = set()
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (directory / "stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+            continue
+        if int(fields[3]) == leader:
+            found.add(int(directory.name))
+    return found
+
+
+def eventually(ask: Callable[[], T]) -> T:
+    for _ in range(600):
+        if found := ask():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it never came")

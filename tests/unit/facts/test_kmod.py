@@ -1,0 +1,130 @@
+"""Kernel modules and the kernel's own lists."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minbuild.facts.kmod import module
+from minbuild.facts.sniff import sniff
+from minbuild.facts.types import Builtins, Damaged, KernelConfig, Module
+from tests.support import deb, elf
+from tests.unit.facts.packages import facts
+
+TREE = "/usr/lib/modules/6.1"
+INFO = (
+    ("description", "says = anything \x01"),
+    ("alias", "pci:v00001AF4d00001000sv*sd*bc*sc*i*"),
+    ("alias", "fs-one"),
+    ("firmware", "one/fw.bin"),
+    ("firmware", "one/fw-2.bin"),
+    ("softdep", "pre: crypto-a crypto_b post: late-one"),
+    ("softdep", "post: other"),
+    ("weakdep", "maybe-so"),
+    ("depends", "two-a,three_b"),
+    ("name", "one_x"),
+    ("vermagic", "6.1 SMP mod_unload "),
+)
+ONE = Module(
+    name="one_x",
+    depends=("two_a", "three_b"),
+    soft_pre=("crypto_a", "crypto_b"),
+    soft_post=("late_one", "other"),
+    weak=("maybe_so",),
+    firmware=("one/fw.bin", "one/fw-2.bin"),
+    aliases=("pci:v00001AF4d00001000sv*sd*bc*sc*i*", "fs-one"),
+    vermagic="6.1 SMP mod_unload",
+    imports=("_printk", "kmalloc"),
+    exports=("one_do", "one_undo"),
+)
+BYTES = elf.module(INFO, imports=("kmalloc", "_printk"), exports=("one_undo", "one_do"))
+
+
+@pytest.mark.parametrize("ending", ["", ".xz", ".zst", ".gz"])
+@pytest.mark.parametrize("directory", ["/lib/modules", "/usr/lib/modules"])
+def test_a_module_is_read_in_every_compression(tmp_path: Path, ending: str, directory: str) -> None:
+    path = f"{TREE}/kernel/one-x.ko{ending}"
+    assert sniff(path, deb.compress(BYTES, ending[1:])) == ONE
+    line = f"{directory}/6.1/a.ko{ending} module depends=b"
+    assert sniff(f"{TREE}/a.ko{ending}", deb.compress(BYTES, ending[1:])) == ONE
+    if directory.startswith("/usr"):
+        assert facts(tmp_path, line) == Module("a", depends=("b",))
+
+
+def test_a_signature_at_the_end_is_no_damage() -> None:
+    assert sniff(f"{TREE}/one.ko", elf.module(INFO, signed=True)) is not None
+
+
+def test_a_module_without_a_name_has_that_of_its_file() -> None:
+    found = sniff(f"{TREE}/kernel/kvm-amd.ko", elf.module([("depends", "")]))
+    assert found == Module("kvm_amd")
+
+
+def test_an_object_elsewhere_is_no_module() -> None:
+    assert not isinstance(sniff("/usr/share/one.ko", BYTES), Module)
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "reason"),
+    [
+        ("a.ko", b"not a module", "ELF header"),
+        ("a.ko.xz", b"this is no xz stream", "xz stream is damaged"),
+        ("a.ko.xz", deb.compress(BYTES, "xz")[:-30], "xz stream is truncated"),
+        ("a.ko.zst", b"not zstd", "zstd stream is damaged"),
+        ("a.ko.gz", b"not gzip", "gzip stream is damaged"),
+        ("a.ko.gz", b"", "ELF header"),
+        ("a.ko", elf.module([("alias", "new\nline")]), "control characters"),
+    ],
+)
+def test_a_damaged_module_is_a_fact(path: str, data: bytes, reason: str) -> None:
+    found = sniff(f"{TREE}/{path}", data)
+    assert isinstance(found, Damaged)
+    assert reason in found.reason
+
+
+SEEDS = [("a.ko", BYTES), ("a.ko.xz", deb.compress(BYTES, "xz"))]
+SEEDS += [("a.ko.zst", deb.compress(BYTES, "zst")), ("a.ko.gz", deb.compress(BYTES, "gz"))]
+
+
+@given(
+    seed=st.sampled_from(SEEDS),
+    changes=st.lists(st.tuples(st.integers(0, 4096), st.integers(0, 255)), max_size=4),
+    end=st.integers(0, 4096),
+)
+@settings(max_examples=600, deadline=None)
+def test_damaged_modules_are_facts_or_damaged(
+    seed: tuple[str, bytes], changes: list[tuple[int, int]], end: int
+) -> None:
+    path, data = seed
+    damaged = bytearray(data[: len(data) - end] if end < len(data) else data)
+    for place, value in changes:
+        damaged[place % len(damaged)] = value
+    assert isinstance(module(path, bytes(damaged)), Module | Damaged)
+
+
+def test_builtins_have_their_fields() -> None:
+    data = (
+        b"ext4.softdep=pre: crc32c\0ext4.alias=fs-ext4\0ext4.description=\xff\0"
+        b"mc-dev.firmware=mc.bin\0mc-dev.file=x/mc-dev\0"
+    )
+    assert sniff(f"{TREE}/modules.builtin.modinfo", data) == Builtins(
+        {
+            "ext4": Module("ext4", soft_pre=("crc32c",), aliases=("fs-ext4",)),
+            "mc_dev": Module("mc_dev", firmware=("mc.bin",)),
+        }
+    )
+
+
+def test_builtins_are_named_by_their_paths() -> None:
+    data = b"kernel/fs/ext4/ext4.ko\nkernel/net/a-b.ko\n"
+    assert sniff(f"{TREE}/modules.builtin", data) == Builtins(
+        {"a_b": Module("a_b"), "ext4": Module("ext4")}
+    )
+
+
+def test_a_kernel_config_holds_what_is_set() -> None:
+    data = b'# comment\nCONFIG_KVM=m\n# CONFIG_XEN is not set\nCONFIG_CC="gcc 14"\nCONFIG_HZ=250\n'
+    assert sniff("/boot/config-6.1", data) == KernelConfig(
+        {"CC": "gcc 14", "HZ": "250", "KVM": "m"}
+    )
