@@ -1,7 +1,7 @@
 """What a build stands on: the lock, the packages' facts, and the closure of the manifest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -100,6 +100,26 @@ def make_lock(
 
     Raises: ArchiveError; ResolveError when a need is met by no package.
     """
+    ground, market = _fresh(request, manifest, doors, pins)
+    tools = grow_tools(load_tools(), _tool_market(request, manifest, market, doors, pins))
+    return replace(ground, lock=replace(ground.lock, toolbox=tools.packages))
+
+
+def survey(request: Request, manifest: Manifest, doors: Doors) -> Ground:
+    """Resolve with the lock that is there, or else with the newest packages; nothing is written.
+
+    Without a lock, the ground's lock pins no toolbox.
+    Raises: ArchiveError; ResolveError when a need is met by no package.
+    """
+    place = lock_file(request, manifest)
+    if place.exists():
+        return from_lock(request, manifest, lockfile.read(place), place, doors)
+    return _fresh(request, manifest, doors, ())[0]
+
+
+def _fresh(
+    request: Request, manifest: Manifest, doors: Doors, pins: Sequence[Package]
+) -> tuple[Ground, Market]:
     mirror = find_mirror(request.mirror or manifest.archive.mirror)
     market = _market(request, manifest.archive, mirror, manifest.arch, doors, pins)
     own = rendered((file for one in manifest.components for file in one.files), doors.store)
@@ -114,14 +134,8 @@ def make_lock(
     files = (own, *host.files)
     if host.closure.missing or host.closure.unused:
         raise explain.error(host.closure, files)
-    tools = grow_tools(load_tools(), _tool_market(request, manifest, market, doors, pins))
-    lock = Lock(
-        arch=manifest.arch,
-        suites=market.index.suites,
-        packages=host.packages,
-        toolbox=tools.packages,
-    )
-    return Ground(manifest, lock, files, host.closure)
+    lock = Lock(manifest.arch, market.index.suites, host.packages, ())
+    return Ground(manifest, lock, files, host.closure), market
 
 
 def grow_tools(tools: Sequence[Tool], market: Market) -> Grown:

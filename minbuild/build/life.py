@@ -7,7 +7,7 @@ from minbuild.archive import lockfile
 from minbuild.archive.changes import changes
 from minbuild.build import state
 from minbuild.build.contents import bring
-from minbuild.build.ground import Ground, lock_file, relock, stand
+from minbuild.build.ground import Ground, lock_file, relock, stand, survey
 from minbuild.build.packing import pack
 from minbuild.build.proof import prove
 from minbuild.build.request import Doors, Request
@@ -59,8 +59,8 @@ def make(request: Request, doors: Doors) -> Built:
 
 
 def plan(request: Request, doors: Doors) -> Planned:
-    """Resolve a manifest and measure what would be packed."""
-    ground = stand(request, read(request), doors)
+    """Resolve a manifest and measure what would be packed; nothing is written but the store."""
+    ground = survey(request, read(request), doors)
     tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
     weights = weigh(tree, doors.store)

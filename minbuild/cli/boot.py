@@ -105,7 +105,7 @@ def _show(result: Any, *, as_json: bool) -> int:
 @click.option("--manifest", default="host", metavar="MANIFEST", show_default=True,
               help="Whose lock pins the tool.")  # fmt: skip
 @build_options
-def tool(name: str, args: tuple[str, ...], manifest: str, store: Path | None, **build: Any) -> int:
+def tool(name: str, args: tuple[str, ...], manifest: str, store: Path | None, **build: Any) -> None:
     """Run a tool of the toolbox: minbuild tool mcopy -- -i disk.img ::
 
     Tools come from the archive, pinned by the lock, and run with none of this machine's
@@ -121,7 +121,7 @@ def tool(name: str, args: tuple[str, ...], manifest: str, store: Path | None, **
         width = max(len(one.name) for one in tools)
         for one in tools:
             click.echo(f"{one.name:<{width}}  {one.summary}")
-        return 0
+        return
     terminal = Terminal()
     request: Request = request_of(manifest, **build)
     doors = doors_of(store, terminal)
@@ -130,7 +130,6 @@ def tool(name: str, args: tuple[str, ...], manifest: str, store: Path | None, **
     argv = toolbox.argv(name)
     terminal.done()
     replace([*argv, *args], env=toolbox.environment(), what=f"running {name}")
-    return None
 
 
 COMMANDS = (boot, tool)

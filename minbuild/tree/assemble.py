@@ -7,6 +7,7 @@ from minbuild.errors import ResolveError
 from minbuild.facts.types import Files, Kind, Module
 from minbuild.manifest.types import Component, Manifest, Name
 from minbuild.paths import RootPath, parents
+from minbuild.resolve.roots import place
 from minbuild.resolve.types import Chosen, Closure, Need, NeedKind
 from minbuild.store import Store
 from minbuild.tree import applets
@@ -68,7 +69,7 @@ def _module_index(
             path=path, kind=Kind.FILE, mode=0o644, uid=0, gid=0, size=len(content),
             sha256=store.add(content), target="", package="", component=component.name,
         )  # fmt: skip
-        edges = [Need(path, component.name, NeedKind.GENERATED, f"module-index at {name.where}")]
+        edges = [Need(path, component.name, NeedKind.GENERATED, f"module-index {place(name.where)}")]
         edges += [
             Need(parent, path, NeedKind.PARENT, "directory")
             for parent in parents(path)
