@@ -75,7 +75,7 @@ def _fill(top: Path, entries: Sequence[Entry], store: Store) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         raise ToolError(
             "two files of the toolbox are at odds",
-            where=str(Path(error.filename).relative_to(top)),
+            where=str(error.filename2 or error.filename).removeprefix(str(top)),
             fix="pin packages that fit together: minbuild lock --update",
         ) from error
 

@@ -124,6 +124,7 @@ class Toolbox:
             "PYTHONPATH": str(under(self.root, RootPath("/usr/lib/python3/dist-packages"))),
             "PYTHONPYCACHEPREFIX": str(under(self.root, BYTECODE)),
             "PYTHONUTF8": "1",
+            "QEMU_MODULE_DIR": str(under(self.root, EMPTY)),
             "SOURCE_DATE_EPOCH": str(self._epoch),
             "TZ": "UTC0",
         }

@@ -1,0 +1,92 @@
+"""The kernel as the judge: a disk that was written by the build starts, and finds every file."""
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from minbuild.image.write import Order, write
+from minbuild.manifest.types import Compression, ImageFormat
+from minbuild.paths import RootPath
+from minbuild.progress import Silent
+from minbuild.store import Store
+from minbuild.tree.types import Tree
+from tests.unit.image.trees import KERNEL, file, hard, link, program, tree
+from tests.unit.toolbox.real import toolbox
+
+INIT = b"""#!/usr/bin/sh
+busybox="/usr/bin/busybox"
+echo "SEEN console $($busybox stat -c %t:%T /dev/console)"
+echo "SEEN links $($busybox stat -c %h /usr/again)"
+echo "SEEN mode $($busybox stat -c %a /usr/again)"
+echo "SEEN program $($busybox sha256sum </usr/program)"
+echo "SEEN again $($busybox sha256sum </usr/again)"
+echo "SEEN link $($busybox readlink /usr/bin/sh)"
+$busybox reboot -f
+"""
+
+
+def host(store: Store) -> Tree:
+    box = toolbox(lab=True)
+    kernel = next(box.root.glob("boot/vmlinuz-*")).read_bytes()
+    busybox = box.path(RootPath("/usr/bin/busybox")).read_bytes()
+    return tree(
+        file(KERNEL, kernel, store=store),
+        file("/init", INIT, 0o755, store),
+        file("/usr/bin/busybox", busybox, 0o755, store),
+        link("/usr/bin/sh", "busybox"),
+        file("/usr/program", program(300_000, 1), 0o4711, store),
+        hard("/usr/again", "/usr/program", 0o4711),
+        file("/usr/packed.xz", b"\xfd7zXZ\0 stored as it is", store=store),
+    )
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+@pytest.mark.parametrize("how", [Compression.XZ, Compression.ZSTD])
+def test_a_disk_boots_by_uefi_and_holds_the_tree(how: Compression, tmp_path: Path) -> None:
+    store, box = Store(tmp_path / "store"), toolbox(lab=True)
+    cmdline = "console=ttyS0 panic=-1 quiet rdinit=/init"
+    wish = Order("host", "amd64", host(store), cmdline, b"ID=x\n", (ImageFormat.RAW,), how, "seed")
+    write(wish, tmp_path, lambda _: {}, store=store, toolbox=box, progress=Silent())
+    said = console(tmp_path / "host.raw", tmp_path)
+    digest = hashlib.sha256(program(300_000, 1)).hexdigest()
+    seen = sorted(line.partition("SEEN ")[2].split(" ")[:2] for line in said if "SEEN " in line)
+    assert seen == [
+        ["again", digest],
+        ["console", "5:1"],
+        ["link", "busybox"],
+        ["links", "2"],
+        ["mode", "4711"],
+        ["program", digest],
+    ]
+
+
+def console(disk: Path, work: Path) -> list[str]:
+    """What the machine says until it ends; a boot under emulation may need a second try."""
+    box = toolbox(lab=True)
+    firmware = RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd")
+    shutil.copyfile(box.path(RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")), work / "vars")
+    words: list[object] = [*box.argv("qemu-system-x86_64"), "-M", "q35"]
+    words += ["-accel", "tcg,thread=multi", "-cpu", "EPYC,-xsaves", "-smp", "2", "-m", "512"]
+    words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    words += ["-L", box.path(RootPath("/usr/share/qemu")), "-serial", "stdio"]
+    words += ["-drive", f"if=pflash,format=raw,readonly=on,file={box.path(firmware)}"]
+    words += ["-drive", f"if=pflash,format=raw,file={work / 'vars'}"]
+    words += ["-drive", f"if=virtio,format=raw,file={disk}"]
+    lines: list[str] = []
+    for _ in range(2):
+        ended = subprocess.run(
+            [str(word) for word in words],
+            env=box.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+        )
+        lines = ended.stdout.decode("utf-8", "replace").splitlines()
+        if any("SEEN link " in line for line in lines):
+            break
+    return [line.rstrip("\r") for line in lines]

@@ -1,0 +1,127 @@
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import ToolError
+from minbuild.image.formats import FORMATS, in_order, tools
+from minbuild.image.write import Images, Order, write
+from minbuild.lab.uki import sections
+from minbuild.manifest.tools import load_tools
+from minbuild.manifest.types import Compression, ImageFormat
+from minbuild.paths import RootPath
+from minbuild.progress import Silent
+from minbuild.store import Store
+from tests.unit.image.trees import KERNEL, file, tree
+from tests.unit.toolbox.real import toolbox
+
+
+def order(store: Store, *, formats: tuple[ImageFormat, ...] = tuple(ImageFormat)) -> Order:
+    stub = toolbox().path(RootPath("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")).read_bytes()
+    return Order(
+        name="host",
+        arch="amd64",
+        # a PE file, as every kernel is
+        tree=tree(file(KERNEL, stub, store=store), file("/init", b"#!/bin/sh\n", 0o755, store)),
+        cmdline="console=ttyS0 quiet",
+        osrel=b"ID=minbuild\n",
+        formats=formats,
+        compression=Compression.XZ,
+        seed="a lock",
+    )
+
+
+def written(directory: Path, store: Store, wish: Order) -> list[str]:
+    def beside(images: Images) -> dict[str, bytes]:
+        assert images.initramfs == sum(segment.size for segment in images.segments)
+        return {"footprint.json": json.dumps(dict(images.packed)).encode()}
+
+    made = write(wish, directory, beside, store=store, toolbox=toolbox(), progress=Silent())
+    return [path.name for path in made]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.mark.mirror
+def test_a_host_is_written_with_what_stands_beside_it(store: Store, tmp_path: Path) -> None:
+    names = written(tmp_path / "out", store, order(store))
+    assert names == ["footprint.json", "host.efi", "host.raw", "SHA256SUMS"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    for line in (tmp_path / "out/SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == digest
+    sizes = json.loads((tmp_path / "out/footprint.json").read_text())
+    assert sizes == {
+        name: (tmp_path / f"out/host.{name}").stat().st_size for name in ("efi", "raw")
+    }
+
+
+@pytest.mark.mirror
+def test_the_uki_holds_each_part_as_it_was_given(store: Store, tmp_path: Path) -> None:
+    wish = order(store)
+    written(tmp_path / "out", store, wish)
+    found = sections((tmp_path / "out/host.efi").read_bytes(), "host.efi")
+    assert found[".cmdline"].rstrip(b"\0") == b"console=ttyS0 quiet"
+    assert found[".osrel"].rstrip(b"\0") == b"ID=minbuild\n"
+    assert found[".uname"].rstrip(b"\0") == b"1"
+    kernel = next(node.sha256 for node in wish.tree.nodes if node.path == KERNEL)
+    assert hashlib.sha256(found[".linux"]).hexdigest() == kernel
+
+
+@pytest.mark.mirror
+def test_only_the_formats_that_are_asked_for_are_published(store: Store, tmp_path: Path) -> None:
+    names = written(tmp_path / "out", store, order(store, formats=(ImageFormat.RAW,)))
+    assert names == ["footprint.json", "host.raw", "SHA256SUMS"]
+    assert "efi" in json.loads((tmp_path / "out/footprint.json").read_text())
+
+
+@pytest.mark.mirror
+def test_the_same_bytes_whatever_surrounds_the_build(tmp_path: Path) -> None:
+    sums = []
+    for n, (mask, zone) in enumerate([(0o022, "UTC"), (0o077, "Asia/Kolkata")]):
+        place = tmp_path / f"number {n}"
+        script = f"""
+import os
+from pathlib import Path
+from minbuild.store import Store
+from tests.unit.image.test_write import order, written
+os.umask({mask})
+store = Store(Path({str(place)!r}) / "store")
+written(Path({str(place)!r}) / "out", store, order(store))
+"""
+        changed = {"TZ": zone, "LC_ALL": "C", "PYTHONHASHSEED": str(n), "HOME": str(place)}
+        environment = {**os.environ, **changed}
+        subprocess.run([sys.executable, "-c", script], check=True, env=environment)
+        sums.append((place / "out/SHA256SUMS").read_text())
+    assert sums[0] == sums[1]
+
+
+@pytest.mark.mirror
+def test_a_failed_build_publishes_nothing(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/host.efi").write_bytes(b"former")
+    broken = order(store)
+    store.forget(next(node.sha256 for node in broken.tree.nodes if node.path == KERNEL))
+    with pytest.raises(ToolError):
+        written(tmp_path / "out", store, broken)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["host.efi"]
+    assert (tmp_path / "out/host.efi").read_bytes() == b"former"
+
+
+def test_a_format_comes_after_those_it_needs() -> None:
+    assert in_order((ImageFormat.RAW,)) == (ImageFormat.UKI, ImageFormat.RAW)
+    assert set(FORMATS) == set(ImageFormat)
+
+
+def test_every_tool_that_a_build_starts_is_in_the_toolbox() -> None:
+    known = {tool.name for tool in load_tools() if not tool.lab}
+    for how in Compression:
+        assert set(tools(tuple(ImageFormat), how)) <= known
+    assert tools((ImageFormat.UKI,), Compression.NONE) == ("ukify",)

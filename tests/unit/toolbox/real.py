@@ -1,0 +1,82 @@
+"""The real toolbox, and tools that only tests need, of packages of the machine's mirror."""
+
+import functools
+import os
+import tempfile
+from pathlib import Path
+
+from minbuild.archive.index import open_index
+from minbuild.archive.mirror import find_mirror
+from minbuild.build.growing import Market, grow
+from minbuild.build.request import Doors, machine_arch
+from minbuild.facts.content import extract_all
+from minbuild.manifest.tools import load_tools
+from minbuild.manifest.types import Archive, PackagePaths, Tool, Where
+from minbuild.paths import RootPath
+from minbuild.progress import Silent
+from minbuild.resolve.roots import tool_roots
+from minbuild.resolve.types import Chosen
+from minbuild.store import Store
+from minbuild.toolbox.toolbox import Toolbox
+
+EPOCH = 1700000000
+ORACLES = {
+    "fsck.fat": "dosfstools",
+    "sgdisk": "gdisk",
+    "mdir": "mtools",
+}
+PLACES = {"mdir": "/usr/bin/mdir", "busybox": "/usr/bin/busybox"}
+
+
+def oracle(name: str, package: str) -> Tool:
+    """A tool that nothing but a test runs."""
+    place = PLACES.get(name, f"/usr/sbin/{name}")
+    where = Where("test", 1, 1)
+    return Tool(
+        name, name, RootPath(place), (PackagePaths(package, (place,), where),), False, where
+    )
+
+
+def kernel(version: str) -> Tool:
+    """The kernel, as if it were a tool: only its image."""
+    where = Where("test", 1, 1)
+    path = f"/boot/vmlinuz-{version}"
+    package = PackagePaths(f"linux-image-{version}", (path,), where)
+    return Tool("kernel", "kernel", RootPath(path), (package,), False, where)
+
+
+@functools.cache
+def store() -> Store:
+    """One store for all test runs of this user: packages are fetched once."""
+    return Store(Path(tempfile.gettempdir()) / f"minbuild-tool-tests-{os.getuid()}")
+
+
+@functools.cache
+def toolbox(*, lab: bool = False) -> Toolbox:
+    """The toolbox with the oracles; with `lab` also QEMU, its firmware and a kernel."""
+    mirror = find_mirror("")
+    index = open_index(
+        Archive(suites=("trixie",)),
+        machine_arch(),
+        mirror,
+        store(),
+        offline=False,
+        progress=Silent(),
+    )
+    tools = [tool for tool in load_tools() if lab or not tool.lab]
+    tools += [oracle(name, package) for name, package in ORACLES.items()]
+    if lab:
+        tools.append(oracle("busybox", "busybox-static"))
+        name = index.depends("linux-image-cloud-amd64")[0][0]
+        tools.append(kernel(name.removeprefix("linux-image-")))
+    market = Market(index, mirror, Doors(store().directory, Silent()))
+    grown = grow([root for tool in tools for root in tool_roots(tool)], market, arch=machine_arch())
+    assert grown.closure.missing == ()
+    chosen: list[Chosen] = list(grown.closure.chosen.values())
+    wanted = {
+        package: {one.entry.sha256 for one in chosen if one.package == package.name} - {""}
+        for package in grown.packages
+    }
+    extract_all(wanted, store(), Silent())
+    entries = [one.entry for one in chosen]
+    return Toolbox(tools, entries, store(), arch=machine_arch(), epoch=EPOCH)
