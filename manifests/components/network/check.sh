@@ -26,8 +26,9 @@ check_dns() {
 check_tcp() {
     tries=10
     while [ "$tries" -gt 0 ]; do
-        if answer=$(echo minbuild | timeout 5 nc -w 3 "${1%:*}" "${1##*:}" 2>/dev/null) && [ -n "$answer" ]; then
-            say tcp "$1 answered $(echo "$answer" | head -n 1 | tr -cd 'A-Za-z0-9 ._:/-' | cut -c 1-80)"
+        answer=$(echo minbuild | timeout 5 nc -w 3 "${1%:*}" "${1##*:}" 2>/dev/null | head -n 1)
+        if [ -n "$answer" ]; then
+            say tcp "$1 answered $(echo "$answer" | tr -cd 'A-Za-z0-9 ._:/-' | cut -c 1-80)"
             return 0
         fi
         tries=$((tries - 1))
