@@ -124,7 +124,7 @@ def test_a_last_line_without_an_end_counts(host: Path) -> None:
 
 
 def test_only_plain_values_of_probe_conf_are_taken(tmp_path: Path) -> None:
-    text = FILES["/usr/lib/minbuild/steps/60-check"].replace("/data/", f"{tmp_path}/")
+    text = FILES["/usr/lib/minbuild/steps/30-network"].replace("/data/", f"{tmp_path}/")
     function = text[text.index("value() {") : text.index("check_dns() {")]
     (tmp_path / "probe.conf").write_text(
         "dns=a;reboot\ndns=$(id)\ntcp=192.0.2.1:80\ntcp=other:81\n"
