@@ -34,6 +34,8 @@ def _symbols(table: Table) -> Symbols:
     start = table.offset(table.tags[elftable.DT_SYMTAB])
     size = 24 if table.bits == 64 else 16
     count = _count(table, start, size)
+    if start + count * size > len(table.data):
+        raise Damage("its symbol table is longer than the file")
     versions = _versions(table, count)
     names = version_needs(table)[1] | version_defs(table)[1]
     strings = table.strings

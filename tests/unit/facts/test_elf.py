@@ -284,3 +284,13 @@ def test_readelf_agrees_on_the_loader() -> None:
     for name in found.needed:
         assert f"[{name}]" in said
     assert said.count("(NEEDED)") == len(found.needed)
+
+
+def test_a_count_of_symbols_beyond_the_file_takes_no_memory() -> None:
+    """Found by the property test above: a hash table that promised 4,294,967,295 symbols."""
+    data = without_sections(made.elf(FULL))
+    names = set()
+    for place in range(16, len(data) - 4, 4):
+        huge = data[:place] + b"\xff" * 4 + data[place + 4 :]
+        names.add(type(sniff.symbols(huge)))
+    assert names == {Symbols, type(None)}

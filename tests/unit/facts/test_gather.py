@@ -23,6 +23,7 @@ from minbuild.facts.types import Damaged, Elf, Files, Kind, Module, Script
 from minbuild.paths import RootPath
 from minbuild.progress import Silent
 from minbuild.store import Store
+from tests.support.deb import Member
 from tests.unit.facts.packages import keep, keep_bytes, members
 
 T = TypeVar("T")
@@ -92,12 +93,12 @@ def test_each_kind_of_fact_is_loaded_as_it_was_read(tmp_path: Path) -> None:
 
 def big(store: Store, count: int = 3) -> list[Package]:
     """Packages that are worth a process each."""
-    random = os.urandom(ALONE).hex()
-    text = "".join(
-        f'Package: big{n}\n/usr/share/noise file "{random}"\n/usr/bin/x 0755 file "#!/bin/{n}"\n'
-        for n in range(count)
-    )
-    return keep(store, text)
+    return [keep_bytes(store, f"big{n}", members(noise(n))) for n in range(count)]
+
+
+def noise(number: int) -> list[Member]:
+    script = Member("./usr/bin/x", data=f"#!/bin/{number}\n".encode())
+    return [Member("./usr/share/noise", data=os.urandom(ALONE)), script]
 
 
 def in_a_thread(work: Callable[[], None]) -> None:
