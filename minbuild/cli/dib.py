@@ -1,0 +1,69 @@
+"""Commands for diskimage-builder: elements, export."""
+
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from minbuild.cli.options import build_options, doors_of, request_of
+from minbuild.cli.terminal import Terminal
+
+
+@click.command()
+def elements() -> None:
+    """Print the directory of the diskimage-builder elements that come with minbuild.
+
+    Use it as ELEMENTS_PATH=$(minbuild elements).
+    """
+    from minbuild.shipped import shipped
+
+    click.echo(shipped("elements"))
+
+
+@click.command()
+@click.argument("source", metavar="MANIFEST|BUILD")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+              default=Path("-"), help="Tar file to write.  [default: stdout]")  # fmt: skip
+@build_options
+def export(source: str, output: Path, store: Path | None, **build: Any) -> None:
+    """Write the files of a host as a tar, the kernel in its place below /boot.
+
+    BUILD is a folder that `minbuild make` wrote; its image is unpacked. A MANIFEST is resolved.
+    """
+    from minbuild.dib import archive, folder
+
+    terminal = Terminal()
+    if Path(source).is_dir():
+        found = folder.read(Path(source))
+        nodes, content = found.nodes, found.content
+    else:
+        from functools import partial
+
+        from minbuild.build import life
+        from minbuild.image import segments
+
+        doors = doors_of(store, terminal)
+        nodes = life.plan(request_of(source, **build), doors).tree.nodes
+        content = partial(segments.content, doors.store)
+    terminal.done()
+    with _opened(output) as out:
+        archive.write(nodes, content, out)
+
+
+def _opened(output: Path) -> Any:
+    """Stdout, or a file that appears whole or not at all."""
+    import contextlib
+
+    from minbuild.dib.archive import whole
+    from minbuild.errors import UsageError
+
+    if str(output) != "-":
+        return whole(output)
+    if sys.stdout.isatty():
+        raise UsageError("a tar is not for a terminal", fix="name a file: -o host.tar")
+    stdout: BinaryIO = sys.stdout.buffer
+    return contextlib.nullcontext(stdout)
+
+
+COMMANDS = (elements, export)

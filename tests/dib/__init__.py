@@ -1,0 +1,1 @@
+"""diskimage-builder itself, unpatched, with our elements and roots."""

@@ -1,0 +1,20 @@
+"""A small archive on loopback, and diskimage-builder as it is installed beside us."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.dib.builder import Builder, lacking
+from tests.whole.conftest import small
+
+__all__ = ["builder", "small"]
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    """disk-image-create in a directory of its own, where this machine lets it run."""
+    lack = lacking()
+    if lack:
+        pytest.skip(f"disk-image-create cannot run here: {lack}")
+    (tmp_path / "dib").mkdir()
+    return Builder(tmp_path / "dib")

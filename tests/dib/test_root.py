@@ -1,0 +1,64 @@
+"""The element minbuild-root in real runs of disk-image-create."""
+
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.dib.builder import Builder
+from tests.whole.small import Small, minbuild
+
+pytestmark = pytest.mark.oracle
+
+
+def settings(small: Small) -> dict[str, str]:
+    """The environment in which the element builds the small host."""
+    return {
+        "DIB_MINBUILD_MANIFEST": str(small.write()),
+        "MINBUILD_MIRROR": small.mirror,
+        "MINBUILD_STORE": str(small.directory / "store"),
+    }
+
+
+def names(archive: Path) -> dict[str, tarfile.TarInfo]:
+    with tarfile.open(archive) as tar:
+        return {member.name.removeprefix("."): member for member in tar}
+
+
+def test_a_manifest_becomes_a_tar_and_a_file_system(builder: Builder, small: Small) -> None:
+    builder.element(
+        "greeting",
+        post_root_d__50_greeting="#!/bin/bash\necho hello > $TMP_MOUNT_PATH/etc/greeting\n",
+    )
+    ended = builder.run("-o", "host", "-t", "tar,raw", "minbuild-root", "greeting",
+                        env=settings(small))  # fmt: skip
+    assert ended.code == 0, ended.out
+    found = names(builder.directory / "host.tar")
+    assert found["/usr/bin/hello"].mode == 0o755
+    assert found["/boot/vmlinuz-6.1-cloud-amd64"].isreg()
+    assert found["/lib64"].linkname == "usr/lib64"
+    assert "/etc/greeting" in found
+    listing = subprocess.run(
+        ["debugfs", "-R", "ls -p /usr/bin", builder.directory / "host.raw"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert "/hello/" in listing.stdout
+    assert builder.left() == []
+
+
+def test_a_root_without_a_source_says_what_to_set(builder: Builder) -> None:
+    ended = builder.run("-o", "host", "-t", "tar", "minbuild-root")
+    assert ended.code != 0
+    assert "DIB_MINBUILD_MANIFEST" in ended.out
+    assert builder.left() == []
+
+
+def test_an_export_is_the_same_twice(small: Small) -> None:
+    small.write()
+    for name in ("one.tar", "two.tar"):
+        ended = minbuild(*small.argv("export", "small.yaml", "-o", name), cwd=small.directory)
+        assert ended.code == 0, ended.err
+    one, two = (small.directory / name for name in ("one.tar", "two.tar"))
+    assert one.read_bytes() == two.read_bytes()
+    assert names(one)["/usr/bin/hello"].size > 0
