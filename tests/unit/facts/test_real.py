@@ -1,0 +1,127 @@
+"""Real packages from the machine's mirror, with what is known of them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from minbuild.archive.fetch import fetch
+from minbuild.archive.index import open_index
+from minbuild.archive.mirror import find_mirror
+from minbuild.archive.types import Package
+from minbuild.facts.content import extract
+from minbuild.facts.gather import gather
+from minbuild.facts.types import Builtins, Damaged, Elf, Files, KernelConfig, Kind, Module
+from minbuild.manifest.types import Archive
+from minbuild.paths import RootPath
+from minbuild.progress import Silent
+from minbuild.run import run
+from minbuild.store import Store
+
+pytestmark = pytest.mark.mirror
+LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def packages(store: Store, *names: str) -> list[Package]:
+    """Fetch packages of trixie; a name that ends with * is the newest that starts so."""
+    mirror = find_mirror("")
+    index = open_index(
+        Archive(suites=("trixie",)), "amd64", mirror, store, offline=False, progress=Silent()
+    )
+    found = [index.package(name) for name in names]
+    kept = [package for package in found if package is not None]
+    assert len(kept) == len(names)
+    fetch(kept, mirror, store, offline=False, progress=Silent())
+    return kept
+
+
+def test_a_library_with_dlopen_notes(store: Store) -> None:
+    (found,) = gather(packages(store, "libsystemd0"), store, Silent())
+    place = RootPath(f"{LIBRARIES}/libsystemd.so.0")
+    entry = found.entries[place]
+    assert entry.kind is Kind.LINK
+    library = found.facts(RootPath(f"{LIBRARIES}/{entry.target}"))
+    assert isinstance(library, Elf)
+    assert (library.machine, library.soname) == ("EM_X86_64", "libsystemd.so.0")
+    assert "libc.so.6" in library.needed
+    assert ("libzstd.so.1",) in [note.sonames for note in library.dlopen]
+    symbols = found.symbols(RootPath(f"{LIBRARIES}/{entry.target}"))
+    assert symbols is not None
+    assert "sd_notify@LIBSYSTEMD_209" in symbols.defined
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["busybox", "libc6", "util-linux"])
+def test_dpkg_deb_lists_the_same(store: Store, name: str, tmp_path: Path) -> None:
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("no dpkg-deb on this machine")
+    (package,) = packages(store, name)
+    (found,) = gather([package], store, Silent())
+    deb = store.file(package.sha256)
+    assert deb is not None
+    run(["dpkg-deb", "-x", deb, tmp_path], what="comparing")
+    theirs = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*")}
+    plain = {path for path in theirs if path not in ("/lib", "/lib64")}
+    assert {path.replace("/lib64/", "/usr/lib64/", 1) if path.startswith("/lib64/") else path
+            for path in plain} == set(found.entries)  # fmt: skip
+    for entry in found.entries.values():
+        path = tmp_path / entry.path.lstrip("/")
+        if entry.kind is Kind.FILE and path.exists():
+            assert path.stat().st_mode & 0o7777 == entry.mode
+            assert path.stat().st_size == entry.size
+
+
+def test_every_wanted_content_comes_out(store: Store) -> None:
+    (package,) = packages(store, "busybox")
+    (found,) = gather([package], store, Silent())
+    busybox = found.entries[RootPath("/usr/bin/busybox")]
+    extract(package, [busybox.sha256], store)
+    data = store.read(busybox.sha256)
+    assert data is not None
+    assert len(data) == busybox.size
+
+
+@pytest.fixture(scope="module")
+def kernel(store: Store) -> Files:
+    (meta,) = gather(packages(store, "linux-image-cloud-amd64"), store, Silent())
+    (name,) = [name for names in meta.depends for name in names if "cloud-amd64" in name]
+    (found,) = gather(packages(store, name), store, Silent())
+    return found
+
+
+def test_a_kernel_package(kernel: Files) -> None:
+    modules = {
+        fact.name: fact for path in kernel.entries if isinstance(fact := kernel.facts(path), Module)
+    }
+    assert len(modules) > 1000
+    assert not [path for path in kernel.entries if isinstance(kernel.facts(path), Damaged)]
+    assert modules["virtio_net"].depends == ("net_failover",)
+    assert modules["net_failover"].depends == ("failover",)
+    assert "virtio:d00000001v*" in modules["virtio_net"].aliases
+    assert modules["kvm_amd"].depends[0] == "kvm" or "kvm" in modules["kvm_amd"].depends
+    assert "net_failover_create" in modules["net_failover"].exports
+    assert "net_failover_create" in modules["virtio_net"].imports
+    assert all(module.vermagic for module in modules.values())
+
+
+def test_module_dependencies_are_what_the_symbols_say(kernel: Files) -> None:
+    """`depends` of each module names exactly the modules whose exports it imports."""
+    modules = [fact for path in kernel.entries if isinstance(fact := kernel.facts(path), Module)]
+    owner = {symbol: module.name for module in modules for symbol in module.exports}
+    for module in modules:
+        wanted = {owner[symbol] for symbol in module.imports if symbol in owner} - {module.name}
+        assert wanted == set(module.depends), module.name
+
+
+def test_a_kernel_config_and_builtins(kernel: Files) -> None:
+    facts = [kernel.facts(path) for path in kernel.entries]
+    (config,) = [fact for fact in facts if isinstance(fact, KernelConfig)]
+    assert config.options["KVM"] == "m"
+    lists = [fact for fact in facts if isinstance(fact, Builtins)]
+    assert len(lists) == 2
+    assert all("ext4" in one.modules for one in lists)
