@@ -15,7 +15,7 @@ host: $(VENV)/ready
 	$(BIN)/minbuild make $(MANIFEST)
 
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

@@ -2,5 +2,7 @@
 
 from hypothesis import settings
 
-settings.register_profile("minbuild", deadline=None)  # no timed assertions: machines differ
+settings.register_profile(
+    "minbuild", deadline=None, database=None
+)  # no timed assertions: machines differ
 settings.load_profile("minbuild")

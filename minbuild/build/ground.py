@@ -16,12 +16,18 @@ from minbuild.facts.gather import gather, known
 from minbuild.facts.rendered import rendered
 from minbuild.facts.types import Files
 from minbuild.manifest.tools import load_tools
-from minbuild.manifest.types import Archive, Manifest, Tool
+from minbuild.manifest.types import Archive, Manifest, Tool, Waiver, Where
 from minbuild.resolve import explain
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.roots import roots, tool_roots
 from minbuild.resolve.types import Closure
 from minbuild.shipped import shipped
+
+
+NOT_FOR_TOOLS = (
+    Waiver("/usr/bin/env", "the toolbox starts a script's interpreter itself", Where("", 1, 1)),
+)
+"""What tools never need here: coreutils, 3 MB to fetch, would come for `env` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,7 @@ def grow_tools(tools: Sequence[Tool], market: Market) -> Grown:
     Raises: ResolveError when a tool's need is met by no package.
     """
     wanted = [root for tool in tools for root in tool_roots(tool)]
-    grown = grow(wanted, market, arch=machine_arch())
+    grown = grow(wanted, market, arch=machine_arch(), allow_missing=NOT_FOR_TOOLS)
     if grown.closure.missing:
         raise explain.error(grown.closure, grown.files)
     return grown

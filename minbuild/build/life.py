@@ -6,6 +6,7 @@ from pathlib import Path
 from minbuild.archive import lockfile
 from minbuild.archive.changes import changes
 from minbuild.build import state
+from minbuild.build.again import again
 from minbuild.build.contents import bring
 from minbuild.build.ground import Ground, lock_file, relock, stand, survey
 from minbuild.build.packing import pack
@@ -43,6 +44,10 @@ class Built:
 
 def make(request: Request, doors: Doors) -> Built:
     """Build every image of a manifest, unless those of the last build still hold."""
+    return again(lambda: _make(request, doors), doors)
+
+
+def _make(request: Request, doors: Doors) -> Built:
     manifest = read(request)
     directory = request.output or Path("build") / manifest.name
     place = lock_file(request, manifest)
@@ -60,6 +65,10 @@ def make(request: Request, doors: Doors) -> Built:
 
 def plan(request: Request, doors: Doors) -> Planned:
     """Resolve a manifest and measure what would be packed; nothing is written but the store."""
+    return again(lambda: _plan(request, doors), doors)
+
+
+def _plan(request: Request, doors: Doors) -> Planned:
     ground = survey(request, read(request), doors)
     tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from minbuild.archive.types import Lock, Package
 from minbuild.build.contents import bring
-from minbuild.build.ground import open_packages
+from minbuild.build.ground import NOT_FOR_TOOLS, open_packages
 from minbuild.build.request import Doors, Request, machine_arch
 from minbuild.build.state import code
 from minbuild.errors import ResolveError
@@ -48,7 +48,7 @@ def _closure(
         return tuple(_read(row) for row in json.loads(kept))
     files = open_packages(request, lock.toolbox, doors)
     roots = [root for tool in tools for root in tool_roots(tool)]
-    closure = resolve(roots, files, arch=machine_arch())
+    closure = resolve(roots, files, arch=machine_arch(), allow_missing=NOT_FOR_TOOLS)
     if closure.missing:
         error: ResolveError = explain.error(closure, files)
         error.fix = f"pin what the tools need: minbuild lock {request.manifest}"

@@ -15,7 +15,7 @@ def weigh(tree: Tree, store: Store) -> dict[str, int]:
     digests = sorted({node.sha256 for node in tree.nodes if node.sha256})
     known = {digest: store.get(KIND, digest) for digest in digests}
     new = {
-        digest: str(len(zlib.compress(store.read(digest) or b"", 1))).encode()
+        digest: str(len(zlib.compress(store.need(digest), 1))).encode()
         for digest, value in known.items()
         if value is None
     }
