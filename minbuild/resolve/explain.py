@@ -33,12 +33,15 @@ def _lack(
     what = f"{_noun(missing)} is {'not in the image' if tree else 'in none of the packages'}"
     if missing.kind is NeedKind.DATA and missing.wanted == missing.by:
         what = f"{missing.wanted} is damaged"
-    name = missing.wanted.rpartition(" ")[2]
-    return ResolveError(
-        what,
-        where=_chain(missing),
-        fix="keep a package that holds it (keep: [{package: …, paths: […]}]), or waive it with "
-        f"a reason (allow-missing: [{{path: {name}, because: …}}])",
+    return ResolveError(what, where=_chain(missing), fix=_fix(missing))
+
+
+def _fix(missing: Missing) -> str:
+    if missing.kind is NeedKind.EXEC and " " in missing.wanted:
+        return f"write `env -S {missing.wanted}`: without -S env takes all of it for one name"
+    return (
+        "keep a package that holds it (keep: [{package: …, paths: […]}]), or waive it with a "
+        f"reason (allow-missing: [{{path: {missing.wanted}, because: …}}])"
     )
 
 

@@ -224,7 +224,7 @@ class Loader:
         for by in tuple(process.objects):
             function = self._unwinding(by) if by is not libc else ""
             if function:
-                evidence = f"dlopen {UNWINDER} by libc for {function}"
+                evidence = f"{function} opens {UNWINDER}"
                 self._load(process, libc, by, UNWINDER, NeedKind.DLOPEN, evidence)
         return len(process.objects) > before
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, settings, target
 from hypothesis import strategies as st
 
 from minbuild.archive.index import open_index
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
 
 LIB = "/usr/lib/x86_64-linux-gnu"
 LOADER = f"{LIB}/ld-linux-x86-64.so.2"
-DIRECTORIES = ("/a", "/a/sub", "/b", "/a/lib/x86_64-linux-gnu", LIB, "/usr/lib")
+DIRECTORIES = ("/a", "/a/sub", "/b", "/b/sub", "/a/lib/x86_64-linux-gnu", LIB, "/usr/lib")
 LINKS = {"/c": "a", "/a/up": "../b", "/lib": "usr/lib", "/lib64": "usr/lib64", "/turn": "turn"}
 SEARCH = (
     "$ORIGIN", "${ORIGIN}/sub", "$ORIGIN/../b", "/a", "/b", "/c", "/c/sub", "/a/$LIB", "/a/up",
@@ -52,10 +52,19 @@ class World:
     links: Mapping[str, str]
 
 
-SEARCHES = st.lists(st.sampled_from(SEARCH), max_size=2).map(":".join)
+SEARCHES = st.lists(st.sampled_from(SEARCH), min_size=1, max_size=3, unique=True).map(":".join)
+PATHS = st.one_of(
+    st.tuples(SEARCHES, st.just("")),
+    st.tuples(SEARCHES, st.just("")),
+    st.tuples(st.just(""), SEARCHES),
+    st.tuples(SEARCHES, SEARCHES),
+    st.just(("", "")),
+)
+"""RPATH and RUNPATH."""
 NEEDED = st.lists(
-    st.one_of(st.sampled_from(NAMES), st.just("/b/lib0.so"), st.just("alias.so")),
-    max_size=3,
+    st.sampled_from((*NAMES, *NAMES, "/b/lib0.so", "alias.so")),
+    min_size=1,
+    max_size=4,
     unique=True,
 )
 
@@ -64,14 +73,15 @@ NEEDED = st.lists(
 def objects(draw: st.DrawFn, soname: str, interp: str = "") -> bytes:
     """One object; now and then one that the loader must pass over."""
     foreign = not interp and draw(st.integers(0, 7)) == 0
+    rpath, runpath = draw(PATHS)
     return made.elf(
         made.Elf(
             soname=soname,
             interp=interp,
             needed=draw(NEEDED),
-            rpath=draw(SEARCHES),
-            runpath=draw(st.one_of(st.just(""), SEARCHES)),
-            df_1=draw(st.sampled_from((0, 0, 0, NODEFLIB))),
+            rpath=rpath,
+            runpath=runpath,
+            df_1=draw(st.sampled_from((0, 0, 0, 0, NODEFLIB))),
             machine=made.MACHINES["arm64"] if foreign else made.MACHINES["amd64"],
         )
     )
@@ -82,9 +92,9 @@ def worlds(draw: st.DrawFn) -> World:
     files: dict[str, bytes] = {}
     links = dict(LINKS)
     for name in NAMES:
-        for directory in draw(st.sets(st.sampled_from(DIRECTORIES), max_size=3)):
+        for directory in draw(st.sets(st.sampled_from(DIRECTORIES), min_size=1, max_size=3)):
             other = draw(st.integers(0, 5)) == 0
-            if draw(st.integers(0, 4)) == 0:
+            if draw(st.integers(0, 7)) == 0:
                 links[f"{directory}/{name}"] = draw(st.sampled_from(("../b/", "/a/"))) + name
             else:
                 files[f"{directory}/{name}"] = draw(objects("alias.so" if other else name))
@@ -129,14 +139,15 @@ def test_any_process_is_what_the_loader_makes_of_it(
     ours, missing = simulated(world)
     assert ours == found
     assert missing == lost
+    target(float(len(found)))
     shutil.rmtree(tree)
 
 
 def lay(world: World, tree: Path, loader: Path) -> None:
     for directory in (*DIRECTORIES, "/usr/lib64"):
         under(tree, RootPath(directory)).mkdir(parents=True, exist_ok=True)
-    for path, target in world.links.items():
-        under(tree, RootPath(path)).symlink_to(target)
+    for path, text in world.links.items():
+        under(tree, RootPath(path)).symlink_to(text)
     for path, data in world.files.items():
         under(tree, RootPath(path)).write_bytes(data)
     shutil.copy(loader, under(tree, RootPath(LOADER)))
