@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from minbuild.archive.types import Package
 from minbuild.errors import ArchiveError, MinbuildError, ToolError, together
 from minbuild.progress import Progress
-from minbuild.store import Store
+from minbuild.store import Lost, Store
 
 ALONE = 1 << 20
 """Packages of fewer bytes in all are worked on without starting processes."""
@@ -82,7 +82,16 @@ def label(package: Package) -> str:
 
 
 def place(package: Package, store: Store) -> Path:
-    """Where the .deb lies. Raises: ArchiveError when it is not in the store."""
+    """Where the .deb lies, its bytes checked.
+
+    Raises: ArchiveError when it is not in the store, Lost when it was damaged there.
+    """
+    if store.file(package.sha256) is not None and store.sound(package.sha256) is None:
+        raise Lost(
+            "the store's copy of a package was damaged and has been removed",
+            where=label(package),
+            fix="run the command again: the package is fetched anew",
+        )
     path = store.file(package.sha256)
     if path is None:
         raise ArchiveError(

@@ -11,6 +11,7 @@ kind files is written last: where it is, the others are.
 import json
 import struct
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -118,6 +119,12 @@ class Entries(Mapping[RootPath, Entry]):
 
     def __len__(self) -> int:
         return len(self._rows) // _ROW.size
+
+    def below(self, directory: RootPath) -> list[RootPath]:
+        """Every path below a directory, at any depth, sorted; without a walk over the others."""
+        start = bisect_left(self.paths, directory.rstrip("/") + "/")
+        end = bisect_left(self.paths, directory.rstrip("/") + "0", start)  # "0" follows "/"
+        return self.paths[start:end]
 
     def flags(self, path: RootPath) -> tuple[int, int]:
         """The index of a path, and HAS_FACTS and HAS_SYMBOLS where so; (-1, 0) for no path."""

@@ -210,6 +210,16 @@ def test_entries_are_sorted_and_made_when_asked(tmp_path: Path) -> None:
         found.entries[RootPath("/d")]
 
 
+def test_paths_below_a_directory_are_found_without_the_others(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    text = "Package: one\n/a/b file 1\n/a/c/d file 2\n/a-b file 3\n/a0 file 4\n/b file 5"
+    (found,) = gather(keep(store, text), store, Silent())
+    assert isinstance(found.entries, record.Entries)
+    assert found.entries.below(RootPath("/a")) == ["/a/b", "/a/c", "/a/c/d"]
+    assert found.entries.below(RootPath("/b")) == []
+    assert found.entries.below(RootPath("/")) == list(found.entries)
+
+
 INTERRUPTED = """
 import signal, sys
 from pathlib import Path
