@@ -1,50 +1,24 @@
 """Which file the loader maps for every name that a process asks for.
 
-Source: ld.so(8); glibc elf/dl-load.c (_dl_map_object, open_path, expand_dynamic_string_token),
-elf/rtld.c (dl_main), elf/dl-deps.c (breadth first).
+Source: ld.so(8); glibc elf/dl-load.c (_dl_map_object), elf/rtld.c (dl_main), elf/dl-deps.c (breadth first).
 """
 
 import posixpath
-import re
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from minbuild.facts.types import Damaged, Dlopen, Elf, Symbols
+from minbuild.facts.types import Dlopen, Elf, Symbols
 from minbuild.paths import RootPath
-from minbuild.resolve.catalog import Catalog, Reach
+from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.knowledge import UNWINDER, UNWINDS
 from minbuild.resolve.machine import Machine
+from minbuild.resolve.search import Hit, Search, Searcher
 from minbuild.resolve.types import Missing, Need, NeedKind
 from minbuild.resolve.waivers import Waivers
 
-_TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
-
 PRIORITIES = ("required", "recommended", "suggested")
 """Of `.note.dlopen`, weightiest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A file that the loader would map, and how it came there."""
-
-    raw: str
-    """As the loader opens it."""
-    reach: Reach
-    real: RootPath
-    elf: Elf
-    dropped: bool
-    """Left out by a waiver: named, and not followed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """One answer of the loader's search: a hit, or where it looked and why not."""
-
-    hit: Hit | None
-    looked: tuple[str, ...]
-    final: bool = False
-    """A file that is no library ended the search."""
 
 
 @dataclass(eq=False, slots=True)
@@ -91,11 +65,8 @@ class Loader:
     ) -> None:
         self._catalog = catalog
         self._machine = machine
-        self._waivers = waivers
         self._priorities = PRIORITIES[: PRIORITIES.index(dlopen) + 1]
-        self._cache = tuple(cache)
-        self._opened: dict[str, Hit | str | None] = {}
-        self._default: dict[tuple[str, bool], Search] = {}
+        self._searcher = Searcher(catalog, machine, waivers, cache)
         self._unwinds: dict[RootPath, str] = {}
         self.loaded: set[RootPath] = set()
         """Real paths of all objects of all processes so far."""
@@ -135,7 +106,7 @@ class Loader:
 
     def _interpreter(self, process: Process) -> None:
         main, raw = process.main, process.main.elf.interpreter
-        hit = self._open(raw) if raw.startswith("/") else None
+        hit = self._searcher.open(raw) if raw.startswith("/") else None
         if not isinstance(hit, Hit):
             why = hit or self._catalog.why_not(raw)
             if not self._machine.accepts(main.elf):
@@ -239,14 +210,14 @@ class Loader:
     def search(self, via: Loaded, name: str) -> Search:
         """Find the file for `name` as asked for by `via`."""
         if "/" in name:
-            raw = self._expand(name, via.origin)
-            hit = self._open(raw) if raw is not None and raw.startswith("/") else None
+            raw = self._searcher.expand(name, via.origin)
+            hit = self._searcher.open(raw) if raw is not None and raw.startswith("/") else None
             return Search(hit if isinstance(hit, Hit) else None, (raw or name,))
         directories = self._directories(via)
-        usual = self._usual(name, nodeflib=via.elf.nodeflib)
+        usual = self._searcher.usual(name, nodeflib=via.elf.nodeflib)
         if not directories:
             return usual
-        found = self._first_of(directories, name)
+        found = self._searcher.first_of(directories, name)
         if found.hit is not None or found.final:
             return found
         return Search(usual.hit, found.looked + usual.looked)
@@ -254,7 +225,7 @@ class Loader:
     def _directories(self, via: Loaded) -> tuple[str, ...]:
         """RPATHs up the chain of loaders, or the object's own RUNPATH."""
         if via.elf.runpath:
-            return tuple(self._expanded(via.elf.runpath, via.origin))
+            return tuple(self._searcher.expanded(via.elf.runpath, via.origin))
         return via.lineage
 
     def _lineage(self, loaded: Loaded) -> tuple[str, ...]:
@@ -262,65 +233,7 @@ class Loader:
         above = loaded.loader.lineage if loaded.loader else ()
         if not loaded.elf.rpath or loaded.elf.runpath:
             return above
-        return (*self._expanded(loaded.elf.rpath, loaded.origin), *above)
-
-    def _usual(self, name: str, *, nodeflib: bool) -> Search:
-        """Search the cache's directories, then the system's unless the object forbids them."""
-        if (name, nodeflib) not in self._default:
-            system = self._machine.default_directories
-            directories = (*self._cache, *system)
-            if nodeflib:
-                directories = tuple(each for each in self._cache if each not in system)
-            self._default[name, nodeflib] = self._first_of(directories, name)
-        return self._default[name, nodeflib]
-
-    def _first_of(self, directories: tuple[str, ...], name: str) -> Search:
-        for number, directory in enumerate(directories):
-            raw = f"{directory}/{name}"
-            hit = self._open(raw)
-            if isinstance(hit, str):
-                return Search(None, (*directories[:number], f"{raw} ({hit})"), final=True)
-            if hit is not None:
-                return Search(hit, directories[: number + 1])
-        return Search(None, directories)
-
-    def _open(self, raw: str) -> Hit | str | None:
-        """Open what is at `raw`: None to search on, a text for what ends the search."""
-        if raw not in self._opened:
-            self._opened[raw] = self._open_new(raw)
-        return self._opened[raw]
-
-    def _open_new(self, raw: str) -> Hit | str | None:
-        reached = self._catalog.reach(raw)
-        real = self._catalog.real(reached.path) if reached is not None else None
-        if reached is None or real is None or self._catalog.is_directory(real):
-            return None
-        elf = self._catalog.facts(real)
-        if isinstance(elf, Damaged):
-            return elf.reason
-        if not isinstance(elf, Elf):
-            return "no ELF file"
-        if not self._machine.accepts(elf):
-            return None
-        if elf.kind != "ET_DYN" or elf.pie:
-            return "no shared object"
-        dropped = self._waivers.drops(reached.path) or self._waivers.drops(real)
-        return Hit(raw, reached, real, elf, dropped)
-
-    def _expanded(self, directories: Sequence[str], origin: str) -> Iterator[str]:
-        for directory in directories:
-            raw = self._expand(directory, origin)
-            # a directory relative to wherever a program is started proves nothing
-            if raw is not None and raw.startswith("/"):
-                yield raw.rstrip("/")
-
-    def _expand(self, text: str, origin: str) -> str | None:
-        """Replace dynamic string tokens; None when one has no value here."""
-        values = {"ORIGIN": origin, "LIB": self._machine.lib, "PLATFORM": self._machine.platform}
-        wanted = [match[1] or match[2] for match in _TOKEN.finditer(text)]
-        if not all(values[token] for token in wanted):
-            return None
-        return _TOKEN.sub(lambda match: values[match[1] or match[2]], text)
+        return (*self._searcher.expanded(loaded.elf.rpath, loaded.origin), *above)
 
     def _lack(
         self, kind: NeedKind, wanted: str, by: Loaded, evidence: str, looked: tuple[str, ...]

@@ -1,0 +1,114 @@
+"""Where the loader looks for a file, and what it does with what it finds there.
+
+Source: ld.so(8), "Dynamic string tokens"; glibc elf/dl-load.c (open_path, open_verify,
+_dl_dst_substitute).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from minbuild.facts.types import Damaged, Elf
+from minbuild.paths import RootPath
+from minbuild.resolve.catalog import Catalog, Reach
+from minbuild.resolve.machine import Machine
+from minbuild.resolve.waivers import Waivers
+
+_TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A file that the loader would map, and how it came there."""
+
+    raw: str
+    """As the loader opens it."""
+    reach: Reach
+    real: RootPath
+    elf: Elf
+    dropped: bool
+    """Left out by a waiver: named, and not followed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One answer of the loader's search: a hit, or where it looked and why not."""
+
+    hit: Hit | None
+    looked: tuple[str, ...]
+    final: bool = False
+    """A file that is no library ended the search."""
+
+
+class Searcher:
+    """The directories of one architecture over one catalog; what was opened is remembered."""
+
+    def __init__(
+        self, catalog: Catalog, machine: Machine, waivers: Waivers, cache: Sequence[str]
+    ) -> None:
+        self._catalog = catalog
+        self._machine = machine
+        self._waivers = waivers
+        self._cache = tuple(cache)
+        self._opened: dict[str, Hit | str | None] = {}
+        self._default: dict[tuple[str, bool], Search] = {}
+
+    def usual(self, name: str, *, nodeflib: bool) -> Search:
+        """Search the cache's directories, then the system's unless the object forbids them."""
+        if (name, nodeflib) not in self._default:
+            system = self._machine.default_directories
+            directories = (*self._cache, *system)
+            if nodeflib:
+                directories = tuple(each for each in self._cache if each not in system)
+            self._default[name, nodeflib] = self.first_of(directories, name)
+        return self._default[name, nodeflib]
+
+    def first_of(self, directories: tuple[str, ...], name: str) -> Search:
+        """Search `directories` in order."""
+        for number, directory in enumerate(directories):
+            raw = f"{directory}/{name}"
+            hit = self.open(raw)
+            if isinstance(hit, str):
+                return Search(None, (*directories[:number], f"{raw} ({hit})"), final=True)
+            if hit is not None:
+                return Search(hit, directories[: number + 1])
+        return Search(None, directories)
+
+    def open(self, raw: str) -> Hit | str | None:
+        """Open what is at `raw`: None to search on, a text for what ends the search."""
+        if raw not in self._opened:
+            self._opened[raw] = self._open_new(raw)
+        return self._opened[raw]
+
+    def _open_new(self, raw: str) -> Hit | str | None:
+        reached = self._catalog.reach(raw)
+        real = self._catalog.real(reached.path) if reached is not None else None
+        if reached is None or real is None or self._catalog.is_directory(real):
+            return None
+        elf = self._catalog.facts(real)
+        if isinstance(elf, Damaged):
+            return elf.reason
+        if not isinstance(elf, Elf):
+            return "no ELF file"
+        if not self._machine.accepts(elf):
+            return None
+        if elf.kind != "ET_DYN" or elf.pie:
+            return "no shared object"
+        dropped = self._waivers.drops(reached.path) or self._waivers.drops(real)
+        return Hit(raw, reached, real, elf, dropped)
+
+    def expanded(self, directories: Sequence[str], origin: str) -> Iterator[str]:
+        """Directories of an RPATH or RUNPATH, their tokens replaced."""
+        for directory in directories:
+            raw = self.expand(directory, origin)
+            # a directory relative to wherever a program is started proves nothing
+            if raw is not None and raw.startswith("/"):
+                yield raw.rstrip("/")
+
+    def expand(self, text: str, origin: str) -> str | None:
+        """Replace dynamic string tokens; None when one has no value here."""
+        values = {"ORIGIN": origin, "LIB": self._machine.lib, "PLATFORM": self._machine.platform}
+        wanted = [match[1] or match[2] for match in _TOKEN.finditer(text)]
+        if not all(values[token] for token in wanted):
+            return None
+        return _TOKEN.sub(lambda match: values[match[1] or match[2]], text)
