@@ -1,13 +1,15 @@
 """Commands that resolve and build: make, plan, lock."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from minbuild.cli.options import build_options, doors_of, request_of
 from minbuild.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from minbuild.footprint.types import Footprint
 
 
 @click.command()
@@ -48,13 +50,13 @@ def make(manifest: str, output: Path | None, compression: str | None, locked: bo
 
         click.echo(page(built.footprint, top=top), nl=False)
         click.echo(budget(limits(built.manifest.budget, built.footprint.totals)), nl=False)
-        click.echo(_wrote(built.directory, built.footprint.packed, fresh=built.fresh))
+        click.echo(_wrote(built.directory, built.footprint, fresh=built.fresh))
     judge(built.manifest, built.footprint.totals)
     return 0
 
 
-def _wrote(directory: Path, packed: Mapping[str, int], *, fresh: bool) -> str:
-    images = ", ".join(f"*.{suffix}" for suffix in packed)
+def _wrote(directory: Path, footprint: "Footprint", *, fresh: bool) -> str:
+    images = ", ".join(f"{footprint.name}.{suffix}" for suffix in footprint.packed)
     done = "wrote" if fresh else "nothing changed since the last build:"
     return f"\n{done} {images}, footprint.json, the lock and SHA256SUMS in {directory}/"
 

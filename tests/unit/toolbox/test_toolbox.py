@@ -78,7 +78,16 @@ def traced(name: str, work: Path) -> list[str]:
     (work / "file").write_bytes(b"MZ")
     script = b"label: gpt\nstart=2048, size=12000, type=U\n"
     box.run("sfdisk", ["--quiet", "--no-reread", disk], what="preparing", stdin=script)
-    format_esp: list[str | Path] = ["--invariant", "-F", "16", "-s", "1", "--offset=2048", disk, "6000"]
+    format_esp: list[str | Path] = [
+        "--invariant",
+        "-F",
+        "16",
+        "-s",
+        "1",
+        "--offset=2048",
+        disk,
+        "6000",
+    ]
     box.run("mkfs.fat", format_esp, what="preparing")
     inside = ["-i", f"{disk}@@1M"]
     words = {
