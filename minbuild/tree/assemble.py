@@ -69,7 +69,9 @@ def _module_index(
             path=path, kind=Kind.FILE, mode=0o644, uid=0, gid=0, size=len(content),
             sha256=store.add(content), target="", package="", component=component.name,
         )  # fmt: skip
-        edges = [Need(path, component.name, NeedKind.GENERATED, f"module-index {place(name.where)}")]
+        edges = [
+            Need(path, component.name, NeedKind.GENERATED, f"module-index {place(name.where)}")
+        ]
         edges += [
             Need(parent, path, NeedKind.PARENT, "directory")
             for parent in parents(path)
@@ -102,7 +104,7 @@ def _modules(closure: Closure, files: Sequence[Files]) -> dict[RootPath, Module]
 def _check_applets(manifest: Manifest, busybox: Node | None, store: Store) -> None:
     wanted = [name for component in manifest.components for name in component.applets]
     if wanted and busybox is not None:
-        applets.check(wanted, applets.applets(store.read(busybox.sha256) or b""))
+        applets.check(wanted, applets.applets(store.need(busybox.sha256)))
 
 
 def _kernel(manifest: Manifest, closure: Closure) -> RootPath:
