@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.errors import ArchiveError, ManifestError
+from minbuild.errors import ArchiveError, ManifestError, MinbuildError
 from minbuild.facts.content import extract, extract_all
 from minbuild.facts.gather import gather
 from minbuild.facts.rendered import rendered
@@ -66,7 +66,7 @@ def test_a_package_that_changed_gives_no_content(tmp_path: Path) -> None:
     assert path is not None
     path.chmod(0o644)
     path.write_bytes(members([Member("./a", data=b"evil!")]))
-    with pytest.raises(ArchiveError, match="damaged and has been removed"):
+    with pytest.raises(MinbuildError, match="damaged and has been removed"):
         extract(package, [HELLO], store)
     assert store.file(HELLO) is None
     assert store.file(package.sha256) is None
