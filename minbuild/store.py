@@ -1,10 +1,12 @@
 """The content-addressed cache on disk: files by SHA-256, and small records in SQLite.
 
 Safe to delete at any time, safe to share between processes: files are written beside and renamed,
-records are committed by SQLite.
+records are committed by SQLite. What was damaged is never served: files are checked by their names,
+records by a checksum; a damaged entry is dropped, named in `Store.wounds`, and made or fetched anew.
 
     STORE/files/ab/abcdef…     one file's bytes, named by their SHA-256
-    STORE/records.sqlite       (kind, key) → bytes: facts, indices, states of builds
+    STORE/records-1.0.sqlite   (kind, key) → bytes: facts, indices, states of builds; the last
+                               number counts up when a file of records was too damaged to be used
     STORE/trees/KEY/           unpacked trees of tools
     STORE/partial/             downloads to be resumed, and work in progress
 """
@@ -16,8 +18,10 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from minbuild.errors import ToolError
 
@@ -25,6 +29,18 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (kind TEXT, key TEXT, value BLOB, PRIMARY KEY (kind, key))
 WITHOUT ROWID
 """
+
+
+FORMAT = 1
+"""Counts up when records are kept in another way: files of other formats are left alone."""
+TRIES = 3
+"""Files of records that one question may find damaged."""
+
+T = TypeVar("T")
+
+
+class Lost(ToolError):
+    """The store lacks what it had, or had it damaged: the same command, run again, makes it anew."""
 
 
 class Store:
@@ -37,10 +53,13 @@ class Store:
         """
         self.directory = directory.absolute()
         self._local = threading.local()
+        self._sound: set[str] = set()
+        self.wounds: list[str] = []
+        """Entries that were found damaged and dropped, for people."""
         with full_disk(self.directory):
             for name in ("files", "partial", "trees"):
                 (self.directory / name).mkdir(parents=True, exist_ok=True)
-            self._records()
+        self._ask(lambda records: None)
 
     def file(self, sha256: str) -> Path | None:
         """Where the bytes with this digest lie; None when they are not here."""
@@ -58,8 +77,38 @@ class Store:
             return None
         if hashlib.sha256(data).hexdigest() == sha256:
             return data
-        self.forget(sha256)
+        self._drop(sha256)
         return None
+
+    def need(self, sha256: str) -> bytes:
+        """The bytes with this digest, which must be here.
+
+        Raises: Lost.
+        """
+        data = self.read(sha256)
+        if data is None:
+            raise Lost(
+                "the store lost a file, or it was damaged there",
+                where=f"{self.directory}: {sha256}",
+                fix="run the same command again; the file is fetched or made anew",
+            )
+        return data
+
+    def sound(self, sha256: str) -> Path | None:
+        """Where the bytes with this digest lie, checked once a run; None as for `read`."""
+        path = self.file(sha256)
+        if path is None or sha256 in self._sound:
+            return path
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
+        if found != sha256:
+            self._drop(sha256)
+            return None
+        self._sound.add(sha256)
+        return path
 
     def add(self, data: bytes) -> str:
         """Keep bytes; returns their SHA-256. Written whole or not at all."""
@@ -76,11 +125,17 @@ class Store:
         place = self._place(sha256)
         with full_disk(self.directory):
             self._rename(path, place)
+        self._sound.add(sha256)
         return place
 
     def forget(self, sha256: str) -> None:
         """Remove the bytes with this digest, if they are here."""
+        self._sound.discard(sha256)
         self._place(sha256).unlink(missing_ok=True)
+
+    def _drop(self, sha256: str) -> None:
+        self.wounds.append(f"file {sha256}")
+        self.forget(sha256)
 
     @contextlib.contextmanager
     def work(self) -> Iterator[Path]:
@@ -101,30 +156,93 @@ class Store:
         return self.directory / "trees" / key
 
     def get(self, kind: str, key: str) -> bytes | None:
-        """One record's value; None when there is none."""
-        row = (
-            self._records()
-            .execute("SELECT value FROM record WHERE kind = ? AND key = ?", (kind, key))
-            .fetchone()
-        )
-        return None if row is None else bytes(row[0])
+        """One record's value; None when there is none, or it was damaged."""
+        query = "SELECT value FROM record WHERE kind = ? AND key = ?"
+        row = self._ask(lambda records: records.execute(query, (kind, key)).fetchone())
+        if row is None:
+            return None
+        value = _opened(kind, key, row[0])
+        if value is None:
+            self.wounds.append(f"record {kind} {key}")
+            with contextlib.suppress(ToolError):
+                self.remove(kind, [key])
+        return value
 
-    def get_all(self, kind: str, prefix: str) -> dict[str, bytes]:
-        """Every record whose key starts with `prefix`, sorted by key."""
-        rows = self._records().execute(
-            "SELECT key, value FROM record WHERE kind = ? AND key >= ? AND key < ? ORDER BY key",
-            (kind, prefix, prefix + "\U0010ffff"),
-        )
-        return {key: bytes(value) for key, value in rows}
+    def get_all(self, kind: str, prefix: str = "") -> dict[str, bytes]:
+        """Every sound record whose key starts with `prefix`, sorted by key."""
+        query = "SELECT key, value FROM record WHERE kind = ? AND key >= ? AND key < ? ORDER BY key"
+        words = (kind, prefix, prefix + "\U0010ffff")
+        rows = self._ask(lambda records: records.execute(query, words).fetchall())
+        texts = ((key.decode("utf-8", "replace"), value) for key, value in rows)
+        found = {key: _opened(kind, key, value) for key, value in texts}
+        return {key: value for key, value in found.items() if value is not None}
 
     def put(self, kind: str, rows: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> None:
         """Keep records, all or none of them; a record that is there is replaced."""
         pairs = rows.items() if isinstance(rows, Mapping) else rows
-        with full_disk(self.directory), self._records() as records:
-            records.executemany(
-                "INSERT OR REPLACE INTO record (kind, key, value) VALUES (?, ?, ?)",
-                ((kind, key, value) for key, value in pairs),
-            )
+        sealed = [(kind, key, _sealed(kind, key, value)) for key, value in pairs]
+        query = "INSERT OR REPLACE INTO record (kind, key, value) VALUES (?, ?, ?)"
+        self._change(lambda records: records.executemany(query, sealed))
+
+    def remove(self, kind: str, keys: Iterable[str]) -> None:
+        """Remove records, those that are there."""
+        pairs = [(kind, key) for key in keys]
+        query = "DELETE FROM record WHERE kind = ? AND key = ?"
+        self._change(lambda records: records.executemany(query, pairs))
+
+    def _change(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        def changed(records: sqlite3.Connection) -> None:
+            with records:
+                work(records)
+
+        self._ask(changed)
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask the records; those that are no database any more are left for new ones.
+
+        Raises: ToolError when they cannot be read or written.
+        """
+        for _ in range(TRIES):
+            try:
+                return question(self._records())
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    with full_disk(self.directory):
+                        raise
+                self._renew(str(error))
+        raise ToolError(
+            "the store's records are damaged, and new ones too",
+            where=str(self.records),
+            fix=f"check the disk, then remove the store, it is only a cache: rm -r {self.directory}",
+        )
+
+    @property
+    def records(self) -> Path:
+        """The file of records in use."""
+        start = f"records-{FORMAT}."
+        numbers = (
+            path.name.removeprefix(start).removesuffix(".sqlite")
+            for path in self.directory.glob(f"{start}*.sqlite")
+        )
+        newest = max((int(text) for text in numbers if text.isdecimal()), default=0)
+        return self.directory / f"{start}{newest}.sqlite"
+
+    def _renew(self, reason: str) -> None:
+        """Leave damaged records; other processes that use them find the new ones by themselves.
+
+        Nothing is removed: SQLite may not lose files that another process has open.
+        """
+        opened: tuple[Path, sqlite3.Connection] | None = getattr(self._local, "records", None)
+        self._local.records = None
+        bad = self.records if opened is None else opened[0]
+        if opened is not None:
+            with contextlib.suppress(sqlite3.Error):
+                opened[1].close()
+        self.wounds.append(f"{bad.name} ({reason})")
+        if self.records == bad:
+            start, number, end = bad.name.rsplit(".", 2)
+            with full_disk(self.directory):
+                bad.with_name(f"{start}.{int(number) + 1}.{end}").touch()
 
     def _place(self, sha256: str) -> Path:
         return self.directory / "files" / sha256[:2] / sha256
@@ -135,22 +253,40 @@ class Store:
         os.replace(source, place)
 
     def _records(self) -> sqlite3.Connection:
-        found: sqlite3.Connection | None = getattr(self._local, "records", None)
+        found: tuple[Path, sqlite3.Connection] | None = getattr(self._local, "records", None)
         if found is not None:
-            return found
+            return found[1]
+        path = self.records
+        opened = sqlite3.connect(path, timeout=60)
+        opened.text_factory = bytes  # a damaged text must not fail to be read
         try:
-            opened = sqlite3.connect(self.directory / "records.sqlite", timeout=60)
             opened.execute("PRAGMA journal_mode = WAL")
             opened.execute("PRAGMA synchronous = NORMAL")
             opened.execute(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise ToolError(
-                f"the store's records cannot be used: {error}",
-                where=str(self.directory / "records.sqlite"),
-                fix=f"remove the store, it is only a cache: rm -r {self.directory}",
-            ) from error
-        self._local.records = opened
+        except sqlite3.Error:
+            opened.close()
+            raise
+        self._local.records = (path, opened)
         return opened
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """It is no database (any more), and not the disk or the rights that fail."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return True
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR
+
+
+def _sealed(kind: str, key: str, value: bytes) -> bytes:
+    """A value behind a checksum over it and its key."""
+    return zlib.crc32(value, zlib.crc32(f"{kind}\0{key}".encode())).to_bytes(4, "little") + value
+
+
+def _opened(kind: str, key: str, sealed: object) -> bytes | None:
+    """The value behind its checksum; None when it is damaged."""
+    if not isinstance(sealed, bytes) or _sealed(kind, key, sealed[4:]) != sealed:
+        return None
+    return sealed[4:]
 
 
 @contextlib.contextmanager

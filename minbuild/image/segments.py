@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from minbuild.errors import ToolError
 from minbuild.image import cpio
 from minbuild.image.groups import HEAD, Group, groups, settings
 from minbuild.manifest.types import Compression
@@ -75,16 +74,9 @@ def joined(segments: Sequence[Segment], store: Store) -> bytes:
 def content(store: Store, sha256: str) -> bytes:
     """Bytes that the store must hold.
 
-    Raises: ToolError when they are lost or damaged.
+    Raises: Lost when they are lost or damaged.
     """
-    data = store.read(sha256)
-    if data is None:
-        raise ToolError(
-            "the store lost a file while it was packed",
-            where=f"{store.directory}: {sha256}",
-            fix="run the same command again; the file is taken from its package anew",
-        )
-    return data
+    return store.need(sha256)
 
 
 class Packer:

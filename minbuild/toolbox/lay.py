@@ -11,14 +11,15 @@ from pathlib import Path
 from minbuild.errors import ToolError
 from minbuild.facts.types import Entry, Kind
 from minbuild.paths import RootPath, rootpath, under
-from minbuild.store import Store, full_disk
+from minbuild.store import Lost, Store, full_disk
+from minbuild.toolbox import intact
+from minbuild.toolbox.intact import BYTECODE
 
 LAYOUT = "1"
 """Counts up when what a tree holds besides its entries changes."""
 
 GCONV = RootPath("/usr/lib/minbuild/gconv")
 EMPTY = RootPath("/usr/lib/minbuild/empty")
-BYTECODE = RootPath("/usr/lib/minbuild/bytecode")
 
 ALIASES = b"alias CP850// ANSI_X3.4-1968//\nalias IBM850// ANSI_X3.4-1968//\n"
 """mkfs.fat and mtools ask iconv for DOS's character set, which is a library of the machine; all
@@ -38,10 +39,14 @@ def tree_key(entries: Sequence[Entry]) -> str:
 def lay(entries: Sequence[Entry], store: Store) -> Path:
     """Make a tree of these entries in the store and return its place; the first to finish wins.
 
-    Raises: ToolError when a content is not in the store, or the entries are at odds.
+    One that is there is checked first.
+    Raises: ToolError when a content is not in the store, or the entries are at odds; Lost when the
+    tree was damaged.
     """
     place = store.tree(tree_key(entries))
     if place.is_dir():
+        links = {e.path: inner(e.path, e.target) for e in entries if e.kind is Kind.LINK}
+        intact.check(place, entries, links, store)
         return place
     with full_disk(store.directory), store.work() as work:
         top = work / "tree"
@@ -83,7 +88,7 @@ def _fill(top: Path, entries: Sequence[Entry], store: Store) -> None:
 def _file(place: Path, entry: Entry, store: Store) -> None:
     """Link a file of the store; copy one that is executed, the store holds none that may be."""
     if store.read(entry.sha256) is None:
-        raise ToolError(
+        raise Lost(
             "the store lost a file of the toolbox",
             where=f"{entry.path} ({entry.sha256})",
             fix="run the same command again; the file is taken from its package anew",

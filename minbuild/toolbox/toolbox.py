@@ -13,7 +13,8 @@ from minbuild.manifest.types import Tool
 from minbuild.paths import RootPath, rootpath, under
 from minbuild.run import paste, run
 from minbuild.store import Store
-from minbuild.toolbox.lay import BYTECODE, EMPTY, GCONV, lay
+from minbuild.toolbox.intact import BYTECODE, note_bytecode
+from minbuild.toolbox.lay import EMPTY, GCONV, lay
 
 DOS_BEGAN = 315532800
 """1980-01-01: FAT's oldest date."""
@@ -146,7 +147,7 @@ class Toolbox:
         argv = self.argv(name)
         environment = self.environment() | dict(env or {})
         try:
-            return run([*argv, *args], what=what, cwd=cwd, env=environment, stdin=stdin)
+            out = run([*argv, *args], what=what, cwd=cwd, env=environment, stdin=stdin)
         except ToolError as error:
             again = paste(["minbuild", "tool", name, "--", *args])
             raise ToolError(
@@ -154,6 +155,9 @@ class Toolbox:
                 where=str(cwd or ""),
                 fix=f"run this to see it alone: {again}",
             ) from error
+        if "-P" in argv:  # a Python script
+            note_bytecode(self.root, self._store)
+        return out
 
     def _tool(self, name: str) -> Tool:
         if name not in self._tools:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import cache
 
-from minbuild.errors import ToolError
 from minbuild.facts import sniff
 from minbuild.facts.types import Entry, FileFacts, Files, Symbols
 from minbuild.paths import RootPath
@@ -34,22 +33,8 @@ def reread(tree: Tree, store: Store) -> Files:
 
 
 def reader(store: Store) -> Callable[[str], bytes]:
-    """A function that gives the bytes of a digest.
-
-    Raises: ToolError when the store has lost them.
-    """
-
-    def content(sha256: str) -> bytes:
-        data = store.read(sha256)
-        if data is None:
-            raise ToolError(
-                "the store lost a file, or it was damaged there",
-                where=sha256,
-                fix="run the same command again; the file is taken from its package anew",
-            )
-        return data
-
-    return content
+    """A function that gives the bytes of a digest; it raises Lost when the store has lost them."""
+    return store.need
 
 
 def _content(node: Node | None, store: Store) -> bytes | None:
@@ -62,5 +47,3 @@ def _entry(node: Node) -> Entry:
     return Entry(
         node.path, node.kind, node.mode, node.uid, node.gid, node.size, node.sha256, node.target
     )
-
-

@@ -3,12 +3,13 @@
 import hashlib
 import multiprocessing
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from minbuild.errors import ToolError
-from minbuild.store import Store
+from minbuild.store import Lost, Store
 
 ABSENT = "0" * 64
 
@@ -61,12 +62,47 @@ def test_work_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list((tmp_path / "partial").iterdir()) == []
 
 
-def test_a_store_that_is_no_database_is_named_with_a_way_out(tmp_path: Path) -> None:
-    (tmp_path / "records.sqlite").write_bytes(b"this is no database at all" * 100)
-    with pytest.raises(ToolError) as caught:
-        Store(tmp_path)
-    assert "records.sqlite" in caught.value.where
-    assert f"rm -r {tmp_path}" in caught.value.fix
+def test_records_that_are_no_database_are_left_for_new_ones(tmp_path: Path) -> None:
+    Store(tmp_path).put("a", {"k": b"v"})
+    first = Store(tmp_path).records
+    Path(f"{first}-wal").unlink(missing_ok=True)
+    first.write_bytes(b"this is no database at all" * 100)
+    store = Store(tmp_path)
+    assert store.get("a", "k") is None
+    assert store.records != first
+    assert [wound for wound in store.wounds if first.name in wound]
+    store.put("a", {"k": b"again"})
+    assert Store(tmp_path).get("a", "k") == b"again"
+
+
+def test_a_record_whose_bytes_changed_is_dropped_and_named(tmp_path: Path) -> None:
+    Store(tmp_path).put("a", {"k": b"value", "other": b"kept"})
+    with sqlite3.connect(Store(tmp_path).records) as records:
+        records.execute("UPDATE record SET value = replace(value, 'v', 'w') WHERE key = 'k'")
+    store = Store(tmp_path)
+    assert store.get("a", "k") is None
+    assert store.get("a", "other") == b"kept"
+    assert store.wounds == ["record a k"]
+
+
+def test_a_record_under_a_key_that_is_not_its_own_is_damaged(tmp_path: Path) -> None:
+    Store(tmp_path).put("a", {"k": b"value"})
+    with sqlite3.connect(Store(tmp_path).records) as records:
+        records.execute("UPDATE record SET key = 'l'")
+    assert Store(tmp_path).get("a", "l") is None
+
+
+def test_a_file_is_checked_before_it_is_used_by_its_place(tmp_path: Path) -> None:
+    digest = Store(tmp_path).add(b"content")
+    store = Store(tmp_path)
+    place = store.file(digest)
+    assert place is not None
+    place.chmod(0o644)
+    place.write_bytes(b"c0ntent")
+    assert store.sound(digest) is None
+    assert store.wounds == [f"file {digest}"]
+    with pytest.raises(Lost):
+        store.need(digest)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -1,0 +1,90 @@
+"""Whether a tree of tools is still what was laid down: a damaged tool must not make an image."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import assert_never
+
+from minbuild.facts.types import Entry, Kind
+from minbuild.paths import RootPath, under
+from minbuild.store import Lost, Store
+
+BYTECODE = RootPath("/usr/lib/minbuild/bytecode")
+KIND = "bytecode/1"
+"""TREE/PATH → SHA-256 of what Python compiled there."""
+
+
+def check(place: Path, entries: Sequence[Entry], links: dict[RootPath, str], store: Store) -> None:
+    """Hold every file and link of a tree against its entry.
+
+    A damaged tree is removed. Raises: Lost, naming what was damaged.
+    """
+    bad = next(_damaged(place, entries, links), None)
+    if bad is None:
+        _check_bytecode(place, store)
+        return
+    with store.work() as work, contextlib.suppress(FileNotFoundError):  # another was faster
+        place.rename(work / "damaged")
+    raise Lost(
+        "a tool of the store was damaged, and the toolbox has been removed",
+        where=f"{place}: {bad}",
+        fix="run the same command again; the tools are taken from their packages anew",
+    )
+
+
+def _damaged(
+    place: Path, entries: Sequence[Entry], links: dict[RootPath, str]
+) -> Iterator[RootPath]:
+    for entry in entries:
+        try:
+            sound = _is_sound(under(place, entry.path), entry, links)
+        except OSError:
+            sound = False
+        if not sound:
+            yield entry.path
+
+
+def _is_sound(path: Path, entry: Entry, links: dict[RootPath, str]) -> bool:
+    match entry.kind:
+        case Kind.DIRECTORY:
+            return path.is_dir()
+        case Kind.LINK:
+            return str(path.readlink()) == links[entry.path]
+        case Kind.FILE | Kind.HARDLINK:
+            return _sha256(path) == entry.sha256
+        case _:
+            assert_never(entry.kind)
+
+
+def _check_bytecode(place: Path, store: Store) -> None:
+    """Remove what Python compiled and nobody noted, or what has changed since: it is made anew."""
+    noted = store.get_all(KIND, f"{place.name}/")
+    for path in _compiled(place):
+        if noted.get(_key(place, path)) != _sha256(path).encode():
+            path.unlink(missing_ok=True)
+
+
+def note_bytecode(place: Path, store: Store) -> None:
+    """Note what Python has just compiled in a tree."""
+    noted = store.get_all(KIND, f"{place.name}/")
+    new = [path for path in _compiled(place) if _key(place, path) not in noted]
+    if new:
+        store.put(KIND, {_key(place, path): _sha256(path).encode() for path in new})
+
+
+def _compiled(place: Path) -> list[Path]:
+    return sorted(under(place, BYTECODE).rglob("*.pyc"))
+
+
+def _key(place: Path, path: Path) -> str:
+    return f"{place.name}/{path.relative_to(under(place, BYTECODE))}"
+
+
+def _sha256(path: Path) -> str:
+    """Of a file's bytes; "" when it is gone, as what Python compiled may be at any time."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return ""
