@@ -7,6 +7,7 @@ from pathlib import Path
 from minbuild.archive import lockfile
 from minbuild.build.ground import Ground
 from minbuild.build.request import Doors
+from minbuild.build.surface import look
 from minbuild.build.weights import weigh
 from minbuild.footprint import document
 from minbuild.footprint.measure import measure
@@ -28,6 +29,7 @@ def pack(
     locked = lockfile.render(ground.lock)
     doors.progress.step(f"packing {manifest.name}")
     measured: list[Footprint] = []
+    surface = look(ground, tree, cmdline(manifest), doors.store)
 
     def beside(images: Images) -> Mapping[str, bytes]:
         footprint = measure(
@@ -37,6 +39,7 @@ def pack(
             initramfs=images.initramfs,
             packed=images.packed,
             weights=weigh(tree, doors.store),
+            surface=surface,
         )
         measured.append(footprint)
         return {

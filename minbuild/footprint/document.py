@@ -6,7 +6,17 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from minbuild.errors import UsageError
-from minbuild.footprint.types import SCHEMA, FileRow, Footprint, PackageRow, Row, Totals
+from minbuild.footprint.types import (
+    SCHEMA,
+    FileRow,
+    Finding,
+    FindingKind,
+    Footprint,
+    PackageRow,
+    Row,
+    Surface,
+    Totals,
+)
 from minbuild.paths import RootPath
 from minbuild.resolve.types import Need, NeedKind
 
@@ -15,7 +25,7 @@ T = TypeVar("T")
 
 def render(footprint: Footprint) -> str:
     """Write a footprint as JSON: keys sorted, sizes in bytes, no time stamps."""
-    document = {
+    document: dict[str, object] = {
         "schema": SCHEMA,
         "image": {
             "name": footprint.name,
@@ -33,7 +43,13 @@ def render(footprint: Footprint) -> str:
             {"to": need.path, "from": need.by, "kind": str(need.kind), "evidence": need.evidence}
             for need in footprint.edges
         ],
+        "budget": dict(footprint.budget),
     }
+    if footprint.surface is not None:
+        document["surface"] = {
+            "findings": [asdict(one) for one in footprint.surface.findings],
+            "unknown": list(footprint.surface.unknown),
+        }
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -75,7 +91,21 @@ def _footprint(document: Mapping[str, Any]) -> Footprint:
             )
             for edge in document["edges"]
         ),
+        budget={
+            _text(name): _size(limit) for name, limit in sorted(document.get("budget", {}).items())
+        },
+        surface=_surface(document["surface"]) if "surface" in document else None,
     )
+
+
+def _surface(document: Mapping[str, Any]) -> Surface:
+    findings = tuple(
+        Finding(FindingKind(row["kind"]), _text(row["subject"]), _text(row["detail"]))
+        for row in document["findings"]
+    )
+    if any(one.kind is FindingKind.EXPORTS and not one.detail.isdecimal() for one in findings):
+        raise ValueError("a number of exports is no number")
+    return Surface(findings, tuple(FindingKind(kind) for kind in document["unknown"]))
 
 
 def _file_out(row: FileRow) -> dict[str, object]:

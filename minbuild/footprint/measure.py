@@ -1,12 +1,24 @@
 """How a tree and its images become a footprint: every byte has one owner."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from minbuild.archive.types import Package
 from minbuild.facts.types import Kind
-from minbuild.footprint.types import OVERHEAD, FileRow, Footprint, PackageRow, Row, Totals
-from minbuild.manifest.types import Manifest, Section
+from minbuild.footprint.types import (
+    OVERHEAD,
+    FileRow,
+    Footprint,
+    PackageRow,
+    Row,
+    Surface,
+    Totals,
+)
+from minbuild.manifest.types import Budget, Manifest, Section
 from minbuild.tree.types import Node, Tree
+
+NOTHING = Totals(0, 0, 0, 0, 0)
 
 
 def measure(
@@ -17,6 +29,7 @@ def measure(
     initramfs: int,
     packed: Mapping[str, int],
     weights: Mapping[str, int],
+    surface: Surface | None = None,
 ) -> Footprint:
     """Measure an image.
 
@@ -25,33 +38,71 @@ def measure(
     shared out among its files.
     """
     shares = _shares(tree, initramfs, weights)
-    files = tuple(_file(node, shares[node.path]) for node in tree.nodes)
-    boots = packed.get("efi") or sum(row.packed for row in files)
-    rest = Row(OVERHEAD, 0, 0, boots - sum(row.packed for row in files))
-    order = [*(str(section) for section in Section)]
-    versions = {package.name: package.version for package in packages}
-    return Footprint(
-        name=manifest.name,
-        arch=manifest.arch,
-        kernel=tree.release,
-        suites=manifest.archive.suites,
-        packed=dict(sorted(packed.items())),
-        totals=Totals(
-            files=sum(row.type == Kind.FILE for row in files),
-            links=sum(row.type in {Kind.LINK, Kind.HARDLINK} for row in files),
-            directories=sum(row.type == Kind.DIRECTORY for row in files),
-            bytes=sum(row.size for row in files),
-            packed=boots,
+    files = tuple(file_row(node, shares[node.path]) for node in tree.nodes)
+    return add_up(
+        Footprint(
+            name=manifest.name,
+            arch=manifest.arch,
+            kernel=tree.release,
+            suites=manifest.archive.suites,
+            packed=dict(sorted(packed.items())),
+            totals=NOTHING,
+            sections=(),
+            components=(),
+            packages=(),
+            files=files,
+            edges=tree.needs,
+            budget=limits(manifest.budget),
+            surface=surface,
         ),
-        sections=(*rows(files, lambda row: row.section, order), rest),
-        components=(*rows(files, lambda row: row.component), rest),
+        {package.name: package.version for package in packages},
+        {OVERHEAD: packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0},
+    )
+
+
+def add_up(
+    footprint: Footprint, versions: Mapping[str, str], overhead: Mapping[str, int]
+) -> Footprint:
+    """Fill a footprint's totals and tables in from its files.
+
+    `overhead` is what is packed of no file: a row of every table for each, in the order given.
+    """
+    files = footprint.files
+    rest = tuple(Row(name, 0, 0, size) for name, size in overhead.items())
+    boots = sum(row.packed for row in files) + sum(overhead.values())
+    return replace(
+        footprint,
+        totals=replace(counts(files), packed=boots),
+        sections=(*rows(files, lambda row: row.section, [str(one) for one in Section]), *rest),
+        components=(*rows(files, lambda row: row.component), *rest),
         packages=tuple(
             PackageRow(row.name, versions.get(row.name, ""), row.files, row.bytes, row.packed)
-            for row in (*rows(files, lambda row: row.package), rest)
+            for row in (*rows(files, lambda row: row.package), *rest)
         ),
-        files=files,
-        edges=tree.needs,
     )
+
+
+def limits(budget: Budget) -> dict[str, int]:
+    """The limits that a manifest sets, sorted by name."""
+    rows = {"bytes": budget.bytes, "files": budget.files, "packed": budget.packed}
+    return {name: limit for name, limit in rows.items() if limit is not None}
+
+
+def counts(files: Iterable[FileRow]) -> Totals:
+    """Files, links and directories, and bytes of files; a hard link weighs nothing again."""
+    types = Counter(row.type for row in files)
+    return Totals(
+        files=types[Kind.FILE],
+        links=types[Kind.LINK] + types[Kind.HARDLINK],
+        directories=types[Kind.DIRECTORY],
+        bytes=sum(weight(row) for row in files),
+        packed=0,
+    )
+
+
+def weight(row: FileRow) -> int:
+    """The bytes that a path adds: a file's size; nothing for another name of the same file."""
+    return row.size if row.type == Kind.FILE else 0
 
 
 def rows(
@@ -62,13 +113,14 @@ def rows(
     for row in files:
         total = sums.setdefault(owner(row), [0, 0, 0])
         total[0] += row.type == Kind.FILE
-        total[1] += row.size
+        total[1] += weight(row)
         total[2] += row.packed
     names = [*order, *sorted(sums.keys() - set(order))]
     return tuple(Row(name, *sums[name]) for name in names)
 
 
-def _file(node: Node, share: int) -> FileRow:
+def file_row(node: Node, share: int = 0) -> FileRow:
+    """One path of a tree as the footprint says it; `share` is what it adds to the image."""
     return FileRow(
         path=node.path,
         type=str(node.kind),
@@ -88,7 +140,7 @@ def _file(node: Node, share: int) -> FileRow:
 def _shares(tree: Tree, initramfs: int, weights: Mapping[str, int]) -> dict[str, int]:
     """Share the initramfs's bytes out by weight; the parts sum to it exactly."""
     shares = {node.path: 0 for node in tree.nodes}
-    packed = [node for node in tree.nodes if node.sha256 and node.path != tree.kernel]
+    packed = [node for node in tree.nodes if node.kind is Kind.FILE and node.path != tree.kernel]
     total = sum(weights[node.sha256] for node in packed)
     given = before = 0
     for node in packed:

@@ -1,7 +1,8 @@
 """What an image weighs, by file and by owner, with the reasons: schema minbuild.footprint/1."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
 
 from minbuild.paths import RootPath
 from minbuild.resolve.types import Need
@@ -9,6 +10,10 @@ from minbuild.resolve.types import Need
 SCHEMA = "minbuild.footprint/1"
 OVERHEAD = "image"
 """The row of bytes that belong to no file: boot stub, headers, padding."""
+DISK = "disk"
+"""The row of a disk's own bytes: partition table, file system, free space."""
+UNOWNED = "unowned"
+"""The component of a file that no manifest is known for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +22,7 @@ class FileRow:
 
     path: RootPath
     type: str
-    """file, link, directory or hardlink."""
+    """file, link, directory, hardlink, or other (a device, a socket)."""
     mode: int
     uid: int
     gid: int
@@ -64,6 +69,57 @@ class Totals:
     """Size of the one file that boots."""
 
 
+class FindingKind(StrEnum):
+    """What an attack surface is made of, in the report's order."""
+
+    SETUID = "setuid"
+    SETGID = "setgid"
+    CAPABILITY = "capability"
+    WORLD_WRITABLE = "world-writable"
+    EXECUTABLE = "executable"
+    INTERPRETER = "interpreter"
+    LISTENER = "listener"
+    LOGIN = "login"
+    MODULE = "module"
+    CMDLINE = "cmdline"
+    KERNEL_LACKS = "kernel-lacks"
+    NO_PIE = "no-pie"
+    NO_RELRO = "no-relro"
+    NO_BIND_NOW = "no-bind-now"
+    NO_CANARY = "no-canary"
+    NO_FORTIFY = "no-fortify"
+    NO_NX = "no-nx"
+    EXPORTS = "exports"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """One thing that an attacker could use."""
+
+    kind: FindingKind
+    subject: str
+    """A path, a user, a module, a kernel option, a port (22/tcp)."""
+    detail: str
+    """What was seen; for exports, the number of symbols."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """The attack surface of a host."""
+
+    findings: tuple[Finding, ...] = ()
+    """Sorted."""
+    unknown: tuple[FindingKind, ...] = ()
+    """What could not be looked at: never the same as none; sorted."""
+
+    def count(self, kind: FindingKind) -> int:
+        """How many findings of a kind; of exports, how many symbols."""
+        of_kind = [one for one in self.findings if one.kind is kind]
+        if kind is FindingKind.EXPORTS:
+            return sum(int(one.detail) for one in of_kind)
+        return len(of_kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Footprint:
     name: str
@@ -80,3 +136,7 @@ class Footprint:
     """Sorted by path."""
     edges: tuple[Need, ...]
     """Sorted."""
+    budget: Mapping[str, int] = field(default_factory=dict)
+    """The manifest's limits that are set: files, bytes, packed; sorted."""
+    surface: Surface | None = None
+    """None in documents of a minbuild that did not look."""

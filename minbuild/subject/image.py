@@ -1,0 +1,125 @@
+"""Images: a UKI, an initramfs, and disks that start one, unpacked and measured anew."""
+
+import stat
+from pathlib import Path
+
+from minbuild.errors import MinbuildError, UsageError
+from minbuild.footprint import document
+from minbuild.footprint.types import DISK, OVERHEAD, Footprint
+from minbuild.image.cpio import Member
+from minbuild.image.unpack import members
+from minbuild.lab.uki import sections
+from minbuild.paths import RootPath
+from minbuild.subject import disk, qcow2
+from minbuild.subject.seen import Origin, Seen, content, footprint
+
+TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+
+
+def read_uki(path: Path) -> Footprint:
+    """Measure a UKI: its rows sum to the file's size.
+
+    Raises: MinbuildError when it is damaged.
+    """
+    return _uki(path.read_bytes(), path, {})
+
+
+def read_disk(path: Path) -> Footprint:
+    """Measure a raw or qcow2 disk that starts a UKI: its rows sum to the file's size.
+
+    Raises: MinbuildError when it is damaged or starts no UKI.
+    """
+    data = path.read_bytes()
+    raw = qcow2.raw(data, str(path)) if data.startswith(qcow2.MAGIC) else data
+    uki = disk.boot_file(raw, str(path))
+    return _uki(uki, path, {DISK: len(data) - len(uki)})
+
+
+def read_initramfs(path: Path) -> Footprint:
+    """Measure an initramfs of anyone's making, packed or not.
+
+    Raises: ToolError when it is damaged.
+    """
+    data = path.read_bytes()
+    seen = _members(data, str(path))
+    packed = {"initrd": len(data)}
+    name = path.name.partition(".")[0]
+    payload = len(data) if any(one.type == "file" and one.weight for one in seen) else 0
+    origin = Origin(
+        name=name, kernel=_release(seen), payload=payload, packed=packed, capabilities=True,
+        overhead={OVERHEAD: len(data) - payload},
+    )  # fmt: skip
+    return footprint(seen, origin)
+
+
+def _uki(data: bytes, path: Path, overhead: dict[str, int]) -> Footprint:
+    parts = sections(data, str(path))
+    for name in (".linux", ".initrd"):
+        if not parts.get(name):
+            raise UsageError(
+                f"the image has no section {name}", where=str(path),
+                fix="name a UKI (host.efi), or the initramfs itself",
+            )  # fmt: skip
+    linux, initrd = parts[".linux"], parts[".initrd"]
+    release = _text(parts.get(".uname", b""))
+    kernel = RootPath(f"/boot/vmlinuz-{release}" if release else "/boot/vmlinuz")
+    seen = _members(initrd, str(path))
+    beside = _beside(path)
+    seen.append(content(Seen(kernel, "file", 0o644), linux))
+    rest = {OVERHEAD: len(data) - len(linux) - len(initrd), **overhead}
+    name = beside.name if beside else path.stem
+    origin = Origin(
+        name=name,
+        kernel=release,
+        kernel_path=kernel,
+        payload=len(initrd),
+        packed={path.suffix.removeprefix(".") or "image": len(data) + overhead.get(DISK, 0)},
+        overhead=rest,
+        cmdline=_text(parts.get(".cmdline", b"")),
+        capabilities=True,
+        beside=beside,
+    )
+    return footprint(seen, origin)
+
+
+def _members(data: bytes, where: str) -> list[Seen]:
+    """What the kernel would unpack; the second name of a file is a hard link."""
+    first: dict[int, RootPath] = {}
+    found = [one for path, one in sorted(members(data, where=where).items()) if path != "/"]
+    bodies = {one.inode: one.content for one in found if one.content}
+    return [_seen(one, first, bodies) for one in found]
+
+
+def _seen(one: Member, first: dict[int, RootPath], bodies: dict[int, bytes]) -> Seen:
+    kind = TYPES.get(stat.S_IFMT(one.mode), "other")
+    mode = stat.S_IMODE(one.mode)
+    if kind == "link":
+        target = one.content.decode("utf-8", "backslashreplace")
+        return Seen(one.path, kind, mode, one.uid, one.gid, target=target)
+    if kind == "file":
+        body = one.content
+        if one.links > 1:
+            original = first.setdefault(one.inode, one.path)
+            if original != one.path:
+                return Seen(one.path, "hardlink", mode, one.uid, one.gid, target=original)
+            body = bodies.get(one.inode, b"")
+        return content(Seen(one.path, kind, mode, one.uid, one.gid), body)
+    return Seen(one.path, kind, mode, one.uid, one.gid)
+
+
+def _beside(path: Path) -> Footprint | None:
+    """The footprint that was written with an image; None without a sound one."""
+    place = path.parent / "footprint.json"
+    try:
+        return document.read(place.read_text(encoding="utf-8"), str(place))
+    except (OSError, UnicodeDecodeError, MinbuildError):
+        return None
+
+
+def _release(seen: list[Seen]) -> str:
+    names = {one.path.split("/")[4] for one in seen if one.path.startswith("/usr/lib/modules/")}
+    return max(names, default="")
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0\n").decode("utf-8", "replace")

@@ -1,0 +1,96 @@
+"""What a word on the command line names, and its footprint."""
+
+from pathlib import Path
+
+from minbuild.errors import UsageError
+from minbuild.footprint import document
+from minbuild.footprint.types import Footprint
+from minbuild.run import run
+
+CPIO = (b"070701", b"070702")
+PACKED = (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh")
+GIT = "git:"
+FIX = (
+    "name a build directory (build/host), footprint.json, an image (host.efi, host.raw, .qcow2, "
+    "an initramfs), a root directory, a tar archive of one, or git:REF"
+)
+
+
+def open_subject(word: str) -> Footprint:
+    """Read or measure what `word` names.
+
+    Raises: UsageError when there is no such thing or nobody knows what it is; ToolError for a
+    damaged image.
+    """
+    if word.startswith(GIT):
+        return _committed(word)
+    path = Path(word)
+    if path.is_dir():
+        inside = path / "footprint.json"
+        if inside.exists():
+            return _document(inside)
+        from minbuild.subject.directory import read_directory
+
+        return read_directory(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+        return _by_content(path, start)
+    except OSError as error:
+        raise UsageError(f"cannot read it: {error.strerror}", where=str(path), fix=FIX) from error
+
+
+def _by_content(path: Path, start: bytes) -> Footprint:
+    from minbuild.subject import image
+    from minbuild.subject.tarball import read_tar
+
+    if start.lstrip()[:1] == b"{":
+        return _document(path)
+    if start.startswith(b"MZ"):
+        return image.read_uki(path)
+    if start.startswith(b"QFI\xfb") or start[512:520] == b"EFI PART":
+        return image.read_disk(path)
+    if start[257:262] == b"ustar" or (start.startswith(PACKED) and _is_tar(path)):
+        return read_tar(path)
+    if start.startswith((*CPIO, *PACKED)):
+        return image.read_initramfs(path)
+    raise UsageError("nobody knows what this is", where=str(path), fix=FIX)
+
+
+def _is_tar(path: Path) -> bool:
+    import tarfile
+
+    return tarfile.is_tarfile(path)
+
+
+def _document(path: Path) -> Footprint:
+    try:
+        return document.read(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"cannot read a footprint: {why}", where=str(path), fix=FIX) from error
+
+
+def _committed(word: str) -> Footprint:
+    """The footprint in a commit of the repository here: git:REF, or git:REF:PATH."""
+    ref, _, path = word.removeprefix(GIT).partition(":")
+    if not ref or ref.startswith("-"):
+        raise UsageError("git: needs a commit", where=word, fix="write it like git:main")
+    if not path:
+        listed = run(
+            ["git", "ls-tree", "-r", "--full-tree", "--name-only", "-z", ref],
+            what=f"looking for a footprint in {ref}",
+        )
+        found = [
+            name for name in listed.decode("utf-8", "replace").split("\0")
+            if name.endswith("footprint.json") and not name.startswith("tests/")
+        ]  # fmt: skip
+        if len(found) != 1:
+            raise UsageError(
+                f"{len(found) or 'no'} files named footprint.json are committed in {ref}",
+                where=word,
+                fix=f"commit one, or name it: git:{ref}:PATH",
+            )
+        path = found[0]
+    text = run(["git", "show", f"{ref}:{path}"], what=f"reading {path} of {ref}")
+    return document.read(text.decode("utf-8", "replace"), f"{ref}:{path}")

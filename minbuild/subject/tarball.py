@@ -1,0 +1,64 @@
+"""A tar archive of anyone's making, read as a stream; nothing of it is written anywhere."""
+
+import tarfile
+from pathlib import Path
+from typing import IO
+
+from minbuild.errors import UsageError
+from minbuild.footprint.types import Footprint
+from minbuild.paths import rootpath
+from minbuild.subject.seen import Origin, Seen, content, footprint
+
+LARGEST = 1 << 30
+"""Bytes of the largest member that is read."""
+MOST = 4 << 30
+"""Bytes of all members together, before an archive counts as a bomb."""
+CAPABILITY = "SCHILY.xattr.security.capability"
+
+
+def read_tar(path: Path) -> Footprint:
+    """Measure the host in a tar archive, packed or not.
+
+    Raises: UsageError when it is damaged or too large.
+    """
+    seen: list[Seen] = []
+    total = 0
+    try:
+        with tarfile.open(path, "r:*") as tar:
+            for member in tar:
+                total += member.size
+                if member.size > LARGEST or total > MOST:
+                    raise _unfit(path, "it unpacks to more than can be believed")
+                seen.append(_member(member, tar.extractfile(member) if member.isreg() else None))
+    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+        raise _unfit(path, str(error)) from error
+    size = path.stat().st_size
+    return footprint(
+        [one for one in seen if one.path != "/"],
+        Origin(name=path.name.partition(".")[0], packed={"tar": size}, capabilities=True),
+    )
+
+
+def _member(member: tarfile.TarInfo, file: IO[bytes] | None) -> Seen:
+    path = rootpath(member.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    kind = "other"
+    target = ""
+    if member.isreg():
+        kind = "file"
+    elif member.isdir():
+        kind = "directory"
+    elif member.issym():
+        kind, target = "link", member.linkname
+    elif member.islnk():
+        kind, target = "hardlink", rootpath(member.linkname)
+    seen = Seen(
+        path, kind, member.mode & 0o7777, member.uid, member.gid, target=target,
+        capability="yes" if CAPABILITY in member.pax_headers else "",
+    )  # fmt: skip
+    return content(seen, file.read(), sample=True) if file is not None else seen
+
+
+def _unfit(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"the archive cannot be read: {why}", where=str(path), fix="name a whole tar archive"
+    )
