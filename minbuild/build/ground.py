@@ -6,12 +6,12 @@ from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.fetch import fetch
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import Mirror, find_mirror
+from minbuild.archive.index import allows, open_index
 from minbuild.archive.types import Lock, Package
+from minbuild.build.archives import mirror_of, open_archives
 from minbuild.build.growing import Grown, Market, grow
 from minbuild.build.request import Doors, Request, machine_arch
-from minbuild.errors import ResolveError, UsageError
+from minbuild.errors import ArchiveError, ResolveError, UsageError, together
 from minbuild.facts.gather import gather, known
 from minbuild.facts.rendered import rendered
 from minbuild.facts.types import Files
@@ -23,7 +23,8 @@ from minbuild.resolve.roots import roots, tool_roots
 from minbuild.resolve.types import Closure
 from minbuild.shipped import shipped
 
-
+TOOLS = "tools.lock/1"
+"""Architecture → the lock of the toolbox alone."""
 NOT_FOR_TOOLS = (
     Waiver("/usr/bin/env", "the toolbox starts a script's interpreter itself", Where("", 1, 1)),
 )
@@ -70,14 +71,6 @@ def stand(request: Request, manifest: Manifest, doors: Doors) -> Ground:
     return ground
 
 
-def relock(
-    request: Request, manifest: Manifest, doors: Doors, before: Lock | None, *, update: bool
-) -> Lock:
-    """Make a lock anew; unless `update`, what `before` pins stays as it is."""
-    pins = () if before is None or update else (*before.packages, *before.toolbox)
-    return make_lock(request, manifest, doors, pins).lock
-
-
 def from_lock(
     request: Request, manifest: Manifest, lock: Lock, place: Path, doors: Doors
 ) -> Ground:
@@ -85,6 +78,7 @@ def from_lock(
 
     Raises: ResolveError when the lock does not meet every need.
     """
+    _hold_pins(request, manifest, lock, place)
     own = rendered((file for one in manifest.components for file in one.files), doors.store)
     files = (own, *open_packages(request, lock.packages, doors))
     closure = resolve(
@@ -126,8 +120,7 @@ def survey(request: Request, manifest: Manifest, doors: Doors) -> Ground:
 def _fresh(
     request: Request, manifest: Manifest, doors: Doors, pins: Sequence[Package]
 ) -> tuple[Ground, Market]:
-    mirror = find_mirror(request.mirror or manifest.archive.mirror)
-    market = _market(request, manifest.archive, mirror, manifest.arch, doors, pins)
+    market = _market(request, manifest, manifest.arch, doors, pins)
     own = rendered((file for one in manifest.components for file in one.files), doors.store)
     host = grow(
         roots(manifest),
@@ -158,14 +151,23 @@ def grow_tools(tools: Sequence[Tool], market: Market) -> Grown:
 
 def stand_tools(request: Request, doors: Doors) -> Lock:
     """A lock of the toolbox alone, kept in the store, for images without a lock beside them."""
-    place = doors.store.directory / "tools.lock"
-    if place.exists():
-        return lockfile.read(place)
-    mirror = find_mirror(request.mirror)
-    market = _market(request, Archive(), mirror, machine_arch(), doors, ())
+    kept = doors.store.get(TOOLS, machine_arch())
+    if kept is not None:
+        return lockfile.parse(kept.decode(), doors.store.records)
+    archive = Archive()
+    index = open_index(
+        archive,
+        machine_arch(),
+        mirror_of(request),
+        doors.store,
+        offline=request.offline,
+        progress=doors.progress,
+        allow_downgrade=request.allow_downgrade,
+    )
+    market = Market(index, mirror_of(request), doors, {}, request.offline)
     tools = grow_tools(load_tools(), market)
-    lock = Lock(machine_arch(), market.index.suites, (), tools.packages)
-    lockfile.write(place, lock)
+    lock = Lock(machine_arch(), index.suites, (), tools.packages)
+    doors.store.put(TOOLS, {machine_arch(): lockfile.render(lock).encode()})
     return lock
 
 
@@ -178,31 +180,19 @@ def open_packages(request: Request, packages: Sequence[Package], doors: Doors) -
 
 
 def get(request: Request, packages: Sequence[Package], doors: Doors) -> None:
-    """Fetch locked packages into the store."""
-    absent = [package for package in packages if doors.store.file(package.sha256) is None]
+    """Fetch locked packages into the store; those that are damaged there, too."""
+    absent = [package for package in packages if doors.store.sound(package.sha256) is None]
     if absent:
-        mirror = find_mirror(request.mirror)
+        mirror = mirror_of(request)
         fetch(absent, mirror, doors.store, offline=request.offline, progress=doors.progress)
 
 
 def _market(
-    request: Request,
-    archive: Archive,
-    mirror: Mirror,
-    arch: str,
-    doors: Doors,
-    pins: Sequence[Package],
+    request: Request, manifest: Manifest, arch: str, doors: Doors, pins: Sequence[Package]
 ) -> Market:
-    index = open_index(
-        archive,
-        arch,
-        mirror,
-        doors.store,
-        offline=request.offline,
-        progress=doors.progress,
-    )
-    pinned = {package.name: package for package in pins}
-    return Market(index, mirror, doors, pinned, request.offline)
+    index = open_archives(request, manifest, arch, doors)
+    pinned = {package.name: package for package in pins if allows(manifest.pins, package)}
+    return Market(index, mirror_of(request), doors, pinned, request.offline)
 
 
 def _tool_market(
@@ -210,7 +200,22 @@ def _tool_market(
 ) -> Market:
     if machine_arch() == manifest.arch:
         return host
-    return _market(request, manifest.archive, host.mirror, machine_arch(), doors, pins)
+    return _market(request, manifest, machine_arch(), doors, pins)
+
+
+def _hold_pins(request: Request, manifest: Manifest, lock: Lock, place: Path) -> None:
+    """Refuse a lock that the manifest's pins rule out. Raises: ArchiveError for each package."""
+    problems = [
+        ArchiveError(
+            f"the lock has {package.name} {package.version}, which the manifest's pin rules out",
+            where=str(place),
+            fix=f"take what the pin allows: minbuild lock {request.manifest}",
+        )
+        for package in lock.packages
+        if not allows(manifest.pins, package)
+    ]
+    if problems:
+        raise together(problems)
 
 
 def _outside_lock(error: ResolveError, request: Request, place: Path) -> ResolveError:
