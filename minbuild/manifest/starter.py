@@ -33,9 +33,9 @@ files:                         # files that are made here; they replace those of
 image:
   compression: xz              # xz is smallest, zstd is fast to make, none is neither
 
-# budget:                      # the build fails when it needs more
-#   files: 60
-#   packed: 20 MB
+budget:                        # the build fails when it needs more
+  files: 60
+  packed: 20 MB
 """
 
 

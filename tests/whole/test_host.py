@@ -125,6 +125,14 @@ def test_every_file_has_a_chain_of_needs(host: Host) -> None:
     assert {row["path"] for row in rows} == reached
 
 
+def test_the_starter_manifest_builds_within_its_own_budget(host: Host) -> None:
+    assert host.run("init", "rack.yaml").code == 0
+    built = host.run("make", "rack.yaml", "--lock", "host.lock", "-o", "rack")
+    assert built.code == 0, built.err
+    assert (host.directory / "rack" / "rack.efi").exists()
+    assert host.run("init", "rack.yaml").code == 2
+
+
 def test_why_names_the_chain_and_its_evidence(host: Host) -> None:
     said = host.run("why", "/usr/lib/x86_64-linux-gnu/libglib-2.0.so.0")
     assert said.code == 0
