@@ -12,6 +12,7 @@ from minbuild.build.ground import Ground, lock_file, relock, stand, survey
 from minbuild.build.packing import pack
 from minbuild.build.proof import prove
 from minbuild.build.request import Doors, Request
+from minbuild.build.rooted import stand_root
 from minbuild.build.tools import open_toolbox
 from minbuild.build.weights import estimate, weigh
 from minbuild.footprint.measure import measure
@@ -52,9 +53,9 @@ def _make(request: Request, doors: Doors) -> Built:
     directory = request.output or Path("build") / manifest.name
     place = lock_file(request, manifest)
     last = state.unchanged(doors.store, directory, state.key(manifest, place))
-    if last is not None:
+    if last is not None and not manifest.archive.root:
         return Built(manifest, directory, last, fresh=False)
-    ground = stand(request, manifest, doors)
+    ground = _ground(request, manifest, doors)
     tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
     toolbox = open_toolbox(request, ground.lock, doors)
@@ -63,13 +64,23 @@ def _make(request: Request, doors: Doors) -> Built:
     return Built(manifest, directory, footprint, fresh=True)
 
 
+def _ground(request: Request, manifest: Manifest, doors: Doors) -> Ground:
+    if manifest.archive.root:
+        return stand_root(request, manifest, doors, tools=True)
+    return stand(request, manifest, doors)
+
+
 def plan(request: Request, doors: Doors) -> Planned:
     """Resolve a manifest and measure what would be packed; nothing is written but the store."""
     return again(lambda: _plan(request, doors), doors)
 
 
 def _plan(request: Request, doors: Doors) -> Planned:
-    ground = survey(request, read(request), doors)
+    manifest = read(request)
+    if manifest.archive.root:
+        ground = stand_root(request, manifest, doors, tools=False)
+    else:
+        ground = survey(request, manifest, doors)
     tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
     weights = weigh(tree, doors.store)
@@ -101,6 +112,9 @@ def read(request: Request) -> Manifest:
     Raises: ManifestError with every problem of it.
     """
     manifest = load(request.manifest, settings=request.settings, components=request.components)
+    if request.root is not None:
+        archive = replace(manifest.archive, root=str(request.root), suites=("installed root",))
+        manifest = replace(manifest, archive=archive)
     if request.compression is None:
         return manifest
     return replace(manifest, image=replace(manifest.image, compression=request.compression))

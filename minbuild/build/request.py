@@ -31,6 +31,8 @@ class Request:
     locked: bool = False
     """True: refuse to build without a lock."""
     offline: bool = False
+    root: Path | None = None
+    """A root that files come from instead of packages; None for the manifest's own archive."""
     compression: Compression | None = None
     """None for the manifest's own."""
 

@@ -48,9 +48,8 @@ def boot(target: str, direct: bool, names: tuple[str, ...], interactive: bool, a
     from minbuild.lab import types as lab
     from minbuild.lab.boot import boot as run
 
-    build = {
-        name: rest.pop(name) for name in ("settings", "components", "mirror", "lock", "offline")
-    }
+    names_of_build = ("settings", "components", "mirror", "lock", "root", "offline")
+    build = {name: rest.pop(name) for name in names_of_build}
     terminal = Terminal()
     request = request_of(target if is_manifest(target) else "host", **build)
     stage = set_stage(target, request, doors_of(store, terminal), direct=direct)

@@ -1,4 +1,4 @@
-"""Commands for diskimage-builder: elements, export."""
+"""Commands for diskimage-builder: elements, export, trim."""
 
 import sys
 from pathlib import Path
@@ -51,6 +51,43 @@ def export(source: str, output: Path, store: Path | None, **build: Any) -> None:
         archive.write(nodes, content, out)
 
 
+@click.command()
+@click.argument(
+    "top", metavar="ROOT", type=click.Path(path_type=Path, file_okay=False, exists=True)
+)
+@click.argument("manifest")
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
+              help="Write footprint.json and why.txt to this directory.")  # fmt: skip
+@click.option("--keep", multiple=True, metavar="DIR",
+              help="Keep this directory of the root with all it holds; may be repeated.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Say what would go, and change nothing.")
+@build_options
+def trim(top: Path, manifest: str, output: Path | None, keep: tuple[str, ...], dry_run: bool,
+         store: Path | None, **build: Any) -> None:  # fmt: skip
+    """Trim the installed root in the directory ROOT to what MANIFEST needs, in place.
+
+    Whatever installed it (apt, dnf, zypper, emerge): files are found by path. What the manifest
+    renders is added. What is mounted on the root stays.
+    """
+    from minbuild.build import trimming
+    from minbuild.report.text import page
+
+    terminal = Terminal()
+    build["root"] = top
+    trimmed = trimming.trim(top, request_of(manifest, **build), doors_of(store, terminal),
+                            keep=keep, dry=dry_run)  # fmt: skip
+    if output is not None:
+        trimming.write(trimmed, output)
+    terminal.done()
+    click.echo(page(trimmed.footprint, top=10), nl=False)
+    after = trimmed.footprint.totals
+    click.echo(
+        f"\n{'would trim' if dry_run else 'trimmed'} {top}: "
+        f"{trimmed.files:,} files, {trimmed.bytes:,} bytes → {after.files:,} files, "
+        f"{after.bytes:,} bytes ({trimmed.removed:,} paths removed)"
+    )
+
+
 def _opened(output: Path) -> Any:
     """Stdout, or a file that appears whole or not at all."""
     import contextlib
@@ -66,4 +103,4 @@ def _opened(output: Path) -> Any:
     return contextlib.nullcontext(stdout)
 
 
-COMMANDS = (elements, export)
+COMMANDS = (elements, export, trim)

@@ -39,6 +39,8 @@ _BUILD = (
                  help="Debian mirror.  [default: $MINBUILD_MIRROR, the config file, apt's sources]"),
     click.option("--lock", "lock", type=click.Path(path_type=Path, dir_okay=False),
                  help="Lock file.  [default: beside the manifest]"),
+    click.option("--root", type=click.Path(path_type=Path, exists=True), metavar="PATH",
+                 help="Take files from an installed root (directory, tar, OCI layout, disk image)."),
     click.option("--offline", is_flag=True, help="Touch no network: use what the store holds."),
     _STORE,
 )  # fmt: skip

@@ -120,6 +120,13 @@ _ARCHIVE: Shape[Archive] = Record(
         Key("trusted", Flag(), "true: an unsigned archive is accepted."),
         Key("check-valid-until", Flag(), "false: a Release past its date is accepted."),
         Key("signed-by", Text("a file's name"), "OpenPGP certificates, relative to this document."),
+        Key(
+            "root",
+            Text("a path"),
+            "A root that files come from instead of packages, relative to this document: a "
+            "directory, a tar, an OCI image layout or a disk image.",
+        ),
+        Key("owners", Flag(), "false: the root's own package database is not read."),
     ),
 )
 _KERNEL: Shape[KernelPart] = Record(

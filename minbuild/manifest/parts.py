@@ -50,8 +50,11 @@ def kernel(host: HostDocument, problems: Problems) -> Kernel:
 
 
 def archive(host: HostDocument, node: Entries, inputs: Inputs) -> Archive:
-    """The archive, its certificates' path made relative to the document that names them."""
+    """The archive; paths that it names are relative to the document that names them."""
     entry = node.entries.get("archive")
+    if host.archive.root and entry is not None and isinstance(entry.node, Entries):
+        root = files.beside(entry.node.entries["root"].node.where, host.archive.root)
+        return replace(host.archive, root=str(root), suites=("installed root",))
     if not host.archive.signed_by or entry is None or not isinstance(entry.node, Entries):
         return host.archive
     where = entry.node.entries["signed-by"].node.where

@@ -145,6 +145,10 @@ class Archive:
     check_valid_until: bool = True
     signed_by: str = ""
     """OpenPGP certificate file (path on the build machine); "" for Debian's archive keys."""
+    root: str = ""
+    """An installed root that files come from instead (path on the build machine)."""
+    owners: bool = True
+    """False: a root is not asked which package its files belong to."""
 
 
 @dataclass(frozen=True, slots=True)

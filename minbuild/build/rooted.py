@@ -1,0 +1,130 @@
+"""A build whose files come from an installed root instead of an archive's packages."""
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from minbuild.archive import lockfile
+from minbuild.archive.types import Lock, Package
+from minbuild.build.ground import Ground, lock_file, stand_tools
+from minbuild.build.request import Doors, Request
+from minbuild.errors import ResolveError, UsageError, together
+from minbuild.facts.rendered import rendered
+from minbuild.facts.root.offer import Offer
+from minbuild.facts.root.types import UNOWNED, Source
+from minbuild.facts.types import Files, Kind
+from minbuild.manifest.types import Manifest
+from minbuild.resolve import explain
+from minbuild.resolve.relocate import relocate
+from minbuild.resolve.resolve import resolve
+from minbuild.resolve.roots import roots
+from minbuild.resolve.types import Closure, NeedKind
+
+
+def stand_root(request: Request, manifest: Manifest, doors: Doors, *, tools: bool) -> Ground:
+    """Resolve a manifest over the files of its root; what is chosen is kept in the store.
+
+    `tools`: the ground's lock pins a toolbox, for images.
+    Raises: UsageError when there is no such root; ToolError; ResolveError.
+    """
+    with open_root(Path(manifest.archive.root), manifest.arch, doors) as source:
+        offer = Offer(source, owned=manifest.archive.owners)
+        ground = stand_offer(manifest, offer, doors)
+    return ground if not tools else _with_tools(ground, request, doors)
+
+
+def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
+    """Resolve a manifest over a root; the lock lists the root's packages.
+
+    Raises: ResolveError when the root lacks what a need asks for.
+    """
+    doors.progress.step(f"reading {offer.source.name}")
+    own = rendered((file for one in manifest.components for file in one.files), doors.store)
+    files = (own, *offer.files)
+    closure = resolve(
+        relocate(roots(manifest), files),
+        files,
+        arch=manifest.arch,
+        drop=manifest.drop,
+        allow_missing=manifest.allow_missing,
+    )
+    if closure.missing or closure.unused:
+        raise _lack(closure, files, offer)
+    for path, chosen in closure.chosen.items():
+        if chosen.package and chosen.entry.kind is Kind.FILE:
+            offer.keep(path, doors.store)
+    lock = Lock(manifest.arch, (), _packages(closure, offer), ())
+    return Ground(manifest, lock, files, closure)
+
+
+@contextlib.contextmanager
+def open_root(path: Path, arch: str, doors: Doors) -> Iterator[Source]:
+    """Open a directory, a tar, an OCI image layout or a disk image that holds a root.
+
+    Raises: UsageError when there is nothing; ToolError when it is damaged.
+    """
+    from minbuild.facts.root.directory import Directory
+    from minbuild.facts.root.oci import Layout
+    from minbuild.facts.root.tarball import Tarball
+
+    if not path.exists():
+        raise UsageError(
+            "there is no such root", where=str(path), fix="correct archive.root, or give --root"
+        )
+    with doors.store.work() as work:
+        if (path / "oci-layout").exists():
+            yield Layout(path, work, arch)
+        elif path.is_dir():
+            yield Directory(path)
+        else:
+            yield Tarball(path, work)
+
+
+def _with_tools(ground: Ground, request: Request, doors: Doors) -> Ground:
+    place = lock_file(request, ground.manifest)
+    tools = lockfile.read(place) if place.exists() else stand_tools(request, doors)
+    lock = Lock(ground.lock.arch, tools.suites, ground.lock.packages, tools.toolbox)
+    return Ground(ground.manifest, lock, ground.files, ground.closure)
+
+
+def _packages(closure: Closure, offer: Offer) -> tuple[Package, ...]:
+    """The root's packages that the closure takes files from, each known by those files."""
+    lines: dict[str, list[str]] = {}
+    for chosen in closure.chosen.values():
+        if chosen.package:
+            lines.setdefault(chosen.package, []).append(repr(chosen.entry))
+    found = []
+    for name, entries in sorted(lines.items()):
+        owner = offer.owners.get(name)
+        found.append(
+            Package(
+                name=name,
+                version=owner.version if owner else "",
+                arch=owner.arch if owner else "",
+                root="",
+                path="installed" if name != UNOWNED else "made when the root was installed",
+                size=0,
+                sha256=hashlib.sha256("\n".join(entries).encode()).hexdigest(),
+            )
+        )
+    return tuple(found)
+
+
+def _lack(closure: Closure, files: tuple[Files, ...], offer: Offer) -> ResolveError:
+    """Say of a root what it lacks: no other package will bring it."""
+    said = explain.error(closure, files)
+    problems: list[ResolveError] = []
+    for number, error in enumerate((said, *said.others)):
+        each = error
+        missing = closure.missing[number] if number < len(closure.missing) else None
+        if missing is not None and missing.kind is NeedKind.ROOT and missing.package:
+            each = ResolveError(
+                f"the root holds no {missing.wanted}",
+                where=f"{offer.source.name}; {missing.evidence}, component {missing.by}",
+                fix=f"install {missing.package} (or what your distribution calls it) in the root, "
+                "or leave the component out",
+            )
+        if isinstance(each, ResolveError):
+            problems.append(each)
+    return together(problems)

@@ -1,0 +1,88 @@
+"""A root that lies in a directory of the build machine."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from minbuild.errors import ToolError
+from minbuild.facts.root.types import Found, place
+from minbuild.facts.types import Kind
+
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK, stat.S_IFDIR: Kind.DIRECTORY}
+
+
+class Directory:
+    """Reads a root below a directory; no link in it is followed."""
+
+    def __init__(self, top: Path) -> None:
+        self.top = top
+
+    @property
+    def name(self) -> str:
+        return str(self.top)
+
+    def walk(self) -> Iterator[Found]:
+        """Every path on the top's own file system, sorted within each directory.
+
+        Raises: ToolError when a directory cannot be read.
+        """
+        names: dict[tuple[int, int], str] = {}
+        todo = [""]
+        device = self.top.stat().st_dev
+        while todo:
+            at = todo.pop()
+            for entry in self._listed(at):
+                raw = f"{at}/{entry.name}" if at else entry.name
+                status = entry.stat(follow_symlinks=False)
+                kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+                if kind is None:
+                    continue
+                if kind is Kind.DIRECTORY and status.st_dev == device:
+                    todo.append(raw)
+                yield self._found(raw, kind, status, names)
+
+    def read(self, raw: str) -> bytes:
+        """The bytes of a file. Raises: ToolError when it cannot be read."""
+        try:
+            # O_NOFOLLOW: a root that changes under us must not lead out of itself
+            handle = os.open(self.top / raw, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with os.fdopen(handle, "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise self._unreadable(error, raw) from error
+
+    def _listed(self, raw: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.top / raw) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            raise self._unreadable(error, raw) from error
+
+    def _found(
+        self, raw: str, kind: Kind, status: os.stat_result, names: dict[tuple[int, int], str]
+    ) -> Found:
+        target = ""
+        if kind is Kind.LINK:
+            target = str((self.top / raw).readlink())
+        elif kind is Kind.FILE and status.st_nlink > 1:
+            first = names.setdefault((status.st_dev, status.st_ino), raw)
+            if first != raw:
+                kind, target = Kind.HARDLINK, first
+        return Found(
+            path=place(raw, kind),
+            raw=raw,
+            kind=kind,
+            mode=stat.S_IMODE(status.st_mode) if kind is not Kind.LINK else 0o777,
+            uid=status.st_uid,
+            gid=status.st_gid,
+            size=status.st_size if kind in (Kind.FILE, Kind.HARDLINK) else 0,
+            target=target,
+        )
+
+    def _unreadable(self, error: OSError, raw: str) -> ToolError:
+        return ToolError(
+            f"the root cannot be read: {error.strerror}",
+            where=str(self.top / raw),
+            fix="name the top of a root that you may read; some files only root may read: sudo",
+        )

@@ -1,0 +1,135 @@
+"""What a root offers, package by package, each file read and hashed when it is first asked for."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from minbuild.errors import ToolError
+from minbuild.facts import sniff
+from minbuild.facts.root.owners import Owner, owners
+from minbuild.facts.root.types import UNOWNED, Found, Source
+from minbuild.facts.types import Entry, FileFacts, Files, Kind, Symbols
+from minbuild.paths import RootPath
+from minbuild.store import Store
+
+
+class Offer:
+    """A root seen as packages."""
+
+    def __init__(self, source: Source, *, owned: bool = True) -> None:
+        """Walk the root once; with `owned`, its own database says whose its files are."""
+        self.source = source
+        self._owned = owned
+        self._entries: dict[RootPath, Entry] = {}
+
+    @cached_property
+    def by_raw(self) -> Mapping[str, Found]:
+        """Every path as the root has it."""
+        return {found.raw: found for found in self.source.walk()}
+
+    @cached_property
+    def found(self) -> Mapping[RootPath, Found]:
+        """By usr-merged path, sorted; of two files that merging brings together the real one."""
+        merged: dict[RootPath, Found] = {}
+        for found in self.by_raw.values():
+            before = merged.get(found.path)
+            if before is None or before.kind is Kind.LINK or before.kind is Kind.DIRECTORY:
+                merged[found.path] = found
+        return dict(sorted(merged.items()))
+
+    @cached_property
+    def owners(self) -> Mapping[str, Owner]:
+        """The root's packages by name; none when it says nothing of them."""
+        if not self._owned:
+            return {}
+        return {owner.name: owner for owner in owners(self.by_raw, self.source.read)}
+
+    @cached_property
+    def files(self) -> tuple[Files, ...]:
+        """The files of each package, and of none; sorted by owner. A path has one owner."""
+        left = dict(self.found)
+        made = []
+        for owner in sorted(self.owners.values(), key=lambda owner: owner.name):
+            paths = sorted(path for path in set(owner.paths) if path in self.found)
+            mine = [path for path in paths if left.pop(path, None) or self._is_shared(path)]
+            made.append(self._files(owner.name, mine, owner))
+        return (self._files(UNOWNED, list(left), None), *made)
+
+    def entry(self, path: RootPath) -> Entry:
+        """One path, with the digest of its content."""
+        if path not in self._entries:
+            self._entries[path] = self._entry(self.found[path])
+        return self._entries[path]
+
+    def content(self, path: RootPath) -> bytes:
+        """The bytes of a file, by any of its names."""
+        found = self.found[path]
+        return self.source.read(found.target if found.kind is Kind.HARDLINK else found.raw)
+
+    def keep(self, path: RootPath, store: Store) -> None:
+        """Put a file's content into the store.
+
+        Raises: ToolError when the root has changed since it was read.
+        """
+        entry = self.entry(path)
+        if store.file(entry.sha256) is None and store.add(self.content(path)) != entry.sha256:
+            raise ToolError(
+                "the root changes while it is read",
+                where=f"{self.source.name}: {path}",
+                fix="try again when nothing writes to it",
+            )
+
+    def _entry(self, found: Found) -> Entry:
+        digest, target = "", found.target
+        if found.kind in (Kind.FILE, Kind.HARDLINK):
+            digest = hashlib.sha256(self.content(found.path)).hexdigest()
+        if found.kind is Kind.HARDLINK:
+            target = self.by_raw[found.target].path
+        return Entry(
+            found.path, found.kind, found.mode, found.uid, found.gid, found.size, digest, target
+        )
+
+    def _files(self, name: str, paths: list[RootPath], owner: Owner | None) -> Files:
+        return Files(
+            owner=name,
+            entries=_Entries(self, paths),
+            facts=self._facts,
+            symbols=self._symbols,
+            depends=owner.depends if owner else (),
+            provides=owner.provides if owner else (),
+            version=owner.version if owner else "",
+        )
+
+    def _facts(self, path: RootPath) -> FileFacts | None:
+        return sniff.sniff(path, self.content(path)) if self._is_file(path) else None
+
+    def _symbols(self, path: RootPath) -> Symbols | None:
+        return sniff.symbols(self.content(path)) if self._is_file(path) else None
+
+    def _is_shared(self, path: RootPath) -> bool:
+        return self.found[path].kind is Kind.DIRECTORY
+
+    def _is_file(self, path: RootPath) -> bool:
+        return self.found[path].kind in (Kind.FILE, Kind.HARDLINK)
+
+
+class _Entries(Mapping[RootPath, Entry]):
+    """The entries of one owner by path, sorted; each is made when asked for."""
+
+    def __init__(self, offer: Offer, paths: list[RootPath]) -> None:
+        self._offer = offer
+        self._paths = dict.fromkeys(paths)
+
+    def __getitem__(self, path: RootPath) -> Entry:
+        if path not in self._paths:
+            raise KeyError(path)
+        return self._offer.entry(path)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._paths
+
+    def __iter__(self) -> Iterator[RootPath]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)

@@ -1,0 +1,149 @@
+"""The packages of an rpm root: SQLite databases are read here, older kinds by rpm itself.
+
+Source: rpm's lib/header.c, "Header format"; docs/manual/tags.md.
+"""
+
+import contextlib
+import sqlite3
+import struct
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minbuild.errors import ToolError
+from minbuild.facts.root.types import Found
+from minbuild.paths import rootpath
+
+if TYPE_CHECKING:
+    from minbuild.facts.root.owners import Owner
+
+PLACES = ("usr/lib/sysimage/rpm", "var/lib/rpm")
+SQLITE = "rpmdb.sqlite"
+OTHERS = ("Packages.db", "Packages")
+"""ndb (openSUSE) and Berkeley DB (before rpm 4.16)."""
+NAME, VERSION, RELEASE, ARCH = 1000, 1001, 1002, 1022
+PROVIDES, DIRECTORIES, BASES, NAMES = 1047, 1116, 1117, 1118
+_INT32, _STRING, _STRINGS, _TEXTS = 4, 6, 8, 9
+FORMAT = r"%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n[\t%{FILENAMES}\n]"
+
+Value = str | tuple[str, ...] | tuple[int, ...]
+
+
+def rpm(found: Mapping[str, Found], read: Callable[[str], bytes]) -> "tuple[Owner, ...]":
+    """The installed packages; () for a root without an rpm database.
+
+    Raises: ToolError when the database is damaged, or only rpm reads it and there is no rpm.
+    """
+    for place in PLACES:
+        if f"{place}/{SQLITE}" in found:
+            return tuple(_sqlite(read(f"{place}/{SQLITE}"), f"{place}/{SQLITE}"))
+        for name in OTHERS:
+            if f"{place}/{name}" in found:
+                return tuple(_asked(read(f"{place}/{name}"), name))
+    return ()
+
+
+def _sqlite(data: bytes, where: str) -> "Iterator[Owner]":
+    with tempfile.NamedTemporaryFile(suffix=".sqlite") as copy:
+        copy.write(data)
+        copy.flush()
+        try:
+            # immutable: a copy has no journal of its own
+            with contextlib.closing(
+                sqlite3.connect(f"file:{copy.name}?immutable=1", uri=True)
+            ) as database:
+                blobs = [row[0] for row in database.execute("SELECT blob FROM Packages")]
+            yield from (owner for owner in map(_owner, blobs) if owner is not None)
+        except (sqlite3.Error, struct.error, IndexError, ValueError) as error:
+            raise ToolError(
+                f"the root's rpm database is damaged: {error}", where=where, fix=_WITHOUT
+            ) from error
+
+
+_WITHOUT = (
+    "repair it (rpmdb --rebuilddb), or build without owners: archive: {root: …, owners: false}"
+)
+
+
+def _owner(blob: bytes) -> "Owner | None":
+    from minbuild.facts.root.owners import Owner
+
+    tags = header(blob)
+    name = str(tags.get(NAME, ""))
+    if not name or name == "gpg-pubkey":
+        return None
+    directories, names = _texts(tags, NAMES), _texts(tags, BASES)
+    places = zip(_numbers(tags, DIRECTORIES), names, strict=False)
+    paths = [directories[index] + base for index, base in places]
+    return Owner(
+        name=name,
+        version=f"{tags.get(VERSION, '')}-{tags.get(RELEASE, '')}",
+        arch=str(tags.get(ARCH, "")),
+        paths=tuple(map(rootpath, paths)),
+        provides=_texts(tags, PROVIDES),
+    )
+
+
+def _texts(tags: Mapping[int, Value], tag: int) -> tuple[str, ...]:
+    value = tags.get(tag, ())
+    return tuple(each for each in value if isinstance(each, str)) if value else ()
+
+
+def _numbers(tags: Mapping[int, Value], tag: int) -> tuple[int, ...]:
+    value = tags.get(tag, ())
+    return tuple(each for each in value if isinstance(each, int)) if value else ()
+
+
+def header(blob: bytes) -> dict[int, Value]:
+    """The tags of one package that are of use here.
+
+    Raises: struct.error, IndexError, ValueError when it is damaged.
+    """
+    count, length = struct.unpack_from(">II", blob)
+    start = 8 + 16 * count
+    data = blob[start : start + length]
+    if len(data) < length or start > len(blob):
+        raise ValueError("a header is cut short")
+    found: dict[int, Value] = {}
+    for number in range(count):
+        tag, kind, offset, items = struct.unpack_from(">IIII", blob, 8 + 16 * number)
+        if kind == _INT32:
+            found[tag] = struct.unpack_from(f">{items}I", data, offset)
+        elif kind == _STRING:
+            found[tag] = data[offset : data.index(b"\0", offset)].decode("utf-8")
+        elif kind in (_STRINGS, _TEXTS):
+            texts = data[offset:].split(b"\0", items)[:items]
+            found[tag] = tuple(text.decode("utf-8") for text in texts)
+    return found
+
+
+def _asked(data: bytes, name: str) -> "Iterator[Owner]":
+    """Let rpm read a database that only it knows."""
+    from minbuild.facts.root.owners import Owner
+    from minbuild.run import run
+
+    with tempfile.TemporaryDirectory() as directory:
+        (Path(directory) / name).write_bytes(data)
+        argv = ["rpm", "--dbpath", directory, "-qa", "--qf", FORMAT]
+        try:
+            text = run(argv, what="reading the root's rpm database").decode("utf-8", "replace")
+        except ToolError as error:
+            error.fix = f"install rpm here, or build without owners: {_WITHOUT.partition(': ')[2]}"
+            raise
+    for package in _packages(text):
+        head, *paths = package.split("\n\t")
+        title, version, arch = head.split("\t")[:3]
+        yield Owner(title, version, arch, tuple(rootpath(path) for path in paths if path))
+
+
+def _packages(text: str) -> Iterator[str]:
+    """Split rpm's answer: a package's line, then its paths, each after a tab."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("\t") and lines:
+            yield "\n".join(lines)
+            lines = []
+        lines.append(line)
+    if lines:
+        yield "\n".join(lines)

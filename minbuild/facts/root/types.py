@@ -1,0 +1,55 @@
+"""What an installed root holds, before it is known whose files they are: frozen data."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from minbuild.facts.types import Kind
+from minbuild.paths import MERGED, RootPath, rootpath
+
+UNOWNED = "(unowned)"
+"""Owner of files that no package of the root lists: links and files made when it was installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One path of a root."""
+
+    path: RootPath
+    """Where it lies in an image: usr-merged."""
+    raw: str
+    """Where it lies in the root, relative to its top: `bin/sh`."""
+    kind: Kind
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    target: str = ""
+    """A link's text; a hard link's first name, as `raw`."""
+
+
+class Source(Protocol):
+    """A place that holds a root."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    def walk(self) -> Iterable[Found]:
+        """Every file, link and directory; a hard link's first name is a file of the same walk.
+
+        Devices, sockets and FIFOs are left out, and so is what is mounted on the root.
+        """
+        ...
+
+    def read(self, raw: str) -> bytes:
+        """The bytes of a file."""
+        ...
+
+
+def place(raw: str, kind: Kind) -> RootPath:
+    """The usr-merged path of `raw`; a directory /bin of an older root is the one behind it."""
+    if kind is Kind.DIRECTORY and raw in MERGED:
+        return RootPath("/" + MERGED[raw])
+    return rootpath(raw)

@@ -1,0 +1,245 @@
+"""An installed root as the place where files come from."""
+
+import json
+import lzma
+import sqlite3
+import struct
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import ToolError
+from minbuild.facts.root.directory import Directory
+from minbuild.facts.root.offer import Offer
+from minbuild.facts.root.types import UNOWNED
+from minbuild.facts.types import Kind
+from minbuild.paths import RootPath
+from tests.dib.installed import as_layout, as_tar, install, paths
+from tests.support.deb import Member, tar
+from tests.whole.small import PACKAGES, Small, minbuild
+
+
+def rows(small: Small, *words: str) -> dict[str, dict[str, object]]:
+    """The files of a plan, by path, without those of /usr/lib itself, which every package has."""
+    ended = minbuild(*small.argv("plan", "small.yaml", "--json", *words), cwd=small.directory)
+    assert ended.code == 0, ended.err
+    return {
+        row["path"]: {key: row[key] for key in ("type", "mode", "sha256", "target", "package")}
+        for row in json.loads(ended.out)["files"]
+        if row["type"] != "directory"
+    }
+
+
+@pytest.mark.parametrize("form", ["directory", "tar", "tar.xz", "layout"])
+def test_a_root_gives_the_files_that_its_packages_give(small: Small, form: str) -> None:
+    small.write()
+    place = small.directory / f"root.{form}"
+    match form:
+        case "directory":
+            install(PACKAGES, place)
+        case "tar":
+            place.write_bytes(as_tar(PACKAGES))
+        case "tar.xz":
+            place.write_bytes(lzma.compress(as_tar(PACKAGES)))
+        case _:
+            as_layout(place, as_tar(PACKAGES))
+    assert rows(small, "--root", str(place)) == rows(small)
+
+
+def test_a_manifest_names_its_root_beside_itself(small: Small) -> None:
+    install(PACKAGES, small.directory / "root")
+    text = (
+        "minbuild: 1\nname: small\narchive: {root: root}\n"
+        "kernel: {package: linux-image-cloud-amd64}\n"
+        "keep: [{package: hello, paths: [/usr/bin/hello]}]\n"
+    )
+    (small.directory / "other.yaml").write_text(text, encoding="utf-8")
+    small.write()
+    ended = minbuild(*small.argv("plan", "other.yaml", "--json"), cwd=small.directory)
+    assert ended.code == 0, ended.err
+    assert {row["path"] for row in json.loads(ended.out)["files"]} >= set(rows(small))
+
+
+def test_what_a_root_lacks_is_said_with_the_package_to_install(small: Small) -> None:
+    small.write("  - {package: nano, paths: [/usr/bin/nano]}\n")
+    root = install(PACKAGES, small.directory / "root")
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(root)), cwd=small.directory)
+    assert ended.code == 5
+    assert "the root holds no /usr/bin/nano" in ended.err
+    assert "install nano" in ended.err
+
+
+def test_a_library_that_the_root_lacks_is_named_with_its_chain(small: Small) -> None:
+    small.write("  - {package: broken, paths: [/usr/bin/broken]}\n")
+    root = install(PACKAGES, small.directory / "root")
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(root)), cwd=small.directory)
+    assert ended.code == 5
+    assert "libnowhere.so.7" in ended.err
+    assert "/usr/bin/broken" in ended.err
+
+
+def test_a_diverted_file_belongs_to_whom_it_was_diverted_for(tmp_path: Path) -> None:
+    text = "Package: one\n/usr/bin/x file one\n\nPackage: two\n/usr/bin/x file two\n"
+    top = install(text, tmp_path / "root")
+    (top / "usr/bin/x.one").write_text("one", encoding="utf-8")
+    (top / "usr/bin/made").write_text("made", encoding="utf-8")
+    (top / "var/lib/dpkg/diversions").write_text(
+        "/usr/bin/x\n/usr/bin/x.one\ntwo\n", encoding="utf-8"
+    )
+    owned = {path: files.owner for files in Offer(Directory(top)).files for path in files.entries}
+    assert owned[RootPath("/usr/bin/x")] == "two"
+    assert owned[RootPath("/usr/bin/x.one")] == "one"
+    assert owned[RootPath("/usr/bin/made")] == UNOWNED
+
+
+def test_hard_links_keep_their_first_name(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("same", encoding="utf-8")
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    offer = Offer(Directory(tmp_path))
+    assert offer.entry(RootPath("/a")).kind is Kind.FILE
+    assert offer.entry(RootPath("/b")).target == "/a"
+    assert offer.entry(RootPath("/b")).sha256 == offer.entry(RootPath("/a")).sha256
+
+
+def test_a_root_before_merged_usr_is_seen_merged(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "bin/sh").write_text("shell", encoding="utf-8")
+    (tmp_path / "usr/bin/sh").symlink_to("/bin/sh")
+    offer = Offer(Directory(tmp_path))
+    assert offer.entry(RootPath("/usr/bin/sh")).kind is Kind.FILE
+    assert offer.content(RootPath("/usr/bin/sh")) == b"shell"
+
+
+def test_a_layer_hides_what_its_whiteouts_name(small: Small) -> None:
+    small.write()
+    over = tar([Member("./usr/bin/.wh.hello")])
+    place = as_layout(small.directory / "layout", as_tar(PACKAGES), over)
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    assert ended.code == 5
+    assert "the root holds no /usr/bin/hello" in ended.err
+
+
+def test_a_layout_for_another_machine_is_refused(small: Small) -> None:
+    small.write()
+    place = as_layout(small.directory / "layout", as_tar(PACKAGES), arch="arm64")
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    assert ended.code == 6
+    assert "no image for amd64" in ended.err
+
+
+@pytest.mark.parametrize("name", ["../outside", "./usr/../../outside"])
+def test_a_tar_that_leads_out_of_its_root_is_refused(small: Small, name: str) -> None:
+    small.write()
+    place = small.directory / "bad.tar"
+    place.write_bytes(tar([Member(name, data=b"x")]))
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    assert ended.code == 6
+    assert "leads out of the root" in ended.err
+
+
+@pytest.mark.parametrize("part", [0.01, 0.3, 0.95])
+def test_a_damaged_root_is_an_error_and_no_traceback(small: Small, part: float) -> None:
+    small.write()
+    place = small.directory / "cut.tar.xz"
+    packed = lzma.compress(as_tar(PACKAGES))
+    place.write_bytes(packed[: int(part * len(packed))])
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    assert ended.code == 6
+    assert "Traceback" not in ended.err
+
+
+def header(name: str, *files: str) -> bytes:
+    """One package as an rpm database holds it."""
+    directories = sorted({file.rpartition("/")[0] + "/" for file in files})
+    indices = [directories.index(file.rpartition("/")[0] + "/") for file in files]
+    texts = {1000: name, 1001: "1.0", 1002: "3", 1022: "x86_64"}
+    data, index = b"", []
+    for tag, text in texts.items():
+        index.append(struct.pack(">IIII", tag, 6, len(data), 1))
+        data += text.encode() + b"\0"
+    data += bytes(-len(data) % 4)
+    index.append(struct.pack(">IIII", 1116, 4, len(data), len(indices)))
+    data += struct.pack(f">{len(indices)}I", *indices)
+    bases = [file.rpartition("/")[2] for file in files]
+    for tag, values in ((1117, bases), (1118, directories)):
+        index.append(struct.pack(">IIII", tag, 8, len(data), len(values)))
+        data += b"".join(value.encode() + b"\0" for value in values)
+    return struct.pack(">II", len(index), len(data)) + b"".join(index) + data
+
+
+def rpm_root(top: Path, blob: bytes) -> Path:
+    (top / "usr/bin").mkdir(parents=True)
+    (top / "usr/bin/hello").write_text("hello", encoding="utf-8")
+    place = top / "usr/lib/sysimage/rpm"
+    place.mkdir(parents=True)
+    database = sqlite3.connect(place / "rpmdb.sqlite")
+    with database:
+        database.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB NOT NULL)")
+        database.execute("INSERT INTO Packages (blob) VALUES (?)", (blob,))
+    database.close()
+    return top
+
+
+def test_an_rpm_root_says_whose_its_files_are(tmp_path: Path) -> None:
+    root = rpm_root(tmp_path, header("hello", "/usr/bin/hello", "/usr/share/hello/x"))
+    offer = Offer(Directory(root))
+    assert offer.owners["hello"].version == "1.0-3"
+    owned = {path: files.owner for files in offer.files for path in files.entries}
+    assert owned[RootPath("/usr/bin/hello")] == "hello"
+
+
+@pytest.mark.parametrize("cut", [3, 9, 40, 120])
+def test_a_damaged_rpm_database_is_an_error(tmp_path: Path, cut: int) -> None:
+    root = rpm_root(tmp_path, header("hello", "/usr/bin/hello")[:cut])
+    with pytest.raises(ToolError) as caught:
+        _ = Offer(Directory(root)).files
+    assert "owners: false" in caught.value.fix
+
+
+def test_a_database_that_only_rpm_reads_needs_rpm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "var/lib/rpm").mkdir(parents=True)
+    (tmp_path / "var/lib/rpm/Packages.db").write_bytes(b"RpmP")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolError) as caught:
+        _ = Offer(Directory(tmp_path)).files
+    assert "install rpm here" in caught.value.fix
+    assert Offer(Directory(tmp_path), owned=False).owners == {}
+
+
+def test_trimming_leaves_the_tree_and_what_is_kept(small: Small) -> None:
+    small.write("files: {/etc/motd: {content: hi}}\n")
+    root = install(PACKAGES, small.directory / "root")
+    (root / "var/log").mkdir()
+    (root / "var/log/keep.me").touch()
+    ended = minbuild(
+        *small.argv("trim", str(root), "small.yaml", "-o", "out", "--keep", "var/log"),
+        cwd=small.directory,
+    )
+    assert ended.code == 0, ended.err
+    left = paths(root)
+    wanted = json.loads((small.directory / "out/footprint.json").read_text("utf-8"))["files"]
+    tree = {row["path"] for row in wanted if row["type"] != "directory"}
+    assert tree <= left
+    assert left - tree <= {"/var/log/keep.me", "/bin", "/lib", "/lib64"}
+    assert (root / "etc/motd").read_text("utf-8") == "hi"
+    assert "/usr/bin/hello" in (small.directory / "out/why.txt").read_text("utf-8")
+
+
+def test_trimming_dry_changes_nothing(small: Small) -> None:
+    small.write()
+    root = install(PACKAGES, small.directory / "root")
+    before = paths(root)
+    ended = minbuild(*small.argv("trim", str(root), "small.yaml", "--dry-run"), cwd=small.directory)
+    assert ended.code == 0, ended.err
+    assert "would trim" in ended.out
+    assert paths(root) == before
+
+
+def test_this_machine_is_not_trimmed(small: Small) -> None:
+    small.write()
+    ended = minbuild(*small.argv("trim", "/", "small.yaml", "--dry-run"), cwd=small.directory)
+    assert ended.code == 2
+    assert "no root that may be trimmed" in ended.err
