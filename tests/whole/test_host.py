@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.watched import watched
 from tests.whole.small import Ended, minbuild
 
 pytestmark = [pytest.mark.mirror, pytest.mark.xdist_group("host")]
@@ -84,6 +85,15 @@ def test_building_again_changes_nothing_and_asks_no_network(host: Host) -> None:
     assert "nothing changed" in again.out
     assert digests(host.images) == before
     assert {path: path.stat().st_mtime_ns for path in host.images.iterdir()} == stamps
+
+
+def test_a_build_without_a_change_opens_no_package_and_starts_nothing(host: Host) -> None:
+    env = dict(os.environ) | {"MINBUILD_STORE": host.store}
+    counted = watched("make", "host.yaml", cwd=host.directory, env=env)
+    assert counted.code == 0
+    assert not [name for name in counted.opened if name.startswith(f"{host.store}/files/")]
+    assert (counted.processes, counted.connections) == (0, 0)
+    assert counted.read < 2 << 20
 
 
 def test_the_same_lock_gives_the_same_bytes_from_an_empty_store(host: Host, tmp_path: Path) -> None:
