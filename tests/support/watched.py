@@ -50,7 +50,7 @@ def main(report: str, words: list[str]) -> None:
     python = [name for name in files if name.endswith((".py", ".pyc")) and Path(name).is_file()]
     counted = {
         "code": code,
-        "opened": [name for name in files if not name.startswith("/proc/") and name not in python],
+        "opened": [name for name in files if not name.endswith((".py", ".pyc"))],
         "processes": sum(event in PROCESSES for event, _ in seen),
         "connections": sum(event == "socket.connect" for event, _ in seen),
         "read": read - sum(Path(name).stat().st_size for name in python),
