@@ -1,40 +1,51 @@
-"""Commands that look at what was built: report, why."""
+"""Commands that look at what was built: report, why, diff, check."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from minbuild.cli import compare, gate
+from minbuild.cli.outputs import Outputting, output_options
 from minbuild.errors import UsageError
 
 if TYPE_CHECKING:
     from minbuild.footprint.types import Footprint
 
 
-@click.command()
-@click.argument("image", type=click.Path(path_type=Path), required=False)
-@click.option("--top", default=10, show_default=True, help="Largest files to list; 0: all.")
+@click.command(cls=Outputting)
+@click.argument("image", required=False)
+@click.option("--top", default=10, show_default=True, help="Lines of a long table; 0: all.")
 @click.option(
     "--by",
-    type=click.Choice(["section", "component", "package", "directory"]),
+    type=click.Choice(["section", "component", "package", "directory", "kind", "file"]),
     default="section",
     show_default=True,
     help="What the table sums up.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the footprint document itself.")
-def report(image: Path | None, top: int, by: str, as_json: bool) -> None:
-    """Print the footprint of IMAGE: a build directory or a footprint.json.
+@click.option(
+    "--sort",
+    type=click.Choice(["bytes", "packed", "added", "files", "name"]),
+    help="Order of the table's lines.  [default: bytes; sections in their own order]",
+)
+@click.option("--baseline", metavar="IMAGE", help="What the HTML page shows changes against.")
+@output_options("text", "md", "json", "csv", "html", "junit", "sarif", "dot")
+def report(
+    image: str | None, top: int, by: str, sort: str | None, baseline: str | None,
+    **given: str | None,
+) -> None:  # fmt: skip
+    """Print the footprint of IMAGE.
 
-    Without IMAGE: the only build below ./build.
+    IMAGE is a build directory, a footprint.json, an image (host.efi, host.raw, qcow2, an
+    initramfs: unpacked and measured anew), a root directory or a tar archive of one, or git:REF.
+    Without IMAGE: the only build below ./build. Several formats may be written in one run.
     """
-    from minbuild.footprint import document
-    from minbuild.report.text import page
+    from minbuild.cli.outputs import write
+    from minbuild.report.formats import report_formats
 
-    footprint = _footprint(image)
-    if as_json:
-        click.echo(document.render(footprint), nl=False)
-    else:
-        click.echo(page(footprint, top=top, by=by), nl=False)
+    footprint = subject(image)
+    before = subject(baseline) if baseline else None
+    write(report_formats(footprint, before, by=by, sort=sort or "", top=top), given)
 
 
 @click.command()
@@ -44,7 +55,7 @@ def report(image: Path | None, top: int, by: str, as_json: bool) -> None:
 def why(words: tuple[str, ...], every: bool, as_json: bool) -> int:
     """Say why PATH is in IMAGE: the chain of needs from a component down to it, with evidence.
 
-    IMAGE is a build directory or a footprint.json; without it, the only build below ./build.
+    IMAGE is what report takes; without it, the only build below ./build.
     Exits with 1 when PATH is not in the image.
     """
     from minbuild.paths import rootpath
@@ -54,27 +65,17 @@ def why(words: tuple[str, ...], every: bool, as_json: bool) -> int:
         raise UsageError(
             "why takes one image and one path", fix="minbuild why build/host /usr/bin/vm"
         )
-    footprint = _footprint(Path(words[0]) if len(words) == 2 else None)
+    footprint = subject(words[0] if len(words) == 2 else None)
     answer = reasons.explain(footprint, rootpath(words[-1]), every=every)
     click.echo(reasons.as_json(answer) if as_json else reasons.as_text(answer), nl=False)
     return 0 if answer.chains else 1
 
 
-def _footprint(image: Path | None) -> "Footprint":
-    """Read the footprint of a build directory, of a file, or of the only build there is."""
-    from minbuild.footprint import document
+def subject(word: "str | Path | None") -> "Footprint":
+    """The footprint of what a word names; without a word, of the only build there is."""
+    from minbuild.subject.open import open_subject
 
-    path = image if image is not None else _only_build()
-    if path.is_dir():
-        path /= "footprint.json"
-    try:
-        return document.read(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read a footprint: {error.strerror if isinstance(error, OSError) else error}",
-            where=str(path),
-            fix="name a build directory (build/host) or a footprint.json",
-        ) from error
+    return open_subject(str(word if word is not None else _only_build()))
 
 
 def _only_build() -> Path:
@@ -89,4 +90,4 @@ def _only_build() -> Path:
     )
 
 
-COMMANDS = (report, why)
+COMMANDS = (report, why, *compare.COMMANDS, *gate.COMMANDS)

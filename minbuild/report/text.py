@@ -1,25 +1,32 @@
 """The footprint as a page for a terminal."""
 
-import posixpath
 from collections.abc import Callable, Mapping
 
-from minbuild.footprint.measure import rows
-from minbuild.footprint.types import OVERHEAD, FileRow, Footprint, Row
+from minbuild.footprint.types import Footprint
 from minbuild.paths import RootPath
+from minbuild.report import minwin, surface
+from minbuild.report.lines import OWNERS, Line, Table, duplicates, table
 from minbuild.report.units import bar, columns, printable, share, size
 
-MINWIN_FILES = 161
-MINWIN_PACKED = 20_000_000
-"""Windows 8's MinWin as the press reported it of a leaked build; not a figure of Microsoft's."""
+MINWIN_FILES, MINWIN_PACKED = minwin.FILES, minwin.PACKED
+__all__ = ["MINWIN_FILES", "MINWIN_PACKED", "OWNERS", "budget", "page", "possible_dlopens"]
 
 
-def page(footprint: Footprint, *, top: int = 10, by: str = "section") -> str:
+def page(
+    footprint: Footprint, *, top: int = 10, by: str = "section", sort: str = "", full: bool = False
+) -> str:
     """Totals beside MinWin's, a table by one kind of owner, and the `top` largest files.
 
-    `by` is one of `OWNERS`; `top` 0 lists every file.
+    `by` is one of `OWNERS`; `top` 0 lists every file. With `full` also MinWin's categories and
+    the attack surface.
     """
-    owners = table(by, OWNERS[by](footprint), footprint.totals.packed)
-    parts = [_head(footprint), _totals(footprint), "\n".join(owners), _largest(footprint, top)]
+    owners = table(footprint, by=by, sort=sort, top=top if by in {"file", "directory"} else 0)
+    parts = [_head(footprint), _totals(footprint), "\n".join(_table(owners))]
+    if by != "file":
+        files = table(footprint, by="file", sort=sort, top=top)
+        parts.append("\n".join(_table(files, title="largest files")))
+    if full:
+        parts += [_categories(footprint), _surface(footprint)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -54,50 +61,27 @@ def possible_dlopens(found: Mapping[RootPath, tuple[str, ...]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _directories(footprint: Footprint) -> tuple[Row, ...]:
-    return (*rows(footprint.files, lambda row: posixpath.dirname(row.path)), _overhead(footprint))
-
-
-def _overhead(footprint: Footprint) -> Row:
-    return next(row for row in footprint.sections if row.name == OVERHEAD)
-
-
-def _packages(footprint: Footprint) -> tuple[Row, ...]:
-    return tuple(
-        Row(row.name or "[made by minbuild]", row.files, row.bytes, row.packed)
-        for row in footprint.packages
-    )
-
-
-OWNERS: Mapping[str, Callable[[Footprint], tuple[Row, ...]]] = {
-    "section": lambda footprint: footprint.sections,
-    "component": lambda footprint: footprint.components,
-    "package": _packages,
-    "directory": _directories,
-}
-"""What the page's table can sum up: name → rows, whose sum is the totals."""
-
-
 def _head(footprint: Footprint) -> str:
-    return printable(
-        f"{footprint.name}  {footprint.arch}  Linux {footprint.kernel}  "
-        f"from {', '.join(footprint.suites)}"
-    )
+    parts = [footprint.name, footprint.arch]
+    parts += [f"Linux {footprint.kernel}"] if footprint.kernel else []
+    parts += [f"from {', '.join(footprint.suites)}"] if footprint.suites else []
+    return printable("  ".join(part for part in parts if part))
 
 
 def _totals(footprint: Footprint) -> str:
     totals = footprint.totals
-    packed = "packed" if "efi" in footprint.packed else "packed (est)"
+    packed = "packed" if footprint.packed else "packed (est)"
     rows = [
         ["", "this host", "MinWin*", "of MinWin", ""],
         _against("files", totals.files, MINWIN_FILES, str),
         _against(packed, totals.packed, MINWIN_PACKED, size),
         ["installed", size(totals.bytes), "", "", ""],
     ]
-    notes = [
-        f"{totals.links} links and {totals.directories} directories beside the files.",
-        "* reported by the press of a leaked build of Windows 8: 161 files, about 20 MB",
-    ]
+    notes = [f"{totals.links} links and {totals.directories} directories beside the files."]
+    twice = duplicates(footprint)
+    if twice.contents:
+        notes.append(f"{twice.contents} contents stand there more than once: {size(twice.bytes)}.")
+    notes.append(minwin.NOTE)
     return "\n".join([*columns(rows, frozenset({0, 4})), "", *notes])
 
 
@@ -105,50 +89,37 @@ def _against(name: str, ours: int, theirs: int, show: Callable[[int], str]) -> l
     return [name, show(ours), show(theirs), share(ours, theirs), bar(ours, theirs)]
 
 
-def table(title: str, owners: tuple[Row, ...], whole: int) -> list[str]:
-    """One row for each owner and a last one with their sum."""
-    cells = [[title, "files", "installed", "packed est", ""]]
+def _table(found: Table, *, title: str = "") -> list[str]:
+    """One row for each line and a last one with their sum."""
+    has_added = any(line.added is not None for line in found.lines)
+    head = [title or found.by, "files", "installed", "packed est"]
+    cells = [[*head, *(["added"] if has_added else []), ""]]
+    for line in (*found.lines, found.total):
+        drawn = "" if line is found.total else bar(line.packed, found.total.packed)
+        added = [] if not has_added else ["" if line.added is None else size(line.added)]
+        cells.append([*_cells(line), *added, drawn])
+    return columns(cells, frozenset({0, len(cells[0]) - 1}))
+
+
+def _cells(line: Line) -> list[str]:
+    return [printable(line.name), str(line.files), size(line.bytes), size(line.packed)]
+
+
+def _categories(footprint: Footprint) -> str:
+    cells = [["MinWin's categories", "files", "installed", "packed est"]]
+    cells += [_cells(line) for line in minwin.lines(footprint)]
+    totals = footprint.totals
+    whole = "every file, and the image"
+    cells.append([whole, str(totals.files), size(totals.bytes), size(totals.packed)])
+    cells.append(["MinWin*", str(MINWIN_FILES), "", size(MINWIN_PACKED)])
+    return "\n".join(columns(cells))
+
+
+def _surface(footprint: Footprint) -> str:
+    if footprint.surface is None:
+        return "attack surface  not evaluated: this footprint was written without it"
+    cells = [["attack surface", "", ""]]
     cells += [
-        [
-            printable(row.name),
-            str(row.files),
-            size(row.bytes),
-            size(row.packed),
-            bar(row.packed, whole),
-        ]
-        for row in owners
+        [name, count, printable(some)] for _, name, count, some in surface.rows(footprint.surface)
     ]
-    cells.append(
-        [
-            "total",
-            str(sum(row.files for row in owners)),
-            size(sum(row.bytes for row in owners)),
-            size(sum(row.packed for row in owners)),
-            "",
-        ]
-    )
-    return columns(cells, frozenset({0, 4}))
-
-
-def _largest(footprint: Footprint, top: int) -> str:
-    files = [row for row in footprint.files if row.type == "file"]
-    largest = sorted(files, key=lambda row: (-row.size, row.path))[: top or None]
-    cells = [["largest files", "installed", "packed est", "component"]]
-    cells += [_file(row) for row in largest]
-    rest = len(files) - len(largest)
-    if rest:
-        shown = {row.path for row in largest}
-        others = [row for row in files if row.path not in shown]
-        cells.append(
-            [
-                f"[{rest} others]",
-                size(sum(row.size for row in others)),
-                size(sum(row.packed for row in others)),
-                "",
-            ]
-        )
-    return "\n".join(columns(cells, frozenset({0, 3})))
-
-
-def _file(row: FileRow) -> list[str]:
-    return [printable(row.path), size(row.size), size(row.packed), printable(row.component)]
+    return "\n".join(columns(cells, frozenset({0, 2})))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from minbuild.facts.types import Kind
 from minbuild.resolve.graph import adjacency
-from minbuild.resolve.types import Closure
+from minbuild.resolve.types import Closure, Need
 
 _TOP = ""
 
@@ -28,25 +28,37 @@ class Weight:
 class Graph:
     """The needs of a closure, from a top that stands above all components."""
 
-    def __init__(self, closure: Closure) -> None:
-        self.sizes = {
-            str(path): one.entry.size
-            for path, one in closure.chosen.items()
-            if one.entry.kind is Kind.FILE
-        }
-        pairs = [(need.by, str(need.path)) for need in closure.needs]
+    def __init__(self, sizes: Mapping[str, int], needs: Iterable[Need]) -> None:
+        """`sizes` is what each regular file weighs."""
+        self.sizes = sizes
+        pairs = [(need.by, str(need.path)) for need in needs]
         tops = {by for by, _ in pairs if not by.startswith("/")}
         self._edges = adjacency([*pairs, *((_TOP, by) for by in tops)])
         self._order = _postorder(self._edges)
         self._dominator = _dominators(self._edges, self._order)
 
-    def weights(self) -> dict[str, Weight]:
-        """Weigh every path and component, sorted by name."""
+    @classmethod
+    def of(cls, closure: Closure) -> "Graph":
+        """The graph of a closure, weighed in bytes of content."""
+        sizes = {
+            str(path): one.entry.size
+            for path, one in closure.chosen.items()
+            if one.entry.kind is Kind.FILE
+        }
+        return cls(sizes, closure.needs)
+
+    def added(self) -> dict[str, int]:
+        """What would go with each path and component: it and all that only it leads to."""
         added = {node: self.sizes.get(node, 0) for node in self._order}
         # who dominates stands later in postorder, so sums are complete when they are passed on
         for node in self._order:
             if node != _TOP:
                 added[self._dominator[node]] += added[node]
+        return added
+
+    def weights(self) -> dict[str, Weight]:
+        """Weigh every path and component, sorted by name."""
+        added = self.added()
         return {
             node: Weight(self.sizes.get(node, 0), self.size(self.reached([node])), added[node])
             for node in sorted(self._order)

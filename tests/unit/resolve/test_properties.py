@@ -100,7 +100,7 @@ def test_every_path_has_a_chain_of_real_needs(world: tuple[Files, ...], numbers:
 @given(worlds(), PROGRAMS)
 def test_added_size_is_what_goes(world: tuple[Files, ...], numbers: list[int]) -> None:
     closure: Closure = resolve(wanted(world, numbers), world, arch="amd64")
-    graph = Graph(closure)
+    graph = Graph.of(closure)
     for node, weight in graph.weights().items():
         assert weight.own <= weight.added <= weight.closure
         assert weight.added == graph.size(graph.without([node]))

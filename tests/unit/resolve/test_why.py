@@ -52,7 +52,7 @@ def test_circles_end() -> None:
 
 
 def test_added_size_is_what_would_go() -> None:
-    graph = Graph(CLOSURE)
+    graph = Graph.of(CLOSURE)
     weights = graph.weights()
     own = {path: one.entry.size for path, one in CLOSURE.chosen.items()}
     liba, only = RootPath(f"{LIB}/liba.so"), RootPath(f"{LIB}/libonly.so")
@@ -63,9 +63,9 @@ def test_added_size_is_what_would_go() -> None:
 
 
 def test_what_a_component_alone_brings_goes_with_it() -> None:
-    gone = Graph(CLOSURE).without(["boot/two"])
+    gone = Graph.of(CLOSURE).without(["boot/two"])
     assert gone == {"boot/two", "/usr/bin/two"}
-    assert Graph(CLOSURE).weights()["boot/two"].added == len("/usr/bin/two")
+    assert Graph.of(CLOSURE).weights()["boot/two"].added == len("/usr/bin/two")
 
 
 def test_every_path_belongs_to_the_first_component_that_leads_to_it() -> None:

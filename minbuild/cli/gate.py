@@ -1,0 +1,126 @@
+"""Commands that decide: check."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from minbuild.cli.outputs import Outputting, output_options, write
+from minbuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from minbuild.footprint.gate import Result
+    from minbuild.footprint.types import Footprint
+    from minbuild.manifest.budget import BudgetFile
+
+NO_BASELINE = "no baseline: absolute rules only"
+
+
+@click.command(cls=Outputting)
+@click.argument("image", required=False)
+@click.option("--budget", type=click.Path(path_type=Path, dir_okay=False),
+              help="Budget file.  [default: the limits of the manifest]")  # fmt: skip
+@click.option("--baseline", metavar="IMAGE", help="What growth is measured against: git:main.")
+@click.option("--require-baseline", is_flag=True, help="Without a baseline, that is an error.")
+@click.option("--update", is_flag=True, help="Write new limits of the totals, sections, "
+              "components, packages and surface into the budget file.")  # fmt: skip
+@click.option("--annotations", is_flag=True, help="Also print annotations for GitHub Actions.")
+@output_options("text", "md", "json", "junit", "sarif")
+def check(
+    image: str | None, budget: Path | None, baseline: str | None, require_baseline: bool,
+    update: bool, annotations: bool, **given: str | None,
+) -> int:  # fmt: skip
+    """Judge IMAGE by a budget: one line for each rule, then the verdict.
+
+    Exits with 1 when a rule fails, and with 2 to 6 when no verdict is possible.
+    """
+    from minbuild.cli.inspect import subject
+    from minbuild.footprint.gate import passed
+    from minbuild.report import junit, sarif, verdict
+
+    if require_baseline and baseline is None:
+        raise UsageError(
+            "there is no baseline, and --require-baseline asks for one",
+            fix="give one: --baseline git:main",
+        )
+    footprint = subject(image)
+    before = subject(baseline) if baseline else None
+    if update:
+        return _update(footprint, budget)
+    results = _judge(footprint, budget, before)
+    notes = [] if before is not None else [NO_BASELINE]
+    write(
+        {
+            "text": lambda: verdict.as_text(results, notes),
+            "md": lambda: verdict.as_markdown(results, notes, _diff(before, footprint)),
+            "json": lambda: verdict.as_json(results, notes),
+            "junit": lambda: junit.junit(results),
+            "sarif": lambda: sarif.sarif(results),
+        },
+        given,
+    )
+    if annotations:
+        click.echo(verdict.annotations(results), nl=False)
+    return 0 if passed(results) else 1
+
+
+def _judge(
+    footprint: "Footprint", budget: Path | None, before: "Footprint | None"
+) -> "tuple[Result, ...]":
+    from datetime import UTC, datetime
+
+    from minbuild.footprint.gate import judge, judge_embedded
+
+    if budget is not None:
+        today = datetime.now(UTC).date()
+        return judge(footprint, _load(budget), baseline=before, today=today)
+    results = judge_embedded(footprint)
+    if not results:
+        raise UsageError(
+            "there is nothing to judge by: the footprint holds no budget",
+            fix="name a budget file (--budget budget.yaml), or set budget: in the manifest",
+        )
+    return results
+
+
+def _load(budget: Path) -> "BudgetFile":
+    from minbuild.footprint.types import FindingKind
+    from minbuild.manifest.budget import load_budget
+
+    return load_budget(budget, [str(kind) for kind in FindingKind])
+
+
+def _update(footprint: "Footprint", budget: Path | None) -> int:
+    from datetime import UTC, datetime
+
+    from minbuild.footprint.gate import judge
+    from minbuild.manifest.budget import rewrite
+
+    if budget is None:
+        raise UsageError("--update needs a budget file", fix="name one: --budget budget.yaml")
+    results = judge(footprint, _load(budget), baseline=None, today=datetime.now(UTC).date())
+    changes = {
+        one.limit: max(one.actual, 0)
+        for one in sorted(results, key=lambda one: one.actual)
+        if one.limit is not None
+        and not one.rule.startswith("shrink")
+        and one.limit.value != one.actual
+    }
+    text = budget.read_text(encoding="utf-8")
+    write({"text": lambda: rewrite(text, list(changes.items()))}, {"out_text": str(budget)})
+    for limit, value in changes.items():
+        click.echo(f"{limit.where}: {limit.value:,} -> {value:,}")
+    click.echo(f"{len(changes)} limits changed in {budget}", err=True)
+    return 0
+
+
+def _diff(before: "Footprint | None", after: "Footprint") -> "Diff | None":
+    from minbuild.footprint.diff import compare
+
+    return compare(before, after) if before is not None else None
+
+
+if TYPE_CHECKING:
+    from minbuild.footprint.diff import Diff
+
+COMMANDS = (check,)

@@ -1,0 +1,53 @@
+"""The attack surface as lines: a count for each kind of finding, and the findings themselves."""
+
+from minbuild.footprint.types import Finding, FindingKind, Surface
+
+NAMES = {
+    FindingKind.SETUID: "setuid programs",
+    FindingKind.SETGID: "setgid programs",
+    FindingKind.CAPABILITY: "files with capabilities",
+    FindingKind.WORLD_WRITABLE: "world-writable paths",
+    FindingKind.EXECUTABLE: "executables",
+    FindingKind.INTERPRETER: "interpreters",
+    FindingKind.LISTENER: "listening ports",
+    FindingKind.LOGIN: "users who can log in",
+    FindingKind.MODULE: "kernel modules",
+    FindingKind.CMDLINE: "kernel command line",
+    FindingKind.KERNEL_LACKS: "hardening options that the kernel lacks",
+    FindingKind.NO_PIE: "ELF without PIE",
+    FindingKind.NO_RELRO: "ELF without RELRO",
+    FindingKind.NO_BIND_NOW: "ELF without BIND_NOW",
+    FindingKind.NO_CANARY: "ELF without stack canary",
+    FindingKind.NO_FORTIFY: "ELF without FORTIFY",
+    FindingKind.NO_NX: "ELF with an executable stack",
+    FindingKind.EXPORTS: "exported symbols",
+}
+UNKNOWN = "not evaluated"
+SHORT = 4
+"""Findings that are named in a line."""
+COUNTED = frozenset({FindingKind.EXPORTS, FindingKind.EXECUTABLE, FindingKind.MODULE})
+"""Kinds of which the page says only how many."""
+
+
+def rows(surface: Surface) -> list[tuple[FindingKind, str, str, str]]:
+    """Kind, its name, how many (or that nobody looked), and the first of them."""
+    found = []
+    for kind in FindingKind:
+        if kind in surface.unknown:
+            found.append((kind, NAMES[kind], UNKNOWN, ""))
+        else:
+            found.append((kind, NAMES[kind], str(surface.count(kind)), _some(surface, kind)))
+    return found
+
+
+def of_kind(surface: Surface, kind: FindingKind) -> list[Finding]:
+    """The findings of one kind, sorted."""
+    return [one for one in surface.findings if one.kind is kind]
+
+
+def _some(surface: Surface, kind: FindingKind) -> str:
+    if kind in COUNTED:
+        return ""
+    found = [one.subject for one in of_kind(surface, kind)]
+    more = f" and {len(found) - SHORT} more" if len(found) > SHORT else ""
+    return ", ".join(name.rpartition("/")[2] or name for name in found[:SHORT]) + more
