@@ -1,10 +1,15 @@
 #!/bin/sh
 # vm: the guests of this host, one directory each in /data/guests; `vm` alone lists the commands.
-# Run as the step 90-guests it starts them all at boot and stops them all before power-off.
+# Run as the step 90-guests it starts them all at boot and stops them all before power-off; run by
+# QEMU as `tap` it joins a guest's network card to its bridge.
 . /usr/lib/minbuild/init
 
 GUESTS=/data/guests
 RUN=/run/guests
+TAP=/usr/lib/minbuild/tap
+FULL=/usr/bin/qemu-system-x86_64
+OVMF=/usr/share/OVMF/OVMF_
+KEYS='machine cpus memory kernel initrd cmdline firmware disk net autostart restart stop-wait ready'
 LOG_LIMIT=1048576
 
 usage() {
@@ -60,6 +65,23 @@ need_file() {
     [ -e "$path" ] || mistake "$key: $path is not there"
 }
 
+# microvm: virtio devices alone, up in a moment. q35: a PC, where the host has the full QEMU.
+need_machine() {
+    case $value in
+    microvm) ;;
+    q35) [ -x "$FULL" ] || mistake 'machine=q35 needs the component hypervisor/qemu-full' ;;
+    *) mistake "machine=$value is neither microvm nor q35" ;;
+    esac
+}
+
+read_firmware() {
+    firmware=$value
+    case $value in
+    uefi) [ -e "${OVMF}CODE_4M.fd" ] || mistake 'firmware=uefi needs the component hypervisor/ovmf' ;;
+    *) need_file "$value" && firmware=$path ;;
+    esac
+}
+
 read_disk() {
     need_file "${value%%,*}"
     format=raw
@@ -82,11 +104,12 @@ read_net() {
 
 read_key() {
     case $key in
+    machine) need_machine && machine=$value ;;
     cpus) need_number 1 64 && cpus=$value ;;
     memory) need_number 8 999999 && memory=$value ;;
     kernel) need_file "$value" && kernel=$path ;;
     initrd) need_file "$value" && initrd=$path ;;
-    firmware) need_file "$value" && firmware=$path ;;
+    firmware) read_firmware ;;
     cmdline) cmdline=$value ;;
     disk) read_disk ;;
     net) read_net ;;
@@ -94,19 +117,23 @@ read_key() {
     restart) need_yes_or_no && restart=$value ;;
     stop-wait) need_number 0 3600 && stop_wait=$value ;;
     ready) ready=$value ;;
-    *) mistake "unknown key $key" ;;
+    *) mistake "unknown key $key (known: $KEYS)" ;;
+    esac
+}
+
+need_name() {
+    case $1 in
+    '' | *[!A-Za-z0-9_-]* | ?????????????????????????????????*) die "$1 is no name for a guest" ;;
     esac
 }
 
 # read_conf NAME: its settings as variables; 1 when there are mistakes.
 read_conf() {
     name=$1 conf=$GUESTS/$1/guest.conf number=0 mistakes=0
-    cpus=1 memory=256 kernel='' initrd='' firmware='' cmdline='console=ttyS0 reboot=t panic=-1'
+    machine=microvm cpus=1 memory=256 kernel='' initrd='' firmware='' cmdline='console=ttyS0 reboot=t panic=-1'
     disks='' nets='' autostart=yes restart=yes stop_wait=30 ready=''
-    case $name in
-    '' | *[!A-Za-z0-9_-]* | ?????????????????????????????????*) die "$name is no name for a guest" ;;
-    esac
-    [ -f "$conf" ] || die "no guest $name: $conf is not there"
+    need_name "$name"
+    [ -f "$conf" ] || die "no guest $name: $conf is not there (vm list)"
     while IFS= read -r line || [ -n "$line" ]; do
         number=$((number + 1))
         case $line in
@@ -116,6 +143,7 @@ read_conf() {
         esac
     done <"$conf"
     [ -n "$kernel$disks" ] || mistake 'neither a kernel nor a disk to start from'
+    [ "$firmware" != uefi ] || [ "$machine" = q35 ] || mistake 'firmware=uefi needs machine=q35'
     [ "$mistakes" -eq 0 ]
 }
 
@@ -130,55 +158,78 @@ mac() {
     digest "$1" | sed 's/^\(..\)\(..\)\(..\).*/52:54:00:\1:\2:\3/'
 }
 
-make_taps() {
+# QEMU makes a guest's tap devices, and they go with it. It runs this file for each: join_bridge TAP.
+bridges() {
     card=0
     for net in $nets; do
-        tap=vm$(digest "$card")
-        tunctl -d "$tap" >/dev/null 2>&1
-        tunctl -t "$tap" >/dev/null
-        echo 1 >"/proc/sys/net/ipv6/conf/$tap/disable_ipv6"
-        brctl addif "${net%%,*}" "$tap"
-        ip link set "$tap" up
+        printf '%s=%s ' "vm$(digest "$card")" "${net%%,*}"
         card=$((card + 1))
     done
 }
 
-remove_taps() {
-    card=0
-    for net in $nets; do
-        tunctl -d "vm$(digest "$card")" >/dev/null
-        card=$((card + 1))
+join_bridge() {
+    for pair in $VM_BRIDGES; do
+        [ "${pair%%=*}" = "$1" ] || continue
+        echo 1 >"/proc/sys/net/ipv6/conf/$1/disable_ipv6"
+        brctl addif "${pair#*=}" "$1" && ip link set "$1" up
     done
 }
 
 # ACPI gives the guest a power button; out of memory takes a guest before the host's own processes.
 launch() {
-    set -- -name "$name" -M microvm,accel=kvm,acpi=on,pic=on,pit=on,rtc=on -cpu host \
-        -smp "$cpus" -m "$memory" -nodefaults -no-user-config -display none -no-reboot \
+    set -- -name "$name" -cpu host -smp "$cpus" -m "$memory" -nodefaults -no-user-config \
+        -display none -no-reboot \
         -chardev "pty,id=console,path=$dir/console,logfile=$dir/console.log,logappend=on" \
         -serial chardev:console \
         -chardev "pipe,id=control,path=$dir/control" -mon chardev=control,mode=control \
-        -qmp "unix:$dir/qmp,server=on,wait=off" -device virtio-rng-device
-    [ -z "$firmware" ] || set -- "$@" -bios "$firmware"
+        -qmp "unix:$dir/qmp,server=on,wait=off"
+    case $machine in
+    microvm) bus=device && set -- "$@" -M microvm,accel=kvm,acpi=on,pic=on,pit=on,rtc=on ;;
+    q35) bus=pci && set -- "$@" -M q35,accel=kvm -vga none ;;
+    esac
+    set -- "$@" -device "virtio-rng-$bus"
+    case $firmware in
+    '') ;;
+    uefi)
+        set -- "$@" -drive "if=pflash,format=raw,readonly=on,file=${OVMF}CODE_4M.fd" \
+            -drive "if=pflash,format=raw,file=$GUESTS/$name/uefi-vars.fd"
+        ;;
+    *) set -- "$@" -bios "$firmware" ;;
+    esac
     [ -z "$kernel" ] || set -- "$@" -kernel "$kernel" -append "$cmdline"
     [ -z "$initrd" ] || set -- "$@" -initrd "$initrd"
     card=0
     for disk in $disks; do
-        set -- "$@" -drive "id=disk$card,if=none,$disk" -device "virtio-blk-device,drive=disk$card"
+        set -- "$@" -drive "id=disk$card,if=none,$disk" -device "virtio-blk-$bus,drive=disk$card"
         card=$((card + 1))
     done
+    # without a boot ROM of its own a card is never asked before the disk
+    rom=
+    [ "$bus" != pci ] || rom=,romfile=
+    vhost=off
+    [ ! -e /dev/vhost-net ] || vhost=on
     card=0
     for net in $nets; do
         address=${net#*,}
         [ "$address" != "$net" ] || address=$(mac "$card")
-        vhost=off
-        [ ! -e /dev/vhost-net ] || vhost=on
-        set -- "$@" -netdev "tap,id=net$card,ifname=vm$(digest "$card"),script=no,downscript=no,vhost=$vhost" \
-            -device "virtio-net-device,netdev=net$card,mac=$address"
+        set -- "$@" -netdev "tap,id=net$card,ifname=vm$(digest "$card"),script=$TAP,downscript=no,vhost=$vhost" \
+            -device "virtio-net-$bus,netdev=net$card,mac=$address$rom"
         card=$((card + 1))
     done
+    VM_BRIDGES=$(bridges)
+    export VM_BRIDGES
     echo 500 >/proc/self/oom_score_adj
-    exec qemu-system-x86_64-microvm "$@"
+    program=$FULL-microvm
+    [ -x "$program" ] || program=$FULL
+    [ "$machine" = microvm ] || program=$FULL
+    exec "$program" "$@"
+}
+
+# What a guest's UEFI remembers is kept beside its disks.
+keep_uefi_variables() {
+    vars=$GUESTS/$name/uefi-vars.fd
+    [ "$firmware" != uefi ] || [ -e "$vars" ] ||
+        { cat "${OVMF}VARS_4M.fd" >"$vars.new" && mv "$vars.new" "$vars"; }
 }
 
 # The ready line is looked for, and the console's log kept below its limit.
@@ -201,7 +252,7 @@ run_once() {
     [ ! -e "$dir/console.log" ] || mv "$dir/console.log" "$dir/console.log.old"
     : >"$dir/console.log"
     rm -f "$dir/console" "$dir/qmp"
-    make_taps
+    keep_uefi_variables 2>"$dir/qemu.log"
     launch >"$dir/qemu.log" 2>&1 </dev/null &
     qemu=$!
     echo "$qemu" >"$dir/qemu.pid"
@@ -212,7 +263,6 @@ run_once() {
     status=$?
     kill "$watcher"
     rm -f "$dir/qemu.pid"
-    remove_taps
 }
 
 supervise() {
@@ -246,9 +296,14 @@ need_guest() {
     dir=$RUN/$1
 }
 
+# A guest that runs can be stopped whatever became of its file.
 need_running() {
-    need_guest "$@"
-    is_running "$1" || die "$1 is not running: vm start $1"
+    [ -n "${1-}" ] || die 'which guest? see vm list'
+    need_name "$1"
+    dir=$RUN/$1
+    is_running "$1" && return 0
+    [ -f "$GUESTS/$1/guest.conf" ] || die "no guest $1: $GUESTS/$1/guest.conf is not there (vm list)"
+    die "$1 is not running: vm start $1"
 }
 
 names() {
@@ -271,9 +326,10 @@ start_one() {
 
 stop_one() {
     need_running "$1"
+    left=$(read_conf "$1" >/dev/null 2>&1 && echo "$stop_wait")
+    left=${left:-30}
     : >"$dir/stopping"
     control system_powerdown
-    left=$stop_wait
     while is_running "$1" && [ "$left" -gt 0 ]; do
         nap 1
         left=$((left - 1))
@@ -366,12 +422,19 @@ at_boot() {
     return "$kvm"
 }
 
+if [ "${0##*/}" = tap ]; then
+    join_bridge "$1"
+    exit
+fi
+
 [ "${0##*/}" != 90-guests ] || case $1 in
 start) at_boot && exit 0 || exit 1 ;;
 stop) stop_all && exit 0 || exit 1 ;;
 esac
 
+[ $# -le 2 ] || die "one guest at a time: $*"
 case ${1-} in
+'') usage ;;
 list) list_all ;;
 start) if [ -n "${2-}" ]; then start_one "$2"; else start_all; fi ;;
 stop) if [ -n "${2-}" ]; then stop_one "$2"; else stop_all; fi ;;
@@ -380,5 +443,8 @@ status) status_one "${2-}" ;;
 log) show_log "${2-}" ;;
 console) need_running "${2-}" && microcom "$dir/console" ;;
 supervise) name=$2 dir=$RUN/$2 && supervise ;;
-*) usage ;;
+*)
+    usage >&2
+    die "there is no command $1"
+    ;;
 esac

@@ -1,5 +1,7 @@
 """The host's command `vm`, run by this machine's shell on a directory of guests."""
 
+import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +15,10 @@ FILES = {
     for component in load(shipped("manifests") / "host.yaml", settings={}, components=()).components
     for file in component.files
 }
+
+
+KEYS = re.findall(r"(?m)^KEYS='(.*)'$", FILES["/usr/bin/vm"])[0]
+"""What a guest.conf may hold."""
 
 
 @pytest.fixture
@@ -36,12 +42,83 @@ def guest(host: Path, name: str, *lines: str) -> Path:
     return directory
 
 
+def runs(host: Path, name: str, pid: int) -> Path:
+    """Make it look as if the process `pid` kept a guest running."""
+    directory = host / "guests" / name
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "pid").write_text(f"{pid}\n")
+    return directory
+
+
 def vm(host: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", str(host / "vm"), *args], capture_output=True, text=True, cwd=host)
 
 
 def test_without_a_command_the_commands_are_listed(host: Path) -> None:
     assert "vm list" in vm(host).stdout
+
+
+def test_an_unknown_command_is_an_error(host: Path) -> None:
+    done = vm(host, "strat", "web")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("vm: error: there is no command strat\n")
+
+
+def test_two_guests_at_once_are_an_error(host: Path) -> None:
+    assert "one guest at a time: start a b" in vm(host, "start", "a", "b").stderr
+
+
+@pytest.mark.parametrize("command", ["status", "start", "stop", "kill", "log", "console"])
+def test_a_command_without_its_guest_says_so(host: Path, command: str) -> None:
+    done = vm(host, command)
+    if command in {"start", "stop"}:
+        assert done.returncode == 0
+    else:
+        assert "which guest?" in done.stderr
+
+
+def test_a_guest_that_runs_already_is_not_started_again(host: Path) -> None:
+    (guest(host, "web", "kernel=k") / "k").touch()
+    runs(host, "web", os.getpid())
+    assert vm(host, "start", "web").stderr == "vm: error: web is already running\n"
+
+
+def test_more_memory_than_is_free_is_refused(host: Path) -> None:
+    (guest(host, "web", "kernel=k", "memory=999999") / "k").touch()
+    script = (host / "vm").read_text().replace("[ -c /dev/kvm ]", "true")
+    (host / "vm").write_text(script)
+    assert "vm: error: web needs 999999 MiB, of " in vm(host, "start", "web").stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("machine=q35", "needs the component hypervisor/qemu-full"),
+        ("machine=pc", "neither microvm nor q35"),
+        ("firmware=uefi", "needs the component hypervisor/ovmf"),
+        ("firmware=none.bin", "is not there"),
+        ("disk=gone.raw", "is not there"),
+        ("net=br9", "no bridge br9"),
+    ],
+)
+def test_what_the_host_does_not_have_is_named(host: Path, line: str, what: str) -> None:
+    (guest(host, "web", "kernel=k", line) / "k").touch()
+    script = (host / "vm").read_text().replace("/usr/bin/qemu", f"{host}/qemu")
+    (host / "vm").write_text(script.replace("/usr/share/OVMF", f"{host}/OVMF"))
+    done = vm(host, "start", "web")
+    assert done.returncode == 1
+    assert "guest.conf:2: " in done.stderr
+    assert what in done.stderr
+
+
+def test_a_guest_whose_file_was_damaged_can_still_be_stopped(host: Path) -> None:
+    guest(host, "web", "colour=red")
+    with subprocess.Popen(["sleep", "600"]) as process:
+        directory = runs(host, "web", process.pid)
+        (directory / "qemu.pid").write_text("1000000000\n")
+        assert vm(host, "kill", "web").returncode == 0
+        assert process.wait(60) != 0
+    assert not (directory / "pid").exists()
 
 
 def test_a_host_without_guests_lists_none(host: Path) -> None:
@@ -64,7 +141,7 @@ def test_every_mistake_is_told_with_its_line(host: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         f"vm: error: {conf}:1: cpus=65 is not in 1..64",
-        f"vm: error: {conf}:2: unknown key colour",
+        f"vm: error: {conf}:2: unknown key colour (known: {KEYS})",
         f"vm: error: {conf}:3: kernel: {conf.parent}/none is not there",
         f"vm: error: {conf}:4: not key=value: hello",
         f"vm: error: {conf}:5: memory= is not a number",
