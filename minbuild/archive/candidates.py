@@ -67,7 +67,10 @@ def candidates(index: Index, package: str, kind: str, wanted: str) -> tuple[str,
     match kind:
         case "firmware":
             return tuple(_firmware(index, wanted))
-        case "root" | "module" | "softdep" | "kconfig":
+        case "module" | "softdep":
+            near = dict(_walk(index, package))
+            return tuple(sorted(near, key=lambda name: not name.startswith("linux-modules-")))
+        case "root" | "kconfig":
             return tuple(dict.fromkeys(name for name, _ in _walk(index, package)))
         case _ if ".so" in base or kind in {"needed", "dlopen"}:
             return tuple(dict.fromkeys(_libraries(index, package, base)))

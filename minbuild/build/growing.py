@@ -1,6 +1,6 @@
 """How a set of packages grows until every need is met."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minbuild.archive.candidates import candidates
@@ -13,6 +13,8 @@ from minbuild.errors import ArchiveError, together
 from minbuild.facts.gather import gather
 from minbuild.facts.types import Files
 from minbuild.manifest.types import Waiver
+from minbuild.paths import RootPath
+from minbuild.resolve import seeds
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.types import Closure, Missing, Root
 
@@ -80,9 +82,17 @@ def grow(
         if not new:
             break
     kept = {chosen.package for chosen in closure.chosen.values()}
-    kept |= {root.package for root in roots}
+    kept |= {root.package for root in roots} | set(_of_kernel(files, closure.kernel))
     packages = tuple(opened[name] for name in sorted(opened) if name in kept)
     return Grown(closure, packages, tuple(files[package.name] for package in packages))
+
+
+def _of_kernel(files: Mapping[str, Files], version: str) -> Iterator[str]:
+    """Packages that say what a kernel has built in, and those that only lead to them."""
+    place = RootPath(f"/usr/lib/modules/{version}")
+    for name, one in files.items():
+        if version and (place in one.entries or (version in name and seeds.only_paper(one))):
+            yield name
 
 
 def _named(roots: Sequence[Root], market: Market) -> list[Package]:

@@ -13,6 +13,8 @@ from minbuild.resolve.catalog import Catalog, Reach
 IMAGE = "/boot/vmlinu[xz]-*"
 """riscv64's is not compressed."""
 MODULES = "/usr/lib/modules"
+IMAGES = (IMAGE, f"{MODULES}/*/vmlinu[xz]")
+"""Where packages keep it; the second is Debian's place since Linux 7."""
 FIRMWARE = "/lib/firmware"
 """As the kernel asks for it. Source: kernel drivers/base/firmware_loader/main.c, fw_path."""
 FIRMWARE_FORMS = ("", ".zst", ".xz")
@@ -34,9 +36,10 @@ class Hits:
 class Kernel:
     """The kernel of the image; everything in it is computed when first asked for."""
 
-    def __init__(self, catalog: Catalog, version: str = "") -> None:
+    def __init__(self, catalog: Catalog, version: str = "", asked: str = "") -> None:
         self._catalog = catalog
         self._given = version
+        self._asked = asked
 
     @cached_property
     def version(self) -> str:
@@ -58,7 +61,9 @@ class Kernel:
 
     @cached_property
     def package(self) -> str:
-        """The package of the kernel image, or of its modules."""
+        """The package of the modules, or of the image; without modules the one that was asked for."""
+        if self._asked and not self.modules:
+            return self._asked
         names = (RootPath(f"/boot/vmlinu{end}-{self.version}") for end in "xz")
         owner = next(filter(None, map(self._catalog.owner, names)), "")
         return owner or next((self._catalog.owner(path) for path in self.modules.values()), "")
@@ -84,6 +89,9 @@ class Kernel:
 
     @property
     def config_path(self) -> RootPath:
+        beside = RootPath(f"{self.directory}/config")
+        if self._catalog.entry(beside) is not None:
+            return beside
         return RootPath(f"/boot/config-{self.version}")
 
     @cached_property
@@ -183,7 +191,9 @@ class Kernel:
 
 def image_version(path: str) -> str:
     """The version of the kernel image at `path`; "" for another file."""
-    return path.partition("-")[2] if pattern.matches(IMAGE, path) else ""
+    if pattern.matches(IMAGE, path):
+        return path.partition("-")[2]
+    return path.split("/")[4] if pattern.matches(IMAGES[1], path) else ""
 
 
 def module_name(path: str) -> str:

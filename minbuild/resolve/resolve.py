@@ -77,7 +77,8 @@ class Work:
         self._take(found)
         version = next(filter(None, map(image_version, sorted(self._chosen))), "")
         if version:
-            self.world.kernel = Kernel(self.world.catalog, version)
+            asked = next((root.package for root in roots if root.text == IMAGE), "")
+            self.world.kernel = Kernel(self.world.catalog, version, asked)
         elif any(missing.wanted == IMAGE for missing in self._missing):
             # without its kernel a module's name says nothing: the kernel's lack is the news
             return

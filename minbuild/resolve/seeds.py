@@ -7,6 +7,7 @@ from minbuild.facts.types import Files, Kind
 from minbuild.paths import RootPath, rootpath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.kernel import IMAGE, IMAGES
 from minbuild.resolve.rules import firmware
 from minbuild.resolve.types import Missing, Need, NeedKind, Root
 from minbuild.resolve.world import Outcome, World
@@ -92,18 +93,20 @@ def _search(
         if found:
             return found, name, tuple(searched)
         searched.append(name)
-        only_paper = _only_paper(files)
-        if name in catalog.named(root.package) and not only_paper:
+        paper = only_paper(files)
+        if name in catalog.named(root.package) and not paper:
             break
         for alternatives in files.depends:
             given = [each for want in alternatives for each in catalog.named(want)]
-            if not given and only_paper:
+            if not given and paper:
                 absent = absent or alternatives[0]
             todo.extend(each for each in given if each not in (*searched, *todo))
     return [], absent or root.package, () if absent else tuple(searched)
 
 
 def _matches(text: str, files: Files, catalog: Catalog) -> tuple[RootPath, ...]:
+    if text == IMAGE:
+        return tuple(path for each in IMAGES for path in catalog.matching(rootpath(each), files))
     path = rootpath(text)
     if pattern.is_pattern(text):
         return tuple(catalog.matching(path, files))
@@ -113,7 +116,7 @@ def _matches(text: str, files: Files, catalog: Catalog) -> tuple[RootPath, ...]:
     return (reached.path,) if reached and reached.path in files.entries else ()
 
 
-def _only_paper(files: Files) -> bool:
+def only_paper(files: Files) -> bool:
     """Tell a package that exists for its Depends from one with files of its own."""
     return all(
         path.startswith(_PAPER) or files.entries[path].kind is Kind.DIRECTORY

@@ -1,12 +1,12 @@
 """How a closure becomes the tree of the running host."""
 
-import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from minbuild.errors import ResolveError
 from minbuild.facts.types import Files, Kind, Module
 from minbuild.manifest.types import Component, Manifest, Name
 from minbuild.paths import RootPath, parents
+from minbuild.resolve.kernel import image_version
 from minbuild.resolve.roots import place
 from minbuild.resolve.types import Chosen, Closure, Need, NeedKind
 from minbuild.store import Store
@@ -109,10 +109,10 @@ def _check_applets(manifest: Manifest, busybox: Node | None, store: Store) -> No
 
 def _kernel(manifest: Manifest, closure: Closure) -> RootPath:
     for path in closure.chosen:
-        if fnmatch.fnmatchcase(path, "/boot/vmlinu[xz]-*"):
+        if image_version(path):
             return path
     raise ResolveError(
-        f"{manifest.kernel.package} brings no kernel image below /boot",
+        f"{manifest.kernel.package} brings no kernel image",
         where=str(manifest.kernel.where),
         fix="name a package that holds one: kernel: {package: linux-image-cloud-amd64}",
     )
