@@ -12,6 +12,8 @@ from minbuild.resolve.types import Need, NeedKind
 LINK_LIMIT = 40
 """Source: path_resolution(7), ELOOP; MAXSYMLINKS."""
 
+LOOP = "the links turn in a circle"
+
 MERGED_LINKS: Mapping[RootPath, Entry] = {
     RootPath(f"/{name}"): Entry(RootPath(f"/{name}"), Kind.LINK, 0o777, target=target)
     for name, target in MERGED.items()
@@ -129,7 +131,7 @@ class Catalog:
         while at is not None and at.entry.kind is Kind.LINK:
             hops += 1
             if hops > LINK_LIMIT:
-                return "the links turn in a circle"
+                return LOOP
             at = self.reach(beside(at.path, at.entry.target))
         return "nothing is there"
 

@@ -6,7 +6,7 @@ Source: ld.so(8); glibc elf/dl-load.c (_dl_map_object), elf/rtld.c (dl_main), el
 import posixpath
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from minbuild.facts.types import Dlopen, Elf, Symbols
 from minbuild.paths import RootPath
@@ -34,8 +34,8 @@ class Loaded:
     """What $ORIGIN stands for."""
     loader: "Loaded | None"
     """Who asked first."""
-    lineage: tuple[str, ...] = ()
-    """RPATH directories inherited along the chain of loaders, this object's first."""
+    lineage: tuple[tuple[str, ...], ...] = ()
+    """RPATHs inherited along the chain of loaders, this object's first."""
 
 
 @dataclass(eq=False, slots=True)
@@ -213,27 +213,27 @@ class Loader:
             raw = self._searcher.expand(name, via.origin)
             hit = self._searcher.open(raw) if raw is not None and raw.startswith("/") else None
             return Search(hit if isinstance(hit, Hit) else None, (raw or name,))
-        directories = self._directories(via)
+        looked: tuple[str, ...] = ()
+        for directories in self._lists(via):
+            found = self._searcher.first_of(directories, name)
+            if found.hit is not None or found.final:
+                return found
+            looked += found.looked
         usual = self._searcher.usual(name, nodeflib=via.elf.nodeflib)
-        if not directories:
-            return usual
-        found = self._searcher.first_of(directories, name)
-        if found.hit is not None or found.final:
-            return found
-        return Search(usual.hit, found.looked + usual.looked)
+        return replace(usual, looked=looked + usual.looked) if looked else usual
 
-    def _directories(self, via: Loaded) -> tuple[str, ...]:
+    def _lists(self, via: Loaded) -> tuple[tuple[str, ...], ...]:
         """RPATHs up the chain of loaders, or the object's own RUNPATH."""
         if via.elf.runpath:
-            return tuple(self._searcher.expanded(via.elf.runpath, via.origin))
+            return (tuple(self._searcher.expanded(via.elf.runpath, via.origin)),)
         return via.lineage
 
-    def _lineage(self, loaded: Loaded) -> tuple[str, ...]:
+    def _lineage(self, loaded: Loaded) -> tuple[tuple[str, ...], ...]:
         # of an object that has both, RPATH is void. Source: glibc elf/get-dynamic-info.h
         above = loaded.loader.lineage if loaded.loader else ()
         if not loaded.elf.rpath or loaded.elf.runpath:
             return above
-        return (*self._searcher.expanded(loaded.elf.rpath, loaded.origin), *above)
+        return (tuple(self._searcher.expanded(loaded.elf.rpath, loaded.origin)), *above)
 
     def _lack(
         self, kind: NeedKind, wanted: str, by: Loaded, evidence: str, looked: tuple[str, ...]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from minbuild.facts.types import Damaged, Elf, Kind, Module, Script
 from minbuild.paths import RootPath, rootpath
 from minbuild.resolve import pattern
-from minbuild.resolve.catalog import beside
+from minbuild.resolve.catalog import LOOP, beside
 from minbuild.resolve.kernel import MODULE_FORMS
 from minbuild.resolve.knowledge import KNOWN, PROGRAM_DIRECTORIES, RUNTIME
 from minbuild.resolve.ldso import is_program
@@ -37,7 +37,7 @@ def link(subject: Subject, world: World) -> Iterator[Outcome]:
     if reached is not None and world.catalog.real(reached.path) is None:
         # a link further down dangles: that one says so, unless all of them turn in a circle
         why = world.catalog.why_not(raw)
-        if "circle" in why:
+        if why == LOOP:
             yield _lack(world, subject, NeedKind.LINK, rootpath(raw), f"{evidence}: {why}")
             return
     if reached is None:

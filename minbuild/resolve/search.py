@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from minbuild.facts.types import Damaged, Elf
 from minbuild.paths import RootPath
-from minbuild.resolve.catalog import Catalog, Reach
+from minbuild.resolve.catalog import LOOP, Catalog, Reach
 from minbuild.resolve.machine import Machine
 from minbuild.resolve.waivers import Waivers
 
@@ -64,10 +64,12 @@ class Searcher:
         return self._default[name, nodeflib]
 
     def first_of(self, directories: tuple[str, ...], name: str) -> Search:
-        """Search `directories` in order."""
+        """Search one list of directories in order; links in a circle end it, and only it."""
         for number, directory in enumerate(directories):
             raw = f"{directory}/{name}"
             hit = self.open(raw)
+            if hit == LOOP:
+                return Search(None, (*directories[:number], f"{raw} ({hit})"))
             if isinstance(hit, str):
                 return Search(None, (*directories[:number], f"{raw} ({hit})"), final=True)
             if hit is not None:
@@ -83,8 +85,12 @@ class Searcher:
     def _open_new(self, raw: str) -> Hit | str | None:
         reached = self._catalog.reach(raw)
         real = self._catalog.real(reached.path) if reached is not None else None
-        if reached is None or real is None or self._catalog.is_directory(real):
+        if reached is None:
             return None
+        if real is None:
+            return LOOP if self._catalog.why_not(raw) == LOOP else None
+        if self._catalog.is_directory(real):
+            return "a directory"
         elf = self._catalog.facts(real)
         if isinstance(elf, Damaged):
             return elf.reason

@@ -237,6 +237,20 @@ def test_a_file_that_is_no_library_ends_the_search() -> None:
     assert lack(closed(libc(), package("app", files))).looked == ("/opt/liba.so (no ELF file)",)
 
 
+def test_links_in_a_circle_end_one_list_of_directories() -> None:
+    # found against ld.so: errors other than "no such file" end the RPATH of one object
+    files = {
+        "/usr/bin/app": program("liba.so", rpath=("/opt/more",)),
+        f"{LIB}/liba.so": library("liba.so", "libb.so", rpath=("/opt/loop", "/opt/lost")),
+        "/opt/loop/libb.so": "-> libb.so",
+        "/opt/lost/libb.so": library("libb.so"),
+        "/opt/more/libb.so": library("libb.so"),
+    }
+    closure = closed(libc(), package("app", files))
+    assert "/opt/more/libb.so" in closure.chosen
+    assert "/opt/lost/libb.so" not in closure.chosen
+
+
 def test_a_name_with_a_slash_is_a_path() -> None:
     files = {
         "/opt/bin/app": program("$ORIGIN/../lib/liba.so"),
