@@ -170,9 +170,12 @@ def test_an_interrupt_in_the_middle(small: Small, stalls: str) -> None:
         text=True,
         start_new_session=True,
     )
-    wait_for(lambda: any(stalls in path for path in asked(small)))
-    os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        wait_for(lambda: any(stalls in path for path in asked(small)))
+        os.kill(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert not list(small.directory.glob("*.lock"))
