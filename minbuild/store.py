@@ -190,6 +190,40 @@ class Store:
         query = "DELETE FROM record WHERE kind = ? AND key = ?"
         self._change(lambda records: records.executemany(query, pairs))
 
+    def count(self) -> int:
+        """How many records there are."""
+        query = "SELECT count(*) FROM record"
+        return int(self._ask(lambda records: records.execute(query).fetchone())[0])
+
+    def check_records(self) -> tuple[int, tuple[str, ...]]:
+        """Hold every record against its checksum; a damaged one is removed.
+
+        Returns how many were checked, and the damaged ones.
+        """
+
+        def sound(records: sqlite3.Connection) -> list[tuple[bytes, bytes, object]]:
+            (said,) = records.execute("PRAGMA quick_check(1)").fetchone()
+            if said != b"ok":
+                raise sqlite3.DatabaseError(said.decode("utf-8", "replace"))
+            return records.execute("SELECT kind, key, value FROM record").fetchall()
+
+        before = len(self.wounds)
+        rows = self._ask(sound)
+        bad: list[tuple[bytes, bytes]] = []
+        for kind, key, value in rows:
+            words = (kind.decode("utf-8", "replace"), key.decode("utf-8", "replace"))
+            if _opened(*words, value) is None:
+                bad.append((kind, key))
+        query = "DELETE FROM record WHERE CAST(kind AS BLOB) = ? AND CAST(key AS BLOB) = ?"
+        if bad:
+            self._change(lambda records: records.executemany(query, bad))
+        names = [f"{kind!r} {key!r}" for kind, key in bad]
+        return len(rows), (*self.wounds[before:], *names)
+
+    def shrink(self) -> None:
+        """Give the space of removed records back to the disk."""
+        self._ask(lambda records: records.execute("VACUUM"))
+
     def _change(self, work: Callable[[sqlite3.Connection], object]) -> None:
         def changed(records: sqlite3.Connection) -> None:
             with records:

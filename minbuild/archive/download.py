@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -46,6 +46,8 @@ class Downloads:
     def __init__(self, store: Store, progress: Progress, label: str, total: int) -> None:
         self.store, self.progress, self.label, self.total = store, progress, label, total
         self.done = 0
+        self.gone: dict[Wanted, str] = {}
+        """What no server has, and what they said."""
         self.stopped = threading.Event()
         self._lock = threading.Lock()
 
@@ -73,11 +75,7 @@ class Downloads:
                     continue
                 self.store.adopt(self.store.partial(wanted.sha256), wanted.sha256)
                 return
-        raise ArchiveError(
-            f"the mirror does not have {wanted.what}: {reason}",
-            where=wanted.urls[-1],
-            fix=wanted.fix,
-        )
+        self.gone[wanted] = reason
 
     def _from(self, wanted: Wanted, url: str, file: FileIO) -> None:
         """Fill `file` from one address until it is what it must be."""
@@ -158,6 +156,8 @@ def download(files: Sequence[Wanted], store: Store, progress: Progress, label: s
         side_by_side(downloads.one, ordered)
     finally:
         downloads.stopped.set()
+    if downloads.gone:
+        raise _gone(downloads.gone)
 
 
 def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
@@ -224,6 +224,18 @@ def _same(file: FileIO, path: Path) -> bool:
         return path.stat().st_ino == os.fstat(file.fileno()).st_ino
     except FileNotFoundError:
         return False
+
+
+def _gone(found: Mapping[Wanted, str]) -> ArchiveError:
+    """The error for what no server has: all of it is named, each by a line of its own."""
+    wanted = sorted(found, key=lambda one: one.what)
+    first = wanted[0]
+    if len(wanted) == 1:
+        what = f"the mirror does not have {first.what}: {found[first]}"
+    else:
+        names = "".join(f"\n    {one.what}: {found[one]}" for one in wanted)
+        what = f"the mirror does not have {len(wanted)} files:{names}"
+    return ArchiveError(what, where=first.urls[-1], fix=first.fix)
 
 
 def _wrong(wanted: Wanted, url: str, said: str) -> ArchiveError:

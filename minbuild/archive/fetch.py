@@ -48,5 +48,6 @@ def _wanted(package: Package, mirror: Mirror) -> Wanted:
         urls=(address,),
         sha256=package.sha256,
         size=package.size,
-        fix="use another mirror (--mirror URL), or take newer packages: minbuild lock --update",
+        fix="use another mirror or a snapshot (--mirror URL), take newer packages "
+        "(minbuild lock MANIFEST --update), or a store that has them (minbuild store import FILE)",
     )

@@ -1,15 +1,18 @@
 """Which packages an archive's suites offer, all suites taken as one."""
 
 import difflib
+import fnmatch
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from minbuild.archive.download import download, side_by_side
 from minbuild.archive.mirror import Mirror
-from minbuild.archive.paragraph import depends, newest, package
+from minbuild.archive.paragraph import depends, newest, package, version
 from minbuild.archive.part import Part
 from minbuild.archive.suite import Suite, open_suite, parts
 from minbuild.archive.types import Package, SuiteState
-from minbuild.manifest.types import Archive
+from minbuild.errors import ArchiveError
+from minbuild.manifest.types import Archive, Pin
 from minbuild.progress import Progress
 from minbuild.store import Store
 
@@ -23,6 +26,7 @@ class Index:
 
     suites: tuple[SuiteState, ...]
     parts: tuple[Part, ...]
+    pins: tuple[Pin, ...] = ()
     _packages: dict[str, Package | None] = field(default_factory=dict)
     _depends: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     _texts: dict[str, tuple[str, Part] | None] = field(default_factory=dict)
@@ -80,8 +84,41 @@ class Index:
                 for part in self.parts
                 for text in part.ask(lambda kept: kept.paragraphs(name))
             ]
-            self._texts[name] = newest(found) if found else None
+            self._texts[name] = self._best(name, found)
         return self._texts[name]
+
+    def _best(self, name: str, found: Sequence[tuple[str, Part]]) -> tuple[str, Part] | None:
+        """The newest of what the pins allow, from the archives of the highest priority.
+
+        Raises: ArchiveError when a pin allows nothing.
+        """
+        pin = next((one for one in self.pins if one.package == name), None)
+        allowed = [
+            one for one in found if pin is None or _meets(pin, version(one[0]), one[1].suite)
+        ]
+        if pin is not None and not allowed:
+            there = ", ".join(f"{version(text)} in {part.suite}" for text, part in found)
+            wanted = " in ".join(part for part in (pin.version, pin.suite) if part)
+            raise ArchiveError(
+                f"no {name} is {wanted}; there is {there or 'none'}",
+                where=str(pin.where),
+                fix="correct the pin, or add the suite or snapshot that has this version",
+            )
+        if not allowed:
+            return None
+        highest = max(part.priority for _, part in allowed)
+        return newest([one for one in allowed if one[1].priority == highest])
+
+
+def _meets(pin: Pin, is_: str, suite: str) -> bool:
+    return pin.suite in ("", suite) and (not pin.version or fnmatch.fnmatchcase(is_, pin.version))
+
+
+def allows(pins: Sequence[Pin], package: Package) -> bool:
+    """Whether the pins of a manifest let a package be taken."""
+    return all(
+        _meets(pin, package.version, package.suite) for pin in pins if pin.package == package.name
+    )
 
 
 def open_index(
@@ -93,6 +130,7 @@ def open_index(
     offline: bool,
     progress: Progress,
     now: int | None = None,
+    allow_downgrade: bool = False,
 ) -> Index:
     """Open an archive's index: verified from the InRelease down, kept in the store.
 
@@ -101,7 +139,16 @@ def open_index(
     """
 
     def opened(name: str) -> Suite:
-        return open_suite(archive, name, mirror, store, offline=offline, progress=progress, now=now)
+        return open_suite(
+            archive,
+            name,
+            mirror,
+            store,
+            offline=offline,
+            progress=progress,
+            now=now,
+            allow_downgrade=allow_downgrade,
+        )
 
     suites = side_by_side(opened, archive.suites)
     found = [part for suite in suites for part in parts(suite, archive, arch, store)]

@@ -3,17 +3,19 @@
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from minbuild.archive.mirror import DEBIAN, SECURITY
 from minbuild.archive.types import Lock, Package, SuiteState
 from minbuild.errors import ArchiveError, together
 from minbuild.store import full_disk
 
 SCHEMA = "minbuild.lock/1"
 _KEYS = ("schema", "arch", "suites", "packages", "toolbox")
+_ROOT = "([a-z][a-z0-9.-]*)?"
+"""debian, debian-security, another archive's name; \"\" for a local file."""
 _HEX = frozenset("0123456789abcdef")
 
 T = TypeVar("T", Package, SuiteState)
@@ -165,10 +167,48 @@ def _unsafe(row: Mapping[str, object]) -> str:
     digest, path, root = row.get("sha256", ""), str(row.get("path", "x")), row.get("root", "")
     if not isinstance(digest, str) or len(digest) != 64 or not {*digest} <= _HEX:
         return "sha256 is no SHA-256"
-    if root not in {DEBIAN, SECURITY, ""}:
-        return f"no such tree of the mirror: {root!r}"
+    if not re.fullmatch(_ROOT, str(root)):
+        return f"no name of an archive: {root!r}"
     if root and (path.startswith("/") or {"", ".", ".."} & {*path.split("/")}):
         return f"path leads out of the mirror: {path!r}"
     if "path" in row and not path:
         return "path is empty"
     return ""
+
+
+def schema() -> dict[str, object]:
+    """The JSON Schema of a lock. Source: JSON Schema 2020-12."""
+    tables = {"suites": SuiteState, "packages": Package, "toolbox": Package}
+    properties: dict[str, object] = {
+        "schema": {"const": SCHEMA},
+        "arch": {"type": "string", "minLength": 1},
+    }
+    for key, kind in tables.items():
+        properties[key] = {"type": "array", "items": _schema_of(kind)}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "minbuild lock",
+        "type": "object",
+        "properties": properties,
+        "required": [*_KEYS],
+        "additionalProperties": False,
+    }
+
+
+def _schema_of(kind: type[Package] | type[SuiteState]) -> dict[str, object]:
+    special: dict[str, dict[str, object]] = {
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "root": {"type": "string", "pattern": f"^{_ROOT}$"},
+        "path": {"type": "string", "minLength": 1},
+    }
+    fields = dataclasses.fields(kind)
+    whole: dict[str, object] = {"type": "integer", "minimum": 0}
+    return {
+        "type": "object",
+        "properties": {
+            one.name: special.get(one.name, whole if one.type is int else {"type": "string"})
+            for one in fields
+        },
+        "required": [one.name for one in fields if one.default is dataclasses.MISSING],
+        "additionalProperties": False,
+    }

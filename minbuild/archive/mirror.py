@@ -4,8 +4,9 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from minbuild.errors import ArchiveError
 
@@ -30,15 +31,48 @@ class Mirror:
     security: str
     source: str
     """Who named it: `--mirror`, `MINBUILD_MIRROR`, a file."""
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Trees of other archives: their names and addresses."""
 
     def url(self, root: str, path: str) -> str:
-        """Address of a file below the tree `debian` or `debian-security`."""
-        return f"{self.security if root == SECURITY else self.debian}/{path}"
+        """Address of a file below a tree: `debian`, `debian-security`, another archive's name.
+
+        Raises: ArchiveError for an archive that nobody named.
+        """
+        if root in {DEBIAN, SECURITY}:
+            return _joined(self.security if root == SECURITY else self.debian, path)
+        if root not in self.others:
+            raise ArchiveError(
+                f"nobody says where the archive {root} lies, which has {path}",
+                where="the lock",
+                fix=f"name it in the manifest: archives: [{{name: {root}, …}}], "
+                "or take its packages from elsewhere: minbuild lock --update",
+            )
+        return _joined(self.others[root], path)
 
 
-def root_of(suite: str) -> str:
-    """Which tree holds a suite: debian-security for trixie-security, else debian."""
+def _joined(tree: str, path: str) -> str:
+    return f"{tree}/{quote(path) if tree.startswith('file:') else path}"
+
+
+def root_of(suite: str, archive: str = "") -> str:
+    """Which tree holds a suite: the archive's own, or debian-security for trixie-security."""
+    if archive:
+        return archive
     return SECURITY if suite.endswith(("-security", "/updates")) else DEBIAN
+
+
+def named(address: str, source: str, others: Mapping[str, str]) -> Mirror:
+    """The mirror at one address, nothing else asked; `source` says who named it.
+
+    Raises: ArchiveError when it is no address.
+    """
+    return replace(_mirror(address, "", source, _config_file(os.environ)), others=others)
+
+
+def tree(address: str, source: str) -> str:
+    """Another archive's address, without a slash at its end. Raises: ArchiveError."""
+    return _address(address, source, _config_file(os.environ))
 
 
 def find_mirror(

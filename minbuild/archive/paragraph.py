@@ -25,6 +25,11 @@ def newest(found: Sequence[tuple[str, T]]) -> tuple[str, T]:
     return max(found, key=lambda pair: Version(_field(pair[0], "Version")))
 
 
+def version(paragraph: str) -> str:
+    """The version in a paragraph."""
+    return _field(paragraph, "Version")
+
+
 def package(paragraph: str, root: str, suite: str) -> Package:
     """Read a paragraph as a package of a suite.
 

@@ -36,6 +36,8 @@ class Part:
     """Bytes when unpacked."""
     by_hash: bool
     store: Store
+    priority: int = 500
+    """Against other archives."""
     _compact: Compact | None = None
 
     @property

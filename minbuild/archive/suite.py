@@ -1,5 +1,6 @@
 """One suite of an archive: its InRelease, from the mirror or from the last time, verified."""
 
+import time
 from dataclasses import dataclass
 
 from minbuild.archive import net, openpgp, release
@@ -16,7 +17,9 @@ _LIMIT = 8 << 20
 """Bytes of an InRelease."""
 _LAST = "inrelease/1"
 """Address → digest of what was there the last time."""
-_READ = "release/1"
+_NEWEST = "newest/1"
+"""Suite → date of the newest Release seen, seconds UTC."""
+READ = "release/1"
 """Digest of an InRelease → what it says."""
 
 
@@ -37,12 +40,16 @@ def open_suite(
     offline: bool,
     progress: Progress,
     now: int | None = None,
+    allow_downgrade: bool = False,
 ) -> Suite:
     """Get a suite's InRelease and verify its signature, name and age.
 
+    One that is older than what the store has seen is refused unless `allow_downgrade`.
+
     Raises: ArchiveError.
     """
-    where = mirror.url(root_of(name), f"dists/{name}/InRelease")
+    root = root_of(name, archive.name if archive.mirror else "")
+    where = mirror.url(root, f"dists/{name}/InRelease")
     signed = _last(name, where, store) if offline else _fetched(archive, name, where, progress)
     if archive.trusted:
         content = openpgp.cleartext(signed)
@@ -54,13 +61,36 @@ def open_suite(
         _read(content, digest, where, store),
         name,
         where=where,
-        check_valid_until=archive.check_valid_until and not offline,
+        check_valid_until=archive.check_valid_until and not (offline or archive.snapshot),
         progress=progress,
         now=now,
     )
-    if not offline and store.get(_LAST, where) != digest.encode():
-        store.put(_LAST, {where: digest.encode()})
-    return Suite(SuiteState(name, root_of(name), found.date, digest), found, where)
+    if not offline:
+        identity = where if archive.snapshot else f"{root} {name}"
+        _hold(identity, found.date, name, where, store, allow_downgrade=allow_downgrade)
+        if store.get(_LAST, where) != digest.encode():
+            store.put(_LAST, {where: digest.encode()})
+    return Suite(SuiteState(name, root, found.date, digest), found, where)
+
+
+def _hold(
+    identity: str, date: int, name: str, where: str, store: Store, *, allow_downgrade: bool
+) -> None:
+    """Refuse a Release from before the newest one that this store has seen, from any mirror.
+
+    Raises: ArchiveError.
+    """
+    seen = int(store.get(_NEWEST, identity) or b"0")
+    if date < seen and not allow_downgrade:
+        was, now = (time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one)) for one in (seen, date))
+        raise ArchiveError(
+            f"the Release of {name} is from {now}; this store has seen one from {was}",
+            where=where,
+            fix="the mirror is behind, or somebody holds updates back: use another mirror "
+            "(--mirror URL), wait, or accept the older one with --allow-downgrade",
+        )
+    if date != seen:
+        store.put(_NEWEST, {identity: str(date).encode()})
 
 
 def parts(suite: Suite, archive: Archive, arch: str, store: Store) -> list[Part]:
@@ -73,11 +103,11 @@ def parts(suite: Suite, archive: Archive, arch: str, store: Store) -> list[Part]
         folders = [f"{component}/binary-{arch}"]
         if suite.release.all_apart and f"{component}/binary-all/Packages" in suite.release.indices:
             folders.append(f"{component}/binary-all")
-        found += [_part(suite, folder, arch, store) for folder in folders]
+        found += [_part(suite, folder, arch, store, archive.priority) for folder in folders]
     return found
 
 
-def _part(suite: Suite, folder: str, arch: str, store: Store) -> Part:
+def _part(suite: Suite, folder: str, arch: str, store: Store, priority: int) -> Part:
     indices = suite.release.indices
     for ending in ENDINGS:
         path = f"{folder}/Packages{ending}"
@@ -85,7 +115,8 @@ def _part(suite: Suite, folder: str, arch: str, store: Store) -> Part:
             sha256, size = indices[path]
             _, unpacked = indices.get(f"{folder}/Packages", ("", 0))
             name, root = suite.state.name, suite.state.root
-            return Part(name, root, path, sha256, size, unpacked, suite.release.by_hash, store)
+            by_hash = suite.release.by_hash
+            return Part(name, root, path, sha256, size, unpacked, by_hash, store, priority)
     known = ", ".join(suite.release.architectures)
     raise ArchiveError(
         f"{suite.state.name} has no packages in {folder} (its architectures are {known})",
@@ -96,11 +127,11 @@ def _part(suite: Suite, folder: str, arch: str, store: Store) -> Part:
 
 def _read(content: bytes, digest: str, where: str, store: Store) -> Release:
     """What a verified InRelease says; what was read once is kept by its digest."""
-    kept = store.get(_READ, digest)
+    kept = store.get(READ, digest)
     if kept is not None:
         return release.load(kept)
     found = release.parse(content, where=where)
-    store.put(_READ, {digest: release.dump(found)})
+    store.put(READ, {digest: release.dump(found)})
     return found
 
 

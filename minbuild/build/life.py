@@ -1,18 +1,20 @@
 """The life of a build: the same steps in the same order for every command that builds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minbuild.archive import lockfile
-from minbuild.archive.changes import changes
-from minbuild.build import state
+from minbuild.archive.types import Package
+from minbuild.build import locking, state
 from minbuild.build.again import again
+from minbuild.build.archives import with_archives
 from minbuild.build.contents import bring
-from minbuild.build.ground import Ground, lock_file, relock, stand, survey
-from minbuild.build.packing import pack
+from minbuild.build.ground import Ground, lock_file, stand, survey
+from minbuild.build.packing import cmdline, pack
 from minbuild.build.proof import prove
 from minbuild.build.request import Doors, Request
 from minbuild.build.rooted import stand_root
+from minbuild.build.surface import look
 from minbuild.build.tools import open_toolbox
 from minbuild.build.weights import estimate, weigh
 from minbuild.footprint.measure import measure
@@ -50,6 +52,7 @@ def make(request: Request, doors: Doors) -> Built:
 
 def _make(request: Request, doors: Doors) -> Built:
     manifest = read(request)
+    request = with_archives(request, manifest)
     directory = request.output or Path("build") / manifest.name
     place = lock_file(request, manifest)
     last = state.unchanged(doors.store, directory, state.key(manifest, place))
@@ -77,6 +80,7 @@ def plan(request: Request, doors: Doors) -> Planned:
 
 def _plan(request: Request, doors: Doors) -> Planned:
     manifest = read(request)
+    request = with_archives(request, manifest)
     if manifest.archive.root:
         ground = stand_root(request, manifest, doors, tools=False)
     else:
@@ -91,19 +95,36 @@ def _plan(request: Request, doors: Doors) -> Planned:
         initramfs=estimate(tree, weights),
         packed={},
         weights=weights,
+        surface=look(ground, tree, cmdline(ground.manifest), doors.store),
     )
     return Planned(ground, tree, footprint)
 
 
-def lock(request: Request, doors: Doors, *, update: bool) -> tuple[Path, tuple[str, ...]]:
-    """Write the lock of a manifest; returns its place and what changed, a line each."""
+def propose(
+    request: Request, doors: Doors, *, update: bool, only: Sequence[str] = ()
+) -> locking.Proposal:
+    """Make the lock that a manifest would get now; `accept` writes it."""
     manifest = read(request)
-    place = lock_file(request, manifest)
-    before = lockfile.read(place) if place.exists() else None
-    after = relock(request, manifest, doors, before, update=update)
-    if before != after:
-        lockfile.write(place, after)
-    return place, changes(before, after)
+    known = with_archives(request, manifest)
+    return again(lambda: locking.propose(known, manifest, doors, update=update, only=only), doors)
+
+
+def accept(proposal: locking.Proposal) -> None:
+    """Write a proposed lock."""
+    locking.accept(proposal)
+
+
+def newer(request: Request, doors: Doors) -> tuple[locking.Newer, ...]:
+    """What the archive has newer than the lock of a manifest."""
+    manifest = read(request)
+    known = with_archives(request, manifest)
+    return again(lambda: locking.newer(known, manifest, doors), doors)
+
+
+def fetch(request: Request, doors: Doors) -> tuple[Package, ...]:
+    """Bring every package of a manifest's lock into the store."""
+    manifest = read(request)
+    return locking.fill(with_archives(request, manifest), manifest, doors)
 
 
 def read(request: Request) -> Manifest:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.manifest.types import Compression
+from minbuild.manifest.types import Archive, Compression
 from minbuild.progress import Progress, Silent
 from minbuild.store import Store
 
@@ -31,6 +31,10 @@ class Request:
     locked: bool = False
     """True: refuse to build without a lock."""
     offline: bool = False
+    allow_downgrade: bool = False
+    """True: a Release older than the newest one that the store has seen is taken."""
+    archives: tuple[Archive, ...] = ()
+    """Those of the manifest once it is read, Debian's own first."""
     root: Path | None = None
     """A root that files come from instead of packages; None for the manifest's own archive."""
     compression: Compression | None = None

@@ -45,7 +45,7 @@ def _closure(
     key = _key(lock.toolbox, tools)
     kept = doors.store.get(KIND, key)
     if kept is not None:
-        return tuple(_read(row) for row in json.loads(kept))
+        return read_rows(json.loads(kept))
     files = open_packages(request, lock.toolbox, doors)
     roots = [root for tool in tools for root in tool_roots(tool)]
     closure = resolve(roots, files, arch=machine_arch(), allow_missing=NOT_FOR_TOOLS)
@@ -66,6 +66,11 @@ def _key(packages: Sequence[Package], tools: Sequence[Tool]) -> str:
 def _row(one: Chosen) -> list[object]:
     entry = one.entry
     return [entry.path, entry.kind, entry.mode, entry.size, entry.sha256, entry.target, one.package]
+
+
+def read_rows(rows: list[list[str]]) -> tuple[Chosen, ...]:
+    """What a record of kind toolbox says."""
+    return tuple(_read(row) for row in rows)
 
 
 def _read(row: list[str]) -> Chosen:

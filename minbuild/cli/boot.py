@@ -48,7 +48,15 @@ def boot(target: str, direct: bool, names: tuple[str, ...], interactive: bool, a
     from minbuild.lab import types as lab
     from minbuild.lab.boot import boot as run
 
-    names_of_build = ("settings", "components", "mirror", "lock", "root", "offline")
+    names_of_build = (
+        "settings",
+        "components",
+        "mirror",
+        "lock",
+        "root",
+        "offline",
+        "allow_downgrade",
+    )
     build = {name: rest.pop(name) for name in names_of_build}
     terminal = Terminal()
     request = request_of(target if is_manifest(target) else "host", **build)

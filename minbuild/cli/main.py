@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from minbuild import __version__
-from minbuild.cli import boot, dib, inspect, make, new
+from minbuild.cli import boot, dib, inspect, lock, make, new, store
 from minbuild.cli.terminal import complain
 from minbuild.errors import MinbuildError
 
@@ -38,7 +38,15 @@ def minbuild() -> None:
     """
 
 
-for command in (*make.COMMANDS, *boot.COMMANDS, *inspect.COMMANDS, *new.COMMANDS, *dib.COMMANDS):
+for command in (
+    *make.COMMANDS,
+    *lock.COMMANDS,
+    *boot.COMMANDS,
+    *inspect.COMMANDS,
+    *new.COMMANDS,
+    *dib.COMMANDS,
+    *store.COMMANDS,
+):
     minbuild.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""Commands that resolve and build: make, plan, lock."""
+"""Commands that resolve and build: make, plan."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,26 +83,4 @@ def plan(manifest: str, top: int, as_json: bool, store: Path | None, **build: An
     return 0
 
 
-@click.command()
-@click.argument("manifest")
-@click.option("--update", is_flag=True, help="Take the newest version of every package.")
-@build_options
-def lock(manifest: str, update: bool, store: Path | None, **build: Any) -> int:
-    """Pin every package of MANIFEST, and of the toolbox, in its lock.
-
-    Without --update, packages that are pinned stay as they are, and only what the manifest needs
-    besides is added.
-    """
-    from minbuild.build import life
-
-    terminal = Terminal()
-    request = request_of(manifest, **build)
-    place, changed = life.lock(request, doors_of(store, terminal), update=update)
-    terminal.done()
-    for line in changed or ("nothing to change",):
-        click.echo(line)
-    click.echo(f"{place}: {len(changed)} packages changed", err=True)
-    return 0
-
-
-COMMANDS = (make, plan, lock)
+COMMANDS = (make, plan)

@@ -32,11 +32,16 @@ def components(directories: tuple[Path, ...], as_json: bool) -> None:
 
 
 @click.command()
-def schema() -> None:
-    """Print the JSON Schema of manifests, for editors and checkers."""
+@click.argument("kind", type=click.Choice(["manifest", "component", "tool", "lock"]),
+                default="manifest")  # fmt: skip
+def schema(kind: str) -> None:
+    """Print the JSON Schema of manifests, or of another KIND of file, for editors and checkers."""
+    from minbuild.archive import lockfile
+    from minbuild.manifest.schema import DocumentKind
     from minbuild.manifest.schema import schema as made
 
-    click.echo(json.dumps(made(), indent=1, sort_keys=True))
+    found = lockfile.schema() if kind == "lock" else made(DocumentKind(kind))
+    click.echo(json.dumps(found, indent=1, sort_keys=True))
 
 
 @click.command()

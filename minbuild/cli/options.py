@@ -41,6 +41,8 @@ _BUILD = (
                  help="Lock file.  [default: beside the manifest]"),
     click.option("--root", type=click.Path(path_type=Path, exists=True), metavar="PATH",
                  help="Take files from an installed root (directory, tar, OCI layout, disk image)."),
+    click.option("--allow-downgrade", is_flag=True,
+                 help="Take a suite that is older than what the store has seen."),
     click.option("--offline", is_flag=True, help="Touch no network: use what the store holds."),
     _STORE,
 )  # fmt: skip
@@ -54,6 +56,7 @@ def request_of(
     mirror: str,
     lock: Path | None,
     offline: bool,
+    allow_downgrade: bool = False,
     **more: Any,
 ) -> Any:
     """Make the request that a command line asks for.
@@ -79,6 +82,7 @@ def request_of(
         mirror=mirror,
         lock=lock,
         offline=offline,
+        allow_downgrade=allow_downgrade,
         **more,
     )
 

@@ -17,12 +17,15 @@ from minbuild.manifest.types import (
 )
 from minbuild.manifest.written import (
     Arch,
+    ArchiveWish,
     ComponentDocument,
     FileEntry,
     FileWish,
     HostDocument,
     IndexFile,
     KernelPart,
+    PinEntry,
+    PinWish,
     ProbeWish,
     SectionPart,
     ToolDocument,
@@ -127,6 +130,43 @@ _ARCHIVE: Shape[Archive] = Record(
             "directory, a tar, an OCI image layout or a disk image.",
         ),
         Key("owners", Flag(), "false: the root's own package database is not read."),
+        Key("priority", Whole(1, 1000), "Against other archives; the higher one gives a package."),
+        Key(
+            "snapshot",
+            Text("an address", "(https?://|file:///|/).+", "write the address of a tree"),
+            "Debian's tree at one moment; no other mirror is then asked.",
+        ),
+    ),
+    apart=(("mirror", "snapshot"),),
+)
+_MORE: Shape[ArchiveWish] = Record(
+    ArchiveWish,
+    "An archive beside Debian's own.",
+    (
+        Key(
+            "name",
+            Text("an archive's name", "[a-z][a-z0-9.-]*", "use lower case, digits, - and ."),
+            "Its name, which the lock keeps.",
+            required=True,
+        ),
+        Key("suites", Many(_WORD, least=1), "Suites, all of them used."),
+        Key("components", Many(_WORD, least=1), "The archive's components."),
+        Key("mirror", Text(), "Its address; without it, Debian's mirror."),
+        Key("trusted", Flag(), "true: an unsigned archive is accepted."),
+        Key("check-valid-until", Flag(), "false: a Release past its date is accepted."),
+        Key("signed-by", _LOCAL, "OpenPGP certificates, relative to this document."),
+        Key("priority", Whole(1, 1000), "Against other archives; the higher one gives a package."),
+        Key("directory", _LOCAL, "A directory of .debs, relative to this document."),
+    ),
+    one_of=("suites", "directory"),
+    apart=(("mirror", "directory"), ("signed-by", "directory")),
+)
+_PIN: Shape[PinWish] = Record(
+    PinWish,
+    "Which versions of a package may be taken.",
+    (
+        Key("version", Text(), "A version, or a glob of versions: 1:1.37.*"),
+        Key("suite", _WORD, "The suite, or the archive's name for a directory of .debs."),
     ),
 )
 _KERNEL: Shape[KernelPart] = Record(
@@ -162,6 +202,8 @@ MANIFEST: Record[HostDocument] = Record(
         Key("extends", EXTENDS, "Manifests that this one is merged onto, in order."),
         Key("arch", Choice("architecture", Arch), "Debian's name of the architecture."),
         Key("archive", _ARCHIVE, "Where packages come from."),
+        Key("archives", Many(_MORE), "Archives beside it."),
+        Key("pins", Table(_PACKAGE, _PIN, PinEntry), "Package: which versions may be taken."),
         Key("vars", _VARS, "Variables for every string and template."),
         Key("kernel", _KERNEL, "The kernel, and components of its section."),
         *(_section(section) for section in Section if section is not Section.KERNEL),

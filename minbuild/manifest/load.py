@@ -10,7 +10,7 @@ from minbuild.manifest.extends import Chain, merged
 from minbuild.manifest.format import COMPONENT, MANIFEST
 from minbuild.manifest.inputs import Inputs
 from minbuild.manifest.nodes import Entries
-from minbuild.manifest.parts import Read, allowed, archive, kernel, parts
+from minbuild.manifest.parts import Read, allowed, archive, archives, kernel, parts, pins
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.shape import Reading
 from minbuild.manifest.types import Manifest, Section, Value
@@ -88,6 +88,8 @@ def _manifest(
         components=components,
         drop=host.drop,
         allow_missing=allowed(host, read),
+        archives=archives(host, renderer.inputs),
+        pins=pins(host, renderer.inputs.problems),
         image=host.image,
         budget=host.budget,
         inputs=renderer.inputs.digests,

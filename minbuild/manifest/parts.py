@@ -9,8 +9,11 @@ from minbuild.manifest.expand import Found
 from minbuild.manifest.inputs import Inputs
 from minbuild.manifest.nodes import Entries
 from minbuild.manifest.problems import Problems
-from minbuild.manifest.types import Archive, Component, Kernel, Name, Probe, Section, Waiver
+from minbuild.manifest.types import Archive, Component, Kernel, Name, Pin, Probe, Section, Waiver
 from minbuild.manifest.written import ComponentDocument, HostDocument, ProbeWish
+
+_TREES = ("debian", "debian-security")
+"""Names of Debian's own trees in the lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,50 @@ def archive(host: HostDocument, node: Entries, inputs: Inputs) -> Archive:
     path = files.beside(where, host.archive.signed_by)
     inputs.wanted(path, where)
     return replace(host.archive, signed_by=str(path))
+
+
+def archives(host: HostDocument, inputs: Inputs) -> tuple[Archive, ...]:
+    """The archives beside Debian's own; files made relative to the document that names them."""
+    made: list[Archive] = []
+    for wish in host.archives:
+        if wish.name in {*_TREES, *(one.name for one in made)}:
+            about = f"the name {wish.name} is taken"
+            inputs.problems.add(about, wish.where, "give the archive another name")
+        signed_by = directory = ""
+        if wish.signed_by is not None:
+            path = files.beside(wish.signed_by.where, wish.signed_by.text)
+            inputs.wanted(path, wish.signed_by.where)
+            signed_by = str(path)
+        if wish.directory is not None:
+            place = files.beside(wish.directory.where, wish.directory.text)
+            directory = str(place)
+            if not place.is_dir():
+                about = f"there is no directory {directory}"
+                inputs.problems.add(about, wish.directory.where, "name a directory of .debs")
+        made.append(
+            Archive(
+                suites=wish.suites,
+                components=wish.components,
+                mirror=wish.mirror,
+                trusted=wish.trusted,
+                check_valid_until=wish.check_valid_until,
+                signed_by=signed_by,
+                name=wish.name,
+                priority=wish.priority,
+                directory=directory,
+            )
+        )
+    return tuple(made)
+
+
+def pins(host: HostDocument, problems: Problems) -> tuple[Pin, ...]:
+    """The pins, sorted by package; one that pins nothing is a problem."""
+    for entry in host.pins:
+        if not (entry.wish.version or entry.wish.suite):
+            about = f"nothing says how {entry.package} is pinned"
+            problems.add(about, entry.where, "give version or suite, or remove the pin")
+    made = (Pin(one.package, one.wish.version, one.wish.suite, one.where) for one in host.pins)
+    return tuple(sorted(made, key=lambda pin: pin.package))
 
 
 def allowed(host: HostDocument, read: Sequence[Read]) -> tuple[Waiver, ...]:

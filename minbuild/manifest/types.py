@@ -149,6 +149,26 @@ class Archive:
     """An installed root that files come from instead (path on the build machine)."""
     owners: bool = True
     """False: a root is not asked which package its files belong to."""
+    name: str = ""
+    """"" for Debian's own; another archive's name stands in the lock beside its packages."""
+    priority: int = 500
+    """Of two archives that have a package, the higher one gives it, whatever the version."""
+    snapshot: str = ""
+    """Address of Debian's tree at one moment: the only one used then, whatever else is known."""
+    directory: str = ""
+    """A directory of .debs on the build machine, in place of suites and mirror."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """Which versions of one package may be taken."""
+
+    package: str
+    version: str
+    """A version or a glob of versions; "" for any."""
+    suite: str
+    """"" for any."""
+    where: Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +214,9 @@ class Manifest:
     allow_missing: tuple[Waiver, ...]
     image: ImageWish
     budget: Budget
+    archives: tuple[Archive, ...] = ()
+    """Those beside `archive`."""
+    pins: tuple[Pin, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Every file that was read to make this: absolute path → SHA-256, sorted; "" for a path that
     was looked for and was not there."""

@@ -93,6 +93,35 @@ class KernelPart:
 
 
 @dataclass(frozen=True, slots=True)
+class ArchiveWish:
+    """An archive beside Debian's own."""
+
+    where: Where
+    name: str
+    suites: tuple[str, ...] = ()
+    components: tuple[str, ...] = ("main",)
+    mirror: str = ""
+    trusted: bool = False
+    check_valid_until: bool = True
+    signed_by: Name | None = None
+    priority: int = 500
+    directory: Name | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PinWish:
+    version: str = ""
+    suite: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PinEntry:
+    package: str
+    wish: PinWish
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
 class HostDocument:
     """A manifest as it is written."""
 
@@ -103,6 +132,8 @@ class HostDocument:
     extends: tuple[Name, ...] = ()
     arch: Arch = Arch.AMD64
     archive: Archive = field(default_factory=Archive)
+    archives: tuple[ArchiveWish, ...] = ()
+    pins: tuple[PinEntry, ...] = ()
     vars: tuple[Variable, ...] = ()
     kernel: KernelPart | None = None
     filesystem: SectionPart = SectionPart()

@@ -98,7 +98,7 @@ def test_a_package_that_is_gone_is_named_with_what_to_do(world: World) -> None:
     world.server.fail(DOC, Fault.NOT_FOUND, forever=True)
     with pytest.raises(ArchiveError, match=r"does not have package hello-doc 1\.0.*404") as caught:
         get(world, "hello-doc")
-    assert "minbuild lock --update" in caught.value.fix
+    assert "minbuild lock MANIFEST --update" in caught.value.fix
 
 
 def test_a_mirror_that_stays_busy_is_given_up(world: World) -> None:

@@ -108,7 +108,7 @@ def test_a_lock_names_no_host() -> None:
         ("a" * 64, "A" * 64, "sha256 is no SHA-256"),
         ("pool/a_", "../pool/a_", "path leads out of the mirror"),
         ('"name": "b"', '"name": "a"', "a stands twice in the lock"),
-        ('"root": "debian"', '"root": "other"', "no such tree"),
+        ('"root": "debian"', '"root": "../x"', "no name of an archive"),
     ],
 )
 def test_what_is_wrong_with_a_lock_is_said_with_its_place(old: str, new: str, what: str) -> None:

@@ -1,0 +1,128 @@
+"""Every archive that a manifest names, as one: where they lie, and what they offer together."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from minbuild.archive.index import Index, open_index
+from minbuild.archive.mirror import Mirror, find_mirror, named, tree
+from minbuild.archive.part import Part
+from minbuild.archive.types import SuiteState
+from minbuild.build.request import Doors, Request
+from minbuild.errors import ArchiveError, UsageError
+from minbuild.facts.deb import opened
+from minbuild.manifest.types import Archive, Manifest
+from minbuild.store import Store
+
+_FIELDS = ("Package", "Version", "Architecture", "Source", "Depends", "Pre-Depends", "Provides")
+
+
+def with_archives(request: Request, manifest: Manifest) -> Request:
+    """The request, with the archives of its manifest, Debian's own first.
+
+    Raises: UsageError for `--mirror` beside a snapshot.
+    """
+    if manifest.archive.snapshot and request.mirror:
+        raise UsageError(
+            "the manifest takes Debian's packages from a snapshot, and from nowhere else",
+            where=manifest.archive.snapshot,
+            fix="leave --mirror out, or remove `snapshot:` from the manifest",
+        )
+    return replace(request, archives=(manifest.archive, *manifest.archives))
+
+
+def mirror_of(request: Request) -> Mirror:
+    """Where the archives of a request lie; a snapshot is the only tree of Debian's that is asked.
+
+    Raises: ArchiveError.
+    """
+    main, *others = request.archives or (Archive(),)
+    trees = {one.name: _tree(one) for one in others if one.mirror or one.directory}
+    if main.snapshot:
+        return named(main.snapshot, "snapshot", trees)
+    return replace(find_mirror(request.mirror or main.mirror), others=trees)
+
+
+def open_archives(request: Request, manifest: Manifest, arch: str, doors: Doors) -> Index:
+    """Open every archive of a manifest for one architecture.
+
+    Raises: ArchiveError, also for a pin that nothing meets.
+    """
+    mirror = mirror_of(request)
+    suites: list[SuiteState] = []
+    parts: list[Part] = []
+    for archive in (manifest.archive, *manifest.archives):
+        if archive.directory:
+            state, part = _directory(archive, arch, doors.store)
+            suites.append(state)
+            parts.append(part)
+            continue
+        index = open_index(
+            archive,
+            arch,
+            mirror,
+            doors.store,
+            offline=request.offline,
+            progress=doors.progress,
+            allow_downgrade=request.allow_downgrade,
+        )
+        suites += index.suites
+        parts += index.parts
+    found = Index(tuple(suites), tuple(parts), manifest.pins)
+    for pin in manifest.pins:
+        found.package(pin.package)
+    return found
+
+
+def _tree(archive: Archive) -> str:
+    where = f"archives: {archive.name}"
+    return tree(str(Path(archive.directory).absolute()) if archive.directory else archive.mirror, where)  # fmt: skip
+
+
+def _directory(archive: Archive, arch: str, store: Store) -> tuple[SuiteState, Part]:
+    """Read the .debs of a directory as an archive.
+
+    Raises: ArchiveError for a package that cannot be read, or when there is none.
+    """
+    texts = [text for path in _debs(archive) if (text := _paragraph(path, arch))]
+    packages = "\n".join(texts).encode()
+    digest = store.add(packages)
+    part = Part(
+        suite=archive.name,
+        root=archive.name,
+        path="Packages",
+        sha256=digest,
+        size=len(packages),
+        unpacked=len(packages),
+        by_hash=False,
+        store=store,
+        priority=archive.priority,
+    )
+    if not part.kept:
+        part.make()
+    return SuiteState(archive.name, archive.name, 0, digest), part
+
+
+def _debs(archive: Archive) -> Sequence[Path]:
+    found = sorted(Path(archive.directory).glob("*.deb"))
+    if not found:
+        raise ArchiveError(
+            f"the directory of the archive {archive.name} holds no .deb",
+            where=archive.directory,
+            fix="put packages there, or remove the archive from the manifest",
+        )
+    return found
+
+
+def _paragraph(path: Path, arch: str) -> str:
+    """What an index would say of a .deb; "" for one of another architecture."""
+    with opened(path, str(path)) as deb:
+        fields = deb.control()
+    if fields.get("architecture") not in {arch, "all"}:
+        return ""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    rows = {name: fields[name.lower()] for name in _FIELDS if fields.get(name.lower())}
+    rows |= {"Filename": path.name, "Size": str(path.stat().st_size), "SHA256": digest}
+    return "".join(f"{name}: {value}\n" for name, value in rows.items())
