@@ -24,6 +24,9 @@ def distribution(builder: Builder) -> None:
             "#!/bin/bash\nset -e\ntar -C $TARGET_ROOT -xpf $DISTRIBUTION\n"
             "mkdir -p $TARGET_ROOT/{dev,proc,sys,root,var/log}\n"
             "echo more > $TARGET_ROOT/usr/sbin/policy\n"
+            "mkdir -p $CACHE $TARGET_ROOT/var/cache/packages\n"
+            "touch $CACHE/kept $TARGET_ROOT/var/cache/packages/hidden\n"
+            "mount --bind $CACHE $TARGET_ROOT/var/cache/packages\n"
         ),
         cleanup_d__50_policy="#!/bin/bash\nset -e\nrm $TARGET_ROOT/usr/sbin/policy\n",
         finalise_d__50_inside="#!/bin/bash\necho this runs inside\n",
@@ -33,6 +36,7 @@ def distribution(builder: Builder) -> None:
 def environment(builder: Builder, small: Small) -> dict[str, str]:
     return {
         "DISTRIBUTION": str(builder.directory / "distribution.tar"),
+        "CACHE": str(builder.directory / "cache"),
         "DIB_MINBUILD_MANIFEST": str(small.write()),
         "MINBUILD_MIRROR": small.mirror,
         "MINBUILD_STORE": str(small.directory / "store"),
@@ -45,6 +49,7 @@ def test_a_root_is_trimmed_and_explained(builder: Builder, small: Small) -> None
                         env=environment(builder, small))  # fmt: skip
     assert ended.code == 0, ended.out
     assert "left out: 50-inside" in ended.out
+    assert (builder.directory / "cache" / "kept").exists()
     with tarfile.open(builder.directory / "host.tar") as tar:
         files = {member.name.removeprefix(".") for member in tar if member.isreg()}
     beside = builder.directory / "host.d" / "minbuild"

@@ -1,6 +1,7 @@
 """A root that lies in a directory of the build machine."""
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,13 +24,13 @@ class Directory:
         return str(self.top)
 
     def walk(self) -> Iterator[Found]:
-        """Every path on the top's own file system, sorted within each directory.
+        """Every path, sorted within each directory; nothing below what is mounted on the root.
 
         Raises: ToolError when a directory cannot be read.
         """
         names: dict[tuple[int, int], str] = {}
+        mounted = _mounted(self.top)
         todo = [""]
-        device = self.top.stat().st_dev
         while todo:
             at = todo.pop()
             for entry in self._listed(at):
@@ -38,7 +39,7 @@ class Directory:
                 kind = _KINDS.get(stat.S_IFMT(status.st_mode))
                 if kind is None:
                     continue
-                if kind is Kind.DIRECTORY and status.st_dev == device:
+                if kind is Kind.DIRECTORY and raw not in mounted:
                     todo.append(raw)
                 yield self._found(raw, kind, status, names)
 
@@ -86,3 +87,21 @@ class Directory:
             where=str(self.top / raw),
             fix="name the top of a root that you may read; some files only root may read: sudo",
         )
+
+
+def _mounted(top: Path) -> frozenset[str]:
+    """What is mounted below `top`, relative to it. Source: proc_pid_mountinfo(5).
+
+    A device's number does not tell: a bind mount may be of the same file system.
+    """
+    start = str(top.resolve()).rstrip("/") + "/"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return frozenset()
+    places = (_unescaped(line.split(" ")[4]) for line in lines)
+    return frozenset(place.removeprefix(start) for place in places if place.startswith(start))
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
