@@ -61,7 +61,9 @@ class Difference:
 
     @property
     def bytes(self) -> int:
-        """Bytes that the tree gained."""
+        """Bytes that the tree gained; a path's size counts once, its mode and owner beside it not."""
+        if self.change in {Change.MODE, Change.OWNER}:
+            return 0
         return _weight(self.after) - _weight(self.before)
 
 

@@ -59,25 +59,23 @@ def _once(rows: Iterable[FileRow], key: Callable[[FileRow], str]) -> dict[str, s
 
 
 def _directory(gone: Rows, new: Rows) -> Pairs:
-    """Files of a directory that moved: most of its names stand in one new directory."""
+    """Files of a directory that moved: one new directory alone has most of its names."""
     before, after = _listed(gone), _listed(new)
     by_name: dict[str, list[str]] = defaultdict(list)
     for directory, names in after.items():
         for name in names:
             by_name[name].append(directory)
-    wanted: dict[str, tuple[int, str]] = {}
-    for directory, names in before.items():
-        votes = Counter(other for name in names for other in by_name[name])
-        if votes:
-            most = max(votes.values())
-            other = min(other for other, count in votes.items() if count == most)
-            if 2 * most > max(len(names), len(after[other])):
-                wanted[directory] = (most, other)
-    targets = Counter(other for _, other in wanted.values())
+    moves = [
+        (directory, other)
+        for directory, names in before.items()
+        for other, votes in Counter(o for name in names for o in by_name[name]).items()
+        if 2 * votes > max(len(names), len(after[other]))
+    ]
+    left, right = Counter(one for one, _ in moves), Counter(other for _, other in moves)
     return {
         f"{directory}/{name}": f"{other}/{name}"
-        for directory, (_, other) in wanted.items()
-        if targets[other] == 1
+        for directory, other in moves
+        if left[directory] == right[other] == 1
         for name in before[directory] & after[other]
         if gone[f"{directory}/{name}"].type == new[f"{other}/{name}"].type
     }

@@ -58,9 +58,14 @@ def _by_content(path: Path, start: bytes) -> Footprint:
 
 
 def _is_tar(path: Path) -> bool:
+    import lzma
     import tarfile
+    import zlib
 
-    return tarfile.is_tarfile(path)
+    try:
+        return tarfile.is_tarfile(path)
+    except (EOFError, lzma.LZMAError, zlib.error, OSError):
+        return False
 
 
 def _document(path: Path) -> Footprint:

@@ -1,6 +1,8 @@
 """A tar archive of anyone's making, read as a stream; nothing of it is written anywhere."""
 
+import lzma
 import tarfile
+import zlib
 from pathlib import Path
 from typing import IO
 
@@ -30,7 +32,7 @@ def read_tar(path: Path) -> Footprint:
                 if member.size > LARGEST or total > MOST:
                     raise _unfit(path, "it unpacks to more than can be believed")
                 seen.append(_member(member, tar.extractfile(member) if member.isreg() else None))
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise _unfit(path, str(error)) from error
     size = path.stat().st_size
     return footprint(

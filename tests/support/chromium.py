@@ -30,7 +30,11 @@ HERE = Where("test", 1, 1)
 PROGRAM = RootPath("/usr/lib/chromium/chromium-headless-shell")
 PACKAGES = {
     "chromium-headless-shell": (str(PROGRAM),),
-    "chromium-common": ("/usr/lib/chromium/*.pak", "/usr/lib/chromium/icudtl.dat", "/usr/lib/chromium/*.bin"),
+    "chromium-common": (
+        "/usr/lib/chromium/*.pak",
+        "/usr/lib/chromium/icudtl.dat",
+        "/usr/lib/chromium/*.bin",
+    ),
     "fonts-dejavu-core": ("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",),
 }
 TOOL = Tool(
@@ -41,11 +45,7 @@ TOOL = Tool(
     False,
     HERE,
 )
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --no-zygote "
-    "--remote-debugging-pipe --window-size=1280,900 --hide-scrollbars --lang=en-US"
-).split()
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-zygote", "--remote-debugging-pipe", "--window-size=1280,900", "--hide-scrollbars", "--lang=en-US"]
 PATIENCE = 120
 """Seconds that an answer may take on a machine that is busy with other tests."""
 

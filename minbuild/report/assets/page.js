@@ -100,7 +100,7 @@
       if (!child.row && depth < 6 && w > 26 && h > 30 && !(only && only.row)) {
         tiles.push({ node: child, x, y, w, h, head: true });
         squarify(child.children.values(), x + 2, y + 17, w - 4, h - 19, place(child, depth + 1));
-      } else tiles.push({ node: child, x, y, w, h, head: false });
+      } else tiles.push({ node: only && only.row ? only : child, x, y, w, h, head: false });
     };
     const top = here();
     squarify(top.children.values(), 0, 0, width, height, place(top, 0));
@@ -127,6 +127,8 @@
     pen.textBaseline = "top";
     for (const tile of tiles) {
       const r = first(tile.node);
+      pen.fillStyle = back;
+      pen.fillRect(tile.x, tile.y, tile.w, tile.h);
       pen.globalAlpha = tile.head ? 0.28 : 1;
       pen.fillStyle = colour(r);
       pen.fillRect(tile.x + 0.5, tile.y + 0.5, Math.max(0, tile.w - 1), Math.max(0, tile.h - 1));

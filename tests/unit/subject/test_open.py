@@ -1,0 +1,231 @@
+"""Images, trees and archives measured anew: totals are what find, stat and the file say."""
+
+import gzip
+import json
+import lzma
+import os
+import struct
+import subprocess
+import tarfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import MinbuildError, UsageError
+from minbuild.facts.types import Kind
+from minbuild.footprint import document
+from minbuild.footprint.types import Footprint
+from minbuild.image import cpio
+from minbuild.paths import RootPath
+from minbuild.subject.open import open_subject
+from minbuild.subject.qcow2 import raw
+from minbuild.tree.types import Node
+from tests.support.footprints import tiny
+from tests.support.uki import uki
+
+CONTENT = {"a" * 64: b"#!/bin/sh\nexit 0\n", "b" * 64: bytes(range(256)) * 40}
+
+
+def sums(footprint: Footprint) -> None:
+    """Every table sums to the totals."""
+    for rows in (footprint.sections, footprint.components, footprint.packages):
+        assert sum(row.files for row in rows) == footprint.totals.files
+        assert sum(row.bytes for row in rows) == footprint.totals.bytes
+        assert sum(row.packed for row in rows) == footprint.totals.packed
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A root directory with a script, a hard link, a link, and a setuid program."""
+    top = tmp_path / "root"
+    (top / "usr/bin").mkdir(parents=True)
+    (top / "usr/bin/run").write_bytes(CONTENT["a" * 64])
+    (top / "usr/bin/run").chmod(0o755)
+    os.link(top / "usr/bin/run", top / "usr/bin/run2")
+    (top / "usr/bin/su").write_bytes(CONTENT["b" * 64])
+    (top / "usr/bin/su").chmod(0o4755)
+    (top / "init").symlink_to("usr/bin/run")
+    (top / "etc").mkdir()
+    (top / "etc/passwd").write_text("root::0:0::/:/bin/sh\n")
+    return top
+
+
+def node(path: str, digest: str, kind: Kind = Kind.FILE, target: str = "") -> Node:
+    size = len(CONTENT[digest]) if digest else 0
+    return Node(RootPath(path), kind, 0o755, 0, 0, size, digest, target, "", "")
+
+
+NODES = (
+    node("/usr", "", Kind.DIRECTORY),
+    node("/usr/bin", "", Kind.DIRECTORY),
+    node("/usr/bin/big", "b" * 64),
+    node("/usr/bin/run", "a" * 64),
+    node("/usr/bin/run2", "", Kind.HARDLINK, "/usr/bin/run"),
+    node("/usr/bin/sh", "", Kind.LINK, "run"),
+)
+
+
+def initramfs() -> bytes:
+    """Two archives, the first one packed."""
+    first = cpio.write(NODES[:4], CONTENT.__getitem__)
+    second = cpio.write(NODES, CONTENT.__getitem__)
+    packed = lzma.compress(first, check=lzma.CHECK_CRC32)
+    return packed + bytes(-len(packed) % 4) + second
+
+
+def test_a_directory_s_totals_are_those_of_find(tree: Path) -> None:
+    found = open_subject(str(tree))
+    sums(found)
+    listed = subprocess.run(
+        ["find", tree, "-mindepth", "1", "-printf", "%y %i %s\n"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    inodes = {inode: int(size) for kind, inode, size in rows if kind == "f"}
+    assert found.totals.files == len(inodes)
+    assert found.totals.bytes == sum(inodes.values())
+    assert found.totals.directories == sum(kind == "d" for kind, _, _ in rows)
+    assert found.totals.links == 2
+    assert found.surface is not None
+    assert {(str(one.kind), one.subject) for one in found.surface.findings} >= {
+        ("setuid", "/usr/bin/su"), ("login", "root"), ("executable", "/usr/bin/run"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("packing", ["", "gz", "xz", "bz2"])
+def test_a_tar_archive_says_the_same_as_its_directory(
+    tree: Path, tmp_path: Path, packing: str
+) -> None:
+    place = tmp_path / f"root.tar.{packing}"
+    with tarfile.open(place, f"w:{packing}") as tar:  # type: ignore[call-overload]
+        tar.add(tree, ".")
+    one, other = open_subject(str(tree)), open_subject(str(place))
+    sums(other)
+    assert one.totals == other.totals
+    assert [(row.path, row.sha256) for row in one.files if row.type != "hardlink"] == [
+        (row.path, row.sha256) for row in other.files if row.type != "hardlink"
+    ]
+
+
+def test_dpkg_s_lists_name_the_owners(tree: Path) -> None:
+    info = tree / "var/lib/dpkg/info"
+    info.mkdir(parents=True)
+    (info / "runner:amd64.list").write_text("/.\n/bin/run\n/usr/bin/su\n")
+    (tree / "var/lib/dpkg/status").write_text("Package: runner\nVersion: 1.2-3\nStatus: x\n\n")
+    found = open_subject(str(tree))
+    assert {row.path for row in found.files if row.package == "runner"} == {
+        "/usr/bin/run", "/usr/bin/su",
+    }  # fmt: skip
+    assert next(row for row in found.packages if row.name == "runner").version == "1.2-3"
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_an_initramfs_weighs_what_its_file_weighs(
+    tmp_path: Path, pack: "type[bytes] | object"
+) -> None:
+    place = tmp_path / "initrd.img"
+    place.write_bytes(pack(initramfs()) if callable(pack) else b"")
+    if pack is not bytes:
+        place.write_bytes(gzip.compress(cpio.write(NODES, CONTENT.__getitem__)))
+    found = open_subject(str(place))
+    sums(found)
+    assert found.totals.packed == place.stat().st_size
+    assert found.totals.files == 2
+    assert found.totals.bytes == sum(len(data) for data in CONTENT.values())
+
+
+def test_a_uki_weighs_what_its_file_weighs(tmp_path: Path) -> None:
+    place = tmp_path / "host.efi"
+    parts = {".linux": b"K" * 5000, ".initrd": initramfs(), ".cmdline": b"quiet nokaslr\0",
+             ".uname": b"6.1\0"}  # fmt: skip
+    place.write_bytes(uki(parts))
+    found = open_subject(str(place))
+    sums(found)
+    assert found.totals.packed == place.stat().st_size
+    assert found.kernel == "6.1"
+    kernel = next(row for row in found.files if row.path == "/boot/vmlinuz-6.1")
+    assert (kernel.size, kernel.packed) == (5000, 5000)
+
+
+def test_owners_come_from_the_footprint_beside_an_image_where_the_content_is_the_same(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "host.efi"
+    place.write_bytes(uki({".linux": b"K", ".initrd": initramfs()}))
+    first = open_subject(str(place))
+    assert {row.component for row in first.files} == {"unowned"}
+    told = json.loads(document.render(first))
+    for row in told["files"]:
+        row["component"] = "boot/init"
+        if row["path"] == "/usr/bin/big":
+            row["sha256"] = "0" * 64
+    (tmp_path / "footprint.json").write_text(json.dumps(told))
+    owners = {row.path: row.component for row in open_subject(str(place)).files}
+    assert owners[RootPath("/usr/bin/run")] == "boot/init"
+    assert owners[RootPath("/usr/bin/big")] == "unowned"
+
+
+def test_a_build_directory_and_a_committed_footprint_are_read(tmp_path: Path) -> None:
+    (tmp_path / "footprint.json").write_text(document.render(tiny()))
+    assert open_subject(str(tmp_path)) == tiny()
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run([*git, "init", "-q", "-b", "main"], check=True)
+    subprocess.run([*git, "add", "footprint.json"], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        assert open_subject("git:main") == tiny()
+        assert open_subject("git:HEAD:footprint.json") == tiny()
+        with pytest.raises(MinbuildError):
+            open_subject("git:nowhere")
+    finally:
+        os.chdir(here)
+
+
+def qcow2(disk: bytes) -> bytes:
+    """A qcow2 of version 2 with clusters of 64 KiB: every second one packed."""
+    bits, size = 16, 1 << 16
+    count = -(-len(disk) // size)
+    head = struct.pack(
+        ">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, bits, len(disk), 0, 1, size, 0, 0, 0, 0
+    )
+    table, body = [], b""
+    start = 3 * size
+    for n in range(count):
+        piece = disk[n * size : (n + 1) * size].ljust(size, b"\0")
+        if not piece.strip(b"\0"):
+            table.append(0)
+        elif n % 2:
+            packer = zlib.compressobj(9, zlib.DEFLATED, -12)
+            packed = packer.compress(piece) + packer.flush()
+            at = start + len(body)
+            sectors = (at + len(packed) - 1) // 512 - at // 512
+            table.append(1 << 62 | sectors << 54 | at)
+            body += packed + bytes(-len(packed) % size)
+        else:
+            table.append(start + len(body) | 1 << 63)
+            body += piece
+    second = b"".join(struct.pack(">Q", entry) for entry in table).ljust(size, b"\0")
+    return head.ljust(size, b"\0") + struct.pack(">Q", 2 * size).ljust(size, b"\0") + second + body
+
+
+def test_a_qcow2_disk_is_read_as_the_raw_one() -> None:
+    disk = os.urandom(100_000) + bytes(200_000) + os.urandom(70_001)
+    assert raw(qcow2(disk), "x") == disk
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"MZ", b"QFI\xfb", b"070701", b"\x1f\x8b\x08",
+                                  b"{", bytes(512) + b"EFI PART" + bytes(600)])  # fmt: skip
+def test_what_nobody_can_read_is_an_error(tmp_path: Path, data: bytes) -> None:
+    place = tmp_path / "thing"
+    place.write_bytes(data)
+    with pytest.raises(MinbuildError):
+        open_subject(str(place))
+    with pytest.raises(UsageError):
+        open_subject(str(tmp_path / "nothing"))
+
+
+def test_the_same_tree_gives_the_same_bytes(tree: Path) -> None:
+    assert document.render(open_subject(str(tree))) == document.render(open_subject(str(tree)))
