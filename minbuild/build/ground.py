@@ -46,6 +46,8 @@ def lock_file(request: Request, manifest: Manifest) -> Path:
         return request.lock
     if request.manifest.resolve().is_relative_to(shipped("manifests").resolve()):
         return Path(f"{manifest.name}.lock")
+    if request.cell:
+        return request.manifest.with_name(f"{manifest.name}.lock")
     return request.manifest.with_suffix(".lock")
 
 

@@ -21,6 +21,7 @@ from minbuild.footprint.measure import measure
 from minbuild.footprint.types import Footprint
 from minbuild.manifest.load import load
 from minbuild.manifest.types import Manifest
+from minbuild.toolbox.toolbox import Toolbox
 from minbuild.tree.assemble import assemble
 from minbuild.tree.types import Tree
 
@@ -32,6 +33,17 @@ class Planned:
     ground: Ground
     tree: Tree
     footprint: Footprint
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A manifest that was resolved and proved, with the tools that will write its images."""
+
+    ground: Ground
+    tree: Tree
+    toolbox: Toolbox
+    directory: Path
+    lock: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,12 @@ def make(request: Request, doors: Doors) -> Built:
 
 
 def _make(request: Request, doors: Doors) -> Built:
+    ready = prepare(request, doors)
+    return ready if isinstance(ready, Built) else finish(ready, doors)
+
+
+def prepare(request: Request, doors: Doors) -> Prepared | Built:
+    """Take a build to where only its images are to be written; `Built` when nothing had changed."""
     manifest = read(request)
     request = with_archives(request, manifest)
     directory = request.output or Path("build") / manifest.name
@@ -62,9 +80,15 @@ def _make(request: Request, doors: Doors) -> Built:
     tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
     toolbox = open_toolbox(request, ground.lock, doors)
-    footprint, outputs = pack(ground, tree, toolbox, directory, doors)
-    state.remember(doors.store, directory, state.key(manifest, place), outputs)
-    return Built(manifest, directory, footprint, fresh=True)
+    return Prepared(ground, tree, toolbox, directory, place)
+
+
+def finish(ready: Prepared, doors: Doors) -> Built:
+    """Write the images of a prepared build."""
+    manifest = ready.ground.manifest
+    footprint, outputs = pack(ready.ground, ready.tree, ready.toolbox, ready.directory, doors)
+    state.remember(doors.store, ready.directory, state.key(manifest, ready.lock), outputs)
+    return Built(manifest, ready.directory, footprint, fresh=True)
 
 
 def _ground(request: Request, manifest: Manifest, doors: Doors) -> Ground:
@@ -132,7 +156,12 @@ def read(request: Request) -> Manifest:
 
     Raises: ManifestError with every problem of it.
     """
-    manifest = load(request.manifest, settings=request.settings, components=request.components)
+    manifest = load(
+        request.manifest,
+        settings=request.settings,
+        components=request.components,
+        cell=request.cell,
+    )
     if request.root is not None:
         archive = replace(manifest.archive, root=str(request.root), suites=("installed root",))
         manifest = replace(manifest, archive=archive)

@@ -22,6 +22,8 @@ class Request:
 
     manifest: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+    cell: str = ""
+    """One combination of the manifest's matrix; "" for the manifest as it stands."""
     components: tuple[Path, ...] = ()
     mirror: str = ""
     output: Path | None = None

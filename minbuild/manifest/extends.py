@@ -12,7 +12,7 @@ from minbuild.manifest.nodes import Entries, Entry, Items, Node, plain
 from minbuild.manifest.shape import Reading
 from minbuild.manifest.types import Name, Where
 
-_OWN = ("name", "extends")
+_OWN = ("name", "extends", "matrix")
 """Keys that say something of one document only."""
 _WHOLE = ("vars", "files")
 """Mappings whose values are replaced whole, not merged: a variable, a file."""

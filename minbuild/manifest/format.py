@@ -19,11 +19,13 @@ from minbuild.manifest.written import (
     Arch,
     ArchiveWish,
     ComponentDocument,
+    ComponentSet,
     FileEntry,
     FileWish,
     HostDocument,
     IndexFile,
     KernelPart,
+    MatrixPart,
     PinEntry,
     PinWish,
     ProbeWish,
@@ -47,6 +49,10 @@ _REFERENCE = Named(
         template=False,
     )
 )
+_WHOLE_REFERENCE = Named(
+    Text("a component's name", f"{ONE_NAME}/{ONE_NAME}", "write section/name", template=False)
+)
+_SET = Text("a name", ONE_NAME, "use lower case, digits and -", template=False)
 _MODULES = Many(Named(Text("a module's name", "[A-Za-z0-9_.-]+", "write what modinfo calls it")))
 _OPTION = Text("a kernel option", "(?!CONFIG_)[A-Za-z0-9_]+", "write it without CONFIG_")
 _APPLET = Text("an applet's name", "[A-Za-z0-9_.+\\[-]+", "write what busybox --list calls it")
@@ -188,6 +194,19 @@ def _section(section: Section) -> Key:
 
 
 EXTENDS = Many(_OTHER)
+MATRIX: Shape[MatrixPart] = Record(
+    MatrixPart,
+    "Axes whose every combination is a build of its own.",
+    (
+        Key("suite", Many(_WORD, least=1), "Each with its -updates and -security."),
+        Key("arch", Many(Choice("architecture", Arch), least=1), "Debian's names."),
+        Key(
+            "components",
+            Table(_SET, Many(_WHOLE_REFERENCE), ComponentSet),
+            "Name: components (as section/name) that this value adds.",
+        ),
+    ),
+)
 MANIFEST: Record[HostDocument] = Record(
     HostDocument,
     "A host.",
@@ -223,6 +242,7 @@ MANIFEST: Record[HostDocument] = Record(
             ),
             "What is written.",
         ),
+        Key("matrix", MATRIX, "Builds of this manifest in every combination."),
         Key(
             "budget",
             Record(

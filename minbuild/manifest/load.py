@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from minbuild.manifest import files, variables
+from minbuild.manifest import files, matrix, variables
 from minbuild.manifest.components import Shelf
 from minbuild.manifest.expand import Expansion
 from minbuild.manifest.extends import Chain, merged
-from minbuild.manifest.format import COMPONENT, MANIFEST
+from minbuild.manifest.format import COMPONENT, MANIFEST, MATRIX
 from minbuild.manifest.inputs import Inputs
 from minbuild.manifest.nodes import Entries
 from minbuild.manifest.parts import Read, allowed, archive, archives, kernel, parts, pins
@@ -17,10 +17,12 @@ from minbuild.manifest.types import Manifest, Section, Value
 from minbuild.manifest.written import HostDocument
 
 
-def load(path: Path, *, settings: Mapping[str, str], components: Sequence[Path]) -> Manifest:
+def load(
+    path: Path, *, settings: Mapping[str, str], components: Sequence[Path], cell: str = ""
+) -> Manifest:
     """Read a manifest with all it extends and uses; `components` are searched first.
 
-    Texts are read twice: first as templates, to learn what is used and which variables there are,
+    `cell` names one combination of its matrix; "" for the manifest as it stands. Texts are read twice: first as templates, to learn what is used and which variables there are,
     then rendered.
     Raises: ManifestError with every problem, each with its place.
     """
@@ -34,6 +36,9 @@ def load(path: Path, *, settings: Mapping[str, str], components: Sequence[Path])
         MANIFEST.read(one.node, raw)
     node = merged(chain.documents)
     outline = _host(node, raw)
+    if cell:
+        node = _combined(node, outline, cell, path, problems)
+        outline = _host(node, raw)
     beside = [one.path.parent / "components" for one in reversed(chain.documents)]
     expansion = Expansion(Shelf([*components, *beside]), inputs)
     expansion.use(outline, _sections(node))
@@ -54,6 +59,28 @@ def load(path: Path, *, settings: Mapping[str, str], components: Sequence[Path])
         variables.unused(outline.vars, defaults, renderer.words, problems)
     problems.check()
     return made
+
+
+def combinations(path: Path) -> tuple[str, ...]:
+    """The names of every combination of a manifest's matrix; () without one.
+
+    Raises: ManifestError when the manifest itself cannot be read.
+    """
+    problems = Problems()
+    chain = Chain(Inputs(problems))
+    if not chain.read(path):
+        problems.check()
+    entry = chain.documents[-1].node.entries.get("matrix")
+    if entry is None:
+        return ()
+    return tuple(cell.name for cell in matrix.cells(MATRIX.read(entry.node, Reading(problems))))
+
+
+def _combined(
+    node: Entries, outline: HostDocument, cell: str, path: Path, problems: Problems
+) -> Entries:
+    found = matrix.chosen(cell, matrix.cells(outline.matrix), node.where.file, problems)
+    return node if found is None else matrix.applied(node, found, outline.name or path.stem)
 
 
 def _host(node: Entries, reading: Reading) -> HostDocument:

@@ -122,6 +122,25 @@ class PinEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ComponentSet:
+    """A named set of components, one value of a matrix's axis."""
+
+    name: str
+    use: tuple[Name, ...]
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixPart:
+    """Axes whose every combination is a build of its own."""
+
+    where: Where
+    suite: tuple[str, ...] = ()
+    arch: tuple[Arch, ...] = ()
+    components: tuple[ComponentSet, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HostDocument:
     """A manifest as it is written."""
 
@@ -147,6 +166,7 @@ class HostDocument:
     files: tuple[FileEntry, ...] = ()
     image: ImageWish = field(default_factory=ImageWish)
     budget: Budget = field(default_factory=Budget)
+    matrix: MatrixPart | None = None
 
     def part(self, section: Section) -> KernelPart | SectionPart | None:
         """What the manifest says of a section."""
