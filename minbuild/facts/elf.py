@@ -141,8 +141,11 @@ def _is_name(name: object) -> bool:
 def _sonames(table: Table) -> set[str]:
     """Whole strings of read-only data that look like a soname."""
     found: set[str] = set()
+    size = len(table.data)
     for start, end in _read_only(table):
-        for match in _SONAME.finditer(table.data, start, end):
+        if start > size:
+            continue
+        for match in _SONAME.finditer(table.data, start, min(end, size)):
             if match.start() == start or table.data[match.start() - 1] == 0:
                 found.add(match[0][:-1].decode("ascii"))
     return found

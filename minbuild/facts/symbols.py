@@ -86,6 +86,8 @@ def _count(table: Table, start: int, size: int) -> int:
     if elftable.DT_HASH in table.tags and table.machine not in _WIDE_HASH:
         return table.unpack("II", table.offset(table.tags[elftable.DT_HASH]))[1]
     found = _gnu_count(table) if elftable.DT_GNU_HASH in table.tags else 0
+    if elftable.DT_STRTAB not in table.tags:
+        raise Damage("it has symbols and no string table")
     behind = table.offset(table.tags[elftable.DT_STRTAB]) - start
     return max(found, behind // size if found <= 1 and behind > 0 else 0)
 

@@ -1,0 +1,121 @@
+"""Sound inputs that fuzzing begins with, and bytes that parsers tend to stumble over."""
+
+from pathlib import Path
+
+from minbuild.archive import lockfile
+from minbuild.archive.types import Lock, Package, SuiteState
+from minbuild.facts.types import Kind
+from minbuild.footprint import document
+from minbuild.image import cpio
+from minbuild.paths import RootPath
+from minbuild.tree.types import Node
+from tests.support import elf
+from tests.support.deb import build, compress, parse
+from tests.support.footprints import tiny
+
+FOUND = Path(__file__).parent / "corpus"
+"""TARGET/NAME: inputs that once came out badly, kept for ever."""
+
+DEBS = """
+Package: hello
+Version: 1.0
+Depends: libhello1 (>= 1.0) | x, libc6
+Compression: %s
+/usr/bin/hello 0755 elf interp=/lib64/ld-linux-x86-64.so.2 needed=libhello.so.1,libc.so.6
+/usr/bin/hi -> hello
+/usr/bin/hey = /usr/bin/hello
+/usr/bin/say 0755 file "#!/bin/sh\\necho hello\\n"
+/var/lib/hello/ 0700
+/usr/lib/modules/6.1/kernel/a.ko module name=a depends=b,c firmware=f.bin
+"""
+
+TOKENS = (
+    b"\0", b"\xff" * 4, b"\xff" * 8, b"\0" * 8, b"\x7fELF", b"../", b"/", b"\n", b"%s", b"-1",
+    b"99999999999999999999", b"\x80\0\0\0", b"\xfe\xff\xff\xff", b"{", b"[", b'"', b"[" * 400,
+    b"&a [*a]", b"{{ x }}", b"{% for i in range(9**9) %}x{% endfor %}", b"\x1b[2J", b"\xc3\x28",
+    b"<<: *a", b"!!python/object", b"070701", b"TRAILER!!!", b"`\n", b"\xfd7zXZ\0", b"(\xb5/\xfd",
+    b"\x1f\x8b\x08", b"e" * 200, b"null", b"true", b"1e999", b"\xed\xa0\x80",
+)  # fmt: skip
+
+
+def seeds(target: str) -> tuple[bytes, ...]:
+    """The sound inputs of a target, then those that were found."""
+    found = sorted((FOUND / target).glob("*")) if (FOUND / target).is_dir() else []
+    return (*_MAKERS[target](), *(path.read_bytes() for path in found))
+
+
+def _deb() -> tuple[bytes, ...]:
+    return tuple(build(parse(DEBS % how)[0]) for how in ("none", "xz", "zst", "gz"))
+
+
+def _elf() -> tuple[bytes, ...]:
+    wishes = (
+        elf.Elf(soname="libx.so.1", exports=("a", "b@X_1"), needed=("libc.so.6",)),
+        elf.Elf(
+            interp=elf.LOADER,
+            needed=("libx.so.1", "libc.so.6"),
+            imports=("a", "b@X_1", "?c"),
+            versions={"libx.so.1": ("X_1",), "libc.so.6": ("GLIBC_2.2.5", "?GLIBC_2.34")},
+            runpath="$ORIGIN/../lib",
+            dlopen=({"soname": ["liby.so.2"], "priority": "required"},),
+        ),
+        elf.Elf(bits=32, big=True, machine=22, soname="liba.so"),
+    )
+    return tuple(elf.elf(wish) for wish in wishes)
+
+
+def _module() -> tuple[bytes, ...]:
+    (package,) = parse(
+        "Package: m\n/usr/lib/modules/6.1/kernel/a.ko module name=a depends=b,c firmware=f.bin "
+        "alias=pci:v1 softdep=pre:d imports=x exports=y signed=yes\n"
+    )
+    plain = next(one.data for one in package.members if one.path.endswith(".ko"))
+    return (plain, compress(plain, "xz"), compress(plain, "zst"))
+
+
+def _cpio() -> tuple[bytes, ...]:
+    nodes = [
+        Node(RootPath("/usr"), Kind.DIRECTORY, 0o755, 0, 0, 0, "", "", "p", "c"),
+        Node(RootPath("/usr/a"), Kind.FILE, 0o644, 0, 0, 5, "a" * 64, "", "p", "c"),
+        Node(RootPath("/usr/b"), Kind.LINK, 0o777, 0, 0, 0, "", "a", "p", "c"),
+    ]
+    plain = cpio.write(nodes, lambda _: b"hello")
+    packed = [compress(plain, how) for how in ("xz", "zst", "gz")]
+    joined = b"".join(part + bytes(-len(part) % 4) for part in (plain, *packed))
+    return (plain, *packed, joined)
+
+
+def _lock() -> tuple[bytes, ...]:
+    rows = [
+        Package(f"p{n}", "1.0-1", "amd64", "debian", f"pool/p{n}.deb", 10, "a" * 64, "trixie")
+        for n in range(3)
+    ]
+    suites = (SuiteState("trixie", "debian", 1_789_199_741, "b" * 64),)
+    return (lockfile.render(Lock("amd64", suites, tuple(rows), tuple(rows[:1]))).encode(),)
+
+
+def _manifest() -> tuple[bytes, ...]:
+    top = Path(__file__).parents[2] / "manifests"
+    small = (
+        b"minbuild: 1\nname: x\nvars: {a: b, n: 3, l: [x, y]}\nkernel: {package: linux}\n"
+        b"archives: [{name: own, directory: .}]\npins: {hello: {version: '1.*'}}\n"
+        b"keep:\n  - &k {package: hello, paths: ['/usr/bin/{{ a }}']}\n"
+        b'files: {/etc/motd: {content: "{% for i in l %}{{ i }}{% endfor %}{{ a * n }}"}}\n'
+    )
+    return (small, (top / "host.yaml").read_bytes())
+
+
+def _footprint() -> tuple[bytes, ...]:
+    return (document.render(tiny()).encode(),)
+
+
+_MAKERS = {
+    "deb": _deb,
+    "elf": _elf,
+    "module": _module,
+    "cpio": _cpio,
+    "lock": _lock,
+    "manifest": _manifest,
+    "footprint": _footprint,
+}
+TARGETS = tuple(_MAKERS)

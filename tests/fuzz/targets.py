@@ -1,0 +1,79 @@
+"""The readers of foreign bytes, each as one function: only MinbuildError may come out."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from minbuild.archive import lockfile
+from minbuild.errors import MinbuildError
+from minbuild.facts.compute import compute
+from minbuild.facts.sniff import sniff, symbols
+from minbuild.footprint import document
+from minbuild.image.unpack import members
+from minbuild.manifest.load import load
+
+MOST = 64 << 20
+"""Bytes that an initramfs may unpack to here, so that bombs end soon."""
+_DIRECTORY = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
+_PLACE = _DIRECTORY / f"minbuild-fuzz-{os.getpid()}"
+
+
+def deb(data: bytes) -> None:
+    with _file(data, ".deb") as path:
+        compute(path, "fuzz", 1)
+
+
+def elf(data: bytes) -> None:
+    sniff("/usr/lib/x.so", data)
+    symbols(data)
+
+
+def module(data: bytes) -> None:
+    ending = {b"\xfd7zXZ\0": ".xz", b"(\xb5/\xfd": ".zst"}
+    kind = next((name for start, name in ending.items() if data.startswith(start)), "")
+    sniff(f"/usr/lib/modules/6.1/kernel/a.ko{kind}", data)
+    sniff("/usr/lib/modules/6.1/modules.builtin.modinfo", data)
+    sniff("/boot/config-6.1", data)
+
+
+def cpio(data: bytes) -> None:
+    members(data, most=MOST)
+
+
+def lock(data: bytes) -> None:
+    lockfile.parse(data.decode("utf-8", "surrogateescape"), Path("fuzz.lock"))
+
+
+def manifest(data: bytes) -> None:
+    with _file(data, ".yaml") as path:
+        load(path, settings={}, components=())
+
+
+def footprint(data: bytes) -> None:
+    document.read(data.decode("utf-8", "surrogateescape"), "fuzz.json")
+
+
+READERS: Mapping[str, Callable[[bytes], None]] = {
+    one.__name__: one for one in (deb, elf, module, cpio, lock, manifest, footprint)
+}
+
+
+def survives(target: str, data: bytes) -> bool:
+    """Feed one input; True when it was taken for sound, False when it was refused properly."""
+    try:
+        READERS[target](data)
+    except MinbuildError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _file(data: bytes, ending: str):  # type: ignore[no-untyped-def]
+    path = _PLACE.with_suffix(ending)
+    path.write_bytes(data)
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
