@@ -8,10 +8,11 @@ from minbuild.archive.types import Lock
 from minbuild.build.ground import lock_file, stand_tools
 from minbuild.build.life import make, read
 from minbuild.build.request import Doors, Request
-from minbuild.build.tools import open_toolbox
+from minbuild.build.selection import named, selected
+from minbuild.build.tools import lay_tools, open_toolbox
 from minbuild.errors import UsageError
 from minbuild.lab.probes import standard, wanted
-from minbuild.lab.types import Probe
+from minbuild.lab.types import Firmware, Probe
 from minbuild.shipped import shipped
 from minbuild.toolbox.toolbox import Toolbox
 
@@ -27,13 +28,13 @@ class Stage:
     probes: tuple[Probe, ...]
 
 
-def set_stage(target: str, request: Request, doors: Doors, *, direct: bool) -> Stage:
+def set_stage(target: str, request: Request, doors: Doors, *, firmware: Firmware) -> Stage:
     """Find or build the image that `target` names, and open the lab's tools.
 
     `target` is an image, a build directory, or a manifest (which is built first).
     Raises: UsageError when there is no such image.
     """
-    name = "host.efi" if direct else "host.raw"
+    name = "host.raw" if firmware is Firmware.UEFI else "host.efi"
     if is_manifest(target):
         built = make(request, doors)
         lock = lockfile.read(lock_file(request, built.manifest))
@@ -82,7 +83,16 @@ def _lock_of(image: Path, request: Request, doors: Doors) -> Lock:
     return stand_tools(request, doors)
 
 
-def tools_lock(request: Request, doors: Doors) -> Lock:
-    """The lock of a manifest, for its toolbox; one that pins the toolbox alone without it."""
-    place = lock_file(request, read(request))
-    return lockfile.read(place) if place.exists() else stand_tools(request, doors)
+def open_tool(request: Request, doors: Doors, name: str) -> Toolbox:
+    """The toolbox with the tool `name`: of the manifest's lock when it pins that, else of its own.
+
+    Raises: UsageError when there is no tool of that name.
+    """
+    only = named(name)
+    if not only:
+        raise UsageError(f"there is no tool {name}", fix="list them: minbuild tool list")
+    manifest = read(request)
+    place = lock_file(request, manifest)
+    if place.exists() and only[0] in selected(manifest.image, lab=True):
+        return lay_tools(request, lockfile.read(place), doors, only)
+    return lay_tools(request, stand_tools(request, doors, only), doors, only)

@@ -1,5 +1,6 @@
 """What a build stands on: the lock, the packages' facts, and the closure of the manifest."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,20 +12,20 @@ from minbuild.archive.types import Lock, Package
 from minbuild.build.archives import mirror_of, open_archives
 from minbuild.build.growing import Grown, Market, grow
 from minbuild.build.request import Doors, Request, machine_arch
+from minbuild.build.selection import selected
 from minbuild.errors import ArchiveError, ResolveError, UsageError, together
 from minbuild.facts.gather import gather, known
 from minbuild.facts.rendered import rendered
 from minbuild.facts.types import Files
-from minbuild.manifest.tools import load_tools
-from minbuild.manifest.types import Archive, Manifest, Tool, Waiver, Where
+from minbuild.manifest.types import Archive, ImageWish, Manifest, Tool, Waiver, Where
 from minbuild.resolve import explain
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.roots import roots, tool_roots
 from minbuild.resolve.types import Closure
 from minbuild.shipped import shipped
 
-TOOLS = "tools.lock/1"
-"""Architecture → the lock of the toolbox alone."""
+TOOLS = "tools.lock/2"
+"""Digest over architecture and tools → the lock of these tools alone."""
 NOT_FOR_TOOLS = (
     Waiver("/usr/bin/env", "the toolbox starts a script's interpreter itself", Where("", 1, 1)),
 )
@@ -103,7 +104,8 @@ def make_lock(
     Raises: ArchiveError; ResolveError when a need is met by no package.
     """
     ground, market = _fresh(request, manifest, doors, pins)
-    tools = grow_tools(load_tools(), _tool_market(request, manifest, market, doors, pins))
+    wanted = selected(manifest.image, lab=True)
+    tools = grow_tools(wanted, _tool_market(request, manifest, market, doors, pins))
     return replace(ground, lock=replace(ground.lock, toolbox=tools.packages))
 
 
@@ -151,9 +153,15 @@ def grow_tools(tools: Sequence[Tool], market: Market) -> Grown:
     return grown
 
 
-def stand_tools(request: Request, doors: Doors) -> Lock:
-    """A lock of the toolbox alone, kept in the store, for images without a lock beside them."""
-    kept = doors.store.get(TOOLS, machine_arch())
+def stand_tools(request: Request, doors: Doors, tools: Sequence[Tool] = ()) -> Lock:
+    """A lock of tools alone, kept in the store, for images without a lock beside them.
+
+    `tools` are by default those that the usual formats and the lab need.
+    """
+    wanted = tools or selected(ImageWish(), lab=True)
+    words = [machine_arch(), *(repr(tool.packages) for tool in wanted)]
+    key = hashlib.sha256("\n".join(words).encode()).hexdigest()
+    kept = doors.store.get(TOOLS, key)
     if kept is not None:
         return lockfile.parse(kept.decode(), doors.store.records)
     archive = Archive()
@@ -167,9 +175,9 @@ def stand_tools(request: Request, doors: Doors) -> Lock:
         allow_downgrade=request.allow_downgrade,
     )
     market = Market(index, mirror_of(request), doors, {}, request.offline)
-    tools = grow_tools(load_tools(), market)
-    lock = Lock(machine_arch(), index.suites, (), tools.packages)
-    doors.store.put(TOOLS, {machine_arch(): lockfile.render(lock).encode()})
+    grown = grow_tools(wanted, market)
+    lock = Lock(machine_arch(), index.suites, (), grown.packages)
+    doors.store.put(TOOLS, {key: lockfile.render(lock).encode()})
     return lock
 
 

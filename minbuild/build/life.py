@@ -79,7 +79,7 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
     ground = _ground(request, manifest, doors)
     tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
-    toolbox = open_toolbox(request, ground.lock, doors)
+    toolbox = open_toolbox(request, ground.lock, doors, image=manifest.image)
     return Prepared(ground, tree, toolbox, directory, place)
 
 

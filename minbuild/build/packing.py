@@ -56,6 +56,7 @@ def pack(
         formats=manifest.image.formats,
         compression=manifest.image.compression,
         seed=hashlib.sha256(locked.encode()).hexdigest(),
+        disk=manifest.image.disk,
     )
     outputs = write(
         order, directory, beside, store=doors.store, toolbox=toolbox, progress=doors.progress

@@ -35,8 +35,10 @@ def code() -> str:
 
 def remember(store: Store, directory: Path, key: str, outputs: Iterable[Path]) -> None:
     """Note what a finished build wrote."""
-    record = {"key": key, "outputs": {path.name: _stamp(path) for path in sorted(outputs)}}
-    store.put(KIND, {str(directory.resolve()): json.dumps(record, sort_keys=True).encode()})
+    top = directory.resolve()
+    stamps = {path.relative_to(top).as_posix(): _stamp(path) for path in sorted(outputs)}
+    record = {"key": key, "outputs": stamps}
+    store.put(KIND, {str(top): json.dumps(record, sort_keys=True).encode()})
 
 
 def unchanged(store: Store, directory: Path, key: str) -> Footprint | None:

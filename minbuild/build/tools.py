@@ -8,11 +8,11 @@ from minbuild.archive.types import Lock, Package
 from minbuild.build.contents import bring
 from minbuild.build.ground import NOT_FOR_TOOLS, open_packages
 from minbuild.build.request import Doors, Request, machine_arch
+from minbuild.build.selection import selected
 from minbuild.build.state import code
 from minbuild.errors import ResolveError
 from minbuild.facts.types import Entry, Kind
-from minbuild.manifest.tools import load_tools
-from minbuild.manifest.types import Tool
+from minbuild.manifest.types import ImageWish, Tool
 from minbuild.paths import RootPath
 from minbuild.resolve import explain
 from minbuild.resolve.resolve import resolve
@@ -24,12 +24,26 @@ from minbuild.toolbox.toolbox import Toolbox
 KIND = "toolbox/1"
 
 
-def open_toolbox(request: Request, lock: Lock, doors: Doors, *, lab: bool = False) -> Toolbox:
-    """The tools that build images, or with `lab` those and the lab's.
+def open_toolbox(
+    request: Request,
+    lock: Lock,
+    doors: Doors,
+    *,
+    image: ImageWish | None = None,
+    lab: bool = False,
+) -> Toolbox:
+    """The tools that write what `image` asks for, or with `lab` those and the lab's.
 
     Raises: ResolveError when the lock does not hold what a tool needs.
     """
-    tools = tuple(tool for tool in load_tools() if lab or not tool.lab)
+    return lay_tools(request, lock, doors, selected(image or ImageWish(), lab=lab))
+
+
+def lay_tools(request: Request, lock: Lock, doors: Doors, tools: Sequence[Tool]) -> Toolbox:
+    """These tools, out of the packages of a lock.
+
+    Raises: ResolveError when the lock does not hold what a tool needs.
+    """
     chosen = _closure(request, lock, tools, doors)
     entries = [one.entry for one in chosen]
     if not doors.store.tree(tree_key(entries)).is_dir():

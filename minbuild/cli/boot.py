@@ -18,7 +18,16 @@ PLACE = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("target", metavar="IMAGE|MANIFEST")
-@click.option("--direct", is_flag=True, help="Start kernel and initramfs without firmware.")
+@click.option("--uefi", "firmware", flag_value="uefi", default="uefi",
+              help="Start by UEFI from the image.  [default]")  # fmt: skip
+@click.option("--direct", "firmware", flag_value="direct",
+              help="Start kernel and initramfs without firmware.")  # fmt: skip
+@click.option("--pxe", "firmware", flag_value="pxe",
+              help="UEFI fetches the image from the lab's TFTP server.")  # fmt: skip
+@click.option("--http", "firmware", flag_value="http",
+              help="UEFI fetches the image from the lab's HTTP server.")  # fmt: skip
+@click.option("--as", "attach", type=click.Choice(["disk", "cd", "stick"]),
+              help="What the image is to the machine.  [default: cd for an ISO, else disk]")  # fmt: skip
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto",
               show_default=True, help="KVM where it really works, emulation elsewhere.")  # fmt: skip
 @click.option("--network", type=click.Choice(["auto", "namespace", "user"]), default="auto",
@@ -36,7 +45,7 @@ PLACE = click.Path(path_type=Path)
 @click.option("--interactive", is_flag=True, help="Hand the console to this terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @build_options
-def boot(target: str, direct: bool, names: tuple[str, ...], interactive: bool, as_json: bool,
+def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...], interactive: bool, as_json: bool,
          store: Path | None, **rest: Any) -> int:  # fmt: skip
     """Boot an image in QEMU and wait until it proves that it works.
 
@@ -60,11 +69,12 @@ def boot(target: str, direct: bool, names: tuple[str, ...], interactive: bool, a
     build = {name: rest.pop(name) for name in names_of_build}
     terminal = Terminal()
     request = request_of(target if is_manifest(target) else "host", **build)
-    stage = set_stage(target, request, doors_of(store, terminal), direct=direct)
+    stage = set_stage(target, request, doors_of(store, terminal), firmware=lab.Firmware(firmware))
     wanted = lab.BootRequest(
         image=stage.image,
         probes=_chosen(stage.probes, names),
-        firmware=lab.Firmware.DIRECT if direct else lab.Firmware.UEFI,
+        firmware=lab.Firmware(firmware),
+        attach=lab.Attach(attach) if attach else None,
         accel=lab.Accel(rest.pop("accel")),
         network=lab.Network(rest.pop("network")),
         **rest,
@@ -118,8 +128,7 @@ def tool(name: str, args: tuple[str, ...], manifest: str, store: Path | None, **
     Tools come from the archive, pinned by the lock, and run with none of this machine's
     libraries. `minbuild tool list` lists them.
     """
-    from minbuild.build.booting import tools_lock
-    from minbuild.build.tools import open_toolbox
+    from minbuild.build.booting import open_tool
     from minbuild.manifest.tools import load_tools
     from minbuild.run import replace
 
@@ -132,8 +141,7 @@ def tool(name: str, args: tuple[str, ...], manifest: str, store: Path | None, **
     terminal = Terminal()
     request: Request = request_of(manifest, **build)
     doors = doors_of(store, terminal)
-    lab = any(one.lab for one in tools if one.name == name)
-    toolbox = open_toolbox(request, tools_lock(request, doors), doors, lab=lab)
+    toolbox = open_tool(request, doors, name)
     argv = toolbox.argv(name)
     terminal.done()
     replace([*argv, *args], env=toolbox.environment(), what=f"running {name}")

@@ -1,4 +1,4 @@
-"""A disk with a partition table, and the one partition that UEFI starts from."""
+"""A disk with a partition table, the one partition that UEFI starts from, and others."""
 
 import hashlib
 import uuid
@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbuild.image.fat import ROOT_ENTRIES, SECTOR, Fat, fit
+from minbuild.image.fat import ROOT_ENTRIES, SECTOR, fit
+from minbuild.image.layout import START, Layout, Place, layout
 from minbuild.image.uefi import UEFI
+from minbuild.manifest.types import DiskWish, Holds
 from minbuild.toolbox.toolbox import Toolbox
 
-START = 1 << 20
-"""Bytes before the first partition: what every partition tool keeps to."""
-TABLE = 34 * SECTOR
-"""The second partition table, at the disk's end: 33 sectors (UEFI 2.10, 5.3.1), and one because
-mkfs.fat counts in KiB and adds a file's odd last sector to the file system."""
 ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 """Type of an EFI System Partition. Source: UEFI 2.10, 5.3.3."""
+LINUX = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+"""Source: UAPI group, Discoverable Partitions Specification: generic Linux data."""
+BASIC = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
+"""Basic data, which every system reads. Source: Microsoft, PARTITION_BASIC_DATA_GUID."""
+TYPES = {Holds.ESP: ESP, Holds.EXT4: LINUX, Holds.FAT: BASIC, Holds.EMPTY: LINUX}
 LABEL = "MINBUILD"
+BLOCK = 1024
+"""What mke2fs and mkfs.fat count a size in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +45,70 @@ class Identity:
         return hashlib.sha256(f"{self.seed}\0{name}".encode()).digest()
 
 
-def make_raw(uki: Path, arch: str, identity: Identity, output: Path, toolbox: Toolbox) -> None:
+def make_raw(
+    uki: Path,
+    arch: str,
+    identity: Identity,
+    output: Path,
+    toolbox: Toolbox,
+    wish: DiskWish | None = None,
+) -> None:
     """Write a disk to `output` that starts `uki` on any UEFI machine.
 
-    Raises: ToolError when a tool fails.
+    Raises: ToolError when a tool fails or a partition is too small.
     """
-    make_disk({f"EFI/BOOT/{UEFI[arch].default}": uki}, identity, output, toolbox)
+    make_disk(on_esp(uki, arch), identity, output, toolbox, wish)
+
+
+def on_esp(uki: Path, arch: str) -> dict[str, Path]:
+    """What the ESP holds, by its place: the file that any UEFI machine starts."""
+    return {f"EFI/BOOT/{UEFI[arch].default}": uki}
 
 
 def make_disk(
-    files: Mapping[str, Path], identity: Identity, output: Path, toolbox: Toolbox
+    files: Mapping[str, Path],
+    identity: Identity,
+    output: Path,
+    toolbox: Toolbox,
+    wish: DiskWish | None = None,
 ) -> None:
-    """Write a GPT disk whose ESP holds `files`, by their place in it; sparse, no larger than needed.
+    """Write a GPT disk whose ESP holds `files`, by their place in it; sparse.
+
+    Without a `wish` the disk is the ESP alone, no larger than it must be.
+    Raises: ToolError when a tool fails or a partition is too small.
+    """
+    sizes = [path.stat().st_size for path in files.values()]
+    plan = layout(wish or DiskWish(), sizes, len(_directories(files)))
+    with output.open("wb") as disk:
+        disk.truncate(plan.size)
+    _partition(plan, identity, output, toolbox)
+    for number, place in enumerate(plan.places):
+        _format(place, _key(place, number), identity, output, toolbox)
+        if place.holds is Holds.ESP:
+            _fill(files, output, place.start, toolbox)
+
+
+def make_esp(files: Mapping[str, Path], identity: Identity, output: Path, toolbox: Toolbox) -> None:
+    """Write the file system of an ESP alone, with no table around it.
 
     Raises: ToolError when a tool fails.
     """
-    directories = _directories(files)
-    fat = fit([path.stat().st_size for path in files.values()], len(directories))
+    fat = fit([path.stat().st_size for path in files.values()], len(_directories(files)))
     with output.open("wb") as disk:
-        disk.truncate(START + fat.sectors * SECTOR + TABLE)
-    _partition(fat, identity, output, toolbox)
-    _format(fat, identity, output, toolbox)
-    inside = ("-i", f"{output}@@{START}")
+        disk.truncate(fat.sectors * SECTOR)
+    place = Place(0, fat.sectors * SECTOR, Holds.ESP, "", "", fat)
+    _format(place, "esp", identity, output, toolbox)
+    _fill(files, output, 0, toolbox)
+
+
+def _key(place: Place, number: int) -> str:
+    """What a partition's identifiers follow from."""
+    return "esp" if place.holds is Holds.ESP else f"partition {number}"
+
+
+def _fill(files: Mapping[str, Path], output: Path, start: int, toolbox: Toolbox) -> None:
+    inside = ("-i", f"{output}@@{start}")
+    directories = _directories(files)
     if directories:
         names = [f"::{name}" for name in directories]
         toolbox.run("mmd", [*inside, *names], what="making the ESP's directories")
@@ -80,19 +126,35 @@ def _directories(files: Mapping[str, Path]) -> Sequence[str]:
     return sorted(found)
 
 
-def _partition(fat: Fat, identity: Identity, output: Path, toolbox: Toolbox) -> None:
-    script = (
-        "label: gpt\n"
-        f"label-id: {identity.guid('disk')}\n"
-        "first-lba: 34\n"
-        f"start={START // SECTOR}, size={fat.sectors}, type={ESP}, "
-        f'uuid={identity.guid("esp")}, name="EFI System"\n'
+def _partition(plan: Layout, identity: Identity, output: Path, toolbox: Toolbox) -> None:
+    script = f"label: gpt\nlabel-id: {identity.guid('disk')}\nfirst-lba: 34\n" + "".join(
+        f"start={place.start // SECTOR}, size={place.size // SECTOR}, type={TYPES[place.holds]}, "
+        f'uuid={identity.guid(_key(place, number))}, name="{_quoted(place.name)}"\n'
+        for number, place in enumerate(plan.places)
     )
     words: list[str | Path] = ["--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", output]
     toolbox.run("sfdisk", words, what="writing the partition table", stdin=script.encode())
 
 
-def _format(fat: Fat, identity: Identity, output: Path, toolbox: Toolbox) -> None:
+def _quoted(name: str) -> str:
+    """A name in sfdisk's script. Source: libfdisk, script.c: \\xHH, as printf has it."""
+    return name.replace("\\", "\\x5c").replace('"', "\\x22")
+
+
+def _format(place: Place, key: str, identity: Identity, output: Path, toolbox: Toolbox) -> None:
+    match place.holds:
+        case Holds.ESP | Holds.FAT:
+            _format_fat(place, key, identity, output, toolbox)
+        case Holds.EXT4:
+            _format_ext4(place, key, identity, output, toolbox)
+        case Holds.EMPTY:
+            pass
+
+
+def _format_fat(place: Place, key: str, identity: Identity, output: Path, toolbox: Toolbox) -> None:
+    fat = place.fat
+    assert fat is not None
+    label = place.label or (LABEL if place.holds is Holds.ESP else "")
     words: list[str | Path] = [
         "--invariant",
         "-a",
@@ -100,11 +162,33 @@ def _format(fat: Fat, identity: Identity, output: Path, toolbox: Toolbox) -> Non
         *("-s", str(fat.cluster // SECTOR)),
         *("-S", str(SECTOR)),
         *(("-r", str(ROOT_ENTRIES)) if fat.bits == 16 else ()),
-        *("-h", str(START // SECTOR)),
-        *("-i", identity.volume("esp")),
-        *("-n", LABEL),
-        f"--offset={START // SECTOR}",
+        *("-h", str(place.start // SECTOR)),
+        *("-i", identity.volume(key)),
+        *(("-n", label) if label else ()),
+        f"--offset={place.start // SECTOR}",
         output,
-        str(fat.sectors * SECTOR // 1024),
+        str(fat.sectors * SECTOR // BLOCK),
     ]
-    toolbox.run("mkfs.fat", words, what="formatting the ESP")
+    toolbox.run("mkfs.fat", words, what=f"formatting the {place.name or 'ESP'} partition")
+
+
+def _format_ext4(
+    place: Place, key: str, identity: Identity, output: Path, toolbox: Toolbox
+) -> None:
+    """Make an ext4 file system in place; the disk is new, so its tables are zero already."""
+    extended = (
+        f"offset={place.start},root_owner=0:0,nodiscard,assume_storage_prezeroed=1,"
+        f"hash_seed={identity.guid(f'{key} hash')}"
+    )
+    words: list[str | Path] = [
+        *("-t", "ext4", "-q", "-F", "-m", "0"),
+        *("-U", identity.guid(f"{key} file system")),
+        *(("-L", place.label) if place.label else ()),
+        *("-E", extended),
+        output,
+        f"{place.size // BLOCK}k",
+    ]
+    toolbox.run("mke2fs", words, what=f"formatting the {place.name} partition")
+
+
+__all__ = ["START", "Identity", "make_disk", "make_esp", "make_raw", "on_esp"]

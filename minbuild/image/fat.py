@@ -39,18 +39,47 @@ def fit(files: Sequence[int], directories: int) -> Fat:
     return min(_shapes(files, directories), key=lambda fat: (fat.sectors, fat.cluster))
 
 
+def fill(sectors: int, files: Sequence[int], directories: int) -> Fat | None:
+    """The shape that makes use of all `sectors`, an even number; None when the files do not fit."""
+    for bits in (16, 32):
+        for cluster in _CLUSTERS:
+            clusters = _clusters(bits, cluster, sectors)
+            if not LEAST[bits] <= clusters <= MOST[bits]:
+                continue
+            if _wanted(bits, cluster, files, directories) <= clusters:
+                return Fat(bits, cluster, sectors)
+    return None
+
+
+_CLUSTERS = tuple(SECTOR << n for n in range(7))
+
+
 def _shapes(files: Sequence[int], directories: int) -> Iterator[Fat]:
     for bits in (16, 32):
-        for cluster in (SECTOR << n for n in range(7)):
-            wanted = directories + sum(-(-size // cluster) for size in files)
-            wanted += bits == 32
-            clusters = max(wanted, LEAST[bits])
+        for cluster in _CLUSTERS:
+            clusters = max(_wanted(bits, cluster, files, directories), LEAST[bits])
             if clusters <= MOST[bits]:
                 sectors = _sectors(bits, cluster, clusters)
                 yield Fat(bits, cluster, sectors + sectors % 2)
+
+
+def _wanted(bits: int, cluster: int, files: Sequence[int], directories: int) -> int:
+    """Clusters of the files and directories; FAT32's root is one more."""
+    return directories + sum(-(-size // cluster) for size in files) + (bits == 32)
 
 
 def _sectors(bits: int, cluster: int, clusters: int) -> int:
     table = -(-(clusters + SPECIAL) * bits // 8 // SECTOR)
     root = ROOT_ENTRIES * ENTRY // SECTOR if bits == 16 else 0
     return RESERVED[bits] + COPIES * table + root + clusters * cluster // SECTOR
+
+
+def _clusters(bits: int, cluster: int, sectors: int) -> int:
+    """The most clusters that `sectors` hold, the tables taken off."""
+    low, high = 0, sectors * SECTOR // cluster
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (
+            (middle, high) if _sectors(bits, cluster, middle) <= sectors else (low, middle - 1)
+        )
+    return low

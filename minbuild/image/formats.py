@@ -2,12 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from minbuild.image.disk import Identity, make_raw
+from minbuild.image.archives import make_cpio, make_tar
+from minbuild.image.disk import Identity, make_raw, on_esp
+from minbuild.image.iso import make_iso
+from minbuild.image.netboot import make_folder
 from minbuild.image.uki import Parts, make_uki
-from minbuild.manifest.types import Compression, ImageFormat
+from minbuild.image.virtual import make_virtual
+from minbuild.manifest.types import Compression, DiskWish, Holds, ImageFormat
 from minbuild.toolbox.toolbox import Toolbox
+from minbuild.tree.types import Tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +27,12 @@ class Material:
     """A directory for what is needed on the way."""
     made: Mapping[ImageFormat, Path]
     """The formats that were made before."""
+    tree: Tree
+    content: Callable[[str], bytes]
+    """Gives the bytes of a digest."""
+    name: str
+    """Of the outputs: host for host.efi."""
+    disk: DiskWish | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +45,7 @@ class Format:
     needs: tuple[ImageFormat, ...] = ()
     """Formats that must be made before."""
     tools: tuple[str, ...] = ()
-    """Tools of the toolbox that `make` starts."""
+    """Tools of the toolbox that `make` starts, beside those of `needs`."""
 
 
 def _uki(material: Material, output: Path) -> None:
@@ -42,15 +54,56 @@ def _uki(material: Material, output: Path) -> None:
 
 def _raw(material: Material, output: Path) -> None:
     uki = material.made[ImageFormat.UKI]
-    make_raw(uki, material.parts.arch, material.identity, output, material.toolbox)
+    arch, toolbox = material.parts.arch, material.toolbox
+    make_raw(uki, arch, material.identity, output, toolbox, material.disk)
+
+
+def _virtual(kind: ImageFormat, material: Material, output: Path) -> None:
+    raw = material.made[ImageFormat.RAW]
+    make_virtual(kind, raw, material.identity, output, material.toolbox)
+
+
+def _iso(material: Material, output: Path) -> None:
+    files = on_esp(material.made[ImageFormat.UKI], material.parts.arch)
+    make_iso(files, material.identity, output, material.work, material.toolbox)
+
+
+def _pxe(material: Material, output: Path) -> None:
+    make_folder(material.parts, material.made[ImageFormat.UKI], material.name, output)
+
+
+def _tar(material: Material, output: Path) -> None:
+    make_tar(material.tree, material.content, output)
+
+
+def _cpio(material: Material, output: Path) -> None:
+    make_cpio(material.tree, material.content, output)
+
+
+_FAT = ("mcopy", "mkfs.fat", "mmd")
+_OF_UKI = (ImageFormat.UKI,)
+
+
+def _of_raw(kind: ImageFormat) -> Format:
+    needs = (ImageFormat.RAW,)
+    return Format(str(kind), partial(_virtual, kind), needs=needs, tools=("qemu-img",))
 
 
 FORMATS: Mapping[ImageFormat, Format] = {
     ImageFormat.UKI: Format("efi", _uki, tools=("ukify",)),
-    ImageFormat.RAW: Format(
-        "raw", _raw, needs=(ImageFormat.UKI,), tools=("mcopy", "mkfs.fat", "mmd", "sfdisk")
-    ),
+    ImageFormat.RAW: Format("raw", _raw, needs=_OF_UKI, tools=(*_FAT, "sfdisk")),
+    ImageFormat.QCOW2: _of_raw(ImageFormat.QCOW2),
+    ImageFormat.VHDX: _of_raw(ImageFormat.VHDX),
+    ImageFormat.VMDK: _of_raw(ImageFormat.VMDK),
+    ImageFormat.VDI: _of_raw(ImageFormat.VDI),
+    ImageFormat.ISO: Format("iso", _iso, needs=_OF_UKI, tools=(*_FAT, "xorriso")),
+    ImageFormat.PXE: Format("pxe", _pxe, needs=_OF_UKI),
+    ImageFormat.TAR: Format("tar", _tar),
+    ImageFormat.CPIO: Format("cpio", _cpio),
 }
+
+OF_DISK = {Holds.EXT4: ("mke2fs",)}
+"""Tools that only some partitions need."""
 
 
 def in_order(wanted: Sequence[ImageFormat]) -> tuple[ImageFormat, ...]:
@@ -61,9 +114,14 @@ def in_order(wanted: Sequence[ImageFormat]) -> tuple[ImageFormat, ...]:
     return tuple(found)
 
 
-def tools(wanted: Sequence[ImageFormat], compression: Compression) -> tuple[str, ...]:
+def tools(
+    wanted: Sequence[ImageFormat], compression: Compression, disk: DiskWish | None = None
+) -> tuple[str, ...]:
     """The tools that writing these formats starts, sorted."""
-    packer = () if compression is Compression.NONE else (str(compression),)
-    return tuple(
-        sorted({*packer, *(tool for each in in_order(wanted) for tool in FORMATS[each].tools)})
-    )
+    found = set() if compression is Compression.NONE else {str(compression)}
+    for each in in_order(wanted):
+        found.update(FORMATS[each].tools)
+    if disk is not None and ImageFormat.RAW in in_order(wanted):
+        for partition in disk.partitions:
+            found.update(OF_DISK.get(partition.holds, ()))
+    return tuple(sorted(found))

@@ -36,8 +36,8 @@ class Outputs:
 
         All is on the disk before the first one moves. An interrupt waits until the last one has.
         """
-        made = sorted(path for path in self._staging.iterdir() if path.is_file())
-        sums = "".join(f"{_sha256(path)}  {path.name}\n" for path in made)
+        made = sorted(path for path in self._staging.rglob("*") if self._is_output(path))
+        sums = "".join(f"{_sha256(path)}  {self._name(path)}\n" for path in made)
         (self._staging / SUMS).write_text(sums, encoding="ascii")
         made.append(self._staging / SUMS)
         for path in made:
@@ -45,9 +45,22 @@ class Outputs:
             _sync(path)
         with _uninterrupted():
             for path in made:
-                os.replace(path, self.directory / path.name)
-            _sync(self.directory)
-        return tuple(self.directory / path.name for path in made)
+                place = self.directory / self._name(path)
+                place.parent.mkdir(exist_ok=True)
+                os.replace(path, place)
+            for directory in {path.parent for path in self._places(made)}:
+                _sync(directory)
+        return self._places(made)
+
+    def _places(self, made: list[Path]) -> tuple[Path, ...]:
+        return tuple(self.directory / self._name(path) for path in made)
+
+    def _is_output(self, path: Path) -> bool:
+        return path.is_file() and not path.is_relative_to(self.work)
+
+    def _name(self, path: Path) -> str:
+        """host.efi, or host.pxe/vmlinuz in a folder."""
+        return path.relative_to(self._staging).as_posix()
 
 
 @contextlib.contextmanager

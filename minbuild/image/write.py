@@ -9,7 +9,7 @@ from minbuild.image.formats import FORMATS, Material, in_order
 from minbuild.image.outputs import open_outputs
 from minbuild.image.segments import Segment, content, joined, pack
 from minbuild.image.uki import Parts
-from minbuild.manifest.types import Compression, ImageFormat
+from minbuild.manifest.types import Compression, DiskWish, ImageFormat
 from minbuild.progress import Progress
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
@@ -31,6 +31,8 @@ class Order:
     compression: Compression
     seed: str
     """What identifiers follow from: the lock's digest."""
+    disk: DiskWish | None = None
+    """None: an ESP alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +74,30 @@ def write(
             name = f"{order.name}.{FORMATS[each].suffix}"
             place = outputs.place(name) if each in order.formats else outputs.work / name
             progress.step(f"writing {name}")
-            material = Material(parts, Identity(order.seed), toolbox, outputs.work, made)
+            material = Material(
+                parts=parts,
+                identity=Identity(order.seed),
+                toolbox=toolbox,
+                work=outputs.work,
+                made=made,
+                tree=order.tree,
+                content=store.need,
+                name=order.name,
+                disk=order.disk,
+            )
             FORMATS[each].make(material, place)
             made[each] = place
-        sizes = {FORMATS[each].suffix: path.stat().st_size for each, path in made.items()}
+        sizes = {FORMATS[each].suffix: _size(path) for each, path in made.items()}
         for name, data in beside(Images(initrd.stat().st_size, sizes, segments)).items():
             outputs.place(name).write_bytes(data)
         return outputs.publish()
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files of a directory."""
+    if path.is_dir():
+        return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    return path.stat().st_size
 
 
 def _kernel(tree: Tree) -> str:

@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbuild.errors import ToolError
+from minbuild.lab import netboot
 from minbuild.lab.accel import choose
 from minbuild.lab.data import Guest, data_disk
 from minbuild.lab.guest import READY
 from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments
 from minbuild.lab.machine import boot_from, qemu_arguments
-from minbuild.lab.probes import Watch, skipped
+from minbuild.lab.probes import Watch, network_boot, skipped
 from minbuild.lab.session import Session, choose_network, free_port, mortal
 from minbuild.lab.types import (
     BootRequest,
     BootResult,
     Choice,
+    Firmware,
     Line,
     Network,
     Server,
@@ -63,10 +65,13 @@ def one_boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResu
     with working_directory(request.keep) as work:
         accel = choose(request.accel, tools, work)
         network = choose_network(request.network, tools)
+        netboot.checked(request.firmware, network)
         plan, no_guest = lay_out(request, tools, work, accel, network)
         progress.step(f"booting {request.image.name} ({accel.name}, {request.firmware})")
         kind = Network(network.name)
-        watch = Watch(request.probes, skipped(request.probes, kind) | no_guest, kind)
+        probes = (*network_boot(request.firmware), *request.probes)
+        by_network = request.firmware.by_network
+        watch = Watch(probes, skipped(probes, kind) | no_guest, kind, by_network)
         run = Run(request, watch, progress)
         with Session(kind, plan) as session:
             ended = run.wait(session)
@@ -107,7 +112,10 @@ def lay_out(
     qemu = qemu_arguments(request, tools, start, data, accel, Network(network.name))
     clock = Server.NTP not in request.without
     serve = dnsmasq_arguments(
-        dhcp=Server.DHCP not in request.without, dns=Server.DNS not in request.without, clock=clock
+        dhcp=Server.DHCP not in request.without,
+        dns=Server.DNS not in request.without,
+        clock=clock,
+        boot=netboot.dnsmasq_words(request.firmware, work / netboot.FOLDER),
     )
     plan = Plan(
         work=str(work),
@@ -119,6 +127,7 @@ def lay_out(
         port=port,
         address=ADDRESS if inside else "127.0.0.1",
         clock=clock and inside,
+        web=str(start.folder) if start.folder and request.firmware is Firmware.HTTP else "",
     )
     return plan, no_guest
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from minbuild.errors import MinbuildError
 from minbuild.lab.link import Wire
 from minbuild.lab.servers import Clock, Echo
+from minbuild.lab.web import Web
 from minbuild.lab.wire import Blocks, Plan, Tag, load, send
 from minbuild.run import failed, start, stop
 
@@ -72,6 +73,8 @@ class Lab:
             Echo(plan.address, plan.port, self._loop, self._say)
         if plan.clock:
             Clock(plan.address, self._loop, self._say)
+        if plan.web:
+            Web(plan.address, Path(plan.web), self._loop, self._say)
 
     def _qemu(self) -> None:
         process = start(

@@ -7,6 +7,7 @@ import termios
 import tty
 from collections.abc import Iterator
 
+from minbuild.lab import netboot
 from minbuild.lab.accel import choose
 from minbuild.lab.boot import lay_out, qemu_failed, working_directory
 from minbuild.lab.session import Session, choose_network
@@ -30,6 +31,7 @@ def interact(
     with working_directory(request.keep) as work:
         accel = choose(request.accel, tools, work)
         network = choose_network(request.network, tools)
+        netboot.checked(request.firmware, network)
         plan, _ = lay_out(request, tools, work, accel, network)
         progress.note(f"{request.image.name}: {accel.name}, network {network.name}; {LEAVE}")
         with Session(Network(network.name), plan) as session, raw(keys):

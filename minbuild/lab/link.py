@@ -104,7 +104,9 @@ def whole_checksums(card: str) -> None:
         fcntl.ioctl(control, SIOCETHTOOL, struct.pack("16sP16x", card.encode(), place))
 
 
-def dnsmasq_arguments(*, dhcp: bool, dns: bool, clock: bool) -> tuple[str, ...]:
+def dnsmasq_arguments(
+    *, dhcp: bool, dns: bool, clock: bool, boot: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """dnsmasq's own arguments: DHCP and DNS on the lab's card, its log on stderr."""
     words = [
         *("--no-daemon", f"--conf-file={os.devnull}", "--pid-file=", "--log-queries"),
@@ -115,5 +117,6 @@ def dnsmasq_arguments(*, dhcp: bool, dns: bool, clock: bool) -> tuple[str, ...]:
         # --no-ping: dnsmasq otherwise waits three seconds for an echo of each address it offers
         words += [f"--dhcp-range={RANGE}", "--dhcp-authoritative", "--no-ping", "--leasefile-ro"]
         words += [f"--dhcp-option=option:ntp-server,{ADDRESS}"] if clock else []
+        words += boot
     words += [f"--address=/{NAME}/{ADDRESS}"] if dns else ["--port=0"]
     return tuple(words)

@@ -4,9 +4,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbuild.errors import ToolError, UsageError
+from minbuild.errors import UsageError
+from minbuild.lab import netboot
 from minbuild.lab.accel import WORDS, data_words
 from minbuild.lab.link import MAC, NETDEV
+from minbuild.lab.media import comma, disk, first_bytes, kind_of, medium
 from minbuild.lab.types import BootRequest, Choice, Firmware, Network, Tools
 from minbuild.lab.uki import split
 from minbuild.paths import RootPath
@@ -22,6 +24,8 @@ class Boot:
     words: tuple[str, ...]
     kernel: Path | None
     """The image's kernel as a file of its own; None for a disk with no UKI of its name beside it."""
+    folder: Path | None = None
+    """What the lab's servers hand out, for a machine that starts from the network."""
 
 
 def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
@@ -31,17 +35,13 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
     """
     for given in (request.image, request.initramfs, request.data, *request.disks):
         if given is not None:
-            first_bytes(given)
+            first_bytes(given, 1)
     image = request.image.absolute()
     if request.initramfs is not None:
         return _direct(image, request.initramfs.absolute(), request.cmdline)
-    efi = first_bytes(image) == b"MZ"
+    kind = kind_of(image)
     if request.firmware is Firmware.DIRECT:
-        if not efi:
-            raise UsageError(
-                f"{image.name} is a disk: a direct boot needs a kernel",
-                fix="boot host.efi with --direct, or the disk by UEFI",
-            )
+        _must_be_efi(image, kind, "a direct boot needs a kernel", "--direct")
         kernel, initramfs, cmdline = _taken_apart(image, work)
         return _direct(kernel, initramfs, f"{cmdline} {request.cmdline}".strip())
     if request.cmdline:
@@ -49,17 +49,21 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
             "the command line of a UEFI boot is part of the image",
             fix="boot with --direct, or put it into the manifest: kernel.cmdline",
         )
-    flash = work / "vars.fd"
-    shutil.copyfile(tools.path(OVMF_VARS), flash)
-    code = tools.path(OVMF_CODE)
-    firmware = (
-        *("-drive", f"if=pflash,format=raw,readonly=on,file={comma(code)}"),
-        *("-drive", f"if=pflash,format=raw,file={comma(flash)}"),
-    )
-    if not efi:
+    return _by_uefi(request, image, kind, _flash(tools, work), work)
+
+
+def _by_uefi(
+    request: BootRequest, image: Path, kind: str, firmware: tuple[str, ...], work: Path
+) -> Boot:
+    if request.firmware.by_network:
+        _must_be_efi(image, kind, "the network hands out one file", f"--{request.firmware}")
+        only = netboot.NO_PXE if request.firmware is Firmware.HTTP else ()
+        folder = netboot.folder(image, work)
+        return Boot((*firmware, *only), _taken_apart(image, work)[0], folder)
+    if kind != "efi":
         beside = image.with_suffix(".efi")
         own = _taken_apart(beside, work)[0] if beside.is_file() else None
-        return Boot((*firmware, *disk(image, "raw", written=False)), own)
+        return Boot((*firmware, *medium(image, kind, request.attach)), own)
     esp = work / "esp" / "EFI" / "BOOT"
     esp.mkdir(parents=True)
     (esp / "BOOTX64.EFI").symlink_to(image)
@@ -67,20 +71,23 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
     return Boot((*firmware, "-drive", stick), _taken_apart(image, work)[0])
 
 
-def first_bytes(path: Path) -> bytes:
-    """The first two bytes of a file that the user named: MZ for a UKI.
+def _flash(tools: Tools, work: Path) -> tuple[str, ...]:
+    """QEMU's words for OVMF, with variables of its own."""
+    flash = work / "vars.fd"
+    shutil.copyfile(tools.path(OVMF_VARS), flash)
+    code = tools.path(OVMF_CODE)
+    return (
+        *("-drive", f"if=pflash,format=raw,readonly=on,file={comma(code)}"),
+        *("-drive", f"if=pflash,format=raw,file={comma(flash)}"),
+    )
 
-    Raises: ToolError when it cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return file.read(2)
-    except OSError as error:
-        raise ToolError(
-            f"cannot read what shall be booted: {error.strerror}",
-            where=str(path),
-            fix="check the name, or build it: minbuild make",
-        ) from error
+
+def _must_be_efi(image: Path, kind: str, why: str, option: str) -> None:
+    if kind != "efi":
+        raise UsageError(
+            f"{image.name} is a disk: {why}",
+            fix=f"boot host.efi with {option}, or the disk by UEFI",
+        )
 
 
 def qemu_arguments(
@@ -93,11 +100,15 @@ def qemu_arguments(
     if data is not None:
         words += disk(data.absolute(), "raw", written=True)
     for path in request.disks:
-        kind = "qcow2" if path.suffix == ".qcow2" else "raw"
-        words += disk(path.absolute(), kind, written=False)
-    netdev = NETDEV if net is Network.NAMESPACE else "user,id=n"
+        words += disk(path.absolute(), kind_of(path), written=False)
+    netdev = NETDEV
+    if net is not Network.NAMESPACE:
+        netdev = "user,id=n" + netboot.netdev_words(request.firmware, boot.folder)
     # romfile= : without a boot ROM the firmware does not try the network first
-    words += ["-netdev", netdev, "-device", f"virtio-net-pci,netdev=n,mac={MAC},romfile="]
+    first = ",bootindex=1" if request.firmware.by_network else ""
+    card = f"virtio-net-pci,netdev=n,mac={MAC},romfile={first}"
+    words += ["-netdev", netdev, "-device", card]
+    # OVMF's network also wants the random numbers
     words += ["-object", "rng-random,id=r,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r"]
     return (
         *words,
@@ -108,17 +119,6 @@ def qemu_arguments(
         "-mon",
         "chardev=c,mode=readline",
     )
-
-
-def disk(path: Path, kind: str, *, written: bool) -> tuple[str, ...]:
-    """QEMU's words for a disk; without `written`, what the machine writes is forgotten."""
-    keep = "off" if written else "on"
-    return ("-drive", f"if=virtio,format={kind},snapshot={keep},file={comma(path)}")
-
-
-def comma(path: Path) -> str:
-    """Write a path as the value of a QEMU option. Source: qemu(1), "-drive": double each comma."""
-    return str(path).replace(",", ",,")
 
 
 def _direct(kernel: Path, initramfs: Path, cmdline: str) -> Boot:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from minbuild.lab.types import Line, Network, Outcome, Probe, Server, Sign, Source, State
+from minbuild.lab.types import Firmware, Line, Network, Outcome, Probe, Server, Sign, Source, State
 from minbuild.manifest.types import Manifest
 
 HOST = re.compile(r"minbuild: (?:\d+\.\d+ )?([a-z]+)(?: \S+)?: (.*)")
@@ -18,9 +18,12 @@ REFUSED = "FAILED"
 DEAD = (
     ("kernel panic: ", re.compile(r"Kernel panic - not syncing: (.*)")),
     ("the firmware found nothing to boot: ", re.compile(r"(BdsDxe: No bootable option.*)")),
-    ("the firmware found nothing to boot: ", re.compile(r"(>>Start (?:PXE|HTTP) .*)")),
+    ("the firmware found nothing on the network: ", re.compile(r"(PXE-E\d+: .*)")),
+    ("the firmware found nothing on the network: ", re.compile(r"(Error: (?:Could|Server|URI).*)")),
 )
 """After such a line no probe can be met any more."""
+ONLY_DISK = (("the firmware found nothing to boot: ", re.compile(r"(>>Start (?:PXE|HTTP) .*)")),)
+"""The same, unless the machine was to start from the network."""
 CRASH = re.compile(r"\bBUG: .*|\bOops: .*|\bgeneral protection fault.*|invalid opcode: 0000.*")
 """A kernel that went wrong by itself: of emulated boots about one in eight did on some models."""
 
@@ -80,6 +83,19 @@ def wanted(manifest: Manifest) -> tuple[Probe, ...]:
     )
 
 
+def network_boot(firmware: Firmware) -> tuple[Probe, ...]:
+    """List what a boot from the network shows in the lab's own servers' logs."""
+    if firmware is Firmware.PXE:
+        # dnsmasq says "sent" of a transfer that was given up, too
+        done = Sign(Source.CONSOLE, re.compile(r"(NBP file downloaded successfully)"))
+        sent = Sign(Source.DNSMASQ, re.compile(r"sent \S*/(host\.efi) to "))
+        return (Probe("pxe", (done, sent), LIMIT, "the firmware did not fetch the image by TFTP"),)
+    if firmware is Firmware.HTTP:
+        sent = Sign(Source.SERVERS, re.compile(r"http: sent (host\.efi)"))
+        return (Probe("http", (sent,), LIMIT, "the firmware did not fetch the image by HTTP"),)
+    return ()
+
+
 def skipped(probes: Iterable[Probe], network: Network) -> dict[str, str]:
     """Name the probes that cannot be asked on `network`, and why."""
     if network is not Network.USER:
@@ -96,6 +112,8 @@ class Watch:
     skip: Mapping[str, str] = field(default_factory=dict)
     """Probes that are not asked, and why."""
     network: Network = Network.NAMESPACE
+    from_network: bool = False
+    """True: the firmware is to fetch the image."""
     dead: str = ""
     """Why nothing more can come; "" while something may."""
     crash: str = ""
@@ -106,7 +124,8 @@ class Watch:
     def feed(self, line: Line) -> None:
         """Take one more line into account."""
         if line.source is Source.CONSOLE:
-            self.dead = self.dead or _dead(line.text)
+            signs = DEAD if self.from_network else (*DEAD, *ONLY_DISK)
+            self.dead = self.dead or _dead(line.text, signs)
             self.crash = self.crash or _found(CRASH, line.text)
             own = HOST.search(line.text)
             if own and own[2].startswith(REFUSED):
@@ -179,8 +198,8 @@ def _detail(match: re.Match[str]) -> str:
     return (match[1] if match.re.groups else match[0]) or ""
 
 
-def _dead(text: str) -> str:
-    return next((why + hit[1] for why, pattern in DEAD if (hit := pattern.search(text))), "")
+def _dead(text: str, signs: Iterable[tuple[str, re.Pattern[str]]]) -> str:
+    return next((why + hit[1] for why, pattern in signs if (hit := pattern.search(text))), "")
 
 
 def _found(pattern: re.Pattern[str], text: str) -> str:

@@ -33,8 +33,26 @@ class Accel(StrEnum):
 
 
 class Firmware(StrEnum):
+    """How the machine comes to the image."""
+
     UEFI = "uefi"
     DIRECT = "direct"
+    PXE = "pxe"
+    """UEFI, which fetches host.efi from the lab's TFTP server."""
+    HTTP = "http"
+    """UEFI, which fetches host.efi from the lab's HTTP server."""
+
+    @property
+    def by_network(self) -> bool:
+        return self in {Firmware.PXE, Firmware.HTTP}
+
+
+class Attach(StrEnum):
+    """What the image is to the machine."""
+
+    DISK = "disk"
+    CD = "cd"
+    STICK = "stick"
 
 
 class Network(StrEnum):
@@ -122,12 +140,14 @@ class BootRequest:
     """One boot: what, on what machine, and what to wait for."""
 
     image: Path
-    """host.raw, host.efi, or a bare kernel when `initramfs` is given."""
+    """host.raw, host.efi, …, or a bare kernel when `initramfs` is given."""
     probes: tuple[Probe, ...]
     initramfs: Path | None = None
     cmdline: str = ""
     """Added to the image's own command line; direct boots only."""
     firmware: Firmware = Firmware.UEFI
+    attach: Attach | None = None
+    """None: an ISO image is a CD, all others are disks."""
     accel: Accel = Accel.AUTO
     network: Network = Network.AUTO
     without: frozenset[Server] = frozenset()

@@ -50,6 +50,8 @@ class Plan:
     """Where the lab's servers listen."""
     clock: bool
     """True: a time server listens on UDP port 123."""
+    web: str = ""
+    """A directory that is served by HTTP on port 80; "" for none."""
 
 
 def dump(plan: Plan) -> bytes:

@@ -8,9 +8,12 @@ from minbuild.manifest.types import (
     Archive,
     Budget,
     Compression,
+    DiskWish,
+    Holds,
     ImageFormat,
     ImageWish,
     PackagePaths,
+    Partition,
     Section,
     Value,
     Waiver,
@@ -185,6 +188,32 @@ _KERNEL: Shape[KernelPart] = Record(
         Key("use", Many(_REFERENCE), "Components of this section."),
     ),
 )
+_PARTITION: Shape[Partition] = Record(
+    Partition,
+    "One partition.",
+    (
+        Key("holds", Choice("partition's content", Holds), "What it holds.", required=True),
+        Key(
+            "name",
+            Text("a name", "[ -~]{1,36}", "write at most 36 ASCII letters"),
+            "Its name in the partition table.",
+        ),
+        Key(
+            "label",
+            Text("a label", "[A-Za-z0-9_.-]{1,16}", "write at most 16 of A-Z a-z 0-9 _ . -"),
+            "The file system's label.",
+        ),
+        Key("size", Size(), "Its size; the ESP's is what it needs, one other may take the rest."),
+    ),
+)
+_DISK: Shape[DiskWish] = Record(
+    DiskWish,
+    "How the disk is laid out.",
+    (
+        Key("size", Size(), "The whole disk; without it, as small as can be."),
+        Key("partitions", Many(_PARTITION, least=1), "Partitions in order, one of them the ESP."),
+    ),
+)
 
 
 def _section(section: Section) -> Key:
@@ -238,6 +267,7 @@ MANIFEST: Record[HostDocument] = Record(
                 (
                     Key("formats", Many(Choice("image format", ImageFormat), least=1), "Outputs."),
                     Key("compression", Choice("compression", Compression), "Of the initramfs."),
+                    Key("disk", _DISK, "The layout of the disk and of what is made from it."),
                 ),
             ),
             "What is written.",

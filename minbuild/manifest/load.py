@@ -5,6 +5,7 @@ from pathlib import Path
 
 from minbuild.manifest import files, matrix, variables
 from minbuild.manifest.components import Shelf
+from minbuild.manifest.disk import checked
 from minbuild.manifest.expand import Expansion
 from minbuild.manifest.extends import Chain, merged
 from minbuild.manifest.format import COMPONENT, MANIFEST, MATRIX
@@ -117,7 +118,7 @@ def _manifest(
         allow_missing=allowed(host, read),
         archives=archives(host, renderer.inputs),
         pins=pins(host, renderer.inputs.problems),
-        image=host.image,
+        image=checked(host.image, renderer.inputs.problems),
         budget=host.budget,
         inputs=renderer.inputs.digests,
     )

@@ -30,6 +30,25 @@ class Compression(StrEnum):
 class ImageFormat(StrEnum):
     UKI = "uki"
     RAW = "raw"
+    QCOW2 = "qcow2"
+    VHDX = "vhdx"
+    VMDK = "vmdk"
+    VDI = "vdi"
+    ISO = "iso"
+    PXE = "pxe"
+    TAR = "tar"
+    CPIO = "cpio"
+
+
+class Holds(StrEnum):
+    """What a partition holds."""
+
+    ESP = "esp"
+    """The EFI System Partition with the host's one file."""
+    EXT4 = "ext4"
+    FAT = "fat"
+    EMPTY = "empty"
+    """Nothing: its bytes are zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +198,33 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
+class Partition:
+    """One partition of the disk."""
+
+    where: Where
+    holds: Holds
+    name: str = ""
+    """In the partition table; "" for one that follows from `holds`."""
+    label: str = ""
+    """Of the file system."""
+    size: int | None = None
+    """Bytes. None: the ESP as small as can be, any other takes what is left of the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskWish:
+    """How the disk is laid out; no partitions stand for an ESP alone."""
+
+    size: int | None = None
+    """Bytes; None for as small as can be."""
+    partitions: tuple[Partition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ImageWish:
     formats: tuple[ImageFormat, ...] = (ImageFormat.UKI, ImageFormat.RAW)
     compression: Compression = Compression.XZ
+    disk: DiskWish = field(default_factory=DiskWish)
 
 
 @dataclass(frozen=True, slots=True)

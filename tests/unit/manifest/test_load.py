@@ -52,7 +52,8 @@ archive: {suites: [forky], components: [main, contrib], mirror: "http://x.invali
 keep: [{package: pciutils, paths: [/usr/bin/lspci, /usr/share/*]}]
 drop: [{path: /usr/lib/*/gconv/*, because: none needed}]
 allow-missing: [{path: libfoo.so.1, because: unused}]
-image: {formats: [raw], compression: zstd}
+image: {formats: [raw], compression: zstd, disk: {size: 64 MiB, partitions: [
+  {holds: esp, name: boot, size: 32 MiB}, {holds: ext4, label: minbuild-data}]}}
 budget: {files: 48, bytes: 64 MiB, packed: 17.6 MB}
 """
     )
@@ -60,7 +61,11 @@ budget: {files: 48, bytes: 64 MiB, packed: 17.6 MB}
     assert manifest.archive == Archive(
         ("forky",), ("main", "contrib"), "http://x.invalid/debian", True, False, "keys/own.pgp"
     )
-    assert manifest.image == ImageWish((ImageFormat.RAW,), Compression.ZSTD)
+    assert manifest.image.formats == (ImageFormat.RAW,)
+    assert manifest.image.compression is Compression.ZSTD
+    rows = [(one.holds, one.name, one.label, one.size) for one in manifest.image.disk.partitions]
+    assert manifest.image.disk.size == 64 << 20
+    assert rows == [("esp", "boot", "", 32 << 20), ("ext4", "", "minbuild-data", None)]
     assert manifest.budget == Budget(48, 64 * 2**20, 17_600_000)
     assert [(drop.path, drop.because) for drop in manifest.drop] == [
         ("/usr/lib/*/gconv/*", "none needed")

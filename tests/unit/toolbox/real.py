@@ -24,8 +24,12 @@ ORACLES = {
     "fsck.fat": "dosfstools",
     "sgdisk": "gdisk",
     "mdir": "mtools",
+    "e2fsck": "e2fsprogs",
+    "cpio": "cpio",
 }
-PLACES = {"mdir": "/usr/bin/mdir", "busybox": "/usr/bin/busybox"}
+PLACES = {name: f"/usr/bin/{name}" for name in ("mdir", "busybox", "cpio")}
+BUILDS = ("mke2fs",)
+"""Tools of the lab that builds use, too."""
 
 
 def oracle(name: str, package: str) -> Tool:
@@ -63,7 +67,7 @@ def toolbox(*, lab: bool = False) -> Toolbox:
         offline=False,
         progress=Silent(),
     )
-    tools = [tool for tool in load_tools() if lab or not tool.lab]
+    tools = [tool for tool in load_tools() if lab or not tool.lab or tool.name in BUILDS]
     tools += [oracle(name, package) for name, package in ORACLES.items()]
     if lab:
         tools.append(oracle("busybox", "busybox-static"))

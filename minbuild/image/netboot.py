@@ -1,0 +1,57 @@
+"""A folder to boot from the network: what a server hands out, and examples of its settings."""
+
+import shutil
+from pathlib import Path
+
+from minbuild.image.uki import Parts
+
+KERNEL, INITRD = "vmlinuz", "initrd"
+SCRIPT = "boot.ipxe"
+SETTINGS = "dnsmasq.conf"
+
+DNSMASQ = """\
+# dnsmasq --conf-file={settings}, with this folder as tftp-root: hands {uki} to UEFI machines,
+# by TFTP or, to those that ask so, by HTTP; iPXE is given {script}.
+enable-tftp
+tftp-root=/srv/{folder}
+# a network that has another DHCP server: dhcp-range=192.0.2.0,proxy
+dhcp-range=192.0.2.50,192.0.2.99,12h
+# client architectures: RFC 4578, 2.1 and IANA's list; 7, 9: UEFI x86-64, 11: UEFI arm64
+dhcp-match=set:ipxe,175
+dhcp-match=set:uefi,option:client-arch,7
+dhcp-match=set:uefi,option:client-arch,9
+dhcp-match=set:uefi,option:client-arch,11
+dhcp-vendorclass=set:http,HTTPClient
+dhcp-option-force=tag:http,60,HTTPClient
+dhcp-boot=tag:http,http://192.0.2.1/{uki}
+dhcp-boot=tag:ipxe,{script}
+dhcp-boot=tag:uefi,tag:!ipxe,{uki}
+"""
+
+IPXE = """\
+#!ipxe
+# UEFI starts the one file; a BIOS starts kernel and initramfs
+iseq ${{platform}} efi && chain {uki} ||
+kernel {kernel} {cmdline} initrd={initrd}
+initrd {initrd}
+boot
+"""
+
+
+def make_folder(parts: Parts, uki: Path, name: str, output: Path) -> None:
+    """Fill the directory `output` with kernel, initramfs, UKI and settings for dnsmasq and iPXE."""
+    output.mkdir()
+    shutil.copyfile(parts.linux, output / KERNEL)
+    shutil.copyfile(parts.initrd, output / INITRD)
+    shutil.copyfile(uki, output / f"{name}.efi")
+    words = {
+        "uki": f"{name}.efi",
+        "folder": output.name,
+        "kernel": KERNEL,
+        "initrd": INITRD,
+        "script": SCRIPT,
+        "settings": SETTINGS,
+        "cmdline": parts.cmdline,
+    }
+    (output / SETTINGS).write_text(DNSMASQ.format(**words), encoding="utf-8")
+    (output / SCRIPT).write_text(IPXE.format(**words), encoding="utf-8")
