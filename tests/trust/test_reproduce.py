@@ -1,0 +1,85 @@
+"""What a difference between two builds means, told from the files."""
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.reproduce import first_difference
+from minbuild.image import cpio
+from minbuild.image.outputs import open_outputs
+from tests.fuzz.seeds import seeds
+
+
+def built(directory: Path, **files: bytes) -> Path:
+    """An output directory with these files, `_` for a dot in their names."""
+    with open_outputs(directory) as outputs:
+        for name, data in files.items():
+            outputs.place(name.replace("_", ".")).write_bytes(data)
+        outputs.publish()
+    return directory
+
+
+def uki(**sections: bytes) -> bytes:
+    """The least PE file with these sections."""
+    table, body = b"", b""
+    start = 64 + 24 + 40 * len(sections)
+    for name, data in sections.items():
+        table += struct.pack("<8sIIII16x", f".{name}".encode(), len(data), 0, len(data), start)
+        body += data
+        start += len(data)
+    head = b"MZ" + bytes(58) + struct.pack("<I", 64)
+    return head + struct.pack("<4s2xH12xH2x", b"PE\0\0", len(sections), 0) + table + body
+
+
+def test_equal_builds_differ_nowhere(tmp_path: Path) -> None:
+    one = built(tmp_path / "1", host_efi=b"same")
+    assert first_difference(one, built(tmp_path / "2", host_efi=b"same")) is None
+
+
+def test_a_file_that_one_build_lacks_is_the_difference(tmp_path: Path) -> None:
+    one = built(tmp_path / "1", a_efi=b"x", b_efi=b"y")
+    found = first_difference(one, built(tmp_path / "2", a_efi=b"x"))
+    assert found is not None
+    assert (found.file, found.offset) == ("b.efi", -1)
+
+
+@pytest.mark.parametrize(("name", "other"), [("linux", b"kernel 2"), ("cmdline", b"quiet")])
+def test_a_section_of_the_uki_is_named(tmp_path: Path, name: str, other: bytes) -> None:
+    parts = {"linux": b"kernel 1", "cmdline": b"loud!", "initrd": seeds("cpio")[0]}
+    one = built(tmp_path / "1", host_efi=uki(**parts))
+    found = first_difference(one, built(tmp_path / "2", host_efi=uki(**parts | {name: other})))
+    assert found is not None
+    assert found.meaning == f"section .{name}"
+
+
+def test_a_file_of_the_initramfs_is_named(tmp_path: Path) -> None:
+    first = seeds("cpio")[0]
+    assert cpio.MAGIC in first
+    second = first.replace(b"hello", b"hallo")
+    one = built(tmp_path / "1", host_efi=uki(initrd=first))
+    found = first_difference(one, built(tmp_path / "2", host_efi=uki(initrd=second)))
+    assert found is not None
+    assert found.meaning == "section .initrd: /usr/a in the initramfs"
+
+
+def test_a_line_of_a_document_is_shown_from_both(tmp_path: Path) -> None:
+    one = built(tmp_path / "1", footprint_json=b'{\n "a": 1,\n "b": 2\n}\n')
+    other = built(tmp_path / "2", footprint_json=b'{\n "a": 1,\n "b": 3\n}\n')
+    found = first_difference(one, other)
+    assert found is not None
+    assert found.meaning == 'line 3: "b": 2 / "b": 3'
+
+
+@pytest.mark.parametrize(
+    ("at", "meaning"),
+    [(600, "the partition table"), (3 << 20, "a partition"), (-100, "the second partition table")],
+)
+def test_a_place_on_the_disk_is_named(tmp_path: Path, at: int, meaning: str) -> None:
+    disk = bytearray(5 << 20)
+    one = built(tmp_path / "1", host_raw=bytes(disk))
+    disk[at] = 1
+    found = first_difference(one, built(tmp_path / "2", host_raw=bytes(disk)))
+    assert found is not None
+    assert meaning in found.meaning
+    assert found.offset == at % len(disk)
