@@ -8,6 +8,7 @@ from minbuild.archive.types import Package
 from minbuild.build import locking, state
 from minbuild.build.again import again
 from minbuild.build.archives import with_archives
+from minbuild.build.assembling import assemble_all
 from minbuild.build.contents import bring
 from minbuild.build.ground import Ground, lock_file, stand, survey
 from minbuild.build.packing import cmdline, pack
@@ -71,7 +72,7 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
     """Take a build to where only its images are to be written; `Built` when nothing had changed."""
     manifest = read(request)
     request = with_archives(request, manifest)
-    directory = request.output or Path("build") / manifest.name
+    directory = request.output or (request.parent or Path("build")) / manifest.name
     place = lock_file(request, manifest)
     last = state.unchanged(doors.store, directory, state.key(manifest, place))
     if last is not None and not manifest.archive.root:
@@ -87,6 +88,7 @@ def finish(ready: Prepared, doors: Doors) -> Built:
     """Write the images of a prepared build."""
     manifest = ready.ground.manifest
     footprint, outputs = pack(ready.ground, ready.tree, ready.toolbox, ready.directory, doors)
+    outputs = assemble_all(manifest, ready.tree, outputs, doors)
     state.remember(doors.store, ready.directory, state.key(manifest, ready.lock), outputs)
     return Built(manifest, ready.directory, footprint, fresh=True)
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -46,15 +46,16 @@ def make_all(
 
     Packages, facts and segments are made once for all: manifests are prepared one after the
     other, each on all cores, and their images are written side by side, `jobs` at a time (0: one
-    for each core).
+    for each core), while the next is prepared.
     """
-    ready: list[Prepared | Outcome] = []
-    for request in requests:
-        ready.append(_prepared(request, doors))
-        if fail_fast and isinstance(ready[-1], Outcome) and ready[-1].error is not None:
-            break
     with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
-        return tuple(pool.map(lambda one: _finished(one, doors), ready))
+        outcomes: list[Future[Outcome]] = []
+        for request in requests:
+            ready = _prepared(request, doors)
+            outcomes.append(pool.submit(_finished, ready, doors))
+            if fail_fast and isinstance(ready, Outcome) and ready.error is not None:
+                break
+        return tuple(outcome.result() for outcome in outcomes)
 
 
 def _prepared(request: Request, doors: Doors) -> Prepared | Outcome:

@@ -28,6 +28,8 @@ class Request:
     mirror: str = ""
     output: Path | None = None
     """Output directory; None for build/NAME below the current directory."""
+    parent: Path | None = None
+    """Directory that holds the output directory, when that is not named itself; None for build."""
     lock: Path | None = None
     """Lock file; None for MANIFEST's own place."""
     locked: bool = False

@@ -59,6 +59,7 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
 
     names_of_build = (
         "settings",
+        "cell",
         "components",
         "mirror",
         "lock",

@@ -1,5 +1,6 @@
 """Commands that resolve and build: make, plan."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,39 +10,78 @@ from minbuild.cli.options import build_options, doors_of, request_of
 from minbuild.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from minbuild.build.request import Doors, Request
     from minbuild.footprint.types import Footprint
 
 
-@click.command()
-@click.argument("manifest")
+@click.command(short_help="Build the images of a manifest and print the footprint.")
+@click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
               help="Output directory.  [default: build/NAME]")  # fmt: skip
 @click.option("--compression", type=click.Choice(["xz", "zstd", "none"]),
               help="How the initramfs is packed.  [default: the manifest's]")  # fmt: skip
 @click.option("--locked", is_flag=True, help="Refuse to build without a lock.")
+@click.option("--check-reproducible", is_flag=True,
+              help="Build again under other conditions; exit with 1 when one byte differs.")  # fmt: skip
+@click.option("--jobs", default=0, help="Images written at once, of several.  [default: cores]")
+@click.option("--fail-fast", is_flag=True, help="Of several, stop at the first that fails.")
 @click.option("--top", default=10, show_default=True, help="Largest files to list; 0: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print footprint.json instead of the page.")
 @build_options
-def make(manifest: str, output: Path | None, compression: str | None, locked: bool, top: int,
-         as_json: bool, store: Path | None, **build: Any) -> int:  # fmt: skip
+def make(manifests: tuple[str, ...], output: Path | None, check_reproducible: bool, top: int,
+         as_json: bool, jobs: int, fail_fast: bool, store: Path | None, **build: Any) -> int:  # fmt: skip
     """Build the images of MANIFEST and print the footprint.
 
     MANIFEST is a file, or the name of one that ships (host.yaml). Writes host.efi, host.raw,
     footprint.json, the lock and SHA256SUMS to the output directory, all or none of them.
+
+    Several manifests, or one with a matrix, share packages, facts and packed segments; each goes
+    to OUTPUT/NAME, and one table sums them up.
     """
-    from minbuild.build import life
-    from minbuild.build.verdict import judge, limits
-    from minbuild.manifest.types import Compression
+    from minbuild.build.many import expanded
 
     terminal = Terminal()
-    request = request_of(
-        manifest,
-        output=output,
-        compression=Compression(compression) if compression else None,
-        locked=locked,
-        **build,
+    doors = doors_of(store, terminal)
+    requests = expanded([_request(manifest, **build) for manifest in manifests])
+    if len(requests) > 1:
+        from minbuild.cli.many import make_many
+        from minbuild.errors import UsageError
+
+        if check_reproducible or build["lock"] is not None:
+            raise UsageError(
+                "--lock and --check-reproducible are for one build", fix="name one manifest"
+            )
+        apart = [replace(one, parent=output) for one in requests]
+        return make_many(apart, doors, terminal, as_json=as_json, jobs=jobs, fail_fast=fail_fast)
+    return _make(
+        replace(requests[0], output=output),
+        doors,
+        terminal,
+        check_reproducible=check_reproducible,
+        top=top,
+        as_json=as_json,
     )
-    built = life.make(request, doors_of(store, terminal))
+
+
+def _request(manifest: str, *, compression: str | None, **build: Any) -> "Request":
+    from minbuild.manifest.types import Compression
+
+    return request_of(
+        manifest, compression=Compression(compression) if compression else None, **build
+    )
+
+
+def _make(request: "Request", doors: "Doors", terminal: Terminal, *, check_reproducible: bool,
+          top: int, as_json: bool) -> int:  # fmt: skip
+    from minbuild.build import life
+    from minbuild.build.verdict import judge, limits
+
+    built = life.make(request, doors)
+    if check_reproducible:
+        from minbuild.build import reproduce
+
+        reproduce.reproduce(request, built.manifest.name, built.directory, doors)
+        terminal.note(f"built twice, the same bytes: {reproduce.CONDITIONS}")
     terminal.done()
     if as_json:
         click.echo((built.directory / "footprint.json").read_text(encoding="utf-8"), nl=False)

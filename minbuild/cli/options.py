@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from minbuild.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from minbuild.build.request import Doors, Request
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,6 +36,8 @@ _STORE = click.option(
 _BUILD = (
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
                  help="Give a variable of the manifest another value; may be repeated."),
+    click.option("--cell", default="", metavar="NAME",
+                 help="Take one combination of the manifest's matrix."),
     click.option("--components", multiple=True, type=click.Path(path_type=Path, file_okay=False, exists=True),
                  metavar="DIR", help="Look for components here first; may be repeated."),
     click.option("--mirror", default="", metavar="URL",
@@ -58,7 +63,7 @@ def request_of(
     offline: bool,
     allow_downgrade: bool = False,
     **more: Any,
-) -> Any:
+) -> "Request":
     """Make the request that a command line asks for.
 
     Raises: UsageError for a setting without `=`; ManifestError for a manifest that is not there.
@@ -87,7 +92,7 @@ def request_of(
     )
 
 
-def doors_of(store: Path | None, terminal: Terminal) -> Any:
+def doors_of(store: Path | None, terminal: Terminal) -> "Doors":
     """The doors that a build reaches the world through."""
     from minbuild.build.request import Doors, default_store
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from minbuild.image.disk import Identity
 from minbuild.image.formats import FORMATS, Material, in_order
 from minbuild.image.outputs import open_outputs
-from minbuild.image.segments import Segment, content, joined, pack
+from minbuild.image.segments import Segment, joined, pack
 from minbuild.image.uki import Parts
 from minbuild.manifest.types import Compression, DiskWish, ImageFormat
 from minbuild.progress import Progress
@@ -65,8 +65,7 @@ def write(
         order.tree, store, toolbox, order.compression, arch=order.arch, progress=progress
     )
     with open_outputs(directory) as outputs:
-        kernel, initrd = outputs.work / "linux", outputs.work / "initrd"
-        kernel.write_bytes(content(store, _kernel(order.tree)))
+        kernel, initrd = _kept(store, _kernel(order.tree)), outputs.work / "initrd"
         initrd.write_bytes(joined(segments, store))
         parts = Parts(order.arch, kernel, initrd, order.cmdline, order.osrel, order.tree.release)
         made: dict[ImageFormat, Path] = {}
@@ -98,6 +97,15 @@ def _size(path: Path) -> int:
     if path.is_dir():
         return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
     return path.stat().st_size
+
+
+def _kept(store: Store, sha256: str) -> Path:
+    """Where the store holds these bytes, which were checked in this run."""
+    path = store.sound(sha256)
+    if path is None:
+        store.need(sha256)  # says what is lost
+    assert path is not None
+    return path
 
 
 def _kernel(tree: Tree) -> str:

@@ -143,6 +143,24 @@ def test_the_starter_manifest_builds_within_its_own_budget(host: Host) -> None:
     assert host.run("init", "rack.yaml").code == 2
 
 
+def test_a_matrix_and_another_manifest_are_built_at_once(host: Host) -> None:
+    (host.directory / "racks.yaml").write_text(
+        "minbuild: 1\nname: racks\nextends: [host]\nbudget: {files: 60}\n"
+        "matrix: {components: {plain: [network/tcp], shell: [boot/console-shell]}}\n"
+    )
+    (host.directory / "broken.yaml").write_text("minbuild: 1\nextends: [host]\nkernal: {}\n")
+    words = ("host.yaml", "broken.yaml", "racks.yaml", "-o", "many", "--json")
+    said = host.run("make", *words)
+    rows = {row["name"]: row for row in json.loads(said.out)}
+    assert said.code == rows["broken"]["exit_code"] == 3
+    for name in ("host", "racks-plain", "racks-shell"):
+        assert rows[name]["files"] > 0, said.err
+        assert (host.directory / "many" / name / f"{name}.efi").exists()
+    assert digests(host.directory / "many" / "host") == digests(host.images)
+    stopped = host.run("make", "--fail-fast", *words)
+    assert [row["name"] for row in json.loads(stopped.out)] == ["host", "broken"]
+
+
 def test_why_names_the_chain_and_its_evidence(host: Host) -> None:
     said = host.run("why", "/usr/lib/x86_64-linux-gnu/libglib-2.0.so.0")
     assert said.code == 0

@@ -1,0 +1,82 @@
+"""One manifest as many."""
+
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import ManifestError
+from minbuild.manifest.load import combinations, load
+
+BASE = """\
+minbuild: 1
+name: rack
+kernel: {package: linux-image-cloud-amd64}
+services: {use: [logging]}
+"""
+
+
+def write(directory: Path, matrix: str) -> Path:
+    path = directory / "rack.yaml"
+    path.write_text(BASE + matrix)
+    return path
+
+
+def test_every_combination_has_a_name(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "matrix: {suite: [trixie, sid], arch: [amd64, arm64], components: {a: [boot/init]}}\n",
+    )
+    assert combinations(path) == (
+        "trixie-amd64-a", "trixie-arm64-a", "sid-amd64-a", "sid-arm64-a",
+    )  # fmt: skip
+
+
+def test_a_manifest_without_a_matrix_has_no_combinations(tmp_path: Path) -> None:
+    assert combinations(write(tmp_path, "")) == ()
+
+
+def test_a_combination_is_a_host_of_its_own(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "matrix: {suite: [bookworm, sid], arch: [arm64], components: {t: [network/tcp]}}\n",
+    )
+    host = load(path, settings={}, components=(), cell="bookworm-arm64-t")
+    assert (host.name, host.arch) == ("rack-bookworm-arm64-t", "arm64")
+    assert host.archive.suites == ("bookworm", "bookworm-updates", "bookworm-security")
+    assert {"network/tcp", "services/logging"} <= {one.name for one in host.components}
+    assert load(path, settings={}, components=(), cell="sid-arm64-t").archive.suites == ("sid",)
+
+
+def test_without_a_combination_the_manifest_stands_as_it_is(tmp_path: Path) -> None:
+    host = load(write(tmp_path, "matrix: {suite: [sid]}\n"), settings={}, components=())
+    assert (host.name, host.archive.suites[0]) == ("rack", "trixie")
+
+
+def test_a_matrix_is_not_inherited(tmp_path: Path) -> None:
+    write(tmp_path, "matrix: {suite: [sid]}\n")
+    other = tmp_path / "other.yaml"
+    other.write_text("minbuild: 1\nextends: [rack.yaml]\n")
+    assert combinations(other) == ()
+
+
+def test_an_unknown_combination_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    path = write(tmp_path, "matrix: {suite: [sid, trixie]}\n")
+    with pytest.raises(ManifestError, match="no combination trixi") as caught:
+        load(path, settings={}, components=(), cell="trixi")
+    assert "trixie" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("matrix", "place"),
+    [
+        ("matrix: {suites: [sid]}\n", "rack.yaml:5:10"),
+        ("matrix: {arch: [amd46]}\n", "rack.yaml:5:17"),
+        ("matrix: {components: {a: [tcp]}}\n", "rack.yaml:5:27"),
+    ],
+)
+def test_a_mistake_in_a_matrix_is_named_with_its_place(
+    tmp_path: Path, matrix: str, place: str
+) -> None:
+    with pytest.raises(ManifestError) as caught:
+        load(write(tmp_path, matrix), settings={}, components=())
+    assert place in caught.value.where
