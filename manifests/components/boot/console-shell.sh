@@ -3,6 +3,7 @@
 . /usr/lib/minbuild/init
 
 shell() {
+    echo 0 >/proc/self/oom_score_adj
     until [ -e "$STATE/halting" ]; do
         setsid cttyhack sh -l </dev/console >/dev/console 2>&1
         nap 1

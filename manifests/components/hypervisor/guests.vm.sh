@@ -416,6 +416,10 @@ at_boot() {
     report_kvm || kvm=1
     if await data-settled 30 && [ -e "${STATE:?}/data" ]; then
         await network 30
+        # what makes more bridges is waited for: guests may be on them
+        for more in bridges nat; do
+            [ ! -e "$STEPS/35-$more" ] || await "$more" 30
+        done
         start_all
     fi
     say guests "$(names | wc -l) found on the data partition"
