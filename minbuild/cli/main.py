@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from minbuild import __version__
-from minbuild.cli import boot, dib, inspect, lock, make, new, store
+from minbuild.cli import boot, dib, inspect, lock, make, new, prove, store
 from minbuild.cli.terminal import complain
 from minbuild.errors import MinbuildError
 
@@ -43,6 +43,7 @@ for command in (
     *lock.COMMANDS,
     *boot.COMMANDS,
     *inspect.COMMANDS,
+    *prove.COMMANDS,
     *new.COMMANDS,
     *dib.COMMANDS,
     *store.COMMANDS,

@@ -66,3 +66,8 @@ def machine(arch: str) -> Machine:
         return _MACHINES[arch]
     known = ", ".join(_MACHINES)
     raise ResolveError(f"the architecture {arch} is not supported", fix=f"use one of {known}")
+
+
+def architecture(elf: Elf) -> str:
+    """The Debian architecture whose loader would map `elf`; "" for none that is known."""
+    return next((name for name, one in _MACHINES.items() if one.accepts(elf)), "")

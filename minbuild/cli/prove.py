@@ -1,0 +1,116 @@
+"""Commands that prove and explain: check-tree, tree, hardware."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from minbuild.cli.options import build_options, doors_of, request_of, store_option
+from minbuild.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from minbuild.footprint.types import Footprint
+    from minbuild.manifest.types import Waiver
+
+
+@click.command("check-tree")
+@click.argument("root", metavar="DIR|IMAGE", type=click.Path(path_type=Path))
+@click.option("--arch", default="", help="Debian architecture.  [default: that of most programs]")
+@click.option("--waivers", "manifest", metavar="MANIFEST",
+              help="Leave out what this manifest's drop and allow-missing waive.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@store_option
+def check_tree(root: Path, arch: str, manifest: str | None, as_json: bool,
+               store: Path | None) -> int:  # fmt: skip
+    """Prove that a root needs nothing outside of it, and list what dangles.
+
+    DIR|IMAGE is any root, built by minbuild or not: a directory, a tar archive, an OCI layout,
+    a UKI, a disk that starts one, an initramfs. Exits with 1 when something dangles.
+    """
+    from minbuild.build.closed import examine
+    from minbuild.report import dangling
+
+    terminal = Terminal()
+    drop, allowed = _waivers(manifest)
+    found = examine(root, doors_of(store, terminal), arch=arch, drop=drop, allow_missing=allowed)
+    terminal.done()
+    shown = dangling.as_json if as_json else dangling.as_text
+    click.echo(shown(found.name, found.arch, found.paths, found.dangling), nl=False)
+    return 1 if found.dangling else 0
+
+
+def _waivers(manifest: str | None) -> "tuple[Sequence[Waiver], Sequence[Waiver]]":
+    from minbuild.manifest.find import manifest_file
+    from minbuild.manifest.load import load
+
+    if manifest is None:
+        return (), ()
+    loaded = load(manifest_file(manifest), settings={}, components=[])
+    return loaded.drop, loaded.allow_missing
+
+
+@click.command()
+@click.argument("words", nargs=-1, metavar="[IMAGE|MANIFEST] [PATH]")
+@click.option("--depth", default=0, metavar="N", help="Levels to print; 0: all.")
+@click.option("--json", "as_json", is_flag=True, help="Print every path's sizes as JSON.")
+@build_options
+def tree(words: tuple[str, ...], depth: int, as_json: bool, store: Path | None,
+         **build: Any) -> int:  # fmt: skip
+    """Print the closure as a tree: what needs what, with three sizes for each.
+
+    Own: the file itself. Closure: it and all that it leads to. Added: it and all that only it
+    leads to, which is what would go if it went. IMAGE is what report takes; a manifest is resolved
+    and not built. With PATH (or a component): only what that leads to.
+    """
+    from minbuild.errors import UsageError
+    from minbuild.report import closure
+
+    if len(words) > 2:
+        raise UsageError("tree takes one image and one path", fix="minbuild tree build/host PATH")
+    path = words[-1] if len(words) == 2 else ""
+    footprint = _footprint(words[0] if words else None, store, build)
+    grown = closure.grow(footprint, path)
+    text = closure.as_json(grown) if as_json else closure.as_text(grown, depth=depth)
+    click.echo(text, nl=False)
+    return 0
+
+
+def _footprint(word: str | None, store: Path | None, build: dict[str, Any]) -> "Footprint":
+    from minbuild.cli.inspect import subject
+
+    if word is not None:
+        from minbuild.build.booting import is_manifest
+
+        if is_manifest(word):
+            from minbuild.build import life
+
+            terminal = Terminal()
+            planned = life.plan(request_of(word, **build), doors_of(store, terminal))
+            terminal.done()
+            return planned.footprint
+    return subject(word)
+
+
+@click.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
+              help="Write a file instead of stdout.")  # fmt: skip
+@click.option("--sys", "top", type=click.Path(path_type=Path, file_okay=False, exists=True),
+              default=Path("/sys"), show_default=True, help="Where sysfs is mounted.")  # fmt: skip
+def hardware(output: Path | None, top: Path) -> int:
+    """List the devices of this running machine, for `kernel: {hardware: FILE}` of a manifest.
+
+    One modalias a line. A host made with the list has the drivers of these devices and no others.
+    """
+    from minbuild.build.hardware import gather, write
+
+    text = gather(top)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write(text, output)
+        click.echo(f"wrote {output}: {text.count(chr(10)) - 1} kinds of devices")
+    return 0
+
+
+COMMANDS = (tree, check_tree, hardware)

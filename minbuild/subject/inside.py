@@ -1,0 +1,80 @@
+"""What an image starts as a root, read like any other root: a UKI, a disk, an initramfs."""
+
+import stat
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+
+from minbuild.errors import UsageError
+from minbuild.facts.root.types import Found, place
+from minbuild.facts.types import Kind
+from minbuild.image.cpio import Member
+from minbuild.image.unpack import members
+from minbuild.lab.uki import sections
+from minbuild.subject import disk, qcow2
+
+_KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK, stat.S_IFDIR: Kind.DIRECTORY}
+
+
+class Inside:
+    """The files of an image, as its kernel would unpack them, and that kernel."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def walk(self) -> Iterator[Found]:
+        """Every file, link and directory, sorted; the second name of a file is a hard link.
+
+        Raises: MinbuildError when the image is damaged.
+        """
+        first: dict[int, str] = {}
+        for raw, one in self._members.items():
+            kind = _KINDS.get(stat.S_IFMT(one.mode))
+            if kind is None:
+                continue
+            target = one.content.decode("utf-8", "backslashreplace") if kind is Kind.LINK else ""
+            if kind is Kind.FILE and one.links > 1 and first.setdefault(one.inode, raw) != raw:
+                kind, target = Kind.HARDLINK, first[one.inode]
+            size = len(self.read(raw)) if kind is Kind.FILE else 0
+            yield Found(
+                place(raw, kind), raw, kind, stat.S_IMODE(one.mode), one.uid, one.gid, size, target
+            )
+
+    def read(self, raw: str) -> bytes:
+        """The bytes of a file."""
+        one = self._members[raw]
+        return one.content or (self._bodies.get(one.inode, b"") if one.links > 1 else b"")
+
+    @cached_property
+    def _members(self) -> Mapping[str, Member]:
+        data = self.path.read_bytes()
+        kernel: list[tuple[str, Member]] = []
+        if data.startswith(qcow2.MAGIC):
+            data = qcow2.raw(data, self.name)
+        if data[512:520] == b"EFI PART":
+            data = disk.boot_file(data, self.name)
+        if data.startswith(b"MZ"):
+            parts = sections(data, self.name)
+            if not parts.get(".initrd"):
+                raise UsageError(
+                    "the image has no section .initrd", where=self.name,
+                    fix="name a UKI (host.efi), or the initramfs itself",
+                )  # fmt: skip
+            release = parts.get(".uname", b"").rstrip(b"\0\n").decode("utf-8", "replace")
+            if parts.get(".linux") and release:
+                raw = f"boot/vmlinuz-{release}"
+                path = place(raw, Kind.FILE)
+                body = Member(path, stat.S_IFREG | 0o644, 0, 0, 0, 1, 0, parts[".linux"])
+                kernel.append((raw, body))
+            data = parts[".initrd"]
+        found = {path.lstrip("/"): one for path, one in members(data, where=self.name).items()}
+        return dict(sorted((*kernel, *((raw, one) for raw, one in found.items() if raw))))
+
+    @cached_property
+    def _bodies(self) -> Mapping[int, bytes]:
+        """The content of files with several names: only one of them carries it."""
+        return {one.inode: one.content for one in self._members.values() if one.content}

@@ -1,0 +1,142 @@
+"""Any root proves itself closed or says what dangles: directory, archive, image."""
+
+import lzma
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.closed import Examined, examine
+from minbuild.build.request import Doors
+from minbuild.errors import UsageError
+from minbuild.facts.types import Kind
+from minbuild.image.cpio import write
+from minbuild.manifest.types import Waiver, Where
+from minbuild.paths import RootPath
+from minbuild.tree.types import Node
+from tests.support.elf import LOADER, Elf, elf
+from tests.support.uki import uki
+
+LIB = "usr/lib/x86_64-linux-gnu"
+ROOT: Mapping[str, bytes | str] = {
+    "bin": "-> usr/bin",
+    "lib64": "-> usr/lib64",
+    "usr/lib64/ld-linux-x86-64.so.2": elf(Elf(soname="ld-linux-x86-64.so.2")),
+    "usr/bin/app": elf(Elf(interp=LOADER, needed=["liba.so.1"], df_1=0x08000000)),
+    f"{LIB}/liba.so.1": "-> liba.so.1.2",
+    f"{LIB}/liba.so.1.2": elf(Elf(soname="liba.so.1")),
+    "usr/bin/run": b"#!/bin/app\n",
+}
+
+
+def lay(top: Path, root: Mapping[str, bytes | str], *, without: str = "") -> Path:
+    for name, what in root.items():
+        if name == without:
+            continue
+        place = top / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(what, str):
+            place.symlink_to(what.removeprefix("-> "))
+        else:
+            place.write_bytes(what)
+            place.chmod(0o755)
+    return top
+
+
+def examined(place: Path, tmp_path: Path, **more: object) -> Examined:
+    return examine(place, Doors(tmp_path / "store"), **more)  # type: ignore[arg-type]
+
+
+def wanted(found: Examined) -> list[str]:
+    return [f"{one.by} {one.kind} {one.wanted}" for one in found.dangling]
+
+
+def cpio(top: Path) -> bytes:
+    nodes: list[Node] = []
+    bodies: dict[str, bytes] = {}
+    for place in sorted(top.rglob("*")):
+        path = RootPath(f"/{place.relative_to(top)}")
+        kind, digest, target = Kind.DIRECTORY, "", ""
+        if place.is_symlink():
+            kind, target = Kind.LINK, str(place.readlink())
+        elif place.is_file():
+            kind, digest = Kind.FILE, path
+            bodies[digest] = place.read_bytes()
+        nodes.append(Node(path, kind, 0o755, 0, 0, 0, digest, target, "", ""))
+    return write(nodes, bodies.__getitem__)
+
+
+def test_a_whole_root_needs_nothing_outside_of_it(tmp_path: Path) -> None:
+    found = examined(lay(tmp_path / "root", ROOT), tmp_path)
+    assert (wanted(found), found.arch) == ([], "amd64")
+
+
+@pytest.mark.parametrize(
+    ("gone", "dangles"),
+    [
+        (f"{LIB}/liba.so.1.2", ["/usr/bin/app needed liba.so.1", f"/{LIB}/liba.so.1 link /{LIB}/liba.so.1.2"]),
+        (f"{LIB}/liba.so.1", ["/usr/bin/app needed liba.so.1"]),
+        ("usr/bin/app", ["/usr/bin/run shebang /bin/app"]),
+        ("bin", ["/usr/bin/run shebang /bin/app"]),
+        ("lib64", [f"/usr/bin/app interp {LOADER}"]),
+    ],
+)  # fmt: skip
+def test_what_is_taken_away_dangles(gone: str, dangles: list[str], tmp_path: Path) -> None:
+    found = examined(lay(tmp_path / "root", ROOT, without=gone), tmp_path)
+    assert sorted(wanted(found)) == sorted(dangles)
+
+
+def test_what_a_manifest_waives_does_not_dangle(tmp_path: Path) -> None:
+    top = lay(tmp_path / "root", ROOT, without=f"{LIB}/liba.so.1")
+    waiver = Waiver("liba.so.1", "a test", Where("host.yaml", 1, 1))
+    assert wanted(examined(top, tmp_path, allow_missing=[waiver])) == []
+
+
+def test_a_root_that_is_not_merged_is_seen_as_if_it_were(tmp_path: Path) -> None:
+    root = {
+        name: what for name, what in ROOT.items() if name not in ("bin", "lib64", "usr/bin/run")
+    }
+    root["bin/run"] = b"#!/usr/bin/app\n"
+    root["lib64/other"] = b""
+    assert wanted(examined(lay(tmp_path / "root", root), tmp_path)) == []
+
+
+def test_a_foreign_library_is_none(tmp_path: Path) -> None:
+    root = {**ROOT, f"{LIB}/liba.so.1.2": elf(Elf(soname="liba.so.1", machine=183))}
+    assert "/usr/bin/app needed liba.so.1" in wanted(
+        examined(lay(tmp_path / "root", root), tmp_path)
+    )
+
+
+def test_a_tar_archive_is_a_root(tmp_path: Path) -> None:
+    top = lay(tmp_path / "root", ROOT, without="usr/bin/app")
+    with tarfile.open(tmp_path / "root.tar.xz", "w:xz") as tar:
+        tar.add(top, ".")
+    found = examined(tmp_path / "root.tar.xz", tmp_path)
+    assert wanted(found) == ["/usr/bin/run shebang /bin/app"]
+
+
+@pytest.mark.parametrize("form", ["cpio", "efi"])
+def test_an_image_is_read_as_its_kernel_would(form: str, tmp_path: Path) -> None:
+    packed = lzma.compress(
+        cpio(lay(tmp_path / "root", ROOT, without="usr/bin/app")), check=lzma.CHECK_CRC32
+    )
+    if form == "efi":
+        packed = uki({".linux": b"MZ kernel", ".initrd": packed, ".uname": b"6.1\0"})
+    place = tmp_path / f"image.{form}"
+    place.write_bytes(packed)
+    found = examined(place, tmp_path)
+    assert wanted(found) == ["/usr/bin/run shebang /bin/app"]
+
+
+def test_reading_a_root_changes_nothing(tmp_path: Path) -> None:
+    top = lay(tmp_path / "root", ROOT)
+    before = {path: path.lstat().st_mtime_ns for path in top.rglob("*")}
+    examined(top, tmp_path)
+    assert before == {path: path.lstat().st_mtime_ns for path in top.rglob("*")}
+
+
+def test_no_root_is_a_mistake_of_the_command_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such root"):
+        examined(tmp_path / "nowhere", tmp_path)
