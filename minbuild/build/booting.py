@@ -5,9 +5,9 @@ from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.types import Lock
-from minbuild.build.ground import lock_file, stand_tools
+from minbuild.build.ground import stand_tools
 from minbuild.build.life import make, read
-from minbuild.build.request import Doors, Request
+from minbuild.build.request import Doors, Request, lock_file
 from minbuild.build.selection import named, selected
 from minbuild.build.tools import lay_tools, open_toolbox
 from minbuild.errors import UsageError

@@ -11,7 +11,7 @@ from minbuild.archive.index import allows, open_index
 from minbuild.archive.types import Lock, Package
 from minbuild.build.archives import mirror_of, open_archives
 from minbuild.build.growing import Grown, Market, grow
-from minbuild.build.request import Doors, Request, machine_arch
+from minbuild.build.request import Doors, Request, lock_file, machine_arch
 from minbuild.build.selection import selected
 from minbuild.errors import ArchiveError, ResolveError, UsageError, together
 from minbuild.facts.gather import gather, known
@@ -22,7 +22,6 @@ from minbuild.resolve import explain
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.roots import roots, tool_roots
 from minbuild.resolve.types import Closure
-from minbuild.shipped import shipped
 
 TOOLS = "tools.lock/2"
 """Digest over architecture and tools → the lock of these tools alone."""
@@ -39,17 +38,6 @@ class Ground:
     files: tuple[Files, ...]
     """Rendered files first, then the lock's packages."""
     closure: Closure
-
-
-def lock_file(request: Request, manifest: Manifest) -> Path:
-    """Where the lock lies: beside the manifest; for a shipped one, in the current directory."""
-    if request.lock is not None:
-        return request.lock
-    if request.manifest.resolve().is_relative_to(shipped("manifests").resolve()):
-        return Path(f"{manifest.name}.lock")
-    if request.cell:
-        return request.manifest.with_name(f"{manifest.name}.lock")
-    return request.manifest.with_suffix(".lock")
 
 
 def stand(request: Request, manifest: Manifest, doors: Doors) -> Ground:
@@ -103,7 +91,9 @@ def make_lock(
 
     Raises: ArchiveError; ResolveError when a need is met by no package.
     """
-    ground, market = _fresh(request, manifest, doors, pins)
+    apart = set(manifest.archive.tools) - set(manifest.archive.suites)
+    own = [package for package in pins if package.suite not in apart]
+    ground, market = _fresh(request, manifest, doors, own)
     wanted = selected(manifest.image, lab=True)
     tools = grow_tools(wanted, _tool_market(request, manifest, market, doors, pins))
     return replace(ground, lock=replace(ground.lock, toolbox=tools.packages))
@@ -208,9 +198,27 @@ def _market(
 def _tool_market(
     request: Request, manifest: Manifest, host: Market, doors: Doors, pins: Sequence[Package]
 ) -> Market:
-    if machine_arch() == manifest.arch:
+    if machine_arch() == manifest.arch and not tools_apart(manifest):
         return host
-    return _market(request, manifest, machine_arch(), doors, pins)
+    tools = for_tools(manifest)
+    own = [package for package in pins if package.suite in tools.archive.suites]
+    return _market(request, tools, machine_arch(), doors, own if tools_apart(manifest) else pins)
+
+
+def tools_apart(manifest: Manifest) -> bool:
+    """Whether the toolbox comes from other suites than the host."""
+    return manifest.archive.tools not in ((), manifest.archive.suites)
+
+
+def for_tools(manifest: Manifest) -> Manifest:
+    """The manifest as the toolbox sees it: with its suites in place of the host's.
+
+    What is waived for the host's suites is not waived for those of the tools.
+    """
+    if not tools_apart(manifest):
+        return manifest
+    archive = replace(manifest.archive, suites=manifest.archive.tools, check_valid_until=True)
+    return replace(manifest, archive=archive)
 
 
 def _hold_pins(request: Request, manifest: Manifest, lock: Lock, place: Path) -> None:

@@ -3,36 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from minbuild.archive.types import Package
-from minbuild.build import locking, state
+from minbuild.build import state
 from minbuild.build.again import again
-from minbuild.build.archives import with_archives
-from minbuild.build.assembling import assemble_all
-from minbuild.build.contents import bring
-from minbuild.build.ground import Ground, lock_file, stand, survey
-from minbuild.build.packing import cmdline, pack
-from minbuild.build.proof import prove
-from minbuild.build.request import Doors, Request
-from minbuild.build.rooted import stand_root
-from minbuild.build.surface import look
-from minbuild.build.tools import open_toolbox
-from minbuild.build.weights import estimate, weigh
-from minbuild.footprint.measure import measure
+from minbuild.build.request import Doors, Request, lock_file
 from minbuild.footprint.types import Footprint
 from minbuild.manifest.load import load
 from minbuild.manifest.types import Manifest
-from minbuild.toolbox.toolbox import Toolbox
-from minbuild.tree.assemble import assemble
-from minbuild.tree.types import Tree
+
+# What follows is imported by each step: a build without a change needs none of it.
+if TYPE_CHECKING:
+    from minbuild.archive.types import Package
+    from minbuild.build import locking
+    from minbuild.build.ground import Ground
+    from minbuild.toolbox.toolbox import Toolbox
+    from minbuild.tree.types import Tree
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A manifest that was resolved and not built."""
 
-    ground: Ground
-    tree: Tree
+    ground: "Ground"
+    tree: "Tree"
     footprint: Footprint
 
 
@@ -40,9 +34,9 @@ class Planned:
 class Prepared:
     """A manifest that was resolved and proved, with the tools that will write its images."""
 
-    ground: Ground
-    tree: Tree
-    toolbox: Toolbox
+    ground: "Ground"
+    tree: "Tree"
+    toolbox: "Toolbox"
     directory: Path
     lock: Path
 
@@ -71,12 +65,17 @@ def _make(request: Request, doors: Doors) -> Built:
 def prepare(request: Request, doors: Doors) -> Prepared | Built:
     """Take a build to where only its images are to be written; `Built` when nothing had changed."""
     manifest = read(request)
-    request = with_archives(request, manifest)
     directory = request.output or (request.parent or Path("build")) / manifest.name
     place = lock_file(request, manifest)
     last = state.unchanged(doors.store, directory, state.key(manifest, place))
     if last is not None and not manifest.archive.root:
         return Built(manifest, directory, last, fresh=False)
+
+    from minbuild.build.archives import with_archives
+    from minbuild.build.proof import prove
+    from minbuild.build.tools import open_toolbox
+
+    request = with_archives(request, manifest)
     ground = _ground(request, manifest, doors)
     tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
@@ -86,6 +85,9 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
 
 def finish(ready: Prepared, doors: Doors) -> Built:
     """Write the images of a prepared build."""
+    from minbuild.build.assembling import assemble_all
+    from minbuild.build.packing import pack
+
     manifest = ready.ground.manifest
     footprint, outputs = pack(ready.ground, ready.tree, ready.toolbox, ready.directory, doors)
     outputs = assemble_all(manifest, ready.tree, outputs, doors)
@@ -93,9 +95,13 @@ def finish(ready: Prepared, doors: Doors) -> Built:
     return Built(manifest, ready.directory, footprint, fresh=True)
 
 
-def _ground(request: Request, manifest: Manifest, doors: Doors) -> Ground:
+def _ground(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
     if manifest.archive.root:
+        from minbuild.build.rooted import stand_root
+
         return stand_root(request, manifest, doors, tools=True)
+    from minbuild.build.ground import stand
+
     return stand(request, manifest, doors)
 
 
@@ -105,11 +111,22 @@ def plan(request: Request, doors: Doors) -> Planned:
 
 
 def _plan(request: Request, doors: Doors) -> Planned:
+    from minbuild.build.archives import with_archives
+    from minbuild.build.packing import cmdline
+    from minbuild.build.proof import prove
+    from minbuild.build.surface import look
+    from minbuild.build.weights import estimate, weigh
+    from minbuild.footprint.measure import measure
+
     manifest = read(request)
     request = with_archives(request, manifest)
     if manifest.archive.root:
+        from minbuild.build.rooted import stand_root
+
         ground = stand_root(request, manifest, doors, tools=False)
     else:
+        from minbuild.build.ground import survey
+
         ground = survey(request, manifest, doors)
     tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
@@ -128,27 +145,38 @@ def _plan(request: Request, doors: Doors) -> Planned:
 
 def propose(
     request: Request, doors: Doors, *, update: bool, only: Sequence[str] = ()
-) -> locking.Proposal:
+) -> "locking.Proposal":
     """Make the lock that a manifest would get now; `accept` writes it."""
+    from minbuild.build import locking
+    from minbuild.build.archives import with_archives
+
     manifest = read(request)
     known = with_archives(request, manifest)
     return again(lambda: locking.propose(known, manifest, doors, update=update, only=only), doors)
 
 
-def accept(proposal: locking.Proposal) -> None:
+def accept(proposal: "locking.Proposal") -> None:
     """Write a proposed lock."""
+    from minbuild.build import locking
+
     locking.accept(proposal)
 
 
-def newer(request: Request, doors: Doors) -> tuple[locking.Newer, ...]:
+def newer(request: Request, doors: Doors) -> "tuple[locking.Newer, ...]":
     """What the archive has newer than the lock of a manifest."""
+    from minbuild.build import locking
+    from minbuild.build.archives import with_archives
+
     manifest = read(request)
     known = with_archives(request, manifest)
     return again(lambda: locking.newer(known, manifest, doors), doors)
 
 
-def fetch(request: Request, doors: Doors) -> tuple[Package, ...]:
+def fetch(request: Request, doors: Doors) -> "tuple[Package, ...]":
     """Bring every package of a manifest's lock into the store."""
+    from minbuild.build import locking
+    from minbuild.build.archives import with_archives
+
     manifest = read(request)
     return locking.fill(with_archives(request, manifest), manifest, doors)
 
@@ -172,7 +200,10 @@ def read(request: Request) -> Manifest:
     return replace(manifest, image=replace(manifest.image, compression=request.compression))
 
 
-def grow_tree(request: Request, ground: Ground, doors: Doors) -> Tree:
+def grow_tree(request: Request, ground: "Ground", doors: Doors) -> "Tree":
     """Bring the contents of a closure into the store and make its tree."""
+    from minbuild.build.contents import bring
+    from minbuild.tree.assemble import assemble
+
     bring(request, ground.lock.packages, ground.closure.chosen.values(), doors)
     return assemble(ground.manifest, ground.closure, ground.files, doors.store)

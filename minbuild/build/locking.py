@@ -12,8 +12,8 @@ from minbuild.archive.index import Index
 from minbuild.archive.mirror import SECURITY
 from minbuild.archive.types import Lock, Package
 from minbuild.build.archives import mirror_of, open_archives
-from minbuild.build.ground import Ground, from_lock, lock_file, make_lock
-from minbuild.build.request import Doors, Request, machine_arch
+from minbuild.build.ground import Ground, for_tools, from_lock, make_lock, tools_apart
+from minbuild.build.request import Doors, Request, lock_file, machine_arch
 from minbuild.errors import ArchiveError, ResolveError, UsageError, together
 from minbuild.facts.types import Kind
 from minbuild.manifest.types import Manifest
@@ -92,8 +92,9 @@ def newer(request: Request, manifest: Manifest, doors: Doors) -> tuple[Newer, ..
     index = open_archives(request, manifest, manifest.arch, doors)
     rows = _newer("host", lock.packages, index)
     if lock.toolbox:
-        same = machine_arch() == manifest.arch
-        tools = index if same else open_archives(request, manifest, machine_arch(), doors)
+        same = machine_arch() == manifest.arch and not tools_apart(manifest)
+        other = for_tools(manifest)
+        tools = index if same else open_archives(request, other, machine_arch(), doors)
         rows += _newer("toolbox", lock.toolbox, tools)
     return tuple(rows)
 

@@ -11,7 +11,6 @@ from minbuild.build.again import again
 from minbuild.build.life import Built, Prepared, finish, prepare
 from minbuild.build.request import Doors, Request
 from minbuild.errors import MinbuildError
-from minbuild.image import segments
 from minbuild.manifest.load import combinations
 
 T = TypeVar("T")
@@ -73,6 +72,8 @@ def _prepared(request: Request, doors: Doors) -> Prepared | Outcome:
 
 
 def _packed(ready: Prepared, doors: Doors) -> None:
+    from minbuild.image import segments
+
     manifest = ready.ground.manifest
     segments.pack(
         ready.tree,

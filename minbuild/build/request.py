@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.manifest.types import Archive, Compression
+from minbuild.manifest.types import Archive, Compression, Manifest
 from minbuild.progress import Progress, Silent
+from minbuild.shipped import shipped
 from minbuild.store import Store
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
@@ -62,6 +63,17 @@ def default_store() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
     return base / "minbuild"
+
+
+def lock_file(request: Request, manifest: Manifest) -> Path:
+    """Where the lock lies: beside the manifest; for a shipped one, in the current directory."""
+    if request.lock is not None:
+        return request.lock
+    if request.manifest.resolve().is_relative_to(shipped("manifests").resolve()):
+        return Path(f"{manifest.name}.lock")
+    if request.cell:
+        return request.manifest.with_name(f"{manifest.name}.lock")
+    return request.manifest.with_suffix(".lock")
 
 
 def machine_arch() -> str:

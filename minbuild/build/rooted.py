@@ -7,8 +7,8 @@ from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.types import Lock, Package
-from minbuild.build.ground import Ground, lock_file, stand_tools
-from minbuild.build.request import Doors, Request
+from minbuild.build.ground import Ground, stand_tools
+from minbuild.build.request import Doors, Request, lock_file
 from minbuild.errors import ResolveError, UsageError, together
 from minbuild.facts.rendered import rendered
 from minbuild.facts.root.offer import Offer
