@@ -42,11 +42,14 @@ PLACE = click.Path(path_type=Path)
 @click.option("--timeout", default=180, show_default=True, help="Seconds for the whole boot.")
 @click.option("--log", type=PLACE, help="Write every line that was seen to this file.")
 @click.option("--keep", type=PLACE, help="Keep the lab's working files in this directory.")
+@click.option("--repeat", default=1, show_default=True, type=click.IntRange(1, 1000),
+              help="Boot that many times, and show the spread of the times.")  # fmt: skip
+@click.option("--junit", type=PLACE, help="Write the result to this file for a build server.")
 @click.option("--interactive", is_flag=True, help="Hand the console to this terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @build_options
 def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...], interactive: bool, as_json: bool,
-         store: Path | None, **rest: Any) -> int:  # fmt: skip
+         repeat: int, junit: Path | None, store: Path | None, **rest: Any) -> int:  # fmt: skip
     """Boot an image in QEMU and wait until it proves that it works.
 
     IMAGE is host.raw, host.efi or a build directory; a MANIFEST is built first. The host must
@@ -55,7 +58,7 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
     """
     from minbuild.build.booting import is_manifest, set_stage
     from minbuild.lab import types as lab
-    from minbuild.lab.boot import boot as run
+    from minbuild.lab.series import boots
 
     names_of_build = (
         "settings",
@@ -87,9 +90,13 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
             wanted, stage.toolbox, terminal, keys=sys.stdin.fileno(), screen=sys.stdout.fileno()
         )
         return 0
-    result = run(wanted, stage.toolbox, terminal)
+    results = boots(wanted, stage.toolbox, terminal, repeat)
     terminal.done()
-    return _show(result, as_json=as_json)
+    if junit is not None:
+        from minbuild.lab.junit import write
+
+        write(junit, results)
+    return _show(results, as_json=as_json)
 
 
 def _chosen(probes: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
@@ -104,16 +111,19 @@ def _chosen(probes: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(probe for probe in probes if not names or probe.name in names)
 
 
-def _show(result: Any, *, as_json: bool) -> int:
-    from minbuild.lab import table
+def _show(results: Any, *, as_json: bool) -> int:
+    from minbuild.lab import series, table
 
+    several = len(results) > 1
     if as_json:
-        click.echo(json.dumps(table.to_json(result), indent=1, ensure_ascii=False))
+        data = series.document(results) if several else table.to_json(results[0])
+        click.echo(json.dumps(data, indent=1, ensure_ascii=False))
     else:
-        click.echo("\n".join(table.table(result)))
-    failed = table.verdict(result)
-    if failed is not None:
-        raise failed
+        click.echo("\n".join(series.table(results) if several else table.table(results[0])))
+    for result in results:
+        failed = table.verdict(result)
+        if failed is not None:
+            raise failed
     return 0
 
 

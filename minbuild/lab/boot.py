@@ -11,6 +11,7 @@ from minbuild.errors import ToolError
 from minbuild.lab import netboot
 from minbuild.lab.accel import choose
 from minbuild.lab.data import Guest, data_disk
+from minbuild.lab.dial import render
 from minbuild.lab.guest import READY
 from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments
 from minbuild.lab.machine import boot_from, qemu_arguments
@@ -127,6 +128,7 @@ def lay_out(
         port=port,
         address=ADDRESS if inside else "127.0.0.1",
         clock=clock and inside,
+        dials=tuple(render(one.name, one.dial) for one in request.probes if one.dial and inside),
         web=str(start.folder) if start.folder and request.firmware is Firmware.HTTP else "",
     )
     return plan, no_guest

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from minbuild.errors import MinbuildError
+from minbuild.lab.dial import Dialer, parse
 from minbuild.lab.link import Wire
 from minbuild.lab.servers import Clock, Echo
 from minbuild.lab.web import Web
@@ -47,8 +48,9 @@ class Lab:
             self._qemu()
             send(STDOUT, Tag.POWER)
             while self._running:
-                for key, _ in self._loop.select():
+                for key, _ in self._loop.select(self._dialer.wait):
                     key.data()
+                self._dialer.turn()
 
     def _servers(self) -> None:
         plan = self._plan
@@ -73,6 +75,7 @@ class Lab:
             Echo(plan.address, plan.port, self._loop, self._say)
         if plan.clock:
             Clock(plan.address, self._loop, self._say)
+        self._dialer = Dialer([parse(text) for text in plan.dials], self._loop, self._say)
         if plan.web:
             Web(plan.address, Path(plan.web), self._loop, self._say)
 
@@ -125,6 +128,7 @@ class Lab:
         if data:
             self._dnsmasq_said = (self._dnsmasq_said + data)[-CHUNK:]
             send(STDOUT, Tag.DNSMASQ, data)
+            self._dialer.heard(data.decode("utf-8", "replace"))
             return
         code = self._dnsmasq.wait()
         raise failed(self._plan.dnsmasq, "serving DHCP and DNS", code, self._dnsmasq_said)

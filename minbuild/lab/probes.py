@@ -4,7 +4,20 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from minbuild.lab.types import Firmware, Line, Network, Outcome, Probe, Server, Sign, Source, State
+from minbuild.lab.link import MAC
+from minbuild.lab.types import (
+    Dial,
+    Firmware,
+    Line,
+    Network,
+    Outcome,
+    Probe,
+    Server,
+    Sign,
+    Source,
+    State,
+)
+from minbuild.manifest import types as manifest_types
 from minbuild.manifest.types import Manifest
 
 HOST = re.compile(r"minbuild: (?:\d+\.\d+ )?([a-z]+)(?: \S+)?: (.*)")
@@ -56,6 +69,26 @@ def make(name: str, console: str, limit: int, means: str) -> Probe:
     return Probe(name, (own, outside) if outside else (own,), limit, means, server)
 
 
+def asked(name: str, wish: manifest_types.Probe) -> Probe:
+    """Make the probe that a component asks for: of its console line, and of what is seen outside."""
+    signs: list[Sign] = []
+    server, dial = None, None
+    if wish.console:
+        made = make(name, wish.console, wish.limit, wish.means)
+        signs, server = list(made.signs), made.server
+    if wish.lease:
+        server = Server.DHCP
+        signs.append(Sign(Source.DNSMASQ, re.compile(rf"DHCPACK\(\S+\) (\S+) {MAC}")))
+    if wish.lookup:
+        server = Server.DNS
+        looked_up = rf"query\[A+\] ({re.escape(wish.lookup)}) from "
+        signs.append(Sign(Source.DNSMASQ, re.compile(looked_up)))
+    if wish.tcp:
+        dial = Dial(wish.tcp, wish.to, wish.says)
+        signs.append(Sign(Source.SERVERS, re.compile(rf"^probe {re.escape(name)}: (.*)")))
+    return Probe(name, tuple(signs), wish.limit, wish.means, server, dial)
+
+
 def standard() -> tuple[Probe, ...]:
     """List what every host is asked, in the order in which a person would."""
     return tuple(
@@ -73,8 +106,8 @@ def wanted(manifest: Manifest) -> tuple[Probe, ...]:
         if probe is None:
             continue
         name = SAME.get(probe.name, probe.name)
-        if probe.console:
-            found[name] = make(name, probe.console, probe.limit, probe.means)
+        if probe.console or probe.tcp or probe.lease or probe.lookup:
+            found[name] = asked(name, probe)
         elif name in known:
             found[name] = known[name]
     order = {name: number for number, name in enumerate(known)}
@@ -100,8 +133,13 @@ def skipped(probes: Iterable[Probe], network: Network) -> dict[str, str]:
     """Name the probes that cannot be asked on `network`, and why."""
     if network is not Network.USER:
         return {}
-    why = "QEMU's own network has no names of the lab"
-    return {probe.name: why for probe in probes if probe.server is Server.DNS}
+    names = "QEMU's own network has no names of the lab"
+    door = "QEMU's own network lets nobody in"
+    return {
+        probe.name: door if probe.dial else names
+        for probe in probes
+        if probe.dial or probe.server is Server.DNS
+    }
 
 
 @dataclass

@@ -92,6 +92,17 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
+class Dial:
+    """A TCP connection that the lab makes to what it booted."""
+
+    port: int
+    to: str = "host"
+    """host, guest, or an address."""
+    says: str = ""
+    """Regular expression that the first bytes from there must match; "" for any or none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Probe:
     """One thing that a booted host must show."""
 
@@ -104,6 +115,8 @@ class Probe:
     """What a failure means, for people."""
     server: Server | None = None
     """The lab's server that it needs; None for none."""
+    dial: Dial | None = None
+    """What the lab does from outside."""
 
 
 class State(StrEnum):

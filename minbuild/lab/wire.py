@@ -52,6 +52,8 @@ class Plan:
     """True: a time server listens on UDP port 123."""
     web: str = ""
     """A directory that is served by HTTP on port 80; "" for none."""
+    dials: tuple[str, ...] = ()
+    """Connections to make, each as `dial.render` writes it."""
 
 
 def dump(plan: Plan) -> bytes:

@@ -110,6 +110,7 @@ _ALLOW: Shape[Waiver] = Record(
         Key("because", Text(), "The reason, for people.", required=True),
     ),
 )
+_PEER = Text("a place to connect to", "host|guest|[0-9.]+", "write host, guest, or an IPv4 address")
 _PROBE: Shape[ProbeWish] = Record(
     ProbeWish,
     "What the lab checks on a booted host.",
@@ -118,6 +119,11 @@ _PROBE: Shape[ProbeWish] = Record(
         Key("console", Text(), "A regular expression that a line on the console must match."),
         Key("limit", Whole(1, 3600), "Seconds since power-on, under emulation."),
         Key("means", Text(), "What a failure means, for people."),
+        Key("lease", Flag(only_true=True), "The lab's DHCP server granted the host an address."),
+        Key("lookup", _WORD, "A name that the lab's DNS server was asked for."),
+        Key("tcp", Whole(1, 65535), "A port that the lab connects to."),
+        Key("to", _PEER, "Where that port is: host, guest, or an address."),
+        Key("says", Text(), "A regular expression for the first bytes from there."),
     ),
 )
 _ARCHIVE: Shape[Archive] = Record(

@@ -148,9 +148,26 @@ def _probe(probe: ProbeWish | Name | None, component: str, problems: Problems) -
         case Name():
             return Probe(probe.text, probe.where)
         case ProbeWish():
-            if not files.is_pattern(probe.console):
-                about = f"{probe.console!r} is not a regular expression"
-                fix = "correct it; the documentation of Python's re says how they are written"
-                problems.add(about, probe.where, fix)
-            name = probe.name or component.partition("/")[2]
-            return Probe(name, probe.where, probe.console, probe.limit, probe.means)
+            _check_probe(probe, problems)
+            return Probe(
+                name=probe.name or component.partition("/")[2],
+                where=probe.where,
+                console=probe.console,
+                limit=probe.limit,
+                means=probe.means,
+                lease=probe.lease,
+                lookup=probe.lookup,
+                tcp=probe.tcp,
+                to=probe.to,
+                says=probe.says,
+            )
+
+
+def _check_probe(probe: ProbeWish, problems: Problems) -> None:
+    for pattern in (probe.console, probe.says):
+        if not files.is_pattern(pattern):
+            about = f"{pattern!r} is not a regular expression"
+            fix = "correct it; the documentation of Python's re says how they are written"
+            problems.add(about, probe.where, fix)
+    if not probe.tcp and (probe.says or probe.to != "host"):
+        problems.add("a probe says what answers, but names no port", probe.where, "add tcp: PORT")

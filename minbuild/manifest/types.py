@@ -114,6 +114,16 @@ class Probe:
     """Seconds since power-on under emulation."""
     means: str = ""
     """What a failure means, for people."""
+    lease: bool = False
+    """True: the lab's DHCP server must have granted the host an address."""
+    lookup: str = ""
+    """A name that the lab's DNS server must have been asked for; "" for none."""
+    tcp: int = 0
+    """A port that the lab connects to; 0 for none."""
+    to: str = "host"
+    """Where that port is: host, guest, or an address of the lab's network."""
+    says: str = ""
+    """Regular expression that the first bytes from that port must match; "" for any or none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,11 @@ class ProbeWish:
     console: str = ""
     limit: int = 60
     means: str = ""
+    lease: bool = False
+    lookup: str = ""
+    tcp: int = 0
+    to: str = "host"
+    says: str = ""
 
 
 @dataclass(frozen=True, slots=True)

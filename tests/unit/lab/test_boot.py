@@ -17,7 +17,7 @@ from minbuild.errors import ToolError, UsageError, Verdict
 from minbuild.lab.accel import ENDED, arguments, data_words, rom
 from minbuild.lab.boot import boot
 from minbuild.lab.interact import interact
-from minbuild.lab.probes import standard
+from minbuild.lab.probes import asked, standard
 from minbuild.lab.session import choose_network
 from minbuild.lab.table import verdict
 from minbuild.lab.types import (
@@ -31,6 +31,8 @@ from minbuild.lab.types import (
     Source,
     State,
 )
+from minbuild.manifest import types as manifest_types
+from minbuild.manifest.types import Where
 from minbuild.progress import Silent
 from tests.unit.lab.conftest import Bench
 
@@ -57,14 +59,20 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
     never = Probe(
         "never", (Sign(Source.CONSOLE, re.compile("no such line")),), 140, "it is not there"
     )
-    wish = request(bench, without=frozenset({Server.DNS}), log=log, probes=(*standard(), never))
+    user = choose_network(Network.AUTO, bench.tools).name == Network.USER
+    here = Where("x.yaml", 1, 1)
+    door = asked("door", manifest_types.Probe("door", here, limit=140, tcp=7070, says="^tiny"))
+    cmdline = f"console=ttyS0 panic=-1 tiny.panic{'' if user else ' tiny.serve'}"
+    probes = (*standard(), never, door)
+    wish = request(bench, without=frozenset({Server.DNS}), log=log, probes=probes, cmdline=cmdline)
     result = boot(wish, bench.tools, Silent())
     states = {outcome.name: outcome.state for outcome in result.outcomes}
     failed = {name for name, state in states.items() if state is State.FAILED}
-    user = result.network.name == Network.USER
+    assert states["door"] is (State.SKIPPED if user else State.PASSED)
     assert failed == ({"never"} if user else {"dns", "never"})
     assert states["dns"] is (State.SKIPPED if user else State.FAILED)
-    assert all(one.uptime for one in result.outcomes if one.state is State.PASSED)
+    inside = [one for one in result.outcomes if one.name != "door"]
+    assert all(one.uptime for one in inside if one.state is State.PASSED)
     assert result.ended == "kernel panic: sysrq triggered crash"
     if not user:
         problem = verdict(result)

@@ -33,6 +33,7 @@ if [ -n "$a" ]; then say "dns: $dns is $a"; else say "dns: FAILED: no address fo
 [ "$(echo hello | nc -w 5 "${tcp%:*}" "${tcp#*:}")" = hello ] && say "tcp: $tcp answered hello"
 say "kvm: /dev/kvm ready (made up)"
 [ -s /mnt/guests/tiny/vmlinuz ] && [ -s /mnt/guests/tiny/initrd ] && say "guest tiny: ready: made up"
+case $(cat /proc/cmdline) in *tiny.serve*) nc -l -p 7070 -e echo tiny 1.0 ;; esac
 case $(cat /proc/cmdline) in *tiny.panic*) echo c >/proc/sysrq-trigger ;; esac
 echo "type something"
 read -r word
