@@ -10,6 +10,7 @@ from minbuild.cli.options import build_options, doors_of, request_of
 from minbuild.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from minbuild.build.life import Planned
     from minbuild.build.request import Doors, Request
     from minbuild.footprint.types import Footprint
 
@@ -103,10 +104,14 @@ def _wrote(directory: Path, footprint: "Footprint", *, fresh: bool) -> str:
 
 @click.command()
 @click.argument("manifest")
+@click.option("--without", multiple=True, metavar="WHAT", help="Say what would go, what would "
+              "break and how much it saves without a path, component or package.")  # fmt: skip
+@click.option("--suggest", is_flag=True, help="Rank the removals that would save most.")
 @click.option("--top", default=10, show_default=True, help="Largest files to list; 0: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print a footprint document.")
 @build_options
-def plan(manifest: str, top: int, as_json: bool, store: Path | None, **build: Any) -> int:
+def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_json: bool,
+         store: Path | None, **build: Any) -> int:  # fmt: skip
     """Resolve MANIFEST and print what would be in the image, without building it."""
     from minbuild.build import life
     from minbuild.footprint import document
@@ -115,12 +120,34 @@ def plan(manifest: str, top: int, as_json: bool, store: Path | None, **build: An
     terminal = Terminal()
     planned = life.plan(request_of(manifest, **build), doors_of(store, terminal))
     terminal.done()
-    if as_json:
+    if without or suggest:
+        click.echo(_removal(planned, without, top=top, as_json=as_json), nl=False)
+    elif as_json:
         click.echo(document.render(planned.footprint), nl=False)
     else:
         click.echo(page(planned.footprint, top=top), nl=False)
         click.echo(possible_dlopens(planned.ground.closure.maybe_dlopen), nl=False)
     return 0
+
+
+def _removal(planned: "Planned", without: tuple[str, ...], *, top: int, as_json: bool) -> str:
+    """What the host would be without something, or what it might do without."""
+    from minbuild.errors import UsageError
+    from minbuild.report import removal
+
+    components = planned.ground.manifest.components
+    needs = {component.name: component.needs for component in components}
+    probes = {component.name: component.probe.name for component in components if component.probe}
+    footprint = planned.footprint
+    if without:
+        gone = removal.without(footprint, without, needs)
+        shown = removal.as_json if as_json else removal.as_text
+        return shown(footprint, without, gone)
+    if top < 1:
+        raise UsageError("--suggest needs a number of lines", fix="give one: --top 10")
+    found = removal.suggestions(footprint, needs, top)
+    ranked = removal.suggestions_as_json if as_json else removal.suggestions_as_text
+    return ranked(footprint, found, probes)
 
 
 COMMANDS = (make, plan)

@@ -1,0 +1,52 @@
+"""Words of the command line become paths and components, and what goes is said."""
+
+import json
+
+import pytest
+
+from minbuild.errors import UsageError
+from minbuild.report.removal import (
+    as_json,
+    as_text,
+    named,
+    suggestions,
+    suggestions_as_text,
+    without,
+)
+from tests.support.footprints import tiny
+
+
+@pytest.mark.parametrize(
+    ("word", "stands_for"),
+    [
+        ("/usr/bin/b*", ("/usr/bin/busybox",)),
+        ("/bin/busybox", ("/usr/bin/busybox",)),
+        ("boot/init", ("boot/init",)),
+        ("busybox", ("/usr/bin/busybox",)),
+    ],
+)
+def test_a_path_a_component_and_a_package_can_be_named(
+    word: str, stands_for: tuple[str, ...]
+) -> None:
+    assert named(tiny(), [word]) == stands_for
+
+
+def test_a_word_that_is_nothing_is_a_mistake() -> None:
+    with pytest.raises(UsageError, match="qemu is no path"):
+        named(tiny(), ["qemu"])
+
+
+def test_sums_are_those_of_what_goes() -> None:
+    gone = without(tiny(), ["/usr/bin/busybox"], {})
+    document = json.loads(as_json(tiny(), ["/usr/bin/busybox"], gone))
+    rows = [row for row in tiny().files if row.path in document["gone"]]
+    assert document["packed"] == sum(row.packed for row in rows)
+    assert document["bytes"] == sum(row.size for row in rows)
+    assert "would go: 1 files" in as_text(tiny(), ["/usr/bin/busybox"], gone)
+
+
+def test_each_suggestion_says_what_it_costs() -> None:
+    found = suggestions(tiny(), {}, 5)
+    lines = suggestions_as_text(tiny(), found, {"boot/init": "init"}).splitlines()
+    assert len(lines) == 2 * len(found)
+    assert all(line.strip().startswith("costs:") for line in lines[1::2])

@@ -1,0 +1,64 @@
+"""What would go, break and be saved without something."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minbuild.paths import RootPath
+from minbuild.resolve.removal import remove, suggest
+from minbuild.resolve.types import Need, NeedKind
+from minbuild.resolve.weight import Graph
+
+EDGES = tuple(
+    Need(RootPath(path), by, NeedKind.NEEDED, "x")
+    for by, path in (
+        ("boot/a", "/a"), ("boot/b", "/b"), ("/a", "/lib"), ("/b", "/lib"), ("/a", "/only"),
+        ("kernel/manifest", "/boot/vmlinuz-1"),
+    )
+)  # fmt: skip
+SIZES = {"/a": 1, "/b": 2, "/lib": 40, "/only": 8, "/boot/vmlinuz-1": 100}
+GRAPH = Graph(SIZES, EDGES)
+
+
+def test_what_only_it_leads_to_goes_too() -> None:
+    found = remove(GRAPH, EDGES, ["/a"])
+    assert (found.gone, found.size) == (("/a", "/only"), 9)
+    assert [need.by for need in found.broken] == ["boot/a"]
+
+
+def test_what_others_need_breaks_them() -> None:
+    found = remove(GRAPH, EDGES, ["/lib"])
+    assert [need.by for need in found.broken] == ["/a", "/b"]
+    assert found.hurt == ("boot/a", "boot/b")
+
+
+def test_a_component_goes_with_all_its_own_and_breaks_who_needs_it() -> None:
+    found = remove(GRAPH, EDGES, ["boot/a"], {"boot/b": ("boot/a",), "boot/a": ()})
+    assert (found.gone, found.broken, found.wanted_by) == (("/a", "/only"), (), ("boot/b",))
+
+
+def test_two_together_take_what_they_share() -> None:
+    assert remove(GRAPH, EDGES, ["/a", "/b"]).size == sum(SIZES.values()) - 100
+
+
+def test_the_largest_is_suggested_first_and_the_kernel_never() -> None:
+    found = suggest(GRAPH, EDGES, {}, 10)
+    assert [(name, gone.size) for name, gone in found] == [
+        ("/lib", 40),
+        ("boot/a", 9),
+        ("/only", 8),
+        ("boot/b", 2),
+    ]
+
+
+nodes = st.integers(0, 7)
+
+
+@given(st.sets(st.tuples(nodes, nodes)), st.sets(nodes, min_size=1), nodes)
+def test_what_goes_is_the_added_size(pairs: set[tuple[int, int]], tops: set[int], one: int) -> None:
+    edges = [Need(RootPath(f"/{path}"), f"/{by}", NeedKind.NEEDED, "") for by, path in pairs]
+    edges += [Need(RootPath(f"/{top}"), "top/t", NeedKind.ROOT, "") for top in tops]
+    graph = Graph({f"/{number}": 2**number for number in range(8)}, edges)
+    added = graph.added()
+    name = f"/{one}"
+    if name in added:
+        assert remove(graph, edges, [name]).size == added[name]
