@@ -50,7 +50,7 @@ def read(directory: Path) -> Folder:
             where=str(directory),
             fix="the two are of different builds: build again (minbuild make)",
         )
-    return Folder(footprint, tuple(map(_node, footprint.files)), held.__getitem__)
+    return Folder(footprint, tuple(map(node_of, footprint.files)), held.__getitem__)
 
 
 def _held(image: Path) -> dict[str, bytes]:
@@ -60,7 +60,8 @@ def _held(image: Path) -> dict[str, bytes]:
     return {hashlib.sha256(content).hexdigest(): content for content in contents}
 
 
-def _node(row: FileRow) -> Node:
+def node_of(row: FileRow) -> Node:
+    """The node that a footprint's row was made from."""
     kind = Kind(row.type)
     return Node(
         path=row.path,

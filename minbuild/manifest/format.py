@@ -1,6 +1,7 @@
 """The format: every key of a manifest, a component and a tool, with its shape and its meaning."""
 
 from minbuild.manifest import scalars
+from minbuild.manifest.outputs import FORMAT
 from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Size, Text, Whole
 from minbuild.manifest.shape import Shape
 from minbuild.manifest.shapes import Either, Key, Many, Record, Table
@@ -10,8 +11,6 @@ from minbuild.manifest.types import (
     Compression,
     DiskWish,
     Holds,
-    ImageFormat,
-    ImageWish,
     PackagePaths,
     Partition,
     Section,
@@ -26,6 +25,7 @@ from minbuild.manifest.written import (
     FileEntry,
     FileWish,
     HostDocument,
+    ImagePart,
     IndexFile,
     KernelPart,
     MatrixPart,
@@ -268,10 +268,10 @@ MANIFEST: Record[HostDocument] = Record(
         Key(
             "image",
             Record(
-                ImageWish,
+                ImagePart,
                 "What is written.",
                 (
-                    Key("formats", Many(Choice("image format", ImageFormat), least=1), "Outputs."),
+                    Key("formats", Many(FORMAT, least=1), "Outputs."),
                     Key("compression", Choice("compression", Compression), "Of the initramfs."),
                     Key("disk", _DISK, "The layout of the disk and of what is made from it."),
                 ),

@@ -118,7 +118,7 @@ def _manifest(
         allow_missing=allowed(host, read),
         archives=archives(host, renderer.inputs),
         pins=pins(host, renderer.inputs.problems),
-        image=checked(host.image, renderer.inputs.problems),
+        image=checked(host.image.wish(), renderer.inputs.problems),
         budget=host.budget,
         inputs=renderer.inputs.digests,
     )

@@ -230,11 +230,39 @@ class DiskWish:
     partitions: tuple[Partition, ...] = ()
 
 
+class DibLayout(StrEnum):
+    """How diskimage-builder lays an image out."""
+
+    PLAIN = "plain"
+    """One file system over the whole image."""
+    GPT = "gpt"
+    """ESP, root and data: the layout of the element minbuild-boot."""
+
+
+class DibFormat(StrEnum):
+    QCOW2 = "qcow2"
+    RAW = "raw"
+    TAR = "tar"
+    SQUASHFS = "squashfs"
+
+
+@dataclass(frozen=True, slots=True)
+class DibWish:
+    """Images that diskimage-builder makes of the host."""
+
+    where: Where
+    elements: tuple[str, ...] = ()
+    """Beside minbuild-root, in the user's order."""
+    layout: DibLayout = DibLayout.PLAIN
+    formats: tuple[DibFormat, ...] = (DibFormat.QCOW2,)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageWish:
     formats: tuple[ImageFormat, ...] = (ImageFormat.UKI, ImageFormat.RAW)
     compression: Compression = Compression.XZ
     disk: DiskWish = field(default_factory=DiskWish)
+    dib: tuple[DibWish, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,10 @@ from enum import StrEnum
 from minbuild.manifest.types import (
     Archive,
     Budget,
+    Compression,
+    DibWish,
+    DiskWish,
+    ImageFormat,
     ImageWish,
     Name,
     PackagePaths,
@@ -141,6 +145,28 @@ class MatrixPart:
 
 
 @dataclass(frozen=True, slots=True)
+class DibEntry:
+    where: Where
+    dib: DibWish
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """What is written, in the order in which it is listed."""
+
+    formats: tuple[ImageFormat | DibEntry, ...] = (ImageFormat.UKI, ImageFormat.RAW)
+    compression: Compression = Compression.XZ
+    disk: DiskWish = field(default_factory=DiskWish)
+
+    def wish(self) -> ImageWish:
+        """Ours apart from dib's, which are made of the UKI."""
+        dib = tuple(each.dib for each in self.formats if isinstance(each, DibEntry))
+        ours = [each for each in self.formats if isinstance(each, ImageFormat)]
+        ours += [ImageFormat.UKI] if dib else []
+        return ImageWish(tuple(dict.fromkeys(ours)), self.compression, self.disk, dib)
+
+
+@dataclass(frozen=True, slots=True)
 class HostDocument:
     """A manifest as it is written."""
 
@@ -164,7 +190,7 @@ class HostDocument:
     drop: tuple[Waiver, ...] = ()
     allow_missing: tuple[Waiver, ...] = ()
     files: tuple[FileEntry, ...] = ()
-    image: ImageWish = field(default_factory=ImageWish)
+    image: ImagePart = field(default_factory=ImagePart)
     budget: Budget = field(default_factory=Budget)
     matrix: MatrixPart | None = None
 

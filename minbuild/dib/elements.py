@@ -1,0 +1,76 @@
+"""Which elements an order of dib's really means, and which of their phases need a shell inside."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbuild.errors import ToolError
+from minbuild.shipped import shipped
+
+INSIDE = ("pre-install.d", "install.d", "post-install.d", "finalise.d")
+"""Phases that dib runs in a chroot, by bash. Source: diskimage-builder, "Developing Elements"."""
+SHELL = "/usr/bin/bash"
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    name: str
+    directory: Path
+    inside: tuple[str, ...]
+    """Its phases that run inside the root: install.d."""
+
+
+def search_path() -> str:
+    """ELEMENTS_PATH: the user's, then ours; dib adds its own."""
+    given = os.environ.get("ELEMENTS_PATH", "")
+    return ":".join([*filter(None, given.split(":")), str(shipped("elements"))])
+
+
+def expand(names: Sequence[str], path: str) -> tuple[Element, ...]:
+    """Every element that `names` lead to, by dib's own rules; sorted by name.
+
+    Raises: ToolError for an element that is not there, or two that exclude each other.
+    """
+    from diskimage_builder import element_dependencies, paths
+
+    every = f"{path}:{paths.get_path('elements')}"
+    try:
+        found = element_dependencies.get_elements(names, every)
+    except (
+        element_dependencies.MissingElementException,
+        element_dependencies.AlreadyProvidedException,
+        element_dependencies.MissingOSException,
+        element_dependencies.InvalidElementDir,
+    ) as error:
+        raise ToolError(
+            f"dib cannot take these elements together: {error or ' '.join(names)}",
+            where=f"ELEMENTS_PATH={path}",
+            fix="correct the name, or add the directory that holds the element to ELEMENTS_PATH",
+        ) from error
+    return tuple(sorted((_element(name, Path(place)) for name, place in found),
+                        key=lambda element: element.name))  # fmt: skip
+
+
+def refuse_inside(elements: Sequence[Element], paths: Sequence[str]) -> None:
+    """Accept elements that a root with these paths can run.
+
+    Raises: ToolError for one that runs a phase inside a root without bash.
+    """
+    if SHELL in paths:
+        return
+    for element in elements:
+        if element.inside:
+            raise ToolError(
+                f"the element {element.name} runs {', '.join(element.inside)} inside the root, "
+                "which has no bash",
+                where=str(element.directory),
+                fix="keep it and what the element calls (keep: [{package: bash, paths: "
+                f"[{SHELL}]}}]), leave the element out, or let it work on a distribution's root "
+                "and trim that (minbuild-trim)",
+            )
+
+
+def _element(name: str, directory: Path) -> Element:
+    inside = (phase for phase in INSIDE if any((directory / phase).glob("*")))
+    return Element(name, directory, tuple(inside))

@@ -1,0 +1,177 @@
+"""diskimage-builder run by a build: what it makes, what it refuses, what it leaves."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from minbuild.dib.assemble import assemble, blame
+from minbuild.dib.elements import expand, refuse_inside
+from minbuild.dib.here import lacking, mounts
+from minbuild.errors import ToolError
+from minbuild.manifest.load import load
+from minbuild.manifest.types import DibFormat, DibLayout, DibWish, Where
+from minbuild.progress import Silent
+from minbuild.shipped import shipped
+from tests.dib.builder import Builder
+from tests.dib.folders import build_folder
+from tests.whole.small import Small, minbuild
+
+WHERE = Where("small.yaml", 8, 5)
+
+
+def element(directory: Path, name: str, **phases: str) -> None:
+    """Write an element whose phases are one script each."""
+    for phase, text in phases.items():
+        path = directory / name / f"{phase.replace('_', '-')}.d" / "50-test"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/bash\nset -eu -o pipefail\n{text}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of elements that dib finds."""
+    directory = tmp_path / "own-elements"
+    directory.mkdir()
+    monkeypatch.setenv("ELEMENTS_PATH", str(directory))
+    return directory
+
+
+def test_a_build_folder_gives_the_same_files_as_its_manifest(small: Small) -> None:
+    folder = build_folder(small)
+    ended = minbuild("export", str(folder), "-o", "folder.tar", cwd=small.directory)
+    assert ended.code == 0, ended.err
+    ours = (small.directory / "folder.tar").read_bytes()
+    assert ours == (small.directory / "small.tar").read_bytes()
+
+
+def test_a_folder_of_two_builds_is_refused(small: Small) -> None:
+    folder = build_folder(small)
+    text = (folder / "footprint.json").read_text(encoding="utf-8")
+    digest = text.split('"sha256":')[1].split('"')[1]
+    (folder / "footprint.json").write_text(text.replace(digest, "0" * 64), encoding="utf-8")
+    ended = minbuild("export", str(folder), "-o", "folder.tar", cwd=small.directory)
+    assert ended.code == 2
+    assert not (small.directory / "folder.tar").exists()
+
+
+def test_a_manifest_asks_for_dib_among_its_formats(small: Small) -> None:
+    path = small.write(
+        "image: {formats: [raw, {dib: {elements: [one], layout: gpt, formats: [tar]}}]}\n"
+    )
+    image = load(path, settings={}, components=()).image
+    assert [str(each) for each in image.formats] == ["raw", "uki"]
+    (wish,) = image.dib
+    assert (wish.elements, wish.layout, wish.formats) == (
+        ("one",), DibLayout.GPT, (DibFormat.TAR,),
+    )  # fmt: skip
+
+
+def test_a_misspelt_key_of_dib_is_named(small: Small) -> None:
+    small.write("image: {formats: [{dib: {element: [one]}}]}\n")
+    ended = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
+    assert ended.code == 3
+    assert "did you mean elements" in ended.err
+
+
+def test_dependencies_are_those_of_dib_itself(elements: Path) -> None:
+    element(elements, "one", post_root="true")
+    (elements / "one" / "element-deps").write_text("two\n", encoding="utf-8")
+    element(elements, "two", cleanup="true")
+    found = expand(["minbuild-root", "one"], f"{elements}:{shipped('elements')}")
+    assert [each.name for each in found] == ["minbuild-root", "one", "two"]
+
+
+def test_an_element_that_is_not_there_is_named(elements: Path) -> None:
+    with pytest.raises(ToolError) as caught:
+        expand(["minbuild-root", "nowhere"], f"{elements}:{shipped('elements')}")
+    assert "nowhere" in caught.value.what
+    assert "ELEMENTS_PATH" in caught.value.fix
+
+
+def test_an_element_that_needs_a_shell_inside_is_refused(elements: Path) -> None:
+    element(elements, "packages", install="apt-get install something")
+    found = expand(["minbuild-root", "packages"], f"{elements}:{shipped('elements')}")
+    with pytest.raises(ToolError) as caught:
+        refuse_inside(found, ["/usr/bin/busybox"])
+    assert "packages runs install.d inside the root, which has no bash" in caught.value.what
+    assert "minbuild-trim" in caught.value.fix
+    refuse_inside(found, ["/usr/bin/bash"])
+
+
+def test_the_partitioned_layout_needs_more_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert set(lacking(DibLayout.PLAIN, [])) <= set(lacking(DibLayout.GPT, []))
+
+
+def test_the_lines_to_blame_are_those_before_the_clean_up() -> None:
+    log = [
+        "Copying hooks for one",
+        "/tmp/hooks/post-root.d/50-one: line 3: frobnicate: command not found",
+        "Unmount /tmp/x/mnt/proc",
+        "INFO diskimage_builder.block_device.utils [-] Calling [sudo losetup -d /dev/loop0]",
+    ]
+    assert blame(log) == log[1]
+
+
+def run(wish: DibWish, folder: Path, work: Path) -> tuple[Path, ...]:
+    work.mkdir()
+    return assemble(
+        wish, "small-dib", folder, work,
+        size=1 << 20, paths=["/usr/bin/hello"], progress=Silent(),
+    )  # fmt: skip
+
+
+@pytest.mark.oracle
+def test_dib_makes_images_of_a_build(
+    builder: Builder, small: Small, elements: Path, tmp_path: Path
+) -> None:
+    element(elements, "greeting", post_root="echo hello > $TMP_MOUNT_PATH/etc/greeting")
+    wish = DibWish(WHERE, ("greeting",), formats=(DibFormat.TAR, DibFormat.RAW))
+    folder = build_folder(small)
+    tar, raw = run(wish, folder, tmp_path / "assembling")
+    with tarfile.open(tar) as archive:
+        names = archive.getnames()
+    assert "./etc/greeting" in names
+    assert "./usr/bin/hello" in names
+    assert [name for name in names if name.startswith("./dev/")] == []
+    assert raw.stat().st_size > 0
+    assert "greeting" in (folder / "small-dib.log").read_text(encoding="utf-8")
+    assert mounts(tmp_path) == ()
+    del builder
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("phase", ["root", "pre_finalise"])
+def test_an_element_that_fails_is_shown_and_nothing_is_left(
+    builder: Builder, small: Small, elements: Path, tmp_path: Path, phase: str
+) -> None:
+    element(elements, "broken", **{phase: "echo 'cannot frobnicate: no widget' >&2; exit 3"})
+    with pytest.raises(ToolError) as caught:
+        run(DibWish(WHERE, ("broken",), formats=(DibFormat.TAR,)), build_folder(small),
+            tmp_path / "assembling")  # fmt: skip
+    assert "cannot frobnicate: no widget" in caught.value.what
+    assert "small-dib.log" in caught.value.where
+    assert mounts(tmp_path) == ()
+    assert Builder(tmp_path).left() == []
+    del builder
+
+
+@pytest.mark.oracle
+def test_an_image_that_is_too_small_is_an_error(
+    builder: Builder,
+    small: Small,
+    elements: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    element(elements, "big", post_root="head -c 20M /dev/urandom > $TMP_MOUNT_PATH/etc/big")
+    folder = build_folder(small)
+    monkeypatch.setenv("DIB_IMAGE_SIZE", "0.004")
+    monkeypatch.setenv("DIB_JOURNAL_SIZE", "1")
+    with pytest.raises(ToolError) as caught:
+        run(DibWish(WHERE, ("big",), formats=(DibFormat.RAW,)), folder, tmp_path / "assembling")
+    assert "No space left" in caught.value.what
+    assert Builder(tmp_path).left() == []
+    del builder
