@@ -51,8 +51,10 @@ def report(
 @click.command()
 @click.argument("words", nargs=-1, required=True, metavar="[IMAGE] PATH")
 @click.option("--all", "every", is_flag=True, help="Every reason, not only the shortest.")
+@click.option("--precise", is_flag=True, help="Say where the evidence of each need stands.")
 @click.option("--json", "as_json", is_flag=True, help="Print the chains as JSON.")
-def why(words: tuple[str, ...], every: bool, as_json: bool) -> int:
+@click.option("--dot", "as_dot", is_flag=True, help="Print the chains as a Graphviz graph.")
+def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_dot: bool) -> int:
     """Say why PATH is in IMAGE: the chain of needs from a component down to it, with evidence.
 
     IMAGE is what report takes; without it, the only build below ./build.
@@ -67,7 +69,10 @@ def why(words: tuple[str, ...], every: bool, as_json: bool) -> int:
         )
     footprint = subject(words[0] if len(words) == 2 else None)
     answer = reasons.explain(footprint, rootpath(words[-1]), every=every)
-    click.echo(reasons.as_json(answer) if as_json else reasons.as_text(answer), nl=False)
+    if as_json or as_dot:
+        click.echo(reasons.as_json(answer) if as_json else reasons.as_dot(answer), nl=False)
+    else:
+        click.echo(reasons.as_text(answer, precise=precise), nl=False)
     return 0 if answer.chains else 1
 
 

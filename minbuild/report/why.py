@@ -2,12 +2,13 @@
 
 import difflib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from minbuild.footprint.types import FileRow, Footprint
 from minbuild.paths import RootPath
 from minbuild.report.units import printable, size
-from minbuild.resolve.types import Need
+from minbuild.resolve.types import Need, NeedKind
 from minbuild.resolve.why import Chain, chains
 
 MOST = 64
@@ -26,6 +27,8 @@ class Answer:
     """Shortest first."""
     near: tuple[str, ...]
     """Paths of the image with a similar name, when the path is not in it."""
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """Path → its package and version."""
 
 
 def explain(footprint: Footprint, path: RootPath, *, every: bool = False) -> Answer:
@@ -35,11 +38,19 @@ def explain(footprint: Footprint, path: RootPath, *, every: bool = False) -> Ans
     if row is None:
         return Answer(footprint.name, path, None, (), _near(path, list(rows)))
     found = chains(footprint.edges, path, limit=MOST if every else 1)
-    return Answer(footprint.name, path, row, found, ())
+    versions = {one.name: f"{one.name} {one.version}".rstrip() for one in footprint.packages}
+    owners = {
+        str(each.path): versions.get(each.package, each.package) if each.package else ""
+        for each in footprint.files
+    }
+    return Answer(footprint.name, path, row, found, (), owners)
 
 
-def as_text(answer: Answer) -> str:
-    """Print an answer: the path, its owner, and each chain from the component down."""
+def as_text(answer: Answer, *, precise: bool = False) -> str:
+    """Print an answer: the path, its owner, and each chain from the component down.
+
+    `precise`: where the evidence of each need stands, in which file of which package.
+    """
     row = answer.row
     if row is None:
         lines = [f"{printable(answer.path)} is not in {answer.image}: no need leads to it"]
@@ -47,7 +58,8 @@ def as_text(answer: Answer) -> str:
         return "\n".join(lines) + "\n"
     owner = row.package or "made by minbuild"
     head = f"{printable(row.path)}  {row.type}, {size(row.size)}, {owner}, {row.component}"
-    return "\n".join([head, *(_chain(chain) for chain in answer.chains)]) + "\n"
+    owners = answer.owners if precise else None
+    return "\n".join([head, *(_chain(chain, owners) for chain in answer.chains)]) + "\n"
 
 
 def as_json(answer: Answer) -> str:
@@ -56,24 +68,75 @@ def as_json(answer: Answer) -> str:
         "image": answer.image,
         "path": answer.path,
         "present": answer.row is not None,
-        "chains": [[_edge(need) for need in chain] for chain in answer.chains],
+        "chains": [[_edge(need, answer.owners) for need in chain] for chain in answer.chains],
         "similar": list(answer.near),
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def _chain(chain: Chain) -> str:
+def as_dot(answer: Answer) -> str:
+    """The chains as one Graphviz graph, from components down; an edge says what proves it."""
+    needs = sorted({need for chain in answer.chains for need in chain})
+    names = sorted({name for need in needs for name in (need.by, need.path)} | {answer.path})
+    lines = ["digraph why {", "  rankdir=LR;", "  node [shape=box];"]
+    lines += [
+        f"  {quoted(name)}{'' if name.startswith('/') else ' [shape=oval]'};" for name in names
+    ]
+    lines += [
+        f"  {quoted(need.by)} -> {quoted(need.path)} [label={quoted(f'{need.kind}: {need.evidence}')}];"
+        for need in needs
+    ]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def quoted(text: str) -> str:
+    """A string of the DOT language."""
+    plain = printable(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{plain}"'
+
+
+def _chain(chain: Chain, owners: Mapping[str, str] | None) -> str:
     lines = [f"  {printable(chain[0].by)}"]
     for depth, need in enumerate(chain, 1):
+        margin = f"  {'   ' * (depth - 1)}"
         lines.append(
-            f"  {'   ' * (depth - 1)}└─ {printable(need.path)}  "
-            f"[{need.kind}: {printable(need.evidence)}]"
+            f"{margin}└─ {printable(need.path)}  [{need.kind}: {printable(need.evidence)}]"
         )
+        if owners is not None:
+            lines.append(f"{margin}      seen in {printable(stands(need, owners))}")
     return "\n".join(lines)
 
 
-def _edge(need: Need) -> dict[str, str]:
-    return {"to": need.path, "from": need.by, "kind": str(need.kind), "evidence": need.evidence}
+PLACES: Mapping[NeedKind, str] = {
+    NeedKind.PARENT: "the path",
+    NeedKind.LINK: "the link",
+    NeedKind.INTERP: "the program header PT_INTERP",
+    NeedKind.NEEDED: "the dynamic section",
+    NeedKind.SHEBANG: "line 1",
+    NeedKind.EXEC: "line 1",
+    NeedKind.MODULE: "the field `depends` of .modinfo",
+    NeedKind.SOFTDEP: "the field `softdep` of .modinfo",
+    NeedKind.FIRMWARE: "the field `firmware` of .modinfo",
+}
+"""Where the evidence of a need stands in the file that has it."""
+
+
+def stands(need: Need, owners: Mapping[str, str]) -> str:
+    """Where the evidence of a need can be read."""
+    if not need.by.startswith("/"):
+        return need.evidence
+    where = PLACES.get(need.kind, "a rule")
+    if need.kind is NeedKind.DLOPEN:
+        noted = need.evidence.startswith(".note.dlopen")
+        where = "the section .note.dlopen" if noted else "the dynamic symbols"
+    return f"{where} of {need.by} ({owners.get(need.by) or 'made by minbuild'})"
+
+
+def _edge(need: Need, owners: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "to": need.path, "from": need.by, "kind": str(need.kind), "evidence": need.evidence,
+        "stands": stands(need, owners),
+    }  # fmt: skip
 
 
 def _near(path: RootPath, paths: list[RootPath]) -> tuple[str, ...]:
