@@ -12,7 +12,7 @@ from minbuild.archive.compact import FORMAT, Compact, Damaged, pack
 from minbuild.archive.download import Wanted
 from minbuild.archive.mirror import Mirror
 from minbuild.errors import ArchiveError
-from minbuild.store import Store
+from minbuild.store import Lost, Store
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Part:
     def ask(self, question: Callable[[Compact], T]) -> T:
         """Ask the compact form; when it is damaged it is made again, once.
 
-        Raises: ArchiveError.
+        Raises: ArchiveError; Lost when what it is made of is damaged, too.
         """
         try:
             return question(self._opened())
@@ -86,6 +86,12 @@ class Part:
             self._compact = None
             if digest := self.store.get(FORMAT, self.sha256):
                 self.store.forget(digest.decode())
+            if self.store.sound(self.sha256) is None:
+                raise Lost(
+                    f"the store's index of {self.suite} was damaged and has been removed",
+                    where=str(self.store.directory),
+                    fix="run the command again: the index is fetched anew",
+                ) from None
             self.make()
             return question(self._opened())
 

@@ -41,10 +41,10 @@ class Wound:
 
 def size(store: Store) -> tuple[Row, ...]:
     """What the store takes up, by kind; in a fixed order."""
-    kinds = _kinds(store)
+    known = kinds(store)
     found = dict.fromkeys(("package", "index", "segment", "content"), (0, 0))
     for path in files(store):
-        kind = kinds.get(path.name, "content")
+        kind = known.get(path.name, "content")
         entries, total = found[kind]
         found[kind] = (entries + 1, total + _stat(path).st_size)
     rows = [Row(kind, *counted) for kind, counted in found.items()]
@@ -60,12 +60,12 @@ def check(store: Store) -> tuple[int, tuple[Wound, ...]]:
 
     Returns how many entries were checked, and the damaged ones, sorted.
     """
-    kinds = _kinds(store)
+    known = kinds(store)
     paths = list(files(store))
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         sound = list(pool.map(lambda path: store.sound(path.name) is not None, paths))
     wounds = [
-        Wound(kinds.get(path.name, "content"), path.name)
+        Wound(known.get(path.name, "content"), path.name)
         for path, good in zip(paths, sound, strict=True)
         if not good
     ]
@@ -87,12 +87,12 @@ def collect(store: Store, *, days: int) -> tuple[Row, ...]:
     """
     now = time.time()
     gone: dict[str, list[int]] = {}
-    kinds = _kinds(store)
+    known = kinds(store)
     for path in files(store):
         stat = _stat(path)
         if now - max(stat.st_atime, stat.st_mtime) >= days * DAY:
             path.unlink(missing_ok=True)
-            gone.setdefault(kinds.get(path.name, "content"), []).append(stat.st_size)
+            gone.setdefault(known.get(path.name, "content"), []).append(stat.st_size)
     for name, kind, age in (("trees", "tool", days), ("partial", "partial", max(days, 1))):
         for path in sorted((store.directory / name).iterdir()):
             if now - _newest(path) >= age * DAY:
@@ -116,11 +116,11 @@ def files(store: Store) -> Iterator[Path]:
 
 def packages(store: Store) -> tuple[str, ...]:
     """Digests of the packages that the store holds, sorted."""
-    kinds = _kinds(store)
-    return tuple(path.name for path in files(store) if kinds.get(path.name) == "package")
+    known = kinds(store)
+    return tuple(path.name for path in files(store) if known.get(path.name) == "package")
 
 
-def _kinds(store: Store) -> dict[str, str]:
+def kinds(store: Store) -> dict[str, str]:
     """Digest → kind, of every file that a record tells of; all others are contents."""
     found = dict.fromkeys(store.get_all(record.FILES), "package")
     found |= {value.decode(): "segment" for value in store.get_all(segments.KIND).values()}
