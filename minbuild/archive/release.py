@@ -27,7 +27,7 @@ class Release:
     all_apart: bool
     """True: packages for every architecture stand in an index of their own, binary-all."""
     indices: Mapping[str, tuple[str, int]]
-    """Path below dists/SUITE/ → SHA-256 and size: the Packages files only."""
+    """Path below dists/SUITE/ → SHA-256 and size: the Packages and Sources files only."""
 
 
 def parse(content: bytes, *, where: str) -> Release:
@@ -52,7 +52,11 @@ def parse(content: bytes, *, where: str) -> Release:
             by_hash=fields.get("Acquire-By-Hash", "").lower() == "yes",
             architectures=architectures,
             all_apart="all" in architectures and apart,
-            indices={row["name"]: _checked(row) for row in rows if "/Packages" in row["name"]},
+            indices={
+                row["name"]: _checked(row)
+                for row in rows
+                if "/Packages" in row["name"] or "/source/Sources" in row["name"]
+            },
         )
     except (KeyError, ValueError, TypeError) as error:
         raise ArchiveError(

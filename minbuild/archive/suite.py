@@ -19,7 +19,7 @@ _LAST = "inrelease/1"
 """Address → digest of what was there the last time."""
 _NEWEST = "newest/1"
 """Suite → date of the newest Release seen, seconds UTC."""
-READ = "release/1"
+READ = "release/2"
 """Digest of an InRelease → what it says."""
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minbuild.cli import compare, gate
+from minbuild.cli import compare, gate, supply
 from minbuild.cli.outputs import Outputting, output_options
 from minbuild.errors import UsageError
 
@@ -95,4 +95,4 @@ def _only_build() -> Path:
     )
 
 
-COMMANDS = (report, why, *compare.COMMANDS, *gate.COMMANDS)
+COMMANDS = (report, why, *compare.COMMANDS, *gate.COMMANDS, *supply.COMMANDS)

@@ -1,0 +1,1 @@
+"""What someone who ships an image owes and should know: licences, sources, SBOM, open issues."""

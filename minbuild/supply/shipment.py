@@ -1,0 +1,94 @@
+"""One image together with the packages that have a file in it, as a build directory holds them."""
+
+import hashlib
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbuild.archive import lockfile
+from minbuild.archive.types import Lock, Package
+from minbuild.errors import UsageError
+from minbuild.footprint import document
+from minbuild.footprint.types import FileRow, Footprint
+from minbuild.image.unpack import members
+from minbuild.lab.uki import sections
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """A footprint and its lock."""
+
+    footprint: Footprint
+    lock: Lock
+    packages: tuple[Package, ...]
+    """Those that have a file in the image, sorted by name."""
+    files: Mapping[str, tuple[FileRow, ...]]
+    """Package → its regular files in the image, sorted by path; "" for those made here."""
+
+
+def open_shipment(directory: Path) -> Shipment:
+    """Read a build directory.
+
+    Raises: UsageError when it holds no footprint and lock that belong together.
+    """
+    fix = "name a build directory: minbuild make writes footprint.json and the lock into it"
+    locks = sorted(directory.glob("*.lock"))
+    place = directory / "footprint.json"
+    try:
+        footprint = document.read(place.read_text(encoding="utf-8"), str(place))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("this is no build directory", where=str(directory), fix=fix) from error
+    if len(locks) != 1:
+        raise UsageError(f"{len(locks) or 'no'} locks lie there", where=str(directory), fix=fix)
+    lock = lockfile.read(locks[0])
+    files: dict[str, list[FileRow]] = {}
+    for row in footprint.files:
+        if row.type == "file":
+            files.setdefault(row.package, []).append(row)
+    by_name = {package.name: package for package in lock.packages}
+    absent = sorted(name for name in files if name and name not in by_name)
+    if absent:
+        raise UsageError(
+            f"the lock does not know {', '.join(absent)}", where=str(locks[0]),
+            fix="build the image again, so that lock and footprint belong together",
+        )  # fmt: skip
+    return Shipment(
+        footprint,
+        lock,
+        tuple(by_name[name] for name in sorted(files) if name),
+        {name: tuple(rows) for name, rows in sorted(files.items())},
+    )
+
+
+def sha1s(directory: Path) -> dict[str, str]:
+    """Path → SHA-1 of every file in the UKI of a build directory; empty without one."""
+    images = sorted(directory.glob("*.efi"))
+    if not images:
+        return {}
+    parts = sections(images[0].read_bytes(), str(images[0]))
+    found = {
+        str(path): hashlib.sha1(member.content, usedforsecurity=False).hexdigest()
+        for path, member in members(parts.get(".initrd", b""), where=str(images[0])).items()
+        if stat.S_ISREG(member.mode)
+    }
+    release = parts.get(".uname", b"").rstrip(b"\0").decode("utf-8", "replace")
+    kernel = hashlib.sha1(parts.get(".linux", b""), usedforsecurity=False).hexdigest()
+    return found | {f"/boot/vmlinuz-{release}": kernel}
+
+
+def source_of(package: Package) -> tuple[str, str]:
+    """Name and version of a package's source. Source: Debian Policy 5.6.1."""
+    return package.source or package.name, package.source_version or package.version
+
+
+def sources_of(package: Package) -> tuple[tuple[str, str], ...]:
+    """Every source that a package was built from: a signed kernel's own source only signs it.
+
+    Source: Debian, linux-signed-ARCH 6.12.117+1 is built from linux 6.12.117-1 (Built-Using).
+    """
+    name, version = source_of(package)
+    if name.startswith("linux-signed-") and "+" in version:
+        before, _, after = version.rpartition("+")
+        return (name, version), ("linux", f"{before}-{after}")
+    return ((name, version),)

@@ -1,0 +1,90 @@
+"""Security issues: what touches the image, what was trimmed away, what is not known."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import UsageError
+from minbuild.supply.issues import as_text, judge, read
+from minbuild.supply.vex import vex
+from tests.unit.supply.shipments import MODULE, WALL, shipment
+
+FIXED = "In the Linux kernel, the following vulnerability has been resolved:\n\n"
+TRACKER = {
+    "linux": {
+        "CVE-1": {"description": FIXED + "net: bridge: fix a leak", "releases": {"trixie": {"status": "open"}}},
+        "CVE-2": {"description": FIXED + "drm/amdgpu: fix a leak\n\nbridge", "releases": {"trixie": {"status": "open"}}},
+        "CVE-3": {"description": "x", "releases": {"trixie": {"status": "resolved", "fixed_version": "6.1.2-1"}}},
+        "CVE-4": {"description": "x", "releases": {"trixie": {"status": "resolved", "fixed_version": "6.1.20-1"}}},
+        "CVE-5": {"description": "x", "releases": {"bookworm": {"status": "open"}}},
+    },
+    "util-linux": {
+        "CVE-6": {"description": "wall does not filter", "releases": {"trixie": {"status": "open", "urgency": "low"}}},
+        "CVE-7": {"description": "a flaw", "releases": {"trixie": {"status": "open"}}},
+    },
+    "bash": {"CVE-8": {"description": "x", "releases": {"trixie": {"status": "open"}}}},
+}  # fmt: skip
+OFFERED = {
+    "linux-image": (MODULE, "/usr/lib/modules/6.1/kernel/gpu/amdgpu.ko.xz", "/boot/vmlinuz-6.1"),
+    "libuuid1": (WALL, "/usr/lib/libuuid.so.1"),
+}
+
+
+def test_issues_are_told_apart_by_what_is_in_the_image(tmp_path: Path) -> None:
+    found = judge(shipment(tmp_path), read(json.dumps(TRACKER), "trixie", "x"), OFFERED)
+    touching = {one.known.name for one in found if not one.trimmed}
+    trimmed = {one.known.name: one.trimmed for one in found if one.trimmed}
+    assert touching == {"CVE-1", "CVE-4", "CVE-7"}
+    assert trimmed == {
+        "CVE-2": ("/usr/lib/modules/6.1/kernel/gpu/amdgpu.ko.xz",),
+        "CVE-6": (WALL,),
+    }
+
+
+def test_the_fixing_version_is_named(tmp_path: Path) -> None:
+    text = as_text(judge(shipment(tmp_path), read(json.dumps(TRACKER), "trixie", "x"), OFFERED))
+    assert "open issues of files in the image: 3" in text
+    assert "CVE-4  linux (linux-image): fixed in 6.1.20-1" in text
+    assert "CVE-7  util-linux (libuuid1): no fix yet" in text
+
+
+def test_osv_says_the_same(tmp_path: Path) -> None:
+    entry = {
+        "id": "CVE-9",
+        "details": "a flaw",
+        "affected": [
+            {
+                "package": {"ecosystem": "Debian:13", "name": "util-linux"},
+                "ranges": [
+                    {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "2.41-6"}]}
+                ],
+            },
+            {"package": {"ecosystem": "PyPI", "name": "util-linux"}},
+        ],
+    }
+    (known,) = read(json.dumps([entry]), "trixie", "x")
+    assert known.fixed == "2.41-6"
+    (one,) = judge(shipment(tmp_path), (known,), OFFERED)
+    assert one.packages == ("libuuid1",)
+    newer = json.loads(json.dumps(entry).replace("2.41-6", "2.41-5"))
+    assert judge(shipment(tmp_path), read(json.dumps(newer), "trixie", "x"), OFFERED) == ()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "3", '{"linux": 3}', '{"affected": [{}]}'])
+def test_other_data_are_an_error(text: str) -> None:
+    with pytest.raises(UsageError, match="no security data"):
+        read(text, "trixie", "data.json")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_vex_is_valid_and_says_what_is_not_there(tmp_path: Path) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    one = shipment(tmp_path)
+    text = vex(one, judge(one, read(json.dumps(TRACKER), "trixie", "x"), OFFERED))
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    states = {v["id"]: v["analysis"]["state"] for v in json.loads(text)["vulnerabilities"]}
+    assert states["CVE-2"] == "not_affected"
+    assert states["CVE-1"] == "in_triage"

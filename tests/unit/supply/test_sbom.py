@@ -1,0 +1,74 @@
+"""Bills of materials: complete, the same every time, and valid by the official schemas."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import UsageError
+from minbuild.supply.sbom import cyclonedx
+from minbuild.supply.shipment import open_shipment, sources_of
+from minbuild.supply.spdx import spdx
+from tests.unit.supply.shipments import MODULE, PACKAGES, shipment
+
+LICENCES = {
+    "busybox": ("GPL-2.0-only",),
+    "libuuid1": ("BSD-3-Clause", "LicenseRef-x OR MIT"),
+    "linux-image": ("unknown",),
+}
+SERIAL = "3e671687-395b-41f5-a30f-a58921a69b79"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_cyclonedx_is_valid_by_its_schema(tmp_path: Path) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    text = cyclonedx(shipment(tmp_path), LICENCES)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert text == cyclonedx(shipment(tmp_path), LICENCES)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_cyclonedx_names_every_package_and_file(tmp_path: Path) -> None:
+    made = json.loads(cyclonedx(shipment(tmp_path), LICENCES))
+    by_name = {one["name"]: one for one in made["components"]}
+    assert sorted(by_name) == ["busybox", "libuuid1", "linux-image"]
+    assert by_name["linux-image"]["evidence"]["occurrences"][0]["location"] == "/boot/vmlinuz-6.1"
+    assert {"location": MODULE} in by_name["linux-image"]["evidence"]["occurrences"]
+    assert by_name["busybox"]["purl"].startswith(
+        "pkg:deb/debian/busybox@1:1.37.0-6%2Bb9?arch=amd64"
+    )
+    assert by_name["busybox"]["hashes"] == [{"alg": "SHA-256", "content": PACKAGES[0].sha256}]
+    assert "licenses" not in by_name["linux-image"]
+    needs = {one["ref"]: one.get("dependsOn", []) for one in made["dependencies"]}
+    assert needs["image:tiny"] == ["deb:busybox", "deb:libuuid1", "deb:linux-image"]
+    assert needs["deb:busybox"] == ["deb:libuuid1"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_spdx_is_valid(tmp_path: Path) -> None:
+    from spdx_tools.spdx.parser.parse_anything import parse_file
+    from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
+
+    sha1 = {"/usr/bin/busybox": "a" * 40, str(MODULE): "b" * 40}
+    place = tmp_path / "bill.spdx.json"
+    place.write_text(spdx(shipment(tmp_path), LICENCES, SERIAL, sha1))
+    read = parse_file(str(place))
+    assert validate_full_spdx_document(read) == []
+    assert len(read.packages) == 4
+    assert len(read.files) == 2
+
+
+def test_a_signed_kernel_is_built_from_another_source() -> None:
+    assert sources_of(PACKAGES[2]) == (("linux-signed-amd64", "6.1.9+1"), ("linux", "6.1.9-1"))
+    assert sources_of(PACKAGES[1]) == (("util-linux", "2.41-5"),)
+
+
+def test_a_directory_without_a_build_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no build directory"):
+        open_shipment(tmp_path)
+    shipment(tmp_path)
+    (tmp_path / "other.lock").write_bytes((tmp_path / "tiny.lock").read_bytes())
+    with pytest.raises(UsageError, match="2 locks"):
+        open_shipment(tmp_path)
