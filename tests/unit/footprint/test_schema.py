@@ -1,0 +1,54 @@
+"""The committed schema and golden file of footprint.json."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from minbuild.footprint.document import read, render
+from minbuild.footprint.types import Finding, FindingKind, Footprint, Surface
+from minbuild.resolve.types import NeedKind
+from tests.support.footprints import tiny
+
+GOLDEN = Path(__file__).parent / "golden" / "footprint.json"
+SCHEMA = json.loads(
+    (Path(__file__).parents[3] / "docs/reference/footprint.schema.json").read_text("utf-8")
+)
+
+
+def golden() -> Footprint:
+    """The small footprint with one finding of each kind of value."""
+    findings = (
+        Finding(FindingKind.EXECUTABLE, "/usr/bin/busybox", "elf"),
+        Finding(FindingKind.EXPORTS, "/usr/bin/busybox", "12"),
+        Finding(FindingKind.LISTENER, "22/tcp", "configured: sshd in /etc/inittab"),
+    )
+    surface = Surface(findings, (FindingKind.KERNEL_LACKS,))
+    return replace(tiny(), surface=surface, budget={"files": 48, "packed": 17_600_000})
+
+
+def test_the_document_is_the_golden_one() -> None:
+    assert render(golden()) == GOLDEN.read_text("utf-8")
+    assert read(GOLDEN.read_text("utf-8"), "x") == golden()
+
+
+@pytest.mark.parametrize("footprint", [tiny(), golden()])
+def test_the_document_keeps_to_the_schema(footprint: Footprint) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(json.loads(render(footprint)), SCHEMA)
+
+
+def test_the_schema_knows_every_kind() -> None:
+    parts = SCHEMA["properties"]
+    assert parts["edges"]["items"]["properties"]["kind"]["enum"] == sorted(map(str, NeedKind))
+    findings = parts["surface"]["properties"]["findings"]["items"]["properties"]
+    assert findings["kind"]["enum"] == sorted(map(str, FindingKind))
+
+
+def test_the_schema_refuses_what_is_not_in_it() -> None:
+    document = json.loads(render(golden()))
+    document["more"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, SCHEMA)
