@@ -136,8 +136,13 @@ _ARCHIVE: Shape[Archive] = Record(
         ),
         Key("mirror", Text(), "The mirror's address; without it, the machine's own."),
         Key("trusted", Flag(), "true: an unsigned archive is accepted."),
-        Key("check-valid-until", Flag(), "false: a Release past its date is accepted."),
+        Key(
+            "check-valid-until",
+            scalars.Templated(Flag()),
+            "false: a Release past its date is accepted.",
+        ),
         Key("signed-by", Text("a file's name"), "OpenPGP certificates, relative to this document."),
+        Key("tools", Many(_WORD), "Suites of the build's own tools; without it, the host's."),
         Key(
             "root",
             Text("a path"),
@@ -285,7 +290,11 @@ MANIFEST: Record[HostDocument] = Record(
                 Budget,
                 "Limits; a build over one of them fails.",
                 (
-                    Key("files", Whole(), "Regular files, the kernel included."),
+                    Key(
+                        "files",
+                        scalars.Templated(Whole()),
+                        "Regular files, the kernel included.",
+                    ),
                     Key("bytes", Size(), "Sum of their sizes."),
                     Key("packed", Size(), "Size of the one file that boots."),
                 ),

@@ -1,11 +1,11 @@
 """Shapes of single values: texts, words of a closed set, numbers, modes, sizes, variables."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from minbuild.manifest.nodes import Items, Kind, Node, Scalar, whole
+from minbuild.manifest.nodes import Items, Kind, Node, Scalar, kind_of, whole
 from minbuild.manifest.problems import suggestion
 from minbuild.manifest.shape import Json, Reading, Shape, last, refuse
 from minbuild.manifest.template import MARKS
@@ -67,6 +67,7 @@ class Named:
 
 
 Word = TypeVar("Word", bound=StrEnum)
+Held = TypeVar("Held")
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,24 @@ class Size:
 
     def schema(self) -> Json:
         return {"anyOf": [Whole(0, 2**63 - 1).schema(), Text("a size", _SIZE).schema()]}
+
+
+@dataclass(frozen=True, slots=True)
+class Templated(Generic[Held]):
+    """A number or a flag, or a template that gives one."""
+
+    shape: Shape[Held]
+
+    def read(self, node: Node, reading: Reading) -> Held | None:
+        if isinstance(node, Scalar) and node.kind is Kind.TEXT and MARKS.search(node.text):
+            text = None if reading.render is None else reading.render(node)
+            if text is None:
+                return None
+            node = replace(node, text=text, kind=kind_of(text))
+        return self.shape.read(node, reading)
+
+    def schema(self) -> Json:
+        return {"anyOf": [self.shape.schema(), {"type": "string", "pattern": MARKS.pattern}]}
 
 
 class Variable:

@@ -186,6 +186,8 @@ class Archive:
     """Address of Debian's tree at one moment: the only one used then, whatever else is known."""
     directory: str = ""
     """A directory of .debs on the build machine, in place of suites and mirror."""
+    tools: tuple[str, ...] = ()
+    """Suites that the toolbox comes from; () for those of the host."""
 
 
 @dataclass(frozen=True, slots=True)
