@@ -3,7 +3,6 @@
 import os
 import sys
 import traceback
-from typing import Any
 
 import click
 
@@ -59,15 +58,20 @@ def main(argv: list[str] | None = None) -> None:
 def run(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
-        code: Any = minbuild.main(args=argv, prog_name="minbuild", standalone_mode=False)
+        # not Group.main, which ends a pipe's reader that goes away with exit code 1
+        words = sys.argv[1:] if argv is None else list(argv)
+        with minbuild.make_context("minbuild", words) as context:
+            code: object = minbuild.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except MinbuildError as error:
         complain(error)
         return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, EOFError):
         click.echo("\ninterrupted: nothing half-written is left", err=True)
         return INTERRUPTED
     except BrokenPipeError:

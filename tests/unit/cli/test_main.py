@@ -1,0 +1,86 @@
+"""How every run of the command ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from minbuild.cli.main import minbuild, run
+from minbuild.cli.terminal import complain
+from minbuild.errors import ManifestError, together
+
+
+def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    said = capsys.readouterr().out
+    for name in minbuild.commands:
+        assert f"\n  {name} " in said
+    assert "130 interrupted" in " ".join(said.split())
+
+
+@pytest.mark.parametrize("name", sorted(minbuild.commands))
+def test_every_command_teaches_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == 0
+    assert "Usage: minbuild" in capsys.readouterr().out
+    assert minbuild.commands[name].get_short_help_str(200)
+
+
+@pytest.mark.parametrize("argv", [["mkae"], ["make"], ["make", "x", "--nope"], ["report", "/none"]])
+def test_a_command_line_that_cannot_be_exits_with_2(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(argv) == 2
+    assert "rror: " in capsys.readouterr().err
+
+
+def test_a_bug_shows_its_traceback_and_exits_with_70(capsys: pytest.CaptureFixture[str]) -> None:
+    @click.command()
+    def broken() -> None:
+        raise LookupError("a bug")
+
+    minbuild.add_command(broken)
+    try:
+        assert run(["broken"]) == 70
+    finally:
+        del minbuild.commands["broken"]
+    assert "LookupError: a bug" in capsys.readouterr().err
+
+
+def test_an_error_says_what_where_and_how_to_fix_it_and_so_do_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    problems = [
+        ManifestError("first is wrong", where="host.yaml:1:1", fix="mend it"),
+        ManifestError("second is wrong", where="host.yaml:2:1", fix="mend that"),
+    ]
+    complain(together(problems))
+    assert capsys.readouterr().err.splitlines() == [
+        "error: first is wrong",
+        "  where: host.yaml:1:1",
+        "  fix:   mend it",
+        "error: second is wrong",
+        "  where: host.yaml:2:1",
+        "  fix:   mend that",
+    ]
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m minbuild schema | true"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_without_a_terminal_there_is_no_colour_and_no_progress(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "minbuild", "make", "nothing.yaml"],
+        capture_output=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 3
+    assert b"\x1b" not in done.stderr
+    assert done.stdout == b""
