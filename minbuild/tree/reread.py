@@ -1,28 +1,38 @@
 """A tree's own bytes, read again: what a proof looks at instead of the facts that chose them."""
 
+import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
+from typing import Generic, TypeVar
 
-from minbuild.facts import sniff
+from minbuild.facts import record, sniff
 from minbuild.facts.types import Entry, FileFacts, Files, Symbols
 from minbuild.paths import RootPath
 from minbuild.store import Store
 from minbuild.tree.types import Node, Tree
 
+FACTS, SYMBOLS = f"reread-{record.FACTS}", f"reread-{record.SYMBOLS}"
+"""SHA-256 of a content, and its path → what was read; b"" where there is nothing to read."""
+T = TypeVar("T")
+
 
 def reread(tree: Tree, store: Store) -> Files:
-    """Make one `Files` of a tree, whose facts come from the contents that will be packed."""
+    """Make one `Files` of a tree, whose facts come from the contents that will be packed.
+
+    A content that was read before is known by its digest.
+    """
     nodes = {node.path: node for node in tree.nodes}
 
     @cache
     def facts(path: RootPath) -> FileFacts | None:
-        data = _content(nodes.get(path), store)
-        return None if data is None else sniff.sniff(path, data)
+        kept = _Kept(FACTS, record.pack_facts, record.read_facts, store)
+        return kept.once(nodes.get(path), lambda data: sniff.sniff(path, data))
 
     @cache
     def symbols(path: RootPath) -> Symbols | None:
-        data = _content(nodes.get(path), store)
-        return None if data is None else sniff.symbols(data)
+        kept = _Kept(SYMBOLS, record.pack_symbols, record.read_symbols, store)
+        return kept.once(nodes.get(path), sniff.symbols)
 
     return Files(
         owner="",
@@ -37,10 +47,27 @@ def reader(store: Store) -> Callable[[str], bytes]:
     return store.need
 
 
-def _content(node: Node | None, store: Store) -> bytes | None:
-    if node is None or not node.sha256:
-        return None
-    return reader(store)(node.sha256)
+@dataclass(frozen=True, slots=True)
+class _Kept(Generic[T]):
+    """What is read of contents, once of each."""
+
+    kind: str
+    pack: Callable[[T], bytes]
+    unpack: Callable[[bytes], T]
+    store: Store
+
+    def once(self, node: Node | None, read: Callable[[bytes], T | None]) -> T | None:
+        """Read a content, or know what was read of it."""
+        if node is None or not node.sha256:
+            return None
+        key = f"{node.sha256} {node.path}"
+        kept = self.store.get(self.kind, key)
+        if kept is not None:
+            with contextlib.suppress(record.Stale):
+                return self.unpack(kept) if kept else None
+        found = read(self.store.need(node.sha256))
+        self.store.put(self.kind, {key: b"" if found is None else self.pack(found)})
+        return found
 
 
 def _entry(node: Node) -> Entry:
