@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from minbuild.footprint import document
@@ -21,6 +22,7 @@ def key(manifest: Manifest, lock: Path) -> str:
     return digest.hexdigest()
 
 
+@cache
 def code() -> str:
     """This very code, as a digest of its files' sizes and times of change."""
     import minbuild
