@@ -57,6 +57,7 @@ def pack(
         compression=manifest.image.compression,
         seed=hashlib.sha256(locked.encode()).hexdigest(),
         disk=manifest.image.disk,
+        sign=manifest.image.sign,
     )
     outputs = write(
         order, directory, beside, store=doors.store, toolbox=toolbox, progress=doors.progress

@@ -1,6 +1,6 @@
 """Which tools a build locks and lays down: none that only formats ask for that nobody wants."""
 
-from minbuild.image import formats
+from minbuild.image import formats, sign
 from minbuild.manifest.tools import load_tools
 from minbuild.manifest.types import (
     Compression,
@@ -27,6 +27,8 @@ def selected(image: ImageWish, *, lab: bool) -> tuple[Tool, ...]:
     """
     wanted = _named((*ALWAYS, *image.formats), image.disk)
     special = _named(tuple(ImageFormat), ANY_DISK) - wanted
+    if image.sign is None:
+        special.add(sign.TOOL)
     return tuple(
         tool
         for tool in load_tools()

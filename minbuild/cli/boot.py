@@ -39,6 +39,8 @@ PLACE = click.Path(path_type=Path)
 )
 @click.option("--probe", "names", multiple=True, metavar="NAME",
               help="Wait for this probe only; may be repeated.")  # fmt: skip
+@click.option("--secure-boot", "certificate", type=PLACE, metavar="CERTIFICATE",
+              help="Secure Boot is on, and trusts this certificate (PEM) and no other.")  # fmt: skip
 @click.option("--timeout", default=180, show_default=True, help="Seconds for the whole boot.")
 @click.option("--log", type=PLACE, help="Write every line that was seen to this file.")
 @click.option("--keep", type=PLACE, help="Keep the lab's working files in this directory.")

@@ -9,9 +9,10 @@ from minbuild.image.archives import make_cpio, make_tar
 from minbuild.image.disk import Identity, make_raw, on_esp
 from minbuild.image.iso import make_iso
 from minbuild.image.netboot import make_folder
+from minbuild.image.sign import sign
 from minbuild.image.uki import Parts, make_uki
 from minbuild.image.virtual import make_virtual
-from minbuild.manifest.types import Compression, DiskWish, Holds, ImageFormat
+from minbuild.manifest.types import Compression, DiskWish, Holds, ImageFormat, Sign
 from minbuild.toolbox.toolbox import Toolbox
 from minbuild.tree.types import Tree
 
@@ -33,6 +34,7 @@ class Material:
     name: str
     """Of the outputs: host for host.efi."""
     disk: DiskWish | None
+    sign: Sign | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Format:
 
 def _uki(material: Material, output: Path) -> None:
     make_uki(material.parts, output, material.work, material.toolbox)
+    if material.sign is not None:
+        sign(output, material.sign, material.work, material.toolbox)
 
 
 def _raw(material: Material, output: Path) -> None:

@@ -9,7 +9,7 @@ from minbuild.image.formats import FORMATS, Material, in_order
 from minbuild.image.outputs import open_outputs
 from minbuild.image.segments import Segment, joined, pack
 from minbuild.image.uki import Parts
-from minbuild.manifest.types import Compression, DiskWish, ImageFormat
+from minbuild.manifest.types import Compression, DiskWish, ImageFormat, Sign
 from minbuild.progress import Progress
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
@@ -33,6 +33,8 @@ class Order:
     """What identifiers follow from: the lock's digest."""
     disk: DiskWish | None = None
     """None: an ESP alone."""
+    sign: Sign | None = None
+    """None: nothing is signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def write(
                 content=store.need,
                 name=order.name,
                 disk=order.disk,
+                sign=order.sign,
             )
             FORMATS[each].make(material, place)
             made[each] = place

@@ -11,9 +11,11 @@ from minbuild.lab.link import MAC, NETDEV
 from minbuild.lab.media import comma, disk, first_bytes, kind_of, medium
 from minbuild.lab.types import BootRequest, Choice, Firmware, Network, Tools
 from minbuild.lab.uki import split
+from minbuild.lab.varstore import enrolled
 from minbuild.paths import RootPath
 
 OVMF_CODE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd")
+OVMF_SECURE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
 OVMF_VARS = RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
 
@@ -49,7 +51,7 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
             "the command line of a UEFI boot is part of the image",
             fix="boot with --direct, or put it into the manifest: kernel.cmdline",
         )
-    return _by_uefi(request, image, kind, _flash(tools, work), work)
+    return _by_uefi(request, image, kind, _flash(tools, work, request.certificate), work)
 
 
 def _by_uefi(
@@ -71,12 +73,21 @@ def _by_uefi(
     return Boot((*firmware, "-drive", stick), _taken_apart(image, work)[0])
 
 
-def _flash(tools: Tools, work: Path) -> tuple[str, ...]:
-    """QEMU's words for OVMF, with variables of its own."""
+def _flash(tools: Tools, work: Path, certificate: Path | None) -> tuple[str, ...]:
+    """QEMU's words for OVMF, with variables of its own; with a certificate, Secure Boot is on."""
     flash = work / "vars.fd"
-    shutil.copyfile(tools.path(OVMF_VARS), flash)
-    code = tools.path(OVMF_CODE)
+    code, more = tools.path(OVMF_CODE), list[str]()
+    if certificate is None:
+        shutil.copyfile(tools.path(OVMF_VARS), flash)
+    else:
+        template = tools.path(OVMF_VARS).read_bytes()
+        text = first_bytes(certificate, 1 << 16).decode("utf-8", "replace")
+        flash.write_bytes(enrolled(template, text, str(certificate)))
+        # the system may not write these variables: only code in system management mode does
+        code = tools.path(OVMF_SECURE)
+        more = ["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]
     return (
+        *more,
         *("-drive", f"if=pflash,format=raw,readonly=on,file={comma(code)}"),
         *("-drive", f"if=pflash,format=raw,file={comma(flash)}"),
     )

@@ -182,6 +182,8 @@ class BootRequest:
     """Further raw or qcow2 disks; nothing is written to them."""
     log: Path | None = None
     """Every line, with its time and source."""
+    certificate: Path | None = None
+    """A certificate (PEM) that the firmware trusts, and no other: Secure Boot is on. None: off."""
     keep: Path | None = None
     """A directory for the working files, left there afterwards; None: they are removed."""
 

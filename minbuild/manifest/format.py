@@ -33,6 +33,7 @@ from minbuild.manifest.written import (
     PinWish,
     ProbeWish,
     SectionPart,
+    SignPart,
     ToolDocument,
     Variable,
 )
@@ -227,6 +228,16 @@ _DISK: Shape[DiskWish] = Record(
 )
 
 
+_SIGN: Shape[SignPart] = Record(
+    SignPart,
+    "What to sign with.",
+    (
+        Key("key", _LOCAL, "The private key, PEM, relative to this document.", required=True),
+        Key("certificate", _LOCAL, "Its certificate, PEM.", required=True),
+    ),
+)
+
+
 def _section(section: Section) -> Key:
     use = Key("use", Many(_REFERENCE), "Components of this section.")
     about = f"The section {section.value}."
@@ -279,6 +290,7 @@ MANIFEST: Record[HostDocument] = Record(
                     Key("formats", Many(FORMAT, least=1), "Outputs."),
                     Key("compression", Choice("compression", Compression), "Of the initramfs."),
                     Key("disk", _DISK, "The layout of the disk and of what is made from it."),
+                    Key("sign", _SIGN, "Signs the one file that boots, for UEFI Secure Boot."),
                 ),
             ),
             "What is written.",

@@ -9,7 +9,18 @@ from minbuild.manifest.expand import Found
 from minbuild.manifest.inputs import Inputs
 from minbuild.manifest.nodes import Entries
 from minbuild.manifest.problems import Problems
-from minbuild.manifest.types import Archive, Component, Kernel, Name, Pin, Probe, Section, Waiver
+from minbuild.manifest.types import (
+    Archive,
+    Component,
+    ImageWish,
+    Kernel,
+    Name,
+    Pin,
+    Probe,
+    Section,
+    Sign,
+    Waiver,
+)
 from minbuild.manifest.written import ComponentDocument, HostDocument, ProbeWish
 
 _TREES = ("debian", "debian-security")
@@ -108,6 +119,17 @@ def pins(host: HostDocument, problems: Problems) -> tuple[Pin, ...]:
             problems.add(about, entry.where, "give version or suite, or remove the pin")
     made = (Pin(one.package, one.wish.version, one.wish.suite, one.where) for one in host.pins)
     return tuple(sorted(made, key=lambda pin: pin.package))
+
+
+def signed(image: ImageWish, host: HostDocument, inputs: Inputs) -> ImageWish:
+    """An image with the files that it is signed with, which must be there."""
+    wish = host.image.sign
+    if wish is None:
+        return image
+    places = [files.beside(name.where, name.text) for name in (wish.key, wish.certificate)]
+    for place, name in zip(places, (wish.key, wish.certificate), strict=True):
+        inputs.wanted(place, name.where)
+    return replace(image, sign=Sign(*(str(place.absolute()) for place in places)))
 
 
 def allowed(host: HostDocument, read: Sequence[Read]) -> tuple[Waiver, ...]:

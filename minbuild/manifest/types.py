@@ -260,11 +260,23 @@ class DibWish:
 
 
 @dataclass(frozen=True, slots=True)
+class Sign:
+    """What the one file that boots is signed with, for UEFI Secure Boot."""
+
+    key: str
+    """PEM file on the build machine."""
+    certificate: str
+    """PEM file on the build machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class ImageWish:
     formats: tuple[ImageFormat, ...] = (ImageFormat.UKI, ImageFormat.RAW)
     compression: Compression = Compression.XZ
     disk: DiskWish = field(default_factory=DiskWish)
     dib: tuple[DibWish, ...] = ()
+    sign: Sign | None = None
+    """None: it is not signed."""
 
 
 @dataclass(frozen=True, slots=True)

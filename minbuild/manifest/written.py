@@ -151,12 +151,21 @@ class DibEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class SignPart:
+    """Files to sign with, relative to the document that names them."""
+
+    key: Name
+    certificate: Name
+
+
+@dataclass(frozen=True, slots=True)
 class ImagePart:
     """What is written, in the order in which it is listed."""
 
     formats: tuple[ImageFormat | DibEntry, ...] = (ImageFormat.UKI, ImageFormat.RAW)
     compression: Compression = Compression.XZ
     disk: DiskWish = field(default_factory=DiskWish)
+    sign: SignPart | None = None
 
     def wish(self) -> ImageWish:
         """Ours apart from dib's, which are made of the UKI."""
