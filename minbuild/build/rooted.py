@@ -1,8 +1,9 @@
 """A build whose files come from an installed root instead of an archive's packages."""
 
-import contextlib
 import hashlib
-from collections.abc import Iterator
+import shutil
+import tempfile
+import weakref
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -28,9 +29,16 @@ def stand_root(request: Request, manifest: Manifest, doors: Doors, *, tools: boo
     `tools`: the ground's lock pins a toolbox, for images.
     Raises: UsageError when there is no such root; ToolError; ResolveError.
     """
-    with open_root(Path(manifest.archive.root), manifest.arch, doors) as source:
+    work = Path(tempfile.mkdtemp(prefix="work-", dir=doors.store.directory / "partial"))
+    try:
+        source = open_root(Path(manifest.archive.root), manifest.arch, work)
         offer = Offer(source, owned=manifest.archive.owners)
-        ground = stand_offer(manifest, offer, doors)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    # facts are read when they are asked for, also by later steps: the work lasts as long
+    weakref.finalize(offer, shutil.rmtree, work, ignore_errors=True)
+    ground = stand_offer(manifest, offer, doors)
     return ground if not tools else _with_tools(ground, request, doors)
 
 
@@ -58,12 +66,13 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
     return Ground(manifest, lock, files, closure)
 
 
-@contextlib.contextmanager
-def open_root(path: Path, arch: str, doors: Doors) -> Iterator[Source]:
+def open_root(path: Path, arch: str, work: Path) -> Source:
     """Open a directory, a tar, an OCI image layout or a disk image that holds a root.
 
+    `work`: a directory for what is unpacked on the way; it must last as long as the source.
     Raises: UsageError when there is nothing; ToolError when it is damaged.
     """
+    from minbuild.facts.root import disk
     from minbuild.facts.root.directory import Directory
     from minbuild.facts.root.oci import Layout
     from minbuild.facts.root.tarball import Tarball
@@ -72,13 +81,11 @@ def open_root(path: Path, arch: str, doors: Doors) -> Iterator[Source]:
         raise UsageError(
             "there is no such root", where=str(path), fix="correct archive.root, or give --root"
         )
-    with doors.store.work() as work:
-        if (path / "oci-layout").exists():
-            yield Layout(path, work, arch)
-        elif path.is_dir():
-            yield Directory(path)
-        else:
-            yield Tarball(path, work)
+    if (path / "oci-layout").exists():
+        return Layout(path, work, arch)
+    if path.is_dir():
+        return Directory(path)
+    return disk.Disk(path, work) if disk.is_disk(path) else Tarball(path, work)
 
 
 def _with_tools(ground: Ground, request: Request, doors: Doors) -> Ground:

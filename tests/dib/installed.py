@@ -5,12 +5,16 @@ import hashlib
 import io
 import json
 import os
+import struct
+import subprocess
 import tarfile
 from pathlib import Path
 
 from tests.support.deb import Deb, Member, parse, tar, with_parents
 
 INFO = "./var/lib/dpkg/info"
+SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
+START = 1 << 20
 Json = dict[str, object]
 
 
@@ -49,6 +53,26 @@ def as_layout(top: Path, *layers: bytes, arch: str = "amd64") -> Path:
     index = {"manifests": [{**manifest, "platform": {"architecture": arch, "os": "linux"}}]}
     (top / "index.json").write_text(json.dumps(index), encoding="utf-8")
     return top
+
+
+def as_disk(top: Path, place: Path, *, table: bool) -> Path:
+    """A disk image with an ext4 file system, whole or in a partition of a GPT."""
+    with place.open("wb") as file:
+        file.truncate(16 << 20)
+    offset = START if table else 0
+    subprocess.run(
+        ["mke2fs", "-q", "-F", "-t", "ext4", "-d", top, "-E", f"offset={offset}", place, "12M"],
+        env={"PATH": SBIN},
+        check=True,
+        capture_output=True,
+    )
+    if table:
+        with place.open("r+b") as file:
+            file.seek(510)
+            file.write(b"\x55\xaaEFI PART")
+            file.seek(1024)
+            file.write(b"\x01" * 16 + bytes(16) + struct.pack("<QQ", START // 512, 1 << 15))
+    return place
 
 
 def paths(top: Path) -> set[str]:

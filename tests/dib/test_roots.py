@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import shutil
 import sqlite3
 import struct
 from pathlib import Path
@@ -14,7 +15,7 @@ from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.types import UNOWNED
 from minbuild.facts.types import Kind
 from minbuild.paths import RootPath
-from tests.dib.installed import as_layout, as_tar, install, paths
+from tests.dib.installed import SBIN, as_disk, as_layout, as_tar, install, paths
 from tests.support.deb import Member, tar
 from tests.whole.small import PACKAGES, Small, minbuild
 
@@ -30,7 +31,7 @@ def rows(small: Small, *words: str) -> dict[str, dict[str, object]]:
     }
 
 
-@pytest.mark.parametrize("form", ["directory", "tar", "tar.xz", "layout"])
+@pytest.mark.parametrize("form", ["directory", "tar", "tar.xz", "layout", "disk", "partitions"])
 def test_a_root_gives_the_files_that_its_packages_give(small: Small, form: str) -> None:
     small.write()
     place = small.directory / f"root.{form}"
@@ -41,9 +42,31 @@ def test_a_root_gives_the_files_that_its_packages_give(small: Small, form: str) 
             place.write_bytes(as_tar(PACKAGES))
         case "tar.xz":
             place.write_bytes(lzma.compress(as_tar(PACKAGES)))
+        case "disk" | "partitions":
+            if shutil.which("debugfs", path=SBIN) is None:
+                pytest.skip("there is no e2fsprogs")
+            as_disk(install(PACKAGES, small.directory / "tree"), place, table=form == "partitions")
         case _:
             as_layout(place, as_tar(PACKAGES))
     assert rows(small, "--root", str(place)) == rows(small)
+
+
+def test_a_disk_without_a_file_system_is_refused(small: Small) -> None:
+    small.write()
+    place = small.directory / "empty.raw"
+    place.write_bytes(bytes(510) + b"\x55\xaa" + bytes(1 << 16))
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    assert ended.code == 6
+    assert "no ext2, ext3 or ext4" in ended.err
+
+
+def test_a_qcow2_disk_says_how_to_convert_it(small: Small) -> None:
+    small.write()
+    place = small.directory / "disk.qcow2"
+    place.write_bytes(b"QFI\xfb" + bytes(4096))
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    assert ended.code == 6
+    assert "qemu-img convert" in ended.err
 
 
 def test_a_manifest_names_its_root_beside_itself(small: Small) -> None:
