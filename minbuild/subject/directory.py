@@ -4,7 +4,7 @@ import contextlib
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,11 +27,10 @@ def read_directory(top: Path) -> Footprint:
     """
     places = list(_walk(top))
     first: dict[tuple[int, int], RootPath] = {}
-    seen: list[Seen] = []
+    found = [_entry(top, path, first) for path in places]
+    parts = [found[start : start + BATCH] for start in range(0, len(found), BATCH)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for start in range(0, len(places), BATCH):
-            batch = [_entry(top, path, first) for path in places[start : start + BATCH]]
-            seen += pool.map(lambda pair: _content(*pair), batch)
+        seen = [one for part in pool.map(_contents, parts) for one in part]
     name = top.resolve().name or "root"
     return footprint(
         seen,
@@ -85,6 +84,10 @@ def _type(mode: int) -> str:
     if stat.S_ISLNK(mode):
         return "link"
     return "directory" if stat.S_ISDIR(mode) else "other"
+
+
+def _contents(part: Sequence[tuple[Path, Seen]]) -> list[Seen]:
+    return [_content(place, seen) for place, seen in part]
 
 
 def _content(place: Path, seen: Seen) -> Seen:
