@@ -1,5 +1,7 @@
 # make host    build manifests/host.yaml and print its footprint
 # make test    run the whole suite
+# make bench   measure, beside the other builders that are installed
+# make torture  what the suite holds in a bounded form, whole: kills, damage, a million hostile inputs
 # make check   format, lint, types, layers
 # Needs python3 (3.11 or newer) with venv, and no root.
 
@@ -8,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANIFEST ?= manifests/host.yaml
 
-.PHONY: host test check format clean
+.PHONY: host test bench check format clean torture
 .DELETE_ON_ERROR:
 
 host: $(VENV)/ready
@@ -16,6 +18,12 @@ host: $(VENV)/ready
 
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+bench: $(VENV)/ready-dev
+	$(BIN)/python -m benchmarks $(BENCH)
+
+torture: $(VENV)/ready-dev
+	$(BIN)/python -m tests.trust.torture
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

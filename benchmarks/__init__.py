@@ -1,0 +1,1 @@
+"""How fast minbuild is, beside the tools that do the same job: `make bench`."""

@@ -1,0 +1,167 @@
+"""The command line of the benchmarks: `python -m benchmarks [--rounds N] [-o DIR]`."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks import growth, ours, packing, resolver
+from benchmarks.page import Measured, Results, as_json, as_markdown
+from benchmarks.peers import PEERS, PIPELINE, Peer, Result
+from benchmarks.timing import Bench, Failed, bench
+from minbuild.footprint import document
+
+MANY = 5
+"""Manifests that share packages, in one run."""
+
+
+def main() -> None:
+    """Measure, print the page, and write it with JSON, CSV and SVG to the output directory."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=main.__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each row (default: 5)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("build/benchmarks"))
+    parser.add_argument("--mirror", default="", help="Debian mirror (default: minbuild's)")
+    parser.add_argument("--work", type=Path, help="where to work (default: a temporary directory)")
+    parser.add_argument("--no-peers", action="store_true", help="measure minbuild only")
+    parser.add_argument("--no-growth", action="store_true", help="leave the growth curves out")
+    words = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="minbuild-bench-") as scratch:
+        where = bench(words.work or Path(scratch), words.rounds, words.mirror)
+        page = ""
+        for results in measure(where, peers=not words.no_peers, curves=not words.no_growth):
+            page = write(results, words.output)
+    print(page)
+
+
+def measure(where: Bench, *, peers: bool, curves: bool) -> Iterator[Results]:
+    """Measure all there is; yields what is known after each part."""
+    where.work.mkdir(parents=True, exist_ok=True)
+    results = Results(_machine())
+    say("building host.yaml once")
+    ground = ours.open_ground(where)
+    _commands(where, ground, results)
+    yield results
+    _builders(where, ground, results, peers=peers)
+    yield results
+    say("the resolver")
+    results.resolver = resolver.lines(where, ground, where.work / "peers" / "dracut-pipeline")
+    say("packed sizes")
+    results.packing = packing.sizes(ground)
+    yield results
+    if curves:
+        say("growth")
+        results.curves = growth.curves(where, ground)
+        yield results
+    for peer in PEERS if peers else ():
+        if peer.slow:
+            say(peer.name)
+            results.builders.append(_slow(where, peer))
+            yield results
+    results.machine["load at the end"] = _load()
+    yield results
+
+
+def write(results: Results, directory: Path) -> str:
+    """Write the results in every form; returns the page."""
+    directory.mkdir(parents=True, exist_ok=True)
+    page = as_markdown(results)
+    (directory / "results.md").write_text(page, encoding="utf-8")
+    text = json.dumps(as_json(results), indent=1) + "\n"
+    (directory / "results.json").write_text(text, encoding="utf-8")
+    for curve in results.curves:
+        growth.write(curve, directory)
+    return page
+
+
+def _commands(where: Bench, ground: ours.Ground, results: Results) -> None:
+    for row in ours.rows():
+        say(row.name)
+        measured = Measured(row.name, [], row.limit)
+        try:
+            measured.runs = [row.run(ground) for _ in range(where.rounds)]
+        except Failed as failed:
+            measured.absent = str(failed).splitlines()[0]
+        results.ours.append(measured)
+    one, many = (
+        Measured("make, one manifest of five", []),
+        Measured("make, five manifests at once", []),
+    )
+    try:
+        for _ in range(where.rounds):
+            say(one.name)
+            one.runs.append(ours.several(ground, 1))
+            many.runs.append(ours.several(ground, MANY))
+            results.ratios.setdefault("five manifests over one (limit 1.5)", []).append(
+                many.runs[-1].seconds / one.runs[-1].seconds
+            )
+    except Failed as failed:
+        many.absent = str(failed).splitlines()[0]
+    results.ours += [one, many]
+
+
+def _builders(where: Bench, ground: ours.Ground, results: Results, *, peers: bool) -> None:
+    """The pipeline, a build from nothing and one that packs anew, side by side in each round."""
+    pipeline = Measured(PIPELINE.name, [], absent=PIPELINE.lacks() if peers else "left out")
+    empty = Measured("minbuild, empty store", [], 15.0)
+    packed = Measured("minbuild, all segments packed again", [], 6.0)
+    for number in range(where.rounds):
+        say(f"builders, round {number + 1}")
+        run, directory = ours.cold(where)
+        empty.runs.append(run)
+        empty.result = packed.result = _result(directory)
+        packed.runs.append(ours.repack(ground))
+        if pipeline.absent:
+            continue
+        theirs, pipeline.result = PIPELINE.run(where)
+        pipeline.runs.append(theirs)
+        for row, limit in ((empty, 0.8), (packed, 0.35)):
+            name = f"{row.name}, over the dracut pipeline (limit {limit})"
+            results.ratios.setdefault(name, []).append(row.runs[-1].seconds / theirs.seconds)
+    for row in (empty, packed):
+        results.ours.append(row)
+    results.builders = [empty, packed, pipeline]
+
+
+def _slow(where: Bench, peer: Peer) -> Measured:
+    measured = Measured(peer.name, [], absent=peer.lacks())
+    if not measured.absent:
+        try:
+            run, measured.result = peer.run(where)
+            measured.runs.append(run)
+        except Failed as failed:
+            measured.absent = str(failed).splitlines()[0]
+    return measured
+
+
+def _result(directory: Path) -> Result:
+    path = directory / "footprint.json"
+    totals = document.read(path.read_text(encoding="utf-8"), str(path)).totals
+    return Result(totals.files, totals.bytes, totals.packed)
+
+
+def _machine() -> dict[str, str]:
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    names = [line.partition(":")[2].strip() for line in info.splitlines() if "model name" in line]
+    return {
+        "processor": f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else platform.machine()}",
+        "kernel": platform.release(),
+        "Python": platform.python_version(),
+        "load at the start": _load(),
+    }
+
+
+def _load() -> str:
+    return " ".join(f"{one:.1f}" for one in os.getloadavg())
+
+
+def say(step: str) -> None:
+    """Tell what is being measured."""
+    print(f"measuring: {step}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The other builders: which are here, how the others come here, and what they make."""
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.timing import Bench, Run, timed
+from minbuild.image.unpack import members
+
+SCRIPTS = Path(__file__).parent / "peers"
+SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a builder left."""
+
+    files: int
+    bytes: int
+    packed: int
+    """Bytes of what boots, the kernel included; 0: it makes a tree only."""
+
+
+def count(tree: Path) -> Result:
+    """Regular files of a tree and their bytes, hard links once."""
+    seen: dict[tuple[int, int], int] = {}
+    for top, _, names in os.walk(tree):
+        for name in names:
+            found = os.lstat(f"{top}/{name}")
+            if stat.S_ISREG(found.st_mode):
+                seen[(found.st_dev, found.st_ino)] = found.st_size
+    return Result(len(seen), sum(seen.values()), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One builder, run by a script of ours."""
+
+    name: str
+    script: str
+    programs: tuple[str, ...]
+    install: str
+    """How to have it."""
+    slow: bool = True
+    """Measured once, not in every round."""
+    result: Callable[[Path], Result] = count
+
+    def lacks(self) -> str:
+        """Why it cannot be measured here; "" when it can."""
+        absent = [name for name in self.programs if path_of(name) is None]
+        if absent:
+            return f"{', '.join(absent)} not here ({self.install})"
+        return "" if os.geteuid() == 0 else "needs root"
+
+    def run(self, bench: Bench) -> tuple[Run, Result]:
+        """Build once into a fresh directory."""
+        tree = bench.work / "peers" / self.script.removesuffix(".sh")
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        argv: list[str | Path] = [SCRIPTS / self.script, bench.mirror, tree]
+        run = timed(argv, cwd=tree.parent, env=dict(os.environ) | {"PATH": _path()})
+        return run, self.result(tree)
+
+
+def _initramfs(tree: Path) -> Result:
+    """What dracut packed, and the kernel beside it."""
+    packed = (tree / "boot/initrd.img").read_bytes()
+    inside = [one for one in members(packed).values() if stat.S_ISREG(one.mode)]
+    kernel = next((tree / "boot").glob("vmlinuz-*")).stat().st_size
+    size = sum(len(one.content) for one in inside) + kernel
+    return Result(len(inside) + 1, size, len(packed) + kernel)
+
+
+PIPELINE = Peer(
+    "mmdebstrap, depmod, dracut",
+    "dracut-pipeline.sh",
+    ("mmdebstrap", "depmod"),
+    "Debian 13: apt install mmdebstrap kmod",
+    slow=False,
+    result=_initramfs,
+)
+PEERS: Sequence[Peer] = (
+    PIPELINE,
+    Peer("mmdebstrap", "mmdebstrap.sh", ("mmdebstrap",), "Debian 13: apt install mmdebstrap"),
+    Peer("debootstrap", "debootstrap.sh", ("debootstrap",), "apt install debootstrap"),
+    Peer("mkosi", "mkosi.sh", ("mkosi", "apt-get"), "Debian 13: apt install mkosi"),
+    Peer(
+        "disk-image-create",
+        "disk-image-create.sh",
+        ("disk-image-create", "debootstrap"),
+        "pip install diskimage-builder; apt install debootstrap qemu-utils kpartx",
+        result=lambda tree: count(tree / "image"),
+    ),
+)
+
+
+def path_of(program: str) -> str | None:
+    """Where a program lies; MMDEBSTRAP=PATH and the like name another place for it."""
+    named = os.environ.get(program.upper().replace("-", "_"), program)
+    return shutil.which(named, path=_path())
+
+
+def _path() -> str:
+    """Programs of the system too, which an ordinary PATH may leave out."""
+    first = str(Path(sys.executable).parent)
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), first, *SYSTEM])

@@ -1,0 +1,164 @@
+"""The resolver alone: in this process, and beside other programs that follow libraries."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+from benchmarks.ours import Ground
+from benchmarks.peers import path_of
+from benchmarks.timing import Bench, Failed, timed, within
+from minbuild.archive import lockfile
+from minbuild.archive.mirror import find_mirror
+from minbuild.archive.types import Package
+from minbuild.build import life
+from minbuild.build.archives import open_archives, with_archives
+from minbuild.build.ground import open_packages
+from minbuild.build.growing import Grown, Market, grow
+from minbuild.build.request import Doors, Request
+from minbuild.facts.gather import gather
+from minbuild.facts.rendered import rendered
+from minbuild.facts.types import Elf, Entry, Files, Kind
+from minbuild.manifest.find import manifest_file
+from minbuild.progress import Silent
+from minbuild.resolve.resolve import resolve
+from minbuild.resolve.roots import roots
+from minbuild.resolve.types import Closure, NeedKind, Root
+from minbuild.store import Store
+
+T = TypeVar("T")
+
+QEMU = "qemu-system-x86"
+PROGRAM = "/usr/bin/qemu-system-x86_64"
+PLAIN = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+"""The environment of a system's own programs."""
+ASKED = (Root(NeedKind.ROOT, PROGRAM, "bench/qemu", "bench", QEMU),)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One measurement of a resolver."""
+
+    name: str
+    seconds: float
+    limit: float
+    """0: none is set."""
+    note: str
+
+
+def lines(bench: Bench, ground: Ground, tree: Path) -> tuple[Line, ...]:
+    """Measure; `tree` is one that holds QEMU's packages, for the other programs."""
+    request = Request(manifest_file("host.yaml"), lock=ground.directory / "host.lock")
+    doors = Doors(ground.store, Silent())
+    grown = _grown(request, doors)
+    return (
+        _host(bench, request, doors),
+        *_qemu(bench, grown, doors),
+        *_others(bench, tree),
+    )
+
+
+def _host(bench: Bench, request: Request, doors: Doors) -> Line:
+    """host.yaml from a read manifest and lock to its closure."""
+    manifest = life.read(request)
+    assert request.lock is not None
+    lock = lockfile.read(request.lock)
+    asked = roots(manifest)
+    own = rendered((file for one in manifest.components for file in one.files), doors.store)
+
+    def once() -> Closure:
+        return resolve(
+            asked,
+            (own, *open_packages(request, lock.packages, doors)),
+            arch=manifest.arch,
+            drop=manifest.drop,
+            allow_missing=manifest.allow_missing,
+        )
+
+    seconds, closure = _median(bench, once)
+    note = f"{len(closure.chosen)} paths of {len(lock.packages)} packages"
+    return Line("ours: host.yaml, facts in the store", seconds, 0.15, note)
+
+
+def _median(bench: Bench, work: Callable[[], T]) -> tuple[float, T]:
+    runs = [within(work) for _ in range(bench.rounds)]
+    return median(seconds for seconds, _ in runs), runs[-1][1]
+
+
+def _grown(request: Request, doors: Doors) -> Grown:
+    """The packages that the full QEMU's closure is made of."""
+    manifest = life.read(request)
+    index = open_archives(with_archives(request, manifest), manifest, "amd64", doors)
+    return grow(ASKED, Market(index, find_mirror(""), doors), arch="amd64")
+
+
+def _qemu(bench: Bench, grown: Grown, doors: Doors) -> tuple[Line, ...]:
+    """Facts of every package of the closure, once; then resolving with them."""
+    once = []
+    for _ in range(min(bench.rounds, 3)):
+        store = _only_packages(bench, grown.packages, doors.store)
+        seconds, _ = within(lambda store=store: gather(grown.packages, store, Silent()))  # type: ignore[misc]
+        once.append(seconds)
+    again, closure = _median(
+        bench, lambda: resolve(ASKED, gather(grown.packages, doors.store, Silent()), arch="amd64")
+    )
+    files = [one.entry for one in closure.chosen.values() if one.entry.kind is Kind.FILE]
+    elf = _elf(files, grown.files)
+    size = sum(one.size for one in files)
+    note = f"{len(grown.packages)} packages; {elf} ELF files of {size:,} bytes in the closure"
+    return (
+        Line(f"ours: facts of {QEMU}'s closure, once", median(once), 4.0, note),
+        Line(f"ours: {PROGRAM}, facts in the store", again, 0.0, note),
+    )
+
+
+def _elf(files: Sequence[Entry], offered: Sequence[Files]) -> int:
+    """How many of the files are ELF objects."""
+    return sum(
+        any(isinstance(one.facts(entry.path), Elf) for one in offered if entry.path in one.entries)
+        for entry in files
+    )
+
+
+def _only_packages(bench: Bench, packages: Sequence[Package], store: Store) -> Store:
+    """A store with these packages and nothing else."""
+    directory = bench.work / "facts"
+    shutil.rmtree(directory, ignore_errors=True)
+    fresh = Store(directory)
+    for package in packages:
+        fresh.add(store.need(package.sha256))
+    return fresh
+
+
+def _others(bench: Bench, tree: Path) -> list[Line]:
+    """Programs that follow the libraries of the same file in an unpacked tree."""
+    if not (tree / PROGRAM.removeprefix("/")).exists():
+        return []
+    chroot = path_of("chroot")
+    scratch = tree / "bench-scratch"
+    asked: dict[str, tuple[list[str | Path], str]] = {
+        "ld.so --list": ([chroot or "chroot", tree, "/lib64/ld-linux-x86-64.so.2", "--list", PROGRAM],
+                         "the loader itself: needs the tree, and root"),
+        "dracut-install -l": ([chroot or "chroot", tree, "/usr/lib/dracut/dracut-install", "-D",
+                               "/bench-scratch", "-l", PROGRAM], "copies the files too"),
+        "lddtree": ([path_of("lddtree") or "", "-l", "-R", tree, PROGRAM], "apt install pax-utils python3-pyelftools"),
+    }  # fmt: skip
+    found = []
+    for name, (argv, note) in asked.items():
+        if not argv[0]:
+            found.append(Line(name, 0.0, 0.0, f"not here ({note})"))
+            continue
+        times, say = [], note
+        try:
+            for _ in range(bench.rounds):
+                shutil.rmtree(scratch, ignore_errors=True)
+                scratch.mkdir()
+                times.append(timed(argv, cwd=bench.work, env=PLAIN).seconds)
+        except Failed as failed:
+            times = [0.0]
+            say = f"{note}: {str(failed).splitlines()[-1]}"
+        found.append(Line(name, median(times), 0.0, say))
+    shutil.rmtree(scratch, ignore_errors=True)
+    return found
