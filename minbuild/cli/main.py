@@ -7,7 +7,7 @@ import traceback
 import click
 
 from minbuild import __version__
-from minbuild.cli import boot, dib, inspect, lock, make, new, prove, store
+from minbuild.cli import boot, dib, guest, inspect, lock, make, new, prove, store
 from minbuild.cli.terminal import complain
 from minbuild.errors import MinbuildError
 
@@ -44,6 +44,7 @@ for command in (
     *inspect.COMMANDS,
     *prove.COMMANDS,
     *new.COMMANDS,
+    *guest.COMMANDS,
     *dib.COMMANDS,
     *store.COMMANDS,
 ):
