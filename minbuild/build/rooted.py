@@ -1,9 +1,11 @@
 """A build whose files come from an installed root instead of an archive's packages."""
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -31,7 +33,7 @@ def stand_root(request: Request, manifest: Manifest, doors: Doors, *, tools: boo
     """
     work = Path(tempfile.mkdtemp(prefix="work-", dir=doors.store.directory / "partial"))
     try:
-        source = open_root(Path(manifest.archive.root), manifest.arch, work)
+        source = root_source(Path(manifest.archive.root), manifest.arch, work)
         offer = Offer(source, owned=manifest.archive.owners)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
@@ -66,7 +68,14 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
     return Ground(manifest, lock, files, closure)
 
 
-def open_root(path: Path, arch: str, work: Path) -> Source:
+@contextlib.contextmanager
+def open_root(path: Path, arch: str, doors: Doors) -> Iterator[Source]:
+    """Open a root for a while. Raises: as `root_source`."""
+    with doors.store.work() as work:
+        yield root_source(path, arch, work)
+
+
+def root_source(path: Path, arch: str, work: Path) -> Source:
     """Open a directory, a tar, an OCI image layout or a disk image that holds a root.
 
     `work`: a directory for what is unpacked on the way; it must last as long as the source.
