@@ -47,6 +47,8 @@ PLACE = click.Path(path_type=Path)
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1, 1000),
               help="Boot that many times, and show the spread of the times.")  # fmt: skip
 @click.option("--junit", type=PLACE, help="Write the result to this file for a build server.")
+@click.option("--trace", is_flag=True,
+              help="Say which files of the image were never opened, and what was missed.")  # fmt: skip
 @click.option("--interactive", is_flag=True, help="Hand the console to this terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @build_options
@@ -92,13 +94,22 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
             wanted, stage.toolbox, terminal, keys=sys.stdin.fileno(), screen=sys.stdout.fileno()
         )
         return 0
+    if wanted.trace:
+        from minbuild.build.tracing import traceable
+
+        traceable(stage.image)
     results = boots(wanted, stage.toolbox, terminal, repeat)
     terminal.done()
     if junit is not None:
         from minbuild.lab.junit import write
 
         write(junit, results)
-    return _show(results, as_json=as_json)
+    traced = None
+    if wanted.trace:
+        from minbuild.build.tracing import record
+
+        traced = record(stage.image, results)
+    return _show(results, traced, as_json=as_json)
 
 
 def _chosen(probes: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
@@ -113,15 +124,23 @@ def _chosen(probes: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(probe for probe in probes if not names or probe.name in names)
 
 
-def _show(results: Any, *, as_json: bool) -> int:
+def _show(results: Any, traced: Any, *, as_json: bool) -> int:
     from minbuild.lab import series, table
 
     several = len(results) > 1
     if as_json:
         data = series.document(results) if several else table.to_json(results[0])
+        if traced is not None:
+            from minbuild.footprint.usage import render
+
+            data |= {"trace": json.loads(render(traced))}
         click.echo(json.dumps(data, indent=1, ensure_ascii=False))
     else:
         click.echo("\n".join(series.table(results) if several else table.table(results[0])))
+        if traced is not None:
+            from minbuild.report.usage import text
+
+            click.echo(f"\n{text(traced)}", nl=False)
     for result in results:
         failed = table.verdict(result)
         if failed is not None:

@@ -122,12 +122,23 @@ def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_js
     terminal.done()
     if without or suggest:
         click.echo(_removal(planned, without, top=top, as_json=as_json), nl=False)
+        if suggest and not as_json:
+            click.echo(_never_opened(planned.footprint.name), nl=False)
     elif as_json:
         click.echo(document.render(planned.footprint), nl=False)
     else:
         click.echo(page(planned.footprint, top=top), nl=False)
         click.echo(possible_dlopens(planned.ground.closure.maybe_dlopen), nl=False)
     return 0
+
+
+def _never_opened(name: str) -> str:
+    """What the last traced boot of the host in build/NAME did not open; "" without one."""
+    from minbuild.build.tracing import last
+    from minbuild.report.usage import candidates
+
+    traced = last(Path("build") / name)
+    return candidates(traced) if traced else ""
 
 
 def _removal(planned: "Planned", without: tuple[str, ...], *, top: int, as_json: bool) -> str:

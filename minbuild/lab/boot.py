@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.lab import netboot
+from minbuild.lab import netboot, trace
 from minbuild.lab.accel import choose
 from minbuild.lab.data import Guest, data_disk
 from minbuild.lab.dial import render
@@ -199,6 +199,8 @@ class Run:
                 self._heard(STREAMS[tag], text)
 
     def _heard(self, source: Source, text: str) -> None:
+        if source is Source.CONSOLE and self._request.trace and trace.EVENT.match(text):
+            source = Source.TRACE
         before = len(self._watch.seen)
         line = Line(source, round(time.monotonic() - self._power, 3), text)
         self.lines.append(line)

@@ -5,18 +5,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.errors import UsageError
-from minbuild.lab import netboot
+from minbuild.lab import netboot, trace
 from minbuild.lab.accel import WORDS, data_words
 from minbuild.lab.link import MAC, NETDEV
 from minbuild.lab.media import comma, disk, first_bytes, kind_of, medium
 from minbuild.lab.types import BootRequest, Choice, Firmware, Network, Tools
-from minbuild.lab.uki import split
+from minbuild.lab.uki import release, split
 from minbuild.lab.varstore import enrolled
 from minbuild.paths import RootPath
 
 OVMF_CODE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_SECURE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
 OVMF_VARS = RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")
+
+
+EXTRA = "io.systemd.stub.kernel-cmdline-extra"
+"""What systemd's stub adds to the command line in the UKI. Source: systemd-stub(7), smbios-type-11(7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +44,36 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
             first_bytes(given, 1)
     image = request.image.absolute()
     if request.initramfs is not None:
-        return _direct(image, request.initramfs.absolute(), request.cmdline)
+        added = trace.words() if request.trace else ""
+        return _direct(image, request.initramfs.absolute(), f"{request.cmdline} {added}".strip())
     kind = kind_of(image)
     if request.firmware is Firmware.DIRECT:
         _must_be_efi(image, kind, "a direct boot needs a kernel", "--direct")
         kernel, initramfs, cmdline = _taken_apart(image, work)
-        return _direct(kernel, initramfs, f"{cmdline} {request.cmdline}".strip())
+        words = (cmdline, request.cmdline, _traced(request, image, kind))
+        return _direct(kernel, initramfs, " ".join(filter(None, words)))
     if request.cmdline:
         raise UsageError(
             "the command line of a UEFI boot is part of the image",
             fix="boot with --direct, or put it into the manifest: kernel.cmdline",
         )
-    return _by_uefi(request, image, kind, _flash(tools, work, request.certificate), work)
+    flash = _flash(tools, work, request.certificate)
+    added = _traced(request, image, kind)
+    more = ("-smbios", f"type=11,value={EXTRA}={added.replace(',', ',,')}") if added else ()
+    return _by_uefi(request, image, kind, (*flash, *more), work)
+
+
+def _traced(request: BootRequest, image: Path, kind: str) -> str:
+    """The kernel parameters for tracing, by the release that the UKI or the one beside it names."""
+    if not request.trace:
+        return ""
+    if request.certificate is not None and request.firmware is not Firmware.DIRECT:
+        raise UsageError(
+            "under Secure Boot the image takes no further command line, which tracing needs",
+            fix="trace without the certificate, or with --direct",
+        )
+    uki = image if kind == "efi" else image.with_suffix(".efi")
+    return trace.words(release(uki) if uki.is_file() else "")
 
 
 def _by_uefi(

@@ -78,6 +78,8 @@ class Source(StrEnum):
     CONSOLE = "console"
     DNSMASQ = "dnsmasq"
     """dnsmasq's own log."""
+    TRACE = "trace"
+    """What the kernel says of opened files, on the console too."""
     SERVERS = "servers"
     """What the lab's TCP and time servers saw."""
 
@@ -178,6 +180,8 @@ class BootRequest:
     guest_cpus: int = 1
     data: Path | None = None
     """A raw disk attached in place of the lab's data disk; it is written to."""
+    trace: bool = False
+    """True: the kernel says which files are opened."""
     disks: tuple[Path, ...] = ()
     """Further raw or qcow2 disks; nothing is written to them."""
     log: Path | None = None

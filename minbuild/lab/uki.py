@@ -54,5 +54,19 @@ def split(image: Path) -> tuple[bytes, bytes, str]:
     return found[".linux"], found[".initrd"], line
 
 
+def release(image: Path) -> str:
+    """Give the kernel's release that the UKI `image` names; "" when it names none.
+
+    Raises: ToolError when it cannot be read or is damaged.
+    """
+    try:
+        data = image.read_bytes()
+    except OSError as error:
+        raise ToolError(
+            f"cannot read the image: {error.strerror}", where=str(image), fix=FIX
+        ) from error
+    return sections(data, str(image)).get(".uname", b"").rstrip(b"\0\n").decode("utf-8", "replace")
+
+
 def _text(name: bytes) -> str:
     return name.rstrip(b"\0").decode("ascii", "replace")

@@ -20,6 +20,7 @@ from minbuild.lab.interact import interact
 from minbuild.lab.probes import asked, standard
 from minbuild.lab.session import choose_network
 from minbuild.lab.table import verdict
+from minbuild.lab.trace import opened
 from minbuild.lab.types import (
     Accel,
     BootRequest,
@@ -64,7 +65,9 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
     door = asked("door", manifest_types.Probe("door", here, limit=140, tcp=7070, says="^tiny"))
     cmdline = f"console=ttyS0 panic=-1 tiny.panic{'' if user else ' tiny.serve'}"
     probes = (*standard(), never, door)
-    wish = request(bench, without=frozenset({Server.DNS}), log=log, probes=probes, cmdline=cmdline)
+    wish = request(
+        bench, without=frozenset({Server.DNS}), log=log, probes=probes, cmdline=cmdline, trace=True
+    )
     result = boot(wish, bench.tools, Silent())
     states = {outcome.name: outcome.state for outcome in result.outcomes}
     failed = {name for name, state in states.items() if state is State.FAILED}
@@ -81,6 +84,12 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
         assert "FAILED: no address for probe.test" in problem.what
         assert any(line.source is Source.DNSMASQ for line in result.lines)
     assert "minbuild: init: ready" in log.read_text(encoding="utf-8")
+    traced = opened(result.lines)
+    # a script and its interpreter, a module; and nothing that was only unpacked
+    assert {"/init", "/bin/sh", "/modules/virtio_net.ko"} <= traced.found
+    assert "/lease.sh" in traced.found
+    assert not {"bin/cat", "modules/failover.ko"} & traced.found
+    assert all(path.startswith("/") and times for path, times in traced.missing)
 
 
 @pytest.mark.boot
