@@ -61,20 +61,30 @@ def examine(
 
 @contextlib.contextmanager
 def _opened(path: Path, arch: str, doors: Doors) -> Iterator[Source]:
-    if path.is_file():
-        import tarfile
-
-        with path.open("rb") as file:
-            start = file.read(1024)
-        boots = start.startswith((b"MZ", b"QFI\xfb")) or start[512:520] == b"EFI PART"
-        packed = start.startswith((*_CPIO, *_PACKED)) and not tarfile.is_tarfile(path)
-        if boots or packed:
-            yield Inside(path)
-            return
-    if not path.exists():
-        raise UsageError("there is no such root or image", where=str(path), fix="name another one")
+    image = _image(path)
+    if image is not None:
+        yield image
+        return
     with open_root(path, arch, doors) as source:
         yield source
+
+
+def _image(path: Path) -> Source | None:
+    """What an image starts; None for all else, and for a disk that starts no UKI."""
+    import tarfile
+
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(1024)
+    if start.startswith(b"MZ"):
+        return Inside(path)
+    if start.startswith((*_CPIO, *_PACKED)):
+        return None if tarfile.is_tarfile(path) else Inside(path)
+    if start.startswith(b"QFI\xfb") or start[512:520] == b"EFI PART":
+        with contextlib.suppress(UsageError):
+            return Inside(path)
+    return None
 
 
 def _files(offer: Offer) -> Files:

@@ -78,6 +78,7 @@ def from_lock(
         arch=manifest.arch,
         drop=manifest.drop,
         allow_missing=manifest.allow_missing,
+        dlopen=manifest.dlopen,
     )
     if closure.missing or closure.unused:
         raise _outside_lock(explain.error(closure, files), request, place)
@@ -123,6 +124,7 @@ def _fresh(
         rendered=[own],
         drop=manifest.drop,
         allow_missing=manifest.allow_missing,
+        dlopen=manifest.dlopen,
     )
     files = (own, *host.files)
     if host.closure.missing or host.closure.unused:

@@ -12,7 +12,7 @@ from minbuild.build.request import Doors
 from minbuild.errors import ArchiveError, together
 from minbuild.facts.gather import gather
 from minbuild.facts.types import Files
-from minbuild.manifest.types import Waiver
+from minbuild.manifest.types import DlopenRule, Waiver
 from minbuild.paths import RootPath
 from minbuild.resolve import seeds
 from minbuild.resolve.resolve import resolve
@@ -58,6 +58,7 @@ def grow(
     rendered: Sequence[Files] = (),
     drop: Sequence[Waiver] = (),
     allow_missing: Sequence[Waiver] = (),
+    dlopen: Sequence[DlopenRule] = (),
 ) -> Grown:
     """Open packages until the closure of `roots` is met, or nothing is left to try.
 
@@ -77,6 +78,7 @@ def grow(
             arch=arch,
             drop=drop,
             allow_missing=allow_missing,
+            dlopen=dlopen,
         )
         new = _next(closure.missing, opened, tried, market)
         if not new:

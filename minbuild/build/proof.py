@@ -19,7 +19,13 @@ def prove(ground: Ground, tree: Tree, doors: Doors) -> None:
     Raises: ResolveError that lists all that dangles.
     """
     manifest = ground.manifest
-    parts = [code(), repr(manifest.drop), repr(manifest.allow_missing), *map(repr, tree.nodes)]
+    parts = [
+        code(),
+        repr(manifest.drop),
+        repr(manifest.allow_missing),
+        repr(manifest.dlopen),
+        *map(repr, tree.nodes),
+    ]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     if doors.store.get(KIND, key) is not None:
         return
@@ -29,6 +35,7 @@ def prove(ground: Ground, tree: Tree, doors: Doors) -> None:
         arch=manifest.arch,
         drop=manifest.drop,
         allow_missing=manifest.allow_missing,
+        dlopen=manifest.dlopen,
         closure=ground.closure,
     )
     if found:

@@ -58,6 +58,7 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
         arch=manifest.arch,
         drop=manifest.drop,
         allow_missing=manifest.allow_missing,
+        dlopen=manifest.dlopen,
     )
     if closure.missing or closure.unused:
         raise _lack(closure, files, offer)

@@ -10,9 +10,11 @@ from minbuild.manifest.types import (
     Budget,
     Compression,
     DiskWish,
+    DlopenRule,
     Holds,
     PackagePaths,
     Partition,
+    Priority,
     Section,
     Value,
     Waiver,
@@ -57,7 +59,10 @@ _WHOLE_REFERENCE = Named(
     Text("a component's name", f"{ONE_NAME}/{ONE_NAME}", "write section/name", template=False)
 )
 _SET = Text("a name", ONE_NAME, "use lower case, digits and -", template=False)
-_MODULES = Many(Named(Text("a module's name", "[A-Za-z0-9_.-]+", "write what modinfo calls it")))
+_MODULES = Many(
+    Named(Text("a module's name", "[^ \\t\\n\\x00]+", "write a name, an alias, a path or a glob"))
+)
+_PRIORITY = Choice("priority", Priority)
 _OPTION = Text("a kernel option", "(?!CONFIG_)[A-Za-z0-9_]+", "write it without CONFIG_")
 _APPLET = Text("an applet's name", "[A-Za-z0-9_.+\\[-]+", "write what busybox --list calls it")
 _PATHS = Many(_ROOT_PATH, least=1)
@@ -196,7 +201,18 @@ _KERNEL: Shape[KernelPart] = Record(
     (
         Key("package", _PACKAGE, "The package that holds the kernel; a metapackage will do."),
         Key("cmdline", Many(_WORD), "Words of the kernel's command line."),
-        Key("modules", _MODULES, "Modules beside those of components."),
+        Key(
+            "modules",
+            _MODULES,
+            "Modules beside those of components: by name, alias (fs-ext4, pci:v00001AF4d*), path "
+            "or glob.",
+        ),
+        Key(
+            "hardware",
+            _LOCAL,
+            "A list of modaliases that minbuild hardware wrote, relative to this document: the "
+            "drivers of that machine.",
+        ),
         Key("use", Many(_REFERENCE), "Components of this section."),
     ),
 )
@@ -280,6 +296,12 @@ MANIFEST: Record[HostDocument] = Record(
         Key("keep", Many(_KEEP), "Roots beside the components'."),
         Key("drop", Many(_DROP), "Files that a need would bring in, left out knowingly."),
         Key("allow-missing", Many(_ALLOW), "Needs that may stay unmet."),
+        Key(
+            "dlopen",
+            Either(Named(_PRIORITY), Table(_ROOT_PATH, _PRIORITY, DlopenRule)),
+            "The least priority of libraries that programs may open at run time; for all, or by "
+            "glob of the files that open them.",
+        ),
         Key("files", _FILES, "Files that minbuild makes; they replace those of components."),
         Key(
             "image",
@@ -326,7 +348,11 @@ COMPONENT: Record[ComponentDocument] = Record(
         Key("packages", _PACKAGES, "Package: its paths or globs that are roots."),
         Key("applets", Many(Named(_APPLET)), "BusyBox applets: links in /usr/bin."),
         Key("files", _FILES, "Files that minbuild makes."),
-        Key("modules", _MODULES, "Kernel modules, or what is built in."),
+        Key(
+            "modules",
+            _MODULES,
+            "Kernel modules, or what is built in: by name, alias, path or glob.",
+        ),
         Key("firmware", Many(Named(_WORD)), "Firmware files or globs, below /usr/lib/firmware."),
         Key("kconfig", Many(Named(_OPTION)), "Kernel options that must be y or m."),
         Key("cmdline", Many(_WORD), "Words of the kernel's command line."),

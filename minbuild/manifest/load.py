@@ -11,7 +11,17 @@ from minbuild.manifest.extends import Chain, merged
 from minbuild.manifest.format import COMPONENT, MANIFEST, MATRIX
 from minbuild.manifest.inputs import Inputs
 from minbuild.manifest.nodes import Entries
-from minbuild.manifest.parts import Read, allowed, archive, archives, kernel, parts, pins, signed
+from minbuild.manifest.parts import (
+    Read,
+    allowed,
+    archive,
+    archives,
+    dlopen,
+    kernel,
+    parts,
+    pins,
+    signed,
+)
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.shape import Reading
 from minbuild.manifest.types import Manifest, Section, Value
@@ -118,6 +128,7 @@ def _manifest(
         allow_missing=allowed(host, read),
         archives=archives(host, renderer.inputs),
         pins=pins(host, renderer.inputs.problems),
+        dlopen=dlopen(host),
         image=signed(checked(host.image.wish(), renderer.inputs.problems), host, renderer.inputs),
         budget=host.budget,
         inputs=renderer.inputs.digests,

@@ -12,19 +12,23 @@ from minbuild.manifest.problems import Problems
 from minbuild.manifest.types import (
     Archive,
     Component,
+    DlopenRule,
     ImageWish,
     Kernel,
     Name,
     Pin,
+    Priority,
     Probe,
     Section,
     Sign,
     Waiver,
+    Where,
 )
 from minbuild.manifest.written import ComponentDocument, HostDocument, ProbeWish
 
 _TREES = ("debian", "debian-security")
 """Names of Debian's own trees in the lock."""
+EVERY = "/**"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +49,43 @@ def parts(
     )
     given = [_component(one, renderer) for one in read]
     result = list(files.unrepeated(given, own.files, problems))
-    if host.kernel is not None and host.kernel.modules:
-        result.append(replace(_own(Section.KERNEL, host), modules=host.kernel.modules))
+    if host.kernel is not None and (host.kernel.modules or host.kernel.hardware):
+        found = hardware(host.kernel.hardware, renderer.inputs)
+        mine = _own(Section.KERNEL, host)
+        result.append(replace(mine, modules=host.kernel.modules, hardware=found))
     if host.keep or own.files:
         result.append(replace(own, packages=host.keep))
     return tuple(result)
+
+
+def hardware(name: Name | None, inputs: Inputs) -> tuple[Name, ...]:
+    """The modaliases that a list of a machine's devices names, each with its line."""
+    path = None if name is None else files.beside(name.where, name.text)
+    data = None if name is None or path is None else inputs.wanted(path, name.where)
+    if name is None or data is None:
+        return ()
+    found = []
+    for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        if ":" not in text or not text.isprintable() or " " in text:
+            about = f"{text[:40]!r} is no modalias"
+            fix = "write one for each line, or make the list anew: minbuild hardware -o FILE"
+            inputs.problems.add(about, Where(str(path), number, 1), fix)
+        found.append(Name(text, Where(str(path), number, 1)))
+    if not found:
+        inputs.problems.add(
+            f"{name.text} lists no device", name.where, "make it: minbuild hardware -o FILE"
+        )
+    return tuple(found)
+
+
+def dlopen(host: HostDocument) -> tuple[DlopenRule, ...]:
+    """Which libraries come along, in the order written; one word stands for all files."""
+    if isinstance(host.dlopen, Name):
+        return (DlopenRule(EVERY, Priority(host.dlopen.text), host.dlopen.where),)
+    return host.dlopen
 
 
 def kernel(host: HostDocument, problems: Problems) -> Kernel:

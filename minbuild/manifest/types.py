@@ -143,6 +143,9 @@ class Component:
     files: tuple[RenderedFile, ...] = ()
     """The applets' links among them; no path stands in two components."""
     modules: tuple[Name, ...] = ()
+    """By name, alias, path or glob."""
+    hardware: tuple[Name, ...] = ()
+    """Modaliases of a machine's devices: what drives them is taken, if anything does."""
     firmware: tuple[Name, ...] = ()
     kconfig: tuple[Name, ...] = ()
     cmdline: tuple[str, ...] = ()
@@ -158,6 +161,28 @@ class Waiver:
     path: str
     """Path or glob; for `allow-missing` also a soname, a module, a firmware file."""
     because: str
+    where: Where
+
+
+class Priority(StrEnum):
+    """Of a library that an ELF file may open at run time, weightiest first.
+
+    Source: UAPI group, ELF Package Metadata, "dlopen() Metadata for ELF Files".
+    """
+
+    REQUIRED = "required"
+    RECOMMENDED = "recommended"
+    SUGGESTED = "suggested"
+
+
+@dataclass(frozen=True, slots=True)
+class DlopenRule:
+    """Which libraries come along that ELF files may open at run time."""
+
+    path: str
+    """Path or glob of the ELF files that say so."""
+    priority: Priority
+    """The least that is taken."""
     where: Where
 
 
@@ -312,6 +337,8 @@ class Manifest:
     archives: tuple[Archive, ...] = ()
     """Those beside `archive`."""
     pins: tuple[Pin, ...] = ()
+    dlopen: tuple[DlopenRule, ...] = ()
+    """The last one that a path matches holds; without any, what is required is taken."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Every file that was read to make this: absolute path → SHA-256, sorted; "" for a path that
     was looked for and was not there."""

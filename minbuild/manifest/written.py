@@ -9,6 +9,7 @@ from minbuild.manifest.types import (
     Compression,
     DibWish,
     DiskWish,
+    DlopenRule,
     ImageFormat,
     ImageWish,
     Name,
@@ -93,6 +94,7 @@ class KernelPart:
     package: str = ""
     cmdline: tuple[str, ...] = ()
     modules: tuple[Name, ...] = ()
+    hardware: Name | None = None
     use: tuple[Name, ...] = ()
 
 
@@ -198,6 +200,7 @@ class HostDocument:
     keep: tuple[PackagePaths, ...] = ()
     drop: tuple[Waiver, ...] = ()
     allow_missing: tuple[Waiver, ...] = ()
+    dlopen: Name | tuple[DlopenRule, ...] = ()
     files: tuple[FileEntry, ...] = ()
     image: ImagePart = field(default_factory=ImagePart)
     budget: Budget = field(default_factory=Budget)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from minbuild.facts.types import Files
-from minbuild.manifest.types import Waiver
+from minbuild.manifest.types import DlopenRule, Waiver
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.graph import adjacency, reached_from, way
 from minbuild.resolve.machine import machine
@@ -23,7 +23,7 @@ def check(
     drop: Sequence[Waiver] = (),
     allow_missing: Sequence[Waiver] = (),
     closure: Closure | None = None,
-    dlopen: str = "required",
+    dlopen: Sequence[DlopenRule] = (),
 ) -> tuple[Missing, ...]:
     """List every need of the tree's `files` that the tree itself does not meet; sorted.
 

@@ -82,6 +82,10 @@ def _root(missing: Missing, files: Sequence[Files], kernel: str) -> ResolveError
         case NeedKind.FIRMWARE:
             what = f"firmware {missing.wanted} is in none of the packages"
             fix = "keep a package that holds it, or waive it: allow-missing"
+        case NeedKind.DLOPEN:
+            where = f"{missing.evidence} (dlopen)"
+            what = f"no ELF file of the host matches {missing.wanted}"
+            fix = "correct the path, or remove that line"
         case _:
             return _path(missing, files, where)
     return ResolveError(what, where=where, fix=fix)

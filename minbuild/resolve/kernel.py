@@ -117,15 +117,10 @@ class Kernel:
 
     def by_alias(self, alias: str) -> Hits:
         """Find every module that says it serves `alias`, which may be a glob itself."""
-        wanted = alias.replace("-", "_")
-        return Hits(
-            tuple(self.modules[name] for name, glob in self._aliases if _overlap(wanted, glob)),
-            tuple(
-                name
-                for name, module in sorted(self.builtin.items())
-                if any(_overlap(wanted, each.replace("-", "_")) for each in module.aliases)
-            ),
-        )
+        wanted = underscored(alias)
+        loadable = dict.fromkeys(self._aliases.serving(wanted))
+        builtin = dict.fromkeys(self._builtin_aliases.serving(wanted))
+        return Hits(tuple(self.modules[name] for name in loadable), tuple(builtin))
 
     def firmware(self, name: str) -> Iterator[tuple[str, Reach]]:
         """Every file that serves the firmware `name`: the raw path and where it ends."""
@@ -163,13 +158,13 @@ class Kernel:
                     yield path
 
     @cached_property
-    def _aliases(self) -> tuple[tuple[str, str], ...]:
-        found = []
-        for name, path in self.modules.items():
-            facts = self._catalog.facts(path)
-            if isinstance(facts, Module):
-                found += [(name, alias.replace("-", "_")) for alias in facts.aliases]
-        return tuple(found)
+    def _aliases(self) -> "Aliases":
+        facts = {name: self._catalog.facts(path) for name, path in self.modules.items()}
+        return Aliases({name: one for name, one in facts.items() if isinstance(one, Module)})
+
+    @cached_property
+    def _builtin_aliases(self) -> "Aliases":
+        return Aliases(dict(sorted(self.builtin.items())))
 
     def _by_path(self, text: str) -> tuple[RootPath, ...]:
         wanted = (
@@ -187,6 +182,47 @@ class Kernel:
             tuple(path for name, path in self.modules.items() if pattern.matches(glob, name)),
             tuple(name for name in sorted(self.builtin) if pattern.matches(glob, name)),
         )
+
+
+class Aliases:
+    """The aliases of many modules, found by how they begin: a kernel has 20,000 of them."""
+
+    def __init__(self, modules: Mapping[str, Module]) -> None:
+        self._by_bus: dict[str, list[tuple[str, str, str]]] = {}
+        for name, module in modules.items():
+            for alias in map(underscored, module.aliases):
+                start = pattern.prefix(alias)
+                self._by_bus.setdefault(_bus(start), []).append((start, alias, name))
+
+    def serving(self, wanted: str) -> Iterator[str]:
+        """Names of the modules that serve `wanted`, an alias or a glob of them."""
+        begins = pattern.prefix(wanted)
+        for start, alias, name in self._near(begins, glob=begins != wanted):
+            near = begins.startswith(start) or start.startswith(begins)
+            if near and _overlap(wanted, alias):
+                yield name
+
+    def _near(self, begins: str, *, glob: bool) -> Iterator[tuple[str, str, str]]:
+        buses = dict.fromkeys((_bus(begins), "")) if ":" in begins or not glob else self._by_bus
+        for bus in buses:
+            yield from self._by_bus.get(bus, ())
+
+
+def _bus(start: str) -> str:
+    """pci of pci:v00001AF4; "" where an alias has no bus, or a glob before it ends."""
+    bus, colon, _ = start.partition(":")
+    return bus if colon else ""
+
+
+def underscored(text: str) -> str:
+    """A name or alias with `_` for `-`, but not within brackets.
+
+    Source: kmod, shared/util.c alias_normalize.
+    """
+    return "".join(
+        part if part.startswith("[") else part.replace("-", "_")
+        for part in re.split(r"(\[[^\]]*\])", text)
+    )
 
 
 def image_version(path: str) -> str:
@@ -212,8 +248,24 @@ def _overlap(wanted: str, alias: str) -> bool:
     return (
         wanted == alias
         or _alias(alias).fullmatch(wanted) is not None
-        or (pattern.is_pattern(wanted) and _alias(wanted).fullmatch(alias) is not None)
+        or (pattern.is_pattern(wanted) and _alike(wanted, alias))
     )
+
+
+def _alike(wanted: str, alias: str) -> bool:
+    """Tell whether a glob of devices means an alias that serves some of them.
+
+    pci:v00001AF4* names a vendor: drivers of a class of devices, pci:v*d*…bc01sc06*, of whomever,
+    are not meant, though the vendor may make such a device.
+    """
+    of_whomever = _OPEN.fullmatch(pattern.prefix(alias)) is not None
+    if of_whomever and not _OPEN.fullmatch(pattern.prefix(wanted)):
+        return False
+    return pattern.overlap(wanted, alias)
+
+
+_OPEN = re.compile(r"[^:]+:[a-z]*")
+"""How an alias begins that leaves its first field open: pci:v, usb:v, acpi: alone."""
 
 
 def _alias(glob: str) -> re.Pattern[str]:

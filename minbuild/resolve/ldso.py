@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from minbuild.facts.types import Dlopen, Elf, Symbols
+from minbuild.manifest.types import DlopenRule, Priority
 from minbuild.paths import RootPath
+from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.knowledge import UNWINDER, UNWINDS
 from minbuild.resolve.machine import Machine
@@ -17,7 +19,7 @@ from minbuild.resolve.search import Hit, Search, Searcher
 from minbuild.resolve.types import Missing, Need, NeedKind
 from minbuild.resolve.waivers import Waivers
 
-PRIORITIES = ("required", "recommended", "suggested")
+PRIORITIES = tuple(Priority)
 """Of `.note.dlopen`, weightiest first."""
 
 
@@ -60,12 +62,12 @@ class Loader:
         machine: Machine,
         waivers: Waivers,
         *,
-        dlopen: str = "required",
+        dlopen: Sequence[DlopenRule] = (),
         cache: Sequence[str] = (),
     ) -> None:
         self._catalog = catalog
         self._machine = machine
-        self._priorities = PRIORITIES[: PRIORITIES.index(dlopen) + 1]
+        self._rules = tuple(reversed(dlopen))
         self._searcher = Searcher(catalog, machine, waivers, cache)
         self._unwinds: dict[RootPath, str] = {}
         self.loaded: set[RootPath] = set()
@@ -173,11 +175,19 @@ class Loader:
 
     def _notes(self, process: Process, by: Loaded) -> None:
         for note in by.elf.dlopen:
-            if note.priority in self._priorities and note.sonames:
+            if note.sonames and note.priority in self._followed(by.path):
                 name = self._first(process, by, note)
                 feature = f", feature {note.feature}" if note.feature else ""
                 evidence = f".note.dlopen {note.priority} {name}{feature}"
                 self._load(process, by, by, name, NeedKind.DLOPEN, evidence)
+
+    def _followed(self, path: RootPath) -> tuple[str, ...]:
+        """The priorities whose libraries come along with the file at `path`."""
+        least = next(
+            (rule.priority for rule in self._rules if pattern.matches(rule.path, path)),
+            Priority.REQUIRED,
+        )
+        return PRIORITIES[: PRIORITIES.index(least) + 1]
 
     def _first(self, process: Process, by: Loaded, note: Dlopen) -> str:
         """The first alternative that is there; the first of all when none is."""

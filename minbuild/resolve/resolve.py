@@ -5,18 +5,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from minbuild.facts.types import Elf, Entry, Files, Kind
-from minbuild.manifest.types import Waiver
+from minbuild.manifest.types import DlopenRule, Waiver
 from minbuild.paths import RootPath
-from minbuild.resolve import seeds
+from minbuild.resolve import pattern, seeds
 from minbuild.resolve.catalog import Catalog, generated_directory
 from minbuild.resolve.graph import adjacency, reached_from, way
 from minbuild.resolve.kernel import IMAGE, MODULES, Kernel, image_version
 from minbuild.resolve.ldso import Loader, is_program
 from minbuild.resolve.machine import Machine, machine
+from minbuild.resolve.roots import place
 from minbuild.resolve.rules import RULES
 from minbuild.resolve.types import Chosen, Closure, Missing, Need, NeedKind, Root
 from minbuild.resolve.waivers import Waivers
 from minbuild.resolve.world import Outcome, Subject, World
+
+_MANIFEST = "manifest"
 
 
 def resolve(
@@ -26,14 +29,14 @@ def resolve(
     arch: str,
     drop: Sequence[Waiver] = (),
     allow_missing: Sequence[Waiver] = (),
-    dlopen: str = "required",
+    dlopen: Sequence[DlopenRule] = (),
     cache: Sequence[str] = (),
 ) -> Closure:
     """Follow every need of `roots` (in manifest order) through `files` (in any order).
 
     Nothing is fetched: what `files` do not offer comes back in `Closure.missing`.
-    `dlopen`: the least priority of `.note.dlopen` that is followed: required, recommended or
-    suggested. `cache`: directories whose libraries the image's ld.so.cache lists.
+    `dlopen`: the least priority of `.note.dlopen` that is followed, by path; the last rule that
+    matches holds, and one that matches nothing is missing something. `cache`: directories whose libraries the image's ld.so.cache lists.
 
     Raises: ResolveError for an unknown architecture.
     """
@@ -54,13 +57,14 @@ class Work:
         machine: Machine,
         waivers: Waivers,
         *,
-        dlopen: str = "required",
+        dlopen: Sequence[DlopenRule] = (),
         cache: Sequence[str] = (),
         version: str = "",
     ) -> None:
         loader = Loader(catalog, machine, waivers, dlopen=dlopen, cache=cache)
         self.world = World(catalog, waivers, loader, Kernel(catalog, version))
         self._machine = machine
+        self._rules = tuple(dlopen)
         self._chosen: dict[RootPath, Entry] = {}
         self._objects: list[tuple[RootPath, Elf]] = []
         self._needs: set[Need] = set()
@@ -159,7 +163,10 @@ class Work:
             needs=tuple(needs),
             missing=tuple(
                 sorted(
-                    (replace(each, chain=way(each.by, before)) for each in self._missing),
+                    (
+                        replace(each, chain=way(each.by, before))
+                        for each in (*self._missing, *self._idle())
+                    ),
                     key=lambda each: (each.kind, each.wanted, each.by, each.evidence),
                 )
             ),
@@ -170,6 +177,15 @@ class Work:
             unused=self.world.waivers.unused,
             absent=dict(sorted(self.world.absent.items())),
         )
+
+    def _idle(self) -> list[Missing]:
+        """Rules for files that open libraries, and no such file is there."""
+        paths = [path for path, _ in self._elves()]
+        return [
+            Missing(NeedKind.DLOPEN, rule.path, _MANIFEST, "", place(rule.where))
+            for rule in self._rules
+            if not any(pattern.matches(rule.path, path) for path in paths)
+        ]
 
     def _elves(self) -> list[tuple[RootPath, Elf]]:
         found = []

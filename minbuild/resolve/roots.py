@@ -39,6 +39,8 @@ def _component(component: Component) -> Iterator[Root]:
     for file in component.files:
         yield Root(NeedKind.ROOT, file.path, name, place(file.where))
     yield from _names(NeedKind.MODULE, component.modules, name)
+    for alias in component.hardware:
+        yield Root(NeedKind.MODULE, alias.text, name, place(alias.where), optional=True)
     yield from _names(NeedKind.FIRMWARE, component.firmware, name)
     yield from _names(NeedKind.KCONFIG, component.kconfig, name)
 

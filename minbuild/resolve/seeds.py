@@ -43,7 +43,11 @@ def modules(root: Root, world: World) -> Iterator[Outcome]:
         for blob in world.kernel.builtin[name].firmware:
             evidence = f"firmware={blob} of built-in {name}"
             yield from firmware(world, blob, root.component, evidence, world.kernel.package)
-    if not hits and root.text not in world.known_builtin:
+    if hits or root.text in world.known_builtin:
+        return
+    if root.optional:
+        world.note_absent(root.text, root.component)
+    else:
         yield _lack(root, root.text, world.kernel.package, _kernel(world), root.evidence)
 
 

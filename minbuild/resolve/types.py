@@ -50,6 +50,8 @@ class Root:
     evidence: str
     package: str = ""
     """The package that `text` must come from; "" for rendered files and names."""
+    optional: bool = False
+    """True: a name that nothing stands for is no lack (a device without a driver)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ class Inside:
     """The files of an image, as its kernel would unpack them, and that kernel."""
 
     def __init__(self, path: Path) -> None:
+        """Read an image. Raises: UsageError when nothing in it starts; ToolError."""
         self.path = path
+        self._members = self._read()
 
     @property
     def name(self) -> str:
@@ -49,8 +51,7 @@ class Inside:
         one = self._members[raw]
         return one.content or (self._bodies.get(one.inode, b"") if one.links > 1 else b"")
 
-    @cached_property
-    def _members(self) -> Mapping[str, Member]:
+    def _read(self) -> Mapping[str, Member]:
         data = self.path.read_bytes()
         kernel: list[tuple[str, Member]] = []
         if data.startswith(qcow2.MAGIC):

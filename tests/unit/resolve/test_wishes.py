@@ -1,0 +1,161 @@
+"""What a manifest may ask for beyond paths: aliases, a machine's devices, run-time libraries."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minbuild.facts.types import Builtins, Module
+from minbuild.manifest.types import DlopenRule, Priority, Where
+from minbuild.paths import RootPath
+from minbuild.resolve import pattern
+from minbuild.resolve.kernel import underscored
+from minbuild.resolve.resolve import resolve
+from minbuild.resolve.types import Closure, NeedKind, Root
+from tests.unit.resolve.world import (
+    LIB,
+    closed,
+    libc,
+    library,
+    missing,
+    named,
+    note,
+    package,
+    program,
+    regular,
+    root,
+)
+
+KERNEL = package(
+    "linux",
+    {
+        "/boot/vmlinuz-6": None,
+        "/usr/lib/modules/6/modules.builtin.modinfo": Builtins(
+            {"virtio_pci": Module("virtio_pci", aliases=("pci:v00001AF4d*sv*sd*bc*sc*i*",))}
+        ),
+        "/usr/lib/modules/6/kernel/drivers/e1000e.ko": Module(
+            "e1000e", aliases=("pci:v00008086d000010D3sv*sd*bc*sc*i*",)
+        ),
+        "/usr/lib/modules/6/kernel/drivers/ahci.ko": Module(
+            "ahci", ("libahci",), aliases=("pci:v*d*sv*sd*bc01sc06i01*",)
+        ),
+        "/usr/lib/modules/6/kernel/drivers/libahci.ko": Module("libahci"),
+        "/usr/lib/modules/6/kernel/usb/hub.ko": Module("hub", aliases=("usb:v1p*d0[0-4]*dc*",)),
+        "/usr/lib/modules/6/kernel/fs/ext4.ko": Module("ext4", aliases=("fs-ext4",)),
+    },
+)
+SATA = "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"
+NET = "pci:v00008086d000010D3sv00008086sd0000A01Fbc02sc00i00"
+
+
+def device(alias: str) -> Root:
+    return Root(NeedKind.MODULE, alias, "kernel/manifest", "machine.txt:1:1", optional=True)
+
+
+def modules(*wanted: Root) -> tuple[list[str], Closure]:
+    closure = closed(KERNEL, roots=(root("/boot/vmlinuz-6", "linux"), *wanted))
+    names = [path.rpartition("/")[2] for path in regular(closure) if path.endswith(".ko")]
+    return names, closure
+
+
+def test_devices_bring_their_drivers_and_what_these_need() -> None:
+    names, closure = modules(device(SATA), device(NET), device("acpi:PNP0C0C:"))
+    assert names == ["ahci.ko", "e1000e.ko", "libahci.ko"]
+    assert missing(closure) == []
+    assert closure.absent == {"acpi:PNP0C0C:": "kernel/manifest"}
+
+
+def test_a_driver_that_is_built_in_counts_as_there() -> None:
+    wanted = "pci:v00001AF4d00001000sv00001AF4sd00000001bc02sc00i00"
+    names, closure = modules(device(wanted))
+    assert (names, dict(closure.builtin)) == ([], {"virtio_pci": "kernel/manifest"})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ("pci:v00001AF4d00001000*", []),
+        ("pci:v00008086*", ["e1000e.ko"]),
+        ("pci:v*bc01sc06*", ["ahci.ko", "e1000e.ko", "libahci.ko"]),
+        ("usb:v1p7d03xdc9", ["hub.ko"]),
+        ("usb:v1p7d05xdc9", []),
+        ("fs-ext4", ["ext4.ko"]),
+        ("fs_*", ["ext4.ko"]),
+    ],
+)
+def test_a_glob_of_aliases_meets_every_alias_that_can_mean_one_device(
+    wanted: str, found: list[str]
+) -> None:
+    assert modules(named(NeedKind.MODULE, wanted))[0] == found
+
+
+def test_brackets_keep_their_dash() -> None:
+    assert underscored("a-b[0-9]c-d") == "a_b[0-9]c_d"
+
+
+texts = st.text("ab", max_size=4)
+globs = st.lists(st.sampled_from(["a", "b", "*", "?", "[ab]", "[!a]"]), max_size=4).map("".join)
+
+
+@given(globs, globs)
+def test_two_globs_overlap_when_a_text_matches_both(one: str, other: str) -> None:
+    import itertools
+
+    every = ["".join(letters) for n in range(9) for letters in itertools.product("ab", repeat=n)]
+    both = any(
+        pattern.compiled(one).fullmatch(text) and pattern.compiled(other).fullmatch(text)
+        for text in every
+    )
+    # [!a] may also be a letter that `every` has not
+    assert pattern.overlap(one, other) or not both
+    if "!" not in one + other and len(one + other) <= 8:
+        assert pattern.overlap(one, other) == both
+
+
+WORLD = (
+    libc(),
+    package(
+        "app",
+        {
+            "/usr/bin/app": program(dlopen=note("libr.so", priority="recommended")),
+            "/usr/bin/other": program(dlopen=note("libs.so", priority="suggested")),
+            f"{LIB}/libr.so": library("libr.so"),
+            f"{LIB}/libs.so": library("libs.so"),
+        },
+    ),
+)
+
+
+def rule(path: str, priority: str) -> DlopenRule:
+    return DlopenRule(path, Priority(priority), Where("host.yaml", 4, 1))
+
+
+def libraries(*rules: DlopenRule) -> list[str]:
+    closure = resolve(
+        (root("/usr/bin/app"), root("/usr/bin/other")), WORLD, arch="amd64", dlopen=rules
+    )
+    assert not closure.missing, missing(closure)
+    chosen = (RootPath(f"{LIB}/lib{name}.so") for name in "rs")
+    return [path[-4] for path in chosen if path in closure.chosen]
+
+
+@pytest.mark.parametrize(
+    ("rules", "taken"),
+    [
+        ([], []),
+        ([rule("/**", "recommended")], ["r"]),
+        ([rule("/**", "suggested")], ["r", "s"]),
+        ([rule("/usr/bin/other", "suggested")], ["s"]),
+        ([rule("/**", "suggested"), rule("/usr/bin/app", "required")], ["s"]),
+    ],
+)
+def test_libraries_of_less_weight_come_when_they_are_asked_for(
+    rules: list[DlopenRule], taken: list[str]
+) -> None:
+    assert libraries(*rules) == taken
+
+
+def test_a_rule_that_matches_no_file_is_a_lack() -> None:
+    closure = resolve(
+        (root("/usr/bin/app"),), WORLD, arch="amd64", dlopen=[rule("/usr/bin/ap", "suggested")]
+    )
+    assert missing(closure) == ["dlopen /usr/bin/ap"]
