@@ -31,7 +31,7 @@ class Terminal:
         """Print a line that stays."""
         with self._lock:
             self._clear()
-            click.echo(f"{click.style('note:', fg='cyan')} {text}", err=True, color=colour())
+            click.echo(f"{click.style('note:', fg='cyan')} {plain(text)}", err=True, color=colour())
             if self._step:
                 self._line(self._step)
 
@@ -53,7 +53,7 @@ class Terminal:
     def _line(self, text: str) -> None:
         if self._live:
             width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\x1b[K{text[:width]}")
+            sys.stderr.write(f"\r\x1b[K{plain(text)[:width]}")
             sys.stderr.flush()
             self._shown = True
 
@@ -77,13 +77,22 @@ def colour() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
 
 
+def plain(text: str) -> str:
+    """Text without anything that a terminal obeys: names come from packages, mirrors and files."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 def complain(error: MinbuildError) -> None:
     """Print an error and those found with it on stderr: what, where, fix."""
     for one in (error, *error.others):
         click.echo(
-            f"{click.style('error:', fg='red', bold=True)} {one.what}", err=True, color=colour()
+            f"{click.style('error:', fg='red', bold=True)} {plain(one.what)}",
+            err=True,
+            color=colour(),
         )
         if one.where:
-            click.echo(f"  where: {one.where}", err=True)
+            click.echo(f"  where: {plain(one.where)}", err=True)
         if one.fix:
-            click.echo(f"  fix:   {one.fix}", err=True)
+            click.echo(f"  fix:   {plain(one.fix)}", err=True)
