@@ -3,11 +3,12 @@
 import lzma
 import tarfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from minbuild.errors import UsageError
-from minbuild.footprint.types import Footprint
+from minbuild.footprint.types import OVERHEAD, Footprint
 from minbuild.paths import rootpath
 from minbuild.subject.seen import Origin, Seen, content, footprint
 
@@ -34,11 +35,26 @@ def read_tar(path: Path) -> Footprint:
                 seen.append(_member(member, tar.extractfile(member) if member.isreg() else None))
     except (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise _unfit(path, str(error)) from error
+    seen = [one for one in seen if one.path != "/"]
     size = path.stat().st_size
-    return footprint(
-        [one for one in seen if one.path != "/"],
-        Origin(name=path.name.partition(".")[0], packed={"tar": size}, capabilities=True),
+    payload = size
+    if _is_plain(path):
+        seen = [replace(one, weight=one.size) for one in seen]
+        payload = sum(one.size for one in {one.path: one for one in seen}.values())
+    payload = payload if any(one.weight for one in seen) else 0
+    origin = Origin(
+        name=path.name.partition(".")[0],
+        payload=payload,
+        packed={"tar": size},
+        overhead={OVERHEAD: size - payload},
+        capabilities=True,
     )
+    return footprint(seen, origin)
+
+
+def _is_plain(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(262)[257:] == b"ustar"
 
 
 def _member(member: tarfile.TarInfo, file: IO[bytes] | None) -> Seen:

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import tarfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_a_tar_archive_says_the_same_as_its_directory(
         tar.add(tree, ".")
     one, other = open_subject(str(tree)), open_subject(str(place))
     sums(other)
-    assert one.totals == other.totals
+    assert replace(one.totals, packed=place.stat().st_size) == other.totals
     assert [(row.path, row.sha256) for row in one.files if row.type != "hardlink"] == [
         (row.path, row.sha256) for row in other.files if row.type != "hardlink"
     ]
