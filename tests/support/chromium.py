@@ -45,7 +45,21 @@ TOOL = Tool(
     False,
     HERE,
 )
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--no-zygote", "--remote-debugging-pipe", "--window-size=1280,900", "--hide-scrollbars", "--lang=en-US"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--no-zygote",
+    "--remote-debugging-pipe",
+    "--window-size=1280,900",
+    "--hide-scrollbars",
+    "--lang=en-US",
+]
 PATIENCE = 120
 """Seconds that an answer may take on a machine that is busy with other tests."""
 
