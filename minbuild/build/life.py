@@ -68,7 +68,7 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
     directory = request.output or (request.parent or Path("build")) / manifest.name
     place = lock_file(request, manifest)
     last = state.unchanged(doors.store, directory, state.key(manifest, place))
-    if last is not None and not manifest.archive.root:
+    if last is not None and not manifest.archive.root and not manifest.elements:
         return Built(manifest, directory, last, fresh=False)
 
     from minbuild.build.archives import with_archives
@@ -78,6 +78,11 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
     request = with_archives(request, manifest)
     ground = _ground(request, manifest, doors)
     tree = grow_tree(request, ground, doors)
+    if manifest.elements:
+        from minbuild.build.elements import with_elements
+
+        ground = _ground(request, with_elements(manifest, tree, doors), doors)
+        tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
     toolbox = open_toolbox(request, ground.lock, doors, image=manifest.image)
     return Prepared(ground, tree, toolbox, directory, place)
@@ -110,6 +115,16 @@ def plan(request: Request, doors: Doors) -> Planned:
     return again(lambda: _plan(request, doors), doors)
 
 
+def _survey(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
+    if manifest.archive.root:
+        from minbuild.build.rooted import stand_root
+
+        return stand_root(request, manifest, doors, tools=False)
+    from minbuild.build.ground import survey
+
+    return survey(request, manifest, doors)
+
+
 def _plan(request: Request, doors: Doors) -> Planned:
     from minbuild.build.archives import with_archives
     from minbuild.build.packing import cmdline
@@ -120,15 +135,13 @@ def _plan(request: Request, doors: Doors) -> Planned:
 
     manifest = read(request)
     request = with_archives(request, manifest)
-    if manifest.archive.root:
-        from minbuild.build.rooted import stand_root
-
-        ground = stand_root(request, manifest, doors, tools=False)
-    else:
-        from minbuild.build.ground import survey
-
-        ground = survey(request, manifest, doors)
+    ground = _survey(request, manifest, doors)
     tree = grow_tree(request, ground, doors)
+    if manifest.elements:
+        from minbuild.build.elements import with_elements
+
+        ground = _survey(request, with_elements(manifest, tree, doors), doors)
+        tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
     weights = weigh(tree, doors.store)
     footprint = measure(

@@ -10,6 +10,8 @@ from minbuild.shipped import shipped
 
 INSIDE = ("pre-install.d", "install.d", "post-install.d", "finalise.d")
 """Phases that dib runs in a chroot, by bash. Source: diskimage-builder, "Developing Elements"."""
+PACKAGES = "package-installs.yaml"
+"""What package-installs installs, inside too."""
 SHELL = "/usr/bin/bash"
 
 
@@ -63,7 +65,7 @@ def refuse_inside(elements: Sequence[Element], paths: Sequence[str]) -> None:
         if element.inside:
             raise ToolError(
                 f"the element {element.name} runs {', '.join(element.inside)} inside the root, "
-                "which has no bash",
+                "and there is no bash to run it",
                 where=str(element.directory),
                 fix="keep it and what the element calls (keep: [{package: bash, paths: "
                 f"[{SHELL}]}}]), leave the element out, or let it work on a distribution's root "
@@ -72,5 +74,6 @@ def refuse_inside(elements: Sequence[Element], paths: Sequence[str]) -> None:
 
 
 def _element(name: str, directory: Path) -> Element:
-    inside = (phase for phase in INSIDE if any((directory / phase).glob("*")))
+    inside = [phase for phase in INSIDE if any((directory / phase).glob("*"))]
+    inside += [PACKAGES] if (directory / PACKAGES).exists() else []
     return Element(name, directory, tuple(inside))

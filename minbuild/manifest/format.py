@@ -1,7 +1,7 @@
 """The format: every key of a manifest, a component and a tool, with its shape and its meaning."""
 
 from minbuild.manifest import scalars
-from minbuild.manifest.outputs import FORMAT
+from minbuild.manifest.outputs import ELEMENTS, FORMAT
 from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Size, Text, Whole
 from minbuild.manifest.shape import Shape
 from minbuild.manifest.shapes import Either, Key, Many, Record, Table
@@ -303,6 +303,7 @@ MANIFEST: Record[HostDocument] = Record(
             "glob of the files that open them.",
         ),
         Key("files", _FILES, "Files that minbuild makes; they replace those of components."),
+        ELEMENTS,
         Key(
             "image",
             Record(

@@ -131,5 +131,6 @@ def _manifest(
         dlopen=dlopen(host),
         image=signed(checked(host.image.wish(), renderer.inputs.problems), host, renderer.inputs),
         budget=host.budget,
+        elements=host.elements,
         inputs=renderer.inputs.digests,
     )

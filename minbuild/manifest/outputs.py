@@ -1,11 +1,16 @@
 """The formats that a manifest can ask for: ours by name, diskimage-builder's by a mapping."""
 
-from minbuild.manifest.scalars import Choice, Text
+from minbuild.manifest.scalars import Choice, Named, Text
 from minbuild.manifest.shapes import Either, Key, Many, Record
 from minbuild.manifest.types import DibFormat, DibLayout, DibWish, ImageFormat
 from minbuild.manifest.written import DibEntry
 
 _ELEMENT = Text("an element's name", "[A-Za-z0-9][A-Za-z0-9_.-]*", "write the name of an element")
+ELEMENTS = Key(
+    "elements",
+    Many(Named(_ELEMENT), least=1),
+    "diskimage-builder's elements, applied to the host's tree.",
+)
 FORMAT = Either(
     Choice("image format", ImageFormat),
     Record(

@@ -339,6 +339,8 @@ class Manifest:
     pins: tuple[Pin, ...] = ()
     dlopen: tuple[DlopenRule, ...] = ()
     """The last one that a path matches holds; without any, what is required is taken."""
+    elements: tuple[Name, ...] = ()
+    """diskimage-builder's elements that are applied to the host's tree."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Every file that was read to make this: absolute path → SHA-256, sorted; "" for a path that
     was looked for and was not there."""

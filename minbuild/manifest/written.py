@@ -202,6 +202,7 @@ class HostDocument:
     allow_missing: tuple[Waiver, ...] = ()
     dlopen: Name | tuple[DlopenRule, ...] = ()
     files: tuple[FileEntry, ...] = ()
+    elements: tuple[Name, ...] = ()
     image: ImagePart = field(default_factory=ImagePart)
     budget: Budget = field(default_factory=Budget)
     matrix: MatrixPart | None = None

@@ -95,7 +95,7 @@ def test_an_element_that_needs_a_shell_inside_is_refused(elements: Path) -> None
     found = expand(["minbuild-root", "packages"], f"{elements}:{shipped('elements')}")
     with pytest.raises(ToolError) as caught:
         refuse_inside(found, ["/usr/bin/busybox"])
-    assert "packages runs install.d inside the root, which has no bash" in caught.value.what
+    assert "packages runs install.d inside the root, and there is no bash" in caught.value.what
     assert "minbuild-trim" in caught.value.fix
     refuse_inside(found, ["/usr/bin/bash"])
 

@@ -1,0 +1,117 @@
+"""dib elements in a manifest: what they bring is resolved, proved and measured with the rest."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.whole.small import Ended, Small, minbuild
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="dib is written in bash")
+
+
+def element(small: Small, name: str, **files: str) -> None:
+    """Write an element: `post_root__50_x="…"` is its script post-root.d/50-x."""
+    for place, text in files.items():
+        phase, _, script = place.partition("__")
+        directory = small.directory / "elements" / name
+        path = directory / phase.replace("_", "-")
+        if script:
+            path = directory / f"{path.name}.d" / script.replace("_", "-")
+        head = "#!/bin/bash\nset -eu -o pipefail\n" if script else ""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{head}{text}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+
+def static(small: Small, name: str, path: str, text: str) -> Path:
+    place = small.directory / "elements" / name / "static" / path.lstrip("/")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text, encoding="utf-8")
+    return place
+
+
+def plan(small: Small, *names: str) -> Ended:
+    (small.directory / "elements").mkdir(exist_ok=True)
+    small.write(f"elements: [{', '.join(names)}]\n")
+    return minbuild(
+        *small.argv("plan", "small.yaml", "--json"),
+        cwd=small.directory,
+        env={"ELEMENTS_PATH": str(small.directory / "elements")},
+    )
+
+
+def rows(ended: Ended) -> dict[str, dict[str, object]]:
+    assert ended.code == 0, ended.err
+    return {row["path"]: row for row in json.loads(ended.out)["files"]}
+
+
+def test_what_a_phase_makes_is_owned_by_its_element(small: Small) -> None:
+    element(
+        small,
+        "greeting",
+        element_deps="second\n",
+        extra_data__10_stage="echo hello > $TMP_HOOKS_PATH/staged",
+        post_root__50_greet="sudo mkdir -p $TMP_MOUNT_PATH/etc/greeting\n"
+        "sudo cp $TMP_HOOKS_PATH/staged $TMP_MOUNT_PATH/etc/greeting/text",
+    )
+    element(small, "second", cleanup__20_x="ln -s greeting/text $TARGET_ROOT/etc/short")
+    found = rows(plan(small, "greeting"))
+    assert found["/etc/greeting/text"]["component"] == "services/greeting"
+    assert found["/etc/greeting/text"]["size"] == 6
+    assert found["/etc/short"]["component"] == "services/second"
+    assert found["/etc/short"]["target"] == "greeting/text"
+
+
+def test_static_files_of_install_static_are_taken(small: Small) -> None:
+    element(small, "kept", element_deps="install-static\n")
+    static(small, "kept", "/etc/kept.conf", "x = 1\n").chmod(0o640)
+    found = rows(plan(small, "kept"))
+    assert found["/etc/kept.conf"]["mode"] == "0640"
+    assert found["/etc/kept.conf"]["component"] == "services/kept"
+
+
+def test_the_environment_of_elements_is_read(small: Small) -> None:
+    element(small, "speaks", post_root__50_x='echo "$GREETING" > $TMP_MOUNT_PATH/etc/said')
+    place = small.directory / "elements" / "speaks" / "environment.d" / "10-greeting.bash"
+    place.parent.mkdir()
+    place.write_text("export GREETING=good-day\n", encoding="utf-8")
+    assert rows(plan(small, "speaks"))["/etc/said"]["size"] == len("good-day\n")
+
+
+def test_what_an_element_brings_must_be_complete(small: Small) -> None:
+    element(
+        small,
+        "script",
+        post_root__50_x="printf '#!/usr/bin/perl\\n' > $TMP_MOUNT_PATH/usr/bin/run\n"
+        "chmod +x $TMP_MOUNT_PATH/usr/bin/run",
+    )
+    ended = plan(small, "script")
+    assert ended.code == 5
+    assert "/usr/bin/perl" in ended.err
+    assert "services/script" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"install__50_x": "apt-get install x"}, "install.d inside the root, and there is no bash"),
+        ({"post_root__50_x": "echo no widget here >&2; exit 3"}, "no widget here"),
+        ({"post_root__50_x": "rm $TMP_MOUNT_PATH/usr/bin/hello"}, "removed usr/bin/hello"),
+        ({"post_root__50_x": "mkfifo $TMP_MOUNT_PATH/etc/pipe"}, "no file, link or directory"),
+    ],
+)
+def test_an_element_that_cannot_be_applied(small: Small, files: dict[str, str], said: str) -> None:
+    element(small, "bad", **files)
+    ended = plan(small, "bad")
+    assert ended.code == 6
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_an_element_that_is_nowhere(small: Small) -> None:
+    ended = plan(small, "nowhere")
+    assert ended.code == 6
+    assert "nowhere" in ended.err
+    assert "ELEMENTS_PATH" in ended.err
