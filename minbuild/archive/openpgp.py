@@ -1,4 +1,4 @@
-"""The one door to OpenPGP: is this InRelease signed by a key that we trust?"""
+"""The one door to OpenPGP: is this InRelease signed by a key that we trust? and signatures of ours."""
 
 import functools
 from collections.abc import Sequence
@@ -52,6 +52,26 @@ def cleartext(signed: bytes) -> bytes:
         return signed
     body = signed.partition(b"\n\n")[2].partition(b"\n-----BEGIN PGP SIGNATURE-----")[0]
     return body.replace(b"\n- ", b"\n")
+
+
+def signature(data: bytes, key: Path) -> bytes:
+    """A detached signature of `data`, in armour, by the private key in a file.
+
+    Raises: ArchiveError when the file holds no private key that can be used without a password.
+    """
+    import pysequoia
+
+    try:
+        secret = pysequoia.Tsk.from_file(str(key))
+        made: bytes = pysequoia.sign(secret.signer(), data, mode=pysequoia.SignatureMode.DETACHED)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ArchiveError(
+            f"the private key cannot be used: {reason}",
+            where=str(key),
+            fix="name a file with one OpenPGP private key that has no password",
+        ) from error
+    return made
 
 
 @functools.cache

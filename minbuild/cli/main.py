@@ -7,7 +7,7 @@ import traceback
 import click
 
 from minbuild import __version__
-from minbuild.cli import boot, dib, guest, inspect, lock, make, new, prove, store
+from minbuild.cli import attest, boot, dib, guest, inspect, lock, make, new, prove, store
 from minbuild.cli.terminal import complain
 from minbuild.errors import MinbuildError
 
@@ -46,6 +46,7 @@ for command in (
     *new.COMMANDS,
     *guest.COMMANDS,
     *dib.COMMANDS,
+    *attest.COMMANDS,
     *store.COMMANDS,
 ):
     minbuild.add_command(command)

@@ -23,6 +23,8 @@ from tests.trust import damage
 
 TOP = Path(__file__).parents[2]
 DEADLY = 9
+MADE_OF = {"content": "segment", "package": "content"}
+"""Kind of entry → what is made of it."""
 
 
 @dataclass
@@ -161,6 +163,8 @@ def damages(bench: Bench, count: int, source: random.Random) -> list[Row]:
             if not paths:
                 continue
             path = source.choice(paths)
+            for made in damage.kinds(bench.store).get(MADE_OF.get(kind, ""), []):
+                made.unlink()  # so that the build reads what is damaged
             source.choice((damage.flip, damage.cut))(path, source)
             said = bench.make("damaged")
             good = bench.same("damaged")

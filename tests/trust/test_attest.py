@@ -1,0 +1,71 @@
+"""What is said of a build to those who did not see it."""
+
+import json
+from pathlib import Path
+
+import pysequoia
+import pytest
+
+from minbuild.build.attest import sign
+from minbuild.errors import ArchiveError, UsageError
+from minbuild.image.outputs import open_outputs
+from tests.trust.world import run
+from tests.whole.small import Small
+
+
+@pytest.fixture
+def built(small: Small) -> Path:
+    """The small host's lock in a directory of outputs, as a build leaves it."""
+    assert run(small, "lock", "small.yaml").code == 0
+    directory = small.directory / "build" / "small"
+    with open_outputs(directory) as outputs:
+        outputs.place("small.efi").write_bytes(b"image")
+        outputs.place("small.lock").write_bytes((small.directory / "small.lock").read_bytes())
+        outputs.publish()
+    return directory
+
+
+def test_a_statement_names_outputs_documents_releases_packages_and_tools(
+    small: Small, built: Path
+) -> None:
+    ended = run(small, "attest", "small.yaml")
+    assert ended.code == 0, ended.err
+    text = (built / "provenance.json").read_text()
+    statement = json.loads(text)
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert [one["name"] for one in statement["subject"]] == ["small.efi", "small.lock"]
+    rows = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    parts = {row["annotations"]["part"] for row in rows}
+    assert parts == {"archive", "host", "manifest", "toolbox"}
+    assert "pkg:deb/debian/hello@1.0?arch=amd64" in [row["uri"] for row in rows]
+    assert all(len(row["digest"]["sha256"]) == 64 for row in rows)
+    assert str(small.directory) not in text
+    assert run(small, "attest", "small.yaml").code == 0
+    assert (built / "provenance.json").read_text() == text
+
+
+def test_outputs_that_differ_from_their_sums_are_not_vouched_for(small: Small, built: Path) -> None:
+    (built / "small.efi").write_bytes(b"other")
+    ended = run(small, "attest", "small.yaml")
+    assert ended.code == 2
+    assert "small.efi is not what SHA256SUMS says" in ended.err
+    assert not (built / "provenance.json").exists()
+
+
+def test_a_directory_without_a_build_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no build"):
+        sign(tmp_path, tmp_path / "key")
+
+
+def test_sums_are_signed_by_the_key_that_is_given(built: Path, tmp_path: Path) -> None:
+    key = pysequoia.Tsk.generate("A release <release@example.org>")
+    (tmp_path / "key.asc").write_text(str(key))
+    made = sign(built, tmp_path / "key.asc")
+    signature = pysequoia.Sig.from_file(str(made))
+    data = (built / "SHA256SUMS").read_bytes()
+    certificate = key.extract_certificate()
+    assert pysequoia.verify(data, lambda _: [certificate], signature=signature)
+    (tmp_path / "bad.asc").write_text("no key")
+    with pytest.raises(ArchiveError, match="private key"):
+        sign(built, tmp_path / "bad.asc")
