@@ -26,7 +26,9 @@ def page(
         files = table(footprint, by="file", sort=sort, top=top)
         parts.append("\n".join(_table(files, title="largest files")))
     if full:
-        parts += [_categories(footprint), _surface(footprint)]
+        held = [(name, getattr(footprint.totals, name), limit)
+                for name, limit in footprint.budget.items() if hasattr(footprint.totals, name)]  # fmt: skip
+        parts += [_categories(footprint), budget(held).strip("\n"), _surface(footprint)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -41,10 +43,11 @@ def budget(limits: list[tuple[str, int, int]]) -> str:
             f"of {size(limit) if name != 'files' else limit}",
             share(is_, limit),
             "ok" if is_ <= limit else "OVER",
+            bar(is_, limit),
         ]
         for name, is_, limit in limits
     ]
-    return "\n" + "\n".join(columns(cells, frozenset({0, 4}))) + "\n"
+    return "\n" + "\n".join(columns(cells, frozenset({0, 4, 5}))) + "\n"
 
 
 def possible_dlopens(found: Mapping[RootPath, tuple[str, ...]]) -> str:

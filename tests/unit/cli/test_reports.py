@@ -1,0 +1,169 @@
+"""report, diff, check and history as a user types them."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from minbuild.cli.main import run
+from minbuild.footprint import document
+from minbuild.footprint.types import Finding, FindingKind, Surface
+from tests.support.changed import changed, row
+from tests.support.footprints import tiny
+
+SURFACE = Surface((Finding(FindingKind.SETUID, "/usr/bin/vm", "mode 4755"),))
+BUDGET = "minbuild-budget: 1\ntotals: {files: 3, bytes: 9 MB}\nsurface: {setuid: 0}\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two builds, a and b; b has a larger /usr/bin/vm and one setuid program."""
+    monkeypatch.chdir(tmp_path)
+    new = replace(row("/usr/bin/vm"), size=5_000, sha256="e" * 64)
+    builds = {
+        "a": replace(tiny(), surface=Surface()),
+        "b": replace(changed([new]), surface=SURFACE, budget={"files": 3}),
+    }
+    for name, footprint in builds.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "footprint.json").write_text(document.render(footprint))
+    (tmp_path / "budget.yaml").write_text(BUDGET)
+    return tmp_path
+
+
+def test_several_formats_are_written_in_one_run(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--text=r.txt", "--md=r.md", "--csv=r.csv", "--html=r.html", "--dot=r.dot"]
+    assert run(["report", "a", "--json", *words, "--junit=j.xml", "--sarif=s.sarif"]) == 0
+    assert json.loads(capsys.readouterr().out)["schema"] == "minbuild.footprint/1"
+    assert (here / "r.csv").read_bytes().startswith(b"section,files,bytes,packed_est,added\r\n")
+    assert (here / "r.md").read_text().startswith("<!-- minbuild -->")
+    assert (here / "r.dot").read_text().startswith("digraph needs {")
+    assert "MinWin's categories" in (here / "r.txt").read_text()
+    assert json.loads((here / "s.sarif").read_text())["version"] == "2.1.0"
+
+
+def test_two_formats_do_not_fit_on_stdout(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", "a", "--json", "--text"]) == 2
+    assert "two formats would be written to stdout" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", ["section", "component", "package", "directory", "kind", "file"])
+@pytest.mark.parametrize("sort", ["bytes", "packed", "added", "files", "name"])
+def test_every_table_sums_to_the_totals_however_it_is_cut(
+    here: Path, capsys: pytest.CaptureFixture[str], by: str, sort: str
+) -> None:
+    assert run(["report", "a", "--by", by, "--sort", sort, "--top", "1", "--csv"]) == 0
+    head, *rows, total = csv.reader(capsys.readouterr().out.splitlines())
+    totals = tiny().totals
+    assert [int(cell) for cell in total[1:4]] == [totals.files, totals.bytes, totals.packed]
+    for column in (1, 2, 3):
+        assert sum(int(one[column]) for one in rows) == int(total[column]), head[column]
+
+
+def test_diff_of_a_build_with_itself_is_empty(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["diff", "a", "a", "--exit-code"]) == 0
+    out = capsys.readouterr().out
+    assert "nothing differs" in out
+    assert "add/remove: 0/0  grow/shrink: 0/0" in out
+
+
+def test_diff_counts_and_names_what_differs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["diff", "a", "b", "--exit-code"]) == 1
+    out = capsys.readouterr().out
+    assert (
+        "add/remove: 0/0  grow/shrink: 1/0  up/down: +0.0/-0.0 MiB  mode/owner: 0  surface: +1"
+        in out
+    )
+    assert "+2 kB  /usr/bin/vm  [template]" in out
+    assert "+ setuid programs: /usr/bin/vm (mode 4755)" in out
+    assert run(["diff", "a", "b", "--json", "--md=d.md", "--csv=d.csv", "--html=d.html"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)["differences"]
+    assert (one["change"], one["bytes"], one["cause"]) == ("grown", 2000, "template")
+    assert "setuid programs" in (here / "d.md").read_text()
+
+
+def test_check_prints_a_line_for_each_rule_and_a_verdict(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--junit=j.xml", "--sarif=s.sarif", "--md=c.md", "--json=c.json", "--text"]
+    assert run(["check", "b", "--budget", "budget.yaml", *words]) == 1
+    out = capsys.readouterr().out
+    assert "no baseline: absolute rules only" in out
+    assert "FAIL  totals.files    4 of 3, 1 too many" in out
+    assert "where: budget.yaml:2:17 (totals.files)" in out
+    assert out.splitlines()[-1] == "FAIL: 2 of 3 rules"
+    root = ET.parse(here / "j.xml").getroot()
+    assert (root.get("tests"), root.get("failures")) == ("3", "2")
+    results = json.loads((here / "s.sarif").read_text())["runs"][0]["results"]
+    place = results[0]["locations"][0]["physicalLocation"]
+    assert (place["artifactLocation"]["uri"], place["region"]["startLine"]) == ("budget.yaml", 2)
+    assert (here / "c.md").read_text().startswith("<!-- minbuild -->\n### minbuild FAIL")
+
+
+def test_check_without_a_file_judges_the_manifest_s_budget(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["check", "b"]) == 1
+    assert "budget.files" in capsys.readouterr().out
+    assert run(["check", "a"]) == 2
+
+
+def test_check_needs_a_baseline_when_told_so(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["check", "b", "--budget", "budget.yaml", "--require-baseline"]
+    assert run(words) == 2
+    assert "there is no baseline" in capsys.readouterr().err
+    assert run([*words, "--baseline", "a"]) == 1
+    assert "absolute rules only" not in capsys.readouterr().out
+
+
+def test_update_writes_limits_that_then_hold(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["check", "b", "--budget", "budget.yaml", "--update"]) == 0
+    assert "budget.yaml:2:17 (totals.files): 3 -> 4" in capsys.readouterr().out
+    assert run(["check", "b", "--budget", "budget.yaml"]) == 0
+    assert run(["check", "b", "--budget", "missing.yaml"]) == 3
+
+
+def test_history_keeps_a_line_for_each_build(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["history", "append", "a", "--label", "v1"]) == 0
+    assert run(["history", "append", "b", "--label", "v2"]) == 0
+    assert run(["history", "show"]) == 0
+    assert "v2" in capsys.readouterr().out
+    assert len((here / "footprint-history.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_comment_stays_short_whatever_differs(here: Path) -> None:
+    rows = [
+        replace(row("/usr/bin/vm"), path=f"/usr/share/{'x' * 80}{n}", sha256=f"{n:064x}")
+        for n in range(3000)
+    ]
+    (here / "b" / "footprint.json").write_text(document.render(changed(rows)))
+    assert run(["diff", "a", "b", "--md=d.md"]) == 0
+    text = (here / "d.md").read_text()
+    assert len(text.encode()) < 60_000
+    assert "more, in the full report" in text
+
+
+def test_without_data_nothing_is_evaluated(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.unit.supply.shipments import shipment
+
+    shipment(here / "c")
+    assert run(["cve", "c"]) == 1
+    assert "not evaluated" in capsys.readouterr().out
+    assert run(["sbom", "c", "--status-d", "status.d"]) == 0
+    assert (
+        "Package: busybox\nStatus: install ok installed\n"
+        in (here / "status.d" / "busybox").read_text()
+    )
