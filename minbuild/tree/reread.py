@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Generic, TypeVar
 
-from minbuild.facts import record, sniff
-from minbuild.facts.types import Entry, FileFacts, Files, Symbols
+from minbuild.errors import ResolveError
+from minbuild.facts import record, secondread, sniff
+from minbuild.facts.types import Elf, Entry, FileFacts, Files, Symbols
 from minbuild.paths import RootPath
 from minbuild.store import Store
 from minbuild.tree.types import Node, Tree
 
-FACTS, SYMBOLS = f"reread-{record.FACTS}", f"reread-{record.SYMBOLS}"
+FACTS, SYMBOLS = f"reread-2-{record.FACTS}", f"reread-{record.SYMBOLS}"
 """SHA-256 of a content, and its path → what was read; b"" where there is nothing to read."""
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ def reread(tree: Tree, store: Store) -> Files:
     @cache
     def facts(path: RootPath) -> FileFacts | None:
         kept = _Kept(FACTS, record.pack_facts, record.read_facts, store)
-        return kept.once(nodes.get(path), lambda data: sniff.sniff(path, data))
+        return kept.once(nodes.get(path), lambda data: _agreed(path, data))
 
     @cache
     def symbols(path: RootPath) -> Symbols | None:
@@ -40,6 +41,23 @@ def reread(tree: Tree, store: Store) -> Files:
         facts=facts,
         symbols=symbols,
     )
+
+
+def _agreed(path: RootPath, data: bytes) -> FileFacts | None:
+    """What a content is; of an ELF object, what two readers say that share no code.
+
+    Raises: ResolveError when they differ.
+    """
+    found = sniff.sniff(path, data)
+    if isinstance(found, Elf):
+        first, second = secondread.first(found), secondread.second(data)
+        if second is not None and first != second:
+            raise ResolveError(
+                f"two readers differ about what {path} needs: {first} and {second}",
+                where=path,
+                fix="report this with the file, it is made so that loaders see different things",
+            )
+    return found
 
 
 def reader(store: Store) -> Callable[[str], bytes]:
