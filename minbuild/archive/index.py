@@ -1,6 +1,5 @@
 """Which packages an archive's suites offer, all suites taken as one."""
 
-import difflib
 import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -72,6 +71,8 @@ class Index:
 
     def nearest(self, name: str) -> str:
         """The package whose name is most like `name`; "" when none is like it."""
+        import difflib
+
         names = {one for part in self.parts for one in part.ask(lambda kept: kept.names(name[:2]))}
         found = difflib.get_close_matches(name, sorted(names), n=1, cutoff=_LIKE)
         return found[0] if found else ""

@@ -2,7 +2,6 @@
 
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -128,6 +127,8 @@ def _config_file(environment: Mapping[str, str]) -> Path:
 
 def _configured(config: Path) -> dict[str, str]:
     """The user's config file; {} when there is none."""
+    import tomllib
+
     try:
         found = tomllib.loads(config.read_text())
     except (FileNotFoundError, NotADirectoryError):

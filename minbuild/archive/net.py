@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import os
-import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -218,6 +217,8 @@ def _manager(proxy: str, scheme: str, bundle: str, silence: float) -> "urllib3.P
 
     context = None
     if scheme == "https" or proxy.startswith("https:"):
+        import ssl
+
         context = ssl.create_default_context(cafile=bundle or None)
     retries = urllib3.Retry(
         6, connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False

@@ -127,7 +127,7 @@ def _survey(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
 
 def _plan(request: Request, doors: Doors) -> Planned:
     from minbuild.build.archives import with_archives
-    from minbuild.build.packing import cmdline
+    from minbuild.build.cmdline import cmdline
     from minbuild.build.proof import prove
     from minbuild.build.surface import look
     from minbuild.build.weights import estimate, weigh

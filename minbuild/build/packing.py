@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from minbuild.archive import lockfile
+from minbuild.build.cmdline import cmdline
 from minbuild.build.ground import Ground
 from minbuild.build.request import Doors
 from minbuild.build.surface import look
@@ -63,13 +64,6 @@ def pack(
         order, directory, beside, store=doors.store, toolbox=toolbox, progress=doors.progress
     )
     return measured[0], outputs
-
-
-def cmdline(manifest: Manifest) -> str:
-    """The kernel's command line: the manifest's words, then the components', none twice."""
-    words = [*manifest.kernel.cmdline]
-    words += [word for component in manifest.components for word in component.cmdline]
-    return " ".join(dict.fromkeys(words))
 
 
 def os_release(manifest: Manifest) -> bytes:
