@@ -1,0 +1,64 @@
+"""How a diff is shown."""
+
+import json
+from dataclasses import replace
+
+from minbuild.footprint.diff import Change, compare
+from minbuild.footprint.types import FileRow, Footprint
+from minbuild.paths import RootPath
+from minbuild.report.diff import as_json, as_markdown, as_text, counting, grouped
+from minbuild.resolve.types import Need, NeedKind
+from tests.support.changed import changed, row
+from tests.support.footprints import tiny
+
+
+def kernel(release: str, digit: str) -> Footprint:
+    """The small host with a kernel of three modules."""
+    package = f"linux-image-{release}-cloud-amd64"
+    modules = [
+        FileRow(
+            RootPath(f"/usr/lib/modules/{release}-cloud-amd64/{name}.ko.xz"), "file", 0o644, 0, 0,
+            100 + int(digit), digit * 64, "", package, "kernel/kvm", "kernel", 90,
+        )
+        for name in ("kvm", "tun", "bridge")
+    ]  # fmt: skip
+    base = changed(modules, versions={package: release})
+    return replace(base, kernel=release)
+
+
+def test_a_kernel_update_is_one_row() -> None:
+    diff = compare(kernel("6.12.107", "1"), kernel("6.12.117", "2"))
+    rows = [row for change in Change for row in grouped(diff, change)]
+    assert [(name, gain, cause) for name, gain, cause, _ in rows] == [
+        ("linux-image-6.12.117-cloud-amd64: 3 files", 3, "version")
+    ]
+    assert "grow/shrink: 3/0" in counting(diff)
+    assert "linux-image-#" in as_text(diff)
+
+
+def test_the_need_that_is_new_is_marked_in_the_chain() -> None:
+    tool = RootPath("/usr/bin/tool")
+    new = replace(row("/usr/bin/vm"), path=tool, size=7, sha256="7" * 64)
+    need = Need(tool, "/usr/bin/vm", NeedKind.EXEC, "runs tool")
+    diff = compare(tiny(), changed([new], needs=[need]))
+    lines = as_text(diff).splitlines()
+    assert "         └─ /usr/bin/tool  [exec: runs tool]   <- new" in lines
+    (one,) = json.loads(as_json(diff))["differences"]
+    assert one["new_edge"] == {
+        "from": "/usr/bin/vm", "to": "/usr/bin/tool", "kind": "exec", "evidence": "runs tool",
+    }  # fmt: skip
+
+
+def test_names_cannot_break_a_markdown_table() -> None:
+    evil = RootPath("/usr/bin/a|b`</details>@everyone")
+    new = replace(row("/usr/bin/vm"), path=evil, size=7, sha256="7" * 64)
+    text = as_markdown(compare(tiny(), changed([new])))
+    line = next(line for line in text.splitlines() if "everyone" in line)
+    assert line.count(" | ") == 2
+    assert "`/usr/bin/a\\|b'</details>@everyone`" in line
+
+
+def test_the_same_diff_gives_the_same_bytes() -> None:
+    pair = kernel("6.12.107", "1"), kernel("6.12.117", "2")
+    assert as_text(compare(*pair)) == as_text(compare(*pair))
+    assert as_json(compare(*pair)) == as_json(compare(*pair))
