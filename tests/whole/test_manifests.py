@@ -1,0 +1,118 @@
+"""The manifests that ship beside host.yaml, and host.yaml of other suites: built and booted."""
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.booting import set_stage
+from minbuild.build.request import Doors, Request
+from minbuild.lab.boot import boot
+from minbuild.lab.probes import wanted
+from minbuild.lab.types import BootRequest, BootResult, Firmware, Probe, State
+from minbuild.manifest.load import load
+from minbuild.progress import Silent
+from minbuild.shipped import shipped
+from tests.whole.small import minbuild
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0zYk3nS0i1nqLr6h4Yp7bD1FZC0v5m8eJqv2x9T3Kc test"
+"""No one has the other half."""
+STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+LONG = pytest.mark.skipif("MINBUILD_LONG" not in os.environ, reason="long: set MINBUILD_LONG=1")
+SECTOR = 512
+
+pytestmark = [pytest.mark.mirror, pytest.mark.boot]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A shipped manifest, built."""
+
+    efi: Path
+    raw: Path
+    probes: tuple[Probe, ...]
+
+    def boot(self, data: Path | None = None, probes: tuple[str, ...] = ()) -> BootResult:
+        """Boot it without firmware; with `data` in place of the lab's data disk."""
+        manifest = Request(manifest=shipped("manifests") / "host.yaml")
+        stage = set_stage(str(self.efi), manifest, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
+        chosen = tuple(one for one in self.probes if not probes or one.name in probes)
+        request = BootRequest(
+            self.efi, chosen, firmware=Firmware.DIRECT, data=data, memory=1536, timeout=400
+        )
+        return boot(request, stage.toolbox, Silent())
+
+
+def made(directory: Path, name: str, **settings: str) -> Made:
+    """Build a shipped manifest in `directory`, packed fast."""
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    words += ["--compression", "zstd"]
+    ended = minbuild("make", f"{name}.yaml", *words, "--store", str(STORE), cwd=directory)
+    place = directory / "build" / name
+    assert (place / f"{name}.efi").exists(), ended.err
+    manifest = load(shipped("manifests") / f"{name}.yaml", settings=settings, components=())
+    return Made(place / f"{name}.efi", place / f"{name}.raw", wanted(manifest))
+
+
+def failed(result: BootResult) -> dict[str, str]:
+    """The probes that did not pass, each with its detail; and why the boot ended."""
+    lost = [one for one in result.outcomes if one.state is not State.PASSED]
+    return {one.name: f"{one.detail} ({result.ended})" for one in lost}
+
+
+def esp(disk: Path) -> bytes:
+    """The first partition's bytes."""
+    start, size = partitions(disk)[0]
+    with disk.open("rb") as file:
+        file.seek(start * SECTOR)
+        return file.read(size * SECTOR)
+
+
+def partitions(disk: Path) -> list[tuple[int, int]]:
+    """First sector and length of each partition of a GPT. Source: UEFI 2.10, 5.3.3."""
+    with disk.open("rb") as file:
+        file.seek(2 * SECTOR)
+        table = file.read(128 * 128)
+    entries = [table[place : place + 128] for place in range(0, len(table), 128)]
+    spans = [
+        (int.from_bytes(entry[32:40], "little"), int.from_bytes(entry[40:48], "little"))
+        for entry in entries
+        if any(entry[:16])
+    ]
+    return [(first, last - first + 1) for first, last in spans]
+
+
+def test_the_first_boot_of_edge_makes_its_data_partition(tmp_path: Path) -> None:
+    edge = made(tmp_path, "edge", ssh_keys=f"[{KEY}]")
+    disk = tmp_path / "disk.raw"
+    shutil.copyfile(edge.raw, disk)
+    os.truncate(disk, 300 << 20)
+    result = edge.boot(disk, ("init", "dhcp", "kvm", "first-boot", "ssh", "watchdog"))
+    assert failed(result) == {}
+    assert any("minbuild-data made on /dev/vda2" in line.text for line in result.lines)
+    assert esp(disk) == esp(edge.raw)
+    _, (start, size) = partitions(disk)
+    assert start % 2048 == 0
+    with disk.open("rb") as file:
+        file.seek(start * SECTOR + 1024)
+        superblock = file.read(1024)
+    assert superblock[0x78:0x88].rstrip(b"\0") == b"minbuild-data"
+    assert int.from_bytes(superblock[4:8], "little") * 4096 == size * SECTOR
+    words = ["tool", "sfdisk", "--store", str(STORE), "--", "--verify", "disk.raw"]
+    ended = minbuild(*words, cwd=tmp_path)
+    assert "No errors detected" in ended.out, ended.err
+
+
+@LONG
+@pytest.mark.parametrize("name", ["host-full", "debug"])
+def test_what_ships_is_booted(name: str, tmp_path: Path) -> None:
+    assert failed(made(tmp_path, name).boot()) == {}
+
+
+@LONG
+@pytest.mark.parametrize("suite", ["bookworm", "forky"])
+def test_the_host_is_booted_from_other_suites(suite: str, tmp_path: Path) -> None:
+    assert failed(made(tmp_path, "host", suite=suite).boot()) == {}
