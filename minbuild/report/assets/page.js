@@ -17,6 +17,8 @@
   const UP = "#b35806", DOWN = "#5e3c99", SAME = "#8d96a0";
   const sections = [...new Set(data.rows.map((r) => r[SECTION]))];
   const state = { by: "component", size: "bytes", at: [], q: "", view: "map", file: "", sort: "bytes", up: false };
+  // all tiles are drawn once into `base`; the pointer's outline is drawn over a copy of it
+  const base = document.createElement("canvas");
   let root = null, tiles = [], chosen = -1, hovered = -1;
 
   const size = (n) => {
@@ -115,15 +117,18 @@
     const canvas = $("map"), box = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio || 1;
     if (!box.width) return;
     canvas.width = Math.round(box.width * ratio); canvas.height = Math.round(box.height * ratio);
+    base.width = canvas.width; base.height = canvas.height;
     layout(box.width, box.height);
+    fill();
     paint();
   }
 
-  function paint() {
-    const canvas = $("map"), pen = canvas.getContext("2d"), ratio = window.devicePixelRatio || 1;
-    const ink = getComputedStyle(document.body), back = ink.backgroundColor;
+  function fill() {
+    const pen = base.getContext("2d"), ratio = window.devicePixelRatio || 1;
+    const style = getComputedStyle(document.body);
+    const ink = { color: style.color, fontFamily: style.fontFamily }, back = style.backgroundColor;
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    pen.fillStyle = back; pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.fillStyle = back; pen.fillRect(0, 0, base.width, base.height);
     pen.textBaseline = "top";
     for (const tile of tiles) {
       const r = first(tile.node);
@@ -141,15 +146,23 @@
         pen.restore();
       }
     }
-    for (const [index, wide] of [[hovered, 2], [chosen, 4]]) {
-      const tile = tiles[index];
-      if (!tile) continue;
-      pen.lineWidth = wide; pen.strokeStyle = ink.color;
-      pen.strokeRect(tile.x + wide / 2, tile.y + wide / 2, tile.w - wide, tile.h - wide);
-    }
     if (!tiles.length) {
       pen.fillStyle = ink.color; pen.font = `14px ${ink.fontFamily}`;
       pen.fillText(state.q ? "No path matches." : "Nothing to show.", 16, 16);
+    }
+  }
+
+  function paint() {
+    const pen = $("map").getContext("2d"), ratio = window.devicePixelRatio || 1;
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.drawImage(base, 0, 0);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.strokeStyle = getComputedStyle(document.body).color;
+    for (const [index, wide] of [[hovered, 2], [chosen, 4]]) {
+      const tile = tiles[index];
+      if (!tile) continue;
+      pen.lineWidth = wide;
+      pen.strokeRect(tile.x + wide / 2, tile.y + wide / 2, tile.w - wide, tile.h - wide);
     }
   }
   const dark = (hex) => {
