@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from minbuild.store import full_disk
@@ -34,7 +34,8 @@ class Outputs:
     def publish(self) -> tuple[Path, ...]:
         """Put every output in its place, SHA256SUMS last; those that were there are replaced.
 
-        All is on the disk before the first one moves. An interrupt waits until the last one has.
+        All is on the disk before the first one moves. An interrupt waits until the last one has; a
+        kill between two of them is told by SHA256SUMS.
         """
         made = sorted(path for path in self._staging.rglob("*") if self._is_output(path))
         sums = "".join(f"{_sha256(path)}  {self._name(path)}\n" for path in made)
@@ -43,10 +44,10 @@ class Outputs:
         for path in made:
             path.chmod(0o644)
             _sync(path)
-        with _uninterrupted():
-            for path in made:
-                place = self.directory / self._name(path)
-                place.parent.mkdir(exist_ok=True)
+        for place in self._places(made):
+            place.parent.mkdir(exist_ok=True)
+        with _uninterrupted(), _held(self._places(made)):
+            for path, place in zip(made, self._places(made), strict=True):
                 os.replace(path, place)
             for directory in {path.parent for path in self._places(made)}:
                 _sync(directory)
@@ -61,6 +62,16 @@ class Outputs:
     def _name(self, path: Path) -> str:
         """host.efi, or host.pxe/vmlinuz in a folder."""
         return path.relative_to(self._staging).as_posix()
+
+
+@contextlib.contextmanager
+def _held(places: Iterable[Path]) -> Iterator[None]:
+    """Keep the former files open: to free their blocks takes 1,000 times as long as a rename."""
+    with contextlib.ExitStack() as held:
+        for place in places:
+            with contextlib.suppress(OSError):
+                held.enter_context(place.open("rb"))
+        yield
 
 
 @contextlib.contextmanager

@@ -145,6 +145,7 @@ def kills(bench: Bench, count: int, source: random.Random) -> Row:
             row.count("ended before" if ended else "former output whole")
         else:
             row.count("mixed outputs, told by SHA256SUMS")
+            bench.make("killed")
     bench.make("killed")
     if not bench.same("killed"):
         row.lost += 1
