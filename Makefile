@@ -2,6 +2,7 @@
 # make test    run the whole suite
 # make bench   measure, beside the other builders that are installed
 # make torture  what the suite holds in a bounded form, whole: kills, damage, a million hostile inputs
+# make oracle  hold the resolver against ld.so and kmod, whole: an hour and some GB of packages
 # make check   format, lint, types, layers
 # Needs python3 (3.11 or newer) with venv, and no root.
 
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANIFEST ?= manifests/host.yaml
 
-.PHONY: host test bench check format clean torture
+.PHONY: host test oracle bench check format clean torture
 .DELETE_ON_ERROR:
 
 host: $(VENV)/ready
@@ -24,6 +25,9 @@ bench: $(VENV)/ready-dev
 
 torture: $(VENV)/ready-dev
 	$(BIN)/python -m tests.trust.torture
+
+oracle: $(VENV)/ready-dev
+	MINBUILD_ORACLE=all $(BIN)/python -m pytest -n auto --dist loadfile -s tests/oracle
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

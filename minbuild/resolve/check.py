@@ -1,6 +1,6 @@
 """The closed world: nothing in a tree needs anything outside of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from minbuild.facts.types import Files
@@ -43,13 +43,29 @@ def check(
     work.run()
     symbols = SymbolCheck(catalog)
     unmet = {each for process in work.world.loader.processes for each in symbols.unmet(process)}
-    found = {*work.missing, *(each for each in unmet if not waivers.allows(each))}
+    lost = _lost(files, closure) if closure is not None else ()
+    found = {*work.missing, *(each for each in (*unmet, *lost) if not waivers.allows(each))}
     return tuple(
         sorted(
             _with_chains(found, closure),
             key=lambda each: (each.kind, each.wanted, each.by, each.evidence),
         )
     )
+
+
+_ONE_OF_MANY = (NeedKind.FIRMWARE, NeedKind.DATA, NeedKind.DLOPEN)
+"""Needs that another file may seem to meet: globs, alternatives."""
+
+
+def _lost(files: Files, closure: Closure) -> Iterator[Missing]:
+    """Files that a closure chose for a need, and that the tree has not."""
+    for need in closure.needs:
+        if (
+            need.kind in _ONE_OF_MANY
+            and need.path not in files.entries
+            and need.by in files.entries
+        ):
+            yield Missing(need.kind, need.path, need.by, "", need.evidence)
 
 
 def _with_chains(found: set[Missing], closure: Closure | None) -> list[Missing]:

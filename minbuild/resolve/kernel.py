@@ -101,19 +101,20 @@ class Kernel:
         return facts.options if isinstance(facts, KernelConfig) else {}
 
     def find(self, text: str) -> Hits:
-        """Find modules by path or its glob, by name or its glob, else by alias.
+        """Find modules by path or its glob, by name or its glob, by alias, by a built-in's name.
 
-        Source: kmod_module_new_from_lookup(3): a module's own name goes before an alias.
+        Source: kmod, libkmod-module.c kmod_module_new_from_lookup: loadable modules of a name go
+        before aliases, and these before built-in modules: crc32 is crc32_generic, though the
+        library crc32 is built in.
         """
         if "/" in text:
             return Hits(paths=self._by_path(text))
         name = text.replace("-", "_")
         if name in self.modules:
             return Hits(paths=(self.modules[name],))
-        if name in self.builtin:
-            return Hits(builtin=(name,))
         hits = self._by_glob(name) if pattern.is_pattern(text) and ":" not in text else Hits()
-        return hits or self.by_alias(text)
+        hits = hits or self.by_alias(text)
+        return Hits(builtin=(name,)) if name in self.builtin and not hits.paths else hits
 
     def by_alias(self, alias: str) -> Hits:
         """Find every module that says it serves `alias`, which may be a glob itself."""

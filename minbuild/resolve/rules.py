@@ -72,7 +72,11 @@ def module(subject: Subject, world: World) -> Iterator[Outcome]:
     if not isinstance(subject.facts, Module):
         return
     facts, by = subject.facts, subject.path
-    yield Need(RootPath("/lib"), by, NeedKind.LINK, "modprobe reads /lib/modules")
+    place = RootPath("/lib")
+    if world.catalog.entry(place) is None and not world.catalog.is_directory(place):
+        yield _lack(world, subject, NeedKind.LINK, place, "modprobe reads /lib/modules")
+    else:
+        yield Need(place, by, NeedKind.LINK, "modprobe reads /lib/modules")
     for name in facts.depends:
         yield from dependency(world, name, by)
     for field, names in (("pre", facts.soft_pre), ("post", facts.soft_post)):

@@ -28,6 +28,7 @@ from minbuild.resolve.types import Closure
 from minbuild.resolve.why import chains
 from tests.support.archive import Archive
 from tests.support.server import serve
+from tests.support.trees import needless
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent.name for path in HERE.glob("*/host.yaml"))
@@ -70,7 +71,7 @@ def outcome(place: Path, mirror: str, doors: Doors) -> str:
 
 
 def closed(manifest: Manifest, market: Market) -> Closure:
-    """The closure, the same for any order of packages.
+    """The closure, the same for any order of packages; without any file of it the proof fails.
 
     Raises: ResolveError for what is missing.
     """
@@ -90,6 +91,11 @@ def closed(manifest: Manifest, market: Market) -> Closure:
         assert again.needs == grown.closure.needs
     if grown.closure.missing or grown.closure.unused:
         raise error(grown.closure, files)
+    spare = needless(
+        grown.closure, files, arch="amd64", drop=manifest.drop,
+        allow_missing=manifest.allow_missing,
+    )  # fmt: skip
+    assert list(spare) == []
     return grown.closure
 
 

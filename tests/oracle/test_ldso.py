@@ -5,7 +5,6 @@ them, MINBUILD_ORACLE_SEED=N repeats a sample.
 """
 
 import os
-import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,22 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import find_mirror
 from minbuild.build.contents import bring
 from minbuild.build.growing import Grown, Market, grow
-from minbuild.build.request import Doors, Request
+from minbuild.build.request import Request
 from minbuild.facts.types import Elf, FileFacts, Files, Kind
-from minbuild.manifest.types import Archive
 from minbuild.paths import RootPath, under
-from minbuild.progress import Silent
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.ldso import Loader
 from minbuild.resolve.machine import machine
-from minbuild.resolve.types import Closure, Missing, NeedKind, Root
+from minbuild.resolve.types import Missing, NeedKind, Root
 from minbuild.resolve.waivers import Waivers
-from minbuild.store import Store
 from tests.oracle.jail import trace
+from tests.oracle.trees import lay, sampled
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
 
@@ -39,19 +34,8 @@ LOADER = "/usr/lib64/ld-linux-x86-64.so.2"
 LISTED = re.compile(r"^\t(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
-    store = os.environ.get("MINBUILD_TEST_STORE") or tmp_path_factory.mktemp("store")
-    doors = Doors(Path(store), Silent())
-    archive, mirror = Archive(), find_mirror("")
-    index = open_index(
-        archive, "amd64", mirror, doors.store, offline=False, progress=doors.progress
-    )
-    return Market(index, mirror, doors)
-
-
 def test_every_process_is_what_the_loader_makes_of_it(market: Market, tmp_path: Path) -> None:
-    names = chosen()
+    names = sampled(PACKAGES, SAMPLE)
     compared = 0
     problems: list[str] = []
     for name in names:
@@ -67,15 +51,6 @@ def test_every_process_is_what_the_loader_makes_of_it(market: Market, tmp_path: 
     print(f"{len(names)} packages, {compared} loaded objects compared")
     assert not problems, "\n".join(problems)
     assert compared
-
-
-def chosen() -> Sequence[str]:
-    if os.environ.get("MINBUILD_ORACLE") == "all":
-        return PACKAGES
-    seed = int(os.environ.get("MINBUILD_ORACLE_SEED") or random.SystemRandom().randrange(10**6))
-    names = random.Random(seed).sample(PACKAGES, SAMPLE)
-    print(f"MINBUILD_ORACLE_SEED={seed}: {' '.join(names)}")
-    return names
 
 
 def whole(name: str, market: Market) -> tuple[Grown, list[RootPath]]:
@@ -124,27 +99,3 @@ def asked(tree: Path, path: RootPath) -> list[str]:
     ]
     inside = ["/" + os.path.relpath(each, os.path.realpath(tree)) for each in found]
     return [each for each in inside if "/ld-linux-" not in each]
-
-
-def lay(closure: Closure, tree: Path, store: Store) -> None:
-    """Write a closure down; absolute links are made relative so that they stay inside."""
-    tree.mkdir()
-    (tree / "lib64").symlink_to("usr/lib64")
-    for path, one in closure.chosen.items():
-        place = under(tree, path)
-        if place.is_symlink():
-            continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        match one.entry.kind:
-            case Kind.DIRECTORY:
-                place.mkdir(exist_ok=True)
-            case Kind.LINK:
-                target = one.entry.target
-                if target.startswith("/"):
-                    target = os.path.relpath(target, Path(path).parent)
-                place.symlink_to(target)
-            case _:
-                data = store.read(one.entry.sha256)
-                assert data is not None
-                place.write_bytes(data)
-                place.chmod(0o755)

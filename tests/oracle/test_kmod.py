@@ -1,0 +1,274 @@
+"""Our closures of kernel modules against kmod's: modprobe --show-depends, and depmod's index.
+
+A sample of the cloud kernel's modules is taken, by a seed that is printed; MINBUILD_ORACLE=all
+takes all of that kernel and of linux-image-amd64.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from minbuild.archive.types import Package
+from minbuild.build.contents import bring
+from minbuild.build.growing import Market, grow
+from minbuild.build.request import Request
+from minbuild.facts.types import Module
+from minbuild.manifest.types import Waiver, Where
+from minbuild.paths import RootPath, under
+from minbuild.resolve.kernel import IMAGE, MODULES, module_name
+from minbuild.resolve.resolve import resolve
+from minbuild.resolve.types import Closure, NeedKind, Root
+from minbuild.tree import modindex
+from tests.oracle.trees import WHOLE, lay, sampled
+
+pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
+
+KERNELS = (
+    ("linux-image-cloud-amd64", "linux-image-amd64") if WHOLE else ("linux-image-cloud-amd64",)
+)
+SAMPLE = 150
+FEW = 12
+LIB = "usr/lib/x86_64-linux-gnu"
+NO_FIRMWARE = (Waiver("**", "firmware is another matter", Where("", 1, 1)),)
+
+
+@dataclass(frozen=True, slots=True)
+class Kmod:
+    """kmod of the archive, run through its own loader."""
+
+    tree: Path
+    nothing: Path
+    """An empty directory of configuration."""
+
+    def run(self, name: str, *args: str, must: bool = True) -> str:
+        done = subprocess.run(
+            [
+                self.tree / LIB / "ld-linux-x86-64.so.2", "--argv0", name,
+                "--library-path", self.tree / LIB, self.tree / "usr/bin/kmod",
+                "-C", self.nothing, *args,
+            ],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0 or not must, f"{name} {args}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """All modules of one kernel, written down, with kmod's index."""
+
+    version: str
+    tree: Path
+    closure: Closure
+    modules: Mapping[str, RootPath]
+
+
+@pytest.fixture(scope="module")
+def kmod(market: Market, tmp_path_factory: pytest.TempPathFactory) -> Kmod:
+    place = tmp_path_factory.mktemp("kmod")
+    root = Root(NeedKind.ROOT, "/usr/bin/kmod", "oracle/kmod", "", "kmod")
+    grown = grow([root], market, arch="amd64")
+    bring(Request(place), grown.packages, grown.closure.chosen.values(), market.doors)
+    lay(grown.closure, place / "tree", market.doors.store)
+    (place / "nothing").mkdir()
+    return Kmod(place / "tree", place / "nothing")
+
+
+@pytest.fixture(scope="module", params=KERNELS)
+def full(
+    request: pytest.FixtureRequest, market: Market, kmod: Kmod,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Full:  # fmt: skip
+    package: str = request.param
+    image = Root(NeedKind.ROOT, IMAGE, "oracle/kernel", "", package)
+    grown = grow([image], market, arch="amd64")
+    every = Root(NeedKind.MODULE, "kernel/**", "oracle/kernel", "")
+    index = [
+        Root(NeedKind.ROOT, path, "oracle/kernel", "", files.owner)
+        for files in grown.files
+        for path in files.entries
+        if path.startswith(f"{MODULES}/{grown.closure.kernel}/modules.")
+    ]
+    closure = resolve([image, every, *index], grown.files, arch="amd64", allow_missing=NO_FIRMWARE)
+    assert not closure.missing, closure.missing[:5]
+    bring(Request(Path()), grown.packages, closure.chosen.values(), market.doors)
+    tree = tmp_path_factory.mktemp("full") / "tree"
+    lay(closure, tree, market.doors.store)
+    kmod.run("depmod", "-b", str(tree), closure.kernel)
+    found = {module_name(path): path for path in closure.chosen if ".ko" in path}
+    print(f"{package}: {len(found)} modules of {closure.kernel}")
+    return Full(closure.kernel, tree, closure, found)
+
+
+def test_every_module_brings_what_modprobe_would_load(full: Full, kmod: Kmod) -> None:
+    names = sampled(sorted(full.modules), SAMPLE)
+    edges: dict[str, list[str]] = {}
+    for need in full.closure.needs:
+        if need.kind in (NeedKind.MODULE, NeedKind.SOFTDEP) and need.by.startswith("/"):
+            edges.setdefault(need.by, []).append(need.path)
+    asked = Asked(kmod, full)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        theirs = list(pool.map(asked.closure, names))
+    problems = []
+    compared = 0
+    for name, their in zip(names, theirs, strict=True):
+        ours = reached(full.modules[name], edges)
+        compared += len(ours)
+        if ours != their:
+            problems.append(
+                f"{name}: only ours {sorted(ours - their)}, only modprobe's {sorted(their - ours)}"
+            )
+    print(f"{len(names)} modules, {compared} paths compared")
+    assert not problems, "\n".join(problems)
+
+
+def test_the_index_of_a_trimmed_tree_is_that_of_the_full_one(
+    full: Full, kmod: Kmod, market: Market, tmp_path: Path
+) -> None:
+    for number, names in enumerate(chunks(sampled(sorted(full.modules), FEW), FEW)):
+        chosen = trimmed(full, names, market)
+        tree = tmp_path / str(number)
+        lay(chosen, tree, market.doors.store)
+        kmod.run("depmod", "-b", str(tree), full.version)
+        inside = {path: full_facts(full, market, path) for path in chosen.chosen if ".ko" in path}
+        top = f"{MODULES}/{full.version}"
+        for file, make in modindex.INDEX.items():
+            theirs = lines(tree, top, file)
+            assert unordered(made(make(inside, top))) == unordered(theirs), file
+            assert unordered(theirs) <= unordered(lines(full.tree, top, file)), file
+        ours = made(modindex.dependencies(inside, top))
+        assert ours
+        assert not [line for line in ours if not needed_last(line, ours)]
+
+
+def unordered(found: Sequence[str]) -> set[tuple[str, frozenset[str]]]:
+    """Lines without the order of what each lists: depmod's follows that of the directory.
+
+    The lines of a module with several softdep fields count as one.
+    """
+    merged: dict[str, set[str]] = {}
+    for line in found:
+        head, _, rest = line.partition(":") if ".ko" in line else (line, "", "")
+        if line.startswith("softdep "):
+            head, rest = line.split()[1], " ".join(meant(line.split()[2:])).replace("-", "_")
+            if not rest:
+                continue
+        merged.setdefault(head, set()).update(rest.split())
+    return {(head, frozenset(words)) for head, words in merged.items()}
+
+
+def meant(words: Sequence[str]) -> list[str]:
+    """The names of a softdep; those before the first pre: or post: (cifs) modprobe passes over."""
+    starts = [number for number, word in enumerate(words) if word in ("pre:", "post:")]
+    after = words[starts[0] :] if starts else []
+    return [word for word in after if word not in ("pre:", "post:")]
+
+
+def needed_last(line: str, index: Sequence[str]) -> bool:
+    """Whether all that each module of a line needs stands after it: it is loaded from the end."""
+    order = line.replace(":", "").split()
+    needs = {head: rest.split() for head, _, rest in (one.partition(":") for one in index)}
+    place = {path: number for number, path in enumerate(order)}
+    return all(place[need] > place[path] for path in order for need in needs[path])
+
+
+def chunks(names: Sequence[str], size: int) -> list[Sequence[str]]:
+    """All names in lists of no more than 40 of that size: 40 trees show as much as 400."""
+    return [names[at : at + size] for at in range(0, len(names), size)][:40]
+
+
+def trimmed(full: Full, names: Iterable[str], market: Market) -> Closure:
+    """The closure of some modules and of nothing else."""
+    roots = [Root(NeedKind.MODULE, name, "oracle/kernel", "") for name in names]
+    files = market.open(kernel_packages(full, market))
+    return resolve(roots, files, arch="amd64", allow_missing=NO_FIRMWARE)
+
+
+def kernel_packages(full: Full, market: Market) -> list[Package]:
+    owners = sorted({one.package for one in full.closure.chosen.values() if one.package})
+    return [package for name in owners if (package := market.package(name)) is not None]
+
+
+def full_facts(full: Full, market: Market, path: RootPath) -> Module:
+    for files in market.open(kernel_packages(full, market)):
+        if path in files.entries:
+            facts = files.facts(path)
+            assert isinstance(facts, Module)
+            return facts
+    raise AssertionError(path)
+
+
+class Asked:
+    """What modprobe would load, with every softdep that a module declares.
+
+    Of a module with several `softdep` fields (btrfs, ksmbd) modprobe follows only one:
+    libkmod-module.c, "find only the first command". The kernel's authors mean all of them, so
+    modprobe is asked for those of the other fields, too.
+    """
+
+    def __init__(self, kmod: Kmod, full: Full) -> None:
+        self._kmod, self._full = kmod, full
+        self._shown: dict[str, set[str]] = {}
+        self.several: dict[str, list[str]] = {}
+        fields: dict[str, list[list[str]]] = {}
+        for line in lines(full.tree, f"{MODULES}/{full.version}", "modules.softdep"):
+            _, name, *words = line.split()
+            fields.setdefault(name, []).append(meant(words))
+        for name, lists in fields.items():
+            if len(lists) > 1:
+                self.several[name] = [each for words in lists for each in words]
+
+    def closure(self, name: str) -> set[str]:
+        found: set[str] = set()
+        todo, seen = [name], set()
+        while todo:
+            asked = todo.pop()
+            if asked in seen:
+                continue
+            seen.add(asked)
+            new = self._ask(asked, must=asked == name) - found
+            found |= new
+            todo += [each for path in new for each in self.several.get(module_name(path), ())]
+        return found
+
+    def _ask(self, name: str, *, must: bool) -> set[str]:
+        if name not in self._shown:
+            self._shown[name] = shown(self._kmod, self._full, name, must=must)
+        return self._shown[name]
+
+
+def shown(kmod: Kmod, full: Full, name: str, *, must: bool) -> set[str]:
+    """What modprobe would load for a module: real paths; nothing for a name that nobody has."""
+    options = ["-d", str(full.tree), "-S", full.version, "--show-depends"]
+    said = kmod.run("modprobe", *options, name, must=must)
+    found = set()
+    for line in said.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "insmod":
+            inside = rest.split(" ")[0].removeprefix(str(full.tree))
+            found.add(f"/usr{inside}" if inside.startswith("/lib/") else inside)
+    return found
+
+
+def reached(start: str, edges: Mapping[str, Sequence[str]]) -> set[str]:
+    seen = {start}
+    todo = [start]
+    while todo:
+        for path in edges.get(todo.pop(), ()):
+            if path not in seen:
+                seen.add(path)
+                todo.append(path)
+    return seen
+
+
+def lines(tree: Path, top: str, name: str) -> list[str]:
+    return made(under(tree, RootPath(f"{top}/{name}")).read_bytes())
+
+
+def made(data: bytes) -> list[str]:
+    return [line for line in data.decode().splitlines() if not line.startswith("#")]

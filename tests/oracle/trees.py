@@ -1,0 +1,66 @@
+"""What the oracles share: packages of the mirror, closures written down, samples by a seed."""
+
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from minbuild.archive.index import open_index
+from minbuild.archive.mirror import find_mirror
+from minbuild.build.growing import Market
+from minbuild.build.request import Doors
+from minbuild.facts.types import Kind
+from minbuild.manifest.types import Archive
+from minbuild.paths import under
+from minbuild.progress import Silent
+from minbuild.resolve.types import Closure
+from minbuild.store import Store
+
+WHOLE = os.environ.get("MINBUILD_ORACLE") == "all"
+T = TypeVar("T")
+
+
+def open_market(store: Path, arch: str, suites: Sequence[str] = ()) -> Market:
+    """The machine's mirror for one architecture; a Release past its date will do."""
+    doors = Doors(Path(os.environ.get("MINBUILD_TEST_STORE") or store), Silent())
+    archive = Archive(check_valid_until=False)
+    if suites:
+        archive = Archive(suites=tuple(suites), check_valid_until=False)
+    mirror = find_mirror("")
+    index = open_index(archive, arch, mirror, doors.store, offline=False, progress=doors.progress)
+    return Market(index, mirror, doors)
+
+
+def sampled(everything: Sequence[T], count: int) -> Sequence[T]:
+    """Some of all, by a seed that is printed; all of them when the oracle is asked whole."""
+    if WHOLE or count >= len(everything):
+        return everything
+    seed = int(os.environ.get("MINBUILD_ORACLE_SEED") or random.SystemRandom().randrange(10**6))
+    found = random.Random(seed).sample(everything, count)
+    print(f"MINBUILD_ORACLE_SEED={seed}: {' '.join(map(str, found))}")
+    return found
+
+
+def lay(closure: Closure, tree: Path, store: Store) -> None:
+    """Write a closure down; absolute links are made relative so that they stay inside."""
+    tree.mkdir()
+    (tree / "lib64").symlink_to("usr/lib64")
+    for path, one in closure.chosen.items():
+        place = under(tree, path)
+        if place.is_symlink():
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        match one.entry.kind:
+            case Kind.DIRECTORY:
+                place.mkdir(exist_ok=True)
+            case Kind.LINK:
+                target = one.entry.target
+                if target.startswith("/"):
+                    target = os.path.relpath(target, Path(path).parent)
+                place.symlink_to(target)
+            case _:
+                data = store.read(one.entry.sha256)
+                assert data is not None
+                place.write_bytes(data)
+                place.chmod(0o755)

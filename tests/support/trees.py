@@ -1,0 +1,61 @@
+"""A closure as a tree of its own, whole or with one path gone: is every file of it needed?"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+
+from minbuild.facts.types import FileFacts, Files, Kind, Symbols
+from minbuild.manifest.types import DlopenRule, Waiver
+from minbuild.paths import RootPath
+from minbuild.resolve.check import check
+from minbuild.resolve.types import Closure
+
+
+def tree(closure: Closure, files: Sequence[Files]) -> Files:
+    """The files of a closure as one."""
+    by_name = {one.owner: one for one in files}
+
+    def holder(path: RootPath) -> tuple[Files, RootPath] | None:
+        chosen = closure.chosen.get(path)
+        one = by_name.get(chosen.package) if chosen is not None else None
+        if one is None or path not in one.entries:
+            return None
+        entry = one.entries[path]
+        return one, RootPath(entry.target) if entry.kind is Kind.HARDLINK else path
+
+    @cache
+    def facts(path: RootPath) -> FileFacts | None:
+        found = holder(path)
+        return None if found is None else found[0].facts(found[1])
+
+    @cache
+    def symbols(path: RootPath) -> Symbols | None:
+        found = holder(path)
+        return None if found is None else found[0].symbols(found[1])
+
+    entries = {path: one.entry for path, one in closure.chosen.items()}
+    return Files(owner="", entries=entries, facts=facts, symbols=symbols)
+
+
+def needless(
+    closure: Closure,
+    files: Sequence[Files],
+    *,
+    arch: str,
+    drop: Sequence[Waiver] = (),
+    allow_missing: Sequence[Waiver] = (),
+    dlopen: Sequence[DlopenRule] = (),
+) -> Iterator[RootPath]:
+    """Paths that no component names and that the closed-world check does not miss."""
+    whole = tree(closure, files)
+    named = {need.path for need in closure.needs if not need.by.startswith("/")}
+    for path, one in closure.chosen.items():
+        if path in named or one.entry.kind is Kind.DIRECTORY:
+            continue
+        left = {other: entry for other, entry in whole.entries.items() if other != path}
+        found = check(
+            replace(whole, entries=left), arch=arch, drop=drop, allow_missing=allow_missing,
+            closure=closure, dlopen=dlopen,
+        )  # fmt: skip
+        if not found:
+            yield path
