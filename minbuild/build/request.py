@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minbuild.errors import ToolError
 from minbuild.manifest.types import Archive, Compression, Manifest
 from minbuild.progress import Progress, Silent
 from minbuild.shipped import shipped
 from minbuild.store import Store
+
+if TYPE_CHECKING:
+    from minbuild.toolbox.toolbox import Toolbox
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
 """uname -m → Debian architecture."""
@@ -56,6 +60,11 @@ class Doors:
     @cached_property
     def store(self) -> Store:
         return Store(self.store_directory)
+
+    @cached_property
+    def toolboxes(self) -> "dict[tuple[object, ...], Toolbox]":
+        """Those that this run has used: each tree of tools is checked once."""
+        return {}
 
 
 def default_store() -> Path:

@@ -46,10 +46,16 @@ def lay_tools(request: Request, lock: Lock, doors: Doors, tools: Sequence[Tool])
     """
     chosen = _closure(request, lock, tools, doors)
     entries = [one.entry for one in chosen]
-    if not doors.store.tree(tree_key(entries)).is_dir():
+    tree = tree_key(entries)
+    key = (tree, tuple(tools), lock.epoch)
+    if not doors.store.tree(tree).is_dir():
         doors.progress.step("bringing the toolbox")
         bring(request, lock.toolbox, chosen, doors)
-    return Toolbox(tools, entries, doors.store, arch=machine_arch(), epoch=lock.epoch)
+        doors.toolboxes.pop(key, None)
+    if key not in doors.toolboxes:
+        toolbox = Toolbox(tools, entries, doors.store, arch=machine_arch(), epoch=lock.epoch)
+        doors.toolboxes[key] = toolbox
+    return doors.toolboxes[key]
 
 
 def _closure(
