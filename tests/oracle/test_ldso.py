@@ -53,7 +53,9 @@ def test_every_process_is_what_the_loader_makes_of_it(market: Market, tmp_path: 
     assert compared
 
 
-def whole(name: str, market: Market) -> tuple[Grown, list[RootPath]]:
+def whole(
+    name: str, market: Market, *, arch: str = "amd64", loader: str = LOADER
+) -> tuple[Grown, list[RootPath]]:
     """The closure of all dynamic objects of one package, and those objects."""
     package = market.package(name)
     assert package is not None, f"no package {name}"
@@ -61,8 +63,8 @@ def whole(name: str, market: Market) -> tuple[Grown, list[RootPath]]:
     paths = [path for path in files.entries if loadable(files, path)]
     roots = [Root(NeedKind.ROOT, path, "oracle/all", "", name) for path in paths]
     # plug-ins name no interpreter
-    roots.append(Root(NeedKind.ROOT, LOADER, "oracle/all", "", "libc6"))
-    return grow(roots, market, arch="amd64"), paths
+    roots.append(Root(NeedKind.ROOT, loader, "oracle/all", "", "libc6"))
+    return grow(roots, market, arch=arch), paths
 
 
 def loadable(files: Files, path: RootPath) -> bool:
@@ -70,7 +72,9 @@ def loadable(files: Files, path: RootPath) -> bool:
     return isinstance(facts, Elf) and facts.dynamic and bool(facts.interpreter or facts.needed)
 
 
-def simulated(grown: Grown, paths: Sequence[RootPath]) -> Iterator[tuple[RootPath, list[str]]]:
+def simulated(
+    grown: Grown, paths: Sequence[RootPath], *, arch: str = "amd64"
+) -> Iterator[tuple[RootPath, list[str]]]:
     """What our loader makes of each object: real paths in load order, ld.so itself left out.
 
     A process that lacks something is left out: ld.so --list says no more than we then.
@@ -79,7 +83,7 @@ def simulated(grown: Grown, paths: Sequence[RootPath]) -> Iterator[tuple[RootPat
     for path in paths:
         elf = catalog.facts(path)
         assert isinstance(elf, Elf)
-        process = Loader(catalog, machine("amd64"), Waivers()).process(path, elf)
+        process = Loader(catalog, machine(arch), Waivers()).process(path, elf)
         if not any(isinstance(outcome, Missing) for outcome in process.outcomes):
             yield path, [each.path for each in process.objects[1:] if "/ld-linux-" not in each.path]
 
