@@ -266,6 +266,8 @@ run_once() {
 }
 
 supervise() {
+    # also when a person started the guest, whose own processes may be killed
+    echo -1000 >/proc/self/oom_score_adj
     pause=1
     mkfifo -m 600 "$dir/control.in" "$dir/control.out" 2>/dev/null
     while read_conf "$name" 2>"$dir/qemu.log"; do

@@ -102,6 +102,16 @@ def test_a_panic_reboots_the_host() -> None:
     assert "panic=10" in words
 
 
+def test_memory_that_runs_out_takes_guests_and_not_the_host() -> None:
+    files = {path: file.content.decode() for path, file in rendered(host()).items()}
+    spared, taken = "echo -1000 >/proc/self/oom_score_adj", "echo 500 >/proc/self/oom_score_adj"
+    boot = files["/usr/lib/minbuild/init"].partition("\nboot() {")[2]
+    assert boot.index(spared) < boot.index("load_modules &")
+    vm = files["/usr/bin/vm"]
+    assert vm.index("\nlaunch() {") < vm.index(taken) < vm.index("exec ")
+    assert spared in vm.partition("\nsupervise() {")[2]
+
+
 def test_variables_reach_the_scripts() -> None:
     manifest = load(
         MANIFESTS / "host.yaml",
