@@ -54,8 +54,9 @@ def measure(where: Bench, *, peers: bool, curves: bool) -> Iterator[Results]:
     yield results
     if curves:
         say("growth")
-        results.curves = growth.curves(where, ground)
-        yield results
+        for curve in growth.curves(where, ground):
+            results.curves = [*results.curves, curve]
+            yield results
     for peer in PEERS if peers else ():
         if peer.slow:
             say(peer.name)

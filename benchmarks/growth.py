@@ -46,13 +46,15 @@ class Curve:
     series: dict[str, tuple[float, ...]]
 
 
-def curves(bench: Bench, ground: Ground) -> tuple[Curve, ...]:
-    """Measure every curve."""
-    return (
-        _curve("growth-packages", "packages", PACKAGES, _packages(bench)),
-        _curve("growth-files", "files", FILES, _files),
-        _curve("growth-manifests", "manifests", MANIFESTS, lambda count: {"make": several(ground, count).seconds}),
-    )  # fmt: skip
+def curves(bench: Bench, ground: Ground) -> Iterator[Curve]:
+    """Measure every curve, one after the other."""
+
+    def manifests(count: int) -> dict[str, float]:
+        return {"make": several(ground, count).seconds}
+
+    yield _curve("growth-packages", "packages", PACKAGES, _packages(bench))
+    yield _curve("growth-files", "files", FILES, _files)
+    yield _curve("growth-manifests", "manifests", MANIFESTS, manifests)
 
 
 def _curve(
