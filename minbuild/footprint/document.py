@@ -51,6 +51,10 @@ def render(footprint: Footprint) -> str:
             "findings": [asdict(one) for one in footprint.surface.findings],
             "unknown": list(footprint.surface.unknown),
         }
+    if footprint.possible:
+        document["possible_dlopens"] = [
+            {"path": path, "sonames": list(names)} for path, names in footprint.possible.items()
+        ]
     return _lines(document)
 
 
@@ -114,6 +118,10 @@ def _footprint(document: Mapping[str, Any]) -> Footprint:
             _text(name): _size(limit) for name, limit in sorted(document.get("budget", {}).items())
         },
         surface=_surface(document["surface"]) if "surface" in document else None,
+        possible={
+            RootPath(_text(row["path"])): tuple(_text(name) for name in row["sonames"])
+            for row in document.get("possible_dlopens", ())
+        },
     )
 
 

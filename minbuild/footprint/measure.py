@@ -54,6 +54,7 @@ def measure(
             edges=tree.needs,
             budget=limits(manifest.budget),
             surface=surface,
+            possible=tree.maybe_dlopen,
         ),
         {package.name: package.version for package in packages},
         {OVERHEAD: packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0},

@@ -140,3 +140,5 @@ class Footprint:
     """The manifest's limits that are set: files, bytes, packed; sorted."""
     surface: Surface | None = None
     """None in documents of a minbuild that did not look."""
+    possible: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)
+    """Libraries not in the image that a file may open by name at run time; sorted."""

@@ -29,6 +29,8 @@ class Answer:
     """Paths of the image with a similar name, when the path is not in it."""
     owners: Mapping[str, str] = field(default_factory=dict)
     """Path → its package and version."""
+    possible: tuple[str, ...] = ()
+    """Libraries not in the image that the path may open by name at run time."""
 
 
 def explain(footprint: Footprint, path: RootPath, *, every: bool = False) -> Answer:
@@ -43,7 +45,8 @@ def explain(footprint: Footprint, path: RootPath, *, every: bool = False) -> Ans
         str(each.path): versions.get(each.package, each.package) if each.package else ""
         for each in footprint.files
     }
-    return Answer(footprint.name, path, row, found, (), owners)
+    possible = footprint.possible.get(path, ())
+    return Answer(footprint.name, path, row, found, (), owners, possible)
 
 
 def as_text(answer: Answer, *, precise: bool = False) -> str:
@@ -59,7 +62,11 @@ def as_text(answer: Answer, *, precise: bool = False) -> str:
     owner = row.package or "made by minbuild"
     head = f"{printable(row.path)}  {row.type}, {size(row.size)}, {owner}, {row.component}"
     owners = answer.owners if precise else None
-    return "\n".join([head, *(_chain(chain, owners) for chain in answer.chains)]) + "\n"
+    lines = [head, *(_chain(chain, owners) for chain in answer.chains)]
+    if answer.possible:
+        names = printable(", ".join(answer.possible))
+        lines.append(f"  it may open, without a note of it, what is not in the image: {names}")
+    return "\n".join(lines) + "\n"
 
 
 def as_json(answer: Answer) -> str:
@@ -70,6 +77,7 @@ def as_json(answer: Answer) -> str:
         "present": answer.row is not None,
         "chains": [[_edge(need, answer.owners) for need in chain] for chain in answer.chains],
         "similar": list(answer.near),
+        "possible_dlopens": list(answer.possible),
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 

@@ -35,6 +35,7 @@ def assemble(manifest: Manifest, closure: Closure, files: Sequence[Files], store
         needs=tuple(sorted(needs)),
         kernel=_kernel(manifest, closure),
         release=closure.kernel,
+        maybe_dlopen=closure.maybe_dlopen,
     )
 
 

@@ -1,6 +1,7 @@
 """The files of the running host, each with its content's digest and its owner."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from minbuild.facts.types import Kind
 from minbuild.paths import RootPath
@@ -41,3 +42,5 @@ class Tree:
     """The kernel image: counted in the footprint, held by the UKI and not by the initramfs."""
     release: str
     """Kernel version, as uname -r says it."""
+    maybe_dlopen: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)
+    """Libraries that a file's strings name, and that no need and no note explains; sorted."""

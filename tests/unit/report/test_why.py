@@ -1,7 +1,9 @@
 """Why a path is in an image: for people, with its evidence, and as a graph."""
 
 import json
+from dataclasses import replace
 
+from minbuild.footprint.document import read, render
 from minbuild.paths import RootPath
 from minbuild.report.why import as_dot, as_json, as_text, explain, quoted
 from tests.support.footprints import tiny
@@ -34,6 +36,17 @@ def test_a_graph_has_every_edge_of_the_chains() -> None:
 
 def test_a_graph_of_what_is_not_there_is_one_node() -> None:
     assert as_dot(explain(tiny(), RootPath("/nothing"))).count('"') == 2
+
+
+def test_what_a_file_may_open_is_said_and_survives_the_document() -> None:
+    vm = RootPath("/usr/bin/vm")
+    made = replace(tiny(), possible={vm: ("liba.so.1", "libb.so.2")})
+    again = read(render(made), "footprint.json")
+    assert again == made
+    answer = explain(again, vm)
+    assert "it may open" in as_text(answer)
+    assert json.loads(as_json(answer))["possible_dlopens"] == ["liba.so.1", "libb.so.2"]
+    assert "it may open" not in as_text(explain(again, SHELL))
 
 
 def test_quotes_and_backslashes_do_not_end_a_string() -> None:
