@@ -2,20 +2,19 @@
 
 import zlib
 
+from minbuild.footprint.packed import guess
 from minbuild.store import Store
 from minbuild.tree.types import Tree
 
-KIND = "weight/1"
-SOLID = 0.8
-"""Of what files weigh alone (zlib -1), what they weigh packed together by xz: 0.79 for host.yaml."""
+KIND = "weight/2"
 
 
 def weigh(tree: Tree, store: Store) -> dict[str, int]:
-    """Content digest → its size when compressed alone, for every file of a tree."""
+    """Content digest → about its bytes in a solid archive, for every file of a tree."""
     digests = sorted({node.sha256 for node in tree.nodes if node.sha256})
     known = {digest: store.get(KIND, digest) for digest in digests}
     new = {
-        digest: str(len(zlib.compress(store.need(digest), 1))).encode()
+        digest: str(_weight(store.need(digest))).encode()
         for digest, value in known.items()
         if value is None
     }
@@ -27,4 +26,8 @@ def weigh(tree: Tree, store: Store) -> dict[str, int]:
 def estimate(tree: Tree, weights: dict[str, int]) -> int:
     """How many bytes the initramfs of a tree will have, before it is packed."""
     packed = [node.sha256 for node in tree.nodes if node.sha256 and node.path != tree.kernel]
-    return round(SOLID * sum(weights[digest] for digest in packed))
+    return sum(weights[digest] for digest in packed)
+
+
+def _weight(data: bytes) -> int:
+    return guess(len(zlib.compress(data, 1)), len(data))

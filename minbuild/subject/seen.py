@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from minbuild.facts.traits import DATA, Traits, traits
 from minbuild.footprint.measure import NOTHING, add_up
+from minbuild.footprint.packed import guess
 from minbuild.footprint.surface import Evidence, surface, wanted
 from minbuild.footprint.types import UNOWNED, FileRow, Footprint
 from minbuild.paths import RootPath
@@ -56,7 +57,7 @@ def _sample(data: bytes) -> bytes:
 
 def _weight(sample: bytes, size: int) -> int:
     packed = len(zlib.compress(sample, 1))
-    return packed * size // len(sample) if sample else packed
+    return guess(packed * size // len(sample), size) if sample else 0
 
 
 @dataclass(frozen=True, slots=True)
