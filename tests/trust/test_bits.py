@@ -15,12 +15,16 @@ from tests.whole.small import Small
 
 PLAN = ("plan", "small.yaml", "--json")
 ENVIRONMENTS = {
-    "home": {"HOME": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"},
-    "time zone": {"TZ": "Pacific/Kiritimati"},
-    "locale": {"LC_ALL": "tr_TR.UTF-8", "LANG": "tr_TR.UTF-8"},
+    "home, time zone, terminal": {
+        "HOME": "/nonexistent",
+        "XDG_CACHE_HOME": "/nonexistent",
+        "TZ": "Pacific/Kiritimati",
+        "COLUMNS": "20",
+        "TERM": "dumb",
+        "NO_COLOR": "1",
+    },
+    "locale, hash seed": {"LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "4711"},
     "no locale": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "hash seed": {"PYTHONHASHSEED": "4711"},
-    "terminal": {"COLUMNS": "20", "TERM": "dumb", "NO_COLOR": "1"},
 }
 WRAPPERS = {
     "umask": ["sh", "-c", 'umask 077; exec "$@"', "sh"],
