@@ -2,6 +2,7 @@
 # make test    run the whole suite
 # make bench   measure, beside the other builders that are installed
 # make torture  what the suite holds in a bounded form, whole: kills, damage, a million hostile inputs
+# make lab-faults  boot the host with everything that can go wrong around it, and in every format
 # make oracle  hold the resolver against ld.so and kmod, whole: a quarter of an hour, some GB
 # make check   format, lint, types, layers
 # Needs python3 (3.11 or newer) with venv, and no root.
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANIFEST ?= manifests/host.yaml
 
-.PHONY: host test oracle bench check format clean torture
+.PHONY: host test lab-faults oracle bench check format clean torture
 .DELETE_ON_ERROR:
 
 host: $(VENV)/ready
@@ -19,6 +20,9 @@ host: $(VENV)/ready
 
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+lab-faults: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m long tests/faults
 
 bench: $(VENV)/ready-dev
 	$(BIN)/python -m benchmarks $(BENCH)

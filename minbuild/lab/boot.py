@@ -107,12 +107,15 @@ def lay_out(
     address = ADDRESS if inside else GATEWAY
     data, guest = request.data, guest_of(request, start.kernel)
     no_guest = {} if data or guest else {"guest": "no kernel for it beside the disk: host.efi"}
-    if data is None:
+    if data is None and not request.trouble.no_disk:
         asked = {"dns": NAME, "tcp": f"{address}:{port or ECHO_PORT}"}
         data = data_disk(work, tools, asked, guest)
     qemu = qemu_arguments(request, tools, start, data, accel, Network(network.name))
     clock = Server.NTP not in request.without
+    trouble = request.trouble
     serve = dnsmasq_arguments(
+        lease=trouble.lease,
+        silent=trouble.silent_dns,
         dhcp=Server.DHCP not in request.without,
         dns=Server.DNS not in request.without,
         clock=clock,
@@ -128,6 +131,8 @@ def lay_out(
         port=port,
         address=ADDRESS if inside else "127.0.0.1",
         clock=clock and inside,
+        outages=trouble.outages,
+        silent=trouble.silent_dns and inside,
         dials=tuple(render(one.name, one.dial) for one in request.probes if one.dial and inside),
         web=str(start.folder) if start.folder and request.firmware is Firmware.HTTP else "",
     )

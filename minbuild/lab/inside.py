@@ -17,14 +17,14 @@ from pathlib import Path
 from minbuild.errors import MinbuildError
 from minbuild.lab.dial import Dialer, parse
 from minbuild.lab.link import Wire
-from minbuild.lab.servers import Clock, Echo
+from minbuild.lab.servers import Clock, Echo, silent
+from minbuild.lab.serving import Serving
 from minbuild.lab.web import Web
 from minbuild.lab.wire import Blocks, Plan, Tag, load, send
-from minbuild.run import failed, start, stop
+from minbuild.run import start, stop
 
 PIPE = -1
-DEVNULL = -3
-"""As subprocess.PIPE and subprocess.DEVNULL."""
+"""As subprocess.PIPE."""
 CHUNK = 65536
 STDIN, STDOUT = 0, 1
 
@@ -37,7 +37,7 @@ class Lab:
         self._blocks = blocks
         self._loop = selectors.DefaultSelector()
         self._running = True
-        self._dnsmasq_said = b""
+        self._serving: Serving | None = None
         self._with = contextlib.ExitStack()
 
     def run(self) -> None:
@@ -48,34 +48,36 @@ class Lab:
             self._qemu()
             send(STDOUT, Tag.POWER)
             while self._running:
-                for key, _ in self._loop.select(self._dialer.wait):
+                for key, _ in self._loop.select(self._wait()):
                     key.data()
                 self._dialer.turn()
+                if self._serving is not None:
+                    self._serving.turn()
+
+    def _wait(self) -> float | None:
+        """Seconds until someone must look at the clock; None when nobody must."""
+        waits = [self._dialer.wait, self._serving.wait if self._serving is not None else None]
+        return min((wait for wait in waits if wait is not None), default=None)
 
     def _servers(self) -> None:
         plan = self._plan
+        self._dialer = Dialer([parse(text) for text in plan.dials], self._loop, self._say)
         if plan.ip:
             wire = Wire(plan.ip, plan.environment)
             self._with.callback(wire.close)
             self._loop.register(wire.card, selectors.EVENT_READ, wire.to_qemu)
             self._loop.register(wire.qemu, selectors.EVENT_READ, wire.to_card)
         if plan.dnsmasq:
-            process = start(
-                plan.dnsmasq,
-                what="serving DHCP and DNS",
-                env=plan.environment,
-                stdout=DEVNULL,
+            self._serving = Serving(
+                plan.dnsmasq, plan.environment, plan.outages, self._loop, self._log
             )
-            self._with.callback(stop, process)
-            assert process.stderr is not None
-            self._dnsmasq = process
-            fd = process.stderr.fileno()
-            self._loop.register(fd, selectors.EVENT_READ, lambda: self._log(fd))
+            self._with.callback(self._serving.close)
+        if plan.silent:
+            self._with.enter_context(silent(plan.address))
         if plan.port:
             Echo(plan.address, plan.port, self._loop, self._say)
         if plan.clock:
             Clock(plan.address, self._loop, self._say)
-        self._dialer = Dialer([parse(text) for text in plan.dials], self._loop, self._say)
         if plan.web:
             Web(plan.address, Path(plan.web), self._loop, self._say)
 
@@ -123,15 +125,9 @@ class Lab:
         else:
             self._loop.unregister(fd)
 
-    def _log(self, fd: int) -> None:
-        data = os.read(fd, CHUNK)
-        if data:
-            self._dnsmasq_said = (self._dnsmasq_said + data)[-CHUNK:]
-            send(STDOUT, Tag.DNSMASQ, data)
-            self._dialer.heard(data.decode("utf-8", "replace"))
-            return
-        code = self._dnsmasq.wait()
-        raise failed(self._plan.dnsmasq, "serving DHCP and DNS", code, self._dnsmasq_said)
+    def _log(self, data: bytes) -> None:
+        send(STDOUT, Tag.DNSMASQ, data)
+        self._dialer.heard(data.decode("utf-8", "replace"))
 
     def _say(self, text: str) -> None:
         send(STDOUT, Tag.SERVERS, text.encode() + b"\n")

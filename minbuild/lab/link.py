@@ -20,7 +20,7 @@ CARD = "lab0"
 WIRE = "lab1"
 ADDRESS = "192.0.2.1"
 """TEST-NET-1. Source: RFC 5737, section 3."""
-RANGE = "192.0.2.50,192.0.2.99,1h"
+RANGE = "192.0.2.50,192.0.2.99"
 NAME = "probe.test"
 """A name that no one owns. Source: RFC 6761, section 6.2."""
 MAC = "52:54:00:6d:62:01"
@@ -105,7 +105,13 @@ def whole_checksums(card: str) -> None:
 
 
 def dnsmasq_arguments(
-    *, dhcp: bool, dns: bool, clock: bool, boot: tuple[str, ...] = ()
+    *,
+    dhcp: bool,
+    dns: bool,
+    clock: bool,
+    boot: tuple[str, ...] = (),
+    lease: int = 3600,
+    silent: bool = False,
 ) -> tuple[str, ...]:
     """dnsmasq's own arguments: DHCP and DNS on the lab's card, its log on stderr."""
     words = [
@@ -115,8 +121,15 @@ def dnsmasq_arguments(
     ]
     if dhcp:
         # --no-ping: dnsmasq otherwise waits three seconds for an echo of each address it offers
-        words += [f"--dhcp-range={RANGE}", "--dhcp-authoritative", "--no-ping", "--leasefile-ro"]
+        words += [
+            f"--dhcp-range={RANGE},{lease}",
+            "--dhcp-authoritative",
+            "--no-ping",
+            "--leasefile-ro",
+        ]
         words += [f"--dhcp-option=option:ntp-server,{ADDRESS}"] if clock else []
         words += boot
-    words += [f"--address=/{NAME}/{ADDRESS}"] if dns else ["--port=0"]
+        # without a DNS port of its own dnsmasq names no server
+        words += [f"--dhcp-option=option:dns-server,{ADDRESS}"] if silent else []
+    words += [f"--address=/{NAME}/{ADDRESS}"] if dns and not silent else ["--port=0"]
     return tuple(words)

@@ -11,6 +11,7 @@ from minbuild.errors import ToolError
 
 Say = Callable[[str], None]
 
+DNS_PORT = 53
 NTP_PORT = 123
 NTP_ERA = 2_208_988_800
 """Seconds from 1900 to 1970. Source: RFC 5905, section 6, figure 4."""
@@ -53,6 +54,13 @@ class Echo:
             pass  # the other side went away: that ends this connection and no more
         self._loop.unregister(connection)
         connection.close()
+
+
+def silent(address: str) -> socket.socket:
+    """A DNS server that never answers: its port is open and nobody reads."""
+    found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    found.bind((address, DNS_PORT))
+    return found
 
 
 class Clock:

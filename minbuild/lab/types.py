@@ -72,6 +72,20 @@ class Server(StrEnum):
     NTP = "ntp"
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What goes wrong around the machine; the network's part needs the namespace."""
+
+    outages: tuple[tuple[float, float], ...] = ()
+    """Seconds from power-on between which there is no DHCP and DNS server."""
+    lease: int = 3600
+    """Seconds that a lease holds; dnsmasq grants none under 120."""
+    silent_dns: bool = False
+    """True: the DNS server never answers."""
+    no_disk: bool = False
+    """True: there is no data disk."""
+
+
 class Source(StrEnum):
     """Where a line comes from."""
 
@@ -166,6 +180,7 @@ class BootRequest:
     accel: Accel = Accel.AUTO
     network: Network = Network.AUTO
     without: frozenset[Server] = frozenset()
+    trouble: Trouble = Trouble()
     memory: int = 1024
     """MiB."""
     cpus: int = 2

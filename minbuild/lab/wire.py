@@ -52,6 +52,10 @@ class Plan:
     """True: a time server listens on UDP port 123."""
     web: str = ""
     """A directory that is served by HTTP on port 80; "" for none."""
+    outages: tuple[tuple[float, float], ...] = ()
+    """Seconds from the start between which there is no dnsmasq."""
+    silent: bool = False
+    """True: the DNS port takes questions and nobody answers."""
     dials: tuple[str, ...] = ()
     """Connections to make, each as `dial.render` writes it."""
 

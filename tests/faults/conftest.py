@@ -1,0 +1,103 @@
+"""The shipped host, built once in every format, and disks to boot it with."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.booting import Stage, set_stage
+from minbuild.build.request import Doors
+from minbuild.cli.options import request_of
+from minbuild.lab.boot import boot
+from minbuild.lab.probes import LIMIT
+from minbuild.lab.session import choose_network
+from minbuild.lab.types import (
+    Accel,
+    BootRequest,
+    BootResult,
+    Firmware,
+    Network,
+    Probe,
+    Sign,
+    Source,
+    State,
+)
+from minbuild.progress import Silent
+from minbuild.run import run
+
+ALL = """\
+minbuild: 1
+extends: [host.yaml]
+name: host
+image:
+  formats: [uki, raw, qcow2, vhdx, vmdk, vdi, iso, pxe, tar, cpio]
+budget: {files: 60, packed: 20 MB}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A built host and the lab's tools."""
+
+    stage: Stage
+
+    @property
+    def images(self) -> Path:
+        return self.stage.image.parent
+
+    def boot(self, *wanted: str, image: str = "", **more: object) -> BootResult:
+        """Boot, directly unless an image is named, until the console showed all patterns."""
+        values: dict[str, object] = {
+            "image": self.images / image if image else self.stage.image,
+            "probes": tuple(seen(pattern) for pattern in wanted),
+            "firmware": Firmware.UEFI if image else Firmware.DIRECT,
+            "accel": Accel.TCG,
+            "timeout": 240,
+        }
+        request = BootRequest(**{**values, **more})  # type: ignore[arg-type]
+        result = boot(request, self.stage.toolbox, Silent())
+        states = {one.name: one.state for one in result.outcomes}
+        console = "\n".join(line.text for line in result.lines[-60:])
+        assert set(states.values()) <= {State.PASSED}, f"{states}\n{result.ended}\n{console}"
+        return result
+
+    def disk(self, place: Path, tree: Path, size: int, *more: str) -> Path:
+        """A data disk of `size` MiB with the files of a directory."""
+        with place.open("wb") as file:
+            file.truncate(size << 20)
+        box = self.stage.toolbox
+        words = ["-t", "ext4", "-F", "-q", "-m", "0", "-L", "minbuild-data", *more]
+        words += ["-E", "root_owner=0:0", "-d", str(tree), str(place)]
+        run([*box.argv("mke2fs"), *words], what="making a disk", env=box.environment())
+        return place
+
+
+def seen(pattern: str) -> Probe:
+    """A probe of one console line."""
+    import re
+
+    sign = Sign(Source.CONSOLE, re.compile(pattern))
+    return Probe(pattern, (sign,), LIMIT * 8, "it was not seen")
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    place = tmp_path_factory.mktemp("host")
+    (place / "every.yaml").write_text(ALL)
+    doors = Doors(Path(tempfile.gettempdir()) / f"minbuild-fault-tests-{os.getuid()}", Silent())
+    request = request_of(
+        str(place / "every.yaml"),
+        settings=(), components=(), mirror="", lock=None, offline=False,
+        output=place / "build",
+    )  # fmt: skip
+    stage = set_stage(str(place / "every.yaml"), request, doors, firmware=Firmware.DIRECT)
+    return Host(stage)
+
+
+@pytest.fixture
+def namespace(host: Host) -> None:
+    """Skip where the lab has no network of its own."""
+    if choose_network(Network.AUTO, host.stage.toolbox).name != Network.NAMESPACE:
+        pytest.skip("this user may not make a network namespace")

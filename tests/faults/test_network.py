@@ -1,0 +1,35 @@
+"""The network around the host is not as it should be."""
+
+import pytest
+
+from minbuild.lab.types import Server, Trouble
+from tests.faults.conftest import Host
+
+pytestmark = [pytest.mark.long, pytest.mark.boot, pytest.mark.mirror]
+
+READY = "minbuild: init: ready"
+LEASE = r"minbuild: dhcp: lease 192\.0\.2\."
+
+
+@pytest.mark.usefixtures("namespace")
+def test_without_a_dhcp_server_the_host_comes_up_and_asks_on(host: Host) -> None:
+    host.boot(
+        READY, "dhcp: no server answers", r"guest tiny: ready", without=frozenset({Server.DHCP})
+    )
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_server_that_comes_late_is_still_found(host: Host) -> None:
+    result = host.boot(
+        "dhcp: no server answers", LEASE, "dns: probe", trouble=Trouble(outages=((0, 60),))
+    )
+    first, lease, _ = result.outcomes
+    assert (first.seconds or 0) < 60 < (lease.seconds or 0)
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_name_server_that_never_answers_holds_up_nothing(host: Host) -> None:
+    result = host.boot(
+        READY, LEASE, "dns: FAILED", r"guest tiny: ready", trouble=Trouble(silent_dns=True)
+    )
+    assert any("tcp: " in line.text and "answered" in line.text for line in result.lines)
