@@ -83,7 +83,7 @@ def timed(
     code, seconds, cpu, peak = report.read_text(encoding="ascii").split()
     if int(code) not in ends:
         last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-8:]
-        raise Failed("\n".join([f"{argv[0]} ended with {code}", *last]))
+        raise Failed("\n".join([f"{Path(argv[0]).name} ended with {code}", *last]))
     return Run(float(seconds), float(cpu), int(peak) * 1024)
 
 
