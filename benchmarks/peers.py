@@ -90,8 +90,8 @@ PEERS: Sequence[Peer] = (
     Peer(
         "disk-image-create",
         "disk-image-create.sh",
-        ("disk-image-create", "debootstrap"),
-        "pip install diskimage-builder; apt install debootstrap qemu-utils kpartx",
+        ("disk-image-create", "debootstrap", "sudo"),
+        "pip install diskimage-builder; apt install debootstrap sudo qemu-utils kpartx",
         result=lambda tree: count(tree / "image"),
     ),
 )

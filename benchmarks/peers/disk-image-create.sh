@@ -1,5 +1,5 @@
 #!/bin/bash
-# A tar archive by diskimage-builder; needs root, debootstrap and kpartx's host tools.
+# A tar archive by diskimage-builder; needs root, sudo, debootstrap, qemu-utils and kpartx.
 # Usage: disk-image-create.sh MIRROR DIRECTORY
 set -eu
 mirror=$1
