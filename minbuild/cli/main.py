@@ -15,12 +15,60 @@ BUG = 70
 INTERRUPTED = 130
 
 
+FIRST_SCREEN = {
+    "Build": {
+        "make": "build images of manifests, print the footprint",
+        "plan": "resolve, and print what would be in the image",
+        "lock": "pin the packages of a manifest, or take newer ones",
+        "check": "judge an image by a budget",
+        "attest": "say where a build came from, and sign its sums",
+    },
+    "Run": {
+        "boot": "boot an image, wait until it proves that it works",
+        "tool": "run a program of the toolbox",
+    },
+    "Explain": {
+        "why": "the chain of needs that leads to a path",
+        "report": "what an image or any root weighs",
+        "diff": "what differs between two images, and why",
+        "tree": "the closure with own, closure and added size",
+        "check-tree": "prove that a root needs nothing outside of it",
+        "history": "the footprints of past builds",
+    },
+    "Ship": {
+        "sbom": "software bill of materials",
+        "licences": "what receivers of the image are owed",
+        "cve": "which open issues touch files in the image",
+    },
+    "Write": {
+        "init": "a commented manifest to start from",
+        "components": "the pieces that ship",
+        "schema": "JSON Schema of manifests, for editors",
+        "guest": "guest.conf of a virtual machine",
+        "hardware": "this machine's devices, for kernel.hardware",
+    },
+    "Roots and caches": {
+        "elements": "where the elements for diskimage-builder are",
+        "export": "a host's files as a tar",
+        "trim": "trim an installed root to a manifest's needs",
+        "store": "look after the cache",
+    },
+}
+"""Every command once, in the order in which people meet them: heading → name → what it does."""
+
+
 class Minbuild(click.Group):
-    """Lists commands in the order in which people meet them."""
+    """Lists commands under headings."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return list(self.commands)
+        return [name for rows in FIRST_SCREEN.values() for name in rows]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        for heading, rows in FIRST_SCREEN.items():
+            with formatter.section(heading):
+                formatter.write_dl(list(rows.items()), col_spacing=max(2, 12 - max(map(len, rows))))
 
 
 @click.group(

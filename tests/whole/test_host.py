@@ -195,7 +195,7 @@ def test_disk_tools_find_nothing_wrong(host: Host) -> None:
 
 @pytest.mark.boot
 def test_the_host_boots_by_uefi_and_runs_a_guest(host: Host) -> None:
-    said = host.run("boot", "host.yaml", "--json", "--timeout", "300")
+    said = host.run("boot", "host.yaml", "--json", "--timeout", "400")
     assert said.code == 0, said.err
     result = json.loads(said.out)
     assert {row["name"]: row["state"] for row in result["probes"]} == dict.fromkeys(
@@ -206,7 +206,7 @@ def test_the_host_boots_by_uefi_and_runs_a_guest(host: Host) -> None:
 @pytest.mark.boot
 def test_a_host_without_a_network_still_comes_up(host: Host) -> None:
     words = ("boot", str(host.images), "--direct", "--network", "user", "--json")
-    said = host.run(*words, "--probe", "init", "--probe", "kvm", "--timeout", "300")
+    said = host.run(*words, "--probe", "init", "--probe", "kvm", "--timeout", "400")
     assert said.code == 0, said.err
 
 

@@ -15,6 +15,7 @@ from minbuild.errors import ManifestError, together
 def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     said = capsys.readouterr().out
+    assert sorted(minbuild.list_commands(click.Context(minbuild))) == sorted(minbuild.commands)
     for name in minbuild.commands:
         assert f"\n  {name} " in said
     assert "130 interrupted" in " ".join(said.split())
