@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.errors import ToolError
 from minbuild.lab.guest import initramfs
 from minbuild.lab.types import Trouble
 from tests.faults.conftest import Host
@@ -31,6 +32,21 @@ def test_without_a_disk_the_host_runs(host: Host) -> None:
     host.boot(READY, LEASE, "data: no partition", trouble=Trouble(no_disk=True))
 
 
+def test_a_full_data_partition_stops_neither_host_nor_guest(host: Host, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    guest(host, tree, "tiny")
+    disk = host.disk(tmp_path / "disk", tree, 64, "-N", "64")
+    used = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
+    for size in range((64 << 20) - used, 0, -(1 << 20)):
+        (tree / "ballast").write_bytes(random.Random(1).randbytes(1 << 20) * (size >> 20))
+        try:
+            disk = host.disk(tmp_path / "disk", tree, 64, "-N", "64")
+        except ToolError:  # the largest that fits is looked for
+            continue
+        break
+    host.boot(READY, LEASE, "data: /dev/vda on /data", "guest tiny: ready", data=disk)
+
+
 def test_a_damaged_data_partition_is_named_and_the_host_runs(host: Host, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     guest(host, tree, "tiny")
@@ -40,3 +56,22 @@ def test_a_damaged_data_partition_is_named_and_the_host_runs(host: Host, tmp_pat
         file.seek(2048)
         file.write(random.Random(2).randbytes(64 << 10))
     host.boot(READY, LEASE, r"data: FAILED: /dev/vda", data=disk)
+
+
+def test_a_guest_that_crashes_is_started_again_ever_later(host: Host, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    guest(host, tree, "bad", initrd=b"this is no initramfs")
+    guest(host, tree, "good")
+    disk = host.disk(tmp_path / "disk", tree, 64)
+    waits = (f"guest bad: ended .* again in {n} s" for n in (1, 2, 4))
+    host.boot(*waits, "guest good: ready", READY, data=disk)
+
+
+def test_a_guest_with_garbage_for_settings_is_named(host: Host, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    guest(host, tree, "bad", "colour=blue")
+    guest(host, tree, "noise")
+    (tree / "guests/noise/guest.conf").write_bytes(random.Random(3).randbytes(4096))
+    guest(host, tree, "good")
+    disk = host.disk(tmp_path / "disk", tree, 64)
+    host.boot("guest bad: FAILED", "guest noise: FAILED", "guest good: ready", READY, data=disk)
