@@ -75,10 +75,13 @@ def default_store() -> Path:
 
 
 def lock_file(request: Request, manifest: Manifest) -> Path:
-    """Where the lock lies: beside the manifest; for a shipped one, in the current directory."""
+    """Where the lock lies: beside the manifest.
+
+    That of a shipped manifest which was found by its name alone lies in the current directory.
+    """
     if request.lock is not None:
         return request.lock
-    if request.manifest.resolve().is_relative_to(shipped("manifests").resolve()):
+    if request.manifest.is_relative_to(shipped("manifests")):
         return Path(f"{manifest.name}.lock")
     if request.cell:
         return request.manifest.with_name(f"{manifest.name}.lock")

@@ -1,0 +1,40 @@
+"""Where a lock lies."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.request import Request, lock_file
+from minbuild.manifest.find import manifest_file
+from minbuild.shipped import shipped
+from tests.support.footprints import MANIFEST
+
+HOST = replace(MANIFEST, name="host")
+
+
+def test_a_lock_lies_beside_its_manifest(tmp_path: Path) -> None:
+    assert lock_file(Request(tmp_path / "rack.yaml"), HOST) == tmp_path / "rack.lock"
+    assert lock_file(Request(Path("rack.yaml")), HOST) == Path("rack.lock")
+
+
+def test_the_lock_of_a_shipped_manifest_found_by_name_is_in_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert lock_file(Request(manifest_file("host.yaml")), HOST) == Path("host.lock")
+
+
+def test_the_lock_of_a_shipped_manifest_named_by_its_path_is_beside_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(shipped("manifests").parent)
+    request = Request(manifest_file("manifests/host.yaml"))
+    assert lock_file(request, HOST) == Path("manifests/host.lock")
+
+
+def test_a_combination_has_a_lock_of_its_own_and_an_option_wins(tmp_path: Path) -> None:
+    request = Request(tmp_path / "rack.yaml", cell="trixie")
+    assert lock_file(request, replace(MANIFEST, name="rack-trixie")).name == "rack-trixie.lock"
+    named = replace(request, lock=tmp_path / "my.lock")
+    assert lock_file(named, HOST) == tmp_path / "my.lock"
