@@ -291,7 +291,7 @@ class Store:
         if found is not None:
             return found[1]
         path = self.records
-        opened = sqlite3.connect(path, timeout=60)
+        opened = sqlite3.connect(path, timeout=60, check_same_thread=False, factory=_Records)
         opened.text_factory = bytes  # a damaged text must not fail to be read
         try:
             opened.execute("PRAGMA journal_mode = WAL")
@@ -302,6 +302,13 @@ class Store:
             raise
         self._local.records = (path, opened)
         return opened
+
+
+class _Records(sqlite3.Connection):
+    """A connection that is closed when its thread or its store is gone, by whichever thread."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:

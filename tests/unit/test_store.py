@@ -1,5 +1,6 @@
 """The content-addressed cache."""
 
+import contextlib
 import hashlib
 import multiprocessing
 import os
@@ -77,7 +78,7 @@ def test_records_that_are_no_database_are_left_for_new_ones(tmp_path: Path) -> N
 
 def test_a_record_whose_bytes_changed_is_dropped_and_named(tmp_path: Path) -> None:
     Store(tmp_path).put("a", {"k": b"value", "other": b"kept"})
-    with sqlite3.connect(Store(tmp_path).records) as records:
+    with contextlib.closing(sqlite3.connect(Store(tmp_path).records)) as records, records:
         records.execute("UPDATE record SET value = replace(value, 'v', 'w') WHERE key = 'k'")
     store = Store(tmp_path)
     assert store.get("a", "k") is None
@@ -87,7 +88,7 @@ def test_a_record_whose_bytes_changed_is_dropped_and_named(tmp_path: Path) -> No
 
 def test_a_record_under_a_key_that_is_not_its_own_is_damaged(tmp_path: Path) -> None:
     Store(tmp_path).put("a", {"k": b"value"})
-    with sqlite3.connect(Store(tmp_path).records) as records:
+    with contextlib.closing(sqlite3.connect(Store(tmp_path).records)) as records, records:
         records.execute("UPDATE record SET key = 'l'")
     assert Store(tmp_path).get("a", "l") is None
 
