@@ -172,6 +172,7 @@ def test_an_interrupt_in_the_middle(small: Small, stalls: str) -> None:
     )
     try:
         wait_for(lambda: any(stalls in path for path in asked(small)))
+        time.sleep(0.3)  # the request is out, its thread may not be waiting yet
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
     finally:
