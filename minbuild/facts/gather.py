@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from minbuild.archive.types import Package
 from minbuild.errors import ToolError
-from minbuild.facts import record
+from minbuild.facts import aliases, record
 from minbuild.facts.record import Entries
-from minbuild.facts.types import FileFacts, Files, Symbols
+from minbuild.facts.types import Alias, FileFacts, Files, Symbols
 from minbuild.paths import RootPath
 from minbuild.progress import Progress, Silent
 from minbuild.store import Store
@@ -78,6 +78,7 @@ def _files(package: Package, known: "tuple[record.About, Entries] | None", store
         depends=about.depends,
         provides=about.provides,
         version=about.version,
+        aliases=lazy.aliases,
     )
 
 
@@ -94,6 +95,9 @@ class _Lazy:
 
     def symbols(self, path: RootPath) -> Symbols | None:
         return self._load(path, record.HAS_SYMBOLS, record.SYMBOLS, record.read_symbols)
+
+    def aliases(self, bus: str | None) -> Sequence[Alias]:
+        return aliases.kept(self.package.sha256, bus, self.entries.paths, self.facts, self.store)
 
     def _load(self, path: RootPath, flag: int, kind: str, read: Callable[[bytes], R]) -> R | None:
         index, flags = self.entries.flags(path)

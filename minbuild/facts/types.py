@@ -1,6 +1,6 @@
 """What a package's files offer and need: frozen data, computed once from a package's bytes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -154,6 +154,8 @@ class Damaged:
 
 
 FileFacts = Elf | Module | Script | KernelConfig | Builtins | Damaged
+Alias = tuple[str, RootPath]
+"""What a module says it serves, `_` for `-`, and the module's path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +174,5 @@ class Files:
     """Pre-Depends and Depends of the package: each with its alternatives, names only."""
     provides: tuple[str, ...] = ()
     version: str = ""
+    aliases: Callable[[str | None], Sequence[Alias]] | None = None
+    """The aliases of one bus, or with None of all, sorted by path; None: `facts` must be asked."""

@@ -1,11 +1,12 @@
 """What one kernel offers: its modules by name, alias and path, built-ins, options, firmware."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
-from minbuild.facts.types import Builtins, KernelConfig, Module
+from minbuild.facts.aliases import bus, by_bus, underscored
+from minbuild.facts.types import Alias, Builtins, Files, KernelConfig, Module
 from minbuild.paths import RootPath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog, Reach
@@ -119,9 +120,9 @@ class Kernel:
     def by_alias(self, alias: str) -> Hits:
         """Find every module that says it serves `alias`, which may be a glob itself."""
         wanted = underscored(alias)
-        loadable = dict.fromkeys(self._aliases.serving(wanted))
+        loadable = dict.fromkeys(map(RootPath, self._aliases.serving(wanted)))
         builtin = dict.fromkeys(self._builtin_aliases.serving(wanted))
-        return Hits(tuple(self.modules[name] for name in loadable), tuple(builtin))
+        return Hits(tuple(loadable), tuple(builtin))
 
     def firmware(self, name: str) -> Iterator[tuple[str, Reach]]:
         """Every file that serves the firmware `name`: the raw path and where it ends."""
@@ -160,12 +161,29 @@ class Kernel:
 
     @cached_property
     def _aliases(self) -> "Aliases":
-        facts = {name: self._catalog.facts(path) for name, path in self.modules.items()}
-        return Aliases({name: one for name, one in facts.items() if isinstance(one, Module)})
+        holders = [files for files in self._catalog.files if self.directory in files.entries]
+        return Aliases(lambda bus: sorted(self._loadable(holders, bus), key=lambda each: each[1]))
 
     @cached_property
     def _builtin_aliases(self) -> "Aliases":
-        return Aliases(dict(sorted(self.builtin.items())))
+        found = by_bus((RootPath(name), self.builtin[name]) for name in sorted(self.builtin))
+        return Aliases(lambda bus: found.get(bus, ()) if bus is not None else _every(found))
+
+    def _loadable(self, holders: Sequence[Files], bus: str | None) -> Iterator[Alias]:
+        """Aliases of one bus, None: of all, with the path of the module that counts."""
+        counted = set(self.modules.values())
+        for files in holders or self._catalog.files:
+            if files.aliases is not None:
+                near = files.aliases(bus)
+            else:
+                modules = (path for path in files.entries if path in counted)
+                found = by_bus((path, self._catalog.facts(path)) for path in modules)
+                near = found.get(bus, ()) if bus is not None else _every(found)
+            yield from (
+                (alias, path)
+                for alias, path in near
+                if path in counted and self._catalog.owner(path) == files.owner
+            )
 
     def _by_path(self, text: str) -> tuple[RootPath, ...]:
         wanted = (
@@ -186,44 +204,26 @@ class Kernel:
 
 
 class Aliases:
-    """The aliases of many modules, found by how they begin: a kernel has 20,000 of them."""
+    """Many aliases with what they name, found by how they begin."""
 
-    def __init__(self, modules: Mapping[str, Module]) -> None:
-        self._by_bus: dict[str, list[tuple[str, str, str]]] = {}
-        for name, module in modules.items():
-            for alias in map(underscored, module.aliases):
-                start = pattern.prefix(alias)
-                self._by_bus.setdefault(_bus(start), []).append((start, alias, name))
+    def __init__(self, near: Callable[[str | None], Sequence[Alias]]) -> None:
+        """`near` gives the aliases of a bus, or with None those of all."""
+        self._near = cache(near)
 
     def serving(self, wanted: str) -> Iterator[str]:
-        """Names of the modules that serve `wanted`, an alias or a glob of them."""
+        """What is named by aliases that serve `wanted`, an alias or a glob of them."""
         begins = pattern.prefix(wanted)
-        for start, alias, name in self._near(begins, glob=begins != wanted):
+        some = ":" in begins or begins == wanted
+        buses: dict[str | None, None] = dict.fromkeys((bus(begins), "") if some else (None,))
+        for alias, name in (each for one in buses for each in self._near(one)):
+            start = pattern.prefix(alias)
             near = begins.startswith(start) or start.startswith(begins)
             if near and _overlap(wanted, alias):
                 yield name
 
-    def _near(self, begins: str, *, glob: bool) -> Iterator[tuple[str, str, str]]:
-        buses = dict.fromkeys((_bus(begins), "")) if ":" in begins or not glob else self._by_bus
-        for bus in buses:
-            yield from self._by_bus.get(bus, ())
 
-
-def _bus(start: str) -> str:
-    """pci of pci:v00001AF4; "" where an alias has no bus, or a glob before it ends."""
-    bus, colon, _ = start.partition(":")
-    return bus if colon else ""
-
-
-def underscored(text: str) -> str:
-    """A name or alias with `_` for `-`, but not within brackets.
-
-    Source: kmod, shared/util.c alias_normalize.
-    """
-    return "".join(
-        part if part.startswith("[") else part.replace("-", "_")
-        for part in re.split(r"(\[[^\]]*\])", text)
-    )
+def _every(found: Mapping[str, Sequence[Alias]]) -> list[Alias]:
+    return [each for aliases in found.values() for each in aliases]
 
 
 def image_version(path: str) -> str:
