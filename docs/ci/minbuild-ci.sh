@@ -3,7 +3,7 @@
 # Runs anywhere: in a CI job, in a hook, by hand. Exit code: that of the gate.
 #
 #   MANIFEST  what to build               [host.yaml]
-#   BUDGET    budget file; may be absent  [budget.yaml]
+#   BUDGET    budget file; where there is none, the manifest's own rules hold  [budget.yaml]
 #   BASE      branch to compare with      [main]
 #   OUT       where reports go            [minbuild-report]
 set -eu -o pipefail
@@ -15,7 +15,8 @@ mkdir -p "$OUT"
 minbuild make "$MANIFEST" -o "$OUT/build" > "$OUT/make.txt" || { made=$?; [ "$made" -eq 1 ] || exit "$made"; }
 
 gate=("$OUT/build")
-[ -f "$BUDGET" ] && gate+=(--budget "$BUDGET")
+[ -f "$BUDGET" ] || BUDGET=$MANIFEST
+[ ! -f "$BUDGET" ] || gate+=(--budget "$BUDGET")
 before=$BASE
 git fetch --quiet --depth=1 origin "$BASE" 2> "$OUT/fetch.txt" && before=FETCH_HEAD
 if git cat-file -e "$before:footprint.json" 2> /dev/null; then

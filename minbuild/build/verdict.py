@@ -2,7 +2,8 @@
 
 from minbuild.errors import Verdict, together
 from minbuild.footprint.types import Totals
-from minbuild.manifest.types import Budget, Manifest
+from minbuild.manifest.limits import Budget, limits_set
+from minbuild.manifest.types import Manifest
 
 
 def judge(manifest: Manifest, totals: Totals) -> None:
@@ -10,10 +11,11 @@ def judge(manifest: Manifest, totals: Totals) -> None:
 
     Raises: Verdict for every limit that is exceeded.
     """
+    manifest_limits = limits_set(manifest.budget.totals)
     problems = [
         Verdict(
             f"over budget: {name} {is_:,}, the limit is {limit:,}",
-            where=f"{manifest.file} (budget.{name})",
+            where=str(manifest_limits[name].where),
             fix="minbuild report shows what weighs most; use less, or raise the limit",
         )
         for name, is_, limit in limits(manifest.budget, totals)
@@ -25,9 +27,6 @@ def judge(manifest: Manifest, totals: Totals) -> None:
 
 def limits(budget: Budget, totals: Totals) -> list[tuple[str, int, int]]:
     """Each limit that is set: name, what is, what may be."""
-    rows = (
-        ("files", totals.files, budget.files),
-        ("bytes", totals.bytes, budget.bytes),
-        ("packed", totals.packed, budget.packed),
-    )
-    return [(name, is_, limit) for name, is_, limit in rows if limit is not None]
+    rows = {"files": totals.files, "bytes": totals.bytes, "packed": totals.packed}
+    found = limits_set(budget.totals)
+    return [(name, is_, found[name].value) for name, is_ in rows.items() if name in found]

@@ -11,7 +11,7 @@ from minbuild.errors import UsageError
 if TYPE_CHECKING:
     from minbuild.footprint.gate import Result
     from minbuild.footprint.types import Footprint
-    from minbuild.manifest.budget import BudgetFile
+    from minbuild.manifest.limits import Budget
 
 NO_BASELINE = "no baseline: absolute rules only"
 
@@ -19,7 +19,10 @@ NO_BASELINE = "no baseline: absolute rules only"
 @click.command(cls=Outputting)
 @click.argument("image", required=False)
 @click.option("--budget", type=click.Path(path_type=Path, dir_okay=False),
-              help="Budget file.  [default: the limits of the manifest]")  # fmt: skip
+              help="Budget file, or a manifest.  [default: the totals that the image's manifest allowed]")  # fmt: skip
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
+              help="Give a variable of that manifest another value; may be repeated.")  # fmt: skip
+@click.option("--cell", default="", metavar="NAME", help="A combination of that manifest's matrix.")
 @click.option("--baseline", metavar="IMAGE", help="What growth is measured against: git:main.")
 @click.option("--require-baseline", is_flag=True, help="Without a baseline, that is an error.")
 @click.option("--update", is_flag=True, help="Write new limits of the totals, sections, "
@@ -27,8 +30,9 @@ NO_BASELINE = "no baseline: absolute rules only"
 @click.option("--annotations", is_flag=True, help="Also print annotations for GitHub Actions.")
 @output_options("text", "md", "json", "junit", "sarif")
 def check(
-    image: str | None, budget: Path | None, baseline: str | None, require_baseline: bool,
-    update: bool, annotations: bool, **given: str | None,
+    image: str | None, budget: Path | None, settings: tuple[str, ...], cell: str,
+    baseline: str | None, require_baseline: bool, update: bool, annotations: bool,
+    **given: str | None,
 ) -> int:  # fmt: skip
     """Judge IMAGE by a budget: one line for each rule, then the verdict.
 
@@ -45,9 +49,10 @@ def check(
         )
     footprint = subject(image)
     before = subject(baseline) if baseline else None
+    rules = _load(budget, settings, cell) if budget is not None else None
     if update:
-        return _update(footprint, budget)
-    results = _judge(footprint, budget, before)
+        return _update(footprint, budget, rules)
+    results = _judge(footprint, rules, before)
     notes = [] if before is not None else [NO_BASELINE]
     write(
         {
@@ -65,15 +70,15 @@ def check(
 
 
 def _judge(
-    footprint: "Footprint", budget: Path | None, before: "Footprint | None"
+    footprint: "Footprint", rules: "Budget | None", before: "Footprint | None"
 ) -> "tuple[Result, ...]":
     from datetime import UTC, datetime
 
     from minbuild.footprint.gate import judge, judge_embedded
 
-    if budget is not None:
+    if rules is not None:
         today = datetime.now(UTC).date()
-        return judge(footprint, _load(budget), baseline=before, today=today)
+        return judge(footprint, rules, baseline=before, today=today)
     results = judge_embedded(footprint)
     if not results:
         raise UsageError(
@@ -83,34 +88,46 @@ def _judge(
     return results
 
 
-def _load(budget: Path) -> "BudgetFile":
-    from minbuild.footprint.types import FindingKind
-    from minbuild.manifest.budget import load_budget
+def _load(budget: Path, settings: tuple[str, ...], cell: str) -> "Budget":
+    """The rules of a budget file, or those of a manifest and all it extends."""
+    from minbuild.manifest.budget import is_manifest, load_budget
+    from minbuild.manifest.find import shipped_manifest
 
-    return load_budget(budget, [str(kind) for kind in FindingKind])
+    if not budget.exists():
+        budget = shipped_manifest(str(budget)) or budget
+    if not is_manifest(budget):
+        return load_budget(budget)
+    from minbuild.cli.options import pairs
+    from minbuild.manifest.load import load
+
+    return load(budget, settings=pairs(settings), components=(), cell=cell).budget
 
 
-def _update(footprint: "Footprint", budget: Path | None) -> int:
+def _update(footprint: "Footprint", budget: Path | None, rules: "Budget | None") -> int:
     from datetime import UTC, datetime
 
     from minbuild.footprint.gate import judge
     from minbuild.manifest.budget import rewrite
+    from minbuild.manifest.inputs import shown
 
-    if budget is None:
+    if budget is None or rules is None:
         raise UsageError("--update needs a budget file", fix="name one: --budget budget.yaml")
-    results = judge(footprint, _load(budget), baseline=None, today=datetime.now(UTC).date())
-    changes = {
+    results = judge(footprint, rules, baseline=None, today=datetime.now(UTC).date())
+    wanted = {
         one.limit: max(one.actual, 0)
         for one in sorted(results, key=lambda one: one.actual)
         if one.limit is not None
         and not one.rule.startswith("shrink")
         and one.limit.value != one.actual
     }
-    text = budget.read_text(encoding="utf-8")
-    write({"text": lambda: rewrite(text, list(changes.items()))}, {"out_text": str(budget)})
-    for limit, value in changes.items():
-        click.echo(f"{limit.where}: {limit.value:,} -> {value:,}")
-    click.echo(f"{len(changes)} limits changed in {budget}", err=True)
+    here = [(limit, new) for limit, new in wanted.items() if limit.where.file == shown(budget)]
+    text, done = rewrite(budget.read_text(encoding="utf-8"), here)
+    write({"text": lambda: text}, {"out_text": str(budget)})
+    for limit in done:
+        click.echo(f"{limit.where}: {limit.value:,} -> {wanted[limit]:,}")
+    left = [str(limit.where) for limit in wanted if limit not in done]
+    more = f"; left, being templates or of other files: {', '.join(left)}" if left else ""
+    click.echo(f"{len(done)} limits changed in {budget}{more}", err=True)
     return 0
 
 

@@ -69,20 +69,11 @@ def request_of(
     Raises: UsageError for a setting without `=`; ManifestError for a manifest that is not there.
     """
     from minbuild.build.request import Request
-    from minbuild.errors import UsageError
     from minbuild.manifest.find import manifest_file
 
-    pairs = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not (equals and name):
-            raise UsageError(
-                f"--set {setting} is not NAME=VALUE", fix="write it like --set hostname=edge1"
-            )
-        pairs[name] = value
     return Request(
         manifest=manifest_file(manifest),
-        settings=pairs,
+        settings=pairs(settings),
         components=tuple(components),
         mirror=mirror,
         lock=lock,
@@ -90,6 +81,21 @@ def request_of(
         allow_downgrade=allow_downgrade,
         **more,
     )
+
+
+def pairs(settings: Sequence[str]) -> dict[str, str]:
+    """The variables that `--set NAME=VALUE` gives. Raises: UsageError for one without `=`."""
+    from minbuild.errors import UsageError
+
+    found = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not (equals and name):
+            raise UsageError(
+                f"--set {setting} is not NAME=VALUE", fix="write it like --set hostname=edge1"
+            )
+        found[name] = value
+    return found
 
 
 def doors_of(store: Path | None, terminal: Terminal) -> "Doors":

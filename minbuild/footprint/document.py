@@ -46,6 +46,8 @@ def render(footprint: Footprint) -> str:
         ],
         "budget": dict(footprint.budget),
     }
+    if footprint.places:
+        document["budget_places"] = dict(footprint.places)
     if footprint.surface is not None:
         document["surface"] = {
             "findings": [asdict(one) for one in footprint.surface.findings],
@@ -116,6 +118,10 @@ def _footprint(document: Mapping[str, Any]) -> Footprint:
         ),
         budget={
             _text(name): _size(limit) for name, limit in sorted(document.get("budget", {}).items())
+        },
+        places={
+            _text(name): _text(place)
+            for name, place in sorted(document.get("budget_places", {}).items())
         },
         surface=_surface(document["surface"]) if "surface" in document else None,
         possible={

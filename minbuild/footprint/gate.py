@@ -7,14 +7,8 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from minbuild.footprint.types import UNOWNED, FindingKind, Footprint, Row, Totals
-from minbuild.manifest.budget import (
-    BudgetFile,
-    Exemption,
-    Limit,
-    Limits,
-    Owned,
-)
-from minbuild.manifest.types import Where
+from minbuild.manifest.limits import Budget, Exemption, Limit, Limits, Owned
+from minbuild.manifest.places import Where
 
 
 class State(StrEnum):
@@ -35,13 +29,13 @@ class Result:
     """What is and what may be."""
     fix: str
     where: Where | None = None
-    """Where the rule stands; None for the manifest's own budget."""
+    """Where the rule stands; None where that is not known."""
     limit: Limit | None = None
     actual: int = 0
 
 
 def judge(
-    footprint: Footprint, budget: BudgetFile, *, baseline: Footprint | None, today: date
+    footprint: Footprint, budget: Budget, *, baseline: Footprint | None, today: date
 ) -> tuple[Result, ...]:
     """Judge every rule of a budget, in the file's order; growth only against a baseline."""
     results = [*_absolute(footprint, budget), *_relative(footprint, budget, baseline)]
@@ -53,10 +47,25 @@ def judge_embedded(footprint: Footprint) -> tuple[Result, ...]:
     totals = footprint.totals
     actual = {"files": totals.files, "bytes": totals.bytes, "packed": totals.packed}
     return tuple(
-        _at_most(f"budget.{name}", actual[name], limit, None, "use less, or raise the limit")
+        _at_most(
+            f"budget.{name}",
+            actual[name],
+            limit,
+            None,
+            "use less, or raise the limit",
+            where=_place(footprint.places.get(name, ""), name),
+        )
         for name, limit in footprint.budget.items()
         if name in actual
     )
+
+
+def _place(text: str, name: str) -> Where | None:
+    """A place as a footprint keeps it: host.yaml:30:10."""
+    parts = text.rsplit(":", 2)
+    if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
+        return None
+    return Where(parts[0], int(parts[1]), int(parts[2]), f"budget.{name}")
 
 
 def passed(results: Sequence[Result]) -> bool:
@@ -64,7 +73,7 @@ def passed(results: Sequence[Result]) -> bool:
     return all(one.state is not State.FAILED for one in results)
 
 
-def _absolute(footprint: Footprint, budget: BudgetFile) -> Iterator[Result]:
+def _absolute(footprint: Footprint, budget: Budget) -> Iterator[Result]:
     yield from _limits("totals", _totals(footprint.totals), budget.totals)
     yield from _shrink(footprint.totals, budget)
     tables = {
@@ -98,17 +107,18 @@ def _limits(title: str, row: Row, limits: Limits) -> Iterator[Result]:
             yield _at_most(f"{title}.{name}", getattr(row, name), limit.value, limit, fix)
 
 
-def _shrink(totals: Totals, budget: BudgetFile) -> Iterator[Result]:
+def _shrink(totals: Totals, budget: Budget) -> Iterator[Result]:
     """A limit far above what is needed holds nobody back."""
-    if not budget.shrink:
+    percent = budget.shrink.value if budget.shrink else 0
+    if not percent:
         return
     for name in ("files", "bytes", "packed"):
         limit: Limit | None = getattr(budget.totals, name)
         actual: int = getattr(totals, name)
         if limit is not None:
-            low = limit.value * (100 - budget.shrink) // 100
+            low = limit.value * (100 - percent) // 100
             state = State.PASSED if actual >= low else State.FAILED
-            said = f"{actual:,}, {budget.shrink} % below the limit is {low:,}"
+            said = f"{actual:,}, {percent} % below the limit is {low:,}"
             fix = "write the new limits: minbuild check IMAGE --budget FILE --update"
             yield Result(f"shrink.{name}", state, said, fix, limit.where, limit, actual)
 
@@ -126,7 +136,7 @@ def _owned(title: str, owned: Sequence[Owned], rows: Sequence[Row]) -> Iterator[
             yield Result(f"{title}.{one.name}", State.PASSED, said, "remove the rule", one.where)
 
 
-def _partitions(footprint: Footprint, budget: BudgetFile) -> Iterator[Result]:
+def _partitions(footprint: Footprint, budget: Budget) -> Iterator[Result]:
     for one in budget.partitions:
         room = one.partition
         free = room.size.value * (100 - room.reserve) // 100
@@ -135,7 +145,7 @@ def _partitions(footprint: Footprint, budget: BudgetFile) -> Iterator[Result]:
         yield _at_most(f"partitions.{one.name}", needed, free, None, fix, where=one.where)
 
 
-def _surface(footprint: Footprint, budget: BudgetFile) -> Iterator[Result]:
+def _surface(footprint: Footprint, budget: Budget) -> Iterator[Result]:
     for one in budget.surface:
         rule, kind = f"surface.{one.kind}", FindingKind(one.kind)
         fix = f"minbuild report names each {one.kind}; remove it, or allow one more"
@@ -147,7 +157,7 @@ def _surface(footprint: Footprint, budget: BudgetFile) -> Iterator[Result]:
             yield _at_most(rule, count, one.limit.value, one.limit, fix)
 
 
-def _denied(footprint: Footprint, budget: BudgetFile) -> Iterator[Result]:
+def _denied(footprint: Footprint, budget: Budget) -> Iterator[Result]:
     names: Mapping[str, Sequence[str]] = {
         "paths": [row.path for row in footprint.files],
         "packages": [row.name for row in footprint.packages if row.name and row.files],
@@ -163,9 +173,7 @@ def _denied(footprint: Footprint, budget: BudgetFile) -> Iterator[Result]:
             yield Result(f"deny.{title} {glob.text}", state, said, fix, glob.where)
 
 
-def _relative(
-    footprint: Footprint, budget: BudgetFile, baseline: Footprint | None
-) -> Iterator[Result]:
+def _relative(footprint: Footprint, budget: Budget, baseline: Footprint | None) -> Iterator[Result]:
     for one in budget.growth:
         rule, step = f"growth.{one.measure}", one.step
         if baseline is None:
@@ -178,19 +186,21 @@ def _relative(
         fix = "minbuild diff BASELINE IMAGE says what grew and why"
         state = State.FAILED if too_much else State.PASSED
         yield Result(rule, state, said, fix, one.where, actual=grown)
-    if budget.new_components:
+    allowed = budget.new_components
+    if allowed is None or allowed.value:
         return
     if baseline is None:
-        yield Result("new-components", State.SKIPPED, "no baseline", "give one: --baseline X")
+        fix = "give one: --baseline X"
+        yield Result("new-components", State.SKIPPED, "no baseline", fix, allowed.where)
         return
     new = sorted(
         {row.name for row in footprint.components} - {row.name for row in baseline.components}
     )
     for name in new:
         yield Result(f"new-components {name}", State.FAILED, "the baseline has it not",
-                     "take it out of the manifest, or commit the new baseline")  # fmt: skip
+                     "take it out of the manifest, or commit the new baseline", allowed.where)  # fmt: skip
     if not new:
-        yield Result("new-components", State.PASSED, "none", "")
+        yield Result("new-components", State.PASSED, "none", "", allowed.where)
 
 
 def _at_most(

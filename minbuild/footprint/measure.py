@@ -15,7 +15,9 @@ from minbuild.footprint.types import (
     Surface,
     Totals,
 )
-from minbuild.manifest.types import Budget, Manifest, Section
+from minbuild.manifest.limits import Budget, limits_set
+from minbuild.manifest.types import Manifest, Section
+from minbuild.resolve.roots import place
 from minbuild.tree.types import Node, Tree
 
 NOTHING = Totals(0, 0, 0, 0, 0)
@@ -53,6 +55,10 @@ def measure(
             files=files,
             edges=tree.needs,
             budget=limits(manifest.budget),
+            places={
+                name: place(limit.where)
+                for name, limit in limits_set(manifest.budget.totals).items()
+            },
             surface=surface,
             possible=tree.maybe_dlopen,
         ),
@@ -85,8 +91,7 @@ def add_up(
 
 def limits(budget: Budget) -> dict[str, int]:
     """The limits that a manifest sets, sorted by name."""
-    rows = {"bytes": budget.bytes, "files": budget.files, "packed": budget.packed}
-    return {name: limit for name, limit in rows.items() if limit is not None}
+    return {name: limit.value for name, limit in limits_set(budget.totals).items()}
 
 
 def counts(files: Iterable[FileRow]) -> Totals:

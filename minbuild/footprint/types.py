@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from minbuild.manifest.limits import FindingKind as FindingKind  # noqa: PLC0414
 from minbuild.paths import RootPath
 from minbuild.resolve.types import Need
 
@@ -69,29 +69,6 @@ class Totals:
     """Size of the one file that boots."""
 
 
-class FindingKind(StrEnum):
-    """What an attack surface is made of, in the report's order."""
-
-    SETUID = "setuid"
-    SETGID = "setgid"
-    CAPABILITY = "capability"
-    WORLD_WRITABLE = "world-writable"
-    EXECUTABLE = "executable"
-    INTERPRETER = "interpreter"
-    LISTENER = "listener"
-    LOGIN = "login"
-    MODULE = "module"
-    CMDLINE = "cmdline"
-    KERNEL_LACKS = "kernel-lacks"
-    NO_PIE = "no-pie"
-    NO_RELRO = "no-relro"
-    NO_BIND_NOW = "no-bind-now"
-    NO_CANARY = "no-canary"
-    NO_FORTIFY = "no-fortify"
-    NO_NX = "no-nx"
-    EXPORTS = "exports"
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
     """One thing that an attacker could use."""
@@ -138,6 +115,8 @@ class Footprint:
     """Sorted."""
     budget: Mapping[str, int] = field(default_factory=dict)
     """The manifest's limits that are set: files, bytes, packed; sorted."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where each of those stands: host.yaml:30:10."""
     surface: Surface | None = None
     """None in documents of a minbuild that did not look."""
     possible: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)

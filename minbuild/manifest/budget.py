@@ -1,4 +1,4 @@
-"""A budget file: the limits that a pipeline holds an image to, each with its place.
+"""How limits are written: in a manifest's `budget:`, or in a budget file of their own.
 
 minbuild-budget: 1
 totals: {files: 48, packed: 17.6 MB}
@@ -9,7 +9,7 @@ waivers: [{rule: totals.files, because: "until the new kernel", expires: 2027-03
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -17,121 +17,31 @@ from typing import Generic, TypeVar
 from minbuild.errors import ManifestError
 from minbuild.manifest import document
 from minbuild.manifest.inputs import Inputs, shown
-from minbuild.manifest.nodes import Node
-from minbuild.manifest.problems import Problems
-from minbuild.manifest.scalars import Flag, Named, Size, Text, Whole
+from minbuild.manifest.limits import (
+    Budget,
+    Count,
+    Denied,
+    Exemption,
+    FindingKind,
+    Growth,
+    Limit,
+    Limits,
+    Owned,
+    Partition,
+    Room,
+    Step,
+)
+from minbuild.manifest.nodes import Entries, Node
+from minbuild.manifest.places import Name, Where
+from minbuild.manifest.problems import Problems, suggestion
+from minbuild.manifest.scalars import Flag, Named, Size, Templated, Text, Whole
 from minbuild.manifest.shape import Json, Reading, Shape
 from minbuild.manifest.shapes import Key, Many, Record, Table
-from minbuild.manifest.types import Name, Where
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """A number and where it stands."""
-
-    value: int
-    where: Where
-    is_size: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one owner may weigh; None where there is no limit."""
-
-    files: Limit | None = None
-    bytes: Limit | None = None
-    packed: Limit | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Owned:
-    """The limits of one section, component or package; "*" is for all without their own."""
-
-    name: str
-    limits: Limits
-    where: Where
-
-
-@dataclass(frozen=True, slots=True)
-class Partition:
-    """Room on a disk that some copies of the image have to fit into."""
-
-    size: Limit
-    slots: int = 1
-    reserve: int = 0
-    """Percent of the room that stays free."""
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    name: str
-    partition: Partition
-    where: Where
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many findings of one kind there may be."""
-
-    kind: str
-    limit: Limit
-    where: Where
-
-
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """What may not be in the image at all: globs."""
-
-    paths: tuple[Name, ...] = ()
-    packages: tuple[Name, ...] = ()
-    components: tuple[Name, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Growth against a baseline that fails: both must be exceeded."""
-
-    bytes: Limit
-    percent: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
-    measure: str
-    step: Step
-    where: Where
-
-
-@dataclass(frozen=True, slots=True)
-class Exemption:
-    """A rule that may fail for a while."""
-
-    rule: Name
-    because: str
-    expires: date | None
-    where: Where
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetFile:
-    """Every rule of a budget file."""
-
-    totals: Limits = Limits()
-    sections: tuple[Owned, ...] = ()
-    components: tuple[Owned, ...] = ()
-    packages: tuple[Owned, ...] = ()
-    partitions: tuple[Room, ...] = ()
-    surface: tuple[Count, ...] = ()
-    deny: Denied = Denied()
-    new_components: bool = True
-    """False: a component that the baseline has not fails."""
-    growth: tuple[Growth, ...] = ()
-    shrink: int = 0
-    """Percent that the image may lie below its limit before the limit is to be lowered; 0: any."""
-    unowned: Limit | None = None
-    waivers: tuple[Exemption, ...] = ()
+VERSION = "minbuild-budget"
+_VALUE = re.compile(r"\"[^\"]*\"|'[^']*'|[^,}\]#\n]*[^,}\]#\n\s]")
+"""A scalar as it stands in a line, quoted or plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,48 +124,96 @@ _DENY: Shape[Denied] = Record(
 
 
 @dataclass(frozen=True, slots=True)
-class _Document:
-    minbuild_budget: int
-    totals: Limits = Limits()
+class Rules:
+    """Rules beside those of the totals, as they are written."""
+
     sections: tuple[Owned, ...] = ()
     components: tuple[Owned, ...] = ()
     packages: tuple[Owned, ...] = ()
     partitions: tuple[Room, ...] = ()
     surface: tuple[Count, ...] = ()
-    deny: Denied = Denied()
-    new_components: bool = True
+    deny: Denied = field(default_factory=Denied)
+    new_components: Limit | None = None
     growth: tuple[Growth, ...] = ()
-    shrink: int = 0
+    shrink: Limit | None = None
     unowned: Limit | None = None
     waivers: tuple[_Waiver, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class BudgetPart(Rules):
+    """A manifest's `budget:`."""
+
+    files: Limit | None = None
+    bytes: Limit | None = None
+    packed: Limit | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document(Rules):
+    minbuild_budget: int
+    totals: Limits = field(default_factory=Limits)
+
+
+_RULES = (
+    Key("sections", _OWNED, 'Limits by section; "*" is for all others.'),
+    Key("components", _OWNED, 'Limits by component; "*" is for all others.'),
+    Key("packages", _OWNED, 'Limits by package; "*" is for all others.'),
+    Key("partitions", Table(_NAME, _PARTITION, Room), "Rooms that the image has to fit into."),
+    Key("surface", Table(_NAME, _WHOLE, Count), "Findings of each kind: setuid: 0."),
+    Key("deny", _DENY, "What may not be in the image."),
+    Key(
+        "new-components",
+        _Placed(Flag(), is_size=False),
+        "false: a component that is new against the baseline fails.",
+    ),
+    Key("growth", Table(_NAME, _STEP, Growth), "Growth of files, bytes or packed."),
+    Key(
+        "shrink",
+        _Placed(Whole(0, 99), is_size=False),
+        "Percent below a total's limit from which it should be lowered.",
+    ),
+    Key("unowned", _WHOLE, "Files that no component owns."),
+    Key("waivers", Many(_WAIVER), "Rules that may fail for a while."),
+)
 DOCUMENT: Record[_Document] = Record(
     _Document,
     "The limits that a pipeline holds an image to.",
     (
-        Key("minbuild-budget", Whole(1, 1), "The version of this format: 1.", required=True),
+        Key(VERSION, Whole(1, 1), "The version of this format: 1.", required=True),
         Key("totals", _LIMITS, "Limits of the whole image."),
-        Key("sections", _OWNED, 'Limits by section; "*" is for all others.'),
-        Key("components", _OWNED, 'Limits by component; "*" is for all others.'),
-        Key("packages", _OWNED, 'Limits by package; "*" is for all others.'),
-        Key("partitions", Table(_NAME, _PARTITION, Room), "Rooms that the image has to fit into."),
-        Key("surface", Table(_NAME, _WHOLE, Count), "Findings of each kind: setuid: 0."),
-        Key("deny", _DENY, "What may not be in the image."),
-        Key("new-components", Flag(), "false: a component that is new against the baseline fails."),
-        Key("growth", Table(_NAME, _STEP, Growth), "Growth of files, bytes or packed."),
-        Key(
-            "shrink", Whole(0, 99), "Percent below a total's limit from which it should be lowered."
-        ),
-        Key("unowned", _WHOLE, "Files that no component owns."),
-        Key("waivers", Many(_WAIVER), "Rules that may fail for a while."),
+        *_RULES,
     ),
 )
+PART: Record[BudgetPart] = Record(
+    BudgetPart,
+    "Limits; a build over one of its totals fails, and check judges all of them.",
+    (
+        Key("files", _Placed(Templated(Whole()), is_size=False),
+            "Regular files, the kernel included."),
+        Key("bytes", _SIZE, "Sum of their sizes."),
+        Key("packed", _SIZE, "Size of the one file that boots."),
+        *_RULES,
+    ),
+)  # fmt: skip
 MEASURES = ("files", "bytes", "packed")
 
 
-def load_budget(path: Path, kinds: Sequence[str]) -> BudgetFile:
-    """Read a budget file; `kinds` are the findings that can be counted.
+def budget_of(part: BudgetPart, problems: Problems) -> Budget:
+    """The budget that a manifest's `budget:` means."""
+    return _made(part, Limits(part.files, part.bytes, part.packed), problems)
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a file is a manifest, whose `budget:` is meant; false for a budget file."""
+    problems = Problems()
+    data = Inputs(problems).read(path, shown(path))
+    node = None if data is None else document.parse(data, shown(path), problems)
+    return isinstance(node, Entries) and "minbuild" in node.entries
+
+
+def load_budget(path: Path) -> Budget:
+    """Read a budget file.
 
     Raises: ManifestError with every problem of it.
     """
@@ -267,31 +225,28 @@ def load_budget(path: Path, kinds: Sequence[str]) -> BudgetFile:
             fix="name one, or write it first: minbuild check IMAGE --budget FILE --update",
         )  # fmt: skip
     node = None if data is None else document.parse(data, shown(path), problems)
-    made = None if node is None else DOCUMENT.read(node, Reading(problems))
-    if made is not None:
-        _check(made, kinds, problems)
+    read = None if node is None else DOCUMENT.read(node, Reading(problems))
+    made = None if read is None else _made(read, read.totals, problems)
     problems.check()
     assert made is not None
-    waivers = tuple(
-        Exemption(one.rule, one.because, _date(one.expires, problems), one.where)
-        for one in made.waivers
-    )
-    problems.check()
-    fields = {name: getattr(made, name) for name in BudgetFile.__slots__ if name != "waivers"}
-    return BudgetFile(**fields, waivers=waivers)
+    return made
 
 
-def _check(made: _Document, kinds: Sequence[str], problems: Problems) -> None:
-    from minbuild.manifest.problems import suggestion
-
-    for count in made.surface:
-        if count.kind not in kinds:
+def _made(rules: Rules, totals: Limits, problems: Problems) -> Budget:
+    for count in rules.surface:
+        if count.kind not in list(FindingKind):
             what = f"there is no finding called {count.kind}"
-            problems.add(what, count.where, suggestion(count.kind, kinds))
-    for one in made.growth:
+            problems.add(what, count.where, suggestion(count.kind, list(FindingKind)))
+    for one in rules.growth:
         if one.measure not in MEASURES:
             what = f"growth is not measured in {one.measure}"
             problems.add(what, one.where, suggestion(one.measure, MEASURES))
+    waivers = tuple(
+        Exemption(one.rule, one.because, _date(one.expires, problems), one.where)
+        for one in rules.waivers
+    )
+    same = {one.name: getattr(rules, one.name) for one in fields(Rules) if one.name != "waivers"}
+    return Budget(totals=totals, waivers=waivers, **same)
 
 
 def _date(text: Name, problems: Problems) -> date | None:
@@ -302,13 +257,19 @@ def _date(text: Name, problems: Problems) -> date | None:
         return None
 
 
-def rewrite(text: str, changes: Sequence[tuple[Limit, int]]) -> str:
-    """Put new numbers in the places of limits; all else, comments too, stays as it is."""
+def rewrite(text: str, changes: Sequence[tuple[Limit, int]]) -> tuple[str, tuple[Limit, ...]]:
+    """Put new numbers in the places of limits; all else, comments too, stays as it is.
+
+    Returns the text and the limits that were changed: a template is left as it is.
+    """
     lines = text.splitlines(keepends=True)
     by_place = sorted(changes, key=lambda pair: (pair[0].where.line, -pair[0].where.column))
+    done = []
     for limit, value in by_place:
         at, column = limit.where.line - 1, limit.where.column - 1
         line = lines[at]
-        rest = re.sub(r"^(\"[^\"]*\"|'[^']*'|[^,}\]#\n]*[^,}\]#\n\s])", str(value), line[column:])
-        lines[at] = line[:column] + rest
-    return "".join(lines)
+        old = _VALUE.match(line, column)
+        if old is not None and "{{" not in old[0]:
+            lines[at] = f"{line[:column]}{value}{line[old.end() :]}"
+            done.append(limit)
+    return "".join(lines), tuple(done)

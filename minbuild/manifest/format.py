@@ -1,13 +1,13 @@
 """The format: every key of a manifest, a component and a tool, with its shape and its meaning."""
 
 from minbuild.manifest import scalars
+from minbuild.manifest.budget import PART
 from minbuild.manifest.outputs import ELEMENTS, FORMAT
 from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Size, Text, Whole
 from minbuild.manifest.shape import Shape
 from minbuild.manifest.shapes import Either, Key, Many, Record, Table
 from minbuild.manifest.types import (
     Archive,
-    Budget,
     Compression,
     DiskWish,
     DlopenRule,
@@ -321,19 +321,7 @@ MANIFEST: Record[HostDocument] = Record(
         Key("matrix", MATRIX, "Builds of this manifest in every combination."),
         Key(
             "budget",
-            Record(
-                Budget,
-                "Limits; a build over one of them fails.",
-                (
-                    Key(
-                        "files",
-                        scalars.Templated(Whole()),
-                        "Regular files, the kernel included.",
-                    ),
-                    Key("bytes", Size(), "Sum of their sizes."),
-                    Key("packed", Size(), "Size of the one file that boots."),
-                ),
-            ),
+            PART,
             "Limits; a build over one of them fails.",
         ),
     ),

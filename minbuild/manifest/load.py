@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from minbuild.manifest import files, matrix, variables
+from minbuild.manifest.budget import budget_of
 from minbuild.manifest.components import Shelf
 from minbuild.manifest.disk import checked
 from minbuild.manifest.expand import Expansion
@@ -130,7 +131,7 @@ def _manifest(
         pins=pins(host, renderer.inputs.problems),
         dlopen=dlopen(host),
         image=signed(checked(host.image.wish(), renderer.inputs.problems), host, renderer.inputs),
-        budget=host.budget,
+        budget=budget_of(host.budget, renderer.inputs.problems),
         elements=host.elements,
         inputs=renderer.inputs.digests,
     )

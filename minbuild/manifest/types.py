@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from minbuild.manifest.limits import Budget as Budget  # noqa: PLC0414
+from minbuild.manifest.places import Name as Name  # noqa: PLC0414
+from minbuild.manifest.places import Where as Where  # noqa: PLC0414
 from minbuild.paths import RootPath
 
 Value = str | int | bool | tuple[str, ...]
@@ -52,23 +55,6 @@ class Holds(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """A place in a YAML document; prints as `host.yaml:12:3 (kernel.use[0])`."""
-
-    file: str
-    line: int
-    """From 1."""
-    column: int
-    """From 1."""
-    document: str = ""
-    """Path in the document: network.use[2]."""
-
-    def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}"
-        return f"{place} ({self.document})" if self.document else place
-
-
-@dataclass(frozen=True, slots=True)
 class PackagePaths:
     """Roots: paths or globs of one package."""
 
@@ -92,14 +78,6 @@ class RenderedFile:
     link: str = ""
     """A link's text; "" for a regular file or directory."""
     directory: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A bare name in a list (a module, an applet, a kernel option) and where it stands."""
-
-    text: str
-    where: Where
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,16 +280,6 @@ class ImageWish:
     dib: tuple[DibWish, ...] = ()
     sign: Sign | None = None
     """None: it is not signed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Limits; None where there is none."""
-
-    files: int | None = None
-    bytes: int | None = None
-    packed: int | None = None
-    """Bytes of the one file that boots."""
 
 
 @dataclass(frozen=True, slots=True)

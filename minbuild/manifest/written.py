@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from minbuild.manifest.budget import BudgetPart
 from minbuild.manifest.types import (
     Archive,
-    Budget,
     Compression,
     DibWish,
     DiskWish,
@@ -204,7 +204,7 @@ class HostDocument:
     files: tuple[FileEntry, ...] = ()
     elements: tuple[Name, ...] = ()
     image: ImagePart = field(default_factory=ImagePart)
-    budget: Budget = field(default_factory=Budget)
+    budget: BudgetPart = field(default_factory=BudgetPart)
     matrix: MatrixPart | None = None
 
     def part(self, section: Section) -> KernelPart | SectionPart | None:

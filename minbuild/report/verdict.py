@@ -76,7 +76,11 @@ def annotations(results: Sequence[Result]) -> str:
     lines = []
     for one in results:
         if one.state is State.FAILED:
-            place = f" file={_property(one.where.file)},line={one.where.line}" if one.where else ""
+            place = (
+                f" file={_property(one.where.file)},line={one.where.line},col={one.where.column}"
+                if one.where
+                else ""
+            )
             text = f"{one.rule}: {one.said}. {one.fix}"
             lines.append(f"::error{place}::{_escaped(printable(text))}")
     return "".join(f"{line}\n" for line in lines)

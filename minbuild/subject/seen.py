@@ -112,6 +112,7 @@ def footprint(found: Iterable[Seen], origin: Origin) -> Footprint:
         files=rows,
         edges=tuple(e for e in beside.edges if e.path in by_path) if beside else (),
         budget=beside.budget if beside else {},
+        places=beside.places if beside else {},
         surface=surface(rows, evidence),
     )
     versions = dict(origin.owners.values())

@@ -100,7 +100,7 @@ def test_the_shell_recipe_ends_with_the_gate_s_code(job: Job) -> None:
         str(CI / "minbuild-ci.sh"), GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary)
     )
     assert done.returncode == 1
-    assert "::error file=budget.yaml,line=2::totals.files: 4 of 1" in done.stdout
+    assert "::error file=budget.yaml,line=2,col=17::totals.files: 4 of 1" in done.stdout
     assert "FAIL" in summary.read_text()
 
 

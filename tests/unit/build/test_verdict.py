@@ -6,17 +6,21 @@ import pytest
 
 from minbuild.build.verdict import judge, limits
 from minbuild.errors import Verdict
-from minbuild.manifest.types import Budget
-from tests.support.footprints import MANIFEST, tiny
+from minbuild.manifest.limits import Budget, Limit, Limits
+from tests.support.footprints import HERE, MANIFEST, tiny
+
+
+def limit(value: int) -> Limit:
+    return Limit(value, HERE, is_size=False)
 
 
 def test_what_keeps_to_every_limit_is_accepted() -> None:
-    exact = Budget(files=4, bytes=1_703_100, packed=1_305_007)
+    exact = Budget(Limits(limit(4), limit(1_703_100), limit(1_305_007)))
     judge(replace(MANIFEST, budget=exact), tiny().totals)
 
 
 def test_every_limit_that_is_exceeded_is_named() -> None:
-    tight = replace(MANIFEST, budget=Budget(files=3, packed=1_305_006))
+    tight = replace(MANIFEST, budget=Budget(Limits(files=limit(3), packed=limit(1_305_006))))
     with pytest.raises(Verdict) as caught:
         judge(tight, tiny().totals)
     said = [one.what for one in (caught.value, *caught.value.others)]

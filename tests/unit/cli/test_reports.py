@@ -115,6 +115,47 @@ def test_check_without_a_file_judges_the_manifest_s_budget(
     assert run(["check", "a"]) == 2
 
 
+MANIFESTS = {
+    "lib/base.yaml": "minbuild: 1\nkernel: {package: linux}\nbudget:\n  files: 3\n  deny: {paths: [/usr/bin/vm]}\n",
+    "lib/host.yaml": "minbuild: 1\nextends: [base.yaml]\nvars: {most: 9 MB}\n"
+    "budget:\n  bytes: '{{ most }}'\n  surface: {setuid: 0}\n",
+}
+
+
+def test_a_manifest_s_rules_point_to_their_lines_in_it_and_in_what_it_extends(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in MANIFESTS.items():
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_text(text)
+    words = ["--budget", "lib/host.yaml", "--set", "most=1 B", "--sarif=s.sarif", "--annotations"]
+    assert run(["check", "b", *words]) == 1
+    found = {
+        one["ruleId"]: one["locations"][0]["physicalLocation"]
+        for one in json.loads((here / "s.sarif").read_text())["runs"][0]["results"]
+    }
+    places = {
+        rule: (at["artifactLocation"]["uri"], *at["region"].values()) for rule, at in found.items()
+    }
+    assert places == {
+        "totals.files": ("lib/base.yaml", 10, 4),
+        "totals.bytes": ("lib/host.yaml", 10, 5),
+        "surface.setuid": ("lib/host.yaml", 21, 6),
+        "deny.paths /usr/bin/vm": ("lib/base.yaml", 18, 5),
+    }
+    said = capsys.readouterr().out
+    assert "::error file=lib/base.yaml,line=4,col=10::totals.files: 4 of 3" in said
+
+
+def test_a_footprint_remembers_where_its_manifest_s_limits_stand(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = replace(changed([]), budget={"files": 3}, places={"files": "host.yaml:7:10"})
+    (here / "footprint.json").write_text(document.render(built))
+    assert run(["check", "footprint.json"]) == 1
+    assert "where: host.yaml:7:10 (budget.files)" in capsys.readouterr().out
+
+
 def test_check_needs_a_baseline_when_told_so(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

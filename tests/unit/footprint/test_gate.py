@@ -10,11 +10,12 @@ from minbuild.errors import ManifestError
 from minbuild.footprint.gate import Result, State, judge, judge_embedded, passed, verdict
 from minbuild.footprint.types import Finding, FindingKind, Footprint, Surface
 from minbuild.manifest.budget import load_budget, rewrite
+from minbuild.manifest.limits import Limit
+from minbuild.manifest.types import Where
 from tests.support.changed import changed, row
 from tests.support.footprints import tiny
 
 TODAY = date(2026, 6, 1)
-KINDS = [str(kind) for kind in FindingKind]
 
 
 def results(
@@ -24,7 +25,7 @@ def results(
     path = tmp_path / "budget.yaml"
     path.write_text(f"minbuild-budget: 1\n{text}\n", encoding="utf-8")
     found = judge(
-        footprint or tiny(), load_budget(path, KINDS), baseline=baseline, today=TODAY
+        footprint or tiny(), load_budget(path), baseline=baseline, today=TODAY
     )  # fmt: skip
     return {one.rule: one for one in found}
 
@@ -131,9 +132,20 @@ def test_new_limits_are_written_in_place(tmp_path: Path) -> None:
     path = tmp_path / "budget.yaml"
     text = 'minbuild-budget: 1\ntotals: {files: 3, packed: "1 MB"}  # tight\nunowned: 7 # none\n'
     path.write_text(text, encoding="utf-8")
-    budget = load_budget(path, KINDS)
+    budget = load_budget(path)
     found = judge(tiny(), budget, baseline=None, today=TODAY)
     changes = [(one.limit, one.actual) for one in found if one.limit is not None]
-    assert rewrite(text, changes) == (
+    assert rewrite(text, changes)[0] == (
         "minbuild-budget: 1\ntotals: {files: 4, packed: 1305007}  # tight\nunowned: 0 # none\n"
     )
+
+
+def test_a_template_is_not_overwritten() -> None:
+    text = "budget:\n  files: \"{{ 'a' }}\"\n  packed: 7\n"
+    limits = [
+        Limit(1, Where("host.yaml", line, column), is_size=False)
+        for line, column in ((2, 10), (3, 11))
+    ]
+    new, done = rewrite(text, [(one, 5) for one in limits])
+    assert new == "budget:\n  files: \"{{ 'a' }}\"\n  packed: 5\n"
+    assert done == (limits[1],)

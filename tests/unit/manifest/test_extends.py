@@ -28,7 +28,12 @@ def test_lists_are_joined_without_repeats_and_later_scalars_win(desk: Desk) -> N
         "network/two",
         "network/three",
     ]
-    assert (manifest.budget.files, manifest.budget.packed) == (9, 5)
+    totals = manifest.budget.totals
+    assert totals.files is not None
+    assert totals.packed is not None
+    assert (totals.files.value, totals.packed.value) == (9, 5)
+    assert totals.files.where.file.endswith("base.yaml")
+    assert totals.packed.where.file.endswith("host.yaml")
     assert manifest.image.formats == (ImageFormat.RAW, ImageFormat.UKI)
 
 

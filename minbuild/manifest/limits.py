@@ -1,0 +1,143 @@
+"""What an image may be: every kind of limit, each with its place."""
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from minbuild.manifest.places import Name, Where
+
+
+class FindingKind(StrEnum):
+    """What an attack surface is made of, in the report's order."""
+
+    SETUID = "setuid"
+    SETGID = "setgid"
+    CAPABILITY = "capability"
+    WORLD_WRITABLE = "world-writable"
+    EXECUTABLE = "executable"
+    INTERPRETER = "interpreter"
+    LISTENER = "listener"
+    LOGIN = "login"
+    MODULE = "module"
+    CMDLINE = "cmdline"
+    KERNEL_LACKS = "kernel-lacks"
+    NO_PIE = "no-pie"
+    NO_RELRO = "no-relro"
+    NO_BIND_NOW = "no-bind-now"
+    NO_CANARY = "no-canary"
+    NO_FORTIFY = "no-fortify"
+    NO_NX = "no-nx"
+    EXPORTS = "exports"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A number and where it stands."""
+
+    value: int
+    where: Where
+    is_size: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one owner may weigh; None where there is no limit."""
+
+    files: Limit | None = None
+    bytes: Limit | None = None
+    packed: Limit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """The limits of one section, component or package; "*" is for all without their own."""
+
+    name: str
+    limits: Limits
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Room on a disk that some copies of the image have to fit into."""
+
+    size: Limit
+    slots: int = 1
+    reserve: int = 0
+    """Percent of the room that stays free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    name: str
+    partition: Partition
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many findings of one kind there may be."""
+
+    kind: str
+    limit: Limit
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """What may not be in the image at all: globs."""
+
+    paths: tuple[Name, ...] = ()
+    packages: tuple[Name, ...] = ()
+    components: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Growth against a baseline that fails: both must be exceeded."""
+
+    bytes: Limit
+    percent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    measure: str
+    step: Step
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """A rule that may fail for a while."""
+
+    rule: Name
+    because: str
+    expires: date | None
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Every rule that an image is held to."""
+
+    totals: Limits = Limits()
+    sections: tuple[Owned, ...] = ()
+    components: tuple[Owned, ...] = ()
+    packages: tuple[Owned, ...] = ()
+    partitions: tuple[Room, ...] = ()
+    surface: tuple[Count, ...] = ()
+    deny: Denied = Denied()
+    new_components: Limit | None = None
+    """0: a component that the baseline has not fails."""
+    growth: tuple[Growth, ...] = ()
+    shrink: Limit | None = None
+    """Percent that the image may lie below its limit before the limit is to be lowered; 0: any."""
+    unowned: Limit | None = None
+    waivers: tuple[Exemption, ...] = ()
+
+
+def limits_set(totals: Limits) -> dict[str, Limit]:
+    """The limits of totals that are set, by name, sorted."""
+    rows = {"bytes": totals.bytes, "files": totals.files, "packed": totals.packed}
+    return {name: limit for name, limit in rows.items() if limit is not None}
