@@ -102,7 +102,7 @@ def _files(offer: Offer) -> Files:
 
     @cache
     def symbols(path: RootPath) -> Symbols | None:
-        return sniff.symbols(offer.content(path)) if is_file(path) else None
+        return sniff.symbols(path, offer.content(path)) if is_file(path) else None
 
     def is_file(path: RootPath) -> bool:
         return path in offer.found and offer.found[path].kind in (Kind.FILE, Kind.HARDLINK)

@@ -9,11 +9,10 @@ from itertools import pairwise
 from pathlib import Path
 from threading import BoundedSemaphore
 
-from minbuild.facts import record
+from minbuild.facts import record, sniff
 from minbuild.facts.damage import Damage
 from minbuild.facts.deb import alternatives, opened
 from minbuild.facts.place import place_of
-from minbuild.facts.sniff import HEAD, packed_module, sniff, symbols, whole
 from minbuild.facts.tar import Header, Tar, Type
 from minbuild.facts.types import Damaged, Entry, FileFacts, Kind, Symbols
 from minbuild.paths import RootPath, rootpath
@@ -70,7 +69,7 @@ def _packed(about: record.About, found: list[tuple[Entry, Known]]) -> Computed:
 
 def _files(tar: Tar, threads: int) -> list[tuple[Entry, Known]]:
     entries: dict[RootPath, Entry] = {}
-    known: dict[RootPath, Known | Future[FileFacts | None]] = {}
+    known: dict[RootPath, Known | Future[Known]] = {}
     with _helpers(threads) as helpers:
         for header in tar:
             path = place_of(header)
@@ -92,9 +91,9 @@ class _Helpers:
         self.pool = ThreadPoolExecutor(threads)
         self._room = BoundedSemaphore(threads + 1)
 
-    def sniff(self, path: str, data: bytes) -> Future[FileFacts | None]:
+    def read(self, path: str, data: bytes) -> Future[Known]:
         self._room.acquire()
-        future = self.pool.submit(sniff, path, data)
+        future = self.pool.submit(sniff.known, path, data)
         future.add_done_callback(lambda _: self._room.release())
         return future
 
@@ -112,18 +111,18 @@ def _helpers(threads: int) -> Iterator[_Helpers]:
 
 def _content(
     tar: Tar, path: RootPath, size: int, helpers: _Helpers
-) -> tuple[str, Known | Future[FileFacts | None]]:
-    head = tar.start(HEAD)
-    if not whole(path, head):
-        return _digest(tar, head), (sniff(path, head), None)
+) -> tuple[str, Known | Future[Known]]:
+    head = tar.start(sniff.HEAD)
+    if not sniff.whole(path, head):
+        return _digest(tar, head), (sniff.sniff(path, head), None)
     if size > LARGEST:
         reason = f"it is larger than what is read of one file ({LARGEST} bytes)"
         return _digest(tar, head), (Damaged(reason), None)
     data = head + tar.content()
     sha256 = hashlib.sha256(data).hexdigest()
-    if packed_module(path):
-        return sha256, helpers.sniff(path, data)
-    return sha256, (sniff(path, data), symbols(data))
+    if sniff.packed_module(path):
+        return sha256, helpers.read(path, data)
+    return sha256, sniff.known(path, data)
 
 
 def _digest(tar: Tar, head: bytes) -> str:
@@ -133,10 +132,10 @@ def _digest(tar: Tar, head: bytes) -> str:
     return digest.hexdigest()
 
 
-def _done(known: Known | Future[FileFacts | None] | None) -> Known:
+def _done(known: Known | Future[Known] | None) -> Known:
     if known is None:
         return None, None
-    return (known.result(), None) if isinstance(known, Future) else known
+    return known.result() if isinstance(known, Future) else known
 
 
 def _again(header: Header, before: Entry | None) -> bool:

@@ -44,6 +44,7 @@ class Section:
     size: int
     link: int
     info: int
+    address: int
 
 
 class Table:
@@ -112,7 +113,7 @@ class Table:
         except Damage:
             return ()
         return tuple(
-            Section(text(names, row[0]), row[1], row[2], row[4], row[5], row[6], row[7])
+            Section(text(names, row[0]), row[1], row[2], row[4], row[5], row[6], row[7], row[3])
             for row in rows
         )
 

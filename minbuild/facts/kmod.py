@@ -1,35 +1,32 @@
-"""What a kernel module says of itself: .modinfo, and the symbols it wants and offers.
+"""What a kernel module says of itself in .modinfo, and what is built in.
 
-Source: modinfo(8), modules.dep(5), Linux include/linux/module.h and export-internal.h.
+Source: modinfo(8), modules.dep(5), Linux include/linux/module.h.
 """
 
 import re
 
-from minbuild.facts import elftable
 from minbuild.facts.damage import Damage
-from minbuild.facts.elftable import Section, Table, readable
-from minbuild.facts.types import Builtins, Damaged, Module
+from minbuild.facts.elftable import Table, readable
+from minbuild.facts.ksymbols import module_symbols
+from minbuild.facts.types import Builtins, Damaged, Module, Symbols
 from minbuild.facts.unpack import whole
 
 LARGEST = 256 << 20
 """Bytes of the largest module, unpacked."""
 _NAME = re.compile(r"([^/]+)\.ko(\.xz|\.zst|\.gz)?\Z")
-_SYMBOL = {32: "IIIBBH", 64: "IBBHQQ"}
-_SYMBOL_SIZE = {32: 16, 64: 24}
 _WORDS = re.compile(r"[,\s]+")
 
 
-def module(path: str, data: bytes) -> Module | Damaged:
-    """Read the facts of the module at `path`, compressed as its name says."""
+def module(path: str, data: bytes) -> tuple[Module | Damaged, Symbols | None]:
+    """Read the facts and symbols of the module at `path`, compressed as its name says."""
     found = _NAME.search(path)
     assert found is not None, path
     try:
         table = Table(whole(data, found[2] or "", LARGEST))
         fields = _fields(table.section(b".modinfo"))
-        imports, exports = _symbols(table)
-        return _module(_plain(found[1]), fields, imports, exports)
+        return _module(_plain(found[1]), fields), module_symbols(table)
     except Damage as damage:
-        return Damaged(damage.reason)
+        return Damaged(damage.reason), None
 
 
 def builtins(modinfo: bytes) -> Builtins | Damaged:
@@ -43,7 +40,7 @@ def builtins(modinfo: bytes) -> Builtins | Damaged:
                 fields.setdefault(_plain(name), []).append((field, value))
     except Damage as damage:
         return Damaged(damage.reason)
-    return Builtins({name: _module(name, fields[name], (), ()) for name in sorted(fields)})
+    return Builtins({name: _module(name, fields[name]) for name in sorted(fields)})
 
 
 def builtin_names(text: bytes) -> Builtins:
@@ -75,12 +72,7 @@ def _text(raw: bytes) -> str:
 _KEPT = frozenset({b"name", b"depends", b"softdep", b"weakdep", b"firmware", b"alias", b"vermagic"})
 
 
-def _module(
-    name: str,
-    fields: list[tuple[str, str]],
-    imports: tuple[str, ...],
-    exports: tuple[str, ...],
-) -> Module:
+def _module(name: str, fields: list[tuple[str, str]]) -> Module:
     found: dict[str, list[str]] = {}
     for field, value in fields:
         found.setdefault(field, []).append(value)
@@ -94,8 +86,6 @@ def _module(
         firmware=tuple(found.get("firmware", [])),
         aliases=tuple(found.get("alias", [])),
         vermagic=found.get("vermagic", [""])[0].strip(),
-        imports=imports,
-        exports=exports,
     )
 
 
@@ -114,29 +104,3 @@ def _soft(values: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
             else:
                 to.append(_plain(word))
     return tuple(found["pre:"]), tuple(found["post:"])
-
-
-def _symbols(table: Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    for section in table.sections:
-        if section.kind == elftable.SHT_SYMTAB and section.link < len(table.sections):
-            strings = table.sections[section.link]
-            return _imports(table, section, strings), _exports(table, strings)
-    return (), ()
-
-
-def _imports(table: Table, section: Section, strings: Section) -> tuple[str, ...]:
-    """Undefined symbols; only those after the local ones (sh_info) can be."""
-    size = _SYMBOL_SIZE[table.bits]
-    skipped = section.info * size
-    rows = table.rows(_SYMBOL[table.bits], section.offset + skipped, section.size - skipped)
-    where = 3 if table.bits == 64 else 5
-    places = [row[0] for row in rows if row[where] == 0 and row[0]]
-    names = table.piece(strings.offset, strings.size)
-    return tuple(sorted({readable(elftable.text(names, place)) for place in places}))
-
-
-def _exports(table: Table, strings: Section) -> tuple[str, ...]:
-    """Symbols named __ksymtab_NAME stand beside each that is exported."""
-    names = table.piece(strings.offset, strings.size)
-    found = re.findall(rb"\0__ksymtab_([^\0]{1,1024})(?=\0)", names)
-    return tuple(sorted({readable(name) for name in found} - {"strings", "gpl"}))

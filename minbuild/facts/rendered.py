@@ -30,7 +30,7 @@ def rendered(files: Iterable[RenderedFile], store: Store) -> Files:
         return sniff.sniff(path, found[path].content) if _is_file(path) else None
 
     def symbols(path: RootPath) -> Symbols | None:
-        return sniff.symbols(found[path].content) if _is_file(path) else None
+        return sniff.symbols(path, found[path].content) if _is_file(path) else None
 
     def _is_file(path: RootPath) -> bool:
         return path in entries and entries[path].kind is Kind.FILE

@@ -13,13 +13,13 @@ _KERNEL = re.compile(
     r"/boot/config-[^/]+|/usr/lib/modules/[^/]+/(?:config|modules\.builtin(?:\.modinfo)?)"
 )
 
+_IMAGE = re.compile(r"/boot/vmlinu[xz]-[^/]+|/usr/lib/modules/[^/]+/vmlinu[xz]")
+
 
 def sniff(path: str, data: bytes) -> FileFacts | None:
     """What is known of the content at a RootPath; None for plain data."""
     if _MODULE.fullmatch(path):
-        from minbuild.facts.kmod import module
-
-        return module(path, data)
+        return known(path, data)[0]
     if _KERNEL.fullmatch(path):
         return _kernel(path, data)
     if data.startswith(_ELF):
@@ -47,8 +47,14 @@ def _kernel(path: str, data: bytes) -> FileFacts:
     return kernel_config(data)
 
 
-def symbols(data: bytes) -> Symbols | None:
-    """The dynamic symbols of an ELF object; None for all else."""
+def symbols(path: str, data: bytes) -> Symbols | None:
+    """The symbols of an ELF object, a kernel module or a kernel image; None for all else."""
+    if _IMAGE.fullmatch(path):
+        from minbuild.facts.ksymbols import kernel_symbols
+
+        return kernel_symbols(data)
+    if _MODULE.fullmatch(path):
+        return known(path, data)[1]
     if not data.startswith(_ELF):
         return None
     from minbuild.facts.symbols import symbols as read
@@ -56,9 +62,22 @@ def symbols(data: bytes) -> Symbols | None:
     return read(data)
 
 
+def known(path: str, data: bytes) -> tuple[FileFacts | None, Symbols | None]:
+    """What `sniff` and `symbols` say, with a module unpacked once."""
+    if not _MODULE.fullmatch(path):
+        return sniff(path, data), symbols(path, data)
+    from minbuild.facts.kmod import module
+
+    return module(path, data)
+
+
 def whole(path: str, head: bytes) -> bool:
     """True when `sniff` must see all of a file that starts with `head`, not just `head`."""
-    return head.startswith(_ELF) or packed_module(path) is not None or bool(_KERNEL.fullmatch(path))
+    return (
+        head.startswith(_ELF)
+        or packed_module(path) is not None
+        or bool(_KERNEL.fullmatch(path) or _IMAGE.fullmatch(path))
+    )
 
 
 def packed_module(path: str) -> str | None:

@@ -92,7 +92,10 @@ class Elf:
 
 @dataclass(frozen=True, slots=True)
 class Symbols:
-    """The dynamic symbols of one ELF object, "name" or "name@VERSION"; sorted, no repeats."""
+    """The dynamic symbols of one ELF object, "name" or "name@VERSION"; sorted, no repeats.
+
+    Of a kernel module and a kernel image: what they want and export, "name" or "name@CRC".
+    """
 
     defined: tuple[str, ...]
     undefined: tuple[str, ...]
@@ -113,10 +116,6 @@ class Module:
     firmware: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     vermagic: str = ""
-    imports: tuple[str, ...] = ()
-    """Undefined symbols, sorted."""
-    exports: tuple[str, ...] = ()
-    """Symbols offered to other modules (__ksymtab_*), sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +168,7 @@ class Files:
     facts: Callable[[RootPath], FileFacts | None]
     """What is known of the content at a path; None for plain data. Loaded when asked for."""
     symbols: Callable[[RootPath], Symbols | None]
-    """The dynamic symbols of the ELF object at a path. Loaded when asked for."""
+    """The symbols of the ELF object, module or kernel at a path. Loaded when asked for."""
     depends: tuple[tuple[str, ...], ...] = ()
     """Pre-Depends and Depends of the package: each with its alternatives, names only."""
     provides: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from minbuild.facts.types import Files
 from minbuild.manifest.types import DlopenRule, Waiver
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.graph import adjacency, reached_from, way
+from minbuild.resolve.ksymbols import ModuleSymbolCheck
 from minbuild.resolve.machine import machine
 from minbuild.resolve.resolve import Work
 from minbuild.resolve.symbols import SymbolCheck
@@ -43,6 +44,7 @@ def check(
     work.run()
     symbols = SymbolCheck(catalog)
     unmet = {each for process in work.world.loader.processes for each in symbols.unmet(process)}
+    unmet |= set(ModuleSymbolCheck(catalog).unmet())
     lost = _lost(files, closure) if closure is not None else ()
     found = {*work.missing, *(each for each in (*unmet, *lost) if not waivers.allows(each))}
     return tuple(

@@ -48,7 +48,8 @@ def _fix(missing: Missing) -> str:
 def _noun(missing: Missing) -> str:
     match missing.kind:
         case NeedKind.MODULE | NeedKind.SOFTDEP:
-            return f"module {missing.wanted}"
+            symbol = missing.wanted.startswith("symbol ")
+            return missing.wanted if symbol else f"module {missing.wanted}"
         case NeedKind.FIRMWARE:
             return f"firmware {missing.wanted}"
         case NeedKind.EXEC:

@@ -33,7 +33,7 @@ def reread(tree: Tree, store: Store) -> Files:
     @cache
     def symbols(path: RootPath) -> Symbols | None:
         kept = _Kept(SYMBOLS, record.pack_symbols, record.read_symbols, store)
-        return kept.once(nodes.get(path), sniff.symbols)
+        return kept.once(nodes.get(path), lambda data: sniff.symbols(path, data))
 
     return Files(
         owner="",

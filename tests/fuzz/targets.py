@@ -27,13 +27,15 @@ def deb(data: bytes) -> None:
 
 def elf(data: bytes) -> None:
     sniff("/usr/lib/x.so", data)
-    symbols(data)
+    symbols("/usr/lib/x.so", data)
 
 
 def module(data: bytes) -> None:
     ending = {b"\xfd7zXZ\0": ".xz", b"(\xb5/\xfd": ".zst"}
     kind = next((name for start, name in ending.items() if data.startswith(start)), "")
     sniff(f"/usr/lib/modules/6.1/kernel/a.ko{kind}", data)
+    symbols(f"/usr/lib/modules/6.1/kernel/a.ko{kind}", data)
+    symbols("/boot/vmlinuz-6.1", data)
     sniff("/usr/lib/modules/6.1/modules.builtin.modinfo", data)
     sniff("/boot/config-6.1", data)
 

@@ -20,7 +20,9 @@ from minbuild.build.request import Request
 from minbuild.facts.types import Module
 from minbuild.manifest.types import Waiver, Where
 from minbuild.paths import RootPath, under
-from minbuild.resolve.kernel import IMAGE, MODULES, module_name
+from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.kernel import IMAGE, MODULES, image_version, module_name
+from minbuild.resolve.ksymbols import ModuleSymbolCheck
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.types import Closure, NeedKind, Root
 from minbuild.tree import modindex
@@ -125,6 +127,28 @@ def test_every_module_brings_what_modprobe_would_load(full: Full, kmod: Kmod) ->
             )
     print(f"{len(names)} modules, {compared} paths compared")
     assert not problems, "\n".join(problems)
+
+
+def test_every_symbol_of_every_module_is_offered_where_it_looks(full: Full, market: Market) -> None:
+    files = market.open(kernel_packages(full, market))
+    offered = [
+        symbols
+        for one in files
+        for path in one.entries
+        if image_version(path) and (symbols := one.symbols(path)) is not None
+    ]
+    assert [len(symbols.defined) > 5000 for symbols in offered] == [True]
+    wanted = [
+        symbol
+        for one in files
+        for path in full.modules.values()
+        if path in one.entries and (symbols := one.symbols(path)) is not None
+        for symbol in symbols.undefined
+    ]
+    print(f"{len(full.modules)} modules, {len(wanted)} symbols")
+    assert len(wanted) > 10 * len(full.modules)
+    assert all("@" in symbol for symbol in wanted)
+    assert [str(each) for each in ModuleSymbolCheck(Catalog(files)).unmet()] == []
 
 
 def test_the_index_of_a_trimmed_tree_is_that_of_the_full_one(

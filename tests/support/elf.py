@@ -5,7 +5,7 @@ Source: elf(5), the generic ABI chapters 4 and 5, LSB symbol versioning, UAPI gr
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 MACHINES = {"amd64": 62, "i386": 3, "arm64": 183, "armhf": 40, "riscv64": 243, "s390x": 22}
@@ -81,8 +81,8 @@ class _Form:
     def pack(self, form: str, *values: int) -> bytes:
         return struct.pack((">" if self.big else "<") + form.replace("W", self.word), *values)
 
-    def symbol(self, name: int, info: int, section: int) -> bytes:
-        value = 0x40 if section else 0
+    def symbol(self, name: int, info: int, section: int, value: int = 0x40) -> bytes:
+        value = value if section else 0
         if self.bits == 64:
             return self.pack("IBBHQQ", name, info, 0, section, value, 0)
         return self.pack("IIIBBH", name, value, 0, info, 0, section)
@@ -133,20 +133,64 @@ def module(
     signed: bool = False,
     machine: int = 62,
 ) -> bytes:
-    """Make a kernel module: `.modinfo` of (key, value) pairs, in order, and its symbols."""
+    """Make a kernel module: `.modinfo` of (key, value) pairs, in order, and its symbols.
+
+    `imports`, `exports`: `name`, or `name@CRC` in hex; `?name`: weak.
+    """
     form = _Form(bits=64, big=False)
     strings = _Strings()
     symbols = form.symbol(0, 0, 0)
-    symbols += b"".join(form.symbol(strings.at(f"__ksymtab_{name}"), 0x10, 1) for name in exports)
-    symbols += b"".join(form.symbol(strings.at(name), 0x10, 0) for name in imports)
+    versions = offered = b""
+    for text in exports:
+        name, _, crc = text.partition("@")
+        symbols += form.symbol(strings.at(f"__ksymtab_{name}"), 0x10, 1)
+        if crc:
+            symbols += form.symbol(strings.at(f"__crc_{name}"), 0x10, 5, len(offered))
+            offered += form.pack("I", int(crc, 16))
+    for text in imports:
+        name, _, crc = text.lstrip("?").partition("@")
+        if name != "module_layout":
+            symbols += form.symbol(strings.at(name), 0x20 if text[0] == "?" else 0x10, 0)
+        if crc:
+            versions += form.pack("Q", int(crc, 16)) + name.encode().ljust(56, b"\0")
     modinfo = b"".join(f"{key}={value}".encode() + b"\0" for key, value in info)
     sections = [
         _Section(".modinfo", 1, modinfo, align=1),
         _Section(".symtab", 2, symbols, flags=0, link=".strtab", info=1, entry=24),
         _Section(".strtab", 3, strings.data, flags=0, align=1),
+        _Section("__versions", 1, versions, align=32),
+        _Section("__kcrctab", 1, offered, align=4),
     ]
     data = _layout(form, 1, Elf(machine=machine), sections, [])
     return data + (bytes(12) + b"~Module signature appended~\n" if signed else b"")
+
+
+def kernel(exports: Sequence[str], *, payload: Callable[[bytes], bytes] | None = None) -> bytes:
+    """Make a vmlinux that exports `name` or `name@CRC`; with `payload`, a bzImage around it."""
+    form = _Form(bits=64, big=False)
+    strings = _Strings()
+    names = [text.partition("@")[0] for text in exports]
+    crcs = [int(text.partition("@")[2], 16) for text in exports if "@" in text]
+    table = _Section("__ksymtab", 1, bytes(12 * len(names)), align=4)
+    places = [strings.at(name) for name in names]
+    text = _Section("__ksymtab_strings", 1, strings.data, align=1)
+    sections = [table, text]
+    if crcs:
+        sections.append(_Section("__kcrctab", 1, form.pack("I" * len(crcs), *crcs), align=4))
+    _layout(form, 2, Elf(), sections, [])  # now their places are known
+    table.data = b"".join(
+        form.pack("iii", 0, text.offset + place - (table.offset + 12 * number + 4), 0)
+        for number, place in enumerate(places)
+    )
+    data = _layout(form, 2, Elf(), sections, [])
+    if payload is None:
+        return data
+    packed = payload(data)
+    head = bytearray(0x400)
+    head[0x1F1] = 1
+    head[0x202:0x206] = b"HdrS"
+    head[0x248:0x250] = form.pack("II", 0, len(packed))
+    return bytes(head) + packed
 
 
 def _symbol_sections(form: _Form, wish: Elf, tags: list[tuple[int, int]]) -> list[_Section]:

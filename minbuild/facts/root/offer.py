@@ -104,7 +104,7 @@ class Offer:
         return sniff.sniff(path, self.content(path)) if self._is_file(path) else None
 
     def _symbols(self, path: RootPath) -> Symbols | None:
-        return sniff.symbols(self.content(path)) if self._is_file(path) else None
+        return sniff.symbols(path, self.content(path)) if self._is_file(path) else None
 
     def _is_shared(self, path: RootPath) -> bool:
         return self.found[path].kind is Kind.DIRECTORY

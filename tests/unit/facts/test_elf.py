@@ -18,6 +18,7 @@ from minbuild.run import run
 from tests.support import elf as made
 from tests.unit.facts.packages import facts
 
+PLACE = "/usr/lib/x.so"
 FULL = made.Elf(
     soname="libfull.so.1",
     needed=("liba.so.1", "libc.so.6"),
@@ -59,7 +60,7 @@ def test_everything_the_loader_asks_is_read() -> None:
 
 
 def test_symbols_carry_their_versions() -> None:
-    assert sniff.symbols(made.elf(FULL)) == Symbols(
+    assert sniff.symbols(PLACE, made.elf(FULL)) == Symbols(
         defined=("new@FULL_2", "plain"),
         undefined=("malloc@GLIBC_2.2.5", "other"),
         weak=("maybe",),
@@ -85,7 +86,7 @@ def test_foreign_objects_are_facts_like_others(machine: str) -> None:
     assert (found.bits, found.little, found.flags) == (bits, machine != "s390x", 5)
     assert (found.soname, found.needed) == ("libx.so.1", ("libc.so.6",))
     assert found.version_defs == ("X_1",)
-    known = sniff.symbols(made.elf(wish))
+    known = sniff.symbols(PLACE, made.elf(wish))
     assert known == Symbols(("one@X_1",), ("two@C_1",), ())
 
 
@@ -97,7 +98,7 @@ def test_an_rpath_is_not_a_runpath() -> None:
 def test_a_static_program_asks_nothing() -> None:
     found = read(made.Elf(executable=True, dynamic=False))
     assert (found.kind, found.dynamic, found.needed) == ("ET_EXEC", False, ())
-    assert sniff.symbols(made.elf(made.Elf(executable=True, dynamic=False))) is None
+    assert sniff.symbols(PLACE, made.elf(made.Elf(executable=True, dynamic=False))) is None
 
 
 def test_an_unknown_machine_is_named_by_its_number() -> None:
@@ -113,7 +114,7 @@ def test_facts_do_not_need_section_headers() -> None:
     data = made.elf(replace(FULL, rodata=b""))
     bare = without_sections(data)
     assert elf(bare) == elf(data)
-    assert sniff.symbols(bare) == sniff.symbols(data)
+    assert sniff.symbols(PLACE, bare) == sniff.symbols(PLACE, data)
 
 
 def test_unsound_section_headers_harm_nobody() -> None:
@@ -166,7 +167,7 @@ def test_a_table_outside_of_the_file_is_damage() -> None:
     found = elf(data[:400])
     assert isinstance(found, Damaged)
     assert "point outside" in found.reason
-    assert sniff.symbols(data[:400]) is None
+    assert sniff.symbols(PLACE, data[:400]) is None
 
 
 SEEDS = [made.elf(FULL), without_sections(made.elf(FULL)), made.elf(made.Elf(bits=32, big=True))]
@@ -185,7 +186,7 @@ def test_damaged_objects_are_facts_or_damaged(
     for place, value in changes:
         damaged[place % len(damaged)] = value
     assert isinstance(sniff.sniff("/a", b"\x7fELF" + damaged[4:]), Elf | Damaged)
-    assert isinstance(sniff.symbols(bytes(damaged)), Symbols | None)
+    assert isinstance(sniff.symbols(PLACE, bytes(damaged)), Symbols | None)
 
 
 def real() -> list[Path]:
@@ -205,7 +206,7 @@ def is_elf(path: Path) -> bool:
 @pytest.mark.parametrize("path", real(), ids=str)
 def test_pyelftools_agrees(path: Path) -> None:
     data = path.read_bytes()
-    found, known = elf(data), sniff.symbols(data)
+    found, known = elf(data), sniff.symbols(PLACE, data)
     assert isinstance(found, Elf)
     with path.open("rb") as file:
         theirs = ELFFile(file)
@@ -271,7 +272,7 @@ def test_symbols_are_counted_without_section_headers(tmp_path: Path) -> None:
         data = path.read_bytes()
         if data[4] != 2:
             continue
-        assert sniff.symbols(without_sections(data)) == sniff.symbols(data), path
+        assert sniff.symbols(PLACE, without_sections(data)) == sniff.symbols(PLACE, data), path
 
 
 @pytest.mark.oracle
@@ -293,5 +294,5 @@ def test_a_count_of_symbols_beyond_the_file_takes_no_memory() -> None:
     names = set()
     for place in range(16, len(data) - 4, 4):
         huge = data[:place] + b"\xff" * 4 + data[place + 4 :]
-        names.add(type(sniff.symbols(huge)))
+        names.add(type(sniff.symbols(PLACE, huge)))
     assert names == {Symbols, type(None)}

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minbuild.facts.kmod import module
-from minbuild.facts.sniff import sniff
-from minbuild.facts.types import Builtins, Damaged, KernelConfig, Module
+from minbuild.facts.sniff import sniff, symbols
+from minbuild.facts.types import Builtins, Damaged, KernelConfig, Module, Symbols
 from tests.support import deb, elf
 from tests.unit.facts.packages import facts
 
@@ -35,10 +35,17 @@ ONE = Module(
     firmware=("one/fw.bin", "one/fw-2.bin"),
     aliases=("pci:v00001AF4d00001000sv*sd*bc*sc*i*", "fs-one"),
     vermagic="6.1 SMP mod_unload",
-    imports=("_printk", "kmalloc"),
-    exports=("one_do", "one_undo"),
 )
-BYTES = elf.module(INFO, imports=("kmalloc", "_printk"), exports=("one_undo", "one_do"))
+BYTES = elf.module(
+    INFO,
+    imports=("kmalloc@0000beef", "_printk@12345678", "module_layout@00c0ffee", "?perhaps"),
+    exports=("one_undo@0badcafe", "one_do@00000001"),
+)
+SYMBOLS = Symbols(
+    defined=("one_do@00000001", "one_undo@0badcafe"),
+    undefined=("_printk@12345678", "kmalloc@0000beef", "module_layout@00c0ffee"),
+    weak=("perhaps",),
+)
 
 
 @pytest.mark.parametrize("ending", ["", ".xz", ".zst", ".gz"])
@@ -46,6 +53,7 @@ BYTES = elf.module(INFO, imports=("kmalloc", "_printk"), exports=("one_undo", "o
 def test_a_module_is_read_in_every_compression(tmp_path: Path, ending: str, directory: str) -> None:
     path = f"{TREE}/kernel/one-x.ko{ending}"
     assert sniff(path, deb.compress(BYTES, ending[1:])) == ONE
+    assert symbols(path, deb.compress(BYTES, ending[1:])) == SYMBOLS
     line = f"{directory}/6.1/a.ko{ending} module depends=b"
     assert sniff(f"{TREE}/a.ko{ending}", deb.compress(BYTES, ending[1:])) == ONE
     if directory.startswith("/usr"):
@@ -100,7 +108,7 @@ def test_damaged_modules_are_facts_or_damaged(
     damaged = bytearray(data[: len(data) - end] if end < len(data) else data)
     for place, value in changes:
         damaged[place % len(damaged)] = value
-    assert isinstance(module(path, bytes(damaged)), Module | Damaged)
+    assert isinstance(module(path, bytes(damaged))[0], Module | Damaged)
 
 
 def test_builtins_have_their_fields() -> None:
@@ -128,3 +136,40 @@ def test_a_kernel_config_holds_what_is_set() -> None:
     assert sniff("/boot/config-6.1", data) == KernelConfig(
         {"CC": "gcc 14", "HZ": "250", "KVM": "m"}
     )
+
+
+KERNEL = ("kmalloc@0000beef", "_printk@12345678")
+
+
+@pytest.mark.parametrize("path", ["/boot/vmlinuz-6.1", "/usr/lib/modules/6.1/vmlinuz"])
+@pytest.mark.parametrize("ending", ["zst", "xz"])
+def test_a_kernel_image_says_what_it_exports(path: str, ending: str) -> None:
+    data = elf.kernel(KERNEL, payload=lambda data: deb.compress(data, ending) + bytes(4))
+    assert symbols(path, data) == Symbols(tuple(sorted(KERNEL)), (), ())
+    assert symbols("/usr/share/vmlinuz", data) is None
+
+
+def test_a_kernel_without_versions_of_symbols_exports_names() -> None:
+    assert symbols("/boot/vmlinux-6.1", elf.kernel(["b", "a"])) == Symbols(("a", "b"), (), ())
+    gz = elf.kernel(["b", "a"], payload=lambda data: deb.compress(data, "gz"))
+    assert symbols("/boot/vmlinuz-6.1", gz) == Symbols(("a", "b"), (), ())
+
+
+def test_a_kernel_that_holds_no_elf_file_says_nothing() -> None:
+    image = elf.kernel([], payload=lambda data: deb.compress(b"MZ", "gz"))
+    assert symbols("/boot/vmlinuz-6.1", image) is None
+    assert symbols("/boot/vmlinuz-6.1", b"MZ" + bytes(9000)) is None
+
+
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 4096), st.integers(0, 255)), max_size=4),
+    end=st.integers(0, 4096),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_damaged_kernel_says_nothing_or_less(changes: list[tuple[int, int]], end: int) -> None:
+    data = elf.kernel(KERNEL, payload=lambda data: deb.compress(data, "gz"))
+    for whole in (data, elf.kernel(KERNEL)):
+        damaged = bytearray(whole[: len(whole) - end] if end < len(whole) else whole)
+        for place, value in changes:
+            damaged[place % len(damaged)] = value
+        assert isinstance(symbols("/boot/vmlinuz-6", bytes(damaged)), Symbols | None)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from minbuild.facts.types import Elf, Files, Module, Script, Symbols
+from minbuild.facts.types import Elf, Files, KernelConfig, Module, Script, Symbols
 from minbuild.paths import RootPath
 from minbuild.resolve.check import check
 from minbuild.resolve.resolve import resolve
@@ -155,3 +155,45 @@ def test_what_was_dropped_or_waived_is_no_finding() -> None:
         allow_missing=(waiver("libb.so"),),
     )
     assert problems == ()
+
+
+KERNEL = "/boot/vmlinuz-6"
+MODULE = "/usr/lib/modules/6/kernel/{}.ko"
+
+
+def modules(wants: str, *, kernel: str | None = "printk@11", b: str = "b_do@22") -> list[str]:
+    """What dangles of a module that depends on b, which depends on c."""
+    content = {
+        KERNEL: (KernelConfig({}), Symbols(tuple(kernel.split()), (), ())) if kernel else None,
+        MODULE.format("a"): (Module("a", ("b",)), Symbols((), tuple(wants.split()), ("maybe",))),
+        MODULE.format("b"): (Module("b", ("c",)), Symbols(tuple(b.split()), (), ())),
+        MODULE.format("c"): (Module("c"), Symbols(("c_do",), (), ())),
+        MODULE.format("d"): (Module("d"), Symbols(("d_do",), (), ())),
+        "/lib": "-> usr/lib",
+    }
+    problems = check(package("", content), arch="amd64")
+    return [f"{each.wanted} [{each.evidence}] {','.join(each.looked)}" for each in problems]
+
+
+def test_symbols_of_modules_come_from_the_kernel_and_what_they_depend_on() -> None:
+    assert modules("printk@11 b_do@22 c_do") == []
+
+
+def test_a_symbol_that_a_module_misses_is_named_with_where_it_was_looked_for() -> None:
+    places = ",".join([KERNEL, MODULE.format("b"), MODULE.format("c")])
+    assert modules("gone@33") == [f"symbol gone [undefined] {places}"]
+
+
+def test_a_symbol_of_a_module_that_is_not_depended_on_is_missed() -> None:
+    assert [each.partition(" [")[0] for each in modules("d_do")] == ["symbol d_do"]
+
+
+def test_a_symbol_of_another_type_is_told_by_its_crc() -> None:
+    expected = f"symbol b_do with CRC 23 [{MODULE.format('b')} has it with CRC 22: it is of another build] {MODULE.format('b')}"
+    assert modules("b_do@23") == [expected]
+    assert [each.split(" [")[0] for each in modules("printk@12")] == ["symbol printk with CRC 12"]
+
+
+def test_without_the_kernels_exports_only_another_type_is_told() -> None:
+    assert modules("gone@33 printk@12 b_do@22", kernel=None) == []
+    assert len(modules("gone@33 b_do@23", kernel=None)) == 1
