@@ -37,6 +37,8 @@ TICK = 0.5
 LAST_WORDS = 0.3
 """Seconds that a kernel gets to finish its panic message."""
 ECHO_PORT = 7
+OF_A_GUEST = ("guest", "confined")
+"""Probes that a host can only meet with a guest."""
 GATEWAY = "10.0.2.2"
 """This machine's loopback as a guest of QEMU's own network sees it. Source: qemu(1), "-netdev user"."""
 
@@ -106,7 +108,8 @@ def lay_out(
         port = ECHO_PORT if inside else free_port()
     address = ADDRESS if inside else GATEWAY
     data, guest = request.data, guest_of(request, start.kernel)
-    no_guest = {} if data or guest else {"guest": "no kernel for it beside the disk: host.efi"}
+    why = "no kernel for a guest beside the disk: host.efi"
+    no_guest = {} if data or guest else dict.fromkeys(OF_A_GUEST, why)
     if data is None and not request.trouble.no_disk:
         asked = {"dns": NAME, "tcp": f"{address}:{port or ECHO_PORT}"}
         data = data_disk(work, tools, asked, guest)

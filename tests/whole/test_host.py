@@ -199,7 +199,7 @@ def test_the_host_boots_by_uefi_and_runs_a_guest(host: Host) -> None:
     assert said.code == 0, said.err
     result = json.loads(said.out)
     assert {row["name"]: row["state"] for row in result["probes"]} == dict.fromkeys(
-        ("init", "dhcp", "dns", "tcp", "kvm", "guest"), "passed"
+        ("init", "dhcp", "dns", "tcp", "kvm", "guest", "confined"), "passed"
     )
 
 

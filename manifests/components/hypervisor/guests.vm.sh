@@ -1,16 +1,16 @@
 #!/bin/sh
 # vm: the guests of this host, one directory each in /data/guests; `vm` alone lists the commands.
-# Run as the step 90-guests it starts them all at boot and stops them all before power-off; run by
-# QEMU as `tap` it joins a guest's network card to its bridge.
+# Run as the step 90-guests it starts them all at boot and stops them all before power-off.
 . /usr/lib/minbuild/init
 
 GUESTS=/data/guests
 RUN=/run/guests
-TAP=/usr/lib/minbuild/tap
 FULL=/usr/bin/qemu-system-x86_64
 OVMF=/usr/share/OVMF/OVMF_
 KEYS='machine cpus memory kernel initrd cmdline firmware disk net autostart restart stop-wait ready'
 LOG_LIMIT=1048576
+# /dev/kvm and /dev/vhost-net are for this group; it has no name here, and no other process is in it.
+GROUP=36
 
 usage() {
     cat <<'END'
@@ -78,7 +78,7 @@ read_firmware() {
     firmware=$value
     case $value in
     uefi) [ -e "${OVMF}CODE_4M.fd" ] || mistake 'firmware=uefi needs the component hypervisor/ovmf' ;;
-    *) need_file "$value" && firmware=$path ;;
+    *) need_file "$value" && firmware=$path read="$read $path" ;;
     esac
 }
 
@@ -91,6 +91,7 @@ read_disk() {
     *,ro) readonly=on ;;
     *,*) mistake "disk=$value: after the comma only ro" ;;
     esac
+    if [ "$readonly" = on ]; then read="$read $path"; else written="$written $path"; fi
     disks="$disks file=$path,format=$format,readonly=$readonly"
 }
 
@@ -107,8 +108,8 @@ read_key() {
     machine) need_machine && machine=$value ;;
     cpus) need_number 1 64 && cpus=$value ;;
     memory) need_number 8 999999 && memory=$value ;;
-    kernel) need_file "$value" && kernel=$path ;;
-    initrd) need_file "$value" && initrd=$path ;;
+    kernel) need_file "$value" && kernel=$path read="$read $path" ;;
+    initrd) need_file "$value" && initrd=$path read="$read $path" ;;
     firmware) read_firmware ;;
     cmdline) cmdline=$value ;;
     disk) read_disk ;;
@@ -131,7 +132,7 @@ need_name() {
 read_conf() {
     name=$1 conf=$GUESTS/$1/guest.conf number=0 mistakes=0
     machine=microvm cpus=1 memory=256 kernel='' initrd='' firmware='' cmdline='console=ttyS0 reboot=t panic=-1'
-    disks='' nets='' autostart=yes restart=yes stop_wait=30 ready=''
+    disks='' nets='' read='' written='' autostart=yes restart=yes stop_wait=30 ready=''
     need_name "$name"
     [ -f "$conf" ] || die "no guest $name: $conf is not there (vm list)"
     while IFS= read -r line || [ -n "$line" ]; do
@@ -158,31 +159,69 @@ mac() {
     digest "$1" | sed 's/^\(..\)\(..\)\(..\).*/52:54:00:\1:\2:\3/'
 }
 
-# QEMU makes a guest's tap devices, and they go with it. It runs this file for each: join_bridge TAP.
-bridges() {
+# The guest's own user, from its name: no other process of the host has it.
+user() {
+    uid=$((0x40000000 + 0x$(digest user | cut -c 1-7)))
+}
+
+# QEMU may write the guest's disks and read what it starts from; all else is root's. What root itself
+# opens again lies in directories that QEMU cannot write to.
+# shellcheck disable=SC2086 # one word for each file; no path has a space
+hand_over() {
+    mkdir -p "$dir/own"
+    rm -f "$dir/own/qmp"
+    ln -sf own/qmp "$dir/qmp"
+    chmod a+x "${GUESTS%/*}" "$GUESTS" "$GUESTS/$name"
+    chown "$uid:$GROUP" $written "$dir/own" "$dir/console.log" "$dir/control.in" "$dir/control.out"
+    chmod u+rw,go= $written "$dir/own"
+    [ -z "$read" ] || { chown ":$GROUP" $read && chmod g+r $read; }
+}
+
+# Taps have no owner: the kernel lets a process take one that nobody has. So they are joined to their
+# bridge when QEMU has them, and go when it ends.
+make_taps() {
+    drop_taps
     card=0
     for net in $nets; do
-        printf '%s=%s ' "vm$(digest "$card")" "${net%%,*}"
+        tap=vm$(digest "$card")
+        echo "$tap ${net%%,*}" >>"$dir/taps"
+        tunctl -t "$tap" >/dev/null
+        echo 1 >"/proc/sys/net/ipv6/conf/$tap/disable_ipv6"
+        ip link set "$tap" up
         card=$((card + 1))
     done
 }
 
-join_bridge() {
-    for pair in $VM_BRIDGES; do
-        [ "${pair%%=*}" = "$1" ] || continue
-        echo 1 >"/proc/sys/net/ipv6/conf/$1/disable_ipv6"
-        brctl addif "${pair#*=}" "$1" && ip link set "$1" up
-    done
+drop_taps() {
+    [ -e "$dir/taps" ] || return 0
+    while read -r tap _; do
+        [ ! -e "/sys/class/net/$tap" ] || ip link del "$tap"
+    done <"$dir/taps"
+    rm -f "$dir/taps"
+}
+
+# A tap has a carrier from the moment that QEMU has it.
+join_taps() {
+    [ -e "$dir/taps" ] || return 0
+    while read -r tap bridge; do
+        carrier=0
+        until read -r carrier <"/sys/class/net/$tap/carrier" && [ "$carrier" = 1 ]; do
+            [ -e "/proc/$qemu" ] || return 0
+            nap 0.1
+        done
+        brctl addif "$bridge" "$tap"
+    done <"$dir/taps"
 }
 
 # ACPI gives the guest a power button; out of memory takes a guest before the host's own processes.
 launch() {
     set -- -name "$name" -cpu host -smp "$cpus" -m "$memory" -nodefaults -no-user-config \
         -display none -no-reboot \
-        -chardev "pty,id=console,path=$dir/console,logfile=$dir/console.log,logappend=on" \
+        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny \
+        -chardev "pty,id=console,logfile=$dir/console.log,logappend=on" \
         -serial chardev:console \
         -chardev "pipe,id=control,path=$dir/control" -mon chardev=control,mode=control \
-        -qmp "unix:$dir/qmp,server=on,wait=off"
+        -qmp "unix:$dir/own/qmp,server=on,wait=off"
     case $machine in
     microvm) bus=device && set -- "$@" -M microvm,accel=kvm,acpi=on,pic=on,pit=on,rtc=on ;;
     q35) bus=pci && set -- "$@" -M q35,accel=kvm -vga none ;;
@@ -212,24 +251,49 @@ launch() {
     for net in $nets; do
         address=${net#*,}
         [ "$address" != "$net" ] || address=$(mac "$card")
-        set -- "$@" -netdev "tap,id=net$card,ifname=vm$(digest "$card"),script=$TAP,downscript=no,vhost=$vhost" \
+        set -- "$@" -netdev "tap,id=net$card,ifname=vm$(digest "$card"),script=no,downscript=no,vhost=$vhost" \
             -device "virtio-net-$bus,netdev=net$card,mac=$address$rom"
         card=$((card + 1))
     done
-    VM_BRIDGES=$(bridges)
-    export VM_BRIDGES
     echo 500 >/proc/self/oom_score_adj
     program=$FULL-microvm
     [ -x "$program" ] || program=$FULL
     [ "$machine" = microvm ] || program=$FULL
-    exec "$program" "$@"
+    exec nsenter -G "$GROUP" -S "$uid" "$program" "$@"
 }
 
 # What a guest's UEFI remembers is kept beside its disks.
 keep_uefi_variables() {
     vars=$GUESTS/$name/uefi-vars.fd
-    [ "$firmware" != uefi ] || [ -e "$vars" ] ||
-        { cat "${OVMF}VARS_4M.fd" >"$vars.new" && mv "$vars.new" "$vars"; }
+    [ "$firmware" = uefi ] || return 0
+    written="$written $vars"
+    [ -e "$vars" ] || { cat "${OVMF}VARS_4M.fd" >"$vars.new" && mv "$vars.new" "$vars"; }
+}
+
+# "char device redirected to /dev/pts/0 (label console)", which QEMU says before its guest runs.
+find_console() {
+    while read -r word _ _ _ console _; do
+        [ "$word" != char ] || return 0
+    done <"$dir/qemu.log"
+    return 1
+}
+
+# Wait until QEMU is set up, and look at what it may do.
+settle() {
+    until find_console; do
+        [ -e "/proc/$qemu" ] || return 0
+        nap 0.1
+    done
+    ln -sf "$console" "$dir/console"
+    join_taps
+    while read -r field value _; do
+        case $field in
+        Uid:) seen="user $value" ;;
+        NoNewPrivs:) seen="$seen, no_new_privs $value" ;;
+        Seccomp:) seen="$seen, seccomp $value" ;;
+        esac
+    done <"/proc/$qemu/status"
+    say confined "guest $name: $seen, /dev/kvm $(stat -c '%a %u:%g' /dev/kvm)"
 }
 
 # The ready line is looked for, and the console's log kept below its limit.
@@ -251,17 +315,19 @@ watch() {
 run_once() {
     [ ! -e "$dir/console.log" ] || mv "$dir/console.log" "$dir/console.log.old"
     : >"$dir/console.log"
-    rm -f "$dir/console" "$dir/qmp"
-    keep_uefi_variables 2>"$dir/qemu.log"
-    launch >"$dir/qemu.log" 2>&1 </dev/null &
+    rm -f "$dir/console"
+    : >"$dir/qemu.log"
+    { user && keep_uefi_variables && make_taps && hand_over; } 2>>"$dir/qemu.log"
+    launch >>"$dir/qemu.log" 2>&1 </dev/null &
     qemu=$!
     echo "$qemu" >"$dir/qemu.pid"
     say "guest $name" "started (pid $qemu, $cpus cpus, $memory MiB)"
-    watch 2>/dev/null &
+    (settle && watch) 2>/dev/null &
     watcher=$!
     wait "$qemu"
     status=$?
     kill "$watcher"
+    drop_taps
     rm -f "$dir/qemu.pid"
 }
 
@@ -348,6 +414,7 @@ kill_one() {
         nap 0.2
     done
     kill -9 "$(cat "$dir/qemu.pid")" "$(cat "$dir/pid")" 2>/dev/null
+    drop_taps
     rm -f "$dir/pid"
 }
 
@@ -407,6 +474,9 @@ report_kvm() {
         say kvm 'FAILED: no /dev/kvm'
         return 1
     fi
+    for device in /dev/kvm /dev/vhost-net; do
+        [ ! -c "$device" ] || { chown "0:$GROUP" "$device" && chmod 660 "$device"; }
+    done
     vendor=amd
     [ ! -d /sys/module/kvm_intel ] || vendor=intel
     say kvm "/dev/kvm ready ($vendor)"
@@ -427,11 +497,6 @@ at_boot() {
     say guests "$(names | wc -l) found on the data partition"
     return "$kvm"
 }
-
-if [ "${0##*/}" = tap ]; then
-    join_bridge "$1"
-    exit
-fi
 
 [ "${0##*/}" != 90-guests ] || case $1 in
 start) at_boot && exit 0 || exit 1 ;;
