@@ -34,7 +34,7 @@ def set_stage(target: str, request: Request, doors: Doors, *, firmware: Firmware
     `target` is an image, a build directory, or a manifest (which is built first).
     Raises: UsageError when there is no such image.
     """
-    name = "host.raw" if firmware is Firmware.UEFI else "host.efi"
+    name = "host.raw" if firmware in {Firmware.UEFI, Firmware.BIOS} else "host.efi"
     if is_manifest(target):
         built = make(request, doors)
         lock = lockfile.read(lock_file(request, built.manifest))

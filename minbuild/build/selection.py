@@ -17,6 +17,7 @@ ALWAYS = (ImageFormat.UKI, ImageFormat.RAW)
 """Formats whose tools every lock pins, so that it serves the usual formats and the lab."""
 ANY_DISK = DiskWish(
     partitions=tuple(Partition(Where("", 1, 1), holds) for holds in Holds),
+    bios=True,
 )
 
 

@@ -20,6 +20,8 @@ PLACE = click.Path(path_type=Path)
 @click.argument("target", metavar="IMAGE|MANIFEST")
 @click.option("--uefi", "firmware", flag_value="uefi", default="uefi",
               help="Start by UEFI from the image.  [default]")  # fmt: skip
+@click.option("--bios", "firmware", flag_value="bios",
+              help="Start by BIOS from the disk, which needs the component boot/bios.")  # fmt: skip
 @click.option("--direct", "firmware", flag_value="direct",
               help="Start kernel and initramfs without firmware.")  # fmt: skip
 @click.option("--pxe", "firmware", flag_value="pxe",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from minbuild.image import bios
 from minbuild.image.fat import ROOT_ENTRIES, SECTOR, fit
 from minbuild.image.layout import START, Layout, Place, layout
 from minbuild.image.uefi import UEFI
@@ -45,24 +46,15 @@ class Identity:
         return hashlib.sha256(f"{self.seed}\0{name}".encode()).digest()
 
 
-def make_raw(
-    uki: Path,
-    arch: str,
-    identity: Identity,
-    output: Path,
-    toolbox: Toolbox,
-    wish: DiskWish | None = None,
-) -> None:
-    """Write a disk to `output` that starts `uki` on any UEFI machine.
-
-    Raises: ToolError when a tool fails or a partition is too small.
-    """
-    make_disk(on_esp(uki, arch), identity, output, toolbox, wish)
-
-
 def on_esp(uki: Path, arch: str) -> dict[str, Path]:
     """What the ESP holds, by its place: the file that any UEFI machine starts."""
     return {f"EFI/BOOT/{UEFI[arch].default}": uki}
+
+
+def esp_number(wish: DiskWish) -> int:
+    """The number of the ESP in the partition table."""
+    holds = [one.holds for one in wish.partitions] or [Holds.ESP]
+    return holds.index(Holds.ESP) + 1 + wish.bios
 
 
 def make_disk(
@@ -127,7 +119,12 @@ def _directories(files: Mapping[str, Path]) -> Sequence[str]:
 
 
 def _partition(plan: Layout, identity: Identity, output: Path, toolbox: Toolbox) -> None:
-    script = f"label: gpt\nlabel-id: {identity.guid('disk')}\nfirst-lba: 34\n" + "".join(
+    loader = (
+        f"start={bios.FIRST}, size={bios.END - bios.FIRST}, type={bios.TYPE}, "
+        f'uuid={identity.guid("bios boot")}, name="{bios.NAME}"\n'
+    )
+    script = f"label: gpt\nlabel-id: {identity.guid('disk')}\nfirst-lba: 34\n"
+    script += (loader if plan.bios else "") + "".join(
         f"start={place.start // SECTOR}, size={place.size // SECTOR}, type={TYPES[place.holds]}, "
         f'uuid={identity.guid(_key(place, number))}, name="{_quoted(place.name)}"\n'
         for number, place in enumerate(plan.places)
@@ -191,4 +188,4 @@ def _format_ext4(
     toolbox.run("mke2fs", words, what=f"formatting the {place.name} partition")
 
 
-__all__ = ["START", "Identity", "make_disk", "make_esp", "make_raw", "on_esp"]
+__all__ = ["START", "Identity", "esp_number", "make_disk", "make_esp", "on_esp"]

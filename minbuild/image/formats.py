@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from minbuild.image import bios
 from minbuild.image.archives import make_cpio, make_tar
-from minbuild.image.disk import Identity, make_raw, on_esp
+from minbuild.image.disk import Identity, esp_number, make_disk, on_esp
 from minbuild.image.iso import make_iso
 from minbuild.image.netboot import make_folder
 from minbuild.image.sign import sign
@@ -58,8 +59,16 @@ def _uki(material: Material, output: Path) -> None:
 
 def _raw(material: Material, output: Path) -> None:
     uki = material.made[ImageFormat.UKI]
-    arch, toolbox = material.parts.arch, material.toolbox
-    make_raw(uki, arch, material.identity, output, toolbox, material.disk)
+    toolbox, wish = material.toolbox, material.disk or DiskWish()
+    files = on_esp(uki, material.parts.arch)
+    folder, _, name = next(iter(files)).rpartition("/")
+    if wish.bios:
+        settings = material.work / bios.SETTINGS
+        settings.write_text(bios.settings(material.parts, uki, name), encoding="utf-8")
+        files[f"{folder}/{bios.SETTINGS}"] = settings
+    make_disk(files, material.identity, output, toolbox, wish)
+    if wish.bios:
+        bios.install(output, esp_number(wish), folder, material.work, toolbox)
 
 
 def _virtual(kind: ImageFormat, material: Material, output: Path) -> None:
@@ -126,6 +135,7 @@ def tools(
     for each in in_order(wanted):
         found.update(FORMATS[each].tools)
     if disk is not None and ImageFormat.RAW in in_order(wanted):
+        found.update((bios.TOOL,) if disk.bios else ())
         for partition in disk.partitions:
             found.update(OF_DISK.get(partition.holds, ()))
     return tuple(sorted(found))

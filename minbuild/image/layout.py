@@ -35,6 +35,8 @@ class Layout:
     size: int
     """Bytes of the whole disk."""
     places: tuple[Place, ...]
+    bios: bool
+    """True: a boot loader's partition lies before them, and is the first one of the table."""
 
 
 NAMES = {
@@ -63,7 +65,7 @@ def layout(wish: DiskWish, files: Sequence[int], directories: int) -> Layout:
             what = f"the disk needs {size} bytes and image.disk.size is {wish.size}"
             raise ToolError(what, fix=FIX)
         size = wish.size // SECTOR * SECTOR
-    return Layout(size, tuple(places))
+    return Layout(size, tuple(places), wish.bios)
 
 
 def _place(

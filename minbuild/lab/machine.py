@@ -18,9 +18,13 @@ OVMF_CODE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_SECURE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
 OVMF_VARS = RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
-
 EXTRA = "io.systemd.stub.kernel-cmdline-extra"
 """What systemd's stub adds to the command line in the UKI. Source: systemd-stub(7), smbios-type-11(7)."""
+
+BOOT_CODE = 440
+"""Bytes of a disk's first sector that are no table."""
+SERIAL_PORT = b"\xf8\x03"
+"""COM1. Source: SeaBIOS, docs/Runtime_config.md, etc/sercon-port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,11 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
         return _direct(kernel, initramfs, " ".join(filter(None, words)))
     if request.cmdline:
         raise UsageError(
-            "the command line of a UEFI boot is part of the image",
+            "the command line is part of the image",
             fix="boot with --direct, or put it into the manifest: kernel.cmdline",
         )
+    if request.firmware is Firmware.BIOS:
+        return _by_bios(request, image, kind, work)
     flash = _flash(tools, work, request.certificate)
     added = _traced(request, image, kind)
     more = ("-smbios", f"type=11,value={EXTRA}={added.replace(',', ',,')}") if added else ()
@@ -85,14 +91,34 @@ def _by_uefi(
         folder = netboot.folder(image, work)
         return Boot((*firmware, *only), _taken_apart(image, work)[0], folder)
     if kind != "efi":
-        beside = image.with_suffix(".efi")
-        own = _taken_apart(beside, work)[0] if beside.is_file() else None
-        return Boot((*firmware, *medium(image, kind, request.attach)), own)
+        drive = medium(image, kind, request.attach)
+        return Boot((*firmware, *drive), _kernel_beside(image, work))
     esp = work / "esp" / "EFI" / "BOOT"
     esp.mkdir(parents=True)
     (esp / "BOOTX64.EFI").symlink_to(image)
     stick = f"if=virtio,format=raw,file=fat:{comma(work / 'esp')},readonly=on"
     return Boot((*firmware, "-drive", stick), _taken_apart(image, work)[0])
+
+
+def _by_bios(request: BootRequest, image: Path, kind: str, work: Path) -> Boot:
+    """SeaBIOS starts the disk; what it prints comes to the serial line too."""
+    if kind in {"efi", "iso"} or (kind == "raw" and not any(first_bytes(image, BOOT_CODE))):
+        raise UsageError(
+            f"{image.name} is nothing that a BIOS starts: its first sector has no boot loader",
+            fix="boot host.raw, built with the component boot/bios",
+        )
+    if request.certificate is not None or request.trace:
+        wish = "Secure Boot" if request.certificate else "a traced boot, with its command line,"
+        raise UsageError(f"{wish} is nothing that a BIOS can do", fix="boot by UEFI")
+    port = work / "sercon-port"
+    port.write_bytes(SERIAL_PORT)
+    words = ("-fw_cfg", f"name=etc/sercon-port,file={comma(port)}")
+    return Boot((*words, *medium(image, kind, request.attach)), _kernel_beside(image, work))
+
+
+def _kernel_beside(image: Path, work: Path) -> Path | None:
+    beside = image.with_suffix(".efi")
+    return _taken_apart(beside, work)[0] if beside.is_file() else None
 
 
 def _flash(tools: Tools, work: Path, certificate: Path | None) -> tuple[str, ...]:

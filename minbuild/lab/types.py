@@ -36,6 +36,8 @@ class Firmware(StrEnum):
     """How the machine comes to the image."""
 
     UEFI = "uefi"
+    BIOS = "bios"
+    """SeaBIOS, which starts the boot loader of the disk's first sector."""
     DIRECT = "direct"
     PXE = "pxe"
     """UEFI, which fetches host.efi from the lab's TFTP server."""

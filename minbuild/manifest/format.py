@@ -352,6 +352,7 @@ COMPONENT: Record[ComponentDocument] = Record(
         ),
         Key("allow-missing", Many(_ALLOW), "Needs that may stay unmet."),
         Key("probe", Either(Named(_WORD), _PROBE), "What the lab checks on a booted host."),
+        Key("bios", Flag(only_true=True), "true: a BIOS starts the disk too; amd64 only."),
     ),
 )
 

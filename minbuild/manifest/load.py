@@ -22,6 +22,7 @@ from minbuild.manifest.parts import (
     parts,
     pins,
     signed,
+    started,
 )
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.shape import Reading
@@ -116,6 +117,8 @@ def _manifest(
     renderer: files.Renderer,
 ) -> Manifest:
     components = parts(host, read, renderer)
+    problems = renderer.inputs.problems
+    image = started(checked(host.image.wish(), problems), host, read, problems)
     return Manifest(
         name=str(values["name"]),
         summary=host.summary,
@@ -123,15 +126,15 @@ def _manifest(
         file=str(path),
         archive=archive(host, node, renderer.inputs),
         variables=values,
-        kernel=kernel(host, renderer.inputs.problems),
+        kernel=kernel(host, problems),
         components=components,
         drop=host.drop,
         allow_missing=allowed(host, read),
         archives=archives(host, renderer.inputs),
-        pins=pins(host, renderer.inputs.problems),
+        pins=pins(host, problems),
         dlopen=dlopen(host),
-        image=signed(checked(host.image.wish(), renderer.inputs.problems), host, renderer.inputs),
-        budget=budget_of(host.budget, renderer.inputs.problems),
+        image=signed(image, host, renderer.inputs),
+        budget=budget_of(host.budget, problems),
         elements=host.elements,
         inputs=renderer.inputs.digests,
     )

@@ -24,7 +24,7 @@ from minbuild.manifest.types import (
     Waiver,
     Where,
 )
-from minbuild.manifest.written import ComponentDocument, HostDocument, ProbeWish
+from minbuild.manifest.written import Arch, ComponentDocument, HostDocument, ProbeWish
 
 _TREES = ("debian", "debian-security")
 """Names of Debian's own trees in the lock."""
@@ -166,6 +166,19 @@ def signed(image: ImageWish, host: HostDocument, inputs: Inputs) -> ImageWish:
     for place, name in zip(places, (wish.key, wish.certificate), strict=True):
         inputs.wanted(place, name.where)
     return replace(image, sign=Sign(*(str(place.absolute()) for place in places)))
+
+
+def started(
+    image: ImageWish, host: HostDocument, read: Sequence[Read], problems: Problems
+) -> ImageWish:
+    """An image whose disk a BIOS starts, when a component asks for that."""
+    wishes = [one for one in read if one.document.bios]
+    if not wishes:
+        return image
+    if host.arch is not Arch.AMD64:
+        about = f"{wishes[0].found.name} is for amd64: no other machine has a BIOS"
+        problems.add(about, wishes[0].document.where, "leave it out: UEFI starts the disk")
+    return replace(image, disk=replace(image.disk, bios=True))
 
 
 def allowed(host: HostDocument, read: Sequence[Read]) -> tuple[Waiver, ...]:

@@ -233,6 +233,8 @@ class DiskWish:
     size: int | None = None
     """Bytes; None for as small as can be."""
     partitions: tuple[Partition, ...] = ()
+    bios: bool = False
+    """True: a BIOS starts it too."""
 
 
 class DibLayout(StrEnum):

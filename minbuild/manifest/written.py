@@ -247,6 +247,7 @@ class ComponentDocument:
     module_index: tuple[Name, ...] = ()
     allow_missing: tuple[Waiver, ...] = ()
     probe: ProbeWish | Name | None = None
+    bios: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,6 +204,20 @@ def test_the_host_boots_by_uefi_and_runs_a_guest(host: Host) -> None:
 
 
 @pytest.mark.boot
+def test_a_disk_with_a_boot_loader_starts_on_a_bios(host: Host) -> None:
+    text = "minbuild: 1\nextends: [host]\nname: old\nboot: {use: [bios]}\n"
+    (host.directory / "old.yaml").write_text(text)
+    words = ("boot", "old.yaml", "--bios", "--network", "user", "--timeout", "300", "--json")
+    said = host.run(*words, "--probe", "init")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["firmware"] == "bios"
+    assert (
+        host.footprint()["totals"]
+        == json.loads((host.directory / "build/old/footprint.json").read_text())["totals"]
+    ), "the host itself stays as it is"
+
+
+@pytest.mark.boot
 def test_a_host_without_a_network_still_comes_up(host: Host) -> None:
     words = ("boot", str(host.images), "--direct", "--network", "user", "--json")
     said = host.run(*words, "--probe", "init", "--probe", "kvm", "--timeout", "400")

@@ -4,7 +4,7 @@ from minbuild.build.selection import named, selected
 from minbuild.manifest.tools import load_tools
 from minbuild.manifest.types import DiskWish, Holds, ImageFormat, ImageWish, Partition, Where
 
-SPECIAL = {"qemu-img", "sbsign", "xorriso"}
+SPECIAL = {"grub-mkimage", "qemu-img", "sbsign", "xorriso"}
 
 
 def names(wish: ImageWish, *, lab: bool) -> set[str]:
@@ -21,13 +21,18 @@ def test_a_format_brings_its_tool() -> None:
     assert names(ImageWish((ImageFormat.ISO,)), lab=False) & SPECIAL == {"xorriso"}
     assert names(ImageWish((ImageFormat.VDI,)), lab=False) & SPECIAL == {"qemu-img"}
     all_but_signing = {tool.name for tool in load_tools()} - {"sbsign"}
-    assert names(ImageWish(tuple(ImageFormat)), lab=True) == all_but_signing
+    every = ImageWish(tuple(ImageFormat), disk=DiskWish(bios=True))
+    assert names(every, lab=True) == all_but_signing
 
 
 def test_a_partition_brings_the_tool_that_formats_it() -> None:
     where = Where("host.yaml", 1, 1)
     disk = DiskWish(None, (Partition(where, Holds.ESP), Partition(where, Holds.EXT4, size=1 << 24)))
     assert "mke2fs" in names(ImageWish(disk=disk), lab=False)
+
+
+def test_a_disk_for_a_bios_brings_the_boot_loader() -> None:
+    assert "grub-mkimage" in names(ImageWish(disk=DiskWish(bios=True)), lab=False)
 
 
 def test_every_format_can_be_selected_alone() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.image.disk import START, Identity, make_disk, make_raw
+from minbuild.image.disk import START, Identity, make_disk, on_esp
 from minbuild.image.fat import SECTOR
 from tests.unit.toolbox.real import toolbox
 
@@ -51,7 +51,7 @@ def test_the_disk_is_no_larger_than_it_must_be(size: int, tmp_path: Path) -> Non
 
 
 def test_files_and_times_read_back(uki: Path, tmp_path: Path) -> None:
-    make_raw(uki, "amd64", SEED, tmp_path / "raw", toolbox())
+    make_disk(on_esp(uki, "amd64"), SEED, tmp_path / "raw", toolbox())
     inside = ["-i", f"{tmp_path / 'raw'}@@{START}"]
     toolbox().run("mcopy", [*inside, "::EFI/BOOT/BOOTX64.EFI", tmp_path / "back"], what="reading")
     assert (tmp_path / "back").read_bytes() == uki.read_bytes()
@@ -63,14 +63,14 @@ def test_the_same_is_written_twice_and_at_another_place(uki: Path, tmp_path: Pat
     other = tmp_path / "another directory"
     other.mkdir()
     (other / "else.efi").write_bytes(uki.read_bytes())
-    make_raw(uki, "amd64", SEED, tmp_path / "raw", toolbox())
-    make_raw(other / "else.efi", "amd64", SEED, other / "raw", toolbox())
+    make_disk(on_esp(uki, "amd64"), SEED, tmp_path / "raw", toolbox())
+    make_disk(on_esp(other / "else.efi", "amd64"), SEED, other / "raw", toolbox())
     assert (tmp_path / "raw").read_bytes() == (other / "raw").read_bytes()
 
 
 def test_another_lock_gives_other_identifiers(uki: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        make_raw(uki, "amd64", Identity(name), tmp_path / name, toolbox())
+        make_disk(on_esp(uki, "amd64"), Identity(name), tmp_path / name, toolbox())
     tables = [
         toolbox().run("sfdisk", ["--dump", tmp_path / name], what="reading").decode()
         for name in ("one", "two")

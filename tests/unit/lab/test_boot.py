@@ -150,6 +150,16 @@ def test_a_disk_cannot_be_booted_directly(bench: Bench, tmp_path: Path) -> None:
         boot(wish, bench.tools, Silent())
 
 
+@pytest.mark.parametrize("name", ["host.raw", "host.efi"])
+def test_what_has_no_boot_loader_is_not_given_to_a_bios(
+    name: str, bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes((b"MZ" if name.endswith("efi") else b"") + bytes(4096))
+    wish = request(bench, image=tmp_path / name, initramfs=None, firmware=Firmware.BIOS, cmdline="")
+    with pytest.raises(UsageError, match="boot loader"):
+        boot(wish, bench.tools, Silent())
+
+
 def test_a_damaged_uki_is_an_error(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "host.efi").write_bytes(b"MZ" + bytes(100))
     with pytest.raises(ToolError, match="not a UKI"):
