@@ -51,10 +51,12 @@ PLACE = click.Path(path_type=Path)
 @click.option("--junit", type=PLACE, help="Write the result to this file for a build server.")
 @click.option("--trace", is_flag=True,
               help="Say which files of the image were never opened, and what was missed.")  # fmt: skip
+@click.option("--no-ports", is_flag=True,
+              help="Do not have the kernel tell which ports are opened, for report.")  # fmt: skip
 @click.option("--interactive", is_flag=True, help="Hand the console to this terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @build_options
-def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...], interactive: bool, as_json: bool,
+def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...], interactive: bool, as_json: bool, no_ports: bool,
          repeat: int, junit: Path | None, store: Path | None, **rest: Any) -> int:  # fmt: skip
     """Boot an image in QEMU and wait until it proves that it works.
 
@@ -87,6 +89,7 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
         attach=lab.Attach(attach) if attach else None,
         accel=lab.Accel(rest.pop("accel")),
         network=lab.Network(rest.pop("network")),
+        ports=not (no_ports or interactive),
         **rest,
     )
     if interactive:
@@ -106,6 +109,10 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
         from minbuild.lab.junit import write
 
         write(junit, results)
+    if wanted.ports:
+        from minbuild.build.listening import keep
+
+        keep(stage.image, results, terminal)
     traced = None
     if wanted.trace:
         from minbuild.build.tracing import record

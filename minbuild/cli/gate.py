@@ -95,7 +95,7 @@ def _load(budget: Path, settings: tuple[str, ...], cell: str) -> "Budget":
 
     if not budget.exists():
         budget = shipped_manifest(str(budget)) or budget
-    if not is_manifest(budget):
+    if budget.is_fifo() or not is_manifest(budget):
         return load_budget(budget)
     from minbuild.cli.options import pairs
     from minbuild.manifest.load import load

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from minbuild.footprint.measure import weight
 from minbuild.footprint.pairing import normalised, pair
-from minbuild.footprint.types import FileRow, Finding, FindingKind, Footprint, Surface
+from minbuild.footprint.types import SEEN, FileRow, Finding, FindingKind, Footprint, Surface
 from minbuild.paths import RootPath
 from minbuild.resolve.types import Need, NeedKind
 
@@ -227,12 +227,17 @@ def _findings(
     if before is None or after is None:
         return (), ()
     skipped = {*before.unknown, *after.unknown, FindingKind.EXPORTS}
+    both_ran = before.in_lab and after.in_lab
+
+    def counts(one: Finding) -> bool:
+        return one.kind not in skipped and (both_ran or not one.detail.startswith(SEEN))
+
     old = {
         (one.kind, pairs.get(one.subject, one.subject)): one
         for one in before.findings
-        if one.kind not in skipped
+        if counts(one)
     }
-    new = {(one.kind, one.subject): one for one in after.findings if one.kind not in skipped}
+    new = {(one.kind, one.subject): one for one in after.findings if counts(one)}
     return (
         tuple(new[key] for key in sorted(new.keys() - old.keys())),
         tuple(old[key] for key in sorted(old.keys() - new.keys())),

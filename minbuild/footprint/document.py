@@ -52,6 +52,7 @@ def render(footprint: Footprint) -> str:
         document["surface"] = {
             "findings": [asdict(one) for one in footprint.surface.findings],
             "unknown": list(footprint.surface.unknown),
+            **({"in_lab": True} if footprint.surface.in_lab else {}),
         }
     if footprint.possible:
         document["possible_dlopens"] = [
@@ -138,7 +139,8 @@ def _surface(document: Mapping[str, Any]) -> Surface:
     )
     if any(one.kind is FindingKind.EXPORTS and not one.detail.isdecimal() for one in findings):
         raise ValueError("a number of exports is no number")
-    return Surface(findings, tuple(FindingKind(kind) for kind in document["unknown"]))
+    unknown = tuple(FindingKind(kind) for kind in document["unknown"])
+    return Surface(findings, unknown, document.get("in_lab", False) is True)
 
 
 def _file_out(row: FileRow) -> dict[str, object]:

@@ -6,7 +6,7 @@ kernel options: Kernel Self Protection Project, "Recommended Settings".
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from minbuild.facts.traits import DATA, Traits
 from minbuild.footprint import listening
@@ -56,8 +56,6 @@ class Evidence:
     """The kernel's options without CONFIG_; None: not known."""
     capabilities: Mapping[str, str] | None = None
     """Path → file capabilities; None: the source cannot say."""
-    ports: Mapping[str, str] = field(default_factory=dict)
-    """What the lab saw open: 22/tcp → by whom."""
 
 
 def wanted(path: str, size: int) -> bool:
@@ -77,7 +75,6 @@ def surface(files: Sequence[FileRow], evidence: Evidence) -> Surface:
         Finding(FindingKind.LISTENER, port, f"configured: {why}")
         for port, why in listening.listeners(files, evidence.texts)
     )
-    found.update(Finding(FindingKind.LISTENER, *pair) for pair in evidence.ports.items())
     unknown = []
     if evidence.capabilities is None:
         unknown.append(FindingKind.CAPABILITY)

@@ -12,6 +12,8 @@ OVERHEAD = "image"
 """The row of bytes that belong to no file: boot stub, headers, padding."""
 DISK = "disk"
 """The row of a disk's own bytes: partition table, file system, free space."""
+SEEN = "seen in the lab"
+"""How the detail of a listener begins that a boot showed; others are configured."""
 UNOWNED = "unowned"
 """The component of a file that no manifest is known for."""
 
@@ -88,12 +90,16 @@ class Surface:
     """Sorted."""
     unknown: tuple[FindingKind, ...] = ()
     """What could not be looked at: never the same as none; sorted."""
+    in_lab: bool = False
+    """True: a boot in the lab was watched for ports."""
 
     def count(self, kind: FindingKind) -> int:
-        """How many findings of a kind; of exports, how many symbols."""
+        """How many findings of a kind; of exports, how many symbols; of listeners, how many ports."""
         of_kind = [one for one in self.findings if one.kind is kind]
         if kind is FindingKind.EXPORTS:
             return sum(int(one.detail) for one in of_kind)
+        if kind is FindingKind.LISTENER:
+            return len({one.subject for one in of_kind})
         return len(of_kind)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.lab import netboot, trace
+from minbuild.lab import netboot, ports, trace
 from minbuild.lab.accel import choose
 from minbuild.lab.data import Guest, data_disk
 from minbuild.lab.dial import render
@@ -207,7 +207,7 @@ class Run:
                 self._heard(STREAMS[tag], text)
 
     def _heard(self, source: Source, text: str) -> None:
-        if source is Source.CONSOLE and self._request.trace and trace.EVENT.match(text):
+        if source is Source.CONSOLE and self._traced(text):
             source = Source.TRACE
         before = len(self._watch.seen)
         line = Line(source, round(time.monotonic() - self._power, 3), text)
@@ -216,6 +216,13 @@ class Run:
         if len(self._watch.seen) > before:
             done = sum(not self._watch.missing(probe) for probe in self._watch.probes)
             self._progress.bar("probes", done, len(self._watch.probes))
+
+    def _traced(self, text: str) -> bool:
+        """Whether a line on the console is the kernel's word of what is opened."""
+        wish = self._request
+        return (wish.trace and trace.EVENT.match(text) is not None) or (
+            wish.ports and ports.EVENT.match(text) is not None
+        )
 
     def finish(self) -> None:
         """Take the lines that had no end yet."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.errors import UsageError
-from minbuild.lab import netboot, trace
+from minbuild.lab import netboot, ports, trace
 from minbuild.lab.accel import WORDS, data_words
 from minbuild.lab.link import MAC, NETDEV
 from minbuild.lab.media import comma, disk, first_bytes, kind_of, medium
@@ -48,7 +48,7 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
             first_bytes(given, 1)
     image = request.image.absolute()
     if request.initramfs is not None:
-        added = trace.words() if request.trace else ""
+        added = _watching(request, "")
         return _direct(image, request.initramfs.absolute(), f"{request.cmdline} {added}".strip())
     kind = kind_of(image)
     if request.firmware is Firmware.DIRECT:
@@ -71,15 +71,23 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
 
 def _traced(request: BootRequest, image: Path, kind: str) -> str:
     """The kernel parameters for tracing, by the release that the UKI or the one beside it names."""
-    if not request.trace:
-        return ""
     if request.certificate is not None and request.firmware is not Firmware.DIRECT:
+        if not request.trace:
+            return ""
         raise UsageError(
             "under Secure Boot the image takes no further command line, which tracing needs",
             fix="trace without the certificate, or with --direct",
         )
     uki = image if kind == "efi" else image.with_suffix(".efi")
-    return trace.words(release(uki) if uki.is_file() else "")
+    return _watching(request, release(uki) if request.trace and uki.is_file() else "")
+
+
+def _watching(request: BootRequest, release: str) -> str:
+    """The kernel parameters by which it tells what is opened; "" when nobody asked."""
+    files = trace.words(release) if request.trace else ()
+    sockets = ports.words() if request.ports else ()
+    probes = ";".join((*files, *sockets))
+    return f"tp_printk kprobe_event={probes}" if probes else ""
 
 
 def _by_uefi(

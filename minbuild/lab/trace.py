@@ -36,16 +36,14 @@ class Opened:
     """Absolute paths that were never there, and how often each was asked for; sorted."""
 
 
-def words(release: str = "") -> str:
-    """The kernel parameters that turn tracing on, for a kernel of that release ("": a new one)."""
+def words(release: str = "") -> tuple[str, ...]:
+    """The probes, as `kprobe_event=` takes them, of a kernel of that release ("": a new one)."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
     if numbers and numbers < WITH_RESULT:
-        probes = [f"p:minbuild/{name},{symbol},{NAME}" for name, symbol, _ in PROBES[:1]]
-    else:
-        probes = [
-            f"r:minbuild/{name},{symbol},{NAME},ret=$retval:{kind}" for name, symbol, kind in PROBES
-        ]
-    return f"tp_printk kprobe_event={';'.join(probes)}"
+        return tuple(f"p:minbuild/{name},{symbol},{NAME}" for name, symbol, _ in PROBES[:1])
+    return tuple(
+        f"r:minbuild/{name},{symbol},{NAME},ret=$retval:{kind}" for name, symbol, kind in PROBES
+    )
 
 
 def opened(lines: Iterable[Line]) -> Opened:

@@ -199,6 +199,8 @@ class BootRequest:
     """A raw disk attached in place of the lab's data disk; it is written to."""
     trace: bool = False
     """True: the kernel says which files are opened."""
+    ports: bool = False
+    """True: the kernel says which ports are opened."""
     disks: tuple[Path, ...] = ()
     """Further raw or qcow2 disks; nothing is written to them."""
     log: Path | None = None

@@ -1,6 +1,6 @@
 """The attack surface as lines: a count for each kind of finding, and the findings themselves."""
 
-from minbuild.footprint.types import Finding, FindingKind, Surface
+from minbuild.footprint.types import SEEN, Finding, FindingKind, Surface
 
 NAMES = {
     FindingKind.SETUID: "setuid programs",
@@ -48,6 +48,20 @@ def of_kind(surface: Surface, kind: FindingKind) -> list[Finding]:
 def _some(surface: Surface, kind: FindingKind) -> str:
     if kind in COUNTED:
         return ""
+    if kind is FindingKind.LISTENER:
+        return _listeners(surface)
     found = [one.subject for one in of_kind(surface, kind)]
     more = f" and {len(found) - SHORT} more" if len(found) > SHORT else ""
     return ", ".join(name.rpartition("/")[2] or name for name in found[:SHORT]) + more
+
+
+def _listeners(surface: Surface) -> str:
+    """Each port with what says so: the configuration, a boot in the lab, or both."""
+    found: dict[str, list[str]] = {}
+    for one in of_kind(surface, FindingKind.LISTENER):
+        how = "seen" if one.detail.startswith(SEEN) else "configured"
+        found.setdefault(one.subject, []).append(how)
+    named = [f"{port} ({' and '.join(sorted(set(how)))})" for port, how in sorted(found.items())]
+    if not surface.in_lab:
+        return "; ".join([*named, f"in the lab: {UNKNOWN}, minbuild boot looks"])
+    return ", ".join(named) or "none configured, none seen in the lab"

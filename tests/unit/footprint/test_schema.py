@@ -25,7 +25,7 @@ def golden() -> Footprint:
         Finding(FindingKind.EXPORTS, "/usr/bin/busybox", "12"),
         Finding(FindingKind.LISTENER, "22/tcp", "configured: sshd in /etc/inittab"),
     )
-    surface = Surface(findings, (FindingKind.KERNEL_LACKS,))
+    surface = Surface(findings, (FindingKind.KERNEL_LACKS,), in_lab=True)
     return replace(
         tiny(), surface=surface, budget={"files": 48, "packed": 17_600_000},
         places={"files": "host.yaml:30:10", "packed": "host.yaml:31:11"},

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ToolError, UsageError, Verdict
+from minbuild.lab import ports
 from minbuild.lab.accel import ENDED, arguments, data_words, rom
 from minbuild.lab.boot import boot
 from minbuild.lab.interact import interact
@@ -66,8 +67,9 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
     cmdline = f"console=ttyS0 panic=-1 tiny.panic{'' if user else ' tiny.serve'}"
     probes = (*standard(), never, door)
     wish = request(
-        bench, without=frozenset({Server.DNS}), log=log, probes=probes, cmdline=cmdline, trace=True
-    )
+        bench, without=frozenset({Server.DNS}), log=log, probes=probes, cmdline=cmdline, trace=True,
+        ports=True,
+    )  # fmt: skip
     result = boot(wish, bench.tools, Silent())
     states = {outcome.name: outcome.state for outcome in result.outcomes}
     failed = {name for name, state in states.items() if state is State.FAILED}
@@ -84,6 +86,10 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
         assert "FAILED: no address for probe.test" in problem.what
         assert any(line.source is Source.DNSMASQ for line in result.lines)
     assert "minbuild: init: ready" in log.read_text(encoding="utf-8")
+    found = ports.opened(result.lines)
+    assert found is not None
+    listening = {(one.number, one.protocol, one.by) for one in found}
+    assert user or (7070, "tcp", "nc") in listening
     traced = opened(result.lines)
     # a script and its interpreter, a module; and nothing that was only unpacked
     assert {"/init", "/bin/sh", "/modules/virtio_net.ko"} <= traced.found
