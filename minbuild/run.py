@@ -1,10 +1,12 @@
 """The one door to other programs."""
 
+import contextlib
 import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -70,6 +72,51 @@ def start(
             where=paste(argv),
             fix="check that the file is there and may be executed",
         ) from error
+
+
+def alone() -> bool:
+    """Whether this process has one thread: only then a fork is safe, others may hold locks."""
+    return threading.active_count() == 1
+
+
+class Forked:
+    """A program that starts after work of ours, both in one process beside this one; `end` it."""
+
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], *, stdin: int, first: Callable[[], bool]
+    ) -> None:
+        """Fork, do the work that comes first, and where it says so become the program.
+
+        The program reads from `stdin`, says nothing and is a process group of its own. The caller
+        is `alone`.
+        """
+        self._parent = os.getpid()
+        self._process = os.fork()
+        if self._process:
+            return
+        try:
+            os.setsid()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            if first():
+                os.dup2(stdin, 0)
+                nowhere = os.open(os.devnull, os.O_RDWR)
+                os.dup2(nowhere, 1)
+                os.dup2(nowhere, 2)
+                os.execve(argv[0], list(argv), dict(env))
+        finally:
+            os._exit(1)  # whatever happened: this copy of us must not go on
+
+    def end(self) -> None:
+        """End the program and what it forked; only the process that began it can."""
+        if self._parent != os.getpid() or not self._process:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process, signal.SIGKILL)  # it had no group of its own yet
+        os.waitpid(self._process, 0)
+        self._process = 0
 
 
 def stop(process: "subprocess.Popen[bytes]", *, seconds: float = 5) -> None:

@@ -58,8 +58,11 @@ def make(request: Request, doors: Doors) -> Built:
 
 
 def _make(request: Request, doors: Doors) -> Built:
-    ready = prepare(request, doors)
-    return ready if isinstance(ready, Built) else finish(ready, doors)
+    try:
+        ready = prepare(request, doors)
+        return ready if isinstance(ready, Built) else finish(ready, doors)
+    finally:
+        doors.rest()
 
 
 def prepare(request: Request, doors: Doors) -> Prepared | Built:
@@ -73,9 +76,10 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
 
     from minbuild.build.archives import with_archives
     from minbuild.build.proof import prove
-    from minbuild.build.tools import open_toolbox
+    from minbuild.build.tools import begin, open_toolbox
 
     request = with_archives(request, manifest)
+    begin(request, place, manifest, doors)
     ground = _ground(request, manifest, doors)
     tree = grow_tree(request, ground, doors)
     if manifest.elements:

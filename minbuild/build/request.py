@@ -66,6 +66,11 @@ class Doors:
         """Those that this run has used: each tree of tools is checked once."""
         return {}
 
+    def rest(self) -> None:
+        """End what was begun ahead."""
+        for toolbox in self.toolboxes.values():
+            toolbox.rest()
+
 
 def default_store() -> Path:
     """The store's place when none is named. Source: XDG Base Directory Specification."""

@@ -1,24 +1,27 @@
 """The toolbox of a lock: resolved once, brought into the store when it is first used."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
+from minbuild.archive import lockfile
 from minbuild.archive.types import Lock, Package
 from minbuild.build.contents import bring
 from minbuild.build.ground import NOT_FOR_TOOLS, open_packages
 from minbuild.build.request import Doors, Request, machine_arch
 from minbuild.build.selection import selected
 from minbuild.build.state import code
-from minbuild.errors import ResolveError
+from minbuild.errors import MinbuildError, ResolveError
 from minbuild.facts.types import Entry, Kind
-from minbuild.manifest.types import ImageWish, Tool
+from minbuild.image.formats import in_order
+from minbuild.manifest.types import ImageFormat, ImageWish, Manifest, Tool
 from minbuild.paths import RootPath
 from minbuild.resolve import explain
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.roots import tool_roots
 from minbuild.resolve.types import Chosen
-from minbuild.toolbox.lay import tree_key
 from minbuild.toolbox.toolbox import Toolbox
 
 KIND = "toolbox/1"
@@ -39,20 +42,39 @@ def open_toolbox(
     return lay_tools(request, lock, doors, selected(image or ImageWish(), lab=lab))
 
 
+def begin(request: Request, place: Path, manifest: Manifest, doors: Doors) -> None:
+    """Check the toolbox of a lock that is there, and load what will write the image, ahead.
+
+    It goes on beside other work; `Doors.rest` ends it. What is wrong is told when the tools are
+    used.
+    """
+    if ImageFormat.UKI not in in_order(manifest.image.formats) or not place.exists():
+        return
+    with contextlib.suppress(MinbuildError):
+        lock = lockfile.read(place)
+        tools = selected(manifest.image, lab=False)
+        if doors.store.get(KIND, _key(lock.toolbox, tools)) is not None:
+            _toolbox(request, lock, doors, tools).begin("ukify")
+
+
 def lay_tools(request: Request, lock: Lock, doors: Doors, tools: Sequence[Tool]) -> Toolbox:
     """These tools, out of the packages of a lock.
 
     Raises: ResolveError when the lock does not hold what a tool needs.
     """
-    chosen = _closure(request, lock, tools, doors)
-    entries = [one.entry for one in chosen]
-    tree = tree_key(entries)
-    key = (tree, tuple(tools), lock.epoch)
-    if not doors.store.tree(tree).is_dir():
+    toolbox = _toolbox(request, lock, doors, tools)
+    if not toolbox.place.is_dir():
         doors.progress.step("bringing the toolbox")
-        bring(request, lock.toolbox, chosen, doors)
-        doors.toolboxes.pop(key, None)
+        bring(request, lock.toolbox, _closure(request, lock, tools, doors), doors)
+        toolbox.forget()
+    return toolbox
+
+
+def _toolbox(request: Request, lock: Lock, doors: Doors, tools: Sequence[Tool]) -> Toolbox:
+    """The tools whether or not they lie in the store; those of one lock once in a run."""
+    key = _key(lock.toolbox, tools), lock.epoch
     if key not in doors.toolboxes:
+        entries = [one.entry for one in _closure(request, lock, tools, doors)]
         toolbox = Toolbox(tools, entries, doors.store, arch=machine_arch(), epoch=lock.epoch)
         doors.toolboxes[key] = toolbox
     return doors.toolboxes[key]

@@ -22,7 +22,7 @@ def check(place: Path, entries: Sequence[Entry], links: dict[RootPath, str], sto
     """
     bad = next(_damaged(place, entries, links), None)
     if bad is None:
-        _check_bytecode(place, store)
+        _remove_bytecode(place, noted(place, store))
         return
     with store.work() as work, contextlib.suppress(FileNotFoundError):  # another was faster
         place.rename(work / "damaged")
@@ -31,6 +31,16 @@ def check(place: Path, entries: Sequence[Entry], links: dict[RootPath, str], sto
         where=f"{place}: {bad}",
         fix="run the same command again; the tools are taken from their packages anew",
     )
+
+
+def is_sound(
+    place: Path, entries: Sequence[Entry], links: dict[RootPath, str], noted: dict[str, bytes]
+) -> bool:
+    """Tell whether a tree is what was laid down; what Python compiled is held against `noted`."""
+    if next(_damaged(place, entries, links), None) is not None:
+        return False
+    _remove_bytecode(place, noted)
+    return True
 
 
 def _damaged(
@@ -57,18 +67,22 @@ def _is_sound(path: Path, entry: Entry, links: dict[RootPath, str]) -> bool:
             assert_never(entry.kind)
 
 
-def _check_bytecode(place: Path, store: Store) -> None:
+def _remove_bytecode(place: Path, noted: dict[str, bytes]) -> None:
     """Remove what Python compiled and nobody noted, or what has changed since: it is made anew."""
-    noted = store.get_all(KIND, f"{place.name}/")
     for path in _compiled(place):
         if noted.get(_key(place, path)) != _sha256(path).encode():
             path.unlink(missing_ok=True)
 
 
+def noted(place: Path, store: Store) -> dict[str, bytes]:
+    """What Python compiled in a tree and was noted: key → SHA-256."""
+    return store.get_all(KIND, f"{place.name}/")
+
+
 def note_bytecode(place: Path, store: Store) -> None:
     """Note what Python has just compiled in a tree."""
-    noted = store.get_all(KIND, f"{place.name}/")
-    new = [path for path in _compiled(place) if _key(place, path) not in noted]
+    before = noted(place, store)
+    new = [path for path in _compiled(place) if _key(place, path) not in before]
     if new:
         store.put(KIND, {_key(place, path): _sha256(path).encode() for path in new})
 

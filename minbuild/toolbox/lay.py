@@ -45,8 +45,7 @@ def lay(entries: Sequence[Entry], store: Store) -> Path:
     """
     place = store.tree(tree_key(entries))
     if place.is_dir():
-        links = {e.path: inner(e.path, e.target) for e in entries if e.kind is Kind.LINK}
-        intact.check(place, entries, links, store)
+        intact.check(place, entries, inner_links(entries), store)
         return place
     with full_disk(store.directory), store.work() as work:
         top = work / "tree"
@@ -107,6 +106,11 @@ def _file(place: Path, entry: Entry, store: Store) -> None:
     except OSError:
         shutil.copyfile(source, place)
         place.chmod(0o444)
+
+
+def inner_links(entries: Sequence[Entry]) -> dict[RootPath, str]:
+    """The links of a tree, as they are laid down."""
+    return {e.path: inner(e.path, e.target) for e in entries if e.kind is Kind.LINK}
 
 
 def inner(path: RootPath, target: str) -> str:

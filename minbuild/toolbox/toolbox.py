@@ -1,45 +1,23 @@
 """How tools of the archive run from the store, with none of this machine's libraries."""
 
-import os
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from minbuild.errors import ToolError, UsageError
 from minbuild.facts.types import Entry
 from minbuild.manifest.types import Tool
-from minbuild.paths import RootPath, rootpath, under
-from minbuild.run import paste, run
+from minbuild.paths import RootPath, rootpath
+from minbuild.run import alone, paste, run
 from minbuild.store import Store
-from minbuild.toolbox.intact import BYTECODE, note_bytecode
-from minbuild.toolbox.lay import EMPTY, GCONV, lay
+from minbuild.toolbox import intact
+from minbuild.toolbox.laid import LOADERS, Laid
+from minbuild.toolbox.lay import inner_links, lay, tree_key
+from minbuild.toolbox.waiting import Waiting
 
 DOS_BEGAN = 315532800
 """1980-01-01: FAT's oldest date."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loader:
-    """Where an architecture's dynamic loader and libraries lie."""
-
-    path: RootPath
-    libraries: RootPath
-
-
-LOADERS: Mapping[str, Loader] = {
-    "amd64": Loader(
-        RootPath("/usr/lib64/ld-linux-x86-64.so.2"), RootPath("/usr/lib/x86_64-linux-gnu")
-    ),
-    "arm64": Loader(
-        RootPath("/usr/lib/ld-linux-aarch64.so.1"), RootPath("/usr/lib/aarch64-linux-gnu")
-    ),
-    "riscv64": Loader(
-        RootPath("/usr/lib/ld-linux-riscv64-lp64d.so.1"), RootPath("/usr/lib/riscv64-linux-gnu")
-    ),
-}
-"""By Debian architecture. Source: Debian Policy 9.1.1; glibc's SYSDEPS for each."""
 
 
 class Toolbox:
@@ -63,11 +41,26 @@ class Toolbox:
         self._store = store
         self._loader = LOADERS[arch]
         self._epoch = max(epoch, DOS_BEGAN)
+        self._waiting: dict[str, Waiting] = {}
 
     @cached_property
     def root(self) -> Path:
         """The directory on this machine that is the tools' root."""
+        for waiting in self._waiting.values():
+            if waiting.sound:
+                return self.place
         return lay(tuple(self._entries.values()), self._store)
+
+    @cached_property
+    def place(self) -> Path:
+        """Where the tools lie, or will lie once they are laid down."""
+        return self._store.tree(tree_key(tuple(self._entries.values())))
+
+    def forget(self) -> None:
+        """Lay the tools down anew when they are used next: they are gone."""
+        self.rest()
+        for name in ("root", "_laid"):
+            self.__dict__.pop(name, None)
 
     @property
     def libraries(self) -> RootPath:
@@ -79,14 +72,7 @@ class Toolbox:
 
         Raises: ToolError when the toolbox has no such file.
         """
-        place = under(self.root, path)
-        if not place.exists():
-            raise ToolError(
-                f"the toolbox has no {path}",
-                where=str(self.root),
-                fix="write the lock anew, so that it pins every tool: minbuild lock",
-            )
-        return place
+        return self._laid.path(path)
 
     def digest(self, path: RootPath) -> str:
         """The SHA-256 of a file of the toolbox, its links followed; nothing is laid down."""
@@ -101,34 +87,11 @@ class Toolbox:
 
         Raises: UsageError when there is no tool of that name.
         """
-        program = self.path(self._tool(name).run)
-        with program.open("rb") as file:
-            start = file.read(256)
-        if start.startswith(b"#!"):
-            return (*self._python(start, program), str(program))
-        return self._load(program, name)
+        return self._laid.argv(self._tool(name))
 
     def environment(self) -> dict[str, str]:
         """The whole environment of a tool: nothing of this machine's, nothing that varies."""
-        return {
-            "GCONV_PATH": str(under(self.root, GCONV)),
-            "HOME": str(under(self.root, EMPTY)),
-            "LC_ALL": "C",
-            "LOCPATH": str(under(self.root, EMPTY)),
-            "MKE2FS_CONFIG": str(under(self.root, RootPath("/etc/mke2fs.conf"))),
-            "MKE2FS_DETERMINISTIC": "1",
-            "MTOOLSRC": os.devnull,
-            "OPENSSL_CONF": os.devnull,
-            "PATH": str(under(self.root, EMPTY)),
-            "PYTHONHASHSEED": "0",
-            "PYTHONHOME": str(under(self.root, RootPath("/usr"))),
-            "PYTHONPATH": str(under(self.root, RootPath("/usr/lib/python3/dist-packages"))),
-            "PYTHONPYCACHEPREFIX": str(under(self.root, BYTECODE)),
-            "PYTHONUTF8": "1",
-            "QEMU_MODULE_DIR": str(under(self.root, EMPTY)),
-            "SOURCE_DATE_EPOCH": str(self._epoch),
-            "TZ": "UTC0",
-        }
+        return self._laid.environment()
 
     def run(
         self,
@@ -145,9 +108,60 @@ class Toolbox:
         Raises: ToolError when it fails, with its last lines and a command to paste.
         """
         argv = self.argv(name)
-        environment = self.environment() | dict(env or {})
+        out = self._asked(name, args, cwd, env or {}) if stdin is None else None
+        if out is None:
+            out = self._started(name, [*argv, *args], args, what, cwd, env or {}, stdin)
+        if "-P" in argv:  # a Python script
+            intact.note_bytecode(self.root, self._store)
+        return out
+
+    def begin(self, name: str) -> None:
+        """Check the tools and load a Python script ahead, beside other work; then `rest`.
+
+        Does nothing where no process can be forked safely, and for what is not laid down.
+        Raises: ToolError when the tool cannot be started.
+        """
+        if name in self._waiting or not alone() or not self.place.is_dir():
+            return
+        laid = self._at(self.place)
+        *python, script = laid.argv(self._tool(name))
+        if "-P" not in python:
+            return
+        entries = tuple(self._entries.values())
+        links, noted = inner_links(entries), intact.noted(self.place, self._store)
+        known = "root" in self.__dict__
+        self._waiting[name] = Waiting(
+            python,
+            script,
+            laid.environment(),
+            lambda: known or intact.is_sound(self.place, entries, links, noted),
+        )
+
+    def rest(self) -> None:
+        """End the tools that were begun."""
+        for name in list(self._waiting):
+            self._waiting.pop(name).end()
+
+    def _asked(
+        self, name: str, args: Sequence[str | Path], cwd: Path | None, env: Mapping[str, str]
+    ) -> bytes | None:
+        """The stdout of a tool that was begun; None when it was not, or failed: then it runs anew."""
+        waiting = self._waiting.get(name)
+        return None if waiting is None else waiting.ask(args, cwd=cwd, env=env)
+
+    def _started(
+        self,
+        name: str,
+        argv: Sequence[str | Path],
+        args: Sequence[str | Path],
+        what: str,
+        cwd: Path | None,
+        env: Mapping[str, str],
+        stdin: bytes | None,
+    ) -> bytes:
+        environment = self.environment() | dict(env)
         try:
-            out = run([*argv, *args], what=what, cwd=cwd, env=environment, stdin=stdin)
+            return run(argv, what=what, cwd=cwd, env=environment, stdin=stdin)
         except ToolError as error:
             again = paste(["minbuild", "tool", name, "--", *args])
             raise ToolError(
@@ -155,9 +169,6 @@ class Toolbox:
                 where=str(cwd or ""),
                 fix=f"run this to see it alone: {again}",
             ) from error
-        if "-P" in argv:  # a Python script
-            note_bytecode(self.root, self._store)
-        return out
 
     def _tool(self, name: str) -> Tool:
         if name not in self._tools:
@@ -166,39 +177,9 @@ class Toolbox:
             )
         return self._tools[name]
 
-    def _load(self, program: Path, name: str) -> tuple[str, ...]:
-        """Start an ELF program by the tools' own loader. Source: ld.so(8)."""
-        return (
-            str(self.path(self._loader.path)),
-            "--inhibit-cache",
-            "--library-path",
-            self._library_path,
-            "--argv0",
-            name,
-            str(program),
-        )
-
-    def _python(self, start: bytes, script: Path) -> tuple[str, ...]:
-        """Start a Python script: no site directories, no user's, nothing of the machine's."""
-        line = start.partition(b"\n")[0].decode("utf-8", "replace")
-        name = posixpath.basename(line[2:].split()[-1]) if line[2:].split() else ""
-        if not name.startswith("python3"):
-            raise ToolError(
-                "the toolbox starts Python scripts only",
-                where=f"{script}: {line}",
-                fix="name a program or a Python script in the tool's `run`",
-            )
-        python = self.path(rootpath(f"/usr/bin/{name}"))
-        return (*self._load(python, str(python)), "-P", "-s", "-S")
-
     @cached_property
-    def _library_path(self) -> str:
-        """Every directory of the tree that holds libraries, so that the loader looks nowhere else."""
-        first = [self._loader.libraries, rootpath("/usr/lib")]
-        holding = {
-            RootPath(posixpath.dirname(path))
-            for path in self._entries
-            if ".so" in posixpath.basename(path) and "/lib-dynload/" not in path
-        }
-        rest = sorted(holding - {*first, RootPath(posixpath.dirname(self._loader.path))})
-        return ":".join(str(under(self.root, path)) for path in (*first, *rest))
+    def _laid(self) -> Laid:
+        return self._at(self.root)
+
+    def _at(self, root: Path) -> Laid:
+        return Laid(root, self._entries.keys(), self._loader, self._epoch)

@@ -1,0 +1,72 @@
+"""A Python tool that is started ahead, loads while other work goes on, and waits for its arguments.
+
+Most of the time of such a tool is Python's start and its imports. It serves several processes at
+once: those that were forked after it was begun.
+"""
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from minbuild.run import Forked
+
+READY = Path(__file__).with_name("ready.py")
+SOUND = b"sound"
+
+
+class Waiting:
+    """One tool that has been started; `end` it."""
+
+    def __init__(
+        self,
+        python: Sequence[str],
+        script: str,
+        environment: Mapping[str, str],
+        check: Callable[[], bool],
+    ) -> None:
+        """Start it in a process that first finds out whether `check` holds, and else ends.
+
+        `python` is the words that start the script's interpreter.
+        """
+        # whole messages: several processes may ask at once
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+        def first() -> bool:
+            return check() and bool(theirs.send(SOUND))
+
+        with theirs:
+            argv = [*python, str(READY), script]
+            self._process = Forked(argv, environment, stdin=theirs.fileno(), first=first)
+
+    @cached_property
+    def sound(self) -> bool:
+        """Whether the check held; waits until that is known."""
+        with contextlib.suppress(OSError):
+            return self._socket.recv(len(SOUND)) == SOUND
+        return False
+
+    def ask(
+        self, args: Sequence[str | Path], *, cwd: Path | None, env: Mapping[str, str]
+    ) -> bytes | None:
+        """Run the tool once; returns its stdout, None when it failed or could not be asked."""
+        words = [os.fspath(word) for word in args]
+        request = {"args": words, "cwd": os.fspath(cwd or "/"), "env": dict(env)}
+        with contextlib.ExitStack() as files:
+            out = files.enter_context(open(os.memfd_create("stdout"), "rb"))
+            reader, writer = os.pipe()
+            report = files.enter_context(open(reader, "rb"))
+            with open(writer, "wb"), contextlib.suppress(OSError):  # it is gone: nobody reports
+                message = json.dumps(request).encode()
+                socket.send_fds(self._socket, [message], [out.fileno(), writer])
+            code = report.read()
+            out.seek(0)
+            return out.read() if code == b"0" else None
+
+    def end(self) -> None:
+        """Let it go; a process that was forked since leaves it to the others."""
+        self._socket.close()
+        self._process.end()

@@ -1,0 +1,118 @@
+"""A Python tool that is begun ahead: loaded once, asked often, gone with its owner.
+
+Each test asks in a Python of its own: a fork needs a process without threads.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import os, sys, time
+with open("{log}", "a") as log:
+    print("loaded", file=log)
+def main():
+    if sys.argv[1] == "fail":
+        sys.exit("it is broken")
+    if sys.argv[1] == "wait":
+        with open("{log}", "a") as log:
+            print("waits", file=log)
+        time.sleep(300)
+    print(sys.argv[1:], os.getcwd(), os.environ.get("WORD"), file=sys.stderr)
+    print(sys.argv[1:], os.getcwd(), os.environ.get("WORD"))
+if __name__ == "__main__":
+    raise AssertionError("it is loaded as a module")
+"""
+BEGIN = """
+import json, os, sys, threading, time
+from pathlib import Path
+from minbuild.toolbox.waiting import Waiting
+there = Path({there!r})
+log = there / "log"
+def begin(check=lambda: True):
+    environment = {{"PYTHONPYCACHEPREFIX": str(there / "bytecode"), "WORD": "first"}}
+    return Waiting([sys.executable, "-P"], str(there / "tool"), environment, check)
+"""
+
+
+def asked(there: Path, code: str) -> object:
+    """What a Python that begins the tool says."""
+    (there / "tool").write_text(SCRIPT.format(log=there / "log"))
+    program = BEGIN.format(there=str(there)) + code
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_tool_is_loaded_once_and_asked_often(tmp_path: Path) -> None:
+    code = """
+tool = begin()
+first = tool.ask(["a", Path("b")], cwd=there, env={"WORD": "second"})
+again = tool.ask(["c"], cwd=None, env={})
+print(json.dumps([tool.sound, first.decode(), again.decode(), log.read_text()]))
+tool.end()
+"""
+    assert asked(tmp_path, code) == [
+        True,
+        f"['a', 'b'] {tmp_path} second\n",
+        "['c'] / first\n",
+        "loaded\n",
+    ]
+    assert list((tmp_path / "bytecode").rglob("*.pyc"))
+
+
+def test_a_failure_gives_nothing_and_harms_no_other(tmp_path: Path) -> None:
+    code = """
+tool = begin()
+found = [tool.ask(["fail"], cwd=None, env={}), tool.ask(["x"], cwd=None, env={}) is not None]
+tool.end()
+print(json.dumps(found))
+"""
+    assert asked(tmp_path, code) == [None, True]
+
+
+def test_what_is_not_sound_is_not_started(tmp_path: Path) -> None:
+    code = """
+tool = begin(lambda: False)
+print(json.dumps([tool.sound, tool.ask(["x"], cwd=None, env={}), log.exists()]))
+tool.end()
+"""
+    assert asked(tmp_path, code) == [False, None, False]
+
+
+def test_processes_that_were_forked_since_ask_the_same_one(tmp_path: Path) -> None:
+    code = """
+tool = begin()
+children = []
+for number in range(4):
+    child = os.fork()
+    if not child:
+        out = tool.ask([str(number)], cwd=None, env={})
+        tool.end()
+        os._exit(0 if out == f"['{number}'] / first\\\\n".encode() else 1)
+    children.append(child)
+codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+after = tool.ask(["x"], cwd=None, env={}) is not None
+tool.end()
+print(json.dumps([codes, after, log.read_text()]))
+"""
+    assert asked(tmp_path, code.replace("\\\\n", "\\n")) == [[0, 0, 0, 0], True, "loaded\n"]
+
+
+def test_the_end_ends_what_is_at_work(tmp_path: Path) -> None:
+    code = """
+tool = begin()
+found = []
+asking = threading.Thread(target=lambda: found.append(tool.ask(["wait"], cwd=None, env={})))
+asking.start()
+until = time.monotonic() + 60
+while "waits" not in (log.read_text() if log.exists() else "") and time.monotonic() < until:
+    time.sleep(0.01)
+tool.end()
+asking.join(60)
+print(json.dumps([found, asking.is_alive()]))
+"""
+    assert asked(tmp_path, code) == [[None], False]
