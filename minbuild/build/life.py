@@ -94,12 +94,10 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
 
 def finish(ready: Prepared, doors: Doors) -> Built:
     """Write the images of a prepared build."""
-    from minbuild.build.assembling import assemble_all
     from minbuild.build.packing import pack
 
     manifest = ready.ground.manifest
     footprint, outputs = pack(ready.ground, ready.tree, ready.toolbox, ready.directory, doors)
-    outputs = assemble_all(manifest, ready.tree, outputs, doors)
     state.remember(doors.store, ready.directory, state.key(manifest, ready.lock), outputs)
     return Built(manifest, ready.directory, footprint, fresh=True)
 

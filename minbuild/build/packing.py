@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from minbuild.archive import lockfile
+from minbuild.build.assembling import assemble_all
 from minbuild.build.cmdline import cmdline
 from minbuild.build.ground import Ground
 from minbuild.build.request import Doors
@@ -13,6 +14,7 @@ from minbuild.build.weights import weigh
 from minbuild.footprint import document
 from minbuild.footprint.measure import measure
 from minbuild.footprint.types import Footprint
+from minbuild.image.outputs import Outputs
 from minbuild.image.write import Images, Order, write
 from minbuild.manifest.types import Manifest
 from minbuild.toolbox.toolbox import Toolbox
@@ -48,6 +50,9 @@ def pack(
             f"{manifest.name}.lock": locked.encode(),
         }
 
+    def last(outputs: Outputs) -> None:
+        assemble_all(manifest, tree, outputs, doors)
+
     order = Order(
         name=manifest.name,
         arch=manifest.arch,
@@ -61,8 +66,9 @@ def pack(
         sign=manifest.image.sign,
     )
     outputs = write(
-        order, directory, beside, store=doors.store, toolbox=toolbox, progress=doors.progress
-    )
+        order, directory, beside, store=doors.store, toolbox=toolbox, progress=doors.progress,
+        last=last,
+    )  # fmt: skip
     return measured[0], outputs
 
 

@@ -39,12 +39,12 @@ def assemble(
     *,
     size: int,
     paths: Sequence[str],
+    log: Path,
     progress: Progress,
 ) -> tuple[Path, ...]:
     """Have dib make images of the host in the folder `build`; returns them, in `work`.
 
-    Its log lies in `build`, whatever comes of it.
-    `name`: of the images; `size`: bytes of the host's files; `paths`: of the host's tree.
+    `log`: where its words go, whatever comes of it; `name`: of the images; `size`: bytes of the host's files; `paths`: of the host's tree.
     Raises: ToolError when this machine cannot run dib, an element cannot be taken, or dib fails.
     """
     names = ["minbuild-root", *_boot(wish), *wish.elements]
@@ -60,7 +60,7 @@ def assemble(
     formats = ",".join(wish.formats)
     argv = [sys.executable, "-c", PROGRAM, "-n", "-o", str(work / name), "-t", formats, *names]
     try:
-        _run(argv, _environment(wish, build, work, size), build / f"{name}.log", work, progress)
+        _run(argv, _environment(wish, build, work, size), log, work, progress)
     finally:
         here.sweep(work)
     made = [work / f"{name}.{_SUFFIX.get(one, one)}" for one in wish.formats]

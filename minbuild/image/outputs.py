@@ -1,6 +1,11 @@
-"""How outputs appear: whole or not at all, whatever ends the build."""
+"""How outputs appear: whole or not at all, whatever ends the build.
+
+The new directory is made beside the old one and both change places in one moment. Where that cannot
+be, the outputs move into the old one, one after the other, SHA256SUMS last.
+"""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -10,9 +15,10 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from minbuild.image import exchange
+from minbuild.image.exchange import PREFIX
 from minbuild.store import full_disk
 
-PREFIX = ".minbuild-"
 SUMS = "SHA256SUMS"
 
 
@@ -22,50 +28,57 @@ class Outputs:
     def __init__(self, directory: Path, staging: Path) -> None:
         """Use `open_outputs`."""
         self.directory = directory
-        self._staging = staging
         self.work = staging / "work"
         """A directory for what is needed on the way; it is gone afterwards."""
+        self.new = staging / "new"
+        """What the directory of outputs will be."""
         self.work.mkdir()
+        self.new.mkdir()
 
     def place(self, name: str) -> Path:
         """Where the output `name` is to be written."""
-        return self._staging / name
+        return self.new / name
 
     def publish(self) -> tuple[Path, ...]:
-        """Put every output in its place, SHA256SUMS last; those that were there are replaced.
+        """Put every output in its place; those that were there are replaced, others stay.
 
-        All is on the disk before the first one moves. An interrupt waits until the last one has; a
-        kill between two of them is told by SHA256SUMS.
+        All is on the disk before anything moves, and an interrupt waits until all has.
         """
-        made = sorted(path for path in self._staging.rglob("*") if self._is_output(path))
+        made = sorted(path for path in self.new.rglob("*") if path.is_file())
         sums = "".join(f"{_sha256(path)}  {self._name(path)}\n" for path in made)
-        (self._staging / SUMS).write_text(sums, encoding="ascii")
-        made.append(self._staging / SUMS)
+        (self.new / SUMS).write_text(sums, encoding="ascii")
+        made.append(self.new / SUMS)
         for path in made:
             path.chmod(0o644)
-            _sync(path)
-        for place in self._places(made):
-            place.parent.mkdir(exist_ok=True)
-        with _uninterrupted(), _held(self._places(made)):
-            for path, place in zip(made, self._places(made), strict=True):
-                os.replace(path, place)
-            for directory in {path.parent for path in self._places(made)}:
-                _sync(directory)
-        return self._places(made)
+        _sync_all(made)
+        names = tuple(self._name(path) for path in made)
+        with _uninterrupted(), exchange.held(self.directory):
+            beside = self.new.parent.parent == self.directory.parent
+            if not (beside and exchange.take_place(self.new, self.directory, frozenset(names))):
+                self._one_by_one(names)
+        return tuple(self.directory / name for name in names)
 
-    def _places(self, made: list[Path]) -> tuple[Path, ...]:
-        return tuple(self.directory / self._name(path) for path in made)
-
-    def _is_output(self, path: Path) -> bool:
-        return path.is_file() and not path.is_relative_to(self.work)
+    def _one_by_one(self, names: Iterable[str]) -> None:
+        """Move outputs to their places, SHA256SUMS last, which tells of a kill between two."""
+        with _staging(self.directory) as inside:
+            new = Path(shutil.move(self.new, inside / "new"))  # copied from elsewhere
+            made = [new / name for name in names]
+            places = [self.directory / name for name in names]
+            _sync_all(made)
+            for place in places:
+                place.parent.mkdir(exist_ok=True)
+            with _open(places):
+                for path, place in zip(made, places, strict=True):
+                    os.replace(path, place)
+                _sync_all(places)
 
     def _name(self, path: Path) -> str:
         """host.efi, or host.pxe/vmlinuz in a folder."""
-        return path.relative_to(self._staging).as_posix()
+        return path.relative_to(self.new).as_posix()
 
 
 @contextlib.contextmanager
-def _held(places: Iterable[Path]) -> Iterator[None]:
+def _open(places: Iterable[Path]) -> Iterator[None]:
     """Keep the former files open: to free their blocks takes 1,000 times as long as a rename."""
     with contextlib.ExitStack() as held:
         for place in places:
@@ -76,7 +89,7 @@ def _held(places: Iterable[Path]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_outputs(directory: Path) -> Iterator[Outputs]:
-    """Make a place for outputs beside those in `directory`; what is not published goes away.
+    """Make a place for outputs beside `directory`; what is not published goes away.
 
     What a killed build has left is removed.
     Raises: ToolError when the directory cannot be made or written.
@@ -84,29 +97,39 @@ def open_outputs(directory: Path) -> Iterator[Outputs]:
     with full_disk(directory):
         directory.mkdir(parents=True, exist_ok=True)
         real = directory.resolve()
-        staging, held = _stage(real)
+        if not os.access(real, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(real))
+        place = real.parent if exchange.may_move(real) else real
+        for each in {real, place}:
+            for left in each.glob(f"{PREFIX}*"):
+                _remove_left(left)
+    with full_disk(real), _staging(place) as staging:
+        yield Outputs(real, staging)
+
+
+@contextlib.contextmanager
+def _staging(place: Path) -> Iterator[Path]:
+    """A directory in `place` with a lock that says it is in use; it is gone afterwards."""
+    staging, lock = _locked(place)
     try:
-        with full_disk(real):
-            yield Outputs(real, staging)
+        yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-        os.close(held)
+        os.close(lock)
 
 
-def _stage(directory: Path) -> tuple[Path, int]:
-    """A staging directory and the open lock that says it is in use."""
-    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # one at a time: nobody removes what is made here before it is locked
-        fcntl.flock(held, fcntl.LOCK_EX)
-        for left in directory.glob(f"{PREFIX}*"):
-            _remove_left(left)
-        staging = Path(tempfile.mkdtemp(prefix=PREFIX, dir=directory))
-        lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
+def _locked(place: Path) -> tuple[Path, int]:
+    """A new directory and its open lock; another build may remove it before it is locked."""
+    while True:
+        staging = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        try:
+            lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            continue
         fcntl.flock(lock, fcntl.LOCK_EX)
-    finally:
-        os.close(held)
-    return staging, lock
+        if staging.exists():
+            return staging, lock
+        os.close(lock)
 
 
 def _remove_left(left: Path) -> None:
@@ -115,8 +138,9 @@ def _remove_left(left: Path) -> None:
     except OSError:
         return
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(left, ignore_errors=True)
+        if os.fstat(lock).st_uid == os.geteuid():
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
     except BlockingIOError:
         pass  # another build is at work in it
     finally:
@@ -139,9 +163,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sync_all(paths: Iterable[Path]) -> None:
+    """Have files and their directories on the disk."""
+    paths = tuple(paths)
+    for path in (*paths, *sorted({path.parent for path in paths})):
+        exchange.sync(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minbuild.image.disk import Identity
 from minbuild.image.formats import FORMATS, Material, in_order
-from minbuild.image.outputs import open_outputs
+from minbuild.image.outputs import Outputs, open_outputs
 from minbuild.image.segments import Segment, joined, pack
 from minbuild.image.uki import Parts
 from minbuild.manifest.types import Compression, DiskWish, ImageFormat, Sign
@@ -56,11 +56,12 @@ def write(
     store: Store,
     toolbox: Toolbox,
     progress: Progress,
+    last: Callable[[Outputs], None] = lambda outputs: None,
 ) -> tuple[Path, ...]:
     """Write every image of an order, and SHA256SUMS, to `directory`: all of them or none.
 
-    `beside` gives more files, by name, that are published with them (footprint.json). Returns all
-    paths.
+    `beside` gives more files, by name, that are published with them (footprint.json); `last` adds
+    what is made of all of these. Returns all paths.
     Raises: ToolError when a tool fails or the directory cannot be written.
     """
     segments = pack(
@@ -92,6 +93,7 @@ def write(
         sizes = {FORMATS[each].suffix: _size(path) for each, path in made.items()}
         for name, data in beside(Images(initrd.stat().st_size, sizes, segments)).items():
             outputs.place(name).write_bytes(data)
+        last(outputs)
         return outputs.publish()
 
 

@@ -31,9 +31,8 @@ class Inputs:
 
     def wanted(self, path: Path, where: Where) -> bytes | None:
         """The file's bytes; a problem at `where` when it is not there, with the nearest name."""
-        before = len(self.problems)
         data = self.read(path, where)
-        if data is None and len(self.problems) == before and not path.exists():
+        if data is None and self._digests.get(str(path.absolute())) == "":
             fix = suggestion(path.name, _beside(path), otherwise=f"write {shown(path)}")
             self.problems.add(f"there is no file {shown(path)}", where, fix)
         return data

@@ -104,7 +104,7 @@ def _render(text: str, values: Mapping[str, Value]) -> str:
         return environment.from_string(tree).render(values)
     except (
         TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError,
-        SyntaxError, RecursionError, MemoryError,
+        NameError, SyntaxError, RecursionError, MemoryError,
     ) as error:  # fmt: skip
         raise Faulty(_fault(error, text)) from error
 

@@ -119,7 +119,7 @@ def run(wish: DibWish, folder: Path, work: Path) -> tuple[Path, ...]:
     work.mkdir()
     return assemble(
         wish, "small-dib", folder, work,
-        size=1 << 20, paths=["/usr/bin/hello"], progress=Silent(),
+        size=1 << 20, paths=["/usr/bin/hello"], log=folder / "small-dib.log", progress=Silent(),
     )  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from minbuild.manifest.load import load
 MOST = 64 << 20
 """Bytes that an initramfs may unpack to here, so that bombs end soon."""
 _DIRECTORY = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
-_PLACE = _DIRECTORY / f"minbuild-fuzz-{os.getpid()}"
 
 
 def deb(data: bytes) -> None:
@@ -73,7 +72,7 @@ def survives(target: str, data: bytes) -> bool:
 
 @contextlib.contextmanager
 def _file(data: bytes, ending: str):  # type: ignore[no-untyped-def]
-    path = _PLACE.with_suffix(ending)
+    path = _DIRECTORY / f"minbuild-fuzz-{os.getpid()}{ending}"
     path.write_bytes(data)
     try:
         yield path

@@ -2,15 +2,18 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from minbuild.errors import ToolError
-from minbuild.image.outputs import PREFIX, open_outputs
+from minbuild.image.exchange import MOST, PREFIX
+from minbuild.image.outputs import open_outputs
 
 
 def left(directory: Path) -> list[str]:
@@ -72,21 +75,23 @@ def test_a_directory_without_rights_is_an_error(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
+    place = tmp_path / "out"
     script = f"""
 import os, signal
 from pathlib import Path
 from minbuild.image.outputs import open_outputs
-with open_outputs(Path({str(tmp_path)!r})) as outputs:
+with open_outputs(Path({str(place)!r})) as outputs:
     outputs.place("host.efi").write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
 """
     ended = subprocess.run([sys.executable, "-c", script])
     assert ended.returncode == -signal.SIGKILL
-    assert [name.startswith(PREFIX) for name in left(tmp_path)] == [True]
-    with open_outputs(tmp_path) as outputs:
+    assert [name.startswith(PREFIX) for name in left(tmp_path)] == [True, False]
+    with open_outputs(place) as outputs:
         outputs.place("host.efi").write_bytes(b"whole")
         outputs.publish()
-    assert left(tmp_path) == ["SHA256SUMS", "host.efi"]
+    assert left(tmp_path) == ["out"]
+    assert left(place) == ["SHA256SUMS", "host.efi"]
 
 
 def test_a_build_that_is_at_work_is_left_alone(tmp_path: Path) -> None:
@@ -106,3 +111,140 @@ def test_the_directory_is_not_kept_locked(tmp_path: Path) -> None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         finally:
             os.close(handle)
+
+
+PUBLISH = """
+import sys, time
+from pathlib import Path
+from minbuild.image.outputs import open_outputs
+number = time.time_ns()
+while True:
+    number += 1
+    with open_outputs(Path(sys.argv[1])) as outputs:
+        for name in "abcdefgh":
+            outputs.place(name).write_text(str(number))
+        outputs.publish()
+"""
+
+
+def test_a_kill_at_any_moment_never_leaves_files_of_two_builds(tmp_path: Path) -> None:
+    place, source = tmp_path / "out", random.Random(8)
+    publish(place, "mine.txt").write_text("mine")
+    moving(place)
+    builds = set()
+    for _ in range(25):
+        running = subprocess.Popen([sys.executable, "-c", PUBLISH, str(place)])
+        before = (place / "SHA256SUMS").stat().st_ino
+        while (place / "SHA256SUMS").stat().st_ino == before:
+            assert running.poll() is None
+            time.sleep(0.001)
+        time.sleep(source.uniform(0, 0.05))
+        running.kill()
+        running.wait()
+        found = {path.read_text() for path in place.glob("?")}
+        assert len(found) == 1, found
+        sums = (place / "SHA256SUMS").read_text()
+        assert sums.count(hashlib.sha256(found.pop().encode()).hexdigest()) == 8
+        assert (place / "mine.txt").read_text() == "mine"
+        builds.add(sums)
+    assert len(builds) > 1
+
+
+def publish(place: Path, *others: str) -> Path:
+    """A build in `place`, and files of other people's; returns the last one's path."""
+    with open_outputs(place) as outputs:
+        outputs.place("host.efi").write_bytes(b"image")
+        outputs.place("host.pxe").mkdir()
+        outputs.place("host.pxe/vmlinuz").write_bytes(b"kernel")
+        outputs.publish()
+    for name in others:
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text(name)
+    return place / others[-1] if others else place
+
+
+def moving(place: Path) -> None:
+    """Skip where directories cannot change places, as is documented."""
+    inode = place.stat().st_ino
+    publish(place)
+    if place.stat().st_ino == inode:
+        pytest.skip("this file system cannot exchange directories")
+
+
+def test_what_others_have_there_comes_along_as_the_same_files(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    publish(place)
+    moving(place)
+    names = ["notes", "mine/deep", "host.pxe/more"]
+    publish(place, *names)
+    (place / "link").symlink_to("nowhere")
+    place.chmod(0o750)
+    before = {name: (place / name).stat() for name in names}
+    publish(place)
+    assert place.stat().st_mode & 0o777 == 0o750
+    for name in names:
+        assert (place / name).read_text() == name
+        assert os.path.samestat((place / name).stat(), before[name])
+        assert (place / name).stat().st_nlink == 1
+    assert (place / "link").readlink() == Path("nowhere")
+    assert left(tmp_path) == ["out"]
+
+
+def test_a_directory_with_too_much_of_others_stays_where_it_is(tmp_path: Path) -> None:
+    place = publish(tmp_path / "out", *(f"many/{number}" for number in range(MOST + 1))).parents[1]
+    inode = place.stat().st_ino
+    publish(place)
+    assert place.stat().st_ino == inode
+    assert len(left(place / "many")) == MOST + 1
+    assert left(tmp_path) == ["out"]
+
+
+def test_the_directory_that_a_build_is_started_in_stays_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = publish(tmp_path / "out")
+    inode = place.stat().st_ino
+    monkeypatch.chdir(place)
+    publish(Path())
+    assert place.stat().st_ino == inode
+    assert left(place) == ["SHA256SUMS", "host.efi", "host.pxe"]
+
+
+MOUNTS = {
+    "another file system": "mount -t tmpfs none out",
+    "a mounted directory": "mkdir real; mount --bind real out",
+    "a mount below": "mkdir out/below; mount -t tmpfs none out/below; touch out/below/theirs",
+    "what it lies in cannot be written": "mount --bind . .; mount --bind out out;"
+    " mount -o remount,ro,bind .",
+}
+
+
+@pytest.mark.parametrize("how", MOUNTS)
+def test_outputs_reach_a_directory_that_cannot_move(tmp_path: Path, how: str) -> None:
+    publish(tmp_path / "out", "notes")
+    program = """
+from pathlib import Path
+from tests.unit.image.test_outputs import publish
+publish(Path("out"))
+print(*sorted(path.name for path in Path("out").iterdir()))
+print(Path("out/host.efi").read_bytes())
+"""
+    script = f'set -e; {MOUNTS[how]}; cd "$PWD"; exec "$0" -c "$1"'
+    words = ["unshare", "-rm", "sh", "-c", script, sys.executable, program]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=env)
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"namespaces are not allowed here: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    names, content = done.stdout.splitlines()
+    assert names.replace("below ", "").replace(" notes", "") == "SHA256SUMS host.efi host.pxe"
+    assert content == "b'image'"
+
+
+def test_builds_at_once_lose_no_output_of_each_other(tmp_path: Path) -> None:
+    program = PUBLISH.replace("while True", "for number in range(50)")
+    program = program.replace('"abcdefgh"', "sys.argv[2]").replace("number += 1", "pass")
+    words = [sys.executable, "-c", program, str(tmp_path / "out")]
+    running = [subprocess.Popen([*words, name]) for name in "abcd"]
+    assert [one.wait() for one in running] == [0] * 4
+    assert left(tmp_path / "out") == ["SHA256SUMS", "a", "b", "c", "d"]

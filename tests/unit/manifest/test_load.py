@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -248,3 +250,26 @@ def test_the_schema_rejects_what_the_loader_rejects(text: str) -> None:
     node = parse((HEAD + text).encode(), "host.yaml", Problems())
     assert node is not None
     assert not jsonschema.Draft202012Validator(schema()).is_valid(plain(node))
+
+
+FLICKER = """
+import sys
+from pathlib import Path
+while True:
+    Path(sys.argv[1]).write_text("minbuild: 1")
+    Path(sys.argv[1]).unlink()
+"""
+
+
+def test_a_manifest_that_comes_and_goes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "host.yaml"
+    flicker = subprocess.Popen([sys.executable, "-c", FLICKER, str(path)])
+    try:
+        while not path.exists():
+            assert flicker.poll() is None
+        for _ in range(400):
+            with pytest.raises(ManifestError):
+                load(path, settings={}, components=())
+    finally:
+        flicker.kill()
+        flicker.wait()
