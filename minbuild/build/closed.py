@@ -3,21 +3,20 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minbuild.build.request import Doors
 from minbuild.build.rooted import open_root
 from minbuild.errors import UsageError
-from minbuild.facts import sniff
 from minbuild.facts.root.offer import Offer
+from minbuild.facts.root.seen import seen
 from minbuild.facts.root.types import Source
-from minbuild.facts.types import Elf, Entry, FileFacts, Files, Kind, Symbols
+from minbuild.facts.types import Elf, Files, Kind
 from minbuild.manifest.types import Waiver
-from minbuild.paths import RootPath
 from minbuild.resolve.catalog import MERGED_LINKS
 from minbuild.resolve.check import check
+from minbuild.resolve.knowledge import RUNTIME
 from minbuild.resolve.machine import architecture
 from minbuild.resolve.types import Missing
 from minbuild.subject.inside import Inside
@@ -53,7 +52,7 @@ def examine(
     """
     with _opened(path, arch, doors) as source:
         doors.progress.step(f"reading {source.name}")
-        files = _files(Offer(source, owned=False))
+        files = _merged(Offer(source, owned=False))
         arch = arch or _most(files)
         found = check(files, arch=arch, drop=drop, allow_missing=allow_missing)
         return Examined(source.name, arch, len(files.entries), found)
@@ -65,7 +64,7 @@ def _opened(path: Path, arch: str, doors: Doors) -> Iterator[Source]:
     if image is not None:
         yield image
         return
-    with open_root(path, arch, doors) as source:
+    with open_root(path, arch, doors, leave=RUNTIME) as source:
         yield source
 
 
@@ -87,35 +86,15 @@ def _image(path: Path) -> Source | None:
     return None
 
 
-def _files(offer: Offer) -> Files:
-    """A root as one `Files`; contents are read when they are asked for, and not hashed."""
-    entries = {path: _entry(offer, path) for path in offer.found}
-    for path, link in MERGED_LINKS.items():
-        # an older root, not yet merged: its /bin and /usr/bin are seen as one
-        before = offer.by_raw.get(path.lstrip("/"))
-        if before is not None and before.kind is Kind.DIRECTORY:
-            entries[path] = link
-
-    @cache
-    def facts(path: RootPath) -> FileFacts | None:
-        return sniff.sniff(path, offer.content(path)) if is_file(path) else None
-
-    @cache
-    def symbols(path: RootPath) -> Symbols | None:
-        return sniff.symbols(path, offer.content(path)) if is_file(path) else None
-
-    def is_file(path: RootPath) -> bool:
-        return path in offer.found and offer.found[path].kind in (Kind.FILE, Kind.HARDLINK)
-
-    return Files(owner="", entries=dict(sorted(entries.items())), facts=facts, symbols=symbols)
-
-
-def _entry(offer: Offer, path: RootPath) -> Entry:
-    found = offer.found[path]
-    target = found.target
-    if found.kind is Kind.HARDLINK:
-        target = offer.by_raw[target].path
-    return Entry(path, found.kind, found.mode, found.uid, found.gid, found.size, target=target)
+def _merged(offer: Offer) -> Files:
+    """A root's files; of an older root, not yet merged, /bin and /usr/bin are seen as one."""
+    files = seen(offer)
+    links = {
+        path: link
+        for path, link in MERGED_LINKS.items()
+        if (raw := offer.by_raw.get(path.lstrip("/"))) is not None and raw.kind is Kind.DIRECTORY
+    }
+    return replace(files, entries=dict(sorted({**files.entries, **links}.items())))
 
 
 def _most(files: Files) -> str:

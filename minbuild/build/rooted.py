@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -70,16 +70,19 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
 
 
 @contextlib.contextmanager
-def open_root(path: Path, arch: str, doors: Doors) -> Iterator[Source]:
+def open_root(
+    path: Path, arch: str, doors: Doors, *, leave: Sequence[str] = ()
+) -> Iterator[Source]:
     """Open a root for a while. Raises: as `root_source`."""
     with doors.store.work() as work:
-        yield root_source(path, arch, work)
+        yield root_source(path, arch, work, leave=leave)
 
 
-def root_source(path: Path, arch: str, work: Path) -> Source:
+def root_source(path: Path, arch: str, work: Path, *, leave: Sequence[str] = ()) -> Source:
     """Open a directory, a tar, an OCI image layout or a disk image that holds a root.
 
     `work`: a directory for what is unpacked on the way; it must last as long as the source.
+    `leave`: directories of a root in a directory whose content is left out.
     Raises: UsageError when there is nothing; ToolError when it is damaged.
     """
     from minbuild.facts.root import disk
@@ -94,7 +97,7 @@ def root_source(path: Path, arch: str, work: Path) -> Source:
     if (path / "oci-layout").exists():
         return Layout(path, work, arch)
     if path.is_dir():
-        return Directory(path)
+        return Directory(path, leave=leave)
     return disk.Disk(path, work) if disk.is_disk(path) else Tarball(path, work)
 
 

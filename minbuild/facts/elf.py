@@ -13,7 +13,7 @@ from functools import cache
 
 from minbuild.facts import elftable
 from minbuild.facts.damage import Damage
-from minbuild.facts.elftable import Table, readable
+from minbuild.facts.elftable import Bytes, Table, readable
 from minbuild.facts.types import Damaged, Dlopen, Elf, VersionNeed
 
 DF_1_NODEFLIB, DF_1_PIE = 0x800, 0x08000000
@@ -24,15 +24,18 @@ _SONAME = re.compile(rb"lib[A-Za-z0-9_.+-]+\.so(?:\.[0-9]+)*\0")
 _PRIORITIES = frozenset({"required", "recommended", "suggested"})
 
 
-def elf(data: bytes) -> Elf | Damaged:
-    """Read the facts of a file that starts with the ELF magic."""
+def elf(data: Bytes, *, strings: bool = True) -> Elf | Damaged:
+    """Read the facts of a file that starts with the ELF magic.
+
+    `strings`: look through all read-only data for possible dlopens, too.
+    """
     try:
-        return _elf(Table(data))
+        return _elf(Table(data), strings=strings)
     except Damage as damage:
         return Damaged(damage.reason)
 
 
-def _elf(table: Table) -> Elf:
+def _elf(table: Table, *, strings: bool) -> Elf:
     flags_1 = table.tags.get(elftable.DT_FLAGS_1, 0)
     needed = _strings(table, elftable.DT_NEEDED)
     soname = "".join(_strings(table, elftable.DT_SONAME)[:1])
@@ -57,7 +60,7 @@ def _elf(table: Table) -> Elf:
         dlopen=notes,
         version_needs=version_needs(table)[0],
         version_defs=version_defs(table)[0],
-        maybe_dlopen=tuple(sorted(_sonames(table) - known)),
+        maybe_dlopen=tuple(sorted(_sonames(table) - known)) if strings else (),
     )
 
 

@@ -8,9 +8,12 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import mmap
 
 from minbuild.facts.damage import Damage
 
+Bytes = bytes | mmap
+"""A file in memory, or mapped: then only what is looked at is read."""
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_NOBITS, SHT_DYNSYM = 1, 2, 3, 8, 11
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
@@ -50,7 +53,7 @@ class Section:
 class Table:
     """One ELF file in memory."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: Bytes) -> None:
         """Raises: Damage when there is no sound ELF header."""
         if data[:4] != b"\x7fELF" or len(data) < 52:
             raise Damage("its ELF header is truncated")

@@ -71,6 +71,16 @@ def known(path: str, data: bytes) -> tuple[FileFacts | None, Symbols | None]:
     return module(path, data)
 
 
+def linked(head: bytes) -> bool:
+    """True for the start of an ELF object."""
+    return head.startswith(_ELF)
+
+
+def known_start(path: str, head: bytes) -> bool:
+    """True when something is known of a file that starts with `head`."""
+    return head.startswith(_SCRIPT) or whole(path, head)
+
+
 def whole(path: str, head: bytes) -> bool:
     """True when `sniff` must see all of a file that starts with `head`, not just `head`."""
     return (

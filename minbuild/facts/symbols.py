@@ -7,7 +7,7 @@ Source: gABI chapter 5 (hash table, symbol table), LSB "Symbol Versioning", ELF 
 from minbuild.facts import elftable
 from minbuild.facts.damage import Damage
 from minbuild.facts.elf import version_defs, version_needs
-from minbuild.facts.elftable import Table
+from minbuild.facts.elftable import Bytes, Table
 from minbuild.facts.types import Symbols
 
 STB_LOCAL, STB_WEAK = 0, 2
@@ -18,7 +18,7 @@ _REPEATS = 32
 _ROW = {32: "IIIBBH", 64: "IBBHQQ"}
 
 
-def symbols(data: bytes) -> Symbols | None:
+def symbols(data: Bytes) -> Symbols | None:
     """Read the dynamic symbols; None without any, or where the file is damaged."""
     try:
         table = Table(data)

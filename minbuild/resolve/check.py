@@ -8,6 +8,7 @@ from minbuild.manifest.types import DlopenRule, Waiver
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.graph import adjacency, reached_from, way
 from minbuild.resolve.ksymbols import ModuleSymbolCheck
+from minbuild.resolve.ldso import is_program
 from minbuild.resolve.machine import machine
 from minbuild.resolve.resolve import Work
 from minbuild.resolve.symbols import SymbolCheck
@@ -15,6 +16,21 @@ from minbuild.resolve.types import Closure, Missing, Need, NeedKind
 from minbuild.resolve.waivers import Waivers
 
 _TREE = "the tree"
+PROGRAM, SCRIPT, LIBRARY, MODULE, LINK, FILE = STARTS = (
+    "program", "script", "library", "module", "link", "file",
+)  # fmt: skip
+"""Why something in a foreign root is looked at; a library: one that no program there loads."""
+_STARTS = {
+    NeedKind.NEEDED: LIBRARY,
+    NeedKind.DLOPEN: LIBRARY,
+    NeedKind.INTERP: PROGRAM,
+    NeedKind.SHEBANG: SCRIPT,
+    NeedKind.EXEC: SCRIPT,
+    NeedKind.MODULE: MODULE,
+    NeedKind.SOFTDEP: MODULE,
+    NeedKind.FIRMWARE: MODULE,
+    NeedKind.LINK: LINK,
+}
 
 
 def check(
@@ -30,7 +46,8 @@ def check(
 
     `files` are the tree's own bytes read again, every path among them. `closure`, where there is
     one, gives the chains of needs, and tells what the kernel has built in or never had; softdeps
-    are checked only then.
+    are checked only then. Without one a chain starts with what is looked at and why: one of
+    STARTS, then the path.
     """
     catalog = Catalog([files], merged=False)
     waivers = Waivers(drop, allow_missing)
@@ -47,9 +64,10 @@ def check(
     unmet |= set(ModuleSymbolCheck(catalog).unmet())
     lost = _lost(files, closure) if closure is not None else ()
     found = {*work.missing, *(each for each in (*unmet, *lost) if not waivers.allows(each))}
+    chained = _with_chains(found, closure) if closure is not None else _traced(found, work)
     return tuple(
         sorted(
-            _with_chains(found, closure),
+            chained,
             key=lambda each: (each.kind, each.wanted, each.by, each.evidence),
         )
     )
@@ -70,10 +88,24 @@ def _lost(files: Files, closure: Closure) -> Iterator[Missing]:
             yield Missing(need.kind, need.path, need.by, "", need.evidence)
 
 
-def _with_chains(found: set[Missing], closure: Closure | None) -> list[Missing]:
-    if closure is None:
-        return [replace(each, chain=(each.by,)) for each in found]
+def _with_chains(found: set[Missing], closure: Closure) -> list[Missing]:
     starts = dict.fromkeys(need.by for need in closure.needs if not need.by.startswith("/"))
     edges = adjacency((need.by, need.path) for need in closure.needs)
     _, before = reached_from(sorted(starts), edges)
     return [replace(each, chain=way(each.by, before)) for each in found]
+
+
+def _traced(found: set[Missing], work: Work) -> list[Missing]:
+    """Chains of a foreign root: each from the program that leads there by the shortest way."""
+    programs = sorted(
+        process.main.path for process in work.world.loader.processes if is_program(process.main.elf)
+    )
+    loads = (NeedKind.NEEDED, NeedKind.DLOPEN, NeedKind.INTERP, NeedKind.LINK)
+    edges = adjacency((need.by, need.path) for need in work.needs if need.kind in loads)
+    reached, before = reached_from(programs, edges)
+    chained = []
+    for each in found:
+        start = PROGRAM if each.by in reached else _STARTS.get(each.kind, FILE)
+        start = LINK if each.kind is NeedKind.LINK else start
+        chained.append(replace(each, chain=(start, *way(each.by, before))))
+    return chained

@@ -51,6 +51,8 @@ class Process:
     """Those that no earlier process had."""
     names: dict[str, Loaded] = field(default_factory=dict)
     paths: dict[RootPath, Loaded] = field(default_factory=dict)
+    whole: bool = True
+    """Every library that is asked for is there."""
 
 
 class Loader:
@@ -83,6 +85,9 @@ class Loader:
         self._enter(process, main, "")
         if elf.interpreter:
             self._interpreter(process)
+        if not self._machine.accepts(elf):
+            process.whole = False  # nothing here could start it
+            return self._done(process)
         for name in elf.audit:
             self._load(process, main, main, name, NeedKind.NEEDED, f"DT_AUDIT {name}")
         started = opened = 0
@@ -93,6 +98,9 @@ class Loader:
                 opened += 1
             elif not self._unwinder(process):
                 break
+        return self._done(process)
+
+    def _done(self, process: Process) -> Process:
         self.loaded.update(process.paths)
         self.processes.append(process)
         return process
@@ -139,6 +147,7 @@ class Loader:
         hit = search.hit
         if hit is None:
             process.outcomes.append(self._lack(kind, name, by, evidence, search.looked))
+            process.whole = False
             return False
         self._map(process, via, name, hit)
         if self._news(by, evidence, hit.raw):
@@ -155,6 +164,7 @@ class Loader:
 
     def _map(self, process: Process, via: Loaded, name: str, hit: Hit) -> None:
         if hit.dropped:
+            process.whole = False
             return
         same = process.paths.get(hit.real)
         if same is not None:

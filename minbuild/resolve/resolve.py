@@ -94,6 +94,11 @@ class Work:
         self._take(needs)
 
     @property
+    def needs(self) -> frozenset[Need]:
+        """Every edge so far."""
+        return frozenset(self._needs)
+
+    @property
     def missing(self) -> tuple[Missing, ...]:
         """What is missing so far, in the order it was found."""
         return tuple(self._missing)

@@ -28,18 +28,23 @@ class SymbolCheck:
         self._catalog = catalog
         self._offers: dict[RootPath, _Offer] = {}
         self._symbols: dict[RootPath, Symbols | None] = {}
+        self._served: dict[RootPath, list[frozenset[RootPath]]] = {}
+        """By an object: sets of objects that together offered all it wants."""
 
     def unmet(self, process: Process) -> Iterator[Missing]:
         """Every version and every strong symbol that the process lacks.
 
-        Of a library without a program only versions: its symbols may be the program's.
+        Of a library without a program only versions: its symbols may be the program's. A process
+        that lacks a library lacks that library's symbols: only the library is told.
         """
         for loaded in process.objects:
             yield from self._versions(process, loaded)
-        if is_program(process.main.elf):
-            offers = [self._offer(loaded) for loaded in process.objects]
+        if is_program(process.main.elf) and process.whole:
+            there = process.paths.keys()
             for loaded in process.objects:
-                yield from self._undefined(process, loaded, offers)
+                # whoever is there besides can only offer more
+                if not any(served <= there for served in self._served.get(loaded.path, ())):
+                    yield from self._undefined(process, loaded)
 
     def _versions(self, process: Process, loaded: Loaded) -> Iterator[Missing]:
         for need in loaded.elf.version_needs:
@@ -52,20 +57,26 @@ class SymbolCheck:
                     evidence = f"verneed {version} of {need.soname}"
                     yield self._lack(f"version {version}", loaded, evidence, (other.path,))
 
-    def _undefined(
-        self, process: Process, loaded: Loaded, offers: list[_Offer]
-    ) -> Iterator[Missing]:
+    def _undefined(self, process: Process, loaded: Loaded) -> Iterator[Missing]:
         symbols = self._read(loaded.path)
+        offers = [(other.path, self._offer(other)) for other in process.objects]
+        servers: set[RootPath] = set()
+        whole = True
         for wanted in symbols.undefined if symbols else ():
             name, _, version = wanted.partition("@")
             if version:
-                met = any(wanted in offer.exact or name in offer.exact for offer in offers)
+                by = next((p for p, o in offers if wanted in o.exact or name in o.exact), None)
             else:
-                met = any(name in offer.bare for offer in offers)
-            if not met:
+                by = next((path for path, offer in offers if name in offer.bare), None)
+            if by is not None:
+                servers.add(by)
+            else:
+                whole = False
                 looked = tuple(other.path for other in process.objects if other is not loaded)
                 evidence = f"undefined in the process of {process.main.path}"
                 yield self._lack(f"symbol {wanted}", loaded, evidence, looked)
+        if whole:
+            self._served.setdefault(loaded.path, []).append(frozenset(servers))
 
     def _offer(self, loaded: Loaded) -> _Offer:
         if loaded.path not in self._offers:

@@ -51,6 +51,14 @@ class Inside:
         one = self._members[raw]
         return one.content or (self._bodies.get(one.inode, b"") if one.links > 1 else b"")
 
+    def head(self, raw: str, size: int) -> bytes:
+        """The first bytes of a file."""
+        return self.read(raw)[:size]
+
+    def view(self, raw: str) -> bytes:
+        """The bytes of a file."""
+        return self.read(raw)
+
     def _read(self) -> Mapping[str, Member]:
         data = self.path.read_bytes()
         kernel: list[tuple[str, Member]] = []

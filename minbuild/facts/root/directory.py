@@ -3,21 +3,28 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from minbuild.errors import ToolError
+from minbuild.facts.elftable import Bytes
 from minbuild.facts.root.types import Found, place
 from minbuild.facts.types import Kind
 
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""A root that changes under us must not lead out of itself."""
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK, stat.S_IFDIR: Kind.DIRECTORY}
 
 
 class Directory:
     """Reads a root below a directory; no link in it is followed."""
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, *, leave: Sequence[str] = ()) -> None:
+        """`leave`: directories like /tmp whose content is left out."""
         self.top = top
+        self._start = str(top)
+        self._leave = frozenset(each.strip("/") for each in leave)
 
     @property
     def name(self) -> str:
@@ -29,27 +36,56 @@ class Directory:
         Raises: ToolError when a directory cannot be read.
         """
         names: dict[tuple[int, int], str] = {}
-        mounted = _mounted(self.top)
+        left_out = _mounted(self.top) | self._leave
         todo = [""]
         while todo:
             at = todo.pop()
             for entry in self._listed(at):
                 raw = f"{at}/{entry.name}" if at else entry.name
-                status = entry.stat(follow_symlinks=False)
-                kind = _KINDS.get(stat.S_IFMT(status.st_mode))
-                if kind is None:
-                    continue
-                if kind is Kind.DIRECTORY and raw not in mounted:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+                    found = self._found(raw, kind, status, names) if kind else None
+                except FileNotFoundError:
+                    continue  # a running root: it went since it was listed
+                if kind is Kind.DIRECTORY and raw not in left_out:
                     todo.append(raw)
-                yield self._found(raw, kind, status, names)
+                if found is not None:
+                    yield found
 
     def read(self, raw: str) -> bytes:
         """The bytes of a file. Raises: ToolError when it cannot be read."""
         try:
-            # O_NOFOLLOW: a root that changes under us must not lead out of itself
-            handle = os.open(self.top / raw, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            handle = os.open(self.top / raw, _READ)
             with os.fdopen(handle, "rb") as file:
                 return file.read()
+        except OSError as error:
+            raise self._unreadable(error, raw) from error
+
+    def head(self, raw: str, size: int) -> bytes:
+        """The first bytes of a file; none of one that went since it was listed.
+
+        Raises: ToolError when it cannot be read.
+        """
+        try:
+            handle = os.open(f"{self._start}/{raw}", _READ)
+            try:
+                return os.read(handle, size)
+            finally:
+                os.close(handle)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self._unreadable(error, raw) from error
+
+    def view(self, raw: str) -> Bytes:
+        """The bytes of a file, mapped. Raises: ToolError when it cannot be read."""
+        try:
+            handle = os.open(self.top / raw, _READ)
+            try:
+                return mmap(handle, 0, access=ACCESS_READ) if os.fstat(handle).st_size else b""
+            finally:
+                os.close(handle)
         except OSError as error:
             raise self._unreadable(error, raw) from error
 
@@ -57,6 +93,10 @@ class Directory:
         try:
             with os.scandir(self.top / raw) as entries:
                 return sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError as error:
+            if raw:
+                return []
+            raise self._unreadable(error, raw) from error
         except OSError as error:
             raise self._unreadable(error, raw) from error
 

@@ -55,6 +55,14 @@ class Disk:
         self._ask([f"dump <{self._inodes[raw]}> {place}"])
         return place.read_bytes()
 
+    def head(self, raw: str, size: int) -> bytes:
+        """The first bytes of a file."""
+        return self.read(raw)[:size]
+
+    def view(self, raw: str) -> bytes:
+        """The bytes of a file."""
+        return self.read(raw)
+
     def _rows(self, directory: str, text: str, first: dict[int, str]) -> Iterator[Found]:
         links, rows = [], []
         for line in text.splitlines():

@@ -51,6 +51,14 @@ class Layout:
         """The bytes of a file."""
         return self._holder[raw].read(raw)
 
+    def head(self, raw: str, size: int) -> bytes:
+        """The first bytes of a file."""
+        return self._holder[raw].head(raw, size)
+
+    def view(self, raw: str) -> bytes:
+        """The bytes of a file."""
+        return self.read(raw)
+
     def _manifest(self, index: Mapping[str, object], depth: int) -> Mapping[str, object]:
         if "layers" in index:
             return index

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from minbuild.errors import ToolError
 from minbuild.facts import sniff
+from minbuild.facts.elftable import Bytes
 from minbuild.facts.root.owners import Owner, owners
 from minbuild.facts.root.types import UNOWNED, Found, Source
 from minbuild.facts.types import Entry, FileFacts, Files, Kind, Symbols
@@ -63,8 +64,19 @@ class Offer:
 
     def content(self, path: RootPath) -> bytes:
         """The bytes of a file, by any of its names."""
+        return self.source.read(self._raw(path))
+
+    def head(self, path: RootPath, size: int) -> bytes:
+        """The first bytes of a file, by any of its names."""
+        return self.source.head(self._raw(path), size)
+
+    def view(self, path: RootPath) -> Bytes:
+        """The bytes of a file, by any of its names; only those that are looked at are read."""
+        return self.source.view(self._raw(path))
+
+    def _raw(self, path: RootPath) -> str:
         found = self.found[path]
-        return self.source.read(found.target if found.kind is Kind.HARDLINK else found.raw)
+        return found.target if found.kind is Kind.HARDLINK else found.raw
 
     def keep(self, path: RootPath, store: Store) -> None:
         """Put a file's content into the store.

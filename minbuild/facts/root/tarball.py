@@ -50,10 +50,18 @@ class Tarball:
 
     def read(self, raw: str) -> bytes:
         """The bytes of a file."""
-        offset, size = self._places[raw]
+        return self.head(raw, self._places[raw][1])
+
+    def head(self, raw: str, size: int) -> bytes:
+        """The first bytes of a file."""
+        offset, all_of_it = self._places[raw]
         with self._plain.open("rb") as file:
             file.seek(offset)
-            return file.read(size)
+            return file.read(min(size, all_of_it))
+
+    def view(self, raw: str) -> bytes:
+        """The bytes of a file."""
+        return self.read(raw)
 
     def _found(self, member: tarfile.TarInfo, raw: str) -> Found:
         kind = _KINDS.get(member.type)

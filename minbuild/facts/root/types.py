@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from minbuild.facts.elftable import Bytes
 from minbuild.facts.types import Kind
 from minbuild.paths import MERGED, RootPath, rootpath
 
@@ -45,6 +46,14 @@ class Source(Protocol):
 
     def read(self, raw: str) -> bytes:
         """The bytes of a file."""
+        ...
+
+    def head(self, raw: str, size: int) -> bytes:
+        """The first bytes of a file, no more than `size`."""
+        ...
+
+    def view(self, raw: str) -> Bytes:
+        """The bytes of a file, of which only those that are looked at are read."""
         ...
 
 

@@ -14,6 +14,7 @@ from minbuild.facts.types import Kind
 from minbuild.image.cpio import write
 from minbuild.manifest.types import Waiver, Where
 from minbuild.paths import RootPath
+from minbuild.report.dangling import as_text
 from minbuild.tree.types import Node
 from tests.support.elf import LOADER, Elf, elf
 from tests.support.uki import uki
@@ -140,3 +141,62 @@ def test_reading_a_root_changes_nothing(tmp_path: Path) -> None:
 def test_no_root_is_a_mistake_of_the_command_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such root"):
         examined(tmp_path / "nowhere", tmp_path)
+
+
+def chains(found: Examined) -> list[str]:
+    return [" ".join((*one.chain, one.wanted)) for one in found.dangling]
+
+
+def test_a_need_says_which_program_leads_to_it(tmp_path: Path) -> None:
+    root = {
+        **ROOT,
+        f"{LIB}/liba.so.1.2": elf(Elf(soname="liba.so.1", needed=["libb.so"])),
+        f"{LIB}/libb.so": elf(Elf(soname="libb.so", needed=["libgone.so"])),
+        "usr/lib/plug.so": elf(Elf(needed=["libhost.so"])),
+        "etc/old": "-> nowhere",
+    }
+    found = examined(lay(tmp_path / "root", root), tmp_path)
+    assert chains(found) == [
+        "link /etc/old /etc/nowhere",
+        f"program /usr/bin/app /{LIB}/liba.so.1 /{LIB}/liba.so.1.2 /{LIB}/libb.so libgone.so",
+        "library /usr/lib/plug.so libhost.so",
+    ]
+    text = as_text(found.name, found.arch, found.paths, found.dangling)
+    assert text.splitlines()[0].startswith("program  /usr/bin/app → ")
+    assert text.splitlines()[-1].endswith(
+        "3 needs dangle: 1 of programs, 1 of libraries that no program here loads, 1 of links"
+    )
+
+
+def test_a_program_that_lacks_a_library_is_not_told_that_librarys_symbols(tmp_path: Path) -> None:
+    app = Elf(interp=LOADER, needed=["liba.so.1"], imports=["a_do"], df_1=0x08000000)
+    root = {**ROOT, "usr/bin/app": elf(app)}
+    whole = examined(lay(tmp_path / "whole", root), tmp_path)
+    assert wanted(whole) == ["/usr/bin/app needed symbol a_do"]
+    without = lay(tmp_path / "root", root, without=f"{LIB}/liba.so.1")
+    assert wanted(examined(without, tmp_path)) == ["/usr/bin/app needed liba.so.1"]
+
+
+def test_a_program_of_another_machine_is_one_line(tmp_path: Path) -> None:
+    other = Elf(interp="/lib/ld-linux-aarch64.so.1", needed=["libx.so"], machine=183)
+    found = examined(lay(tmp_path / "root", {**ROOT, "usr/bin/arm": elf(other)}), tmp_path)
+    assert wanted(found) == ["/usr/bin/arm interp /lib/ld-linux-aarch64.so.1"]
+
+
+def test_what_a_running_root_fills_itself_is_not_looked_at(tmp_path: Path) -> None:
+    root = {**ROOT, "tmp/build/app": ROOT["usr/bin/app"], "run/x": "-> nowhere"}
+    root["tmp/build/bad"] = b"#!/nowhere\n"
+    found = examined(lay(tmp_path / "root", root), tmp_path)
+    assert (wanted(found), found.paths) == (
+        [],
+        examined(lay(tmp_path / "plain", {**ROOT, "tmp/x": b"", "run/x": b""}), tmp_path).paths,
+    )
+
+
+def test_no_more_of_a_file_is_read_than_is_looked_at(tmp_path: Path) -> None:
+    top = lay(tmp_path / "root", ROOT)
+    for name in ("usr/share/disk.img", f"{LIB}/liba.so.1.2"):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        with (top / name).open("ab") as file:
+            file.truncate(1 << 40)  # of holes: what would read all of it would not end
+    assert wanted(examined(top, tmp_path)) == []
