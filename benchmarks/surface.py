@@ -1,47 +1,82 @@
-"""A host's attack surface beside a plain Debian's with the same packages.
+"""A plain Debian's attack surface: the figures that reports show beside a host's own.
 
-    sudo python -m benchmarks.surface BUILD [--tree DIR]
+    sudo python -m benchmarks.surface BUILD [--tree DIR] [--write]
 
-BUILD is a build directory. Without --tree, debootstrap installs Debian's base system and the
-packages that the image takes files from; that needs root and debootstrap.
+BUILD is a build directory. Debian's base system, as its own installer's bootstrap has it, and the
+packages that the image takes files from are installed by mmdebstrap; that needs root. --tree takes
+a root that was made before. --write keeps the figures in minbuild/report/assets/plain.json.
 """
 
 import argparse
+import json
 import subprocess
 import tempfile
 from pathlib import Path
 
-from minbuild.archive.mirror import find_mirror
+from minbuild.archive.mirror import find_mirror, root_of
 from minbuild.footprint.types import FindingKind, Footprint
+from minbuild.report.plain import DATA, SCHEMA
 from minbuild.report.surface import NAMES, UNKNOWN
 from minbuild.report.units import columns, size
 from minbuild.subject.open import open_subject
 
+VARIANT = "debootstrap"
+"""Packages of priority required and important. Source: mmdebstrap(1), --variant."""
+
 
 def main() -> None:
-    """Measure both and print a table in Markdown's columns."""
+    """Measure both, print them side by side, and keep the figures if asked to."""
     parser = argparse.ArgumentParser(prog="benchmarks.surface", description=main.__doc__)
     parser.add_argument("build", type=Path)
     parser.add_argument("--tree", type=Path, help="root of a plain Debian, made before")
+    parser.add_argument("--write", action="store_true", help="keep the figures for reports")
     words = parser.parse_args()
     ours = open_subject(str(words.build))
     if words.tree is not None:
-        print(table(ours, open_subject(str(words.tree))))
-        return
-    with tempfile.TemporaryDirectory(prefix="minbuild-surface-") as scratch:
-        print(table(ours, open_subject(str(plain(ours, Path(scratch))))))
+        theirs = open_subject(str(words.tree))
+    else:
+        with tempfile.TemporaryDirectory(prefix="minbuild-surface-") as scratch:
+            theirs = open_subject(str(plain(ours, Path(scratch))))
+    if words.write:
+        DATA.write_text(document(ours, theirs), encoding="utf-8")
+    print(table(ours, theirs))
+
+
+def packages(ours: Footprint) -> list[str]:
+    """What a plain Debian would have to install: the packages of an image."""
+    return [row.name for row in ours.packages if row.name and row.version]
 
 
 def plain(ours: Footprint, scratch: Path) -> Path:
     """Install a plain Debian with the packages of an image."""
-    packages = ",".join(row.name for row in ours.packages if row.name and row.version)
     top = scratch / "root"
-    mirror = find_mirror("").url("debian", "").rstrip("/")
-    subprocess.run(
-        ["debootstrap", "--variant=minbase", f"--include={packages}", ours.suites[0], top, mirror],
-        check=True,
-    )
+    mirror = find_mirror("")
+    sources = [
+        f"deb {mirror.url(root_of(suite), '').rstrip('/')} {suite} main" for suite in ours.suites
+    ]
+    words = [f"--variant={VARIANT}", f"--include={','.join(packages(ours))}", ours.suites[0]]
+    subprocess.run(["mmdebstrap", *words, top, *sources], check=True)
     return top
+
+
+def document(ours: Footprint, theirs: Footprint) -> str:
+    """The figures of a plain Debian, and how they came about; without a date or a mirror's name."""
+    surface = theirs.surface
+    assert surface is not None
+    figures = {
+        str(kind): surface.count(kind) for kind in FindingKind if kind not in surface.unknown
+    }
+    made = {
+        "schema": SCHEMA,
+        "made_by": "benchmarks/surface.py: mmdebstrap "
+        f"--variant={VARIANT}, {', '.join(ours.suites)}, main, {ours.arch}",
+        "packages": packages(ours),
+        "installed": len([row for row in theirs.packages if row.name and row.version]),
+        "files": theirs.totals.files,
+        "bytes": theirs.totals.bytes,
+        "surface": figures,
+    }
+    return json.dumps(made, indent=1, sort_keys=True) + "\n"
 
 
 def table(ours: Footprint, theirs: Footprint) -> str:

@@ -13,6 +13,7 @@ from minbuild.footprint.types import FileRow, Footprint
 from minbuild.report import surface
 from minbuild.report.diff import TITLES, signed
 from minbuild.report.lines import Line, added, table
+from minbuild.report.plain import plain
 from minbuild.report.units import printable, size
 
 ASSETS = Path(__file__).parent / "assets"
@@ -87,13 +88,17 @@ def _row(line: Line, owners: Mapping[str, str]) -> str:
 def _surface(footprint: Footprint) -> str:
     if footprint.surface is None:
         return ""
+    debian = plain()
     rows = "".join(
-        f'<tr><td>{_safe(name)}</td><td class="n">{_safe(count)}</td><td>{_safe(some)}</td></tr>'
-        for _, name, count, some in surface.rows(footprint.surface)
+        f'<tr><th scope="row">{_safe(name)}</th><td class="n">{_safe(count)}</td>'
+        f'<td class="n">{_safe(debian.count(kind))}</td><td>{_safe(some)}</td></tr>'
+        for kind, name, count, some in surface.rows(footprint.surface)
     )
     return (
-        '<section id="surface"><h2>Attack surface</h2><div class="scroll"><table><tbody>'
-        f"{rows}</tbody></table></div></section>"
+        '<section id="surface"><h2>Attack surface</h2><div class="scroll"><table>'
+        '<thead><tr><th scope="col">what</th><th scope="col" class="n">this host</th>'
+        '<th scope="col" class="n">plain Debian*</th><th scope="col">which</th></tr></thead>'
+        f"<tbody>{rows}</tbody></table></div><p>{_safe(debian.note)}</p></section>"
     )
 
 

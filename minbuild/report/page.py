@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from minbuild.footprint.types import Footprint
 from minbuild.report import markdown, minwin, surface
 from minbuild.report.lines import Line, Table, table
+from minbuild.report.plain import plain
 from minbuild.report.units import share, size
 
 
@@ -32,12 +33,16 @@ def as_markdown(footprint: Footprint, *, by: str, sort: str, top: int) -> str:
     found = footprint.surface
     if found is not None:
         counts = [
-            [markdown.cell(name), count, markdown.cell(some)]
-            for _, name, count, some in surface.rows(found)
+            [markdown.cell(name), count, plain().count(kind), markdown.cell(some)]
+            for kind, name, count, some in surface.rows(found)
         ]
-        parts.append(("Attack surface", ["what", "count", ""], counts, 0))
+        head = ["what", "this host", "plain Debian\\*\\*", ""]
+        parts.append(("Attack surface", head, counts, 0))
     lines += markdown.fitting(parts)
-    return markdown.page([*lines, minwin.NOTE.replace("*", "\\*", 1)])
+    notes = [minwin.NOTE.replace("*", "\\*", 1)]
+    if found is not None:
+        notes += ["", plain().note.replace("*", "\\*\\*", 1)]
+    return markdown.page([*lines, *notes])
 
 
 def _part(title: str, found: Table) -> tuple[str, list[str], list[list[str]], int]:

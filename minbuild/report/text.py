@@ -6,6 +6,7 @@ from minbuild.footprint.types import Footprint
 from minbuild.paths import RootPath
 from minbuild.report import minwin, surface
 from minbuild.report.lines import OWNERS, Line, Table, duplicates, table
+from minbuild.report.plain import plain
 from minbuild.report.units import bar, columns, printable, share, size
 
 MINWIN_FILES, MINWIN_PACKED = minwin.FILES, minwin.PACKED
@@ -121,8 +122,10 @@ def _categories(footprint: Footprint) -> str:
 def _surface(footprint: Footprint) -> str:
     if footprint.surface is None:
         return "attack surface  not evaluated: this footprint was written without it"
-    cells = [["attack surface", "", ""]]
+    debian = plain()
+    cells = [["attack surface", "this host", "plain Debian*", ""]]
     cells += [
-        [name, count, printable(some)] for _, name, count, some in surface.rows(footprint.surface)
+        [name, count, debian.count(kind), printable(some)]
+        for kind, name, count, some in surface.rows(footprint.surface)
     ]
-    return "\n".join(columns(cells, frozenset({0, 2})))
+    return "\n".join([*columns(cells, frozenset({0, 3})), "", debian.note])

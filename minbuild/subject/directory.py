@@ -4,15 +4,16 @@ import contextlib
 import os
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from minbuild.errors import UsageError
-from minbuild.facts.types import KernelConfig
+from minbuild.errors import ToolError, UsageError
+from minbuild.facts.root.owners import owners
+from minbuild.facts.root.types import Found
+from minbuild.facts.types import KernelConfig, Kind
 from minbuild.footprint.types import Footprint
 from minbuild.paths import RootPath, rootpath
-from minbuild.subject.dpkg import owners
 from minbuild.subject.seen import Origin, Seen, content, footprint
 
 LARGEST = 1 << 30
@@ -36,10 +37,10 @@ def read_directory(top: Path) -> Footprint:
         seen,
         Origin(
             name=name,
-            kernel=_kernel(seen),
+            kernel=newest_kernel(seen),
             capabilities=True,
             kconfig=_config(top),
-            owners=owners(top),
+            owners=_owners(top, seen),
         ),
     )
 
@@ -101,18 +102,42 @@ def _content(place: Path, seen: Seen) -> Seen:
 
 
 def _capability(place: Path) -> str:
+    with contextlib.suppress(OSError):
+        return capability(os.getxattr(place, "security.capability", follow_symlinks=False))
+    return ""
+
+
+def capability(data: bytes) -> str:
     """File capabilities as a number. Source: capabilities(7), struct vfs_cap_data."""
-    with contextlib.suppress(OSError, struct.error):
-        data = os.getxattr(place, "security.capability", follow_symlinks=False)
+    with contextlib.suppress(struct.error):
         _, low, _, high, _ = struct.unpack_from("<IIIII", data)
         return f"permitted {low | high << 32:#x}"
     return ""
 
 
-def _kernel(seen: list[Seen]) -> str:
+def newest_kernel(seen: list[Seen]) -> str:
     """The release of the newest kernel in the tree, by its name."""
     names = [one.path for one in seen if one.path.startswith("/boot/vmlinuz-")]
     return max(names, default="").removeprefix("/boot/vmlinuz-")
+
+
+def _owners(top: Path, seen: Sequence[Seen]) -> dict[str, tuple[str, str]]:
+    raws = [one.path.lstrip("/") for one in seen if one.type == "file"]
+    found = {raw: Found(rootpath(raw), raw, Kind.FILE, 0) for raw in raws}
+    return owned(found, lambda raw: (top / raw).read_bytes())
+
+
+def owned(found: Mapping[str, Found], read: Callable[[str], bytes]) -> dict[str, tuple[str, str]]:
+    """Path → package and version, from the root's own database; no link of it is followed.
+
+    Empty where that cannot be read, so that all is unowned.
+    """
+    known: dict[str, tuple[str, str]] = {}
+    with contextlib.suppress(ToolError):
+        for one in owners(found, read):
+            for path in one.paths:
+                known.setdefault(path, (one.name, one.version))
+    return known
 
 
 def _config(top: Path) -> dict[str, str] | None:

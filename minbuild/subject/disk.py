@@ -3,6 +3,7 @@
 Source: UEFI 2.10, 5.3; Microsoft FAT specification, 3 and 6.
 """
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,11 @@ MOST = 4096
 """Files and directories of an ESP that are looked at."""
 
 
-def boot_file(data: bytes, where: str) -> bytes:
+class NoUki(UsageError):
+    """The disk is sound, and starts no UKI."""
+
+
+def boot_file(data: bytes | mmap.mmap, where: str) -> bytes:
     """The largest UKI on the disk's EFI System Partition.
 
     Raises: UsageError when there is none or the disk is damaged.
@@ -29,7 +34,7 @@ def boot_file(data: bytes, where: str) -> bytes:
     except (struct.error, IndexError, ValueError, ZeroDivisionError) as error:
         raise _unfit("its partition table or file system is damaged", where) from error
     if not found:
-        raise _unfit("it starts no UKI", where)
+        raise _no_uki("it starts no UKI", where)
     return max(found, key=len)
 
 
@@ -40,16 +45,16 @@ def _is_uki(data: bytes, where: str) -> bool:
         return False
 
 
-def _esp(data: bytes, where: str) -> bytes:
+def _esp(data: bytes | mmap.mmap, where: str) -> bytes:
     if data[SECTOR : SECTOR + 8] != b"EFI PART":
-        raise _unfit("it has no GPT", where)
+        raise _no_uki("it has no GPT", where)
     start, count, size = struct.unpack_from("<QII", data, SECTOR + 72)
     for number in range(min(count, 128)):
         at = start * SECTOR + number * size
         if data[at : at + 16] == ESP:
             first, last = struct.unpack_from("<QQ", data, at + 32)
             return data[first * SECTOR : (last + 1) * SECTOR]
-    raise _unfit("it has no EFI System Partition", where)
+    raise _no_uki("it has no EFI System Partition", where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,11 @@ def _walk(fat: _Fat, directory: bytes, depth: int, left: list[int]) -> Iterator[
             yield from _walk(fat, chain, depth - 1, left)
         elif name[8:] == b"EFI":
             yield chain[:size]
+
+
+def _no_uki(why: str, where: str) -> UsageError:
+    error = _unfit(why, where)
+    return NoUki(error.what, where=error.where, fix=error.fix)
 
 
 def _unfit(why: str, where: str) -> UsageError:

@@ -1,5 +1,6 @@
 """Images: a UKI, an initramfs, and disks that start one, unpacked and measured anew."""
 
+import mmap
 import stat
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from minbuild.image.cpio import Member
 from minbuild.image.unpack import members
 from minbuild.lab.uki import sections
 from minbuild.paths import RootPath
-from minbuild.subject import disk, qcow2
+from minbuild.subject import disk
 from minbuild.subject.seen import Origin, Seen, content, footprint
 
 TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
@@ -24,15 +25,15 @@ def read_uki(path: Path) -> Footprint:
     return _uki(path.read_bytes(), path, {})
 
 
-def read_disk(path: Path) -> Footprint:
-    """Measure a raw or qcow2 disk that starts a UKI: its rows sum to the file's size.
+def read_disk(path: Path, raw: Path) -> Footprint:
+    """Measure a disk that starts a UKI: its rows sum to the size of the file at `path`.
 
-    Raises: MinbuildError when it is damaged or starts no UKI.
+    `raw`: the same disk, not packed.
+    Raises: MinbuildError when it is damaged, NoUki when it starts no UKI.
     """
-    data = path.read_bytes()
-    raw = qcow2.raw(data, str(path)) if data.startswith(qcow2.MAGIC) else data
-    uki = disk.boot_file(raw, str(path))
-    return _uki(uki, path, {DISK: len(data) - len(uki)})
+    with raw.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        uki = disk.boot_file(data, str(path))
+    return _uki(uki, path, {DISK: path.stat().st_size - len(uki)})
 
 
 def read_initramfs(path: Path) -> Footprint:

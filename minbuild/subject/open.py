@@ -9,10 +9,12 @@ from minbuild.run import run
 
 CPIO = (b"070701", b"070702")
 PACKED = (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh")
+EXT = slice(1080, 1082)
+"""Where ext2, ext3 and ext4 have their magic number. Source: ext4's "Super Block"."""
 GIT = "git:"
 FIX = (
     "name a build directory (build/host), footprint.json, an image (host.efi, host.raw, .qcow2, "
-    "an initramfs), a root directory, a tar archive of one, or git:REF"
+    "a disk with ext4, an initramfs), a root directory, a tar archive of one, or git:REF"
 )
 
 
@@ -34,7 +36,7 @@ def open_subject(word: str) -> Footprint:
         return read_directory(path)
     try:
         with path.open("rb") as file:
-            start = file.read(1024)
+            start = file.read(2048)
         return _by_content(path, start)
     except OSError as error:
         raise UsageError(f"cannot read it: {error.strerror}", where=str(path), fix=FIX) from error
@@ -48,13 +50,32 @@ def _by_content(path: Path, start: bytes) -> Footprint:
         return _document(path)
     if start.startswith(b"MZ"):
         return image.read_uki(path)
-    if start.startswith(b"QFI\xfb") or start[512:520] == b"EFI PART":
-        return image.read_disk(path)
     if start[257:262] == b"ustar" or (start.startswith(PACKED) and _is_tar(path)):
         return read_tar(path)
     if start.startswith((*CPIO, *PACKED)):
         return image.read_initramfs(path)
+    if (
+        start.startswith(b"QFI\xfb")
+        or start[512:520] == b"EFI PART"
+        or start[EXT] == b"\x53\xef"
+        or start[510:512] == b"\x55\xaa"
+    ):
+        return _disk(path)
     raise UsageError("nobody knows what this is", where=str(path), fix=FIX)
+
+
+def _disk(path: Path) -> Footprint:
+    """A disk that starts a UKI, or else one that holds an installed root."""
+    from minbuild.subject import image
+    from minbuild.subject.disk import NoUki
+    from minbuild.subject.qcow2 import opened
+    from minbuild.subject.rootdisk import read_root_disk
+
+    with opened(path) as (raw, kept):
+        try:
+            return image.read_disk(path, raw)
+        except NoUki:
+            return read_root_disk(path, raw, kept)
 
 
 def _is_tar(path: Path) -> bool:

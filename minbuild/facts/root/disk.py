@@ -3,6 +3,7 @@
 Source: UEFI 2.10, 5.3 (GPT); ext4's kernel documentation, "Super Block"; debugfs(8).
 """
 
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ _KINDS = {0o10: Kind.FILE, 0o12: Kind.LINK, 0o04: Kind.DIRECTORY}
 _MOST = 128
 """Entries of a partition table that are looked at."""
 _DEEPEST = 64
+_BATCH = 256
+"""Files that are dumped at once."""
+_CAPABILITY = re.compile(r"security\.capability \(\d+\) = ((?:[0-9a-f]{2}[ \n]*)+)")
 
 
 class Disk:
@@ -50,10 +54,26 @@ class Disk:
 
     def read(self, raw: str) -> bytes:
         """The bytes of a file."""
-        place = self._work / "content"
-        place.unlink(missing_ok=True)
-        self._ask([f"dump <{self._inodes[raw]}> {place}"])
-        return place.read_bytes()
+        ((_, data),) = self.contents([raw])
+        return data
+
+    def contents(self, raws: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """The bytes of many files that `walk` named, in their order, some hundred at a time."""
+        for start in range(0, len(raws), _BATCH):
+            part = raws[start : start + _BATCH]
+            places = [self._work / f"content-{number}" for number in range(len(part))]
+            pairs = list(zip(part, places, strict=True))
+            self._ask([f"dump <{self._inodes[raw]}> {place}" for raw, place in pairs])
+            for raw, dumped in pairs:
+                data = dumped.read_bytes()
+                dumped.unlink()
+                yield raw, data
+
+    def capabilities(self, raws: Sequence[str]) -> dict[str, bytes]:
+        """The extended attribute security.capability of those files that have one."""
+        answers = self._ask([f"stat <{self._inodes[raw]}>" for raw in raws])
+        marks = {raw: _CAPABILITY.search(text) for raw, text in zip(raws, answers, strict=True)}
+        return {raw: bytes.fromhex(mark[1]) for raw, mark in marks.items() if mark is not None}
 
     def head(self, raw: str, size: int) -> bytes:
         """The first bytes of a file."""

@@ -1,8 +1,13 @@
 """The page for a terminal."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
+from minbuild.footprint.types import FindingKind, Surface
 from minbuild.paths import RootPath
+from minbuild.report import plain
 from minbuild.report.text import OWNERS, page, possible_dlopens
 from minbuild.report.units import bar, printable, size
 from tests.support.footprints import tiny
@@ -56,3 +61,15 @@ def test_possible_dlopens_are_listed_by_file() -> None:
     assert "/usr/bin/x: libnss_x.so.2" in possible_dlopens(
         {RootPath("/usr/bin/x"): ("libnss_x.so.2",)}
     )
+
+
+def test_the_surface_stands_beside_a_plain_debian_that_was_measured() -> None:
+    read = json.loads(plain.DATA.read_text("utf-8"))
+    assert read["schema"] == plain.SCHEMA
+    assert read["files"] > 5_000
+    assert {"busybox", "libc6", "qemu-system-x86"} <= set(read["packages"])
+    assert set(read["surface"]) <= {str(kind) for kind in FindingKind}
+    shown = page(replace(tiny(), surface=Surface()), full=True)
+    line = next(one for one in shown.splitlines() if one.startswith("setuid programs"))
+    assert line.split() == ["setuid", "programs", "0", str(read["surface"]["setuid"])]
+    assert f"{read['installed']} packages" in shown

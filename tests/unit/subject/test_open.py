@@ -113,7 +113,9 @@ def test_dpkg_s_lists_name_the_owners(tree: Path) -> None:
     info = tree / "var/lib/dpkg/info"
     info.mkdir(parents=True)
     (info / "runner:amd64.list").write_text("/.\n/bin/run\n/usr/bin/su\n")
-    (tree / "var/lib/dpkg/status").write_text("Package: runner\nVersion: 1.2-3\nStatus: x\n\n")
+    (tree / "var/lib/dpkg/status").write_text(
+        "Package: runner\nVersion: 1.2-3\nStatus: install ok installed\nArchitecture: amd64\n\n"
+    )
     found = open_subject(str(tree))
     assert {row.path for row in found.files if row.package == "runner"} == {
         "/usr/bin/run", "/usr/bin/su",

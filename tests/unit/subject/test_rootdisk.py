@@ -1,0 +1,113 @@
+"""Disks of other builders, with a root on ext4: totals are what find and the image file say."""
+
+import os
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import MinbuildError
+from minbuild.subject.open import open_subject
+from tests.dib.installed import SBIN
+from tests.unit.subject.test_open import qcow2, sums
+
+NEEDS = pytest.mark.skipif(
+    any(shutil.which(name, path=SBIN) is None for name in ("mke2fs", "debugfs")),
+    reason="there is no e2fsprogs",
+)
+START = 1 << 20
+CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)
+STATUS = "Package: tool\nStatus: install ok installed\nVersion: 1.2-3\nArchitecture: amd64\n\n"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A small root as an installer leaves it."""
+    top = tmp_path / "tree"
+    for name in ("usr/bin", "etc", "boot", "var/lib/dpkg/info", "dev"):
+        (top / name).mkdir(parents=True)
+    (top / "bin").symlink_to("usr/bin")
+    (top / "usr/bin/tool").write_bytes(os.urandom(70_000))
+    (top / "usr/bin/tool").chmod(0o4755)
+    os.link(top / "usr/bin/tool", top / "usr/bin/tool2")
+    (top / "usr/bin/link").symlink_to("/a/very/long/target" * 5)
+    (top / "etc/a name with spaces").write_text("x" * 5000)
+    (top / "boot/config-6.1").write_text("CONFIG_SECCOMP=y\n")
+    (top / "var/lib/dpkg/status").write_text(STATUS)
+    (top / "var/lib/dpkg/info/tool.list").write_text("/.\n/bin\n/bin/tool\n")
+    return top
+
+
+def table(disk: bytes, kind: str) -> bytes:
+    """A file system alone, or as the only partition of an MBR or a GPT."""
+    head = bytearray(START)
+    head[510:512] = b"\x55\xaa"
+    if kind == "mbr":
+        entry = struct.pack("<4sIII", b"", 0x83, START // 512, len(disk) // 512)
+        head[446:462] = entry
+    if kind == "gpt":
+        head[512:520] = b"EFI PART"
+        struct.pack_into("<QII", head, 512 + 72, 2, 1, 128)
+        last = (START + len(disk)) // 512 - 1
+        struct.pack_into("<16s16sQQ", head, 1024, b"\1" * 16, b"", START // 512, last)
+    return disk if kind == "whole" else bytes(head) + disk
+
+
+def made(top: Path, place: Path, kind: str) -> Path:
+    """The image of a tree, its file system made by mke2fs."""
+    alone = place.with_suffix(".ext4")
+    words = ["mke2fs", "-q", "-F", "-t", "ext4", "-d", top, alone, "8M"]
+    subprocess.run(words, env={"PATH": SBIN}, check=True, capture_output=True)
+    disk = table(alone.read_bytes(), kind)
+    place.write_bytes(qcow2(disk) if place.suffix == ".qcow2" else disk)
+    return place
+
+
+@NEEDS
+@pytest.mark.parametrize("form", ["raw", "qcow2"])
+@pytest.mark.parametrize("kind", ["whole", "mbr", "gpt"])
+def test_a_disk_s_totals_are_those_of_find_and_of_its_file(
+    tree: Path, tmp_path: Path, kind: str, form: str
+) -> None:
+    place = made(tree, tmp_path / f"other.{form}", kind)
+    found = open_subject(str(place))
+    sums(found)
+    inside = open_subject(str(tree))
+    assert found.totals.packed == place.stat().st_size
+    assert (found.totals.files, found.totals.bytes, found.totals.links) == (
+        inside.totals.files, inside.totals.bytes, inside.totals.links,
+    )  # fmt: skip
+    assert found.totals.directories == inside.totals.directories + 1  # mke2fs makes lost+found
+    here = {(one.path, one.type, one.sha256, one.target, one.mode) for one in found.files}
+    there = {(one.path, one.type, one.sha256, one.target, one.mode) for one in inside.files}
+    assert {one[0] for one in here ^ there} == {"/lost+found"}
+    assert {row.path: row.package for row in found.files if row.package} == {
+        row.path: row.package for row in inside.files if row.package
+    }
+    assert found.surface is not None
+    kinds = {str(one.kind) for one in found.surface.findings}
+    assert "setuid" in kinds
+    assert "kernel-lacks" not in found.surface.unknown
+
+
+@NEEDS
+def test_file_capabilities_on_a_disk_are_found(tree: Path, tmp_path: Path) -> None:
+    place = made(tree, tmp_path / "other.raw", "whole")
+    value = tmp_path / "value"
+    value.write_bytes(CAPABILITY)
+    words = ["debugfs", "-w", "-R", f"ea_set -f {value} /usr/bin/tool security.capability", place]
+    subprocess.run(words, env={"PATH": SBIN}, check=True, capture_output=True)
+    surface = open_subject(str(place)).surface
+    assert surface is not None
+    found = [one for one in surface.findings if one.kind == "capability"]
+    assert [(one.subject, one.detail) for one in found] == [("/usr/bin/tool", "permitted 0x2000")]
+
+
+@NEEDS
+def test_a_disk_of_another_file_system_is_an_error(tmp_path: Path) -> None:
+    place = tmp_path / "other.raw"
+    place.write_bytes(table(bytes(1 << 20), "mbr"))
+    with pytest.raises(MinbuildError, match="no ext2, ext3 or ext4"):
+        open_subject(str(place))
