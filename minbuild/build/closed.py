@@ -13,6 +13,7 @@ from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.seen import seen
 from minbuild.facts.root.types import Source
 from minbuild.facts.types import Elf, Files, Kind
+from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import Waiver
 from minbuild.resolve.catalog import MERGED_LINKS
 from minbuild.resolve.check import check
@@ -54,7 +55,7 @@ def examine(
         doors.progress.step(f"reading {source.name}")
         files = _merged(Offer(source, owned=False))
         arch = arch or _most(files)
-        found = check(files, arch=arch, drop=drop, allow_missing=allow_missing)
+        found = check(files, arch=arch, drop=drop, allow_missing=allow_missing, rulebook=rulebook())
         return Examined(source.name, arch, len(files.entries), found)
 
 

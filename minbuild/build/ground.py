@@ -1,8 +1,9 @@
 """What a build stands on: the lock, the packages' facts, and the closure of the manifest."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -11,12 +12,15 @@ from minbuild.archive.index import allows, open_index
 from minbuild.archive.types import Lock, Package
 from minbuild.build.archives import mirror_of, open_archives
 from minbuild.build.growing import Grown, Market, grow
+from minbuild.build.installed import installed
 from minbuild.build.request import Doors, Request, lock_file, machine_arch
 from minbuild.build.selection import selected
 from minbuild.errors import ArchiveError, ResolveError, UsageError, together
+from minbuild.facts.content import extract_all
 from minbuild.facts.gather import gather, known
 from minbuild.facts.rendered import rendered
 from minbuild.facts.types import Files
+from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import Archive, ImageWish, Manifest, Tool, Waiver, Where
 from minbuild.resolve import explain
 from minbuild.resolve.resolve import resolve
@@ -71,7 +75,10 @@ def from_lock(
     """
     _hold_pins(request, manifest, lock, place)
     own = rendered((file for one in manifest.components for file in one.files), doors.store)
-    files = (own, *open_packages(request, lock.packages, doors))
+    rules = rulebook(manifest.rules)
+    shipped = open_packages(request, lock.packages, doors)
+    bring = partial(_bring, request, doors)
+    files = (own, *installed(shipped, lock.packages, rules, doors.store, bring))
     closure = resolve(
         roots(manifest),
         files,
@@ -79,6 +86,7 @@ def from_lock(
         drop=manifest.drop,
         allow_missing=manifest.allow_missing,
         dlopen=manifest.dlopen,
+        rulebook=rules,
     )
     if closure.missing or closure.unused:
         raise _outside_lock(explain.error(closure, files), request, place)
@@ -125,6 +133,7 @@ def _fresh(
         drop=manifest.drop,
         allow_missing=manifest.allow_missing,
         dlopen=manifest.dlopen,
+        rulebook=rulebook(manifest.rules),
     )
     files = (own, *host.files)
     if host.closure.missing or host.closure.unused:
@@ -187,6 +196,12 @@ def get(request: Request, packages: Sequence[Package], doors: Doors) -> None:
     if absent:
         mirror = mirror_of(request)
         fetch(absent, mirror, doors.store, offline=request.offline, progress=doors.progress)
+
+
+def _bring(request: Request, doors: Doors, package: Package, digests: Collection[str]) -> None:
+    """Put contents of one package into the store."""
+    get(request, [package], doors)
+    extract_all({package: digests}, doors.store, doors.progress)
 
 
 def _market(

@@ -1,6 +1,6 @@
 """How a set of packages grows until every need is met."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minbuild.archive.candidates import candidates
@@ -8,10 +8,13 @@ from minbuild.archive.fetch import fetch
 from minbuild.archive.index import Index
 from minbuild.archive.mirror import Mirror
 from minbuild.archive.types import Package
+from minbuild.build.installed import installed
 from minbuild.build.request import Doors
 from minbuild.errors import ArchiveError, together
+from minbuild.facts.content import extract_all
 from minbuild.facts.gather import gather
 from minbuild.facts.types import Files
+from minbuild.manifest.rule import NO_RULES, Rulebook
 from minbuild.manifest.types import DlopenRule, Waiver
 from minbuild.paths import RootPath
 from minbuild.resolve import seeds
@@ -41,6 +44,10 @@ class Market:
         fetch(packages, self.mirror, doors.store, offline=self.offline, progress=doors.progress)
         return gather(packages, doors.store, doors.progress)
 
+    def bring(self, package: Package, digests: Collection[str]) -> None:
+        """Put contents of an opened package into the store."""
+        extract_all({package: digests}, self.doors.store, self.doors.progress)
+
 
 @dataclass(frozen=True, slots=True)
 class Grown:
@@ -59,6 +66,7 @@ def grow(
     drop: Sequence[Waiver] = (),
     allow_missing: Sequence[Waiver] = (),
     dlopen: Sequence[DlopenRule] = (),
+    rulebook: Rulebook = NO_RULES,
 ) -> Grown:
     """Open packages until the closure of `roots` is met, or nothing is left to try.
 
@@ -71,7 +79,8 @@ def grow(
     new = _named(roots, market)
     while True:
         opened |= {package.name: package for package in new}
-        files |= {one.owner: one for one in market.open(new)}
+        found = installed(market.open(new), new, rulebook, market.doors.store, market.bring)
+        files |= {one.owner: one for one in found}
         closure = resolve(
             roots,
             [*rendered, *(files[name] for name in sorted(files))],
@@ -79,6 +88,7 @@ def grow(
             drop=drop,
             allow_missing=allow_missing,
             dlopen=dlopen,
+            rulebook=rulebook,
         )
         new = _next(closure.missing, opened, tried, market)
         if not new:

@@ -5,6 +5,7 @@ import hashlib
 from minbuild.build.ground import Ground
 from minbuild.build.request import Doors
 from minbuild.build.state import code
+from minbuild.manifest.rulebook import rulebook
 from minbuild.resolve import explain
 from minbuild.resolve.check import check
 from minbuild.tree.reread import reread
@@ -24,6 +25,7 @@ def prove(ground: Ground, tree: Tree, doors: Doors) -> None:
         repr(manifest.drop),
         repr(manifest.allow_missing),
         repr(manifest.dlopen),
+        *(manifest.inputs[str(path.absolute())] for path in manifest.rules),
         *map(repr, tree.nodes),
     ]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -36,6 +38,7 @@ def prove(ground: Ground, tree: Tree, doors: Doors) -> None:
         drop=manifest.drop,
         allow_missing=manifest.allow_missing,
         dlopen=manifest.dlopen,
+        rulebook=rulebook(manifest.rules),
         closure=ground.closure,
     )
     if found:

@@ -17,6 +17,7 @@ from minbuild.facts.rendered import rendered
 from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.types import UNOWNED, Source
 from minbuild.facts.types import Files, Kind
+from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import Manifest
 from minbuild.resolve import explain
 from minbuild.resolve.relocate import relocate
@@ -59,6 +60,7 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
         drop=manifest.drop,
         allow_missing=manifest.allow_missing,
         dlopen=manifest.dlopen,
+        rulebook=rulebook(manifest.rules),
     )
     if closure.missing or closure.unused:
         raise _lack(closure, files, offer)

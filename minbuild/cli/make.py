@@ -115,7 +115,7 @@ def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_js
     """Resolve MANIFEST and print what would be in the image, without building it."""
     from minbuild.build import life
     from minbuild.footprint import document
-    from minbuild.report.text import page, possible_dlopens
+    from minbuild.report.text import page, possible_data, possible_dlopens
 
     terminal = Terminal()
     planned = life.plan(request_of(manifest, **build), doors_of(store, terminal))
@@ -129,6 +129,7 @@ def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_js
     else:
         click.echo(page(planned.footprint, top=top), nl=False)
         click.echo(possible_dlopens(planned.ground.closure.maybe_dlopen), nl=False)
+        click.echo(possible_data(planned.ground.closure.possible), nl=False)
     return 0
 
 

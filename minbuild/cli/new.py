@@ -32,7 +32,7 @@ def components(directories: tuple[Path, ...], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["manifest", "component", "tool", "lock"]),
+@click.argument("kind", type=click.Choice(["manifest", "component", "tool", "rules", "lock"]),
                 default="manifest")  # fmt: skip
 def schema(kind: str) -> None:
     """Print the JSON Schema of manifests, or of another KIND of file, for editors and checkers."""

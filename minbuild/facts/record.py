@@ -29,11 +29,12 @@ from minbuild.facts.types import (
     Module,
     Script,
     Symbols,
+    Text,
     VersionNeed,
 )
 from minbuild.paths import RootPath
 
-VERSION = 2
+VERSION = 3
 """Counts up with every change of what a fact holds or means: older records are not read."""
 FILES = f"files-{VERSION}"
 FACTS = f"facts-{VERSION}"
@@ -51,6 +52,7 @@ _NAMES: dict[type[FileFacts], str] = {
     KernelConfig: "config",
     Builtins: "builtins",
     Damaged: "damaged",
+    Text: "text",
 }
 
 
@@ -190,6 +192,8 @@ def read_facts(record: bytes) -> FileFacts:
             return Builtins(found)
         case "damaged":
             return Damaged(*values)
+        case "text":
+            return Text(tuple(values[0]))
         case _:
             raise Stale(name)
 

@@ -14,6 +14,10 @@ _KERNEL = re.compile(
 )
 
 _IMAGE = re.compile(r"/boot/vmlinu[xz]-[^/]+|/usr/lib/modules/[^/]+/vmlinu[xz]")
+_CONFIG = re.compile(
+    r"/etc/.+|/usr/lib/(?:pam|sysusers|tmpfiles)\.d/.+|/usr/share/(?:base-files|libc-bin)/nsswitch\.conf"
+)
+"""What programs and maintainer scripts read as text, and rules with them."""
 
 
 def sniff(path: str, data: bytes) -> FileFacts | None:
@@ -30,6 +34,10 @@ def sniff(path: str, data: bytes) -> FileFacts | None:
         from minbuild.facts.script import script
 
         return script(data)
+    if _CONFIG.fullmatch(path):
+        from minbuild.facts.config import text
+
+        return text(data)
     return None
 
 
@@ -83,11 +91,11 @@ def known_start(path: str, head: bytes) -> bool:
 
 def whole(path: str, head: bytes) -> bool:
     """True when `sniff` must see all of a file that starts with `head`, not just `head`."""
-    return (
-        head.startswith(_ELF)
-        or packed_module(path) is not None
-        or bool(_KERNEL.fullmatch(path) or _IMAGE.fullmatch(path))
-    )
+    if head.startswith(_ELF) or packed_module(path) is not None:
+        return True
+    if _KERNEL.fullmatch(path) or _IMAGE.fullmatch(path):
+        return True
+    return not head.startswith(_SCRIPT) and _CONFIG.fullmatch(path) is not None
 
 
 def packed_module(path: str) -> str | None:

@@ -152,7 +152,15 @@ class Damaged:
     """A sentence about the file: "its ELF header is truncated"."""
 
 
-FileFacts = Elf | Module | Script | KernelConfig | Builtins | Damaged
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A configuration file, which rules may read."""
+
+    lines: tuple[str, ...]
+    """Logical lines: one that ends in a backslash goes on in the next, which is then empty."""
+
+
+FileFacts = Elf | Module | Script | KernelConfig | Builtins | Damaged | Text
 Alias = tuple[str, RootPath]
 """What a module says it serves, `_` for `-`, and the module's path."""
 

@@ -18,9 +18,10 @@ from minbuild.footprint.types import (
     Totals,
 )
 from minbuild.paths import RootPath
-from minbuild.resolve.types import Need, NeedKind
+from minbuild.resolve.types import Need, NeedKind, Possible
 
 T = TypeVar("T")
+_LISTED = tuple(field.name for field in fields(Possible))
 _COLUMNS = tuple(field.name for field in fields(FileRow))
 
 
@@ -58,6 +59,8 @@ def render(footprint: Footprint) -> str:
         document["possible_dlopens"] = [
             {"path": path, "sonames": list(names)} for path, names in footprint.possible.items()
         ]
+    if footprint.listed:
+        document["possible_data"] = [asdict(one) for one in footprint.listed]
     return _lines(document)
 
 
@@ -129,7 +132,12 @@ def _footprint(document: Mapping[str, Any]) -> Footprint:
             RootPath(_text(row["path"])): tuple(_text(name) for name in row["sonames"])
             for row in document.get("possible_dlopens", ())
         },
+        listed=tuple(_possible(row) for row in document.get("possible_data", ())),
     )
+
+
+def _possible(row: Mapping[str, Any]) -> Possible:
+    return Possible(RootPath(_text(row["by"])), *(_text(row[name]) for name in _LISTED[1:]))
 
 
 def _surface(document: Mapping[str, Any]) -> Surface:

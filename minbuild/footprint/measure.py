@@ -17,7 +17,7 @@ from minbuild.footprint.types import (
 )
 from minbuild.manifest.limits import Budget, limits_set
 from minbuild.manifest.types import Manifest, Section
-from minbuild.resolve.roots import place
+from minbuild.resolve.place import place
 from minbuild.tree.types import Node, Tree
 
 NOTHING = Totals(0, 0, 0, 0, 0)
@@ -61,6 +61,7 @@ def measure(
             },
             surface=surface,
             possible=tree.maybe_dlopen,
+            listed=tree.possible,
         ),
         {package.name: package.version for package in packages},
         {OVERHEAD: packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0},

@@ -3,12 +3,14 @@
 from minbuild.manifest import scalars
 from minbuild.manifest.budget import PART
 from minbuild.manifest.outputs import ELEMENTS, FORMAT
+from minbuild.manifest.rulebook import TOPIC
 from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Size, Text, Whole
 from minbuild.manifest.shape import Shape
 from minbuild.manifest.shapes import Either, Key, Many, Record, Table
 from minbuild.manifest.types import (
     Archive,
     Compression,
+    Data,
     DiskWish,
     DlopenRule,
     Holds,
@@ -65,6 +67,8 @@ _MODULES = Many(
 _PRIORITY = Choice("priority", Priority)
 _OPTION = Text("a kernel option", "(?!CONFIG_)[A-Za-z0-9_]+", "write it without CONFIG_")
 _APPLET = Text("an applet's name", "[A-Za-z0-9_.+\\[-]+", "write what busybox --list calls it")
+_TOPIC = Text("the name of a file of rules", TOPIC, "use lower case, digits and -", False)
+_DATA = Table(_TOPIC, Many(Named(_WORD), least=1), Data)
 _PATHS = Many(_ROOT_PATH, least=1)
 
 FILE: Shape[FileWish] = Record(
@@ -303,6 +307,7 @@ MANIFEST: Record[HostDocument] = Record(
             "glob of the files that open them.",
         ),
         Key("files", _FILES, "Files that minbuild makes; they replace those of components."),
+        Key("data", _DATA, "Rule: what is asked of it. terminfo: [linux]."),
         ELEMENTS,
         Key(
             "image",
@@ -351,6 +356,7 @@ COMPONENT: Record[ComponentDocument] = Record(
             "Files of the module index that this component reads.",
         ),
         Key("allow-missing", Many(_ALLOW), "Needs that may stay unmet."),
+        Key("data", _DATA, "Rule: what is asked of it. terminfo: [linux]."),
         Key("probe", Either(Named(_WORD), _PROBE), "What the lab checks on a booted host."),
         Key("bios", Flag(only_true=True), "true: a BIOS starts the disk too; amd64 only."),
     ),

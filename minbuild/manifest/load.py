@@ -1,6 +1,7 @@
 """Loading: from a manifest's file to a Manifest, with every problem told at once."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from minbuild.manifest import files, matrix, variables
@@ -25,6 +26,7 @@ from minbuild.manifest.parts import (
     started,
 )
 from minbuild.manifest.problems import Problems
+from minbuild.manifest.rulebook import rule_files
 from minbuild.manifest.shape import Reading
 from minbuild.manifest.types import Manifest, Section, Value
 from minbuild.manifest.written import HostDocument
@@ -68,6 +70,7 @@ def load(
     host = _host(node, rendered)
     read = [Read(one, COMPONENT.read(one.node, rendered) or one.outline) for one in found]
     made = _manifest(path, node, host, read, values, renderer)
+    made = _with_rules(made, [*components, *beside], inputs)
     if not len(problems):
         variables.unused(outline.vars, defaults, renderer.words, problems)
     problems.check()
@@ -87,6 +90,14 @@ def combinations(path: Path) -> tuple[str, ...]:
     if entry is None:
         return ()
     return tuple(cell.name for cell in matrix.cells(MATRIX.read(entry.node, Reading(problems))))
+
+
+def _with_rules(made: Manifest, directories: Sequence[Path], inputs: Inputs) -> Manifest:
+    """The manifest with its files of rules, which are read when something is resolved."""
+    rules = rule_files(directories)
+    for path in rules:
+        inputs.read(path)
+    return replace(made, rules=rules, inputs=inputs.digests)
 
 
 def _combined(

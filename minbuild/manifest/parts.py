@@ -53,8 +53,8 @@ def parts(
         found = hardware(host.kernel.hardware, renderer.inputs)
         mine = _own(Section.KERNEL, host)
         result.append(replace(mine, modules=host.kernel.modules, hardware=found))
-    if host.keep or own.files:
-        result.append(replace(own, packages=host.keep))
+    if host.keep or own.files or host.data:
+        result.append(replace(own, packages=host.keep, data=host.data))
     return tuple(result)
 
 
@@ -208,6 +208,7 @@ def _component(read: Read, renderer: files.Renderer) -> Component:
         kconfig=document.kconfig,
         cmdline=document.cmdline,
         module_index=document.module_index,
+        data=document.data,
         probe=_probe(document.probe, found.name, renderer.inputs.problems),
     )
 

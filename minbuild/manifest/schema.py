@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from minbuild.manifest.format import COMPONENT, MANIFEST, TOOL
+from minbuild.manifest.rulebook import RULES
 from minbuild.manifest.shape import Json
 
 
@@ -12,6 +13,7 @@ class DocumentKind(StrEnum):
     MANIFEST = "manifest"
     COMPONENT = "component"
     TOOL = "tool"
+    RULES = "rules"
 
 
 def schema(kind: DocumentKind = DocumentKind.MANIFEST) -> Json:
@@ -20,6 +22,7 @@ def schema(kind: DocumentKind = DocumentKind.MANIFEST) -> Json:
         DocumentKind.MANIFEST: MANIFEST.schema(),
         DocumentKind.COMPONENT: COMPONENT.schema(),
         DocumentKind.TOOL: TOOL.schema(),
+        DocumentKind.RULES: RULES.schema(),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

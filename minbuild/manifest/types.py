@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from minbuild.manifest.limits import Budget as Budget  # noqa: PLC0414
 from minbuild.manifest.places import Name as Name  # noqa: PLC0414
@@ -105,6 +106,15 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class Data:
+    """What a rule is asked for by name: `terminfo: [linux]`."""
+
+    topic: str
+    values: tuple[Name, ...]
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """A named, reusable piece of a host."""
 
@@ -129,6 +139,7 @@ class Component:
     cmdline: tuple[str, ...] = ()
     module_index: tuple[Name, ...] = ()
     """Files of the module index that this component reads: modules.dep, modules.alias."""
+    data: tuple[Data, ...] = ()
     probe: Probe | None = None
 
 
@@ -311,6 +322,8 @@ class Manifest:
     """The last one that a path matches holds; without any, what is required is taken."""
     elements: tuple[Name, ...] = ()
     """diskimage-builder's elements that are applied to the host's tree."""
+    rules: tuple[Path, ...] = ()
+    """Files of rules on the build machine, sorted by topic."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Every file that was read to make this: absolute path → SHA-256, sorted; "" for a path that
     was looked for and was not there."""

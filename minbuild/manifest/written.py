@@ -7,6 +7,7 @@ from minbuild.manifest.budget import BudgetPart
 from minbuild.manifest.types import (
     Archive,
     Compression,
+    Data,
     DibWish,
     DiskWish,
     DlopenRule,
@@ -202,6 +203,7 @@ class HostDocument:
     allow_missing: tuple[Waiver, ...] = ()
     dlopen: Name | tuple[DlopenRule, ...] = ()
     files: tuple[FileEntry, ...] = ()
+    data: tuple[Data, ...] = ()
     elements: tuple[Name, ...] = ()
     image: ImagePart = field(default_factory=ImagePart)
     budget: BudgetPart = field(default_factory=BudgetPart)
@@ -246,6 +248,7 @@ class ComponentDocument:
     cmdline: tuple[str, ...] = ()
     module_index: tuple[Name, ...] = ()
     allow_missing: tuple[Waiver, ...] = ()
+    data: tuple[Data, ...] = ()
     probe: ProbeWish | Name | None = None
     bios: bool = False
 

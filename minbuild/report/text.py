@@ -1,6 +1,6 @@
 """The footprint as a page for a terminal."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from minbuild.footprint.types import Footprint
 from minbuild.paths import RootPath
@@ -8,9 +8,18 @@ from minbuild.report import minwin, surface
 from minbuild.report.lines import OWNERS, Line, Table, duplicates, table
 from minbuild.report.plain import plain
 from minbuild.report.units import bar, columns, printable, share, size
+from minbuild.resolve.types import Possible
 
 MINWIN_FILES, MINWIN_PACKED = minwin.FILES, minwin.PACKED
-__all__ = ["MINWIN_FILES", "MINWIN_PACKED", "OWNERS", "budget", "page", "possible_dlopens"]
+__all__ = [
+    "MINWIN_FILES",
+    "MINWIN_PACKED",
+    "OWNERS",
+    "budget",
+    "page",
+    "possible_data",
+    "possible_dlopens",
+]
 
 
 def page(
@@ -63,6 +72,17 @@ def possible_dlopens(found: Mapping[RootPath, tuple[str, ...]]) -> str:
         f"  {printable(path)}: {printable(', '.join(names))}" for path, names in found.items()
     ]
     return "\n".join(lines) + "\n"
+
+
+def possible_data(found: Sequence[Possible]) -> str:
+    """Files that rules know of for a chosen one; listed, never added."""
+    if not found:
+        return ""
+    lines = ["", "Files that may be of use, not in the image (keep: them, or ask with data:):"]
+    for one in found:
+        because = f": {one.because}" if one.because else ""
+        lines.append(printable(f"  {one.by}: {one.wanted} ({one.priority}){because}"))
+    return "\n".join(dict.fromkeys(lines)) + "\n"
 
 
 def _head(footprint: Footprint) -> str:

@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from minbuild.facts.types import Files
+from minbuild.manifest.rule import NO_RULES, Rulebook
 from minbuild.manifest.types import DlopenRule, Waiver
+from minbuild.resolve.book import Book
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.graph import adjacency, reached_from, way
 from minbuild.resolve.ksymbols import ModuleSymbolCheck
@@ -41,6 +43,7 @@ def check(
     allow_missing: Sequence[Waiver] = (),
     closure: Closure | None = None,
     dlopen: Sequence[DlopenRule] = (),
+    rulebook: Rulebook = NO_RULES,
 ) -> tuple[Missing, ...]:
     """List every need of the tree's `files` that the tree itself does not meet; sorted.
 
@@ -53,6 +56,7 @@ def check(
     waivers = Waivers(drop, allow_missing)
     version = closure.kernel if closure else ""
     work = Work(catalog, machine(arch), waivers, dlopen=dlopen, version=version)
+    work.world.book = Book(rulebook)
     if closure is not None:
         work.world.strict = True
         work.world.known_builtin = closure.builtin

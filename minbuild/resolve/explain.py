@@ -83,12 +83,27 @@ def _root(missing: Missing, files: Sequence[Files], kernel: str) -> ResolveError
         case NeedKind.FIRMWARE:
             what = f"firmware {missing.wanted} is in none of the packages"
             fix = "keep a package that holds it, or waive it: allow-missing"
+        case NeedKind.DATA if not missing.wanted.startswith("/"):
+            return _ruleless(missing, where)
         case NeedKind.DLOPEN:
             where = f"{missing.evidence} (dlopen)"
             what = f"no ELF file of the host matches {missing.wanted}"
             fix = "correct the path, or remove that line"
         case _:
             return _path(missing, files, where)
+    return ResolveError(what, where=where, fix=fix)
+
+
+def _ruleless(missing: Missing, where: str) -> ResolveError:
+    topic, _, value = missing.wanted.partition("/")
+    if topic in missing.looked:
+        what, fix = (
+            f"no rule of {topic} tells what {value} needs",
+            f"write what rules/{topic}.yaml knows",
+        )
+    else:
+        what = f"there are no rules of {topic}"
+        fix = _near(topic, missing.looked, f"write rules/{topic}.yaml among your components")
     return ResolveError(what, where=where, fix=fix)
 
 

@@ -1,7 +1,5 @@
 """Needs that no header shows, as data: each with what proves it."""
 
-from dataclasses import dataclass
-
 PROGRAM_DIRECTORIES = (
     "/usr/local/sbin",
     "/usr/local/bin",
@@ -27,17 +25,3 @@ UNWINDS = ("pthread_cancel", "pthread_exit", "thrd_exit")
 Source: glibc nptl/pthread_cancel.c, nptl/pthread_exit.c ("libgcc_s.so.1 must be installed for
 pthread_cancel to work"). backtrace() only returns nothing then, so it is none of them.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A file that cannot work without others it finds by name at run time."""
-
-    trigger: str
-    """Glob of the file's path."""
-    wants: tuple[str, ...]
-    """Globs of the same package's files; each must match."""
-    because: str
-
-
-KNOWN: tuple[Known, ...] = ()

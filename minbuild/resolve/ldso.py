@@ -68,7 +68,7 @@ class Loader:
         cache: Sequence[str] = (),
     ) -> None:
         self._catalog = catalog
-        self._machine = machine
+        self.machine = machine
         self._rules = tuple(reversed(dlopen))
         self._searcher = Searcher(catalog, machine, waivers, cache)
         self._unwinds: dict[RootPath, str] = {}
@@ -85,7 +85,7 @@ class Loader:
         self._enter(process, main, "")
         if elf.interpreter:
             self._interpreter(process)
-        if not self._machine.accepts(elf):
+        if not self.machine.accepts(elf):
             process.whole = False  # nothing here could start it
             return self._done(process)
         for name in elf.audit:
@@ -119,8 +119,8 @@ class Loader:
         hit = self._searcher.open(raw) if raw.startswith("/") else None
         if not isinstance(hit, Hit):
             why = hit or self._catalog.why_not(raw)
-            if not self._machine.accepts(main.elf):
-                why = f"{main.elf.machine} program in a host for {self._machine.name}"
+            if not self.machine.accepts(main.elf):
+                why = f"{main.elf.machine} program in a host for {self.machine.name}"
             process.outcomes.append(
                 self._lack(NeedKind.INTERP, raw, main, f"PT_INTERP {raw}: {why}", (raw,))
             )

@@ -5,15 +5,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from minbuild.facts.types import Elf, Entry, Files, Kind
+from minbuild.manifest.rule import NO_RULES, Rulebook
 from minbuild.manifest.types import DlopenRule, Waiver
 from minbuild.paths import RootPath
 from minbuild.resolve import pattern, seeds
+from minbuild.resolve.book import Book
 from minbuild.resolve.catalog import Catalog, generated_directory
 from minbuild.resolve.graph import adjacency, reached_from, way
 from minbuild.resolve.kernel import IMAGE, MODULES, Kernel, image_version
 from minbuild.resolve.ldso import Loader, is_program
 from minbuild.resolve.machine import Machine, machine
-from minbuild.resolve.roots import place
+from minbuild.resolve.place import place
 from minbuild.resolve.rules import RULES
 from minbuild.resolve.types import Chosen, Closure, Missing, Need, NeedKind, Root
 from minbuild.resolve.waivers import Waivers
@@ -31,18 +33,21 @@ def resolve(
     allow_missing: Sequence[Waiver] = (),
     dlopen: Sequence[DlopenRule] = (),
     cache: Sequence[str] = (),
+    rulebook: Rulebook = NO_RULES,
 ) -> Closure:
     """Follow every need of `roots` (in manifest order) through `files` (in any order).
 
     Nothing is fetched: what `files` do not offer comes back in `Closure.missing`.
     `dlopen`: the least priority of `.note.dlopen` that is followed, by path; the last rule that
-    matches holds, and one that matches nothing is missing something. `cache`: directories whose libraries the image's ld.so.cache lists.
+    matches holds, and one that matches nothing is missing something. `cache`: directories whose libraries the image's ld.so.cache lists. `rulebook`: what
+    rule files know.
 
     Raises: ResolveError for an unknown architecture.
     """
     catalog = Catalog(files, [root.package for root in roots if root.package])
     waivers = Waivers(drop, allow_missing)
     work = Work(catalog, machine(arch), waivers, dlopen=dlopen, cache=cache)
+    work.world.book = Book(rulebook)
     work.seed(roots)
     work.run()
     return work.closure(_components(roots))
@@ -181,6 +186,7 @@ class Work:
             maybe_dlopen={path: names for path, names in maybe.items() if names},
             unused=self.world.waivers.unused,
             absent=dict(sorted(self.world.absent.items())),
+            possible=tuple(sorted(one for one in self.world.possible if one.by in owner)),
         )
 
     def _idle(self) -> list[Missing]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from minbuild.manifest.types import Component, Manifest, Name, PackagePaths, Tool, Where
+from minbuild.manifest.types import Component, Manifest, Name, PackagePaths, Tool
 from minbuild.resolve.kernel import IMAGE
+from minbuild.resolve.place import place
 from minbuild.resolve.types import NeedKind, Root
 
 KERNEL = "kernel/manifest"
@@ -23,21 +24,15 @@ def tool_roots(tool: Tool) -> tuple[Root, ...]:
     return tuple(dict.fromkeys(_packages(tool.packages, f"toolbox/{tool.name}")))
 
 
-def place(where: Where) -> str:
-    """A place as evidence shows it: `host.yaml:9:3`, `components/network/dhcp.yaml:3:11`.
-
-    It does not depend on where on this machine the file lies, so that footprints do not either.
-    """
-    parts = where.file.split("/")
-    start = parts.index("components") if "components" in parts else len(parts) - 1
-    return f"{'/'.join(parts[start:])}:{where.line}:{where.column}"
-
-
 def _component(component: Component) -> Iterator[Root]:
     name = component.name
     yield from _packages(component.packages, name)
     for file in component.files:
         yield Root(NeedKind.ROOT, file.path, name, place(file.where))
+    for data in component.data:
+        for value in data.values:
+            text = f"{data.topic}/{value.text}"
+            yield Root(NeedKind.DATA, text, name, place(value.where))
     yield from _names(NeedKind.MODULE, component.modules, name)
     for alias in component.hardware:
         yield Root(NeedKind.MODULE, alias.text, name, place(alias.where), optional=True)

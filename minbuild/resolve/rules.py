@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 
 from minbuild.facts.types import Damaged, Elf, Kind, Module, Script
 from minbuild.paths import RootPath, rootpath
-from minbuild.resolve import pattern
 from minbuild.resolve.catalog import LOOP, beside
 from minbuild.resolve.kernel import MODULE_FORMS
-from minbuild.resolve.knowledge import KNOWN, PROGRAM_DIRECTORIES, RUNTIME
+from minbuild.resolve.knowledge import PROGRAM_DIRECTORIES, RUNTIME
 from minbuild.resolve.ldso import is_program
+from minbuild.resolve.rulebook import known
 from minbuild.resolve.types import Missing, Need, NeedKind
 from minbuild.resolve.world import Outcome, Subject, World
 
@@ -84,19 +84,6 @@ def module(subject: Subject, world: World) -> Iterator[Outcome]:
             yield from softdep(world, name, by, f"softdep {field}: {name}")
     for name in facts.firmware:
         yield from firmware(world, name, by, f"firmware={name}", world.kernel.package)
-
-
-def known(subject: Subject, world: World) -> Iterator[Outcome]:
-    """What only experience tells, from knowledge.KNOWN."""
-    for each in KNOWN:
-        if pattern.matches(each.trigger, subject.path):
-            files = world.catalog.by_name.get(world.catalog.owner(subject.path))
-            for glob in each.wants:
-                found = tuple(world.catalog.matching(glob, files))
-                for path in found:
-                    yield Need(path, subject.path, NeedKind.DATA, each.because)
-                if not found:
-                    yield _lack(world, subject, NeedKind.DATA, glob, each.because)
 
 
 def sound(subject: Subject, world: World) -> Iterator[Outcome]:

@@ -8,6 +8,7 @@ from minbuild.paths import RootPath, rootpath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.kernel import IMAGE, IMAGES
+from minbuild.resolve.rulebook import asked
 from minbuild.resolve.rules import firmware
 from minbuild.resolve.types import Missing, Need, NeedKind, Root
 from minbuild.resolve.world import Outcome, World
@@ -69,8 +70,9 @@ NAMES: Mapping[NeedKind, Callable[[Root, World], Iterator[Outcome]]] = {
     NeedKind.MODULE: modules,
     NeedKind.FIRMWARE: blobs,
     NeedKind.KCONFIG: options,
+    NeedKind.DATA: asked,
 }
-"""Roots that are names in a kernel; all others are paths."""
+"""Roots that are names in a kernel or of a rule; all others are paths."""
 
 
 def _rendered(root: Root, catalog: Catalog) -> Outcome:

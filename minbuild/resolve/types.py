@@ -44,7 +44,7 @@ class Root:
     """A path, glob, module or firmware name that a component asks for."""
 
     kind: NeedKind
-    """ROOT for paths; MODULE, FIRMWARE, KCONFIG for names."""
+    """ROOT for paths; MODULE, FIRMWARE, KCONFIG for names; DATA for `TOPIC/VALUE` of a rule."""
     text: str
     component: str
     evidence: str
@@ -70,6 +70,19 @@ class Missing:
     """From the component down to `by`."""
     looked: tuple[str, ...] = ()
     """Directories or packages that were searched."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Possible:
+    """Files that a chosen one may use, and that nobody has asked for."""
+
+    by: RootPath
+    wanted: str
+    """Path or glob; the first of several."""
+    priority: str
+    """recommended or suggested."""
+    evidence: str
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +117,5 @@ class Closure:
     """Waivers that nothing needed, in the manifest's order."""
     absent: Mapping[str, str] = field(default_factory=dict)
     """What may be absent and is (a softdep that this kernel has not) → who asked; sorted."""
+    possible: tuple[Possible, ...] = ()
+    """What rules list and do not take; sorted."""

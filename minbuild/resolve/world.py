@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from minbuild.facts.types import Entry, FileFacts
 from minbuild.paths import RootPath
+from minbuild.resolve.book import Book
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.kernel import Kernel
 from minbuild.resolve.ldso import Loader
-from minbuild.resolve.types import Missing, Need
+from minbuild.resolve.types import Missing, Need, Possible
 from minbuild.resolve.waivers import Waivers
 
 Outcome = Need | Missing
@@ -30,6 +31,12 @@ class World:
     """Softdeps must be met, unless they are known to be built in or absent."""
     known_builtin: Mapping[str, str] = field(default_factory=dict)
     known_absent: Mapping[str, str] = field(default_factory=dict)
+    book: Book = field(default_factory=Book)
+    possible: set[Possible] = field(default_factory=set)
+
+    @property
+    def triplet(self) -> str:
+        return self.loader.machine.triplet
 
     def note_builtin(self, name: str, by: str) -> None:
         """Remember that `by` asked for a module that the kernel has built in."""

@@ -7,7 +7,7 @@ from minbuild.facts.types import Files, Kind, Module
 from minbuild.manifest.types import Component, Manifest, Name
 from minbuild.paths import RootPath, parents
 from minbuild.resolve.kernel import image_version
-from minbuild.resolve.roots import place
+from minbuild.resolve.place import place
 from minbuild.resolve.types import Chosen, Closure, Need, NeedKind
 from minbuild.store import Store
 from minbuild.tree import applets
@@ -36,6 +36,7 @@ def assemble(manifest: Manifest, closure: Closure, files: Sequence[Files], store
         kernel=_kernel(manifest, closure),
         release=closure.kernel,
         maybe_dlopen=closure.maybe_dlopen,
+        possible=closure.possible,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from minbuild.facts.types import Kind
 from minbuild.paths import RootPath
-from minbuild.resolve.types import Need
+from minbuild.resolve.types import Need, Possible
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +42,7 @@ class Tree:
     """The kernel image: counted in the footprint, held by the UKI and not by the initramfs."""
     release: str
     """Kernel version, as uname -r says it."""
+    possible: tuple[Possible, ...] = ()
+    """Files that rules list and that nobody asked for; sorted."""
     maybe_dlopen: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)
     """Libraries that a file's strings name, and that no need and no note explains; sorted."""

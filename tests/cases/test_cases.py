@@ -19,6 +19,7 @@ from minbuild.errors import MinbuildError
 from minbuild.facts.rendered import rendered
 from minbuild.facts.types import Files, Kind
 from minbuild.manifest.load import load
+from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import Manifest
 from minbuild.progress import Silent
 from minbuild.resolve.explain import error
@@ -76,16 +77,17 @@ def closed(manifest: Manifest, market: Market) -> Closure:
     Raises: ResolveError for what is missing.
     """
     own = rendered((file for one in manifest.components for file in one.files), market.doors.store)
+    rules = rulebook(manifest.rules)
     grown = grow(
         roots(manifest), market, arch="amd64", rendered=[own],
-        drop=manifest.drop, allow_missing=manifest.allow_missing,
+        drop=manifest.drop, allow_missing=manifest.allow_missing, rulebook=rules,
     )  # fmt: skip
     files: list[Files] = [own, *grown.files]
     for seed in range(3):
         random.Random(seed).shuffle(files)
         again = resolve(
             roots(manifest), files, arch="amd64",
-            drop=manifest.drop, allow_missing=manifest.allow_missing,
+            drop=manifest.drop, allow_missing=manifest.allow_missing, rulebook=rules,
         )  # fmt: skip
         assert again.chosen == grown.closure.chosen
         assert again.needs == grown.closure.needs

@@ -21,7 +21,11 @@ from tests.unit.manifest.conftest import Desk
 _MANIFESTS = shipped("manifests")
 _DOCUMENTS = [
     *((DocumentKind.MANIFEST, path) for path in sorted(_MANIFESTS.glob("*.yaml"))),
-    *((DocumentKind.COMPONENT, path) for path in sorted(_MANIFESTS.glob("components/*/*.yaml"))),
+    *(
+        (DocumentKind.COMPONENT, path)
+        for path in sorted(_MANIFESTS.glob("components/[!r]*/*.yaml"))
+    ),
+    *((DocumentKind.RULES, path) for path in sorted(_MANIFESTS.glob("components/rules/*.yaml"))),
     *((DocumentKind.TOOL, path) for path in sorted(_MANIFESTS.glob("toolbox/*.yaml"))),
 ]
 

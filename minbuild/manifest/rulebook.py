@@ -1,0 +1,150 @@
+"""Files of rules: where they lie, what they may say, and how they become a rulebook."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from minbuild.manifest import document
+from minbuild.manifest.inputs import Inputs, shown
+from minbuild.manifest.nodes import Node
+from minbuild.manifest.problems import Problems
+from minbuild.manifest.rule import Install, Rule, Rulebook, RuleDocument
+from minbuild.manifest.scalars import Choice, Flag, Text
+from minbuild.manifest.shape import Json, Reading
+from minbuild.manifest.shapes import Key, Many, Record
+from minbuild.manifest.types import Priority
+from minbuild.shipped import shipped
+
+DIRECTORY = "rules"
+"""Beside the sections, in every directory of components."""
+TOPIC = "[a-z0-9][a-z0-9-]*"
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A regular expression of Python's re."""
+
+    def read(self, node: Node, reading: Reading) -> str | None:
+        text = Text("a regular expression", template=False).read(node, reading)
+        try:
+            re.compile(text or "")
+        except (re.error, OverflowError, RecursionError) as error:
+            what = f"{text!r} is not a regular expression: {error}"
+            fix = "correct it; the documentation of Python's re says how they are written"
+            reading.problems.add(what, node.where, fix)
+            return None
+        return text
+
+    def schema(self) -> Json:
+        return {"type": "string", "format": "regex"}
+
+
+_PATH = Text("an absolute path", "[/{][^\\x00]*", "begin it with /", template=False)
+_TEXT = Text(template=False)
+_RULE: Record[Rule] = Record(
+    Rule,
+    "When one file is there, others are needed.",
+    (
+        Key("file", _PATH, "Path or glob: the file that sets the rule off."),
+        Key("linked", _TEXT, "Soname or glob: programs and libraries that need it directly."),
+        Key("value", Expression(), "What a manifest may ask for: data: {TOPIC: [VALUE]}."),
+        Key("line", Expression(), "What a line of the file must hold; named groups are names."),
+        Key("each", Expression(), "Each match in the line's group `rest` is a need of its own."),
+        Key(
+            "needs",
+            Many(_PATH, least=1),
+            "Paths or globs with {names}; the first that is there is taken.",
+            required=True,
+        ),
+        Key("own", Flag(only_true=True), "true: only files of that package, or of `package`."),
+        Key("package", _TEXT, "The package that has them, with {names}."),
+        Key("priority", Choice("priority", Priority), "required: taken; any other: listed."),
+        Key("because", _TEXT, "Why, for people."),
+    ),
+    apart=(("file", "value"), ("linked", "value")),
+)
+_INSTALL: Record[Install] = Record(
+    Install,
+    "A path that a package's maintainer script makes.",
+    (
+        Key("package", _TEXT, "The package.", required=True),
+        Key("path", _PATH, "What is made.", required=True),
+        Key("alternative", _TEXT, "A link to this name in /etc/alternatives."),
+        Key("to", _PATH, "The package's file that the alternative is for."),
+        Key("copies", _PATH, "A copy of this file of the package."),
+        Key("joins", _PATH, "Glob: the package's files, one after the other."),
+    ),
+    one_of=("alternative", "copies", "joins"),
+)
+RULES: Record[RuleDocument] = Record(
+    RuleDocument,
+    "Rules: rules/TOPIC.yaml.",
+    (
+        Key("summary", Text(template=False), "One line, for people.", required=True),
+        Key("source", _TEXT, "Where the facts come from: a manual page, a specification."),
+        Key("rules", Many(_RULE), "What is needed when."),
+        Key("installs", Many(_INSTALL), "What maintainer scripts make of a package."),
+    ),
+)
+
+
+def rule_files(directories: Sequence[Path]) -> tuple[Path, ...]:
+    """The files of rules in directories of components and those that ship, sorted by topic.
+
+    Of two with one name the first directory's holds.
+    """
+    found: dict[str, Path] = {}
+    for directory in (*directories, shipped("manifests") / "components"):
+        for path in sorted((directory / DIRECTORY).glob("*.yaml")):
+            if re.fullmatch(TOPIC, path.stem):
+                found.setdefault(path.stem, path)
+    return tuple(found[topic] for topic in sorted(found))
+
+
+def rulebook(files: Sequence[Path] | None = None) -> Rulebook:
+    """Read files of rules; those that ship by default.
+
+    Raises: ManifestError with every problem of every file.
+    """
+    problems = Problems()
+    inputs = Inputs(problems)
+    rules: list[Rule] = []
+    installs: list[Install] = []
+    given = rule_files(()) if files is None else files
+    for path in given:
+        data = inputs.read(path, shown(path))
+        node = None if data is None else document.parse(data, shown(path), problems)
+        made = None if node is None else RULES.read(node, Reading(problems))
+        if made is not None:
+            _check(made, problems)
+            rules += (replace(rule, topic=path.stem) for rule in made.rules)
+            installs += made.installs
+    problems.check()
+    return Rulebook(tuple(rules), tuple(installs), tuple(path.stem for path in given))
+
+
+_NAME = re.compile(r"\{([^{}]*)\}")
+KNOWN_NAMES = ("triplet", "name", "directory", "value", "initial")
+"""Names of every rule: the architecture's; the file's last name and its directory; what was asked
+for, and its first letter."""
+
+
+def _check(made: RuleDocument, problems: Problems) -> None:
+    """Refuse names that nothing fills in, and an `each` or `line` without a file to read."""
+    for rule in made.rules:
+        if not (rule.file or rule.linked or rule.value):
+            problems.add(
+                "nothing sets the rule off", rule.where, "give one of: file, linked, value"
+            )
+        read = (rule.line, rule.each, rule.value)
+        groups = {name for text in read for name in re.compile(text).groupindex}
+        for text in (*rule.needs, rule.package):
+            for name in _NAME.findall(text):
+                if name not in groups and name not in KNOWN_NAMES:
+                    known = ", ".join(sorted({*groups, *KNOWN_NAMES}))
+                    problems.add(
+                        f"nothing fills in {{{name}}}", rule.where, f"write one of: {known}"
+                    )
+        if (rule.line or rule.each) and not rule.file:
+            problems.add("lines are read of a file, and none is named", rule.where, "name a file:")

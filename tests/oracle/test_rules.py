@@ -1,0 +1,193 @@
+"""The rules that ship, on real packages: programs run in a tree that holds what rules brought."""
+
+import ssl
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.growing import Grown, Market, grow
+from minbuild.facts.content import extract_all
+from minbuild.facts.rendered import rendered
+from minbuild.manifest.load import load
+from minbuild.manifest.rulebook import rulebook
+from minbuild.resolve.roots import roots
+from tests.oracle.jail import entering
+from tests.oracle.trees import lay
+
+pytestmark = [pytest.mark.oracle, pytest.mark.mirror, pytest.mark.xdist_group("rules")]
+LIB = "/usr/lib/x86_64-linux-gnu"
+MANIFEST = """\
+minbuild: 1
+kernel: {package: linux-image-cloud-amd64}
+keep:
+  - {package: libc-bin, paths: [/usr/bin/getent, /usr/bin/iconv]}
+  - {package: login, paths: [/usr/bin/login]}
+  - {package: python3.13-minimal, paths: [/usr/bin/python3.13]}
+  - {package: perl-base, paths: [/usr/bin/perl]}
+  - {package: mawk, paths: [/usr/bin/awk]}
+  - {package: ncurses-bin, paths: [/usr/bin/infocmp]}
+  - {package: coreutils, paths: [/usr/bin/date]}
+files:
+  /etc/nsswitch.conf: {content: "passwd: files systemd\\nhosts: files [!UNAVAIL=return] myhostname\\n"}
+  /etc/hosts: {content: "192.0.2.7 seven\\n"}
+  /etc/pam.d/common-auth: {content: "auth [success=1 default=ignore] pam_unix.so nullok\\n"}
+  /etc/pam.d/common-account: {content: "account required pam_unix.so\\n"}
+  /etc/pam.d/common-password: {content: "password required pam_unix.so\\n"}
+  /etc/pam.d/common-session: {content: "session required pam_unix.so\\n"}
+data:
+  terminfo: [linux]
+  timezone: [Europe/Berlin]
+  gconv: [ISO8859-1]
+  ca-certificates: [bundle]
+  qemu: [machine/q35, boot/linux, device/virtio-net-pci, module/hw-display-virtio-gpu-pci]
+"""
+
+
+@pytest.fixture(scope="module")
+def grown(market: Market, tmp_path_factory: pytest.TempPathFactory) -> Grown:
+    """All of MANIFEST but its kernel."""
+    place = tmp_path_factory.mktemp("manifest") / "host.yaml"
+    place.write_text(MANIFEST)
+    manifest = load(place, settings={}, components=())
+    own = rendered((file for one in manifest.components for file in one.files), market.doors.store)
+    asked = [root for root in roots(manifest) if root.package != "linux-image-cloud-amd64"]
+    return grow(asked, market, arch="amd64", rendered=[own], rulebook=rulebook(manifest.rules))
+
+
+@pytest.fixture(scope="module")
+def tree(grown: Grown, market: Market, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """It, written down."""
+    top = tmp_path_factory.mktemp("rules") / "tree"
+    by_name = {package.name: package for package in grown.packages}
+    wanted: dict[str, set[str]] = {}
+    for one in grown.closure.chosen.values():
+        if one.package and one.entry.sha256 and market.doors.store.file(one.entry.sha256) is None:
+            wanted.setdefault(one.package, set()).add(one.entry.sha256)
+    extract_all(
+        {by_name[name]: of for name, of in wanted.items()},
+        market.doors.store,
+        market.doors.progress,
+    )
+    lay(grown.closure, top, market.doors.store)
+    return top
+
+
+def run(tree: Path, *words: str, **environment: str) -> str:
+    """What a program of the tree prints, with nothing but the tree around it."""
+    done = subprocess.run(
+        words, capture_output=True, text=True, env=environment, preexec_fn=entering(tree)
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_need_is_met(grown: Grown) -> None:
+    assert grown.closure.missing == ()
+
+
+def test_libc_opens_the_services_of_nsswitch_conf(tree: Path) -> None:
+    said = run(tree, "/usr/bin/getent", "hosts", "seven", LD_DEBUG="files", LD_DEBUG_OUTPUT="/log")
+    assert "192.0.2.7" in said
+    run(tree, "/usr/bin/getent", "passwd", "root", LD_DEBUG="files", LD_DEBUG_OUTPUT="/log")
+    log = "".join(path.read_text() for path in tree.glob("log.*"))
+    assert "calling init: " + LIB + "/libnss_systemd.so.2" in log
+
+
+def test_a_service_of_pam_has_every_module_that_its_files_name(grown: Grown) -> None:
+    brought = {
+        need.path.rpartition("/")[2]
+        for need in grown.closure.needs
+        if need.by.startswith("/etc/pam.d/") and need.path.endswith(".so")
+    }
+    assert {"pam_unix.so", "pam_limits.so", "pam_loginuid.so"} <= brought
+    listed = {one.wanted.rpartition("/")[2] for one in grown.closure.possible}
+    assert "pam_selinux.so" in listed - brought  # module_unknown=ignore
+
+
+def test_python_starts_with_its_encodings_and_not_without(tree: Path) -> None:
+    (tree / "hello.py").write_text("import os; print('ä'.encode(), os.sep)", encoding="utf-8")
+    python = ("/usr/bin/python3.13", "/hello.py")
+    assert run(tree, *python) == "b'\\xc3\\xa4' /\n"
+    encodings = tree / "usr/lib/python3.13/encodings"
+    away = encodings.rename(encodings.with_name("away"))
+    with pytest.raises(AssertionError, match="encodings"):
+        run(tree, *python)
+    away.rename(encodings)
+
+
+def test_perl_is_strict(tree: Path) -> None:
+    (tree / "hello.pl").write_text("use strict; use warnings; print 6 * 7")
+    assert run(tree, "/usr/bin/perl", "/hello.pl") == "42"
+
+
+def test_awk_is_reached_by_its_alternative(tree: Path) -> None:
+    assert run(tree, "/usr/bin/awk", "BEGIN { print 6 * 7 }") == "42\n"
+
+
+def test_a_terminal_is_known(tree: Path) -> None:
+    assert "linux" in run(tree, "/usr/bin/infocmp", "linux")
+
+
+def test_a_time_zone_is_known(tree: Path) -> None:
+    said = run(tree, "/usr/bin/date", "-d", "@1750000000", "+%z", TZ="Europe/Berlin")
+    assert said == "+0200\n"
+
+
+def test_iconv_converts_to_the_character_set_that_was_asked_for(tree: Path) -> None:
+    (tree / "text").write_bytes(b"\xe4\n")
+    assert run(tree, "/usr/bin/iconv", "-f", "ISO8859-1", "-t", "UTF-8", "/text") == "ä\n"
+
+
+def test_the_bundle_holds_every_certificate_of_the_package(grown: Grown, tree: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=str(tree / "etc/ssl/certs/ca-certificates.crt"))
+    (files,) = (one for one in grown.files if one.owner == "ca-certificates")
+    certificates = [path for path in files.entries if path.endswith(".crt") and "/mozilla/" in path]
+    assert len(context.get_ca_certs()) == len(certificates) > 100
+
+
+def test_qemus_files_are_those_of_the_machine_the_device_and_the_plug_in(grown: Grown) -> None:
+    chosen = set(grown.closure.chosen)
+    assert {
+        "/usr/share/seabios/bios-256k.bin",
+        "/usr/share/qemu/kvmvapic.bin",
+        "/usr/share/qemu/linuxboot_dma.bin",
+        "/usr/share/qemu/efi-virtio.rom",
+        f"{LIB}/qemu/hw-display-virtio-gpu-pci.so",
+        f"{LIB}/qemu/hw-display-virtio-gpu.so",
+    } <= chosen
+
+
+def test_every_alternative_is_what_the_packages_own_script_says(market: Market) -> None:
+    rows = rulebook().installs
+    names = sorted({one.package for one in rows if one.alternative})
+    packages = [package for name in names if (package := market.package(name))]
+    assert [package.name for package in packages] == names
+    market.open(packages)
+    for package in packages:
+        deb = market.doors.store.file(package.sha256)
+        assert deb is not None
+        said = postinst(deb)
+        for row in rows:
+            if row.package == package.name and row.alternative:
+                assert (row.path, row.alternative, row.to) in said, row
+
+
+def postinst(deb: Path) -> Sequence[tuple[str, str, str]]:
+    """Link, name and file of every alternative that a package's postinst installs."""
+    script = subprocess.run(
+        ["dpkg-deb", "-I", str(deb), "postinst"], capture_output=True, text=True, check=True
+    ).stdout
+    words = script.replace("\\\n", " ").split()
+    found = []
+    for at, word in enumerate(words):
+        if word in ("--install", "--slave"):
+            link, name, to = words[at + 1 : at + 4]
+            found.append((_merged(link), name, _merged(to)))
+    return found
+
+
+def _merged(path: str) -> str:
+    return path if path.startswith("/usr") else f"/usr{path}"
