@@ -9,7 +9,8 @@ FULL=/usr/bin/qemu-system-x86_64
 OVMF=/usr/share/OVMF/OVMF_
 KEYS='machine cpus memory kernel initrd cmdline firmware disk net autostart restart stop-wait ready'
 LOG_LIMIT=1048576
-# /dev/kvm and /dev/vhost-net are for this group; it has no name here, and no other process is in it.
+# /dev/kvm, /dev/net/tun and /dev/vhost-net are for this group; it has no name here, and no other process
+# is in it.
 GROUP=36
 
 usage() {
@@ -177,15 +178,14 @@ hand_over() {
     [ -z "$read" ] || { chown ":$GROUP" $read && chmod g+r $read; }
 }
 
-# Taps have no owner: the kernel lets a process take one that nobody has. So they are joined to their
-# bridge when QEMU has them, and go when it ends.
+# The guest's user may take its taps, and no other. They are joined to their bridge when QEMU has them.
 make_taps() {
     drop_taps
     card=0
     for net in $nets; do
         tap=vm$(digest "$card")
         echo "$tap ${net%%,*}" >>"$dir/taps"
-        tunctl -t "$tap" >/dev/null
+        vde_tunctl -u "$uid" -t "$tap" >/dev/null
         echo 1 >"/proc/sys/net/ipv6/conf/$tap/disable_ipv6"
         ip link set "$tap" up
         card=$((card + 1))
@@ -474,7 +474,7 @@ report_kvm() {
         say kvm 'FAILED: no /dev/kvm'
         return 1
     fi
-    for device in /dev/kvm /dev/vhost-net; do
+    for device in /dev/kvm /dev/net/tun /dev/vhost-net; do
         [ ! -c "$device" ] || { chown "0:$GROUP" "$device" && chmod 660 "$device"; }
     done
     vendor=amd
