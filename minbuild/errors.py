@@ -30,6 +30,9 @@ class MinbuildError(Exception):
         self.others: tuple[MinbuildError, ...] = ()
         """Problems of the same run that are reported together with this one."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.what, self.where, self.fix, self.others)
+
 
 class Verdict(MinbuildError):
     exit_code = 1
@@ -60,3 +63,12 @@ def together(problems: Sequence[Failure]) -> Failure:
     first, *rest = problems
     first.others = tuple(rest)
     return first
+
+
+def _again(
+    kind: type[MinbuildError], what: str, where: str, fix: str, others: tuple[MinbuildError, ...]
+) -> MinbuildError:
+    """An error that comes from another process."""
+    error = kind(what, where=where, fix=fix)
+    error.others = others
+    return error

@@ -79,6 +79,26 @@ def alone() -> bool:
     return threading.active_count() == 1
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def fork() -> int:
+    """Fork as os.fork, but no signal is lost: Python drops an interrupt that comes meanwhile.
+
+    In the new process signals wait until `listen`. The caller is `alone`.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    process = os.fork()
+    if process:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return process
+
+
+def listen() -> None:
+    """Let signals come again."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
 class Forked:
     """A program that starts after work of ours, both in one process beside this one; `end` it."""
 
@@ -91,13 +111,14 @@ class Forked:
         is `alone`.
         """
         self._parent = os.getpid()
-        self._process = os.fork()
+        self._process = fork()
         if self._process:
             return
         try:
             os.setsid()
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
+            listen()
             if first():
                 os.dup2(stdin, 0)
                 nowhere = os.open(os.devnull, os.O_RDWR)
@@ -107,12 +128,16 @@ class Forked:
         finally:
             os._exit(1)  # whatever happened: this copy of us must not go on
 
-    def end(self) -> None:
-        """End the program and what it forked; only the process that began it can."""
-        if self._parent != os.getpid() or not self._process:
-            return
+    def kill(self) -> None:
+        """Kill the program and what it forked; the one that began it still has to `end` it."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process, signal.SIGKILL)
+
+    def end(self) -> None:
+        """End the program and what it forked; in another process than the one that began it, not."""
+        if self._parent != os.getpid() or not self._process:
+            return
+        self.kill()
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process, signal.SIGKILL)  # it had no group of its own yet
         os.waitpid(self._process, 0)

@@ -9,13 +9,16 @@ records by a checksum; a damaged entry is dropped, named in `Store.wounds`, and 
                                number counts up when a file of records was too damaged to be used
     STORE/trees/KEY/           unpacked trees of tools
     STORE/partial/             downloads to be resumed, and work in progress
+    STORE/turns                locked by those whose work others wait for
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import sqlite3
+import struct
 import tempfile
 import threading
 import zlib
@@ -154,6 +157,30 @@ class Store:
     def tree(self, key: str) -> Path:
         """Where an unpacked tree with this key lies or will lie (the caller renames it there)."""
         return self.directory / "trees" / key
+
+    @contextlib.contextmanager
+    def turn(self, key: str) -> Iterator[None]:
+        """Wait until no other thread or process has the turn of `key`, and take it.
+
+        What it was for may have been done meanwhile: look again.
+        Source: fcntl(2), open file description locks.
+        """
+        start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "little")
+        with full_disk(self.directory):
+            turns = os.open(self.directory / "turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0)
+            fcntl.fcntl(turns, fcntl.F_OFD_SETLKW, lock)
+            yield
+        finally:
+            os.close(turns)
+
+    def rest(self) -> None:
+        """Close this thread's records until they are asked again: before a fork they must be."""
+        opened: tuple[Path, sqlite3.Connection] | None = getattr(self._local, "records", None)
+        self._local.records = None
+        if opened is not None:
+            opened[1].close()
 
     def get(self, kind: str, key: str) -> bytes | None:
         """One record's value; None when there is none, or it was damaged."""

@@ -1,19 +1,18 @@
-"""Several manifests at once: fetched, resolved and packed with one store, written side by side."""
+"""Several manifests at once, with one store: each in a process that has loaded what all need."""
 
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from functools import partial
 
 from minbuild.build.again import again
-from minbuild.build.life import Built, Prepared, finish, prepare
+from minbuild.build.life import Built, Prepared, finish, make, prepare, read
 from minbuild.build.request import Doors, Request
 from minbuild.errors import MinbuildError
 from minbuild.manifest.load import combinations
-
-T = TypeVar("T")
+from minbuild.progress import Progress
+from minbuild.run import alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,10 @@ class Outcome:
     """Why it was not built; None when it was."""
     seconds: float
     """Wall time of its own steps."""
+
+    @property
+    def failed(self) -> bool:
+        return self.error is not None
 
 
 def expanded(requests: Sequence[Request]) -> tuple[Request, ...]:
@@ -43,62 +46,114 @@ def make_all(
 ) -> tuple[Outcome, ...]:
     """Build manifests, in the order given; a failure stops the others only with `fail_fast`.
 
-    Packages, facts and segments are made once for all: manifests are prepared one after the
-    other, each on all cores, and their images are written side by side, `jobs` at a time (0: one
-    for each core), while the next is prepared.
+    The first one that is not built yet is prepared on all cores; so most of what they share is in
+    the store, and loaded. Then each goes on in a process of its own, `jobs` at once (0: one for
+    each core). What one of them fetches, reads or packs, the others wait for and use.
     """
-    with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0))) as pool:
-        outcomes: list[Future[Outcome]] = []
-        for request in requests:
-            ready = _prepared(request, doors)
-            outcomes.append(pool.submit(_finished, ready, doors))
-            if fail_fast and isinstance(ready, Outcome) and ready.error is not None:
-                break
-        return tuple(outcome.result() for outcome in outcomes)
-
-
-def _prepared(request: Request, doors: Doors) -> Prepared | Outcome:
-    def steps() -> Prepared | Built:
-        found = prepare(request, doors)
-        if isinstance(found, Prepared):
-            _packed(found, doors)
-        return found
-
-    start = time.monotonic()
-    made, error = _tried(lambda: again(steps, doors))
-    if isinstance(made, Prepared):
-        return made
-    return Outcome(_name(request), made, error, time.monotonic() - start)
-
-
-def _packed(ready: Prepared, doors: Doors) -> None:
-    from minbuild.image import segments
-
-    manifest = ready.ground.manifest
-    segments.pack(
-        ready.tree,
-        doors.store,
-        ready.toolbox,
-        manifest.image.compression,
-        arch=manifest.arch,
-        progress=doors.progress,
-    )
-
-
-def _finished(ready: Prepared | Outcome, doors: Doors) -> Outcome:
-    if isinstance(ready, Outcome):
-        return ready
-    start = time.monotonic()
-    built, error = _tried(lambda: finish(ready, doors))
-    return Outcome(ready.ground.manifest.name, built, error, time.monotonic() - start)
-
-
-def _tried(work: Callable[[], T]) -> tuple[T | None, MinbuildError | None]:
     try:
-        return work(), None
-    except MinbuildError as error:
-        return None, error
+        return _make_all(requests, doors, jobs or len(os.sched_getaffinity(0)), fail_fast)
+    finally:
+        doors.rest()
 
 
-def _name(request: Request) -> str:
-    return f"{request.manifest.stem}-{request.cell}" if request.cell else request.manifest.stem
+def _make_all(
+    requests: Sequence[Request], doors: Doors, jobs: int, fail_fast: bool
+) -> tuple[Outcome, ...]:
+    todo = list(requests)
+    refused = _refused(todo, doors) if fail_fast else []
+    done: list[Outcome] = []
+    works: list[Callable[[Doors], Outcome]] = []
+    while todo and not works and not (fail_fast and any(one.failed for one in done)):
+        request = todo.pop(0)
+        begun = _Begun(request)
+        outcome = begun.prepare(doors)
+        if outcome is not None:
+            done.append(outcome)
+        else:
+            works = [begun.finish, *(partial(_made, request) for request in todo)]
+    return (*done, *_all(works, doors, jobs, fail_fast), *refused)
+
+
+def _refused(requests: list[Request], doors: Doors) -> list[Outcome]:
+    """The outcome of the first manifest that cannot be read; it and all after it are taken away."""
+    for place, request in enumerate(requests):
+        outcome = _timed(request, lambda request=request: read(request))  # type: ignore[misc]
+        if outcome.failed:
+            del requests[place:]
+            return [outcome]
+    return []
+
+
+def _all(
+    works: Sequence[Callable[[Doors], Outcome]], doors: Doors, jobs: int, fail_fast: bool
+) -> list[Outcome]:
+    def last(outcome: Outcome) -> bool:
+        return fail_fast and outcome.failed
+
+    if jobs > 1 and len(works) > 1 and alone():
+        from minbuild.build.forked import side_by_side
+
+        def told(work: Callable[[Doors], Outcome], progress: Progress) -> Outcome:
+            return work(doors.told(progress))
+
+        doors.store.rest()
+        found = side_by_side([partial(told, work) for work in works], jobs, doors.progress, last)
+        return [found[place] for place in sorted(found)]
+    outcomes: list[Outcome] = []
+    for work in works:
+        outcomes.append(work(doors))
+        if last(outcomes[-1]):
+            break
+    return outcomes
+
+
+class _Begun:
+    """A build that is prepared in one process and finished in another."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._ready: Prepared | None = None
+        self._seconds = 0.0
+
+    def prepare(self, doors: Doors) -> Outcome | None:
+        """Take it to where its images are written; the outcome when it is over by then."""
+
+        def steps() -> Built | None:
+            found = prepare(self._request, doors)
+            if isinstance(found, Built):
+                return found
+            self._ready = found
+            return None
+
+        outcome = _timed(self._request, lambda: again(steps, doors))
+        self._seconds = outcome.seconds
+        return None if self._ready is not None else outcome
+
+    def finish(self, doors: Doors) -> Outcome:
+        """Write its images; when the store has lost something meanwhile, from the start again."""
+
+        def steps() -> Built:
+            ready, self._ready = self._ready, None
+            found = ready or prepare(self._request, doors)
+            return found if isinstance(found, Built) else finish(found, doors)
+
+        outcome = _timed(self._request, lambda: again(steps, doors))
+        return replace(outcome, seconds=outcome.seconds + self._seconds)
+
+
+def _made(request: Request, doors: Doors) -> Outcome:
+    return _timed(request, lambda: make(request, doors))
+
+
+def _timed(request: Request, work: Callable[[], object]) -> Outcome:
+    """Do work; its result counts when it is a build."""
+    start = time.monotonic()
+    built, error = None, None
+    name = f"{request.manifest.stem}-{request.cell}" if request.cell else request.manifest.stem
+    try:
+        found = work()
+        if isinstance(found, Built):
+            built, name = found, found.manifest.name
+    except MinbuildError as caught:
+        error = caught
+    return Outcome(name, built, error, time.monotonic() - start)

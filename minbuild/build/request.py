@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +65,12 @@ class Doors:
     def toolboxes(self) -> "dict[tuple[object, ...], Toolbox]":
         """Those that this run has used: each tree of tools is checked once."""
         return {}
+
+    def told(self, progress: Progress) -> "Doors":
+        """The same doors, with progress shown elsewhere."""
+        found = replace(self, progress=progress)
+        found.__dict__.update(store=self.store, toolboxes=self.toolboxes)
+        return found
 
     def rest(self) -> None:
         """End what was begun ahead."""

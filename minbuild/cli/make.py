@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--locked", is_flag=True, help="Refuse to build without a lock.")
 @click.option("--check-reproducible", is_flag=True,
               help="Build again under other conditions; exit with 1 when one byte differs.")  # fmt: skip
-@click.option("--jobs", default=0, help="Images written at once, of several.  [default: cores]")
+@click.option("--jobs", default=0, help="Manifests built at once, of several.  [default: cores]")
 @click.option("--fail-fast", is_flag=True, help="Of several, stop at the first that fails.")
 @click.option("--top", default=10, show_default=True, help="Largest files to list; 0: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print footprint.json instead of the page.")

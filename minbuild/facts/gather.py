@@ -28,7 +28,10 @@ def gather(packages: Sequence[Package], store: Store, progress: Progress) -> tup
     found = {package.sha256: _stored(package, store) for package in packages}
     missing = {p.sha256: p for p in packages if found[p.sha256] is None}
     if missing:
-        compute_all(list(missing.values()), store, progress)
+        with store.turn("facts"):
+            left = [package for package in missing.values() if not known(package, store)]
+            if left:
+                compute_all(left, store, progress)
         found |= {sha256: _stored(package, store) for sha256, package in missing.items()}
     return tuple(_files(package, found[package.sha256], store) for package in packages)
 

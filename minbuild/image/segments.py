@@ -107,7 +107,11 @@ class Packer:
         return None if data is None else self._segment(group, len(data), value.decode(), kept=True)
 
     def pack(self, group: Group) -> Segment:
-        """Pack a group and keep the result."""
+        """Pack a group and keep the result; one that another process packs is waited for."""
+        with self._store.turn(self._key(group)):
+            return self.kept(group) or self._pack(group)
+
+    def _pack(self, group: Group) -> Segment:
         words = self._settings(group)
         data = cpio.write(group.nodes, lambda sha256: content(self._store, sha256))
         if words:

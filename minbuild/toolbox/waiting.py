@@ -46,7 +46,8 @@ class Waiting:
     def sound(self) -> bool:
         """Whether the check held; waits until that is known."""
         with contextlib.suppress(OSError):
-            return self._socket.recv(len(SOUND)) == SOUND
+            # left there: other processes look too
+            return self._socket.recv(len(SOUND), socket.MSG_PEEK) == SOUND
         return False
 
     def ask(
@@ -62,7 +63,11 @@ class Waiting:
             with open(writer, "wb"), contextlib.suppress(OSError):  # it is gone: nobody reports
                 message = json.dumps(request).encode()
                 socket.send_fds(self._socket, [message], [out.fileno(), writer])
-            code = report.read()
+            try:
+                code = report.read()
+            except BaseException:
+                self._process.kill()  # nothing may write any more
+                raise
             out.seek(0)
             return out.read() if code == b"0" else None
 

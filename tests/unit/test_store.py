@@ -5,6 +5,9 @@ import hashlib
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -138,3 +141,39 @@ def test_processes_write_side_by_side(tmp_path: Path) -> None:
     assert sum(len(store.get_all("n", f"{n}/")) for n in range(3)) == 150
     for n in range(50):
         assert store.read(hashlib.sha256(f"shared {n}".encode()).hexdigest()) is not None
+
+
+def test_a_turn_is_one_processs_and_one_threads(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    code = (
+        "import sys; from pathlib import Path; from minbuild.store import Store\n"
+        "with Store(Path(sys.argv[1])).turn('a'):\n"
+        "    print('mine', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdin is not None
+        assert other.stdout.readline() == "mine\n"
+        taken = threading.Event()
+
+        def take() -> None:
+            with store.turn("a"):
+                taken.set()
+
+        with store.turn("b"):  # another's turn is not waited for
+            waiting = threading.Thread(target=take)
+            waiting.start()
+            assert not taken.wait(0.2)
+        other.stdin.close()
+        assert taken.wait(90)
+        waiting.join(90)
+
+
+def test_records_that_rest_are_asked_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("kind", {"key": b"value"})
+    store.rest()
+    assert store.get("kind", "key") == b"value"
