@@ -114,7 +114,7 @@ def cve(
         click.echo("open issues: not evaluated (no data: give --data FILE|URL)")
         return 1
     suite = next(iter(shipment.footprint.suites), "trixie").partition("-")[0]
-    known = issues.read(_data(data), suite, data)
+    known = issues.read(data_of(data), suite, data)
     offered = _offered(shipment, mirror, store, offline=offline)
     found = issues.judge(shipment, known, offered)
     write(
@@ -124,7 +124,8 @@ def cve(
     return int(exit_code and any(not one.trimmed for one in found))
 
 
-def _data(place: str) -> str:
+def data_of(place: str) -> str:
+    """Security data from a file or an address. Raises: UsageError, ArchiveError."""
     if "://" in place:
         from minbuild.archive import net
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from minbuild.footprint.issues import Issues
 from minbuild.footprint.measure import weight
 from minbuild.footprint.pairing import normalised, pair
 from minbuild.footprint.types import SEEN, FileRow, Finding, FindingKind, Footprint, Surface
@@ -85,6 +86,8 @@ class Diff:
     packages: tuple[PackageChange, ...]
     findings_new: tuple[Finding, ...]
     findings_gone: tuple[Finding, ...]
+    issues: Issues | None = None
+    """Open security issues; None: there are no data."""
 
     def __bool__(self) -> bool:
         return bool(
@@ -106,7 +109,7 @@ def compare(before: Footprint, after: Footprint) -> Diff:
     rows_after = {row.path: row for row in after.files}
     pairs = pair(rows_before, rows_after)  # type: ignore[arg-type]
     packages = _packages(before, after)
-    versions = {one.name for one in packages if one.before and one.after}
+    versions = {normalised(one.name) for one in packages if one.before and one.after}
     known = _Known(before, after, pairs, versions)
     found: list[Difference] = []
     for path, other in pairs.items():
@@ -170,6 +173,8 @@ class _Known:
         if new.package and new.package == old.package:
             return Cause.REBUILD
         if not new.package and not old.package:
+            if old.path != new.path and normalised(old.path) == normalised(new.path):
+                return Cause.VERSION
             return Cause.TEMPLATE if new.path in self._rendered else Cause.NEED
         return Cause.UNKNOWN
 
@@ -202,22 +207,24 @@ def chain_to(parents: Mapping[str, Need], path: str) -> tuple[Need, ...]:
 
 
 def _packages(before: Footprint, after: Footprint) -> tuple[PackageChange, ...]:
-    """Changes by the package's name without versions, sorted."""
-    old = _versions(before)
-    new = _versions(after)
-    return tuple(
-        PackageChange(name, old.get(name, ""), new.get(name, ""))
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    )
+    """Changes by the package's name; of one whose name holds its version, without that; sorted."""
+    old, new = _versions(before), _versions(after)
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key), new.get(key)
+        if was == now:
+            continue
+        if was is None or now is None or was[0] == now[0]:
+            name = (was or now or ("", ""))[0]
+            found.append(PackageChange(name, was[1] if was else "", now[1] if now else ""))
+        else:
+            found.append(PackageChange(key, " ".join(was), " ".join(now)))
+    return tuple(found)
 
 
-def _versions(footprint: Footprint) -> dict[str, str]:
-    return {
-        normalised(row.name): f"{row.name} {row.version}" if "#" in normalised(row.name) else row.version
-        for row in footprint.packages
-        if row.name and row.version
-    }  # fmt: skip
+def _versions(footprint: Footprint) -> dict[str, tuple[str, str]]:
+    rows = (row for row in footprint.packages if row.name and row.version)
+    return {normalised(row.name): (row.name, row.version) for row in rows}
 
 
 def _findings(

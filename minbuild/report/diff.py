@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 
 from minbuild.footprint.diff import Cause, Change, Diff, Difference
+from minbuild.footprint.issues import OpenIssue
 from minbuild.footprint.types import FileRow
-from minbuild.report import markdown
+from minbuild.report import issues, markdown
 from minbuild.report.surface import NAMES
 from minbuild.report.units import columns, printable, size
 
@@ -59,56 +60,82 @@ def signed(count: int) -> str:
     return f"{'-' if count < 0 else '+'}{size(abs(count))}"
 
 
-def grouped(diff: Diff, change: Change) -> list[tuple[str, int, str, list[Difference]]]:
-    """Rows of one kind of change: name, bytes gained, cause, and what stands behind the row.
+Group = tuple[str, int, str, list[Difference]]
+"""A row: name, bytes gained, cause, and what stands behind it."""
 
-    Files of one package that has another version are one row: a kernel's update is one, not 40.
+
+def updated(diff: Diff) -> list[Group]:
+    """One row for each package that has another version, with all its files that differ.
+
+    So a kernel's update is one row and not 40. A package with one such file is left to that file's
+    own row. An index that was made for a kernel goes with it.
     """
-    rows: list[tuple[str, int, str, list[Difference]]] = []
     packages: dict[str, list[Difference]] = {}
-    for one in diff.of(change):
+    for one in diff.of(*GROUPED):
         row = one.after or one.before
-        if change in GROUPED and one.cause is Cause.VERSION and row is not None:
-            packages.setdefault(row.package, []).append(one)
-        else:
-            rows.append((one.path, one.bytes, str(one.cause), [one]))
+        if one.cause is Cause.VERSION and row is not None:
+            packages.setdefault(row.package or _kernel(diff), []).append(one)
+    rows: list[Group] = []
     for package, several in packages.items():
-        total = sum(one.bytes for one in several)
-        if len(several) == 1:
-            rows.append((several[0].path, total, str(Cause.VERSION), several))
-        else:
-            name = f"{package}: {len(several)} files"
-            rows.append((name, total, str(Cause.VERSION), several))
+        if len(several) > 1:
+            counts = [
+                (TITLES[change], sum(one.change is change for one in several)) for change in Change
+            ]
+            how = ", ".join(f"{count} {title}" for title, count in counts if count)
+            gain = sum(one.bytes for one in several)
+            rows.append(
+                (f"{package}: {len(several)} files ({how})", gain, str(Cause.VERSION), several)
+            )
     return sorted(rows, key=lambda row: (-abs(row[1]), row[0]))
+
+
+def grouped(diff: Diff, change: Change) -> list[Group]:
+    """Rows of one kind of change, without those of packages that have a row of their own."""
+    together = {id(one) for _, _, _, several in updated(diff) for one in several}
+    rows = [
+        (str(one.path), one.bytes, str(one.cause), [one])
+        for one in diff.of(change)
+        if id(one) not in together
+    ]
+    return sorted(rows, key=lambda row: (-abs(row[1]), row[0]))
+
+
+def groups(diff: Diff) -> list[tuple[str, list[Group]]]:
+    """Every table of a diff that is not empty: its title and its rows."""
+    every = [("updated", updated(diff))]
+    every += [(TITLES[change], grouped(diff, change)) for change in Change]
+    return [(title, rows) for title, rows in every if rows]
+
+
+def _kernel(diff: Diff) -> str:
+    rows = (row for row in diff.after.files if row.path.startswith("/boot/vmlinuz-"))
+    return next((row.package for row in rows), "")
 
 
 def as_text(diff: Diff, *, top: int = 0) -> str:
     """Print a diff; `top` rows of each kind of change, 0 for all."""
     lines = [printable(headline(diff)), counting(diff)]
-    for change in Change:
-        rows = grouped(diff, change)
-        if rows:
-            lines += ["", f"{TITLES[change]}:"]
-            shown = rows[: top or None]
-            cells = [[f"  {signed(gain)}", printable(name), _why(cause, several[0])]
-                     for name, gain, cause, several in shown]  # fmt: skip
-            for line, (_, _, _, several) in zip(
-                columns(cells, frozenset({1, 2})), shown, strict=True
-            ):
-                lines += [line, *_chain(several[0])]
-            if len(rows) > len(shown):
-                lines.append(f"  [{len(rows) - len(shown)} others]")
-    lines += _packages(diff) + _surface(diff)
+    for title, rows in groups(diff):
+        lines += ["", f"{title}:"]
+        shown = rows[: top or None]
+        cells = [[f"  {signed(gain)}", printable(name), _why(cause, several)]
+                 for name, gain, cause, several in shown]  # fmt: skip
+        for line, (_, _, _, several) in zip(columns(cells, frozenset({1, 2})), shown, strict=True):
+            lines += [line, *_chain(several[0])]
+        if len(rows) > len(shown):
+            lines.append(f"  [{len(rows) - len(shown)} others]")
+    lines += _packages(diff) + _surface(diff) + ["", *issues.as_lines(diff.issues, top=top)]
     return "\n".join(lines) + "\n"
 
 
-def _why(cause: str, one: Difference) -> str:
+def _why(cause: str, several: Sequence[Difference]) -> str:
+    one = several[0]
     notes = {
         Change.MODE: lambda old, new: f"{old.mode:04o} -> {new.mode:04o}",
         Change.OWNER: lambda old, new: f"{old.uid}:{old.gid} -> {new.uid}:{new.gid}",
         Change.TYPE: lambda old, new: f"{old.type} -> {new.type}",
     }
-    if one.before and one.after and one.change in notes:
+    if len(several) == 1 and one.before and one.after and one.change in notes:
         return notes[one.change](one.before, one.after)
     return f"[{cause}]" if cause else ""
 
@@ -152,19 +179,19 @@ def _surface(diff: Diff) -> list[str]:
 def as_markdown(diff: Diff) -> str:
     """A comment for a pull request."""
     lines = [f"### {markdown.cell(headline(diff))}", "", f"`{counting(diff)}`", ""]
+    lines += [markdown.cell(issues.headline(diff.issues)), ""]
     return markdown.page([*lines, *markdown.fitting(parts(diff))])
 
 
 def parts(diff: Diff) -> list[tuple[str, Sequence[str], Sequence[Sequence[str]], int]]:
     """The folded tables of a diff that are not empty."""
     found: list[tuple[str, Sequence[str], Sequence[Sequence[str]], int]] = []
-    for change in Change:
+    for title, rows in groups(diff):
         body = [
-            [markdown.code(name), markdown.cell(_reason(cause, several[0])), signed(gain)]
-            for name, gain, cause, several in grouped(diff, change)
+            [markdown.code(name), markdown.cell(_reason(cause, several)), signed(gain)]
+            for name, gain, cause, several in rows
         ]
-        if body:
-            found.append((TITLES[change].capitalize(), ["path", "why", "bytes"], body, 1))
+        found.append((title.capitalize(), ["path", "why", "bytes"], body, 1))
     if diff.packages:
         body = [
             [markdown.code(one.name), markdown.cell(one.before), markdown.cell(one.after)]
@@ -176,13 +203,22 @@ def parts(diff: Diff) -> list[tuple[str, Sequence[str], Sequence[Sequence[str]],
             body = [[NAMES[one.kind], markdown.code(one.subject), markdown.cell(one.detail)]
                     for one in findings]  # fmt: skip
             found.append((title, ["what", "where", ""], body, 0))
+    if diff.issues is not None:
+        for title, some in (("New open issues", diff.issues.new), ("Issues no longer open", diff.issues.gone)):  # fmt: skip
+            if some:
+                body = [_cells(one) for one in some]
+                found.append((title, ["issue", "source", ""], body, 0))
     return found
 
 
-def _reason(cause: str, one: Difference) -> str:
-    edge = one.new_edge
+def _cells(one: OpenIssue) -> list[str]:
+    return [markdown.cell(one.name), markdown.code(one.source), markdown.cell(issues.fix(one))]
+
+
+def _reason(cause: str, several: Sequence[Difference]) -> str:
+    edge = several[0].new_edge
     if edge is None:
-        return _why(cause, one).strip("[]")
+        return _why(cause, several).strip("[]")
     return f"{cause}: {edge.by} -> {edge.path} ({edge.kind}: {edge.evidence})"
 
 
@@ -201,6 +237,7 @@ def as_json(diff: Diff) -> str:
             "new": [_finding(one) for one in diff.findings_new],
             "gone": [_finding(one) for one in diff.findings_gone],
         },
+        "issues": issues.as_document(diff.issues),
     }
     return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 

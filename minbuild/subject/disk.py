@@ -53,7 +53,10 @@ def _esp(data: bytes | mmap.mmap, where: str) -> bytes:
         at = start * SECTOR + number * size
         if data[at : at + 16] == ESP:
             first, last = struct.unpack_from("<QQ", data, at + 32)
-            return data[first * SECTOR : (last + 1) * SECTOR]
+            found = data[first * SECTOR : (last + 1) * SECTOR]
+            if found[510:512] != b"\x55\xaa":
+                raise _no_uki("its EFI System Partition has no FAT file system", where)
+            return found
     raise _no_uki("it has no EFI System Partition", where)
 
 

@@ -48,8 +48,8 @@ def _measured(path: Path, disk: Disk, kept: Stored) -> Footprint:
         )  # fmt: skip
     if not kept.packed:
         seen = [replace(one, weight=one.size) for one in seen]
-    payload = kept.data if kept.packed else min(kept.data, sum(one.weight for one in seen))
-    payload = payload if any(one.weight for one in seen) else 0
+    weight = sum(one.weight for one in seen if one.type == "file")
+    payload = (kept.data if kept.packed else min(kept.data, weight)) if weight else 0
     origin = Origin(
         name=path.name.partition(".")[0],
         kernel=newest_kernel(seen),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from minbuild.archive.types import Package
 from minbuild.errors import UsageError
 from minbuild.supply.shipment import Shipment, source_of
 
@@ -92,24 +93,32 @@ def judge(
     `offered` gives every path of a package, chosen or not. An issue counts as trimmed only when
     its text names files of the opened packages, and none of those is in the image.
     """
+    found = []
+    for one, names in open_for(shipment.packages, known):
+        there = {row.path for name in names for row in shipment.files[name]}
+        paths = {path for name in names for path in offered.get(name, ())}
+        found.append(Issue(one, names, _trimmed(one, paths, there)))
+    return tuple(found)
+
+
+def open_for(
+    packages: Iterable[Package], known: Iterable[Known]
+) -> Iterator[tuple[Known, tuple[str, ...]]]:
+    """Every issue that is open for these packages, with those of its source, sorted."""
     from debian.debian_support import Version
 
     by_source: dict[str, list[str]] = {}
     versions: dict[str, str] = {}
-    for package in shipment.packages:
+    for package in packages:
         name, version = source_of(package)
         name = "linux" if name.startswith("linux-signed-") else name
         by_source.setdefault(name, []).append(package.name)
         versions[name] = package.version if name == "linux" else version
-    found = []
     for one in known:
         names = by_source.get(one.source)
         if names is None or (one.fixed and Version(versions[one.source]) >= Version(one.fixed)):
             continue
-        there = {row.path for name in names for row in shipment.files[name]}
-        paths = {path for name in names for path in offered.get(name, ())}
-        found.append(Issue(one, tuple(sorted(names)), _trimmed(one, paths, there)))
-    return tuple(found)
+        yield one, tuple(sorted(names))
 
 
 def _trimmed(one: Known, offered: Iterable[str], there: Iterable[str]) -> tuple[str, ...]:

@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 
-from minbuild.footprint.diff import Change, compare
+from minbuild.footprint.diff import compare
 from minbuild.footprint.types import FileRow, Footprint
 from minbuild.paths import RootPath
-from minbuild.report.diff import as_json, as_markdown, as_text, counting, grouped
+from minbuild.report.diff import as_json, as_markdown, as_text, counting, groups
 from minbuild.resolve.types import Need, NeedKind
 from tests.support.changed import changed, row
 from tests.support.footprints import tiny
@@ -28,9 +28,10 @@ def kernel(release: str, digit: str) -> Footprint:
 
 def test_a_kernel_update_is_one_row() -> None:
     diff = compare(kernel("6.12.107", "1"), kernel("6.12.117", "2"))
-    rows = [row for change in Change for row in grouped(diff, change)]
+    ((title, rows),) = groups(diff)
+    assert title == "updated"
     assert [(name, gain, cause) for name, gain, cause, _ in rows] == [
-        ("linux-image-6.12.117-cloud-amd64: 3 files", 3, "version")
+        ("linux-image-6.12.117-cloud-amd64: 3 files (3 grown)", 3, "version")
     ]
     assert "grow/shrink: 3/0" in counting(diff)
     assert "linux-image-#" in as_text(diff)

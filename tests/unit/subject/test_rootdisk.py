@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import MinbuildError
+from minbuild.subject.disk import ESP
 from minbuild.subject.open import open_subject
 from tests.dib.installed import SBIN
 from tests.unit.subject.test_open import qcow2, sums
@@ -52,6 +53,7 @@ def table(disk: bytes, kind: str) -> bytes:
         struct.pack_into("<QII", head, 512 + 72, 2, 1, 128)
         last = (START + len(disk)) // 512 - 1
         struct.pack_into("<16s16sQQ", head, 1024, b"\1" * 16, b"", START // 512, last)
+        struct.pack_into("<16s16sQQ", head, 1152, ESP, b"", 64, 128)  # never formatted
     return disk if kind == "whole" else bytes(head) + disk
 
 
@@ -87,6 +89,8 @@ def test_a_disk_s_totals_are_those_of_find_and_of_its_file(
         row.path: row.package for row in inside.files if row.package
     }
     assert found.surface is not None
+    if form == "raw":
+        assert {one.packed - one.size for one in found.files if one.type == "file"} == {0}
     kinds = {str(one.kind) for one in found.surface.findings}
     assert "setuid" in kinds
     assert "kernel-lacks" not in found.surface.unknown
