@@ -34,6 +34,7 @@ class Planned:
 class Prepared:
     """A manifest that was resolved and proved, with the tools that will write its images."""
 
+    request: Request
     ground: "Ground"
     tree: "Tree"
     toolbox: "Toolbox"
@@ -89,7 +90,7 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
         tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
     toolbox = open_toolbox(request, ground.lock, doors, image=manifest.image)
-    return Prepared(ground, tree, toolbox, directory, place)
+    return Prepared(request, ground, tree, toolbox, directory, place)
 
 
 def finish(ready: Prepared, doors: Doors) -> Built:
@@ -97,7 +98,9 @@ def finish(ready: Prepared, doors: Doors) -> Built:
     from minbuild.build.packing import pack
 
     manifest = ready.ground.manifest
-    footprint, outputs = pack(ready.ground, ready.tree, ready.toolbox, ready.directory, doors)
+    footprint, outputs = pack(
+        ready.request, ready.ground, ready.tree, ready.toolbox, ready.directory, doors
+    )
     state.remember(doors.store, ready.directory, state.key(manifest, ready.lock), outputs)
     return Built(manifest, ready.directory, footprint, fresh=True)
 

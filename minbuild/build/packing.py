@@ -8,7 +8,7 @@ from minbuild.archive import lockfile
 from minbuild.build.assembling import assemble_all
 from minbuild.build.cmdline import cmdline
 from minbuild.build.ground import Ground
-from minbuild.build.request import Doors
+from minbuild.build.request import Doors, Request
 from minbuild.build.surface import look
 from minbuild.build.weights import weigh
 from minbuild.footprint import document
@@ -22,7 +22,7 @@ from minbuild.tree.types import Tree
 
 
 def pack(
-    ground: Ground, tree: Tree, toolbox: Toolbox, directory: Path, doors: Doors
+    request: Request, ground: Ground, tree: Tree, toolbox: Toolbox, directory: Path, doors: Doors
 ) -> tuple[Footprint, tuple[Path, ...]]:
     """Write every output of a build to `directory`, all or none; returns them with the footprint.
 
@@ -51,7 +51,7 @@ def pack(
         }
 
     def last(outputs: Outputs) -> None:
-        assemble_all(manifest, tree, outputs, doors)
+        assemble_all(request, manifest, tree, outputs, doors)
 
     order = Order(
         name=manifest.name,

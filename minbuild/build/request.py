@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minbuild.dib.types import DibIn
 from minbuild.errors import ToolError
 from minbuild.manifest.types import Archive, Compression, Manifest
 from minbuild.progress import Progress, Silent
@@ -48,6 +49,7 @@ class Request:
     """A root that files come from instead of packages; None for the manifest's own archive."""
     compression: Compression | None = None
     """None for the manifest's own."""
+    dib_in: DibIn = DibIn.AUTO
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,14 @@ KIND = "built/1"
 
 
 def key(manifest: Manifest, lock: Path) -> str:
-    """What a build's outputs depend on, as a digest: manifest, lock, and this code."""
+    """What a build's outputs depend on, as a digest: manifest, lock, dib's elements, and this code."""
     digest = hashlib.sha256(repr(manifest).encode())
     digest.update(lock.read_bytes() if lock.exists() else b"")
     digest.update(code().encode())
+    for wish in manifest.image.dib:
+        from minbuild.dib.elements import fingerprint
+
+        digest.update(fingerprint(wish.elements).encode())
     return digest.hexdigest()
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 @click.option("--check-reproducible", is_flag=True,
               help="Build again under other conditions; exit with 1 when one byte differs.")  # fmt: skip
 @click.option("--jobs", default=0, help="Manifests built at once, of several.  [default: cores]")
+@click.option("--dib-in", type=click.Choice(["auto", "here", "vm"]), default="auto", show_default=True,
+              help="Where diskimage-builder makes the images that the manifest wants of it.")  # fmt: skip
 @click.option("--fail-fast", is_flag=True, help="Of several, stop at the first that fails.")
 @click.option("--top", default=10, show_default=True, help="Largest files to list; 0: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print footprint.json instead of the page.")
@@ -64,11 +66,15 @@ def make(manifests: tuple[str, ...], output: Path | None, check_reproducible: bo
     )
 
 
-def _request(manifest: str, *, compression: str | None, **build: Any) -> "Request":
+def _request(manifest: str, *, compression: str | None, dib_in: str, **build: Any) -> "Request":
+    from minbuild.dib.types import DibIn
     from minbuild.manifest.types import Compression
 
     return request_of(
-        manifest, compression=Compression(compression) if compression else None, **build
+        manifest,
+        compression=Compression(compression) if compression else None,
+        dib_in=DibIn(dib_in),
+        **build,
     )
 
 

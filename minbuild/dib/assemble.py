@@ -1,21 +1,24 @@
-"""disk-image-create run on a build: its log folded into ours, its error found and shown."""
+"""disk-image-create run on a build, here or in the builder machine: its log, its error, its images."""
 
 import os
 import pwd
-import re
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.dib import elements as known
-from minbuild.dib import here
+from minbuild.dib import here, machine, parcel
+from minbuild.dib.elements import Element
+from minbuild.dib.log import blame
+from minbuild.dib.types import DibIn
 from minbuild.errors import ToolError
 from minbuild.manifest.types import DibFormat, DibLayout, DibWish
 from minbuild.progress import Progress
 from minbuild.run import paste, start, stop
-from minbuild.shipped import shipped
 
 PROGRAM = (
     "import sys; sys.argv[0] = 'disk-image-create'; "
@@ -24,50 +27,77 @@ PROGRAM = (
 """As its own script starts it, wherever that lies."""
 ESP = 64 << 20
 SLACK = 48 << 20
-_NOISE = re.compile(
-    r"INFO |DEBUG |Unmount |\++ |Copying hooks|Running hooks|dib-run-parts|Target:|-+$|$"
-)
-_ERROR = re.compile(r"\berror\b|Error\b|Exception\b|\bfailed\b|cannot |No such |not found|No space")
 _SUFFIX = {DibFormat.SQUASHFS: "squash"}
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One run of disk-image-create."""
+
+    wish: DibWish
+    name: str
+    """Of the images."""
+    build: Path
+    """The folder of the host."""
+    log: Path
+    """Where dib's words go, whatever comes of it."""
+    size: int
+    """Bytes of the host's files."""
+    paths: Sequence[str]
+    """Of the host's tree."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        boot = ("minbuild-boot",) if self.wish.layout is DibLayout.GPT else ()
+        return ("minbuild-root", *boot, *self.wish.elements)
+
+    @property
+    def formats(self) -> tuple[DibFormat, ...]:
+        """dib makes squashfs only when it stands first. Source: its disk-image-create, IMAGE_TYPES."""
+        return tuple(sorted(self.wish.formats, key=lambda one: one is not DibFormat.SQUASHFS))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(f"{self.name}.{_SUFFIX.get(one, one)}" for one in self.wish.formats)
+
+    def words(self, out: str) -> tuple[str, ...]:
+        """dib's arguments, for images below `out`."""
+        return ("-n", "-o", f"{out}/{self.name}", "-t", ",".join(self.formats), *self.names)
+
+
 def assemble(
-    wish: DibWish,
-    name: str,
-    build: Path,
+    order: Order,
     work: Path,
     *,
-    size: int,
-    paths: Sequence[str],
-    log: Path,
     progress: Progress,
+    place: DibIn,
+    builder: Callable[[Path], machine.Machine],
 ) -> tuple[Path, ...]:
-    """Have dib make images of the host in the folder `build`; returns them, in `work`.
+    """Have dib make images of a host; returns them, in `work`.
 
-    `log`: where its words go, whatever comes of it; `name`: of the images; `size`: bytes of the host's files; `paths`: of the host's tree.
-    Raises: ToolError when this machine cannot run dib, an element cannot be taken, or dib fails.
+    `builder` makes the builder machine, when dib cannot run here or shall not.
+    Raises: ToolError when an element cannot be taken, dib cannot run or fails.
     """
-    names = ["minbuild-root", *_boot(wish), *wish.elements]
-    path = known.search_path()
-    known.refuse_inside(known.expand(names, path), paths)
-    lack = here.lacking(wish.layout, wish.formats)
-    if lack:
+    found = known.expand(order.names, known.search_path())
+    known.refuse_inside(found, order.paths)
+    lack = here.lacking(order.wish.layout, order.wish.formats)
+    if place is DibIn.HERE and lack:
         raise ToolError(
             f"disk-image-create cannot run here: this machine lacks {', '.join(lack)}",
-            where=str(wish.where),
-            fix="install or load them, or use layout: plain and formats: [tar], which need least",
+            where=str(order.wish.where),
+            fix="let it run in a virtual machine: --dib-in vm; or install or load what is lacking",
         )
-    formats = ",".join(wish.formats)
-    argv = [sys.executable, "-c", PROGRAM, "-n", "-o", str(work / name), "-t", formats, *names]
-    try:
-        _run(argv, _environment(wish, build, work, size), log, work, progress)
-    finally:
-        here.sweep(work)
-    made = [work / f"{name}.{_SUFFIX.get(one, one)}" for one in wish.formats]
+    if place is DibIn.VM or lack:
+        if place is DibIn.AUTO:
+            progress.note(f"dib runs in a virtual machine: this one lacks {', '.join(lack)}")
+        _there(order, found, work, builder(work), progress)
+    else:
+        _here(order, work, progress)
+    made = tuple(work / name for name in order.files)
     for each in made:
         if each.suffix == ".tar":
             without_devices(each)
-    return tuple(made)
+    return made
 
 
 def without_devices(path: Path) -> None:
@@ -80,44 +110,107 @@ def without_devices(path: Path) -> None:
     plain.replace(path)
 
 
-def blame(lines: Iterable[str]) -> str:
-    """The lines of dib's log that say what went wrong."""
-    said = [line for line in lines if not _NOISE.match(line)]
-    telling = [line for line in said if _ERROR.search(line)]
-    return "\n    ".join((telling or said)[-3:])
+class _Log:
+    """Takes dib's lines: the last one is shown, all are kept."""
 
+    def __init__(self, order: Order, path: Path, progress: Progress) -> None:
+        self._order, self._path, self._progress = order, path, progress
+        self._out = path.open("wb")
+        self.lines: list[str] = []
 
-def _boot(wish: DibWish) -> tuple[str, ...]:
-    return ("minbuild-boot",) if wish.layout is DibLayout.GPT else ()
+    def take(self, raw: bytes) -> None:
+        self._out.write(raw)
+        self.lines.append(raw.decode("utf-8", "replace").rstrip())
+        self._progress.step(f"dib: {self.lines[-1]}")
 
+    def close(self) -> None:
+        self._out.close()
 
-def _run(
-    argv: Sequence[str], env: Mapping[str, str], log: Path, work: Path, progress: Progress
-) -> None:
-    import subprocess  # noqa: TID251  STDOUT alone: the process is started by the one door
-
-    lines: list[str] = []
-    with start(argv, what="running dib", env=env, cwd=work,
-               stderr=subprocess.STDOUT) as process, log.open("wb") as out:  # fmt: skip
-        assert process.stdout is not None
-        try:
-            for raw in process.stdout:
-                out.write(raw)
-                lines.append(raw.decode("utf-8", "replace").rstrip())
-                progress.step(f"dib: {lines[-1]}")
-            code = process.wait()
-        except BaseException:
-            stop(process, seconds=30)
-            raise
-    if code:
-        raise ToolError(
-            f"disk-image-create failed with exit code {code}\n    {blame(lines)}",
-            where=f"{log}: disk-image-create {paste(argv[3:])}",
-            fix="correct the element that these lines name; the whole log is kept there",
+    def failed(self, what: str) -> ToolError:
+        return ToolError(
+            f"{what}\n    {blame(self.lines)}",
+            where=f"{self._path}: disk-image-create {paste(self._order.words('.'))}",
+            fix="correct what these lines name; the whole log is kept there",
         )
 
 
-def _environment(wish: DibWish, build: Path, work: Path, size: int) -> dict[str, str]:
+@contextmanager
+def _log(order: Order, progress: Progress) -> Iterator[_Log]:
+    log = _Log(order, order.log, progress)
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def _there(
+    order: Order,
+    elements: Sequence[Element],
+    work: Path,
+    builder: machine.Machine,
+    progress: Progress,
+) -> None:
+    """Run dib in the builder machine, which is gone afterwards with all that dib left in it."""
+    layout = parcel.plain_layout().read_text("utf-8") if _is_plain(order) else ""
+    settings = parcel.settings(_sizes(order), layout=layout)
+    words = ("python3", "-c", PROGRAM, *order.words(parcel.OUT))
+    packed = parcel.pack(words, settings, elements, order.build, work)
+    with _log(order, progress) as log:
+        result = machine.run(builder, packed, work, log.take)
+        code = parcel.unpack(result, order.files, work)
+        result.unlink()
+        if code is None:
+            raise log.failed("the builder machine ended before it had a result")
+        if code:
+            raise log.failed(f"disk-image-create failed with exit code {code}")
+
+
+def _here(order: Order, work: Path, progress: Progress) -> None:
+    """Run dib on this machine, and take away what it left mounted."""
+    argv = [sys.executable, "-c", PROGRAM, *order.words(str(work))]
+    try:
+        with _log(order, progress) as log:
+            code = _run(argv, _environment(order, work), work, log.take)
+            if code:
+                raise log.failed(f"disk-image-create failed with exit code {code}")
+    finally:
+        here.sweep(work)
+
+
+def _run(
+    argv: Sequence[str], env: Mapping[str, str], work: Path, take: Callable[[bytes], None]
+) -> int:
+    import subprocess  # noqa: TID251  STDOUT alone: the process is started by the one door
+
+    with start(argv, what="running dib", env=env, cwd=work,
+               stderr=subprocess.STDOUT) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            for raw in process.stdout:
+                take(raw)
+            return process.wait()
+        except BaseException:
+            stop(process, seconds=30)
+            raise
+
+
+def _is_plain(order: Order) -> bool:
+    return order.wish.layout is DibLayout.PLAIN
+
+
+def _sizes(order: Order) -> dict[str, str]:
+    """What the user may set otherwise: dib would reckon with images of some GB."""
+    half = order.size * 2 + SLACK
+    wanted = half if _is_plain(order) else ESP + 2 * half
+    return {
+        "DIB_JOURNAL_SIZE": "4",
+        "DIB_IMAGE_SIZE": f"{wanted / (1 << 30):.3f}",
+        "DIB_NO_TIMESTAMP": "1",
+        "DIB_NO_TMPFS": "1",
+    }
+
+
+def _environment(order: Order, work: Path) -> dict[str, str]:
     """The user's own, since elements are steered by it, with our settings in it."""
     programs = work / "bin"
     programs.mkdir()
@@ -126,26 +219,18 @@ def _environment(wish: DibWish, build: Path, work: Path, size: int) -> dict[str,
         _program(programs / "sudo", here.SUDO)
     for name in ("tmp", "cache", "locks"):
         (work / name).mkdir()
-    plain = shipped("elements") / "minbuild-boot" / "layouts" / "plain.yaml"
     ours = {
         "PATH": f"{programs}:{here.search_path()}",
         "ELEMENTS_PATH": known.search_path(),
         "DIB_MINBUILD": str(programs / "minbuild"),
-        "DIB_MINBUILD_BUILD": str(build.resolve()),
-        "DIB_NO_TIMESTAMP": "1",
-        "DIB_NO_TMPFS": "1",
+        "DIB_MINBUILD_BUILD": str(order.build.resolve()),
         "TMP_DIR": str(work / "tmp"),
         "DIB_LOCKFILES": str(work / "locks"),
         "USER": os.environ.get("USER") or pwd.getpwuid(os.geteuid()).pw_name,
     }
-    if wish.layout is DibLayout.PLAIN:
-        ours["DIB_BLOCK_DEVICE_CONFIG"] = plain.as_uri()
-    wanted = (ESP + 2 * (size * 2 + SLACK)) if wish.layout is DibLayout.GPT else size * 2 + SLACK
-    defaults = {
-        "DIB_IMAGE_CACHE": str(work / "cache"),
-        "DIB_JOURNAL_SIZE": "4",
-        "DIB_IMAGE_SIZE": f"{wanted / (1 << 30):.3f}",
-    }
+    if _is_plain(order):
+        ours["DIB_BLOCK_DEVICE_CONFIG"] = parcel.plain_layout().as_uri()
+    defaults = {"DIB_IMAGE_CACHE": str(work / "cache"), **_sizes(order)}
     return {**defaults, **os.environ, **ours}
 
 

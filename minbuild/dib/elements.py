@@ -21,6 +21,7 @@ class Element:
     directory: Path
     inside: tuple[str, ...]
     """Its phases that run inside the root: install.d."""
+    shipped_with_dib: bool
 
 
 def search_path() -> str:
@@ -50,8 +51,22 @@ def expand(names: Sequence[str], path: str) -> tuple[Element, ...]:
             where=f"ELEMENTS_PATH={path}",
             fix="correct the name, or add the directory that holds the element to ELEMENTS_PATH",
         ) from error
-    return tuple(sorted((_element(name, Path(place)) for name, place in found),
+    own = Path(paths.get_path("elements"))
+    return tuple(sorted((_element(name, Path(place), own) for name, place in found),
                         key=lambda element: element.name))  # fmt: skip
+
+
+def fingerprint(names: Sequence[str]) -> str:
+    """What tells that elements, or the variables that steer them, have changed.
+
+    Raises: ToolError as `expand`.
+    """
+    parts = [f"{name}={text}" for name, text in os.environ.items() if name.startswith("DIB_")]
+    for element in expand(["minbuild-root", *names], search_path()):
+        for path in element.directory.rglob("*"):
+            stat = path.lstat()
+            parts.append(f"{path} {stat.st_mode} {stat.st_size} {stat.st_mtime_ns}")
+    return "\n".join(sorted(parts))
 
 
 def refuse_inside(elements: Sequence[Element], paths: Sequence[str]) -> None:
@@ -73,7 +88,7 @@ def refuse_inside(elements: Sequence[Element], paths: Sequence[str]) -> None:
             )
 
 
-def _element(name: str, directory: Path) -> Element:
+def _element(name: str, directory: Path, own: Path) -> Element:
     inside = [phase for phase in INSIDE if any((directory / phase).glob("*"))]
     inside += [PACKAGES] if (directory / PACKAGES).exists() else []
-    return Element(name, directory, tuple(inside))
+    return Element(name, directory, tuple(inside), directory.is_relative_to(own))

@@ -78,7 +78,7 @@ def _traced(request: BootRequest, image: Path, kind: str) -> str:
             "under Secure Boot the image takes no further command line, which tracing needs",
             fix="trace without the certificate, or with --direct",
         )
-    uki = image if kind == "efi" else image.with_suffix(".efi")
+    uki = image if kind == "efi" else _beside(image)
     return _watching(request, release(uki) if request.trace and uki.is_file() else "")
 
 
@@ -125,8 +125,15 @@ def _by_bios(request: BootRequest, image: Path, kind: str, work: Path) -> Boot:
 
 
 def _kernel_beside(image: Path, work: Path) -> Path | None:
-    beside = image.with_suffix(".efi")
+    beside = _beside(image)
     return _taken_apart(beside, work)[0] if beside.is_file() else None
+
+
+def _beside(disk: Path) -> Path:
+    """The UKI that a disk was made of: host.efi for host.raw and for dib's host-dib.qcow2."""
+    same = disk.with_suffix(".efi")
+    of_dib = disk.with_name(f"{disk.name.rpartition('-dib')[0]}.efi")
+    return same if same.is_file() else of_dib
 
 
 def _flash(tools: Tools, work: Path, certificate: Path | None) -> tuple[str, ...]:

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.dib.assemble import assemble, blame
-from minbuild.dib.elements import expand, refuse_inside
+from minbuild.dib.assemble import Order, assemble
+from minbuild.dib.elements import expand, fingerprint, refuse_inside
 from minbuild.dib.here import lacking, mounts
+from minbuild.dib.log import blame
+from minbuild.dib.machine import Machine
+from minbuild.dib.types import DibIn
 from minbuild.errors import ToolError
 from minbuild.manifest.load import load
 from minbuild.manifest.types import DibFormat, DibLayout, DibWish, Where
@@ -105,6 +108,36 @@ def test_the_partitioned_layout_needs_more_of_a_machine(monkeypatch: pytest.Monk
     assert set(lacking(DibLayout.PLAIN, [])) <= set(lacking(DibLayout.GPT, []))
 
 
+def test_dib_that_shall_run_here_says_what_this_machine_lacks(
+    small: Small, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = build_folder(small)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ToolError) as caught:
+        run(DibWish(WHERE, layout=DibLayout.GPT, formats=(DibFormat.SQUASHFS,)), folder,
+            tmp_path / "assembling")  # fmt: skip
+    assert "this machine lacks" in caught.value.what
+    assert "--dib-in vm" in caught.value.fix
+
+
+def test_squashfs_comes_first_because_dib_looks_only_there(tmp_path: Path) -> None:
+    wish = DibWish(WHERE, formats=(DibFormat.QCOW2, DibFormat.TAR, DibFormat.SQUASHFS))
+    order = Order(wish, "host-dib", tmp_path, tmp_path / "log", 1, [])
+    assert order.words("/out")[:5] == ("-n", "-o", "/out/host-dib", "-t", "squashfs,qcow2,tar")
+    assert order.files == ("host-dib.qcow2", "host-dib.tar", "host-dib.squash")
+
+
+def test_a_change_of_an_element_is_seen(elements: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    element(elements, "one", post_root="true")
+    before = fingerprint(["one"])
+    assert fingerprint(["one"]) == before
+    (elements / "one" / "post-root.d" / "50-test").write_text("#!/bin/bash\nfalse\n", "utf-8")
+    after = fingerprint(["one"])
+    assert after != before
+    monkeypatch.setenv("DIB_ONE", "1")
+    assert fingerprint(["one"]) != after
+
+
 def test_the_lines_to_blame_are_those_before_the_clean_up() -> None:
     log = [
         "Copying hooks for one",
@@ -117,10 +150,12 @@ def test_the_lines_to_blame_are_those_before_the_clean_up() -> None:
 
 def run(wish: DibWish, folder: Path, work: Path) -> tuple[Path, ...]:
     work.mkdir()
-    return assemble(
-        wish, "small-dib", folder, work,
-        size=1 << 20, paths=["/usr/bin/hello"], log=folder / "small-dib.log", progress=Silent(),
-    )  # fmt: skip
+    order = Order(wish, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
+    return assemble(order, work, progress=Silent(), place=DibIn.HERE, builder=nowhere)
+
+
+def nowhere(work: Path) -> Machine:
+    raise AssertionError(f"dib runs here, not in a machine made in {work}")
 
 
 @pytest.mark.oracle

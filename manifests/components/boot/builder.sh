@@ -1,0 +1,50 @@
+#!/bin/bash
+# The only process of the builder's own: takes the order from /dev/vda, works on /dev/vdb, leaves
+# what came of it as a tar on /dev/vdc; dib lies on /dev/vdd. Lines on the console are dib's log.
+export PATH=/usr/bin:/usr/sbin HOME=/root LC_ALL=C
+
+say() {
+    echo "builder: $1" >/dev/console
+}
+
+# Init must not end, whatever happens.
+off() {
+    sync
+    poweroff -f
+    sleep infinity
+}
+
+fail() {
+    say "error: $1"
+    off
+}
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+exec </dev/null >/dev/console 2>&1
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs run /run
+ln -sf /proc/self/fd /dev/fd
+read -r release </proc/sys/kernel/osrelease
+# shellcheck disable=SC2046 # one word for each name
+modprobe -a $(sed 's|:.*||; s|.*/||; s|[.]ko.*||' "/usr/lib/modules/$release/modules.dep")
+mkfs.ext4 -q -F -O ^has_journal -E nodiscard -m 0 /dev/vdb || fail 'the work disk takes no file system'
+mount -o noatime /dev/vdb /work || fail 'the work disk cannot be mounted'
+mkdir /work/tmp
+mount --bind /work/tmp /tmp
+chmod 1777 /tmp
+tar -x -f /dev/vdd -C / || fail 'dib cannot be read'
+tar -x -f /dev/vda -C /work || fail 'the order cannot be read'
+mkdir -p /work/out
+cd /work || fail 'there is no work disk'
+say started
+bash /work/order/run
+code=$?
+echo "$code" >/work/out/.code
+df -B1 --output=avail /work | tail -n 1 >/work/out/.free
+say "disk-image-create ended with $code"
+tar -c -S --format=gnu -f /dev/vdc -C /work/out . || fail 'the result does not fit on its disk'
+say done
+off

@@ -1,0 +1,129 @@
+"""Which of this machine's Python files the builder machine gets: dib's own, and how they are compiled."""
+
+import hashlib
+import importlib.metadata
+import io
+import tarfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from minbuild.errors import ToolError
+from minbuild.facts.types import Kind
+from minbuild.store import Store
+from minbuild.tree.types import Node
+
+DISTRIBUTIONS = ("diskimage-builder", "networkx", "pbr", "PyYAML", "stevedore")
+"""What disk-image-create imports, each of it usable without a compiled part."""
+SITE = "work/python"
+"""Where they lie in the builder machine, relative to its top."""
+CACHE = "work/pyc"
+"""PYTHONPYCACHEPREFIX there."""
+KIND = "builder-python/1"
+"""Digest over all Python files → SHA-256 of their tar."""
+COMPILE = """\
+import pathlib, py_compile, sys
+top, out = map(pathlib.Path, sys.argv[1:])
+for path in sorted(top.rglob("*.py")):
+    inside = path.relative_to(top)
+    made = out / inside.with_suffix(f".{sys.implementation.cache_tag}.pyc")
+    try:
+        py_compile.compile(path, made, f"/{inside}", doraise=True,
+                           invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    except py_compile.PyCompileError:
+        pass  # some are examples of bad Python
+"""
+"""Compiles all below one directory to another, as if it lay at the top."""
+
+Files = Mapping[str, tuple[bytes, int]]
+"""Path below the top → content and mode."""
+
+
+class Interpreter(Protocol):
+    """The toolbox, as far as it is needed here."""
+
+    def run(
+        self, name: str, args: Sequence[str | Path], *, what: str, env: Mapping[str, str]
+    ) -> bytes:
+        """Run a tool to its end and return its stdout."""
+        ...
+
+
+def packed(
+    nodes: Sequence[Node], content: Callable[[str], bytes], toolbox: Interpreter, store: Store
+) -> Path:
+    """A tar of dib's files, with the bytecode of these and of the builder's own Python.
+
+    Without bytecode each start of dib's Python takes a minute under emulation. It is made once for
+    the same files and kept in the store. `nodes`: the builder's tree.
+    Raises: ToolError when dib is not installed as its distribution has it.
+    """
+    own = dict(_own())
+    library = [
+        node
+        for node in nodes
+        if node.kind is Kind.FILE and node.path.startswith("/usr/lib/python3") and _is_python(node)
+    ]
+    key = _digest(own, library)
+    kept = store.get(KIND, key)
+    place = store.sound(kept.decode()) if kept is not None else None
+    if place is None:
+        read = {node.path.lstrip("/"): (content(node.sha256), node.mode) for node in library}
+        sha256 = store.add(_tar({**own, **_compiled({**own, **read}, toolbox, store)}))
+        store.put(KIND, {key: sha256.encode()})
+        place = store.sound(sha256)
+    assert place is not None
+    return place
+
+
+def _is_python(node: Node) -> bool:
+    return node.path.endswith(".py")
+
+
+def _own() -> Iterator[tuple[str, tuple[bytes, int]]]:
+    for name in DISTRIBUTIONS:
+        for path in importlib.metadata.files(name) or _lacking(name):
+            if path.suffix in {".so", ".pyc"} or not {"..", "tests"}.isdisjoint(path.parts):
+                continue
+            place = Path(str(path.locate()))
+            yield f"{SITE}/{path}", (place.read_bytes(), place.stat().st_mode & 0o777)
+
+
+def _lacking(name: str) -> list[importlib.metadata.PackagePath]:
+    raise ToolError(
+        f"{name} is installed without a list of its files, so it cannot be taken along",
+        where="the Python that runs minbuild",
+        fix=f"install it by pip: pip install {name}",
+    )
+
+
+def _digest(own: Files, library: Sequence[Node]) -> str:
+    lines = [f"{path} {mode:o} {hashlib.sha256(data).hexdigest()}"
+             for path, (data, mode) in sorted(own.items())]  # fmt: skip
+    lines += [f"{node.path} {node.sha256}" for node in library]
+    return hashlib.sha256("\n".join([COMPILE, *lines]).encode()).hexdigest()
+
+
+def _compiled(sources: Files, toolbox: Interpreter, store: Store) -> Files:
+    with store.work() as work:
+        top, out = work / "top", work / "out"
+        for path, (data, _) in sources.items():
+            if path.endswith(".py"):
+                (top / path).parent.mkdir(parents=True, exist_ok=True)
+                (top / path).write_bytes(data)
+        toolbox.run("python", ["-P", "-S", "-s", "-c", COMPILE, top, out],
+                    what="compiling dib", env={"PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
+        return {
+            f"{CACHE}/{path.relative_to(out)}": (path.read_bytes(), 0o644)
+            for path in out.rglob("*.pyc")
+        }
+
+
+def _tar(files: Files) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for path, (data, mode) in sorted(files.items()):
+            info = tarfile.TarInfo(path)
+            info.size, info.mode = len(data), mode
+            tar.addfile(info, io.BytesIO(data))
+    return out.getvalue()

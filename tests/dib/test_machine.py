@@ -1,0 +1,71 @@
+"""dib in the builder machine: a partitioned image made by whoever runs minbuild, and booted."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.whole.small import minbuild
+
+pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("builder")]
+
+STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+MANIFEST = """\
+minbuild: 1
+name: rootless
+extends: [host]
+image:
+  compression: zstd
+  formats: [uki, {dib: {elements: [%s], layout: %s, formats: [%s]}}]
+budget: {packed: 24 MB}
+"""
+
+
+def make(directory: Path, *, script: str, layout: str, formats: str) -> tuple[int, str]:
+    """Build a host with an image of dib's; the element `own` runs `script` in post-root.d."""
+    place = directory / "elements" / "own" / "post-root.d" / "50-own"
+    place.parent.mkdir(parents=True)
+    place.write_text(f"#!/bin/bash\nset -eu -o pipefail\n{script}\n", encoding="utf-8")
+    place.chmod(0o755)
+    text = MANIFEST % ("own", layout, formats)
+    (directory / "rootless.yaml").write_text(text, encoding="utf-8")
+    env = {"ELEMENTS_PATH": str(directory / "elements"), "DIB_GREETER": "us"}
+    argv = ("make", "rootless.yaml", "--dib-in", "vm", "--store", str(STORE))
+    ended = minbuild(*argv, cwd=directory, env=env)
+    return ended.code, ended.err
+
+
+def test_a_partitioned_image_made_without_root_boots_and_runs_a_guest(tmp_path: Path) -> None:
+    code, said = make(
+        tmp_path,
+        script="echo built by $DIB_GREETER > $TMP_MOUNT_PATH/etc/greeting",
+        layout="gpt",
+        formats="qcow2",
+    )
+    assert code == 0, said
+    build = tmp_path / "build" / "rootless"
+    image = build / "rootless-dib.qcow2"
+    assert image.name in (build / "SHA256SUMS").read_text(encoding="ascii")
+    assert "Build completed successfully" in (build / "rootless-dib.log").read_text("utf-8")
+    assert (tmp_path / "builder.lock").exists()
+    # on a stick, which this kernel does not see: the data partition is the lab's, with its guest
+    words = ("boot", str(image), "--as", "stick", "--store", str(STORE), "--timeout", "600")
+    ended = minbuild(*words, "--json", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    found = {one["name"]: one["state"] for one in json.loads(ended.out)["probes"]}
+    assert found["dhcp"] == found["guest"] == "passed"
+
+
+@pytest.mark.long
+def test_a_disk_that_is_full_in_the_machine_is_an_error(tmp_path: Path) -> None:
+    code, said = make(
+        tmp_path,
+        script="head -c 200M /dev/urandom > $TMP_MOUNT_PATH/etc/big",
+        layout="plain",
+        formats="raw",
+    )
+    assert code == 6
+    assert "No space left on device" in said
+    assert not list((tmp_path / "build" / "rootless").glob("*.raw"))
