@@ -158,7 +158,7 @@ def test_every_applet_a_script_calls_is_a_link_in_the_image(name: str, alone: Al
         path.rpartition("/")[2]
         for part in manifest.components
         for pack in part.packages
-        for path in pack.paths
+        for path in (COREUTILS if "/usr/bin/*" in pack.paths else pack.paths)
     }
     scripts = {
         path: file.content.decode()
@@ -175,6 +175,9 @@ def test_every_applet_a_script_calls_is_a_link_in_the_image(name: str, alone: Al
             word for word in unknown if not re.match(r"^\w+$", word) or word in ALL_APPLETS
         } == set(), path
 
+
+COREUTILS = ("chmod", "chroot", "df", "ln", "mkdir", "sleep", "sync", "tail")
+"""Some of what Debian's coreutils has."""
 
 ALL_APPLETS = frozenset(
     """
