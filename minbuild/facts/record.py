@@ -26,6 +26,7 @@ from minbuild.facts.types import (
     FileFacts,
     KernelConfig,
     Kind,
+    Listing,
     Module,
     Script,
     Symbols,
@@ -34,7 +35,7 @@ from minbuild.facts.types import (
 )
 from minbuild.paths import RootPath
 
-VERSION = 3
+VERSION = 4
 """Counts up with every change of what a fact holds or means: older records are not read."""
 FILES = f"files-{VERSION}"
 FACTS = f"facts-{VERSION}"
@@ -51,6 +52,7 @@ _NAMES: dict[type[FileFacts], str] = {
     Script: "script",
     KernelConfig: "config",
     Builtins: "builtins",
+    Listing: "listing",
     Damaged: "damaged",
     Text: "text",
 }
@@ -190,6 +192,8 @@ def read_facts(record: bytes) -> FileFacts:
         case "builtins":
             found = {name: _module(fields) for name, fields in values[0].items()}
             return Builtins(found)
+        case "listing":
+            return Listing(tuple(*values))
         case "damaged":
             return Damaged(*values)
         case "text":

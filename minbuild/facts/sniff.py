@@ -13,6 +13,7 @@ _KERNEL = re.compile(
     r"/boot/config-[^/]+|/usr/lib/modules/[^/]+/(?:config|modules\.builtin(?:\.modinfo)?)"
 )
 
+_LOADER = re.compile(r"/etc/ld\.so\.(?:conf|conf\.d/[^/]+|preload|cache)")
 _IMAGE = re.compile(r"/boot/vmlinu[xz]-[^/]+|/usr/lib/modules/[^/]+/vmlinu[xz]")
 _CONFIG = re.compile(
     r"/etc/.+|/usr/lib/(?:pam|sysusers|tmpfiles)\.d/.+|/usr/share/(?:base-files|libc-bin)/nsswitch\.conf"
@@ -26,6 +27,8 @@ def sniff(path: str, data: bytes) -> FileFacts | None:
         return known(path, data)[0]
     if _KERNEL.fullmatch(path):
         return _kernel(path, data)
+    if _LOADER.fullmatch(path):
+        return _loader(path, data)
     if data.startswith(_ELF):
         from minbuild.facts.elf import elf
 
@@ -53,6 +56,14 @@ def _kernel(path: str, data: bytes) -> FileFacts:
     from minbuild.facts.kernel import kernel_config
 
     return kernel_config(data)
+
+
+def _loader(path: str, data: bytes) -> FileFacts:
+    from minbuild.facts import ldconfig
+
+    if path.endswith(".cache"):
+        return ldconfig.cache(data)
+    return (ldconfig.preloads if path.endswith(".preload") else ldconfig.configuration)(data)
 
 
 def symbols(path: str, data: bytes) -> Symbols | None:
@@ -93,7 +104,7 @@ def whole(path: str, head: bytes) -> bool:
     """True when `sniff` must see all of a file that starts with `head`, not just `head`."""
     if head.startswith(_ELF) or packed_module(path) is not None:
         return True
-    if _KERNEL.fullmatch(path) or _IMAGE.fullmatch(path):
+    if _KERNEL.fullmatch(path) or _IMAGE.fullmatch(path) or _LOADER.fullmatch(path):
         return True
     return not head.startswith(_SCRIPT) and _CONFIG.fullmatch(path) is not None
 

@@ -142,6 +142,15 @@ class Builtins:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """What a file that configures the loader lists. Source: ld.so(8), FILES; ldconfig(8)."""
+
+    lines: tuple[str, ...]
+    """Of ld.so.conf: directories and `include GLOB`; of ld.so.preload: names; of ld.so.cache:
+    `FLAGS NAME PATH`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Damaged:
     """A file that promises a format (ELF, module, compressed module) and does not keep it.
 
@@ -160,7 +169,7 @@ class Text:
     """Logical lines: one that ends in a backslash goes on in the next, which is then empty."""
 
 
-FileFacts = Elf | Module | Script | KernelConfig | Builtins | Damaged | Text
+FileFacts = Elf | Module | Script | KernelConfig | Builtins | Listing | Damaged | Text
 Alias = tuple[str, RootPath]
 """What a module says it serves, `_` for `-`, and the module's path."""
 

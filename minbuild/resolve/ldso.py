@@ -13,6 +13,7 @@ from minbuild.manifest.types import DlopenRule, Priority
 from minbuild.paths import RootPath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.configured import PRELOAD, Configured
 from minbuild.resolve.knowledge import UNWINDER, UNWINDS
 from minbuild.resolve.machine import Machine
 from minbuild.resolve.search import Hit, Search, Searcher
@@ -65,17 +66,20 @@ class Loader:
         waivers: Waivers,
         *,
         dlopen: Sequence[DlopenRule] = (),
-        cache: Sequence[str] = (),
     ) -> None:
         self._catalog = catalog
         self.machine = machine
         self._rules = tuple(reversed(dlopen))
-        self._searcher = Searcher(catalog, machine, waivers, cache)
+        self._searcher = Searcher(catalog, machine, waivers)
         self._unwinds: dict[RootPath, str] = {}
         self.loaded: set[RootPath] = set()
         """Real paths of all objects of all processes so far."""
         self.processes: list[Process] = []
         self._said: set[tuple[RootPath, str, str]] = set()
+
+    def configure(self, configured: Configured) -> None:
+        """Take what the root's own files tell its loader; before anything is loaded."""
+        self._searcher.configured = configured
 
     def process(self, path: RootPath, elf: Elf) -> Process:
         """Load the executable, or the library on its own, at real path `path`."""
@@ -89,7 +93,9 @@ class Loader:
             process.whole = False  # nothing here could start it
             return self._done(process)
         for name in elf.audit:
-            self._load(process, main, main, name, NeedKind.NEEDED, f"DT_AUDIT {name}")
+            self._audit(process, name)
+        for name in self._searcher.configured.preload if elf.interpreter else ():
+            self._load(process, main, main, name, NeedKind.NEEDED, f"{PRELOAD} {name}")
         started = opened = 0
         while True:
             started = self._start(process, started)
@@ -116,7 +122,7 @@ class Loader:
 
     def _interpreter(self, process: Process) -> None:
         main, raw = process.main, process.main.elf.interpreter
-        hit = self._searcher.open(raw) if raw.startswith("/") else None
+        hit = self._searcher.interpreter(raw) if raw.startswith("/") else None
         if not isinstance(hit, Hit):
             why = hit or self._catalog.why_not(raw)
             if not self.machine.accepts(main.elf):
@@ -133,6 +139,21 @@ class Loader:
             loader = Loaded(hit.real, hit.real, hit.elf, posixpath.dirname(raw), main)
             loader.lineage = self._lineage(loader)
             self._enter(process, loader, raw)
+
+    def _audit(self, process: Process, name: str) -> None:
+        """Load an auditor: in a name space of its own, and by ld.so, which has no RUNPATH.
+
+        Source: rtld-audit(7); glibc elf/rtld.c (load_audit_module), elf/dl-open.c.
+        """
+        main = process.main
+        opener = replace(main, elf=replace(main.elf, runpath=(), nodeflib=False))
+        apart = Process(opener, [])
+        for shared in process.objects[1:2]:  # ld.so is in all of them
+            self._enter(apart, shared, shared.named)
+        self._load(apart, opener, main, name, NeedKind.NEEDED, f"DT_AUDIT {name}")
+        self._start(apart, 0)
+        process.outcomes += apart.outcomes
+        self._done(apart)
 
     def _load(
         self, process: Process, via: Loaded, by: Loaded, name: str, kind: NeedKind, evidence: str

@@ -18,6 +18,8 @@ class Machine:
     little: bool
     platform: str
     """AT_PLATFORM of the baseline; "" where the kernel gives none."""
+    cache_flags: int
+    """Of an entry of ld.so.cache. Source: glibc sysdeps/generic/ldconfig.h."""
     flags_mask: int = 0
     """Bits of e_flags that must be `flags`."""
     flags: int = 0
@@ -49,11 +51,11 @@ class Machine:
 
 
 _MACHINES = {
-    "amd64": Machine("amd64", "x86_64-linux-gnu", "EM_X86_64", 64, True, "x86_64"),
-    "arm64": Machine("arm64", "aarch64-linux-gnu", "EM_AARCH64", 64, True, "aarch64"),
+    "amd64": Machine("amd64", "x86_64-linux-gnu", "EM_X86_64", 64, True, "x86_64", 0x303),
+    "arm64": Machine("arm64", "aarch64-linux-gnu", "EM_AARCH64", 64, True, "aarch64", 0xA03),
     # EF_RISCV_FLOAT_ABI (0x6) must be double (0x4), EF_RISCV_RVE (0x8) clear:
     # Source: riscv-elf-psabi-doc, "File Header"; glibc sysdeps/riscv/dl-machine.h
-    "riscv64": Machine("riscv64", "riscv64-linux-gnu", "EM_RISCV", 64, True, "", 0xE, 0x4),
+    "riscv64": Machine("riscv64", "riscv64-linux-gnu", "EM_RISCV", 64, True, "", 0x1003, 0xE, 0x4),
 }
 
 

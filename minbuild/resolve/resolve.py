@@ -11,6 +11,7 @@ from minbuild.paths import RootPath
 from minbuild.resolve import pattern, seeds
 from minbuild.resolve.book import Book
 from minbuild.resolve.catalog import Catalog, generated_directory
+from minbuild.resolve.configured import configured
 from minbuild.resolve.graph import adjacency, reached_from, way
 from minbuild.resolve.kernel import IMAGE, MODULES, Kernel, image_version
 from minbuild.resolve.ldso import Loader, is_program
@@ -32,21 +33,20 @@ def resolve(
     drop: Sequence[Waiver] = (),
     allow_missing: Sequence[Waiver] = (),
     dlopen: Sequence[DlopenRule] = (),
-    cache: Sequence[str] = (),
     rulebook: Rulebook = NO_RULES,
 ) -> Closure:
     """Follow every need of `roots` (in manifest order) through `files` (in any order).
 
     Nothing is fetched: what `files` do not offer comes back in `Closure.missing`.
     `dlopen`: the least priority of `.note.dlopen` that is followed, by path; the last rule that
-    matches holds, and one that matches nothing is missing something. `cache`: directories whose libraries the image's ld.so.cache lists. `rulebook`: what
-    rule files know.
+    matches holds, and one that matches nothing is missing something. `rulebook`: what rule
+    files know.
 
     Raises: ResolveError for an unknown architecture.
     """
     catalog = Catalog(files, [root.package for root in roots if root.package])
     waivers = Waivers(drop, allow_missing)
-    work = Work(catalog, machine(arch), waivers, dlopen=dlopen, cache=cache)
+    work = Work(catalog, machine(arch), waivers, dlopen=dlopen)
     work.world.book = Book(rulebook)
     work.seed(roots)
     work.run()
@@ -63,10 +63,9 @@ class Work:
         waivers: Waivers,
         *,
         dlopen: Sequence[DlopenRule] = (),
-        cache: Sequence[str] = (),
         version: str = "",
     ) -> None:
-        loader = Loader(catalog, machine, waivers, dlopen=dlopen, cache=cache)
+        loader = Loader(catalog, machine, waivers, dlopen=dlopen)
         self.world = World(catalog, waivers, loader, Kernel(catalog, version))
         self._machine = machine
         self._rules = tuple(dlopen)
@@ -110,13 +109,18 @@ class Work:
 
     def run(self) -> None:
         """Follow needs until there are no more."""
+        world = self.world
+        world.loader.configure(configured(world.catalog, self._chosen, self._machine))
+        self._follow()
+
+    def _follow(self) -> None:
         self._drain()
         # plug-ins: libraries that were asked for and that no program loads
         alone = [each for each in self._objects if each[0] not in self.world.loader.loaded]
         for path, elf in sorted(alone, key=lambda each: each[0]):
             self._take(self.world.loader.process(path, elf).outcomes)
         if alone:
-            self.run()
+            self._follow()
 
     def _drain(self) -> None:
         world = self.world

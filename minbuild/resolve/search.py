@@ -6,11 +6,12 @@ _dl_dst_substitute).
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from minbuild.facts.types import Damaged, Elf
 from minbuild.paths import RootPath
 from minbuild.resolve.catalog import LOOP, Catalog, Reach
+from minbuild.resolve.configured import PLAIN
 from minbuild.resolve.machine import Machine
 from minbuild.resolve.waivers import Waivers
 
@@ -43,25 +44,46 @@ class Search:
 class Searcher:
     """The directories of one architecture over one catalog; what was opened is remembered."""
 
-    def __init__(
-        self, catalog: Catalog, machine: Machine, waivers: Waivers, cache: Sequence[str]
-    ) -> None:
+    def __init__(self, catalog: Catalog, machine: Machine, waivers: Waivers) -> None:
         self._catalog = catalog
         self._machine = machine
         self._waivers = waivers
-        self._cache = tuple(cache)
+        self.configured = PLAIN
+        """Set before anything is searched."""
         self._opened: dict[str, Hit | str | None] = {}
         self._default: dict[tuple[str, bool], Search] = {}
 
     def usual(self, name: str, *, nodeflib: bool) -> Search:
         """Search the cache's directories, then the system's unless the object forbids them."""
         if (name, nodeflib) not in self._default:
-            system = self._machine.default_directories
-            directories = (*self._cache, *system)
-            if nodeflib:
-                directories = tuple(each for each in self._cache if each not in system)
-            self._default[name, nodeflib] = self.first_of(directories, name)
+            found = self._cached(name, nodeflib=nodeflib)
+            if found.hit is None and not found.final and not nodeflib:
+                system = self.first_of(self._machine.default_directories, name)
+                found = replace(system, looked=(*found.looked, *system.looked))
+            self._default[name, nodeflib] = found
         return self._default[name, nodeflib]
+
+    def _cached(self, name: str, *, nodeflib: bool) -> Search:
+        """Search the cache that is there, or the directories that one will be made of."""
+        path = (self.configured.cached or {}).get(name, "")
+        if path:
+            directory = path.rpartition("/")[0]
+            if nodeflib and self._is_system(directory):
+                return Search(None, ())
+            hit = self.open(path)
+            if isinstance(hit, Hit):
+                return Search(hit, (directory,))
+            return Search(None, (path,), final=isinstance(hit, str) and hit != LOOP)
+        if not self.configured.holds(name):
+            return Search(None, ())
+        directories = self.configured.directories
+        if nodeflib:
+            directories = tuple(each for each in directories if not self._is_system(each))
+        return self.first_of(directories, name)
+
+    def _is_system(self, directory: str) -> bool:
+        merged = f"/usr{directory}" if directory.startswith("/lib") else directory
+        return merged in self._machine.default_directories
 
     def first_of(self, directories: tuple[str, ...], name: str) -> Search:
         """Search one list of directories in order; links in a circle end it, and only it."""
@@ -80,6 +102,17 @@ class Searcher:
         """Open what is at `raw`: None to search on, a text for what ends the search."""
         if raw not in self._opened:
             self._opened[raw] = self._open_new(raw)
+        hit = self._opened[raw]
+        if isinstance(hit, Hit) and (hit.elf.kind != "ET_DYN" or hit.elf.pie):
+            return "no shared object"
+        return hit
+
+    def interpreter(self, raw: str) -> Hit | str | None:
+        """Open a program's interpreter, which the kernel maps: it may lie at fixed addresses.
+
+        Source: Linux fs/binfmt_elf.c, load_elf_interp; klibc's is ET_EXEC.
+        """
+        self.open(raw)
         return self._opened[raw]
 
     def _open_new(self, raw: str) -> Hit | str | None:
@@ -98,8 +131,6 @@ class Searcher:
             return "no ELF file"
         if not self._machine.accepts(elf):
             return None
-        if elf.kind != "ET_DYN" or elf.pie:
-            return "no shared object"
         dropped = self._waivers.drops(reached.path) or self._waivers.drops(real)
         return Hit(raw, reached, real, elf, dropped)
 

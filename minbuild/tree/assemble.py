@@ -3,10 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from minbuild.errors import ResolveError
+from minbuild.facts.ldconfig import write_cache
 from minbuild.facts.types import Files, Kind, Module
 from minbuild.manifest.types import Component, Manifest, Name
 from minbuild.paths import RootPath, parents
+from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.configured import CACHE, CONF, cacheable
 from minbuild.resolve.kernel import image_version
+from minbuild.resolve.machine import machine
 from minbuild.resolve.place import place
 from minbuild.resolve.types import Chosen, Closure, Need, NeedKind
 from minbuild.store import Store
@@ -29,6 +33,9 @@ def assemble(manifest: Manifest, closure: Closure, files: Sequence[Files], store
             if made.path not in nodes:
                 nodes[made.path] = made
                 needs.extend(edges)
+    for made, edge in _loader_cache(closure, files, store, manifest.arch):
+        nodes[made.path] = made
+        needs.append(edge)
     _check_applets(manifest, nodes.get(BUSYBOX), store)
     return Tree(
         nodes=tuple(nodes[path] for path in sorted(nodes)),
@@ -80,6 +87,23 @@ def _module_index(
             if parent in closure.chosen
         ]
         yield made, edges
+
+
+def _loader_cache(
+    closure: Closure, files: Sequence[Files], store: Store, arch: str
+) -> Iterable[tuple[Node, Need]]:
+    """The cache of ld.so.conf's directories: the loader itself never reads ld.so.conf."""
+    conf = closure.chosen.get(CONF)
+    if conf is None or CACHE in closure.chosen:
+        return
+    rows = cacheable(Catalog(files), closure.chosen, machine(arch))
+    if rows:
+        content = write_cache(rows, machine(arch).cache_flags)
+        made = Node(
+            path=CACHE, kind=Kind.FILE, mode=0o644, uid=0, gid=0, size=len(content),
+            sha256=store.add(content), target="", package="", component=conf.component,
+        )  # fmt: skip
+        yield made, Need(CACHE, CONF, NeedKind.GENERATED, "as ldconfig would make it")
 
 
 def _maker(name: Name) -> Callable[[Mapping[RootPath, Module], str], bytes]:

@@ -6,7 +6,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-CLONE_NEWUSER = 0x10000000
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
 def trace(tree: Path, program: str) -> str:
@@ -25,13 +26,22 @@ def trace(tree: Path, program: str) -> str:
     return done.stdout
 
 
-def entering(tree: Path) -> Callable[[], None]:
-    """A function that makes `tree` the root directory of the calling process."""
+def entering(tree: Path, *, proc: bool = False) -> Callable[[], None]:
+    """A function that makes `tree` the root directory of the calling process.
+
+    `proc`: its /proc is this machine's, in a name space of its own: $ORIGIN of a program is read
+    from /proc/self/exe.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
 
     def enter() -> None:
-        if os.geteuid() != 0 and libc.unshare(CLONE_NEWUSER) != 0:
-            raise OSError(ctypes.get_errno(), "no user namespace")
+        wanted = (CLONE_NEWUSER if os.geteuid() != 0 else 0) | (CLONE_NEWNS if proc else 0)
+        if wanted and libc.unshare(wanted) != 0:
+            raise OSError(ctypes.get_errno(), "no name space of its own")
+        if proc:
+            libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+            if libc.mount(b"/proc", bytes(tree / "proc"), None, MS_BIND | MS_REC, None) != 0:
+                raise OSError(ctypes.get_errno(), "/proc cannot be bound")
         os.chroot(tree)
         os.chdir("/")
 

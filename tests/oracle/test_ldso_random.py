@@ -17,12 +17,14 @@ from minbuild.archive.mirror import find_mirror
 from minbuild.build.contents import bring
 from minbuild.build.growing import Market, grow
 from minbuild.build.request import Doors, Request
+from minbuild.facts.ldconfig import write_cache
 from minbuild.facts.sniff import sniff
-from minbuild.facts.types import Elf, Entry, Files, Kind
+from minbuild.facts.types import Elf, Entry, FileFacts, Files, Kind, Listing
 from minbuild.manifest.types import Archive
 from minbuild.paths import RootPath, parents, under
 from minbuild.progress import Silent
 from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.configured import CACHE, CONF, PRELOAD, cacheable, configured
 from minbuild.resolve.ldso import Loader
 from minbuild.resolve.machine import machine
 from minbuild.resolve.types import Missing, NeedKind, Root
@@ -50,6 +52,9 @@ _LOST = re.compile(r"^\t(\S+) => not found$")
 class World:
     files: Mapping[str, made.Elf]
     links: Mapping[str, str]
+    conf: tuple[str, ...] = ()
+    """Directories that a cache is made of."""
+    preload: tuple[str, ...] = ()
 
 
 SEARCHES = st.lists(st.sampled_from(SEARCH), min_size=1, max_size=3, unique=True).map(":".join)
@@ -97,7 +102,9 @@ def worlds(draw: st.DrawFn) -> World:
             else:
                 files[f"{directory}/{name}"] = draw(objects("alias.so" if other else name))
     files["/a/app"] = draw(objects("", "/lib64/ld-linux-x86-64.so.2"))
-    return World(files, links)
+    conf = draw(st.sets(st.sampled_from(("/a", "/b", "/c", "/a/up", LIB, "/lib", "/gone"))))
+    preload = draw(st.one_of(st.just(()), st.tuples(st.sampled_from((*NAMES, "/b/lib0.so")))))
+    return World(files, links, tuple(sorted(conf)), preload)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +156,13 @@ def lay(world: World, tree: Path, loader: Path) -> None:
     for path, data in world.files.items():
         under(tree, RootPath(path)).write_bytes(made.elf(data))
     shutil.copy(loader, under(tree, RootPath(LOADER)))
+    (tree / "etc").mkdir()
+    if world.preload:
+        (tree / PRELOAD[1:]).write_text(" ".join(world.preload))
+    if world.conf:
+        files = offered(world)
+        rows = cacheable(Catalog([files]), files.entries.keys(), machine("amd64"))
+        (tree / CACHE[1:]).write_bytes(write_cache(rows, 0x303))
     (tree / "usr/lib64/ld-linux-x86-64.so.2").symlink_to(
         "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
     )
@@ -179,10 +193,16 @@ def inside(tree: Path, path: str) -> str:
 
 
 def simulated(world: World) -> tuple[list[str], list[str]]:
-    process = Loader(Catalog([offered(world)]), machine("amd64"), Waivers()).process(
-        RootPath("/a/app"), elf_of(world, "/a/app")
-    )
-    lost = [outcome.wanted for outcome in process.outcomes if isinstance(outcome, Missing)]
+    files = offered(world)
+    loader = Loader(Catalog([files]), machine("amd64"), Waivers())
+    loader.configure(configured(Catalog([files]), files.entries.keys(), machine("amd64")))
+    process = loader.process(RootPath("/a/app"), elf_of(world, "/a/app"))
+    # ld.so goes on without a preload that is not there, and lists it nowhere
+    lost = [
+        outcome.wanted
+        for outcome in process.outcomes
+        if isinstance(outcome, Missing) and not outcome.evidence.startswith(PRELOAD)
+    ]
     loaded = [each.path for each in process.objects[1:] if each.path != LOADER]
     return loaded, sorted(set(lost))
 
@@ -207,7 +227,11 @@ def offered(world: World) -> Files:
     entries[link] = Entry(
         link, Kind.LINK, 0o777, target=f"../lib/x86_64-linux-gnu/{ld[len(LIB) + 1 :]}"
     )
-    facts = {RootPath(path): elf_of(world, path) for path in world.files}
+    facts: dict[RootPath, FileFacts] = {RootPath(path): elf_of(world, path) for path in world.files}
+    for path, lines in ((CONF, world.conf), (PRELOAD, world.preload)):
+        if lines:
+            entries[path] = Entry(path, Kind.FILE, 0o644)
+            facts[path] = Listing(lines)
     facts[ld] = Elf(64, True, "EM_X86_64", "ET_DYN", dynamic=True, soname="ld-linux-x86-64.so.2")
     return Files("world", entries, facts.get, lambda path: None)
 

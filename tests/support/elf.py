@@ -39,6 +39,8 @@ class Elf:
     """True: ET_EXEC instead of ET_DYN."""
     dynamic: bool = True
     """False: no PT_DYNAMIC, as in a static program."""
+    audit: str = ""
+    depaudit: str = ""
     df_1: int = 0
     """DT_FLAGS_1: 0x800 is NODEFLIB, 0x08000000 is PIE."""
 
@@ -198,6 +200,7 @@ def _symbol_sections(form: _Form, wish: Elf, tags: list[tuple[int, int]]) -> lis
     strings = _Strings()
     tags += [(1, strings.at(name)) for name in wish.needed]
     texts = ((14, wish.soname), (15, wish.rpath), (29, wish.runpath))
+    texts += ((0x6FFFFEFC, wish.audit), (0x6FFFFEFB, wish.depaudit))
     tags += [(tag, strings.at(text)) for tag, text in texts if text]
     tags += [(0x6FFFFFFB, wish.df_1)] if wish.df_1 else []
     numbers = _version_numbers(wish)

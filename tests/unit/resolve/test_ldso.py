@@ -2,12 +2,13 @@
 
 import pytest
 
-from minbuild.facts.types import Symbols
+from minbuild.facts.types import Elf, Listing, Symbols
 from minbuild.resolve.types import NeedKind
 from tests.unit.resolve.world import (
     INTERPRETER,
     LIB,
     LOADER,
+    Content,
     closed,
     edge,
     lack,
@@ -36,6 +37,15 @@ def test_a_program_brings_its_interpreter_through_the_merged_link() -> None:
     assert (need.kind, need.evidence) == (NeedKind.INTERP, f"PT_INTERP {INTERPRETER}")
     # DT_NEEDED of the loader is the one already there, not a second look-up
     assert edge(closure, LOADER, f"{LIB}/libc.so.6").kind is NeedKind.NEEDED
+
+
+def test_an_interpreter_may_lie_at_fixed_addresses() -> None:
+    klibc = Elf(64, True, "EM_X86_64", "ET_EXEC")
+    files = {
+        "/usr/bin/app": program(interpreter="/lib/klibc.so"),
+        "/usr/lib/klibc.so": klibc,
+    }
+    assert edge(closed(package("app", files)), "/usr/lib/klibc.so", "/usr/bin/app").kind == "interp"
 
 
 def test_a_static_program_needs_nothing_of_the_loader() -> None:
@@ -354,3 +364,62 @@ def test_a_program_of_another_machine_says_so() -> None:
     found = lack(closed(package("app", {"/usr/bin/app": foreign})))
     assert found.kind is NeedKind.INTERP
     assert "EM_AARCH64 program in a host for amd64" in found.evidence
+
+
+def test_directories_of_ld_so_conf_are_searched_where_it_is_in_the_image() -> None:
+    files: dict[str, Content] = {
+        "/usr/bin/app": program("libx.so", "mod.so"),
+        "/opt/b/libx.so": library("libx.so"),
+        "/opt/a/mod.so": library("mod.so"),
+        "/etc/ld.so.conf": Listing(("include /etc/ld.so.conf.d/*.conf", "/opt/b")),
+        "/etc/ld.so.conf.d/a.conf": Listing(("/opt/a",)),
+    }
+    roots = tuple(map(root, ("/usr/bin/app", "/etc/ld.so.conf", "/etc/ld.so.conf.d/a.conf")))
+    closure = closed(libc(), package("app", files), roots=roots)
+    assert edge(closure, "/opt/b/libx.so", "/usr/bin/app").kind is NeedKind.NEEDED
+    # ldconfig takes names that begin with lib or ld- only
+    assert missing(closure) == ["needed mod.so"]
+    assert missing(closed(libc(), package("app", files))) == ["needed libx.so", "needed mod.so"]
+
+
+def test_a_cache_that_is_there_is_what_the_loader_reads() -> None:
+    cached = ("771 libx.so /opt/a/libx.so", "2563 liby.so /opt/a/liby.so")
+    files: dict[str, Content] = {
+        "/usr/bin/app": program("libx.so", "liby.so"),
+        "/opt/a/libx.so": library("libx.so"),
+        "/opt/a/liby.so": library("liby.so"),
+        "/etc/ld.so.conf": Listing(("/opt/a",)),
+        "/etc/ld.so.cache": Listing(cached),
+    }
+    roots = tuple(map(root, ("/usr/bin/app", "/etc/ld.so.conf", "/etc/ld.so.cache")))
+    closure = closed(libc(), package("app", files), roots=roots)
+    assert missing(closure) == ["needed liby.so"]
+    assert "/opt/a/libx.so" in regular(closure)
+
+
+def test_preloads_are_loaded_into_every_program() -> None:
+    files: dict[str, Content] = {
+        "/usr/bin/app": program("libb.so"),
+        f"{LIB}/liba.so": library("liba.so"),
+        f"{LIB}/libb.so": library("libb.so", "libgone.so"),
+        "/etc/ld.so.preload": Listing(("liba.so", "/usr/lib/libgone2.so")),
+    }
+    roots = tuple(map(root, ("/usr/bin/app", "/etc/ld.so.preload")))
+    closure = closed(libc(), package("app", files), roots=roots)
+    need = edge(closure, f"{LIB}/liba.so", "/usr/bin/app")
+    assert need.evidence == "/etc/ld.so.preload liba.so"
+    assert missing(closure) == ["needed /usr/lib/libgone2.so", "needed libgone.so"]
+
+
+def test_an_auditor_is_found_by_rpath_and_not_by_runpath() -> None:
+    files: dict[str, Content] = {
+        "/usr/bin/one": program(audit=("libaud.so",), runpath=("/opt",)),
+        "/usr/bin/two": program(audit=("libaud.so",), rpath=("/opt",)),
+        "/opt/libaud.so": library("libaud.so", "libhelp.so"),
+        "/opt/libhelp.so": library("libhelp.so"),
+    }
+    roots = tuple(map(root, ("/usr/bin/one", "/usr/bin/two")))
+    closure = closed(libc(), package("app", files), roots=roots)
+    assert [(lack.by, lack.wanted) for lack in closure.missing] == [("/usr/bin/one", "libaud.so")]
+    assert edge(closure, "/opt/libaud.so", "/usr/bin/two").evidence == "DT_AUDIT libaud.so"
+    assert "/opt/libhelp.so" in regular(closure)

@@ -1,0 +1,99 @@
+"""What configures the loader of a root: ld.so.conf, ld.so.preload, and the cache made of the first.
+
+Source: ldconfig(8), ld.so(8); glibc elf/ldconfig.c (parse_conf), elf/rtld.c (do_preload),
+sysdeps/generic/dl-cache.h (struct cache_file_new), elf/dl-cache.c (_dl_cache_libcmp).
+"""
+
+import re
+import struct
+from collections.abc import Iterable
+
+from minbuild.facts.damage import Damage
+from minbuild.facts.elftable import readable, text
+from minbuild.facts.types import Damaged, Listing
+
+MAGIC = b"glibc-ld.so.cache1.1"
+_OLD_MAGIC = b"ld.so-1.7.0\0"
+_HEADER = struct.Struct("<20sIIB3xI12x")
+_ROW = struct.Struct("<iIIIQ")
+_OLD_ROW = 12
+LITTLE = 2
+"""Of the header's flags: the byte order."""
+
+
+def configuration(data: bytes) -> Listing:
+    """Read an ld.so.conf: directories, and `include GLOB`, in their order."""
+    lines = (
+        line.partition("#")[0].strip() for line in data.decode("utf-8", "replace").splitlines()
+    )
+    found = []
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        if word == "include":
+            found += [f"include {glob}" for glob in rest.split()]
+        elif word not in ("", "hwcap"):
+            found.append(line.partition("=")[0].rstrip().rstrip("/") or "/")
+    return Listing(tuple(found))
+
+
+def preloads(data: bytes) -> Listing:
+    """Read an ld.so.preload: names of libraries, between blanks or colons."""
+    lines = data.decode("utf-8", "replace").splitlines()
+    return Listing(tuple(
+        name for line in lines for name in re.split(r"[\s:]+", line.partition("#")[0]) if name
+    ))  # fmt: skip
+
+
+def cache(data: bytes) -> Listing | Damaged:
+    """Read an ld.so.cache: `FLAGS NAME PATH`, in its order, without variants for newer processors."""
+    try:
+        return Listing(tuple(_rows(data)))
+    except Damage as damage:
+        return Damaged(damage.reason)
+
+
+def write_cache(libraries: Iterable[tuple[str, str]], flags: int) -> bytes:
+    """Make an ld.so.cache of libraries, name and path; of two with one name the first is found."""
+    rows = sorted(
+        dict(reversed(list(libraries))).items(), key=lambda row: order(row[0]), reverse=True
+    )
+    start = _HEADER.size + _ROW.size * len(rows)
+    strings = b""
+    table = b""
+    for name, path in rows:
+        places = []
+        for each in (name, path):
+            places.append(start + len(strings))
+            strings += each.encode() + b"\0"
+        table += _ROW.pack(flags, *places, 0, 0)
+    return _HEADER.pack(MAGIC, len(rows), len(strings), LITTLE, 0) + table + strings
+
+
+def order(name: str) -> list[tuple[int, int]]:
+    """The order of names in the cache, which the loader searches by halves: libx.so.9 before .10."""
+    return [
+        (1, int(digits)) if digits else (0, ord(other))
+        for digits, other in re.findall(r"([0-9]+)|(.)", name, re.DOTALL)
+    ]
+
+
+def _rows(data: bytes) -> Iterable[str]:
+    start = _start(data)
+    if len(data) < start + _HEADER.size or not data.startswith(MAGIC, start):
+        raise Damage("it is no cache that the loader of glibc reads")
+    _, count, _, flags, _ = _HEADER.unpack_from(data, start)
+    if flags & 3 not in (0, LITTLE) or start + _HEADER.size + count * _ROW.size > len(data):
+        raise Damage("its table is longer than the file")
+    for number in range(count):
+        row = _ROW.unpack_from(data, start + _HEADER.size + number * _ROW.size)
+        if not row[4]:
+            name, path = (readable(text(data, start + place)) for place in row[1:3])
+            yield f"{row[0]} {name} {path}"
+
+
+def _start(data: bytes) -> int:
+    """Where the cache begins: an older one may stand before it, for older loaders."""
+    if not data.startswith(_OLD_MAGIC) or len(data) < 16:
+        return 0
+    count: int = struct.unpack_from("<I", data, 12)[0]
+    return 16 + count * _OLD_ROW + -(16 + count * _OLD_ROW) % 8

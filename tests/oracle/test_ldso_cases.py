@@ -1,0 +1,250 @@
+"""Compiled programs, run in a tree of their own: what the kernel says is mapped is what we load.
+
+Each case is C and a linker's command line. The program stops when all is loaded, and its maps are
+read from outside: so auditors, preloads and what glibc opens itself are seen, too.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from minbuild.facts.ldconfig import write_cache
+from minbuild.facts.root.directory import Directory
+from minbuild.facts.root.offer import Offer
+from minbuild.facts.root.seen import seen
+from minbuild.facts.types import Elf
+from minbuild.paths import RootPath, under
+from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.configured import cacheable, configured
+from minbuild.resolve.ldso import Loader
+from minbuild.resolve.machine import machine
+from minbuild.resolve.types import Missing
+from minbuild.resolve.waivers import Waivers
+from tests.oracle.jail import entering
+
+GCC = shutil.which("gcc")
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.skipif(GCC is None or os.uname().machine != "x86_64", reason="no gcc for amd64"),
+]
+
+LIB = "/usr/lib/x86_64-linux-gnu"
+OF_LIBC = ("ld-linux-x86-64.so.2", "libc.so.6", "libgcc_s.so.1", "libm.so.6")
+MAIN = """
+#include <stdio.h>
+%(declared)s
+int main(void) { %(calls)s puts("ready"); fflush(stdout); getchar(); return 0; }
+"""
+THREAD = """
+#include <pthread.h>
+static void *end(void *x) { pthread_exit(x); }
+static int thread(void) { pthread_t t; pthread_create(&t, 0, end, 0); return pthread_join(t, 0); }
+"""
+AUDITOR = "unsigned la_version(unsigned v) { return v; }\n"
+NEW, OLD = "-Wl,--enable-new-dtags", "-Wl,--disable-new-dtags"
+
+
+@dataclass(frozen=True)
+class Library:
+    place: str
+    calls: Sequence[str] = ()
+    """Functions of other libraries: `b` is of libb.so."""
+    options: Sequence[str] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    libraries: Mapping[str, Library]
+    calls: Sequence[str] = ()
+    options: Sequence[str] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    lost: Sequence[str] = ()
+    """What is not found: then the program does not start."""
+    thread: bool = False
+    program: str = "/opt/bin/app"
+
+
+CASES = {
+    "runpath is not inherited": Case(
+        {"a": Library("/opt/libs", ["b"]), "b": Library("/opt/libs")},
+        ["a"], [NEW, "-Wl,-rpath,/opt/libs"], lost=["libb.so"],
+    ),
+    "rpath is inherited along the chain": Case(
+        {
+            "a": Library("/opt/r", ["b"], [OLD, "-Wl,-rpath,$ORIGIN/sub"]),
+            "b": Library("/opt/r/sub", ["d"]),
+            "d": Library("/opt/r/sub"),
+        },
+        ["a"], [OLD, "-Wl,-rpath,$ORIGIN/../r"],
+    ),
+    "rpath of the program serves all": Case(
+        {"a": Library("/opt/a", ["b"]), "b": Library("/opt/b")},
+        ["a"], [OLD, "-Wl,-rpath,/opt/a:/opt/b"],
+    ),
+    "runpath of a library makes rpaths void for it": Case(
+        {
+            "a": Library("/opt/a", ["b"], [NEW, "-Wl,-rpath,/opt/none"]),
+            "b": Library("/opt/a"),
+        },
+        ["a"], [OLD, "-Wl,-rpath,/opt/a"], lost=["libb.so"],
+    ),
+    "origin of a program is behind its links": Case(
+        {"a": Library("/opt/lib")},
+        ["a"], [NEW, "-Wl,-rpath,$ORIGIN/../lib"],
+        links={"/usr/bin/app": "/opt/bin/app"}, program="/usr/bin/app",
+    ),
+    "origin of a library is as it was opened": Case(
+        {
+            "a": Library("/opt/real", ["b"], [NEW, "-Wl,-rpath,$ORIGIN"]),
+            "b": Library("/opt/real"),
+        },
+        ["a"], [NEW, "-Wl,-rpath,/opt/seen"],
+        links={"/opt/seen/liba.so": "../real/liba.so"}, lost=["libb.so"],
+    ),
+    "a directory link on the way": Case(
+        {"a": Library("/opt/real", ["b"], [NEW, "-Wl,-rpath,$ORIGIN"]), "b": Library("/opt/real")},
+        ["a"], [NEW, "-Wl,-rpath,/opt/seen"], links={"/opt/seen": "real"},
+    ),
+    "lib and platform": Case(
+        {"a": Library("/opt/lib/x86_64-linux-gnu")}, ["a"], [NEW, "-Wl,-rpath,/opt/$LIB"],
+    ),
+    "nodeflib closes the system's directories": Case(
+        {"a": Library(LIB, ["b"], ["-Wl,-z,nodefaultlib"]), "b": Library(LIB)},
+        ["a"], lost=["libb.so"],
+    ),
+    "the cache serves, and nodeflib with it": Case(
+        {"a": Library("/opt/c", ["b"], ["-Wl,-z,nodefaultlib"]), "b": Library("/opt/d")},
+        ["a"], files={"/etc/ld.so.conf": "include /etc/ld.so.conf.d/*.conf\n/opt/d\n",
+                      "/etc/ld.so.conf.d/one.conf": "/opt/c\n"},
+    ),
+    "the cache goes before the system": Case(
+        {"a": Library("/opt/c"), "a ": Library(LIB)},
+        ["a"], files={"/etc/ld.so.conf": "/opt/c\n"},
+    ),
+    "preloads come with what they need": Case(
+        {"p": Library(LIB, ["q"]), "q": Library("/opt/q")},
+        [], [NEW, "-Wl,-rpath,/opt/none"],
+        files={"/etc/ld.so.preload": "# before\nlibp.so /opt/q/libq.so\n"},
+    ),
+    "an auditor by rpath": Case(
+        {"aud": Library("/opt/x", ["h"], source=AUDITOR), "h": Library("/opt/x")},
+        [], [OLD, "-Wl,-rpath,/opt/x", "-Wl,--audit,libaud.so"],
+    ),
+    "an auditor of a library, asked for by the program": Case(
+        {"aud": Library(LIB, source=AUDITOR)}, [], ["-Wl,--depaudit,libaud.so"],
+    ),
+    "ending a thread": Case({}, thread=True),
+    "a variant for newer processors is beside it": Case(
+        {"a": Library(LIB), "a ": Library(f"{LIB}/glibc-hwcaps/x86-64-v2")}, ["a"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_mapped_is_what_we_load(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    tree = tmp_path / "tree"
+    build(case, tree, tmp_path)
+    if "/etc/ld.so.conf" in case.files:
+        catalog = Catalog([seen(Offer(Directory(tree), owned=False))], merged=False)
+        there = catalog.files[0].entries
+        rows = cacheable(catalog, there.keys(), machine("amd64"))
+        assert rows
+        (tree / "etc/ld.so.cache").write_bytes(write_cache(rows, 0x303))
+    ours, lost = simulated(tree, case)
+    assert lost == sorted(case.lost)
+    mapped, said = started(tree, case)
+    if case.lost:
+        assert f"{case.lost[0]}: cannot open shared object file" in said
+    else:
+        assert mapped == ours, said
+
+
+def build(case: Case, tree: Path, work: Path) -> None:
+    for directory in (LIB, "/usr/lib64", "/opt/bin", "/etc/ld.so.conf.d", "/usr/bin", "/proc"):
+        under(tree, RootPath(directory)).mkdir(parents=True, exist_ok=True)
+    (tree / "lib64").symlink_to("usr/lib64")
+    (tree / "lib").symlink_to("usr/lib")
+    for name in OF_LIBC:
+        found = subprocess.run(
+            ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        shutil.copy(found, under(tree, RootPath(f"{LIB}/{name}")))
+    (tree / "usr/lib64" / OF_LIBC[0]).symlink_to(f"../lib/x86_64-linux-gnu/{OF_LIBC[0]}")
+    stubs = work / "stubs"
+    stubs.mkdir()
+    for key in case.libraries:
+        compiled([f"int {key.strip()}(void) {{ return 1; }}"], stubs / f"lib{key.strip()}.so",
+                 ["-shared", "-fPIC", f"-Wl,-soname,lib{key.strip()}.so"])  # fmt: skip
+    for key, one in case.libraries.items():
+        name = key.strip()
+        place = under(tree, RootPath(f"{one.place}/lib{name}.so"))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        body = "".join(f"int {each}(void);" for each in one.calls)
+        body += f"{one.source}\nint {name}(void) {{ return 1 {''.join(f'+ {c}()' for c in one.calls)}; }}"
+        compiled([body], place, ["-shared", "-fPIC", f"-Wl,-soname,lib{name}.so", *one.options],
+                 stubs, one.calls)  # fmt: skip
+    declared = "".join(f"int {each}(void);" for each in case.calls)
+    calls = "".join(f"{each}();" for each in case.calls)
+    if case.thread:
+        declared, calls = THREAD, "thread();"
+    compiled([MAIN % {"declared": declared, "calls": calls}], tree / "opt/bin/app",
+             ["-pthread", *case.options], stubs, case.calls)  # fmt: skip
+    for path, text in case.links.items():
+        place = under(tree, RootPath(path))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(text)
+    for path, text in case.files.items():
+        under(tree, RootPath(path)).write_text(text)
+
+
+def compiled(
+    source: Sequence[str], place: Path, options: Sequence[str], stubs: Path | None = None,
+    libraries: Sequence[str] = (),
+) -> None:  # fmt: skip
+    link = [f"-L{stubs}", "-Wl,--allow-shlib-undefined", "-Wl,--no-as-needed"] if stubs else []
+    subprocess.run(
+        ["gcc", "-x", "c", "-", "-o", place, *options, *link, *(f"-l{name}" for name in libraries)],
+        input="\n".join(source), text=True, check=True,
+    )  # fmt: skip
+
+
+def simulated(tree: Path, case: Case) -> tuple[set[str], list[str]]:
+    files = seen(Offer(Directory(tree), owned=False))
+    catalog = Catalog([files], merged=False)
+    loader = Loader(catalog, machine("amd64"), Waivers())
+    loader.configure(configured(catalog, files.entries.keys(), machine("amd64")))
+    real = catalog.real(RootPath(case.program))
+    assert real is not None
+    elf = files.facts(real)
+    assert isinstance(elf, Elf)
+    outcomes = loader.process(real, elf).outcomes
+    lost = sorted(one.wanted for one in outcomes if isinstance(one, Missing))
+    return {str(path) for path in loader.loaded}, lost
+
+
+def started(tree: Path, case: Case) -> tuple[set[str], str]:
+    """The files that the running program has mapped, seen from inside; what else it said."""
+    # the hardware's own variants are masked: an image is made for the architecture's baseline
+    command = [f"{LIB}/{OF_LIBC[0]}", "--glibc-hwcaps-mask", "none", case.program]
+    if "hwcaps" not in str(case.libraries):
+        command = [case.program]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=entering(tree, proc=True), env={},  # noqa: PLW1509
+    )  # fmt: skip
+    assert process.stdout is not None
+    mapped = ""
+    if process.stdout.readline() == "ready\n":
+        mapped = Path(f"/proc/{process.pid}/maps").read_text()
+    _, said = process.communicate("\n", timeout=90)
+    paths = set(re.findall(r" (/\S+)$", mapped, re.MULTILINE))
+    return {path.removeprefix(os.path.realpath(tree)) for path in paths}, said
