@@ -11,20 +11,26 @@ from minbuild.archive.fetch import fetch
 from minbuild.archive.index import Index
 from minbuild.archive.mirror import SECURITY
 from minbuild.archive.types import Lock, Package
+from minbuild.build import weights
 from minbuild.build.archives import mirror_of, open_archives
+from minbuild.build.contents import bring
 from minbuild.build.ground import Ground, for_tools, from_lock, make_lock, tools_apart
 from minbuild.build.request import Doors, Request, lock_file, machine_arch
+from minbuild.build.weights import estimate
 from minbuild.errors import ArchiveError, ResolveError, UsageError, together
 from minbuild.facts.types import Kind
 from minbuild.manifest.types import Manifest
+from minbuild.tree.assemble import assemble
 
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What a closure weighs, before it is packed."""
+    """What a host weighs, before it is packed."""
 
     files: int
     bytes: int
+    packed: int
+    """Estimated, as by `plan`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ def propose(
         _hold(before, ground.lock, place)
     found = differences(before, ground.lock)
     was = _before(request, manifest, before, place, doors) if found and before else None
-    return Proposal(place, before, ground.lock, found, was, weigh(ground))
+    return Proposal(place, before, ground.lock, found, was, weigh(request, ground, doors))
 
 
 def accept(proposal: Proposal) -> None:
@@ -124,18 +130,21 @@ def the_lock(request: Request, manifest: Manifest) -> Lock:
     return lockfile.read(place)
 
 
-def weigh(ground: Ground) -> Weight:
-    """Files and bytes of a closure; hard links count with the file that they are."""
-    entries = [one.entry for one in ground.closure.chosen.values()]
-    files = [entry for entry in entries if entry.kind is Kind.FILE]
-    return Weight(len(files), sum(entry.size for entry in files))
+def weigh(request: Request, ground: Ground, doors: Doors) -> Weight:
+    """Files and bytes of a host; hard links count with the file that they are."""
+    bring(request, ground.lock.packages, ground.closure.chosen.values(), doors)
+    tree = assemble(ground.manifest, ground.closure, ground.files, doors.store)
+    files = [node for node in tree.nodes if node.kind is Kind.FILE]
+    initramfs = estimate(tree, weights.weigh(tree, doors.store))
+    kernel = sum(node.size for node in files if node.path == tree.kernel)
+    return Weight(len(files), sum(node.size for node in files), initramfs + kernel)
 
 
 def _before(
     request: Request, manifest: Manifest, lock: Lock, place: Path, doors: Doors
 ) -> Weight | None:
     try:
-        return weigh(from_lock(request, manifest, lock, place, doors))
+        return weigh(request, from_lock(request, manifest, lock, place, doors), doors)
     except (ArchiveError, ResolveError):
         return None  # it no longer meets the manifest, or its packages are gone from the mirror
 

@@ -78,11 +78,14 @@ def _proposal(proposal: "Proposal") -> str:
     lines = _table(("", "part", "package", "locked", "new", "suite"), rows)
     now, was = proposal.becomes, proposal.was
     if was is None:
-        lines.append(f"footprint: {now.files} files, {now.bytes:,} bytes")
+        lines.append(
+            f"footprint: {now.files} files, {now.bytes:,} bytes, packed about {now.packed:,}"
+        )
     else:
         lines.append(
             f"footprint: {was.files} -> {now.files} files ({now.files - was.files:+d}), "
-            f"{was.bytes:,} -> {now.bytes:,} bytes ({now.bytes - was.bytes:+,})"
+            f"{was.bytes:,} -> {now.bytes:,} bytes ({now.bytes - was.bytes:+,}), "
+            f"packed about {was.packed:,} -> {now.packed:,} ({now.packed - was.packed:+,})"
         )
     lines.append(f"{len(rows)} packages change")
     return "\n".join(lines) + "\n"

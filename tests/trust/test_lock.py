@@ -1,6 +1,7 @@
 """What a lock becomes, what it says of newer packages, and how it is carried to other machines."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -48,6 +49,26 @@ def test_an_update_of_one_package_is_a_diff_of_one_package(small: Small) -> None
     assert "1.0" in ended.out
     assert "1.1" in ended.out
     assert "footprint:" in ended.out
+
+
+def test_an_update_tells_what_it_does_to_files_bytes_and_the_packed_size(small: Small) -> None:
+    locked(small)
+    old = next(line for line in packages().splitlines() if line.startswith("/usr/bin/hello "))
+    changed = packages(hello="1.1").replace(old, f"{old} dlopen=libx.so.1:suggested:x")
+    assert changed != packages(hello="1.1")
+    small.archive.publish("trixie", changed, date=AHEAD)
+    ended = run(small, "lock", "small.yaml", "--update", "--dry-run")
+    found = re.search(r"footprint: (\d+) -> (\d+) files .*, ([\d,]+) -> ([\d,]+) bytes .*, "
+                      r"packed about ([\d,]+) -> ([\d,]+) \(([+-][\d,]+)\)", ended.out)  # fmt: skip
+    assert found, ended.out
+    numbers = [int(one.replace(",", "")) for one in found.groups()]
+    assert numbers[1] == numbers[0]
+    assert numbers[3] > numbers[2]
+    assert numbers[6] == numbers[5] - numbers[4] > 0
+    planned = json.loads(run(small, "plan", "small.yaml", "--json").out)["totals"]
+    assert [numbers[0], numbers[2], numbers[4]] == [
+        planned[name] for name in ("files", "bytes", "packed")
+    ]
 
 
 def test_nothing_newer_means_nothing_to_change(small: Small) -> None:
