@@ -16,6 +16,7 @@ from minbuild.build.request import Request
 from minbuild.errors import UsageError, together
 from minbuild.image.outputs import SUMS
 from minbuild.manifest.types import Manifest
+from minbuild.shipped import shipped
 from minbuild.store import full_disk
 
 NAME = "provenance.json"
@@ -97,11 +98,11 @@ def _parameters(request: Request, manifest: Manifest) -> Mapping[str, object]:
 def _dependencies(manifest: Manifest, lock: Lock) -> list[Mapping[str, object]]:
     """What the build was made from: documents and templates, Releases, packages, tools."""
     rows: list[Mapping[str, object]] = []
-    top = Path(os.path.commonpath([*manifest.inputs])) if manifest.inputs else Path("/")
+    sign = manifest.image.sign
+    secret = {sign.key, sign.module} if sign else set()
     for path, digest in manifest.inputs.items():
-        if digest:
-            place = os.path.relpath(path, top if top.is_dir() else top.parent)
-            rows.append(_row(f"file:{place}", digest, "manifest"))
+        if digest and path not in secret:
+            rows.append(_row(_document(Path(path), manifest), digest, "manifest"))
     rows += [
         _row(f"urn:minbuild:release:{suite.root}/{suite.name}", suite.sha256, "archive")
         for suite in lock.suites
@@ -109,6 +110,18 @@ def _dependencies(manifest: Manifest, lock: Lock) -> list[Mapping[str, object]]:
     for part, packages in (("host", lock.packages), ("toolbox", lock.toolbox)):
         rows += [_row(_purl(package), package.sha256, part) for package in packages]
     return sorted(rows, key=lambda row: (str(row["annotations"]), str(row["uri"])))
+
+
+def _document(path: Path, manifest: Manifest) -> str:
+    """A document's name wherever it lies: minbuild's own, beside the manifest, or elsewhere."""
+    from urllib.parse import quote
+
+    top = Path(manifest.file).absolute().parent
+    if path.is_relative_to(shipped("manifests")):
+        own = path.relative_to(shipped("manifests")).as_posix()
+        return f"urn:minbuild:manifests/{quote(own)}"
+    place = path.relative_to(top).as_posix() if path.is_relative_to(top) else path.name
+    return f"file:{quote(place)}"
 
 
 def _row(uri: str, sha256: str, part: str) -> Mapping[str, object]:

@@ -103,14 +103,12 @@ def wanted(manifest: Manifest) -> tuple[Probe, ...]:
     known = {probe.name: probe for probe in standard()}
     found: dict[str, Probe] = {}
     for component in manifest.components:
-        probe = component.probe
-        if probe is None:
-            continue
-        name = SAME.get(probe.name, probe.name)
-        if probe.console or probe.tcp or probe.lease or probe.lookup:
-            found[name] = asked(name, probe)
-        elif name in known:
-            found[name] = known[name]
+        for probe in (*([component.probe] if component.probe else ()), *component.probes):
+            name = SAME.get(probe.name, probe.name)
+            if probe.console or probe.tcp or probe.lease or probe.lookup:
+                found[name] = asked(name, probe)
+            elif name in known:
+                found[name] = known[name]
     order = {name: number for number, name in enumerate(known)}
     return tuple(
         sorted(found.values(), key=lambda probe: (order.get(probe.name, LIMIT), probe.name))

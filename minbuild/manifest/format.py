@@ -252,8 +252,14 @@ _SIGN: Shape[SignPart] = Record(
     SignPart,
     "What to sign with.",
     (
-        Key("key", _LOCAL, "The private key, PEM, relative to this document.", required=True),
+        Key(
+            "key",
+            _LOCAL,
+            "The private key: PEM, relative to this document, or the pkcs11: URI of one in a token.",
+            required=True,
+        ),
         Key("certificate", _LOCAL, "Its certificate, PEM.", required=True),
+        Key("module", _LOCAL, "The token's PKCS#11 module, a shared library of this machine."),
     ),
 )
 
@@ -358,6 +364,7 @@ COMPONENT: Record[ComponentDocument] = Record(
         Key("allow-missing", Many(_ALLOW), "Needs that may stay unmet."),
         Key("data", _DATA, "Rule: what is asked of it. terminfo: [linux]."),
         Key("probe", Either(Named(_WORD), _PROBE), "What the lab checks on a booted host."),
+        Key("probes", Many(_PROBE), "More of them, each with a name of its own."),
         Key("bios", Flag(only_true=True), "true: a BIOS starts the disk too; amd64 only."),
     ),
 )

@@ -24,11 +24,13 @@ from minbuild.manifest.types import (
     Waiver,
     Where,
 )
-from minbuild.manifest.written import Arch, ComponentDocument, HostDocument, ProbeWish
+from minbuild.manifest.written import Arch, ComponentDocument, HostDocument, ProbeWish, SignPart
 
 _TREES = ("debian", "debian-security")
 """Names of Debian's own trees in the lock."""
 EVERY = "/**"
+TOKEN = "pkcs11:"
+"""How the URI of a key in a token begins. Source: RFC 7512."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +160,38 @@ def pins(host: HostDocument, problems: Problems) -> tuple[Pin, ...]:
 
 
 def signed(image: ImageWish, host: HostDocument, inputs: Inputs) -> ImageWish:
-    """An image with the files that it is signed with, which must be there."""
+    """An image with what it is signed with: files that must be there, or a key in a token."""
     wish = host.image.sign
     if wish is None:
         return image
-    places = [files.beside(name.where, name.text) for name in (wish.key, wish.certificate)]
-    for place, name in zip(places, (wish.key, wish.certificate), strict=True):
-        inputs.wanted(place, name.where)
-    return replace(image, sign=Sign(*(str(place.absolute()) for place in places)))
+    key = wish.key.text
+    if key.startswith(TOKEN):
+        _check_token(wish, inputs.problems)
+    else:
+        key = _place(wish.key, inputs)
+        if wish.module is not None:
+            about = "a PKCS#11 module is named, and the key is a file"
+            inputs.problems.add(
+                about, wish.module.where, "name the key's pkcs11: URI, or no module"
+            )
+    module = "" if wish.module is None else _place(wish.module, inputs)
+    return replace(image, sign=Sign(key, _place(wish.certificate, inputs), module))
+
+
+def _check_token(wish: SignPart, problems: Problems) -> None:
+    if wish.module is None:
+        fix = "add module: to image.sign, the shared library that came with the token"
+        problems.add("nothing says which PKCS#11 module has the key", wish.key.where, fix)
+    if "pin-value=" in wish.key.text:
+        fix = "write it to a file that only you may read, and name that: ?pin-source=file:/PATH"
+        problems.add("a PIN does not belong in a manifest", wish.key.where, fix)
+
+
+def _place(name: Name, inputs: Inputs) -> str:
+    """Where a local file lies, which must be there."""
+    place = files.beside(name.where, name.text)
+    inputs.wanted(place, name.where)
+    return str(place.absolute())
 
 
 def started(
@@ -210,6 +236,7 @@ def _component(read: Read, renderer: files.Renderer) -> Component:
         module_index=document.module_index,
         data=document.data,
         probe=_probe(document.probe, found.name, renderer.inputs.problems),
+        probes=_probes(document.probes, found.name, renderer.inputs.problems),
     )
 
 
@@ -233,6 +260,14 @@ def _probe(probe: ProbeWish | Name | None, component: str, problems: Problems) -
                 to=probe.to,
                 says=probe.says,
             )
+
+
+def _probes(wishes: Sequence[ProbeWish], component: str, problems: Problems) -> tuple[Probe, ...]:
+    for wish in wishes:
+        if not wish.name:
+            problems.add("one of several probes has no name", wish.where, "add name: to it")
+    made = (_probe(wish, component, problems) for wish in wishes)
+    return tuple(probe for probe in made if probe is not None)
 
 
 def _check_probe(probe: ProbeWish, problems: Problems) -> None:

@@ -141,6 +141,8 @@ class Component:
     """Files of the module index that this component reads: modules.dep, modules.alias."""
     data: tuple[Data, ...] = ()
     probe: Probe | None = None
+    probes: tuple[Probe, ...] = ()
+    """More of them, each with a name of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,9 +282,11 @@ class Sign:
     """What the one file that boots is signed with, for UEFI Secure Boot."""
 
     key: str
-    """PEM file on the build machine."""
+    """PEM file on the build machine, or the URI of a key in a token. Source: RFC 7512."""
     certificate: str
     """PEM file on the build machine."""
+    module: str = ""
+    """The token's PKCS#11 module, a shared library of the build machine; "" for a key in a file."""
 
 
 @dataclass(frozen=True, slots=True)

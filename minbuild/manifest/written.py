@@ -155,10 +155,11 @@ class DibEntry:
 
 @dataclass(frozen=True, slots=True)
 class SignPart:
-    """Files to sign with, relative to the document that names them."""
+    """What to sign with; files are relative to the document that names them."""
 
     key: Name
     certificate: Name
+    module: Name | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,7 @@ class ComponentDocument:
     allow_missing: tuple[Waiver, ...] = ()
     data: tuple[Data, ...] = ()
     probe: ProbeWish | Name | None = None
+    probes: tuple[ProbeWish, ...] = ()
     bios: bool = False
 
 

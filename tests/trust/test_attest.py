@@ -1,8 +1,10 @@
 """What is said of a build to those who did not see it."""
 
 import json
+import shutil
 from pathlib import Path
 
+import jsonschema
 import pysequoia
 import pytest
 
@@ -43,6 +45,104 @@ def test_a_statement_names_outputs_documents_releases_packages_and_tools(
     assert str(small.directory) not in text
     assert run(small, "attest", "small.yaml").code == 0
     assert (built / "provenance.json").read_text() == text
+
+
+RESOURCE = {
+    "type": "object",
+    "properties": {
+        "uri": {"type": "string", "pattern": "^[a-z][a-z0-9+.-]*:"},
+        "name": {"type": "string"},
+        "digest": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {"type": "string"},
+        },
+        "downloadLocation": {"type": "string"},
+        "mediaType": {"type": "string"},
+        "content": {"type": "string"},
+        "annotations": {"type": "object"},
+    },
+    "anyOf": [{"required": [key]} for key in ("uri", "digest", "content")],
+    "additionalProperties": False,
+}
+SLSA = {
+    "type": "object",
+    "required": ["_type", "subject", "predicateType", "predicate"],
+    "properties": {
+        "_type": {"const": "https://in-toto.io/Statement/v1"},
+        "subject": {
+            "type": "array",
+            "minItems": 1,
+            "items": {**RESOURCE, "required": ["name", "digest"]},
+        },
+        "predicateType": {"const": "https://slsa.dev/provenance/v1"},
+        "predicate": {
+            "type": "object",
+            "required": ["buildDefinition", "runDetails"],
+            "properties": {
+                "buildDefinition": {
+                    "type": "object",
+                    "required": ["buildType", "externalParameters"],
+                    "properties": {
+                        "buildType": {"type": "string", "pattern": "^[a-z][a-z0-9+.-]*:"},
+                        "externalParameters": {"type": "object"},
+                        "internalParameters": {"type": "object"},
+                        "resolvedDependencies": {"type": "array", "items": RESOURCE},
+                    },
+                    "additionalProperties": False,
+                },
+                "runDetails": {
+                    "type": "object",
+                    "required": ["builder"],
+                    "properties": {
+                        "builder": {
+                            "type": "object",
+                            "required": ["id"],
+                            "properties": {
+                                "id": {"type": "string", "pattern": "^[a-z][a-z0-9+.-]*:"},
+                                "version": {"additionalProperties": {"type": "string"}},
+                                "builderDependencies": {"type": "array", "items": RESOURCE},
+                            },
+                            "additionalProperties": False,
+                        },
+                        "metadata": {"type": "object"},
+                        "byproducts": {"type": "array", "items": RESOURCE},
+                    },
+                    "additionalProperties": False,
+                },
+            },
+            "additionalProperties": False,
+        },
+    },
+    "additionalProperties": False,
+}
+"""Source: in-toto Attestation Framework, Statement v1 and ResourceDescriptor v1; SLSA Provenance v1,
+provenance.proto."""
+
+
+def test_a_statement_has_the_shape_of_slsas_specification(small: Small, built: Path) -> None:
+    assert run(small, "attest", "small.yaml").code == 0
+    statement = json.loads((built / "provenance.json").read_text())
+    jsonschema.Draft202012Validator(SLSA).validate(statement)
+    parameters = statement["predicate"]["buildDefinition"]["externalParameters"]
+    assert parameters["manifest"] == "small"
+
+
+def test_a_statement_of_another_place_is_the_same(
+    small: Small, built: Path, tmp_path: Path
+) -> None:
+    assert run(small, "attest", "small.yaml").code == 0
+    place = tmp_path / "far" / "away"
+    shutil.copytree(small.directory, place, ignore=shutil.ignore_patterns("store"))
+    (place / "build/small/provenance.json").unlink()
+    assert run(small, "attest", "small.yaml", cwd=place).code == 0
+    text = (built / "provenance.json").read_text()
+    assert (place / "build/small/provenance.json").read_text() == text
+    rows = json.loads(text)["predicate"]["buildDefinition"]["resolvedDependencies"]
+    documents = {row["uri"] for row in rows if row["annotations"]["part"] == "manifest"}
+    assert "file:small.yaml" in documents
+    assert all(uri.startswith(("file:", "urn:minbuild:manifests/")) for uri in documents)
+    assert not any("/" in uri for uri in documents if uri.startswith("file:"))
 
 
 def test_outputs_that_differ_from_their_sums_are_not_vouched_for(small: Small, built: Path) -> None:

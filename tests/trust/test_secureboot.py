@@ -103,3 +103,54 @@ def test_a_certificate_is_enrolled_behind_what_is_there() -> None:
         enrolled(template, "nothing", "x.pem")
     with pytest.raises(UsageError, match="unknown form"):
         enrolled(bytes(1000), text, "x.pem")
+
+
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sign:
+    """Our key in a software token, which SoftHSM keeps in a directory."""
+    box = toolbox(lab=True)
+    (tmp_path / "tokens").mkdir()
+    settings = f"directories.tokendir = {tmp_path}/tokens\nobjectstore.backend = file\n"
+    (tmp_path / "softhsm2.conf").write_text(settings)
+    (tmp_path / "pin").write_text("4711")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "softhsm2.conf"))
+    module = next(box.root.glob("usr/lib/*/softhsm/libsofthsm2.so"))
+    common = ["--module", module, "--pin", "4711"]
+    env = {"SOFTHSM2_CONF": str(tmp_path / "softhsm2.conf")}
+    for words in (
+        ["--init-token", "--free", "--label", "release", "--so-pin", "4711"],
+        ["--import", OURS.key, "--token", "release", "--label", "signing", "--id", "01"],
+    ):
+        box.run("softhsm2-util", [*common, *words], what="filling a token", env=env)
+    uri = f"pkcs11:token=release;object=signing?pin-source=file:{tmp_path}/pin"
+    return Sign(uri, OURS.certificate, str(module))
+
+
+def test_a_key_in_a_token_signs_as_the_same_key_in_a_file(
+    uki: Path, token: Sign, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.efi"
+    shutil.copyfile(uki, plain)
+    sign(plain, OURS, tmp_path, toolbox(lab=True))
+    sign(uki, token, tmp_path, toolbox(lab=True))
+    first, second = uki.read_bytes(), plain.read_bytes()
+    assert len(first) == len(second)
+    differing = sum(a != b for a, b in zip(first[:-4096], second[:-4096], strict=True))
+    assert differing <= 4  # the checksum, over a signature with its time
+    box = toolbox(lab=True)
+    for image in (uki, plain):
+        words = ["--cert", OURS.certificate, image]
+        assert b"verification OK" in box.run("sbverify", words, what="verifying")
+    with pytest.raises(ToolError):
+        box.run("sbverify", ["--cert", OTHER.certificate, uki], what="verifying")
+
+
+@pytest.mark.parametrize("part", ["object=signing", "file:"])
+def test_a_token_that_does_not_give_the_key_leaves_the_image(
+    uki: Path, token: Sign, tmp_path: Path, part: str
+) -> None:
+    before = uki.read_bytes()
+    wrong = Sign(token.key.replace(part, f"{part}x"), token.certificate, token.module)
+    with pytest.raises(ToolError, match="sbsign failed"):
+        sign(uki, wrong, tmp_path, toolbox(lab=True))
+    assert uki.read_bytes() == before

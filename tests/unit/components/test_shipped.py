@@ -127,7 +127,7 @@ def test_variables_reach_the_scripts() -> None:
 BUILTINS = frozenset(
     """
     [ : . break case cd continue do done echo elif else esac eval exec exit export false fi for if in
-    kill local printf read return set shift test then trap true type unset until wait while { }
+    kill local printf read return set shift test then trap true type ulimit unset until wait while { }
     """.split()  # noqa: SIM905
 )
 """Words that BusyBox's shell itself knows. Source: ash(1)."""

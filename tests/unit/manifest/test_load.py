@@ -132,6 +132,22 @@ def test_bad_input_is_told_with_place_and_fix(
     assert desk.problems(text + "\n") == [(where, what, fix)]
 
 
+_KEYS = {
+    "a token without its module": ("key: 'pkcs11:token=x'", 21, "nothing says which PKCS#11 module has the key"),
+    "a PIN in a manifest": ("key: 'pkcs11:a=b?pin-value=1', module: host.yaml", 21, "a PIN does not belong in a manifest"),
+    "a module for a file": ("key: host.yaml, module: host.yaml", 40, "a PKCS#11 module is named, and the key is a file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "column", "what"), _KEYS.values(), ids=_KEYS.keys())
+def test_a_key_to_sign_with_is_a_file_or_in_a_token(
+    desk: Desk, text: str, column: int, what: str
+) -> None:
+    (found,) = desk.problems(f"image: {{sign: {{{text}, certificate: host.yaml}}}}\n")
+    assert found[0].startswith(f"host.yaml:3:{column} (image.sign.")
+    assert found[1] == what
+
+
 def test_another_version_of_the_format_is_refused(desk: Desk) -> None:
     desk.write({"a.yaml": "minbuild: 2\nkernel: {package: linux}\n"})
     assert desk.refused("a.yaml") == [

@@ -26,8 +26,14 @@ ORACLES = {
     "mdir": "mtools",
     "e2fsck": "e2fsprogs",
     "cpio": "cpio",
+    "sbverify": "sbsigntool",
+    "softhsm2-util": "softhsm2",
 }
-PLACES = {name: f"/usr/bin/{name}" for name in ("mdir", "busybox", "cpio")}
+PLACES = {
+    name: f"/usr/bin/{name}" for name in ("mdir", "busybox", "cpio", "sbverify", "softhsm2-util")
+}
+MORE = {"softhsm2-util": {"libsofthsm2": "/usr/lib/*/softhsm/libsofthsm2.so"}}
+"""What an oracle opens by a name that is no soname: package and path."""
 BUILDS = ("mke2fs",)
 """Tools of the lab that builds use, too."""
 
@@ -36,9 +42,9 @@ def oracle(name: str, package: str) -> Tool:
     """A tool that nothing but a test runs."""
     place = PLACES.get(name, f"/usr/sbin/{name}")
     where = Where("test", 1, 1)
-    return Tool(
-        name, name, RootPath(place), (PackagePaths(package, (place,), where),), False, where
-    )
+    paths = {package: place, **MORE.get(name, {})}
+    packages = tuple(PackagePaths(each, (path,), where) for each, path in paths.items())
+    return Tool(name, name, RootPath(place), packages, False, where)
 
 
 def kernel(version: str) -> Tool:
