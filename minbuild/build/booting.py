@@ -91,7 +91,7 @@ def open_tool(request: Request, doors: Doors, name: str) -> Toolbox:
     only = named(name)
     if not only:
         raise UsageError(f"there is no tool {name}", fix="list them: minbuild tool list")
-    manifest = read(request)
+    manifest = read(request, doors)
     place = lock_file(request, manifest)
     if place.exists() and only[0] in selected(manifest.image, lab=True):
         return lay_tools(request, lockfile.read(place), doors, only)

@@ -5,10 +5,10 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, Pipe, wait
 from threading import Lock
 from typing import NoReturn, TypeVar, cast
 
+from minbuild.build.messages import Receiver, Sender, pipe, wait
 from minbuild.errors import ToolError
 from minbuild.progress import Progress
 from minbuild.run import fork, listen
@@ -51,11 +51,11 @@ class _Forks:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self.running: dict[Connection, tuple[int, int]] = {}
+        self.running: dict[Receiver, tuple[int, int]] = {}
         """What a process says → the place of its work, and the process."""
 
     def start(self, place: int, work: Work[T]) -> None:
-        ours, theirs = Pipe(duplex=False)
+        ours, theirs = pipe()
         parent = os.getpid()
         process = fork()
         if not process:
@@ -66,10 +66,10 @@ class _Forks:
     def finished(self) -> list[tuple[int, object]]:
         """Wait until some process says something; the results among that."""
         found = []
-        for said in cast(list[Connection], wait(list(self.running))):
+        for said in wait(list(self.running)):
             place, process = self.running[said]
             try:
-                what, *words = said.recv()
+                what, *words = said.receive()
             except EOFError as error:
                 raise ToolError(
                     "a process that built an image was ended from outside",
@@ -93,7 +93,7 @@ class _Forks:
         for said in list(self.running):
             self._leave(said)
 
-    def _leave(self, said: Connection) -> None:
+    def _leave(self, said: Receiver) -> None:
         _, process = self.running.pop(said)
         said.close()
         os.waitpid(process, 0)
@@ -102,7 +102,7 @@ class _Forks:
 class _Relay:
     """Progress that is shown by the process we were forked from."""
 
-    def __init__(self, to: Connection) -> None:
+    def __init__(self, to: Sender) -> None:
         self._to = to
         self._lock = Lock()
 
@@ -120,7 +120,7 @@ class _Relay:
             self._to.send(words)
 
 
-def _work(work: Work[T], to: Connection, parent: int) -> NoReturn:
+def _work(work: Work[T], to: Sender, parent: int) -> NoReturn:
     """Do the work, say what came of it, and leave this process."""
     relay = _Relay(to)
     try:

@@ -9,6 +9,7 @@ from minbuild.build import state
 from minbuild.build.again import again
 from minbuild.build.request import Doors, Request, lock_file
 from minbuild.footprint.types import Footprint
+from minbuild.manifest.kept import remembering
 from minbuild.manifest.load import load
 from minbuild.manifest.types import Manifest
 
@@ -68,7 +69,7 @@ def _make(request: Request, doors: Doors) -> Built:
 
 def prepare(request: Request, doors: Doors) -> Prepared | Built:
     """Take a build to where only its images are to be written; `Built` when nothing had changed."""
-    manifest = read(request)
+    manifest = read(request, doors)
     directory = request.output or (request.parent or Path("build")) / manifest.name
     place = lock_file(request, manifest)
     last = state.unchanged(doors.store, directory, state.key(manifest, place))
@@ -138,7 +139,7 @@ def _plan(request: Request, doors: Doors) -> Planned:
     from minbuild.build.weights import estimate, weigh
     from minbuild.footprint.measure import measure
 
-    manifest = read(request)
+    manifest = read(request, doors)
     request = with_archives(request, manifest)
     ground = _survey(request, manifest, doors)
     tree = grow_tree(request, ground, doors)
@@ -168,7 +169,7 @@ def propose(
     from minbuild.build import locking
     from minbuild.build.archives import with_archives
 
-    manifest = read(request)
+    manifest = read(request, doors)
     known = with_archives(request, manifest)
     return again(lambda: locking.propose(known, manifest, doors, update=update, only=only), doors)
 
@@ -185,7 +186,7 @@ def newer(request: Request, doors: Doors) -> "tuple[locking.Newer, ...]":
     from minbuild.build import locking
     from minbuild.build.archives import with_archives
 
-    manifest = read(request)
+    manifest = read(request, doors)
     known = with_archives(request, manifest)
     return again(lambda: locking.newer(known, manifest, doors), doors)
 
@@ -195,15 +196,18 @@ def fetch(request: Request, doors: Doors) -> "tuple[Package, ...]":
     from minbuild.build import locking
     from minbuild.build.archives import with_archives
 
-    manifest = read(request)
+    manifest = read(request, doors)
     return locking.fill(with_archives(request, manifest), manifest, doors)
 
 
-def read(request: Request) -> Manifest:
-    """Load the manifest of a request.
+def read(request: Request, doors: Doors | None = None) -> Manifest:
+    """Load the manifest of a request; with `doors`, what was rendered is kept in their store.
 
     Raises: ManifestError with every problem of it.
     """
+    if doors is not None:
+        with remembering(doors.store, state.code()):
+            return read(request)
     manifest = load(
         request.manifest,
         settings=request.settings,

@@ -77,7 +77,7 @@ def _make_all(
 def _refused(requests: list[Request], doors: Doors) -> list[Outcome]:
     """The outcome of the first manifest that cannot be read; it and all after it are taken away."""
     for place, request in enumerate(requests):
-        outcome = _timed(request, lambda request=request: read(request))  # type: ignore[misc]
+        outcome = _timed(request, lambda request=request: read(request, doors))  # type: ignore[misc]
         if outcome.failed:
             del requests[place:]
             return [outcome]

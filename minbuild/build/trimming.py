@@ -49,7 +49,7 @@ def trim(
             "this is no root that may be trimmed", where=str(top),
             fix="name the top of another root: a directory",
         )  # fmt: skip
-    manifest = read(request)
+    manifest = read(request, doors)
     offer = Offer(Directory(top), owned=manifest.archive.owners)
     ground = stand_offer(manifest, offer, doors)
     tree = assemble(manifest, ground.closure, ground.files, doors.store)

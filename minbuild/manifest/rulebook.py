@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from minbuild.manifest import document
@@ -109,11 +110,21 @@ def rulebook(files: Sequence[Path] | None = None) -> Rulebook:
     """
     problems = Problems()
     inputs = Inputs(problems)
+    paths = rule_files(()) if files is None else files
+    given = tuple((path, inputs.read(path, shown(path))) for path in paths)
+    return _made(given, problems) if len(problems) else _sound(given)
+
+
+@lru_cache(maxsize=8)
+def _sound(given: tuple[tuple[Path, bytes | None], ...]) -> Rulebook:
+    """Read the contents of files once: a build asks for them when it resolves and when it proves."""
+    return _made(given, Problems())
+
+
+def _made(given: tuple[tuple[Path, bytes | None], ...], problems: Problems) -> Rulebook:
     rules: list[Rule] = []
     installs: list[Install] = []
-    given = rule_files(()) if files is None else files
-    for path in given:
-        data = inputs.read(path, shown(path))
+    for path, data in given:
         node = None if data is None else document.parse(data, shown(path), problems)
         made = None if node is None else RULES.read(node, Reading(problems))
         if made is not None:
@@ -121,7 +132,7 @@ def rulebook(files: Sequence[Path] | None = None) -> Rulebook:
             rules += (replace(rule, topic=path.stem) for rule in made.rules)
             installs += made.installs
     problems.check()
-    return Rulebook(tuple(rules), tuple(installs), tuple(path.stem for path in given))
+    return Rulebook(tuple(rules), tuple(installs), tuple(path.stem for path, _ in given))
 
 
 _NAME = re.compile(r"\{([^{}]*)\}")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from minbuild.manifest import kept
 from minbuild.manifest.problems import suggestion
 from minbuild.manifest.types import Value
 
@@ -61,7 +62,7 @@ def render(text: str, values: Mapping[str, Value]) -> str:
         isinstance(values.get(name), str | int) for name in simple if name not in RESERVED
     ):
         return _REFERENCE.sub(lambda found: str(values[found[1]]), text)
-    return _render(text, values)
+    return kept.once("text", text, values, lambda: [_render(text, values)])[0]
 
 
 def names(text: str) -> frozenset[str]:
@@ -74,6 +75,10 @@ def names(text: str) -> frozenset[str]:
     simple = _simple(text)
     if simple is not None:
         return frozenset(simple)
+    return frozenset(kept.once("names", text, {}, lambda: sorted(_names(text))))
+
+
+def _names(text: str) -> frozenset[str]:
     from jinja2 import TemplateError, meta
 
     try:
