@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.subject.open import open_subject
 from tests.dib.builder import Builder
 from tests.whole.small import Small, minbuild
 
@@ -44,6 +45,13 @@ def test_a_manifest_becomes_a_tar_and_a_file_system(builder: Builder, small: Sma
         capture_output=True, text=True,
     )  # fmt: skip
     assert "/hello/" in listing.stdout
+    disk, tar = (open_subject(str(builder.directory / f"host.{form}")) for form in ("raw", "tar"))
+    for one, form in ((disk, "raw"), (tar, "tar")):
+        assert one.totals.packed == (builder.directory / f"host.{form}").stat().st_size
+        assert sum(row.packed for row in one.packages) == one.totals.packed
+    assert {one.path: one.sha256 for one in disk.files if one.type == "file"} == {
+        one.path: one.sha256 for one in tar.files if one.type == "file"
+    }
     assert builder.left() == []
 
 
