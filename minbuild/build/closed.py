@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from minbuild.build.commands import cautions
 from minbuild.build.request import Doors
 from minbuild.build.rooted import open_root
 from minbuild.errors import UsageError
@@ -19,7 +20,8 @@ from minbuild.resolve.catalog import MERGED_LINKS
 from minbuild.resolve.check import check
 from minbuild.resolve.knowledge import RUNTIME
 from minbuild.resolve.machine import architecture
-from minbuild.resolve.types import Missing
+from minbuild.resolve.types import Caution, Missing
+from minbuild.resolve.waivers import Waivers
 from minbuild.subject.inside import Inside
 
 _CPIO = (b"070701", b"070702")
@@ -36,6 +38,8 @@ class Examined:
     paths: int
     dangling: tuple[Missing, ...]
     """Sorted."""
+    cautions: tuple[Caution, ...] = ()
+    """Commands of its scripts that it has not; sorted."""
 
 
 def examine(
@@ -53,10 +57,13 @@ def examine(
     """
     with _opened(path, arch, doors) as source:
         doors.progress.step(f"reading {source.name}")
-        files = _merged(Offer(source, owned=False))
+        offer = Offer(source, owned=False)
+        files = _merged(offer)
         arch = arch or _most(files)
         found = check(files, arch=arch, drop=drop, allow_missing=allow_missing, rulebook=rulebook())
-        return Examined(source.name, arch, len(files.entries), found)
+        waivers = Waivers((), allow_missing)
+        warned = cautions(files, offer.content, waivers, doors.store)
+        return Examined(source.name, arch, len(files.entries), found, warned)
 
 
 @contextlib.contextmanager

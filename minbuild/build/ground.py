@@ -11,6 +11,7 @@ from minbuild.archive.fetch import fetch
 from minbuild.archive.index import allows, open_index
 from minbuild.archive.types import Lock, Package
 from minbuild.build.archives import mirror_of, open_archives
+from minbuild.build.commands import heeded, reader
 from minbuild.build.growing import Grown, Market, grow
 from minbuild.build.installed import installed
 from minbuild.build.request import Doors, Request, lock_file, machine_arch
@@ -88,6 +89,8 @@ def from_lock(
         dlopen=manifest.dlopen,
         rulebook=rules,
     )
+    read = reader(lock.packages, doors.store, bring)
+    closure = heeded(closure, files, manifest.allow_missing, read, doors.store)
     if closure.missing or closure.unused:
         raise _outside_lock(explain.error(closure, files), request, place)
     return Ground(manifest, lock, files, closure)
@@ -136,10 +139,12 @@ def _fresh(
         rulebook=rulebook(manifest.rules),
     )
     files = (own, *host.files)
-    if host.closure.missing or host.closure.unused:
-        raise explain.error(host.closure, files)
+    read = reader(host.packages, doors.store, market.bring)
+    closure = heeded(host.closure, files, manifest.allow_missing, read, doors.store)
+    if closure.missing or closure.unused:
+        raise explain.error(closure, files)
     lock = Lock(manifest.arch, market.index.suites, host.packages, ())
-    return Ground(manifest, lock, files, host.closure), market
+    return Ground(manifest, lock, files, closure), market
 
 
 def grow_tools(tools: Sequence[Tool], market: Market) -> Grown:

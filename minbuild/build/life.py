@@ -224,8 +224,10 @@ def read(request: Request, doors: Doors | None = None) -> Manifest:
 
 def grow_tree(request: Request, ground: "Ground", doors: Doors) -> "Tree":
     """Bring the contents of a closure into the store and make its tree."""
+    from minbuild.build.commands import warned
     from minbuild.build.contents import bring
     from minbuild.tree.assemble import assemble
 
     bring(request, ground.lock.packages, ground.closure.chosen.values(), doors)
-    return assemble(ground.manifest, ground.closure, ground.files, doors.store)
+    tree = assemble(ground.manifest, ground.closure, ground.files, doors.store)
+    return warned(tree, ground.manifest.allow_missing, doors.store)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.types import Lock, Package
+from minbuild.build.commands import heeded
 from minbuild.build.ground import Ground, stand_tools
 from minbuild.build.request import Doors, Request, lock_file
 from minbuild.errors import ResolveError, UsageError, together
@@ -19,6 +20,7 @@ from minbuild.facts.root.types import UNOWNED, Source
 from minbuild.facts.types import Files, Kind
 from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import Manifest
+from minbuild.paths import RootPath
 from minbuild.resolve import explain
 from minbuild.resolve.relocate import relocate
 from minbuild.resolve.resolve import resolve
@@ -53,6 +55,10 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
     doors.progress.step(f"reading {offer.source.name}")
     own = rendered((file for one in manifest.components for file in one.files), doors.store)
     files = (own, *offer.files)
+
+    def read(package: str, path: RootPath, digest: str) -> bytes:
+        return offer.content(path) if package else doors.store.need(digest)
+
     closure = resolve(
         relocate(roots(manifest), files),
         files,
@@ -62,6 +68,7 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
         dlopen=manifest.dlopen,
         rulebook=rulebook(manifest.rules),
     )
+    closure = heeded(closure, files, manifest.allow_missing, read, doors.store)
     if closure.missing or closure.unused:
         raise _lack(closure, files, offer)
     for path, chosen in closure.chosen.items():

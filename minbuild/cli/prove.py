@@ -36,7 +36,7 @@ def check_tree(root: Path, arch: str, manifest: str | None, as_json: bool,
     found = examine(root, doors_of(store, terminal), arch=arch, drop=drop, allow_missing=allowed)
     terminal.done()
     shown = dangling.as_json if as_json else dangling.as_text
-    click.echo(shown(found.name, found.arch, found.paths, found.dangling), nl=False)
+    click.echo(shown(found.name, found.arch, found.paths, found.dangling, found.cautions), nl=False)
     return 1 if found.dangling else 0
 
 

@@ -18,7 +18,7 @@ from minbuild.footprint.types import (
     Totals,
 )
 from minbuild.paths import RootPath
-from minbuild.resolve.types import Need, NeedKind, Possible
+from minbuild.resolve.types import Caution, Need, NeedKind, Possible
 
 T = TypeVar("T")
 _LISTED = tuple(field.name for field in fields(Possible))
@@ -61,6 +61,8 @@ def render(footprint: Footprint) -> str:
         ]
     if footprint.listed:
         document["possible_data"] = [asdict(one) for one in footprint.listed]
+    if footprint.cautions:
+        document["warnings"] = [asdict(one) for one in footprint.cautions]
     return _lines(document)
 
 
@@ -132,6 +134,7 @@ def _footprint(document: Mapping[str, Any]) -> Footprint:
             RootPath(_text(row["path"])): tuple(_text(name) for name in row["sonames"])
             for row in document.get("possible_dlopens", ())
         },
+        cautions=tuple(_typed(Caution, row) for row in document.get("warnings", ())),
         listed=tuple(_possible(row) for row in document.get("possible_data", ())),
     )
 

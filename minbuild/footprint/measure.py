@@ -62,6 +62,7 @@ def measure(
             surface=surface,
             possible=tree.maybe_dlopen,
             listed=tree.possible,
+            cautions=tree.cautions,
         ),
         {package.name: package.version for package in packages},
         {OVERHEAD: packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0},

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from minbuild.manifest.limits import FindingKind as FindingKind  # noqa: PLC0414
 from minbuild.paths import RootPath
-from minbuild.resolve.types import Need, Possible
+from minbuild.resolve.types import Caution, Need, Possible
 
 SCHEMA = "minbuild.footprint/1"
 OVERHEAD = "image"
@@ -127,5 +127,7 @@ class Footprint:
     """None in documents of a minbuild that did not look."""
     possible: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)
     """Libraries not in the image that a file may open by name at run time; sorted."""
+    cautions: tuple[Caution, ...] = ()
+    """Commands of scripts that the image has not; sorted."""
     listed: tuple[Possible, ...] = ()
     """Files that rules list for others and that nobody asked for; sorted."""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from minbuild.report.units import printable
 from minbuild.resolve.check import STARTS
-from minbuild.resolve.types import Missing
+from minbuild.resolve.types import Caution, Missing
 
 SCHEMA = "minbuild.check-tree/1"
 _MEANS = {
@@ -20,10 +20,16 @@ _MEANS = {
 }
 
 
-def as_text(name: str, arch: str, paths: int, dangling: Sequence[Missing]) -> str:
-    """What is looked at, the way to what it lacks and the evidence, a line each; the verdict."""
+def as_text(
+    name: str, arch: str, paths: int, dangling: Sequence[Missing], cautions: Sequence[Caution] = ()
+) -> str:
+    """What is looked at, the way to what it lacks and the evidence, a line each; the verdict.
+
+    Before them a line for each warning, which is no part of the verdict.
+    """
     ordered = sorted(dangling, key=lambda one: STARTS.index(one.chain[0]))
-    lines = [
+    lines = [f"warning  {printable(f'{one.path}:{one.line}: {one.what}')}" for one in cautions]
+    lines += [
         f"{one.chain[0]}  {' → '.join(map(printable, (*one.chain[1:], one.wanted)))}"
         f"  [{one.kind}: {printable(one.evidence)}]"
         for one in ordered
@@ -42,8 +48,12 @@ def _verdict(dangling: Sequence[Missing]) -> str:
     return f"{len(dangling)} needs dangle: {', '.join(parts)}"
 
 
-def as_json(name: str, arch: str, paths: int, dangling: Sequence[Missing]) -> str:
+def as_json(
+    name: str, arch: str, paths: int, dangling: Sequence[Missing], cautions: Sequence[Caution] = ()
+) -> str:
     """The same as a JSON object."""
     rows = [{**asdict(one), "kind": str(one.kind)} for one in dangling]
-    document = {"schema": SCHEMA, "root": name, "arch": arch, "paths": paths, "dangling": rows}
+    warnings = [asdict(one) for one in cautions]
+    document = {"schema": SCHEMA, "root": name, "arch": arch, "paths": paths, "dangling": rows,
+                "warnings": warnings}  # fmt: skip
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

@@ -8,7 +8,7 @@ from minbuild.report import minwin, surface
 from minbuild.report.lines import OWNERS, Line, Table, duplicates, table
 from minbuild.report.plain import plain
 from minbuild.report.units import bar, columns, printable, share, size
-from minbuild.resolve.types import Possible
+from minbuild.resolve.types import Caution, Possible
 
 MINWIN_FILES, MINWIN_PACKED = minwin.FILES, minwin.PACKED
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "page",
     "possible_data",
     "possible_dlopens",
+    "warnings",
 ]
 
 
@@ -72,6 +73,17 @@ def possible_dlopens(found: Mapping[RootPath, tuple[str, ...]]) -> str:
         f"  {printable(path)}: {printable(', '.join(names))}" for path, names in found.items()
     ]
     return "\n".join(lines) + "\n"
+
+
+def warnings(found: Sequence[Caution]) -> str:
+    """What may be wrong in files of the image, a line for each."""
+    if not found:
+        return ""
+    lines = [printable(f"{one.path}:{one.line}: {one.what}") for one in found]
+    return (
+        "\n".join(["", "Warnings (allow-missing: waives them):", *(f"  {line}" for line in lines)])
+        + "\n"
+    )
 
 
 def possible_data(found: Sequence[Possible]) -> str:

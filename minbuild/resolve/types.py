@@ -73,6 +73,16 @@ class Missing:
 
 
 @dataclass(frozen=True, slots=True, order=True)
+class Caution:
+    """Something in a file of the image that may be wrong."""
+
+    path: RootPath
+    line: int
+    """From 1."""
+    what: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
 class Possible:
     """Files that a chosen one may use, and that nobody has asked for."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from minbuild.facts.types import Kind
 from minbuild.paths import RootPath
-from minbuild.resolve.types import Need, Possible
+from minbuild.resolve.types import Caution, Need, Possible
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,5 +44,7 @@ class Tree:
     """Kernel version, as uname -r says it."""
     possible: tuple[Possible, ...] = ()
     """Files that rules list and that nobody asked for; sorted."""
+    cautions: tuple[Caution, ...] = ()
+    """Commands of scripts that the image has not; sorted."""
     maybe_dlopen: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)
     """Libraries that a file's strings name, and that no need and no note explains; sorted."""

@@ -13,6 +13,7 @@ import pytest
 
 from minbuild.archive.index import open_index
 from minbuild.archive.mirror import find_mirror
+from minbuild.build.commands import closure_cautions, heeded, reader
 from minbuild.build.growing import Market, grow
 from minbuild.build.request import Doors
 from minbuild.errors import MinbuildError
@@ -25,7 +26,8 @@ from minbuild.progress import Silent
 from minbuild.resolve.explain import error
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.roots import roots
-from minbuild.resolve.types import Closure
+from minbuild.resolve.types import Caution, Closure
+from minbuild.resolve.waivers import Waivers
 from minbuild.resolve.why import chains
 from tests.support.archive import Archive
 from tests.support.server import serve
@@ -65,14 +67,14 @@ def outcome(place: Path, mirror: str, doors: Doors) -> str:
             offline=False, progress=doors.progress,
         )  # fmt: skip
         market = Market(index, find_mirror(mirror), doors)
-        closure = closed(manifest, market)
+        closure, warned = closed(manifest, market)
     except MinbuildError as problem:
         return "".join(shown(problem))
-    return "".join(listed(closure))
+    return "".join([*listed(closure), *(f"{one.path}:{one.line}: {one.what}\n" for one in warned)])
 
 
-def closed(manifest: Manifest, market: Market) -> Closure:
-    """The closure, the same for any order of packages; without any file of it the proof fails.
+def closed(manifest: Manifest, market: Market) -> tuple[Closure, tuple[Caution, ...]]:
+    """The closure, the same for any order of packages, and warnings; each file of it is needed.
 
     Raises: ResolveError for what is missing.
     """
@@ -91,14 +93,18 @@ def closed(manifest: Manifest, market: Market) -> Closure:
         )  # fmt: skip
         assert again.chosen == grown.closure.chosen
         assert again.needs == grown.closure.needs
-    if grown.closure.missing or grown.closure.unused:
-        raise error(grown.closure, files)
+    store = market.doors.store
+    read = reader(grown.packages, store, market.bring)
+    closure = heeded(grown.closure, files, manifest.allow_missing, read, store)
+    if closure.missing or closure.unused:
+        raise error(closure, files)
     spare = needless(
         grown.closure, files, arch="amd64", drop=manifest.drop,
         allow_missing=manifest.allow_missing,
     )  # fmt: skip
     assert list(spare) == []
-    return grown.closure
+    waivers = Waivers((), manifest.allow_missing)
+    return closure, closure_cautions(closure, files, waivers, read, store)
 
 
 def listed(closure: Closure) -> Iterator[str]:

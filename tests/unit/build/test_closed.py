@@ -200,3 +200,18 @@ def test_no_more_of_a_file_is_read_than_is_looked_at(tmp_path: Path) -> None:
         with (top / name).open("ab") as file:
             file.truncate(1 << 40)  # of holes: what would read all of it would not end
     assert wanted(examined(top, tmp_path)) == []
+
+
+def test_commands_that_a_roots_scripts_run_and_it_has_not_are_warnings(tmp_path: Path) -> None:
+    script = b"#!/bin/sh\nhelper() { app; }\nhelper\nlsblk\n"
+    top = lay(tmp_path / "root", {**ROOT, "usr/bin/sh": "-> app", "usr/bin/work": script})
+    doors = Doors(tmp_path / "store")
+    found = examine(top, doors)
+    assert [(one.path, one.line, one.what) for one in found.cautions] == [
+        ("/usr/bin/work", 4, 'command "lsblk" is not in the image')
+    ]
+    assert found.dangling == ()
+    text = as_text(found.name, found.arch, found.paths, found.dangling, found.cautions)
+    assert text.startswith("warning  /usr/bin/work:4: ")
+    waived = (Waiver("lsblk", "a test", Where("host.yaml", 1, 1)),)
+    assert examine(top, doors, allow_missing=waived).cautions == ()

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,11 +10,25 @@ from hypothesis import strategies as st
 
 from minbuild.errors import UsageError
 from minbuild.footprint.document import read, render
+from minbuild.paths import RootPath
+from minbuild.resolve.types import Caution, Possible
 from tests.support.footprints import tiny
 
 
 def test_what_was_written_is_read_back() -> None:
     assert read(render(tiny()), "x") == tiny()
+
+
+def test_warnings_and_what_rules_list_are_read_back() -> None:
+    path = RootPath("/usr/bin/a")
+    footprint = replace(
+        tiny(),
+        cautions=(Caution(path, 3, 'command "b" is not in the image'),),
+        listed=(Possible(path, "/usr/share/b", "suggested", "a.yaml:1:1", "for c"),),
+    )
+    text = render(footprint)
+    assert read(text, "x") == footprint
+    assert json.loads(text)["warnings"][0]["line"] == 3
 
 
 def test_keys_are_sorted_and_sizes_are_numbers() -> None:

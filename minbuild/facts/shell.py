@@ -1,0 +1,426 @@
+"""Commands that a shell script runs: the one door to shfmt, which parses the script.
+
+Source: POSIX.1-2024, Shell Command Language; dash(1); bash(1); mvdan/sh, package syntax/typedjson.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from minbuild.errors import ToolError
+
+LARGEST = 4 << 20
+"""Bytes of the largest script that is read."""
+DEEPEST = 4
+"""Scripts inside strings of scripts (trap, eval, sh -c) that are looked into."""
+LANGUAGES = ("bash", "posix")
+"""bash's language holds nearly all of the others'; what it refuses is tried as plain POSIX."""
+Node = Mapping[str, Any]
+"""A node of the syntax tree, as JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One command that a script runs by a name that stands in it."""
+
+    name: str
+    """A name, or a path with a slash."""
+    line: int
+    """From 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """What one shell script runs, makes and reads."""
+
+    uses: tuple[Use, ...] = ()
+    """In the script's order; names that a variable holds only where it is set once, to a word."""
+    functions: tuple[str, ...] = ()
+    """Functions and aliases; sorted."""
+    guarded: tuple[str, ...] = ()
+    """What the script itself asks for before it runs it (`command -v`, `[ -x`); sorted."""
+    sources: tuple[str, ...] = ()
+    """Absolute paths of files that it reads with `.`; sorted."""
+    path: tuple[str, ...] = ()
+    """Directories that it puts into PATH; sorted."""
+    open_path: bool = False
+    """Something that is not known is put into PATH."""
+    open_sources: bool = False
+    """It reads a file whose path only the running script knows, which may hold functions."""
+    unread: bool = False
+    """It is no shell script, or a part of it is not."""
+
+
+def shell(data: bytes) -> Shell:
+    """Read a script.
+
+    Raises: ToolError without shfmt.
+    """
+    if len(data) > LARGEST:
+        return Shell(unread=True)
+    found = _Found()
+    _read(data, 0, 0, found)
+    held = {
+        name: values[0]
+        for name, values in found.values.items()
+        if len(values) == 1 and found.settings[name] == 1
+    }
+    uses = list(found.uses)
+    uses += [Use(held[name], line) for name, line in found.variables if name in held]
+    return Shell(
+        uses=tuple(sorted(dict.fromkeys(uses), key=lambda use: (use.line, use.name))),
+        functions=tuple(sorted(found.functions)),
+        guarded=tuple(sorted(found.guarded | {name.rpartition("/")[2] for name in found.guarded})),
+        sources=tuple(sorted(found.sources)),
+        path=tuple(sorted(found.path)),
+        open_path=found.open_path,
+        open_sources=found.open_sources,
+        unread=found.unread,
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    uses: list[Use] = field(default_factory=list)
+    variables: list[tuple[str, int]] = field(default_factory=list)
+    """Variables that stand for a command, each with its line."""
+    values: dict[str, list[str]] = field(default_factory=dict)
+    settings: Counter[str] = field(default_factory=Counter)
+    functions: set[str] = field(default_factory=set)
+    guarded: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
+    path: set[str] = field(default_factory=set)
+    open_path: bool = False
+    open_sources: bool = False
+    unread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    text: str | None
+    """None where a part of it is known only when the script runs."""
+    line: int
+    variable: str = ""
+    """The variable that the whole word stands for."""
+
+
+@cache
+def parser() -> Path:
+    """Where shfmt is: in its own distribution, or on PATH.
+
+    Raises: ToolError when it is nowhere.
+    """
+    import shutil
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        files = distribution("shfmt-py").files or []
+    except PackageNotFoundError:
+        files = []
+    places = [Path(str(one.locate())) for one in files if one.name == "shfmt"]
+    places += [Path(found) for found in (shutil.which("shfmt"),) if found]
+    for place in places:
+        if place.is_file():
+            return place
+    raise ToolError("there is no shfmt, which reads shell scripts", fix="pip install shfmt-py")
+
+
+def _parse(data: bytes) -> Node | None:
+    from minbuild.run import run
+
+    for language in LANGUAGES:
+        argv: list[str | Path] = [parser(), "--to-json", f"--language-dialect={language}"]
+        try:
+            tree: Node = json.loads(run(argv, what="reading a script", stdin=data))
+        except (ToolError, ValueError, RecursionError):
+            continue
+        return tree
+    return None
+
+
+def _read(data: bytes, above: int, depth: int, found: _Found) -> None:
+    """Take what a script says; `above`: lines of the script that it stands in."""
+    tree = _parse(data)
+    if tree is None:
+        found.unread = True
+        return
+    todo: list[Any] = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, list):
+            todo.extend(node)
+        elif isinstance(node, dict):
+            handler = _HANDLERS.get(node.get("Type", ""))
+            if handler is not None:
+                handler(node, above, depth, found)
+            todo.extend(value for value in node.values() if isinstance(value, dict | list))
+
+
+def _function(node: Node, above: int, depth: int, found: _Found) -> None:
+    found.functions.add(node["Name"]["Value"])
+
+
+def _loop(node: Node, above: int, depth: int, found: _Found) -> None:
+    name = node["Loop"].get("Name")
+    if name is not None:
+        found.settings[name["Value"]] += 2
+
+
+def _declared(node: Node, above: int, depth: int, found: _Found) -> None:
+    _assigned(node.get("Args", ()), above, found)
+
+
+def _assigned(assigns: Sequence[Node], above: int, found: _Found) -> None:
+    for one in assigns:
+        name = one.get("Name")
+        if name is None or one.get("Naked"):
+            continue
+        variable = name["Value"]
+        found.settings[variable] += 2 if one.get("Append") else 1
+        value = _word(one["Value"], above) if "Value" in one else _Word("", 0)
+        if variable == "PATH":
+            _search(one.get("Value", {}).get("Parts", ()), found)
+        if value.text and len(value.text.split()) == 1:
+            found.values.setdefault(variable, []).append(value.text)
+
+
+def _search(parts: Sequence[Node], found: _Found) -> None:
+    """Directories that a value of PATH names; `$PATH` itself is no news."""
+    text = ""
+    for part in _flat(parts):
+        if part["Type"] in ("Lit", "SglQuoted"):
+            text += part.get("Value", "")
+        else:
+            text += "" if _parameter(part) == "PATH" else "\0"
+    for directory in text.split(":"):
+        if directory.startswith("/") and "\0" not in directory:
+            found.path.add(directory)
+        elif directory:
+            found.open_path = True
+
+
+def _flat(parts: Sequence[Node]) -> Iterator[Node]:
+    for part in parts:
+        if part["Type"] == "DblQuoted":
+            yield from _flat(part.get("Parts", ()))
+        else:
+            yield part
+
+
+def _command(node: Node, above: int, depth: int, found: _Found) -> None:
+    _assigned(node.get("Assigns", ()), above, found)
+    words = [_word(word, above) for word in node.get("Args", ())]
+    if words:
+        _run(words, above, depth, found)
+
+
+def _binary_test(node: Node, above: int, depth: int, found: _Found) -> None:
+    """`[[ -x FILE ]]` says that a file may not be there."""
+    if node.get("Op") in _MAY_LACK:
+        text = _word(node["X"], above).text if "Parts" in node.get("X", {}) else None
+        found.guarded.update([text] if text else [])
+
+
+_MAY_LACK = ("-x", "-e", "-f", "-r", "-s")
+
+
+def _run(words: Sequence[_Word], above: int, depth: int, found: _Found) -> None:
+    """Take one command, and those that it runs in turn."""
+    if not words:
+        return
+    first, rest = words[0], words[1:]
+    line = first.line
+    if first.text is None:
+        if first.variable:
+            found.variables.append((first.variable, line))
+        return
+    if not first.text:
+        return
+    found.uses.append(Use(first.text, line))
+    name = first.text.rpartition("/")[2]
+    special = _SPECIAL.get(name)
+    if special is not None:
+        special(rest, found)
+    for inner in _started(name, rest):
+        _run(inner, above, depth, found)
+    script = _script(name, rest)
+    if script is not None and script.text and depth < DEEPEST:
+        _read(script.text.encode(), script.line - 1, depth + 1, found)
+
+
+def _started(name: str, rest: Sequence[_Word]) -> Iterator[Sequence[_Word]]:
+    """The commands that a command runs in turn."""
+    if name in _INNER:
+        yield _inner(rest, _INNER[name])
+    elif name == "find":
+        for at, word in enumerate(rest):
+            if word.text in ("-exec", "-execdir", "-ok", "-okdir"):
+                yield rest[at + 1 : at + 2]
+
+
+def _inner(words: Sequence[_Word], takes: str) -> Sequence[_Word]:
+    """The command among the words of another one: what follows its options and settings."""
+    takes, _, skip = takes.partition(" ")
+    left = int(skip or 0)
+    at = 0
+    while at < len(words):
+        text = words[at].text
+        if text is None:
+            return () if left else words[at:]
+        if text == "--":
+            at += 1
+        elif text.startswith("-") and len(text) > 1:
+            at += 2 if len(text) == 2 and text[1] in takes else 1
+        elif "=" in text.partition("/")[0]:
+            at += 1
+        elif left:
+            left -= 1
+            at += 1
+        else:
+            return words[at:]
+    return ()
+
+
+_INNER: Mapping[str, str] = {
+    "env": "uSC",
+    "exec": "a",
+    "command": "",
+    "builtin": "",
+    "nohup": "",
+    "setsid": "",
+    "nice": "n",
+    "ionice": "cnpPu",
+    "timeout": "ks 1",
+    "xargs": "IadEnLPs",
+    "stdbuf": "ioe",
+    "flock": "wE 1",
+    "chrt": " 1",
+    "busybox": "",
+    "time": "fo",
+}
+"""Commands that run another: their options that take a word, and how many words go before it.
+
+Source: their manual pages (GNU coreutils, findutils, util-linux).
+"""
+
+
+def _script(name: str, words: Sequence[_Word]) -> _Word | None:
+    """The word that is a script of its own: of trap, eval, sh -c."""
+    if name == "trap" and len(words) > 1 and words[0].text not in ("-", "--", None):
+        return words[0]
+    if name == "eval" and len(words) == 1:
+        return words[0]
+    if name in SHELLS:
+        for at, word in enumerate(words[:-1]):
+            if word.text is not None and word.text.startswith("-") and word.text.endswith("c"):
+                return words[at + 1]
+    return None
+
+
+SHELLS = ("sh", "dash", "ash", "bash")
+
+
+def _asks(words: Sequence[_Word], found: _Found) -> None:
+    """`command -v NAME`, `type NAME`, `which NAME`, `hash NAME`: NAME may not be there."""
+    found.guarded.update(word.text for word in words if word.text and word.text[0] != "-")
+
+
+def _tests(words: Sequence[_Word], found: _Found) -> None:
+    """`[ -x FILE ]`: FILE may not be there."""
+    for before, word in pairwise(words):
+        if before.text in _MAY_LACK and word.text:
+            found.guarded.add(word.text)
+
+
+def _asks_command(words: Sequence[_Word], found: _Found) -> None:
+    if words and words[0].text in ("-v", "-V"):
+        _asks(words[1:], found)
+
+
+def _reads(words: Sequence[_Word], found: _Found) -> None:
+    if words and words[0].text and words[0].text.startswith("/"):
+        found.sources.add(words[0].text)
+    elif words:
+        found.open_sources = True
+
+
+def _names(words: Sequence[_Word], found: _Found) -> None:
+    for word in words:
+        found.functions.add((word.text or "").partition("=")[0])
+
+
+def _sets(words: Sequence[_Word], found: _Found) -> None:
+    """`read NAME…`, `getopts OPTIONS NAME`: what a variable holds is known only when run."""
+    for word in words:
+        if word.text:
+            found.settings[word.text] += 2
+
+
+_SPECIAL: Mapping[str, Callable[[Sequence[_Word], _Found], None]] = {
+    "command": _asks_command,
+    "type": _asks,
+    "which": _asks,
+    "hash": _asks,
+    "[": _tests,
+    "test": _tests,
+    ".": _reads,
+    "source": _reads,
+    "alias": _names,
+    "read": _sets,
+    "getopts": _sets,
+}
+_HANDLERS: Mapping[str, Callable[[Node, int, int, _Found], None]] = {
+    "FuncDecl": _function,
+    "DeclClause": _declared,
+    "ForClause": _loop,
+    "UnaryTest": _binary_test,
+    "CallExpr": _command,
+}
+
+
+def _word(node: Node, above: int) -> _Word:
+    """A word with its quotes undone."""
+    line = above + node["Pos"]["Line"]
+    parts = node.get("Parts", ())
+    flat = list(_flat(parts))
+    if len(flat) == 1 and _parameter(flat[0]):
+        return _Word(None, line, _parameter(flat[0]))
+    texts = []
+    for part in parts:
+        text = _quoted(part.get("Parts", ())) if part["Type"] == "DblQuoted" else _plain(part)
+        if text is None:
+            return _Word(None, line)
+        texts.append(text)
+    return _Word("".join(texts), line)
+
+
+def _plain(part: Node) -> str | None:
+    """What an unquoted or single-quoted part says; None for what is known only when run."""
+    value = str(part.get("Value", ""))
+    if part["Type"] == "SglQuoted":
+        return value
+    if part["Type"] != "Lit" or any(letter in value for letter in "*?~"):
+        return None
+    return value.replace("\\\n", "").replace("\\", "")
+
+
+def _quoted(parts: Sequence[Node]) -> str | None:
+    if any(part["Type"] != "Lit" for part in parts):
+        return None
+    text = "".join(str(part.get("Value", "")) for part in parts)
+    return text.replace("\\\n", "").replace('\\"', '"').replace("\\$", "$").replace("\\`", "`")
+
+
+def _parameter(part: Node) -> str:
+    """The variable of $X and ${X}; "" for all else."""
+    if part["Type"] != "ParamExp" or not {*part} <= _SIMPLE:
+        return ""
+    return str(part.get("Param", {}).get("Value", ""))
+
+
+_SIMPLE = {"Type", "Pos", "End", "Dollar", "Rbrace", "Short", "Param"}

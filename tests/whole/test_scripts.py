@@ -1,0 +1,64 @@
+"""Warnings about commands of scripts: printed, in the footprint, and waived."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.commands import cautions
+from minbuild.facts.rendered import rendered
+from minbuild.facts.types import Entry, Kind
+from minbuild.manifest.find import manifest_file
+from minbuild.manifest.load import load
+from minbuild.paths import RootPath
+from minbuild.resolve.waivers import Waivers
+from minbuild.store import Store
+from tests.whole.small import Small, minbuild
+
+FILES = """\
+files:
+  /usr/bin/sh: {link: hello}
+  /usr/bin/work: {mode: "0755", content: "#!/bin/sh\\nhello\\nlsblk\\n"}
+"""
+
+
+def test_a_command_that_is_not_there_is_a_warning_until_it_is_waived(small: Small) -> None:
+    small.write(FILES)
+    said = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
+    assert said.code == 0, said.err
+    assert '/usr/bin/work:3: command "lsblk" is not in the image' in said.out
+    document = minbuild(*small.argv("plan", "--json", "small.yaml"), cwd=small.directory)
+    assert json.loads(document.out)["warnings"] == [
+        {"line": 3, "path": "/usr/bin/work", "what": 'command "lsblk" is not in the image'}
+    ]
+
+    small.write(FILES + "allow-missing: [{path: lsblk, because: a test}]\n")
+    said = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
+    assert said.code == 0, said.err
+    assert "lsblk" not in said.out
+
+    small.write(
+        FILES + "allow-missing: [{path: lsbk, because: a test}, {path: lsblk, because: x}]\n"
+    )
+    said = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
+    assert said.code == 5
+    assert "nothing needs the waiver for lsbk" in said.err
+    assert "waiver for lsblk" not in said.err
+
+
+@pytest.mark.parametrize("name", ["host", "host-full", "edge", "debug", "guest"])
+def test_scripts_that_ship_run_nothing_that_their_host_has_not(name: str, tmp_path: Path) -> None:
+    manifest = load(manifest_file(name), settings={}, components=())
+    store = Store(tmp_path)
+    made = [file for one in manifest.components for file in one.files]
+    files = rendered(made, store)
+    contents = {file.path: file.content for file in made}
+    kept = {
+        RootPath(path): Entry(RootPath(path), Kind.FILE, 0o755)
+        for one in manifest.components
+        for package in one.packages
+        for path in package.paths
+    }
+    files = replace(files, entries={**kept, **files.entries})
+    assert cautions(files, contents.__getitem__, Waivers(), store) == ()
