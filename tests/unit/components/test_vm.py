@@ -1,35 +1,78 @@
-"""The host's command `vm`, run by this machine's shell on a directory of guests."""
+"""The host's command `vm`, run by this machine's shell and by BusyBox on a directory of guests."""
 
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from minbuild.archive.index import open_index
+from minbuild.archive.mirror import find_mirror
+from minbuild.build.growing import Market
+from minbuild.build.request import Doors
+from minbuild.facts.content import extract
 from minbuild.manifest.load import load
+from minbuild.manifest.types import Archive
+from minbuild.progress import Silent
 from minbuild.shipped import shipped
+from minbuild.store import Store
 
+HOST = load(shipped("manifests") / "host.yaml", settings={}, components=())
 FILES = {
     str(file.path): file.content.decode()
-    for component in load(shipped("manifests") / "host.yaml", settings={}, components=()).components
+    for component in HOST.components
     for file in component.files
 }
+APPLETS = {applet.text for component in HOST.components for applet in component.applets}
 
 
 KEYS = re.findall(r"(?m)^KEYS='(.*)'$", FILES["/usr/bin/vm"])[0]
 """What a guest.conf may hold."""
 
 
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with Debian's BusyBox and the links to it that the host has."""
+    store = Store(Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}")
+    mirror = find_mirror("")
+    archive = Archive(suites=("trixie",))
+    index = open_index(archive, "amd64", mirror, store, offline=False, progress=Silent())
+    market = Market(index, mirror, Doors(store.directory, Silent()))
+    package = market.package("busybox-static")
+    assert package is not None
+    (files,) = market.open([package])
+    (digest,) = {one.sha256 for path, one in files.entries.items() if path == "/usr/bin/busybox"}
+    extract(package, [digest], store)
+    place = tmp_path_factory.mktemp("busybox")
+    (place / "busybox").write_bytes(store.read(digest) or b"")
+    (place / "busybox").chmod(0o755)
+    for applet in APPLETS:
+        (place / applet).symlink_to("busybox")
+    return place
+
+
+@pytest.fixture(params=["sh", pytest.param("busybox", marks=pytest.mark.mirror)])
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """What runs the script: this machine's shell and tools, or BusyBox alone, in `bin`."""
+    if request.param == "busybox":
+        shutil.copytree(request.getfixturevalue("busybox"), tmp_path / "bin", symlinks=True)
+        return
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sh").symlink_to("/bin/sh")
+
+
 @pytest.fixture
-def host(tmp_path: Path) -> Path:
+def host(tmp_path: Path, shell: None) -> Path:
     """A directory with the script, moved from the paths of a host to paths below it."""
     moved = {"/usr/lib/minbuild/init": tmp_path / "init", "/usr/bin/vm": tmp_path / "vm"}
     for path, target in moved.items():
         text = FILES[path]
         for place in ("/usr/lib/minbuild", "/data", "/run"):
             text = text.replace(f"{place}/", f"{tmp_path}/").replace(f"={place}/", f"={tmp_path}/")
-        target.write_text(text.replace("PATH=/usr/bin:", "PATH=$PATH:/usr/bin:"))
+        target.write_text(text.replace("PATH=/usr/bin:/usr/sbin:/bin:/sbin", "PATH=$PATH"))
         target.chmod(0o755)
     (tmp_path / "guests").mkdir()
     return tmp_path
@@ -51,7 +94,12 @@ def runs(host: Path, name: str, pid: int) -> Path:
 
 
 def vm(host: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["sh", str(host / "vm"), *args], capture_output=True, text=True, cwd=host)
+    # BusyBox has all that the script calls, so nothing else is to be found
+    alone = (host / "bin/busybox").exists()
+    path = f"{host}/bin" if alone else f"{host}/bin:{os.environ['PATH']}"
+    words = [f"{host}/bin/sh", str(host / "vm"), *args]
+    env = {**os.environ, "PATH": path}
+    return subprocess.run(words, capture_output=True, text=True, cwd=host, env=env)
 
 
 def test_without_a_command_the_commands_are_listed(host: Path) -> None:
