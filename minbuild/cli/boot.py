@@ -36,6 +36,8 @@ PLACE = click.Path(path_type=Path)
               show_default=True, help="A namespace with a real dnsmasq, or QEMU's own network.")  # fmt: skip
 @click.option("--memory", default=1024, show_default=True, help="MiB.")
 @click.option("--cpus", default=2, show_default=True)
+@click.option("--cards", default=1, show_default=True, type=click.IntRange(0, 8),
+              help="Network cards, all on the lab's wire.")  # fmt: skip
 @click.option(
     "--disk", "disks", type=PLACE, multiple=True, help="Attach one more; may be repeated."
 )

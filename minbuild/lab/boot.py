@@ -73,11 +73,11 @@ def one_boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResu
         progress.step(f"booting {request.image.name} ({accel.name}, {request.firmware})")
         kind = Network(network.name)
         probes = (*network_boot(request.firmware), *request.probes)
-        by_network = request.firmware.by_network
-        watch = Watch(probes, skipped(probes, kind) | no_guest, kind, by_network)
-        run = Run(request, watch, progress)
+        skip = skipped(probes, kind) | no_guest
+        watch = Watch(probes, skip, kind, request.firmware.by_network, request.trouble.patient)
         with Session(kind, plan) as session:
-            ended = run.wait(session)
+            run = Run(request, watch, progress, session)
+            ended = run.wait()
         run.finish()
     if request.log is not None:
         write_log(request.log, run.lines)
@@ -135,6 +135,7 @@ def lay_out(
         address=ADDRESS if inside else "127.0.0.1",
         clock=clock and inside,
         outages=trouble.outages,
+        cards=request.cards,
         silent=trouble.silent_dns and inside,
         dials=tuple(render(one.name, one.dial) for one in request.probes if one.dial and inside),
         web=str(start.folder) if start.folder and request.firmware is Firmware.HTTP else "",
@@ -154,18 +155,22 @@ def guest_of(request: BootRequest, kernel: Path | None) -> Guest | None:
 class Run:
     """What is heard of one boot, and when enough was heard."""
 
-    def __init__(self, request: BootRequest, watch: Watch, progress: Progress) -> None:
+    def __init__(
+        self, request: BootRequest, watch: Watch, progress: Progress, session: Session
+    ) -> None:
         self.lines: list[Line] = []
         self.seconds = 0.0
         self._request = request
         self._watch = watch
         self._progress = progress
+        self._session = session
+        self._acts = list(request.acts)
         self._streams = {tag: Lines() for tag in STREAMS}
         self._power = 0.0
         self._code: int | None = None
         self._complaints = b""
 
-    def wait(self, session: Session) -> str:
+    def wait(self) -> str:
         """Listen until the boot is over; say why it is.
 
         Raises: ToolError when QEMU could not start the machine.
@@ -173,7 +178,7 @@ class Run:
         self._power = time.monotonic()
         dead_at: float | None = None
         while True:
-            for tag, block in session.blocks(TICK if dead_at is None else LAST_WORDS):
+            for tag, block in self._session.blocks(TICK if dead_at is None else LAST_WORDS):
                 self._take(tag, block)
             self.seconds = time.monotonic() - self._power
             if self._code is not None:
@@ -213,6 +218,8 @@ class Run:
         line = Line(source, round(time.monotonic() - self._power, 3), text)
         self.lines.append(line)
         self._watch.feed(line)
+        if source is Source.CONSOLE:
+            self._act(text)
         if len(self._watch.seen) > before:
             done = sum(not self._watch.missing(probe) for probe in self._watch.probes)
             self._progress.bar("probes", done, len(self._watch.probes))
@@ -223,6 +230,14 @@ class Run:
         return (wish.trace and trace.EVENT.match(text) is not None) or (
             wish.ports and ports.EVENT.match(text) is not None
         )
+
+    def _act(self, text: str) -> None:
+        """Do what waited for this line."""
+        for act in [act for act in self._acts if act.after.search(text)]:
+            self._acts.remove(act)
+            self._session.type(act.keys.encode())
+            if act.words:
+                self._session.run(act.name, act.words)
 
     def finish(self) -> None:
         """Take the lines that had no end yet."""

@@ -12,12 +12,14 @@ import os
 import selectors
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 from minbuild.errors import MinbuildError
 from minbuild.lab.dial import Dialer, parse
-from minbuild.lab.link import Wire
-from minbuild.lab.servers import Clock, Echo, silent
+from minbuild.lab.errand import Errand
+from minbuild.lab.link import VLAN_ADDRESS, Wire
+from minbuild.lab.servers import Clock, Echo, Log, silent
 from minbuild.lab.serving import Serving
 from minbuild.lab.web import Web
 from minbuild.lab.wire import Blocks, Plan, Tag, load, send
@@ -63,10 +65,7 @@ class Lab:
         plan = self._plan
         self._dialer = Dialer([parse(text) for text in plan.dials], self._loop, self._say)
         if plan.ip:
-            wire = Wire(plan.ip, plan.environment)
-            self._with.callback(wire.close)
-            self._loop.register(wire.card, selectors.EVENT_READ, wire.to_qemu)
-            self._loop.register(wire.qemu, selectors.EVENT_READ, wire.to_card)
+            self._wire(Wire(plan.ip, plan.environment, plan.cards))
         if plan.dnsmasq:
             self._serving = Serving(
                 plan.dnsmasq, plan.environment, plan.outages, self._loop, self._log
@@ -76,10 +75,21 @@ class Lab:
             self._with.enter_context(silent(plan.address))
         if plan.port:
             Echo(plan.address, plan.port, self._loop, self._say)
+            if plan.ip:
+                Echo(VLAN_ADDRESS, plan.port, self._loop, self._say)
         if plan.clock:
             Clock(plan.address, self._loop, self._say)
+        if plan.ip:
+            Log(plan.address, self._loop, self._say)
         if plan.web:
             Web(plan.address, Path(plan.web), self._loop, self._say)
+
+    def _wire(self, wire: Wire) -> None:
+        self._with.callback(wire.close)
+        self._loop.register(wire.card, selectors.EVENT_READ, wire.from_card)
+        self._loop.register(wire.vlan, selectors.EVENT_READ, wire.from_vlan)
+        for number, end in enumerate(wire.qemu):
+            self._loop.register(end, selectors.EVENT_READ, partial(wire.from_qemu, number))
 
     def _qemu(self) -> None:
         process = start(
@@ -108,6 +118,10 @@ class Lab:
             if tag is Tag.KEYS:
                 with contextlib.suppress(OSError):
                     os.write(self._console_in, block)
+            elif tag is Tag.RUN:
+                name, words = json.loads(block)
+                errand = Errand(name, words, self._plan.environment, self._loop, self._say)
+                self._with.callback(errand.close)
 
     def _console(self, fd: int) -> None:
         data = os.read(fd, CHUNK)

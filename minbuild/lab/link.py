@@ -1,7 +1,8 @@
-"""The lab's own network: a card in a namespace, and the wire from it to QEMU.
+"""The lab's own network: cards in a namespace, and the wires from them to QEMU's.
 
 One end of a veth pair has the servers' address; what leaves the other end is carried to QEMU as
-datagrams. A tap would need /dev/net/tun, which machines may keep to root.
+datagrams, to each of the machine's cards. Behind a second pair is a VLAN, whose tag is put on and
+taken off here. A tap would need /dev/net/tun, which machines may keep to root.
 """
 
 import array
@@ -24,19 +25,49 @@ RANGE = "192.0.2.50,192.0.2.99"
 NAME = "probe.test"
 """A name that no one owns. Source: RFC 6761, section 6.2."""
 MAC = "52:54:00:6d:62:01"
+"""Of the machine's first card."""
 
-QEMU_SOCKET = "qemu.net"
-LAB_SOCKET = "lab.net"
-NETDEV = (
-    f"dgram,id=n,local.type=unix,local.path={QEMU_SOCKET},remote.type=unix,remote.path={LAB_SOCKET}"
-)
-"""QEMU's end; relative paths, since a socket's path may be no longer than 107 bytes."""
+VLAN = 20
+VLAN_CARD = "lab20"
+VLAN_WIRE = "lab21"
+VLAN_ADDRESS = "198.51.100.1"
+"""TEST-NET-2. Source: RFC 5737, section 3."""
+VLAN_RANGE = "198.51.100.50,198.51.100.99"
+TPID = 0x8100
+TAG = struct.pack(">HH", TPID, VLAN)
+"""Source: IEEE 802.1Q, 9.6."""
+TAGGED = slice(12, 16)
+"""Where the tag stands in a frame."""
+VLAN_ID = 0x0FFF
+
+
+def mac(number: int) -> str:
+    """The address of the machine's card `number`, from 0."""
+    return f"{MAC[:-2]}{int(MAC[-2:], 16) + number:02x}"
+
+
+def sockets(number: int) -> tuple[str, str]:
+    """QEMU's and the lab's socket; relative, since a path may be no longer than 107 bytes."""
+    return f"qemu{number}.net", f"lab{number}.net"
+
+
+def netdev(number: int) -> str:
+    """QEMU's end of the wire to the card `number`."""
+    qemu, lab = sockets(number)
+    return (
+        f"dgram,id=n{number},local.type=unix,local.path={qemu},remote.type=unix,remote.path={lab}"
+    )
+
 
 BATCH = f"""link set lo up
 link add {CARD} type veth peer name {WIRE}
 addr add {ADDRESS}/24 dev {CARD}
+link add {VLAN_CARD} type veth peer name {VLAN_WIRE}
+addr add {VLAN_ADDRESS}/24 dev {VLAN_CARD}
 link set {CARD} up
 link set {WIRE} up
+link set {VLAN_CARD} up
+link set {VLAN_WIRE} up
 """
 
 SIOCETHTOOL = 0x8946
@@ -52,9 +83,9 @@ WAIT = 0.05
 
 
 class Wire:
-    """Frames between the namespace's card and QEMU; needs a network namespace of one's own."""
+    """Frames between the namespace's cards and QEMU's; needs a network namespace of one's own."""
 
-    def __init__(self, ip: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    def __init__(self, ip: tuple[str, ...], environment: Mapping[str, str], cards: int) -> None:
         run(
             [*ip, "-batch", "-"],
             what="making the lab's card",
@@ -62,10 +93,8 @@ class Wire:
             stdin=BATCH.encode(),
         )
         try:
-            whole_checksums(CARD)
-            self.card = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
-            self.card.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-            self.card.bind((WIRE, 0))
+            self.card = opened(CARD, WIRE)
+            self.vlan = opened(VLAN_CARD, VLAN_WIRE)
         except OSError as error:
             raise ToolError(
                 f"cannot open the lab's card: {error.strerror}",
@@ -74,26 +103,54 @@ class Wire:
         # ten datagrams is the default, less than one burst of TCP
         with contextlib.suppress(OSError):
             Path("/proc/sys/net/unix/max_dgram_qlen").write_text("512", encoding="ascii")
-        self.qemu = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.qemu.bind(LAB_SOCKET)
-        self.qemu.settimeout(WAIT)
+        self.qemu = tuple(bound(number) for number in range(cards))
 
-    def to_qemu(self) -> None:
-        """Carry one frame from the card; it is lost while QEMU has no socket yet."""
-        frame = self.card.recv(FRAME)
-        with contextlib.suppress(OSError):
-            self.qemu.sendto(frame, QEMU_SOCKET)
+    def from_card(self) -> None:
+        """Carry one frame from the card."""
+        self._to_qemu(self.card.recv(FRAME))
 
-    def to_card(self) -> None:
-        """Carry one frame from QEMU."""
-        frame = self.qemu.recv(FRAME)
+    def from_vlan(self) -> None:
+        """Carry one frame from the VLAN's card, with its tag."""
+        frame = self.vlan.recv(FRAME)
+        self._to_qemu(frame[: TAGGED.start] + TAG + frame[TAGGED.start :])
+
+    def from_qemu(self, number: int) -> None:
+        """Carry one frame from QEMU's card `number`; of a VLAN that is not ours it is lost."""
+        frame = self.qemu[number].recv(FRAME)
         with contextlib.suppress(OSError):
-            self.card.send(frame)
+            kind, vlan = struct.unpack(">HH", frame[TAGGED].ljust(4, b"\0"))
+            if kind != TPID:
+                self.card.send(frame)
+            elif vlan & VLAN_ID == VLAN:
+                self.vlan.send(frame[: TAGGED.start] + frame[TAGGED.stop :])
+
+    def _to_qemu(self, frame: bytes) -> None:
+        """To every card of QEMU's; the frame is lost where there is no socket yet."""
+        for number, wire in enumerate(self.qemu):
+            with contextlib.suppress(OSError):
+                wire.sendto(frame, sockets(number)[0])
 
     def close(self) -> None:
-        """Give both ends back."""
-        self.card.close()
-        self.qemu.close()
+        """Give all ends back."""
+        for each in (self.card, self.vlan, *self.qemu):
+            each.close()
+
+
+def opened(card: str, wire: str) -> socket.socket:
+    """The far end of a pair, for whole frames."""
+    whole_checksums(card)
+    found = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    found.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    found.bind((wire, 0))
+    return found
+
+
+def bound(number: int) -> socket.socket:
+    """The lab's end of the wire to QEMU's card `number`."""
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    found.bind(sockets(number)[1])
+    found.settimeout(WAIT)
+    return found
 
 
 def whole_checksums(card: str) -> None:
@@ -116,13 +173,19 @@ def dnsmasq_arguments(
     """dnsmasq's own arguments: DHCP and DNS on the lab's card, its log on stderr."""
     words = [
         *("--no-daemon", f"--conf-file={os.devnull}", "--pid-file=", "--log-queries"),
-        *(f"--interface={CARD}", "--except-interface=lo", "--bind-interfaces"),
+        *(
+            f"--interface={CARD}",
+            f"--interface={VLAN_CARD}",
+            "--except-interface=lo",
+            "--bind-interfaces",
+        ),
         *("--no-resolv", "--no-hosts", "--domain=test", "--local=/test/"),
     ]
     if dhcp:
         # --no-ping: dnsmasq otherwise waits three seconds for an echo of each address it offers
         words += [
             f"--dhcp-range={RANGE},{lease}",
+            f"--dhcp-range={VLAN_RANGE},{lease}",
             "--dhcp-authoritative",
             "--no-ping",
             "--leasefile-ro",

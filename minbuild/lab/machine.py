@@ -7,7 +7,7 @@ from pathlib import Path
 from minbuild.errors import UsageError
 from minbuild.lab import netboot, ports, trace
 from minbuild.lab.accel import WORDS, data_words
-from minbuild.lab.link import MAC, NETDEV
+from minbuild.lab.link import mac, netdev
 from minbuild.lab.media import comma, disk, first_bytes, kind_of, medium
 from minbuild.lab.types import BootRequest, Choice, Firmware, Network, Tools
 from minbuild.lab.uki import release, split
@@ -170,18 +170,16 @@ def qemu_arguments(
     """QEMU's arguments for the whole machine, its console on stdin and stdout."""
     words = ["-M", "q35", *WORDS[accel.name], "-smp", str(request.cpus), "-m", str(request.memory)]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    words += [*data_words(tools), *boot.words]
+    # what resets a machine that hangs, if the host feeds it; any reset ends QEMU
+    words += [*data_words(tools), *boot.words, "-device", "i6300esb"]
+    if request.trouble.clock:
+        words += ["-rtc", f"base={request.trouble.clock}"]
     if data is not None:
         words += disk(data.absolute(), "raw", written=True)
     for path in request.disks:
         words += disk(path.absolute(), kind_of(path), written=False)
-    netdev = NETDEV
-    if net is not Network.NAMESPACE:
-        netdev = "user,id=n" + netboot.netdev_words(request.firmware, boot.folder)
-    # romfile= : without a boot ROM the firmware does not try the network first
-    first = ",bootindex=1" if request.firmware.by_network else ""
-    card = f"virtio-net-pci,netdev=n,mac={MAC},romfile={first}"
-    words += ["-netdev", netdev, "-device", card]
+    for number in range(request.cards):
+        words += _card(number, request.firmware, boot.folder, net)
     # OVMF's network also wants the random numbers
     words += ["-object", "rng-random,id=r,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r"]
     return (
@@ -193,6 +191,17 @@ def qemu_arguments(
         "-mon",
         "chardev=c,mode=readline",
     )
+
+
+def _card(number: int, firmware: Firmware, folder: Path | None, net: Network) -> tuple[str, ...]:
+    """A network card; the firmware starts from the first one, if from any."""
+    words = netdev(number)
+    if net is not Network.NAMESPACE:
+        words = f"user,id=n{number}" + netboot.netdev_words(firmware, folder)
+    # romfile= : without a boot ROM the firmware does not try the network first
+    first = ",bootindex=1" if firmware.by_network and not number else ""
+    card = f"virtio-net-pci,netdev=n{number},mac={mac(number)},romfile={first}"
+    return ("-netdev", words, "-device", card)
 
 
 def _direct(kernel: Path, initramfs: Path, cmdline: str) -> Boot:

@@ -151,6 +151,8 @@ class Watch:
     network: Network = Network.NAMESPACE
     from_network: bool = False
     """True: the firmware is to fetch the image."""
+    patient: bool = False
+    """True: nothing that the machine says is its end."""
     dead: str = ""
     """Why nothing more can come; "" while something may."""
     crash: str = ""
@@ -162,7 +164,7 @@ class Watch:
         """Take one more line into account."""
         if line.source is Source.CONSOLE:
             signs = DEAD if self.from_network else (*DEAD, *ONLY_DISK)
-            self.dead = self.dead or _dead(line.text, signs)
+            self.dead = self.dead or ("" if self.patient else _dead(line.text, signs))
             self.crash = self.crash or _found(CRASH, line.text)
             own = HOST.search(line.text)
             if own and own[2].startswith(REFUSED):

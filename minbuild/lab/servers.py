@@ -18,6 +18,9 @@ NTP_ERA = 2_208_988_800
 NTP = struct.Struct(">BBBb II4s 8s 8s 8s II")
 """Source: RFC 5905, section 7.3, figure 8."""
 CHUNK = 65536
+SHOWN = 80
+"""Bytes of what was sent that are said."""
+SYSLOG_PORT = 514
 
 
 class Echo:
@@ -48,7 +51,8 @@ class Echo:
             data = connection.recv(CHUNK)
             if data:
                 connection.sendall(data)
-                self._say(f"tcp: answered {len(data)} bytes")
+                said = " ".join(data[:SHOWN].decode("utf-8", "replace").split())
+                self._say(f"tcp: answered {len(data)} bytes: {said}")
                 return
         except OSError:
             pass  # the other side went away: that ends this connection and no more
@@ -76,10 +80,27 @@ class Clock:
     def _answer(self) -> None:
         with contextlib.suppress(OSError):
             question, peer = self._socket.recvfrom(CHUNK)
-            answer = ntp_answer(question, time.time_ns())
+            now = time.time_ns()
+            answer = ntp_answer(question, now)
             if answer:
                 self._socket.sendto(answer, peer)
-                self._say(f"ntp: told {peer[0]} the time")
+                self._say(f"ntp: told {peer[0]} the time, {now / 10**9:.3f}")
+
+
+class Log:
+    """Takes what hosts send to a syslog server. Source: RFC 5426, 3.1: a datagram a message."""
+
+    def __init__(self, address: str, loop: selectors.BaseSelector, say: Say) -> None:
+        self._say = say
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((address, SYSLOG_PORT))
+        self._socket.setblocking(False)
+        loop.register(self._socket, selectors.EVENT_READ, self._take)
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):
+            message, peer = self._socket.recvfrom(CHUNK)
+            self._say(f"syslog: {peer[0]} {message.decode('utf-8', 'replace').strip()}")
 
 
 def ntp_answer(question: bytes, now: int) -> bytes:

@@ -122,6 +122,11 @@ class Session:
         with contextlib.suppress(BrokenPipeError):
             send(self._to, Tag.KEYS, keys)
 
+    def run(self, name: str, words: tuple[str, ...]) -> None:
+        """Start a program beside the lab's servers."""
+        with contextlib.suppress(BrokenPipeError):
+            send(self._to, Tag.RUN, json.dumps([name, words]).encode())
+
     def blocks(self, seconds: float) -> Iterator[tuple[Tag, bytes]]:
         """Give what was said until now, waiting at most `seconds` for the first.
 

@@ -86,6 +86,23 @@ class Trouble:
     """True: the DNS server never answers."""
     no_disk: bool = False
     """True: there is no data disk."""
+    clock: str = ""
+    """What the machine's own clock says at power-on (2020-01-01T00:00:00); "" for the truth."""
+    patient: bool = False
+    """True: a kernel panic does not end the boot; the restart after it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What is done once, when a line of the console was seen."""
+
+    after: re.Pattern[str]
+    keys: str = ""
+    """Typed on the console; behind Ctrl-A c (\\x01c) QEMU's monitor reads it."""
+    name: str = ""
+    """Of the program below: its lines are `NAME: …` of the lab's servers."""
+    words: tuple[str, ...] = ()
+    """A program that is started in the lab's network, beside its servers."""
 
 
 class Source(StrEnum):
@@ -186,6 +203,9 @@ class BootRequest:
     memory: int = 1024
     """MiB."""
     cpus: int = 2
+    cards: int = 1
+    """Network cards, all on the lab's wire."""
+    acts: tuple[Act, ...] = ()
     timeout: int = 180
     """Seconds of wall time for one try, from power-on."""
     guest_kernel: Path | None = None

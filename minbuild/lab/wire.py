@@ -19,6 +19,8 @@ class Tag(Enum):
     """To the inside, first: what to start."""
     KEYS = b"K"
     """To the inside: bytes for the console."""
+    RUN = b"R"
+    """To the inside: a program to start, its name and words in JSON."""
     POWER = b"U"
     """From the inside: the machine was switched on."""
     CONSOLE = b"C"
@@ -54,6 +56,8 @@ class Plan:
     """A directory that is served by HTTP on port 80; "" for none."""
     outages: tuple[tuple[float, float], ...] = ()
     """Seconds from the start between which there is no dnsmasq."""
+    cards: int = 1
+    """Network cards of the machine."""
     silent: bool = False
     """True: the DNS port takes questions and nobody answers."""
     dials: tuple[str, ...] = ()

@@ -42,15 +42,19 @@ def store() -> Store:
 
 @pytest.fixture(scope="session")
 def bench(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    archive = Archive(suites=("trixie",))
-    mirror = find_mirror("")
-    index = open_index(archive, "amd64", mirror, store, offline=False, progress=Silent())
-    market = Market(index, mirror, Doors(store.directory, Silent()))
+    market = market_of(store)
     directory = tmp_path_factory.mktemp("host")
     kernel, modules = kernel_of(market, store)
     (directory / "vmlinuz").write_bytes(kernel)
     (directory / "initrd").write_bytes(initramfs(busybox_of(market, store), modules))
     return Bench(toolbox_of(market, store), directory / "vmlinuz", directory / "initrd")
+
+
+def market_of(store: Store) -> Market:
+    archive = Archive(suites=("trixie",))
+    mirror = find_mirror("")
+    index = open_index(archive, "amd64", mirror, store, offline=False, progress=Silent())
+    return Market(index, mirror, Doors(store.directory, Silent()))
 
 
 def toolbox_of(market: Market, store: Store) -> Toolbox:
@@ -71,12 +75,14 @@ def busybox_of(market: Market, store: Store) -> bytes:
     return contents(market, store, "busybox-static", (path,))[path]
 
 
-def kernel_of(market: Market, store: Store) -> tuple[bytes, dict[str, bytes]]:
+def kernel_of(
+    market: Market, store: Store, modules: tuple[str, ...] = MODULES
+) -> tuple[bytes, dict[str, bytes]]:
     name = market.index.depends("linux-image-cloud-amd64")[0][0]
     version = name.removeprefix("linux-image-")
     image = f"/vmlinuz-{version}"
-    found = contents(market, store, name, (image, *(f"/{one}.ko.xz" for one in MODULES)))
-    return found[image], {one: lzma.decompress(found[f"/{one}.ko.xz"]) for one in MODULES}
+    found = contents(market, store, name, (image, *(f"/{one}.ko.xz" for one in modules)))
+    return found[image], {one: lzma.decompress(found[f"/{one}.ko.xz"]) for one in modules}
 
 
 def contents(market: Market, store: Store, name: str, ends: tuple[str, ...]) -> dict[str, bytes]:

@@ -28,10 +28,11 @@ ORACLES = {
     "cpio": "cpio",
     "sbverify": "sbsigntool",
     "softhsm2-util": "softhsm2",
+    "dbclient": "dropbear-bin",
+    "dropbearkey": "dropbear-bin",
 }
-PLACES = {
-    name: f"/usr/bin/{name}" for name in ("mdir", "busybox", "cpio", "sbverify", "softhsm2-util")
-}
+ADMIN = ("fsck.fat", "sgdisk", "e2fsck")
+"""Those in /usr/sbin; all others are in /usr/bin."""
 MORE = {"softhsm2-util": {"libsofthsm2": "/usr/lib/*/softhsm/libsofthsm2.so"}}
 """What an oracle opens by a name that is no soname: package and path."""
 BUILDS = ("mke2fs",)
@@ -40,7 +41,7 @@ BUILDS = ("mke2fs",)
 
 def oracle(name: str, package: str) -> Tool:
     """A tool that nothing but a test runs."""
-    place = PLACES.get(name, f"/usr/sbin/{name}")
+    place = f"/usr/{'sbin' if name in ADMIN else 'bin'}/{name}"
     where = Where("test", 1, 1)
     paths = {package: place, **MORE.get(name, {})}
     packages = tuple(PackagePaths(each, (path,), where) for each, path in paths.items())

@@ -1,0 +1,115 @@
+"""What the host does when memory runs out, a step dies, its clock is wrong, or the kernel panics."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.booting import set_stage
+from minbuild.build.request import Doors, Request
+from minbuild.lab.boot import boot
+from minbuild.lab.session import choose_network
+from minbuild.lab.types import (
+    Act,
+    BootRequest,
+    Firmware,
+    Line,
+    Network,
+    Probe,
+    Sign,
+    Source,
+    State,
+    Trouble,
+)
+from minbuild.progress import Silent
+from minbuild.shipped import shipped
+from tests.whole.small import minbuild
+from tests.whole.test_manifests import STORE
+
+pytestmark = [pytest.mark.mirror, pytest.mark.boot]
+
+MANIFEST = """\
+minbuild: 1
+name: power
+extends: [debug]
+vars: {panic_seconds: 5}
+files:
+  /usr/lib/minbuild/steps/40-dies: {content: "#!/bin/sh\\nkill -9 $$\\n", mode: "0755"}
+image: {formats: [uki], compression: zstd}
+"""
+LIMIT = 300
+OWN = ("syslogd", "klogd", "udhcpc", "ntpd")
+"""The host's own processes; each would be started again, and that be said, if it ended."""
+TICK = (
+    's=$(date +%s); until [ $(date +%s) != $s ]; do :; done; echo "<5>clock $(date +%s)" >/dev/kmsg'
+)
+COUNT = (
+    f"for p in {' '.join(OWN)}; do ps | grep -q [^a-z]$p || echo '<5>lost' $p >/dev/kmsg; done; "
+    "echo '<5>counted' >/dev/kmsg"
+)
+
+
+def typed(after: str, command: str) -> Act:
+    """What a person at the console types."""
+    return Act(re.compile(after), keys=f"{command}\r")
+
+
+def seen(name: str, pattern: str, source: Source = Source.CONSOLE) -> Probe:
+    return Probe(name, (Sign(source, re.compile(pattern)),), LIMIT, "it was not seen")
+
+
+def found(lines: tuple[Line, ...], pattern: str) -> tuple[Line, re.Match[str]]:
+    """The last line that matches."""
+    hits = [(line, match) for line in lines if (match := re.search(pattern, line.text))]
+    return hits[-1]
+
+
+def test_what_goes_wrong_is_said_and_survived_and_a_panic_restarts(tmp_path: Path) -> None:
+    (tmp_path / "power.yaml").write_text(MANIFEST)
+    ended = minbuild("make", "power.yaml", "--store", str(STORE), cwd=tmp_path)
+    efi = tmp_path / "build" / "power" / "power.efi"
+    assert efi.exists(), ended.err
+    wish = Request(manifest=shipped("manifests") / "host.yaml")
+    stage = set_stage(str(efi), wish, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
+    if choose_network(Network.AUTO, stage.toolbox).name != Network.NAMESPACE:
+        pytest.skip("this user may not make a network namespace")
+    request = BootRequest(
+        efi,
+        (
+            seen("step", r"init: step 40-dies failed \(status 137\)"),
+            seen("clock", r"^\[.*\] clock \d+"),
+            seen("memory", r"Out of memory: Killed process \d+ \(tail\)"),
+            seen("alive", r"^\[.*\] counted"),
+            seen("panic", r"Kernel panic - not syncing: sysrq triggered crash"),
+            seen("never", "no such line"),
+        ),
+        firmware=Firmware.DIRECT,
+        memory=384,
+        timeout=LIMIT,
+        trouble=Trouble(no_disk=True, clock="2020-01-01T00:00:00", patient=True),
+        acts=(
+            typed("time: set to", TICK),
+            typed(r"^\[.*\] clock \d+", "tail /dev/zero"),
+            typed("Out of memory: Killed process", COUNT),
+            typed(r"^\[.*\] counted", "echo c >/proc/sysrq-trigger"),
+        ),
+    )
+    result = boot(request, stage.toolbox, Silent())
+    console = "\n".join(line.text for line in result.lines[-60:])
+    states = {one.name: one.state for one in result.outcomes}
+    assert {name for name, state in states.items() if state is not State.PASSED} == {"never"}, (
+        console
+    )
+    # QEMU ends at the restart; the kernel's own wait lies between
+    assert result.ended == "the machine switched itself off or restarted"
+    panic, _ = found(result.lines, "Kernel panic")
+    assert result.seconds - panic.seconds > 4
+    # none of the host's own was killed, and none was started again
+    text = "\n".join(line.text for line in result.lines)
+    assert not re.search(rf"\] lost|({'|'.join(OWN)}|dhcp|time): ended \(status", text), console
+    assert re.findall(r"Killed process \d+ \((\S+)\)", text) == ["tail"] * text.count(
+        "Killed process"
+    )
+    told, true = found(result.lines, r"ntp: told \S+ the time, ([\d.]+)")
+    said, host = found(result.lines, r"^\[.*\] clock (\d+)$")
+    assert abs((float(host[1]) - float(true[1])) - (said.seconds - told.seconds)) < 1
