@@ -24,7 +24,7 @@ from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.check import check
 from minbuild.resolve.roots import roots
 from minbuild.resolve.types import NeedKind, Root
-from tests.oracle.test_ldso import LISTED, simulated, whole
+from tests.oracle.test_ldso import LISTED, asked, loadable, simulated, whole
 from tests.oracle.trees import WHOLE, lay, open_market, sampled
 from tests.support.trees import tree
 
@@ -35,6 +35,7 @@ PACKAGES = tuple(
     for line in (
         "bash coreutils curl dash e2fsprogs file findutils gawk grep gzip iproute2 kmod less login",
         "nftables openssh-client procps sed tar util-linux",
+        "libglib2.0-0t64 libssl3t64 libsystemd-shared libpython3.13-stdlib perl-base",
     )
     for name in line.split()
 )
@@ -72,7 +73,7 @@ def test_foreign_packages_are_closed_and_their_loader_agrees(
 ) -> None:
     emulator = emulated(arch, market, tmp_path)
     foreign = open_market(market.doors.store_directory, arch, ["trixie"])
-    compared = 0
+    compared = objects = 0
     problems: list[str] = []
     for name in sampled(PACKAGES, 2):
         grown, paths = whole(name, foreign, arch=arch, loader=LOADERS[arch])
@@ -83,15 +84,21 @@ def test_foreign_packages_are_closed_and_their_loader_agrees(
             (root / "lib").symlink_to("usr/lib")
         found = examine(root, Doors(tmp_path / "store"))
         assert found.arch == arch
-        problems += [f"{name}: {one}" for one in found.dangling if one.kind is NeedKind.NEEDED]
-        for path, ours in simulated(grown, paths, arch=arch):
-            said = emulator.listed(root, path)
+        known = {(one.kind, one.wanted) for one in grown.closure.missing}
+        problems += [
+            f"{name}: {one}" for one in found.dangling if (one.kind, one.wanted) not in known
+        ]
+        for one in simulated(grown.files, paths, arch=arch):
+            if one.lost:
+                continue  # ld.so --list ends at the first library that is not found
+            objects += 1
+            said = emulator.listed(root, one.path)
             theirs = [inside(root, each) for each in LISTED.findall(said)]
             theirs = [each for each in theirs if "/ld-linux-" not in each]
             compared += len(theirs)
-            if ours != theirs:
-                problems.append(f"{name} {path}\n  ours   {ours}\n  theirs {theirs}")
-    print(f"{arch}: {compared} loaded objects compared")
+            if one.loaded != theirs:
+                problems.append(f"{name} {one}\n  theirs {theirs}")
+    print(f"{arch}: {objects} programs and libraries, {compared} loaded objects compared")
     assert not problems, "\n".join(problems)
     assert compared
 
@@ -116,7 +123,9 @@ def inside(root: Path, listed: str) -> str:
 
 
 @pytest.mark.parametrize("suite", ["bookworm", "forky"] if WHOLE else ["bookworm"])
-def test_the_host_resolves_in_other_suites(suite: str, market: Market) -> None:
+def test_the_host_resolves_in_other_suites_and_their_loaders_agree(
+    suite: str, market: Market, tmp_path: Path
+) -> None:
     manifest = load(manifest_file("host.yaml"), settings={}, components=[])
     other = open_market(market.doors.store_directory, "amd64", SUITES[suite])
     own = rendered((file for one in manifest.components for file in one.files), other.doors.store)
@@ -129,3 +138,19 @@ def test_the_host_resolves_in_other_suites(suite: str, market: Market) -> None:
     files = (own, *grown.files)
     assert check(tree(closure, files), arch="amd64", closure=closure) == ()
     assert Catalog(files).entry(RootPath("/usr/bin/busybox")) is not None
+    bring(Request(tmp_path), grown.packages, closure.chosen.values(), other.doors)
+    lay(closure, tmp_path / "tree", other.doors.store)
+    by_name = {one.owner: one for one in files}
+    paths = [
+        path
+        for path, one in closure.chosen.items()
+        if one.package and loadable(by_name[one.package], path)
+    ]
+    problems = []
+    for one in simulated(files, paths):
+        theirs = asked(tmp_path / "tree", one.path)
+        if (one.loaded, one.lost) != (theirs.loaded, theirs.lost):
+            problems.append(f"{one}\n  {theirs}")
+    print(f"{suite}: {len(paths)} programs and libraries of the host compared")
+    assert len(paths) > 10
+    assert not problems, "\n".join(problems)

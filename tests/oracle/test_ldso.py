@@ -7,7 +7,7 @@ them, MINBUILD_ORACLE_SEED=N repeats a sample.
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -32,23 +32,29 @@ SAMPLE = 3
 LOADER = "/usr/lib64/ld-linux-x86-64.so.2"
 
 LISTED = re.compile(r"^\t(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
+LOST = re.compile(r"^\t(\S+) => not found$", re.MULTILINE)
 
 
 def test_every_process_is_what_the_loader_makes_of_it(market: Market, tmp_path: Path) -> None:
     names = sampled(PACKAGES, SAMPLE)
-    compared = 0
+    compared = objects = lost = 0
     problems: list[str] = []
     for name in names:
         tree = tmp_path / name
         grown, paths = whole(name, market)
         bring(Request(tmp_path), grown.packages, grown.closure.chosen.values(), market.doors)
         lay(grown.closure, tree, market.doors.store)
-        for path, ours in simulated(grown, paths):
-            theirs = asked(tree, path)
-            compared += len(theirs)
-            if ours != theirs:
-                problems.append(f"{name} {path}\n  ours   {ours}\n  theirs {theirs}")
-    print(f"{len(names)} packages, {compared} loaded objects compared")
+        for one in simulated(grown.files, paths):
+            theirs = asked(tree, one.path)
+            compared += len(theirs.loaded)
+            objects += 1
+            lost += len(theirs.lost)
+            if (one.loaded, one.lost) != (theirs.loaded, theirs.lost):
+                problems.append(f"{name} {one.path}\n  ours   {one}\n  theirs {theirs}")
+    print(
+        f"{len(names)} packages, {objects} programs and libraries, {compared} loaded objects "
+        f"compared, {lost} not found by either"
+    )
     assert not problems, "\n".join(problems)
     assert compared
 
@@ -72,20 +78,29 @@ def loadable(files: Files, path: RootPath) -> bool:
     return isinstance(facts, Elf) and facts.dynamic and bool(facts.interpreter or facts.needed)
 
 
-def simulated(
-    grown: Grown, paths: Sequence[RootPath], *, arch: str = "amd64"
-) -> Iterator[tuple[RootPath, list[str]]]:
-    """What our loader makes of each object: real paths in load order, ld.so itself left out.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One process as a loader sees it."""
 
-    A process that lacks something is left out: ld.so --list says no more than we then.
-    """
-    catalog = Catalog([startup_only(files) for files in grown.files])
+    path: RootPath
+    loaded: list[str]
+    """Real paths in load order; ld.so itself is left out."""
+    lost: list[str]
+    """What was not found, sorted."""
+
+
+def simulated(
+    files: Sequence[Files], paths: Sequence[RootPath], *, arch: str = "amd64"
+) -> Iterator[Listed]:
+    """What our loader makes of each object."""
+    catalog = Catalog([startup_only(one) for one in files])
     for path in paths:
         elf = catalog.facts(path)
         assert isinstance(elf, Elf)
         process = Loader(catalog, machine(arch), Waivers()).process(path, elf)
-        if not any(isinstance(outcome, Missing) for outcome in process.outcomes):
-            yield path, [each.path for each in process.objects[1:] if "/ld-linux-" not in each.path]
+        loaded = [str(each.path) for each in process.objects[1:]]
+        lost = {one.wanted for one in process.outcomes if isinstance(one, Missing)}
+        yield Listed(path, [one for one in loaded if "/ld-linux-" not in one], sorted(lost))
 
 
 def startup_only(files: Files) -> Files:
@@ -96,10 +111,10 @@ def startup_only(files: Files) -> Files:
     return replace(files, facts=facts, symbols=lambda path: None)
 
 
-def asked(tree: Path, path: RootPath) -> list[str]:
-    """What the tree's own loader says, as real paths in its order."""
-    found = [
-        os.path.realpath(under(tree, RootPath(each))) for each in LISTED.findall(trace(tree, path))
-    ]
+def asked(tree: Path, path: RootPath) -> Listed:
+    """What the tree's own loader says."""
+    said = trace(tree, path)
+    found = [os.path.realpath(under(tree, RootPath(each))) for each in LISTED.findall(said)]
     inside = ["/" + os.path.relpath(each, os.path.realpath(tree)) for each in found]
-    return [each for each in inside if "/ld-linux-" not in each]
+    loaded = [each for each in inside if "/ld-linux-" not in each]
+    return Listed(path, loaded, sorted(set(LOST.findall(said))))

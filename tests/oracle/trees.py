@@ -45,7 +45,8 @@ def sampled(everything: Sequence[T], count: int) -> Sequence[T]:
 def lay(closure: Closure, tree: Path, store: Store) -> None:
     """Write a closure down; absolute links are made relative so that they stay inside."""
     tree.mkdir()
-    (tree / "lib64").symlink_to("usr/lib64")
+    if "/usr/lib64" in closure.chosen:
+        (tree / "lib64").symlink_to("usr/lib64")
     for path, one in closure.chosen.items():
         place = under(tree, path)
         if place.is_symlink():
