@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from minbuild.build import state
 from minbuild.build.again import again
 from minbuild.build.request import Doors, Request, lock_file
+from minbuild.errors import UsageError
 from minbuild.footprint.types import Footprint
 from minbuild.manifest.kept import remembering
 from minbuild.manifest.load import load
@@ -217,6 +218,12 @@ def read(request: Request, doors: Doors | None = None) -> Manifest:
     if request.root is not None:
         archive = replace(manifest.archive, root=str(request.root), suites=("installed root",))
         manifest = replace(manifest, archive=archive)
+    elif manifest.archive.root_to_give:
+        raise UsageError(
+            "the manifest takes its files from a root, and none is given",
+            where=str(request.manifest),
+            fix="give it: --root PATH (a directory, a tar, an OCI layout or a disk image)",
+        )
     if request.compression is None:
         return manifest
     return replace(manifest, image=replace(manifest.image, compression=request.compression))

@@ -1,6 +1,7 @@
 """A build whose files come from an installed root instead of an archive's packages."""
 
 import contextlib
+import functools
 import hashlib
 import shutil
 import tempfile
@@ -13,19 +14,23 @@ from minbuild.archive.types import Lock, Package
 from minbuild.build.commands import heeded
 from minbuild.build.ground import Ground, stand_tools
 from minbuild.build.request import Doors, Request, lock_file
+from minbuild.build.selection import named
+from minbuild.build.tools import lay_tools
 from minbuild.errors import ResolveError, UsageError, together
 from minbuild.facts.rendered import rendered
+from minbuild.facts.root.disk import Debugfs
 from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.types import UNOWNED, Source
 from minbuild.facts.types import Files, Kind
 from minbuild.manifest.rulebook import rulebook
-from minbuild.manifest.types import Manifest
+from minbuild.manifest.types import ANY, Manifest
 from minbuild.paths import RootPath
 from minbuild.resolve import explain
 from minbuild.resolve.relocate import relocate
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.roots import roots
-from minbuild.resolve.types import Closure, NeedKind
+from minbuild.resolve.types import Closure, Missing, NeedKind
+from minbuild.toolbox.toolbox import Toolbox
 
 
 def stand_root(request: Request, manifest: Manifest, doors: Doors, *, tools: bool) -> Ground:
@@ -36,7 +41,8 @@ def stand_root(request: Request, manifest: Manifest, doors: Doors, *, tools: boo
     """
     work = Path(tempfile.mkdtemp(prefix="work-", dir=doors.store.directory / "partial"))
     try:
-        source = root_source(Path(manifest.archive.root), manifest.arch, work)
+        root = Path(manifest.archive.root)
+        source = root_source(root, manifest.arch, work, debugfs=debugfs(request, doors))
         offer = Offer(source, owned=manifest.archive.owners)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
@@ -84,10 +90,24 @@ def open_root(
 ) -> Iterator[Source]:
     """Open a root for a while. Raises: as `root_source`."""
     with doors.store.work() as work:
-        yield root_source(path, arch, work, leave=leave)
+        tool = debugfs(Request(path), doors)
+        yield root_source(path, arch, work, debugfs=tool, leave=leave)
 
 
-def root_source(path: Path, arch: str, work: Path, *, leave: Sequence[str] = ()) -> Source:
+def debugfs(request: Request, doors: Doors) -> Debugfs:
+    """The toolbox's debugfs, fetched when it is first run."""
+
+    @functools.cache
+    def toolbox() -> Toolbox:
+        only = named("debugfs")
+        return lay_tools(request, stand_tools(request, doors, only), doors, only)
+
+    return lambda args: toolbox().run("debugfs", args, what="reading the file system")
+
+
+def root_source(
+    path: Path, arch: str, work: Path, *, debugfs: Debugfs, leave: Sequence[str] = ()
+) -> Source:
     """Open a directory, a tar, an OCI image layout or a disk image that holds a root.
 
     `work`: a directory for what is unpacked on the way; it must last as long as the source.
@@ -107,7 +127,7 @@ def root_source(path: Path, arch: str, work: Path, *, leave: Sequence[str] = ())
         return Layout(path, work, arch)
     if path.is_dir():
         return Directory(path, leave=leave)
-    return disk.Disk(path, work) if disk.is_disk(path) else Tarball(path, work)
+    return disk.Disk(path, work, debugfs) if disk.is_disk(path) else Tarball(path, work)
 
 
 def _with_tools(ground: Ground, request: Request, doors: Doors) -> Ground:
@@ -140,6 +160,12 @@ def _packages(closure: Closure, offer: Offer) -> tuple[Package, ...]:
     return tuple(found)
 
 
+def _wanted(missing: Missing) -> str:
+    if missing.package == ANY:
+        return "what has it"
+    return f"{missing.package} (or what your distribution calls it)"
+
+
 def _lack(closure: Closure, files: tuple[Files, ...], offer: Offer) -> ResolveError:
     """Say of a root what it lacks: no other package will bring it."""
     said = explain.error(closure, files)
@@ -151,8 +177,7 @@ def _lack(closure: Closure, files: tuple[Files, ...], offer: Offer) -> ResolveEr
             each = ResolveError(
                 f"the root holds no {missing.wanted}",
                 where=f"{offer.source.name}; {missing.evidence}, component {missing.by}",
-                fix=f"install {missing.package} (or what your distribution calls it) in the root, "
-                "or leave the component out",
+                fix=f"install {_wanted(missing)} in the root, or leave the component out",
             )
         if isinstance(each, ResolveError):
             problems.append(each)

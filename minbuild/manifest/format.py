@@ -9,6 +9,7 @@ from minbuild.manifest.shape import Shape
 from minbuild.manifest.shapes import Either, Key, Many, Record, Table
 from minbuild.manifest.types import (
     Archive,
+    ArchiveWord,
     Compression,
     Data,
     DiskWish,
@@ -31,6 +32,7 @@ from minbuild.manifest.written import (
     HostDocument,
     ImagePart,
     IndexFile,
+    KeepEntry,
     KernelPart,
     MatrixPart,
     PinEntry,
@@ -91,11 +93,11 @@ _FILES = Table(_ROOT_PATH, FILE, FileEntry)
 _VALUE: Shape[Value] = scalars.Variable()
 _VARS: Shape[tuple[Variable, ...]] = Table(_VARIABLE, _VALUE, Variable, keep_bad="")
 _PACKAGES = Table(_PACKAGE, _PATHS, PackagePaths)
-_KEEP: Shape[PackagePaths] = Record(
-    PackagePaths,
+_KEEP: Shape[KeepEntry] = Record(
+    KeepEntry,
     "Paths or globs of a package.",
     (
-        Key("package", _PACKAGE, "The package that holds them.", required=True),
+        Key("package", _PACKAGE, "The package that holds them; not needed in an installed root."),
         Key("paths", _PATHS, "Absolute paths or globs.", required=True),
     ),
 )
@@ -297,7 +299,11 @@ MANIFEST: Record[HostDocument] = Record(
         Key("summary", Text(), "One line, for people."),
         Key("extends", EXTENDS, "Manifests that this one is merged onto, in order."),
         Key("arch", Choice("architecture", Arch), "Debian's name of the architecture."),
-        Key("archive", _ARCHIVE, "Where packages come from."),
+        Key(
+            "archive",
+            Either(Choice("archive", ArchiveWord), _ARCHIVE),
+            "Where packages come from; root: from a root that is given when it is used.",
+        ),
         Key("archives", Many(_MORE), "Archives beside it."),
         Key("pins", Table(_PACKAGE, _PIN, PinEntry), "Package: which versions may be taken."),
         Key("vars", _VARS, "Variables for every string and template."),

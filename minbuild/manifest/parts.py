@@ -10,12 +10,15 @@ from minbuild.manifest.inputs import Inputs
 from minbuild.manifest.nodes import Entries
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.types import (
+    ANY,
     Archive,
+    ArchiveWord,
     Component,
     DlopenRule,
     ImageWish,
     Kernel,
     Name,
+    PackagePaths,
     Pin,
     Priority,
     Probe,
@@ -56,8 +59,21 @@ def parts(
         mine = _own(Section.KERNEL, host)
         result.append(replace(mine, modules=host.kernel.modules, hardware=found))
     if host.keep or own.files or host.data:
-        result.append(replace(own, packages=host.keep, data=host.data))
+        result.append(replace(own, packages=_kept(host, problems), data=host.data))
     return tuple(result)
+
+
+def _kept(host: HostDocument, problems: Problems) -> tuple[PackagePaths, ...]:
+    for one in host.keep:
+        if one.package == ANY and not _from_root(host):
+            fix = f"write {{package: …, paths: [{one.paths[0]}]}}"
+            problems.add("no package is named that holds these paths", one.where, fix)
+    return tuple(PackagePaths(one.package, one.paths, one.where) for one in host.keep)
+
+
+def _from_root(host: HostDocument) -> bool:
+    """Whether files come from an installed root, where paths alone say which."""
+    return isinstance(host.archive, ArchiveWord) or bool(host.archive.root)
 
 
 def hardware(name: Name | None, inputs: Inputs) -> tuple[Name, ...]:
@@ -96,6 +112,8 @@ def kernel(host: HostDocument, problems: Problems) -> Kernel:
     if part is not None and part.package:
         return Kernel(part.package, part.cmdline, part.where)
     where = host.where if part is None else part.where
+    if _from_root(host):
+        return Kernel(ANY, part.cmdline if part is not None else (), where)
     fix = "add kernel: {package: linux-image-cloud-amd64}, or extend a manifest that has it"
     problems.add("no kernel package is named", where, fix)
     return Kernel("", (), where)
@@ -104,6 +122,8 @@ def kernel(host: HostDocument, problems: Problems) -> Kernel:
 def archive(host: HostDocument, node: Entries, inputs: Inputs) -> Archive:
     """The archive; paths that it names are relative to the document that names them."""
     entry = node.entries.get("archive")
+    if isinstance(host.archive, ArchiveWord):
+        return Archive(root_to_give=True, suites=("installed root",))
     if host.archive.root and entry is not None and isinstance(entry.node, Entries):
         root = files.beside(entry.node.entries["root"].node.where, host.archive.root)
         return replace(host.archive, root=str(root), suites=("installed root",))

@@ -55,6 +55,10 @@ class Holds(StrEnum):
     """Nothing: its bytes are zero."""
 
 
+ANY = "*"
+"""In place of a package: whichever has the path in an installed root."""
+
+
 @dataclass(frozen=True, slots=True)
 class PackagePaths:
     """Roots: paths or globs of one package."""
@@ -177,6 +181,13 @@ class DlopenRule:
     where: Where
 
 
+class ArchiveWord(StrEnum):
+    """What stands in place of an archive's mapping."""
+
+    ROOT = "root"
+    """Files come from a root that is given when the manifest is used."""
+
+
 @dataclass(frozen=True, slots=True)
 class Archive:
     """Where packages come from."""
@@ -192,6 +203,8 @@ class Archive:
     """OpenPGP certificate file (path on the build machine); "" for Debian's archive keys."""
     root: str = ""
     """An installed root that files come from instead (path on the build machine)."""
+    root_to_give: bool = False
+    """True: whoever uses the manifest names the root."""
     owners: bool = True
     """False: a root is not asked which package its files belong to."""
     name: str = ""

@@ -5,7 +5,9 @@ from enum import StrEnum
 
 from minbuild.manifest.budget import BudgetPart
 from minbuild.manifest.types import (
+    ANY,
     Archive,
+    ArchiveWord,
     Compression,
     Data,
     DibWish,
@@ -100,6 +102,15 @@ class KernelPart:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepEntry:
+    """Paths or globs of a package, or of an installed root."""
+
+    paths: tuple[str, ...]
+    where: Where
+    package: str = ANY
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveWish:
     """An archive beside Debian's own."""
 
@@ -189,7 +200,7 @@ class HostDocument:
     summary: str = ""
     extends: tuple[Name, ...] = ()
     arch: Arch = Arch.AMD64
-    archive: Archive = field(default_factory=Archive)
+    archive: Archive | ArchiveWord = field(default_factory=Archive)
     archives: tuple[ArchiveWish, ...] = ()
     pins: tuple[PinEntry, ...] = ()
     vars: tuple[Variable, ...] = ()
@@ -199,7 +210,7 @@ class HostDocument:
     services: SectionPart = SectionPart()
     boot: SectionPart = SectionPart()
     hypervisor: SectionPart = SectionPart()
-    keep: tuple[PackagePaths, ...] = ()
+    keep: tuple[KeepEntry, ...] = ()
     drop: tuple[Waiver, ...] = ()
     allow_missing: tuple[Waiver, ...] = ()
     dlopen: Name | tuple[DlopenRule, ...] = ()

@@ -2,13 +2,17 @@
 
 import json
 import lzma
+import os
 import shutil
 import sqlite3
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from minbuild.build.request import Doors, Request
+from minbuild.build.rooted import debugfs, root_source
 from minbuild.errors import ToolError
 from minbuild.facts.root.directory import Directory
 from minbuild.facts.root.offer import Offer
@@ -18,6 +22,8 @@ from minbuild.paths import RootPath
 from tests.dib.installed import SBIN, as_disk, as_layout, as_tar, install, paths
 from tests.support.deb import Member, tar
 from tests.whole.small import PACKAGES, Small, minbuild
+
+STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
 
 
 def rows(small: Small, *words: str) -> dict[str, dict[str, object]]:
@@ -31,7 +37,7 @@ def rows(small: Small, *words: str) -> dict[str, dict[str, object]]:
     }
 
 
-@pytest.mark.parametrize("form", ["directory", "tar", "tar.xz", "layout", "disk", "partitions"])
+@pytest.mark.parametrize("form", ["directory", "tar", "tar.xz", "layout"])
 def test_a_root_gives_the_files_that_its_packages_give(small: Small, form: str) -> None:
     small.write()
     place = small.directory / f"root.{form}"
@@ -42,13 +48,36 @@ def test_a_root_gives_the_files_that_its_packages_give(small: Small, form: str) 
             place.write_bytes(as_tar(PACKAGES))
         case "tar.xz":
             place.write_bytes(lzma.compress(as_tar(PACKAGES)))
-        case "disk" | "partitions":
-            if shutil.which("debugfs", path=SBIN) is None:
-                pytest.skip("there is no e2fsprogs")
-            as_disk(install(PACKAGES, small.directory / "tree"), place, table=form == "partitions")
         case _:
             as_layout(place, as_tar(PACKAGES))
     assert rows(small, "--root", str(place)) == rows(small)
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("form", ["whole", "partition"])
+def test_a_disk_is_read_by_the_toolbox(tmp_path: Path, form: str) -> None:
+    if shutil.which("mke2fs", path=SBIN) is None:
+        pytest.skip("there is no mke2fs to make the disk")
+    tree = install(PACKAGES, tmp_path / "tree")
+    disk = as_disk(tree, tmp_path / "disk", table=form == "partition")
+    doors = Doors(STORE)
+    (tmp_path / "work").mkdir()
+    tool = debugfs(Request(disk), doors)
+    found = Offer(root_source(disk, "amd64", tmp_path / "work", debugfs=tool))
+    wanted = Offer(Directory(tree))
+    assert offered(found) == offered(wanted)
+    hello = RootPath("/usr/bin/hello")
+    assert found.entry(hello).sha256 == wanted.entry(hello).sha256
+    tools = doors.toolboxes.values()
+    assert any(one.path(RootPath("/usr/sbin/debugfs")).exists() for one in tools)
+
+
+def offered(offer: Offer) -> dict[str, tuple[RootPath, ...]]:
+    """Whose each path is, without what mke2fs makes."""
+    return {
+        one.owner: tuple(path for path in one.entries if path != "/lost+found")
+        for one in offer.files
+    }
 
 
 def test_a_disk_without_a_file_system_is_refused(small: Small) -> None:
@@ -81,6 +110,32 @@ def test_a_manifest_names_its_root_beside_itself(small: Small) -> None:
     ended = minbuild(*small.argv("plan", "other.yaml", "--json"), cwd=small.directory)
     assert ended.code == 0, ended.err
     assert {row["path"] for row in json.loads(ended.out)["files"]} >= set(rows(small))
+
+
+def test_a_manifest_for_any_root_needs_no_packages(small: Small) -> None:
+    root = install(PACKAGES, small.directory / "root")
+    text = "minbuild: 1\nname: any\narchive: root\nkeep: [{paths: [/usr/bin/hello]}]\n"
+    (small.directory / "any.yaml").write_text(text, encoding="utf-8")
+    small.write()
+    argv = small.argv("plan", "any.yaml", "--json")
+    ended = minbuild(*argv, "--root", str(root), cwd=small.directory)
+    assert ended.code == 0, ended.err
+    found = {row["path"] for row in json.loads(ended.out)["files"] if row["type"] != "directory"}
+    assert found == set(rows(small))
+    ended = minbuild(*argv, cwd=small.directory)
+    assert ended.code == 2
+    assert "none is given" in ended.err
+    assert "--root PATH" in ended.err
+    ended = minbuild(*small.argv("trim", str(root), "any.yaml"), cwd=small.directory)
+    assert ended.code == 0, ended.err
+    assert (root / "usr/bin/hello").exists()
+
+
+def test_without_a_root_paths_need_their_package(small: Small) -> None:
+    small.write("  - {paths: [/usr/bin/broken]}\n")
+    ended = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
+    assert ended.code == 3
+    assert "no package is named that holds these paths" in ended.err
 
 
 def test_what_a_root_lacks_is_said_with_the_package_to_install(small: Small) -> None:

@@ -5,7 +5,7 @@ Source: UEFI 2.10, 5.3 (GPT); ext4's kernel documentation, "Super Block"; debugf
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from minbuild.errors import ToolError
@@ -24,12 +24,22 @@ _BATCH = 256
 _CAPABILITY = re.compile(r"security\.capability \(\d+\) = ((?:[0-9a-f]{2}[ \n]*)+)")
 
 
+Debugfs = Callable[[Sequence[str | Path]], bytes]
+"""Runs debugfs with these arguments and returns its stdout."""
+
+
+def machines(args: Sequence[str | Path]) -> bytes:
+    """Run this machine's debugfs."""
+    return run(["debugfs", *args], what="reading the file system", env=small_environment())
+
+
 class Disk:
     """Reads the largest ext file system of an image."""
 
-    def __init__(self, path: Path, work: Path) -> None:
+    def __init__(self, path: Path, work: Path, debugfs: Debugfs = machines) -> None:
         self.path = path
         self._work = work
+        self._debugfs = debugfs
         self._device = f"{path.absolute()}?offset={_offset(path)}"
         self._inodes: dict[str, int] = {}
 
@@ -127,11 +137,7 @@ class Disk:
             return []
         script = self._work / "commands"
         script.write_text("\n".join(commands) + "\n", encoding="utf-8")
-        text = run(
-            ["debugfs", "-f", script, self._device],
-            what="reading the file system",
-            env=small_environment(),
-        ).decode("utf-8", "surrogateescape")
+        text = self._debugfs(["-f", script, self._device]).decode("utf-8", "surrogateescape")
         answers = text.split("debugfs: ")[1:]
         if len(answers) != len(commands):
             raise damaged("its file system cannot be read", self.name)
