@@ -35,7 +35,7 @@ def open_machine(request: Request, manifest: Manifest, work: Path, doors: Doors)
     packed = segments.pack(ready.tree, doors.store, ready.toolbox, found.image.compression,
                            arch=found.arch, progress=doors.progress)  # fmt: skip
     initrd, kernel = work / "builder.initrd", work / "builder.vmlinuz"
-    initrd.write_bytes(segments.joined(packed, doors.store))
+    segments.join(packed, doors.store, initrd)
     (found_kernel,) = (node for node in ready.tree.nodes if node.path == ready.tree.kernel)
     kernel.write_bytes(doors.store.need(found_kernel.sha256))
     tools = lay_tools(own, ready.ground.lock, doors, named("python"))

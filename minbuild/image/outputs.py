@@ -13,6 +13,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from minbuild.image import exchange
@@ -45,7 +46,10 @@ class Outputs:
         All is on the disk before anything moves, and an interrupt waits until all has.
         """
         made = sorted(path for path in self.new.rglob("*") if path.is_file())
-        sums = "".join(f"{_sha256(path)}  {self._name(path)}\n" for path in made)
+        with ThreadPoolExecutor() as pool:  # one is read while another is written to the disk
+            digests = list(pool.map(_kept, made))
+        lines = zip(digests, made, strict=True)
+        sums = "".join(f"{digest}  {self._name(path)}\n" for digest, path in lines)
         (self.new / SUMS).write_text(sums, encoding="ascii")
         made.append(self.new / SUMS)
         for path in made:
@@ -161,6 +165,12 @@ def _uninterrupted() -> Iterator[None]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _kept(path: Path) -> str:
+    """Have a file on the disk; returns its SHA-256."""
+    exchange.sync(path)
+    return _sha256(path)
 
 
 def _sync_all(paths: Iterable[Path]) -> None:

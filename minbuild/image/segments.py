@@ -5,6 +5,8 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from io import BufferedWriter
+from pathlib import Path
 
 from minbuild.image import cpio
 from minbuild.image.groups import HEAD, Group, groups, settings
@@ -66,9 +68,33 @@ def pack(
     return tuple(made[group] for group in found)
 
 
-def joined(segments: Sequence[Segment], store: Store) -> bytes:
-    """The initramfs: all segments one after the other."""
-    return b"".join(content(store, segment.sha256) for segment in segments)
+def join(segments: Sequence[Segment], store: Store, place: Path) -> None:
+    """Write the initramfs to `place`: all segments one after the other.
+
+    Raises: Lost when the store lost one.
+    """
+    with place.open("wb") as initrd:
+        for segment in segments:
+            found = store.sound(segment.sha256)
+            if found is None or not _append(found, segment.size, initrd):
+                initrd.write(content(store, segment.sha256))  # which says that it is lost
+
+
+def _append(path: Path, size: int, to: BufferedWriter) -> bool:
+    """Append a file without a copy in our memory; False when it is shorter than `size`."""
+    to.flush()
+    start = to.tell()
+    with path.open("rb") as file:
+        done = 0
+        while done < size:
+            sent = os.sendfile(to.fileno(), file.fileno(), done, size - done)
+            if not sent:
+                to.truncate(start)
+                to.seek(start)
+                return False
+            done += sent
+    to.seek(start + size)
+    return True
 
 
 def content(store: Store, sha256: str) -> bytes:
@@ -103,8 +129,10 @@ class Packer:
         value = self._store.get(KIND, key)
         if value is None:
             return None
-        data = self._store.read(value.decode())
-        return None if data is None else self._segment(group, len(data), value.decode(), kept=True)
+        path = self._store.sound(value.decode())
+        if path is None:
+            return None
+        return self._segment(group, path.stat().st_size, value.decode(), kept=True)
 
     def pack(self, group: Group) -> Segment:
         """Pack a group and keep the result; one that another process packs is waited for."""

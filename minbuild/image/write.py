@@ -7,7 +7,7 @@ from pathlib import Path
 from minbuild.image.disk import Identity
 from minbuild.image.formats import FORMATS, Material, in_order
 from minbuild.image.outputs import Outputs, open_outputs
-from minbuild.image.segments import Segment, joined, pack
+from minbuild.image.segments import Segment, join, pack
 from minbuild.image.uki import Parts
 from minbuild.manifest.types import Compression, DiskWish, ImageFormat, Sign
 from minbuild.progress import Progress
@@ -69,7 +69,7 @@ def write(
     )
     with open_outputs(directory) as outputs:
         kernel, initrd = _kept(store, _kernel(order.tree)), outputs.work / "initrd"
-        initrd.write_bytes(joined(segments, store))
+        join(segments, store, initrd)
         parts = Parts(order.arch, kernel, initrd, order.cmdline, order.osrel, order.tree.release)
         made: dict[ImageFormat, Path] = {}
         for each in in_order(order.formats):

@@ -5,7 +5,7 @@ import pytest
 
 from minbuild.errors import ToolError
 from minbuild.image import cpio, unpack
-from minbuild.image.segments import Segment, joined, pack
+from minbuild.image.segments import Segment, join, pack
 from minbuild.manifest.types import Compression
 from minbuild.progress import Silent
 from minbuild.store import Store
@@ -34,6 +34,12 @@ def host(store: Store, *, motd: bytes = b"hello\n") -> Tree:
 
 def packed(tree: Tree, store: Store, how: Compression = Compression.XZ) -> tuple[Segment, ...]:
     return pack(tree, store, toolbox(), how, arch="amd64", progress=Silent())
+
+
+def joined(segments: tuple[Segment, ...], store: Store) -> bytes:
+    place = store.directory / "initrd"
+    join(segments, store, place)
+    return place.read_bytes()
 
 
 @pytest.mark.parametrize("how", list(Compression))
