@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -20,6 +20,7 @@ from minbuild.errors import ResolveError, UsageError, together
 from minbuild.facts.rendered import rendered
 from minbuild.facts.root.disk import Debugfs
 from minbuild.facts.root.offer import Offer
+from minbuild.facts.root.rpm import Rpm
 from minbuild.facts.root.types import UNOWNED, Source
 from minbuild.facts.types import Files, Kind
 from minbuild.manifest.rulebook import rulebook
@@ -32,6 +33,8 @@ from minbuild.resolve.roots import roots
 from minbuild.resolve.types import Closure, Missing, NeedKind
 from minbuild.toolbox.toolbox import Toolbox
 
+RPM_CONFIG = RootPath("/usr/lib/rpm")
+
 
 def stand_root(request: Request, manifest: Manifest, doors: Doors, *, tools: bool) -> Ground:
     """Resolve a manifest over the files of its root; what is chosen is kept in the store.
@@ -43,7 +46,7 @@ def stand_root(request: Request, manifest: Manifest, doors: Doors, *, tools: boo
     try:
         root = Path(manifest.archive.root)
         source = root_source(root, manifest.arch, work, debugfs=debugfs(request, doors))
-        offer = Offer(source, owned=manifest.archive.owners)
+        offer = Offer(source, owned=manifest.archive.owners, rpm=rpm(request, doors))
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -96,13 +99,28 @@ def open_root(
 
 def debugfs(request: Request, doors: Doors) -> Debugfs:
     """The toolbox's debugfs, fetched when it is first run."""
+    toolbox = _alone("debugfs", request, doors)
+    return lambda args: toolbox().run("debugfs", args, what="reading the file system")
 
+
+def rpm(request: Request, doors: Doors) -> Rpm:
+    """The toolbox's rpm, fetched when it is first run."""
+    toolbox = _alone("rpm", request, doors)
+
+    def run(args: Sequence[str | Path]) -> bytes:
+        config = {"RPM_CONFIGDIR": str(toolbox().path(RPM_CONFIG))}
+        return toolbox().run("rpm", args, what="reading the root's rpm database", env=config)
+
+    return run
+
+
+def _alone(name: str, request: Request, doors: Doors) -> Callable[[], Toolbox]:
     @functools.cache
     def toolbox() -> Toolbox:
-        only = named("debugfs")
+        only = named(name)
         return lay_tools(request, stand_tools(request, doors, only), doors, only)
 
-    return lambda args: toolbox().run("debugfs", args, what="reading the file system")
+    return toolbox
 
 
 def root_source(

@@ -15,8 +15,8 @@ from minbuild.manifest.types import (
 
 ALWAYS = (ImageFormat.UKI, ImageFormat.RAW)
 """Formats whose tools every lock pins, so that it serves the usual formats and the lab."""
-BY_NAME = "debugfs"
-"""Reads what a build starts from: no lock pins it, it is the newest one."""
+BY_NAME = frozenset({"debugfs", "rpm"})
+"""They read what a build starts from: no lock pins them, they are the newest."""
 ANY_DISK = DiskWish(
     partitions=tuple(Partition(Where("", 1, 1), holds) for holds in Holds),
     bios=True,
@@ -30,7 +30,7 @@ def selected(image: ImageWish, *, lab: bool) -> tuple[Tool, ...]:
     """
     wanted = _named((*ALWAYS, *image.formats), image.disk)
     special = _named(tuple(ImageFormat), ANY_DISK) - wanted
-    special.add(BY_NAME)
+    special |= BY_NAME
     if image.sign is None:
         special.add(sign.TOOL)
     return tuple(

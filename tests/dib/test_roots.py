@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from minbuild.build.request import Doors, Request
-from minbuild.build.rooted import debugfs, root_source
+from minbuild.build.rooted import debugfs, root_source, rpm
 from minbuild.errors import ToolError
 from minbuild.facts.root.directory import Directory
 from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.types import UNOWNED
 from minbuild.facts.types import Kind
 from minbuild.paths import RootPath
+from tests.dib import rpms
 from tests.dib.installed import SBIN, as_disk, as_layout, as_tar, install, paths
 from tests.support.deb import Member, tar
 from tests.whole.small import PACKAGES, Small, minbuild
@@ -285,6 +286,41 @@ def test_a_database_that_only_rpm_reads_needs_rpm(
         _ = Offer(Directory(tmp_path)).files
     assert "install rpm here" in caught.value.fix
     assert Offer(Directory(tmp_path), owned=False).owners == {}
+
+
+@pytest.mark.mirror
+@pytest.mark.oracle
+@pytest.mark.parametrize(("backend", "file"), [("sqlite", "rpmdb.sqlite"), ("ndb", "Packages.db")])
+def test_a_root_that_rpm_itself_installed(tmp_path: Path, backend: str, file: str) -> None:
+    hello = {"/usr/bin/hello": "#!/usr/bin/sh\n", "/usr/share/hello/text": "hi"}
+    top = rpms.install(tmp_path / "root", backend, hello=hello, dash={"/usr/bin/sh": "shell"})
+    (top / "etc").mkdir()
+    (top / "etc/made").write_text("by a script", encoding="utf-8")
+    assert (top / "usr/lib/sysimage/rpm" / file).exists()
+    offer = Offer(Directory(top), rpm=rpm(Request(top), Doors(STORE)))
+    owned = {path: one.owner for one in offer.files for path in one.entries}
+    assert owned[RootPath("/usr/bin/hello")] == owned[RootPath("/usr/share/hello/text")] == "hello"
+    assert owned[RootPath("/usr/bin/sh")] == "dash"
+    assert owned[RootPath("/etc/made")] == UNOWNED
+    package = offer.owners["hello"]
+    assert (package.version, package.arch) == ("1.5-2", "noarch")
+
+
+def test_a_root_without_a_database_is_resolved_all_the_same(small: Small) -> None:
+    """As Gentoo's, whose database nobody reads."""
+    root = install(PACKAGES, small.directory / "root")
+    small.write()
+    wanted = rows(small)
+    shutil.rmtree(root / "var/lib/dpkg")
+    (root / "var/db/pkg/app-misc/hello-1.0").mkdir(parents=True)
+    (root / "var/db/pkg/app-misc/hello-1.0/CONTENTS").write_text(
+        "obj /usr/bin/hello 0 0\n", "utf-8"
+    )
+    found = rows(small, "--root", str(root))
+    assert {path: {**row, "package": ""} for path, row in found.items()} == {
+        path: {**row, "package": ""} for path, row in wanted.items()
+    }
+    assert {row["package"] for row in found.values()} <= {UNOWNED, ""}
 
 
 def test_trimming_leaves_the_tree_and_what_is_kept(small: Small) -> None:

@@ -8,6 +8,7 @@ from minbuild.errors import ToolError
 from minbuild.facts import sniff
 from minbuild.facts.elftable import Bytes
 from minbuild.facts.root.owners import Owner, owners
+from minbuild.facts.root.rpm import Rpm, machines
 from minbuild.facts.root.types import UNOWNED, Found, Source
 from minbuild.facts.types import Entry, FileFacts, Files, Kind, Symbols
 from minbuild.paths import RootPath
@@ -17,10 +18,11 @@ from minbuild.store import Store
 class Offer:
     """A root seen as packages."""
 
-    def __init__(self, source: Source, *, owned: bool = True) -> None:
+    def __init__(self, source: Source, *, owned: bool = True, rpm: Rpm = machines) -> None:
         """Walk the root once; with `owned`, its own database says whose its files are."""
         self.source = source
         self._owned = owned
+        self._rpm = rpm
         self._entries: dict[RootPath, Entry] = {}
 
     @cached_property
@@ -43,7 +45,7 @@ class Offer:
         """The root's packages by name; none when it says nothing of them."""
         if not self._owned:
             return {}
-        return {owner.name: owner for owner in owners(self.by_raw, self.source.read)}
+        return {owner.name: owner for owner in owners(self.by_raw, self.source.read, self._rpm)}
 
     @cached_property
     def files(self) -> tuple[Files, ...]:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from minbuild.facts.deb import alternatives
+from minbuild.facts.root import rpm as databases
+from minbuild.facts.root.rpm import Rpm, machines
 from minbuild.facts.root.types import Found
 from minbuild.paths import RootPath, rootpath
 
@@ -27,16 +29,14 @@ class Owner:
     provides: tuple[str, ...] = ()
 
 
-def owners(found: Mapping[str, Found], read: Read) -> tuple[Owner, ...]:
+def owners(found: Mapping[str, Found], read: Read, rpm: Rpm = machines) -> tuple[Owner, ...]:
     """The packages that a root says it has, by the first database there is; () without one.
 
     `found`: by raw path. Raises: ToolError when only rpm itself could read the database.
     """
     if STATUS in found or any(raw.startswith(STATUS_D) for raw in found):
         return tuple(_dpkg(found, read))
-    from minbuild.facts.root.rpm import rpm
-
-    return rpm(found, read)
+    return databases.rpm(found, read, rpm)
 
 
 def _dpkg(found: Mapping[str, Found], read: Read) -> Iterator[Owner]:

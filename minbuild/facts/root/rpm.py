@@ -7,11 +7,11 @@ import contextlib
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minbuild.errors import ToolError
+from minbuild.errors import MinbuildError, ToolError
 from minbuild.facts.root.types import Found
 from minbuild.paths import rootpath
 
@@ -27,10 +27,24 @@ PROVIDES, DIRECTORIES, BASES, NAMES = 1047, 1116, 1117, 1118
 _INT32, _STRING, _STRINGS, _TEXTS = 4, 6, 8, 9
 FORMAT = r"%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n[\t%{FILENAMES}\n]"
 
+Rpm = Callable[[Sequence[str | Path]], bytes]
+"""Runs rpm with these arguments and returns its stdout."""
+
 Value = str | tuple[str, ...] | tuple[int, ...]
 
 
-def rpm(found: Mapping[str, Found], read: Callable[[str], bytes]) -> "tuple[Owner, ...]":
+def machines(args: Sequence[str | Path]) -> bytes:
+    """Run this machine's rpm. Raises: ToolError when there is none."""
+    from minbuild.run import run
+
+    try:
+        return run(["rpm", *args], what="reading the root's rpm database")
+    except ToolError as error:
+        error.fix = "install rpm here"
+        raise
+
+
+def rpm(found: Mapping[str, Found], read: Callable[[str], bytes], tool: Rpm) -> "tuple[Owner, ...]":
     """The installed packages; () for a root without an rpm database.
 
     Raises: ToolError when the database is damaged, or only rpm reads it and there is no rpm.
@@ -40,7 +54,7 @@ def rpm(found: Mapping[str, Found], read: Callable[[str], bytes]) -> "tuple[Owne
             return tuple(_sqlite(read(f"{place}/{SQLITE}"), f"{place}/{SQLITE}"))
         for name in OTHERS:
             if f"{place}/{name}" in found:
-                return tuple(_asked(read(f"{place}/{name}"), name))
+                return tuple(_asked(read(f"{place}/{name}"), name, tool))
     return ()
 
 
@@ -118,19 +132,18 @@ def header(blob: bytes) -> dict[int, Value]:
     return found
 
 
-def _asked(data: bytes, name: str) -> "Iterator[Owner]":
+def _asked(data: bytes, name: str, tool: Rpm) -> "Iterator[Owner]":
     """Let rpm read a database that only it knows."""
     from minbuild.facts.root.owners import Owner
-    from minbuild.run import run
 
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / name).write_bytes(data)
-        argv = ["rpm", "--dbpath", directory, "-qa", "--qf", FORMAT]
         try:
-            text = run(argv, what="reading the root's rpm database").decode("utf-8", "replace")
-        except ToolError as error:
-            error.fix = f"install rpm here, or build without owners: {_WITHOUT.partition(': ')[2]}"
+            said = tool(["--dbpath", directory, "-qa", "--qf", FORMAT])
+        except MinbuildError as error:
+            error.fix += f"; or build without owners: {_WITHOUT.partition(': ')[2]}"
             raise
+        text = said.decode("utf-8", "replace")
     for package in _packages(text):
         head, *paths = package.split("\n\t")
         title, version, arch = head.split("\t")[:3]

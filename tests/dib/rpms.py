@@ -1,0 +1,112 @@
+"""rpm itself, of Debian's packages, run without being installed: it builds packages and roots."""
+
+import functools
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from minbuild.archive.index import open_index
+from minbuild.archive.mirror import find_mirror
+from minbuild.build.growing import Market, grow
+from minbuild.build.request import Doors, machine_arch
+from minbuild.facts.content import extract_all
+from minbuild.manifest.types import Archive, PackagePaths, Tool, Where
+from minbuild.paths import RootPath
+from minbuild.progress import Silent
+from minbuild.resolve.roots import tool_roots
+from minbuild.store import Store
+from minbuild.toolbox.toolbox import Toolbox
+
+HERE = Where("test", 1, 1)
+CONFIG = RootPath("/usr/lib/rpm")
+PACKAGES = {
+    "rpm": ("/usr/bin/rpm", "/usr/bin/rpmbuild"),
+    "rpm-common": ("/usr/bin/rpmdb", "/usr/lib/rpm/**"),
+}
+TOOLS = tuple(
+    Tool(
+        name,
+        name,
+        RootPath(f"/usr/bin/{name}"),
+        tuple(PackagePaths(package, paths, HERE) for package, paths in PACKAGES.items()),
+        False,
+        HERE,
+    )
+    for name in ("rpm", "rpmbuild")
+)
+SPEC = """\
+Name: {name}
+Version: 1.5
+Release: 2
+Summary: test
+License: none
+BuildArch: noarch
+Provides: {name}-thing
+AutoReqProv: no
+%description
+test
+%files
+{files}
+"""
+MACROS = ("_dbpath {db}", "_db_backend {backend}", "__os_install_post %{{nil}}", "debug_package %{{nil}}",
+          "_topdir {top}", "_tmppath {top}", "_fileattrsdir {top}/attrs", "__check_files %{{nil}}", "__transaction_audit %{{nil}}")  # fmt: skip
+
+
+@functools.cache
+def toolbox() -> Toolbox:
+    store = Store(Path(tempfile.gettempdir()) / f"minbuild-tool-tests-{os.getuid()}")
+    mirror = find_mirror("")
+    index = open_index(
+        Archive(suites=("trixie",)), machine_arch(), mirror, store, offline=False, progress=Silent()
+    )
+    market = Market(index, mirror, Doors(store.directory, Silent()))
+    grown = grow([root for tool in TOOLS for root in tool_roots(tool)], market, arch=machine_arch())
+    chosen = list(grown.closure.chosen.values())
+    wanted = {
+        package: {one.entry.sha256 for one in chosen if one.package == package.name} - {""}
+        for package in grown.packages
+    }
+    extract_all(wanted, store, Silent())
+    return Toolbox(TOOLS, [one.entry for one in chosen], store, arch=machine_arch())
+
+
+def install(top: Path, backend: str, **packages: dict[str, str]) -> Path:
+    """Build packages of these files by rpmbuild, and install them below `top` by rpm."""
+    work = top.parent / f"{top.name}-work"
+    (work / "attrs").mkdir(parents=True)
+    (work / "attrs" / "none.attr").write_text("%__none_path ^/nothing$\n", encoding="utf-8")
+    built = [_build(work, backend, name, files) for name, files in packages.items()]
+    top.mkdir()
+    _run("rpm", work, backend, "--root", top, "-i", "--nodeps", "--noscripts", *built)
+    return top
+
+
+def _build(work: Path, backend: str, name: str, files: dict[str, str]) -> Path:
+    place = work / name
+    for path, text in files.items():
+        (place / path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (place / path.lstrip("/")).write_text(text, encoding="utf-8")
+    spec = work / f"{name}.spec"
+    spec.write_text(SPEC.format(name=name, files="\n".join(files)), encoding="utf-8")
+    _run("rpmbuild", work, backend, "-bb", "--noclean", "--buildroot", place, spec)
+    (found,) = (work / "RPMS").rglob(f"{name}-*.rpm")
+    return found
+
+
+def _run(name: str, work: Path, backend: str, *words: str | Path) -> None:
+    box = toolbox()
+    config = box.path(CONFIG)
+    defined = [
+        text.format(db="/usr/lib/sysimage/rpm", backend=backend, top=work) for text in MACROS
+    ]
+    argv = [*box.argv(name), *(word for text in defined for word in ("--define", text)), *words]
+    env = box.environment() | {
+        "PATH": "/usr/bin:/bin",
+        "RPM_CONFIGDIR": str(config),
+        "HOME": str(work),
+    }
+    root = [] if os.geteuid() == 0 else [shutil.which("unshare") or "unshare", "-Ur"]
+    done = subprocess.run([*root, *argv], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
