@@ -31,7 +31,7 @@ torture: $(VENV)/ready-dev
 	$(BIN)/python -m tests.trust.torture
 
 oracle: $(VENV)/ready-dev
-	MINBUILD_ORACLE=all $(BIN)/python -m pytest -n auto --dist loadfile -s tests/oracle
+	MINBUILD_ORACLE=all $(BIN)/python -m pytest -n auto --dist loadfile -rP tests/oracle
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .
