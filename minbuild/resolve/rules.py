@@ -68,7 +68,7 @@ def script(subject: Subject, world: World) -> Iterator[Outcome]:
 
 
 def module(subject: Subject, world: World) -> Iterator[Outcome]:
-    """A kernel module needs its dependencies, softdeps and firmware. Source: modprobe(8)."""
+    """A kernel module needs its dependencies, softdeps, weakdeps and firmware. Source: modprobe(8)."""
     if not isinstance(subject.facts, Module):
         return
     facts, by = subject.facts, subject.path
@@ -82,6 +82,10 @@ def module(subject: Subject, world: World) -> Iterator[Outcome]:
     for field, names in (("pre", facts.soft_pre), ("post", facts.soft_post)):
         for name in names:
             yield from softdep(world, name, by, f"softdep {field}: {name}")
+    for name in facts.weak:
+        # the kernel itself may ask for it when the module finds its device: so it must be there.
+        # Source: modprobe.d(5), weakdep
+        yield from softdep(world, name, by, f"weakdep {name}")
     for name in facts.firmware:
         yield from firmware(world, name, by, f"firmware={name}", world.kernel.package)
 

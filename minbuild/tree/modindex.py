@@ -57,10 +57,24 @@ def softdeps(modules: Modules, top: str) -> bytes:
     return _text(lines)
 
 
+def weakdeps(modules: Modules, top: str) -> bytes:
+    """Make modules.weakdep. Source: modprobe.d(5) "weakdep"."""
+    del top
+    return _text(
+        ["# Weak dependencies extracted from modules themselves."]
+        + [
+            " ".join(("weakdep", module.name, *module.weak))
+            for _, module in sorted(modules.items())
+            if module.weak
+        ]
+    )
+
+
 INDEX: Mapping[str, Callable[[Modules, str], bytes]] = {
     "modules.alias": aliases,
     "modules.dep": dependencies,
     "modules.softdep": softdeps,
+    "modules.weakdep": weakdeps,
 }
 """Files of the index that can be made: name → maker."""
 

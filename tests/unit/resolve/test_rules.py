@@ -161,10 +161,12 @@ def test_softdeps_are_followed_by_alias_and_may_be_absent() -> None:
     assert list(closure.builtin) == ["ext4"]
 
 
-def test_weakdeps_are_left_to_choice() -> None:
-    modules = {"a": Module("a", weak=("b",)), "b": Module("b")}
+def test_what_the_kernel_itself_may_ask_for_is_there() -> None:
+    modules = {"a": Module("a", weak=("b", "gone")), "b": Module("b")}
     closure = host(named(NeedKind.MODULE, "a"), files=(kernel(modules),))
-    assert f"{TOP}/kernel/b.ko.xz" not in closure.chosen
+    need = edge(closure, f"{TOP}/kernel/b.ko.xz", f"{TOP}/kernel/a.ko.xz")
+    assert (need.kind, need.evidence) == (NeedKind.SOFTDEP, "weakdep b")
+    assert list(closure.absent) == ["gone"]
 
 
 def test_firmware_comes_in_any_form_and_through_links() -> None:

@@ -2,7 +2,7 @@
 
 from minbuild.facts.types import Module
 from minbuild.paths import RootPath
-from minbuild.tree.modindex import aliases, dependencies, softdeps
+from minbuild.tree.modindex import aliases, dependencies, softdeps, weakdeps
 
 TOP = "/usr/lib/modules/6.1"
 
@@ -49,3 +49,8 @@ def test_aliases_and_soft_dependencies_name_their_module() -> None:
     modules = dict([module("ext4", aliases=("fs-ext4",), soft_pre=("crc32c",), soft_post=("x",))])
     assert b"alias fs-ext4 ext4\n" in aliases(modules, TOP)
     assert b"softdep ext4 pre: crc32c post: x\n" in softdeps(modules, TOP)
+
+
+def test_weak_dependencies_are_listed_by_module() -> None:
+    modules = dict([module("lan", weak=("phy_a", "phy_b")), module("phy_a")])
+    assert weakdeps(modules, TOP).decode().splitlines()[1:] == ["weakdep lan phy_a phy_b"]
