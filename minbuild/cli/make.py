@@ -157,7 +157,7 @@ def _removal(planned: "Planned", without: tuple[str, ...], *, top: int, as_json:
 
     components = planned.ground.manifest.components
     needs = {component.name: component.needs for component in components}
-    probes = {component.name: component.probe.name for component in components if component.probe}
+    losses = {component.name: component.summary for component in components if component.summary}
     footprint = planned.footprint
     if without:
         gone = removal.without(footprint, without, needs)
@@ -167,7 +167,7 @@ def _removal(planned: "Planned", without: tuple[str, ...], *, top: int, as_json:
         raise UsageError("--suggest needs a number of lines", fix="give one: --top 10")
     found = removal.suggestions(footprint, needs, top)
     ranked = removal.suggestions_as_json if as_json else removal.suggestions_as_text
-    return ranked(footprint, found, probes)
+    return ranked(footprint, found, losses)
 
 
 COMMANDS = (make, plan)

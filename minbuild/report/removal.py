@@ -17,8 +17,8 @@ MOST = 20
 """Lines of one kind that are printed."""
 
 Needs = Mapping[str, Sequence[str]]
-Probes = Mapping[str, str]
-"""Component → what the lab no longer checks without it."""
+Losses = Mapping[str, str]
+"""Component → what a host without it has not."""
 
 
 def named(footprint: Footprint, words: Sequence[str]) -> tuple[str, ...]:
@@ -75,22 +75,27 @@ def suggestions(footprint: Footprint, needs: Needs, most: int) -> tuple[tuple[st
 
 
 def suggestions_as_text(
-    footprint: Footprint, found: Sequence[tuple[str, Removal]], probes: Probes
+    footprint: Footprint, found: Sequence[tuple[str, Removal]], losses: Losses
 ) -> str:
     """One entry for each removal: what it saves, and what it costs."""
     lines = []
     for number, (name, gone) in enumerate(found, 1):
         lines.append(f"{number:>3}  {printable(name)}: {_saves(footprint, gone)}")
-        lines.append(f"     costs: {'; '.join(_costs(name, gone, probes))}")
+        lines.append(f"     costs: {'; '.join(_costs(name, gone, losses))}")
+        lines.append(f"     how:   {_how(name)}")
     return "\n".join(lines) + "\n"
 
 
 def suggestions_as_json(
-    footprint: Footprint, found: Sequence[tuple[str, Removal]], probes: Probes
+    footprint: Footprint, found: Sequence[tuple[str, Removal]], losses: Losses
 ) -> str:
     """The same as a JSON object."""
     rows = [
-        {**_document(footprint, [name], gone), "costs": _costs(name, gone, probes)}
+        {
+            **_document(footprint, [name], gone),
+            "costs": _costs(name, gone, losses),
+            "how": _how(name),
+        }
         for name, gone in found
     ]
     document = {"schema": "minbuild.suggest/1", "image": footprint.name, "removals": rows}
@@ -121,10 +126,10 @@ def _amounts(footprint: Footprint, gone: Removal) -> tuple[int, int]:
     return sum(row.type == Kind.FILE for row in rows), sum(row.packed for row in rows)
 
 
-def _costs(name: str, gone: Removal, probes: Probes) -> list[str]:
+def _costs(name: str, gone: Removal, losses: Losses) -> list[str]:
     costs = [f"{other} needs it" for other in gone.wanted_by]
-    if name in probes:
-        costs.append(f"the host no longer shows {probes[name]}")
+    if name in losses:
+        costs.append(f"no {losses[name]}")
     by = list(dict.fromkeys(need.by for need in gone.broken))
     if by:
         rest = f" and {len(by) - 4} more" if len(by) > 4 else ""
@@ -133,6 +138,16 @@ def _costs(name: str, gone: Removal, probes: Probes) -> list[str]:
         if others:
             costs.append(f"hurts {', '.join(others)}")
     return costs or ["nothing else needs it"]
+
+
+def _how(name: str) -> str:
+    """What to write in the manifest."""
+    if name.startswith("/"):
+        return f"drop: [{{path: {printable(name)}, because: …}}]"
+    section, _, short = name.partition("/")
+    if short == "manifest":
+        return "take out what the manifest itself keeps: minbuild tree shows what that is"
+    return f"take {short} out of {section}: use"
 
 
 def _document(footprint: Footprint, words: Sequence[str], gone: Removal) -> dict[str, object]:

@@ -76,7 +76,8 @@ def suggest(
 ) -> tuple[tuple[str, Removal], ...]:
     """Name the removals that would save most, each once: a component before its only file.
 
-    What the kernel's own component leads to is none: a host without a kernel is no host.
+    What the kernel's own component leads to is none: a host without a kernel is no host. Nor is
+    what only breaks things that would go with an earlier one: that is the same choice again.
     """
     kernel = {need.path for need in edges if need.by == KERNEL} | {KERNEL}
     added = graph.added()
@@ -86,13 +87,16 @@ def suggest(
     )
     found: list[tuple[str, Removal]] = []
     seen: set[frozenset[str]] = set()
+    covered: list[frozenset[str]] = []
     for name in heaviest:
         if len(found) >= most:
             break
         removal = remove(graph, edges, {name}, needs)
         # a link and what it points to, a component and its only file, save the same
         weighty = frozenset(path for path in removal.gone if graph.sizes.get(path))
-        if weighty not in seen:
+        breaks = frozenset(need.by for need in removal.broken)
+        if weighty not in seen and not (breaks and any(breaks <= each for each in covered)):
             seen.add(weighty)
+            covered.append(frozenset((name, *removal.gone)))
             found.append((name, removal))
     return tuple(found)

@@ -47,6 +47,7 @@ def test_sums_are_those_of_what_goes() -> None:
 
 def test_each_suggestion_says_what_it_costs() -> None:
     found = suggestions(tiny(), {}, 5)
-    lines = suggestions_as_text(tiny(), found, {"boot/init": "init"}).splitlines()
-    assert len(lines) == 2 * len(found)
-    assert all(line.strip().startswith("costs:") for line in lines[1::2])
+    lines = suggestions_as_text(tiny(), found, {"boot/init": "first process"}).splitlines()
+    assert len(lines) == 3 * len(found)
+    assert all(line.strip().startswith("costs:") for line in lines[1::3])
+    assert all(line.strip().startswith("how:") for line in lines[2::3])
