@@ -1,6 +1,6 @@
 """The life of a build: the same steps in the same order for every command that builds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,6 +108,20 @@ def finish(ready: Prepared, doors: Doors) -> Built:
 
 
 def _ground(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
+    return _settled(_once(request, manifest, doors), lambda more: _once(request, more, doors))
+
+
+def _settled(ground: "Ground", again: Callable[[Manifest], "Ground"]) -> "Ground":
+    """A ground with the users and directories that its packages declare."""
+    from minbuild.build.declared import with_declared
+
+    if ground.manifest.archive.root:  # an installed root has them
+        return ground
+    more = with_declared(ground.manifest, ground.closure, ground.files)
+    return ground if more is ground.manifest else again(more)
+
+
+def _once(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
     if manifest.archive.root:
         from minbuild.build.rooted import stand_root
 
@@ -123,6 +137,12 @@ def plan(request: Request, doors: Doors) -> Planned:
 
 
 def _survey(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
+    return _settled(
+        _surveyed(request, manifest, doors), lambda more: _surveyed(request, more, doors)
+    )
+
+
+def _surveyed(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
     if manifest.archive.root:
         from minbuild.build.rooted import stand_root
 

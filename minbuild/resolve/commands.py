@@ -1,6 +1,6 @@
 """Commands of shell scripts that the image has not: a warning each, no lack of the closed world."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from minbuild.facts.shell import SHELLS, Shell
@@ -63,11 +63,16 @@ def cautions(
 
     `heard`: all scripts, and all files that they read, by real path.
     """
+    reads = {path: tuple(sources(one.shell, catalog)) for path, one in heard.items()}
+    readers: dict[RootPath, list[RootPath]] = {}
+    for path, others in reads.items():
+        for other in others:
+            readers.setdefault(other, []).append(path)
     found = []
     for path, one in heard.items():
         if one.shell.unread:
             found.append(Caution(path, 1, "it cannot be read as a shell script"))
-        known = set(_functions(path, heard, catalog))
+        known = _functions([path, *readers.get(path, ())], heard, reads)
         for use in one.shell.uses:
             name = use.name
             if name in known or _there(name, one, heard, catalog):
@@ -99,21 +104,20 @@ def _program(raw: str, catalog: Catalog) -> bool:
     return entry is not None and entry.kind is not Kind.DIRECTORY
 
 
-def _functions(path: RootPath, heard: Mapping[RootPath, Heard], catalog: Catalog) -> frozenset[str]:
-    """Functions of a file, of all that it reads, and of all that read it."""
-    seen = {path}
-    todo = [path]
-    above = [other for other, one in heard.items() if path in sources(one.shell, catalog)]
-    todo += above
+def _functions(
+    starts: Sequence[RootPath],
+    heard: Mapping[RootPath, Heard],
+    reads: Mapping[RootPath, Sequence[RootPath]],
+) -> set[str]:
+    """Functions of files and of all that they read."""
+    seen = set(starts)
+    todo = list(starts)
     while todo:
-        one = heard.get(todo.pop())
-        for other in sources(one.shell, catalog) if one is not None else ():
+        for other in reads.get(todo.pop(), ()):
             if other not in seen:
                 seen.add(other)
                 todo.append(other)
-    return frozenset(
-        name for each in (*seen, *above) if each in heard for name in heard[each].shell.functions
-    )
+    return {name for each in seen if each in heard for name in heard[each].shell.functions}
 
 
 def sources(shell: Shell, catalog: Catalog) -> Iterator[RootPath]:

@@ -10,6 +10,8 @@ import pytest
 from minbuild.build.growing import Grown, Market, grow
 from minbuild.facts.content import extract_all
 from minbuild.facts.rendered import rendered
+from minbuild.facts.sysusers import Group, Place, User, accounts, places
+from minbuild.facts.types import Text
 from minbuild.manifest.load import load
 from minbuild.manifest.rulebook import rulebook
 from minbuild.resolve.roots import roots
@@ -173,6 +175,25 @@ def test_every_alternative_is_what_the_packages_own_script_says(market: Market) 
         for row in rows:
             if row.package == package.name and row.alternative:
                 assert (row.path, row.alternative, row.to) in said, row
+
+
+def test_what_packages_declare_is_read(market: Market) -> None:
+    names = ("openssh-server", "systemd", "dbus-system-bus-common", "polkitd", "sudo", "tpm-udev")
+    packages = [package for name in names if (package := market.package(name))]
+    found = {}
+    for files in market.open(packages):
+        for path in files.entries:
+            facts = files.facts(path) if path.endswith(".conf") else None
+            if isinstance(facts, Text) and path.startswith("/usr/lib/sysusers.d/"):
+                found.update({row.name: row for row in accounts(facts.lines)})
+            elif isinstance(facts, Text) and path.startswith("/usr/lib/tmpfiles.d/"):
+                found.update({row.path: row for row in places(facts.lines)})
+    assert isinstance(found["sshd"], User)
+    assert (found["sshd"].group, found["sshd"].home) == ("nogroup", "/run/sshd")
+    assert isinstance(found["adm"], Group)
+    assert found["adm"].gid == 4
+    assert isinstance(found["/run/sudo"], Place)
+    assert found["/run/sudo"].mode == 0o711
 
 
 def postinst(deb: Path) -> Sequence[tuple[str, str, str]]:

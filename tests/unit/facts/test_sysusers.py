@@ -1,0 +1,53 @@
+"""Lines of sysusers.d and tmpfiles.d."""
+
+import pytest
+
+from minbuild.facts.damage import Damage
+from minbuild.facts.sysusers import Group, Place, User, accounts, places
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        ('u sshd -:nogroup "sshd user" /run/sshd', User("sshd", 1, None, "nogroup", "sshd user", "/run/sshd")),
+        ("u! app 300 - - /bin/sh", User("app", 1, 300, "", "", "/", "/bin/sh")),
+        ("u app 300:400", User("app", 1, 300, "400")),
+        ("g disk 6 -", Group("disk", 1, 6)),
+        ("m app disk", Group("disk", 1, member="app")),
+    ],
+)  # fmt: skip
+def test_a_line_declares_a_user_a_group_or_a_member(line: str, row: User | Group) -> None:
+    assert accounts([line]) == (row,)
+
+
+def test_comments_and_ranges_declare_nothing() -> None:
+    assert accounts(["# u a", "", "r - 500-900"]) == ()
+
+
+def test_directories_have_their_modes_and_owners() -> None:
+    lines = [
+        "d /run/app 0750 app disk 10d -",
+        "D! /var/lib/app",
+        "d /run/user/%U",
+        "x /tmp/a*",
+        "L /a - - - - /b",
+    ]
+    assert places(lines) == (
+        Place("/run/app", 1, 0o750, "app", "disk"),
+        Place("/var/lib/app", 2),
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [("k a b", "line 1 has the unknown type 'k'"), ('u "a', "line 1 has a quote without its end")],
+)
+def test_an_unknown_line_is_damage(line: str, reason: str) -> None:
+    for read in (accounts, places):
+        with pytest.raises(Damage, match=reason.replace("(", r"\(")):
+            read([line])
+
+
+def test_a_mode_that_is_no_number_is_damage() -> None:
+    with pytest.raises(Damage, match="mode 'rwx'"):
+        places(["d /a rwx"])
