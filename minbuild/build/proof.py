@@ -8,6 +8,7 @@ from minbuild.build.state import code
 from minbuild.manifest.rulebook import rulebook
 from minbuild.resolve import explain
 from minbuild.resolve.check import check
+from minbuild.resolve.waivers import Waivers
 from minbuild.tree.reread import reread
 from minbuild.tree.types import Tree
 
@@ -32,15 +33,15 @@ def prove(ground: Ground, tree: Tree, doors: Doors) -> None:
     if doors.store.get(KIND, key) is not None:
         return
     doors.progress.step(f"proving that {manifest.name} needs nothing outside of it")
+    waivers = Waivers(manifest.drop, manifest.allow_missing)
     found = check(
         reread(tree, doors.store),
         arch=manifest.arch,
-        drop=manifest.drop,
-        allow_missing=manifest.allow_missing,
+        waivers=waivers,
         dlopen=manifest.dlopen,
         rulebook=rulebook(manifest.rules),
         closure=ground.closure,
     )
-    if found:
-        raise explain.dangling(found)
+    if found or waivers.unproved:
+        raise explain.dangling(found, waivers.unproved)
     doors.store.put(KIND, {key: b""})

@@ -44,16 +44,18 @@ def check(
     closure: Closure | None = None,
     dlopen: Sequence[DlopenRule] = (),
     rulebook: Rulebook = NO_RULES,
+    waivers: Waivers | None = None,
 ) -> tuple[Missing, ...]:
     """List every need of the tree's `files` that the tree itself does not meet; sorted.
 
     `files` are the tree's own bytes read again, every path among them. `closure`, where there is
     one, gives the chains of needs, and tells what the kernel has built in or never had; softdeps
     are checked only then. Without one a chain starts with what is looked at and why: one of
-    STARTS, then the path.
+    STARTS, then the path. `waivers`: instead of `drop` and `allow_missing`, to ask it afterwards
+    what was used.
     """
     catalog = Catalog([files], merged=False)
-    waivers = Waivers(drop, allow_missing)
+    waivers = waivers or Waivers(drop, allow_missing)
     version = closure.kernel if closure else ""
     work = Work(catalog, machine(arch), waivers, dlopen=dlopen, version=version)
     work.world.book = Book(rulebook)

@@ -20,9 +20,10 @@ def error(closure: Closure, files: Sequence[Files] = ()) -> ResolveError:
     return together(problems)
 
 
-def dangling(found: Sequence[Missing]) -> ResolveError:
-    """Make one error of all that a closed-world check found."""
-    return together([_lack(missing, (), "", tree=True) for missing in found])
+def dangling(found: Sequence[Missing], stale: Sequence[Waiver] = ()) -> ResolveError:
+    """Make one error of all that a closed-world check found, and of waivers it did not need."""
+    problems = [_lack(missing, (), "", tree=True) for missing in found]
+    return together([*problems, *map(_stale, stale)])
 
 
 def _lack(

@@ -8,6 +8,9 @@ from minbuild.paths import rootpath
 from minbuild.resolve import pattern
 from minbuild.resolve.types import Missing
 
+_OF_THE_PROOF = ("symbol ", "version ")
+"""How what only a whole tree can lack is named."""
+
 
 class Waivers:
     """`drop` and `allow-missing` of a manifest; remembers which were used."""
@@ -42,9 +45,22 @@ class Waivers:
 
     @property
     def unused(self) -> tuple[Waiver, ...]:
-        """Those that nothing needed, in the manifest's order."""
+        """Those that nothing needed, in the manifest's order; but for those of the proof."""
         every = (*(waiver for waiver, _ in self._drop), *self._allow)
-        return tuple(waiver for waiver in every if waiver not in self._used)
+        return tuple(
+            waiver
+            for waiver in every
+            if waiver not in self._used and not waiver.path.startswith(_OF_THE_PROOF)
+        )
+
+    @property
+    def unproved(self) -> tuple[Waiver, ...]:
+        """Those of symbols and versions that a closed-world check did not need."""
+        return tuple(
+            waiver
+            for waiver in self._allow
+            if waiver not in self._used and waiver.path.startswith(_OF_THE_PROOF)
+        )
 
 
 def _names(text: str, wanted: str) -> bool:

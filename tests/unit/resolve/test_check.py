@@ -7,8 +7,10 @@ import pytest
 from minbuild.facts.types import Elf, Files, KernelConfig, Module, Script, Symbols
 from minbuild.paths import RootPath
 from minbuild.resolve.check import check
+from minbuild.resolve.explain import dangling
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.types import Closure, Missing, NeedKind
+from minbuild.resolve.waivers import Waivers
 from tests.unit.resolve.world import (
     LIB,
     closed,
@@ -197,3 +199,19 @@ def test_a_symbol_of_another_type_is_told_by_its_crc() -> None:
 def test_without_the_kernels_exports_only_another_type_is_told() -> None:
     assert modules("gone@33 printk@12 b_do@22", kernel=None) == []
     assert len(modules("gone@33 b_do@23", kernel=None)) == 1
+
+
+def test_a_symbol_can_be_waived_and_a_waiver_that_is_not_needed_is_told() -> None:
+    app = (program("liba.so.1"), Symbols((), ("gone@A_1",), ()))
+    files = {"/usr/bin/app": app, f"{LIB}/liba.so.1": library("liba.so.1")}
+    wanted = (waiver("symbol gone@*"), waiver("symbol other"), waiver("version X_1"))
+    world = (libc(), package("app", files))
+    closure = resolve([root("/usr/bin/app")], world, arch="amd64", allow_missing=wanted)
+    # nothing is told of them before the tree is whole
+    assert closure.unused == ()
+    waivers = Waivers((), wanted)
+    assert check(tree(closure, world), arch="amd64", closure=closure, waivers=waivers) == ()
+    assert [each.path for each in waivers.unproved] == ["symbol other", "version X_1"]
+    assert dangling((), waivers.unproved).what.startswith(
+        "nothing needs the waiver for symbol other"
+    )
