@@ -5,14 +5,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from minbuild.archive.fetch import fetch
+from minbuild.archive.index import open_index
+from minbuild.archive.mirror import find_mirror
+from minbuild.build.request import machine_arch
+from minbuild.manifest.types import Archive
+from minbuild.progress import Silent
+from tests.trust.pythons import interpreter
 from tests.trust.world import run
 from tests.unit.toolbox.real import store as shared
 from tests.whole.small import Small
 
+TOP = Path(__file__).parents[2]
 PLAN = ("plan", "small.yaml", "--json")
 ENVIRONMENTS = {
     "home, time zone, terminal": {
@@ -96,17 +106,11 @@ def test_a_warm_store_changes_nothing(small: Small, wanted: tuple[str, bytes]) -
 def test_another_python_changes_nothing(
     small: Small, wanted: tuple[str, bytes], version: str
 ) -> None:
-    """Only where that Python has what minbuild depends on; `make torture` installs it."""
-    found = shutil.which(f"python{version}")
-    if found is None:
-        pytest.skip(f"python{version} is not here")
-    needs = "import click, debian, elftools, jinja2, pysequoia, urllib3, yaml, zstandard"
-    if subprocess.run([found, "-c", needs], capture_output=True).returncode:
-        pytest.skip(f"python{version} lacks what minbuild depends on")
+    program = interpreter(version)
     lock = small.directory / "made.lock"
     lock.write_bytes(wanted[1])
-    words = [found, "-m", "minbuild", *small.argv(*PLAN), "--lock", str(lock)]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    words = [program, "-m", "minbuild", *small.argv(*PLAN), "--lock", str(lock)]
+    env = os.environ | {"PYTHONPATH": str(TOP)}
     done = subprocess.run(words, cwd=small.directory, env=env, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, wanted[0]), done.stderr
 
@@ -117,11 +121,11 @@ name: hard
 extends: [host.yaml]
 boot: {use: [init, uefi, hardening]}
 vars: {lock_modules: true}
-image: {compression: zstd}
+image:
+  compression: zstd
+  formats: [uki, raw, qcow2, vhdx, vmdk, vdi, iso, pxe, tar, cpio]
 budget: {files: 99, packed: 99 MB}
 """
-
-
 TRIED = [
     word
     for probe in ("hardening", "lockdown", "readonly", "mounts", "cores", "modules", "init")
@@ -134,20 +138,87 @@ TRIED = [
 @pytest.mark.xdist_group("host")
 def test_a_hardened_host_is_built_twice_to_the_byte_and_boots(tmp_path: Path) -> None:
     (tmp_path / "hard.yaml").write_text(HARDENED)
-    words = [sys.executable, "-m", "minbuild"]
     common = ["--store", str(shared().directory)]
     for more in (
         ["make", "hard.yaml", "--check-reproducible", *common],
         ["boot", "hard.yaml", "--direct", *TRIED, *common],
     ):
-        done = subprocess.run([*words, *more], cwd=tmp_path, capture_output=True, text=True)
+        done = built(tmp_path, *more)
         assert done.returncode == 0, done.stderr + done.stdout
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as other:
-        more = ["make", "hard.yaml", "-o", f"{other}/out", *common]
-        done = subprocess.run([*words, *more], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        for path in sorted(Path(other, "out").iterdir()):
-            assert path.read_bytes() == (tmp_path / "build" / "hard" / path.name).read_bytes()
+    before, checkout = elsewhere(tmp_path)
+    done = built(
+        tmp_path, "make", "hard.yaml", "-o", "again", "--locked", "--offline", *common,
+        before=before, env={"PYTHONPATH": str(checkout)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    sums = (tmp_path / "build" / "hard" / "SHA256SUMS").read_text()
+    assert sums.count("\n") == 17
+    assert (tmp_path / "again" / "SHA256SUMS").read_text() == sums
+
+
+def built(
+    cwd: Path, *words: str, before: Sequence[str] = (), env: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*before, sys.executable, "-m", "minbuild", *words],
+        cwd=cwd,
+        env=os.environ | (env or {}),
+        capture_output=True,
+        text=True,
+    )
+
+
+SHIFTED = """
+cp -a /etc "$1/etc" 2>/dev/null
+echo "$2" >"$1/etc/ld.so.preload"
+echo "-400d" >"$1/etc/faketimerc"
+mount --bind "$1/etc" /etc
+shift 2
+exec unshare -U --map-user=1000 --map-group=1000 "$@"
+"""
+"""Every program of a mount namespace, tools too, sees a clock that is 400 days late."""
+
+
+def elsewhere(tmp_path: Path) -> tuple[list[str], Path]:
+    """What shifts the clock for a command and makes it another user's, and another checkout.
+
+    The checkout lies on another file system, whose directories have another order.
+    """
+    memory = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tmp_path)
+    place = Path(tempfile.mkdtemp(prefix="minbuild-checkout-", dir=memory))
+    for name in ("elements", "manifests", "minbuild"):
+        for path in sorted((TOP / name).rglob("*"), reverse=True):
+            target = place / path.relative_to(TOP)
+            if path.is_file() and path.suffix != ".pyc":
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, target)
+    (tmp_path / "shifted").mkdir()
+    library = clock()
+    before = ["unshare", "-rm", "sh", "-ec", SHIFTED, "sh", str(tmp_path / "shifted"), library]
+    now = subprocess.run([*before, "date", "+%s"], capture_output=True, text=True)
+    if not now.stdout.strip().isdigit() or int(now.stdout) > time.time() - 300 * 86400:
+        pytest.skip(f"the clock cannot be shifted here: {now.stderr}")
+    return before, place
+
+
+def clock() -> str:
+    """libfaketime, of a release that is old enough for this machine's programs and for tools."""
+    mirror = find_mirror("")
+    index = open_index(
+        Archive(suites=("bookworm",)), machine_arch(), mirror, shared(), offline=False,
+        progress=Silent(),
+    )  # fmt: skip
+    package = index.package("libfaketime")
+    assert package is not None
+    fetch([package], mirror, shared(), offline=False, progress=Silent())
+    path = shared().sound(package.sha256)
+    assert path is not None
+    with tempfile.TemporaryDirectory() as work:
+        subprocess.run(["dpkg-deb", "-x", str(path), work], check=True)
+        library = next(Path(work).rglob("libfaketime.so.1"))
+        kept = shared().directory / f"libfaketime-{package.version}.so.1"
+        if not kept.exists():
+            beside = kept.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(library, beside)
+            beside.replace(kept)
+    return str(kept)

@@ -12,18 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.facts import record
+from minbuild.store import Store
 from tests.trust import damage
 from tests.trust.world import run
 from tests.whole.small import Ended, Small, minbuild
 
+TOP = Path(__file__).parents[2]
 PLAN = ("plan", "small.yaml", "--json")
 
 
-def start(small: Small, *words: str) -> "subprocess.Popen[str]":
+def start(small: Small, *words: str, env: dict[str, str] | None = None) -> "subprocess.Popen[str]":
     """A command that runs beside the test."""
     return subprocess.Popen(
         [sys.executable, "-m", "minbuild", *small.argv(*words)],
         cwd=small.directory,
+        env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -48,6 +52,34 @@ def test_eight_at_once_share_an_empty_store(small: Small) -> None:
     running = [start(small, *PLAN) for _ in range(8)]
     ended = [(*one.communicate(timeout=300), one.returncode) for one in running]
     assert [(out == wanted, code) for out, _, code in ended] == [(True, 0)] * 8, ended[0][1]
+
+
+@pytest.fixture
+def another(tmp_path: Path) -> Path:
+    """Another version of minbuild, which keeps what it knows of packages in another form."""
+    top = tmp_path / "another"
+    shutil.copytree(TOP / "minbuild", top / "minbuild")
+    for name in ("manifests", "elements"):
+        (top / name).symlink_to(TOP / name)
+    path = top / "minbuild" / "facts" / "record.py"
+    text = path.read_text()
+    changed = text.replace("\nVERSION = ", "\nVERSION = 1").replace('"<BHIIQ32s"', '"<HHIIQ32s"')
+    assert changed.count("VERSION = 1") == changed.count("<HHIIQ32s") == 1
+    path.write_text(changed)
+    return top
+
+
+def test_two_versions_of_minbuild_share_a_store(small: Small, another: Path) -> None:
+    wanted = planned(small)
+    theirs = os.environ | {"PYTHONPATH": str(another)}
+    for _ in range(2):
+        running = [start(small, *PLAN, env=env) for env in (theirs, None)]
+        ended = [(*one.communicate(timeout=300), one.returncode) for one in running]
+        assert [(out == wanted, code) for out, _, code in ended] == [(True, 0)] * 2, ended[0][1]
+    opened = Store(small.directory / "store")
+    assert opened.get_all(record.FILES).keys() == opened.get_all(f"files-1{record.VERSION}").keys()
+    assert store(small, "check").code == 0
+    assert run(small, *PLAN, "--offline").out == wanted
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -19,7 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from minbuild.archive import lockfile
 from tests.trust import damage
+from tests.trust.bombs import bomb, deb, limited
 
 TOP = Path(__file__).parents[2]
 DEADLY = 9
@@ -55,6 +57,8 @@ class Bench:
         self.make("sound")
         self.make("lock", "lock", "host.yaml", "--fetch")
         self.sound = sums(directory / "sound")
+        lock = lockfile.read(directory / "host.lock")
+        self.packages = {package.sha256 for package in lock.packages}
 
     def argv(self, output: str, *words: str, store: str = "store") -> list[str]:
         more = words or ("make", "host.yaml", "--compression", "zstd", "-o", output)
@@ -161,13 +165,18 @@ def damages(bench: Bench, count: int, source: random.Random) -> list[Row]:
         row = Row(f"damaged entry of the store: {kind}")
         for _ in range(-(-count // len(names))):
             paths = damage.kinds(bench.store).get(kind)
+            if kind == "package":
+                paths = [path for path in paths or () if path.name in bench.packages]
             if not paths:
                 continue
             path = source.choice(paths)
             for made in damage.kinds(bench.store).get(MADE_OF.get(kind, ""), []):
                 made.unlink()  # so that the build reads what is damaged
             source.choice((damage.flip, damage.cut))(path, source)
-            said = bench.make("damaged")
+            said = ""
+            if kind == "index":  # which a locked build does not read
+                said = bench.make("damaged", "lock", "host.yaml", "--update", "--dry-run")
+            said += bench.make("damaged")
             good = bench.same("damaged")
             bench.clear("damaged")
             named = "damaged" in said
@@ -228,6 +237,39 @@ def pythons(bench: Bench) -> Row:
     return row
 
 
+BOMB = """
+minbuild: 1
+name: bomb
+extends: [host.yaml]
+archives: [{name: local, directory: debs, priority: 900}]
+"""
+
+
+def bombs(bench: Bench, size: int) -> Row:
+    """Give builds packages that unpack to `size` bytes, and little memory and processor time."""
+    row = Row(f"a package of at most 4 MB that unpacks to {size:,} bytes")
+    (bench.directory / "bomb.yaml").write_text(BOMB)
+    place = bench.directory / "debs"
+    place.mkdir()
+    before = stored(bench.store)
+    for ending in (".xz", ".gz", ".zst"):
+        data = deb(bomb(ending, size), ending, "busybox", "9:9")
+        (place / "busybox.deb").write_bytes(data)
+        done = limited(bench.directory, *bench.argv("", "plan", "bomb.yaml")[3:])
+        refused = done.returncode == 4 and "unpacks to more than" in done.stderr
+        grown = stored(bench.store) - before
+        good = refused and grown < len(data) + (1 << 20)
+        row.count(f"{ending} of {len(data):,} bytes refused" if good else "TAKEN", lost=not good)
+        if not good:
+            print(done.stderr, file=sys.stderr)
+    return row
+
+
+def stored(store: Path) -> int:
+    """Bytes of all files of a store but its records."""
+    return sum(path.stat().st_size for path in (store / "files").rglob("*") if path.is_file())
+
+
 def main() -> int:
     """Run all of it; exits with 1 when anything was lost."""
     parser = argparse.ArgumentParser(prog="python -m tests.trust.torture", description=__doc__)
@@ -246,6 +288,7 @@ def main() -> int:
             lambda: pythons(bench),
             lambda: together(bench, 8),
             lambda: full(bench, [64, 1000, 10_000, 17_000, 20_000, 30_000, 50_000]),
+            lambda: bombs(bench, 4 << 30),
             lambda: damages(bench, words.damages, source),
             lambda: kills(bench, words.kills, source),
         ]
