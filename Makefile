@@ -22,7 +22,7 @@ test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lab-faults: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -m long tests/faults
+	$(BIN)/python -m pytest -m long tests/faults tests/guests
 
 bench: $(VENV)/ready-dev
 	$(BIN)/python -m benchmarks $(BENCH)

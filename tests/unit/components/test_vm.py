@@ -197,6 +197,14 @@ def test_every_mistake_is_told_with_its_line(host: Path) -> None:
     ]
 
 
+def test_a_guest_has_one_to_sixty_four_processors(host: Path) -> None:
+    directory = guest(host, "web", "kernel=k", "cpus=64")
+    (directory / "k").touch()
+    assert "cpus=64" in vm(host, "status", "web").stdout
+    (directory / "guest.conf").write_text("kernel=k\ncpus=0\n")
+    assert "guest.conf:2: cpus=0 is not in 1..64" in vm(host, "status", "web").stderr
+
+
 def test_a_guest_needs_something_to_start_from(host: Path) -> None:
     guest(host, "empty", "cpus=1")
     assert "neither a kernel nor a disk" in vm(host, "start", "empty").stderr
