@@ -5,6 +5,7 @@ takes all of that kernel and of linux-image-amd64.
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from minbuild.facts.types import Module
 from minbuild.manifest.types import Waiver, Where
 from minbuild.paths import RootPath, under
 from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.kernel import IMAGE, MODULES, image_version, module_name
+from minbuild.resolve.kernel import IMAGE, MODULES, Kernel, image_version, module_name
 from minbuild.resolve.ksymbols import ModuleSymbolCheck
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.types import Closure, NeedKind, Root
@@ -35,6 +36,7 @@ KERNELS = (
 )
 SAMPLE = 150
 FEW = 12
+DEVICES, MOST_DEVICES = 150, 3000
 LIB = "usr/lib/x86_64-linux-gnu"
 NO_FIRMWARE = (Waiver("**", "firmware is another matter", Where("", 1, 1)),)
 
@@ -129,6 +131,36 @@ def test_every_module_brings_what_modprobe_would_load(full: Full, kmod: Kmod) ->
             )
     print(f"{len(names)} modules, {compared} paths compared")
     assert not problems, "\n".join(problems)
+
+
+def test_a_device_selects_what_modprobe_would_load_for_it(
+    full: Full, kmod: Kmod, market: Market
+) -> None:
+    kernel = Kernel(Catalog(market.open(kernel_packages(full, market))), full.version)
+    patterns = sorted({
+        alias
+        for line in lines(full.tree, f"{MODULES}/{full.version}", "modules.alias")
+        if ":" in (alias := line.split()[1])
+    })  # fmt: skip
+    devices = [device(alias) for alias in sampled(patterns, DEVICES)][:MOST_DEVICES]
+    options = ["-d", str(full.tree), "-S", full.version, "--resolve-alias", "--quiet"]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        said = pool.map(lambda each: kmod.run("modprobe", *options, each, must=False), devices)
+        theirs = [set(one.split()) for one in said]
+    problems = []
+    for each, their in zip(devices, theirs, strict=True):
+        hits = kernel.find(each)
+        ours = {module_name(path) for path in hits.paths}
+        if ours != their:
+            problems.append(f"{each}: only ours {ours - their}, only modprobe's {their - ours}")
+    print(f"{len(devices)} devices of {len(patterns)} kinds, {sum(map(len, theirs))} drivers")
+    assert not problems, "\n".join(problems)
+    assert sum(map(len, theirs)) >= len(devices) // 2
+
+
+def device(pattern: str) -> str:
+    """A device that an alias serves: each `*` becomes a digit, each set its first letter."""
+    return re.sub(r"\[(.)[^]]*\]", r"\1", pattern).replace("*", "0").replace("?", "0")
 
 
 def test_every_symbol_of_every_module_is_offered_where_it_looks(full: Full, market: Market) -> None:
