@@ -115,7 +115,7 @@ class _Log:
 
     def __init__(self, order: Order, path: Path, progress: Progress) -> None:
         self._order, self._path, self._progress = order, path, progress
-        self._out = path.open("wb")
+        self._out = path.open("wb", buffering=0)  # to be followed
         self.lines: list[str] = []
 
     def take(self, raw: bytes) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from minbuild.archive.index import open_index
 from minbuild.archive.mirror import find_mirror
+from minbuild.build.ground import NOT_FOR_TOOLS
 from minbuild.build.growing import Market, grow
 from minbuild.build.request import Doors, machine_arch
 from minbuild.facts.content import extract_all
@@ -55,21 +56,23 @@ MACROS = ("_dbpath {db}", "_db_backend {backend}", "__os_install_post %{{nil}}",
 
 
 @functools.cache
-def toolbox() -> Toolbox:
+def laid(*tools: Tool) -> Toolbox:
+    """Programs of the archive that only tests need, run without being installed."""
     store = Store(Path(tempfile.gettempdir()) / f"minbuild-tool-tests-{os.getuid()}")
     mirror = find_mirror("")
     index = open_index(
         Archive(suites=("trixie",)), machine_arch(), mirror, store, offline=False, progress=Silent()
     )
     market = Market(index, mirror, Doors(store.directory, Silent()))
-    grown = grow([root for tool in TOOLS for root in tool_roots(tool)], market, arch=machine_arch())
+    roots = [root for tool in tools for root in tool_roots(tool)]
+    grown = grow(roots, market, arch=machine_arch(), allow_missing=NOT_FOR_TOOLS)
     chosen = list(grown.closure.chosen.values())
     wanted = {
         package: {one.entry.sha256 for one in chosen if one.package == package.name} - {""}
         for package in grown.packages
     }
     extract_all(wanted, store, Silent())
-    return Toolbox(TOOLS, [one.entry for one in chosen], store, arch=machine_arch())
+    return Toolbox(tools, [one.entry for one in chosen], store, arch=machine_arch())
 
 
 def install(top: Path, backend: str, **packages: dict[str, str]) -> Path:
@@ -96,7 +99,7 @@ def _build(work: Path, backend: str, name: str, files: dict[str, str]) -> Path:
 
 
 def _run(name: str, work: Path, backend: str, *words: str | Path) -> None:
-    box = toolbox()
+    box = laid(*TOOLS)
     config = box.path(CONFIG)
     defined = [
         text.format(db="/usr/lib/sysimage/rpm", backend=backend, top=work) for text in MACROS

@@ -1,0 +1,27 @@
+"""Which lines of dib's log are shown when it fails."""
+
+from minbuild.dib.log import blame
+
+
+def test_the_machine_s_own_words_are_no_blame() -> None:
+    log = [
+        "builder: started",
+        "/work/tmp/hooks/root.d/10-x: line 3: frobnicate: command not found",
+        "builder: disk-image-create ended with 127",
+        "builder: done",
+        "[   61.294417] reboot: Power down",
+    ]
+    assert blame(log) == log[1]
+
+
+def test_what_ends_the_machine_is_blamed() -> None:
+    panic = "[    2.1] Kernel panic - not syncing: Attempted to kill init!"
+    assert blame(["builder: started", panic]) == panic
+    full = "builder: error: the result does not fit on its disk"
+    assert blame(["something", full]) == full
+    qemu = "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory"
+    assert blame([qemu]) == qemu
+
+
+def test_a_log_that_names_no_error_is_shown_from_its_end() -> None:
+    assert blame(["one", "two", "three", "four", "---"]) == "two\n    three\n    four"
