@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Iterator
 
-from minbuild.facts.types import Damaged, Elf, Kind, Module, Script
+from minbuild.facts.types import Damaged, Elf, FileFacts, Kind, Module, Script
 from minbuild.paths import RootPath, rootpath
 from minbuild.resolve.catalog import LOOP, beside
 from minbuild.resolve.kernel import MODULE_FORMS
@@ -12,6 +12,9 @@ from minbuild.resolve.ldso import is_program
 from minbuild.resolve.rulebook import known
 from minbuild.resolve.types import Missing, Need, NeedKind
 from minbuild.resolve.world import Outcome, Subject, World
+
+MOST_INTERPRETERS = 5
+"""Source: Linux fs/exec.c, exec_binprm: one more is ELOOP."""
 
 Rule = Callable[[Subject, World], Iterator[Outcome]]
 
@@ -61,6 +64,9 @@ def script(subject: Subject, world: World) -> Iterator[Outcome]:
     reached = world.catalog.reach(raw) if raw.startswith("/") else None
     if reached is None or world.catalog.real(reached.path) is None:
         yield _lack(world, subject, NeedKind.SHEBANG, raw, evidence)
+    elif _too_deep(subject.facts, world):
+        what = f"{evidence}: more than {MOST_INTERPRETERS} interpreters are scripts themselves"
+        yield _lack(world, subject, NeedKind.SHEBANG, raw, what)
     else:
         yield from world.catalog.edges(reached, raw, subject.path, NeedKind.SHEBANG, evidence)
     if raw.rpartition("/")[2] == "env":
@@ -158,6 +164,17 @@ def env_program(argument: str) -> str:
         elif not word.startswith("-") and "=" not in word:
             return word
     return ""
+
+
+def _too_deep(facts: FileFacts | None, world: World) -> bool:
+    """Tell whether the kernel gives up on a script: its interpreter is one, and so on."""
+    for _ in range(MOST_INTERPRETERS + 1):
+        if not isinstance(facts, Script):
+            return False
+        reached = world.catalog.reach(facts.interpreter)
+        real = world.catalog.real(reached.path) if reached is not None else None
+        facts = world.catalog.facts(real) if real is not None else None
+    return True
 
 
 def _env(subject: Subject, world: World, name: str, evidence: str) -> Iterator[Outcome]:

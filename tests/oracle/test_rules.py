@@ -32,12 +32,9 @@ keep:
   - {package: ncurses-bin, paths: [/usr/bin/infocmp]}
   - {package: coreutils, paths: [/usr/bin/date]}
 files:
-  /etc/nsswitch.conf: {content: "passwd: files systemd\\nhosts: files [!UNAVAIL=return] myhostname\\n"}
+  /etc/nsswitch.conf: {content: "passwd: systemd files\\nhosts: files [!UNAVAIL=return] myhostname\\n"}
   /etc/hosts: {content: "192.0.2.7 seven\\n"}
-  /etc/pam.d/common-auth: {content: "auth [success=1 default=ignore] pam_unix.so nullok\\n"}
-  /etc/pam.d/common-account: {content: "account required pam_unix.so\\n"}
-  /etc/pam.d/common-password: {content: "password required pam_unix.so\\n"}
-  /etc/pam.d/common-session: {content: "session required pam_unix.so\\n"}
+services: {use: [pam]}
 data:
   terminfo: [linux]
   timezone: [Europe/Berlin]

@@ -14,7 +14,7 @@ from minbuild.manifest.load import load
 from minbuild.paths import RootPath
 from minbuild.resolve.waivers import Waivers
 from minbuild.store import Store
-from tests.whole.small import Small, minbuild
+from tests.whole.small import PACKAGES, Small, minbuild
 
 FILES = """\
 files:
@@ -62,3 +62,25 @@ def test_scripts_that_ship_run_nothing_that_their_host_has_not(name: str, tmp_pa
     }
     files = replace(files, entries={**kept, **files.entries})
     assert cautions(files, contents.__getitem__, Waivers(), store) == ()
+
+
+DAEMON = r"""
+Package: daemon
+Version: 1.0
+Depends: libc6
+/usr/sbin/daemon 0755 elf interp=/lib64/ld-linux-x86-64.so.2
+/usr/lib/sysusers.d/daemon.conf file "u daemonic - \"a daemon\" /var/lib/daemon\n"
+/usr/lib/tmpfiles.d/daemon.conf file "d /var/lib/daemon 0750 daemonic daemonic -\n"
+"""
+
+
+def test_users_and_directories_that_a_package_declares_stand_in_the_host(small: Small) -> None:
+    small.archive.publish("trixie", PACKAGES + DAEMON)
+    small.write("  - {package: daemon, paths: [/usr/sbin/daemon]}\n")
+    said = minbuild(*small.argv("plan", "--json", "small.yaml"), cwd=small.directory)
+    assert said.code == 0, said.err
+    document = json.loads(said.out)
+    (place,) = (row for row in document["files"] if row["path"] == "/var/lib/daemon")
+    assert (place["mode"], place["uid"], place["gid"]) == ("0750", 999, 999)
+    (need,) = (edge for edge in document["edges"] if edge["to"] == "/etc/passwd")
+    assert (need["from"], need["evidence"]) == ("services/declared", "daemon.conf:1:1")

@@ -2,18 +2,30 @@
 
 import random
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minbuild.facts.types import Files
-from minbuild.resolve.resolve import resolve
+from minbuild.manifest.rule import Rule, Rulebook
+from minbuild.manifest.types import Priority, Where
+from minbuild.resolve import resolve as resolving
 from minbuild.resolve.types import Closure, NeedKind, Root
 from minbuild.resolve.weight import Graph
 from minbuild.resolve.why import chains
 from tests.unit.resolve.world import LIB, Content, libc, library, package, program
 
+HERE = Where("components/rules/r.yaml", 1, 1)
+BOOK = Rulebook(
+    (
+        Rule(HERE, (f"{LIB}/lib9.so", f"{LIB}/lib8.so"), linked="lib[0-4].so"),
+        Rule(HERE, ("/usr/bin/p[34]",), file="/usr/bin/p1"),
+        Rule(HERE, (f"{LIB}/lib7.so",), file=f"{LIB}/lib8.so", priority=Priority.SUGGESTED),
+    )
+)
+resolve = partial(resolving.resolve, rulebook=BOOK)
 NUMBERS = st.integers(0, 9)
 SONAMES = st.lists(NUMBERS.map(lambda n: f"lib{n}.so"), max_size=4, unique=True)
 

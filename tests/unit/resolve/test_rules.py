@@ -52,6 +52,31 @@ def test_a_missing_interpreter_is_said() -> None:
     assert found.evidence == "#! /usr/bin/perl -w"
 
 
+def test_a_script_may_be_the_interpreter_of_a_script() -> None:
+    files: dict[str, FileFacts | str | None] = {
+        "/usr/bin/app": Script("/usr/bin/run", "-x"),
+        "/usr/bin/run": Script("/usr/bin/sh"),
+        "/usr/bin/sh": None,
+    }
+    closure = closed(package("app", files))
+    assert regular(closure) == ["/usr/bin/app", "/usr/bin/run", "/usr/bin/sh"]
+    assert edge(closure, "/usr/bin/sh", "/usr/bin/run").kind is NeedKind.SHEBANG
+
+
+@pytest.mark.parametrize(("scripts", "fails"), [(5, False), (6, True)])
+def test_the_kernel_gives_up_on_more_than_five_scripts_in_a_row(scripts: int, fails: bool) -> None:
+    files: dict[str, FileFacts | str | None] = {
+        f"/usr/bin/app{n or ''}": Script(f"/usr/bin/app{n + 1}") for n in range(scripts)
+    }
+    found = closed(package("app", {**files, f"/usr/bin/app{scripts}": None})).missing
+    assert [one.wanted for one in found] == (["/usr/bin/app1"] if fails else [])
+
+
+def test_scripts_that_interpret_each_other_are_said() -> None:
+    files = {"/usr/bin/app": Script("/usr/bin/other"), "/usr/bin/other": Script("/usr/bin/app")}
+    assert "interpreters are scripts themselves" in lack(closed(package("app", files))).evidence
+
+
 def test_env_is_looked_through() -> None:
     files = {
         "/usr/bin/app": Script("/usr/bin/env", "python3"),
