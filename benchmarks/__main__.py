@@ -15,8 +15,7 @@ from benchmarks.peers import PEERS, PIPELINE, Peer, Result
 from benchmarks.timing import Bench, Failed, bench
 from minbuild.footprint import document
 
-MANY = 5
-"""Manifests that share packages, in one run."""
+FIVE = "five manifests over the longest of them alone (limit 1.5)"
 
 
 def main() -> None:
@@ -56,6 +55,8 @@ def measure(where: Bench, *, peers: bool, curves: bool) -> Iterator[Results]:
         say("growth")
         for curve in growth.curves(where, ground):
             results.curves = [*results.curves, curve]
+            if curve.name == growth.OF_PACKAGES:
+                results.resolver = [*results.resolver, resolver.thousand(curve)]
             yield results
     for peer in PEERS if peers else ():
         if peer.slow:
@@ -87,21 +88,24 @@ def _commands(where: Bench, ground: ours.Ground, results: Results) -> None:
         except Failed as failed:
             measured.absent = str(failed).splitlines()[0]
         results.ours.append(measured)
-    one, many = (
-        Measured("make, one manifest of five", []),
-        Measured("make, five manifests at once", []),
-    )
+    results.ours += _several(where, ground, results)
+
+
+def _several(where: Bench, ground: ours.Ground, results: Results) -> list[Measured]:
+    """Five shipped manifests: each alone, then all at once, side by side in each round."""
+    alone = {name: Measured(f"make {name}, images anew", []) for name in ours.SHIPPED}
+    many = Measured("make, these five at once", [])
     try:
         for _ in range(where.rounds):
-            say(one.name)
-            one.runs.append(ours.several(ground, 1))
-            many.runs.append(ours.several(ground, MANY))
-            results.ratios.setdefault("five manifests over one (limit 1.5)", []).append(
-                many.runs[-1].seconds / one.runs[-1].seconds
-            )
+            say(many.name)
+            for name, row in alone.items():
+                row.runs.append(ours.shipped(ground, name))
+            many.runs.append(ours.shipped(ground, *ours.SHIPPED))
+            longest = max(row.runs[-1].seconds for row in alone.values())
+            results.ratios.setdefault(FIVE, []).append(many.runs[-1].seconds / longest)
     except Failed as failed:
         many.absent = str(failed).splitlines()[0]
-    results.ours += [one, many]
+    return [*alone.values(), many]
 
 
 def _builders(where: Bench, ground: ours.Ground, results: Results, *, peers: bool) -> None:
@@ -117,7 +121,11 @@ def _builders(where: Bench, ground: ours.Ground, results: Results, *, peers: boo
         packed.runs.append(ours.repack(ground))
         if pipeline.absent:
             continue
-        theirs, pipeline.result = PIPELINE.run(where)
+        try:
+            theirs, pipeline.result = PIPELINE.run(where)
+        except Failed as failed:
+            pipeline.absent = str(failed).splitlines()[-1]
+            continue
         pipeline.runs.append(theirs)
         for row, limit in ((empty, 0.8), (packed, 0.35)):
             name = f"{row.name}, over the dracut pipeline (limit {limit})"

@@ -24,6 +24,7 @@ from minbuild.tree.types import Node, Tree
 from tests.support import deb
 from tests.support.elf import LOADER
 
+OF_PACKAGES = "growth-packages"
 PACKAGES = (1, 3, 10, 30, 100, 300, 1000)
 FILES = (10, 100, 1_000, 10_000, 100_000)
 MANIFESTS = (1, 2, 4, 8, 16, 32)
@@ -52,7 +53,7 @@ def curves(bench: Bench, ground: Ground) -> Iterator[Curve]:
     def manifests(count: int) -> dict[str, float]:
         return {"make": several(ground, count).seconds}
 
-    yield _curve("growth-packages", "packages", PACKAGES, _packages(bench))
+    yield _curve(OF_PACKAGES, "packages", PACKAGES, _packages(bench))
     yield _curve("growth-files", "files", FILES, _files)
     yield _curve("growth-manifests", "manifests", MANIFESTS, manifests)
 

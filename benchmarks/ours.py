@@ -46,6 +46,7 @@ def open_ground(bench: Bench) -> Ground:
     ground = Ground(directory, bench.work / "store")
     ground.run("make", "host.yaml")
     ground.run("make", "host.yaml", "--compression", "zstd", "-o", "zstd", ends=DONE)
+    ground.run("make", *SHIPPED)
     return ground
 
 
@@ -56,6 +57,7 @@ def rows() -> tuple[Row, ...]:
         Row("an argument error", 0.15, lambda ground: ground.run("make", "--no", ends=(2,))),
         Row("make, nothing changed", 0.30, _unchanged),
         Row("make, one template changed, xz", 1.5, _template),
+        Row("make, one component changed, xz", 1.5, _component),
         Row("make, one template changed, zstd", 0.8, _template_zstd),
         Row("plan", 0.35, lambda ground: ground.run("plan", "host.yaml")),
         Row("why", 0.35, lambda ground: ground.run("why", "build/host", "/usr/bin/busybox")),
@@ -81,6 +83,17 @@ def repack(ground: Ground) -> Run:
         for value in kept.values() if kind == "segment/1" else ():
             store.forget(value.decode("ascii"))
     return ground.run("make", "host.yaml")
+
+
+SHIPPED = ("host.yaml", "guest.yaml", "edge.yaml", "host-full.yaml", "debug.yaml")
+"""Manifests that share packages."""
+
+
+def shipped(ground: Ground, *manifests: str) -> Run:
+    """Build shipped manifests whose packages, facts and segments are in the store, images anew."""
+    for name in manifests:
+        shutil.rmtree(ground.directory / "build" / name.removesuffix(".yaml"), ignore_errors=True)
+    return ground.run("make", *manifests)
 
 
 def several(ground: Ground, count: int) -> Run:
@@ -115,6 +128,20 @@ def _unchanged(ground: Ground) -> Run:
 def _template(ground: Ground) -> Run:
     ground.changes += 1
     return ground.run("make", "host.yaml", "--set", f"hostname=bench-{ground.changes}", "-o", "xz")
+
+
+def _component(ground: Ground) -> Run:
+    """One component more than before, or one less, and a name of its own."""
+    ground.changes += 1
+    path = ground.directory / "component.yaml"
+    more = "services: {use: [power-button]}\n" if ground.changes % 2 else ""
+    path.write_text(
+        "minbuild: 1\nname: component\nextends: [host.yaml]\n"
+        f"vars: {{hostname: bench-{ground.changes}}}\nbudget: {{files: 60}}\n{more}",
+        encoding="utf-8",
+    )
+    # the lock of a manifest that has it, and more
+    return ground.run("make", path.name, "--lock", "host-full.lock")
 
 
 def _template_zstd(ground: Ground) -> Run:

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
+from benchmarks.growth import Curve
 from benchmarks.ours import Ground
 from benchmarks.peers import path_of
 from benchmarks.timing import Bench, Failed, timed, within
@@ -80,6 +81,15 @@ def _host(bench: Bench, request: Request, doors: Doors) -> Line:
     seconds, closure = _median(bench, once)
     note = f"{len(closure.chosen)} paths of {len(lock.packages)} packages"
     return Line("ours: host.yaml, facts in the store", seconds, 0.15, note)
+
+
+def thousand(curve: Curve) -> Line:
+    """The most packages of the growth curve, and how linear it is."""
+    seconds = dict(zip(curve.sizes, list(curve.series.values())[-1], strict=True))
+    most, tenth = max(seconds), max(seconds) // 10
+    factor = seconds[most] / seconds[tenth] if tenth in seconds else 0.0
+    note = f"facts in the store; {factor:.1f} times as long as {tenth}"
+    return Line(f"ours: a closure of {most:,} packages", seconds[most], 3.0, note)
 
 
 def _median(bench: Bench, work: Callable[[], T]) -> tuple[float, T]:
