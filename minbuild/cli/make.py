@@ -93,10 +93,9 @@ def _make(request: "Request", doors: "Doors", terminal: Terminal, *, check_repro
     if as_json:
         click.echo((built.directory / "footprint.json").read_text(encoding="utf-8"), nl=False)
     else:
-        from minbuild.report.text import budget, page, warnings
+        from minbuild.report.text import budget, page
 
         click.echo(page(built.footprint, top=top), nl=False)
-        click.echo(warnings(built.footprint.cautions), nl=False)
         click.echo(budget(limits(built.manifest.budget, built.footprint.totals)), nl=False)
         click.echo(_wrote(built.directory, built.footprint, fresh=built.fresh))
     judge(built.manifest, built.footprint.totals)
@@ -122,7 +121,7 @@ def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_js
     """Resolve MANIFEST and print what would be in the image, without building it."""
     from minbuild.build import life
     from minbuild.footprint import document
-    from minbuild.report.text import page, possible_data, possible_dlopens, warnings
+    from minbuild.report.text import page, possible_data, possible_dlopens
 
     terminal = Terminal()
     planned = life.plan(request_of(manifest, **build), doors_of(store, terminal))
@@ -135,7 +134,6 @@ def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_js
         click.echo(document.render(planned.footprint), nl=False)
     else:
         click.echo(page(planned.footprint, top=top), nl=False)
-        click.echo(warnings(planned.footprint.cautions), nl=False)
         click.echo(possible_dlopens(planned.ground.closure.maybe_dlopen), nl=False)
         click.echo(possible_data(planned.ground.closure.possible), nl=False)
     return 0

@@ -3,10 +3,10 @@
 from minbuild.manifest import scalars
 from minbuild.manifest.budget import PART
 from minbuild.manifest.outputs import ELEMENTS, FORMAT
-from minbuild.manifest.rulebook import TOPIC
 from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Size, Text, Whole
 from minbuild.manifest.shape import Shape
 from minbuild.manifest.shapes import Either, Key, Many, Record, Table
+from minbuild.manifest.topics import TOPIC
 from minbuild.manifest.types import (
     Archive,
     ArchiveWord,

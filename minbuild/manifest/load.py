@@ -26,8 +26,8 @@ from minbuild.manifest.parts import (
     started,
 )
 from minbuild.manifest.problems import Problems
-from minbuild.manifest.rulebook import rule_files
 from minbuild.manifest.shape import Reading
+from minbuild.manifest.topics import rule_files
 from minbuild.manifest.types import Manifest, Section, Value
 from minbuild.manifest.written import HostDocument
 

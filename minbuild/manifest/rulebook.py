@@ -1,4 +1,4 @@
-"""Files of rules: where they lie, what they may say, and how they become a rulebook."""
+"""Files of rules: what they may say, and how they become a rulebook."""
 
 import re
 from collections.abc import Sequence
@@ -14,12 +14,8 @@ from minbuild.manifest.rule import Install, Rule, Rulebook, RuleDocument
 from minbuild.manifest.scalars import Choice, Flag, Text
 from minbuild.manifest.shape import Json, Reading
 from minbuild.manifest.shapes import Key, Many, Record
+from minbuild.manifest.topics import rule_files
 from minbuild.manifest.types import Priority
-from minbuild.shipped import shipped
-
-DIRECTORY = "rules"
-"""Beside the sections, in every directory of components."""
-TOPIC = "[a-z0-9][a-z0-9-]*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +84,6 @@ RULES: Record[RuleDocument] = Record(
         Key("installs", Many(_INSTALL), "What maintainer scripts make of a package."),
     ),
 )
-
-
-def rule_files(directories: Sequence[Path]) -> tuple[Path, ...]:
-    """The files of rules in directories of components and those that ship, sorted by topic.
-
-    Of two with one name the first directory's holds.
-    """
-    found: dict[str, Path] = {}
-    for directory in (*directories, shipped("manifests") / "components"):
-        for path in sorted((directory / DIRECTORY).glob("*.yaml")):
-            if re.fullmatch(TOPIC, path.stem):
-                found.setdefault(path.stem, path)
-    return tuple(found[topic] for topic in sorted(found))
 
 
 def rulebook(files: Sequence[Path] | None = None) -> Rulebook:

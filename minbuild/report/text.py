@@ -40,7 +40,7 @@ def page(
         held = [(name, getattr(footprint.totals, name), limit)
                 for name, limit in footprint.budget.items() if hasattr(footprint.totals, name)]  # fmt: skip
         parts += [_categories(footprint), budget(held).strip("\n"), _surface(footprint)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n" + warnings(footprint.cautions)
 
 
 def budget(limits: list[tuple[str, int, int]]) -> str:

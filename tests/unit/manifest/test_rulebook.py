@@ -8,7 +8,8 @@ import pytest
 from minbuild.errors import ManifestError
 from minbuild.manifest.load import load
 from minbuild.manifest.rule import Rulebook
-from minbuild.manifest.rulebook import rule_files, rulebook
+from minbuild.manifest.rulebook import rulebook
+from minbuild.manifest.topics import rule_files
 from minbuild.manifest.types import Priority
 
 GOOD = """\
