@@ -1,7 +1,7 @@
 """What an image starts as a root, read like any other root: a UKI, a disk, an initramfs."""
 
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -51,9 +51,9 @@ class Inside:
         one = self._members[raw]
         return one.content or (self._bodies.get(one.inode, b"") if one.links > 1 else b"")
 
-    def head(self, raw: str, size: int) -> bytes:
-        """The first bytes of a file."""
-        return self.read(raw)[:size]
+    def heads(self, raws: Sequence[str], size: int) -> Iterator[tuple[str, bytes]]:
+        """The first bytes of many files."""
+        return ((raw, self.read(raw)[:size]) for raw in raws)
 
     def view(self, raw: str) -> bytes:
         """The bytes of a file."""

@@ -6,11 +6,15 @@ Source: UEFI 2.10, 5.3 (GPT); ext4's kernel documentation, "Super Block"; debugf
 import re
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from threading import Lock
 
 from minbuild.errors import ToolError
+from minbuild.facts.elftable import Bytes
 from minbuild.facts.root.tarball import damaged
 from minbuild.facts.root.types import Found, place
+from minbuild.facts.sniff import linked
 from minbuild.facts.types import Kind
 from minbuild.run import run, small_environment
 
@@ -42,6 +46,9 @@ class Disk:
         self._debugfs = debugfs
         self._device = f"{path.absolute()}?offset={_offset(path)}"
         self._inodes: dict[str, int] = {}
+        self._kept: dict[str, Path] = {}
+        self._alone = Lock()
+        """Held while debugfs writes to the work directory: readers may be several threads."""
 
     @property
     def name(self) -> str:
@@ -64,6 +71,8 @@ class Disk:
 
     def read(self, raw: str) -> bytes:
         """The bytes of a file."""
+        if raw in self._kept:
+            return self._kept[raw].read_bytes()
         ((_, data),) = self.contents([raw])
         return data
 
@@ -73,11 +82,12 @@ class Disk:
             part = raws[start : start + _BATCH]
             places = [self._work / f"content-{number}" for number in range(len(part))]
             pairs = list(zip(part, places, strict=True))
-            self._ask([f"dump <{self._inodes[raw]}> {place}" for raw, place in pairs])
-            for raw, dumped in pairs:
-                data = dumped.read_bytes()
-                dumped.unlink()
-                yield raw, data
+            with self._alone:
+                self._ask([f"dump <{self._inodes[raw]}> {place}" for raw, place in pairs])
+                found = [(raw, dumped.read_bytes()) for raw, dumped in pairs]
+                for dumped in places:
+                    dumped.unlink()
+            yield from found
 
     def capabilities(self, raws: Sequence[str]) -> dict[str, bytes]:
         """The extended attribute security.capability of those files that have one."""
@@ -85,13 +95,23 @@ class Disk:
         marks = {raw: _CAPABILITY.search(text) for raw, text in zip(raws, answers, strict=True)}
         return {raw: bytes.fromhex(mark[1]) for raw, mark in marks.items() if mark is not None}
 
-    def head(self, raw: str, size: int) -> bytes:
-        """The first bytes of a file."""
-        return self.read(raw)[:size]
+    def heads(self, raws: Sequence[str], size: int) -> Iterator[tuple[str, bytes]]:
+        """The first bytes of many files; ELF objects and scripts stay at hand."""
+        kept = self._work / "objects"
+        kept.mkdir(exist_ok=True)
+        for raw, data in self.contents(raws):
+            if linked(data) or data.startswith(b"#!"):
+                self._kept[raw] = kept / str(len(self._kept))
+                self._kept[raw].write_bytes(data)
+            yield raw, data[:size]
 
-    def view(self, raw: str) -> bytes:
+    def view(self, raw: str) -> Bytes:
         """The bytes of a file."""
-        return self.read(raw)
+        place = self._kept.get(raw)
+        if place is None:
+            return self.read(raw)
+        with place.open("rb") as file:
+            return mmap(file.fileno(), 0, access=ACCESS_READ)
 
     def _rows(self, directory: str, text: str, first: dict[int, str]) -> Iterator[Found]:
         links, rows = [], []

@@ -5,7 +5,7 @@ Source: OCI Image Format Specification: image-layout.md, manifest.md, layer.md (
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from minbuild.facts.root.tarball import Tarball, damaged
@@ -51,9 +51,10 @@ class Layout:
         """The bytes of a file."""
         return self._holder[raw].read(raw)
 
-    def head(self, raw: str, size: int) -> bytes:
-        """The first bytes of a file."""
-        return self._holder[raw].head(raw, size)
+    def heads(self, raws: Sequence[str], size: int) -> Iterator[tuple[str, bytes]]:
+        """The first bytes of many files."""
+        for layer in self._layers:
+            yield from layer.heads([raw for raw in raws if self._holder[raw] is layer], size)
 
     def view(self, raw: str) -> bytes:
         """The bytes of a file."""

@@ -1,7 +1,7 @@
 """What a root offers, package by package, each file read and hashed when it is first asked for."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from minbuild.errors import ToolError
@@ -68,9 +68,13 @@ class Offer:
         """The bytes of a file, by any of its names."""
         return self.source.read(self._raw(path))
 
-    def head(self, path: RootPath, size: int) -> bytes:
-        """The first bytes of a file, by any of its names."""
-        return self.source.head(self._raw(path), size)
+    def heads(self, paths: Sequence[RootPath], size: int) -> Mapping[RootPath, bytes]:
+        """The first bytes of many files, by any of their names."""
+        names: dict[str, list[RootPath]] = {}
+        for path in paths:
+            names.setdefault(self._raw(path), []).append(path)
+        found = self.source.heads(list(names), size)
+        return {path: head for raw, head in found for path in names[raw]}
 
     def view(self, path: RootPath) -> Bytes:
         """The bytes of a file, by any of its names; only those that are looked at are read."""

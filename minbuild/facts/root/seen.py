@@ -1,7 +1,5 @@
 """A root as one `Files`: each content is looked at when it is asked for, and no more than needed."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 from minbuild.facts import sniff
@@ -9,9 +7,6 @@ from minbuild.facts.root.offer import Offer
 from minbuild.facts.types import Entry, FileFacts, Files, Kind, Symbols
 from minbuild.paths import RootPath
 
-READERS = 8
-"""Files whose start is read at a time: a disk answers many questions sooner than one by one."""
-_CHUNK = 2048
 _CONTENT = (Kind.FILE, Kind.HARDLINK)
 
 
@@ -22,7 +17,8 @@ def seen(offer: Offer) -> Files:
     is known is never read further.
     """
     entries = {path: _entry(offer, path) for path in offer.found}
-    known = _starts(offer, [path for path, one in entries.items() if one.kind in _CONTENT])
+    starts = offer.heads([p for p, one in entries.items() if one.kind in _CONTENT], sniff.HEAD)
+    known = {path: head for path, head in starts.items() if sniff.known_start(path, head)}
 
     @cache
     def facts(path: RootPath) -> FileFacts | None:
@@ -47,21 +43,6 @@ def seen(offer: Offer) -> Files:
         return sniff.symbols(path, offer.content(path))
 
     return Files(owner="", entries=dict(sorted(entries.items())), facts=facts, symbols=symbols)
-
-
-def _starts(offer: Offer, paths: Sequence[RootPath]) -> Mapping[RootPath, bytes]:
-    """How each file begins that anything is known of."""
-
-    def read(chunk: Sequence[RootPath]) -> list[tuple[RootPath, bytes]]:
-        found = ((path, offer.head(path, sniff.HEAD)) for path in chunk)
-        return [(path, head) for path, head in found if sniff.known_start(path, head)]
-
-    with ThreadPoolExecutor(READERS) as pool:
-        return dict(each for chunk in pool.map(read, _chunks(paths)) for each in chunk)
-
-
-def _chunks(paths: Sequence[RootPath]) -> Iterator[Sequence[RootPath]]:
-    return (paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK))
 
 
 def _entry(offer: Offer, path: RootPath) -> Entry:

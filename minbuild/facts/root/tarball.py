@@ -1,7 +1,7 @@
 """A root in a tar, packed or not: its members, and each file's bytes by its place in it."""
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,14 +50,18 @@ class Tarball:
 
     def read(self, raw: str) -> bytes:
         """The bytes of a file."""
-        return self.head(raw, self._places[raw][1])
-
-    def head(self, raw: str, size: int) -> bytes:
-        """The first bytes of a file."""
-        offset, all_of_it = self._places[raw]
+        offset, size = self._places[raw]
         with self._plain.open("rb") as file:
             file.seek(offset)
-            return file.read(min(size, all_of_it))
+            return file.read(size)
+
+    def heads(self, raws: Sequence[str], size: int) -> Iterator[tuple[str, bytes]]:
+        """The first bytes of many files."""
+        with self._plain.open("rb") as file:
+            for raw in sorted(raws, key=self._places.__getitem__):
+                offset, all_of_it = self._places[raw]
+                file.seek(offset)
+                yield raw, file.read(min(size, all_of_it))
 
     def view(self, raw: str) -> bytes:
         """The bytes of a file."""

@@ -1,6 +1,6 @@
 """What an installed root holds, before it is known whose files they are: frozen data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,8 +48,8 @@ class Source(Protocol):
         """The bytes of a file."""
         ...
 
-    def head(self, raw: str, size: int) -> bytes:
-        """The first bytes of a file, no more than `size`."""
+    def heads(self, raws: Sequence[str], size: int) -> Iterable[tuple[str, bytes]]:
+        """The first bytes of many files, no more than `size` of each; in any order."""
         ...
 
     def view(self, raw: str) -> Bytes:

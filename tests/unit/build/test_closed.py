@@ -1,6 +1,8 @@
 """Any root proves itself closed or says what dangles: directory, archive, image."""
 
 import lzma
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +21,7 @@ from minbuild.tree.types import Node
 from tests.support.elf import LOADER, Elf, elf
 from tests.support.uki import uki
 
+SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 LIB = "usr/lib/x86_64-linux-gnu"
 ROOT: Mapping[str, bytes | str] = {
     "bin": "-> usr/bin",
@@ -215,3 +218,17 @@ def test_commands_that_a_roots_scripts_run_and_it_has_not_are_warnings(tmp_path:
     assert text.startswith("warning  /usr/bin/work:4: ")
     waived = (Waiver("lsblk", "a test", Where("host.yaml", 1, 1)),)
     assert examine(top, doors, allow_missing=waived).cautions == ()
+
+
+@pytest.mark.skipif(
+    any(shutil.which(name, path=SBIN) is None for name in ("mke2fs", "debugfs")),
+    reason="no e2fsprogs",
+)
+def test_a_file_system_is_read_like_a_directory(tmp_path: Path) -> None:
+    gone = f"{LIB}/liba.so.1.2"
+    root = {**ROOT, **{f"usr/bin/script{number}": b"#!/bin/app\n" for number in range(40)}}
+    top = lay(tmp_path / "root", root, without=gone)
+    place = tmp_path / "root.img"
+    command = ["mke2fs", "-q", "-t", "ext4", "-d", top, place, "4M"]
+    subprocess.run(command, check=True, env={"PATH": SBIN, "HOME": str(tmp_path)})
+    assert wanted(examined(place, tmp_path)) == wanted(examined(top, tmp_path))
