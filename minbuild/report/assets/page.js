@@ -119,6 +119,7 @@
     canvas.width = Math.round(box.width * ratio); canvas.height = Math.round(box.height * ratio);
     base.width = canvas.width; base.height = canvas.height;
     layout(box.width, box.height);
+    if (chosen < 0 && state.file) chosen = tiles.findIndex((t) => t.node.row && t.node.row[PATH] === state.file);
     fill();
     paint();
   }
@@ -165,9 +166,11 @@
       pen.strokeRect(tile.x + wide / 2, tile.y + wide / 2, tile.w - wide, tile.h - wide);
     }
   }
+  // white has more contrast than black below this luminance: WCAG 2.2, "relative luminance"
   const dark = (hex) => {
-    const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-    return 0.299 * r + 0.587 * g + 0.114 * b < 140;
+    const [r, g, b] = [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255)
+      .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b < 0.179;
   };
 
   const find = (x, y) => {
@@ -209,6 +212,18 @@
     }
   }
 
+  function take(r) {
+    state.file = r[PATH]; detail({ name: r[PATH], row: r }); remember();
+    for (const tr of $("rows").children) tr.className = tr.firstChild.textContent === r[PATH] ? "on" : "";
+  }
+
+  function opener(r) {
+    const button = document.createElement("button");
+    button.textContent = r[PATH];
+    button.addEventListener("focus", () => take(r));
+    return button;
+  }
+
   function table() {
     const rows = data.rows.filter(shown), key = state.sort === "path" ? PATH : state.sort === "component" ? COMPONENT : MEASURES[state.sort];
     const sign = state.up ? 1 : -1;
@@ -219,9 +234,9 @@
       const tr = document.createElement("tr");
       if (r[PATH] === state.file) tr.className = "on";
       const cell = (text, kind) => { const td = document.createElement("td"); td.textContent = text; td.className = kind; tr.append(td); };
-      cell(r[PATH], "path"); cell(r[COMPONENT], ""); cell(size(r[4]), "n"); cell(size(r[5]), "n");
+      cell("", "path"); tr.firstChild.append(opener(r)); cell(r[COMPONENT], ""); cell(size(r[4]), "n"); cell(size(r[5]), "n");
       cell(r[6] === null ? "" : size(r[6]), "n"); cell(data.compared ? signed(r[7]) : "", "n");
-      tr.addEventListener("click", () => { state.file = r[PATH]; detail({ name: r[PATH], row: r }); remember(); table(); });
+      tr.addEventListener("click", () => take(r));
       parts.append(tr);
     }
     body.replaceChildren(parts);

@@ -133,6 +133,20 @@ def test_keys_choose_and_open_tiles(browser: Page, tmp_path: Path) -> None:
     browser.wait("location.hash.includes('at=') || location.hash.includes('file=')")
     browser.key("Backspace")
     browser.wait("!location.hash.includes('at=')")
+    # each row of the table takes the focus, and says why its file is there
+    browser.js("document.querySelector('[data-view=table]').click()")
+    browser.js("document.querySelector('#rows button').focus()")
+    browser.key("Tab")
+    browser.wait("document.querySelector('#rows tr.on button') === document.activeElement")
+    chosen = browser.js("document.activeElement.textContent")
+    assert browser.js("document.getElementById('what').textContent") == chosen
+    assert chosen in browser.js("document.getElementById('why').textContent")
+    # and is the tile with the outline when its link is opened again
+    browser.js("document.querySelector('[data-view=map]').click()")
+    browser.wait(
+        "document.getElementById('what').textContent === decodeURIComponent("
+        "location.hash.match(/file=([^&]+)/)[1])"
+    )
     assert browser.errors == []
 
 
