@@ -31,6 +31,7 @@ keep:
   - {package: mawk, paths: [/usr/bin/awk]}
   - {package: ncurses-bin, paths: [/usr/bin/infocmp]}
   - {package: coreutils, paths: [/usr/bin/date]}
+  - {package: qemu-system-x86, paths: [/usr/bin/qemu-system-x86_64]}
 files:
   /etc/nsswitch.conf: {content: "passwd: systemd files\\nhosts: files [!UNAVAIL=return] myhostname\\n"}
   /etc/hosts: {content: "192.0.2.7 seven\\n"}
@@ -40,7 +41,7 @@ data:
   timezone: [Europe/Berlin]
   gconv: [ISO8859-1]
   ca-certificates: [bundle]
-  qemu: [machine/q35, boot/linux, device/virtio-net-pci, module/hw-display-virtio-gpu-pci]
+  qemu: [machine/q35, boot/linux, device/virtio-net-pci, module/hw-display-virtio-gpu-pci, module/hw-usb-host]
 """
 
 
@@ -76,7 +77,12 @@ def tree(grown: Grown, market: Market, tmp_path_factory: pytest.TempPathFactory)
 def run(tree: Path, *words: str, **environment: str) -> str:
     """What a program of the tree prints, with nothing but the tree around it."""
     done = subprocess.run(
-        words, capture_output=True, text=True, env=environment, preexec_fn=entering(tree)
+        words,
+        capture_output=True,
+        text=True,
+        env=environment,
+        preexec_fn=entering(tree),
+        input="quit\n",
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -172,6 +178,20 @@ def test_every_alternative_is_what_the_packages_own_script_says(market: Market) 
         for row in rows:
             if row.package == package.name and row.alternative:
                 assert (row.path, row.alternative, row.to) in said, row
+
+
+@pytest.mark.parametrize("device", ["virtio-gpu-pci", "usb-host"])
+def test_qemu_opens_its_plug_ins(tree: Path, device: str) -> None:
+    said = run(tree, "/usr/bin/qemu-system-x86_64", "-M", "none", "-device", f"{device},help")
+    assert f"{device} options" in said
+
+
+def test_qemu_finds_the_roms_of_its_machine_and_its_card(tree: Path) -> None:
+    qemu = ("/usr/bin/qemu-system-x86_64", "-M", "q35", "-S", "-nodefaults", "-display", "none",
+            "-monitor", "stdio", "-device")  # fmt: skip
+    assert "QEMU" in run(tree, *qemu, "virtio-net-pci")
+    with pytest.raises(AssertionError, match=r"efi-e1000\.rom"):
+        run(tree, *qemu, "e1000")
 
 
 def test_what_packages_declare_is_read(market: Market) -> None:
