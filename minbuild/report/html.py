@@ -117,11 +117,11 @@ def _data(footprint: Footprint, baseline: Footprint | None) -> str:
         if one.after is None and (row := one.before) is not None and row.type == "file"
     ]
     needs = {
-        path: [need.by, str(need.kind), need.evidence]
+        printable(path): [printable(need.by), str(need.kind), printable(need.evidence)]
         for path, need in sorted(first_needs(footprint.edges).items())
     }
     document = {
-        "name": footprint.name, "compared": baseline is not None, "rows": rows, "needs": needs
+        "name": printable(footprint.name), "compared": baseline is not None, "rows": rows, "needs": needs
     }  # fmt: skip
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
@@ -135,6 +135,7 @@ def _changes(footprint: Footprint, baseline: Footprint | None) -> dict[str, Diff
 
 def _entry(row: FileRow, weight: int | None, one: Difference | None) -> list[object]:
     return [
-        row.path, row.component, row.section, row.package, row.size, row.packed, weight,
+        printable(row.path), printable(row.component), printable(row.section),
+        printable(row.package), row.size, row.packed, weight,
         one.bytes if one else 0, TITLES[one.change] if one else "",
     ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from minbuild.report.units import printable
+
 MOST = 60_000
 """Bytes of a whole page: GitHub refuses comments of more than 65,536 characters."""
 MARKER = "<!-- minbuild -->"
@@ -23,8 +25,9 @@ def code(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """A name in a CSV file that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """A name in a CSV file that no spreadsheet takes for a formula, and no terminal for an order."""
+    clean = printable(text)
+    return f"'{clean}" if clean.startswith(("=", "+", "-", "@")) else clean
 
 
 def rows(head: Sequence[str], body: Sequence[Sequence[str]], *, right: int = 0) -> list[str]:

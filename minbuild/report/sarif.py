@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from minbuild import __version__
 from minbuild.footprint.gate import Result, State
+from minbuild.report.units import printable
 
 LEVEL = {State.FAILED: "error", State.WAIVED: "note", State.SKIPPED: "note"}
 
@@ -44,13 +45,13 @@ def _result(one: Result, index: int) -> dict[str, object]:
         "ruleId": one.rule,
         "ruleIndex": index,
         "level": LEVEL[one.state],
-        "message": {"text": f"{one.rule}: {one.said}{fix}."},
+        "message": {"text": printable(f"{one.rule}: {one.said}{fix}.")},
     }
     if one.where is not None:
         found["locations"] = [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": one.where.file},
+                    "artifactLocation": {"uri": printable(one.where.file)},
                     "region": {"startLine": one.where.line, "startColumn": one.where.column},
                 }
             }

@@ -21,7 +21,7 @@ def as_text(results: Sequence[Result], notes: Sequence[str]) -> str:
     ):
         lines.append(line)
         if one.state is State.FAILED:
-            lines += [f"        where: {one.where}"] if one.where else []
+            lines += [f"        where: {printable(str(one.where))}"] if one.where else []
             lines += [f"        fix:   {printable(one.fix)}"] if one.fix else []
     return "\n".join([*lines, verdict(results)]) + "\n"
 
@@ -77,7 +77,7 @@ def annotations(results: Sequence[Result]) -> str:
     for one in results:
         if one.state is State.FAILED:
             place = (
-                f" file={_property(one.where.file)},line={one.where.line},col={one.where.column}"
+                f" file={_property(printable(one.where.file))},line={one.where.line},col={one.where.column}"
                 if one.where
                 else ""
             )

@@ -56,11 +56,13 @@ def as_text(answer: Answer, *, precise: bool = False) -> str:
     """
     row = answer.row
     if row is None:
-        lines = [f"{printable(answer.path)} is not in {answer.image}: no need leads to it"]
+        lines = [
+            f"{printable(answer.path)} is not in {printable(answer.image)}: no need leads to it"
+        ]
         lines += [f"  similar: {printable(path)}" for path in answer.near]
         return "\n".join(lines) + "\n"
     owner = row.package or "made by minbuild"
-    head = f"{printable(row.path)}  {row.type}, {size(row.size)}, {owner}, {row.component}"
+    head = printable(f"{row.path}  {row.type}, {size(row.size)}, {owner}, {row.component}")
     owners = answer.owners if precise else None
     lines = [head, *(_chain(chain, owners) for chain in answer.chains)]
     if answer.possible:
