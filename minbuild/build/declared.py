@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from minbuild.errors import ResolveError
-from minbuild.facts.damage import Damage
 from minbuild.facts.sysusers import Group, Place, User, accounts, places
 from minbuild.facts.types import Files, Kind, Text
 from minbuild.manifest.files import applet_links
@@ -35,7 +33,7 @@ def with_declared(manifest: Manifest, closure: Closure, files: Sequence[Files]) 
     """The manifest with a component of what its packages declare; itself when they declare nothing.
 
     A package counts when a program of it is chosen.
-    Raises: ResolveError for a file that is no sysusers.d or tmpfiles.d.
+    Raises: ArchiveError for a file that is no sysusers.d or tmpfiles.d.
     """
     users, directories = _declarations(closure, files)
     if not users and not directories:
@@ -73,16 +71,11 @@ def _declarations(
             continue
         for path in one.entries:
             if path.startswith((SYSUSERS, TMPFILES)) and path.endswith(".conf"):
-                lines = _lines(one, path)
-                try:
-                    if path.startswith(SYSUSERS):
-                        users += ((Where(path, row.line, 1), row) for row in accounts(lines))
-                    else:
-                        directories += ((Where(path, row.line, 1), row) for row in places(lines))
-                except Damage as damage:
-                    what = f"{path.rpartition('/')[2]}: {damage.reason}"
-                    fix = "drop the package's program, or report this with the package"
-                    raise ResolveError(what, where=f"{one.owner}: {path}", fix=fix) from damage
+                lines, where = _lines(one, path), f"{one.owner}: {path}"
+                if path.startswith(SYSUSERS):
+                    users += ((Where(path, row.line, 1), row) for row in accounts(lines, where))
+                else:
+                    directories += ((Where(path, row.line, 1), row) for row in places(lines, where))
     return users, directories
 
 

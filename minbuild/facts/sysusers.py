@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from minbuild.errors import ArchiveError
 from minbuild.facts.damage import Damage
 
 NOLOGIN = "/usr/sbin/nologin"
@@ -47,8 +48,34 @@ class Place:
     group: str = "root"
 
 
-def accounts(lines: Sequence[str]) -> tuple[User | Group, ...]:
-    """Read a file of sysusers.d. Raises: Damage with the line."""
+def accounts(lines: Sequence[str], where: str = "") -> tuple[User | Group, ...]:
+    """Read a file of sysusers.d; `where` names it in errors.
+
+    Raises: ArchiveError with the line.
+    """
+    try:
+        return _accounts(lines)
+    except Damage as damage:
+        raise _refused("sysusers.d", damage, where) from damage
+
+
+def places(lines: Sequence[str], where: str = "") -> tuple[Place, ...]:
+    """Read the directories of a file of tmpfiles.d; paths with specifiers are known only at boot.
+
+    Raises: ArchiveError with the line.
+    """
+    try:
+        return _places(lines)
+    except Damage as damage:
+        raise _refused("tmpfiles.d", damage, where) from damage
+
+
+def _refused(kind: str, damage: Damage, where: str) -> ArchiveError:
+    fix = "leave the package's programs out, or report this with the package"
+    return ArchiveError(f"a file of {kind} is damaged: {damage.reason}", where=where, fix=fix)
+
+
+def _accounts(lines: Sequence[str]) -> tuple[User | Group, ...]:
     found: list[User | Group] = []
     for number, words in _words(lines):
         kind, name, *rest = (*words, "", "", "", "")[: max(len(words), 6)]
@@ -66,11 +93,7 @@ def accounts(lines: Sequence[str]) -> tuple[User | Group, ...]:
     return tuple(found)
 
 
-def places(lines: Sequence[str]) -> tuple[Place, ...]:
-    """Read the directories of a file of tmpfiles.d; paths with specifiers are known only at boot.
-
-    Raises: Damage with the line.
-    """
+def _places(lines: Sequence[str]) -> tuple[Place, ...]:
     found = []
     for number, words in _words(lines):
         kind, path, mode, user, group, *_ = (*words, "", "", "", "", "")

@@ -8,6 +8,7 @@ from minbuild.facts.types import Kind
 from minbuild.footprint import document
 from minbuild.image import cpio
 from minbuild.paths import RootPath
+from minbuild.shipped import shipped
 from minbuild.tree.types import Node
 from tests.support import elf
 from tests.support.deb import build, compress, parse
@@ -109,10 +110,32 @@ def _footprint() -> tuple[bytes, ...]:
     return (document.render(tiny()).encode(),)
 
 
+def _config() -> tuple[bytes, ...]:
+    return (
+        b"passwd: files systemd\nhosts: files [!UNAVAIL=return] mdns4_minimal [NOTFOUND=return] dns\n",
+        b"@include common-auth\nauth [success=1 default=ignore] \\\n pam_unix.so\n-session optional a.so\n",
+    )
+
+
+def _declared() -> tuple[bytes, ...]:
+    return (
+        b'u app 300:disk "an app" /var/lib/app\ng disk 6\nm app tape\nr - 500-900\n',
+        b"d /run/app 0750 app app -\nD! /var/lib/app\nx /tmp/a\n",
+    )
+
+
+def _rules() -> tuple[bytes, ...]:
+    place = shipped("manifests") / "components" / "rules"
+    return tuple(path.read_bytes() for path in sorted(place.glob("*.yaml")))
+
+
 _MAKERS = {
     "deb": _deb,
     "elf": _elf,
     "module": _module,
+    "config": _config,
+    "declared": _declared,
+    "rules": _rules,
     "cpio": _cpio,
     "lock": _lock,
     "manifest": _manifest,

@@ -10,12 +10,17 @@ from minbuild.archive import lockfile
 from minbuild.errors import MinbuildError
 from minbuild.facts.compute import compute
 from minbuild.facts.sniff import sniff, symbols
+from minbuild.facts.sysusers import accounts, places
+from minbuild.facts.types import Entry, Files, Kind, Text
 from minbuild.footprint import document
 from minbuild.image.unpack import members
 from minbuild.manifest.load import load
+from minbuild.manifest.rulebook import rulebook
+from minbuild.resolve.check import check
 
 MOST = 64 << 20
 """Bytes that an initramfs may unpack to here, so that bombs end soon."""
+RULES = rulebook()
 _DIRECTORY = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
 
 
@@ -39,6 +44,25 @@ def module(data: bytes) -> None:
     sniff("/boot/config-6.1", data)
 
 
+def config(data: bytes) -> None:
+    for path in ("/etc/nsswitch.conf", "/etc/pam.d/app"):
+        facts = sniff(path, data)
+        if isinstance(facts, Text):
+            files = Files("", {path: Entry(path, Kind.FILE, 0o644)}, {path: facts}.get, {}.get)
+            check(files, arch="amd64", rulebook=RULES)
+
+
+def declared(data: bytes) -> None:
+    facts = sniff("/usr/lib/sysusers.d/app.conf", data)
+    if isinstance(facts, Text):
+        (places if data.startswith(b"d") else accounts)(facts.lines)
+
+
+def rules(data: bytes) -> None:
+    with _file(data, ".yaml") as path:
+        rulebook([path])
+
+
 def cpio(data: bytes) -> None:
     members(data, most=MOST)
 
@@ -57,7 +81,8 @@ def footprint(data: bytes) -> None:
 
 
 READERS: Mapping[str, Callable[[bytes], None]] = {
-    one.__name__: one for one in (deb, elf, module, cpio, lock, manifest, footprint)
+    one.__name__: one
+    for one in (deb, elf, module, config, declared, rules, cpio, lock, manifest, footprint)
 }
 
 

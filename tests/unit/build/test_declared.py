@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.build.declared import AT_BOOT, COMPONENT, GROUP, INIT, PASSWD, with_declared
-from minbuild.errors import ResolveError
+from minbuild.errors import ArchiveError
 from minbuild.facts.types import Files, Script, Text
 from minbuild.manifest.load import load
 from minbuild.manifest.types import Manifest, RenderedFile
@@ -114,6 +114,6 @@ def test_a_package_that_declares_nothing_new_or_runs_nothing_changes_nothing(
 
 
 def test_a_file_that_cannot_be_read_is_named(manifest: Manifest) -> None:
-    with pytest.raises(ResolveError, match=r"app\.conf: line 1 has the unknown type 'k'") as caught:
+    with pytest.raises(ArchiveError, match="line 1 has the unknown type 'k'") as caught:
         declared(manifest, daemon(users=("k what",)))
     assert caught.value.where == "app: /usr/lib/sysusers.d/app.conf"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minbuild.facts.damage import Damage
+from minbuild.errors import ArchiveError
 from minbuild.facts.sysusers import Group, Place, User, accounts, places
 
 
@@ -44,10 +44,10 @@ def test_directories_have_their_modes_and_owners() -> None:
 )
 def test_an_unknown_line_is_damage(line: str, reason: str) -> None:
     for read in (accounts, places):
-        with pytest.raises(Damage, match=reason.replace("(", r"\(")):
+        with pytest.raises(ArchiveError, match=reason.replace("(", r"\(")):
             read([line])
 
 
 def test_a_mode_that_is_no_number_is_damage() -> None:
-    with pytest.raises(Damage, match="mode 'rwx'"):
+    with pytest.raises(ArchiveError, match="mode 'rwx'"):
         places(["d /a rwx"])
