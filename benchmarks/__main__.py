@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import growth, ours, packing, resolver
-from benchmarks.page import Measured, Results, as_json, as_markdown
+from benchmarks.page import Measured, Results, as_json, as_markdown, into
 from benchmarks.peers import PEERS, PIPELINE, Peer, Result
 from benchmarks.timing import Bench, Failed, bench
-from minbuild.footprint import document
+from minbuild.footprint import document as footprints
 
+DOCS = Path("docs/benchmarks.md")
 FIVE = "five manifests over the longest of them alone (limit 1.5)"
 
 
@@ -27,12 +28,17 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="where to work (default: a temporary directory)")
     parser.add_argument("--no-peers", action="store_true", help="measure minbuild only")
     parser.add_argument("--no-growth", action="store_true", help="leave the growth curves out")
+    parser.add_argument(
+        "--docs", action="store_true", help=f"show this run in {DOCS}, with its curves beside it"
+    )
     words = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="minbuild-bench-") as scratch:
         where = bench(words.work or Path(scratch), words.rounds, words.mirror)
-        page = ""
+        page, results = "", Results({})
         for results in measure(where, peers=not words.no_peers, curves=not words.no_growth):
             page = write(results, words.output)
+        if words.docs:
+            document(results, page)
     print(page)
 
 
@@ -77,6 +83,15 @@ def write(results: Results, directory: Path) -> str:
     for curve in results.curves:
         growth.write(curve, directory)
     return page
+
+
+def document(results: Results, page: str) -> None:
+    """Show a run in the documentation, with its curves."""
+    beside = DOCS.with_suffix("")
+    for curve in results.curves:
+        growth.write(curve, beside)
+    text = into(DOCS.read_text(encoding="utf-8"), page, results.curves)
+    DOCS.write_text(text, encoding="utf-8")
 
 
 def _commands(where: Bench, ground: ours.Ground, results: Results) -> None:
@@ -148,7 +163,7 @@ def _slow(where: Bench, peer: Peer) -> Measured:
 
 def _result(directory: Path) -> Result:
     path = directory / "footprint.json"
-    totals = document.read(path.read_text(encoding="utf-8"), str(path)).totals
+    totals = footprints.read(path.read_text(encoding="utf-8"), str(path)).totals
     return Result(totals.files, totals.bytes, totals.packed)
 
 

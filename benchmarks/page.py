@@ -11,6 +11,8 @@ from benchmarks.resolver import Line
 from benchmarks.timing import Run, middle
 
 NONE = "-"
+BEGIN, END = "<!-- the run begins -->", "<!-- the run ends -->"
+"""Where the documentation shows a run."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,20 @@ def as_markdown(results: Results) -> str:
     if results.curves:
         parts += ["## Growth\n", *(_curve(curve) for curve in results.curves)]
     return "\n".join(part for part in parts if part)
+
+
+def into(document: str, page: str, curves: Sequence[Curve]) -> str:
+    """The documentation with this run in the place of the one before.
+
+    Raises: ValueError when the documentation has no such place.
+    """
+    before, began, rest = document.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not (began and ended):
+        raise ValueError(f"nothing stands between {BEGIN} and {END}")
+    below = page.replace("\n## ", "\n### ").strip()
+    drawings = "".join(f"\n![{one.name}](benchmarks/{one.name}.svg)\n" for one in curves)
+    return f"{before}{BEGIN}\n{below}\n{drawings}{END}{after}"
 
 
 def _command(row: Measured) -> tuple[str, ...]:

@@ -15,8 +15,7 @@ export PATH=$tree/programs:$PATH USER=${USER:-$(id -un)} HOME=${HOME:-$tree}
 export TMP_DIR=$tree/tmp DIB_IMAGE_CACHE=$tree/cache DIB_LOCKFILES=$tree/locks DIB_NO_TMPFS=1
 export DIB_RELEASE=trixie DIB_DISTRIBUTION_MIRROR=$mirror ARCH=amd64
 # security updates come from another tree, which is not measured
-export DIB_APT_SOURCES=$tree/sources.list
-echo "deb $mirror trixie main" >"$DIB_APT_SOURCES"
+export DIB_APT_SOURCES_CONF="default:deb $mirror trixie main"
 export DIB_DEBOOTSTRAP_EXTRA_ARGS="--keyring=${KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}"
 cd "$tree"
 disk-image-create -x -t tar -o "$tree/host" \
