@@ -28,14 +28,15 @@ def page(
 ) -> str:
     """Totals beside MinWin's, a table by one kind of owner, and the `top` largest files.
 
-    `by` is one of `OWNERS`; `top` 0 lists every file. With `full` also MinWin's categories and
-    the attack surface.
+    `by` is one of `OWNERS`; `top` 0 lists every file. With `full` also each row's share of the
+    budget, MinWin's categories and the attack surface.
     """
     owners = table(footprint, by=by, sort=sort, top=top if by in {"file", "directory"} else 0)
-    parts = [_head(footprint), _totals(footprint), "\n".join(_table(owners))]
+    limit = footprint.budget.get("packed", 0) if full else 0
+    parts = [_head(footprint), _totals(footprint), "\n".join(_table(owners, limit=limit))]
     if by != "file":
         files = table(footprint, by="file", sort=sort, top=top)
-        parts.append("\n".join(_table(files, title="largest files")))
+        parts.append("\n".join(_table(files, title="largest files", limit=limit)))
     if full:
         held = [(name, getattr(footprint.totals, name), limit)
                 for name, limit in footprint.budget.items() if hasattr(footprint.totals, name)]  # fmt: skip
@@ -125,15 +126,20 @@ def _against(name: str, ours: int, theirs: int, show: Callable[[int], str]) -> l
     return [name, show(ours), show(theirs), share(ours, theirs), bar(ours, theirs)]
 
 
-def _table(found: Table, *, title: str = "") -> list[str]:
-    """One row for each line and a last one with their sum."""
+def _table(found: Table, *, title: str = "", limit: int = 0) -> list[str]:
+    """One row for each line and a last one with their sum.
+
+    `limit`: packed bytes that the budget allows, of which each row has a share; 0 for none.
+    """
     has_added = any(line.added is not None for line in found.lines)
     head = [title or found.by, "files", "installed", "packed est"]
-    cells = [[*head, *(["added"] if has_added else []), ""]]
+    cells = [[*head, *(["added"] if has_added else []), *(["of budget"] if limit else []), ""]]
     for line in (*found.lines, found.total):
-        drawn = "" if line is found.total else bar(line.packed, found.total.packed)
+        last = line is found.total
+        drawn = "" if last and not limit else bar(line.packed, limit or found.total.packed)
         added = [] if not has_added else ["" if line.added is None else size(line.added)]
-        cells.append([*_cells(line), *added, drawn])
+        part = [share(line.packed, limit)] if limit else []
+        cells.append([*_cells(line), *added, *part, drawn])
     return columns(cells, frozenset({0, len(cells[0]) - 1}))
 
 

@@ -63,6 +63,15 @@ def test_possible_dlopens_are_listed_by_file() -> None:
     )
 
 
+def test_each_row_has_its_share_of_the_budget() -> None:
+    shown = page(replace(tiny(), budget={"packed": 2_610_014}), full=True, by="component")
+    rows = {line.split()[0]: line for line in shown.splitlines() if line}
+    assert "of budget" in rows["component"]
+    assert "38 %" in rows["kernel/kvm"]
+    assert "50 %" in rows["total"]
+    assert "of budget" not in page(tiny(), full=True)
+
+
 def test_the_surface_stands_beside_a_plain_debian_that_was_measured() -> None:
     read = json.loads(plain.DATA.read_text("utf-8"))
     assert read["schema"] == plain.SCHEMA
