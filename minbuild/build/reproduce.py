@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ _CHILD = (
     "sys.exit(0 if code == 1 else code)"
 )
 """A budget that is exceeded (1) is the first build's to tell."""
+MOST_WORDS = 4000
+"""Bytes of diffoscope's report that are shown."""
 CONDITIONS = (
     "another home, working directory, output directory, umask, time zone, locale, hash seed "
     "and time; one core; a store with nothing but the packages"
@@ -124,7 +127,7 @@ def _cold(lock: Lock, warm: Store, place: Path) -> Store:
 def _verdict(found: Difference, one: Path, other: Path) -> Verdict:
     more = ""
     if found.offset >= 0 and (tool := shutil.which("diffoscope")):
-        more = "\n" + _diffoscope(tool, one / found.file, other / found.file)
+        more = "\n" + in_depth(tool, one / found.file, other / found.file)
     place = f" from byte {found.offset} on" if found.offset >= 0 else ""
     return Verdict(
         f"two builds of one lock differ: {found.file}{place}: {found.meaning}{more}",
@@ -133,11 +136,23 @@ def _verdict(found: Difference, one: Path, other: Path) -> Verdict:
     )
 
 
-def _diffoscope(tool: str, one: Path, other: Path) -> str:
-    try:
-        run([tool, "--max-text-report-size", "4000", one, other], what="comparing in depth")
-    except MinbuildError as error:
-        return error.what  # it ends with 1 when files differ, and its words are the answer
+def in_depth(tool: str, one: Path, other: Path) -> str:
+    """What diffoscope says of two files that differ. Source: diffoscope(1)."""
+    with tempfile.TemporaryDirectory() as work:
+        report = Path(work, "report")
+        words: list[str | Path] = [
+            tool,
+            "--max-text-report-size",
+            str(MOST_WORDS),
+            "--text",
+            report,
+            one,
+            other,
+        ]
+        try:
+            run(words, what="comparing in depth")
+        except MinbuildError as error:  # it ends with 1 when files differ; its stderr has warnings
+            return report.read_text("utf-8", "replace") if report.exists() else error.what
     return ""
 
 

@@ -60,6 +60,6 @@ def test_a_bomb_is_refused_within_memory_and_disk(small: Small, ending: str) -> 
     small.write("archives: [{name: local, directory: debs, priority: 900}]\n")
     done = limited(small.directory, *small.argv("plan", "small.yaml"))
     assert done.returncode == 4, done.stderr
-    assert "Traceback" not in done.stderr
+    assert "it unpacks to more than" in done.stderr
     store = small.directory / "store"
     assert sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) < 20 << 20

@@ -1,11 +1,13 @@
 """What a difference between two builds means, told from the files."""
 
+import re
+import shutil
 import struct
 from pathlib import Path
 
 import pytest
 
-from minbuild.build.reproduce import first_difference
+from minbuild.build.reproduce import first_difference, in_depth
 from minbuild.image import cpio
 from minbuild.image.outputs import open_outputs
 from tests.fuzz.seeds import seeds
@@ -83,3 +85,28 @@ def test_a_place_on_the_disk_is_named(tmp_path: Path, at: int, meaning: str) -> 
     assert found is not None
     assert meaning in found.meaning
     assert found.offset == at % len(disk)
+
+
+DIFFOSCOPE = """#!/bin/sh
+echo 'W: comparing of something is disabled' >&2
+while [ "$1" != --text ]; do shift; done
+diff -u "$3" "$4" >"$2"
+"""
+
+
+@pytest.mark.parametrize("which", ["the real one", "a program that warns as it does"])
+def test_the_words_of_diffoscope_are_shown_and_not_its_warnings(tmp_path: Path, which: str) -> None:
+    tool = shutil.which("diffoscope") if which == "the real one" else str(tmp_path / "diffoscope")
+    if tool is None:
+        pytest.skip("diffoscope is not here")
+    if which != "the real one":
+        Path(tool).write_text(DIFFOSCOPE)
+        Path(tool).chmod(0o755)
+    one, other = tmp_path / "a.json", tmp_path / "b.json"
+    one.write_text('{\n "a": 1\n}\n')
+    other.write_text('{\n "a": 2\n}\n')
+    said = in_depth(tool, one, other)
+    assert re.search(r'(?m)^.*- +"a": 1$', said)
+    assert re.search(r'(?m)^.*\+ +"a": 2$', said)
+    assert "disabled" not in said
+    assert in_depth("/nowhere/diffoscope", one, other).startswith("cannot start")

@@ -251,8 +251,8 @@ def bombs(bench: Bench, size: int) -> Row:
     (bench.directory / "bomb.yaml").write_text(BOMB)
     place = bench.directory / "debs"
     place.mkdir()
-    before = stored(bench.store)
     for ending in (".xz", ".gz", ".zst"):
+        before = stored(bench.store)
         data = deb(bomb(ending, size), ending, "busybox", "9:9")
         (place / "busybox.deb").write_bytes(data)
         done = limited(bench.directory, *bench.argv("", "plan", "bomb.yaml")[3:])
