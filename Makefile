@@ -2,7 +2,8 @@
 # make test    run the whole suite
 # make bench   measure, beside the other builders that are installed
 # make torture  what the suite holds in a bounded form, whole: kills, damage, a million hostile inputs
-# make lab-faults  boot the host with everything that can go wrong around it, and in every format
+# make lab-faults  boot the host with everything that can go wrong around it, in every format, and from
+#                other suites, and all manifests that ship
 # make oracle  hold the resolver against ld.so and kmod, whole: a quarter of an hour, some GB
 # make check   format, lint, types, layers
 # Needs python3 (3.11 or newer) with venv, and no root.
@@ -22,7 +23,7 @@ test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lab-faults: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -m long tests/faults tests/guests
+	$(BIN)/python -m pytest -m long tests/faults tests/guests tests/whole
 
 bench: $(VENV)/ready-dev
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -41,6 +41,7 @@ PLACE = click.Path(path_type=Path)
 @click.option(
     "--disk", "disks", type=PLACE, multiple=True, help="Attach one more; may be repeated."
 )
+@click.option("--no-data", is_flag=True, help="Without the lab's data disk: no guest is run.")
 @click.option("--probe", "names", multiple=True, metavar="NAME",
               help="Wait for this probe only; may be repeated.")  # fmt: skip
 @click.option("--secure-boot", "certificate", type=PLACE, metavar="CERTIFICATE",
@@ -92,6 +93,7 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
         accel=lab.Accel(rest.pop("accel")),
         network=lab.Network(rest.pop("network")),
         ports=not (no_ports or interactive),
+        trouble=lab.Trouble(no_disk=rest.pop("no_data")),
         **rest,
     )
     if interactive:

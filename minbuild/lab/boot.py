@@ -10,7 +10,7 @@ from pathlib import Path
 from minbuild.errors import ToolError
 from minbuild.lab import netboot, ports, trace
 from minbuild.lab.accel import choose
-from minbuild.lab.data import Guest, data_disk
+from minbuild.lab.data import Guest, data_disk, unasked
 from minbuild.lab.dial import render
 from minbuild.lab.guest import READY
 from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments
@@ -37,8 +37,6 @@ TICK = 0.5
 LAST_WORDS = 0.3
 """Seconds that a kernel gets to finish its panic message."""
 ECHO_PORT = 7
-OF_A_GUEST = ("guest", "confined")
-"""Probes that a host can only meet with a guest."""
 GATEWAY = "10.0.2.2"
 """This machine's loopback as a guest of QEMU's own network sees it. Source: qemu(1), "-netdev user"."""
 
@@ -108,8 +106,7 @@ def lay_out(
         port = ECHO_PORT if inside else free_port()
     address = ADDRESS if inside else GATEWAY
     data, guest = request.data, guest_of(request, start.kernel)
-    why = "no kernel for a guest beside the disk: host.efi"
-    no_guest = {} if data or guest else dict.fromkeys(OF_A_GUEST, why)
+    no_guest = unasked(request, guest)
     if data is None and not request.trouble.no_disk:
         asked = {"dns": NAME, "tcp": f"{address}:{port or ECHO_PORT}"}
         data = data_disk(work, tools, asked, guest)
@@ -123,6 +120,7 @@ def lay_out(
         dns=Server.DNS not in request.without,
         clock=clock,
         boot=netboot.dnsmasq_words(request.firmware, work / netboot.FOLDER),
+        settings=request.settings,
     )
     plan = Plan(
         work=str(work),

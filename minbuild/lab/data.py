@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minbuild.errors import ToolError
 from minbuild.lab.guest import READY, initramfs
-from minbuild.lab.types import Tools
+from minbuild.lab.types import BootRequest, Tools
 from minbuild.run import run
 
 LABEL = "minbuild-data"
@@ -17,6 +17,10 @@ MEMORY = 128
 SPARE = 8 << 20
 """Bytes left free for what the host writes."""
 BLOCK = 4096
+
+
+OF_A_GUEST = ("guest", "confined")
+"""Probes that a host can only meet with a guest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,16 @@ def data_disk(work: Path, tools: Tools, asked: Mapping[str, str], guest: Guest |
     run(words, what="making the lab's data disk", env={**setting, **tools.environment()})
     shutil.rmtree(tree)
     return disk
+
+
+def unasked(request: BootRequest, guest: Guest | None) -> dict[str, str]:
+    """Probes that the data disk of this boot does not ask for, and why."""
+    if request.data is not None:
+        return {}
+    if request.trouble.no_disk:
+        return dict.fromkeys((*OF_A_GUEST, "dns", "tcp"), "there is no data disk that asks for it")
+    why = "no kernel for a guest beside the disk: host.efi"
+    return {} if guest else dict.fromkeys(OF_A_GUEST, why)
 
 
 def guest_conf(guest: Guest) -> dict[str, str]:

@@ -169,10 +169,14 @@ def dnsmasq_arguments(
     boot: tuple[str, ...] = (),
     lease: int = 3600,
     silent: bool = False,
+    settings: Path | None = None,
 ) -> tuple[str, ...]:
-    """dnsmasq's own arguments: DHCP and DNS on the lab's card, its log on stderr."""
+    """dnsmasq's own arguments: DHCP and DNS on the lab's card, its log on stderr.
+
+    With `settings`, a file for dnsmasq, the addresses and what is booted are said there.
+    """
     words = [
-        *("--no-daemon", f"--conf-file={os.devnull}", "--pid-file=", "--log-queries"),
+        *("--no-daemon", f"--conf-file={settings or os.devnull}", "--pid-file=", "--log-queries"),
         *(
             f"--interface={CARD}",
             f"--interface={VLAN_CARD}",
@@ -183,15 +187,11 @@ def dnsmasq_arguments(
     ]
     if dhcp:
         # --no-ping: dnsmasq otherwise waits three seconds for an echo of each address it offers
-        words += [
-            f"--dhcp-range={RANGE},{lease}",
-            f"--dhcp-range={VLAN_RANGE},{lease}",
-            "--dhcp-authoritative",
-            "--no-ping",
-            "--leasefile-ro",
-        ]
+        ranges = (VLAN_RANGE,) if settings else (RANGE, VLAN_RANGE)
+        words += [f"--dhcp-range={each},{lease}" for each in ranges]
+        words += ["--dhcp-authoritative", "--no-ping", "--leasefile-ro"]
         words += [f"--dhcp-option=option:ntp-server,{ADDRESS}"] if clock else []
-        words += boot
+        words += () if settings else boot
         # without a DNS port of its own dnsmasq names no server
         words += [f"--dhcp-option=option:dns-server,{ADDRESS}"] if silent else []
     words += [f"--address=/{NAME}/{ADDRESS}"] if dns and not silent else ["--port=0"]

@@ -1,6 +1,7 @@
 """Which lines on the console and in the servers' logs prove that a host does its job."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -159,6 +160,8 @@ class Watch:
     refused: dict[str, str] = field(default_factory=dict)
     """What the host itself said of a probe that it gave up."""
     seen: dict[tuple[str, int], tuple[Line, str]] = field(default_factory=dict)
+    count: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """How often each sign was seen so far."""
 
     def feed(self, line: Line) -> None:
         """Take one more line into account."""
@@ -173,7 +176,8 @@ class Watch:
             for number, sign in self._signs(probe):
                 if sign.source is line.source and (probe.name, number) not in self.seen:
                     match = sign.pattern.search(line.text)
-                    if match:
+                    self.count[probe.name, number] += match is not None
+                    if match and self.count[probe.name, number] >= sign.times:
                         self.seen[probe.name, number] = (line, _detail(match))
 
     def _signs(self, probe: Probe) -> Iterable[tuple[int, Sign]]:

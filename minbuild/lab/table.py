@@ -43,7 +43,8 @@ def summary(result: BootResult) -> Iterable[str]:
     """What it was booted on, and how it ended."""
     yield f"accelerator  {result.accel.name} ({result.accel.why})"
     yield f"network      {result.network.name} ({result.network.why})"
-    yield f"machine      {result.firmware}, {result.cpus} CPUs, {result.memory} MiB"
+    used = "" if result.memory_used is None else f", {result.memory_used} MiB in use beside files"
+    yield f"machine      {result.firmware}, {result.cpus} CPUs, {result.memory} MiB{used}"
     if result.tries > 1:
         yield f"tries        {result.tries}: the first kernel crashed ({result.retried})"
     yield f"ended        {result.ended}, after {result.seconds:.1f} s"
@@ -77,6 +78,7 @@ def to_json(result: BootResult) -> dict[str, object]:
         "network": {"name": result.network.name, "why": result.network.why},
         "firmware": result.firmware.value,
         "memory": result.memory,
+        "memory_used": result.memory_used,
         "cpus": result.cpus,
         "tries": result.tries,
         "retried": result.retried,

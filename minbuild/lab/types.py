@@ -26,6 +26,9 @@ class Tools(Protocol):
         ...
 
 
+USED = re.compile(r"minbuild: memory: (\d+) MiB in use")
+
+
 class Accel(StrEnum):
     AUTO = "auto"
     KVM = "kvm"
@@ -124,6 +127,8 @@ class Sign:
     source: Source
     pattern: re.Pattern[str]
     """Searched for in the line; what its first group matches is shown as the detail."""
+    times: int = 1
+    """How often it must be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +213,8 @@ class BootRequest:
     acts: tuple[Act, ...] = ()
     timeout: int = 180
     """Seconds of wall time for one try, from power-on."""
+    settings: Path | None = None
+    """A file for dnsmasq, which says what is booted from the network; None: the lab's own."""
     guest_kernel: Path | None = None
     """Kernel of the guest on the data disk; None: that of the image, if it can be read there."""
     guest_initramfs: Path | None = None
@@ -264,6 +271,12 @@ class BootResult:
     """Wall time of the last try, power-on to power-off."""
     lines: tuple[Line, ...]
     """All that was seen in the last try."""
+
+    @property
+    def memory_used(self) -> int | None:
+        """MiB that the host's kernel and processes hold beside files; None when it did not say."""
+        found = (USED.search(line.text) for line in self.lines if line.source is Source.CONSOLE)
+        return next((int(match[1]) for match in found if match), None)
 
     @property
     def passed(self) -> bool:

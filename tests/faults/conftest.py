@@ -1,6 +1,7 @@
 """The shipped host, built once in every format, and disks to boot it with."""
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +48,11 @@ class Host:
     def images(self) -> Path:
         return self.stage.image.parent
 
-    def boot(self, *wanted: str, image: str = "", **more: object) -> BootResult:
+    def boot(self, *wanted: str | Probe, image: str = "", **more: object) -> BootResult:
         """Boot, directly unless an image is named, until the console showed all patterns."""
         values: dict[str, object] = {
             "image": self.images / image if image else self.stage.image,
-            "probes": tuple(seen(pattern) for pattern in wanted),
+            "probes": tuple(one if isinstance(one, Probe) else seen(one) for one in wanted),
             "firmware": Firmware.UEFI if image else Firmware.DIRECT,
             "accel": Accel.TCG,
             "timeout": 240,
@@ -74,12 +75,10 @@ class Host:
         return place
 
 
-def seen(pattern: str) -> Probe:
-    """A probe of one console line."""
-    import re
-
-    sign = Sign(Source.CONSOLE, re.compile(pattern))
-    return Probe(pattern, (sign,), LIMIT * 8, "it was not seen")
+def seen(pattern: str, times: int = 1) -> Probe:
+    """A probe of one console line, seen so often."""
+    sign = Sign(Source.CONSOLE, re.compile(pattern), times)
+    return Probe(f"{pattern} {times}", (sign,), LIMIT * 8, "it was not seen")
 
 
 @pytest.fixture(scope="session")

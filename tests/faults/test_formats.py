@@ -1,5 +1,7 @@
 """Every format that a machine can start from is started, and comes to its lease."""
 
+from pathlib import Path
+
 import pytest
 
 from minbuild.lab.types import Attach, Firmware
@@ -35,4 +37,18 @@ def test_kernel_and_initramfs_boot_directly(name: str, host: Host) -> None:
         initramfs=images / name,
         firmware=Firmware.DIRECT,
         cmdline="console=ttyS0 panic=10 loglevel=6",
+    )
+
+
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize("firmware", [Firmware.PXE, Firmware.HTTP])
+def test_the_example_settings_of_pxe_boot_the_host(
+    firmware: Firmware, host: Host, tmp_path: Path
+) -> None:
+    folder = host.images / "host.pxe"
+    text = (folder / "dnsmasq.conf").read_text()
+    assert "/srv/host.pxe" in text
+    (tmp_path / "dnsmasq.conf").write_text(text.replace("/srv/host.pxe", str(folder)))
+    host.boot(
+        LEASE, image="host.efi", firmware=firmware, settings=tmp_path / "dnsmasq.conf", memory=1024
     )

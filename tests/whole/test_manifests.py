@@ -21,7 +21,6 @@ from tests.whole.small import minbuild
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0zYk3nS0i1nqLr6h4Yp7bD1FZC0v5m8eJqv2x9T3Kc test"
 """No one has the other half."""
 STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
-LONG = pytest.mark.skipif("MINBUILD_LONG" not in os.environ, reason="long: set MINBUILD_LONG=1")
 SECTOR = 512
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot]
@@ -106,13 +105,13 @@ def test_the_first_boot_of_edge_makes_its_data_partition(tmp_path: Path) -> None
     assert "No errors detected" in ended.out, ended.err
 
 
-@LONG
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["host-full", "debug"])
 def test_what_ships_is_booted(name: str, tmp_path: Path) -> None:
     assert failed(made(tmp_path, name).boot()) == {}
 
 
-@LONG
+@pytest.mark.long
 @pytest.mark.parametrize("suite", ["bookworm", "forky"])
 def test_the_host_is_booted_from_other_suites(suite: str, tmp_path: Path) -> None:
     assert failed(made(tmp_path, "host", suite=suite).boot()) == {}

@@ -119,7 +119,7 @@ def test_variables_reach_the_scripts() -> None:
         components=(),
     )
     files = rendered(manifest)
-    assert b"hostname 'rack7'" in files["/usr/lib/minbuild/init"].content
+    assert b"echo 'rack7' >/proc/sys/kernel/hostname" in files["/usr/lib/minbuild/init"].content
     assert b"-C64" in files["/usr/lib/minbuild/init"].content
     assert b"brctl addbr lan" in files["/usr/lib/minbuild/steps/30-network"].content
 
