@@ -55,7 +55,7 @@ class Host:
             "probes": tuple(one if isinstance(one, Probe) else seen(one) for one in wanted),
             "firmware": Firmware.UEFI if image else Firmware.DIRECT,
             "accel": Accel.TCG,
-            "timeout": 240,
+            "timeout": 600,
         }
         request = BootRequest(**{**values, **more})  # type: ignore[arg-type]
         result = boot(request, self.stage.toolbox, Silent())
