@@ -108,7 +108,8 @@ class Kernel:
         before aliases, and these before built-in modules: crc32 is crc32_generic, though the
         library crc32 is built in.
         """
-        if "/" in text:
+        # of an alias it is a part: devname:net/tun, dmi…bd07/12/2017
+        if "/" in text and ":" not in text:
             return Hits(paths=self._by_path(text))
         name = text.replace("-", "_")
         if name in self.modules:

@@ -40,6 +40,9 @@ KERNEL = package(
         ),
         "/usr/lib/modules/6/kernel/drivers/libahci.ko": Module("libahci"),
         "/usr/lib/modules/6/kernel/usb/hub.ko": Module("hub", aliases=("usb:v1p*d0[0-4]*dc*",)),
+        "/usr/lib/modules/6/kernel/tablet.ko": Module(
+            "tablet", aliases=("dmi*:bd07/12/2017*:rvnDefault*:", "devname:net/tablet")
+        ),
         "/usr/lib/modules/6/kernel/fs/ext4.ko": Module("ext4", aliases=("fs-ext4",)),
     },
 )
@@ -62,6 +65,11 @@ def test_devices_bring_their_drivers_and_what_these_need() -> None:
     assert names == ["ahci.ko", "e1000e.ko", "libahci.ko"]
     assert missing(closure) == []
     assert closure.absent == {"acpi:PNP0C0C:": "kernel/manifest"}
+
+
+@pytest.mark.parametrize("alias", ["dmi:bd07/12/2017:svnX:rvnDefault1:", "devname:net/tablet"])
+def test_an_alias_with_a_slash_is_no_path(alias: str) -> None:
+    assert modules(device(alias))[0] == ["tablet.ko"]
 
 
 def test_a_driver_that_is_built_in_counts_as_there() -> None:
