@@ -1,0 +1,128 @@
+"""A real Debian by dib, cut down to a host: the same paths as from packages, and it boots."""
+
+import hashlib
+import json
+import os
+import re
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from minbuild.archive.mirror import find_mirror
+from minbuild.build.booting import set_stage
+from minbuild.build.request import Doors, Request
+from minbuild.dib.folder import node_of
+from minbuild.footprint import document
+from minbuild.image import cpio
+from minbuild.lab.boot import boot
+from minbuild.lab.types import BootRequest, BootResult, Firmware, State
+from minbuild.manifest.types import PackagePaths, Tool, Where
+from minbuild.paths import RootPath
+from minbuild.progress import Silent
+from minbuild.shipped import shipped
+from tests.dib.builder import Builder
+from tests.dib.rpms import laid
+from tests.whole.small import minbuild
+
+pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.long]
+
+STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+PACKAGES = (
+    "linux-image-cloud-amd64,busybox,qemu-system-x86,seabios,qemu-system-data,cgpt,openntpd,vde2"
+)
+HERE = Where("test", 1, 1)
+SCRIPT = RootPath("/usr/share/debootstrap/functions")
+DEBOOTSTRAP = Tool(
+    "debootstrap",
+    "debootstrap",
+    SCRIPT,
+    (
+        PackagePaths("debootstrap", ("/usr/sbin/debootstrap", "/usr/share/debootstrap/**"), HERE),
+        PackagePaths("debian-archive-keyring", ("/usr/share/keyrings/debian-archive-*",), HERE),
+    ),
+    False,
+    HERE,
+)
+PLAIN = "minbuild-boot/layouts/plain.yaml"
+
+
+def test_a_debian_root_of_dib_is_trimmed_to_the_host_and_boots(
+    builder: Builder, tmp_path: Path
+) -> None:
+    words = ("-t", "tar", "debian-minimal", "minbuild-trim", "minbuild-boot", "-p", PACKAGES)
+    ended = builder.run("-o", "trimmed", *words, env=environment(builder))
+    assert ended.code == 0, ended.out[-3000:]
+    assert builder.left() == []
+    said = re.search(r"trimmed \S+: ([\d,]+) files, ([\d,]+) bytes → ([\d,]+) files", ended.out)
+    assert said is not None
+    assert int(said[1].replace(",", "")) > 10_000
+    text = (builder.directory / "trimmed.d/minbuild/footprint.json").read_text(encoding="utf-8")
+    plan = minbuild("plan", "host.yaml", "--json", "--store", str(STORE), cwd=tmp_path)
+    assert rows(text) == rows(plan.out), plan.err
+    result = boot_tar(builder.directory / "trimmed.tar", text, tmp_path)
+    lost = {one.name: one.detail for one in result.outcomes if one.state is not State.PASSED}
+    assert lost == {}, result.ended
+
+
+def environment(builder: Builder) -> dict[str, str]:
+    box = laid(DEBOOTSTRAP)
+    programs = builder.directory / "bin"
+    programs.mkdir()
+    script = box.path(RootPath("/usr/sbin/debootstrap"))
+    (programs / "debootstrap").write_text(f'#!/bin/sh\nexec sh {script} "$@"\n', encoding="utf-8")
+    (programs / "debootstrap").chmod(0o755)
+    keys = builder.directory / "keys.gpg"
+    rings = box.path(RootPath("/usr/share/keyrings")).glob("debian-archive-*.?p*")
+    keys.write_bytes(b"".join(ring.read_bytes() for ring in sorted(rings)))
+    mirror = find_mirror("")
+    return {
+        "DEBOOTSTRAP_DIR": str(box.path(SCRIPT).parent),
+        "DIB_DEBOOTSTRAP_EXTRA_ARGS": f"--keyring={keys}",
+        "DIB_DISTRIBUTION_MIRROR": mirror.url("debian", ""),
+        "DIB_DEBIAN_SECURITY_MIRROR": mirror.url("debian-security", ""),
+        "DIB_RELEASE": "trixie",
+        "DIB_IMAGE_SIZE": "0.3",
+        "DIB_JOURNAL_SIZE": "4",
+        "DIB_BLOCK_DEVICE_CONFIG": (shipped("elements") / PLAIN).as_uri(),
+        "DIB_MINBUILD_MANIFEST": "host.yaml",
+        "MINBUILD_STORE": str(STORE),
+    }
+
+
+def rows(text: str) -> dict[str, tuple[object, ...]]:
+    """What a footprint says of each path; whose directories are is said by every package."""
+    keys = ("type", "mode", "uid", "gid", "sha256", "target")
+    return {row["path"]: tuple(row[key] for key in keys) for row in json.loads(text)["files"]}
+
+
+def boot_tar(place: Path, footprint: str, work: Path) -> BootResult:
+    """Boot the files of a trimmed root as an initramfs, with the root's own kernel."""
+    contents: dict[str, bytes] = {}
+    nodes = [node_of(row) for row in document.read(footprint, "footprint.json").files]
+    kernel = next(node.path for node in nodes if node.path.startswith("/boot/vmlinuz"))
+    with tarfile.open(place) as tar:
+        for member in tar:
+            if member.isreg():
+                file = tar.extractfile(member)
+                assert file is not None
+                data = file.read()
+                contents[hashlib.sha256(data).hexdigest()] = data
+                if member.name == f".{kernel}":
+                    (work / "vmlinuz").write_bytes(data)
+    own = [node for node in nodes if not node.path.startswith("/boot")]
+    (work / "initrd").write_bytes(cpio.write(own, contents.__getitem__))
+    manifest = Request(manifest=shipped("manifests") / "host.yaml", lock=work / "host.lock")
+    stage = set_stage("host.yaml", manifest, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
+    request = BootRequest(
+        work / "vmlinuz",
+        stage.probes,
+        initramfs=work / "initrd",
+        cmdline="console=ttyS0 rdinit=/init panic=10 loglevel=6",
+        firmware=Firmware.DIRECT,
+        guest_kernel=work / "vmlinuz",
+        memory=1536,
+        timeout=600,
+    )
+    return boot(request, stage.toolbox, Silent())
