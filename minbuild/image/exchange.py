@@ -57,7 +57,7 @@ def take_place(new: Path, directory: Path, ours: Set[str]) -> bool:
         _take_along(directory, new, ours)
         _take_owner(directory, new)
         sync(new)
-        _exchange(new, directory)
+        exchange(new, directory)
     except OSError:
         return False
     sync(directory.parent)
@@ -118,8 +118,8 @@ def _take_owner(old: Path, new: Path) -> None:
         new.chmod(was.st_mode & 0o7777)
 
 
-def _exchange(one: Path, other: Path) -> None:
-    """Raises: OSError where system or file system cannot."""
+def exchange(one: Path, other: Path) -> None:
+    """Have two paths change places. Raises: OSError where system or file system cannot."""
     import ctypes
 
     library = ctypes.CDLL(None, use_errno=True)
