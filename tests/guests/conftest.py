@@ -1,0 +1,113 @@
+"""A host that runs /data/bench.sh, and a guest that says what it was given: each built once."""
+
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.booting import Stage, set_stage
+from minbuild.build.request import Doors, Request
+from minbuild.lab.boot import boot
+from minbuild.lab.types import Accel, BootRequest, BootResult, Firmware, Probe, Sign, Source, State
+from minbuild.lab.uki import split
+from minbuild.progress import Silent
+from minbuild.run import run
+from minbuild.shipped import shipped
+from tests.whole.small import minbuild
+
+STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+MANIFESTS = Path(__file__).parent / "manifests"
+LIMIT = 1800
+"""Seconds of wall time for a boot, on a machine that does other things too."""
+SIZE = 96
+"""MiB of a data disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """The built host and guest, with the lab's tools."""
+
+    stage: Stage
+    guest: Path
+    """Directory of inside.efi and inside.raw."""
+
+    def tree(self, place: Path, script: str) -> Path:
+        """A data partition's directory with the guest's kernel and what the host shall run."""
+        place.mkdir()
+        kernel, initramfs, _ = split(self.guest / "inside.efi")
+        (place / "kernel").write_bytes(kernel)
+        (place / "initrd").write_bytes(initramfs)
+        (place / "bench.sh").write_text(f". /usr/lib/minbuild/init\n{script}")
+        return place
+
+    def disk(self, place: Path, tree: Path, size: int = SIZE) -> Path:
+        """A data disk of `size` MiB with the files of a directory."""
+        with place.open("wb") as file:
+            file.truncate(size << 20)
+        box = self.stage.toolbox
+        words = ["-t", "ext4", "-F", "-q", "-m", "0", "-L", "minbuild-data"]
+        words += ["-E", "root_owner=0:0", "-d", str(tree), str(place)]
+        run([*box.argv("mke2fs"), *words], what="making a disk", env=box.environment())
+        return place
+
+    def boot(self, data: Path, *wanted: str, **more: object) -> BootResult:
+        """Boot with a data disk until the console showed all patterns."""
+        values: dict[str, object] = {
+            "image": self.stage.image,
+            "probes": tuple(seen(pattern) for pattern in wanted),
+            "firmware": Firmware.DIRECT,
+            "accel": Accel.TCG,
+            "timeout": LIMIT,
+            "data": data,
+        }
+        request = BootRequest(**{**values, **more})  # type: ignore[arg-type]
+        result = boot(request, self.stage.toolbox, Silent())
+        lost = [one.name for one in result.outcomes if one.state is not State.PASSED]
+        assert lost == [], "\n".join([result.ended, *said(result)[-80:]])
+        return result
+
+
+def seen(pattern: str) -> Probe:
+    """A probe of one console line."""
+    return Probe(pattern, (Sign(Source.CONSOLE, re.compile(pattern)),), LIMIT, "it was not seen")
+
+
+def said(result: BootResult) -> list[str]:
+    """The console's lines, without the kernel's time stamps."""
+    lines = [one.text for one in result.lines if one.source is Source.CONSOLE]
+    return [re.sub(r"^\[ *[0-9.]+\] (minbuild: )?", "", line).rstrip() for line in lines]
+
+
+def conf(tree: Path, name: str, *rows: str) -> Path:
+    """A guest's directory with its settings; kernel and initramfs are the bench's if it has no disk."""
+    place = tree / "guests" / name
+    place.mkdir(parents=True)
+    start = [] if any(row.startswith("disk=") for row in rows) else START
+    (place / "guest.conf").write_text("\n".join([*start, *rows, ""]))
+    return place
+
+
+START = ["kernel=/data/kernel", "initrd=/data/initrd", "memory=96"]
+
+
+def made(directory: Path, name: str) -> Path:
+    """Build a manifest of this directory; its output directory."""
+    words = ["make", f"{name}.yaml", "--store", str(STORE)]
+    ended = minbuild(*words, cwd=directory)
+    place = directory / "build" / name
+    assert (place / f"{name}.efi").exists(), ended.err
+    return place
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    place = tmp_path_factory.mktemp("guests") / "manifests"
+    shutil.copytree(MANIFESTS, place)
+    image = made(place, "bench") / "bench.efi"
+    manifest = Request(manifest=shipped("manifests") / "host.yaml")
+    stage = set_stage(str(image), manifest, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
+    return Bench(stage, made(place, "inside"))

@@ -1,0 +1,239 @@
+"""One boot of the host with all kinds of guests on it: what they get, how `vm` and power-off end them."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from minbuild.lab.session import choose_network
+from minbuild.lab.types import Network
+from tests.guests.conftest import START, STORE, Bench, conf, said
+from tests.whole.small import minbuild
+
+pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("guests")]
+
+SCRIPT = r"""
+tell() {
+    while read -r line; do
+        say bench "$1: $line"
+    done
+}
+try() {
+    vm "$@" 2>&1 | tell "$*"
+}
+# wait_for GUEST TEXT
+wait_for() {
+    until grep -q "$2" "/run/guests/$1/console.log" 2>/dev/null; do
+        nap 0.5
+    done
+}
+gone() {
+    while [ -e "/run/guests/$1/pid" ]; do
+        nap 0.2
+    done
+}
+# hog NAME MIB: a guest that fills its memory
+hog() {
+    mkdir -p "/data/guests/$1"
+    printf 'kernel=/data/kernel\ninitrd=/data/initrd\nmemory=%s\nrestart=no\ncmdline=console=ttyS0 inside.hog\n' \
+        "$2" >"/data/guests/$1/guest.conf"
+    vm start "$1"
+}
+
+case $1 in
+start)
+    until [ -d /run/guests/once ]; do nap 0.2; done
+    for pair in "start nobody" "start bad" "start gone" "start lost" "start big" "stop off" "console off" "log off" "strat"; do
+        try $pair
+    done
+    wait_for full 'inside: ready'
+    try start full
+    try list
+    try status full
+    grep -a '^inside: ' /run/guests/full/console.log | tell full
+    ls -ln /data/guests/full | tell files
+    [ ! -S /run/guests/full/qmp ] || say bench 'socket: qmp'
+    { nap 2; printf 'a word\r'; nap 2; printf '\030'; } | vm console full >/dev/null
+    wait_for full 'heard a word'
+    grep -a 'heard a' /run/guests/full/console.log | tell heard
+    wait_for mbr 'boot sector'
+    vm kill mbr
+    gone mbr
+    wait_for gpt 'inside: ready'
+    vm stop gpt
+    gone gpt
+    grep -a 'going' /run/guests/gpt/console.log | tell gpt
+    gone once
+    free=$(free -m | sed -n 's/^Mem: .* //p')
+    hog one $((free * 3 / 4)) && hog two $((free * 2 / 3))
+    until dmesg | grep -q 'Killed process'; do nap 0.5; done
+    dmesg | grep -a 'Killed process' | sed 's/\[.*\] //' | tell killed
+    vm list | tell after
+    poweroff
+    ;;
+stop-80-bench)
+    [ ! -e /run/guests/full/pid ] || say bench 'full still runs'
+    grep -a 'going' /run/guests/full/console.log | tell ended
+    ;;
+esac
+"""
+PRINTS = bytes.fromhex("31c08ed8fcbe157cbaf803ac84c07403eeebf8f4ebfd") + b"boot sector runs\r\n\0"
+"""Code for a boot sector: its text goes to the first serial port. Source: Intel's manual, volume 2."""
+FAULTS = bytes.fromhex("31c08ed80f011e0a7ccc000000000000")
+"""The same that loads an empty table of interrupts and asks for one: the processor shuts down."""
+
+
+def boot_sector(code: bytes) -> bytes:
+    return (code + bytes(510 - len(code)) + b"\x55\xaa").ljust(1 << 20, b"\0")
+
+
+def raw(place: Path, size: int, text: str) -> None:
+    place.write_bytes(text.encode().ljust(size << 20, b"\0"))
+
+
+@pytest.fixture(scope="module")
+def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the host said from power-on to power-off."""
+    if choose_network(Network.AUTO, bench.stage.toolbox).name != Network.NAMESPACE:
+        pytest.skip("this user may not make a network namespace")
+    place = tmp_path_factory.mktemp("machines")
+    tree = bench.tree(place / "tree", SCRIPT)
+    full = conf(
+        tree, "full", *START, "cpus=2", "disk=one.raw", "disk=two.qcow2", "disk=three.raw,ro",
+        "net=br0", "net=nat0,52:54:00:00:00:77", "ready=inside: ready",
+    )  # fmt: skip
+    raw(full / "one.raw", 2, "first")
+    raw(full / "three.raw", 3, "third")
+    raw(place / "two.raw", 4, "second")
+    words = ["convert", "-O", "qcow2", str(place / "two.raw"), str(full / "two.qcow2")]
+    ended = minbuild("tool", "qemu-img", "--store", str(STORE), "--", *words, cwd=place)
+    assert ended.code == 0, ended.err
+    mbr = conf(tree, "mbr", "memory=16", "disk=boot.raw", "ready=boot sector runs")
+    (mbr / "boot.raw").write_bytes(boot_sector(PRINTS))
+    once = conf(tree, "once", "memory=16", "disk=boot.raw", "restart=no")
+    (once / "boot.raw").write_bytes(boot_sector(FAULTS))
+    gpt = conf(tree, "gpt", "memory=128", "disk=inside.qcow2", "ready=inside: ready")
+    (gpt / "inside.qcow2").write_bytes((bench.guest / "inside.qcow2").read_bytes())
+    conf(tree, "off", "autostart=no")
+    conf(tree, "bad", "colour=red")
+    conf(tree, "gone", "disk=gone.raw")
+    conf(tree, "lost", "net=br9")
+    conf(tree, "big", "memory=90000", "autostart=no")
+    disk = bench.disk(place / "disk", tree)
+    result = bench.boot(disk, "init: stopped", memory=768)
+    return said(result)
+
+
+def place(lines: list[str], start: str) -> int:
+    """Where the first line with this start stands."""
+    return next(number for number, line in enumerate(lines) if line.startswith(start))
+
+
+def rows(lines: list[str], start: str) -> list[str]:
+    """What the bench said under one heading."""
+    head = f"bench: {start}: "
+    return [line.removeprefix(head) for line in lines if line.startswith(head)]
+
+
+ERRORS = {
+    "start nobody": "no guest nobody: /data/guests/nobody/guest.conf is not there (vm list)",
+    "start bad": "/data/guests/bad/guest.conf:4: unknown key colour (known: ",
+    "start gone": "/data/guests/gone/guest.conf:1: disk: /data/guests/gone/gone.raw is not there",
+    "start lost": "/data/guests/lost/guest.conf:4: net: no bridge br9",
+    "start big": "big needs 90000 MiB, of ",
+    "start full": "full is already running",
+    "stop off": "off is not running: vm start off",
+    "console off": "off is not running: vm start off",
+    "log off": "off has not run since the host started",
+    "strat": "there is no command strat",
+}
+
+
+@pytest.mark.parametrize("command", ERRORS)
+def test_each_mistake_has_its_own_error(ran: list[str], command: str) -> None:
+    assert rows(ran, command)[-1].startswith(f"vm: error: {ERRORS[command]}")
+
+
+def test_guests_that_cannot_start_are_named_at_boot(ran: list[str]) -> None:
+    for name in ("bad", "gone", "lost"):
+        what = ERRORS[f"start {name}"]
+        assert any(line.startswith(f"guest {name}: FAILED: {what}") for line in ran)
+
+
+def test_guests_start_side_by_side(ran: list[str]) -> None:
+    started = [place(ran, f"guest {name}: started") for name in ("full", "mbr", "gpt")]
+    assert max(started) < min(place(ran, f"guest {name}: ready") for name in ("full", "gpt"))
+    assert not any(line.startswith("guest off: ") for line in ran)
+
+
+def test_a_guest_sees_every_processor_disk_and_card(ran: list[str]) -> None:
+    assert rows(ran, "full")[:4] == [
+        "inside: up with 2 cpus",
+        "inside: disk vda 2 MiB: first, vda was written",
+        "inside: disk vdb 4 MiB: second, vdb was written",
+        "inside: disk vdc 3 MiB read-only: third",
+    ]
+
+
+def test_both_cards_of_a_guest_reach_the_network(ran: list[str]) -> None:
+    said_there = rows(ran, "full")
+    assert any(re.match(r"inside: eth0 \S+ heard eth0", line) for line in said_there)
+    assert "inside: eth1 52:54:00:00:00:77 heard eth1" in said_there
+    assert any(re.match(r"inside: eth1 has 10\.77\.0\.\d+/24 from 10", line) for line in said_there)
+
+
+def test_disks_boot_by_their_own_partition_table(ran: list[str]) -> None:
+    assert "guest mbr: ready: boot sector runs" in ran
+    assert "guest gpt: ready: inside: ready" in ran
+
+
+def test_a_guest_owns_what_it_writes_and_nothing_else(ran: list[str]) -> None:
+    owners = {line.split()[-1]: line.split() for line in rows(ran, "files")[1:]}
+    (user,) = re.findall(r"confined: guest full: user (\d+)", "\n".join(ran))
+    assert owners["one.raw"][0:4:2] == owners["two.qcow2"][0:4:2] == ["-rw-------", user]
+    assert owners["three.raw"][2:4] == ["0", "36"]
+    assert owners["guest.conf"][2:4] == ["0", "0"]
+
+
+def test_every_guest_is_confined_as_a_user_of_its_own(ran: list[str]) -> None:
+    pattern = r"confined: guest (\w+): user (\d+), no_new_privs 1, seccomp 2, /dev/kvm 660 0:36"
+    seen = dict(re.findall(pattern, "\n".join(ran)))
+    assert {"full", "mbr", "gpt", "one", "two"} <= seen.keys()
+    assert len(set(seen.values())) == len(seen)
+    assert min(map(int, seen.values())) >= 1 << 30
+
+
+def test_a_guest_that_shall_not_start_again_does_not(ran: list[str]) -> None:
+    assert any(line.startswith("guest once: stopped") for line in ran)
+    assert len([line for line in ran if line.startswith("guest once: started")]) == 1
+
+
+def test_a_person_talks_to_a_guest_and_tools_find_its_socket(ran: list[str]) -> None:
+    assert "bench: heard: inside: heard a word" in ran
+    assert "bench: socket: qmp" in ran
+
+
+def test_stop_presses_the_button(ran: list[str]) -> None:
+    assert rows(ran, "gpt") == ["inside: the button was pressed, going"]
+    assert "guest gpt: stopped (status 0)" in ran
+
+
+def test_memory_that_runs_out_takes_a_guest_and_nothing_else(ran: list[str]) -> None:
+    killed = rows(ran, "killed")
+    assert killed
+    assert all(re.search(r"\(qemu-system-x86\) .* UID:1\d{9} .*_adj:500", line) for line in killed)
+    assert any(re.match("guest (one|two): stopped .status 137.", line) for line in ran)
+    after = {line.split()[0]: line.split()[1] for line in rows(ran, "after")}
+    assert after["full"] == "running"
+
+
+def test_power_off_waits_for_guests_before_the_data_partition(ran: list[str]) -> None:
+    order = [
+        "init: stopping",
+        "guest full: stopped (status 0)",
+        "bench: ended: inside: the button was pressed, going",
+        "data: unmounted",
+        "init: stopped",
+    ]
+    assert "bench: full still runs" not in ran
+    assert [line for line in ran if line in order] == order
