@@ -16,16 +16,14 @@ from minbuild.archive.mirror import find_mirror
 from minbuild.archive.types import Package
 from minbuild.build import life
 from minbuild.build.archives import open_archives, with_archives
-from minbuild.build.ground import open_packages
+from minbuild.build.ground import from_lock
 from minbuild.build.growing import Grown, Market, grow
 from minbuild.build.request import Doors, Request
 from minbuild.facts.gather import gather
-from minbuild.facts.rendered import rendered
 from minbuild.facts.types import Elf, Entry, Files, Kind
 from minbuild.manifest.find import manifest_file
 from minbuild.progress import Silent
 from minbuild.resolve.resolve import resolve
-from minbuild.resolve.roots import roots
 from minbuild.resolve.types import Closure, NeedKind, Root
 from minbuild.store import Store
 
@@ -66,17 +64,10 @@ def _host(bench: Bench, request: Request, doors: Doors) -> Line:
     manifest = life.read(request)
     assert request.lock is not None
     lock = lockfile.read(request.lock)
-    asked = roots(manifest)
-    own = rendered((file for one in manifest.components for file in one.files), doors.store)
+    place = request.lock
 
     def once() -> Closure:
-        return resolve(
-            asked,
-            (own, *open_packages(request, lock.packages, doors)),
-            arch=manifest.arch,
-            drop=manifest.drop,
-            allow_missing=manifest.allow_missing,
-        )
+        return from_lock(request, manifest, lock, place, doors).closure
 
     seconds, closure = _median(bench, once)
     note = f"{len(closure.chosen)} paths of {len(lock.packages)} packages"
