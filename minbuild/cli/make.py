@@ -165,7 +165,11 @@ def _removal(planned: "Planned", without: tuple[str, ...], *, top: int, as_json:
         raise UsageError("--suggest needs a number of lines", fix="give one: --top 10")
     found = removal.suggestions(footprint, needs, top)
     ranked = removal.suggestions_as_json if as_json else removal.suggestions_as_text
-    return ranked(footprint, found, losses)
+    from minbuild.build.tracing import last
+
+    traced = last(Path("build") / footprint.name)
+    opened = frozenset(map(str, traced.used)) if traced else None
+    return ranked(footprint, found, losses, opened)
 
 
 COMMANDS = (make, plan)

@@ -75,19 +75,30 @@ def suggestions(footprint: Footprint, needs: Needs, most: int) -> tuple[tuple[st
 
 
 def suggestions_as_text(
-    footprint: Footprint, found: Sequence[tuple[str, Removal]], losses: Losses
+    footprint: Footprint,
+    found: Sequence[tuple[str, Removal]],
+    losses: Losses,
+    opened: frozenset[str] | None = None,
 ) -> str:
-    """One entry for each removal: what it saves, and what it costs."""
+    """One entry for each removal: what it saves, what it costs, and how it is written.
+
+    `opened`: what traced boots opened; None when none was traced.
+    """
     lines = []
     for number, (name, gone) in enumerate(found, 1):
         lines.append(f"{number:>3}  {printable(name)}: {_saves(footprint, gone)}")
         lines.append(f"     costs: {'; '.join(_costs(name, gone, losses))}")
         lines.append(f"     how:   {_how(name)}")
+        if opened is not None and not opened & frozenset(gone.gone):
+            lines.append("     trace: nothing of it was opened in the last traced boot")
     return "\n".join(lines) + "\n"
 
 
 def suggestions_as_json(
-    footprint: Footprint, found: Sequence[tuple[str, Removal]], losses: Losses
+    footprint: Footprint,
+    found: Sequence[tuple[str, Removal]],
+    losses: Losses,
+    opened: frozenset[str] | None = None,
 ) -> str:
     """The same as a JSON object."""
     rows = [
@@ -95,6 +106,7 @@ def suggestions_as_json(
             **_document(footprint, [name], gone),
             "costs": _costs(name, gone, losses),
             "how": _how(name),
+            "opened": None if opened is None else sorted(opened & frozenset(gone.gone)),
         }
         for name, gone in found
     ]

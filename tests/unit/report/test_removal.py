@@ -10,6 +10,7 @@ from minbuild.report.removal import (
     as_text,
     named,
     suggestions,
+    suggestions_as_json,
     suggestions_as_text,
     without,
 )
@@ -51,3 +52,18 @@ def test_each_suggestion_says_what_it_costs() -> None:
     assert len(lines) == 3 * len(found)
     assert all(line.strip().startswith("costs:") for line in lines[1::3])
     assert all(line.strip().startswith("how:") for line in lines[2::3])
+
+
+def test_what_a_traced_boot_did_not_open_is_marked() -> None:
+    found = suggestions(tiny(), {}, 5)
+    (idle, gone), *_ = found
+    others = frozenset(str(row.path) for row in tiny().files) - frozenset(gone.gone)
+    marked = suggestions_as_text(tiny(), found, {}, others)
+    assert marked.split(f"{idle}:")[1].split("how:")[1].splitlines()[1].strip().startswith("trace:")
+    assert (
+        "trace:"
+        not in suggestions_as_text(tiny(), found, {}, frozenset(gone.gone)).split("  2  ")[0]
+    )
+    rows = json.loads(suggestions_as_json(tiny(), found, {}, others))["removals"]
+    assert rows[0]["opened"] == []
+    assert json.loads(suggestions_as_json(tiny(), found, {}))["removals"][0]["opened"] is None
