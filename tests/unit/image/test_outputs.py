@@ -250,6 +250,37 @@ print(Path("out/host.efi").read_bytes())
     assert content == "b'image'"
 
 
+@pytest.mark.parametrize("inside", ["", "/build/host"])
+def test_a_full_disk_leaves_the_former_outputs(tmp_path: Path, inside: str) -> None:
+    program = f"""
+from pathlib import Path
+from minbuild.errors import ToolError
+from minbuild.image.outputs import open_outputs
+from tests.unit.image.test_outputs import publish
+place = Path("out{inside}")
+publish(place)
+try:
+    with open_outputs(place) as outputs:
+        outputs.place("host.efi").write_bytes(bytes(400_000))
+        outputs.publish()
+except ToolError as error:
+    print(error.what)
+print(*sorted(path.name for path in place.iterdir()), (place / "host.efi").read_bytes())
+print(*(path.name for path in place.parent.glob(".minbuild-*")))
+"""
+    script = 'mkdir out && mount -t tmpfs -o size=300k none out && exec "$0" -c "$1"'
+    words = ["unshare", "-rm", "sh", "-c", script, sys.executable, program]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=env)
+    if "unshare:" in done.stderr or "mount:" in done.stderr:
+        pytest.skip(f"namespaces are not allowed here: {done.stderr}")
+    assert done.stdout.splitlines() == [
+        "cannot write: No space left on device",
+        "SHA256SUMS host.efi host.pxe b'image'",
+        "",
+    ], done.stderr
+
+
 def test_builds_at_once_lose_no_output_of_each_other(tmp_path: Path) -> None:
     program = PUBLISH.replace("while True", "for number in range(50)")
     program = program.replace('"abcdefgh"', "sys.argv[2]").replace("number += 1", "pass")
