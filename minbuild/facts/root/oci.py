@@ -21,6 +21,7 @@ class Layout:
     """Reads the root of the image for one architecture in a layout."""
 
     def __init__(self, top: Path, work: Path, arch: str) -> None:
+        """`arch`: "" for the first that there is. Raises: ToolError."""
         self.top = top
         self._arch = arch
         manifest = self._manifest(self._json(top / "index.json"), _DEPTH)
@@ -64,7 +65,12 @@ class Layout:
         if "layers" in index:
             return index
         rows = _list(index, "manifests", self.name)
-        fit = [row for row in rows if _arch(row) in ("", self._arch)]
+        # beside images there may be attestations of them, for the platform "unknown"
+        fit = [
+            row
+            for row in rows
+            if _arch(row) in ("", self._arch) or (not self._arch and _arch(row) != "unknown")
+        ]
         if not fit or not depth:
             raise damaged(f"it holds no image for {self._arch}", self.name)
         return self._manifest(self._json(self._blob(_digest(fit[0], self.name))), depth - 1)

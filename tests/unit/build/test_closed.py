@@ -18,6 +18,7 @@ from minbuild.manifest.types import Waiver, Where
 from minbuild.paths import RootPath
 from minbuild.report.dangling import as_text
 from minbuild.tree.types import Node
+from tests.dib.installed import as_layout
 from tests.support.elf import LOADER, Elf, elf
 from tests.support.uki import uki
 
@@ -232,3 +233,16 @@ def test_a_file_system_is_read_like_a_directory(tmp_path: Path) -> None:
     command = ["mke2fs", "-q", "-t", "ext4", "-d", top, place, "4M"]
     subprocess.run(command, check=True, env={"PATH": SBIN, "HOME": str(tmp_path)})
     assert wanted(examined(place, tmp_path)) == wanted(examined(top, tmp_path))
+
+
+def test_the_layers_of_a_container_image_are_one_root(tmp_path: Path) -> None:
+    lower = lay(tmp_path / "lower", ROOT, without="usr/bin/app")
+    upper = lay(tmp_path / "upper", {"usr/bin/.wh.run": b"", "usr/bin/more": b"#!/bin/app\n"})
+    layers = []
+    for top in (lower, upper):
+        with tarfile.open(tmp_path / f"{top.name}.tar", "w") as tar:
+            tar.add(top, ".")
+        layers.append((tmp_path / f"{top.name}.tar").read_bytes())
+    layout = as_layout(tmp_path / "layout", *layers)
+    for found in (examined(layout, tmp_path, arch="amd64"), examined(layout, tmp_path)):
+        assert wanted(found) == ["/usr/bin/more shebang /bin/app"]
