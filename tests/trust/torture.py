@@ -172,7 +172,8 @@ def damages(bench: Bench, count: int, source: random.Random) -> list[Row]:
             path = source.choice(paths)
             for made in damage.kinds(bench.store).get(MADE_OF.get(kind, ""), []):
                 made.unlink()  # so that the build reads what is damaged
-            source.choice((damage.flip, damage.cut))(path, source)
+            for each in paths if kind == "index" else [path]:  # one form of it may do for another
+                source.choice((damage.flip, damage.cut))(each, source)
             said = ""
             if kind == "index":  # which a locked build does not read
                 said = bench.make("damaged", "lock", "host.yaml", "--update", "--dry-run")
