@@ -1,24 +1,29 @@
 """How much each file's content weighs when packed, by which the initramfs is shared out."""
 
-import zlib
+import lzma
+import os
+from concurrent.futures import ThreadPoolExecutor
 
-from minbuild.footprint.packed import guess
+from minbuild.footprint.packed import SOLID_XZ, guess
 from minbuild.store import Store
 from minbuild.tree.types import Tree
 
-KIND = "weight/2"
+KIND = "weight/3"
+FILTERS = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 0}]
 
 
 def weigh(tree: Tree, store: Store) -> dict[str, int]:
-    """Content digest → about its bytes in a solid archive, for every file of a tree."""
-    digests = sorted({node.sha256 for node in tree.nodes if node.sha256})
+    """Content digest → about its bytes in a solid archive, for every file but the kernel."""
+    digests = sorted(
+        {node.sha256 for node in tree.nodes if node.sha256 and node.path != tree.kernel}
+    )
     known = {digest: store.get(KIND, digest) for digest in digests}
-    new = {
-        digest: str(_weight(store.need(digest))).encode()
-        for digest, value in known.items()
-        if value is None
-    }
-    if new:
+    todo = [digest for digest, value in known.items() if value is None]
+    new: dict[str, bytes] = {}
+    if todo:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            found = pool.map(lambda digest: _weight(store.need(digest)), todo)
+            new = {digest: str(size).encode() for digest, size in zip(todo, found, strict=True)}
         store.put(KIND, new)
     return {digest: int(new.get(digest) or known[digest] or b"0") for digest in digests}
 
@@ -30,4 +35,5 @@ def estimate(tree: Tree, weights: dict[str, int]) -> int:
 
 
 def _weight(data: bytes) -> int:
-    return guess(len(zlib.compress(data, 1)), len(data))
+    packed = lzma.compress(data, lzma.FORMAT_RAW, filters=FILTERS)
+    return guess(len(packed), len(data), SOLID_XZ)

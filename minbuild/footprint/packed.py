@@ -1,15 +1,16 @@
-"""How many bytes a file adds to a solid archive, guessed from what zlib makes of it alone.
+"""How many bytes a file adds to a solid archive, guessed from what it weighs packed alone.
 
-Held against an initramfs packed without each component in turn: benchmarks/estimate.py; for
-host.yaml the median error by component is 1.3 %.
+Held against an initramfs packed without each component in turn: benchmarks/estimate.py.
 """
 
-SOLID = 0.68
-"""Of what a file weighs alone (zlib -1), what it weighs packed by xz together with others."""
+SOLID_XZ = 0.87
+"""Of what a file weighs alone (x86 filter, LZMA2 preset 0), what it weighs packed with others."""
+SOLID_ZLIB = 0.68
+"""The same of zlib -1, which is quicker and less like xz: for trees of others."""
 STORED = 0.97
-"""From this ratio of zlib's on, a file is packed already and weighs what it is."""
+"""From this ratio on, a file is packed already and weighs what it is."""
 
 
-def guess(compressed: int, size: int) -> int:
-    """Bytes in a solid archive of a file of `size` bytes that zlib -1 makes `compressed`."""
-    return size if compressed > STORED * size else round(SOLID * compressed)
+def guess(compressed: int, size: int, solid: float = SOLID_ZLIB) -> int:
+    """Bytes in a solid archive of a file of `size` bytes that is `compressed` alone."""
+    return size if compressed > STORED * size else round(solid * compressed)
