@@ -23,7 +23,7 @@ start)
         total=$(wc -l </run/bench.said)
         sed -n "$((shown + 1)),${total}p" /run/bench.said | while read -r line; do say bench "$line"; done
         shown=$total
-        if [ "$shown" -gt 1 ] && grep -q bench.last /proc/cmdline; then poweroff; fi
+        if [ "$shown" -gt 1 ] && grep -q bench.last /proc/cmdline; then poweroff; exit; fi
     done
     ;;
 esac

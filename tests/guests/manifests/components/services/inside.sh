@@ -70,7 +70,8 @@ listen() {
 modprobe -q -a virtio_mmio virtio_pci virtio_net virtio_blk button evdev
 ip link set lo up
 say "up with $(nproc) cpus"
-disks
+# the word that it writes lies where write_on puts one
+asked write || disks
 cards
 if asked hog; then
     say 'takes all memory'
