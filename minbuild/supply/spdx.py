@@ -1,7 +1,7 @@
 """A software bill of materials in SPDX 2.3; the one door to spdx-tools."""
 
 import hashlib
-import io
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -34,12 +34,18 @@ def spdx(
     Raises: ToolError when the extra is not installed.
     """
     try:
-        from spdx_tools.spdx.writer.json.json_writer import write_document_to_stream
+        from spdx_tools.spdx.writer.write_utils import convert, validate_and_deduplicate
     except ImportError as error:
         raise ToolError("spdx-tools is not installed", fix=EXTRA) from error
-    out = io.StringIO()
-    write_document_to_stream(document(shipment, licences, serial, sha1), out, validate=False)
-    return out.getvalue() + "\n"
+    made = document(shipment, licences, serial, sha1)
+    found: dict[str, Any] = convert(validate_and_deduplicate(made, validate=False), None)
+    for package in found["packages"]:
+        for reference in package.get("externalRefs", ()):
+            # SPDX 2.3 (7.21) and its schema: PACKAGE-MANAGER; spdx-tools 0.8 writes 2.2's
+            # PACKAGE_MANAGER (spdx/tools-python, issues 813 and 849).
+            category = reference["referenceCategory"]
+            reference["referenceCategory"] = category.replace("_", "-")
+    return json.dumps(found, indent=4) + "\n"
 
 
 def document(

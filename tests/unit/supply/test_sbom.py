@@ -60,6 +60,14 @@ def test_spdx_is_valid(tmp_path: Path) -> None:
     assert len(read.files) == 2
 
 
+def test_spdx_names_categories_as_the_schema_of_2_3_does(tmp_path: Path) -> None:
+    made = json.loads(spdx(shipment(tmp_path), LICENCES, SERIAL, {}))
+    by_name = {one["name"]: one.get("externalRefs", []) for one in made["packages"]}
+    categories = {name: [r["referenceCategory"] for r in refs] for name, refs in by_name.items()}
+    assert categories.pop("tiny") == []
+    assert categories == {one.name: ["PACKAGE-MANAGER"] for one in PACKAGES}
+
+
 def test_a_signed_kernel_is_built_from_another_source() -> None:
     assert sources_of(PACKAGES[2]) == (("linux-signed-amd64", "6.1.9+1"), ("linux", "6.1.9-1"))
     assert sources_of(PACKAGES[1]) == (("util-linux", "2.41-5"),)
