@@ -47,11 +47,12 @@ def make_all(
     """Build manifests, in the order given; a failure stops the others only with `fail_fast`.
 
     The first one that is not built yet is prepared on all cores; so most of what they share is in
-    the store, and loaded. Then each goes on in a process of its own, `jobs` at once (0: one for
-    each core). What one of them fetches, reads or packs, the others wait for and use.
+    the store, and loaded. Then each goes on in a process of its own, `jobs` at once (0: one more
+    than cores, since each waits for tools and disks at times). What one of them fetches, reads or
+    packs, the others wait for and use.
     """
     try:
-        return _make_all(requests, doors, jobs or len(os.sched_getaffinity(0)), fail_fast)
+        return _make_all(requests, doors, jobs or len(os.sched_getaffinity(0)) + 1, fail_fast)
     finally:
         doors.rest()
 

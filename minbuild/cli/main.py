@@ -1,5 +1,6 @@
 """The `minbuild` command: its commands, and how every run of it ends."""
 
+import gc
 import os
 import sys
 import traceback
@@ -102,7 +103,9 @@ for command in (
 
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with the code that says how it ended."""
-    sys.exit(run(argv))
+    code = run(argv)
+    gc.freeze()  # what is left is freed with the process: looking through it takes 60 ms
+    sys.exit(code)
 
 
 def run(argv: list[str] | None = None) -> int:

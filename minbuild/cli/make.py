@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 @click.option("--locked", is_flag=True, help="Refuse to build without a lock.")
 @click.option("--check-reproducible", is_flag=True,
               help="Build again under other conditions; exit with 1 when one byte differs.")  # fmt: skip
-@click.option("--jobs", default=0, help="Manifests built at once, of several.  [default: cores]")
+@click.option(
+    "--jobs", default=0, help="Manifests built at once, of several.  [default: cores + 1]"
+)
 @click.option("--dib-in", type=click.Choice(["auto", "here", "vm"]), default="auto", show_default=True,
               help="Where diskimage-builder makes the images that the manifest wants of it.")  # fmt: skip
 @click.option("--fail-fast", is_flag=True, help="Of several, stop at the first that fails.")
