@@ -13,8 +13,8 @@ from minbuild.dib.elements import Element
 from minbuild.errors import ToolError
 from minbuild.shipped import shipped
 
-ORDER = "/work/order"
-OUT = "/work/out"
+ORDER = "/job/order"
+OUT = "/job/out"
 CODE = "./.code"
 """dib's exit code in the result."""
 CHUNK = 1 << 20
@@ -29,15 +29,15 @@ echo "ERROR: minbuild ${{1:-}} cannot run in the builder machine (use --dib-in h
 exit 1
 """
 OURS = {
-    "DIB_LOCKFILES": "/work/locks",
-    "DIB_IMAGE_CACHE": "/work/cache",
+    "DIB_LOCKFILES": "/job/locks",
+    "DIB_IMAGE_CACHE": "/job/cache",
     "DIB_MINBUILD": f"{ORDER}/minbuild",
     "DIB_MINBUILD_BUILD": f"{ORDER}/build",
     "ELEMENTS_PATH": f"{ORDER}/elements",
-    "PYTHONPATH": "/work/python",
-    "PYTHONPYCACHEPREFIX": "/work/pyc",
+    "PYTHONPATH": "/job/python",
+    "PYTHONPYCACHEPREFIX": "/job/pyc",
     "PYTHONDONTWRITEBYTECODE": "1",
-    "TMP_DIR": "/work/tmp",
+    "TMP_DIR": "/job/tmp",
     "USER": "root",
 }
 

@@ -15,9 +15,9 @@ from minbuild.tree.types import Node
 
 DISTRIBUTIONS = ("diskimage-builder", "networkx", "pbr", "PyYAML", "stevedore")
 """What disk-image-create imports, each of it usable without a compiled part."""
-SITE = "work/python"
+SITE = "job/python"
 """Where they lie in the builder machine, relative to its top."""
-CACHE = "work/pyc"
+CACHE = "job/pyc"
 """PYTHONPYCACHEPREFIX there."""
 KIND = "builder-python/1"
 """Digest over all Python files → SHA-256 of their tar."""

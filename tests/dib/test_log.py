@@ -6,7 +6,7 @@ from minbuild.dib.log import blame
 def test_the_machine_s_own_words_are_no_blame() -> None:
     log = [
         "builder: started",
-        "/work/tmp/hooks/root.d/10-x: line 3: frobnicate: command not found",
+        "/job/tmp/hooks/root.d/10-x: line 3: frobnicate: command not found",
         "builder: disk-image-create ended with 127",
         "builder: done",
         "[   61.294417] reboot: Power down",

@@ -61,7 +61,7 @@ def test_a_layout_in_a_file_is_taken_along_as_text(
     found = parcel.settings({"DIB_IMAGE_SIZE": "1", "DIB_JOURNAL_SIZE": "4"}, layout="")
     assert found["DIB_BLOCK_DEVICE_CONFIG"] == "- local_loop: {name: image0}\n"
     assert (found["DIB_IMAGE_SIZE"], found["DIB_JOURNAL_SIZE"]) == ("3", "4")
-    assert found["DIB_MINBUILD"] == "/work/order/minbuild"
+    assert found["DIB_MINBUILD"] == "/job/order/minbuild"
     assert "SECRET" not in found
     assert parcel.settings({}, layout="plain")["DIB_BLOCK_DEVICE_CONFIG"] == "plain"
 

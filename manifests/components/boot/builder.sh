@@ -31,20 +31,20 @@ read -r release </proc/sys/kernel/osrelease
 # shellcheck disable=SC2046 # one word for each name
 modprobe -a $(sed 's|:.*||; s|.*/||; s|[.]ko.*||' "/usr/lib/modules/$release/modules.dep")
 mkfs.ext4 -q -F -O ^has_journal -E nodiscard -m 0 /dev/vdb || fail 'the work disk takes no file system'
-mount -o noatime /dev/vdb /work || fail 'the work disk cannot be mounted'
-mkdir /work/tmp
-mount --bind /work/tmp /tmp
+mount -o noatime /dev/vdb /job || fail 'the work disk cannot be mounted'
+mkdir /job/tmp
+mount --bind /job/tmp /tmp
 chmod 1777 /tmp
 tar -x -f /dev/vdd -C / || fail 'dib cannot be read'
-tar -x -f /dev/vda -C /work || fail 'the order cannot be read'
-mkdir -p /work/out
-cd /work || fail 'there is no work disk'
+tar -x -f /dev/vda -C /job || fail 'the order cannot be read'
+mkdir -p /job/out
+cd /job || fail 'there is no work disk'
 say started
-bash /work/order/run
+bash /job/order/run
 code=$?
-echo "$code" >/work/out/.code
-df -B1 --output=avail /work | tail -n 1 >/work/out/.free
+echo "$code" >/job/out/.code
+df -B1 --output=avail /job | tail -n 1 >/job/out/.free
 say "disk-image-create ended with $code"
-tar -c -S --format=gnu -f /dev/vdc -C /work/out . || fail 'the result does not fit on its disk'
+tar -c -S --format=gnu -f /dev/vdc -C /job/out . || fail 'the result does not fit on its disk'
 say done
 off
