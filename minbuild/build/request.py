@@ -81,7 +81,9 @@ class Doors:
 
 
 def default_store() -> Path:
-    """The store's place when none is named. Source: XDG Base Directory Specification."""
+    """The store's place when no option names it. Source: XDG Base Directory Specification."""
+    if named := os.environ.get("MINBUILD_STORE"):
+        return Path(named)
     cache = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
     return base / "minbuild"

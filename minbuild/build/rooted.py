@@ -18,10 +18,8 @@ from minbuild.build.selection import named
 from minbuild.build.tools import lay_tools
 from minbuild.errors import ResolveError, UsageError, together
 from minbuild.facts.rendered import rendered
-from minbuild.facts.root.disk import Debugfs
 from minbuild.facts.root.offer import Offer
-from minbuild.facts.root.rpm import Rpm
-from minbuild.facts.root.types import UNOWNED, Source
+from minbuild.facts.root.types import UNOWNED, Program, Readers, Source
 from minbuild.facts.types import Files, Kind
 from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import ANY, Manifest
@@ -97,13 +95,19 @@ def open_root(
         yield root_source(path, arch, work, debugfs=tool, leave=leave)
 
 
-def debugfs(request: Request, doors: Doors) -> Debugfs:
+def readers(doors: Doors) -> Readers:
+    """The toolbox's programs for a root that is only looked at."""
+    request = Request(Path())
+    return Readers(debugfs(request, doors), rpm(request, doors), doors.progress.note)
+
+
+def debugfs(request: Request, doors: Doors) -> Program:
     """The toolbox's debugfs, fetched when it is first run."""
     toolbox = _alone("debugfs", request, doors)
     return lambda args: toolbox().run("debugfs", args, what="reading the file system")
 
 
-def rpm(request: Request, doors: Doors) -> Rpm:
+def rpm(request: Request, doors: Doors) -> Program:
     """The toolbox's rpm, fetched when it is first run."""
     toolbox = _alone("rpm", request, doors)
 
@@ -124,7 +128,7 @@ def _alone(name: str, request: Request, doors: Doors) -> Callable[[], Toolbox]:
 
 
 def root_source(
-    path: Path, arch: str, work: Path, *, debugfs: Debugfs, leave: Sequence[str] = ()
+    path: Path, arch: str, work: Path, *, debugfs: Program, leave: Sequence[str] = ()
 ) -> Source:
     """Open a directory, a tar, an OCI image layout or a disk image that holds a root.
 

@@ -43,12 +43,12 @@ def diff(
 
 
 def _footprints(before: str, after: str, top: int, data: str | None) -> tuple[bool, Renders]:
+    from minbuild.cli.inspect import subject
     from minbuild.footprint.diff import compare
     from minbuild.report import diff as shown
     from minbuild.report.html import page
-    from minbuild.subject.open import open_subject
 
-    found = compare(open_subject(before), open_subject(after))
+    found = compare(subject(before), subject(after))
     if data is not None:
         found = replace(found, issues=_issues(found, (before, after), data))
     return bool(found), {

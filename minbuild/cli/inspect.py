@@ -1,15 +1,19 @@
 """Commands that look at what was built: report, why, diff, check."""
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from minbuild.cli import compare, gate, supply
+from minbuild.cli.options import doors_of
 from minbuild.cli.outputs import Outputting, output_options
+from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 
 if TYPE_CHECKING:
+    from minbuild.facts.root.types import Reach, Readers
     from minbuild.footprint.types import Footprint
 
 
@@ -80,7 +84,23 @@ def subject(word: "str | Path | None") -> "Footprint":
     """The footprint of what a word names; without a word, of the only build there is."""
     from minbuild.subject.open import open_subject
 
-    return open_subject(str(word if word is not None else _only_build()))
+    terminal = Terminal()
+    try:
+        return open_subject(str(word if word is not None else _only_build()), _reach(terminal))
+    finally:
+        terminal.done()
+
+
+def _reach(terminal: Terminal) -> "Reach":
+    """The toolbox's programs, in the usual store."""
+
+    @functools.cache
+    def found() -> "Readers":
+        from minbuild.build.rooted import readers
+
+        return readers(doors_of(None, terminal))
+
+    return found
 
 
 def _only_build() -> Path:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from minbuild.errors import ToolError, UsageError
+from minbuild.errors import MinbuildError, UsageError
 from minbuild.facts.root.owners import owners
-from minbuild.facts.root.types import Found
+from minbuild.facts.root.types import Found, Reach
 from minbuild.facts.types import KernelConfig, Kind
 from minbuild.footprint.types import Footprint
 from minbuild.paths import RootPath, rootpath
@@ -21,7 +21,7 @@ LARGEST = 1 << 30
 BATCH = 256
 
 
-def read_directory(top: Path) -> Footprint:
+def read_directory(top: Path, reach: Reach) -> Footprint:
     """Measure a directory as the root of a host.
 
     Raises: UsageError when something in it cannot be read.
@@ -40,7 +40,7 @@ def read_directory(top: Path) -> Footprint:
             kernel=newest_kernel(seen),
             capabilities=True,
             kconfig=_config(top),
-            owners=_owners(top, seen),
+            owners=_owners(top, seen, reach),
         ),
     )
 
@@ -121,22 +121,26 @@ def newest_kernel(seen: list[Seen]) -> str:
     return max(names, default="").removeprefix("/boot/vmlinuz-")
 
 
-def _owners(top: Path, seen: Sequence[Seen]) -> dict[str, tuple[str, str]]:
+def _owners(top: Path, seen: Sequence[Seen], reach: Reach) -> dict[str, tuple[str, str]]:
     raws = [one.path.lstrip("/") for one in seen if one.type == "file"]
     found = {raw: Found(rootpath(raw), raw, Kind.FILE, 0) for raw in raws}
-    return owned(found, lambda raw: (top / raw).read_bytes())
+    return owned(found, lambda raw: (top / raw).read_bytes(), reach)
 
 
-def owned(found: Mapping[str, Found], read: Callable[[str], bytes]) -> dict[str, tuple[str, str]]:
+def owned(
+    found: Mapping[str, Found], read: Callable[[str], bytes], reach: Reach
+) -> dict[str, tuple[str, str]]:
     """Path → package and version, from the root's own database; no link of it is followed.
 
-    Empty where that cannot be read, so that all is unowned.
+    What cannot be read is told, and unowned.
     """
     known: dict[str, tuple[str, str]] = {}
-    with contextlib.suppress(ToolError):
-        for one in owners(found, read):
+    try:
+        for one in owners(found, read, lambda args: reach().rpm(args)):
             for path in one.paths:
                 known.setdefault(path, (one.name, one.version))
+    except MinbuildError as error:
+        reach().note(f"whose files these are is not known: {error.what}")
     return known
 
 

@@ -1,11 +1,15 @@
 """What a word on the command line names, and its footprint."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minbuild.errors import UsageError
 from minbuild.footprint import document
 from minbuild.footprint.types import Footprint
 from minbuild.run import run
+
+if TYPE_CHECKING:
+    from minbuild.facts.root.types import Reach
 
 CPIO = (b"070701", b"070702")
 PACKED = (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh")
@@ -18,8 +22,8 @@ FIX = (
 )
 
 
-def open_subject(word: str) -> Footprint:
-    """Read or measure what `word` names.
+def open_subject(word: str, reach: "Reach") -> Footprint:
+    """Read or measure what `word` names; `reach` is asked where a file system or database needs it.
 
     Raises: UsageError when there is no such thing or nobody knows what it is; ToolError for a
     damaged image.
@@ -33,16 +37,16 @@ def open_subject(word: str) -> Footprint:
             return _document(inside)
         from minbuild.subject.directory import read_directory
 
-        return read_directory(path)
+        return read_directory(path, reach)
     try:
         with path.open("rb") as file:
             start = file.read(2048)
-        return _by_content(path, start)
+        return _by_content(path, start, reach)
     except OSError as error:
         raise UsageError(f"cannot read it: {error.strerror}", where=str(path), fix=FIX) from error
 
 
-def _by_content(path: Path, start: bytes) -> Footprint:
+def _by_content(path: Path, start: bytes, reach: "Reach") -> Footprint:
     from minbuild.subject import image
     from minbuild.subject.tarball import read_tar
 
@@ -60,11 +64,11 @@ def _by_content(path: Path, start: bytes) -> Footprint:
         or start[EXT] == b"\x53\xef"
         or start[510:512] == b"\x55\xaa"
     ):
-        return _disk(path)
+        return _disk(path, reach)
     raise UsageError("nobody knows what this is", where=str(path), fix=FIX)
 
 
-def _disk(path: Path) -> Footprint:
+def _disk(path: Path, reach: "Reach") -> Footprint:
     """A disk that starts a UKI, or else one that holds an installed root."""
     from minbuild.subject import image
     from minbuild.subject.disk import NoUki
@@ -75,7 +79,7 @@ def _disk(path: Path) -> Footprint:
         try:
             return image.read_disk(path, raw)
         except NoUki:
-            return read_root_disk(path, raw, kept)
+            return read_root_disk(path, raw, kept, reach)
 
 
 def _is_tar(path: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from minbuild.errors import UsageError
 from minbuild.facts.kernel import kernel_config
 from minbuild.facts.root.disk import Disk
-from minbuild.facts.root.types import Found
+from minbuild.facts.root.types import Found, Reach
 from minbuild.footprint.types import DISK, Footprint
 from minbuild.subject.directory import capability, newest_kernel, owned
 from minbuild.subject.qcow2 import Stored
@@ -18,17 +18,18 @@ LARGEST = 1 << 30
 """Bytes of the largest file that is read whole."""
 
 
-def read_root_disk(path: Path, raw: Path, kept: Stored) -> Footprint:
+def read_root_disk(path: Path, raw: Path, kept: Stored, reach: Reach) -> Footprint:
     """Measure the largest ext2, ext3 or ext4 file system of a disk, whose raw form is `raw`.
 
     Its rows sum to the size of the file at `path`. Devices and sockets are left out.
-    Raises: ToolError when there is none, it is damaged, or this machine has no debugfs.
+    Raises: ToolError when there is none, it is damaged, or debugfs cannot be had.
     """
     with tempfile.TemporaryDirectory(prefix="minbuild-") as scratch:
-        return _measured(path, Disk(raw, Path(scratch)), kept)
+        disk = Disk(raw, Path(scratch), reach().debugfs)
+        return _measured(path, disk, kept, reach)
 
 
-def _measured(path: Path, disk: Disk, kept: Stored) -> Footprint:
+def _measured(path: Path, disk: Disk, kept: Stored, reach: Reach) -> Footprint:
     size = path.stat().st_size
     found = {one.raw: one for one in disk.walk() if one.raw}
     files = [raw for raw, one in found.items() if one.kind == "file"]
@@ -58,7 +59,7 @@ def _measured(path: Path, disk: Disk, kept: Stored) -> Footprint:
         overhead={DISK: size - payload},
         capabilities=True,
         kconfig=dict(kernel_config(config[max(config)]).options) if config else None,
-        owners=owned(found, disk.read),
+        owners=owned(found, disk.read, reach),
     )
     return footprint(seen, origin)
 

@@ -1,8 +1,11 @@
 """rpm itself, of Debian's packages, run without being installed: it builds packages and roots."""
 
+import contextlib
 import functools
 import os
 import shutil
+import sqlite3
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -36,6 +39,14 @@ TOOLS = tuple(
         HERE,
     )
     for name in ("rpm", "rpmbuild")
+)
+DB_LOAD = Tool(
+    "db5.3_load",
+    "db5.3_load",
+    RootPath("/usr/bin/db5.3_load"),
+    (PackagePaths("db5.3-util", ("/usr/bin/db5.3_load",), HERE),),
+    False,
+    HERE,
 )
 SPEC = """\
 Name: {name}
@@ -113,3 +124,21 @@ def _run(name: str, work: Path, backend: str, *words: str | Path) -> None:
     root = [] if os.geteuid() == 0 else [shutil.which("unshare") or "unshare", "-Ur"]
     done = subprocess.run([*root, *argv], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
+
+
+def as_berkeley(top: Path) -> Path:
+    """Rewrite the SQLite database of a root as a Berkeley DB hash, by Berkeley DB itself."""
+    new = top / "usr/lib/sysimage/rpm"
+    with contextlib.closing(sqlite3.connect(new / "rpmdb.sqlite")) as database:
+        rows = database.execute("SELECT hnum, blob FROM Packages ORDER BY hnum").fetchall()
+    # the key 0 holds the last number given. Source: rpm's lib/backend/db3.c
+    pairs = [(0, struct.pack("=I", len(rows))), *rows]
+    text = "VERSION=3\nformat=bytevalue\ntype=hash\ndb_pagesize=4096\nHEADER=END\n"
+    text += "".join(f" {struct.pack('=I', key).hex()}\n {data.hex()}\n" for key, data in pairs)
+    old = top / "var/lib/rpm"
+    old.mkdir(parents=True)
+    box = laid(DB_LOAD)
+    subprocess.run([*box.argv(DB_LOAD.name), old / "Packages"], input=f"{text}DATA=END\n",
+                   text=True, check=True, env=box.environment())  # fmt: skip
+    shutil.rmtree(new)
+    return top

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.subject.open import open_subject
 from tests.dib.builder import Builder
+from tests.support.subjects import open_subject
 from tests.whole.small import Small, minbuild
 
 pytestmark = pytest.mark.oracle
@@ -27,6 +27,7 @@ def names(archive: Path) -> dict[str, tarfile.TarInfo]:
         return {member.name.removeprefix("."): member for member in tar}
 
 
+@pytest.mark.mirror
 def test_a_manifest_becomes_a_tar_and_a_file_system(builder: Builder, small: Small) -> None:
     builder.element(
         "greeting",

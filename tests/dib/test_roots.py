@@ -27,6 +27,13 @@ from tests.whole.small import PACKAGES, Small, minbuild
 STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
 
 
+DATABASES = [
+    ("sqlite", "usr/lib/sysimage/rpm/rpmdb.sqlite"),
+    ("ndb", "usr/lib/sysimage/rpm/Packages.db"),
+    ("bdb", "var/lib/rpm/Packages"),
+]
+
+
 def rows(small: Small, *words: str) -> dict[str, dict[str, object]]:
     """The files of a plan, by path, without those of /usr/lib itself, which every package has."""
     ended = minbuild(*small.argv("plan", "small.yaml", "--json", *words), cwd=small.directory)
@@ -276,27 +283,45 @@ def test_a_damaged_rpm_database_is_an_error(tmp_path: Path, cut: int) -> None:
     assert "owners: false" in caught.value.fix
 
 
-def test_a_database_that_only_rpm_reads_needs_rpm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("name", "kind"), [("Packages.db", "ndb"), ("Packages", "Berkeley DB")])
+def test_a_database_that_only_rpm_reads_needs_rpm(tmp_path: Path, name: str, kind: str) -> None:
     (tmp_path / "var/lib/rpm").mkdir(parents=True)
-    (tmp_path / "var/lib/rpm/Packages.db").write_bytes(b"RpmP")
-    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "var/lib/rpm" / name).write_bytes(b"some")
     with pytest.raises(ToolError) as caught:
         _ = Offer(Directory(tmp_path)).files
-    assert "install rpm here" in caught.value.fix
+    assert f"is {kind}, which only rpm reads, and there is no rpm here" in caught.value.what
+    assert "owners: false" in caught.value.fix
     assert Offer(Directory(tmp_path), owned=False).owners == {}
 
 
 @pytest.mark.mirror
+def test_rpm_that_cannot_be_had_is_an_error_with_a_way_out(small: Small) -> None:
+    root = install(PACKAGES, small.directory / "root")
+    shutil.rmtree(root / "var/lib/dpkg")
+    (root / "var/lib/rpm").mkdir()
+    (root / "var/lib/rpm/Packages.db").write_bytes(b"RpmP")
+    text = "minbuild: 1\nname: any\narchive: %s\nkeep: [{paths: [/usr/bin/hello]}]\n"
+    (small.directory / "any.yaml").write_text(text % "{root: root}", encoding="utf-8")
+    ended = minbuild(*small.argv("plan", "any.yaml", "--offline"), cwd=small.directory)
+    assert ended.code == 4
+    assert "owners: false" in ended.err
+    (small.directory / "any.yaml").write_text(text % "{root: root, owners: false}", "utf-8")
+    ended = minbuild(*small.argv("plan", "any.yaml", "--offline"), cwd=small.directory)
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.mirror
 @pytest.mark.oracle
-@pytest.mark.parametrize(("backend", "file"), [("sqlite", "rpmdb.sqlite"), ("ndb", "Packages.db")])
+@pytest.mark.parametrize(("backend", "file"), DATABASES)
 def test_a_root_that_rpm_itself_installed(tmp_path: Path, backend: str, file: str) -> None:
     hello = {"/usr/bin/hello": "#!/usr/bin/sh\n", "/usr/share/hello/text": "hi"}
-    top = rpms.install(tmp_path / "root", backend, hello=hello, dash={"/usr/bin/sh": "shell"})
+    made = "sqlite" if backend == "bdb" else backend
+    top = rpms.install(tmp_path / "root", made, hello=hello, dash={"/usr/bin/sh": "shell"})
     (top / "etc").mkdir()
     (top / "etc/made").write_text("by a script", encoding="utf-8")
-    assert (top / "usr/lib/sysimage/rpm" / file).exists()
+    if backend == "bdb":
+        rpms.as_berkeley(top)
+    assert (top / file).exists()
     offer = Offer(Directory(top), rpm=rpm(Request(top), Doors(STORE)))
     owned = {path: one.owner for one in offer.files for path in one.entries}
     assert owned[RootPath("/usr/bin/hello")] == owned[RootPath("/usr/share/hello/text")] == "hello"
@@ -304,6 +329,39 @@ def test_a_root_that_rpm_itself_installed(tmp_path: Path, backend: str, file: st
     assert owned[RootPath("/etc/made")] == UNOWNED
     package = offer.owners["hello"]
     assert (package.version, package.arch) == ("1.5-2", "noarch")
+    report = minbuild("report", str(top), "--by", "package", "--json", cwd=tmp_path,
+                      env={"MINBUILD_STORE": str(STORE)})  # fmt: skip
+    assert report.code == 0, report.err
+    rows = {row["path"]: row["package"] for row in json.loads(report.out)["files"]}
+    assert (rows["/usr/bin/hello"], rows["/usr/bin/sh"]) == ("hello", "dash")
+
+
+@pytest.mark.mirror
+@pytest.mark.oracle
+@pytest.mark.parametrize("left", [100, 4096, 16000])
+def test_a_berkeley_database_that_is_cut_off_is_an_error(tmp_path: Path, left: int) -> None:
+    top = rpms.install(tmp_path / "root", "sqlite", hello={"/usr/bin/hello": "hi"})
+    place = rpms.as_berkeley(top) / "var/lib/rpm/Packages"
+    whole = place.read_bytes()
+    assert len(whole) > left
+    place.write_bytes(whole[:left])
+    with pytest.raises(ToolError) as caught:
+        _ = Offer(Directory(top), rpm=rpm(Request(top), Doors(STORE))).files
+    assert "shorter than it says" in caught.value.what
+    place.write_bytes(whole[:512] + bytes(len(whole) - 512))
+    with pytest.raises(ToolError) as caught:
+        _ = Offer(Directory(top), rpm=rpm(Request(top), Doors(STORE))).files
+    assert "owners: false" in caught.value.fix
+
+
+@pytest.mark.mirror
+def test_a_report_without_owners_says_so(tmp_path: Path) -> None:
+    top = tmp_path / "root"
+    (top / "var/lib/rpm").mkdir(parents=True)
+    (top / "var/lib/rpm/Packages.db").write_bytes(b"RpmP")
+    ended = minbuild("report", str(top), cwd=tmp_path, env={"MINBUILD_STORE": str(STORE)})
+    assert ended.code == 0, ended.err
+    assert "note: whose files these are is not known" in ended.err
 
 
 def test_a_root_without_a_database_is_resolved_all_the_same(small: Small) -> None:

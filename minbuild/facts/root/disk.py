@@ -5,7 +5,7 @@ Source: UEFI 2.10, 5.3 (GPT); ext4's kernel documentation, "Super Block"; debugf
 
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from threading import Lock
@@ -13,10 +13,9 @@ from threading import Lock
 from minbuild.errors import ToolError
 from minbuild.facts.elftable import Bytes
 from minbuild.facts.root.tarball import damaged
-from minbuild.facts.root.types import Found, place
+from minbuild.facts.root.types import Found, Program, place
 from minbuild.facts.sniff import linked
 from minbuild.facts.types import Kind
-from minbuild.run import run, small_environment
 
 SECTOR = 512
 _KINDS = {0o10: Kind.FILE, 0o12: Kind.LINK, 0o04: Kind.DIRECTORY}
@@ -28,19 +27,10 @@ _BATCH = 256
 _CAPABILITY = re.compile(r"security\.capability \(\d+\) = ((?:[0-9a-f]{2}[ \n]*)+)")
 
 
-Debugfs = Callable[[Sequence[str | Path]], bytes]
-"""Runs debugfs with these arguments and returns its stdout."""
-
-
-def machines(args: Sequence[str | Path]) -> bytes:
-    """Run this machine's debugfs."""
-    return run(["debugfs", *args], what="reading the file system", env=small_environment())
-
-
 class Disk:
     """Reads the largest ext file system of an image."""
 
-    def __init__(self, path: Path, work: Path, debugfs: Debugfs = machines) -> None:
+    def __init__(self, path: Path, work: Path, debugfs: Program) -> None:
         self.path = path
         self._work = work
         self._debugfs = debugfs
@@ -55,7 +45,7 @@ class Disk:
         return str(self.path)
 
     def walk(self) -> Iterator[Found]:
-        """Raises: ToolError when there is no debugfs, or the file system is damaged."""
+        """Raises: ToolError when there is no debugfs to be had, or the file system is damaged."""
         level, first = [""], dict[int, str]()
         for _ in range(_DEEPEST):
             answers = self._ask([f"ls -p {_quoted(raw)}" for raw in level])

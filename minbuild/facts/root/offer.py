@@ -8,8 +8,7 @@ from minbuild.errors import ToolError
 from minbuild.facts import sniff
 from minbuild.facts.elftable import Bytes
 from minbuild.facts.root.owners import Owner, owners
-from minbuild.facts.root.rpm import Rpm, machines
-from minbuild.facts.root.types import UNOWNED, Found, Source
+from minbuild.facts.root.types import UNOWNED, Found, Program, Source
 from minbuild.facts.types import Entry, FileFacts, Files, Kind, Symbols
 from minbuild.paths import RootPath
 from minbuild.store import Store
@@ -18,8 +17,11 @@ from minbuild.store import Store
 class Offer:
     """A root seen as packages."""
 
-    def __init__(self, source: Source, *, owned: bool = True, rpm: Rpm = machines) -> None:
-        """Walk the root once; with `owned`, its own database says whose its files are."""
+    def __init__(self, source: Source, *, owned: bool = True, rpm: Program | None = None) -> None:
+        """Walk the root once; with `owned`, its own database says whose its files are.
+
+        `rpm` reads what of databases only rpm can; None where there is none.
+        """
         self.source = source
         self._owned = owned
         self._rpm = rpm

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from minbuild.facts.deb import alternatives
 from minbuild.facts.root import rpm as databases
-from minbuild.facts.root.rpm import Rpm, machines
-from minbuild.facts.root.types import Found
+from minbuild.facts.root.types import Found, Program
 from minbuild.paths import RootPath, rootpath
 
 STATUS = "var/lib/dpkg/status"
@@ -29,10 +28,11 @@ class Owner:
     provides: tuple[str, ...] = ()
 
 
-def owners(found: Mapping[str, Found], read: Read, rpm: Rpm = machines) -> tuple[Owner, ...]:
+def owners(found: Mapping[str, Found], read: Read, rpm: Program | None = None) -> tuple[Owner, ...]:
     """The packages that a root says it has, by the first database there is; () without one.
 
-    `found`: by raw path. Raises: ToolError when only rpm itself could read the database.
+    `found`: by raw path; `rpm`: None where there is none.
+    Raises: ToolError when the database is damaged, or only rpm reads it and there is none.
     """
     if STATUS in found or any(raw.startswith(STATUS_D) for raw in found):
         return tuple(_dpkg(found, read))

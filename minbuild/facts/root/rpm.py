@@ -7,12 +7,12 @@ import contextlib
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbuild.errors import MinbuildError, ToolError
-from minbuild.facts.root.types import Found
+from minbuild.facts.root.types import Found, Program
 from minbuild.paths import rootpath
 
 if TYPE_CHECKING:
@@ -20,31 +20,24 @@ if TYPE_CHECKING:
 
 PLACES = ("usr/lib/sysimage/rpm", "var/lib/rpm")
 SQLITE = "rpmdb.sqlite"
-OTHERS = ("Packages.db", "Packages")
-"""ndb (openSUSE) and Berkeley DB (before rpm 4.16)."""
+BERKELEY = "Packages"
+OTHERS = {"Packages.db": "ndb", BERKELEY: "Berkeley DB"}
+"""Of openSUSE; of all before rpm 4.16: CentOS 7, RHEL 8, SLES 12."""
+KEY = "gpg-pubkey"
+"""No package: a key that signs them."""
+_MAGIC = (0x061561, 0x053162)
+"""Of a Berkeley DB hash and B-tree."""
 NAME, VERSION, RELEASE, ARCH = 1000, 1001, 1002, 1022
 PROVIDES, DIRECTORIES, BASES, NAMES = 1047, 1116, 1117, 1118
 _INT32, _STRING, _STRINGS, _TEXTS = 4, 6, 8, 9
 FORMAT = r"%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n[\t%{FILENAMES}\n]"
 
-Rpm = Callable[[Sequence[str | Path]], bytes]
-"""Runs rpm with these arguments and returns its stdout."""
-
 Value = str | tuple[str, ...] | tuple[int, ...]
 
 
-def machines(args: Sequence[str | Path]) -> bytes:
-    """Run this machine's rpm. Raises: ToolError when there is none."""
-    from minbuild.run import run
-
-    try:
-        return run(["rpm", *args], what="reading the root's rpm database")
-    except ToolError as error:
-        error.fix = "install rpm here"
-        raise
-
-
-def rpm(found: Mapping[str, Found], read: Callable[[str], bytes], tool: Rpm) -> "tuple[Owner, ...]":
+def rpm(
+    found: Mapping[str, Found], read: Callable[[str], bytes], tool: Program | None
+) -> "tuple[Owner, ...]":
     """The installed packages; () for a root without an rpm database.
 
     Raises: ToolError when the database is damaged, or only rpm reads it and there is no rpm.
@@ -54,7 +47,7 @@ def rpm(found: Mapping[str, Found], read: Callable[[str], bytes], tool: Rpm) -> 
             return tuple(_sqlite(read(f"{place}/{SQLITE}"), f"{place}/{SQLITE}"))
         for name in OTHERS:
             if f"{place}/{name}" in found:
-                return tuple(_asked(read(f"{place}/{name}"), name, tool))
+                return tuple(_asked(read(f"{place}/{name}"), f"{place}/{name}", tool))
     return ()
 
 
@@ -70,9 +63,7 @@ def _sqlite(data: bytes, where: str) -> "Iterator[Owner]":
                 blobs = [row[0] for row in database.execute("SELECT blob FROM Packages")]
             yield from (owner for owner in map(_owner, blobs) if owner is not None)
         except (sqlite3.Error, struct.error, IndexError, ValueError) as error:
-            raise ToolError(
-                f"the root's rpm database is damaged: {error}", where=where, fix=_WITHOUT
-            ) from error
+            raise _unread(f"is damaged: {error}", where) from error
 
 
 _WITHOUT = (
@@ -85,7 +76,7 @@ def _owner(blob: bytes) -> "Owner | None":
 
     tags = header(blob)
     name = str(tags.get(NAME, ""))
-    if not name or name == "gpg-pubkey":
+    if not name or name == KEY:
         return None
     directories, names = _texts(tags, NAMES), _texts(tags, BASES)
     places = zip(_numbers(tags, DIRECTORIES), names, strict=False)
@@ -132,10 +123,15 @@ def header(blob: bytes) -> dict[int, Value]:
     return found
 
 
-def _asked(data: bytes, name: str, tool: Rpm) -> "Iterator[Owner]":
+def _asked(data: bytes, raw: str, tool: Program | None) -> "Iterator[Owner]":
     """Let rpm read a database that only it knows."""
     from minbuild.facts.root.owners import Owner
 
+    name = raw.rpartition("/")[2]
+    if tool is None:
+        raise _unread(f"is {OTHERS[name]}, which only rpm reads, and there is no rpm here", raw)
+    if name == BERKELEY and not _is_whole(data):
+        raise _unread("is damaged: it is shorter than it says", raw)
     with tempfile.TemporaryDirectory() as directory:
         (Path(directory) / name).write_bytes(data)
         try:
@@ -144,10 +140,27 @@ def _asked(data: bytes, name: str, tool: Rpm) -> "Iterator[Owner]":
             error.fix += f"; or build without owners: {_WITHOUT.partition(': ')[2]}"
             raise
         text = said.decode("utf-8", "replace")
-    for package in _packages(text):
+    packages = list(_packages(text))
+    if not packages:  # rpm says that of a damaged one, too, and calls it success
+        raise _unread("is damaged: rpm finds no package in it", raw)
+    for package in packages:
         head, *paths = package.split("\n\t")
         title, version, arch = head.split("\t")[:3]
-        yield Owner(title, version, arch, tuple(rootpath(path) for path in paths if path))
+        if title != KEY:
+            yield Owner(title, version, arch, tuple(rootpath(path) for path in paths if path))
+
+
+def _is_whole(data: bytes) -> bool:
+    """Tell that no page of a Berkeley DB is cut off. Source: Berkeley DB, dbinc/db_page.h, DBMETA."""
+    if len(data) < 512:
+        return False
+    order = "<" if struct.unpack_from("<I", data, 12)[0] in _MAGIC else ">"
+    page, last = map(int, struct.unpack_from(f"{order}20xI8xI", data))
+    return len(data) >= page * (last + 1)
+
+
+def _unread(why: str, where: str) -> ToolError:
+    return ToolError(f"the root's rpm database {why}", where=where, fix=_WITHOUT)
 
 
 def _packages(text: str) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What an installed root holds, before it is known whose files they are: frozen data."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from minbuild.facts.elftable import Bytes
@@ -10,6 +11,26 @@ from minbuild.paths import MERGED, RootPath, rootpath
 
 UNOWNED = "(unowned)"
 """Owner of files that no package of the root lists: links and files made when it was installed."""
+
+
+Program = Callable[[Sequence[str | Path]], bytes]
+"""Runs a program with these arguments and returns its stdout. Raises: MinbuildError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """Programs that read what nobody else can."""
+
+    debugfs: Program
+    """ext2, ext3 and ext4."""
+    rpm: Program
+    """rpm's databases but SQLite's."""
+    note: Callable[[str], None]
+    """Tells of what cannot be read and is done without."""
+
+
+Reach = Callable[[], Readers]
+"""Gets the readers at hand when one is needed."""
 
 
 @dataclass(frozen=True, slots=True)

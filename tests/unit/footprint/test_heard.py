@@ -11,8 +11,8 @@ from minbuild.footprint.diff import compare
 from minbuild.footprint.heard import Port, read, render, with_ports
 from minbuild.footprint.types import Finding, FindingKind, Surface
 from minbuild.report import surface
-from minbuild.subject.open import open_subject
 from tests.support.footprints import tiny
+from tests.support.subjects import open_subject
 
 SSH = Port("22/tcp", "dropbear", local=False)
 CONFIGURED = Finding(FindingKind.LISTENER, "22/tcp", "configured: dropbear in /etc/inittab")

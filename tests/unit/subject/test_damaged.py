@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from minbuild.errors import MinbuildError
 from minbuild.subject.disk import boot_file
-from minbuild.subject.open import open_subject
 from minbuild.subject.qcow2 import raw
+from tests.support.subjects import open_subject
 from tests.support.uki import uki
 from tests.unit.subject.test_open import initramfs, qcow2
 

@@ -19,10 +19,10 @@ from minbuild.footprint import document
 from minbuild.footprint.types import Footprint
 from minbuild.image import cpio
 from minbuild.paths import RootPath
-from minbuild.subject.open import open_subject
 from minbuild.subject.qcow2 import raw
 from minbuild.tree.types import Node
 from tests.support.footprints import tiny
+from tests.support.subjects import open_subject
 from tests.support.uki import uki
 
 CONTENT = {"a" * 64: b"#!/bin/sh\nexit 0\n", "b" * 64: bytes(range(256)) * 40}

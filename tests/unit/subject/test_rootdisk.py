@@ -8,15 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.build.request import Doors
+from minbuild.build.rooted import readers
 from minbuild.errors import MinbuildError
+from minbuild.paths import RootPath
+from minbuild.subject import open as opening
 from minbuild.subject.disk import ESP
-from minbuild.subject.open import open_subject
 from tests.dib.installed import SBIN
+from tests.support.subjects import STORE, open_subject
 from tests.unit.subject.test_open import qcow2, sums
 
+pytestmark = pytest.mark.mirror
 NEEDS = pytest.mark.skipif(
     any(shutil.which(name, path=SBIN) is None for name in ("mke2fs", "debugfs")),
-    reason="there is no e2fsprogs",
+    reason="there is no e2fsprogs to make the disk",
 )
 START = 1 << 20
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)
@@ -94,6 +99,17 @@ def test_a_disk_s_totals_are_those_of_find_and_of_its_file(
     kinds = {str(one.kind) for one in found.surface.findings}
     assert "setuid" in kinds
     assert "kernel-lacks" not in found.surface.unknown
+
+
+@NEEDS
+def test_the_toolbox_reads_a_disk_where_the_machine_cannot(tree: Path, tmp_path: Path) -> None:
+    place = made(tree, tmp_path / "other.raw", "whole")
+    doors = Doors(STORE)
+    found = opening.open_subject(str(place), lambda: readers(doors))
+    assert found.totals.files == open_subject(str(tree)).totals.files
+    used = [one.path(RootPath("/usr/sbin/debugfs")) for one in doors.toolboxes.values()]
+    assert used
+    assert all(path.is_file() for path in used)
 
 
 @NEEDS
