@@ -7,6 +7,7 @@ once: those that were forked after it was begun.
 import contextlib
 import json
 import os
+import select
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -45,8 +46,11 @@ class Waiting:
     @cached_property
     def sound(self) -> bool:
         """Whether the check held; waits until that is known."""
+        # left there: other processes look too. A wait in recv would wake but one of them
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.poll()
         with contextlib.suppress(OSError):
-            # left there: other processes look too
             return self._socket.recv(len(SOUND), socket.MSG_PEEK) == SOUND
         return False
 

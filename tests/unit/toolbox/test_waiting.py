@@ -116,3 +116,29 @@ asking.join(60)
 print(json.dumps([found, asking.is_alive()]))
 """
     assert asked(tmp_path, code) == [[None], False]
+
+
+def test_all_who_wait_to_hear_that_it_is_sound_hear_it(tmp_path: Path) -> None:
+    code = """
+def check():
+    while not (there / "go").exists():
+        time.sleep(0.02)
+    return True
+tool = begin(check)
+asking = []
+for _ in range(4):
+    asking.append(os.fork())
+    if not asking[-1]:
+        os._exit(not tool.sound)
+time.sleep(1)  # by then they all wait
+(there / "go").touch()
+found = []
+for process in asking:
+    late = threading.Timer(15, os.kill, (process, 9))
+    late.start()
+    found.append(os.waitpid(process, 0)[1])
+    late.cancel()
+tool.end()
+print(json.dumps(found))
+"""
+    assert asked(tmp_path, code) == [0, 0, 0, 0]
