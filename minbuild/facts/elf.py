@@ -56,7 +56,7 @@ def _elf(table: Table, *, strings: bool) -> Elf:
         runpath=_paths(_strings(table, elftable.DT_RUNPATH)),
         nodeflib=bool(flags_1 & DF_1_NODEFLIB),
         pie=bool(flags_1 & DF_1_PIE),
-        audit=_paths((*_strings(table, elftable.DT_AUDIT), *_strings(table, elftable.DT_DEPAUDIT))),
+        audit=tuple(name for name in _paths(_audits(table)) if name),
         dlopen=notes,
         version_needs=version_needs(table)[0],
         version_defs=version_defs(table)[0],
@@ -93,9 +93,13 @@ def _strings(table: Table, tag: int) -> tuple[str, ...]:
     return tuple(table.string(value) for found, value in table.dynamic or () if found == tag)
 
 
+def _audits(table: Table) -> tuple[str, ...]:
+    return (*_strings(table, elftable.DT_AUDIT), *_strings(table, elftable.DT_DEPAUDIT))
+
+
 def _paths(texts: tuple[str, ...]) -> tuple[str, ...]:
-    """Directories of search paths; an empty one is kept: it is the working directory."""
-    return tuple(part for text in texts for part in text.split(":")) if any(texts) else ()
+    """Directories of search paths, empty ones too: even an empty RUNPATH makes RPATHs void."""
+    return tuple(part for text in texts for part in text.split(":"))
 
 
 def _dlopen(table: Table) -> Iterator[Dlopen]:

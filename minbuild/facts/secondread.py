@@ -90,4 +90,4 @@ def _dynamic(segment: "object", found: Opinion) -> Opinion:
 
 
 def _directories(texts: list[str]) -> tuple[str, ...]:
-    return tuple(part for text in texts for part in text.split(":")) if any(texts) else ()
+    return tuple(part for text in texts for part in text.split(":"))

@@ -35,7 +35,8 @@ class Catalog:
 
     Nearest: rendered files, then packages by their distance from `wanted` (packages that roots
     name) along Depends, then by name. So the answer hangs on no order of input.
-    `merged`: /bin, /lib and the like are generated, whatever packages say of them.
+    `merged`: /bin, /lib and the like are generated, whatever packages say of them, as in every
+    image; else this is a root as it stands.
     """
 
     def __init__(
@@ -60,6 +61,17 @@ class Catalog:
         self._real: dict[RootPath, RootPath | None] = {}
         self._facts: dict[RootPath, FileFacts | None] = {}
         self._implied: set[RootPath] | None = None
+
+    @property
+    def generated(self) -> bool:
+        """Tell whether this becomes an image, which is given what packages make at install."""
+        return bool(self._merged)
+
+    @property
+    def split(self) -> bool:
+        """Tell whether /lib and /usr/lib are two directories."""
+        entry = self.entry(RootPath("/lib"))
+        return entry is not None and entry.kind is Kind.DIRECTORY
 
     def pin(self, path: RootPath, files: Files) -> None:
         """Take `path` from `files`, whoever else has it; before anything is looked up."""

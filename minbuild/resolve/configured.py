@@ -38,14 +38,19 @@ class Configured:
 PLAIN = Configured()
 
 
-def configured(catalog: Catalog, there: Collection[RootPath], machine: Machine) -> Configured:
-    """Read the configuration among the paths that are `there`."""
+def configured(
+    catalog: Catalog, there: Collection[RootPath], machine: Machine, *, made: bool = True
+) -> Configured:
+    """Read the configuration among the paths that are `there`.
+
+    `made`: a cache will be made where there is none; the loader itself reads no ld.so.conf.
+    """
     if not any(path in there for path in (CONF, CACHE, PRELOAD)):
         return PLAIN
     preload = _lines(catalog, PRELOAD) if PRELOAD in there else ()
     if CACHE in there:
         return Configured(cached=_cached(_lines(catalog, CACHE), machine), preload=preload)
-    found = _directories(catalog, CONF, there, set()) if CONF in there else ()
+    found = _directories(catalog, CONF, there, set()) if made and CONF in there else ()
     return Configured(directories=tuple(dict.fromkeys(found)), preload=preload)
 
 

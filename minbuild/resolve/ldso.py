@@ -115,8 +115,9 @@ class Loader:
         """Load what is needed, breadth first: the list grows while it is walked."""
         while done < len(process.objects):
             by = process.objects[done]
-            for name in by.elf.needed:
-                self._load(process, by, by, name, NeedKind.NEEDED, f"DT_NEEDED {name}")
+            for raw in by.elf.needed:
+                name = self._searcher.expand(raw, by.origin) or raw
+                self._load(process, by, by, name, NeedKind.NEEDED, f"DT_NEEDED {raw}")
             done += 1
         return done
 
@@ -161,7 +162,8 @@ class Loader:
         """Load `name` for `via`; the need is `by`'s. A name loads once for each process."""
         known = process.names.get(name)
         if known is not None:
-            if self._news(by, evidence, known.named):
+            # what a process began with is there for another reason
+            if known is not process.main and self._news(by, evidence, known.named):
                 process.outcomes.append(Need(known.named, by.path, kind, evidence))
             return True
         search = self.search(via, name)
@@ -192,9 +194,9 @@ class Loader:
             process.names[name] = same
             return
         # $ORIGIN is the directory as opened, links and all: only the program's own is resolved
-        found = Loaded(hit.real, hit.reach.path, hit.elf, hit.raw.rpartition("/")[0], via)
+        found = Loaded(hit.real, hit.reach.path, hit.elf, posixpath.dirname(hit.raw), via)
         found.lineage = self._lineage(found)
-        process.names[hit.raw] = found
+        process.names.setdefault(hit.raw, found)
         self._enter(process, found, name)
 
     def _enter(self, process: Process, loaded: Loaded, name: str) -> None:
@@ -252,8 +254,7 @@ class Loader:
         """Find the file for `name` as asked for by `via`."""
         if "/" in name:
             raw = self._searcher.expand(name, via.origin)
-            hit = self._searcher.open(raw) if raw is not None and raw.startswith("/") else None
-            return Search(hit if isinstance(hit, Hit) else None, (raw or name,))
+            return self._searcher.at(raw) if raw is not None else Search(None, (name,))
         looked: tuple[str, ...] = ()
         for directories in self._lists(via):
             found = self._searcher.first_of(directories, name)

@@ -31,7 +31,7 @@ class Machine:
 
     @property
     def default_directories(self) -> tuple[str, ...]:
-        """Debian's system directories; /lib is /usr/lib, so each stands once.
+        """Debian's system directories where /lib is /usr/lib, as in all that we make.
 
         Source: glibc's debian/patches, multiarch system directories; usrmerge.
         """

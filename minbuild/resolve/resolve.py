@@ -110,7 +110,8 @@ class Work:
     def run(self) -> None:
         """Follow needs until there are no more."""
         world = self.world
-        world.loader.configure(configured(world.catalog, self._chosen, self._machine))
+        made = world.catalog.generated
+        world.loader.configure(configured(world.catalog, self._chosen, self._machine, made=made))
         self._follow()
 
     def _follow(self) -> None:

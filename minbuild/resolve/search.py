@@ -58,32 +58,46 @@ class Searcher:
         if (name, nodeflib) not in self._default:
             found = self._cached(name, nodeflib=nodeflib)
             if found.hit is None and not found.final and not nodeflib:
-                system = self.first_of(self._machine.default_directories, name)
+                system = self.first_of(self._system(), name)
                 found = replace(system, looked=(*found.looked, *system.looked))
             self._default[name, nodeflib] = found
         return self._default[name, nodeflib]
 
     def _cached(self, name: str, *, nodeflib: bool) -> Search:
-        """Search the cache that is there, or the directories that one will be made of."""
-        path = (self.configured.cached or {}).get(name, "")
-        if path:
-            directory = path.rpartition("/")[0]
-            if nodeflib and self._is_system(directory):
-                return Search(None, ())
-            hit = self.open(path)
-            if isinstance(hit, Hit):
-                return Search(hit, (directory,))
-            return Search(None, (path,), final=isinstance(hit, str) and hit != LOOP)
-        if not self.configured.holds(name):
+        """Search the cache that is there, or the one that will be made."""
+        path = (self.configured.cached or {}).get(name, "") or self._cacheable(name)
+        if not path:
+            return Search(None, self.configured.directories if self.configured.holds(name) else ())
+        if nodeflib and self._is_system(path):
             return Search(None, ())
-        directories = self.configured.directories
-        if nodeflib:
-            directories = tuple(each for each in directories if not self._is_system(each))
-        return self.first_of(directories, name)
+        return self.at(path)
 
-    def _is_system(self, directory: str) -> bool:
-        merged = f"/usr{directory}" if directory.startswith("/lib") else directory
-        return merged in self._machine.default_directories
+    def _cacheable(self, name: str) -> str:
+        """The path that a cache made of the directories lists: what is no library is not in it."""
+        for directory in self.configured.directories if self.configured.holds(name) else ():
+            raw = f"{directory}/{name}"
+            hit = self.interpreter(raw)
+            if isinstance(hit, Hit) and hit.elf.kind == "ET_DYN":
+                return raw
+        return ""
+
+    def _system(self) -> tuple[str, ...]:
+        directories = self._machine.default_directories
+        if not self._catalog.split:
+            return directories
+        return tuple(each for one in directories for each in (one.removeprefix("/usr"), one))
+
+    def _is_system(self, path: str) -> bool:
+        """Tell whether a path of the cache is closed to an object with NODEFLIB: by its start."""
+        merged = f"/usr{path}" if path.startswith("/lib/") else path
+        return any(merged.startswith(f"{each}/") for each in self._machine.default_directories)
+
+    def at(self, path: str) -> Search:
+        """Search one path; one that is relative to wherever a program is started proves nothing."""
+        hit = self.open(path) if path.startswith("/") else None
+        if isinstance(hit, str):
+            return Search(None, (f"{path} ({hit})",), final=hit != LOOP)
+        return Search(hit, (path,))
 
     def first_of(self, directories: tuple[str, ...], name: str) -> Search:
         """Search one list of directories in order; links in a circle end it, and only it."""
@@ -105,6 +119,8 @@ class Searcher:
         hit = self._opened[raw]
         if isinstance(hit, Hit) and (hit.elf.kind != "ET_DYN" or hit.elf.pie):
             return "no shared object"
+        if isinstance(hit, Hit) and not hit.elf.dynamic:
+            return "no dynamic section"
         return hit
 
     def interpreter(self, raw: str) -> Hit | str | None:
@@ -144,6 +160,8 @@ class Searcher:
 
     def expand(self, text: str, origin: str) -> str | None:
         """Replace dynamic string tokens; None when one has no value here."""
+        if "$" not in text:
+            return text
         values = {"ORIGIN": origin, "LIB": self._machine.lib, "PLATFORM": self._machine.platform}
         wanted = [match[1] or match[2] for match in _TOKEN.finditer(text)]
         if not all(values[token] for token in wanted):
