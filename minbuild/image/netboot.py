@@ -14,7 +14,6 @@ DNSMASQ = """\
 # by TFTP or, to those that ask so, by HTTP; iPXE is given {script}.
 enable-tftp
 tftp-root=/srv/{folder}
-# a network that has another DHCP server: dhcp-range=192.0.2.0,proxy
 dhcp-range=192.0.2.50,192.0.2.99,12h
 # client architectures: RFC 4578, 2.1 and IANA's list; 7, 9: UEFI x86-64, 11: UEFI arm64
 dhcp-match=set:ipxe,175
@@ -30,8 +29,9 @@ dhcp-boot=tag:uefi,tag:!ipxe,{uki}
 
 IPXE = """\
 #!ipxe
-# UEFI starts the one file; a BIOS starts kernel and initramfs
-iseq ${{platform}} efi && chain {uki} ||
+# UEFI starts the one file; a BIOS starts kernel and initramfs. What iPXE says behind a name is the
+# whole command line, and nothing would be none: what is in the file is said again
+iseq ${{platform}} efi && chain {uki} {cmdline} ||
 kernel {kernel} {cmdline} initrd={initrd}
 initrd {initrd}
 boot

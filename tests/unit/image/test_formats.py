@@ -115,6 +115,7 @@ def test_a_pxe_folder_holds_what_its_settings_name(out: Path) -> None:
     assert (folder / "host.efi").read_bytes() == (out / "host.efi").read_bytes()
     script = (folder / "boot.ipxe").read_text()
     assert script.startswith("#!ipxe\n")
+    assert "chain host.efi console=ttyS0 quiet ||\n" in script
     assert "kernel vmlinuz console=ttyS0 quiet initrd=initrd\n" in script
     box = toolbox(lab=True)
     said = subprocess.run(

@@ -35,6 +35,8 @@ ADMIN = ("fsck.fat", "sgdisk", "e2fsck")
 """Those in /usr/sbin; all others are in /usr/bin."""
 MORE = {"softhsm2-util": {"libsofthsm2": "/usr/lib/*/softhsm/libsofthsm2.so"}}
 """What an oracle opens by a name that is no soname: package and path."""
+IPXE_KERNEL = RootPath("/usr/lib/ipxe/ipxe.lkrn")
+IPXE_EFI = RootPath("/usr/lib/ipxe/snponly.efi")
 BUILDS = ("mke2fs",)
 """Tools of the lab that builds use, too."""
 
@@ -56,6 +58,13 @@ def kernel(version: str) -> Tool:
     return Tool("kernel", "kernel", RootPath(path), (package,), False, where)
 
 
+def ipxe() -> Tool:
+    """iPXE, as if it were a tool: as a kernel for a BIOS, and for UEFI."""
+    where = Where("test", 1, 1)
+    package = PackagePaths("ipxe", (IPXE_KERNEL, IPXE_EFI), where)
+    return Tool("ipxe", "ipxe", IPXE_KERNEL, (package,), False, where)
+
+
 @functools.cache
 def store() -> Store:
     """One store for all test runs of this user: packages are fetched once."""
@@ -64,7 +73,7 @@ def store() -> Store:
 
 @functools.cache
 def toolbox(*, lab: bool = False) -> Toolbox:
-    """The toolbox with the oracles; with `lab` also QEMU, its firmware and a kernel."""
+    """The toolbox with the oracles; with `lab` also QEMU, its firmware, a kernel and iPXE."""
     mirror = find_mirror("")
     index = open_index(
         Archive(suites=("trixie",)),
@@ -77,7 +86,7 @@ def toolbox(*, lab: bool = False) -> Toolbox:
     tools = [tool for tool in load_tools() if lab or not tool.lab or tool.name in BUILDS]
     tools += [oracle(name, package) for name, package in ORACLES.items()]
     if lab:
-        tools.append(oracle("busybox", "busybox-static"))
+        tools += [oracle("busybox", "busybox-static"), ipxe()]
         name = index.depends("linux-image-cloud-amd64")[0][0]
         tools.append(kernel(name.removeprefix("linux-image-")))
     market = Market(index, mirror, Doors(store().directory, Silent()))
