@@ -1,6 +1,7 @@
 """Commands that look at what was built: report, why, diff, check."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,18 +62,24 @@ def report(
 def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_dot: bool) -> int:
     """Say why PATH is in IMAGE: the chain of needs from a component down to it, with evidence.
 
-    IMAGE is what report takes; without it, the only build below ./build.
-    Exits with 1 when PATH is not in the image.
+    IMAGE is what report takes; without it, the only build below ./build. A name without a slash
+    stands for the only path that ends with it.
+    Exits with 1 when PATH is not in the image, and says what leaves it out, which package of the
+    lock or which component would bring it, and what has a similar name.
     """
-    from minbuild.paths import rootpath
     from minbuild.report import why as reasons
 
     if len(words) > 2:
         raise UsageError(
             "why takes one image and one path", fix="minbuild why build/host /usr/bin/vm"
         )
-    footprint = subject(words[0] if len(words) == 2 else None)
-    answer = reasons.explain(footprint, rootpath(words[-1]), every=every)
+    image = words[0] if len(words) == 2 else _only_build()
+    answer = reasons.explain(subject(image), words[-1], every=every)
+    if answer.row is None:
+        from minbuild.build.elsewhere import elsewhere
+
+        places = elsewhere(answer.path, Path(image), doors_of(None, Terminal()).store)
+        answer = replace(answer, elsewhere=places)
     if as_json or as_dot:
         click.echo(reasons.as_json(answer) if as_json else reasons.as_dot(answer), nl=False)
     else:

@@ -16,6 +16,7 @@ from minbuild.footprint.types import (
     Row,
     Surface,
     Totals,
+    Waived,
 )
 from minbuild.paths import RootPath
 from minbuild.resolve.types import Caution, Need, NeedKind, Possible
@@ -63,6 +64,8 @@ def render(footprint: Footprint) -> str:
         document["possible_data"] = [asdict(one) for one in footprint.listed]
     if footprint.cautions:
         document["warnings"] = [asdict(one) for one in footprint.cautions]
+    if footprint.waivers:
+        document["waivers"] = [asdict(one) for one in footprint.waivers]
     return _lines(document)
 
 
@@ -136,6 +139,7 @@ def _footprint(document: Mapping[str, Any]) -> Footprint:
         },
         cautions=tuple(_typed(Caution, row) for row in document.get("warnings", ())),
         listed=tuple(_possible(row) for row in document.get("possible_data", ())),
+        waivers=tuple(_typed(Waived, row) for row in document.get("waivers", ())),
     )
 
 

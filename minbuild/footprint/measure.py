@@ -1,7 +1,7 @@
 """How a tree and its images become a footprint: every byte has one owner."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from minbuild.archive.types import Package
@@ -14,6 +14,7 @@ from minbuild.footprint.types import (
     Row,
     Surface,
     Totals,
+    Waived,
 )
 from minbuild.manifest.limits import Budget, limits_set
 from minbuild.manifest.types import Manifest, Section
@@ -63,10 +64,17 @@ def measure(
             possible=tree.maybe_dlopen,
             listed=tree.possible,
             cautions=tree.cautions,
+            waivers=tuple(_waived(manifest)),
         ),
         {package.name: package.version for package in packages},
         {OVERHEAD: packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0},
     )
+
+
+def _waived(manifest: Manifest) -> Iterator[Waived]:
+    for kind, lines in (("drop", manifest.drop), ("allow-missing", manifest.allow_missing)):
+        for line in lines:
+            yield Waived(kind, line.path, line.because, place(line.where))
 
 
 def add_up(

@@ -104,6 +104,18 @@ class Surface:
 
 
 @dataclass(frozen=True, slots=True)
+class Waived:
+    """One line of a manifest that leaves something out knowingly."""
+
+    kind: str
+    """drop or allow-missing."""
+    path: str
+    """As written: a path or glob, or a name."""
+    because: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class Footprint:
     name: str
     arch: str
@@ -131,3 +143,5 @@ class Footprint:
     """Commands of scripts that the image has not; sorted."""
     listed: tuple[Possible, ...] = ()
     """Files that rules list for others and that nobody asked for; sorted."""
+    waivers: tuple[Waived, ...] = ()
+    """In the manifest's order, drops first."""

@@ -1,7 +1,7 @@
 """Where components lie, and which there are."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from minbuild.manifest.format import COMPONENT, ONE_NAME
 from minbuild.manifest.inputs import Inputs, shown
 from minbuild.manifest.problems import Problems, nearest
 from minbuild.manifest.shape import Reading
-from minbuild.manifest.types import Section
+from minbuild.manifest.types import PackagePaths, Section
+from minbuild.manifest.written import ComponentDocument
 from minbuild.shipped import shipped
 
 OWN = "manifest"
@@ -86,18 +87,30 @@ def listing(directories: Sequence[Path]) -> tuple[Listed, ...]:
     Raises: ManifestError with every problem of every component.
     """
     problems = Problems()
-    inputs = Inputs(problems)
     listed = []
+    for name, path, made in _read_all(directories, problems):
+        section = Section(name.partition("/")[0])
+        needs = tuple(full(need.text, section) for need in made.needs)
+        listed.append(Listed(name, section, made.summary, needs, shown(path)))
+    problems.check()
+    return tuple(listed)
+
+
+def asked_for(directories: Sequence[Path]) -> dict[str, tuple[PackagePaths, ...]]:
+    """What each component asks of packages, as it is written; those with problems are left out."""
+    return {name: made.packages for name, _, made in _read_all(directories, Problems())}
+
+
+def _read_all(
+    directories: Sequence[Path], problems: Problems
+) -> Iterator[tuple[str, Path, ComponentDocument]]:
+    inputs = Inputs(problems)
     for name, path in Shelf(directories).files().items():
         data = inputs.read(path, shown(path))
         node = None if data is None else document.parse(data, shown(path), problems)
         made = None if node is None else COMPONENT.read(node, Reading(problems))
         if made is not None:
-            section = Section(name.partition("/")[0])
-            needs = tuple(full(need.text, section) for need in made.needs)
-            listed.append(Listed(name, section, made.summary, needs, shown(path)))
-    problems.check()
-    return tuple(listed)
+            yield name, path, made
 
 
 def full(reference: str, section: Section) -> str:

@@ -1,13 +1,14 @@
 """The chains of needs that lead to a path, for people and programs."""
 
-import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from minbuild.footprint.types import FileRow, Footprint
-from minbuild.paths import RootPath
+from minbuild.footprint.types import FileRow, Footprint, Waived
+from minbuild.paths import RootPath, rootpath
+from minbuild.report.similar import similar
 from minbuild.report.units import printable, size
+from minbuild.resolve import pattern
 from minbuild.resolve.types import Need, NeedKind
 from minbuild.resolve.why import Chain, chains
 
@@ -25,20 +26,31 @@ class Answer:
     """None: the path is not in the image."""
     chains: tuple[Chain, ...]
     """Shortest first."""
-    near: tuple[str, ...]
+    near: tuple[RootPath, ...] = ()
     """Paths of the image with a similar name, when the path is not in it."""
+    waived: tuple[Waived, ...] = ()
+    """Lines of the manifest that leave the path out."""
+    elsewhere: tuple[str, ...] = ()
+    """Where else the path could come from, in words."""
     owners: Mapping[str, str] = field(default_factory=dict)
     """Path → its package and version."""
     possible: tuple[str, ...] = ()
     """Libraries not in the image that the path may open by name at run time."""
 
 
-def explain(footprint: Footprint, path: RootPath, *, every: bool = False) -> Answer:
-    """Find the shortest chain to a path, or every one of them (64 at the most)."""
+def explain(footprint: Footprint, word: str, *, every: bool = False) -> Answer:
+    """Find the shortest chain to a path, or every one of them (64 at the most).
+
+    A word without a slash stands for the only path that ends with it.
+    """
     rows = {row.path: row for row in footprint.files}
+    namesakes = [path for path in rows if path.endswith(f"/{word}")] if "/" not in word else []
+    path = namesakes[0] if len(namesakes) == 1 else rootpath(word)
     row = rows.get(path)
     if row is None:
-        return Answer(footprint.name, path, None, (), _near(path, list(rows)))
+        near = similar(path, (one.path for one in footprint.files if one.type != "directory"))
+        waived = tuple(one for one in footprint.waivers if _means(one.path, path))
+        return Answer(footprint.name, path, None, (), near, waived)
     found = chains(footprint.edges, path, limit=MOST if every else 1)
     versions = {one.name: f"{one.name} {one.version}".rstrip() for one in footprint.packages}
     owners = {
@@ -46,7 +58,7 @@ def explain(footprint: Footprint, path: RootPath, *, every: bool = False) -> Ans
         for each in footprint.files
     }
     possible = footprint.possible.get(path, ())
-    return Answer(footprint.name, path, row, found, (), owners, possible)
+    return Answer(footprint.name, path, row, found, owners=owners, possible=possible)
 
 
 def as_text(answer: Answer, *, precise: bool = False) -> str:
@@ -56,11 +68,7 @@ def as_text(answer: Answer, *, precise: bool = False) -> str:
     """
     row = answer.row
     if row is None:
-        lines = [
-            f"{printable(answer.path)} is not in {printable(answer.image)}: no need leads to it"
-        ]
-        lines += [f"  similar: {printable(path)}" for path in answer.near]
-        return "\n".join(lines) + "\n"
+        return _absent(answer)
     owner = row.package or "made by minbuild"
     head = printable(f"{row.path}  {row.type}, {size(row.size)}, {owner}, {row.component}")
     owners = answer.owners if precise else None
@@ -71,14 +79,27 @@ def as_text(answer: Answer, *, precise: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _absent(answer: Answer) -> str:
+    why = "the manifest leaves it out" if answer.waived else "no need leads to it"
+    lines = [f"{answer.path} is not in {answer.image}: {why}"]
+    lines += [
+        f"  {one.kind}: {one.path} ({one.where}), because: {one.because}" for one in answer.waived
+    ]
+    lines += [f"  {text}" for text in answer.elsewhere]
+    lines += [f"  similar: {path}" for path in answer.near]
+    return "".join(f"{printable(line)}\n" for line in lines)
+
+
 def as_json(answer: Answer) -> str:
-    """Print an answer as a JSON object: image, path, present, chains of edges, similar."""
+    """Print an answer as a JSON object: image, path, present, chains of edges, similar, …"""
     document = {
         "image": answer.image,
         "path": answer.path,
         "present": answer.row is not None,
         "chains": [[_edge(need, answer.owners) for need in chain] for chain in answer.chains],
         "similar": list(answer.near),
+        "waived": [asdict(one) for one in answer.waived],
+        "elsewhere": list(answer.elsewhere),
         "possible_dlopens": list(answer.possible),
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
@@ -149,7 +170,8 @@ def _edge(need: Need, owners: Mapping[str, str]) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _near(path: RootPath, paths: list[RootPath]) -> tuple[str, ...]:
-    name = path.rpartition("/")[2]
-    same = [one for one in paths if one.rpartition("/")[2] == name]
-    return tuple(same[:3] or difflib.get_close_matches(path, paths, 3, 0.75))
+def _means(text: str, path: RootPath) -> bool:
+    """Tell whether a waiver's path, glob or name stands for a path."""
+    if "/" in text:
+        return pattern.matches(str(rootpath(text)), path)
+    return pattern.matches(text, path.rpartition("/")[2])

@@ -175,7 +175,12 @@ def test_why_names_the_chain_and_its_evidence(host: Host) -> None:
     assert "DT_NEEDED libglib-2.0.so.0" in said.out
     gone = host.run("why", "/usr/bin/bash")
     assert gone.code == 1
-    assert "/usr/bin/bash is not in host" in gone.out
+    assert "/usr/bin/bash is not in host: no need leads to it\n" in gone.out
+    assert "the component boot/builder asks bash for /usr/bin/bash" in gone.out
+    full = host.run("why", "qemu-system-x86_64").out
+    assert ", in the lock, holds /usr/bin/qemu-system-x86_64\n" in full
+    assert "similar: /usr/bin/qemu-system-x86_64-microvm" in full
+    assert host.run("why", "qemu-system-x86_64-microvm").code == 0
 
 
 def test_no_file_of_this_machine_is_in_the_image(host: Host) -> None:

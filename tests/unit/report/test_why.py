@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 from minbuild.footprint.document import read, render
+from minbuild.footprint.types import Waived
 from minbuild.paths import RootPath
 from minbuild.report.why import as_dot, as_json, as_text, explain, quoted
 from tests.support.footprints import tiny
@@ -51,3 +52,24 @@ def test_what_a_file_may_open_is_said_and_survives_the_document() -> None:
 
 def test_quotes_and_backslashes_do_not_end_a_string() -> None:
     assert quoted('a"b\\c') == '"a\\"b\\\\c"'
+
+
+def test_a_name_alone_stands_for_the_only_path_with_it() -> None:
+    assert explain(tiny(), "sh") == explain(tiny(), SHELL)
+    assert explain(tiny(), "gone").path == "/gone"
+
+
+def test_what_a_manifest_leaves_out_is_said_with_the_reason() -> None:
+    waivers = (
+        Waived("drop", "/usr/share/qemu/*.rom", "no PXE here", "host.yaml:9:5"),
+        Waived("allow-missing", "libx.so.*", "not asked", "host.yaml:11:5"),
+    )
+    made = read(render(replace(tiny(), waivers=waivers)), "footprint.json")
+    text = as_text(explain(made, "/usr/share/qemu/e1000.rom"))
+    assert text == (
+        "/usr/share/qemu/e1000.rom is not in tiny: the manifest leaves it out\n"
+        "  drop: /usr/share/qemu/*.rom (host.yaml:9:5), because: no PXE here\n"
+    )
+    answer = explain(made, "/usr/lib/x86_64-linux-gnu/libx.so.1")
+    assert [row["kind"] for row in json.loads(as_json(answer))["waived"]] == ["allow-missing"]
+    assert not explain(made, "/usr/share/qemu").waived
