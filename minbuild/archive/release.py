@@ -66,6 +66,10 @@ def parse(content: bytes, *, where: str) -> Release:
         ) from error
 
 
+class Expired(ArchiveError):
+    """A Release that is past its Valid-Until."""
+
+
 def checked(
     release: Release,
     suite: str,
@@ -78,7 +82,7 @@ def checked(
     """Hold a Release against the suite that was asked for and against the time.
 
     `now` is seconds UTC; None for this machine's clock.
-    Raises: ArchiveError when it is another suite's or past its Valid-Until.
+    Raises: ArchiveError when it is another suite's, Expired when it is past its Valid-Until.
     """
     if suite.rstrip("/") not in {release.suite, release.codename}:
         raise ArchiveError(
@@ -91,7 +95,7 @@ def checked(
         return release
     until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(release.valid_until))
     if check_valid_until:
-        raise ArchiveError(
+        raise Expired(
             f"the Release of {suite} held until {until}, and that is over",
             where=where,
             fix="check this machine's clock, use another mirror, or accept old packages: "

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.fetch import fetch
-from minbuild.archive.index import allows, open_index
+from minbuild.archive.index import Index, allows, open_index
+from minbuild.archive.release import Expired
 from minbuild.archive.types import Lock, Package
 from minbuild.build.archives import mirror_of, open_archives
 from minbuild.build.commands import heeded, reader
@@ -126,7 +127,8 @@ def survey(request: Request, manifest: Manifest, doors: Doors) -> Ground:
 def _fresh(
     request: Request, manifest: Manifest, doors: Doors, pins: Sequence[Package]
 ) -> tuple[Ground, Market]:
-    market = _market(request, manifest, manifest.arch, doors, pins)
+    index = open_archives(request, manifest, manifest.arch, doors)
+    market = _market(request, manifest, index, doors, pins)
     own = rendered((file for one in manifest.components for file in one.files), doors.store)
     host = grow(
         roots(manifest),
@@ -210,9 +212,8 @@ def _bring(request: Request, doors: Doors, package: Package, digests: Collection
 
 
 def _market(
-    request: Request, manifest: Manifest, arch: str, doors: Doors, pins: Sequence[Package]
+    request: Request, manifest: Manifest, index: Index, doors: Doors, pins: Sequence[Package]
 ) -> Market:
-    index = open_archives(request, manifest, arch, doors)
     pinned = {package.name: package for package in pins if allows(manifest.pins, package)}
     return Market(index, mirror_of(request), doors, pinned, request.offline)
 
@@ -222,9 +223,25 @@ def _tool_market(
 ) -> Market:
     if machine_arch() == manifest.arch and not tools_apart(manifest):
         return host
-    tools = for_tools(manifest)
+    tools, index = for_tools(manifest), tool_archives(request, manifest, doors)
     own = [package for package in pins if package.suite in tools.archive.suites]
-    return _market(request, tools, machine_arch(), doors, own if tools_apart(manifest) else pins)
+    return _market(request, tools, index, doors, own if tools_apart(manifest) else pins)
+
+
+def tool_archives(request: Request, manifest: Manifest, doors: Doors) -> Index:
+    """Open the archives that the toolbox of a manifest comes from.
+
+    Raises: ArchiveError.
+    """
+    try:
+        return open_archives(request, for_tools(manifest), machine_arch(), doors)
+    except Expired as error:
+        if not _same_waiver(manifest.archive):
+            error.fix = (
+                "take the tools from suites that hold (`tools:` below `archive:`), check this "
+                "machine's clock, or use another mirror: `check-valid-until` is not for tools"
+            )
+        raise
 
 
 def tools_apart(manifest: Manifest) -> bool:
@@ -235,12 +252,18 @@ def tools_apart(manifest: Manifest) -> bool:
 def for_tools(manifest: Manifest) -> Manifest:
     """The manifest as the toolbox sees it: with its suites in place of the host's.
 
-    What is waived for the host's suites is not waived for those of the tools.
+    What is waived for the host's suites is not waived for others.
     """
     if not tools_apart(manifest):
         return manifest
-    archive = replace(manifest.archive, suites=manifest.archive.tools, check_valid_until=True)
-    return replace(manifest, archive=archive)
+    own = manifest.archive
+    check = own.check_valid_until or not _same_waiver(own)
+    return replace(manifest, archive=replace(own, suites=own.tools, check_valid_until=check))
+
+
+def _same_waiver(archive: Archive) -> bool:
+    """Whether the toolbox comes from suites that the host comes from, too."""
+    return set(archive.tools) <= set(archive.suites)
 
 
 def _hold_pins(request: Request, manifest: Manifest, lock: Lock, place: Path) -> None:

@@ -244,9 +244,11 @@ def read(request: Request, doors: Doors | None = None) -> Manifest:
             where=str(request.manifest),
             fix="give it: --root PATH (a directory, a tar, an OCI layout or a disk image)",
         )
-    if request.compression is None:
+    own = manifest.image.compression
+    if request.compression in {None, own}:
         return manifest
-    return replace(manifest, image=replace(manifest.image, compression=request.compression))
+    image = replace(manifest.image, compression=request.compression, instead_of=own)
+    return replace(manifest, image=image)
 
 
 def grow_tree(request: Request, ground: "Ground", doors: Doors) -> "Tree":

@@ -14,7 +14,7 @@ from minbuild.archive.types import Lock, Package
 from minbuild.build import weights
 from minbuild.build.archives import mirror_of, open_archives
 from minbuild.build.contents import bring
-from minbuild.build.ground import Ground, for_tools, from_lock, make_lock, tools_apart
+from minbuild.build.ground import Ground, from_lock, make_lock, tool_archives, tools_apart
 from minbuild.build.request import Doors, Request, lock_file, machine_arch
 from minbuild.build.weights import estimate
 from minbuild.errors import ArchiveError, ResolveError, UsageError, together
@@ -99,8 +99,7 @@ def newer(request: Request, manifest: Manifest, doors: Doors) -> tuple[Newer, ..
     rows = _newer("host", lock.packages, index)
     if lock.toolbox:
         same = machine_arch() == manifest.arch and not tools_apart(manifest)
-        other = for_tools(manifest)
-        tools = index if same else open_archives(request, other, machine_arch(), doors)
+        tools = index if same else tool_archives(request, manifest, doors)
         rows += _newer("toolbox", lock.toolbox, tools)
     return tuple(rows)
 

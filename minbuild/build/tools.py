@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -92,7 +93,8 @@ def _closure(
     roots = [root for tool in tools for root in tool_roots(tool)]
     closure = resolve(roots, files, arch=machine_arch(), allow_missing=NOT_FOR_TOOLS)
     if closure.missing:
-        error: ResolveError = explain.error(closure, files)
+        # the waivers are this program's own: none is the user's to remove
+        error: ResolveError = explain.error(replace(closure, unused=()), files)
         error.fix = f"pin what the tools need: minbuild lock {request.manifest}"
         raise error
     chosen = tuple(closure.chosen.values())

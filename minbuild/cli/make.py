@@ -98,7 +98,7 @@ def _make(request: "Request", doors: "Doors", terminal: Terminal, *, check_repro
         from minbuild.report.text import budget, page
 
         click.echo(page(built.footprint, top=top), nl=False)
-        click.echo(budget(limits(built.manifest.budget, built.footprint.totals)), nl=False)
+        click.echo(budget(limits(built.manifest, built.footprint.totals)), nl=False)
         click.echo(_wrote(built.directory, built.footprint, fresh=built.fresh))
     judge(built.manifest, built.footprint.totals)
     return 0

@@ -16,7 +16,7 @@ from minbuild.footprint.types import (
     Totals,
     Waived,
 )
-from minbuild.manifest.limits import Budget, limits_set
+from minbuild.manifest.limits import Limit, limits_set
 from minbuild.manifest.types import Manifest, Section
 from minbuild.resolve.place import place
 from minbuild.tree.types import Node, Tree
@@ -55,11 +55,8 @@ def measure(
             packages=(),
             files=files,
             edges=tree.needs,
-            budget=limits(manifest.budget),
-            places={
-                name: place(limit.where)
-                for name, limit in limits_set(manifest.budget.totals).items()
-            },
+            budget={name: limit.value for name, limit in limits(manifest).items()},
+            places={name: place(limit.where) for name, limit in limits(manifest).items()},
             surface=surface,
             possible=tree.maybe_dlopen,
             listed=tree.possible,
@@ -99,9 +96,14 @@ def add_up(
     )
 
 
-def limits(budget: Budget) -> dict[str, int]:
-    """The limits that a manifest sets, sorted by name."""
-    return {name: limit.value for name, limit in limits_set(budget.totals).items()}
+def limits(manifest: Manifest) -> dict[str, Limit]:
+    """The limits that a manifest sets, sorted by name; none of what is packed in another way."""
+    other = {"packed"} if manifest.image.instead_of is not None else set()
+    return {
+        name: limit
+        for name, limit in limits_set(manifest.budget.totals).items()
+        if name not in other
+    }
 
 
 def counts(files: Iterable[FileRow]) -> Totals:

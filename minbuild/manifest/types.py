@@ -310,6 +310,8 @@ class ImageWish:
     dib: tuple[DibWish, ...] = ()
     sign: Sign | None = None
     """None: it is not signed."""
+    instead_of: Compression | None = None
+    """The manifest's own compression, where the command line asked for another."""
 
 
 @dataclass(frozen=True, slots=True)

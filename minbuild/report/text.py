@@ -38,14 +38,14 @@ def page(
         files = table(footprint, by="file", sort=sort, top=top)
         parts.append("\n".join(_table(files, title="largest files", limit=limit)))
     if full:
-        held = [(name, getattr(footprint.totals, name), limit)
+        held = [(name, getattr(footprint.totals, name), limit, "")
                 for name, limit in footprint.budget.items() if hasattr(footprint.totals, name)]  # fmt: skip
         parts += [_categories(footprint), budget(held).strip("\n"), _surface(footprint)]
     return "\n\n".join(part for part in parts if part) + "\n" + warnings(footprint.cautions)
 
 
-def budget(limits: list[tuple[str, int, int]]) -> str:
-    """One line for each limit that is set: what is, what may be, and a verdict."""
+def budget(limits: list[tuple[str, int, int, str]]) -> str:
+    """One line for each limit that is set: what is, what may be, and a verdict or why not."""
     if not limits:
         return ""
     cells = [
@@ -54,10 +54,10 @@ def budget(limits: list[tuple[str, int, int]]) -> str:
             size(is_) if name != "files" else str(is_),
             f"of {size(limit) if name != 'files' else limit}",
             share(is_, limit),
-            "ok" if is_ <= limit else "OVER",
-            bar(is_, limit),
+            "not judged:" if unjudged else "ok" if is_ <= limit else "OVER",
+            unjudged or bar(is_, limit),
         ]
-        for name, is_, limit in limits
+        for name, is_, limit, unjudged in limits
     ]
     return "\n" + "\n".join(columns(cells, frozenset({0, 4, 5}))) + "\n"
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.archive import Archive
 from tests.support.server import Fault
-from tests.whole.small import Ended, Small, minbuild
+from tests.whole.small import MANIFEST, Ended, Small, minbuild
 
 
 def resolve(small: Small, more: str = "", **options: str) -> Ended:
@@ -54,6 +54,18 @@ def test_every_mistake_of_a_manifest_is_reported_at_once(small: Small) -> None:
 def test_a_manifest_that_is_not_there(small: Small) -> None:
     ended = minbuild(*small.argv("plan", "hots.yaml"), cwd=small.directory)
     refused(ended, 3, "hots.yaml", "host")
+
+
+def test_a_waiver_of_the_date_is_not_for_tools(small: Small) -> None:
+    """What is advised must work: the waiver is there, and does not reach the tools' suites."""
+    over = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+    small.archive.publish("old", "", date=over, valid_until=over)
+    archive = "archive: {suites: [trixie], "
+    base = MANIFEST.replace(archive, f"{archive}tools: [old], check-valid-until: false, ")
+    small.write(base=base)
+    ended = minbuild(*small.argv("lock", "small.yaml"), cwd=small.directory)
+    refused(ended, 4, "the Release of old held until", "take the tools from suites that hold")
+    assert "accept old packages" not in ended.err
 
 
 def keep(package: str, path: str) -> str:

@@ -7,6 +7,8 @@ import pytest
 from minbuild.build.verdict import judge, limits
 from minbuild.errors import Verdict
 from minbuild.manifest.limits import Budget, Limit, Limits
+from minbuild.manifest.types import Compression
+from minbuild.report.text import budget
 from tests.support.footprints import HERE, MANIFEST, tiny
 
 
@@ -32,4 +34,22 @@ def test_every_limit_that_is_exceeded_is_named() -> None:
 
 
 def test_without_a_budget_there_are_no_limits() -> None:
-    assert limits(Budget(), tiny().totals) == []
+    assert limits(replace(MANIFEST, budget=Budget()), tiny().totals) == []
+
+
+def test_a_packed_size_is_judged_as_the_manifest_packs() -> None:
+    """A development build (--compression zstd) is larger than the release that the limit is for."""
+    image = replace(
+        MANIFEST.image, compression=Compression.ZSTD, instead_of=MANIFEST.image.compression
+    )
+    tight = Budget(Limits(packed=limit(1), bytes=limit(2_000_000)))
+    manifest = replace(MANIFEST, image=image, budget=tight)
+    judge(manifest, tiny().totals)
+    rows = limits(manifest, tiny().totals)
+    assert [(name, why) for name, _, _, why in rows] == [
+        ("bytes", ""),
+        ("packed", "it is for xz, and this is zstd"),
+    ]
+    assert "not judged: it is for xz" in " ".join(budget(rows).split())
+    with pytest.raises(Verdict, match="over budget: files 4, the limit is 3"):
+        judge(replace(manifest, budget=Budget(Limits(files=limit(3)))), tiny().totals)
