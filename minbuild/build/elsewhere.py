@@ -15,25 +15,23 @@ from minbuild.store import Store
 
 
 def elsewhere(
-    path: RootPath, build: Path, store: Store, directories: Sequence[Path] = ()
+    path: RootPath, lock: Path, store: Store, directories: Sequence[Path] = ()
 ) -> tuple[str, ...]:
     """Say in words which package or component would bring `path`; sorted, packages first.
 
-    `build`: a directory of build outputs, whose lock names the packages; those that the store has
-    read are looked through.
+    `lock` names the packages, if it is there; those that the store has read are looked through.
     """
-    return (*sorted(_held(path, build, store)), *sorted(_asked(path, directories)))
+    return (*sorted(_held(path, lock, store)), *sorted(_asked(path, directories)))
 
 
-def _held(path: RootPath, build: Path, store: Store) -> Iterator[str]:
-    for place in build.glob("*.lock") if build.is_dir() else ():
-        try:
-            packages = [each for each in lockfile.read(place).packages if known(each, store)]
-        except MinbuildError:
-            continue  # a lock that cannot be read is no news here
-        for package, files in zip(packages, gather(packages, store, Silent()), strict=True):
-            for found in _named(path, files):
-                yield f"the package {package.name} {package.version}, in the lock, holds {found}"
+def _held(path: RootPath, lock: Path, store: Store) -> Iterator[str]:
+    try:
+        packages = [each for each in lockfile.read(lock).packages if known(each, store)]
+    except MinbuildError:
+        return  # a lock that cannot be read is no news here
+    for package, files in zip(packages, gather(packages, store, Silent()), strict=True):
+        for found in _named(path, files):
+            yield f"the package {package.name} {package.version}, in the lock, holds {found}"
 
 
 def _named(path: RootPath, files: Files) -> Sequence[RootPath]:

@@ -78,8 +78,10 @@ def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_do
     if answer.row is None:
         from minbuild.build.elsewhere import elsewhere
 
-        places = elsewhere(answer.path, Path(image), doors_of(None, Terminal()).store)
-        answer = replace(answer, elsewhere=places)
+        build = Path(image) if Path(image).is_dir() else Path(image).parent
+        lock = build / f"{answer.image}.lock"
+        found = elsewhere(answer.path, lock, doors_of(None, Terminal()).store)
+        answer = replace(answer, elsewhere=found)
     if as_json or as_dot:
         click.echo(reasons.as_json(answer) if as_json else reasons.as_dot(answer), nl=False)
     else:

@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Path:
 
 def said(place: Path, path: str) -> list[str]:
     store = Store(place / "store")
-    return list(elsewhere(RootPath(path), place / "build", store, [place / "components"]))
+    return list(elsewhere(RootPath(path), place / "build/host.lock", store, [place / "components"]))
 
 
 def test_packages_of_the_lock_and_components_are_named(place: Path) -> None:
@@ -60,4 +60,4 @@ def test_a_namesake_in_another_directory_will_do(place: Path) -> None:
 def test_a_lock_that_cannot_be_read_and_a_place_without_one_say_nothing(place: Path) -> None:
     (place / "build/host.lock").write_text("{")
     assert said(place, "/usr/share/oct") == []
-    assert elsewhere(RootPath("/oct"), place / "none.json", Store(place / "store")) == ()
+    assert elsewhere(RootPath("/oct"), place / "none.lock", Store(place / "store")) == ()
