@@ -1,6 +1,7 @@
 """Whether this machine's KVM really runs a guest, found out by running one."""
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -15,6 +16,14 @@ WORDS = {
     "tcg": ("-accel", "tcg,thread=multi", "-cpu", "EPYC,-xsaves"),
 }
 """QEMU's arguments for each choice."""
+
+CALM = "kvm.min_timer_period_us=100000"
+"""For the kernel of an emulated host whose guest starts by UEFI.
+
+OVMF writes the register CR8 at the end of every timer interrupt. QEMU, where it emulates SVM, aborts
+when the next interrupt waits at that moment (helper_write_crN of 10 and 11): at OVMF's 100 ticks a
+second one boot in five. Ten leave time for each.
+"""
 
 QEMU = "qemu-system-x86_64"
 SECONDS = 5
@@ -45,6 +54,17 @@ def choose(wish: Accel, tools: Tools, work: Path) -> Choice:
     if why or (why := nested_fault()):
         return Choice("tcg", why)
     return Choice("kvm", "/dev/kvm ran a guest")
+
+
+def fault(complaints: bytes) -> str:
+    """What QEMU's emulation aborted with; "" when it did not."""
+    found = re.search(rb"(?m)^ERROR:\S*accel/tcg/\S+ (assertion failed: .*)$", complaints)
+    return found[1].decode("utf-8", "replace").strip() if found else ""
+
+
+def settings(accel: Choice, *, uefi: bool) -> str:
+    """What the host's kernel is told because it is emulated; "" for nothing."""
+    return CALM if uefi and accel.name == "tcg" else ""
 
 
 def kvm_fault(tools: Tools, work: Path) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from minbuild.errors import ToolError
 from minbuild.lab import netboot, ports, trace
-from minbuild.lab.accel import choose
-from minbuild.lab.data import Guest, data_disk, unasked
+from minbuild.lab.accel import choose, fault, settings
+from minbuild.lab.data import Guest, by_uefi, data_disk, unasked
 from minbuild.lab.dial import render
 from minbuild.lab.guest import READY
 from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments
@@ -48,7 +48,7 @@ STREAMS = {
 
 
 def boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResult:
-    """Boot an image and wait for its probes; repeat it once when an emulated kernel crashed.
+    """Boot an image and wait for its probes; repeat it once when the emulation crashed.
 
     A probe that failed is part of the result (see `verdict.verdict`), not an error.
     Raises: ToolError when the lab itself cannot do its work, UsageError for what cannot be booted.
@@ -57,12 +57,12 @@ def boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResult:
     crash = result.retried
     if result.passed or result.accel.name != "tcg" or not crash:
         return replace(result, tries=1, retried="")
-    progress.note(f"the kernel crashed under emulation ({crash}): booting once more")
+    progress.note(f"it crashed under emulation ({crash}): booting once more")
     return replace(one_boot(request, tools, progress), tries=2, retried=crash)
 
 
 def one_boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResult:
-    """Boot once; `retried` of the result is the kernel's own crash, if there was one."""
+    """Boot once; `retried` of the result is the kernel's or QEMU's crash, if there was one."""
     with working_directory(request.keep) as work:
         accel = choose(request.accel, tools, work)
         network = choose_network(request.network, tools)
@@ -100,7 +100,7 @@ def lay_out(
 ) -> tuple[Plan, dict[str, str]]:
     """Make what the boot needs in `work`; say what shall be started and what cannot be asked."""
     inside = network.name == Network.NAMESPACE
-    start = boot_from(request, tools, work)
+    start = boot_from(request, tools, work, settings(accel, uefi=(uefi := by_uefi(request))))
     port = 0
     if Server.TCP not in request.without:
         port = ECHO_PORT if inside else free_port()
@@ -109,7 +109,7 @@ def lay_out(
     no_guest = unasked(request, guest)
     if data is None and not request.trouble.no_disk:
         asked = {"dns": NAME, "tcp": f"{address}:{port or ECHO_PORT}"}
-        data = data_disk(work, tools, asked, guest)
+        data = data_disk(work, tools, asked, guest, uefi=uefi)
     qemu = qemu_arguments(request, tools, start, data, accel, Network(network.name))
     clock = Server.NTP not in request.without
     trouble = request.trouble
@@ -245,7 +245,10 @@ class Run:
 
     def _ended(self) -> str:
         if self._code:
-            raise qemu_failed(self._code, self._complaints)
+            self._watch.crash = fault(self._complaints)
+            if not self._watch.crash:
+                raise qemu_failed(self._code, self._complaints)
+            return f"QEMU crashed: {self._watch.crash}"
         if self._watch.dead:
             return self._watch.dead
         return "the machine switched itself off or restarted"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.errors import ToolError
+from minbuild.lab import efi
 from minbuild.lab.guest import READY, initramfs
 from minbuild.lab.types import BootRequest, Tools
 from minbuild.run import run
@@ -21,6 +22,8 @@ BLOCK = 4096
 
 OF_A_GUEST = ("guest", "confined")
 """Probes that a host can only meet with a guest."""
+OF_UEFI = "ovmf"
+"""The probe that a host can only meet with a guest that starts by UEFI."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,10 @@ class Guest:
     cpus: int = 1
 
 
-def data_disk(work: Path, tools: Tools, asked: Mapping[str, str], guest: Guest | None) -> Path:
-    """Make `work`/data.raw with probe.conf (`asked`, key=value) and a guest.
+def data_disk(
+    work: Path, tools: Tools, asked: Mapping[str, str], guest: Guest | None, *, uefi: bool = False
+) -> Path:
+    """Make `work`/data.raw with probe.conf (`asked`, key=value), a guest, and one by UEFI.
 
     Raises: ToolError when a file of the guest cannot be read or mke2fs fails.
     """
@@ -52,6 +57,11 @@ def data_disk(work: Path, tools: Tools, asked: Mapping[str, str], guest: Guest |
         else:
             copy(guest.initramfs, place / "initrd")
         (place / "guest.conf").write_text(lines(guest_conf(guest)), encoding="utf-8")
+    if uefi:
+        place = tree / "guests" / "uefi"
+        place.mkdir(parents=True)
+        (place / "boot.raw").write_bytes(efi.disk(efi.program(efi.READY)))
+        (place / "guest.conf").write_text(lines(UEFI), encoding="utf-8")
     disk = work / "data.raw"
     with disk.open("wb") as file:
         file.truncate(room(tree))
@@ -69,7 +79,8 @@ def unasked(request: BootRequest, guest: Guest | None) -> dict[str, str]:
     if request.data is not None:
         return {}
     if request.trouble.no_disk:
-        return dict.fromkeys((*OF_A_GUEST, "dns", "tcp"), "there is no data disk that asks for it")
+        asked = (*OF_A_GUEST, OF_UEFI, "dns", "tcp")
+        return dict.fromkeys(asked, "there is no data disk that asks for it")
     why = "no kernel for a guest beside the disk: host.efi"
     return {} if guest else dict.fromkeys(OF_A_GUEST, why)
 
@@ -85,6 +96,22 @@ def guest_conf(guest: Guest) -> dict[str, str]:
         "ready": guest.ready,
         "stop-wait": "1",
     }
+
+
+UEFI = {
+    "machine": "q35",
+    "firmware": "uefi",
+    "memory": str(MEMORY),
+    "disk": "boot.raw",
+    "ready": efi.READY,
+    "stop-wait": "0",
+}
+"""The settings of the guest that starts by UEFI: a PC with one disk."""
+
+
+def by_uefi(request: BootRequest) -> bool:
+    """Whether the data disk shall hold a guest that starts by UEFI."""
+    return any(probe.name == OF_UEFI for probe in request.probes)
 
 
 def lines(values: Mapping[str, str]) -> str:

@@ -38,8 +38,8 @@ class Boot:
     """What the lab's servers hand out, for a machine that starts from the network."""
 
 
-def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
-    """Lay out in `work` what QEMU starts from.
+def boot_from(request: BootRequest, tools: Tools, work: Path, settings: str = "") -> Boot:
+    """Lay out in `work` what QEMU starts from; its kernel is told `settings` where that can be.
 
     Raises: UsageError for what cannot be booted this way, ToolError for a damaged image.
     """
@@ -48,13 +48,13 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
             first_bytes(given, 1)
     image = request.image.absolute()
     if request.initramfs is not None:
-        added = _watching(request, "")
-        return _direct(image, request.initramfs.absolute(), f"{request.cmdline} {added}".strip())
+        line = (request.cmdline, _watching(request, ""), settings)
+        return _direct(image, request.initramfs.absolute(), " ".join(filter(None, line)))
     kind = kind_of(image)
     if request.firmware is Firmware.DIRECT:
         _must_be_efi(image, kind, "a direct boot needs a kernel", "--direct")
         kernel, initramfs, cmdline = _taken_apart(image, work)
-        words = (cmdline, request.cmdline, _traced(request, image, kind))
+        words = (cmdline, request.cmdline, _traced(request, image, kind), settings)
         return _direct(kernel, initramfs, " ".join(filter(None, words)))
     if request.cmdline:
         raise UsageError(
@@ -65,6 +65,8 @@ def boot_from(request: BootRequest, tools: Tools, work: Path) -> Boot:
         return _by_bios(request, image, kind, work)
     flash = _flash(tools, work, request.certificate)
     added = _traced(request, image, kind)
+    if request.certificate is None:
+        added = f"{added} {settings}".strip()
     more = ("-smbios", f"type=11,value={EXTRA}={added.replace(',', ',,')}") if added else ()
     return _by_uefi(request, image, kind, (*flash, *more), work)
 

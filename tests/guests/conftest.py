@@ -54,11 +54,11 @@ class Bench:
         run([*box.argv("mke2fs"), *words], what="making a disk", env=box.environment())
         return place
 
-    def boot(self, data: Path, *wanted: str, **more: object) -> BootResult:
+    def boot(self, data: Path, *wanted: str | Probe, **more: object) -> BootResult:
         """Boot with a data disk until the console showed all patterns."""
         values: dict[str, object] = {
             "image": self.stage.image,
-            "probes": tuple(seen(pattern) for pattern in wanted),
+            "probes": tuple(seen(one) if isinstance(one, str) else one for one in wanted),
             "firmware": Firmware.DIRECT,
             "accel": Accel.TCG,
             "timeout": LIMIT,
@@ -71,9 +71,10 @@ class Bench:
         return result
 
 
-def seen(pattern: str) -> Probe:
-    """A probe of one console line."""
-    return Probe(pattern, (Sign(Source.CONSOLE, re.compile(pattern)),), LIMIT, "it was not seen")
+def seen(pattern: str, times: int = 1) -> Probe:
+    """A probe of one console line, or of several that match."""
+    sign = Sign(Source.CONSOLE, re.compile(pattern), times)
+    return Probe(pattern, (sign,), LIMIT, "it was not seen")
 
 
 def said(result: BootResult) -> list[str]:

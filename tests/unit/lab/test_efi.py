@@ -1,0 +1,83 @@
+"""What the lab's UEFI guest starts from: read by the reference tools, and started by OVMF."""
+
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from minbuild.lab.accel import fault, settings
+from minbuild.lab.efi import READY, SECTOR, SECTORS, disk, program
+from minbuild.lab.types import Choice
+from minbuild.paths import RootPath
+from tests.unit.toolbox.real import toolbox
+
+
+def test_the_disk_is_always_the_same_and_holds_the_program() -> None:
+    made = disk(program(READY))
+    assert made == disk(program(READY))
+    assert len(made) == SECTOR * SECTORS
+    assert program(READY) in made
+
+
+def test_only_an_emulated_host_with_a_uefi_guest_is_told_more() -> None:
+    assert settings(Choice("tcg", ""), uefi=True).startswith("kvm.")
+    assert settings(Choice("tcg", ""), uefi=False) == settings(Choice("kvm", ""), uefi=True) == ""
+
+
+def test_only_the_emulation_s_own_failure_is_worth_another_boot() -> None:
+    said = (
+        b"qemu: warning: TCG doesn't support requested feature\n**\n"
+        b"ERROR:accel/tcg/tcg-accel-ops.c:95:tcg_handle_interrupt: assertion failed: (bql_locked())\n"
+        b"Bail out! ERROR:accel/tcg/tcg-accel-ops.c:95:tcg_handle_interrupt: assertion failed: (bql_locked())\n"
+    )
+    assert fault(said) == "assertion failed: (bql_locked())"
+    assert fault(b"qemu-system-x86_64: -drive file=x: Could not open 'x'\n") == ""
+
+
+@pytest.mark.mirror
+@pytest.mark.oracle
+@pytest.mark.parametrize("size", [1, 512, 513, 1024, 900_000])
+def test_the_reference_tools_find_nothing_wrong_and_the_file_whole(
+    tmp_path: Path, size: int
+) -> None:
+    box = toolbox()
+    content = bytes(number % 251 for number in range(size))
+    (tmp_path / "disk").write_bytes(disk(content))
+    words = [*box.argv("fsck.fat"), "-n", "-v", str(tmp_path / "disk")]
+    checked = subprocess.run(words, env=box.environment(), capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+    words = [*box.argv("mcopy"), "-i", str(tmp_path / "disk"), "::EFI/BOOT/BOOTX64.EFI"]
+    subprocess.run([*words, str(tmp_path / "back")], env=box.environment(), check=True)
+    assert (tmp_path / "back").read_bytes() == content
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+def test_a_uefi_starts_the_program_of_that_disk(tmp_path: Path) -> None:
+    box = toolbox(lab=True)
+    (tmp_path / "disk").write_bytes(disk(program(READY)))
+    shutil.copyfile(box.path(RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")), tmp_path / "vars")
+    code = box.path(RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd"))
+    words = [*box.argv("qemu-system-x86_64"), "-M", "q35,accel=tcg", "-m", "128", "-nodefaults"]
+    words += ["-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"]
+    words += ["-L", str(box.path(RootPath("/usr/share/qemu")))]
+    words += ["-drive", f"if=pflash,format=raw,readonly=on,file={code}"]
+    words += ["-drive", f"if=pflash,format=raw,file={tmp_path / 'vars'}"]
+    words += ["-drive", f"if=virtio,format=raw,file={tmp_path / 'disk'}"]
+    with subprocess.Popen(
+        words,
+        env=box.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as machine:
+        assert machine.stdout is not None
+        end = threading.Timer(300, machine.kill)
+        end.start()
+        try:
+            assert any(READY.encode() in line for line in machine.stdout)
+        finally:
+            end.cancel()
+            machine.kill()
