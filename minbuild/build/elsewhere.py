@@ -15,13 +15,14 @@ from minbuild.store import Store
 
 
 def elsewhere(
-    path: RootPath, lock: Path, store: Store, directories: Sequence[Path] = ()
+    path: RootPath, lock: Path | None, store: Store, directories: Sequence[Path] = ()
 ) -> tuple[str, ...]:
     """Say in words which package or component would bring `path`; sorted, packages first.
 
-    `lock` names the packages, if it is there; those that the store has read are looked through.
+    `lock` names packages; those that the store has read are looked through.
     """
-    return (*sorted(_held(path, lock, store)), *sorted(_asked(path, directories)))
+    held = sorted(_held(path, lock, store)) if lock is not None else ()
+    return (*held, *sorted(_asked(path, directories)))
 
 
 def _held(path: RootPath, lock: Path, store: Store) -> Iterator[str]:

@@ -79,7 +79,8 @@ def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_do
         from minbuild.build.elsewhere import elsewhere
 
         build = Path(image) if Path(image).is_dir() else Path(image).parent
-        lock = build / f"{answer.image}.lock"
+        locks = {path.name: path for path in build.glob("*.lock")}
+        lock = locks.get(f"{answer.image}.lock")
         found = elsewhere(answer.path, lock, doors_of(None, Terminal()).store)
         answer = replace(answer, elsewhere=found)
     if as_json or as_dot:

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 @click.option("--arch", default="", help="Debian architecture.  [default: that of most programs]")
 @click.option("--waivers", "manifest", metavar="MANIFEST",
               help="Leave out what this manifest's drop and allow-missing waive.")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Weak findings make the verdict no, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @store_option
-def check_tree(root: Path, arch: str, manifest: str | None, as_json: bool,
+def check_tree(root: Path, arch: str, manifest: str | None, strict: bool, as_json: bool,
                store: Path | None) -> int:  # fmt: skip
     """Prove that a root needs nothing outside of it, and list what dangles.
 
     DIR|IMAGE is any root, built by minbuild or not: a directory, a tar archive, an OCI layout,
-    a UKI, a disk that starts one, an initramfs. Exits with 1 when something dangles.
+    a UKI, a disk that starts one, an initramfs. Exits with 1 when something dangles that keeps a
+    program, a kernel module, or what stands where programs are looked for from starting. The rest
+    is weak: plug-ins that no program here loads, scripts and links elsewhere, firmware.
     """
     from minbuild.build.closed import examine
     from minbuild.report import dangling
@@ -36,8 +39,10 @@ def check_tree(root: Path, arch: str, manifest: str | None, as_json: bool,
     found = examine(root, doors_of(store, terminal), arch=arch, drop=drop, allow_missing=allowed)
     terminal.done()
     shown = dangling.as_json if as_json else dangling.as_text
-    click.echo(shown(found.name, found.arch, found.paths, found.dangling, found.cautions), nl=False)
-    return 1 if found.dangling else 0
+    text = shown(found.name, found.arch, found.paths, found.dangling, found.cautions, strict=strict)
+    click.echo(text, nl=False)
+    strong, _ = dangling.parted(found.dangling, strict=strict)
+    return 1 if strong else 0
 
 
 def _waivers(manifest: str | None) -> "tuple[Sequence[Waiver], Sequence[Waiver]]":

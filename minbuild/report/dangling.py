@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from minbuild.report.units import printable
-from minbuild.resolve.check import STARTS
+from minbuild.resolve.check import STARTS, is_weak
 from minbuild.resolve.types import Caution, Missing
 
 SCHEMA = "minbuild.check-tree/1"
@@ -21,38 +21,69 @@ _MEANS = {
 
 
 def as_text(
-    name: str, arch: str, paths: int, dangling: Sequence[Missing], cautions: Sequence[Caution] = ()
+    name: str,
+    arch: str,
+    paths: int,
+    dangling: Sequence[Missing],
+    cautions: Sequence[Caution] = (),
+    *,
+    strict: bool = False,
 ) -> str:
     """What is looked at, the way to what it lacks and the evidence, a line each; the verdict.
 
-    Before them a line for each warning, which is no part of the verdict.
+    Before them a line for each warning, which is no part of the verdict. Weak findings come last,
+    and say so; `strict`: none is weak.
     """
-    ordered = sorted(dangling, key=lambda one: STARTS.index(one.chain[0]))
+    strong, weak = parted(dangling, strict=strict)
     lines = [f"warning  {printable(f'{one.path}:{one.line}: {one.what}')}" for one in cautions]
-    lines += [
-        f"{one.chain[0]}  {' → '.join(map(printable, (*one.chain[1:], one.wanted)))}"
-        f"  [{one.kind}: {printable(one.evidence)}]"
-        for one in ordered
-    ]
-    return (
-        "\n".join([*lines, f"{printable(name)}: {paths:,} paths, {arch}: {_verdict(dangling)}"])
-        + "\n"
-    )
+    lines += [_line(one) for one in strong]
+    lines += [f"weak {_line(one)}" for one in weak]
+    lines.append(f"{printable(name)}: {paths:,} paths, {arch}: {_verdict(strong, weak)}")
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _verdict(dangling: Sequence[Missing]) -> str:
-    if not dangling:
-        return "needs nothing outside of it"
-    counts = Counter(one.chain[0] for one in dangling)
-    parts = [f"{counts[start]} of {_MEANS[start]}" for start in STARTS if counts[start]]
-    return f"{len(dangling)} needs dangle: {', '.join(parts)}"
+def parted(
+    dangling: Sequence[Missing], *, strict: bool = False
+) -> tuple[list[Missing], list[Missing]]:
+    """Part what keeps something from starting from what is weak; sorted."""
+    ordered = sorted(dangling, key=lambda one: STARTS.index(one.chain[0]))
+    weak = [] if strict else [one for one in ordered if is_weak(one)]
+    return [one for one in ordered if strict or not is_weak(one)], weak
+
+
+def _line(one: Missing) -> str:
+    way = " → ".join(map(printable, (*one.chain[1:], one.wanted)))
+    return f"{one.chain[0]}  {way}  [{one.kind}: {printable(one.evidence)}]"
+
+
+def _verdict(strong: Sequence[Missing], weak: Sequence[Missing]) -> str:
+    said = "needs nothing outside of it"
+    if strong:
+        said = f"{len(strong)} needs dangle: {_counted(strong)}"
+    elif weak:
+        said = "what it starts needs nothing outside of it"
+    return f"{said}; {len(weak)} weak: {_counted(weak)} (--strict counts them)" if weak else said
+
+
+def _counted(found: Sequence[Missing]) -> str:
+    counts = Counter(one.chain[0] for one in found)
+    return ", ".join(f"{counts[start]} of {_MEANS[start]}" for start in STARTS if counts[start])
 
 
 def as_json(
-    name: str, arch: str, paths: int, dangling: Sequence[Missing], cautions: Sequence[Caution] = ()
+    name: str,
+    arch: str,
+    paths: int,
+    dangling: Sequence[Missing],
+    cautions: Sequence[Caution] = (),
+    *,
+    strict: bool = False,
 ) -> str:
     """The same as a JSON object."""
-    rows = [{**asdict(one), "kind": str(one.kind)} for one in dangling]
+    rows = [
+        {**asdict(one), "kind": str(one.kind), "weak": not strict and is_weak(one)}
+        for one in dangling
+    ]
     warnings = [asdict(one) for one in cautions]
     document = {"schema": SCHEMA, "root": name, "arch": arch, "paths": paths, "dangling": rows,
                 "warnings": warnings}  # fmt: skip

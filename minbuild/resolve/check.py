@@ -6,9 +6,11 @@ from dataclasses import replace
 from minbuild.facts.types import Files
 from minbuild.manifest.rule import NO_RULES, Rulebook
 from minbuild.manifest.types import DlopenRule, Waiver
+from minbuild.paths import MERGED
 from minbuild.resolve.book import Book
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.graph import adjacency, reached_from, way
+from minbuild.resolve.knowledge import PROGRAM_DIRECTORIES
 from minbuild.resolve.ksymbols import ModuleSymbolCheck
 from minbuild.resolve.ldso import is_program
 from minbuild.resolve.machine import machine
@@ -77,6 +79,19 @@ def check(
             key=lambda each: (each.kind, each.wanted, each.by, each.evidence),
         )
     )
+
+
+def is_weak(found: Missing) -> bool:
+    """Tell whether a finding of a foreign root keeps nothing from starting.
+
+    Strong are programs, kernel modules, scripts and links where programs are looked for, and /lib
+    and the like. Weak is what somebody may never use: a plug-in, an example, firmware of a device
+    that is not there.
+    """
+    start, directory = found.chain[0], found.by.rpartition("/")[0]
+    if start in (SCRIPT, LINK):
+        return directory not in PROGRAM_DIRECTORIES and found.wanted.lstrip("/") not in MERGED
+    return start in (LIBRARY, FILE) or found.kind is NeedKind.FIRMWARE
 
 
 _ONE_OF_MANY = (NeedKind.FIRMWARE, NeedKind.DATA, NeedKind.DLOPEN)

@@ -1,5 +1,6 @@
 """Any root proves itself closed or says what dangles: directory, archive, image."""
 
+import json
 import lzma
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from minbuild.build.closed import Examined, examine
 from minbuild.build.request import Doors
+from minbuild.cli.main import run
 from minbuild.errors import UsageError
 from minbuild.facts.types import Kind
 from minbuild.image.cpio import write
@@ -19,7 +21,7 @@ from minbuild.paths import RootPath
 from minbuild.report.dangling import as_text
 from minbuild.tree.types import Node
 from tests.dib.installed import as_layout
-from tests.support.elf import LOADER, Elf, elf
+from tests.support.elf import LOADER, Elf, elf, module
 from tests.support.uki import uki
 
 SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
@@ -167,9 +169,53 @@ def test_a_need_says_which_program_leads_to_it(tmp_path: Path) -> None:
     ]
     text = as_text(found.name, found.arch, found.paths, found.dangling)
     assert text.splitlines()[0].startswith("program  /usr/bin/app → ")
+    assert text.splitlines()[1].startswith("weak library  /usr/lib/plug.so → libhost.so")
     assert text.splitlines()[-1].endswith(
+        "1 needs dangle: 1 of programs; "
+        "2 weak: 1 of libraries that no program here loads, 1 of links (--strict counts them)"
+    )
+    strict = as_text(found.name, found.arch, found.paths, found.dangling, strict=True)
+    assert strict.splitlines()[-1].endswith(
         "3 needs dangle: 1 of programs, 1 of libraries that no program here loads, 1 of links"
     )
+
+
+WEAK: Mapping[str, bytes | str] = {
+    "usr/lib/plug.so": elf(Elf(needed=["libhost.so"])),
+    "etc/old": "-> nowhere",
+    "usr/share/doc/example": b"#!/usr/bin/python9\n",
+    "usr/lib/modules/6.1/a.ko": module([("name", "a"), ("firmware", "gone.bin")]),
+}
+STRONG: Mapping[str, bytes | str] = {
+    "opt/app": elf(Elf(interp=LOADER, needed=["libhost.so"])),
+    "usr/sbin/old": "-> nowhere",
+    "usr/bin/example": b"#!/usr/bin/python9\n",
+    "usr/lib/modules/6.1/a.ko": module([("name", "a"), ("depends", "gone")]),
+}
+
+
+@pytest.mark.parametrize("name", WEAK)
+def test_what_keeps_nothing_from_starting_is_no_verdict_unless_strict(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = str(lay(tmp_path / "root", {**ROOT, "lib": "-> usr/lib", name: WEAK[name]}))
+    words = ["check-tree", top, "--store", str(tmp_path / "store")]
+    assert run(words) == 0
+    said = capsys.readouterr().out
+    assert "what it starts needs nothing outside of it; 1 weak: " in said
+    assert run([*words, "--strict"]) == 1
+    assert "1 needs dangle: " in capsys.readouterr().out
+    run([*words, "--json"])
+    assert [row["weak"] for row in json.loads(capsys.readouterr().out)["dangling"]] == [True]
+
+
+@pytest.mark.parametrize("name", STRONG)
+def test_what_keeps_something_from_starting_is_the_verdict(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = str(lay(tmp_path / "root", {**ROOT, "lib": "-> usr/lib", name: STRONG[name]}))
+    assert run(["check-tree", top, "--store", str(tmp_path / "store")]) == 1
+    assert "1 needs dangle: " in capsys.readouterr().out
 
 
 def test_a_program_that_lacks_a_library_is_not_told_that_librarys_symbols(tmp_path: Path) -> None:

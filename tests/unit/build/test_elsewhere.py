@@ -60,4 +60,4 @@ def test_a_namesake_in_another_directory_will_do(place: Path) -> None:
 def test_a_lock_that_cannot_be_read_and_a_place_without_one_say_nothing(place: Path) -> None:
     (place / "build/host.lock").write_text("{")
     assert said(place, "/usr/share/oct") == []
-    assert elsewhere(RootPath("/oct"), place / "none.lock", Store(place / "store")) == ()
+    assert elsewhere(RootPath("/oct"), None, Store(place / "store")) == ()

@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     edges = (*base.edges, Need(files[1].path, "boot/init" + EVIL, NeedKind.ROOT, EVIL))
     findings = (Finding(FindingKind.LISTENER, EVIL, EVIL), Finding(FindingKind.SETUID, EVIL, EVIL))
     evil = replace(
-        base, name=EVIL, kernel=EVIL, arch=EVIL, suites=(EVIL,), files=files, edges=edges,
+        base, name=f"../\0{EVIL}", kernel=EVIL, arch=EVIL, suites=(EVIL,), files=files, edges=edges,
         surface=Surface(findings), budget={"files": 1}, places={"files": f"{EVIL}:1:2"},
         packages=tuple(replace(row, name=row.name + EVIL, version=EVIL) for row in base.packages),
         components=tuple(replace(row, name=row.name + EVIL) for row in base.components),
