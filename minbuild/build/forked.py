@@ -1,6 +1,7 @@
 """Work in processes forked from this one: what it has loaded they have, their results come back."""
 
 import ctypes
+import gc
 import os
 import signal
 import traceback
@@ -30,6 +31,7 @@ def side_by_side(
     and no open records. An error or an interrupt here ends all processes, which then tidy up.
     Raises: ToolError when a process is ended from outside.
     """
+    gc.freeze()  # what they share is not looked through, and so not copied
     forks = _Forks(progress)
     todo = list(enumerate(works))
     results: dict[int, T] = {}

@@ -191,10 +191,13 @@ def stand_tools(request: Request, doors: Doors, tools: Sequence[Tool] = ()) -> L
 
 def open_packages(request: Request, packages: Sequence[Package], doors: Doors) -> tuple[Files, ...]:
     """What locked packages offer; only those the store knows nothing of are fetched."""
-    new = [package for package in packages if not known(package, doors.store)]
+    asked = [package for package in packages if package.sha256 not in doors.opened]
+    new = [package for package in asked if not known(package, doors.store)]
     if new:
         get(request, new, doors)
-    return gather(packages, doors.store, doors.progress)
+    found = gather(asked, doors.store, doors.progress)
+    doors.opened.update(zip((package.sha256 for package in asked), found, strict=True))
+    return tuple(doors.opened[package.sha256] for package in packages)
 
 
 def get(request: Request, packages: Sequence[Package], doors: Doors) -> None:

@@ -47,12 +47,12 @@ def make_all(
     """Build manifests, in the order given; a failure stops the others only with `fail_fast`.
 
     The first one that is not built yet is prepared on all cores; so most of what they share is in
-    the store, and loaded. Then each goes on in a process of its own, `jobs` at once (0: one more
-    than cores, since each waits for tools and disks at times). What one of them fetches, reads or
-    packs, the others wait for and use.
+    the store, and loaded. Then each goes on in a process of its own, `jobs` at once (0: two for
+    each core and one more, since each waits for tools and disks at times). What one of them
+    fetches, reads or packs, the others wait for and use.
     """
     try:
-        return _make_all(requests, doors, jobs or len(os.sched_getaffinity(0)) + 1, fail_fast)
+        return _make_all(requests, doors, jobs or 2 * len(os.sched_getaffinity(0)) + 1, fail_fast)
     finally:
         doors.rest()
 
@@ -96,6 +96,8 @@ def _all(
 
         def told(work: Callable[[Doors], Outcome], progress: Progress) -> Outcome:
             return work(doors.told(progress))
+
+        import minbuild.build.packing  # noqa: F401  imported once, for all of them
 
         doors.store.rest()
         found = side_by_side([partial(told, work) for work in works], jobs, doors.progress, last)

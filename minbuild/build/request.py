@@ -16,6 +16,7 @@ from minbuild.shipped import shipped
 from minbuild.store import Store
 
 if TYPE_CHECKING:
+    from minbuild.facts.types import Files
     from minbuild.toolbox.toolbox import Toolbox
 
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
@@ -68,16 +69,27 @@ class Doors:
         """Those that this run has used: each tree of tools is checked once."""
         return {}
 
+    @cached_property
+    def opened(self) -> "dict[str, Files]":
+        """What locked packages offer that this run has asked, by the SHA-256 of the package."""
+        return {}
+
     def told(self, progress: Progress) -> "Doors":
         """The same doors, with progress shown elsewhere."""
         found = replace(self, progress=progress)
-        found.__dict__.update(store=self.store, toolboxes=self.toolboxes)
+        found.__dict__.update(store=self.store, toolboxes=self.toolboxes, opened=self.opened)
         return found
 
     def rest(self) -> None:
         """End what was begun ahead."""
         for toolbox in self.toolboxes.values():
             toolbox.rest()
+
+    def close(self) -> None:
+        """End what was begun, and close the store's records."""
+        self.rest()
+        if "store" in self.__dict__:
+            self.store.rest()
 
 
 def default_store() -> Path:

@@ -99,7 +99,9 @@ def pairs(settings: Sequence[str]) -> dict[str, str]:
 
 
 def doors_of(store: Path | None, terminal: Terminal) -> "Doors":
-    """The doors that a build reaches the world through."""
+    """The doors that a build reaches the world through; they close when the command ends."""
     from minbuild.build.request import Doors, default_store
 
-    return Doors(store or default_store(), terminal)
+    doors = Doors(store or default_store(), terminal)
+    click.get_current_context().call_on_close(doors.close)
+    return doors

@@ -1,9 +1,9 @@
 """The facts of packages: from the store, or computed side by side and kept there."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from minbuild.archive.types import Package
 from minbuild.errors import ToolError
@@ -87,11 +87,12 @@ def _files(package: Package, known: "tuple[record.About, Entries] | None", store
 
 @dataclass(frozen=True, slots=True)
 class _Lazy:
-    """Loads one record when asked; a damaged one is computed again with its package."""
+    """Loads one record when asked, and keeps it; a damaged one is computed again with its package."""
 
     package: Package
     entries: Entries
     store: Store
+    loaded: dict[tuple[str, int], object] = field(default_factory=dict)
 
     def facts(self, path: RootPath) -> FileFacts | None:
         return self._load(path, record.HAS_FACTS, record.FACTS, record.read_facts)
@@ -108,6 +109,11 @@ class _Lazy:
             index, flags = self.entries.flags(RootPath(self.entries[path].target))
         if not flags & flag:
             return None
+        if (kind, index) not in self.loaded:
+            self.loaded[kind, index] = self._read(index, kind, read)
+        return cast(R, self.loaded[kind, index])
+
+    def _read(self, index: int, kind: str, read: Callable[[bytes], R]) -> R:
         for attempt in (1, 2):
             found = self.store.get(kind, record.key(self.package.sha256, index))
             try:

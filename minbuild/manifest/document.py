@@ -6,6 +6,7 @@ and aliases are counted before they cost anything. Plain scalars follow the YAML
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from minbuild.manifest.nodes import Entries, Entry, Items, Kind, Node, Scalar, joined, kind_of
@@ -37,7 +38,15 @@ def parse(data: bytes, file: str, problems: Problems) -> Node | None:
         before = data[: error.start].decode("utf-8", "replace")
         problems.add("not UTF-8 text", _place(file, before), "save the file as UTF-8")
         return None
-    return _compose(text, file, problems)
+    return _sound(text, file) or _compose(text, file, problems)
+
+
+@lru_cache(maxsize=512)
+def _sound(text: str, file: str) -> Node | None:
+    """A document without a problem; several manifests of a run share most of theirs."""
+    problems = Problems()
+    node = _compose(text, file, problems)
+    return None if len(problems) else node
 
 
 def _compose(text: str, file: str, problems: Problems) -> Node | None:
