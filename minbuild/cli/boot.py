@@ -68,41 +68,20 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
     Exits with 1 when a probe fails.
     """
     from minbuild.build.booting import is_manifest, set_stage
-    from minbuild.lab import types as lab
     from minbuild.lab.series import boots
+    from minbuild.lab.types import Firmware
 
-    names_of_build = (
-        "settings",
-        "cell",
-        "components",
-        "mirror",
-        "lock",
-        "root",
-        "offline",
-        "allow_downgrade",
-    )
-    build = {name: rest.pop(name) for name in names_of_build}
+    build = {name: rest.pop(name) for name in _OF_THE_BUILD}
     terminal = Terminal()
     request = request_of(target if is_manifest(target) else "host", **build)
-    stage = set_stage(target, request, doors_of(store, terminal), firmware=lab.Firmware(firmware))
-    wanted = lab.BootRequest(
-        image=stage.image,
-        probes=_chosen(stage.probes, names),
-        firmware=lab.Firmware(firmware),
-        attach=lab.Attach(attach) if attach else None,
-        accel=lab.Accel(rest.pop("accel")),
-        network=lab.Network(rest.pop("network")),
-        ports=not (no_ports or interactive),
-        trouble=lab.Trouble(no_disk=rest.pop("no_data")),
-        **rest,
+    stage = set_stage(target, request, doors_of(store, terminal), firmware=Firmware(firmware))
+    probes = _chosen(stage.probes, names)
+    ports = not (no_ports or interactive)
+    wanted = _wanted(
+        rest, image=stage.image, probes=probes, firmware=firmware, attach=attach, ports=ports
     )
     if interactive:
-        from minbuild.lab.interact import interact
-
-        interact(
-            wanted, stage.toolbox, terminal, keys=sys.stdin.fileno(), screen=sys.stdout.fileno()
-        )
-        return 0
+        return _hand_over(wanted, stage.toolbox, terminal)
     if wanted.trace:
         from minbuild.build.tracing import traceable
 
@@ -113,16 +92,48 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
         from minbuild.lab.junit import write
 
         write(junit, results)
+    return _show(results, _recorded(wanted, results, terminal), as_json=as_json)
+
+
+_OF_THE_BUILD = (
+    "settings", "cell", "components", "mirror", "lock", "root", "offline", "allow_downgrade",
+)  # fmt: skip
+"""Options that a manifest is built with."""
+
+
+def _wanted(rest: dict[str, Any], *, firmware: str, attach: str | None, **more: Any) -> Any:
+    """The boot that the options ask for."""
+    from minbuild.lab import types as lab
+
+    return lab.BootRequest(
+        firmware=lab.Firmware(firmware),
+        attach=lab.Attach(attach) if attach else None,
+        accel=lab.Accel(rest.pop("accel")),
+        network=lab.Network(rest.pop("network")),
+        trouble=lab.Trouble(no_disk=rest.pop("no_data")),
+        **more,
+        **rest,
+    )
+
+
+def _hand_over(wanted: Any, toolbox: Any, terminal: Terminal) -> int:
+    from minbuild.lab.interact import interact
+
+    interact(wanted, toolbox, terminal, keys=sys.stdin.fileno(), screen=sys.stdout.fileno())
+    return 0
+
+
+def _recorded(wanted: Any, results: Any, terminal: Terminal) -> Any:
+    """Keep what boots showed of ports and files; what the trace says."""
     if wanted.ports:
         from minbuild.build.listening import keep
 
-        keep(stage.image, results, terminal)
-    traced = None
-    if wanted.trace:
-        from minbuild.build.tracing import record
+        keep(wanted.image, results, terminal)
+    if not wanted.trace:
+        return None
+    from minbuild.build.tracing import record
 
-        traced = record(stage.image, results)
-    return _show(results, traced, as_json=as_json)
+    return record(wanted.image, results)
 
 
 def _chosen(probes: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:

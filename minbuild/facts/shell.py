@@ -1,27 +1,22 @@
-"""Commands that a shell script runs: the one door to shfmt, which parses the script.
+"""Commands that a shell script runs, what it defines, and what it asks for first.
 
-Source: POSIX.1-2024, Shell Command Language; dash(1); bash(1); mvdan/sh, package syntax/typedjson.
+Source: POSIX.1-2024, Shell Command Language; dash(1); bash(1).
 """
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from minbuild.errors import ToolError
+from minbuild.facts.shellinner import script_of, started
+from minbuild.facts.shellwords import Word, flattened, parameter, unquoted
+from minbuild.facts.shfmt import Node, parse
 
 LARGEST = 4 << 20
 """Bytes of the largest script that is read."""
 DEEPEST = 4
 """Scripts inside strings of scripts (trap, eval, sh -c) that are looked into."""
-LANGUAGES = ("bash", "posix")
-"""bash's language holds nearly all of the others'; what it refuses is tried as plain POSIX."""
-Node = Mapping[str, Any]
-"""A node of the syntax tree, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,52 +95,9 @@ class _Found:
     unread: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    text: str | None
-    """None where a part of it is known only when the script runs."""
-    line: int
-    variable: str = ""
-    """The variable that the whole word stands for."""
-
-
-@cache
-def parser() -> Path:
-    """Where shfmt is: in its own distribution, or on PATH.
-
-    Raises: ToolError when it is nowhere.
-    """
-    import shutil
-    from importlib.metadata import PackageNotFoundError, distribution
-
-    try:
-        files = distribution("shfmt-py").files or []
-    except PackageNotFoundError:
-        files = []
-    places = [Path(str(one.locate())) for one in files if one.name == "shfmt"]
-    places += [Path(found) for found in (shutil.which("shfmt"),) if found]
-    for place in places:
-        if place.is_file():
-            return place
-    raise ToolError("there is no shfmt, which reads shell scripts", fix="pip install shfmt-py")
-
-
-def _parse(data: bytes) -> Node | None:
-    from minbuild.run import run
-
-    for language in LANGUAGES:
-        argv: list[str | Path] = [parser(), "--to-json", f"--language-dialect={language}"]
-        try:
-            tree: Node = json.loads(run(argv, what="reading a script", stdin=data))
-        except (ToolError, ValueError, RecursionError):
-            continue
-        return tree
-    return None
-
-
 def _read(data: bytes, above: int, depth: int, found: _Found) -> None:
     """Take what a script says; `above`: lines of the script that it stands in."""
-    tree = _parse(data)
+    tree = parse(data)
     if tree is None:
         found.unread = True
         return
@@ -182,7 +134,7 @@ def _assigned(assigns: Sequence[Node], above: int, found: _Found) -> None:
             continue
         variable = name["Value"]
         found.settings[variable] += 2 if one.get("Append") else 1
-        value = _word(one["Value"], above) if "Value" in one else _Word("", 0)
+        value = unquoted(one["Value"], above) if "Value" in one else Word("", 0)
         if variable == "PATH":
             _search(one.get("Value", {}).get("Parts", ()), found)
         if value.text and len(value.text.split()) == 1:
@@ -192,11 +144,11 @@ def _assigned(assigns: Sequence[Node], above: int, found: _Found) -> None:
 def _search(parts: Sequence[Node], found: _Found) -> None:
     """Directories that a value of PATH names; `$PATH` itself is no news."""
     text = ""
-    for part in _flat(parts):
+    for part in flattened(parts):
         if part["Type"] in ("Lit", "SglQuoted"):
             text += part.get("Value", "")
         else:
-            text += "" if _parameter(part) == "PATH" else "\0"
+            text += "" if parameter(part) == "PATH" else "\0"
     for directory in text.split(":"):
         if directory.startswith("/") and "\0" not in directory:
             found.path.add(directory)
@@ -204,17 +156,9 @@ def _search(parts: Sequence[Node], found: _Found) -> None:
             found.open_path = True
 
 
-def _flat(parts: Sequence[Node]) -> Iterator[Node]:
-    for part in parts:
-        if part["Type"] == "DblQuoted":
-            yield from _flat(part.get("Parts", ()))
-        else:
-            yield part
-
-
 def _command(node: Node, above: int, depth: int, found: _Found) -> None:
     _assigned(node.get("Assigns", ()), above, found)
-    words = [_word(word, above) for word in node.get("Args", ())]
+    words = [unquoted(word, above) for word in node.get("Args", ())]
     if words:
         _run(words, above, depth, found)
 
@@ -222,14 +166,14 @@ def _command(node: Node, above: int, depth: int, found: _Found) -> None:
 def _binary_test(node: Node, above: int, depth: int, found: _Found) -> None:
     """`[[ -x FILE ]]` says that a file may not be there."""
     if node.get("Op") in _MAY_LACK:
-        text = _word(node["X"], above).text if "Parts" in node.get("X", {}) else None
+        text = unquoted(node["X"], above).text if "Parts" in node.get("X", {}) else None
         found.guarded.update([text] if text else [])
 
 
 _MAY_LACK = ("-x", "-e", "-f", "-r", "-s")
 
 
-def _run(words: Sequence[_Word], above: int, depth: int, found: _Found) -> None:
+def _run(words: Sequence[Word], above: int, depth: int, found: _Found) -> None:
     """Take one command, and those that it runs in turn."""
     if not words:
         return
@@ -246,122 +190,50 @@ def _run(words: Sequence[_Word], above: int, depth: int, found: _Found) -> None:
     special = _SPECIAL.get(name)
     if special is not None:
         special(rest, found)
-    for inner in _started(name, rest):
+    for inner in started(name, rest):
         _run(inner, above, depth, found)
-    script = _script(name, rest)
+    script = script_of(name, rest)
     if script is not None and script.text and depth < DEEPEST:
         _read(script.text.encode(), script.line - 1, depth + 1, found)
 
 
-def _started(name: str, rest: Sequence[_Word]) -> Iterator[Sequence[_Word]]:
-    """The commands that a command runs in turn."""
-    if name in _INNER:
-        yield _inner(rest, _INNER[name])
-    elif name == "find":
-        for at, word in enumerate(rest):
-            if word.text in ("-exec", "-execdir", "-ok", "-okdir"):
-                yield rest[at + 1 : at + 2]
-
-
-def _inner(words: Sequence[_Word], takes: str) -> Sequence[_Word]:
-    """The command among the words of another one: what follows its options and settings."""
-    takes, _, skip = takes.partition(" ")
-    left = int(skip or 0)
-    at = 0
-    while at < len(words):
-        text = words[at].text
-        if text is None:
-            return () if left else words[at:]
-        if text == "--":
-            at += 1
-        elif text.startswith("-") and len(text) > 1:
-            at += 2 if len(text) == 2 and text[1] in takes else 1
-        elif "=" in text.partition("/")[0]:
-            at += 1
-        elif left:
-            left -= 1
-            at += 1
-        else:
-            return words[at:]
-    return ()
-
-
-_INNER: Mapping[str, str] = {
-    "env": "uSC",
-    "exec": "a",
-    "command": "",
-    "builtin": "",
-    "nohup": "",
-    "setsid": "",
-    "nice": "n",
-    "ionice": "cnpPu",
-    "timeout": "ks 1",
-    "xargs": "IadEnLPs",
-    "stdbuf": "ioe",
-    "flock": "wE 1",
-    "chrt": " 1",
-    "busybox": "",
-    "time": "fo",
-}
-"""Commands that run another: their options that take a word, and how many words go before it.
-
-Source: their manual pages (GNU coreutils, findutils, util-linux).
-"""
-
-
-def _script(name: str, words: Sequence[_Word]) -> _Word | None:
-    """The word that is a script of its own: of trap, eval, sh -c."""
-    if name == "trap" and len(words) > 1 and words[0].text not in ("-", "--", None):
-        return words[0]
-    if name == "eval" and len(words) == 1:
-        return words[0]
-    if name in SHELLS:
-        for at, word in enumerate(words[:-1]):
-            if word.text is not None and word.text.startswith("-") and word.text.endswith("c"):
-                return words[at + 1]
-    return None
-
-
-SHELLS = ("sh", "dash", "ash", "bash")
-
-
-def _asks(words: Sequence[_Word], found: _Found) -> None:
+def _asks(words: Sequence[Word], found: _Found) -> None:
     """`command -v NAME`, `type NAME`, `which NAME`, `hash NAME`: NAME may not be there."""
     found.guarded.update(word.text for word in words if word.text and word.text[0] != "-")
 
 
-def _tests(words: Sequence[_Word], found: _Found) -> None:
+def _tests(words: Sequence[Word], found: _Found) -> None:
     """`[ -x FILE ]`: FILE may not be there."""
     for before, word in pairwise(words):
         if before.text in _MAY_LACK and word.text:
             found.guarded.add(word.text)
 
 
-def _asks_command(words: Sequence[_Word], found: _Found) -> None:
+def _asks_command(words: Sequence[Word], found: _Found) -> None:
     if words and words[0].text in ("-v", "-V"):
         _asks(words[1:], found)
 
 
-def _reads(words: Sequence[_Word], found: _Found) -> None:
+def _reads(words: Sequence[Word], found: _Found) -> None:
     if words and words[0].text and words[0].text.startswith("/"):
         found.sources.add(words[0].text)
     elif words:
         found.open_sources = True
 
 
-def _names(words: Sequence[_Word], found: _Found) -> None:
+def _names(words: Sequence[Word], found: _Found) -> None:
     for word in words:
         found.functions.add((word.text or "").partition("=")[0])
 
 
-def _sets(words: Sequence[_Word], found: _Found) -> None:
+def _sets(words: Sequence[Word], found: _Found) -> None:
     """`read NAME…`, `getopts OPTIONS NAME`: what a variable holds is known only when run."""
     for word in words:
         if word.text:
             found.settings[word.text] += 2
 
 
-_SPECIAL: Mapping[str, Callable[[Sequence[_Word], _Found], None]] = {
+_SPECIAL: Mapping[str, Callable[[Sequence[Word], _Found], None]] = {
     "command": _asks_command,
     "type": _asks,
     "which": _asks,
@@ -381,46 +253,3 @@ _HANDLERS: Mapping[str, Callable[[Node, int, int, _Found], None]] = {
     "UnaryTest": _binary_test,
     "CallExpr": _command,
 }
-
-
-def _word(node: Node, above: int) -> _Word:
-    """A word with its quotes undone."""
-    line = above + node["Pos"]["Line"]
-    parts = node.get("Parts", ())
-    flat = list(_flat(parts))
-    if len(flat) == 1 and _parameter(flat[0]):
-        return _Word(None, line, _parameter(flat[0]))
-    texts = []
-    for part in parts:
-        text = _quoted(part.get("Parts", ())) if part["Type"] == "DblQuoted" else _plain(part)
-        if text is None:
-            return _Word(None, line)
-        texts.append(text)
-    return _Word("".join(texts), line)
-
-
-def _plain(part: Node) -> str | None:
-    """What an unquoted or single-quoted part says; None for what is known only when run."""
-    value = str(part.get("Value", ""))
-    if part["Type"] == "SglQuoted":
-        return value
-    if part["Type"] != "Lit" or any(letter in value for letter in "*?~"):
-        return None
-    return value.replace("\\\n", "").replace("\\", "")
-
-
-def _quoted(parts: Sequence[Node]) -> str | None:
-    if any(part["Type"] != "Lit" for part in parts):
-        return None
-    text = "".join(str(part.get("Value", "")) for part in parts)
-    return text.replace("\\\n", "").replace('\\"', '"').replace("\\$", "$").replace("\\`", "`")
-
-
-def _parameter(part: Node) -> str:
-    """The variable of $X and ${X}; "" for all else."""
-    if part["Type"] != "ParamExp" or not {*part} <= _SIMPLE:
-        return ""
-    return str(part.get("Param", {}).get("Value", ""))
-
-
-_SIMPLE = {"Type", "Pos", "End", "Dollar", "Rbrace", "Short", "Param"}

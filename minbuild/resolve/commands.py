@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from minbuild.facts.shell import SHELLS, Shell
+from minbuild.facts.shell import Shell
+from minbuild.facts.shellinner import SHELLS
 from minbuild.facts.types import Kind, Script
 from minbuild.paths import RootPath
 from minbuild.resolve.catalog import Catalog
