@@ -95,7 +95,11 @@ def _all(
         from minbuild.build.forked import side_by_side
 
         def told(work: Callable[[Doors], Outcome], progress: Progress) -> Outcome:
-            return work(doors.told(progress))
+            own = doors.told(progress)
+            try:
+                return work(own)
+            finally:
+                own.store.rest()
 
         import minbuild.build.packing  # noqa: F401  imported once, for all of them
 

@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -11,10 +12,11 @@ import click
 from minbuild import __version__
 from minbuild.cli import attest, boot, dib, guest, inspect, lock, make, new, prove, store
 from minbuild.cli.terminal import complain
-from minbuild.errors import MinbuildError
+from minbuild.errors import MinbuildError, ToolError
 
 BUG = 70
 INTERRUPTED = 130
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 FIRST_SCREEN = {
@@ -137,8 +139,21 @@ def run(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception:  # noqa: BLE001  a bug: say so, with the traceback, in one place
-        traceback.print_exc()
-        click.echo("this is a bug in minbuild: please report it with the lines above", err=True)
-        return BUG
+    except Exception as error:  # noqa: BLE001  a bug: say so, with the traceback, in one place
+        return _unforeseen(error)
     return code if isinstance(code, int) else 0
+
+
+def _unforeseen(error: Exception) -> int:
+    """Report a bug, or an output that cannot be written; returns the exit code."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
+        said = ToolError(
+            f"cannot write the output: {error.strerror}",
+            where="stdout",
+            fix="free space where it goes, or send it elsewhere",
+        )
+        complain(said)
+        return said.exit_code
+    traceback.print_exception(error)
+    click.echo("this is a bug in minbuild: please report it with the lines above", err=True)
+    return BUG

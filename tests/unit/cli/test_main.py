@@ -76,6 +76,16 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+def test_an_output_that_cannot_be_written_is_an_error_of_this_machine(tmp_path: Path) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "minbuild", "schema", "manifest"],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=90,
+        )  # fmt: skip
+    assert done.returncode == 6
+    assert done.stderr.startswith("error: cannot write the output: No space left on device\n")
+
+
 def test_without_a_terminal_there_is_no_colour_and_no_progress(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "minbuild", "make", "nothing.yaml"],
