@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from minbuild.build.commands import warned
 from minbuild.build.life import read
 from minbuild.build.proof import prove
 from minbuild.build.request import Doors, Request
@@ -54,6 +55,7 @@ def trim(
     ground = stand_offer(manifest, offer, doors)
     tree = assemble(manifest, ground.closure, ground.files, doors.store)
     prove(ground, tree, doors)
+    tree = warned(tree, manifest.allow_missing, doors.store)
     weights = weigh(tree, doors.store)
     packed = estimate(tree, weights)
     footprint = measure(

@@ -400,6 +400,20 @@ def test_trimming_leaves_the_tree_and_what_is_kept(small: Small) -> None:
     assert "/usr/bin/hello" in (small.directory / "out/why.txt").read_text("utf-8")
 
 
+def test_trimming_warns_of_commands_that_scripts_will_miss(small: Small) -> None:
+    small.write(
+        "files:\n  /usr/bin/sh: {link: hello}\n"
+        '  /usr/bin/work: {mode: "0755", content: "#!/bin/sh\\nlsblk\\n"}\n'
+    )
+    root = install(PACKAGES, small.directory / "root")
+    words = small.argv("trim", str(root), "small.yaml", "--dry-run", "-o", "out")
+    ended = minbuild(*words, cwd=small.directory)
+    assert ended.code == 0, ended.err
+    assert '  /usr/bin/work:2: command "lsblk" is not in the image\n' in ended.out
+    document = json.loads((small.directory / "out/footprint.json").read_text("utf-8"))
+    assert [row["line"] for row in document["warnings"]] == [2]
+
+
 def test_trimming_dry_changes_nothing(small: Small) -> None:
     small.write()
     root = install(PACKAGES, small.directory / "root")
