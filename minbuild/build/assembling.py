@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from minbuild.build.request import Doors, Request
 from minbuild.image.outputs import Outputs
 from minbuild.manifest.types import Manifest
+from minbuild.store import full_disk
 from minbuild.tree.types import Tree
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def assemble_all(
     """Add the images that the manifest wants of dib to the outputs of a build.
 
     dib's logs lie in the directory of outputs at once, whatever comes of it.
-    Raises: ToolError when dib cannot run, or fails.
+    Raises: ToolError when dib cannot run or fails, or a disk is full.
     """
     if not manifest.image.dib:
         return
@@ -32,7 +33,7 @@ def assemble_all(
     def builder(work: Path) -> "Machine":
         return open_machine(request, manifest, work, doors)
 
-    with doors.store.work() as work:
+    with doors.store.work() as work, full_disk(work):
         for number, wish in enumerate(manifest.image.dib, 1):
             place = work / str(number)
             place.mkdir()
@@ -43,5 +44,6 @@ def assemble_all(
             made = assemble(
                 order, place, progress=doors.progress, place=request.dib_in, builder=builder
             )
-            for path in made:
-                shutil.move(path, outputs.place(path.name))
+            with full_disk(outputs.directory):
+                for path in made:
+                    shutil.move(path, outputs.place(path.name))

@@ -19,6 +19,7 @@ from minbuild.errors import ToolError
 from minbuild.manifest.types import DibFormat, DibLayout, DibWish
 from minbuild.progress import Progress
 from minbuild.run import paste, start, stop
+from minbuild.store import full_disk
 
 PROGRAM = (
     "import sys; sys.argv[0] = 'disk-image-create'; "
@@ -115,11 +116,13 @@ class _Log:
 
     def __init__(self, order: Order, path: Path, progress: Progress) -> None:
         self._order, self._path, self._progress = order, path, progress
-        self._out = path.open("wb", buffering=0)  # to be followed
+        with full_disk(path.parent):
+            self._out = path.open("wb", buffering=0)  # to be followed
         self.lines: list[str] = []
 
     def take(self, raw: bytes) -> None:
-        self._out.write(raw)
+        with full_disk(self._path.parent):
+            self._out.write(raw)
         self.lines.append(raw.decode("utf-8", "replace").rstrip())
         self._progress.step(f"dib: {self.lines[-1]}")
 

@@ -13,6 +13,8 @@ from minbuild.run import run, small_environment
 _ALWAYS = ("bash", "tar", "awk", "losetup", "mkfs.ext4", "fstrim", "findmnt", "lsattr", "ps")
 _LAYOUT = {DibLayout.PLAIN: (), DibLayout.GPT: ("kpartx", "sgdisk", "mkfs.vfat")}
 _FORMAT = {DibFormat.QCOW2: "qemu-img", DibFormat.SQUASHFS: "mksquashfs"}
+ADMIN, ALL = 21, str((1 << 32) - 1)
+"""CAP_SYS_ADMIN; the users that the first user namespace has. Source: capabilities(7), user_namespaces(7)."""
 SUDO = '#!/bin/bash\nwhile [[ "${1:-}" == -* ]]; do shift; done\nexec "$@"\n'
 """For root on machines without sudo: dib calls it for all."""
 
@@ -22,8 +24,7 @@ def lacking(layout: DibLayout, formats: Sequence[DibFormat]) -> tuple[str, ...]:
     path = search_path()
     programs = [*_ALWAYS, *_LAYOUT[layout], *(_FORMAT[one] for one in formats if one in _FORMAT)]
     lack = [f"the program {name}" for name in programs if shutil.which(name, path=path) is None]
-    if os.geteuid() and shutil.which("sudo", path=path) is None:
-        lack.append("root, or sudo")
+    lack += _rights(path)
     if not Path("/dev/loop-control").exists():
         lack.append("loop devices")
     if layout is DibLayout.GPT and not Path("/dev/mapper/control").exists():
@@ -32,6 +33,19 @@ def lacking(layout: DibLayout, formats: Sequence[DibFormat]) -> tuple[str, ...]:
     if layout is DibLayout.GPT and "vfat" not in systems:
         lack.append("a kernel with vfat")
     return tuple(lack)
+
+
+def _rights(path: str) -> list[str]:
+    """What keeps whoever runs this from mounting; a container's root has often no right to."""
+    if os.geteuid():
+        sudo = shutil.which("sudo", path=path)
+        if sudo is None:
+            return ["root, or sudo"]
+        return [] if _works([sudo, "-n", "true"]) else ["root, or sudo that asks no password"]
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    permitted = int(status.partition("CapEff:")[2].split()[0], 16)
+    whole = Path("/proc/self/uid_map").read_text(encoding="utf-8").split() == ["0", "0", ALL]
+    return [] if whole and permitted & 1 << ADMIN else ["the right to mount file systems"]
 
 
 def search_path() -> str:
@@ -47,7 +61,7 @@ def mounts(below: Path) -> tuple[str, ...]:
 
 
 def sweep(below: Path) -> None:
-    """Unmount and detach what a dib that was ended has left below a directory."""
+    """Unmount, detach and remove what a dib that was ended has left below a directory."""
     env = {"PATH": search_path()}
     sudo = ["sudo"] if os.geteuid() else []
     for place in mounts(below):
@@ -58,8 +72,19 @@ def sweep(below: Path) -> None:
             device, _, file = line.partition(" ")
             if file.strip().startswith(f"{below}/"):
                 _try([*sudo, "losetup", "-d", device], env)
+    left = sorted((below / "tmp").glob("dib_*"))
+    if left and not mounts(below):
+        _try([*sudo, "rm", "-r", "-f", "--one-file-system", *map(str, left)], env)
 
 
 def _try(argv: Sequence[str], env: dict[str, str]) -> None:
     with contextlib.suppress(ToolError):  # the first error is the one to show
         run(argv, what="cleaning up after disk-image-create", env=env)
+
+
+def _works(argv: Sequence[str]) -> bool:
+    try:
+        run(argv, what="looking for what disk-image-create needs", env={"PATH": search_path()})
+    except ToolError:
+        return False
+    return True

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,11 +85,13 @@ class Ended:
     err: str
 
 
-def minbuild(*words: str, cwd: Path, env: dict[str, str] | None = None) -> Ended:
-    """Run the command in a process of its own, in `cwd`."""
+def minbuild(
+    *words: str, cwd: Path, env: dict[str, str] | None = None, within: Sequence[str] = ()
+) -> Ended:
+    """Run the command in a process of its own, in `cwd`; `within` stands before its words."""
     environment = {name: value for name, value in os.environ.items() if name != "MINBUILD_MIRROR"}
     done = subprocess.run(
-        [sys.executable, "-m", "minbuild", *words],
+        [*within, sys.executable, "-m", "minbuild", *words],
         cwd=cwd,
         env=environment | (env or {}),
         capture_output=True,

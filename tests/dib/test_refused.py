@@ -1,0 +1,126 @@
+"""Where dib may not run, is ended in the middle, or finds no space: what is said, what is left."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import ToolError
+from minbuild.manifest.types import DibFormat
+from tests.dib.builder import Builder
+from tests.dib.folders import build_folder
+from tests.dib.ordering import order
+from tests.dib.test_assemble import element
+from tests.support.bound import bound, unable
+from tests.whole.small import Small
+
+LACKING = (
+    "from minbuild.dib.here import lacking; from minbuild.manifest.types import DibLayout; "
+    "print(*lacking(DibLayout.PLAIN, []), sep='\\n')"
+)
+CAGED = pytest.mark.skipif(bool(unable()), reason=f"nobody can be bound here: {unable()}")
+TOP = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of elements that dib finds."""
+    directory = tmp_path / "own-elements"
+    directory.mkdir()
+    monkeypatch.setenv("ELEMENTS_PATH", str(directory))
+    return directory
+
+
+@pytest.fixture
+def cramped(builder: Builder, tmp_path: Path) -> Iterator[Path]:
+    """A file system with almost no space."""
+    place = tmp_path / "cramped"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6M", "cramped", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+    del builder
+
+
+def lacking(*words: str, path: str = "") -> str:
+    """What dib lacks for one who runs Python by these words."""
+    done = subprocess.run(
+        [*words, sys.executable, "-c", LACKING],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path or os.environ["PATH"], "PYTHONPATH": str(TOP)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@CAGED
+def test_without_root_and_namespaces_it_is_said_what_is_lacking(tmp_path: Path) -> None:
+    said = lacking(*bound())
+    assert "root, or sudo" in said
+    sudo = tmp_path / "sudo"
+    sudo.write_text("#!/bin/sh\necho a password is required >&2\nexit 1\n", encoding="utf-8")
+    sudo.chmod(0o755)
+    said = lacking(*bound(), path=f"{tmp_path}:{os.environ['PATH']}")
+    assert "sudo that asks no password" in said
+    sudo.write_text("#!/bin/sh\nexit 0\n", encoding="utf-8")
+    assert "sudo" not in lacking(*bound(), path=f"{tmp_path}:{os.environ['PATH']}")
+
+
+@CAGED
+def test_a_root_that_may_not_mount_is_told_so() -> None:
+    """As in most containers."""
+    assert "the right to mount file systems" in lacking("unshare", "-Ur")
+
+
+@pytest.mark.oracle
+def test_dib_that_is_interrupted_leaves_nothing(
+    builder: Builder, small: Small, elements: Path, tmp_path: Path
+) -> None:
+    sign = tmp_path / "reached"
+    element(elements, "slow", pre_finalise=f"touch {sign}; sleep 300")
+    words = [sys.executable, "-m", "tests.dib.ordering", build_folder(small), tmp_path / "work"]
+    process = subprocess.Popen([*words, "slow"], cwd=TOP, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(1800):
+            if sign.exists() or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert sign.exists(), process.communicate()[1]
+        assert Builder(tmp_path).left() != []
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=120)[1]
+    finally:
+        process.kill()
+        process.wait()
+    assert "KeyboardInterrupt" in said
+    assert Builder(tmp_path).left() == []
+    assert not list((tmp_path / "work" / "tmp").glob("dib_*"))
+    del builder
+
+
+@pytest.mark.oracle
+def test_no_space_to_work_in_is_an_error(small: Small, elements: Path, cramped: Path) -> None:
+    element(elements, "big", post_root="head -c 20M /dev/urandom > $TMP_MOUNT_PATH/etc/big")
+    with pytest.raises(ToolError) as caught:
+        order(build_folder(small), cramped / "work", "big", DibFormat.RAW)
+    assert "No space left" in caught.value.what
+    assert Builder(cramped / "work").left() == []
+
+
+@pytest.mark.oracle
+def test_no_space_for_the_log_is_an_error(small: Small, elements: Path, cramped: Path) -> None:
+    element(elements, "slow", post_root="true")
+    folder = build_folder(small)
+    (cramped / "filler").write_bytes(bytes(shutil.disk_usage(cramped).free))
+    (folder / "small-dib.log").symlink_to(cramped / "small-dib.log")
+    with pytest.raises(ToolError) as caught:
+        order(folder, folder.parent / "work", "slow", DibFormat.TAR)
+    assert "No space left" in caught.value.what
+    assert Builder(folder.parent).left() == []
