@@ -19,6 +19,8 @@ def test_what_ends_the_machine_is_blamed() -> None:
     assert blame(["builder: started", panic]) == panic
     full = "builder: error: the result does not fit on its disk"
     assert blame(["something", full]) == full
+    lost = "[   59.8] Buffer I/O error on dev vdb, logical block 3, lost async page write"
+    assert blame([lost, full, lost]) == full
     qemu = "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory"
     assert blame([qemu]) == qemu
 

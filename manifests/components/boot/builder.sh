@@ -2,6 +2,7 @@
 # The only process of the builder's own: takes the order from /dev/vda, works on /dev/vdb, leaves
 # what came of it as a tar on /dev/vdc; dib lies on /dev/vdd. Lines on the console are dib's log.
 export PATH=/usr/bin:/usr/sbin HOME=/root LC_ALL=C
+full='what dib wrote is lost: the build machine'"'"'s disk is full'
 
 say() {
     echo "builder: $1" >/dev/console
@@ -45,6 +46,9 @@ code=$?
 echo "$code" >/job/out/.code
 df -B1 --output=avail /job | tail -n 1 >/job/out/.free
 say "disk-image-create ended with $code"
+# writes are late: that a disk here has no space behind it is told to who asks
+sync -f /job || fail "$full"
 tar -c -S --format=gnu -f /dev/vdc -C /job/out . || fail 'the result does not fit on its disk'
+sync /dev/vdc || fail "$full"
 say done
 off
