@@ -23,19 +23,25 @@ class Machine:
     flags_mask: int = 0
     """Bits of e_flags that must be `flags`."""
     flags: int = 0
+    others: tuple[str, ...] = ("lib64",)
+    """Where 64-bit libraries lie in distributions that keep lib for those of 32 bits."""
 
     @property
-    def lib(self) -> str:
-        """What $LIB stands for. Source: ld.so(8), Dynamic string tokens."""
-        return f"lib/{self.triplet}"
+    def libs(self) -> tuple[str, ...]:
+        """Where distributions install glibc: Debian, then those with lib64, then those with lib.
 
-    @property
-    def default_directories(self) -> tuple[str, ...]:
-        """Debian's system directories where /lib is /usr/lib, as in all that we make.
-
-        Source: glibc's debian/patches, multiarch system directories; usrmerge.
+        Each is also what $LIB stands for there. Source: ld.so(8), Dynamic string tokens; glibc's
+        sysdeps/unix/sysv/linux/*/configure, slibdir; Debian's multiarch.
         """
-        return (f"/usr/lib/{self.triplet}", "/usr/lib")
+        return (f"lib/{self.triplet}", *self.others, "lib")
+
+    def default_directories(self, lib: str) -> tuple[str, ...]:
+        """System directories of a glibc that is installed in `lib`; /lib is /usr/lib.
+
+        Source: glibc elf/dl-load.c, system_dirs: where it is itself; Debian's patches, which add
+        /usr/lib.
+        """
+        return (f"/usr/{lib}", "/usr/lib") if lib == self.libs[0] else (f"/usr/{lib}",)
 
     def accepts(self, elf: Elf) -> bool:
         """Tell whether the loader of this machine would map `elf`.
@@ -55,7 +61,18 @@ _MACHINES = {
     "arm64": Machine("arm64", "aarch64-linux-gnu", "EM_AARCH64", 64, True, "aarch64", 0xA03),
     # EF_RISCV_FLOAT_ABI (0x6) must be double (0x4), EF_RISCV_RVE (0x8) clear:
     # Source: riscv-elf-psabi-doc, "File Header"; glibc sysdeps/riscv/dl-machine.h
-    "riscv64": Machine("riscv64", "riscv64-linux-gnu", "EM_RISCV", 64, True, "", 0x1003, 0xE, 0x4),
+    "riscv64": Machine(
+        "riscv64",
+        "riscv64-linux-gnu",
+        "EM_RISCV",
+        64,
+        True,
+        "",
+        0x1003,
+        0xE,
+        0x4,
+        ("lib64/lp64d", "lib64"),
+    ),
 }
 
 

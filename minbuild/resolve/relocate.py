@@ -7,7 +7,7 @@ from dataclasses import replace
 from minbuild.facts.types import Files, Kind
 from minbuild.paths import RootPath, rootpath
 from minbuild.resolve import pattern
-from minbuild.resolve.kernel import IMAGE
+from minbuild.resolve.kernel import IMAGE, IMAGES
 from minbuild.resolve.types import Root
 
 
@@ -15,13 +15,14 @@ def relocate(roots: Iterable[Root], files: Sequence[Files]) -> tuple[Root, ...]:
     """Give each root the package that has its path here; one that nothing meets stays as it is.
 
     A root's own package goes first, then those it depends on, then any. Of several kernels the
-    newest is taken.
+    newest is taken, out of /boot or else beside its modules.
     """
     by_name = {one.owner: one for one in files if one.owner}
     found: list[Root] = []
     for root in roots:
         hits = list(_hits(root, by_name)) if root.package else []
         if root.text == IMAGE:
+            hits = hits or list(_hits(replace(root, text=IMAGES[1]), by_name))
             hits = sorted(hits, key=lambda hit: version_key(hit[1]))[-1:]
         if not hits:
             found.append(root)

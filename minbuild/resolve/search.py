@@ -7,6 +7,7 @@ _dl_dst_substitute).
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from minbuild.facts.types import Damaged, Elf
 from minbuild.paths import RootPath
@@ -15,6 +16,7 @@ from minbuild.resolve.configured import PLAIN
 from minbuild.resolve.machine import Machine
 from minbuild.resolve.waivers import Waivers
 
+C = "libc.so.6"
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 
 
@@ -53,6 +55,22 @@ class Searcher:
         self._opened: dict[str, Hit | str | None] = {}
         self._default: dict[tuple[str, bool], Search] = {}
 
+    @cached_property
+    def _lib(self) -> str:
+        """Where this root's glibc lies; Debian's place without one."""
+        tops = ("", "/usr") if self._catalog.split else ("/usr",)
+        found = (
+            one
+            for one in self._machine.libs
+            if any(isinstance(self.open(f"{top}/{one}/{C}"), Hit) for top in tops)
+        )
+        return next(found, self._machine.libs[0])
+
+    @cached_property
+    def _defaults(self) -> tuple[str, ...]:
+        """Its system directories where /lib is /usr/lib, as in all that we make."""
+        return self._machine.default_directories(self._lib)
+
     def usual(self, name: str, *, nodeflib: bool) -> Search:
         """Search the cache's directories, then the system's unless the object forbids them."""
         if (name, nodeflib) not in self._default:
@@ -82,15 +100,15 @@ class Searcher:
         return ""
 
     def _system(self) -> tuple[str, ...]:
-        directories = self._machine.default_directories
+        directories = self._defaults
         if not self._catalog.split:
             return directories
         return tuple(each for one in directories for each in (one.removeprefix("/usr"), one))
 
     def _is_system(self, path: str) -> bool:
         """Tell whether a path of the cache is closed to an object with NODEFLIB: by its start."""
-        merged = f"/usr{path}" if path.startswith("/lib/") else path
-        return any(merged.startswith(f"{each}/") for each in self._machine.default_directories)
+        merged = f"/usr{path}" if path.startswith(("/lib/", "/lib64/")) else path
+        return any(merged.startswith(f"{each}/") for each in self._defaults)
 
     def at(self, path: str) -> Search:
         """Search one path; one that is relative to wherever a program is started proves nothing."""
@@ -162,7 +180,7 @@ class Searcher:
         """Replace dynamic string tokens; None when one has no value here."""
         if "$" not in text:
             return text
-        values = {"ORIGIN": origin, "LIB": self._machine.lib, "PLATFORM": self._machine.platform}
+        values = {"ORIGIN": origin, "LIB": self._lib, "PLATFORM": self._machine.platform}
         wanted = [match[1] or match[2] for match in _TOKEN.finditer(text)]
         if not all(values[token] for token in wanted):
             return None

@@ -8,6 +8,7 @@ import sqlite3
 import struct
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from minbuild.archive.index import open_index
@@ -62,7 +63,7 @@ test
 %files
 {files}
 """
-MACROS = ("_dbpath {db}", "_db_backend {backend}", "__os_install_post %{{nil}}", "debug_package %{{nil}}",
+MACROS = ("_dbpath {db}", "_db_backend {backend}", "__os_install_post %{{nil}}", "debug_package %{{nil}}", "_binaries_in_noarch_packages_terminate_build 0",
           "_topdir {top}", "_tmppath {top}", "_fileattrsdir {top}/attrs", "__check_files %{{nil}}", "__transaction_audit %{{nil}}")  # fmt: skip
 
 
@@ -86,8 +87,11 @@ def laid(*tools: Tool) -> Toolbox:
     return Toolbox(tools, [one.entry for one in chosen], store, arch=machine_arch())
 
 
-def install(top: Path, backend: str, **packages: dict[str, str]) -> Path:
-    """Build packages of these files by rpmbuild, and install them below `top` by rpm."""
+def install(top: Path, backend: str, **packages: Mapping[str, str | bytes]) -> Path:
+    """Build packages of these files by rpmbuild, and install them below `top` by rpm.
+
+    A file is text, bytes (a program), or `-> TARGET` of a link.
+    """
     work = top.parent / f"{top.name}-work"
     (work / "attrs").mkdir(parents=True)
     (work / "attrs" / "none.attr").write_text("%__none_path ^/nothing$\n", encoding="utf-8")
@@ -97,16 +101,28 @@ def install(top: Path, backend: str, **packages: dict[str, str]) -> Path:
     return top
 
 
-def _build(work: Path, backend: str, name: str, files: dict[str, str]) -> Path:
-    place = work / name
-    for path, text in files.items():
-        (place / path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
-        (place / path.lstrip("/")).write_text(text, encoding="utf-8")
+def _build(work: Path, backend: str, name: str, files: Mapping[str, str | bytes]) -> Path:
+    place = lay(work / name, files)
     spec = work / f"{name}.spec"
     spec.write_text(SPEC.format(name=name, files="\n".join(files)), encoding="utf-8")
     _run("rpmbuild", work, backend, "-bb", "--noclean", "--buildroot", place, spec)
     (found,) = (work / "RPMS").rglob(f"{name}-*.rpm")
     return found
+
+
+def lay(place: Path, files: Mapping[str, str | bytes]) -> Path:
+    """Write files below a directory."""
+    for path, content in files.items():
+        file = place / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            file.write_bytes(content)
+            file.chmod(0o755)
+        elif content.startswith("-> "):
+            file.symlink_to(content.removeprefix("-> "))
+        else:
+            file.write_text(content, encoding="utf-8")
+    return place
 
 
 def _run(name: str, work: Path, backend: str, *words: str | Path) -> None:

@@ -178,6 +178,19 @@ def test_a_diverted_file_belongs_to_whom_it_was_diverted_for(tmp_path: Path) -> 
     assert owned[RootPath("/usr/bin/made")] == UNOWNED
 
 
+def test_a_module_that_no_package_lists_is_found(small: Small) -> None:
+    """As DKMS leaves it."""
+    more = "\nPackage: dkms\n/usr/lib/modules/6.1-cloud-amd64/updates/zfs.ko module name=zfs\n"
+    root = install(PACKAGES + more, small.directory / "root")
+    (root / "var/lib/dpkg/info/dkms.list").unlink()
+    small.write()
+    text = (small.directory / "small.yaml").read_text(encoding="utf-8")
+    text = text.replace("kernel: {", "kernel: {modules: [zfs], ")
+    (small.directory / "small.yaml").write_text(text, encoding="utf-8")
+    found = rows(small, "--root", str(root))
+    assert found["/usr/lib/modules/6.1-cloud-amd64/updates/zfs.ko"]["package"] == UNOWNED
+
+
 def test_hard_links_keep_their_first_name(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("same", encoding="utf-8")
     (tmp_path / "b").hardlink_to(tmp_path / "a")

@@ -2,7 +2,7 @@
 # The only process of the builder's own: takes the order from /dev/vda, works on /dev/vdb, leaves
 # what came of it as a tar on /dev/vdc; dib lies on /dev/vdd. Lines on the console are dib's log.
 export PATH=/usr/bin:/usr/sbin HOME=/root LC_ALL=C
-full='what dib wrote is lost: the build machine'"'"'s disk is full'
+full="what dib wrote is lost: the build machine's disk is full"
 
 say() {
     echo "builder: $1" >/dev/console

@@ -51,14 +51,26 @@ class Offer:
 
     @cached_property
     def files(self) -> tuple[Files, ...]:
-        """The files of each package, and of none; sorted by owner. A path has one owner."""
+        """The files of each package, sorted by owner, and then of none. A path has one owner.
+
+        A directory is everybody's who has a file in it: dpkg's lists say so, rpm's do not.
+        """
         left = dict(self.found)
         made = []
         for owner in sorted(self.owners.values(), key=lambda owner: owner.name):
-            paths = sorted(path for path in set(owner.paths) if path in self.found)
+            paths = [path for path in set(owner.paths) if path in self.found]
             mine = [path for path in paths if left.pop(path, None) or self._is_shared(path)]
-            made.append(self._files(owner.name, mine, owner))
-        return (self._files(UNOWNED, list(left), None), *made)
+            made.append(self._files(owner.name, self._with_directories(mine), owner))
+        return (*made, self._files(UNOWNED, self._with_directories(list(left)), None))
+
+    def _with_directories(self, paths: list[RootPath]) -> list[RootPath]:
+        found = set(paths)
+        for path in paths:
+            parent = RootPath(path.rpartition("/")[0])
+            while parent and parent not in found and self._is_shared(parent):
+                found.add(parent)
+                parent = RootPath(parent.rpartition("/")[0])
+        return sorted(found)
 
     def entry(self, path: RootPath) -> Entry:
         """One path, with the digest of its content."""
@@ -127,7 +139,7 @@ class Offer:
         return sniff.symbols(path, self.content(path)) if self._is_file(path) else None
 
     def _is_shared(self, path: RootPath) -> bool:
-        return self.found[path].kind is Kind.DIRECTORY
+        return path in self.found and self.found[path].kind is Kind.DIRECTORY
 
     def _is_file(self, path: RootPath) -> bool:
         return self.found[path].kind in (Kind.FILE, Kind.HARDLINK)
