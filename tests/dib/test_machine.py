@@ -37,7 +37,7 @@ budget: {packed: 24 MB}
 
 
 def make(
-    directory: Path, *, script: str, layout: str, formats: str, place: str = "vm"
+    directory: Path, *, script: str, layout: str, formats: str, dib_in: str = "vm"
 ) -> tuple[int, str]:
     """Build a host with an image of dib's; the element `own` runs `script` in post-root.d.
 
@@ -47,7 +47,7 @@ def make(
     text = MANIFEST % ("own", layout, formats)
     (directory / "rootless.yaml").write_text(text, encoding="utf-8")
     env = {"ELEMENTS_PATH": str(directory / "elements"), "DIB_GREETER": "us"}
-    argv = ("make", "rootless.yaml", "--dib-in", place, "--store", str(STORE))
+    argv = ("make", "rootless.yaml", "--dib-in", dib_in, "--store", str(STORE))
     words = () if unable() else bound()
     ended = minbuild(*argv, cwd=directory, env=env, within=words)
     return ended.code, ended.err
@@ -66,7 +66,7 @@ def test_a_partitioned_image_made_without_root_boots_and_runs_a_guest(tmp_path: 
         script="echo built by $DIB_GREETER > $TMP_MOUNT_PATH/etc/greeting",
         layout="gpt",
         formats="qcow2",
-        place="vm" if unable() else "auto",
+        dib_in="vm" if unable() else "auto",
     )
     assert code == 0, said
     assert unable() or re.search("dib runs in a virtual machine: .* lacks .*root, or sudo", said)
