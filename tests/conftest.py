@@ -1,7 +1,10 @@
 """What holds for the whole suite."""
 
+import os
+import random
 import signal
 
+import pytest
 from hypothesis import settings
 
 # no timed assertions, machines differ; no database, a checkout may be read-only
@@ -10,3 +13,18 @@ settings.load_profile("minbuild")
 
 # a shell's background job ignores Ctrl-C, and so would every program that a test interrupts
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+SEED = "MINBUILD_ORACLE_SEED"
+
+
+def pytest_configure() -> None:
+    # in the environment: the workers of one run take one sample
+    os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**6)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which sample the oracles took, for whoever wants it again."""
+    ran = [one for key in ("passed", "failed") for one in terminalreporter.stats.get(key, ())]
+    sampled = any(one.nodeid.startswith("tests/oracle/") for one in ran)
+    if sampled and os.environ.get("MINBUILD_ORACLE") != "all":
+        terminalreporter.write_line(f"sample of the oracles: {SEED}={os.environ[SEED]}")

@@ -176,10 +176,10 @@ def simulated(world: World, *, with_cache: bool = False) -> Outcome:
     for lack in lacks:
         match = _GIVEN_UP.fullmatch(lack.looked[-1]) if lack.looked else None
         if match and match[2] != LOOP:
+            if match[2] == "no dynamic section" and "/" not in lack.wanted:
+                return Outcome(fatal=lack.wanted)  # the loader knows its name no more
             reached = catalog.reach(match[1])
-            mapped = match[2] == "no dynamic section"  # the loader was past its own checks
-            return Outcome(
-                fatal=lack.wanted if mapped or reached is None else str(catalog.real(reached.path))
-            )
+            assert reached is not None
+            return Outcome(fatal=str(catalog.real(reached.path)))
     loaded = tuple(each.path for each in process.objects[1:] if each.path != LOADER)
     return Outcome(loaded, tuple(sorted({lack.wanted for lack in lacks})))
