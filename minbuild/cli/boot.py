@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minbuild.cli.options import build_options, doors_of, request_of
-from minbuild.cli.terminal import Terminal
+from minbuild.cli.terminal import Terminal, width
 
 if TYPE_CHECKING:
     from minbuild.build.request import Request
@@ -35,23 +35,25 @@ PLACE = click.Path(path_type=Path)
 @click.option("--network", type=click.Choice(["auto", "namespace", "user"]), default="auto",
               show_default=True, help="A namespace with a real dnsmasq, or QEMU's own network.")  # fmt: skip
 @click.option("--memory", default=1024, show_default=True, help="MiB.")
-@click.option("--cpus", default=2, show_default=True)
+@click.option("--cpus", default=2, show_default=True, help="Processors.")
 @click.option("--cards", default=1, show_default=True, type=click.IntRange(0, 8),
               help="Network cards, all on the lab's wire.")  # fmt: skip
 @click.option(
-    "--disk", "disks", type=PLACE, multiple=True, help="Attach one more; may be repeated."
+    "--disk", "disks", type=PLACE, multiple=True, help="Attach a further disk; may be repeated."
 )
 @click.option("--no-data", is_flag=True, help="Without the lab's data disk: no guest is run.")
 @click.option("--probe", "names", multiple=True, metavar="NAME",
               help="Wait for this probe only; may be repeated.")  # fmt: skip
 @click.option("--secure-boot", "certificate", type=PLACE, metavar="CERTIFICATE",
               help="Secure Boot is on, and trusts this certificate (PEM) and no other.")  # fmt: skip
-@click.option("--timeout", default=180, show_default=True, help="Seconds for the whole boot.")
+@click.option("--timeout", default=180, show_default=True, help="Seconds of each boot.")
 @click.option("--log", type=PLACE, help="Write every line that was seen to this file.")
 @click.option("--keep", type=PLACE, help="Keep the lab's working files in this directory.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1, 1000),
               help="Boot that many times, and show the spread of the times.")  # fmt: skip
-@click.option("--junit", type=PLACE, help="Write the result to this file for a build server.")
+@click.option(
+    "--junit", type=PLACE, help="Write the result to this file as JUnit XML, for a build server."
+)
 @click.option("--trace", is_flag=True,
               help="Say which files of the image were never opened, and what was missed.")  # fmt: skip
 @click.option("--no-ports", is_flag=True,
@@ -160,7 +162,9 @@ def _show(results: Any, traced: Any, *, as_json: bool) -> int:
             data |= {"trace": json.loads(render(traced))}
         click.echo(json.dumps(data, indent=1, ensure_ascii=False))
     else:
-        click.echo("\n".join(series.table(results) if several else table.table(results[0])))
+        wide = width()
+        shown = series.table(results, wide) if several else table.table(results[0], wide)
+        click.echo("\n".join(shown))
         if traced is not None:
             from minbuild.report.usage import text
 

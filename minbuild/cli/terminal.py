@@ -77,6 +77,11 @@ def colour() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
 
 
+def width() -> int:
+    """Columns of the terminal that stdout is; 0 where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
 def plain(text: str) -> str:
     """Text without anything that a terminal obeys: names come from packages, mirrors and files."""
     return "".join(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from minbuild.lab.boot import boot
-from minbuild.lab.table import bar, summary, to_json
+from minbuild.lab.table import bar, room, summary, to_json
 from minbuild.lab.types import BootRequest, BootResult, Outcome, State, Tools
 from minbuild.progress import Progress
 
@@ -83,23 +83,27 @@ def _spread(outcomes: Sequence[Outcome], time: Callable[[Outcome], float | None]
     return Spread(min(times), median(times), max(times)) if times else None
 
 
-def table(results: Sequence[BootResult]) -> tuple[str, ...]:
-    """A line for each probe: how often it was met, its least, median and greatest time, a bar."""
+def table(results: Sequence[BootResult], width: int = 0) -> tuple[str, ...]:
+    """A line for each probe: how often it was met, its least, median and greatest time, a bar.
+
+    `width` is the terminal's; 0 is one without an end.
+    """
     found = rows(results)
-    width = max(5, *(len(row.name) for row in found)) if found else 5
+    name = max(5, *(len(row.name) for row in found)) if found else 5
     longest = max((row.seconds.median for row in found if row.seconds), default=0.0)
-    head = f"{'probe':<{width}}  {'met':>7}  {'least':>7} {'median':>7} {'most':>7}  {'uptime':>6}"
-    lines = [_line(row, width, longest) for row in found]
-    return (head, *lines, "", f"boots        {len(results)}", *summary(results[-1]))
+    head = f"{'probe':<{name}}  {'met':>7}  {'least':>7} {'median':>7} {'most':>7}  {'uptime':>6}"
+    columns = room(width, len(head) + 2)
+    lines = [_line(row, name, longest, columns) for row in found]
+    return (head, *lines, "", f"boots        {len(results)}", *summary(results[-1], width))
 
 
-def _line(row: Row, width: int, longest: float) -> str:
-    start = f"{row.name:<{width}}  {f'{row.passed} of {row.of}':>7}"
+def _line(row: Row, name: int, longest: float, columns: int) -> str:
+    start = f"{row.name:<{name}}  {f'{row.passed} of {row.of}':>7}"
     if row.seconds is None:
-        return start if row.of else f"{row.name:<{width}}  skipped"
+        return start if row.of else f"{row.name:<{name}}  skipped"
     one = row.seconds
     uptime = f"{row.uptime.median:.2f}" if row.uptime else ""
-    drawn = bar(one.median, longest)
+    drawn = bar(one.median, longest, columns)
     return f"{start}  {one.least:>7.2f} {one.median:>7.2f} {one.most:>7.2f}  {uptime:>6}  {drawn}"
 
 

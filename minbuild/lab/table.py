@@ -1,46 +1,68 @@
 """How the result of a boot is shown: a table with bars, and JSON."""
 
 from collections.abc import Iterable
+from textwrap import wrap
 
 from minbuild.errors import Verdict
 from minbuild.lab.types import BootResult, Outcome, Source, State
 
 SCHEMA = "minbuild.boot/1"
-BAR = 30
-"""Columns of the longest bar."""
+BAR, SHORT = 30, 12
+"""Columns of the longest bar, and of one in a terminal that has no room for it."""
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 LAST = 15
 """Console lines that are shown when a probe failed."""
 MARK = {State.PASSED: "ok", State.FAILED: "FAILED", State.SKIPPED: "skipped"}
 
 
-def table(result: BootResult) -> tuple[str, ...]:
-    """One line for each probe: state, seconds since power-on, the guest's own clock, a bar."""
+def table(result: BootResult, width: int = 0) -> tuple[str, ...]:
+    """One line for each probe: state, seconds since power-on, the guest's own clock, a bar.
+
+    In a terminal of `width` columns no line is longer (0: any may be): bars are shorter there, and
+    what was seen is cut.
+    """
     name = max((len(outcome.name) for outcome in result.outcomes), default=5)
     name = max(name, len("probe"))
     longest = max((outcome.seconds or 0 for outcome in result.outcomes), default=0)
     head = f"{'probe':<{name}}  {'':<7}  {'seconds':>7}  {'uptime':>6}"
-    rows = [_row(outcome, name, longest) for outcome in result.outcomes]
-    return (head.rstrip(), *rows, "", *summary(result))
+    detail = max((len(one.detail) for one in result.outcomes if one.seconds is not None), default=0)
+    columns = room(width, len(head) + 2, detail + 2)
+    rows = [_row(outcome, name, longest, columns) for outcome in result.outcomes]
+    return (head.rstrip(), *(cut(row, width) for row in rows), "", *summary(result, width))
 
 
-def _row(outcome: Outcome, name: int, longest: float) -> str:
+def room(width: int, before: int, after: int = 0) -> int:
+    """Columns for bars between others' in a terminal; 0 is one without an end."""
+    return min(BAR, max(SHORT, width - before - after)) if width else BAR
+
+
+def cut(text: str, width: int) -> str:
+    """A line that is no longer than a terminal; 0 is one without an end."""
+    return f"{text[: width - 1]}…" if 0 < width < len(text) else text
+
+
+def _row(outcome: Outcome, name: int, longest: float, columns: int) -> str:
     start = f"{outcome.name:<{name}}  {MARK[outcome.state]:<7}"
     if outcome.seconds is None:
         return f"{start}  {outcome.detail}"
     uptime = "" if outcome.uptime is None else f"{outcome.uptime:.2f}"
-    drawn = f"{bar(outcome.seconds, longest):<{BAR}}"
+    drawn = f"{bar(outcome.seconds, longest, columns):<{columns}}"
     return f"{start}  {outcome.seconds:>7.2f}  {uptime:>6}  {drawn}  {outcome.detail}".rstrip()
 
 
-def bar(value: float, longest: float) -> str:
-    """Draw `value` where `longest` is `BAR` columns."""
-    eighths = round(value / longest * BAR * 8) if longest > 0 else 0
+def bar(value: float, longest: float, columns: int = BAR) -> str:
+    """Draw `value` where `longest` has so many columns."""
+    eighths = round(value / longest * columns * 8) if longest > 0 else 0
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
 
 
-def summary(result: BootResult) -> Iterable[str]:
-    """What it was booted on, and how it ended."""
+def summary(result: BootResult, width: int = 0) -> Iterable[str]:
+    """What it was booted on, and how it ended, in lines for a terminal of `width` columns."""
+    for line in _said(result):
+        yield from wrap(line, width, subsequent_indent=" " * 13) if width else (line,)
+
+
+def _said(result: BootResult) -> Iterable[str]:
     yield f"accelerator  {result.accel.name} ({result.accel.why})"
     yield f"network      {result.network.name} ({result.network.why})"
     used = "" if result.memory_used is None else f", {result.memory_used} MiB in use beside files"

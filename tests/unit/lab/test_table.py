@@ -1,5 +1,7 @@
 """How a result is shown."""
 
+from dataclasses import replace
+
 from minbuild.lab.table import bar, table, to_json, verdict
 from minbuild.lab.types import BootResult, Choice, Firmware, Line, Outcome, Source, State
 
@@ -38,6 +40,25 @@ def test_the_table_has_a_line_for_each_probe() -> None:
         "machine      uefi, 2 CPUs, 1024 MiB",
         "ended        every probe was seen, after 4.0 s",
     )
+
+
+def test_no_line_is_longer_than_the_terminal() -> None:
+    told = replace(
+        KVM, detail="guest tiny: user 1206317262, no_new_privs 1, seccomp 2, /dev/kvm 660"
+    )
+    why = Choice("tcg", "/dev/kvm ran no guest: error: failed to set MSR 0x10a to 0xc000069")
+    shown = table(replace(result(INIT, DHCP, told), accel=why), 80)
+    assert shown[1:4] == (
+        "init   ok          2.00    1.25  ██████        ready",
+        "dhcp   FAILED   not seen",
+        "kvm    ok          4.00          ████████████  guest tiny: user 1206317262, no_…",
+    )
+    assert shown[5:7] == (
+        "accelerator  tcg (/dev/kvm ran no guest: error: failed to set MSR 0x10a to",
+        "             0xc000069)",
+    )
+    assert {len(line) for line in shown if len(line) >= 80} == {80}
+    assert "█" * 30 in table(result(INIT, KVM), 80)[2]
 
 
 def test_a_bar_is_never_longer_than_the_longest() -> None:
