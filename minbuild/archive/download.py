@@ -16,7 +16,8 @@ from typing import TypeVar, cast
 from minbuild.archive import net
 from minbuild.errors import ArchiveError
 from minbuild.progress import Progress
-from minbuild.store import Store, full_disk
+from minbuild.records import full_disk
+from minbuild.store import Store
 
 T = TypeVar("T")
 R = TypeVar("R")

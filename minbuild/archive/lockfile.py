@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from minbuild.archive.types import Lock, Package, SuiteState
 from minbuild.errors import ArchiveError, together
-from minbuild.store import full_disk
+from minbuild.records import full_disk
 
 SCHEMA = "minbuild.lock/1"
 _KEYS = ("schema", "arch", "suites", "packages", "toolbox")

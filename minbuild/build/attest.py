@@ -16,8 +16,8 @@ from minbuild.build.request import Request
 from minbuild.errors import UsageError, together
 from minbuild.image.outputs import SUMS
 from minbuild.manifest.types import Manifest
+from minbuild.records import full_disk
 from minbuild.shipped import shipped
-from minbuild.store import full_disk
 
 NAME = "provenance.json"
 SIGNATURE = f"{SUMS}.asc"

@@ -15,7 +15,8 @@ from typing import IO
 from minbuild.archive import lockfile
 from minbuild.errors import ToolError, UsageError
 from minbuild.progress import Progress
-from minbuild.store import Store, full_disk
+from minbuild.records import full_disk
+from minbuild.store import Store
 
 _MEMBER = re.compile("minbuild-store/([0-9a-f]{64})")
 _PIECE = 1 << 20

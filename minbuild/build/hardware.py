@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.store import full_disk
+from minbuild.records import full_disk
 
 HEAD = "# modaliases of the devices of a machine, gathered by minbuild hardware\n"
 

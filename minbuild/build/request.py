@@ -89,7 +89,7 @@ class Doors:
         """End what was begun, and close the store's records."""
         self.rest()
         if "store" in self.__dict__:
-            self.store.rest()
+            self.store.close()
 
 
 def default_store() -> Path:

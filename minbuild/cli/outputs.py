@@ -75,7 +75,7 @@ def write(renders: Mapping[str, Render], given: Mapping[str, str | None]) -> Non
 
 
 def _file(path: Path, text: str) -> None:
-    from minbuild.store import full_disk
+    from minbuild.records import full_disk
 
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with full_disk(path.parent):

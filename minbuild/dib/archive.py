@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from minbuild.facts.types import Kind
-from minbuild.store import full_disk
+from minbuild.records import full_disk
 from minbuild.tree.types import Node
 
 _TYPES = {

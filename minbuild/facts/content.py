@@ -13,7 +13,8 @@ from minbuild.facts.tar import Tar, Type
 from minbuild.facts.types import Files, Kind
 from minbuild.paths import RootPath
 from minbuild.progress import Progress, Silent
-from minbuild.store import Store, full_disk
+from minbuild.records import full_disk
+from minbuild.store import Store
 
 
 def extract(package: Package, digests: Collection[str], store: Store) -> None:

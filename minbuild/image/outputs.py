@@ -18,7 +18,7 @@ from pathlib import Path
 
 from minbuild.image import exchange
 from minbuild.image.exchange import PREFIX
-from minbuild.store import full_disk
+from minbuild.records import full_disk
 
 SUMS = "SHA256SUMS"
 

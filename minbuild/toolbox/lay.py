@@ -11,7 +11,8 @@ from pathlib import Path
 from minbuild.errors import ToolError
 from minbuild.facts.types import Entry, Kind
 from minbuild.paths import RootPath, rootpath, under
-from minbuild.store import Lost, Store, full_disk
+from minbuild.records import full_disk
+from minbuild.store import Lost, Store
 from minbuild.toolbox import intact
 from minbuild.toolbox.intact import BYTECODE
 
