@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+INSTALLED = "installed"
+"""Where a package of a root lies, for want of an archive."""
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -14,7 +17,8 @@ class Package:
     root: str
     """Which of the mirror's trees holds it: "debian" or "debian-security"; "" for a local file."""
     path: str
-    """Relative to that tree: pool/main/b/busybox/busybox_1.37.0-6_amd64.deb."""
+    """Relative to that tree: pool/main/b/busybox/busybox_1.37.0-6_amd64.deb; of what a root has
+    installed: installed/deb/debian, its kind and the root's distribution."""
     size: int
     sha256: str
     suite: str = ""
@@ -22,6 +26,16 @@ class Package:
     """Source package, when it has another name."""
     source_version: str = ""
     """Version of the source package, when it differs (binNMU)."""
+
+    @property
+    def installed(self) -> tuple[str, str] | None:
+        """The kind and the distribution of an installed root's package; None for an archive's.
+
+        ("", "") for the root's files that are in no package.
+        """
+        place, _, rest = self.path.partition("/")
+        kind, _, distribution = rest.partition("/")
+        return (kind, distribution) if place == INSTALLED and not self.root else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def _dependencies(manifest: Manifest, lock: Lock) -> list[Mapping[str, object]]:
         for suite in lock.suites
     ]
     for part, packages in (("host", lock.packages), ("toolbox", lock.toolbox)):
-        rows += [_row(_purl(package), package.sha256, part) for package in packages]
+        rows += [_row(_purl(one), "" if one.installed else one.sha256, part) for one in packages]
     return sorted(rows, key=lambda row: (str(row["annotations"]), str(row["uri"])))
 
 
@@ -125,15 +125,19 @@ def _document(path: Path, manifest: Manifest) -> str:
 
 
 def _row(uri: str, sha256: str, part: str) -> Mapping[str, object]:
-    return {"uri": uri, "digest": {"sha256": sha256}, "annotations": {"part": part}}
+    digest = {"digest": {"sha256": sha256}} if sha256 else {}
+    return {"uri": uri, **digest, "annotations": {"part": part}}
 
 
 def _purl(package: Package) -> str:
-    """Source: package-url specification, type deb."""
+    """Source: package-url specification, types deb, rpm and generic."""
     from urllib.parse import quote
 
     version = quote(package.version, safe=".~-")
-    return f"pkg:deb/debian/{quote(package.name)}@{version}?arch={package.arch}"
+    if package.installed == ("", ""):
+        return "pkg:generic/unowned"
+    kind, distribution = package.installed or ("deb", "debian")
+    return f"pkg:{kind}/{distribution}/{quote(package.name)}@{version}?arch={package.arch}"
 
 
 def _sha256(path: Path) -> str:

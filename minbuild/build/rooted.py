@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from minbuild.archive import lockfile
-from minbuild.archive.types import Lock, Package
+from minbuild.archive.types import INSTALLED, Lock, Package
 from minbuild.build.commands import heeded
 from minbuild.build.ground import Ground, stand_tools
 from minbuild.build.request import Doors, Request, lock_file
@@ -19,7 +19,7 @@ from minbuild.build.tools import lay_tools
 from minbuild.errors import ResolveError, UsageError, together
 from minbuild.facts.rendered import rendered
 from minbuild.facts.root.offer import Offer
-from minbuild.facts.root.types import UNOWNED, Program, Readers, Source
+from minbuild.facts.root.types import Program, Readers, Source
 from minbuild.facts.types import Files, Kind
 from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import ANY, Manifest
@@ -165,6 +165,8 @@ def _packages(closure: Closure, offer: Offer) -> tuple[Package, ...]:
     for chosen in closure.chosen.values():
         if chosen.package:
             lines.setdefault(chosen.package, []).append(repr(chosen.entry))
+    distribution = offer.release.get("ID", "linux")
+    suite = offer.release.get("VERSION_CODENAME") or offer.release.get("VERSION_ID", "")
     found = []
     for name, entries in sorted(lines.items()):
         owner = offer.owners.get(name)
@@ -174,9 +176,12 @@ def _packages(closure: Closure, offer: Offer) -> tuple[Package, ...]:
                 version=owner.version if owner else "",
                 arch=owner.arch if owner else "",
                 root="",
-                path="installed" if name != UNOWNED else "made when the root was installed",
+                path=f"{INSTALLED}/{owner.kind}/{distribution}" if owner else f"{INSTALLED}/",
                 size=0,
                 sha256=hashlib.sha256("\n".join(entries).encode()).hexdigest(),
+                suite=suite if owner else "",
+                source=owner.source if owner else "",
+                source_version=owner.source_version if owner else "",
             )
         )
     return tuple(found)

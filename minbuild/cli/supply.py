@@ -47,8 +47,10 @@ def sbom(
         _status(shipment, status_d)
     if not (cyclonedx or spdx):
         return
-    owed = _owed(shipment, mirror, store, offline=offline, with_sources=False)
-    licences = {one.package.name: one.licences for one in owed}
+    licences = {}
+    if not any(package.installed for package in shipment.packages):
+        owed = _owed(shipment, mirror, store, offline=offline, with_sources=False)
+        licences = {one.package.name: one.licences for one in owed}
     write(
         {
             "json": lambda: as_cyclonedx(shipment, licences),
@@ -76,9 +78,10 @@ def licences(
     source packages with version, place on the mirror and SHA-256.
     """
     from minbuild.supply.owed import manifest
-    from minbuild.supply.shipment import open_shipment
+    from minbuild.supply.shipment import of_archive, open_shipment
 
     shipment = open_shipment(build)
+    of_archive(shipment, "their licences and sources")
     owed = _owed(shipment, mirror, store, offline=offline, with_sources=True)
     place = output or build / "licences"
     for one in owed:
@@ -171,10 +174,11 @@ def _offered(
     from minbuild.facts.gather import gather, known
 
     found, doors = _doors(mirror, store)
-    new = [one for one in shipment.packages if not known(one, doors.store)]
+    packages = [one for one in shipment.packages if not one.installed]
+    new = [one for one in packages if not known(one, doors.store)]
     if new:
         fetch(new, found, doors.store, offline=offline, progress=doors.progress)
-    files = gather(shipment.packages, doors.store, doors.progress)
+    files = gather(packages, doors.store, doors.progress)
     doors.progress.done()
     return {one.owner: tuple(one.entries) for one in files}
 

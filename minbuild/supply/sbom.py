@@ -25,15 +25,26 @@ EXTRA = "install the extra: pip install 'minbuild[sbom]'"
 
 
 def purl(package: Package) -> "PackageURL":
-    """A package's URL. Source: purl-spec, type deb."""
+    """A package's URL. Source: purl-spec, types deb and rpm."""
     from packageurl import PackageURL
 
+    kind, distribution = package.installed or ("deb", "debian")
     name = package.source or package.name
-    qualifiers = {"arch": package.arch, "distro": package.suite.partition("-")[0] or "debian"}
+    distro = package.suite.partition("-")[0] or distribution
+    qualifiers = {"arch": package.arch, "distro": distro}
     if package.source and name != package.name:
         version = package.source_version or package.version
         qualifiers["upstream"] = f"{name}@{version}" if package.source_version else name
-    return PackageURL("deb", "debian", package.name, package.version, qualifiers)
+    version = package.version
+    if kind == "rpm" and ":" in version:
+        qualifiers["epoch"], _, version = version.partition(":")
+    return PackageURL(kind, distribution, package.name, version, qualifiers)
+
+
+def supplier(package: Package) -> str:
+    """Who gave a package; the distribution by the name that it has for itself."""
+    distribution = package.installed[1] if package.installed else "debian"
+    return SUPPLIER if distribution == "debian" else distribution
 
 
 def cyclonedx(shipment: Shipment, licences: Mapping[str, tuple[str, ...]]) -> str:
@@ -112,8 +123,11 @@ def _package(package: Package, shipment: Shipment, licences: tuple[str, ...]) ->
         type=ComponentType.LIBRARY,
         bom_ref=f"deb:{package.name}",
         purl=purl(package),
-        supplier=OrganizationalEntity(name=SUPPLIER),
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=package.sha256)],
+        supplier=OrganizationalEntity(name=supplier(package)),
+        # of what is installed only the files are known, not the package that brought them
+        hashes=[]
+        if package.installed
+        else [HashType(alg=HashAlgorithm.SHA_256, content=package.sha256)],
         licenses=_licences(known),
         evidence=ComponentEvidence(occurrences=[Occurrence(location=row.path) for row in rows]),
         properties=[

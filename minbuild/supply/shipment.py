@@ -24,7 +24,8 @@ class Shipment:
     packages: tuple[Package, ...]
     """Those that have a file in the image, sorted by name."""
     files: Mapping[str, tuple[FileRow, ...]]
-    """Package → its regular files in the image, sorted by path; "" for those made here."""
+    """Package → its regular files in the image, sorted by path; "" for those made here or found
+    in a root without a package."""
 
 
 def open_shipment(directory: Path) -> Shipment:
@@ -47,6 +48,8 @@ def open_shipment(directory: Path) -> Shipment:
         if row.type == "file":
             files.setdefault(row.package, []).append(row)
     by_name = {package.name: package for package in lock.packages}
+    for name in [one.name for one in lock.packages if one.installed == ("", "")]:
+        files.setdefault("", []).extend(files.pop(name, ()))
     absent = sorted(name for name in files if name and name not in by_name)
     if absent:
         raise UsageError(
@@ -57,8 +60,24 @@ def open_shipment(directory: Path) -> Shipment:
         footprint,
         lock,
         tuple(by_name[name] for name in sorted(files) if name),
-        {name: tuple(rows) for name, rows in sorted(files.items())},
+        {
+            name: tuple(sorted(rows, key=lambda row: row.path))
+            for name, rows in sorted(files.items())
+        },
     )
+
+
+def of_archive(shipment: Shipment, asked: str) -> None:
+    """Accept an image whose packages an archive has; `asked`: what it is wanted for.
+
+    Raises: UsageError for one that was made of an installed root.
+    """
+    if any(package.installed for package in shipment.packages):
+        raise UsageError(
+            f"its packages come from an installed root, and no archive tells {asked}",
+            where=shipment.footprint.name,
+            fix="look in that root (usr/share/doc, usr/share/licenses), or build from packages",
+        )
 
 
 def sha1s(directory: Path) -> dict[str, str]:

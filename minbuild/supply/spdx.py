@@ -12,7 +12,7 @@ from minbuild.archive.types import Package
 from minbuild.errors import ToolError
 from minbuild.footprint.types import FileRow
 from minbuild.supply.licence import UNKNOWN
-from minbuild.supply.sbom import EXTRA, SUPPLIER, needs, purl
+from minbuild.supply.sbom import EXTRA, needs, purl, supplier
 from minbuild.supply.shipment import Shipment
 
 if TYPE_CHECKING:
@@ -125,10 +125,12 @@ def _package(
         spdx_id=_id(package.name),
         name=package.name,
         version=package.version,
-        supplier=model.Actor(model.ActorType.ORGANIZATION, SUPPLIER),
+        supplier=model.Actor(model.ActorType.ORGANIZATION, supplier(package)),
         download_location=model.SpdxNoAssertion(),
         **_analysed(shipment, package.name, sha1),
-        checksums=[model.Checksum(model.ChecksumAlgorithm.SHA256, package.sha256)],
+        checksums=[]
+        if package.installed
+        else [model.Checksum(model.ChecksumAlgorithm.SHA256, package.sha256)],
         license_declared=declared,
         external_references=[
             model.ExternalPackageRef(

@@ -50,6 +50,17 @@ class Offer:
         return {owner.name: owner for owner in owners(self.by_raw, self.source.read, self._rpm)}
 
     @cached_property
+    def release(self) -> Mapping[str, str]:
+        """What the root says of its distribution. Source: os-release(5)."""
+        for raw in ("usr/lib/os-release", "etc/os-release"):
+            found = self.by_raw.get(raw)
+            if found is not None and found.kind is Kind.FILE:
+                lines = self.source.read(raw).decode("utf-8", "replace").splitlines()
+                pairs = (line.split("=", 1) for line in lines if "=" in line)
+                return {name.strip(): value.strip().strip("\"'") for name, value in pairs}
+        return {}
+
+    @cached_property
     def files(self) -> tuple[Files, ...]:
         """The files of each package, sorted by owner, and then of none. A path has one owner.
 

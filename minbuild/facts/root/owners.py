@@ -26,6 +26,12 @@ class Owner:
     paths: tuple[RootPath, ...]
     depends: tuple[tuple[str, ...], ...] = ()
     provides: tuple[str, ...] = ()
+    kind: str = "deb"
+    """deb, rpm."""
+    source: str = ""
+    """Source package, when it has another name."""
+    source_version: str = ""
+    """Its version, when that differs."""
 
 
 def owners(found: Mapping[str, Found], read: Read, rpm: Program | None = None) -> tuple[Owner, ...]:
@@ -44,6 +50,7 @@ def _dpkg(found: Mapping[str, Found], read: Read) -> Iterator[Owner]:
     diverted = _diverted(_text(found, read, DIVERSIONS))
     for fields, listing in (*_installed(found, read), *_distroless(found, read)):
         name, arch = fields["package"], fields.get("architecture", "")
+        source, _, source_version = fields.get("source", "").partition(" ")
         paths = [rootpath(line) for line in listing if line not in ("", "/.")]
         yield Owner(
             name=name,
@@ -53,6 +60,8 @@ def _dpkg(found: Mapping[str, Found], read: Read) -> Iterator[Owner]:
             depends=alternatives(fields.get("pre-depends", ""))
             + alternatives(fields.get("depends", "")),
             provides=tuple(group[0] for group in alternatives(fields.get("provides", ""))),
+            source=source,
+            source_version=source_version.strip("()"),
         )
 
 

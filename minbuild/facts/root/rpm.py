@@ -23,14 +23,15 @@ SQLITE = "rpmdb.sqlite"
 BERKELEY = "Packages"
 OTHERS = {"Packages.db": "ndb", BERKELEY: "Berkeley DB"}
 """Of openSUSE; of all before rpm 4.16: CentOS 7, RHEL 8, SLES 12."""
+KIND = "rpm"
 KEY = "gpg-pubkey"
 """No package: a key that signs them."""
 _MAGIC = (0x061561, 0x053162)
 """Of a Berkeley DB hash and B-tree."""
-NAME, VERSION, RELEASE, ARCH = 1000, 1001, 1002, 1022
+NAME, VERSION, RELEASE, EPOCH, ARCH = 1000, 1001, 1002, 1003, 1022
 PROVIDES, DIRECTORIES, BASES, NAMES = 1047, 1116, 1117, 1118
 _INT32, _STRING, _STRINGS, _TEXTS = 4, 6, 8, 9
-FORMAT = r"%{NAME}\t%{VERSION}-%{RELEASE}\t%{ARCH}\n[\t%{FILENAMES}\n]"
+FORMAT = r"%{NAME}\t%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}\t%{ARCH}\n[\t%{FILENAMES}\n]"
 
 Value = str | tuple[str, ...] | tuple[int, ...]
 
@@ -81,12 +82,14 @@ def _owner(blob: bytes) -> "Owner | None":
     directories, names = _texts(tags, NAMES), _texts(tags, BASES)
     places = zip(_numbers(tags, DIRECTORIES), names, strict=False)
     paths = [directories[index] + base for index, base in places]
+    epoch = "".join(f"{number}:" for number in _numbers(tags, EPOCH)[:1])
     return Owner(
         name=name,
-        version=f"{tags.get(VERSION, '')}-{tags.get(RELEASE, '')}",
+        version=f"{epoch}{tags.get(VERSION, '')}-{tags.get(RELEASE, '')}",
         arch=str(tags.get(ARCH, "")),
         paths=tuple(map(rootpath, paths)),
         provides=_texts(tags, PROVIDES),
+        kind=KIND,
     )
 
 
@@ -147,7 +150,8 @@ def _asked(data: bytes, raw: str, tool: Program | None) -> "Iterator[Owner]":
         head, *paths = package.split("\n\t")
         title, version, arch = head.split("\t")[:3]
         if title != KEY:
-            yield Owner(title, version, arch, tuple(rootpath(path) for path in paths if path))
+            files = tuple(rootpath(path) for path in paths if path)
+            yield Owner(title, version, arch, files, kind=KIND)
 
 
 def _is_whole(data: bytes) -> bool:
