@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from minbuild.build.request import Doors, Request
 from minbuild.image.outputs import Outputs
 from minbuild.manifest.types import Manifest
-from minbuild.store import full_disk
+from minbuild.records import full_disk
 from minbuild.tree.types import Tree
 
 if TYPE_CHECKING:

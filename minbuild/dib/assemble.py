@@ -18,8 +18,8 @@ from minbuild.dib.types import DibIn
 from minbuild.errors import ToolError
 from minbuild.manifest.types import DibFormat, DibLayout, DibWish
 from minbuild.progress import Progress
+from minbuild.records import full_disk
 from minbuild.run import paste, start, stop
-from minbuild.store import full_disk
 
 PROGRAM = (
     "import sys; sys.argv[0] = 'disk-image-create'; "
