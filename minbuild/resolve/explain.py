@@ -77,6 +77,8 @@ def _root(missing: Missing, files: Sequence[Files], kernel: str) -> ResolveError
             names = [module_name(path) for path in _modules(files)]
             what = f"{_kernel(missing, kernel)} has no module {missing.wanted}"
             fix = _near(missing.wanted.replace("-", "_"), names, "name a module that it has")
+            if ":" in missing.wanted:
+                fix = _DEVICES
         case NeedKind.KCONFIG:
             names = [name for config in _configs(files) for name in config.options]
             what = f"{_kernel(missing, kernel)} lacks the option CONFIG_{missing.wanted}"
@@ -93,6 +95,13 @@ def _root(missing: Missing, files: Sequence[Files], kernel: str) -> ResolveError
         case _:
             return _path(missing, files, where)
     return ResolveError(what, where=where, fix=fix)
+
+
+_DEVICES = (
+    "name the driver: one that is built in may not say which devices it drives; or list the "
+    "devices in a file (kernel: {hardware: FILE}), of which only what drives them is taken"
+)
+"""Source: Linux before 6.18 leaves aliases of device tables out of modules.builtin.modinfo."""
 
 
 def _ruleless(missing: Missing, where: str) -> ResolveError:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 from minbuild.facts.aliases import bus, by_bus, underscored
@@ -10,6 +10,7 @@ from minbuild.facts.types import Alias, Builtins, Files, KernelConfig, Module
 from minbuild.paths import RootPath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog, Reach
+from minbuild.resolve.knowledge import BUILT_IN_DEVICES
 
 IMAGE = "/boot/vmlinu[xz]-*"
 """riscv64's is not compressed."""
@@ -86,6 +87,10 @@ class Kernel:
             facts = self._catalog.facts(RootPath(f"{self.directory}/{name}"))
             if isinstance(facts, Builtins):
                 found |= facts.modules
+        for name, devices in BUILT_IN_DEVICES.items():
+            one = found.get(name)
+            if one is not None and not any(":" in alias for alias in one.aliases):
+                found[name] = replace(one, aliases=(*one.aliases, *devices))
         return found
 
     @property

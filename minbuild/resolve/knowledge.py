@@ -25,3 +25,20 @@ UNWINDS = ("pthread_cancel", "pthread_exit", "thrd_exit")
 Source: glibc nptl/pthread_cancel.c, nptl/pthread_exit.c ("libgcc_s.so.1 must be installed for
 pthread_cancel to work"). backtrace() only returns nothing then, so it is none of them.
 """
+
+BUILT_IN_DEVICES = {
+    "ahci": ("pci:v*d*sv*sd*bc01sc06i01*",),
+    "nvme": ("pci:v*d*sv*sd*bc01sc08i02*",),
+    "virtio_blk": ("virtio:d00000002v*",),
+    "virtio_console": ("virtio:d00000003v*",),
+    "virtio_mmio": ("acpi*:LNRO0005:*", "of:N*T*Cvirtio,mmio*"),
+    "virtio_net": ("virtio:d00000001v*",),
+    "virtio_pci": ("pci:v00001AF4d*sv*sd*bc*sc*i*",),
+    "virtio_scsi": ("virtio:d00000008v*",),
+    "xhci_pci": ("pci:v*d*sv*sd*bc0Csc03i30*",),
+}
+"""Devices of drivers that Debian's kernels have built in, where the kernel's own files are silent.
+
+Until Linux 6.18 modules.builtin.modinfo has no aliases of device tables. Source: the tables in
+drivers/ata/ahci.c, nvme/host/pci.c, usb/host/xhci-pci.c, virtio/, block/virtio_blk.c, and so on.
+"""

@@ -8,6 +8,7 @@ from minbuild.facts.types import Builtins, Module
 from minbuild.manifest.types import DlopenRule, Priority, Where
 from minbuild.paths import RootPath
 from minbuild.resolve import pattern
+from minbuild.resolve.explain import error
 from minbuild.resolve.kernel import underscored
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.types import Closure, NeedKind, Root
@@ -76,6 +77,27 @@ def test_a_driver_that_is_built_in_counts_as_there() -> None:
     wanted = "pci:v00001AF4d00001000sv00001AF4sd00000001bc02sc00i00"
     names, closure = modules(device(wanted))
     assert (names, dict(closure.builtin)) == ([], {"virtio_pci": "kernel/manifest"})
+
+
+@pytest.mark.parametrize("wanted", ["pci:v00001AF4d00001000*", "pci:v00001AF4*"])
+def test_a_built_in_driver_counts_where_the_kernel_does_not_say_what_it_drives(wanted: str) -> None:
+    """As in Debian's: their modules.builtin.modinfo has no aliases of device tables."""
+    silent = package(
+        "linux",
+        {
+            "/boot/vmlinuz-6": None,
+            "/usr/lib/modules/6/modules.builtin": Builtins({"virtio_pci": Module("virtio_pci")}),
+        },
+    )
+    ask = Root(NeedKind.MODULE, wanted, "kernel/manifest", "host.yaml:1:1")
+    closure = closed(silent, roots=(root("/boot/vmlinuz-6", "linux"), ask))
+    assert (missing(closure), list(closure.builtin)) == ([], ["virtio_pci"])
+
+
+def test_a_device_that_nothing_drives_says_how_to_go_on() -> None:
+    ask = Root(NeedKind.MODULE, "pci:v0000FFF1*", "kernel/manifest", "host.yaml:1:1")
+    found = closed(KERNEL, roots=(root("/boot/vmlinuz-6", "linux"), ask))
+    assert "hardware: FILE" in error(found).fix
 
 
 @pytest.mark.parametrize(
