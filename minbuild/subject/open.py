@@ -55,7 +55,7 @@ def _by_content(path: Path, start: bytes, reach: "Reach") -> Footprint:
     if start.startswith(b"MZ"):
         return image.read_uki(path)
     if start[257:262] == b"ustar" or (start.startswith(PACKED) and _is_tar(path)):
-        return read_tar(path)
+        return read_tar(path, reach)
     if start.startswith((*CPIO, *PACKED)):
         return image.read_initramfs(path)
     if (

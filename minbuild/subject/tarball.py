@@ -1,15 +1,19 @@
 """A tar archive of anyone's making, read as a stream; nothing of it is written anywhere."""
 
 import lzma
+import posixpath
 import tarfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
 
 from minbuild.errors import UsageError
+from minbuild.facts.root.owners import DATABASES
+from minbuild.facts.root.types import Found, Reach
+from minbuild.facts.types import Kind
 from minbuild.footprint.types import OVERHEAD, Footprint
 from minbuild.paths import rootpath
+from minbuild.subject.directory import owned
 from minbuild.subject.seen import Origin, Seen, content, footprint
 
 LARGEST = 1 << 30
@@ -19,12 +23,14 @@ MOST = 4 << 30
 CAPABILITY = "SCHILY.xattr.security.capability"
 
 
-def read_tar(path: Path) -> Footprint:
-    """Measure the host in a tar archive, packed or not.
+def read_tar(path: Path, reach: Reach) -> Footprint:
+    """Measure the host in a tar archive, packed or not; its own database says whose files are.
 
     Raises: UsageError when it is damaged or too large.
     """
     seen: list[Seen] = []
+    found: dict[str, Found] = {}
+    kept: dict[str, bytes] = {}
     total = 0
     try:
         with tarfile.open(path, "r:*") as tar:
@@ -32,7 +38,14 @@ def read_tar(path: Path) -> Footprint:
                 total += member.size
                 if member.size > LARGEST or total > MOST:
                     raise _unfit(path, "it unpacks to more than can be believed")
-                seen.append(_member(member, tar.extractfile(member) if member.isreg() else None))
+                raw = posixpath.normpath(member.name).lstrip("/")
+                file = tar.extractfile(member) if member.isreg() else None
+                data = file.read() if file is not None else None
+                seen.append(_member(member, data))
+                if data is not None:
+                    found[raw] = Found(seen[-1].path, raw, Kind.FILE, member.mode)
+                    if raw.startswith(DATABASES):
+                        kept[raw] = data
     except (tarfile.TarError, EOFError, OSError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise _unfit(path, str(error)) from error
     seen = [one for one in seen if one.path != "/"]
@@ -48,6 +61,7 @@ def read_tar(path: Path) -> Footprint:
         packed={"tar": size},
         overhead={OVERHEAD: size - payload},
         capabilities=True,
+        owners=owned(found, kept.__getitem__, reach),
     )
     return footprint(seen, origin)
 
@@ -57,7 +71,7 @@ def _is_plain(path: Path) -> bool:
         return file.read(262)[257:] == b"ustar"
 
 
-def _member(member: tarfile.TarInfo, file: IO[bytes] | None) -> Seen:
+def _member(member: tarfile.TarInfo, data: bytes | None) -> Seen:
     path = rootpath(member.name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
     kind = "other"
     target = ""
@@ -73,7 +87,7 @@ def _member(member: tarfile.TarInfo, file: IO[bytes] | None) -> Seen:
         path, kind, member.mode & 0o7777, member.uid, member.gid, target=target,
         capability="yes" if CAPABILITY in member.pax_headers else "",
     )  # fmt: skip
-    return content(seen, file.read(), sample=True) if file is not None else seen
+    return content(seen, data, sample=True) if data is not None else seen
 
 
 def _unfit(path: Path, why: str) -> UsageError:

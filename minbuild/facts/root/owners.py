@@ -13,6 +13,9 @@ STATUS_D = "var/lib/dpkg/status.d/"
 INFO = "var/lib/dpkg/info/"
 DIVERSIONS = "var/lib/dpkg/diversions"
 
+DATABASES = ("var/lib/dpkg/", *(f"{place}/" for place in databases.PLACES))
+"""All that is read to learn whose files are whose lies below these."""
+
 Read = Callable[[str], bytes]
 
 

@@ -109,14 +109,20 @@ def test_a_tar_archive_says_the_same_as_its_directory(
     ]
 
 
-def test_dpkg_s_lists_name_the_owners(tree: Path) -> None:
+@pytest.mark.parametrize("form", ["directory", "tar"])
+def test_dpkg_s_lists_name_the_owners(tree: Path, tmp_path: Path, form: str) -> None:
     info = tree / "var/lib/dpkg/info"
     info.mkdir(parents=True)
     (info / "runner:amd64.list").write_text("/.\n/bin/run\n/usr/bin/su\n")
     (tree / "var/lib/dpkg/status").write_text(
         "Package: runner\nVersion: 1.2-3\nStatus: install ok installed\nArchitecture: amd64\n\n"
     )
-    found = open_subject(str(tree))
+    place = tree
+    if form == "tar":
+        place = tmp_path / "root.tar"
+        with tarfile.open(place, "w") as tar:
+            tar.add(tree, ".")
+    found = open_subject(str(place))
     assert {row.path for row in found.files if row.package == "runner"} == {
         "/usr/bin/run", "/usr/bin/su",
     }  # fmt: skip
