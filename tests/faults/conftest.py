@@ -1,8 +1,6 @@
 """The shipped host, built once in every format, and disks to boot it with."""
 
-import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,20 +11,18 @@ from minbuild.build.request import Doors
 from minbuild.cli.options import request_of
 from minbuild.lab.boot import boot
 from minbuild.lab.probes import LIMIT
-from minbuild.lab.session import choose_network
 from minbuild.lab.types import (
     Accel,
     BootRequest,
     BootResult,
     Firmware,
-    Network,
     Probe,
     Sign,
     Source,
     State,
 )
 from minbuild.progress import Silent
-from minbuild.run import run
+from tests.support.lab import STORE, data_disk, in_namespace
 
 ALL = """\
 minbuild: 1
@@ -66,13 +62,7 @@ class Host:
 
     def disk(self, place: Path, tree: Path, size: int, *more: str) -> Path:
         """A data disk of `size` MiB with the files of a directory."""
-        with place.open("wb") as file:
-            file.truncate(size << 20)
-        box = self.stage.toolbox
-        words = ["-t", "ext4", "-F", "-q", "-m", "0", "-L", "minbuild-data", *more]
-        words += ["-E", "root_owner=0:0", "-d", str(tree), str(place)]
-        run([*box.argv("mke2fs"), *words], what="making a disk", env=box.environment())
-        return place
+        return data_disk(self.stage.toolbox, place, size, tree, *more)
 
 
 def seen(pattern: str, times: int = 1) -> Probe:
@@ -85,18 +75,18 @@ def seen(pattern: str, times: int = 1) -> Probe:
 def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
     place = tmp_path_factory.mktemp("host")
     (place / "every.yaml").write_text(ALL)
-    doors = Doors(Path(tempfile.gettempdir()) / f"minbuild-fault-tests-{os.getuid()}", Silent())
     request = request_of(
         str(place / "every.yaml"),
         settings=(), components=(), mirror="", lock=None, offline=False,
         output=place / "build",
     )  # fmt: skip
-    stage = set_stage(str(place / "every.yaml"), request, doors, firmware=Firmware.DIRECT)
+    stage = set_stage(
+        str(place / "every.yaml"), request, Doors(STORE, Silent()), firmware=Firmware.DIRECT
+    )
     return Host(stage)
 
 
 @pytest.fixture
 def namespace(host: Host) -> None:
     """Skip where the lab has no network of its own."""
-    if choose_network(Network.AUTO, host.stage.toolbox).name != Network.NAMESPACE:
-        pytest.skip("this user may not make a network namespace")
+    in_namespace(host.stage.toolbox)

@@ -9,21 +9,24 @@ from minbuild.lab.types import Attach, Firmware, Probe, Sign, Source
 from tests.faults.conftest import Host
 from tests.unit.toolbox.real import IPXE_EFI, IPXE_KERNEL, toolbox
 
-pytestmark = [pytest.mark.long, pytest.mark.boot, pytest.mark.mirror]
+pytestmark = [pytest.mark.boot, pytest.mark.mirror, pytest.mark.xdist_group("formats")]
 
 LEASE = r"minbuild: dhcp: lease"
 LIMIT = 600
 
 
-@pytest.mark.parametrize("kind", ["efi", "raw", "qcow2", "vhdx", "vmdk", "vdi", "iso"])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["efi", "raw", "qcow2", "vhdx", "vmdk", "vdi"])
 def test_it_boots_by_uefi(kind: str, host: Host) -> None:
     host.boot(LEASE, image=f"host.{kind}")
 
 
-def test_an_iso_boots_from_a_stick(host: Host) -> None:
-    host.boot(LEASE, image="host.iso", attach=Attach.STICK)
+@pytest.mark.parametrize("attach", [Attach.CD, Attach.STICK])
+def test_an_iso_boots_from_a_cd_and_from_a_stick(attach: Attach, host: Host) -> None:
+    host.boot(LEASE, image="host.iso", attach=attach)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("firmware", [Firmware.PXE, Firmware.HTTP])
 def test_it_boots_from_the_network(firmware: Firmware, host: Host) -> None:
@@ -31,6 +34,7 @@ def test_it_boots_from_the_network(firmware: Firmware, host: Host) -> None:
     assert result.outcomes[0].name == firmware.value
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["host.cpio", "host.pxe/initrd"])
 def test_kernel_and_initramfs_boot_directly(name: str, host: Host) -> None:
     images = host.images
@@ -53,6 +57,7 @@ def settings(host: Host, tmp_path: Path) -> Path:
     return tmp_path / "dnsmasq.conf"
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("namespace")
 @pytest.mark.parametrize("firmware", [Firmware.PXE, Firmware.HTTP])
 def test_the_example_settings_of_pxe_boot_the_host(
@@ -77,6 +82,7 @@ def test_the_script_of_pxe_boots_the_host_on_a_bios(
     )
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("namespace")
 def test_the_script_of_pxe_boots_the_host_by_uefi(
     host: Host, settings: Path, tmp_path: Path

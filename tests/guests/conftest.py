@@ -1,25 +1,20 @@
 """A host that runs /data/bench.sh, and a guest that says what it was given: each built once."""
 
-import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from minbuild.build.booting import Stage, set_stage
-from minbuild.build.request import Doors, Request
+from minbuild.build.booting import Stage
 from minbuild.lab.boot import boot
 from minbuild.lab.types import Accel, BootRequest, BootResult, Firmware, Probe, Sign, Source, State
 from minbuild.lab.uki import split
 from minbuild.progress import Silent
-from minbuild.run import run
-from minbuild.shipped import shipped
+from tests.support.lab import STORE, data_disk, stage_of
 from tests.whole.small import minbuild
 
-STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
 MANIFESTS = Path(__file__).parent / "manifests"
 LIMIT = 1800
 """Seconds of wall time for a boot, on a machine that does other things too."""
@@ -46,13 +41,7 @@ class Bench:
 
     def disk(self, place: Path, tree: Path, size: int = SIZE) -> Path:
         """A data disk of `size` MiB with the files of a directory."""
-        with place.open("wb") as file:
-            file.truncate(size << 20)
-        box = self.stage.toolbox
-        words = ["-t", "ext4", "-F", "-q", "-m", "0", "-L", "minbuild-data"]
-        words += ["-E", "root_owner=0:0", "-d", str(tree), str(place)]
-        run([*box.argv("mke2fs"), *words], what="making a disk", env=box.environment())
-        return place
+        return data_disk(self.stage.toolbox, place, size, tree)
 
     def boot(self, data: Path, *wanted: str | Probe, **more: object) -> BootResult:
         """Boot with a data disk until the console showed all patterns."""
@@ -108,7 +97,4 @@ def made(directory: Path, name: str) -> Path:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     place = tmp_path_factory.mktemp("guests") / "manifests"
     shutil.copytree(MANIFESTS, place)
-    image = made(place, "bench") / "bench.efi"
-    manifest = Request(manifest=shipped("manifests") / "host.yaml")
-    stage = set_stage(str(image), manifest, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
-    return Bench(stage, made(place, "inside"))
+    return Bench(stage_of(made(place, "bench") / "bench.efi"), made(place, "inside"))

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.lab.session import choose_network
-from minbuild.lab.types import Network
-from tests.guests.conftest import START, STORE, Bench, conf, said
+from tests.guests.conftest import START, Bench, conf, said
+from tests.support.lab import STORE, in_namespace
 from tests.whole.small import minbuild
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("guests")]
@@ -94,8 +93,7 @@ def raw(place: Path, size: int, text: str) -> None:
 @pytest.fixture(scope="module")
 def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What the host said from power-on to power-off."""
-    if choose_network(Network.AUTO, bench.stage.toolbox).name != Network.NAMESPACE:
-        pytest.skip("this user may not make a network namespace")
+    in_namespace(bench.stage.toolbox)
     place = tmp_path_factory.mktemp("machines")
     tree = bench.tree(place / "tree", SCRIPT)
     full = conf(

@@ -2,26 +2,25 @@
 
 import os
 import shutil
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from minbuild.build.booting import set_stage
-from minbuild.build.request import Doors, Request
 from minbuild.lab.boot import boot
 from minbuild.lab.probes import wanted
 from minbuild.lab.types import BootRequest, BootResult, Firmware, Probe, State
 from minbuild.manifest.load import load
 from minbuild.progress import Silent
 from minbuild.shipped import shipped
+from tests.support.lab import STORE, stage_of
 from tests.whole.small import minbuild
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0zYk3nS0i1nqLr6h4Yp7bD1FZC0v5m8eJqv2x9T3Kc test"
 """No one has the other half."""
-STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
 SECTOR = 512
+LIMIT = 400
+"""Seconds for each probe, on a machine that boots others beside this one."""
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot]
 
@@ -36,11 +35,12 @@ class Made:
 
     def boot(self, data: Path | None = None, probes: tuple[str, ...] = ()) -> BootResult:
         """Boot it without firmware; with `data` in place of the lab's data disk."""
-        manifest = Request(manifest=shipped("manifests") / "host.yaml")
-        stage = set_stage(str(self.efi), manifest, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
-        chosen = tuple(one for one in self.probes if not probes or one.name in probes)
+        stage = stage_of(self.efi)
+        chosen = tuple(
+            replace(one, limit=LIMIT) for one in self.probes if not probes or one.name in probes
+        )
         request = BootRequest(
-            self.efi, chosen, firmware=Firmware.DIRECT, data=data, memory=1536, timeout=400
+            self.efi, chosen, firmware=Firmware.DIRECT, data=data, memory=1536, timeout=LIMIT
         )
         return boot(request, stage.toolbox, Silent())
 
@@ -51,7 +51,7 @@ def made(directory: Path, name: str, **settings: str) -> Made:
     words += ["--compression", "zstd"]
     ended = minbuild("make", f"{name}.yaml", *words, "--store", str(STORE), cwd=directory)
     place = directory / "build" / name
-    assert (place / f"{name}.efi").exists(), ended.err
+    assert ended.code == 0, ended.err
     manifest = load(shipped("manifests") / f"{name}.yaml", settings=settings, components=())
     return Made(place / f"{name}.efi", place / f"{name}.raw", wanted(manifest))
 
@@ -105,13 +105,28 @@ def test_the_first_boot_of_edge_makes_its_data_partition(tmp_path: Path) -> None
     assert "No errors detected" in ended.out, ended.err
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("name", ["host-full", "debug"])
 def test_what_ships_is_booted(name: str, tmp_path: Path) -> None:
-    assert failed(made(tmp_path, name).boot()) == {}
+    built = made(tmp_path, name)
+    # on a busy machine QEMU's emulation aborts under a guest by UEFI: see the next test
+    asked = tuple(one.name for one in built.probes if one.name != "ovmf")
+    assert failed(built.boot(probes=asked)) == {}
 
 
 @pytest.mark.long
+def test_host_full_runs_a_guest_by_uefi(tmp_path: Path) -> None:
+    assert failed(made(tmp_path, "host-full").boot(probes=("ovmf",))) == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["host-full", "edge", "debug"])
+def test_what_ships_keeps_to_its_budget(name: str, tmp_path: Path) -> None:
+    """Packed as it is released, which takes a while."""
+    ended = minbuild("make", f"{name}.yaml", "--store", str(STORE), cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert ended.out.count(" ok ") == 2
+
+
 @pytest.mark.parametrize("suite", ["bookworm", "forky"])
 def test_the_host_is_booted_from_other_suites(suite: str, tmp_path: Path) -> None:
     assert failed(made(tmp_path, "host", suite=suite).boot()) == {}

@@ -5,16 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.booting import set_stage
-from minbuild.build.request import Doors, Request
 from minbuild.lab.boot import boot
-from minbuild.lab.session import choose_network
 from minbuild.lab.types import (
     Act,
     BootRequest,
     Firmware,
     Line,
-    Network,
     Probe,
     Sign,
     Source,
@@ -22,9 +18,8 @@ from minbuild.lab.types import (
     Trouble,
 )
 from minbuild.progress import Silent
-from minbuild.shipped import shipped
+from tests.support.lab import STORE, in_namespace, stage_of
 from tests.whole.small import minbuild
-from tests.whole.test_manifests import STORE
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot]
 
@@ -69,10 +64,8 @@ def test_what_goes_wrong_is_said_and_survived_and_a_panic_restarts(tmp_path: Pat
     ended = minbuild("make", "power.yaml", "--store", str(STORE), cwd=tmp_path)
     efi = tmp_path / "build" / "power" / "power.efi"
     assert efi.exists(), ended.err
-    wish = Request(manifest=shipped("manifests") / "host.yaml")
-    stage = set_stage(str(efi), wish, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
-    if choose_network(Network.AUTO, stage.toolbox).name != Network.NAMESPACE:
-        pytest.skip("this user may not make a network namespace")
+    stage = stage_of(efi)
+    in_namespace(stage.toolbox)
     request = BootRequest(
         efi,
         (

@@ -8,30 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.booting import Stage, set_stage
-from minbuild.build.request import Doors, Request
+from minbuild.build.booting import Stage
 from minbuild.lab.boot import boot
-from minbuild.lab.data import LABEL
-from minbuild.lab.session import choose_network
 from minbuild.lab.types import (
     Act,
     BootRequest,
     BootResult,
     Firmware,
-    Network,
     Probe,
     Sign,
     Source,
     State,
 )
 from minbuild.progress import Silent
-from minbuild.shipped import shipped
 from minbuild.store import Store
+from tests.support.lab import STORE, data_disk, in_namespace, stage_of
 from tests.unit.lab.conftest import busybox_of, kernel_of, market_of
 from tests.unit.toolbox.real import toolbox
 from tests.whole.behind import MODULES, READY, initramfs
 from tests.whole.small import minbuild
-from tests.whole.test_manifests import STORE
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("services")]
 
@@ -97,10 +92,8 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Net:
     ended = minbuild("make", "net.yaml", "--store", str(STORE), cwd=place)
     efi = place / "build" / "net" / "net.efi"
     assert efi.exists(), ended.err
-    request = Request(manifest=shipped("manifests") / "host.yaml")
-    stage = set_stage(str(efi), request, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
-    if choose_network(Network.AUTO, stage.toolbox).name != Network.NAMESPACE:
-        pytest.skip("this user may not make a network namespace")
+    stage = stage_of(efi)
+    in_namespace(stage.toolbox)
     return Net(efi, stage, key)
 
 
@@ -117,12 +110,7 @@ def disk(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (guest / "initrd").write_bytes(initramfs(busybox_of(market, store), modules))
     rows = ["kernel=vmlinuz", "initrd=initrd", "memory=128", "net=nat0", "net=br20"]
     (guest / "guest.conf").write_text("\n".join([*rows, f"ready={READY}", ""]))
-    found = place / "disk"
-    with found.open("wb") as file:
-        file.truncate(64 << 20)
-    words = ["-t", "ext4", "-F", "-q", "-m", "0", "-L", LABEL, "-E", "root_owner=0:0"]
-    net.stage.toolbox.run("mke2fs", [*words, "-d", place / "tree", found], what="making a disk")
-    return found
+    return data_disk(net.stage.toolbox, place / "disk", 64, place / "tree")
 
 
 def seen(name: str, pattern: str, source: Source = Source.SERVERS) -> Probe:
@@ -172,11 +160,7 @@ def test_the_network_and_those_who_come_in_by_it(net: Net, disk: Path) -> None:
 
 @pytest.mark.long
 def test_the_host_s_key_is_the_same_after_a_restart(net: Net, tmp_path: Path) -> None:
-    data = tmp_path / "disk"
-    with data.open("wb") as file:
-        file.truncate(16 << 20)
-    words = ["-t", "ext4", "-F", "-q", "-L", LABEL, "-E", "root_owner=0:0", data]
-    net.stage.toolbox.run("mke2fs", words, what="making a disk")
+    data = data_disk(net.stage.toolbox, tmp_path / "disk", 16)
     prints = []
     for _ in range(2):
         login = net.ssh("login", "ssh: port 22 is open", "sync; poweroff")
