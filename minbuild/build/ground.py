@@ -8,16 +8,17 @@ from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.fetch import fetch
-from minbuild.archive.index import Index, allows, open_index
+from minbuild.archive.index import Index, open_index
 from minbuild.archive.release import Expired
 from minbuild.archive.types import Lock, Package
 from minbuild.build.archives import mirror_of, open_archives
 from minbuild.build.commands import heeded, reader
 from minbuild.build.growing import Grown, Market, grow
+from minbuild.build.holding import held, hold
 from minbuild.build.installed import installed
 from minbuild.build.request import Doors, Request, lock_file, machine_arch
 from minbuild.build.selection import selected
-from minbuild.errors import ArchiveError, ResolveError, UsageError, together
+from minbuild.errors import ResolveError, UsageError
 from minbuild.facts.content import extract_all
 from minbuild.facts.gather import gather, known
 from minbuild.facts.rendered import rendered
@@ -75,7 +76,7 @@ def from_lock(
 
     Raises: ResolveError when the lock does not meet every need.
     """
-    _hold_pins(request, manifest, lock, place)
+    hold(request, manifest, lock, place)
     own = rendered((file for one in manifest.components for file in one.files), doors.store)
     rules = rulebook(manifest.rules)
     shipped = open_packages(request, lock.packages, doors)
@@ -217,7 +218,7 @@ def _bring(request: Request, doors: Doors, package: Package, digests: Collection
 def _market(
     request: Request, manifest: Manifest, index: Index, doors: Doors, pins: Sequence[Package]
 ) -> Market:
-    pinned = {package.name: package for package in pins if allows(manifest.pins, package)}
+    pinned = {package.name: package for package in pins if held(manifest, package)}
     return Market(index, mirror_of(request), doors, pinned, request.offline)
 
 
@@ -267,21 +268,6 @@ def for_tools(manifest: Manifest) -> Manifest:
 def _same_waiver(archive: Archive) -> bool:
     """Whether the toolbox comes from suites that the host comes from, too."""
     return set(archive.tools) <= set(archive.suites)
-
-
-def _hold_pins(request: Request, manifest: Manifest, lock: Lock, place: Path) -> None:
-    """Refuse a lock that the manifest's pins rule out. Raises: ArchiveError for each package."""
-    problems = [
-        ArchiveError(
-            f"the lock has {package.name} {package.version}, which the manifest's pin rules out",
-            where=str(place),
-            fix=f"take what the pin allows: minbuild lock {request.manifest}",
-        )
-        for package in lock.packages
-        if not allows(manifest.pins, package)
-    ]
-    if problems:
-        raise together(problems)
 
 
 def _outside_lock(error: ResolveError, request: Request, place: Path) -> ResolveError:

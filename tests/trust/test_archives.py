@@ -46,6 +46,23 @@ def test_a_pin_chooses_a_version_and_its_absence_is_an_error(small: Small) -> No
         assert part in ended.err
 
 
+def test_a_lock_of_other_suites_is_not_used(small: Small) -> None:
+    """`--set suite=forky` beside the lock of another one once made that host under forky's name."""
+    base = (
+        MANIFEST.replace("suites: [trixie]", "suites: ['{{ suite }}']") + "vars: {suite: trixie}\n"
+    )
+    small.write(base=base)
+    small.archive.publish("forky", packages() + HELLO % "2.0")
+    assert lock(small).code == 0
+    ended = run(small, "plan", "small.yaml", "--set", "suite=forky")
+    assert ended.code == 4
+    assert "the lock has packages of trixie, and the manifest takes them from forky" in ended.err
+    assert "minbuild lock small.yaml --set suite=forky" in ended.err
+    assert run(small, "lock", "small.yaml", "--set", "suite=forky").code == 0
+    assert '"version": "2.0"' in hello(small)
+    assert run(small, "plan", "small.yaml", "--set", "suite=forky").code == 0
+
+
 def test_a_lock_that_a_new_pin_rules_out_is_not_used(small: Small) -> None:
     small.archive.publish("trixie", packages() + HELLO % "1.1")
     assert lock(small).code == 0
