@@ -82,9 +82,10 @@ def refuse_inside(elements: Sequence[Element], paths: Sequence[str]) -> None:
                 f"the element {element.name} runs {', '.join(element.inside)} inside the root, "
                 "and there is no bash to run it",
                 where=str(element.directory),
-                fix="keep it and what the element calls (keep: [{package: bash, paths: "
-                f"[{SHELL}]}}]), leave the element out, or let it work on a distribution's root "
-                "and trim that (minbuild-trim)",
+                fix="keep it (keep: [{package: bash, paths: "
+                f"[{SHELL}]}}]), and what dib and the element call: coreutils, find, grep, awk; "
+                "leave the element out; or let it work on a distribution's root and trim that "
+                "(minbuild-trim)",
             )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.dib.builder import Builder
-from tests.support.subjects import open_subject
+from tests.support.subjects import STORE, open_subject
 from tests.whole.small import Small, minbuild
 
 pytestmark = pytest.mark.oracle
@@ -71,3 +71,25 @@ def test_an_export_is_the_same_twice(small: Small) -> None:
     one, two = (small.directory / name for name in ("one.tar", "two.tar"))
     assert one.read_bytes() == two.read_bytes()
     assert names(one)["/usr/bin/hello"].size > 0
+
+
+@pytest.mark.mirror
+@pytest.mark.long
+def test_a_phase_runs_inside_a_host_that_has_what_dib_calls_there(
+    builder: Builder, tmp_path: Path
+) -> None:
+    """The manifest is the one that the docs show."""
+    docs = Path(__file__).parents[2] / "docs" / "reference" / "diskimage-builder.md"
+    text = docs.read_text(encoding="utf-8").partition("minbuild: 1\nname: inside\n")[2]
+    manifest = tmp_path / "inside.yaml"
+    manifest.write_text(f"minbuild: 1\nname: inside\n{text.partition('```')[0]}", encoding="utf-8")
+    builder.element(
+        "inner",
+        install_d__50_inner="#!/bin/bash\nset -eu\necho inside > /etc/inside\n",
+        finalise_d__50_inner="#!/bin/bash\nset -eu\ntest -e /etc/inside\n",
+    )
+    env = {"DIB_MINBUILD_MANIFEST": str(manifest), "MINBUILD_STORE": str(STORE)}
+    ended = builder.run("-o", "host", "-t", "tar", "minbuild-root", "inner", env=env)
+    assert ended.code == 0, ended.out
+    assert names(builder.directory / "host.tar")["/etc/inside"].size == len("inside\n")
+    assert builder.left() == []
