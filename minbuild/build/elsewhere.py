@@ -55,6 +55,6 @@ def _asked(path: RootPath, directories: Sequence[Path]) -> Iterator[str]:
                 line = f"the component {component} asks {package.package} for {text}"
                 if text.rpartition("/")[2] == path.rpartition("/")[2]:
                     plain.append(line)
-                elif pattern.matches(text, path):
+                elif text.rpartition("/")[2].strip("*") and pattern.matches(text, path):
                     wide.append(line)
-    yield from plain or wide  # a glob only may mean it
+    yield from plain or wide  # a glob only may mean it, and `*` alone says nothing

@@ -3,12 +3,12 @@
 import functools
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from minbuild.cli import compare, gate, supply
-from minbuild.cli.options import doors_of
+from minbuild.cli.options import build_options, doors_of, request_of
 from minbuild.cli.outputs import Outputting, output_options
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
@@ -16,6 +16,7 @@ from minbuild.errors import UsageError
 if TYPE_CHECKING:
     from minbuild.facts.root.types import Reach, Readers
     from minbuild.footprint.types import Footprint
+    from minbuild.report.why import Answer
 
 
 @click.command(cls=Outputting)
@@ -54,16 +55,18 @@ def report(
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="[IMAGE] PATH")
+@click.argument("words", nargs=-1, required=True, metavar="[IMAGE|MANIFEST] PATH")
 @click.option("--all", "every", is_flag=True, help="Every reason, not only the shortest.")
 @click.option("--precise", is_flag=True, help="Say where the evidence of each need stands.")
 @click.option("--json", "as_json", is_flag=True, help="Print the chains as JSON.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print the chains as a Graphviz graph.")
-def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_dot: bool) -> int:
+@build_options
+def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_dot: bool,
+        store: Path | None, **build: Any) -> int:  # fmt: skip
     """Say why PATH is in IMAGE: the chain of needs from a component down to it, with evidence.
 
-    IMAGE is what report takes; without it, the only build below ./build. A name without a slash
-    stands for the only path that ends with it.
+    IMAGE is what report takes; without it, the only build below ./build. A manifest is resolved
+    and not built. A name without a slash stands for the only path that ends with it.
     Exits with 1 when PATH is not in the image, and says what leaves it out, which package of the
     lock or which component would bring it, and what has a similar name.
     """
@@ -73,21 +76,43 @@ def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_do
         raise UsageError(
             "why takes one image and one path", fix="minbuild why build/host /usr/bin/vm"
         )
-    image = words[0] if len(words) == 2 else _only_build()
-    answer = reasons.explain(subject(image), words[-1], every=every)
+    image = words[0] if len(words) == 2 else str(_only_build())
+    answer = reasons.explain(measured(image, store, build), words[-1], every=every)
     if answer.row is None:
-        from minbuild.build.elsewhere import elsewhere
-
-        build = Path(image) if Path(image).is_dir() else Path(image).parent
-        locks = {path.name: path for path in build.glob("*.lock")}
-        lock = locks.get(f"{answer.image}.lock")
-        found = elsewhere(answer.path, lock, doors_of(None, Terminal()).store)
-        answer = replace(answer, elsewhere=found)
+        answer = _with_places(answer, Path(image), store, build["components"])
     if as_json or as_dot:
         click.echo(reasons.as_json(answer) if as_json else reasons.as_dot(answer), nl=False)
     else:
         click.echo(reasons.as_text(answer, precise=precise), nl=False)
     return 0 if answer.chains else 1
+
+
+def _with_places(
+    answer: "Answer", image: Path, store: Path | None, components: tuple[Path, ...]
+) -> "Answer":
+    """Add where the path could come from; the lock lies with the image, or with the manifest."""
+    from minbuild.build.elsewhere import elsewhere
+
+    build = image if image.is_dir() else image.parent
+    locks = {path.name: path for path in build.glob("*.lock")}
+    lock = locks.get(f"{answer.image}.lock")
+    found = elsewhere(answer.path, lock, doors_of(store, Terminal()).store, components)
+    return replace(answer, elsewhere=found)
+
+
+def measured(word: str | None, store: Path | None, build: dict[str, Any]) -> "Footprint":
+    """The footprint of an image, or of what a manifest would make of it."""
+    if word is not None and (word.endswith((".yaml", ".yml")) or not Path(word).exists()):
+        from minbuild.build.booting import is_manifest
+
+        if is_manifest(word):
+            from minbuild.build import life
+
+            terminal = Terminal()
+            planned = life.plan(request_of(word, **build), doors_of(store, terminal))
+            terminal.done()
+            return planned.footprint
+    return subject(word)
 
 
 def subject(word: "str | Path | None") -> "Footprint":

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minbuild.cli.options import build_options, doors_of, request_of, store_option
+from minbuild.cli.options import build_options, doors_of, store_option
 from minbuild.cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from minbuild.footprint.types import Footprint
     from minbuild.manifest.types import Waiver
 
 
@@ -68,33 +67,18 @@ def tree(words: tuple[str, ...], depth: int, as_json: bool, store: Path | None,
     leads to, which is what would go if it went. IMAGE is what report takes; a manifest is resolved
     and not built. With PATH (or a component): only what that leads to.
     """
+    from minbuild.cli.inspect import measured
     from minbuild.errors import UsageError
     from minbuild.report import closure
 
     if len(words) > 2:
         raise UsageError("tree takes one image and one path", fix="minbuild tree build/host PATH")
     path = words[-1] if len(words) == 2 else ""
-    footprint = _footprint(words[0] if words else None, store, build)
+    footprint = measured(words[0] if words else None, store, build)
     grown = closure.grow(footprint, path)
     text = closure.as_json(grown) if as_json else closure.as_text(grown, depth=depth)
     click.echo(text, nl=False)
     return 0
-
-
-def _footprint(word: str | None, store: Path | None, build: dict[str, Any]) -> "Footprint":
-    from minbuild.cli.inspect import subject
-
-    if word is not None:
-        from minbuild.build.booting import is_manifest
-
-        if is_manifest(word):
-            from minbuild.build import life
-
-            terminal = Terminal()
-            planned = life.plan(request_of(word, **build), doors_of(store, terminal))
-            terminal.done()
-            return planned.footprint
-    return subject(word)
 
 
 @click.command()
