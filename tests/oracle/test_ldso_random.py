@@ -30,7 +30,7 @@ from minbuild.resolve.types import Missing, NeedKind, Root
 from minbuild.resolve.waivers import Waivers
 from tests.oracle.jail import entering
 from tests.oracle.trees import WHOLE
-from tests.oracle.worlds import LINKS, LOADER, PROGRAM, World, lay, offered, worlds
+from tests.oracle.worlds import LINKS, LOADER, PROGRAM, SPOILT, World, lay, offered, worlds
 from tests.support import elf as made
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
@@ -104,7 +104,19 @@ def test_any_process_is_what_the_loader_makes_of_it(
     target(float(len(theirs.loaded)))
 
 
+ABOVE = World(
+    files={
+        "/a/app": made.Elf(interp="/lib64/ld-linux-x86-64.so.2", needed=["lib0.so"], rpath="/"),
+        "/lib0.so": made.Elf(soname="lib0.so", needed=["lib4.so"], rpath="$ORIGIN/../b"),
+        "/b/lib4.so": SPOILT[0],
+    },
+    links=LINKS,
+)
+"""A path that leads above the root stays in it."""
+
+
 @SEARCHED
+@example(world=ABOVE)
 @given(world=worlds(spoilt=True))
 def test_the_loader_gives_up_where_we_do(world: World, loader: Path, tmp_path: Path) -> None:
     with laid(world, tmp_path, loader) as tree:
@@ -151,6 +163,7 @@ def inside(tree: Path, path: str) -> str:
     """The real path below `tree` of a path that the loader printed."""
     at = path
     for _ in range(9):
+        at = re.sub(r"^(/+\.\.)+/", "/", at)  # above the root is the root
         real = os.path.realpath(f"{tree}{at}")
         if real.startswith(f"{os.path.realpath(tree)}/"):
             return "/" + os.path.relpath(real, os.path.realpath(tree))
