@@ -3,7 +3,7 @@
 # make bench   measure, beside the other builders that are installed
 # make torture  what the suite holds in a bounded form, whole: kills, damage, a million hostile inputs
 # make lab-faults  boot the host with everything that can go wrong around it, and in every format
-# make oracle  hold the resolver against ld.so and kmod, whole: a quarter of an hour, some GB
+# make oracle  hold the resolver against ld.so and kmod, whole: a quarter to half an hour, some GB
 # make check   format, lint, types, layers
 # Needs python3 (3.11 or newer) with venv, and no root.
 
