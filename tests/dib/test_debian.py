@@ -82,6 +82,7 @@ def environment(builder: Builder) -> dict[str, str]:
     return {
         "DEBOOTSTRAP_DIR": str(box.path(SCRIPT).parent),
         "DIB_DEBOOTSTRAP_EXTRA_ARGS": f"--keyring={keys}",
+        "DIB_MMDEBSTRAP_EXTRA_ARGS": f"--keyring={keys}",
         "DIB_DISTRIBUTION_MIRROR": mirror.url("debian", ""),
         "DIB_DEBIAN_SECURITY_MIRROR": mirror.url("debian-security", ""),
         "DIB_RELEASE": "trixie",

@@ -20,7 +20,7 @@ from tests.dib.builder import Builder
 from tests.dib.folders import build_folder
 from tests.dib.ordering import order
 from tests.support.bound import bound, unable
-from tests.whole.small import Small, minbuild
+from tests.whole.small import Ended, Small, minbuild
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("builder")]
 
@@ -36,9 +36,7 @@ budget: {packed: 24 MB}
 """
 
 
-def make(
-    directory: Path, *, script: str, layout: str, formats: str, dib_in: str = "vm"
-) -> tuple[int, str]:
+def make(directory: Path, *, script: str, layout: str, formats: str, dib_in: str = "vm") -> Ended:
     """Build a host with an image of dib's; the element `own` runs `script` in post-root.d.
 
     Where it can be had, without root, without capabilities and without namespaces.
@@ -49,8 +47,7 @@ def make(
     env = {"ELEMENTS_PATH": str(directory / "elements"), "DIB_GREETER": "us"}
     argv = ("make", "rootless.yaml", "--dib-in", dib_in, "--store", str(STORE))
     words = () if unable() else bound()
-    ended = minbuild(*argv, cwd=directory, env=env, within=words)
-    return ended.code, ended.err
+    return minbuild(*argv, cwd=directory, env=env, within=words)
 
 
 def element(directory: Path, script: str) -> None:
@@ -61,15 +58,17 @@ def element(directory: Path, script: str) -> None:
 
 
 def test_a_partitioned_image_made_without_root_boots_and_runs_a_guest(tmp_path: Path) -> None:
-    code, said = make(
+    ended = make(
         tmp_path,
         script="echo built by $DIB_GREETER > $TMP_MOUNT_PATH/etc/greeting",
         layout="gpt",
         formats="qcow2",
         dib_in="vm" if unable() else "auto",
     )
-    assert code == 0, said
-    assert unable() or re.search("dib runs in a virtual machine: .* lacks .*root, or sudo", said)
+    assert ended.code == 0, ended.err
+    noted = re.search("dib runs in a virtual machine: .* lacks .*root, or sudo", ended.err)
+    assert unable() or noted
+    assert "rootless-dib.qcow2, footprint.json" in ended.out
     build = tmp_path / "build" / "rootless"
     image = build / "rootless-dib.qcow2"
     assert image.name in (build / "SHA256SUMS").read_text(encoding="ascii")
@@ -85,14 +84,14 @@ def test_a_partitioned_image_made_without_root_boots_and_runs_a_guest(tmp_path: 
 
 @pytest.mark.long
 def test_a_disk_that_is_full_in_the_machine_is_an_error(tmp_path: Path) -> None:
-    code, said = make(
+    ended = make(
         tmp_path,
         script="head -c 200M /dev/urandom > $TMP_MOUNT_PATH/etc/big",
         layout="plain",
         formats="raw",
     )
-    assert code == 6
-    assert "No space left on device" in said
+    assert ended.code == 6
+    assert "No space left on device" in ended.err
     assert not list((tmp_path / "build" / "rootless").glob("*.raw"))
 
 
