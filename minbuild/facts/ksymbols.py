@@ -74,10 +74,28 @@ def _undefined(
 def _wanted_crcs(table: Table) -> Mapping[str, int]:
     """The CRC that a module wants of each symbol; empty without CONFIG_MODVERSIONS."""
     data = table.section(b"__versions")
+    if table.bits == 64 and any(data[4:8]):
+        return dict(_packed_crcs(table, data))
     word = "Q" if table.bits == 64 else "I"
     layout = f"{table.order}{word}{_VERSION_SIZE - struct.calcsize('=' + word)}s"
     rows = struct.iter_unpack(layout, data[: len(data) - len(data) % _VERSION_SIZE])
     return {readable(name.partition(b"\0")[0]): crc & 0xFFFFFFFF for crc, name in rows}
+
+
+def _packed_crcs(table: Table, data: bytes) -> Iterator[tuple[str, int]]:
+    """Rows as long as their names: bytes to the next row, CRC, name. A long's upper half is 0.
+
+    Source: Ubuntu's kernels from 6.2 on, "modpost: support arbitrary symbol length in modversion".
+    """
+    at = 0
+    while at + 8 <= len(data):
+        step, crc = struct.unpack_from(f"{table.order}II", data, at)
+        if not step:
+            return
+        if step < 8 or at + step > len(data):
+            raise Damage("its symbols' versions lead out of it")
+        yield readable(data[at + 8 : at + step].partition(b"\0")[0]), crc
+        at += step
 
 
 def _exports(table: Table, section: Section, names: bytes) -> tuple[str, ...]:

@@ -134,8 +134,11 @@ def module(
     exports: Sequence[str] = (),
     signed: bool = False,
     machine: int = 62,
+    packed: bool = False,
 ) -> bytes:
     """Make a kernel module: `.modinfo` of (key, value) pairs, in order, and its symbols.
+
+    `packed`: rows of versions as long as their names, as Ubuntu's kernels have them.
 
     `imports`, `exports`: `name`, or `name@CRC` in hex; `?name`: weak.
     """
@@ -154,7 +157,8 @@ def module(
         if name != "module_layout":
             symbols += form.symbol(strings.at(name), 0x20 if text[0] == "?" else 0x10, 0)
         if crc:
-            versions += form.pack("Q", int(crc, 16)) + name.encode().ljust(56, b"\0")
+            versions += _version(form, name, int(crc, 16), packed=packed)
+    versions += bytes(9) if packed else b""
     modinfo = b"".join(f"{key}={value}".encode() + b"\0" for key, value in info)
     sections = [
         _Section(".modinfo", 1, modinfo, align=1),
@@ -165,6 +169,13 @@ def module(
     ]
     data = _layout(form, 1, Elf(machine=machine), sections, [])
     return data + (bytes(12) + b"~Module signature appended~\n" if signed else b"")
+
+
+def _version(form: _Form, name: str, crc: int, *, packed: bool) -> bytes:
+    if not packed:
+        return form.pack("Q", crc) + name.encode().ljust(56, b"\0")
+    size = (8 + len(name) + 1 + 3) // 4 * 4
+    return form.pack("I", size) + form.pack("I", crc) + name.encode().ljust(size - 8, b"\0")
 
 
 def kernel(exports: Sequence[str], *, payload: Callable[[bytes], bytes] | None = None) -> bytes:

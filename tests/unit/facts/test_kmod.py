@@ -60,6 +60,21 @@ def test_a_module_is_read_in_every_compression(tmp_path: Path, ending: str, dire
         assert facts(tmp_path, line) == Module("a", depends=("b",))
 
 
+def test_versions_are_read_as_ubuntu_packs_them() -> None:
+    imports = ("kmalloc@0000beef", "a" * 80 + "@12345678", "module_layout@00c0ffee")
+    found = symbols(f"{TREE}/one.ko", elf.module(INFO, imports=imports, packed=True))
+    assert found is not None
+    assert found.undefined == tuple(sorted(imports))
+
+
+@given(cut=st.integers(0, 4000), at=st.integers(0, 4000), to=st.integers(0, 255))
+def test_damaged_packed_versions_are_no_traceback(cut: int, at: int, to: int) -> None:
+    data = bytearray(elf.module(INFO, imports=("kmalloc@0000beef", "x@1"), packed=True))
+    data[at % len(data)] = to
+    sniff(f"{TREE}/one.ko", bytes(data[: max(4, len(data) - cut)]))
+    symbols(f"{TREE}/one.ko", bytes(data[: max(4, len(data) - cut)]))
+
+
 def test_a_signature_at_the_end_is_no_damage() -> None:
     assert sniff(f"{TREE}/one.ko", elf.module(INFO, signed=True)) is not None
 
