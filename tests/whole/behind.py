@@ -1,4 +1,7 @@
-"""A guest with a card behind the host's NAT and one on a VLAN, which talks to the lab through both."""
+"""A guest with a card behind the host's NAT and one on a VLAN, which talks to the lab through both.
+
+Who connects to its port 9 is told so.
+"""
 
 from collections.abc import Mapping
 
@@ -26,6 +29,7 @@ for link in eth0 eth1; do
     ip link set $link up
     udhcpc -i $link -n -q -t 20 -T 1 -s /lease.sh 2>/dev/null
 done
+while :; do echo "behind door" | nc -l -p 9; done &
 echo "behind nat" | nc -w 9 192.0.2.1 7
 echo "behind vlan" | nc -w 9 198.51.100.1 7
 echo "behind: done"

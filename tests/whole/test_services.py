@@ -10,6 +10,7 @@ import pytest
 
 from minbuild.build.booting import Stage
 from minbuild.lab.boot import boot
+from minbuild.lab.probes import asked
 from minbuild.lab.types import (
     Act,
     BootRequest,
@@ -20,6 +21,7 @@ from minbuild.lab.types import (
     Source,
     State,
 )
+from minbuild.manifest import types as manifest
 from minbuild.progress import Silent
 from minbuild.store import Store
 from tests.support.lab import STORE, data_disk, in_namespace, stage_of
@@ -27,6 +29,8 @@ from tests.unit.lab.conftest import busybox_of, kernel_of, market_of
 from tests.unit.toolbox.real import toolbox
 from tests.whole.behind import MODULES, READY, initramfs
 from tests.whole.small import minbuild
+
+HERE = manifest.Where("test", 1, 1)
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("services")]
 
@@ -139,6 +143,10 @@ def test_the_network_and_those_who_come_in_by_it(net: Net, disk: Path) -> None:
             seen("nat", r"tcp: answered \d+ bytes: behind nat"),
             seen("lease", r"DHCPACK\(lab20\) 198\.51\.100\.\d+", Source.DNSMASQ),
             seen("vlan", r"tcp: answered \d+ bytes: behind vlan"),
+            asked(
+                "door",
+                manifest.Probe("door", HERE, tcp=9, to="guest", says="behind door", limit=LIMIT),
+            ),
             seen("guest", f"guest behind: ready: {READY}", Source.CONSOLE),
             seen("watchdog", r"i6300ESB.* resets after 16 s", Source.CONSOLE),
             seen("hung", "no such line"),
