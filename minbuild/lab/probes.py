@@ -41,12 +41,21 @@ ONLY_DISK = (("the firmware found nothing to boot: ", re.compile(r"(>>Start (?:P
 CRASH = re.compile(r"\bBUG: .*|\bOops: .*|\bgeneral protection fault.*|invalid opcode: 0000.*")
 """A kernel that went wrong by itself: of emulated boots about one in eight did on some models."""
 
+CONFINED = (
+    r"confined: guest \S+: user [1-9]\d+, (?:no_new_privs 1, seccomp 2|no filter in this QEMU), "
+    r"/dev/kvm 660 0:36"
+)
 STANDARD = (
     ("init", r"init: (?:\d+ steps started|ready)", "the kernel or the first process did not start"),
     ("dhcp", r"dhcp: lease \S+", "the card's driver, the link or the DHCP client does not work"),
     ("dns", r"dns: \S+ is \S+", "the resolver or its configuration does not work"),
     ("tcp", r"tcp: \S+ answered", "no TCP connection leaves the host or comes back"),
     ("kvm", r"kvm: /dev/kvm ready", "the host cannot run virtual machines"),
+    (
+        "confined",
+        CONFINED,
+        "a guest's QEMU runs as root or without a filter, or all may open /dev/kvm",
+    ),
     ("guest", r"guest \S+: (?:ready|up)", "the guest on the data partition did not run"),
 )
 """What every host is asked: name, its line on the console, and what it means when it is missing."""

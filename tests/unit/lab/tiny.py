@@ -32,7 +32,10 @@ a=$(nslookup "$dns" 2>/dev/null | awk '/^Name/ {n = 1} n && /^Address/ {print $N
 if [ -n "$a" ]; then say "dns: $dns is $a"; else say "dns: FAILED: no address for $dns"; fi
 [ "$(echo hello | nc -w 5 "${tcp%:*}" "${tcp#*:}")" = hello ] && say "tcp: $tcp answered hello"
 say "kvm: /dev/kvm ready (made up)"
-[ -s /mnt/guests/tiny/vmlinuz ] && [ -s /mnt/guests/tiny/initrd ] && say "guest tiny: ready: made up"
+if [ -s /mnt/guests/tiny/vmlinuz ] && [ -s /mnt/guests/tiny/initrd ]; then
+    say "confined: guest tiny: user 1000, no_new_privs 1, seccomp 2, /dev/kvm 660 0:36"
+    say "guest tiny: ready: made up"
+fi
 case $(cat /proc/cmdline) in *tiny.serve*) nc -l -p 7070 -e echo tiny 1.0 ;; esac
 case $(cat /proc/cmdline) in *tiny.panic*) echo c >/proc/sysrq-trigger ;; esac
 echo "type something"
