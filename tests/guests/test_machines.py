@@ -51,13 +51,23 @@ start)
     try status full
     grep -a '^inside: ' /run/guests/full/console.log | tell full
     ls -ln /data/guests/full | tell files
+    ls -l "/proc/$(cat /run/guests/full/qemu.pid)/fd" | grep -c vhost-net | tell vhost
     [ ! -S /run/guests/full/qmp ] || say bench 'socket: qmp'
     { nap 2; printf 'a word\r'; nap 2; printf '\030'; } | vm console full >/dev/null
     wait_for full 'heard a word'
     grep -a 'heard a' /run/guests/full/console.log | tell heard
     wait_for mbr 'boot sector'
+    seconds
+    from=$now
+    vm stop mbr
+    seconds
+    gone mbr
+    say bench "mbr: unplugged after $((now - from)) s"
+    vm start mbr
+    until [ -e /run/guests/mbr/console ]; do nap 0.2; done
     vm kill mbr
     gone mbr
+    say bench 'mbr: killed'
     wait_for gpt 'inside: ready'
     vm stop gpt
     gone gpt
@@ -106,7 +116,7 @@ def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     words = ["convert", "-O", "qcow2", str(place / "two.raw"), str(full / "two.qcow2")]
     ended = minbuild("tool", "qemu-img", "--store", str(STORE), "--", *words, cwd=place)
     assert ended.code == 0, ended.err
-    mbr = conf(tree, "mbr", "memory=16", "disk=boot.raw", "ready=boot sector runs")
+    mbr = conf(tree, "mbr", "memory=16", "disk=boot.raw", "ready=boot sector runs", "stop-wait=3")
     (mbr / "boot.raw").write_bytes(boot_sector(PRINTS))
     once = conf(tree, "once", "memory=16", "disk=boot.raw", "restart=no")
     (once / "boot.raw").write_bytes(boot_sector(FAULTS))
@@ -214,6 +224,18 @@ def test_a_person_talks_to_a_guest_and_tools_find_its_socket(ran: list[str]) -> 
 def test_stop_presses_the_button(ran: list[str]) -> None:
     assert rows(ran, "gpt") == ["inside: the button was pressed, going"]
     assert "guest gpt: stopped (status 0)" in ran
+
+
+def test_a_guest_that_knows_no_button_loses_its_plug_after_its_time(ran: list[str]) -> None:
+    unplugged, killed = rows(ran, "mbr")
+    (waited,) = re.findall(r"unplugged after (\d+) s", unplugged)
+    assert int(waited) >= 3
+    assert killed == "killed"
+    assert any(line.startswith("guest mbr: stopped") for line in ran)
+
+
+def test_each_card_is_the_kernel_s_to_serve(ran: list[str]) -> None:
+    assert rows(ran, "vhost") == ["2"]
 
 
 def test_memory_that_runs_out_takes_a_guest_and_nothing_else(ran: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from minbuild.manifest.load import load
 from minbuild.progress import Silent
 from minbuild.shipped import shipped
 from tests.support.lab import STORE, stage_of
+from tests.unit.toolbox.real import toolbox
 from tests.whole.small import minbuild
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0zYk3nS0i1nqLr6h4Yp7bD1FZC0v5m8eJqv2x9T3Kc test"
@@ -98,11 +100,32 @@ def test_the_first_boot_of_edge_makes_its_data_partition(tmp_path: Path) -> None
     with disk.open("rb") as file:
         file.seek(start * SECTOR + 1024)
         superblock = file.read(1024)
+        file.seek(start * SECTOR)
+        (tmp_path / "data").write_bytes(file.read(size * SECTOR))
+        file.seek(-SECTOR, os.SEEK_END)
+        assert file.read(8) == b"EFI PART"
     assert superblock[0x78:0x88].rstrip(b"\0") == b"minbuild-data"
     assert int.from_bytes(superblock[4:8], "little") * 4096 == size * SECTOR
     words = ["tool", "sfdisk", "--store", str(STORE), "--", "--verify", "disk.raw"]
     ended = minbuild(*words, cwd=tmp_path)
     assert "No errors detected" in ended.out, ended.err
+    # the lab pulled the plug: the journal is played first, as at the next boot
+    assert checked(tmp_path, "e2fsck", "-p", "data")[0] in {0, 1}
+    assert checked(tmp_path, "e2fsck", "-f", "-n", "data")[0] == 0
+    assert "No problems found" in checked(tmp_path, "sgdisk", "-v", "disk.raw")[1]
+
+
+def checked(directory: Path, name: str, *words: str) -> tuple[int, str]:
+    """Exit code and output of a reference tool."""
+    box = toolbox()
+    ended = subprocess.run(
+        [*box.argv(name), *words],
+        cwd=directory,
+        env=box.environment(),
+        capture_output=True,
+        text=True,
+    )
+    return ended.returncode, ended.stdout
 
 
 @pytest.mark.parametrize("name", ["host-full", "debug"])

@@ -1,0 +1,114 @@
+"""One boot of the full host with ordinary PCs on it: by UEFI, by a BIOS, and with a kernel."""
+
+import re
+import shutil
+
+import pytest
+
+from minbuild.build.booting import set_stage
+from minbuild.build.request import Doors, Request
+from minbuild.lab.accel import CALM
+from minbuild.lab.session import choose_network
+from minbuild.lab.types import Firmware, Network
+from minbuild.progress import Silent
+from minbuild.shipped import shipped
+from tests.guests.conftest import MANIFESTS, START, STORE, Bench, conf, made, said
+
+pytestmark = [pytest.mark.long, pytest.mark.mirror, pytest.mark.boot]
+
+SCRIPT = r"""
+tell() {
+    while read -r line; do
+        say bench "$1: $line"
+    done
+}
+# wait_for GUEST TEXT
+wait_for() {
+    until grep -q "$2" "/run/guests/$1/console.log" 2>/dev/null; do
+        nap 1
+    done
+}
+gone() {
+    while [ -e "/run/guests/$1/pid" ]; do
+        nap 0.5
+    done
+}
+
+case $1 in
+start)
+    for name in uefi bios direct; do
+        wait_for "$name" 'inside: ready'
+        grep -a '^inside: \|BdsDxe: starting' "/run/guests/$name/console.log" | tell "$name"
+    done
+    ls -ln /data/guests/uefi | tell files
+    vm stop uefi
+    gone uefi
+    grep -a 'inside: the button' /run/guests/uefi/console.log | tell uefi
+    vm start uefi
+    wait_for uefi 'inside: ready'
+    say bench 'again: up'
+    vm list | tell list
+    poweroff
+    ;;
+esac
+"""
+
+
+@pytest.fixture(scope="module")
+def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the host said from power-on to power-off."""
+    if choose_network(Network.AUTO, bench.stage.toolbox).name != Network.NAMESPACE:
+        pytest.skip("this user may not make a network namespace")
+    place = tmp_path_factory.mktemp("pcs")
+    shutil.copytree(MANIFESTS, place / "manifests")
+    image = made(place / "manifests", "full") / "full.efi"
+    wish = Request(manifest=shipped("manifests") / "host.yaml")
+    stage = set_stage(str(image), wish, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
+    full = Bench(stage, bench.guest)
+    tree = full.tree(place / "tree", SCRIPT)
+    rows = ["machine=q35", "memory=256", "ready=inside: ready"]
+    uefi = conf(tree, "uefi", *rows, "firmware=uefi", "cpus=2", "disk=inside.raw", "net=br0")
+    bios = conf(tree, "bios", *rows, "disk=inside.qcow2", "net=nat0")
+    conf(tree, "direct", *START, *rows)
+    for guest, name in ((uefi, "inside.raw"), (bios, "inside.qcow2")):
+        shutil.copyfile(bench.guest / name, guest / name)
+    disk = full.disk(place / "disk", tree, 160)
+    return said(full.boot(disk, "init: stopped", memory=2048, cmdline=CALM))
+
+
+def rows(lines: list[str], start: str) -> list[str]:
+    """What the bench said under one heading."""
+    head = f"bench: {start}: "
+    return [line.removeprefix(head) for line in lines if line.startswith(head)]
+
+
+def test_a_disk_starts_by_uefi_up_to_its_own_user_space(ran: list[str]) -> None:
+    heard = rows(ran, "uefi")
+    assert any("BdsDxe: starting Boot" in line for line in heard)
+    assert "inside: up with 2 cpus" in heard
+    assert any(re.match(r"inside: eth0 \S+ heard eth0", line) for line in heard)
+
+
+def test_the_same_disk_starts_by_a_bios(ran: list[str]) -> None:
+    heard = rows(ran, "bios")
+    assert not any("BdsDxe" in line for line in heard)
+    assert "inside: up with 1 cpus" in heard
+    assert any(re.match(r"inside: eth0 has 10\.77\.0\.\d+/24 from 10", line) for line in heard)
+
+
+def test_a_pc_starts_with_a_kernel(ran: list[str]) -> None:
+    assert "inside: up with 1 cpus" in rows(ran, "direct")
+
+
+def test_what_the_firmware_remembers_is_the_guest_s_own_and_kept(ran: list[str]) -> None:
+    (user,) = set(re.findall(r"confined: guest uefi: user (\d+)", "\n".join(ran)))
+    owners = {line.split()[-1]: line.split() for line in rows(ran, "files")[1:]}
+    assert owners["uefi-vars.fd"][0:5:2] == ["-rw-------", user, "540672"]
+    assert "bench: again: up" in ran
+
+
+def test_a_pc_knows_its_power_button(ran: list[str]) -> None:
+    assert "inside: the button was pressed, going" in rows(ran, "uefi")
+    assert ran.count("guest uefi: stopped (status 0)") == 2
+    assert "guest direct: stopped (status 0)" in ran
+    assert "data: unmounted" in ran
