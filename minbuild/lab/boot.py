@@ -249,9 +249,7 @@ class Run:
             if not self._watch.crash:
                 raise qemu_failed(self._code, self._complaints)
             return f"QEMU crashed: {self._watch.crash}"
-        if self._watch.dead:
-            return self._watch.dead
-        return "the machine switched itself off or restarted"
+        return self._watch.gone()
 
 
 def qemu_failed(code: int, complaints: bytes) -> ToolError:

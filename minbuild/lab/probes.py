@@ -45,6 +45,10 @@ CONFINED = (
     r"confined: guest \S+: user [1-9]\d+, (?:no_new_privs 1, seccomp 2|no filter in this QEMU), "
     r"/dev/kvm 660 0:36"
 )
+
+FAREWELL = re.compile(r"reboot: |Kernel panic|sysrq: Resetting")
+"""A kernel that ends or restarts its machine says one of these before."""
+
 STANDARD = (
     ("init", r"init: (?:\d+ steps started|ready)", "the kernel or the first process did not start"),
     ("dhcp", r"dhcp: lease \S+", "the card's driver, the link or the DHCP client does not work"),
@@ -166,6 +170,8 @@ class Watch:
     dead: str = ""
     """Why nothing more can come; "" while something may."""
     crash: str = ""
+    farewell: bool = False
+    """True: the kernel said that it would go."""
     refused: dict[str, str] = field(default_factory=dict)
     """What the host itself said of a probe that it gave up."""
     seen: dict[tuple[str, int], tuple[Line, str]] = field(default_factory=dict)
@@ -178,6 +184,7 @@ class Watch:
             signs = DEAD if self.from_network else (*DEAD, *ONLY_DISK)
             self.dead = self.dead or ("" if self.patient else _dead(line.text, signs))
             self.crash = self.crash or _found(CRASH, line.text)
+            self.farewell = self.farewell or FAREWELL.search(line.text) is not None
             own = HOST.search(line.text)
             if own and own[2].startswith(REFUSED):
                 self.refused[own[1]] = own[2]
@@ -188,6 +195,12 @@ class Watch:
                     self.count[probe.name, number] += match is not None
                     if match and self.count[probe.name, number] >= sign.times:
                         self.seen[probe.name, number] = (line, _detail(match))
+
+    def gone(self) -> str:
+        """Say that the machine ended itself; one whose kernel ran and said nothing crashed."""
+        if not self.farewell and not self.patient:
+            self.crash = self.crash or "it restarted without a word"
+        return self.dead or "the machine switched itself off or restarted"
 
     def _signs(self, probe: Probe) -> Iterable[tuple[int, Sign]]:
         """The signs that can be seen on this network, numbered: QEMU's own keeps no log."""

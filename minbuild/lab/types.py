@@ -92,7 +92,7 @@ class Trouble:
     clock: str = ""
     """What the machine's own clock says at power-on (2020-01-01T00:00:00); "" for the truth."""
     patient: bool = False
-    """True: a kernel panic does not end the boot; the restart after it does."""
+    """True: a kernel panic does not end the boot, and any restart is one that was meant to be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from minbuild.lab.types import (
     Sign,
     Source,
     State,
+    Trouble,
 )
 from minbuild.manifest import types as manifest
 from minbuild.progress import Silent
@@ -80,7 +81,7 @@ class Net:
     ) -> BootResult:
         request = BootRequest(
             self.efi, probes, firmware=Firmware.DIRECT, data=data, memory=1024, timeout=LIMIT,
-            cards=cards, acts=acts,
+            cards=cards, acts=acts, trouble=Trouble(patient=True),  # the watchdog may bite
         )  # fmt: skip
         return boot(request, self.stage.toolbox, Silent())
 

@@ -83,6 +83,25 @@ def test_the_end_of_all_hope_is_seen_at_once(text: str, dead: str) -> None:
     assert fed(Watch(standard()), text).dead == dead
 
 
+def test_a_machine_that_restarts_without_a_word_crashed() -> None:
+    silent = fed(Watch(standard()), "[ 1.0] minbuild: init: 7 steps started")
+    assert silent.gone() == "the machine switched itself off or restarted"
+    assert silent.crash == "it restarted without a word"
+
+
+@pytest.mark.parametrize("text", ["[ 9.0] reboot: Power down", "Kernel panic - not syncing: x"])
+def test_a_machine_whose_kernel_said_so_did_not(text: str) -> None:
+    watch = fed(Watch(standard()), text)
+    assert watch.gone()
+    assert watch.crash == ""
+
+
+def test_where_a_watchdog_bites_a_restart_is_no_crash() -> None:
+    watch = Watch(standard(), patient=True)
+    assert watch.gone()
+    assert watch.crash == ""
+
+
 def test_a_crash_of_the_kernel_is_told_from_a_panic() -> None:
     watch = fed(Watch(standard()), "[ 1.0] Oops: general protection fault: 0000 [#1] SMP")
     assert watch.crash
