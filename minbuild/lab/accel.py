@@ -22,7 +22,7 @@ CALM = "kvm.min_timer_period_us=100000"
 
 OVMF writes the register CR8 at the end of every timer interrupt. QEMU, where it emulates SVM, aborts
 when the next interrupt waits at that moment (helper_write_crN of 10 and 11): at OVMF's 100 ticks a
-second one boot in five. Ten leave time for each.
+second one boot in five, and more on a busy machine. Ten leave time for each.
 """
 
 QEMU = "qemu-system-x86_64"

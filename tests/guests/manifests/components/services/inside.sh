@@ -67,6 +67,14 @@ listen() {
     done </dev/console
 }
 
+# The first one may be a keyboard.
+button() {
+    for dir in /sys/class/input/event*; do
+        read -r name <"$dir/device/name"
+        [ "$name" != 'Power Button' ] || echo "/dev/input/${dir##*/}"
+    done | tail -n 1
+}
+
 modprobe -q -a virtio_mmio virtio_pci virtio_net virtio_blk button evdev
 ip link set lo up
 say "up with $(nproc) cpus"
@@ -81,6 +89,6 @@ fi
 ! asked write || write_on &
 listen &
 say ready
-dd if=/dev/input/event0 of=/dev/null bs=24 count=1 2>/dev/null || sleep 100000
+dd if="$(button)" of=/dev/null bs=24 count=1 2>/dev/null || sleep 100000
 say 'the button was pressed, going'
 poweroff -f
