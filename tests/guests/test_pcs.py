@@ -5,14 +5,9 @@ import shutil
 
 import pytest
 
-from minbuild.build.booting import set_stage
-from minbuild.build.request import Doors, Request
 from minbuild.lab.accel import CALM
-from minbuild.lab.session import choose_network
-from minbuild.lab.types import Firmware, Network
-from minbuild.progress import Silent
-from minbuild.shipped import shipped
-from tests.guests.conftest import MANIFESTS, START, STORE, Bench, conf, made, said
+from tests.guests.conftest import MANIFESTS, START, Bench, conf, made, said
+from tests.support.lab import in_namespace, stage_of
 
 pytestmark = [pytest.mark.long, pytest.mark.mirror, pytest.mark.boot]
 
@@ -56,14 +51,11 @@ esac
 @pytest.fixture(scope="module")
 def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What the host said from power-on to power-off."""
-    if choose_network(Network.AUTO, bench.stage.toolbox).name != Network.NAMESPACE:
-        pytest.skip("this user may not make a network namespace")
+    in_namespace(bench.stage.toolbox)
     place = tmp_path_factory.mktemp("pcs")
     shutil.copytree(MANIFESTS, place / "manifests")
     image = made(place / "manifests", "full") / "full.efi"
-    wish = Request(manifest=shipped("manifests") / "host.yaml")
-    stage = set_stage(str(image), wish, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
-    full = Bench(stage, bench.guest)
+    full = Bench(stage_of(image), bench.guest)
     tree = full.tree(place / "tree", SCRIPT)
     rows = ["machine=q35", "memory=256", "ready=inside: ready", "autostart=no"]
     uefi = conf(tree, "uefi", *rows, "firmware=uefi", "disk=inside.raw", "net=br0")
