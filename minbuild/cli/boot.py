@@ -41,6 +41,8 @@ PLACE = click.Path(path_type=Path)
 @click.option(
     "--disk", "disks", type=PLACE, multiple=True, help="Attach a further disk; may be repeated."
 )
+@click.option("--guest-cpus", default=1, show_default=True, type=click.IntRange(1, 64),
+              help="Processors of the lab's guest, which says how many it sees.")  # fmt: skip
 @click.option("--no-data", is_flag=True, help="Without the lab's data disk: no guest is run.")
 @click.option("--probe", "names", multiple=True, metavar="NAME",
               help="Wait for this probe only; may be repeated.")  # fmt: skip

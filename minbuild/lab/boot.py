@@ -12,7 +12,6 @@ from minbuild.lab import netboot, ports, trace
 from minbuild.lab.accel import choose, fault, settings
 from minbuild.lab.data import Guest, by_uefi, data_disk, unasked
 from minbuild.lab.dial import render
-from minbuild.lab.guest import READY
 from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments
 from minbuild.lab.machine import boot_from, qemu_arguments
 from minbuild.lab.probes import Watch, network_boot, skipped
@@ -146,8 +145,7 @@ def guest_of(request: BootRequest, kernel: Path | None) -> Guest | None:
     kernel = request.guest_kernel or kernel
     if kernel is None:
         return None
-    ready = request.guest_ready or READY
-    return Guest(kernel, request.guest_initramfs, ready, request.guest_cpus)
+    return Guest(kernel, request.guest_initramfs, request.guest_ready, request.guest_cpus)
 
 
 class Run:

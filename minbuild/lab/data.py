@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minbuild.errors import ToolError
 from minbuild.lab import efi
-from minbuild.lab.guest import READY, initramfs
+from minbuild.lab.guest import initramfs, ready
 from minbuild.lab.types import BootRequest, Tools
 from minbuild.run import run
 
@@ -33,8 +33,8 @@ class Guest:
     kernel: Path
     initramfs: Path | None = None
     """None: the lab's own."""
-    ready: str = READY
-    """What it says on its console when it is up."""
+    ready: str = ""
+    """What it says on its console when it is up; "" for what the lab's own says."""
     cpus: int = 1
 
 
@@ -53,7 +53,7 @@ def data_disk(
         place.mkdir(parents=True)
         copy(guest.kernel, place / "vmlinuz")
         if guest.initramfs is None:
-            (place / "initrd").write_bytes(initramfs())
+            (place / "initrd").write_bytes(initramfs(guest.cpus))
         else:
             copy(guest.initramfs, place / "initrd")
         (place / "guest.conf").write_text(lines(guest_conf(guest)), encoding="utf-8")
@@ -89,11 +89,11 @@ def guest_conf(guest: Guest) -> dict[str, str]:
     """The guest's settings, as docs/reference/console.md has them; without a network card."""
     return {
         "cpus": str(guest.cpus),
-        "memory": str(MEMORY),
+        "memory": str(MEMORY + 8 * (guest.cpus - 1)),
         "kernel": "vmlinuz",
         "initrd": "initrd",
         "cmdline": "console=ttyS0 reboot=t panic=-1",
-        "ready": guest.ready,
+        "ready": guest.ready or ready(guest.cpus),
         "stop-wait": "1",
     }
 

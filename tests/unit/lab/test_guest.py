@@ -1,10 +1,14 @@
 """The guest that the lab makes."""
 
+import os
+import platform
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from minbuild.lab.data import Guest, guest_conf, lines
-from minbuild.lab.guest import READY, initramfs, program
+from minbuild.lab.guest import READY, counting, initramfs, program
 
 
 def test_the_guest_s_program_runs_and_says_that_it_is_up(tmp_path: Path) -> None:
@@ -18,6 +22,20 @@ def test_the_guest_s_program_runs_and_says_that_it_is_up(tmp_path: Path) -> None
         process.kill()
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="a program for x86-64")
+@pytest.mark.parametrize("allowed", [1, 2])
+def test_a_guest_of_several_processors_counts_them(tmp_path: Path, allowed: int) -> None:
+    mine = sorted(os.sched_getaffinity(0))[:allowed]
+    path = tmp_path / "init"
+    path.write_bytes(counting("there are ", " of them\n"))
+    path.chmod(0o755)
+    argv = ["taskset", "-c", ",".join(map(str, mine)), str(path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"there are {len(mine):02} of them\n".encode()
+        process.kill()
+
+
 def test_the_guest_s_initramfs_is_aligned_and_always_the_same() -> None:
     data = initramfs()
     assert data == initramfs()
@@ -26,5 +44,7 @@ def test_the_guest_s_initramfs_is_aligned_and_always_the_same() -> None:
 
 
 def test_the_guest_s_settings_name_its_ready_line() -> None:
-    assert f"ready={READY}\n" in lines(guest_conf(Guest(Path("vmlinuz"), cpus=16)))
+    assert f"ready={READY}\n" in lines(guest_conf(Guest(Path("vmlinuz"))))
+    wide = lines(guest_conf(Guest(Path("vmlinuz"), cpus=16)))
+    assert f"ready={READY}, 16 processors\n" in wide
     assert "cpus=16\n" in lines(guest_conf(Guest(Path("vmlinuz"), cpus=16)))
