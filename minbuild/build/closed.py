@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from minbuild.build.commands import cautions
@@ -16,30 +16,16 @@ from minbuild.facts.root.types import Source
 from minbuild.facts.types import Elf, Files, Kind
 from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import Waiver
+from minbuild.report.dangling import Examined
 from minbuild.resolve.catalog import MERGED_LINKS
 from minbuild.resolve.check import check
 from minbuild.resolve.knowledge import RUNTIME
 from minbuild.resolve.machine import architecture
-from minbuild.resolve.types import Caution, Missing
 from minbuild.resolve.waivers import Waivers
 from minbuild.subject.inside import Inside
 
 _CPIO = (b"070701", b"070702")
 _PACKED = (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ\0")
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """A root that was checked."""
-
-    name: str
-    arch: str
-    """That of most of its programs."""
-    paths: int
-    dangling: tuple[Missing, ...]
-    """Sorted."""
-    cautions: tuple[Caution, ...] = ()
-    """Commands of its scripts that it has not; sorted."""
 
 
 def examine(

@@ -44,6 +44,7 @@ def side_by_side(
                 if last(results[place]):
                     todo.clear()
     finally:
+        gc.unfreeze()
         forks.end()
     return results
 

@@ -112,28 +112,33 @@ def measured(word: str | None, store: Path | None, build: dict[str, Any]) -> "Fo
             planned = life.plan(request_of(word, **build), doors_of(store, terminal))
             terminal.done()
             return planned.footprint
-    return subject(word)
+    return subject(word, store)
 
 
-def subject(word: "str | Path | None") -> "Footprint":
-    """The footprint of what a word names; without a word, of the only build there is."""
+def subject(word: "str | Path | None", store: Path | None = None) -> "Footprint":
+    """The footprint of what a word names; without a word, of the only build there is.
+
+    `store` keeps the toolbox's programs that some need to be read; None for the usual one.
+    """
     from minbuild.subject.open import open_subject
 
     terminal = Terminal()
     try:
-        return open_subject(str(word if word is not None else _only_build()), _reach(terminal))
+        return open_subject(
+            str(word if word is not None else _only_build()), _reach(store, terminal)
+        )
     finally:
         terminal.done()
 
 
-def _reach(terminal: Terminal) -> "Reach":
-    """The toolbox's programs, in the usual store."""
+def _reach(store: Path | None, terminal: Terminal) -> "Reach":
+    """The toolbox's programs, fetched when one is needed."""
 
     @functools.cache
     def found() -> "Readers":
         from minbuild.build.rooted import readers
 
-        return readers(doors_of(None, terminal))
+        return readers(doors_of(store, terminal))
 
     return found
 

@@ -106,7 +106,8 @@ def _make(request: "Request", doors: "Doors", terminal: Terminal, *, check_repro
 
 def _wrote(directory: Path, footprint: "Footprint", *, fresh: bool) -> str:
     listed = (directory / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    by_dib = [name for line in listed if (name := line[66:]).startswith(f"{footprint.name}-dib")]
+    names = [line.partition("  ")[2] for line in listed]
+    by_dib = [name for name in names if name.startswith(f"{footprint.name}-dib")]
     images = ", ".join([*(f"{footprint.name}.{suffix}" for suffix in footprint.packed), *by_dib])
     done = "wrote" if fresh else "nothing changed since the last build:"
     return f"\n{done} {images}, footprint.json, the lock and SHA256SUMS in {directory}/"

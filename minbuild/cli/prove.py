@@ -38,9 +38,8 @@ def check_tree(root: Path, arch: str, manifest: str | None, strict: bool, as_jso
     found = examine(root, doors_of(store, terminal), arch=arch, drop=drop, allow_missing=allowed)
     terminal.done()
     shown = dangling.as_json if as_json else dangling.as_text
-    text = shown(found.name, found.arch, found.paths, found.dangling, found.cautions, strict=strict)
-    click.echo(text, nl=False)
-    strong, _ = dangling.parted(found.dangling, strict=strict)
+    click.echo(shown(found, strict=strict), nl=False)
+    strong, _ = dangling.parted(found, strict=strict)
     return 1 if strong else 0
 
 

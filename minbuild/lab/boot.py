@@ -99,7 +99,8 @@ def lay_out(
 ) -> tuple[Plan, dict[str, str]]:
     """Make what the boot needs in `work`; say what shall be started and what cannot be asked."""
     inside = network.name == Network.NAMESPACE
-    start = boot_from(request, tools, work, settings(accel, uefi=(uefi := by_uefi(request))))
+    uefi = by_uefi(request)
+    start = boot_from(request, tools, work, settings(accel, uefi=uefi))
     port = 0
     if Server.TCP not in request.without:
         port = ECHO_PORT if inside else free_port()

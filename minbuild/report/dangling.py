@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from minbuild.report.units import printable
 from minbuild.resolve.check import STARTS, is_weak
@@ -20,33 +20,41 @@ _MEANS = {
 }
 
 
-def as_text(
-    name: str,
-    arch: str,
-    paths: int,
-    dangling: Sequence[Missing],
-    cautions: Sequence[Caution] = (),
-    *,
-    strict: bool = False,
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A root that was checked."""
+
+    name: str
+    arch: str
+    """That of most of its programs."""
+    paths: int
+    dangling: tuple[Missing, ...]
+    """Sorted."""
+    cautions: tuple[Caution, ...] = ()
+    """Commands of its scripts that it has not; sorted."""
+
+
+def as_text(found: Examined, *, strict: bool = False) -> str:
     """What is looked at, the way to what it lacks and the evidence, a line each; the verdict.
 
     Before them a line for each warning, which is no part of the verdict. Weak findings come last,
     and say so; `strict`: none is weak.
     """
-    strong, weak = parted(dangling, strict=strict)
-    lines = [f"warning  {printable(f'{one.path}:{one.line}: {one.what}')}" for one in cautions]
+    strong, weak = parted(found, strict=strict)
+    lines = [
+        f"warning  {printable(f'{one.path}:{one.line}: {one.what}')}" for one in found.cautions
+    ]
     lines += [_line(one) for one in strong]
     lines += [f"weak {_line(one)}" for one in weak]
-    lines.append(f"{printable(name)}: {paths:,} paths, {arch}: {_verdict(strong, weak)}")
+    lines.append(
+        f"{printable(found.name)}: {found.paths:,} paths, {found.arch}: {_verdict(strong, weak)}"
+    )
     return "".join(f"{line}\n" for line in lines)
 
 
-def parted(
-    dangling: Sequence[Missing], *, strict: bool = False
-) -> tuple[list[Missing], list[Missing]]:
+def parted(found: Examined, *, strict: bool = False) -> tuple[list[Missing], list[Missing]]:
     """Part what keeps something from starting from what is weak; sorted."""
-    ordered = sorted(dangling, key=lambda one: STARTS.index(one.chain[0]))
+    ordered = sorted(found.dangling, key=lambda one: STARTS.index(one.chain[0]))
     weak = [] if strict else [one for one in ordered if is_weak(one)]
     return [one for one in ordered if strict or not is_weak(one)], weak
 
@@ -70,21 +78,13 @@ def _counted(found: Sequence[Missing]) -> str:
     return ", ".join(f"{counts[start]} of {_MEANS[start]}" for start in STARTS if counts[start])
 
 
-def as_json(
-    name: str,
-    arch: str,
-    paths: int,
-    dangling: Sequence[Missing],
-    cautions: Sequence[Caution] = (),
-    *,
-    strict: bool = False,
-) -> str:
+def as_json(found: Examined, *, strict: bool = False) -> str:
     """The same as a JSON object."""
     rows = [
         {**asdict(one), "kind": str(one.kind), "weak": not strict and is_weak(one)}
-        for one in dangling
+        for one in found.dangling
     ]
-    warnings = [asdict(one) for one in cautions]
-    document = {"schema": SCHEMA, "root": name, "arch": arch, "paths": paths, "dangling": rows,
-                "warnings": warnings}  # fmt: skip
+    warnings = [asdict(one) for one in found.cautions]
+    document = {"schema": SCHEMA, "root": found.name, "arch": found.arch, "paths": found.paths,
+                "dangling": rows, "warnings": warnings}  # fmt: skip
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"

@@ -13,11 +13,6 @@ from minbuild.paths import RootPath, rootpath, under
 from minbuild.toolbox.intact import BYTECODE
 from minbuild.toolbox.lay import EMPTY, GCONV
 
-MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592"
-"""Memory for tools that copy whole images often, as ukify does: in large pages, not given back to
-the kernel, which clears each page that it hands out. Source: glibc manual, Memory Allocation
-Tunables."""
-
 
 @dataclass(frozen=True, slots=True)
 class Loader:
@@ -79,7 +74,6 @@ class Laid:
         """The whole environment of a tool: nothing of this machine's, nothing that varies."""
         return {
             "GCONV_PATH": str(under(self.root, GCONV)),
-            "GLIBC_TUNABLES": MEMORY,
             "HOME": str(under(self.root, EMPTY)),
             "LC_ALL": "C",
             "LOCPATH": str(under(self.root, EMPTY)),

@@ -167,14 +167,14 @@ def test_a_need_says_which_program_leads_to_it(tmp_path: Path) -> None:
         f"program /usr/bin/app /{LIB}/liba.so.1 /{LIB}/liba.so.1.2 /{LIB}/libb.so libgone.so",
         "library /usr/lib/plug.so libhost.so",
     ]
-    text = as_text(found.name, found.arch, found.paths, found.dangling)
+    text = as_text(found)
     assert text.splitlines()[0].startswith("program  /usr/bin/app → ")
     assert text.splitlines()[1].startswith("weak library  /usr/lib/plug.so → libhost.so")
     assert text.splitlines()[-1].endswith(
         "1 needs dangle: 1 of programs; "
         "2 weak: 1 of libraries that no program here loads, 1 of links (--strict counts them)"
     )
-    strict = as_text(found.name, found.arch, found.paths, found.dangling, strict=True)
+    strict = as_text(found, strict=True)
     assert strict.splitlines()[-1].endswith(
         "3 needs dangle: 1 of programs, 1 of libraries that no program here loads, 1 of links"
     )
@@ -261,7 +261,7 @@ def test_commands_that_a_roots_scripts_run_and_it_has_not_are_warnings(tmp_path:
         ("/usr/bin/work", 4, 'command "lsblk" is not in the image')
     ]
     assert found.dangling == ()
-    text = as_text(found.name, found.arch, found.paths, found.dangling, found.cautions)
+    text = as_text(found)
     assert text.startswith("warning  /usr/bin/work:4: ")
     waived = (Waiver("lsblk", "a test", Where("host.yaml", 1, 1)),)
     assert examine(top, doors, allow_missing=waived).cautions == ()
