@@ -60,7 +60,7 @@ def data_disk(
     if uefi:
         place = tree / "guests" / "uefi"
         place.mkdir(parents=True)
-        (place / "boot.raw").write_bytes(efi.disk(efi.program(efi.READY)))
+        efi.disk(place / "boot.raw", efi.program(efi.READY), work, tools)
         (place / "guest.conf").write_text(lines(UEFI), encoding="utf-8")
     disk = work / "data.raw"
     with disk.open("wb") as file:

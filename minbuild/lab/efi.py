@@ -1,23 +1,19 @@
 """The smallest thing that a UEFI starts: a program that says that it runs, on a disk of its own."""
 
 import struct
+from pathlib import Path
+
+from minbuild.lab.types import Tools
+from minbuild.run import run
 
 READY = "minbuild-guest: up by UEFI"
 """What the program writes on the firmware's console."""
 
 SECTOR = 512
-SECTORS = 2048
-"""Of the whole disk: 1 MiB."""
-TABLE = 6
-"""Sectors of a file allocation table: 12 bits for each of 2034 clusters of one sector."""
-ROOT = 16
-"""Entries of the root directory: one sector."""
-DIRECTORY, FILE = 0x10, 0x20
-FIRST = 2
-"""The number of the first cluster."""
-END = 0xFFF
-NEW_YEAR = 0x21
-"""1 January 1980, the first day that there is."""
+SIZE = 1 << 20
+"""Bytes of its disk."""
+PLACE = "::EFI/BOOT/BOOTX64.EFI"
+"""What a UEFI starts of a disk that it was told nothing of. Source: UEFI 2.10, 3.5.1.1."""
 
 
 def program(text: str) -> bytes:
@@ -55,49 +51,20 @@ def _code(text: str) -> bytes:
     return start + behind + write + calm + f"{text}\0".encode("utf-16-le")
 
 
-def disk(content: bytes) -> bytes:
-    """A disk without partitions, a FAT of 12 bits, whose EFI/BOOT/BOOTX64.EFI is `content`.
+def disk(place: Path, content: bytes, work: Path, tools: Tools) -> None:
+    """Make a disk without partitions from which a UEFI starts `content`.
 
-    Source: Microsoft, FAT: General Overview of On-Disk Format 1.03; UEFI 2.10, 3.5.1.1.
+    Raises: ToolError when a tool fails.
     """
-    count = -(-len(content) // SECTOR)
-    chain = [*range(FIRST + 3, FIRST + 2 + count), END]
-    table = _table([0xFF8, END, END, END, *chain])
-    efi, boot, file = FIRST, FIRST + 1, FIRST + 2
-    parts = (
-        _boot_sector(),
-        table,
-        table,
-        _entry(b"EFI", DIRECTORY, efi).ljust(SECTOR, b"\0"),
-        _folder(efi, 0, _entry(b"BOOT", DIRECTORY, boot)),
-        _folder(boot, efi, _entry(b"BOOTX64 EFI", FILE, file, len(content))),
-        content,
-    )
-    return b"".join(parts).ljust(SECTORS * SECTOR, b"\0")
-
-
-def _boot_sector() -> bytes:
-    jump = b"\xeb\x3c\x90" + b"minbuild"
-    sizes = struct.pack("<HBHBHHBH", SECTOR, 1, 1, 2, ROOT, SECTORS, 0xF8, TABLE)
-    rest = struct.pack(
-        "<HHIIBBBI11s8s", 32, 64, 0, 0, 0x80, 0, 0x29, 1, b"NO NAME    ", b"FAT12   "
-    )
-    return (jump + sizes + rest).ljust(SECTOR - 2, b"\0") + b"\x55\xaa"
-
-
-def _table(values: list[int]) -> bytes:
-    """Entries of 12 bits, two in three bytes."""
-    number = sum(value << (12 * place) for place, value in enumerate(values))
-    return number.to_bytes(TABLE * SECTOR, "little")
-
-
-def _folder(own: int, parent: int, entry: bytes) -> bytes:
-    rows = _entry(b".", DIRECTORY, own) + _entry(b"..", DIRECTORY, parent) + entry
-    return rows.ljust(SECTOR, b"\0")
-
-
-def _entry(name: bytes, kind: int, cluster: int, size: int = 0) -> bytes:
-    day = NEW_YEAR
-    return struct.pack(
-        "<11sBBBHHHHHHHI", name.ljust(11), kind, 0, 0, 0, day, day, 0, 0, day, cluster, size
-    )
+    application = work / "application.efi"
+    application.write_bytes(content)
+    with place.open("wb") as file:
+        file.truncate(SIZE)
+    inside = ("-i", str(place))
+    for name, words in (
+        ("mkfs.fat", ("-F", "12", str(place))),
+        ("mmd", (*inside, "::EFI", "::EFI/BOOT")),
+        ("mcopy", (*inside, str(application), PLACE)),
+    ):
+        argv = [*tools.argv(name), *words]
+        run(argv, what="making the disk of the guest by UEFI", env=dict(tools.environment()))

@@ -11,7 +11,7 @@ from minbuild.paths import RootPath
 
 
 class Tools(Protocol):
-    """The programs that the lab runs: qemu-system-x86_64, dnsmasq, ip, mke2fs."""
+    """The programs that the lab runs: qemu-system-x86_64, dnsmasq, ip, mke2fs, mtools and so on."""
 
     def argv(self, name: str) -> tuple[str, ...]:
         """The words that start the tool `name`; its own arguments follow them."""

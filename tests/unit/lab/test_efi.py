@@ -8,17 +8,10 @@ from pathlib import Path
 import pytest
 
 from minbuild.lab.accel import fault, settings
-from minbuild.lab.efi import READY, SECTOR, SECTORS, disk, program
+from minbuild.lab.efi import READY, disk, program
 from minbuild.lab.types import Choice
 from minbuild.paths import RootPath
 from tests.unit.toolbox.real import toolbox
-
-
-def test_the_disk_is_always_the_same_and_holds_the_program() -> None:
-    made = disk(program(READY))
-    assert made == disk(program(READY))
-    assert len(made) == SECTOR * SECTORS
-    assert program(READY) in made
 
 
 def test_only_an_emulated_host_with_a_uefi_guest_is_told_more() -> None:
@@ -37,27 +30,10 @@ def test_only_the_emulation_s_own_failure_is_worth_another_boot() -> None:
 
 
 @pytest.mark.mirror
-@pytest.mark.oracle
-@pytest.mark.parametrize("size", [1, 512, 513, 1024, 900_000])
-def test_the_reference_tools_find_nothing_wrong_and_the_file_whole(
-    tmp_path: Path, size: int
-) -> None:
-    box = toolbox()
-    content = bytes(number % 251 for number in range(size))
-    (tmp_path / "disk").write_bytes(disk(content))
-    words = [*box.argv("fsck.fat"), "-n", "-v", str(tmp_path / "disk")]
-    checked = subprocess.run(words, env=box.environment(), capture_output=True, text=True)
-    assert checked.returncode == 0, checked.stdout
-    words = [*box.argv("mcopy"), "-i", str(tmp_path / "disk"), "::EFI/BOOT/BOOTX64.EFI"]
-    subprocess.run([*words, str(tmp_path / "back")], env=box.environment(), check=True)
-    assert (tmp_path / "back").read_bytes() == content
-
-
-@pytest.mark.mirror
 @pytest.mark.boot
 def test_a_uefi_starts_the_program_of_that_disk(tmp_path: Path) -> None:
     box = toolbox(lab=True)
-    (tmp_path / "disk").write_bytes(disk(program(READY)))
+    disk(tmp_path / "disk", program(READY), tmp_path, box)
     shutil.copyfile(box.path(RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")), tmp_path / "vars")
     code = box.path(RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd"))
     words = [*box.argv("qemu-system-x86_64"), "-M", "q35,accel=tcg", "-m", "128", "-nodefaults"]
