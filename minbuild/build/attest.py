@@ -11,13 +11,14 @@ from pathlib import Path
 
 from minbuild import __version__
 from minbuild.archive import lockfile, openpgp
-from minbuild.archive.types import Lock, Package
+from minbuild.archive.types import Lock
 from minbuild.build.request import Request
 from minbuild.errors import UsageError, together
 from minbuild.image.outputs import SUMS
 from minbuild.manifest.types import Manifest
 from minbuild.records import full_disk
 from minbuild.shipped import shipped
+from minbuild.supply.purl import purl
 
 NAME = "provenance.json"
 SIGNATURE = f"{SUMS}.asc"
@@ -108,7 +109,7 @@ def _dependencies(manifest: Manifest, lock: Lock) -> list[Mapping[str, object]]:
         for suite in lock.suites
     ]
     for part, packages in (("host", lock.packages), ("toolbox", lock.toolbox)):
-        rows += [_row(_purl(one), "" if one.installed else one.sha256, part) for one in packages]
+        rows += [_row(purl(one), "" if one.installed else one.sha256, part) for one in packages]
     return sorted(rows, key=lambda row: (str(row["annotations"]), str(row["uri"])))
 
 
@@ -127,17 +128,6 @@ def _document(path: Path, manifest: Manifest) -> str:
 def _row(uri: str, sha256: str, part: str) -> Mapping[str, object]:
     digest = {"digest": {"sha256": sha256}} if sha256 else {}
     return {"uri": uri, **digest, "annotations": {"part": part}}
-
-
-def _purl(package: Package) -> str:
-    """Source: package-url specification, types deb, rpm and generic."""
-    from urllib.parse import quote
-
-    version = quote(package.version, safe=".~-")
-    if package.installed == ("", ""):
-        return "pkg:generic/unowned"
-    kind, distribution = package.installed or ("deb", "debian")
-    return f"pkg:{kind}/{distribution}/{quote(package.name)}@{version}?arch={package.arch}"
 
 
 def _sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from minbuild import __version__
 from minbuild.archive.types import Package
 from minbuild.errors import ToolError
 from minbuild.supply.licence import UNKNOWN
+from minbuild.supply.purl import purl
 from minbuild.supply.shipment import Shipment
 
 if TYPE_CHECKING:
@@ -18,27 +19,9 @@ if TYPE_CHECKING:
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component
     from cyclonedx.model.license import LicenseExpression
-    from packageurl import PackageURL
 
 SUPPLIER = "Debian"
 EXTRA = "install the extra: pip install 'minbuild[sbom]'"
-
-
-def purl(package: Package) -> "PackageURL":
-    """A package's URL. Source: purl-spec, types deb and rpm."""
-    from packageurl import PackageURL
-
-    kind, distribution = package.installed or ("deb", "debian")
-    name = package.source or package.name
-    distro = package.suite.partition("-")[0] or distribution
-    qualifiers = {"arch": package.arch, "distro": distro}
-    if package.source and name != package.name:
-        version = package.source_version or package.version
-        qualifiers["upstream"] = f"{name}@{version}" if package.source_version else name
-    version = package.version
-    if kind == "rpm" and ":" in version:
-        qualifiers["epoch"], _, version = version.partition(":")
-    return PackageURL(kind, distribution, package.name, version, qualifiers)
 
 
 def supplier(package: Package) -> str:
@@ -114,6 +97,7 @@ def _package(package: Package, shipment: Shipment, licences: tuple[str, ...]) ->
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.model.component_evidence import ComponentEvidence, Occurrence
     from cyclonedx.model.contact import OrganizationalEntity
+    from packageurl import PackageURL
 
     known = [name for name in licences if name != UNKNOWN]
     rows = shipment.files[package.name]
@@ -122,7 +106,7 @@ def _package(package: Package, shipment: Shipment, licences: tuple[str, ...]) ->
         version=package.version,
         type=ComponentType.LIBRARY,
         bom_ref=f"deb:{package.name}",
-        purl=purl(package),
+        purl=PackageURL.from_string(purl(package)),
         supplier=OrganizationalEntity(name=supplier(package)),
         # of what is installed only the files are known, not the package that brought them
         hashes=[]

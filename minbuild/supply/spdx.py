@@ -12,7 +12,8 @@ from minbuild.archive.types import Package
 from minbuild.errors import ToolError
 from minbuild.footprint.types import FileRow
 from minbuild.supply.licence import UNKNOWN
-from minbuild.supply.sbom import EXTRA, needs, purl, supplier
+from minbuild.supply.purl import purl
+from minbuild.supply.sbom import EXTRA, needs, supplier
 from minbuild.supply.shipment import Shipment
 
 if TYPE_CHECKING:
@@ -120,7 +121,6 @@ def _package(
 
     known = [f"({name})" if " OR " in name else name for name in licences if name != UNKNOWN]
     declared: Any = spdx_licensing.parse(" AND ".join(known)) if known else model.SpdxNoAssertion()
-    locator = purl(package).to_string()
     return model.Package(
         spdx_id=_id(package.name),
         name=package.name,
@@ -134,7 +134,7 @@ def _package(
         license_declared=declared,
         external_references=[
             model.ExternalPackageRef(
-                model.ExternalPackageRefCategory.PACKAGE_MANAGER, "purl", locator
+                model.ExternalPackageRefCategory.PACKAGE_MANAGER, "purl", purl(package)
             )
         ],
     )

@@ -8,6 +8,8 @@ import jsonschema
 import pysequoia
 import pytest
 
+from minbuild.archive import lockfile
+from minbuild.archive.types import Lock, Package
 from minbuild.build.attest import sign
 from minbuild.errors import ArchiveError, UsageError
 from minbuild.image.outputs import open_outputs
@@ -40,7 +42,7 @@ def test_a_statement_names_outputs_documents_releases_packages_and_tools(
     rows = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
     parts = {row["annotations"]["part"] for row in rows}
     assert parts == {"archive", "host", "manifest", "toolbox"}
-    assert "pkg:deb/debian/hello@1.0?arch=amd64" in [row["uri"] for row in rows]
+    assert "pkg:deb/debian/hello@1.0?arch=amd64&distro=trixie" in [row["uri"] for row in rows]
     assert all(len(row["digest"]["sha256"]) == 64 for row in rows)
     assert str(small.directory) not in text
     assert run(small, "attest", "small.yaml").code == 0
@@ -143,6 +145,20 @@ def test_a_statement_of_another_place_is_the_same(
     assert "file:small.yaml" in documents
     assert all(uri.startswith(("file:", "urn:minbuild:manifests/")) for uri in documents)
     assert not any("/" in uri for uri in documents if uri.startswith("file:"))
+
+
+def test_an_rpm_of_an_installed_root_has_its_epoch_beside_its_version(
+    small: Small, built: Path
+) -> None:
+    rpm = Package("c++", "1:5.2~rc-3", "x86_64", "", "installed/rpm/fedora", 0, "1" * 64, "40")
+    with open_outputs(built) as outputs:
+        lockfile.write(outputs.place("small.lock"), Lock("amd64", (), (rpm,), ()))
+        outputs.publish()
+    assert run(small, "attest", "small.yaml").code == 0
+    statement = json.loads((built / "provenance.json").read_text())
+    rows = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    uris = [row["uri"] for row in rows if row["annotations"]["part"] == "host"]
+    assert uris == ["pkg:rpm/fedora/c%2B%2B@5.2~rc-3?arch=x86_64&distro=40&epoch=1"]
 
 
 def test_outputs_that_differ_from_their_sums_are_not_vouched_for(small: Small, built: Path) -> None:
