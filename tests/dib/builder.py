@@ -12,7 +12,7 @@ from pathlib import Path
 from minbuild.shipped import shipped
 from tests.whole.small import Ended
 
-PROGRAMS = ("bash", "tar", "losetup", "mkfs.ext4", "fstrim", "findmnt", "lsattr", "ps", "debugfs")
+PROGRAMS = ("bash", "tar", "losetup", "mkfs.ext4", "fstrim", "findmnt", "lsattr", "ps")
 SUDO = """\
 #!/bin/bash
 # root needs no sudo, and machines without users have none

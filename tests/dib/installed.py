@@ -6,14 +6,13 @@ import io
 import json
 import os
 import struct
-import subprocess
 import tarfile
 from pathlib import Path
 
 from tests.support.deb import Deb, Member, parse, tar, with_parents
+from tests.support.disks import ext4
 
 INFO = "./var/lib/dpkg/info"
-SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 START = 1 << 20
 Json = dict[str, object]
 
@@ -62,12 +61,7 @@ def as_disk(top: Path, place: Path, *, table: bool) -> Path:
     with place.open("wb") as file:
         file.truncate(16 << 20)
     offset = START if table else 0
-    subprocess.run(
-        ["mke2fs", "-q", "-F", "-t", "ext4", "-d", top, "-E", f"offset={offset}", place, "12M"],
-        env={"PATH": SBIN},
-        check=True,
-        capture_output=True,
-    )
+    ext4(top, place, "12M", "-E", f"offset={offset}")
     if table:
         with place.open("r+b") as file:
             file.seek(510)

@@ -1,6 +1,5 @@
 """The element minbuild-root in real runs of disk-image-create."""
 
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 
 from tests.dib.builder import Builder
 from tests.support.subjects import STORE, open_subject
+from tests.unit.toolbox.real import toolbox
 from tests.whole.small import Small, minbuild
 
 pytestmark = pytest.mark.oracle
@@ -41,11 +41,8 @@ def test_a_manifest_becomes_a_tar_and_a_file_system(builder: Builder, small: Sma
     assert found["/boot/vmlinuz-6.1-cloud-amd64"].isreg()
     assert found["/lib64"].linkname == "usr/lib64"
     assert "/etc/greeting" in found
-    listing = subprocess.run(
-        ["debugfs", "-R", "ls -p /usr/bin", builder.directory / "host.raw"],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert "/hello/" in listing.stdout
+    words = ["-R", "ls -p /usr/bin", builder.directory / "host.raw"]
+    assert b"/hello/" in toolbox().run("debugfs", words, what="listing")
     disk, tar = (open_subject(str(builder.directory / f"host.{form}")) for form in ("raw", "tar"))
     for one, form in ((disk, "raw"), (tar, "tar")):
         assert one.totals.packed == (builder.directory / f"host.{form}").stat().st_size

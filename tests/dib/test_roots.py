@@ -20,7 +20,7 @@ from minbuild.facts.root.types import UNOWNED
 from minbuild.facts.types import Kind
 from minbuild.paths import RootPath
 from tests.dib import rpms
-from tests.dib.installed import SBIN, as_disk, as_layout, as_tar, install, paths
+from tests.dib.installed import as_disk, as_layout, as_tar, install, paths
 from tests.support.deb import Member, tar
 from tests.whole.small import PACKAGES, Small, minbuild
 
@@ -64,8 +64,6 @@ def test_a_root_gives_the_files_that_its_packages_give(small: Small, form: str) 
 @pytest.mark.mirror
 @pytest.mark.parametrize("form", ["whole", "partition"])
 def test_a_disk_is_read_by_the_toolbox(tmp_path: Path, form: str) -> None:
-    if shutil.which("mke2fs", path=SBIN) is None:
-        pytest.skip("there is no mke2fs to make the disk")
     tree = install(PACKAGES, tmp_path / "tree")
     disk = as_disk(tree, tmp_path / "disk", table=form == "partition")
     doors = Doors(STORE)

@@ -2,8 +2,6 @@
 
 import json
 import lzma
-import shutil
-import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +19,11 @@ from minbuild.paths import RootPath
 from minbuild.report.dangling import as_text
 from minbuild.tree.types import Node
 from tests.dib.installed import as_layout
+from tests.support.disks import ext4
 from tests.support.elf import LOADER, Elf, elf, module
+from tests.support.subjects import STORE
 from tests.support.uki import uki
 
-SBIN = "/usr/sbin:/sbin:/usr/bin:/bin"
 LIB = "usr/lib/x86_64-linux-gnu"
 ROOT: Mapping[str, bytes | str] = {
     "bin": "-> usr/bin",
@@ -267,18 +266,13 @@ def test_commands_that_a_roots_scripts_run_and_it_has_not_are_warnings(tmp_path:
     assert examine(top, doors, allow_missing=waived).cautions == ()
 
 
-@pytest.mark.skipif(
-    any(shutil.which(name, path=SBIN) is None for name in ("mke2fs", "debugfs")),
-    reason="no e2fsprogs",
-)
+@pytest.mark.mirror
 def test_a_file_system_is_read_like_a_directory(tmp_path: Path) -> None:
     gone = f"{LIB}/liba.so.1.2"
     root = {**ROOT, **{f"usr/bin/script{number}": b"#!/bin/app\n" for number in range(40)}}
     top = lay(tmp_path / "root", root, without=gone)
-    place = tmp_path / "root.img"
-    command = ["mke2fs", "-q", "-t", "ext4", "-d", top, place, "4M"]
-    subprocess.run(command, check=True, env={"PATH": SBIN, "HOME": str(tmp_path)})
-    assert wanted(examined(place, tmp_path)) == wanted(examined(top, tmp_path))
+    place = ext4(top, tmp_path / "root.img", "4M")
+    assert wanted(examine(place, Doors(STORE))) == wanted(examined(top, tmp_path))
 
 
 def test_the_layers_of_a_container_image_are_one_root(tmp_path: Path) -> None:

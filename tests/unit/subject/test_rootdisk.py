@@ -1,9 +1,7 @@
 """Disks of other builders, with a root on ext4: totals are what find and the image file say."""
 
 import os
-import shutil
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,15 +12,12 @@ from minbuild.errors import MinbuildError
 from minbuild.paths import RootPath
 from minbuild.subject import open as opening
 from minbuild.subject.disk import ESP
-from tests.dib.installed import SBIN
+from tests.support.disks import ext4
 from tests.support.subjects import STORE, open_subject
 from tests.unit.subject.test_open import qcow2, sums
+from tests.unit.toolbox.real import toolbox
 
 pytestmark = pytest.mark.mirror
-NEEDS = pytest.mark.skipif(
-    any(shutil.which(name, path=SBIN) is None for name in ("mke2fs", "debugfs")),
-    reason="there is no e2fsprogs to make the disk",
-)
 START = 1 << 20
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)
 STATUS = "Package: tool\nStatus: install ok installed\nVersion: 1.2-3\nArchitecture: amd64\n\n"
@@ -64,15 +59,11 @@ def table(disk: bytes, kind: str) -> bytes:
 
 def made(top: Path, place: Path, kind: str) -> Path:
     """The image of a tree, its file system made by mke2fs."""
-    alone = place.with_suffix(".ext4")
-    words = ["mke2fs", "-q", "-F", "-t", "ext4", "-d", top, alone, "8M"]
-    subprocess.run(words, env={"PATH": SBIN}, check=True, capture_output=True)
-    disk = table(alone.read_bytes(), kind)
+    disk = table(ext4(top, place.with_suffix(".ext4"), "8M").read_bytes(), kind)
     place.write_bytes(qcow2(disk) if place.suffix == ".qcow2" else disk)
     return place
 
 
-@NEEDS
 @pytest.mark.parametrize("form", ["raw", "qcow2"])
 @pytest.mark.parametrize("kind", ["whole", "mbr", "gpt"])
 def test_a_disk_s_totals_are_those_of_find_and_of_its_file(
@@ -101,7 +92,6 @@ def test_a_disk_s_totals_are_those_of_find_and_of_its_file(
     assert "kernel-lacks" not in found.surface.unknown
 
 
-@NEEDS
 def test_the_toolbox_reads_a_disk_where_the_machine_cannot(tree: Path, tmp_path: Path) -> None:
     place = made(tree, tmp_path / "other.raw", "whole")
     doors = Doors(STORE)
@@ -112,20 +102,18 @@ def test_the_toolbox_reads_a_disk_where_the_machine_cannot(tree: Path, tmp_path:
     assert all(path.is_file() for path in used)
 
 
-@NEEDS
 def test_file_capabilities_on_a_disk_are_found(tree: Path, tmp_path: Path) -> None:
     place = made(tree, tmp_path / "other.raw", "whole")
     value = tmp_path / "value"
     value.write_bytes(CAPABILITY)
-    words = ["debugfs", "-w", "-R", f"ea_set -f {value} /usr/bin/tool security.capability", place]
-    subprocess.run(words, env={"PATH": SBIN}, check=True, capture_output=True)
+    words = ["-w", "-R", f"ea_set -f {value} /usr/bin/tool security.capability", place]
+    toolbox().run("debugfs", words, what="giving a capability")
     surface = open_subject(str(place)).surface
     assert surface is not None
     found = [one for one in surface.findings if one.kind == "capability"]
     assert [(one.subject, one.detail) for one in found] == [("/usr/bin/tool", "permitted 0x2000")]
 
 
-@NEEDS
 def test_a_disk_of_another_file_system_is_an_error(tmp_path: Path) -> None:
     place = tmp_path / "other.raw"
     place.write_bytes(table(bytes(1 << 20), "mbr"))
