@@ -52,7 +52,10 @@ def with_declared(manifest: Manifest, closure: Closure, files: Sequence[Files]) 
     about = "users, groups and directories that packages declare"
     if not made:
         return manifest
-    own = Component(COMPONENT, Section.SERVICES, about, made[0].where, files=tuple(made))
+    links = tuple(Name(file.path.rpartition("/")[2], file.where) for file in made if file.link)
+    own = Component(
+        COMPONENT, Section.SERVICES, about, made[0].where, files=tuple(made), applets=links
+    )
     return replace(manifest, components=(*before, own))
 
 

@@ -73,9 +73,13 @@ class Catalog:
         entry = self.entry(RootPath("/lib"))
         return entry is not None and entry.kind is Kind.DIRECTORY
 
-    def pin(self, path: RootPath, files: Files) -> None:
-        """Take `path` from `files`, whoever else has it; before anything is looked up."""
-        if self._index[path].owner and self._index[path] is not files:
+    def pin(self, path: RootPath, files: Files, *, rendered: bool = False) -> None:
+        """Take `path` from `files`, whoever else has it; before anything is looked up.
+
+        `rendered`: also when it is the path of a rendered file.
+        """
+        before = self._index[path]
+        if (before.owner or rendered) and before is not files:
             self._index[path] = files
             for cache in (self._directories, self._reached, self._real, self._facts):
                 cache.clear()

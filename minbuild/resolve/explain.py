@@ -7,6 +7,7 @@ from minbuild.errors import ResolveError, together
 from minbuild.facts.types import Files, KernelConfig
 from minbuild.manifest.types import Waiver
 from minbuild.resolve.kernel import MODULE_FORMS, MODULES, module_name
+from minbuild.resolve.seeds import APPLET
 from minbuild.resolve.types import Closure, Missing, NeedKind
 
 
@@ -120,6 +121,8 @@ def _ruleless(missing: Missing, where: str) -> ResolveError:
 def _path(missing: Missing, files: Sequence[Files], where: str) -> ResolveError:
     wanted, package = missing.wanted, missing.package
     paths = [path for one in files if one.owner in missing.looked for path in one.entries]
+    if APPLET in missing.evidence:
+        return _beside_applet(missing)
     if ": already taken" in missing.evidence:
         what = f"{wanted} is wanted from two packages that differ"
         return ResolveError(what, where=where, fix="ask for it from one of them")
@@ -134,6 +137,18 @@ def _path(missing: Missing, files: Sequence[Files], where: str) -> ResolveError:
     else:
         what = f"the package {package} holds no {wanted}"
     return ResolveError(what, where=where, fix=_near_path(wanted, paths))
+
+
+def _beside_applet(missing: Missing) -> ResolveError:
+    wanted, package = missing.wanted, missing.package
+    own, _, link = missing.evidence.partition(APPLET)
+    return ResolveError(
+        f"{wanted} is wanted from the package {package}, and as a link to BusyBox's applet",
+        where=f"{own}, component {missing.by}; the applet: {link}",
+        fix="take it out of one of them, or say in the manifest which one it is: "
+        f"keep: [{{package: {package}, paths: [{wanted}]}}], or "
+        f"files: {{{wanted}: {{link: busybox}}}}",
+    )
 
 
 def _stale(waiver: Waiver) -> ResolveError:

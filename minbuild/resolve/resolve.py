@@ -80,8 +80,10 @@ class Work:
         pins: dict[RootPath, str] = {}
         named = [root for root in roots if root.kind in seeds.NAMES]
         found: list[Outcome] = []
-        for root in (root for root in roots if root.kind not in seeds.NAMES):
-            found += seeds.paths(root, self.world.catalog, pins)
+        paths = [root for root in roots if root.kind not in seeds.NAMES]
+        applets = seeds.applets(paths, self.world.catalog)
+        for root in paths:
+            found += seeds.paths(root, self.world.catalog, pins, applets)
         self._take(found)
         version = next(filter(None, map(image_version, sorted(self._chosen))), "")
         if version:

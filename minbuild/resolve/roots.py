@@ -7,8 +7,8 @@ from minbuild.resolve.kernel import IMAGE
 from minbuild.resolve.place import place
 from minbuild.resolve.types import NeedKind, Root
 
-KERNEL = "kernel/manifest"
-"""The component that owns the kernel: the manifest itself asks for it."""
+KERNEL, OWN = "kernel/manifest", "services/manifest"
+"""The component that owns the kernel, and that of the other roots that the manifest itself asks for."""
 
 
 def roots(manifest: Manifest) -> tuple[Root, ...]:
@@ -27,8 +27,10 @@ def tool_roots(tool: Tool) -> tuple[Root, ...]:
 def _component(component: Component) -> Iterator[Root]:
     name = component.name
     yield from _packages(component.packages, name)
+    applets = {applet.where for applet in component.applets}
     for file in component.files:
-        yield Root(NeedKind.ROOT, file.path, name, place(file.where))
+        applet = bool(file.link) and file.where in applets
+        yield Root(NeedKind.ROOT, file.path, name, place(file.where), applet=applet)
     for data in component.data:
         for value in data.values:
             text = f"{data.topic}/{value.text}"

@@ -1,32 +1,65 @@
 """What the roots choose first, before anything follows from it."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from minbuild.facts.types import Files, Kind
+from minbuild.facts.types import Entry, Files, Kind
 from minbuild.paths import RootPath, rootpath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.kernel import IMAGE, IMAGES
+from minbuild.resolve.roots import OWN
 from minbuild.resolve.rulebook import asked
 from minbuild.resolve.rules import firmware
 from minbuild.resolve.types import Missing, Need, NeedKind, Root
 from minbuild.resolve.world import Outcome, World
 
+APPLET = ": applet of "
+"""In the evidence of a file that lies where an applet's link is to lie; then the link's."""
 _PAPER = ("/usr/share/doc/", "/usr/share/bug/", "/usr/share/lintian/", "/usr/share/man/")
 
 
-def paths(root: Root, catalog: Catalog, pins: dict[RootPath, str]) -> Iterator[Outcome]:
+@dataclass(frozen=True, slots=True)
+class Applets:
+    """Links to BusyBox's applets, by path."""
+
+    standing: Mapping[RootPath, Root]
+    replaced: Mapping[RootPath, Root]
+    """Those whose place a package's file takes, since the manifest itself keeps that file."""
+
+
+def applets(roots: Sequence[Root], catalog: Catalog) -> Applets:
+    """Tell which applets' links stand: a component cannot know what a manifest will keep."""
+    links = {rootpath(root.text): root for root in roots if root.applet}
+    kept = [root for root in roots if links and root.package and root.component == OWN]
+    taken = {path for root in kept for path, _ in _search(root, catalog)[0]} & links.keys()
+    return Applets(
+        {path: root for path, root in links.items() if path not in taken},
+        {path: links[path] for path in sorted(taken)},
+    )
+
+
+def paths(
+    root: Root, catalog: Catalog, pins: dict[RootPath, str], applets: Applets
+) -> Iterator[Outcome]:
     """A path or glob of one package, or a path of a rendered file; pins what it finds."""
     if not root.package:
-        yield _rendered(root, catalog)
+        if rootpath(root.text) not in applets.replaced:
+            yield _rendered(root, catalog)
         return
     found, asked, searched = _search(root, catalog)
     for path, files in found:
+        if path in applets.standing and not _is_applet(files.entries[path]):
+            link = applets.standing[path]
+            evidence = f"{root.evidence}{APPLET}{link.evidence}, component {link.component}"
+            yield _lack(root, path, files.owner, (files.owner,), evidence)
+            continue
         other = pins.setdefault(path, files.owner)
         if other == files.owner:
-            catalog.pin(path, files)
-            yield Need(path, root.component, NeedKind.ROOT, root.evidence)
+            catalog.pin(path, files, rendered=path in applets.replaced)
+            evidence = f"{root.evidence}{_instead(path, applets)}"
+            yield Need(path, root.component, NeedKind.ROOT, evidence)
         elif not _same(path, files, catalog.by_name[other]):
             evidence = f"{root.evidence}: already taken from package {other}"
             yield _lack(root, path, files.owner, (files.owner,), evidence)
@@ -73,6 +106,19 @@ NAMES: Mapping[NeedKind, Callable[[Root, World], Iterator[Outcome]]] = {
     NeedKind.DATA: asked,
 }
 """Roots that are names in a kernel or of a rule; all others are paths."""
+
+
+def _instead(path: RootPath, applets: Applets) -> str:
+    link = applets.replaced.get(path)
+    if link is None:
+        return ""
+    name = path.rpartition("/")[2]
+    return f", in place of the applet {name} of {link.component} ({link.evidence})"
+
+
+def _is_applet(entry: Entry) -> bool:
+    """Tell whether a package's own file is such a link: postmarketOS and others ship them."""
+    return entry.kind is Kind.LINK and entry.target.rpartition("/")[2] == "busybox"
 
 
 def _rendered(root: Root, catalog: Catalog) -> Outcome:

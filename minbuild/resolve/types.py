@@ -52,6 +52,8 @@ class Root:
     """The package that `text` must come from; "" for rendered files and names."""
     optional: bool = False
     """True: a name that nothing stands for is no lack (a device without a driver)."""
+    applet: bool = False
+    """True: a link to BusyBox, whose place a file takes that the manifest itself keeps."""
 
 
 @dataclass(frozen=True, slots=True)
