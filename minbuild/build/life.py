@@ -259,4 +259,8 @@ def grow_tree(request: Request, ground: "Ground", doors: Doors) -> "Tree":
 
     bring(request, ground.lock.packages, ground.closure.chosen.values(), doors)
     tree = assemble(ground.manifest, ground.closure, ground.files, doors.store)
+    if tree.unpacked:
+        from minbuild.tree.unpacked import WHY
+
+        doors.progress.note(f"modules unpacked: {len(tree.unpacked)}, since {WHY}")
     return warned(tree, ground.manifest.allow_missing, doors.store)

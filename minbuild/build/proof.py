@@ -1,6 +1,7 @@
 """The proof that a tree needs nothing outside of it, made once for each tree."""
 
 import hashlib
+from dataclasses import replace
 
 from minbuild.build.ground import Ground
 from minbuild.build.request import Doors
@@ -40,7 +41,7 @@ def prove(ground: Ground, tree: Tree, doors: Doors) -> None:
         waivers=waivers,
         dlopen=manifest.dlopen,
         rulebook=rulebook(manifest.rules),
-        closure=ground.closure,
+        closure=replace(ground.closure, needs=tree.needs),
     )
     if found or waivers.unproved:
         raise explain.dangling(found, waivers.unproved)

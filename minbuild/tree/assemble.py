@@ -14,7 +14,7 @@ from minbuild.resolve.machine import machine
 from minbuild.resolve.place import place
 from minbuild.resolve.types import Chosen, Closure, Need, NeedKind
 from minbuild.store import Store
-from minbuild.tree import applets
+from minbuild.tree import applets, unpacked
 from minbuild.tree.modindex import INDEX
 from minbuild.tree.types import Node, Tree
 
@@ -27,9 +27,17 @@ def assemble(manifest: Manifest, closure: Closure, files: Sequence[Files], store
     Raises: ResolveError without a kernel, or when BusyBox lacks an applet.
     """
     nodes = {path: node(chosen) for path, chosen in closure.chosen.items()}
-    needs = list(closure.needs)
+    plain = unpacked.moved(nodes, store)
+    needs = list(unpacked.renamed(closure.needs, plain)) if plain else list(closure.needs)
+    modules = {
+        plain[path].path if path in plain else path: facts
+        for path, facts in _modules(closure, files).items()
+    }
+    for path, one in plain.items():
+        del nodes[path]
+        nodes[one.path] = one
     for component in manifest.components:
-        for made, edges in _module_index(component, closure, files, store):
+        for made, edges in _module_index(component, closure, modules, store):
             if made.path not in nodes:
                 nodes[made.path] = made
                 needs.extend(edges)
@@ -44,6 +52,7 @@ def assemble(manifest: Manifest, closure: Closure, files: Sequence[Files], store
         release=closure.kernel,
         maybe_dlopen=closure.maybe_dlopen,
         possible=closure.possible,
+        unpacked=tuple(sorted(one.path for one in plain.values())),
     )
 
 
@@ -65,12 +74,11 @@ def node(chosen: Chosen) -> Node:
 
 
 def _module_index(
-    component: Component, closure: Closure, files: Sequence[Files], store: Store
+    component: Component, closure: Closure, modules: Mapping[RootPath, Module], store: Store
 ) -> Iterable[tuple[Node, list[Need]]]:
     if not component.module_index:
         return
     top = RootPath(f"/usr/lib/modules/{closure.kernel}")
-    modules = _modules(closure, files)
     for name in component.module_index:
         path = RootPath(f"{top}/{name.text}")
         content = _maker(name)(modules, top)

@@ -48,3 +48,5 @@ class Tree:
     """Commands of scripts that the image has not; sorted."""
     maybe_dlopen: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)
     """Libraries that a file's strings name, and that no need and no note explains; sorted."""
+    unpacked: tuple[RootPath, ...] = ()
+    """Modules that their packages have packed, and the tree has not; sorted."""
