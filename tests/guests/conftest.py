@@ -72,6 +72,12 @@ def said(result: BootResult) -> list[str]:
     return [re.sub(r"^\[ *[0-9.]+\] (minbuild: )?", "", line).rstrip() for line in lines]
 
 
+def rows(lines: list[str], start: str) -> list[str]:
+    """What the bench said under one heading."""
+    head = f"bench: {start}: "
+    return [line.removeprefix(head) for line in lines if line.startswith(head)]
+
+
 def conf(tree: Path, name: str, *rows: str) -> Path:
     """A guest's directory with its settings; kernel and initramfs are the bench's if it has no disk."""
     place = tree / "guests" / name
@@ -81,6 +87,26 @@ def conf(tree: Path, name: str, *rows: str) -> Path:
     return place
 
 
+FUNCTIONS = r"""
+# tell HEADING: what it reads, line by line, as `rows` finds it
+tell() {
+    while read -r line; do
+        say bench "$1: $line"
+    done
+}
+# wait_for GUEST TEXT
+wait_for() {
+    until grep -q "$2" "/run/guests/$1/console.log" 2>/dev/null; do
+        nap 0.5
+    done
+}
+gone() {
+    while [ -e "/run/guests/$1/pid" ]; do
+        nap 0.5
+    done
+}
+"""
+"""What a bench's script may call."""
 START = ["kernel=/data/kernel", "initrd=/data/initrd", "memory=96"]
 
 

@@ -5,31 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.guests.conftest import START, Bench, conf, said
+from tests.guests.conftest import FUNCTIONS, START, Bench, conf, rows, said
 from tests.support.lab import STORE, in_namespace
 from tests.whole.small import minbuild
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("guests")]
 
 SCRIPT = r"""
-tell() {
-    while read -r line; do
-        say bench "$1: $line"
-    done
-}
 try() {
     vm "$@" 2>&1 | tell "$*"
-}
-# wait_for GUEST TEXT
-wait_for() {
-    until grep -q "$2" "/run/guests/$1/console.log" 2>/dev/null; do
-        nap 0.5
-    done
-}
-gone() {
-    while [ -e "/run/guests/$1/pid" ]; do
-        nap 0.2
-    done
 }
 # hog NAME MIB: a guest that fills its memory
 hog() {
@@ -105,7 +89,7 @@ def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What the host said from power-on to power-off."""
     in_namespace(bench.stage.toolbox)
     place = tmp_path_factory.mktemp("machines")
-    tree = bench.tree(place / "tree", SCRIPT)
+    tree = bench.tree(place / "tree", FUNCTIONS + SCRIPT)
     full = conf(
         tree, "full", *START, "cpus=2", "disk=one.raw", "disk=two.qcow2", "disk=three.raw,ro",
         "net=br0", "net=nat0,52:54:00:00:00:77", "ready=inside: ready",
@@ -135,12 +119,6 @@ def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def place(lines: list[str], start: str) -> int:
     """Where the first line with this start stands."""
     return next(number for number, line in enumerate(lines) if line.startswith(start))
-
-
-def rows(lines: list[str], start: str) -> list[str]:
-    """What the bench said under one heading."""
-    head = f"bench: {start}: "
-    return [line.removeprefix(head) for line in lines if line.startswith(head)]
 
 
 ERRORS = {

@@ -6,29 +6,12 @@ import shutil
 import pytest
 
 from minbuild.lab.accel import CALM
-from tests.guests.conftest import MANIFESTS, START, Bench, conf, made, said
+from tests.guests.conftest import FUNCTIONS, MANIFESTS, START, Bench, conf, made, rows, said
 from tests.support.lab import in_namespace, stage_of
 
 pytestmark = [pytest.mark.long, pytest.mark.mirror, pytest.mark.boot]
 
 SCRIPT = r"""
-tell() {
-    while read -r line; do
-        say bench "$1: $line"
-    done
-}
-# wait_for GUEST TEXT
-wait_for() {
-    until grep -q "$2" "/run/guests/$1/console.log" 2>/dev/null; do
-        nap 1
-    done
-}
-gone() {
-    while [ -e "/run/guests/$1/pid" ]; do
-        nap 0.5
-    done
-}
-
 case $1 in
 start)
     until [ -d /run/guests ]; do nap 0.5; done
@@ -56,7 +39,7 @@ def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     shutil.copytree(MANIFESTS, place / "manifests")
     image = made(place / "manifests", "full") / "full.efi"
     full = Bench(stage_of(image), bench.guest)
-    tree = full.tree(place / "tree", SCRIPT)
+    tree = full.tree(place / "tree", FUNCTIONS + SCRIPT)
     rows = ["machine=q35", "memory=256", "ready=inside: ready", "autostart=no"]
     uefi = conf(tree, "uefi", *rows, "firmware=uefi", "disk=inside.raw", "net=br0")
     bios = conf(tree, "bios", *rows, "disk=inside.qcow2", "net=nat0")
@@ -65,12 +48,6 @@ def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         shutil.copyfile(bench.guest / name, guest / name)
     disk = full.disk(place / "disk", tree, 160)
     return said(full.boot(disk, "init: stopped", memory=2048, cmdline=CALM))
-
-
-def rows(lines: list[str], start: str) -> list[str]:
-    """What the bench said under one heading."""
-    head = f"bench: {start}: "
-    return [line.removeprefix(head) for line in lines if line.startswith(head)]
 
 
 def test_a_disk_starts_by_uefi_up_to_its_own_user_space(ran: list[str]) -> None:
