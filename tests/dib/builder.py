@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.shipped import shipped
+from tests.dib.elements import element
 from tests.whole.small import Ended
 
 PROGRAMS = ("bash", "tar", "losetup", "mkfs.ext4", "fstrim", "findmnt", "lsattr", "ps")
@@ -59,17 +60,8 @@ class Builder:
         return self.directory / "elements"
 
     def element(self, name: str, **files: str) -> None:
-        """Write an element: `post_root_d__50_x="…"` is its file post-root.d/50-x."""
-        for place, text in files.items():
-            stage, _, script = place.partition("__")
-            path = self.elements / name / stage.replace("_", "-")
-            if script:
-                path = path.with_name(path.name.removesuffix("-d") + ".d") / script.replace(
-                    "_", "-"
-                )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-            path.chmod(0o755 if script else 0o644)
+        """Write an element of the test's own."""
+        element(self.elements, name, **files)
 
     def run(self, *words: str, env: Mapping[str, str] | None = None) -> Ended:
         """Run `disk-image-create -n WORDS` in the directory; its images land there."""

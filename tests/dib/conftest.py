@@ -11,6 +11,15 @@ __all__ = ["builder", "small"]
 
 
 @pytest.fixture
+def elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of elements that dib finds."""
+    directory = tmp_path / "own-elements"
+    directory.mkdir()
+    monkeypatch.setenv("ELEMENTS_PATH", str(directory))
+    return directory
+
+
+@pytest.fixture
 def builder(tmp_path: Path) -> Builder:
     """disk-image-create in a directory of its own, where this machine lets it run."""
     lack = lacking()

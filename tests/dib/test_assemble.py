@@ -17,28 +17,11 @@ from minbuild.manifest.types import DibFormat, DibLayout, DibWish, Where
 from minbuild.progress import Silent
 from minbuild.shipped import shipped
 from tests.dib.builder import Builder
+from tests.dib.elements import element
 from tests.dib.folders import build_folder
 from tests.whole.small import Small, minbuild
 
 WHERE = Where("small.yaml", 8, 5)
-
-
-def element(directory: Path, name: str, **phases: str) -> None:
-    """Write an element whose phases are one script each."""
-    for phase, text in phases.items():
-        path = directory / name / f"{phase.replace('_', '-')}.d" / "50-test"
-        path.parent.mkdir(parents=True)
-        path.write_text(f"#!/bin/bash\nset -eu -o pipefail\n{text}\n", encoding="utf-8")
-        path.chmod(0o755)
-
-
-@pytest.fixture
-def elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of elements that dib finds."""
-    directory = tmp_path / "own-elements"
-    directory.mkdir()
-    monkeypatch.setenv("ELEMENTS_PATH", str(directory))
-    return directory
 
 
 def test_a_build_folder_gives_the_same_files_as_its_manifest(small: Small) -> None:
@@ -79,9 +62,9 @@ def test_a_misspelt_key_of_dib_is_named(small: Small) -> None:
 
 
 def test_dependencies_are_those_of_dib_itself(elements: Path) -> None:
-    element(elements, "one", post_root="true")
+    element(elements, "one", post_root__50_test="true")
     (elements / "one" / "element-deps").write_text("two\n", encoding="utf-8")
-    element(elements, "two", cleanup="true")
+    element(elements, "two", cleanup__50_test="true")
     found = expand(["minbuild-root", "one"], f"{elements}:{shipped('elements')}")
     assert [each.name for each in found] == ["minbuild-root", "one", "two"]
 
@@ -94,7 +77,7 @@ def test_an_element_that_is_not_there_is_named(elements: Path) -> None:
 
 
 def test_an_element_that_needs_a_shell_inside_is_refused(elements: Path) -> None:
-    element(elements, "packages", install="apt-get install something")
+    element(elements, "packages", install__50_test="apt-get install something")
     found = expand(["minbuild-root", "packages"], f"{elements}:{shipped('elements')}")
     with pytest.raises(ToolError) as caught:
         refuse_inside(found, ["/usr/bin/busybox"])
@@ -128,7 +111,7 @@ def test_squashfs_comes_first_because_dib_looks_only_there(tmp_path: Path) -> No
 
 
 def test_a_change_of_an_element_is_seen(elements: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    element(elements, "one", post_root="true")
+    element(elements, "one", post_root__50_test="true")
     before = fingerprint(["one"])
     assert fingerprint(["one"]) == before
     (elements / "one" / "post-root.d" / "50-test").write_text("#!/bin/bash\nfalse\n", "utf-8")
@@ -162,7 +145,7 @@ def nowhere(work: Path) -> Machine:
 def test_dib_makes_images_of_a_build(
     builder: Builder, small: Small, elements: Path, tmp_path: Path
 ) -> None:
-    element(elements, "greeting", post_root="echo hello > $TMP_MOUNT_PATH/etc/greeting")
+    element(elements, "greeting", post_root__50_test="echo hello > $TMP_MOUNT_PATH/etc/greeting")
     wish = DibWish(WHERE, ("greeting",), formats=(DibFormat.TAR, DibFormat.RAW))
     folder = build_folder(small)
     tar, raw = run(wish, folder, tmp_path / "assembling")
@@ -182,7 +165,11 @@ def test_dib_makes_images_of_a_build(
 def test_an_element_that_fails_is_shown_and_nothing_is_left(
     builder: Builder, small: Small, elements: Path, tmp_path: Path, phase: str
 ) -> None:
-    element(elements, "broken", **{phase: "echo 'cannot frobnicate: no widget' >&2; exit 3"})
+    element(
+        elements,
+        "broken",
+        **{f"{phase}__50_test": "echo 'cannot frobnicate: no widget' >&2; exit 3"},
+    )
     with pytest.raises(ToolError) as caught:
         run(DibWish(WHERE, ("broken",), formats=(DibFormat.TAR,)), build_folder(small),
             tmp_path / "assembling")  # fmt: skip
@@ -201,7 +188,9 @@ def test_an_image_that_is_too_small_is_an_error(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    element(elements, "big", post_root="head -c 20M /dev/urandom > $TMP_MOUNT_PATH/etc/big")
+    element(
+        elements, "big", post_root__50_test="head -c 20M /dev/urandom > $TMP_MOUNT_PATH/etc/big"
+    )
     folder = build_folder(small)
     monkeypatch.setenv("DIB_IMAGE_SIZE", "0.004")
     monkeypatch.setenv("DIB_JOURNAL_SIZE", "1")

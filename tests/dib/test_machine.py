@@ -17,6 +17,7 @@ from minbuild.manifest.load import load
 from minbuild.manifest.types import DibFormat
 from minbuild.shipped import shipped
 from tests.dib.builder import Builder
+from tests.dib.elements import element
 from tests.dib.folders import build_folder
 from tests.dib.ordering import order
 from tests.support.bound import bound, unable
@@ -41,20 +42,13 @@ def make(directory: Path, *, script: str, layout: str, formats: str, dib_in: str
 
     Where it can be had, without root, without capabilities and without namespaces.
     """
-    element(directory, script)
+    element(directory / "elements", "own", post_root__50_own=script)
     text = MANIFEST % ("own", layout, formats)
     (directory / "rootless.yaml").write_text(text, encoding="utf-8")
     env = {"ELEMENTS_PATH": str(directory / "elements"), "DIB_GREETER": "us"}
     argv = ("make", "rootless.yaml", "--dib-in", dib_in, "--store", str(STORE))
     words = () if unable() else bound()
     return minbuild(*argv, cwd=directory, env=env, within=words)
-
-
-def element(directory: Path, script: str) -> None:
-    place = directory / "elements" / "own" / "post-root.d" / "50-own"
-    place.parent.mkdir(parents=True)
-    place.write_text(f"#!/bin/bash\nset -eu -o pipefail\n{script}\n", encoding="utf-8")
-    place.chmod(0o755)
 
 
 def test_a_partitioned_image_made_without_root_boots_and_runs_a_guest(tmp_path: Path) -> None:
@@ -103,7 +97,8 @@ def test_a_disk_of_this_machine_that_is_full_is_an_error(
     """Its disks have holes: what the machine writes may find no space behind them."""
     monkeypatch.setenv("ELEMENTS_PATH", str(tmp_path / "elements"))
     monkeypatch.setenv("DIB_IMAGE_SIZE", "0.2")
-    element(tmp_path, "head -c 60M /dev/urandom > $TMP_MOUNT_PATH/etc/big")
+    big = "head -c 60M /dev/urandom > $TMP_MOUNT_PATH/etc/big"
+    element(tmp_path / "elements", "own", post_root__50_own=big)
     cramped = tmp_path / "cramped"
     cramped.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}M", "cramped", cramped], check=True)

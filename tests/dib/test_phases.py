@@ -6,23 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.dib.elements import element
 from tests.whole.small import Ended, Small, minbuild
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="dib is written in bash")
-
-
-def element(small: Small, name: str, **files: str) -> None:
-    """Write an element: `post_root__50_x="…"` is its script post-root.d/50-x."""
-    for place, text in files.items():
-        phase, _, script = place.partition("__")
-        directory = small.directory / "elements" / name
-        path = directory / phase.replace("_", "-")
-        if script:
-            path = directory / f"{path.name}.d" / script.replace("_", "-")
-        head = "#!/bin/bash\nset -eu -o pipefail\n" if script else ""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{head}{text}\n", encoding="utf-8")
-        path.chmod(0o755)
 
 
 def static(small: Small, name: str, path: str, text: str) -> Path:
@@ -49,14 +36,18 @@ def rows(ended: Ended) -> dict[str, dict[str, object]]:
 
 def test_what_a_phase_makes_is_owned_by_its_element(small: Small) -> None:
     element(
-        small,
+        small.directory / "elements",
         "greeting",
         element_deps="second\n",
         extra_data__10_stage="echo hello > $TMP_HOOKS_PATH/staged",
         post_root__50_greet="sudo mkdir -p $TMP_MOUNT_PATH/etc/greeting\n"
         "sudo cp $TMP_HOOKS_PATH/staged $TMP_MOUNT_PATH/etc/greeting/text",
     )
-    element(small, "second", cleanup__20_x="ln -s greeting/text $TARGET_ROOT/etc/short")
+    element(
+        small.directory / "elements",
+        "second",
+        cleanup__20_x="ln -s greeting/text $TARGET_ROOT/etc/short",
+    )
     found = rows(plan(small, "greeting"))
     assert found["/etc/greeting/text"]["component"] == "services/greeting"
     assert found["/etc/greeting/text"]["size"] == 6
@@ -65,7 +56,7 @@ def test_what_a_phase_makes_is_owned_by_its_element(small: Small) -> None:
 
 
 def test_static_files_of_install_static_are_taken(small: Small) -> None:
-    element(small, "kept", element_deps="install-static\n")
+    element(small.directory / "elements", "kept", element_deps="install-static\n")
     static(small, "kept", "/etc/kept.conf", "x = 1\n").chmod(0o640)
     found = rows(plan(small, "kept"))
     assert found["/etc/kept.conf"]["mode"] == "0640"
@@ -73,7 +64,11 @@ def test_static_files_of_install_static_are_taken(small: Small) -> None:
 
 
 def test_the_environment_of_elements_is_read(small: Small) -> None:
-    element(small, "speaks", post_root__50_x='echo "$GREETING" > $TMP_MOUNT_PATH/etc/said')
+    element(
+        small.directory / "elements",
+        "speaks",
+        post_root__50_x='echo "$GREETING" > $TMP_MOUNT_PATH/etc/said',
+    )
     place = small.directory / "elements" / "speaks" / "environment.d" / "10-greeting.bash"
     place.parent.mkdir()
     place.write_text("export GREETING=good-day\n", encoding="utf-8")
@@ -82,7 +77,7 @@ def test_the_environment_of_elements_is_read(small: Small) -> None:
 
 def test_what_an_element_brings_must_be_complete(small: Small) -> None:
     element(
-        small,
+        small.directory / "elements",
         "script",
         post_root__50_x="printf '#!/usr/bin/perl\\n' > $TMP_MOUNT_PATH/usr/bin/run\n"
         "chmod +x $TMP_MOUNT_PATH/usr/bin/run",
@@ -103,7 +98,7 @@ def test_what_an_element_brings_must_be_complete(small: Small) -> None:
     ],
 )
 def test_an_element_that_cannot_be_applied(small: Small, files: dict[str, str], said: str) -> None:
-    element(small, "bad", **files)
+    element(small.directory / "elements", "bad", **files)
     ended = plan(small, "bad")
     assert ended.code == 6
     assert said in ended.err

@@ -14,9 +14,9 @@ import pytest
 from minbuild.errors import ToolError
 from minbuild.manifest.types import DibFormat
 from tests.dib.builder import Builder
+from tests.dib.elements import element
 from tests.dib.folders import build_folder
 from tests.dib.ordering import order
-from tests.dib.test_assemble import element
 from tests.support.bound import bound, unable
 from tests.whole.small import Small
 
@@ -26,15 +26,6 @@ LACKING = (
 )
 CAGED = pytest.mark.skipif(bool(unable()), reason=f"nobody can be bound here: {unable()}")
 TOP = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of elements that dib finds."""
-    directory = tmp_path / "own-elements"
-    directory.mkdir()
-    monkeypatch.setenv("ELEMENTS_PATH", str(directory))
-    return directory
 
 
 @pytest.fixture
@@ -84,7 +75,7 @@ def test_dib_that_is_interrupted_leaves_nothing(
     builder: Builder, small: Small, elements: Path, tmp_path: Path
 ) -> None:
     sign = tmp_path / "reached"
-    element(elements, "slow", pre_finalise=f"touch {sign}; sleep 300")
+    element(elements, "slow", pre_finalise__50_test=f"touch {sign}; sleep 300")
     words = [sys.executable, "-m", "tests.dib.ordering", build_folder(small), tmp_path / "work"]
     process = subprocess.Popen([*words, "slow"], cwd=TOP, stderr=subprocess.PIPE, text=True)
     try:
@@ -107,7 +98,9 @@ def test_dib_that_is_interrupted_leaves_nothing(
 
 @pytest.mark.oracle
 def test_no_space_to_work_in_is_an_error(small: Small, elements: Path, cramped: Path) -> None:
-    element(elements, "big", post_root="head -c 20M /dev/urandom > $TMP_MOUNT_PATH/etc/big")
+    element(
+        elements, "big", post_root__50_test="head -c 20M /dev/urandom > $TMP_MOUNT_PATH/etc/big"
+    )
     with pytest.raises(ToolError) as caught:
         order(build_folder(small), cramped / "work", "big", DibFormat.RAW)
     assert "No space left" in caught.value.what
@@ -116,7 +109,7 @@ def test_no_space_to_work_in_is_an_error(small: Small, elements: Path, cramped: 
 
 @pytest.mark.oracle
 def test_no_space_for_the_log_is_an_error(small: Small, elements: Path, cramped: Path) -> None:
-    element(elements, "slow", post_root="true")
+    element(elements, "slow", post_root__50_test="true")
     folder = build_folder(small)
     (cramped / "filler").write_bytes(bytes(shutil.disk_usage(cramped).free))
     (folder / "small-dib.log").symlink_to(cramped / "small-dib.log")

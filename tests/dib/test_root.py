@@ -31,7 +31,7 @@ def names(archive: Path) -> dict[str, tarfile.TarInfo]:
 def test_a_manifest_becomes_a_tar_and_a_file_system(builder: Builder, small: Small) -> None:
     builder.element(
         "greeting",
-        post_root_d__50_greeting="#!/bin/bash\necho hello > $TMP_MOUNT_PATH/etc/greeting\n",
+        post_root__50_greeting="echo hello > $TMP_MOUNT_PATH/etc/greeting",
     )
     ended = builder.run("-o", "host", "-t", "tar,raw", "minbuild-root", "greeting",
                         env=settings(small))  # fmt: skip
@@ -82,8 +82,8 @@ def test_a_phase_runs_inside_a_host_that_has_what_dib_calls_there(
     manifest.write_text(f"minbuild: 1\nname: inside\n{text.partition('```')[0]}", encoding="utf-8")
     builder.element(
         "inner",
-        install_d__50_inner="#!/bin/bash\nset -eu\necho inside > /etc/inside\n",
-        finalise_d__50_inner="#!/bin/bash\nset -eu\ntest -e /etc/inside\n",
+        install__50_inner="echo inside > /etc/inside",
+        finalise__50_inner="test -e /etc/inside",
     )
     env = {"DIB_MINBUILD_MANIFEST": str(manifest), "MINBUILD_STORE": str(STORE)}
     ended = builder.run("-o", "host", "-t", "tar", "minbuild-root", "inner", env=env)

@@ -20,16 +20,16 @@ def distribution(builder: Builder) -> None:
     builder.element(
         "distribution",
         element_provides="operating-system\n",
-        root_d__10_distribution=(
-            "#!/bin/bash\nset -e\ntar -C $TARGET_ROOT -xpf $DISTRIBUTION\n"
+        root__10_distribution=(
+            "tar -C $TARGET_ROOT -xpf $DISTRIBUTION\n"
             "mkdir -p $TARGET_ROOT/{dev,proc,sys,root,var/log}\n"
             "echo more > $TARGET_ROOT/usr/sbin/policy\n"
             "mkdir -p $CACHE $TARGET_ROOT/var/cache/packages\n"
             "touch $CACHE/kept $TARGET_ROOT/var/cache/packages/hidden\n"
             "mount --bind $CACHE $TARGET_ROOT/var/cache/packages\n"
         ),
-        cleanup_d__50_policy="#!/bin/bash\nset -e\nrm $TARGET_ROOT/usr/sbin/policy\n",
-        finalise_d__50_inside="#!/bin/bash\necho this runs inside\n",
+        cleanup__50_policy="rm $TARGET_ROOT/usr/sbin/policy",
+        finalise__50_inside="echo this runs inside",
     )
 
 
