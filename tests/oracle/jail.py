@@ -6,24 +6,24 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.elf import LOADER
+
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
-def trace(tree: Path, program: str) -> str:
+def trace(tree: Path, program: str) -> subprocess.CompletedProcess[str]:
     """What the tree's loader says of a program or library, as ldd would ask it.
 
     `ld.so --list` would end at the first library that is not found.
     """
-    done = subprocess.run(
-        ["/lib64/ld-linux-x86-64.so.2", program],
+    return subprocess.run(
+        [LOADER, program],
         capture_output=True,
         text=True,
         env={"LD_TRACE_LOADED_OBJECTS": "1"},
         preexec_fn=entering(tree),
     )
-    assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
-    return done.stdout
 
 
 def entering(tree: Path, *, proc: bool = False) -> Callable[[], None]:

@@ -113,8 +113,9 @@ def startup_only(files: Files) -> Files:
 
 def asked(tree: Path, path: RootPath) -> Listed:
     """What the tree's own loader says."""
-    said = trace(tree, path)
-    found = [os.path.realpath(under(tree, RootPath(each))) for each in LISTED.findall(said)]
+    done = trace(tree, path)
+    assert done.returncode == 0, f"{path}: {done.stdout}{done.stderr}"
+    found = [os.path.realpath(under(tree, RootPath(each))) for each in LISTED.findall(done.stdout)]
     inside = ["/" + os.path.relpath(each, os.path.realpath(tree)) for each in found]
     loaded = [each for each in inside if "/ld-linux-" not in each]
-    return Listed(path, loaded, sorted(set(LOST.findall(said))))
+    return Listed(path, loaded, sorted(set(LOST.findall(done.stdout))))

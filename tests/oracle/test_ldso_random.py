@@ -29,7 +29,7 @@ from minbuild.resolve.ldso import Loader
 from minbuild.resolve.machine import Machine, machine
 from minbuild.resolve.types import Missing, NeedKind, Root
 from minbuild.resolve.waivers import Waivers
-from tests.oracle.jail import entering
+from tests.oracle.jail import trace
 from tests.oracle.trees import WHOLE
 from tests.oracle.worlds import LINKS, LOADER, PROGRAM, SPOILT, World, lay, offered, worlds
 from tests.support import elf as made
@@ -137,13 +137,7 @@ def laid(world: World, place: Path, loader: Path) -> Iterator[Path]:
 
 def asked(tree: Path) -> Outcome:
     """What the loader says of the program."""
-    done = subprocess.run(
-        ["/lib64/ld-linux-x86-64.so.2", PROGRAM],
-        capture_output=True,
-        text=True,
-        env={"LD_TRACE_LOADED_OBJECTS": "1"},
-        preexec_fn=entering(tree),
-    )
+    done = trace(tree, PROGRAM)
     if done.returncode:
         match = _FATAL.search(done.stderr)
         assert match, done
