@@ -11,24 +11,17 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import find_mirror
-from minbuild.build.ground import NOT_FOR_TOOLS
-from minbuild.build.growing import Market, grow
-from minbuild.build.request import Doors, machine_arch
-from minbuild.facts.content import extract_all
-from minbuild.manifest.types import Archive, PackagePaths, Tool, Where
+from minbuild.manifest.types import PackagePaths, Tool, Where
 from minbuild.paths import RootPath
-from minbuild.progress import Silent
-from minbuild.resolve.roots import tool_roots
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
+from tests.support.market import market_of, toolbox_of
 
 HERE = Where("test", 1, 1)
 CONFIG = RootPath("/usr/lib/rpm")
 PACKAGES = {
     "rpm": ("/usr/bin/rpm", "/usr/bin/rpmbuild"),
-    "rpm-common": ("/usr/bin/rpmdb", "/usr/lib/rpm/**"),
+    "rpm-common": ("/usr/lib/rpm/**",),
 }
 TOOLS = tuple(
     Tool(
@@ -71,20 +64,7 @@ MACROS = ("_dbpath {db}", "_db_backend {backend}", "__os_install_post %{{nil}}",
 def laid(*tools: Tool) -> Toolbox:
     """Programs of the archive that only tests need, run without being installed."""
     store = Store(Path(tempfile.gettempdir()) / f"minbuild-tool-tests-{os.getuid()}")
-    mirror = find_mirror("")
-    index = open_index(
-        Archive(suites=("trixie",)), machine_arch(), mirror, store, offline=False, progress=Silent()
-    )
-    market = Market(index, mirror, Doors(store.directory, Silent()))
-    roots = [root for tool in tools for root in tool_roots(tool)]
-    grown = grow(roots, market, arch=machine_arch(), allow_missing=NOT_FOR_TOOLS)
-    chosen = list(grown.closure.chosen.values())
-    wanted = {
-        package: {one.entry.sha256 for one in chosen if one.package == package.name} - {""}
-        for package in grown.packages
-    }
-    extract_all(wanted, store, Silent())
-    return Toolbox(tools, [one.entry for one in chosen], store, arch=machine_arch())
+    return toolbox_of(tools, market_of(store))
 
 
 def install(top: Path, backend: str, **packages: Mapping[str, str | bytes]) -> Path:

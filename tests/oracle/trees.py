@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import find_mirror
 from minbuild.build.growing import Market
-from minbuild.build.request import Doors
 from minbuild.facts.types import Kind
 from minbuild.manifest.types import Archive
 from minbuild.paths import under
-from minbuild.progress import Silent
 from minbuild.resolve.types import Closure
 from minbuild.store import Store
+from tests.support.market import market_of
 
 WHOLE = os.environ.get("MINBUILD_ORACLE") == "all"
 T = TypeVar("T")
@@ -23,13 +20,10 @@ T = TypeVar("T")
 
 def open_market(store: Path, arch: str, suites: Sequence[str] = ()) -> Market:
     """The machine's mirror for one architecture; a Release past its date will do."""
-    doors = Doors(Path(os.environ.get("MINBUILD_TEST_STORE") or store), Silent())
     archive = Archive(check_valid_until=False)
     if suites:
         archive = Archive(suites=tuple(suites), check_valid_until=False)
-    mirror = find_mirror("")
-    index = open_index(archive, arch, mirror, doors.store, offline=False, progress=doors.progress)
-    return Market(index, mirror, doors)
+    return market_of(Store(Path(os.environ.get("MINBUILD_TEST_STORE") or store)), archive, arch)
 
 
 def sampled(everything: Sequence[T], count: int) -> Sequence[T]:

@@ -14,17 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import find_mirror
-from minbuild.build.growing import Market, grow
-from minbuild.build.request import Doors, machine_arch
-from minbuild.facts.content import extract_all
 from minbuild.manifest.types import Archive, PackagePaths, Tool, Where
 from minbuild.paths import RootPath
-from minbuild.progress import Silent
-from minbuild.resolve.roots import tool_roots
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
+from tests.support.market import market_of, toolbox_of
 
 HERE = Where("test", 1, 1)
 PROGRAM = RootPath("/usr/lib/chromium/chromium-headless-shell")
@@ -70,26 +64,9 @@ def toolbox() -> Toolbox:
     store = Store(Path(tempfile.gettempdir()) / f"minbuild-browser-tests-{os.getuid()}")
     with (store.directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _bring(store)
-
-
-def _bring(store: Store) -> Toolbox:
-    mirror = find_mirror("")
-    index = open_index(
-        Archive(), machine_arch(), mirror, store, offline=False, progress=Silent()
-    )  # fmt: skip
-    market = Market(index, mirror, Doors(store.directory, Silent()))
-    grown = grow(tool_roots(TOOL), market, arch=machine_arch())
-    assert grown.closure.missing == ()
-    chosen = list(grown.closure.chosen.values())
-    wanted = {
-        package: {one.entry.sha256 for one in chosen if one.package == package.name} - {""}
-        for package in grown.packages
-    }
-    extract_all(wanted, store, Silent())
-    box = Toolbox((TOOL,), [one.entry for one in chosen], store, arch=machine_arch())
-    assert box.root.is_dir()
-    return box
+        box = toolbox_of((TOOL,), market_of(store, Archive()))
+        assert box.root.is_dir()
+        return box
 
 
 def _beside_its_data(box: Toolbox, home: Path) -> list[str]:

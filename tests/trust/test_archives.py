@@ -83,11 +83,17 @@ def test_a_pin_by_suite_takes_the_suite_that_is_not_the_newest(small: Small) -> 
     assert '"version": "1.0"' in hello(small)
 
 
-def test_an_archive_of_higher_priority_gives_an_older_version(small: Small) -> None:
+def own(small: Small) -> Archive:
+    """An archive beside the host's, with an older package and a key of its own."""
     directory = small.archive.directory / "own"
     directory.mkdir()
     other = Archive(directory)
     other.publish("ours", HELLO % "0.9")
+    return other
+
+
+def test_an_archive_of_higher_priority_gives_an_older_version(small: Small) -> None:
+    other = own(small)
     more = (
         f"archives:\n  - {{name: own, mirror: '{small.server.url}/own/debian', suites: [ours], "
         f"signed-by: {other.certificate}, priority: %s}}\n"
@@ -103,10 +109,7 @@ def test_an_archive_of_higher_priority_gives_an_older_version(small: Small) -> N
 
 
 def test_another_archive_needs_its_own_key(small: Small) -> None:
-    directory = small.archive.directory / "own"
-    directory.mkdir()
-    other = Archive(directory)
-    other.publish("ours", HELLO % "0.9")
+    own(small)
     small.write(
         f"archives: [{{name: own, mirror: '{small.server.url}/own/debian', suites: [ours]}}]\n"
     )

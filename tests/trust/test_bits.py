@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 
 from minbuild.archive.fetch import fetch
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import find_mirror
-from minbuild.build.request import machine_arch
 from minbuild.manifest.types import Archive
 from minbuild.progress import Silent
+from tests.support.market import market_of
 from tests.trust.pythons import interpreter
 from tests.trust.world import run
 from tests.unit.toolbox.real import store as shared
@@ -212,14 +210,10 @@ def elsewhere(tmp_path: Path) -> list[str]:
 
 def clock() -> str:
     """libfaketime, of a release that is old enough for this machine's programs and for tools."""
-    mirror = find_mirror("")
-    index = open_index(
-        Archive(suites=("bookworm",)), machine_arch(), mirror, shared(), offline=False,
-        progress=Silent(),
-    )  # fmt: skip
-    package = index.package("libfaketime")
+    market = market_of(shared(), Archive(suites=("bookworm",)))
+    package = market.package("libfaketime")
     assert package is not None
-    fetch([package], mirror, shared(), offline=False, progress=Silent())
+    fetch([package], market.mirror, shared(), offline=False, progress=Silent())
     path = shared().sound(package.sha256)
     assert path is not None
     with tempfile.TemporaryDirectory() as work:

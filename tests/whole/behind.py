@@ -3,10 +3,6 @@
 Who connects to its port 9 is told so.
 """
 
-from collections.abc import Mapping
-
-from tests.unit.lab.cpio import cpio
-
 MODULES = ("failover", "net_failover", "virtio_net", "virtio_mmio")
 """In the order in which they are loaded."""
 APPLETS = ("sh", "mount", "insmod", "ip", "udhcpc", "nc", "echo", "sleep")
@@ -35,14 +31,3 @@ echo "behind vlan" | nc -w 9 198.51.100.1 7
 echo "behind: done"
 while :; do sleep 1000; done
 """
-
-
-def initramfs(busybox: bytes, modules: Mapping[str, bytes]) -> bytes:
-    """An initramfs, not compressed."""
-    members = [(name, 0o40755, b"") for name in ("bin", "dev", "modules", "proc", "sys")]
-    members.append(("bin/busybox", 0o100755, busybox))
-    members += [(f"bin/{name}", 0o120777, b"busybox") for name in APPLETS]
-    members += [(f"modules/{name}.ko", 0o100644, data) for name, data in modules.items()]
-    members.append(("lease.sh", 0o100755, LEASE.encode()))
-    members.append(("init", 0o100755, INIT.replace("MODULES", " ".join(MODULES)).encode()))
-    return cpio(members)

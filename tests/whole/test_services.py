@@ -26,9 +26,11 @@ from minbuild.manifest import types as manifest
 from minbuild.progress import Silent
 from minbuild.store import Store
 from tests.support.lab import STORE, data_disk, in_namespace, stage_of
-from tests.unit.lab.conftest import busybox_of, kernel_of, market_of
+from tests.support.market import market_of
+from tests.unit.lab.conftest import busybox_of, kernel_of
+from tests.unit.lab.cpio import initramfs
 from tests.unit.toolbox.real import toolbox
-from tests.whole.behind import MODULES, READY, initramfs
+from tests.whole.behind import APPLETS, INIT, LEASE, MODULES, READY
 from tests.whole.small import minbuild
 
 HERE = manifest.Where("test", 1, 1)
@@ -112,7 +114,8 @@ def disk(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Path:
     guest = place / "tree" / "guests" / "behind"
     guest.mkdir(parents=True)
     (guest / "vmlinuz").write_bytes(kernel)
-    (guest / "initrd").write_bytes(initramfs(busybox_of(market, store), modules))
+    packed = initramfs(busybox_of(market, store), APPLETS, modules, LEASE, INIT)
+    (guest / "initrd").write_bytes(packed)
     rows = ["kernel=vmlinuz", "initrd=initrd", "memory=128", "net=nat0", "net=br20"]
     (guest / "guest.conf").write_text("\n".join([*rows, f"ready={READY}", ""]))
     return data_disk(net.stage.toolbox, place / "disk", 64, place / "tree")

@@ -4,11 +4,10 @@ from pathlib import Path
 import pytest
 
 from minbuild.archive.candidates import candidates
-from minbuild.archive.index import Index, open_index
-from minbuild.archive.mirror import find_mirror
+from minbuild.archive.index import Index
 from minbuild.manifest.types import Archive as Wish
-from minbuild.progress import Silent
 from minbuild.store import Store
+from tests.support.market import market_of
 from tests.unit.archive.conftest import World
 
 TEXT = """
@@ -97,8 +96,7 @@ def test_a_package_that_nobody_knows_has_no_candidates(index: Index) -> None:
 def test_the_machines_own_mirror_is_read_and_its_guesses_hold(tmp_path: Path) -> None:
     wish = Wish(suites=("trixie", "trixie-updates", "trixie-security"))
     store = Store(tmp_path)
-    mirror = find_mirror("")
-    index = open_index(wish, "amd64", mirror, store, offline=False, progress=Silent())
+    index = market_of(store, wish, "amd64").index
     kernel = candidates(index, "linux-image-cloud-amd64", "root", "/boot/vmlinuz-*")
     assert kernel[0].startswith("linux-image-6.12.")
     first = {

@@ -9,16 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import find_mirror
-from minbuild.build.growing import Market
-from minbuild.build.request import Doors
-from minbuild.facts.content import extract
 from minbuild.manifest.load import load
-from minbuild.manifest.types import Archive
-from minbuild.progress import Silent
 from minbuild.shipped import shipped
 from minbuild.store import Store
+from tests.support.market import market_of
+from tests.unit.lab.conftest import busybox_of
 
 HOST = load(shipped("manifests") / "host.yaml", settings={}, components=())
 FILES = {
@@ -37,17 +32,9 @@ KEYS = re.findall(r"(?m)^KEYS='(.*)'$", FILES["/usr/bin/vm"])[0]
 def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with Debian's BusyBox and the links to it that the host has."""
     store = Store(Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}")
-    mirror = find_mirror("")
-    archive = Archive(suites=("trixie",))
-    index = open_index(archive, "amd64", mirror, store, offline=False, progress=Silent())
-    market = Market(index, mirror, Doors(store.directory, Silent()))
-    package = market.package("busybox-static")
-    assert package is not None
-    (files,) = market.open([package])
-    (digest,) = {one.sha256 for path, one in files.entries.items() if path == "/usr/bin/busybox"}
-    extract(package, [digest], store)
+    market = market_of(store, arch="amd64")
     place = tmp_path_factory.mktemp("busybox")
-    (place / "busybox").write_bytes(store.read(digest) or b"")
+    (place / "busybox").write_bytes(busybox_of(market, store))
     (place / "busybox").chmod(0o755)
     for applet in APPLETS:
         (place / applet).symlink_to("busybox")

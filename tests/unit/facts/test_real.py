@@ -6,17 +6,15 @@ from pathlib import Path
 import pytest
 
 from minbuild.archive.fetch import fetch
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import find_mirror
 from minbuild.archive.types import Package
 from minbuild.facts.content import extract
 from minbuild.facts.gather import gather
 from minbuild.facts.types import Builtins, Damaged, Elf, Files, KernelConfig, Kind, Module
-from minbuild.manifest.types import Archive
 from minbuild.paths import RootPath
 from minbuild.progress import Silent
 from minbuild.run import run
 from minbuild.store import Store
+from tests.support.market import market_of
 
 pytestmark = pytest.mark.mirror
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -29,14 +27,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def packages(store: Store, *names: str) -> list[Package]:
     """Fetch packages of trixie; a name that ends with * is the newest that starts so."""
-    mirror = find_mirror("")
-    index = open_index(
-        Archive(suites=("trixie",)), "amd64", mirror, store, offline=False, progress=Silent()
-    )
-    found = [index.package(name) for name in names]
+    market = market_of(store, arch="amd64")
+    found = [market.package(name) for name in names]
     kept = [package for package in found if package is not None]
     assert len(kept) == len(names)
-    fetch(kept, mirror, store, offline=False, progress=Silent())
+    fetch(kept, market.mirror, store, offline=False, progress=Silent())
     return kept
 
 

@@ -8,19 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import find_mirror
-from minbuild.build.growing import Market, grow
-from minbuild.build.request import Doors
-from minbuild.facts.content import extract, extract_all
+from minbuild.build.growing import Market
+from minbuild.facts.content import extract
 from minbuild.facts.types import Kind
 from minbuild.manifest.tools import load_tools
-from minbuild.manifest.types import Archive
-from minbuild.progress import Silent
-from minbuild.resolve.roots import tool_roots
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
-from tests.unit.lab.tiny import MODULES, initramfs
+from tests.support.market import market_of, toolbox_of
+from tests.unit.lab.cpio import initramfs
+from tests.unit.lab.tiny import APPLETS, INIT, LEASE, MODULES
 
 TOOLS = ("dnsmasq", "ip", "mke2fs", "qemu-system-x86_64")
 
@@ -46,28 +42,10 @@ def bench(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     directory = tmp_path_factory.mktemp("host")
     kernel, modules = kernel_of(market, store)
     (directory / "vmlinuz").write_bytes(kernel)
-    (directory / "initrd").write_bytes(initramfs(busybox_of(market, store), modules))
-    return Bench(toolbox_of(market, store), directory / "vmlinuz", directory / "initrd")
-
-
-def market_of(store: Store) -> Market:
-    archive = Archive(suites=("trixie",))
-    mirror = find_mirror("")
-    index = open_index(archive, "amd64", mirror, store, offline=False, progress=Silent())
-    return Market(index, mirror, Doors(store.directory, Silent()))
-
-
-def toolbox_of(market: Market, store: Store) -> Toolbox:
+    packed = initramfs(busybox_of(market, store), APPLETS, modules, LEASE, INIT)
+    (directory / "initrd").write_bytes(packed)
     tools = [tool for tool in load_tools() if tool.name in TOOLS]
-    grown = grow([root for tool in tools for root in tool_roots(tool)], market, arch="amd64")
-    assert grown.closure.missing == ()
-    chosen = grown.closure.chosen.values()
-    wanted = {
-        package: {one.entry.sha256 for one in chosen if one.package == package.name} - {""}
-        for package in grown.packages
-    }
-    extract_all(wanted, store, Silent())
-    return Toolbox(tools, [one.entry for one in chosen], store, arch="amd64")
+    return Bench(toolbox_of(tools, market), directory / "vmlinuz", directory / "initrd")
 
 
 def busybox_of(market: Market, store: Store) -> bytes:

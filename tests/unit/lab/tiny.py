@@ -1,9 +1,5 @@
 """A host of one shell script that says what the real one says on its console."""
 
-from collections.abc import Mapping
-
-from tests.unit.lab.cpio import cpio
-
 MODULES = ("failover", "net_failover", "virtio_net", "virtio_blk")
 """In the order in which they are loaded."""
 APPLETS = ("sh", "mount", "insmod", "ip", "udhcpc", "nslookup", "nc", "awk", "cat", "echo", "sleep")
@@ -43,15 +39,3 @@ read -r word
 echo "read $word"
 sleep 1000
 """
-
-
-def initramfs(busybox: bytes, modules: Mapping[str, bytes]) -> bytes:
-    """An initramfs, not compressed."""
-    directories = ("bin", "dev", "etc", "mnt", "modules", "proc", "sys")
-    members = [(name, 0o40755, b"") for name in directories]
-    members.append(("bin/busybox", 0o100755, busybox))
-    members += [(f"bin/{name}", 0o120777, b"busybox") for name in APPLETS]
-    members += [(f"modules/{name}.ko", 0o100644, data) for name, data in modules.items()]
-    members.append(("lease.sh", 0o100755, LEASE.encode()))
-    members.append(("init", 0o100755, INIT.replace("MODULES", " ".join(MODULES)).encode()))
-    return cpio(members)

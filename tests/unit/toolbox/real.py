@@ -5,19 +5,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import find_mirror
-from minbuild.build.growing import Market, grow
-from minbuild.build.request import Doors, machine_arch
-from minbuild.facts.content import extract_all
 from minbuild.manifest.tools import load_tools
-from minbuild.manifest.types import Archive, PackagePaths, Tool, Where
+from minbuild.manifest.types import PackagePaths, Tool, Where
 from minbuild.paths import RootPath
-from minbuild.progress import Silent
-from minbuild.resolve.roots import tool_roots
-from minbuild.resolve.types import Chosen
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
+from tests.support.market import market_of, toolbox_of
 
 EPOCH = 1700000000
 ORACLES = {
@@ -74,29 +67,11 @@ def store() -> Store:
 @functools.cache
 def toolbox(*, lab: bool = False) -> Toolbox:
     """The toolbox with the oracles; with `lab` also QEMU, its firmware, a kernel and iPXE."""
-    mirror = find_mirror("")
-    index = open_index(
-        Archive(suites=("trixie",)),
-        machine_arch(),
-        mirror,
-        store(),
-        offline=False,
-        progress=Silent(),
-    )
+    market = market_of(store())
     tools = [tool for tool in load_tools() if lab or not tool.lab or tool.name in BUILDS]
     tools += [oracle(name, package) for name, package in ORACLES.items()]
     if lab:
         tools += [oracle("busybox", "busybox-static"), ipxe()]
-        name = index.depends("linux-image-cloud-amd64")[0][0]
+        name = market.index.depends("linux-image-cloud-amd64")[0][0]
         tools.append(kernel(name.removeprefix("linux-image-")))
-    market = Market(index, mirror, Doors(store().directory, Silent()))
-    grown = grow([root for tool in tools for root in tool_roots(tool)], market, arch=machine_arch())
-    assert grown.closure.missing == ()
-    chosen: list[Chosen] = list(grown.closure.chosen.values())
-    wanted = {
-        package: {one.entry.sha256 for one in chosen if one.package == package.name} - {""}
-        for package in grown.packages
-    }
-    extract_all(wanted, store(), Silent())
-    entries = [one.entry for one in chosen]
-    return Toolbox(tools, entries, store(), arch=machine_arch(), epoch=EPOCH)
+    return toolbox_of(tools, market, epoch=EPOCH)
