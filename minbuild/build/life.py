@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from minbuild.toolbox.toolbox import Toolbox
     from minbuild.tree.types import Tree
 
+    Stand = Callable[[Request, Manifest, Doors], Ground]
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -78,19 +80,11 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
         return Built(manifest, directory, last, fresh=False)
 
     from minbuild.build.archives import with_archives
-    from minbuild.build.proof import prove
     from minbuild.build.tools import begin, open_toolbox
 
     request = with_archives(request, manifest)
     begin(request, place, manifest, doors)
-    ground = _ground(request, manifest, doors)
-    tree = grow_tree(request, ground, doors)
-    if manifest.elements:
-        from minbuild.build.elements import with_elements
-
-        ground = _ground(request, with_elements(manifest, tree, doors), doors)
-        tree = grow_tree(request, ground, doors)
-    prove(ground, tree, doors)
+    ground, tree = _grown(_stood, request, manifest, doors)
     toolbox = open_toolbox(request, ground.lock, doors, image=manifest.image)
     return Prepared(request, ground, tree, toolbox, directory, place)
 
@@ -107,21 +101,35 @@ def finish(ready: Prepared, doors: Doors) -> Built:
     return Built(manifest, ready.directory, footprint, fresh=True)
 
 
-def _ground(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
-    return _settled(_once(request, manifest, doors), lambda more: _once(request, more, doors))
+def _grown(
+    stand: "Stand", request: Request, manifest: Manifest, doors: Doors
+) -> "tuple[Ground, Tree]":
+    """A manifest's ground and its tree, proved closed; elements see the tree without them."""
+    from minbuild.build.proof import prove
+
+    ground = _settled(stand, request, manifest, doors)
+    tree = grow_tree(request, ground, doors)
+    if manifest.elements:
+        from minbuild.build.elements import with_elements
+
+        ground = _settled(stand, request, with_elements(manifest, tree, doors), doors)
+        tree = grow_tree(request, ground, doors)
+    prove(ground, tree, doors)
+    return ground, tree
 
 
-def _settled(ground: "Ground", again: Callable[[Manifest], "Ground"]) -> "Ground":
+def _settled(stand: "Stand", request: Request, manifest: Manifest, doors: Doors) -> "Ground":
     """A ground with the users and directories that its packages declare."""
     from minbuild.build.declared import with_declared
 
+    ground = stand(request, manifest, doors)
     if ground.manifest.archive.root:  # an installed root has them
         return ground
     more = with_declared(ground.manifest, ground.closure, ground.files)
-    return ground if more is ground.manifest else again(more)
+    return ground if more is ground.manifest else stand(request, more, doors)
 
 
-def _once(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
+def _stood(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
     if manifest.archive.root:
         from minbuild.build.rooted import stand_root
 
@@ -134,12 +142,6 @@ def _once(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
 def plan(request: Request, doors: Doors) -> Planned:
     """Resolve a manifest and measure what would be packed; nothing is written but the store."""
     return again(lambda: _plan(request, doors), doors)
-
-
-def _survey(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
-    return _settled(
-        _surveyed(request, manifest, doors), lambda more: _surveyed(request, more, doors)
-    )
 
 
 def _surveyed(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
@@ -155,21 +157,13 @@ def _surveyed(request: Request, manifest: Manifest, doors: Doors) -> "Ground":
 def _plan(request: Request, doors: Doors) -> Planned:
     from minbuild.build.archives import with_archives
     from minbuild.build.cmdline import cmdline
-    from minbuild.build.proof import prove
     from minbuild.build.surface import look
     from minbuild.build.weights import estimate, weigh
     from minbuild.footprint.measure import measure
 
     manifest = read(request, doors)
     request = with_archives(request, manifest)
-    ground = _survey(request, manifest, doors)
-    tree = grow_tree(request, ground, doors)
-    if manifest.elements:
-        from minbuild.build.elements import with_elements
-
-        ground = _survey(request, with_elements(manifest, tree, doors), doors)
-        tree = grow_tree(request, ground, doors)
-    prove(ground, tree, doors)
+    ground, tree = _grown(_surveyed, request, manifest, doors)
     weights = weigh(tree, doors.store)
     footprint = measure(
         ground.manifest,
