@@ -23,20 +23,29 @@ SHOWN = 80
 SYSLOG_PORT = 514
 
 
+def listening(address: str, port: int) -> socket.socket:
+    """A TCP socket that takes connections, and blocks for none.
+
+    Raises: ToolError when the port cannot be had.
+    """
+    try:
+        found = socket.create_server((address, port))
+    except OSError as error:
+        raise ToolError(
+            f"cannot listen on {address} port {port}: {error.strerror}",
+            fix="run the boot again: another program took the port",
+        ) from error
+    found.setblocking(False)
+    return found
+
+
 class Echo:
     """Answers every TCP connection with its own bytes."""
 
     def __init__(self, address: str, port: int, loop: selectors.BaseSelector, say: Say) -> None:
         self._loop = loop
         self._say = say
-        try:
-            self._listener = socket.create_server((address, port))
-        except OSError as error:
-            raise ToolError(
-                f"cannot listen on {address} port {port}: {error.strerror}",
-                fix="run the boot again: another program took the port",
-            ) from error
-        self._listener.setblocking(False)
+        self._listener = listening(address, port)
         loop.register(self._listener, selectors.EVENT_READ, self._accept)
 
     def _accept(self) -> None:

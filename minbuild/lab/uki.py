@@ -40,18 +40,11 @@ def split(image: Path) -> tuple[bytes, bytes, str]:
 
     Raises: ToolError when it cannot be read, is damaged or lacks one of them.
     """
-    try:
-        data = image.read_bytes()
-    except OSError as error:
-        raise ToolError(
-            f"cannot read the image: {error.strerror}", where=str(image), fix=FIX
-        ) from error
-    found = sections(data, str(image))
+    found = _read(image)
     for name in (".linux", ".initrd"):
         if not found.get(name):
             raise ToolError(f"the UKI has no section {name}", where=str(image), fix=FIX)
-    line = found.get(".cmdline", b"").rstrip(b"\0\n").decode("utf-8", "replace")
-    return found[".linux"], found[".initrd"], line
+    return found[".linux"], found[".initrd"], _line(found, ".cmdline")
 
 
 def release(image: Path) -> str:
@@ -59,13 +52,21 @@ def release(image: Path) -> str:
 
     Raises: ToolError when it cannot be read or is damaged.
     """
+    return _line(_read(image), ".uname")
+
+
+def _read(image: Path) -> dict[str, bytes]:
     try:
         data = image.read_bytes()
     except OSError as error:
         raise ToolError(
             f"cannot read the image: {error.strerror}", where=str(image), fix=FIX
         ) from error
-    return sections(data, str(image)).get(".uname", b"").rstrip(b"\0\n").decode("utf-8", "replace")
+    return sections(data, str(image))
+
+
+def _line(found: dict[str, bytes], name: str) -> str:
+    return found.get(name, b"").rstrip(b"\0\n").decode("utf-8", "replace")
 
 
 def _text(name: bytes) -> str:

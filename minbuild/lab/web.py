@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
-from minbuild.errors import ToolError
-from minbuild.lab.servers import Say
+from minbuild.lab.servers import Say, listening
 
 PORT = 80
 CHUNK = 65536
@@ -33,14 +32,7 @@ class Web:
         self._folder = folder
         self._loop = loop
         self._say = say
-        try:
-            self._listener = socket.create_server((address, port))
-        except OSError as error:
-            raise ToolError(
-                f"cannot listen on {address} port {port}: {error.strerror}",
-                fix="run the boot again: another program took the port",
-            ) from error
-        self._listener.setblocking(False)
+        self._listener = listening(address, port)
         self.port = int(self._listener.getsockname()[1])
         loop.register(self._listener, selectors.EVENT_READ, self._accept)
 
