@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.archive import Archive
-from tests.support.server import Server
+from tests.support.server import Server, serve
 
 PACKAGES = r"""
 Package: linux-image-cloud-amd64
@@ -74,6 +75,17 @@ class Small:
     def argv(self, *words: str) -> list[str]:
         """A command line with this archive and a store of its own."""
         return [*words, "--mirror", self.mirror, "--store", str(self.directory / "store")]
+
+
+@contextmanager
+def offered(place: Path, packages: str) -> Iterator[Small]:
+    """A signed archive of packages as text, served on loopback, and a directory to work in."""
+    (place / "archive").mkdir()
+    (place / "work").mkdir()
+    archive = Archive(place / "archive")
+    archive.publish("trixie", packages)
+    with serve(archive.directory) as server:
+        yield Small(place / "work", archive, server, f"{server.url}/debian")
 
 
 @dataclass(frozen=True, slots=True)

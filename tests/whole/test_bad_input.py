@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive import Archive
+from tests.support.mounted import mounted
 from tests.support.server import Fault
 from tests.whole.small import MANIFEST, Ended, Small, minbuild
 
@@ -163,11 +164,8 @@ def test_a_full_disk(small: Small) -> None:
     """A store on a file system of 64 kB, mounted in a namespace of the test's own."""
     small.write()
     (small.directory / "store").mkdir()
-    command = " ".join([sys.executable, "-m", "minbuild", *small.argv("plan", "small.yaml")])
-    script = f"mount -t tmpfs -o size=64k none store && exec {command}"
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script], cwd=small.directory, capture_output=True, text=True
-    )
+    command = (sys.executable, "-m", "minbuild", *small.argv("plan", "small.yaml"))
+    done = mounted("mount -t tmpfs -o size=64k none store", *command, cwd=small.directory)
     refused(Ended(done.returncode, done.stdout, done.stderr), 6, "store")
 
 

@@ -3,13 +3,13 @@
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.mounted import mounted
 from tests.support.watched import watched
 from tests.whole.small import Ended, minbuild
 
@@ -250,16 +250,11 @@ def test_an_output_directory_below_a_file_is_an_error_and_nothing_is_lost(host: 
 
 def test_an_output_directory_that_is_read_only_is_an_error(host: Host) -> None:
     (host.directory / "closed").mkdir(exist_ok=True)
-    script = (
-        "mount -t tmpfs -o ro none closed && exec python -m minbuild make host.yaml -o closed/out"
-    )
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["unshare", "-rm", "sh", "-c", script],
+    done = mounted(
+        "mount -t tmpfs -o ro none closed",
+        *(sys.executable, "-m", "minbuild", "make", "host.yaml", "-o", "closed/out"),
         cwd=host.directory,
-        env={**os.environ, "MINBUILD_STORE": host.store, "PATH": path},
-        capture_output=True,
-        text=True,
+        env={"MINBUILD_STORE": host.store},
     )
     assert done.returncode == 6, done.stderr
     assert "closed" in done.stderr

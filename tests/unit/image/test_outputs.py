@@ -14,6 +14,7 @@ import pytest
 from minbuild.errors import ToolError
 from minbuild.image.exchange import MOST, PREFIX, exchange
 from minbuild.image.outputs import open_outputs
+from tests.support.mounted import mounted
 
 
 def left(directory: Path) -> list[str]:
@@ -219,6 +220,7 @@ def test_the_directory_that_a_build_is_started_in_stays_where_it_is(
     assert left(place) == ["SHA256SUMS", "host.efi", "host.pxe"]
 
 
+PATHS = {"PYTHONPATH": str(Path(__file__).parents[3])}
 MOUNTS = {
     "another file system": "mount -t tmpfs none out",
     "a mounted directory": "mkdir real; mount --bind real out",
@@ -238,12 +240,8 @@ publish(Path("out"))
 print(*sorted(path.name for path in Path("out").iterdir()))
 print(Path("out/host.efi").read_bytes())
 """
-    script = f'set -e; {MOUNTS[how]}; cd "$PWD"; exec "$0" -c "$1"'
-    words = ["unshare", "-rm", "sh", "-c", script, sys.executable, program]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=env)
-    if "unshare:" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"namespaces are not allowed here: {done.stderr}")
+    python = (sys.executable, "-c", program)
+    done = mounted(f'{MOUNTS[how]}; cd "$PWD"', *python, cwd=tmp_path, env=PATHS)
     assert done.returncode == 0, done.stderr
     names, content = done.stdout.splitlines()
     assert names.replace("below ", "").replace(" notes", "") == "SHA256SUMS host.efi host.pxe"
@@ -268,12 +266,8 @@ except ToolError as error:
 print(*sorted(path.name for path in place.iterdir()), (place / "host.efi").read_bytes())
 print(*(path.name for path in place.parent.glob(".minbuild-*")))
 """
-    script = 'mkdir out && mount -t tmpfs -o size=300k none out && exec "$0" -c "$1"'
-    words = ["unshare", "-rm", "sh", "-c", script, sys.executable, program]
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=env)
-    if "unshare:" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"namespaces are not allowed here: {done.stderr}")
+    script = "mkdir out; mount -t tmpfs -o size=300k none out"
+    done = mounted(script, sys.executable, "-c", program, cwd=tmp_path, env=PATHS)
     assert done.stdout.splitlines() == [
         "cannot write: No space left on device",
         "SHA256SUMS host.efi host.pxe b'image'",
