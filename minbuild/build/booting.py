@@ -11,7 +11,8 @@ from minbuild.build.request import Doors, Request, lock_file
 from minbuild.build.selection import named, selected
 from minbuild.build.tools import lay_tools, open_toolbox
 from minbuild.errors import UsageError
-from minbuild.lab.probes import standard, wanted
+from minbuild.footprint import document
+from minbuild.lab.probes import standard, told, wanted
 from minbuild.lab.types import Firmware, Probe
 from minbuild.shipped import shipped
 from minbuild.toolbox.toolbox import Toolbox
@@ -42,7 +43,17 @@ def set_stage(target: str, request: Request, doors: Doors, *, firmware: Firmware
         return Stage(image, open_toolbox(request, lock, doors, lab=True), wanted(built.manifest))
     image = _image(Path(target), Path(name).suffix)
     lock = _lock_of(image, request, doors)
-    return Stage(image, open_toolbox(request, lock, doors, lab=True), standard())
+    return Stage(image, open_toolbox(request, lock, doors, lab=True), probes_of(image))
+
+
+def probes_of(image: Path) -> tuple[Probe, ...]:
+    """What an image is asked: what its build's footprint beside it says, else what every host is."""
+    place = image.with_name("footprint.json")
+    if not place.is_file():
+        return standard()
+    footprint = document.read(place.read_text(encoding="utf-8"), str(place))
+    known = footprint.name == image.stem and footprint.probes is not None
+    return told(footprint.probes or ()) if known else standard()
 
 
 def is_manifest(target: str) -> bool:

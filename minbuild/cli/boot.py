@@ -68,8 +68,8 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
     """Boot an image in QEMU and wait until it proves that it works.
 
     IMAGE is host.raw, host.efi or a build directory; a MANIFEST is built first. The host must
-    come up, take a lease, resolve a name, open a TCP connection and run a virtual machine.
-    Exits with 1 when a probe fails.
+    come up, take a lease, resolve a name, open a TCP connection and run a virtual machine, or
+    show what else the components of its manifest ask. Exits with 1 when a probe fails.
     """
     from minbuild.build.booting import is_manifest, set_stage
     from minbuild.lab.series import boots

@@ -13,6 +13,7 @@ from minbuild.footprint.types import (
     FindingKind,
     Footprint,
     PackageRow,
+    ProbeRow,
     Row,
     Surface,
     Totals,
@@ -66,6 +67,8 @@ def render(footprint: Footprint) -> str:
         document["warnings"] = [asdict(one) for one in footprint.cautions]
     if footprint.waivers:
         document["waivers"] = [asdict(one) for one in footprint.waivers]
+    if footprint.probes is not None:
+        document["probes"] = [asdict(one) for one in footprint.probes]
     return _lines(document)
 
 
@@ -140,6 +143,9 @@ def _footprint(document: Mapping[str, Any]) -> Footprint:
         cautions=tuple(_typed(Caution, row) for row in document.get("warnings", ())),
         listed=tuple(_possible(row) for row in document.get("possible_data", ())),
         waivers=tuple(_typed(Waived, row) for row in document.get("waivers", ())),
+        probes=tuple(_typed(ProbeRow, row) for row in document["probes"])
+        if "probes" in document
+        else None,
     )
 
 
@@ -167,12 +173,18 @@ def _file_in(row: Mapping[str, Any]) -> FileRow:
 
 
 def _typed(kind: type[T], row: Mapping[str, Any]) -> T:
-    """Build a flat dataclass of texts and sizes; a wrong key or type is a TypeError."""
-    wanted = kind.__annotations__
+    """Build a flat dataclass of texts, sizes and claims; a wrong key or type is a TypeError."""
+    read = {int: _size, bool: _claim}
     checked = {
-        name: _size(row[name]) if wanted[name] is int else _text(row[name]) for name in wanted
+        name: read.get(wanted, _text)(row[name]) for name, wanted in kind.__annotations__.items()
     }
     return kind(**checked)
+
+
+def _claim(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
 
 
 def _text(value: object) -> str:

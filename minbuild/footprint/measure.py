@@ -11,6 +11,7 @@ from minbuild.footprint.types import (
     FileRow,
     Footprint,
     PackageRow,
+    ProbeRow,
     Row,
     Surface,
     Totals,
@@ -62,6 +63,7 @@ def measure(
             listed=tree.possible,
             cautions=tree.cautions,
             waivers=tuple(_waived(manifest)),
+            probes=probe_rows(manifest),
         ),
         {package.name: package.version for package in packages},
         {OVERHEAD: packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0},
@@ -72,6 +74,18 @@ def _waived(manifest: Manifest) -> Iterator[Waived]:
     for kind, lines in (("drop", manifest.drop), ("allow-missing", manifest.allow_missing)):
         for line in lines:
             yield Waived(kind, line.path, line.because, place(line.where))
+
+
+def probe_rows(manifest: Manifest) -> tuple[ProbeRow, ...]:
+    """List what the manifest's components have the lab ask."""
+    return tuple(
+        ProbeRow(
+            one.name, one.console, one.limit, one.means,
+            one.lease, one.lookup, one.tcp, one.to, one.says, place(one.where),
+        )
+        for component in manifest.components
+        for one in (*([component.probe] if component.probe else ()), *component.probes)
+    )  # fmt: skip
 
 
 def add_up(

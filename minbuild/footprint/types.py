@@ -116,6 +116,22 @@ class Waived:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeRow:
+    """What a component has the lab ask of a booted host, in its own words."""
+
+    name: str
+    console: str
+    limit: int
+    means: str
+    lease: bool
+    lookup: str
+    tcp: int
+    to: str
+    says: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class Footprint:
     name: str
     arch: str
@@ -145,3 +161,5 @@ class Footprint:
     """Files that rules list for others and that nobody asked for; sorted."""
     waivers: tuple[Waived, ...] = ()
     """In the manifest's order, drops first."""
+    probes: tuple[ProbeRow, ...] | None = None
+    """In the components' order; None where no manifest is known."""

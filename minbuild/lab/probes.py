@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from minbuild.footprint.measure import probe_rows
+from minbuild.footprint.types import ProbeRow
 from minbuild.lab.link import MAC
 from minbuild.lab.types import (
     Dial,
@@ -18,7 +20,6 @@ from minbuild.lab.types import (
     Source,
     State,
 )
-from minbuild.manifest import types as manifest_types
 from minbuild.manifest.types import Manifest
 
 HOST = re.compile(r"minbuild: (?:\d+\.\d+ )?([a-z]+)(?: \S+)?: (.*)")
@@ -84,7 +85,7 @@ def make(name: str, console: str, limit: int, means: str) -> Probe:
     return Probe(name, (own, outside) if outside else (own,), limit, means, server)
 
 
-def asked(name: str, wish: manifest_types.Probe) -> Probe:
+def asked(name: str, wish: ProbeRow) -> Probe:
     """Make the probe that a component asks for: of its console line, and of what is seen outside."""
     signs: list[Sign] = []
     server, dial = None, None
@@ -114,15 +115,19 @@ def standard() -> tuple[Probe, ...]:
 
 def wanted(manifest: Manifest) -> tuple[Probe, ...]:
     """List the probes of a manifest's components, in the order of `standard`, others after them."""
+    return told(probe_rows(manifest))
+
+
+def told(rows: Iterable[ProbeRow]) -> tuple[Probe, ...]:
+    """List the probes that a footprint tells of, in the same order."""
     known = {probe.name: probe for probe in standard()}
     found: dict[str, Probe] = {}
-    for component in manifest.components:
-        for probe in (*([component.probe] if component.probe else ()), *component.probes):
-            name = SAME.get(probe.name, probe.name)
-            if probe.console or probe.tcp or probe.lease or probe.lookup:
-                found[name] = asked(name, probe)
-            elif name in known:
-                found[name] = known[name]
+    for row in rows:
+        name = SAME.get(row.name, row.name)
+        if row.console or row.tcp or row.lease or row.lookup:
+            found[name] = asked(name, row)
+        elif name in known:
+            found[name] = known[name]
     order = {name: number for number, name in enumerate(known)}
     return tuple(
         sorted(found.values(), key=lambda probe: (order.get(probe.name, LIMIT), probe.name))

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from minbuild.footprint.document import read, render
-from minbuild.footprint.types import Finding, FindingKind, Footprint, Surface
+from minbuild.footprint.types import Finding, FindingKind, Footprint, ProbeRow, Surface
 from minbuild.resolve.types import NeedKind
 from tests.support.footprints import tiny
 
@@ -26,8 +26,12 @@ def golden() -> Footprint:
         Finding(FindingKind.LISTENER, "22/tcp", "configured: sshd in /etc/inittab"),
     )
     surface = Surface(findings, (FindingKind.KERNEL_LACKS,), in_lab=True)
+    probe = ProbeRow(
+        "ssh", "", 30, "nobody answers", lease=False, lookup="", tcp=22, to="host",
+        says="SSH-2.0", where="ssh.yaml:9:1",
+    )  # fmt: skip
     return replace(
-        tiny(), surface=surface, budget={"files": 48, "packed": 17_600_000},
+        tiny(), surface=surface, probes=(probe,), budget={"files": 48, "packed": 17_600_000},
         places={"files": "host.yaml:30:10", "packed": "host.yaml:31:11"},
     )  # fmt: skip
 
