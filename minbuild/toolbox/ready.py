@@ -3,18 +3,20 @@
     python ready.py SCRIPT      with a socket of whole messages as stdin
 
 A request is a JSON object {"args", "cwd", "env"} with two open files: stdout, and one that gets
-the exit code. Each runs in a process of its own, forked from the loaded script; the end of the
-socket ends all. Imports nothing of minbuild, which this Python does not have.
+the exit code. Requests are met one after the other, in the memory that the last one has left: for
+images, to get it anew takes as long as the work. The end of the socket ends all. Imports nothing of
+minbuild, which this Python does not have.
 """
 
+import gc
 import importlib.util
 import json
 import os
-import signal
 import socket
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from importlib.machinery import SourceFileLoader
 
 LONGEST = 1 << 17
@@ -24,17 +26,22 @@ LONGEST = 1 << 17
 def main(script: str) -> None:
     """Load a script and serve requests until there can be no more."""
     run = _load(script)
-    requests = socket.socket(fileno=0)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what was forked
+    requests = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+    environment = dict(os.environ)
+    gc.freeze()  # what is loaded stays, and need not be looked through
     while True:
         message, files, _, _ = socket.recv_fds(requests, LONGEST, 2)
         if not message:
             os._exit(0)
-        if os.fork() == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _serve(run, script, json.loads(message), files)
-        for file in files:
-            os.close(file)
+        out, report = files
+        os.dup2(out, 1)
+        os.close(out)
+        code = _code(run, script, json.loads(message), environment)
+        sys.stdout.flush()
+        os.dup2(0, 1)
+        _answer(report, code)
+        gc.collect()
 
 
 def _load(script: str) -> Callable[[], object]:
@@ -49,30 +56,20 @@ def _load(script: str) -> Callable[[], object]:
     return found
 
 
-def _serve(
-    run: Callable[[], object], script: str, request: dict[str, object], files: Sequence[int]
-) -> None:
-    """Run the script once and leave this process."""
-    out, report = files
-    code = 1
+def _code(
+    run: Callable[[], object],
+    script: str,
+    request: Mapping[str, object],
+    environment: Mapping[str, str],
+) -> int:
+    """Run the script once, with nothing of the request before, to the end, however that comes."""
     try:
-        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-        os.dup2(out, 1)
-        os.dup2(0, 2)
         os.chdir(str(request["cwd"]))
+        os.environ.clear()
+        os.environ.update(environment)
         os.environ.update(request["env"])  # type: ignore[call-overload]
+        tempfile.tempdir = None  # it follows from the environment
         sys.argv = [script, *request["args"]]  # type: ignore[misc]
-        code = _code(run)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.write(report, str(code).encode())
-    finally:
-        os._exit(code)
-
-
-def _code(run: Callable[[], object]) -> int:
-    """Run to the end, however that comes."""
-    try:
         run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -80,6 +77,15 @@ def _code(run: Callable[[], object]) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _answer(report: int, code: int) -> None:
+    try:
+        os.write(report, str(code).encode())
+    except BrokenPipeError:
+        pass  # who asked is gone
+    finally:
+        os.close(report)
 
 
 if __name__ == "__main__":

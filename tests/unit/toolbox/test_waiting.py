@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 SCRIPT = """
-import os, sys, time
+import os, sys, tempfile, time
 with open("{log}", "a") as log:
     print("loaded", file=log)
 def main():
@@ -19,6 +19,9 @@ def main():
         with open("{log}", "a") as log:
             print("waits", file=log)
         time.sleep(300)
+    if sys.argv[1] == "temporary":
+        print(tempfile.gettempdir(), os.environ.get("OWN"))
+        sys.exit(0)
     print(sys.argv[1:], os.getcwd(), os.environ.get("WORD"), file=sys.stderr)
     print(sys.argv[1:], os.getcwd(), os.environ.get("WORD"))
 if __name__ == "__main__":
@@ -62,6 +65,27 @@ tool.end()
         "loaded\n",
     ]
     assert list((tmp_path / "bytecode").rglob("*.pyc"))
+
+
+def test_a_request_knows_nothing_of_the_one_before(tmp_path: Path) -> None:
+    code = """
+tool = begin()
+found = []
+for name in ("one", "two"):
+    own = there / name
+    own.mkdir()
+    env = {"TMPDIR": str(own), **({"OWN": "mine"} if name == "one" else {})}
+    found.append(tool.ask(["temporary"], cwd=own, env=env).decode())
+    own.rmdir()
+gone = tool.ask(["x"], cwd=own, env={})
+found.append(tool.ask(["x"], cwd=None, env={}).decode())
+tool.end()
+print(json.dumps([found, gone]))
+"""
+    assert asked(tmp_path, code) == [
+        [f"{tmp_path}/one mine\n", f"{tmp_path}/two None\n", "['x'] / first\n"],
+        None,
+    ]
 
 
 def test_a_failure_gives_nothing_and_harms_no_other(tmp_path: Path) -> None:
