@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from minbuild.checked import Checked
 from minbuild.errors import ToolError
 from minbuild.records import Records, full_disk
 
@@ -39,7 +40,7 @@ class Store(Records):
         Raises: ToolError when the directory cannot be made or written.
         """
         super().__init__(directory)
-        self._sound: set[str] = set()
+        self.checked = Checked()
         with full_disk(self.directory):
             for name in ("files", "partial", "trees"):
                 (self.directory / name).mkdir(parents=True, exist_ok=True)
@@ -81,7 +82,7 @@ class Store(Records):
     def sound(self, sha256: str) -> Path | None:
         """Where the bytes with this digest lie, checked once a run; None as for `read`."""
         path = self.file(sha256)
-        if path is None or sha256 in self._sound:
+        if path is None or sha256 in self.checked:
             return path
         try:
             with path.open("rb") as file:
@@ -91,7 +92,7 @@ class Store(Records):
         if found != sha256:
             self._drop(sha256)
             return None
-        self._sound.add(sha256)
+        self.checked.add(sha256)
         return path
 
     def add(self, data: bytes) -> str:
@@ -109,12 +110,12 @@ class Store(Records):
         place = self._place(sha256)
         with full_disk(self.directory):
             self._rename(path, place)
-        self._sound.add(sha256)
+        self.checked.add(sha256)
         return place
 
     def forget(self, sha256: str) -> None:
         """Remove the bytes with this digest, if they are here."""
-        self._sound.discard(sha256)
+        self.checked.discard(sha256)
         self._place(sha256).unlink(missing_ok=True)
 
     def _drop(self, sha256: str) -> None:

@@ -104,6 +104,7 @@ def _all(
         import minbuild.build.packing  # noqa: F401  imported once, for all of them
 
         doors.store.rest()
+        doors.store.checked.share()
         found = side_by_side([partial(told, work) for work in works], jobs, doors.progress, last)
         return [found[place] for place in sorted(found)]
     outcomes: list[Outcome] = []
