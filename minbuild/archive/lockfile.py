@@ -4,7 +4,8 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,8 +36,9 @@ def read(path: Path) -> Lock:
     return parse(text, path)
 
 
+@lru_cache(maxsize=4)
 def parse(text: str, path: Path) -> Lock:
-    """Read a lock's text; `path` is for messages.
+    """Read a lock's text, which a build does more than once; `path` is for messages.
 
     Raises: ArchiveError with every problem of the text.
     """
@@ -69,9 +71,9 @@ def parse(text: str, path: Path) -> Lock:
 def render(lock: Lock) -> str:
     """Write a lock as text: always the same for the same lock, however it is ordered."""
     out = [f'{{"schema": {json.dumps(SCHEMA)}', f'"arch": {json.dumps(lock.arch)}']
-    out.append(_table("suites", lock.suites))
-    out.append(_table("packages", sorted(lock.packages, key=_order)))
-    out.append(_table("toolbox", sorted(lock.toolbox, key=_order)))
+    out.append(_table("suites", SuiteState, lock.suites))
+    out.append(_table("packages", Package, sorted(lock.packages, key=_order)))
+    out.append(_table("toolbox", Package, sorted(lock.toolbox, key=_order)))
     return ",\n".join(out) + "}\n"
 
 
@@ -101,18 +103,16 @@ def _order(package: Package) -> tuple[str, ...]:
     return (package.name, package.arch, package.version, package.sha256)
 
 
-def _table(key: str, rows: "list[Package] | tuple[SuiteState, ...]") -> str:
-    """A list with one object a line."""
-    lines = (json.dumps(_said(row)) for row in rows)
-    body = ",\n ".join(lines)
+def _table(key: str, kind: type[T], rows: Sequence[T]) -> str:
+    """A list with one object a line: its fields, without those that are empty and may be."""
+    fields = [(field.name, field.default == "") for field in dataclasses.fields(kind)]
+
+    def said(row: T) -> dict[str, object]:
+        values = ((name, getattr(row, name), optional) for name, optional in fields)
+        return {name: value for name, value, optional in values if value or not optional}
+
+    body = ",\n ".join(json.dumps(said(row)) for row in rows)
     return f'"{key}": [\n {body}]' if body else f'"{key}": []'
-
-
-def _said(row: Package | SuiteState) -> dict[str, object]:
-    """A row's fields, without those that are empty and may be."""
-    optional = {field.name for field in dataclasses.fields(row) if field.default == ""}
-    fields: dict[str, object] = dataclasses.asdict(row)
-    return {key: value for key, value in fields.items() if value or key not in optional}
 
 
 def _packages(

@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,15 +46,16 @@ class Outputs:
         All is on the disk before anything moves, and an interrupt waits until all has.
         """
         made = sorted(path for path in self.new.rglob("*") if path.is_file())
+        for path in made:
+            path.chmod(0o644)
         with ThreadPoolExecutor() as pool:  # one is read while another is written to the disk
             digests = list(pool.map(_kept, made))
         lines = zip(digests, made, strict=True)
         sums = "".join(f"{digest}  {self._name(path)}\n" for digest, path in lines)
         (self.new / SUMS).write_text(sums, encoding="ascii")
+        (self.new / SUMS).chmod(0o644)
+        _sync_all([self.new / SUMS], also={path.parent for path in made})
         made.append(self.new / SUMS)
-        for path in made:
-            path.chmod(0o644)
-        _sync_all(made)
         names = tuple(self._name(path) for path in made)
         with _uninterrupted(), exchange.held(self.directory):
             beside = self.new.parent.parent == self.directory.parent
@@ -173,8 +174,7 @@ def _kept(path: Path) -> str:
     return _sha256(path)
 
 
-def _sync_all(paths: Iterable[Path]) -> None:
-    """Have files and their directories on the disk."""
-    paths = tuple(paths)
-    for path in (*paths, *sorted({path.parent for path in paths})):
+def _sync_all(paths: Sequence[Path], also: Set[Path] = frozenset()) -> None:
+    """Have files and their directories on the disk, and other directories."""
+    for path in (*paths, *sorted({path.parent for path in paths} | also)):
         exchange.sync(path)

@@ -1,5 +1,6 @@
 """The toolbox's programs, each described by a YAML file that ships."""
 
+from functools import cache
 from pathlib import Path
 
 from minbuild.manifest import document
@@ -13,14 +14,23 @@ from minbuild.shipped import shipped
 
 
 def load_tools(directory: Path | None = None) -> tuple[Tool, ...]:
-    """Every tool of `directory` (the shipped toolbox by default), sorted by name.
+    """Every tool of `directory` (the shipped toolbox by default, read once), sorted by name.
 
     Raises: ManifestError with every problem of every file.
     """
+    return _shipped() if directory is None else _load(directory)
+
+
+@cache
+def _shipped() -> tuple[Tool, ...]:
+    return _load(shipped("manifests") / "toolbox")
+
+
+def _load(directory: Path) -> tuple[Tool, ...]:
     problems = Problems()
     inputs = Inputs(problems)
     tools = []
-    for path in sorted((directory or shipped("manifests") / "toolbox").glob("*.yaml")):
+    for path in sorted(directory.glob("*.yaml")):
         data = inputs.read(path, shown(path))
         node = None if data is None else document.parse(data, shown(path), problems)
         made = None if node is None else TOOL.read(node, Reading(problems))

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import assert_never
@@ -69,8 +70,8 @@ def _is_sound(path: Path, entry: Entry, links: dict[RootPath, str]) -> bool:
 
 def _remove_bytecode(place: Path, noted: dict[str, bytes]) -> None:
     """Remove what Python compiled and nobody noted, or what has changed since: it is made anew."""
-    for path in _compiled(place):
-        if noted.get(_key(place, path)) != _sha256(path).encode():
+    for key, path in _compiled(place):
+        if noted.get(key) != _sha256(path).encode():
             path.unlink(missing_ok=True)
 
 
@@ -82,17 +83,19 @@ def noted(place: Path, store: Store) -> dict[str, bytes]:
 def note_bytecode(place: Path, store: Store) -> None:
     """Note what Python has just compiled in a tree."""
     before = noted(place, store)
-    new = [path for path in _compiled(place) if _key(place, path) not in before]
+    new = {key: _sha256(path).encode() for key, path in _compiled(place) if key not in before}
     if new:
-        store.put(KIND, {_key(place, path): _sha256(path).encode() for path in new})
+        store.put(KIND, new)
 
 
-def _compiled(place: Path) -> list[Path]:
-    return sorted(under(place, BYTECODE).rglob("*.pyc"))
-
-
-def _key(place: Path, path: Path) -> str:
-    return f"{place.name}/{path.relative_to(under(place, BYTECODE))}"
+def _compiled(place: Path) -> Iterator[tuple[str, Path]]:
+    """What Python compiled in a tree: the key of its record, and where it lies."""
+    top = str(under(place, BYTECODE))
+    for directory, _, names in os.walk(top):
+        for name in names:
+            if name.endswith(".pyc"):
+                path = f"{directory}/{name}"
+                yield f"{place.name}/{path[len(top) + 1 :]}", Path(path)
 
 
 def _sha256(path: Path) -> str:
