@@ -14,7 +14,7 @@ from functools import cache
 from minbuild.facts import elftable
 from minbuild.facts.damage import Damage
 from minbuild.facts.elftable import Bytes, Table, readable
-from minbuild.facts.types import Damaged, Dlopen, Elf, VersionNeed
+from minbuild.facts.types import Damaged, Dlopen, Elf, Filter, VersionNeed
 
 DF_1_NODEFLIB, DF_1_PIE = 0x800, 0x08000000
 VER_FLG_BASE, VER_FLG_WEAK = 1, 2
@@ -61,6 +61,7 @@ def _elf(table: Table, *, strings: bool) -> Elf:
         version_needs=version_needs(table)[0],
         version_defs=version_defs(table)[0],
         maybe_dlopen=tuple(sorted(_sonames(table) - known)) if strings else (),
+        filters=tuple(_filters(table)),
     )
 
 
@@ -91,6 +92,16 @@ def _interpreter(table: Table) -> str:
 
 def _strings(table: Table, tag: int) -> tuple[str, ...]:
     return tuple(table.string(value) for found, value in table.dynamic or () if found == tag)
+
+
+def _filters(table: Table) -> Iterator[Filter]:
+    if elftable.DT_FILTER not in table.tags and elftable.DT_AUXILIARY not in table.tags:
+        return
+    after = 0
+    for tag, value in table.dynamic or ():
+        after += tag == elftable.DT_NEEDED
+        if tag in (elftable.DT_FILTER, elftable.DT_AUXILIARY):
+            yield Filter(table.string(value), tag == elftable.DT_AUXILIARY, after)
 
 
 def _audits(table: Table) -> tuple[str, ...]:

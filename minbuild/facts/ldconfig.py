@@ -17,6 +17,7 @@ _OLD_MAGIC = b"ld.so-1.7.0\0"
 _HEADER = struct.Struct("<20sIIB3xI12x")
 _ROW = struct.Struct("<iIIIQ")
 _OLD_ROW = 12
+_DIGITS = re.compile("[0-9]+")
 LITTLE = 2
 """Of the header's flags: the byte order."""
 
@@ -54,9 +55,10 @@ def cache(data: bytes) -> Listing | Damaged:
 
 def write_cache(libraries: Iterable[tuple[str, str]], flags: int) -> bytes:
     """Make an ld.so.cache of libraries, name and path; of two with one name the first is found."""
-    rows = sorted(
-        dict(reversed(list(libraries))).items(), key=lambda row: order(row[0]), reverse=True
-    )
+    first: dict[str, str] = {}
+    for name, path in libraries:
+        first.setdefault(name, path)
+    rows = sorted(first.items(), key=lambda row: order(row[0]), reverse=True)
     start = _HEADER.size + _ROW.size * len(rows)
     strings = b""
     table = b""
@@ -67,6 +69,11 @@ def write_cache(libraries: Iterable[tuple[str, str]], flags: int) -> bytes:
             strings += each.encode() + b"\0"
         table += _ROW.pack(flags, *places, 0, 0)
     return _HEADER.pack(MAGIC, len(rows), len(strings), LITTLE, 0) + table + strings
+
+
+def canonical(name: str) -> str:
+    """A name as the loader compares it in the cache: there lib01.so is lib1.so."""
+    return _DIGITS.sub(lambda digits: digits[0].lstrip("0") or "0", name)
 
 
 def order(name: str) -> list[tuple[int, int]]:

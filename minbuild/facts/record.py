@@ -13,7 +13,7 @@ import struct
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from typing import cast
 
@@ -24,6 +24,7 @@ from minbuild.facts.types import (
     Elf,
     Entry,
     FileFacts,
+    Filter,
     KernelConfig,
     Kind,
     Listing,
@@ -35,7 +36,7 @@ from minbuild.facts.types import (
 )
 from minbuild.paths import RootPath
 
-VERSION = 5
+VERSION = 6
 """Counts up with every change of what a fact holds or means: older records are not read."""
 FILES = f"files-{VERSION}"
 FACTS = f"facts-{VERSION}"
@@ -222,7 +223,8 @@ def _values(facts: FileFacts) -> list[object]:
         dlopen, needs = found[_DLOPEN], found[_NEEDS]
         found[_DLOPEN] = [(o.sonames, o.priority, o.feature, o.description) for o in dlopen]
         found[_NEEDS] = [(need.soname, need.versions, need.weak) for need in needs]
-        return found
+        filters = found.pop()  # hardly any object has some
+        return [*found, [astuple(one) for one in filters]] if filters else found
     if isinstance(facts, Builtins):
         return [{name: _values(module) for name, module in facts.modules.items()}]
     return [getattr(facts, field.name) for field in fields(facts)]
@@ -230,6 +232,8 @@ def _values(facts: FileFacts) -> list[object]:
 
 _ELF_FIELDS = [field.name for field in fields(Elf)]
 _DLOPEN, _NEEDS = _ELF_FIELDS.index("dlopen"), _ELF_FIELDS.index("version_needs")
+_FILTERS = _ELF_FIELDS.index("filters")
+"""The last field: a record without it is whole."""
 
 
 def _elf(values: list[object]) -> Elf:
@@ -238,6 +242,9 @@ def _elf(values: list[object]) -> Elf:
     needs = cast(list[tuple[str, list[str], list[str]]], values[_NEEDS])
     plain[_DLOPEN] = tuple(Dlopen(tuple(names), *rest) for names, *rest in dlopen)
     plain[_NEEDS] = tuple(VersionNeed(name, tuple(v), tuple(w)) for name, v, w in needs)
+    if len(values) > _FILTERS:
+        rows = cast(list[tuple[str, bool, int]], values[_FILTERS])
+        plain[_FILTERS] = tuple(Filter(*row) for row in rows)
     return Elf(*plain)  # type: ignore[arg-type]  # the fields in their order, as _values wrote them
 
 

@@ -58,6 +58,17 @@ class VersionNeed:
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """A library whose symbols go before those of the object that names it. Source: gABI."""
+
+    name: str
+    auxiliary: bool
+    """True: DT_AUXILIARY, which may be missing; else DT_FILTER."""
+    after: int
+    """How many DT_NEEDED stand before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Elf:
     """What one ELF object offers and needs of the loader. Source: elf(5), ld.so(8)."""
 
@@ -88,6 +99,7 @@ class Elf:
     version_defs: tuple[str, ...] = ()
     maybe_dlopen: tuple[str, ...] = ()
     """Soname-shaped strings of read-only data that are neither needed nor noted; sorted."""
+    filters: tuple[Filter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

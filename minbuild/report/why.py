@@ -160,6 +160,8 @@ def stands(need: Need, owners: Mapping[str, str]) -> str:
     if need.kind is NeedKind.DLOPEN:
         noted = need.evidence.startswith(".note.dlopen")
         where = "the section .note.dlopen" if noted else "the dynamic symbols"
+        if need.evidence.startswith("DT_"):
+            where = PLACES[NeedKind.NEEDED]
     return f"{where} of {need.by} ({owners.get(need.by) or 'made by minbuild'})"
 
 

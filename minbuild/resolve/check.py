@@ -12,8 +12,8 @@ from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.graph import adjacency, reached_from, way
 from minbuild.resolve.knowledge import PROGRAM_DIRECTORIES
 from minbuild.resolve.ksymbols import ModuleSymbolCheck
-from minbuild.resolve.ldso import is_program
 from minbuild.resolve.machine import machine
+from minbuild.resolve.process import is_program
 from minbuild.resolve.resolve import Work
 from minbuild.resolve.symbols import SymbolCheck
 from minbuild.resolve.types import Closure, Missing, Need, NeedKind

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from minbuild.facts.ldconfig import canonical
 from minbuild.facts.types import Elf, Listing
 from minbuild.paths import RootPath, rootpath
 from minbuild.resolve import pattern
@@ -27,7 +28,7 @@ class Configured:
     directories: tuple[str, ...] = ()
     """Those of ld.so.conf, in its order, where a cache is still to be made of them."""
     cached: Mapping[str, str] | None = None
-    """Name → path of the cache that is there."""
+    """Canonical name → path of the cache that is there."""
     preload: tuple[str, ...] = ()
 
     def holds(self, name: str) -> bool:
@@ -101,5 +102,5 @@ def _cached(lines: tuple[str, ...], machine: Machine) -> Mapping[str, str]:
     for line in lines:
         flags, name, path = line.split(" ", 2)
         if int(flags) == machine.cache_flags:
-            found.setdefault(name, path)
+            found.setdefault(canonical(name), path)
     return found

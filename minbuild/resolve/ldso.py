@@ -4,56 +4,24 @@ Source: ld.so(8); glibc elf/dl-load.c (_dl_map_object), elf/rtld.c (dl_main), el
 """
 
 import posixpath
-from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from minbuild.facts.types import Dlopen, Elf, Symbols
+from minbuild.facts.types import Dlopen, Elf, Filter
 from minbuild.manifest.types import DlopenRule, Priority
 from minbuild.paths import RootPath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.configured import PRELOAD, Configured
-from minbuild.resolve.knowledge import UNWINDER, UNWINDS
+from minbuild.resolve.knowledge import UNWINDER
 from minbuild.resolve.machine import Machine
+from minbuild.resolve.process import Loaded, Process, calls
 from minbuild.resolve.search import Hit, Search, Searcher
 from minbuild.resolve.types import Missing, Need, NeedKind
 from minbuild.resolve.waivers import Waivers
 
 PRIORITIES = tuple(Priority)
 """Of `.note.dlopen`, weightiest first."""
-
-
-@dataclass(eq=False, slots=True)
-class Loaded:
-    """One object in a process."""
-
-    path: RootPath
-    """Real path."""
-    named: RootPath
-    """Path that was opened: may be a link to `path`."""
-    elf: Elf
-    origin: str
-    """What $ORIGIN stands for."""
-    loader: "Loaded | None"
-    """Who asked first."""
-    lineage: tuple[tuple[str, ...], ...] = ()
-    """RPATHs inherited along the chain of loaders, this object's first."""
-
-
-@dataclass(eq=False, slots=True)
-class Process:
-    """All that one executable brings into its address space."""
-
-    main: Loaded
-    objects: list[Loaded]
-    """In load order, `main` first."""
-    outcomes: list[Need | Missing] = field(default_factory=list)
-    """Those that no earlier process had."""
-    names: dict[str, Loaded] = field(default_factory=dict)
-    paths: dict[RootPath, Loaded] = field(default_factory=dict)
-    whole: bool = True
-    """Every library that is asked for is there."""
 
 
 class Loader:
@@ -115,11 +83,50 @@ class Loader:
         """Load what is needed, breadth first: the list grows while it is walked."""
         while done < len(process.objects):
             by = process.objects[done]
-            for raw in by.elf.needed:
-                name = self._searcher.expand(raw, by.origin) or raw
-                self._load(process, by, by, name, NeedKind.NEEDED, f"DT_NEEDED {raw}")
             done += 1
+            if by.elf.filters:
+                done = self._filtered(process, by, done)
+                continue
+            for raw in by.elf.needed:
+                self._needed(process, by, raw)
         return done
+
+    def _needed(self, process: Process, by: Loaded, raw: str) -> None:
+        name = self._searcher.expand(raw, by.origin) or raw
+        self._load(process, by, by, name, NeedKind.NEEDED, f"DT_NEEDED {raw}")
+
+    def _filtered(self, process: Process, by: Loaded, done: int) -> int:
+        """Load what a filter needs; its filtees stand before it, and their needs are next.
+
+        Source: glibc elf/dl-deps.c (_dl_map_object_deps). Filters that filter each other keep
+        that loader turning for ever; here each is looked at once.
+        """
+        if by in process.filters:
+            return done
+        process.filters.add(by)
+        start = place = done if by is process.main else done - 1
+        for number in range(len(by.elf.needed) + 1):
+            for one in by.elf.filters:
+                if one.after == number:
+                    place += self._filtee(process, by, one, place)
+            for raw in by.elf.needed[number : number + 1]:
+                self._needed(process, by, raw)
+        return start
+
+    def _filtee(self, process: Process, by: Loaded, one: Filter, place: int) -> int:
+        """Load one, and move it to `place` unless it is before that; tell how many were moved."""
+        name = self._searcher.expand(one.name, by.origin) or one.name
+        if one.auxiliary and name not in process.names and self.search(by, name).hit is None:
+            return 0  # the loader does without
+        kind = NeedKind.DLOPEN if one.auxiliary else NeedKind.NEEDED
+        tag = "DT_AUXILIARY" if one.auxiliary else "DT_FILTER"
+        self._load(process, by, by, name, kind, f"{tag} {one.name}")
+        found = process.names.get(name)
+        at = process.objects.index(found) if found is not None else -1
+        if found is None or found is by or at < place:
+            return 0
+        process.objects.insert(place, process.objects.pop(at))
+        return 1
 
     def _interpreter(self, process: Process) -> None:
         main, raw = process.main, process.main.elf.interpreter
@@ -282,18 +289,3 @@ class Loader:
     ) -> Missing:
         package = self._catalog.owner(by.path)
         return Missing(kind, wanted, by.path, package, evidence, looked=looked)
-
-
-def is_program(elf: Elf) -> bool:
-    """Tell a program from a library that can also be started (libc.so.6 prints its version)."""
-    return bool(elf.interpreter) and (elf.pie or not elf.soname)
-
-
-def calls(symbols: Symbols) -> str:
-    """The first function of UNWINDS that is left undefined; "" for none."""
-    # a weak reference only asks whether there are threads: it is no call
-    for function in UNWINDS:
-        at = bisect_left(symbols.undefined, function)
-        if symbols.undefined[at : at + 1] and symbols.undefined[at].partition("@")[0] == function:
-            return function
-    return ""

@@ -14,9 +14,10 @@ from minbuild.resolve.catalog import Catalog, generated_directory
 from minbuild.resolve.configured import configured
 from minbuild.resolve.graph import adjacency, reached_from, way
 from minbuild.resolve.kernel import IMAGE, MODULES, Kernel, image_version
-from minbuild.resolve.ldso import Loader, is_program
+from minbuild.resolve.ldso import Loader
 from minbuild.resolve.machine import Machine, machine
 from minbuild.resolve.place import place
+from minbuild.resolve.process import is_program
 from minbuild.resolve.rules import RULES
 from minbuild.resolve.types import Chosen, Closure, Missing, Need, NeedKind, Root
 from minbuild.resolve.waivers import Waivers

@@ -8,7 +8,7 @@ from minbuild.paths import RootPath, rootpath
 from minbuild.resolve.catalog import LOOP, beside
 from minbuild.resolve.kernel import MODULE_FORMS
 from minbuild.resolve.knowledge import PROGRAM_DIRECTORIES, RUNTIME
-from minbuild.resolve.ldso import is_program
+from minbuild.resolve.process import is_program
 from minbuild.resolve.rulebook import known
 from minbuild.resolve.types import Missing, Need, NeedKind
 from minbuild.resolve.world import Outcome, Subject, World

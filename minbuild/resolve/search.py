@@ -5,10 +5,11 @@ _dl_dst_substitute).
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from minbuild.facts.ldconfig import canonical
 from minbuild.facts.types import Damaged, Elf
 from minbuild.paths import RootPath
 from minbuild.resolve.catalog import LOOP, Catalog, Reach
@@ -17,6 +18,7 @@ from minbuild.resolve.machine import Machine
 from minbuild.resolve.waivers import Waivers
 
 C = "libc.so.6"
+_ZEROED = re.compile(r"(?<![0-9])0[0-9][^/]*\Z")
 _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-Za-z0-9_]))")
 
 
@@ -83,7 +85,10 @@ class Searcher:
 
     def _cached(self, name: str, *, nodeflib: bool) -> Search:
         """Search the cache that is there, or the one that will be made."""
-        path = (self.configured.cached or {}).get(name, "") or self._cacheable(name)
+        if self.configured.cached:
+            path = self.configured.cached.get(canonical(name), "")
+        else:
+            path = self._cacheable(name)
         if not path:
             return Search(None, self.configured.directories if self.configured.holds(name) else ())
         if nodeflib and self._is_system(path):
@@ -93,11 +98,31 @@ class Searcher:
     def _cacheable(self, name: str) -> str:
         """The path that a cache made of the directories lists: what is no library is not in it."""
         for directory in self.configured.directories if self.configured.holds(name) else ():
-            raw = f"{directory}/{name}"
-            hit = self.interpreter(raw)
-            if isinstance(hit, Hit) and hit.elf.kind == "ET_DYN":
-                return raw
+            for alike in self._alike(directory, name):
+                raw = f"{directory}/{alike}"
+                hit = self.interpreter(raw)
+                if isinstance(hit, Hit) and hit.elf.kind == "ET_DYN":
+                    return raw
         return ""
+
+    def _alike(self, directory: str, name: str) -> Sequence[str]:
+        """Names that the loader takes for `name` in the cache, in the cache's order."""
+        wanted = canonical(name)
+        walked = self._catalog.reach_directory(directory) if self._zeroed else None
+        others = self._zeroed.get((walked.path, wanted), ()) if walked is not None else ()
+        return sorted({name, wanted, *others}) if others or wanted != name else (name,)
+
+    @cached_property
+    def _zeroed(self) -> Mapping[tuple[str, str], Sequence[str]]:
+        """Libraries with a number that begins with 0, by directory and canonical name."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for files in self._catalog.files:
+            for path in files.entries:
+                if ".so" in path and _ZEROED.search(path):
+                    directory, _, name = path.rpartition("/")
+                    if canonical(name) != name:
+                        found.setdefault((directory or "/", canonical(name)), []).append(name)
+        return found
 
     def _system(self) -> tuple[str, ...]:
         directories = self._defaults

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from minbuild.facts.types import Symbols
 from minbuild.paths import RootPath
 from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.ldso import Loaded, Process, is_program
+from minbuild.resolve.process import Loaded, Process, is_program
 from minbuild.resolve.types import Missing, NeedKind
 
 

@@ -2,12 +2,15 @@
 
 import ctypes
 import os
+import resource
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.elf import LOADER
 
+MOST_SECONDS = 2
+"""Of a loader's processor time: some worlds keep it turning for ever."""
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
@@ -22,15 +25,15 @@ def trace(tree: Path, program: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env={"LD_TRACE_LOADED_OBJECTS": "1"},
-        preexec_fn=entering(tree),
+        preexec_fn=entering(tree, bound=True),
     )
 
 
-def entering(tree: Path, *, proc: bool = False) -> Callable[[], None]:
+def entering(tree: Path, *, proc: bool = False, bound: bool = False) -> Callable[[], None]:
     """A function that makes `tree` the root directory of the calling process.
 
     `proc`: its /proc is this machine's, in a name space of its own: $ORIGIN of a program is read
-    from /proc/self/exe.
+    from /proc/self/exe. `bound`: it ends by a signal when it takes too long.
     """
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -42,6 +45,8 @@ def entering(tree: Path, *, proc: bool = False) -> Callable[[], None]:
             libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)
             if libc.mount(b"/proc", bytes(tree / "proc"), None, MS_BIND | MS_REC, None) != 0:
                 raise OSError(ctypes.get_errno(), "/proc cannot be bound")
+        if bound:
+            resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS + 1))
         os.chroot(tree)
         os.chdir("/")
 

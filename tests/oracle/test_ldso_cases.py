@@ -141,6 +141,24 @@ CASES = {
     "an auditor of a library, asked for by the program": Case(
         {"aud": Library(LIB, source=AUDITOR)}, [], ["-Wl,--depaudit,libaud.so"],
     ),
+    "an auxiliary comes with what it needs, and is ignored where it is not": Case(
+        {
+            "a": Library(LIB, options=["-Wl,--auxiliary,libx.so", "-Wl,--auxiliary,libgone.so"]),
+            "x": Library(LIB, ["y"]),
+            "y": Library(LIB),
+        },
+        ["a"],
+    ),
+    "a filter comes with its filtee": Case(
+        {"a": Library(LIB, options=["-Wl,--filter,libx.so"]), "x": Library(LIB)}, ["a"],
+    ),
+    "a filter does not start without its filtee": Case(
+        {"a": Library(LIB, options=["-Wl,--filter,libgone.so"])}, ["a"], lost=["libgone.so"],
+    ),
+    "numbers of a name in the cache are numbers": Case(
+        {"a1": Library("/opt/d")}, ["a1"],
+        links={"/opt/c/liba01.so": "../d/liba1.so"}, files={"/etc/ld.so.conf": "/opt/c\n"},
+    ),
     "ending a thread": Case({}, thread=True),
     "a variant for newer processors is beside it": Case(
         {"a": Library(LIB), "a ": Library(f"{LIB}/glibc-hwcaps/x86-64-v2")}, ["a"],

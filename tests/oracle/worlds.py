@@ -30,7 +30,7 @@ SEARCH = (
     "$ORIGIN", "${ORIGIN}/sub", "$ORIGIN/../b", "/a", "/b", "/c", "/c/sub", "/a/$LIB", "/a/up",
     "/gone/../a", "/a/../b", "/turn/a", "/lib", "$ORIGINAL", "/a/${PLATFORM}/..", "/", "/a/app",
 )  # fmt: skip
-NAMES = (*(f"lib{number}.so" for number in range(5)), "libx86_64.so")
+NAMES = (*(f"lib{number}.so" for number in range(5)), "lib01.so", "libx86_64.so")
 NEEDS = (
     *NAMES, "lib${PLATFORM}.so", "/b/lib0.so", "$ORIGIN/sub/lib1.so", "/turn/lib2.so",
     "alias.so", "ld-linux-x86-64.so.2",
@@ -67,6 +67,10 @@ PATHS = st.one_of(
     st.sampled_from((("", ""), (EMPTY, ""), ("", EMPTY))),
 )
 """RPATH and RUNPATH."""
+FILTERS = st.lists(
+    st.one_of(st.sampled_from(NEEDS), st.sampled_from(NEEDS).map("?{}".format)), max_size=2
+)
+"""Of a library: ld.so's list begins behind the program, and so behind the program's own filtees."""
 NEEDED = st.lists(st.sampled_from(NEEDS), min_size=1, max_size=4, unique=True)
 
 
@@ -80,6 +84,8 @@ def objects(draw: st.DrawFn, soname: str, interp: str = "") -> made.Elf:
         soname=soname,
         interp=interp,
         needed=draw(NEEDED),
+        filters=draw(FILTERS) if not interp and draw(st.integers(0, 3)) == 0 else (),
+        filters_first=draw(st.booleans()),
         rpath=rpath,
         runpath=runpath,
         df_1=draw(st.sampled_from((0, 0, 0, 0, NODEFLIB))),

@@ -19,6 +19,10 @@ class Elf:
 
     soname: str = ""
     needed: Sequence[str] = ()
+    filters: Sequence[str] = ()
+    """DT_FILTER; `?name`: DT_AUXILIARY."""
+    filters_first: bool = False
+    """True: they stand before DT_NEEDED."""
     interp: str = ""
     rpath: str = ""
     runpath: str = ""
@@ -210,6 +214,11 @@ def _symbol_sections(form: _Form, wish: Elf, tags: list[tuple[int, int]]) -> lis
     """The sections that hold names, symbols and versions; fills `tags` for .dynamic."""
     strings = _Strings()
     tags += [(1, strings.at(name)) for name in wish.needed]
+    filters = [
+        (0x7FFFFFFD if name[0] == "?" else 0x7FFFFFFF, strings.at(name.lstrip("?")))
+        for name in wish.filters
+    ]
+    tags[:] = [*filters, *tags] if wish.filters_first else [*tags, *filters]
     texts = ((14, wish.soname), (15, wish.rpath), (29, wish.runpath))
     texts += ((0x6FFFFEFC, wish.audit), (0x6FFFFEFB, wish.depaudit))
     tags += [(tag, strings.at(text)) for tag, text in texts if text]

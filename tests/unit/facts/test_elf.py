@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from minbuild.facts import sniff
 from minbuild.facts.elf import elf
-from minbuild.facts.types import Damaged, Dlopen, Elf, Symbols, VersionNeed
+from minbuild.facts.record import pack_facts, read_facts
+from minbuild.facts.types import Damaged, Dlopen, Elf, Filter, Symbols, VersionNeed
 from minbuild.run import run
 from tests.support import elf as made
 from tests.unit.facts.packages import facts
@@ -37,6 +38,16 @@ def read(wish: made.Elf) -> Elf:
     found = elf(made.elf(wish))
     assert isinstance(found, Elf), found
     return found
+
+
+def test_filters_are_read_with_their_place_among_what_is_needed() -> None:
+    wish = made.Elf(needed=("liba.so",), filters=("libf.so", "?libx.so"))
+    wanted = (Filter("libf.so", False, 1), Filter("libx.so", True, 1))
+    assert read(wish).filters == wanted
+    first = read(replace(wish, filters_first=True))
+    assert [one.after for one in first.filters] == [0, 0]
+    for found in (first, read(FULL)):
+        assert read_facts(pack_facts(found)) == found
 
 
 def test_everything_the_loader_asks_is_read() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbuild.facts.ldconfig import cache, order, write_cache
+from minbuild.facts.ldconfig import cache, canonical, order, write_cache
 from minbuild.facts.sniff import sniff
 from minbuild.facts.types import Damaged, Listing
 
@@ -55,6 +55,12 @@ def test_damaged_caches_are_facts_or_damaged(changes: list[tuple[int, int]], end
     for place, value in changes:
         data[place % len(data)] = value
     assert isinstance(cache(bytes(data)), Listing | Damaged)
+
+
+def test_of_names_that_are_alike_the_first_is_found() -> None:
+    rows = [("libx.so.01", "/a"), ("libx.so.1", "/b"), ("libx.so.01", "/c")]
+    assert cache(write_cache(rows, 0x303)) == Listing(("771 libx.so.01 /a", "771 libx.so.1 /b"))
+    assert canonical("lib007x00.so.010") == canonical("lib7x0.so.10") == "lib7x0.so.10"
 
 
 def test_numbers_in_names_are_ordered_as_numbers() -> None:

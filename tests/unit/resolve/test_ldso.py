@@ -2,7 +2,7 @@
 
 import pytest
 
-from minbuild.facts.types import Elf, Listing, Symbols
+from minbuild.facts.types import Elf, Filter, Listing, Symbols
 from minbuild.resolve.types import NeedKind
 from tests.unit.resolve.world import (
     INTERPRETER,
@@ -423,3 +423,52 @@ def test_an_auditor_is_found_by_rpath_and_not_by_runpath() -> None:
     assert [(lack.by, lack.wanted) for lack in closure.missing] == [("/usr/bin/one", "libaud.so")]
     assert edge(closure, "/opt/libaud.so", "/usr/bin/two").evidence == "DT_AUDIT libaud.so"
     assert "/opt/libhelp.so" in regular(closure)
+
+
+def filtering(*names: str) -> Elf:
+    """libx.so.1 with filters; `?name`: an auxiliary."""
+    filters = tuple(Filter(name.lstrip("?"), name[0] == "?", 1) for name in names)
+    return library("libx.so.1", "libz.so.1", filters=filters)
+
+
+def filtered(*names: str, **more: Content) -> dict[str, Content]:
+    files = {"/usr/bin/app": program("libx.so.1"), f"{LIB}/libx.so.1": filtering(*names)}
+    return {**files, f"{LIB}/libz.so.1": library("libz.so.1"), **more}
+
+
+def test_a_filter_needs_what_it_filters() -> None:
+    files = filtered("libf.so.1", **{f"{LIB}/libf.so.1": library("libf.so.1")})
+    need = edge(closed(libc(), package("app", files)), f"{LIB}/libf.so.1", f"{LIB}/libx.so.1")
+    assert (need.kind, need.evidence) == (NeedKind.NEEDED, "DT_FILTER libf.so.1")
+    assert missing(closed(libc(), package("app", filtered("libf.so.1")))) == ["needed libf.so.1"]
+
+
+def test_an_auxiliary_is_loaded_where_it_is_and_missed_nowhere() -> None:
+    files = filtered("?liba.so.1", **{f"{LIB}/liba.so.1": library("liba.so.1")})
+    need = edge(closed(libc(), package("app", files)), f"{LIB}/liba.so.1", f"{LIB}/libx.so.1")
+    assert (need.kind, need.evidence) == (NeedKind.DLOPEN, "DT_AUXILIARY liba.so.1")
+    assert not closed(libc(), package("app", filtered("?liba.so.1"))).missing
+
+
+def test_what_an_auxiliary_needs_is_needed() -> None:
+    files = filtered("?liba.so.1", **{f"{LIB}/liba.so.1": library("liba.so.1", "libgone.so.1")})
+    assert missing(closed(libc(), package("app", files))) == ["needed libgone.so.1"]
+
+
+def test_libraries_that_filter_each_other_end() -> None:
+    other = library("libf.so.1", filters=(Filter("libx.so.1", auxiliary=False, after=0),))
+    files = filtered("libf.so.1", "libx.so.1", **{f"{LIB}/libf.so.1": other})
+    assert not closed(libc(), package("app", files)).missing
+
+
+def test_the_cache_takes_numbers_for_numbers() -> None:
+    files: dict[str, Content] = {
+        "/usr/bin/app": program("libx.so.1"),
+        "/opt/a/libx.so.01": library("libx.so.01"),
+        "/etc/ld.so.conf": Listing(("/opt/a",)),
+    }
+    roots = tuple(map(root, ("/usr/bin/app", "/etc/ld.so.conf")))
+    assert not closed(libc(), package("app", files), roots=roots).missing
+    files["/etc/ld.so.cache"] = Listing(("771 libx.so.01 /opt/a/libx.so.01",))
+    roots = tuple(map(root, ("/usr/bin/app", "/etc/ld.so.cache")))
+    assert not closed(libc(), package("app", files), roots=roots).missing
