@@ -1,8 +1,10 @@
 """A disk with a partition table, the one partition that UEFI starts from, and others."""
 
 import hashlib
+import os
+import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,17 +101,34 @@ def _key(place: Place, number: int) -> str:
 
 
 def _fill(files: Mapping[str, Path], output: Path, start: int, toolbox: Toolbox) -> None:
-    inside = ("-i", f"{output}@@{start}")
-    directories = _directories(files)
-    if directories:
-        names = [f"::{name}" for name in directories]
-        toolbox.run("mmd", [*inside, *names], what="making the ESP's directories")
+    inside, made = f"{output}@@{start}", set[str]()
     for name, path in sorted(files.items()):
+        what = f"filling the ESP: {name}"
+        new = [each for each in _directories([name]) if each not in made]
+        made.update(new)
+        if new and "/" not in new[0] and _with_directories(name, path, output, start, toolbox):
+            continue
+        if new:
+            toolbox.run("mmd", ["-i", inside, *(f"::{each}" for each in new)], what=what)
         # -Q: no question, an error; without -m the time is SOURCE_DATE_EPOCH
-        toolbox.run("mcopy", [*inside, "-Q", path, f"::{name}"], what=f"filling the ESP: {name}")
+        toolbox.run("mcopy", ["-i", inside, "-Q", path, f"::{name}"], what=what)
 
 
-def _directories(files: Mapping[str, Path]) -> Sequence[str]:
+def _with_directories(name: str, path: Path, output: Path, start: int, toolbox: Toolbox) -> bool:
+    """Copy a file and all directories that it lies in by one tool; False where that cannot be."""
+    with tempfile.TemporaryDirectory(dir=output.parent) as work:
+        place, top = Path(work, name), Path(work, name.partition("/")[0])
+        place.parent.mkdir(parents=True)
+        try:
+            os.link(path, place)
+        except OSError:  # no hard links, or another file system
+            return False
+        words = ("-i", f"{output}@@{start}", "-Q", "-s", top, "::")
+        toolbox.run("mcopy", words, what=f"filling the ESP: {name}")
+    return True
+
+
+def _directories(files: Iterable[str]) -> Sequence[str]:
     """Every directory of these places, outer ones first."""
     found = set()
     for name in files:

@@ -1,4 +1,6 @@
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,24 @@ def test_the_same_is_written_twice_and_at_another_place(uki: Path, tmp_path: Pat
     make_disk(on_esp(uki, "amd64"), SEED, tmp_path / "raw", toolbox())
     make_disk(on_esp(other / "else.efi", "amd64"), SEED, other / "raw", toolbox())
     assert (tmp_path / "raw").read_bytes() == (other / "raw").read_bytes()
+
+
+def test_files_of_another_file_system_give_the_same_disk(uki: Path, tmp_path: Path) -> None:
+    files = {
+        "EFI/BOOT/BOOTX64.EFI": uki,
+        "EFI/BOOT/a.cfg": sized(tmp_path / "a", 9),
+        "EFI/Z/b": uki,
+    }
+    make_disk(files, SEED, tmp_path / "raw", toolbox())
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        for number, (name, path) in enumerate(files.items()):
+            files[name] = Path(shutil.copy(path, f"{elsewhere}/{number}"))
+        make_disk(files, SEED, tmp_path / "other", toolbox())
+    assert (tmp_path / "raw").read_bytes() == (tmp_path / "other").read_bytes()
+    words = ["-i", f"{tmp_path / 'raw'}@@{START}", "-b", "-/", "::"]
+    listing = toolbox().run("mdir", words, what="reading").decode().split()
+    directories = {"::/EFI/", "::/EFI/BOOT/", "::/EFI/Z/"}
+    assert {*listing} == directories | {f"::/{name}" for name in files}
 
 
 def test_another_lock_gives_other_identifiers(uki: Path, tmp_path: Path) -> None:
