@@ -5,11 +5,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from minbuild.build.again import again
 from minbuild.build.life import Built, Prepared, finish, make, prepare, read
 from minbuild.build.request import Doors, Request
+from minbuild.build.verdict import judge
 from minbuild.errors import MinbuildError
+from minbuild.footprint.types import Totals
 from minbuild.manifest.load import combinations
 from minbuild.progress import Progress
 from minbuild.run import alone
@@ -17,19 +20,24 @@ from minbuild.run import alone
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one manifest."""
+    """What came of one manifest: no more than is shown, for it comes from another process."""
 
     name: str
     """The manifest's file, and the combination of its matrix."""
-    built: Built | None
-    error: MinbuildError | None
-    """Why it was not built; None when it was."""
     seconds: float
     """Wall time of its own steps."""
+    directory: Path | None = None
+    """Where its images stand; None when it was not built."""
+    totals: Totals | None = None
+    fresh: bool = True
+    """False: nothing had changed, and the images of the last build stand."""
+    error: MinbuildError | None = None
+    """Why it was not built, or is over its budget."""
 
     @property
     def failed(self) -> bool:
-        return self.error is not None
+        """Tell whether it was not built."""
+        return self.totals is None
 
 
 def expanded(requests: Sequence[Request]) -> tuple[Request, ...]:
@@ -79,7 +87,7 @@ def _refused(requests: list[Request], doors: Doors) -> list[Outcome]:
     """The outcome of the first manifest that cannot be read; it and all after it are taken away."""
     for place, request in enumerate(requests):
         outcome = _timed(request, lambda request=request: read(request, doors))  # type: ignore[misc]
-        if outcome.failed:
+        if outcome.error:
             del requests[place:]
             return [outcome]
     return []
@@ -156,12 +164,14 @@ def _made(request: Request, doors: Doors) -> Outcome:
 def _timed(request: Request, work: Callable[[], object]) -> Outcome:
     """Do work; its result counts when it is a build."""
     start = time.monotonic()
-    built, error = None, None
     name = f"{request.manifest.stem}-{request.cell}" if request.cell else request.manifest.stem
+    outcome = Outcome(name, 0)
     try:
         found = work()
         if isinstance(found, Built):
-            built, name = found, found.manifest.name
-    except MinbuildError as caught:
-        error = caught
-    return Outcome(name, built, error, time.monotonic() - start)
+            name, totals = found.manifest.name, found.footprint.totals
+            outcome = Outcome(name, 0, found.directory, totals, found.fresh)
+            judge(found.manifest, totals)
+    except MinbuildError as error:
+        outcome = replace(outcome, error=error)
+    return replace(outcome, seconds=time.monotonic() - start)

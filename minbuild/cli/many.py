@@ -18,8 +18,6 @@ def make_many(
 ) -> int:
     """Build several manifests, print one table, and return the exit code of the first failure."""
     from minbuild.build.many import make_all
-    from minbuild.build.verdict import judge
-    from minbuild.errors import MinbuildError
 
     outcomes = make_all(requests, doors, **how)
     terminal.done()
@@ -27,26 +25,18 @@ def make_many(
         click.echo(json.dumps([_row(one) for one in outcomes], indent=1))
     else:
         click.echo("\n".join(_table(outcomes)))
-    codes = []
-    for one in outcomes:
-        try:
-            if one.error is not None:
-                raise one.error
-            if one.built is not None:
-                judge(one.built.manifest, one.built.footprint.totals)
-        except MinbuildError as error:
-            click.echo(f"{one.name}:", err=True)
-            complain(error)
-            codes.append(error.exit_code)
-    return codes[0] if codes else 0
+    errors = [(one.name, one.error) for one in outcomes if one.error is not None]
+    for name, error in errors:
+        click.echo(f"{name}:", err=True)
+        complain(error)
+    return errors[0][1].exit_code if errors else 0
 
 
 def _row(one: "Outcome") -> dict[str, object]:
     row: dict[str, object] = {"name": one.name, "seconds": round(one.seconds, 3)}
-    if one.built is not None:
-        totals = one.built.footprint.totals
-        row |= {"files": totals.files, "bytes": totals.bytes, "packed": totals.packed}
-        row |= {"directory": str(one.built.directory), "fresh": one.built.fresh}
+    if one.totals is not None:
+        row |= {"files": one.totals.files, "bytes": one.totals.bytes, "packed": one.totals.packed}
+        row |= {"directory": str(one.directory), "fresh": one.fresh}
     if one.error is not None:
         row |= {"error": one.error.what, "exit_code": one.error.exit_code}
     return row
@@ -57,12 +47,10 @@ def _table(outcomes: "Sequence[Outcome]") -> list[str]:
 
     cells = [["build", "files", "installed", "packed", ""]]
     for one in outcomes:
-        if one.built is None:
+        if one.totals is None:
             cells.append([one.name, "", "", "", "failed"])
             continue
-        totals = one.built.footprint.totals
-        state = (
-            str(one.built.directory) if one.built.fresh else f"{one.built.directory} (unchanged)"
-        )
-        cells.append([one.name, str(totals.files), size(totals.bytes), size(totals.packed), state])
+        state = str(one.directory) if one.fresh else f"{one.directory} (unchanged)"
+        weights = size(one.totals.bytes), size(one.totals.packed)
+        cells.append([one.name, str(one.totals.files), *weights, state])
     return columns(cells, frozenset({0, 4}))

@@ -75,21 +75,24 @@ def render(footprint: Footprint) -> str:
 
 
 def _lines(document: Mapping[str, object]) -> str:
-    """Write a document with each row of its tables on a line of its own.
+    """Write a document with each row of its tables on a line of its own, which shows well in a diff.
 
-    That is what json writes fast, and what shows well in a diff.
+    A table is written at once: to begin json's encoder takes longer than a row. No text holds the
+    separator's control character, which JSON writes as an escape.
     """
     parts = []
     for name, value in sorted(document.items()):
-        if isinstance(value, list):
-            rows = ",\n".join(f"  {_line(row)}" for row in value)
-            parts.append(f' "{name}": [\n{rows}\n ]' if rows else f' "{name}": []')
+        text = _encode(value)
+        if isinstance(value, list) and value:
+            rows = text[1:-1].replace(f"}}{_BETWEEN}{{", "},\n  {").replace(_BETWEEN, ", ")
+            parts.append(f' "{name}": [\n  {rows}\n ]')
         else:
-            parts.append(f' "{name}": {_line(value)}')
+            parts.append(f' "{name}": {text.replace(_BETWEEN, ", ")}')
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-_line = json.JSONEncoder(sort_keys=True, ensure_ascii=False).encode
+_BETWEEN = ",\0"
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(_BETWEEN, ": ")).encode
 
 
 def read(text: str, where: str) -> Footprint:

@@ -156,11 +156,15 @@ def test_a_matrix_and_another_manifest_are_built_at_once(host: Host) -> None:
         "matrix: {components: {plain: [network/tcp], shell: [boot/console-shell]}}\n"
     )
     (host.directory / "broken.yaml").write_text("minbuild: 1\nextends: [host]\nkernal: {}\n")
-    words = ("host.yaml", "broken.yaml", "racks.yaml", "-o", "many", "--json")
+    tight = "minbuild: 1\nname: tight\nextends: [host]\nbudget: {files: 10}\n"
+    (host.directory / "tight.yaml").write_text(tight)
+    words = ("host.yaml", "broken.yaml", "racks.yaml", "tight.yaml", "-o", "many", "--json")
     said = host.run("make", *words)
     rows = {row["name"]: row for row in json.loads(said.out)}
     assert said.code == rows["broken"]["exit_code"] == 3
-    for name in ("host", "racks-plain", "racks-shell"):
+    assert rows["tight"]["exit_code"] == 1
+    assert rows["tight"]["error"].startswith("over budget: files 49")
+    for name in ("host", "racks-plain", "racks-shell", "tight"):
         assert rows[name]["files"] > 0, said.err
         assert (host.directory / "many" / name / f"{name}.efi").exists()
     assert digests(host.directory / "many" / "host") == digests(host.images)

@@ -31,6 +31,16 @@ def test_warnings_and_what_rules_list_are_read_back() -> None:
     assert json.loads(text)["warnings"][0]["line"] == 3
 
 
+@given(said=st.text(alphabet='a"\\{},: \0\n', max_size=30))
+def test_each_row_has_a_line_of_its_own_whatever_it_says(said: str) -> None:
+    caution = Caution(RootPath("/a"), 1, said)
+    footprint = replace(tiny(), cautions=(caution, caution))
+    text = render(footprint)
+    assert read(text, "x") == footprint
+    row = json.dumps({"line": 1, "path": "/a", "what": said}, sort_keys=True, ensure_ascii=False)
+    assert text.endswith(f' "warnings": [\n  {row},\n  {row}\n ]\n}}\n')
+
+
 def test_keys_are_sorted_and_sizes_are_numbers() -> None:
     document = json.loads(render(tiny()))
     assert document["schema"] == "minbuild.footprint/1"
