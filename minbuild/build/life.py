@@ -39,6 +39,8 @@ class Prepared:
     """A manifest that was resolved and proved, with the tools that will write its images."""
 
     request: Request
+    cause: str
+    """The manifest as it was read, as a digest: what packages declare is not yet in it."""
     ground: "Ground"
     tree: "Tree"
     toolbox: "Toolbox"
@@ -75,7 +77,8 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
     manifest = read(request, doors)
     directory = request.output or (request.parent or Path("build")) / manifest.name
     place = lock_file(request, manifest)
-    last = state.unchanged(doors.store, directory, state.key(manifest, place))
+    cause = state.cause(manifest)
+    last = state.unchanged(doors.store, directory, state.key(cause, place))
     if last is not None and not manifest.archive.root and not manifest.elements:
         return Built(manifest, directory, last, fresh=False)
 
@@ -86,19 +89,18 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
     begin(request, place, manifest, doors)
     ground, tree = _grown(_stood, request, manifest, doors)
     toolbox = open_toolbox(request, ground.lock, doors, image=manifest.image)
-    return Prepared(request, ground, tree, toolbox, directory, place)
+    return Prepared(request, cause, ground, tree, toolbox, directory, place)
 
 
 def finish(ready: Prepared, doors: Doors) -> Built:
     """Write the images of a prepared build."""
     from minbuild.build.packing import pack
 
-    manifest = ready.ground.manifest
     footprint, outputs = pack(
         ready.request, ready.ground, ready.tree, ready.toolbox, ready.directory, doors
     )
-    state.remember(doors.store, ready.directory, state.key(manifest, ready.lock), outputs)
-    return Built(manifest, ready.directory, footprint, fresh=True)
+    state.remember(doors.store, ready.directory, state.key(ready.cause, ready.lock), outputs)
+    return Built(ready.ground.manifest, ready.directory, footprint, fresh=True)
 
 
 def _grown(

@@ -14,16 +14,22 @@ from minbuild.store import Store
 KIND = "built/1"
 
 
-def key(manifest: Manifest, lock: Path) -> str:
-    """What a build's outputs depend on, as a digest: manifest, lock, dib's elements, and this code."""
+def cause(manifest: Manifest) -> str:
+    """What a build's outputs depend on beside its lock, as a digest: manifest, elements, this code."""
     digest = hashlib.sha256(repr(manifest).encode())
-    digest.update(lock.read_bytes() if lock.exists() else b"")
     digest.update(code().encode())
     for wish in manifest.image.dib:
         from minbuild.dib.elements import fingerprint
 
         digest.update(fingerprint(wish.elements).encode())
     return digest.hexdigest()
+
+
+def key(cause: str, lock: Path) -> str:
+    """All that a build's outputs depend on, as a digest."""
+    return hashlib.sha256(
+        cause.encode() + (lock.read_bytes() if lock.exists() else b"")
+    ).hexdigest()
 
 
 @cache

@@ -150,6 +150,22 @@ def test_the_starter_manifest_builds_within_its_own_budget(host: Host) -> None:
     assert host.run("init", "rack.yaml").code == 2
 
 
+def test_a_host_with_users_that_a_package_declares_is_not_built_twice(host: Host) -> None:
+    component = host.directory / "own" / "services" / "uuids.yaml"
+    component.parent.mkdir(parents=True)
+    component.write_text("summary: UUIDs\npackages:\n  uuid-runtime: [/usr/sbin/uuidd]\n")
+    (host.directory / "uuids.yaml").write_text(
+        "minbuild: 1\nname: uuids\nextends: [host]\nservices: {use: [uuids]}\n"
+        "budget: {files: 90, bytes: 60000000, packed: 60000000}\n"
+    )
+    words = ("make", "uuids.yaml", "--components", "own", "--compression", "zstd", "-o", "users")
+    built = host.run(*words)
+    assert built.code == 0, built.err
+    text = (host.directory / "users" / "footprint.json").read_text()
+    assert "services/declared" in text
+    assert "nothing changed" in host.run(*words).out
+
+
 def test_a_matrix_and_another_manifest_are_built_at_once(host: Host) -> None:
     (host.directory / "racks.yaml").write_text(
         "minbuild: 1\nname: racks\nextends: [host]\nbudget: {files: 60}\n"

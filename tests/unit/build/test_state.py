@@ -38,8 +38,8 @@ def test_another_key_another_directory_or_another_file_is_a_change(tmp_path: Pat
 
 def test_the_key_follows_manifest_and_lock(tmp_path: Path) -> None:
     lock = tmp_path / "tiny.lock"
-    first = state.key(MANIFEST, lock)
-    assert state.key(MANIFEST, lock) == first
-    assert state.key(replace(MANIFEST, name="other"), lock) != first
+    first = state.key(state.cause(MANIFEST), lock)
+    assert state.key(state.cause(MANIFEST), lock) == first
+    assert state.key(state.cause(replace(MANIFEST, name="other")), lock) != first
     lock.write_text("{}")
-    assert state.key(MANIFEST, lock) != first
+    assert state.key(state.cause(MANIFEST), lock) != first
