@@ -1,4 +1,4 @@
-"""What the host does when memory runs out, a step dies, its clock is wrong, or the kernel panics."""
+"""What a person at the console has, and what the host does when memory runs out, a step dies, its clock is wrong, or the kernel panics."""
 
 import re
 from pathlib import Path
@@ -27,6 +27,7 @@ MANIFEST = """\
 minbuild: 1
 name: power
 extends: [debug]
+boot: {use: [vga-console]}
 vars: {panic_seconds: 5}
 files:
   /usr/lib/minbuild/steps/40-dies: {content: "#!/bin/sh\\nkill -9 $$\\n", mode: "0755"}
@@ -42,6 +43,13 @@ COUNT = (
     f"for p in {' '.join(OWN)}; do ps | grep -q [^a-z]$p || echo '<5>lost' $p >/dev/kmsg; done; "
     "echo '<5>counted' >/dev/kmsg"
 )
+
+
+SCREEN = (
+    "until ls -l /proc/[0-9]*/fd/0 2>/dev/null | grep -q /dev/tty1 && grep -q '~ # ' /dev/vcs1; "
+    "do sleep 1; done; echo '<5>screen has a prompt' >/dev/kmsg"
+)
+"""Typed on the serial line: the screen, whose console= is the last one, has a shell of its own."""
 
 
 def typed(after: str, command: str) -> Act:
@@ -70,6 +78,7 @@ def test_what_goes_wrong_is_said_and_survived_and_a_panic_restarts(tmp_path: Pat
         efi,
         (
             seen("step", r"init: step 40-dies failed \(status 137\)"),
+            seen("screen", r"^\[.*\] screen has a prompt"),
             seen("clock", r"^\[.*\] clock \d+"),
             seen("memory", r"Out of memory: Killed process \d+ \(tail\)"),
             seen("alive", r"^\[.*\] counted"),
@@ -81,7 +90,8 @@ def test_what_goes_wrong_is_said_and_survived_and_a_panic_restarts(tmp_path: Pat
         timeout=LIMIT,
         trouble=Trouble(no_disk=True, clock="2020-01-01T00:00:00", patient=True),
         acts=(
-            typed("time: set to", TICK),
+            typed("time: set to", SCREEN),
+            typed(r"^\[.*\] screen has a prompt", TICK),
             typed(r"^\[.*\] clock \d+", "tail /dev/zero"),
             typed("Out of memory: Killed process", COUNT),
             typed(r"^\[.*\] counted", "echo c >/proc/sysrq-trigger"),
