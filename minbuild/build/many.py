@@ -59,8 +59,11 @@ def make_all(
     each core and one more, since each waits for tools and disks at times). What one of them
     fetches, reads or packs, the others wait for and use.
     """
+    cores = len(os.sched_getaffinity(0))
+    jobs = jobs or 2 * cores + 1
+    doors = doors.shared(min(cores, jobs, len(requests)))
     try:
-        return _make_all(requests, doors, jobs or 2 * len(os.sched_getaffinity(0)) + 1, fail_fast)
+        return _make_all(requests, doors, jobs, fail_fast)
     finally:
         doors.rest()
 

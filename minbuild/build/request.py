@@ -59,6 +59,8 @@ class Doors:
 
     store_directory: Path
     progress: Progress = field(default_factory=Silent)
+    at_once: int = 1
+    """Builds that go on side by side."""
 
     @cached_property
     def store(self) -> Store:
@@ -76,7 +78,13 @@ class Doors:
 
     def told(self, progress: Progress) -> "Doors":
         """The same doors, with progress shown elsewhere."""
-        found = replace(self, progress=progress)
+        return self._same(replace(self, progress=progress))
+
+    def shared(self, at_once: int) -> "Doors":
+        """The same doors, for builds that go on side by side."""
+        return self._same(replace(self, at_once=at_once))
+
+    def _same(self, found: "Doors") -> "Doors":
         found.__dict__.update(store=self.store, toolboxes=self.toolboxes, opened=self.opened)
         return found
 

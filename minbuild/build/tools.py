@@ -55,7 +55,7 @@ def begin(request: Request, place: Path, manifest: Manifest, doors: Doors) -> No
         lock = lockfile.read(place)
         tools = selected(manifest.image, lab=False)
         if doors.store.get(KIND, _key(lock.toolbox, tools)) is not None:
-            _toolbox(request, lock, doors, tools).begin("ukify")
+            _toolbox(request, lock, doors, tools).begin("ukify", doors.at_once)
 
 
 def lay_tools(request: Request, lock: Lock, doors: Doors, tools: Sequence[Tool]) -> Toolbox:

@@ -1,9 +1,9 @@
 """A Python script that is loaded once and then run for each request; runs in the toolbox's Python.
 
-    python ready.py SCRIPT      with a socket of whole messages as stdin
+    python ready.py SCRIPT PROCESSES    with a socket of whole messages as stdin
 
 A request is a JSON object {"args", "cwd", "env"} with two open files: stdout, and one that gets
-the exit code. Requests are met one after the other, in the memory that the last one has left: for
+the exit code. Each process meets one after the other, in the memory that the last one has left: for
 images, to get it anew takes as long as the work. The end of the socket ends all. Imports nothing of
 minbuild, which this Python does not have.
 """
@@ -23,13 +23,16 @@ LONGEST = 1 << 17
 """Bytes of a request."""
 
 
-def main(script: str) -> None:
-    """Load a script and serve requests until there can be no more."""
+def main(script: str, processes: int) -> None:
+    """Load a script and serve requests, in so many processes, until there can be no more."""
     run = _load(script)
     requests = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     environment = dict(os.environ)
     gc.freeze()  # what is loaded stays, and need not be looked through
+    for _ in range(processes - 1):
+        if os.fork() == 0:
+            break
     while True:
         message, files, _, _ = socket.recv_fds(requests, LONGEST, 2)
         if not message:
@@ -89,4 +92,4 @@ def _answer(report: int, code: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], int(sys.argv[2]))

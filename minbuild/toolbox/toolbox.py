@@ -115,8 +115,10 @@ class Toolbox:
             intact.note_bytecode(self.root, self._store)
         return out
 
-    def begin(self, name: str) -> None:
+    def begin(self, name: str, at_once: int = 1) -> None:
         """Check the tools and load a Python script ahead, beside other work; then `rest`.
+
+        So many processes will ask it `at_once`.
 
         Does nothing where no process can be forked safely, and for what is not laid down.
         Raises: ToolError when the tool cannot be started.
@@ -135,6 +137,7 @@ class Toolbox:
             script,
             laid.environment(),
             lambda: known or intact.is_sound(self.place, entries, links, noted),
+            at_once,
         )
 
     def rest(self) -> None:

@@ -31,10 +31,12 @@ class Waiting:
         script: str,
         environment: Mapping[str, str],
         check: Callable[[], bool],
+        at_once: int = 1,
     ) -> None:
         """Start it in a process that first finds out whether `check` holds, and else ends.
 
-        `python` is the words that start the script's interpreter.
+        `python` is the words that start the script's interpreter. Requests are met by `at_once`
+        processes, which load it once.
         """
         # whole messages: several processes may ask at once
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -43,7 +45,7 @@ class Waiting:
             return check() and bool(theirs.send(SOUND))
 
         with theirs:
-            argv = [*python, str(READY), script]
+            argv = [*python, str(READY), script, str(at_once)]
             ample = {**environment, "GLIBC_TUNABLES": MEMORY}
             self._process = Forked(argv, ample, stdin=theirs.fileno(), first=first)
 

@@ -33,9 +33,9 @@ from pathlib import Path
 from minbuild.toolbox.waiting import Waiting
 there = Path({there!r})
 log = there / "log"
-def begin(check=lambda: True):
+def begin(check=lambda: True, at_once=1):
     environment = {{"PYTHONPYCACHEPREFIX": str(there / "bytecode"), "WORD": "first"}}
-    return Waiting([sys.executable, "-P"], str(there / "tool"), environment, check)
+    return Waiting([sys.executable, "-P"], str(there / "tool"), environment, check, at_once)
 """
 
 
@@ -124,6 +124,25 @@ tool.end()
 print(json.dumps([codes, after, log.read_text()]))
 """
     assert asked(tmp_path, code.replace("\\\\n", "\\n")) == [[0, 0, 0, 0], True, "loaded\n"]
+
+
+def test_as_many_are_met_at_once_as_were_asked_for(tmp_path: Path) -> None:
+    code = """
+tool = begin(at_once=2)
+asking = threading.Thread(target=tool.ask, args=(["wait"],), kwargs={"cwd": None, "env": {}})
+asking.start()
+until = time.monotonic() + 60
+while "waits" not in (log.read_text() if log.exists() else "") and time.monotonic() < until:
+    time.sleep(0.01)
+late = threading.Timer(60, tool.end)
+late.start()
+found = [tool.ask([word], cwd=None, env={}) is not None for word in "ab"]
+late.cancel()
+tool.end()
+asking.join(60)
+print(json.dumps([found, log.read_text()]))
+"""
+    assert asked(tmp_path, code) == [[True, True], "loaded\nwaits\n"]
 
 
 def test_the_end_ends_what_is_at_work(tmp_path: Path) -> None:
