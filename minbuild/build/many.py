@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minbuild.build.again import again
 from minbuild.build.life import Built, Prepared, finish, make, prepare, read
-from minbuild.build.request import Doors, Request
+from minbuild.build.request import Doors, Request, work_expected
 from minbuild.build.verdict import judge
 from minbuild.errors import MinbuildError
 from minbuild.footprint.types import Totals
@@ -55,12 +55,12 @@ def make_all(
     """Build manifests, in the order given; a failure stops the others only with `fail_fast`.
 
     The first one that is not built yet is prepared on all cores; so most of what they share is in
-    the store, and loaded. Then each goes on in a process of its own, `jobs` at once (0: two for
-    each core and one more, since each waits for tools and disks at times). What one of them
-    fetches, reads or packs, the others wait for and use.
+    the store, and loaded. Then each goes on in a process of its own, `jobs` at once (0: one for
+    each core and one more, since each waits for tools and disks at times), those with the longest
+    locks first. What one of them fetches, reads or packs, the others wait for and use.
     """
     cores = len(os.sched_getaffinity(0))
-    jobs = jobs or 2 * cores + 1
+    jobs = jobs or cores + 1
     doors = doors.shared(min(cores, jobs, len(requests)))
     try:
         return _make_all(requests, doors, jobs, fail_fast)
@@ -83,7 +83,8 @@ def _make_all(
             done.append(outcome)
         else:
             works = [begun.finish, *(partial(_made, request) for request in todo)]
-    return (*done, *_all(works, doors, jobs, fail_fast), *refused)
+    order = [0, *sorted(range(1, len(works)), key=lambda place: -work_expected(todo[place - 1]))]
+    return (*done, *_all(works, order, doors, jobs, fail_fast), *refused)
 
 
 def _refused(requests: list[Request], doors: Doors) -> list[Outcome]:
@@ -97,8 +98,14 @@ def _refused(requests: list[Request], doors: Doors) -> list[Outcome]:
 
 
 def _all(
-    works: Sequence[Callable[[Doors], Outcome]], doors: Doors, jobs: int, fail_fast: bool
+    works: Sequence[Callable[[Doors], Outcome]],
+    order: Sequence[int],
+    doors: Doors,
+    jobs: int,
+    fail_fast: bool,
 ) -> list[Outcome]:
+    """Do works, side by side in the order of their places; outcomes stand as the works do."""
+
     def last(outcome: Outcome) -> bool:
         return fail_fast and outcome.failed
 
@@ -116,8 +123,9 @@ def _all(
 
         doors.store.rest()
         doors.store.checked.share()
-        found = side_by_side([partial(told, work) for work in works], jobs, doors.progress, last)
-        return [found[place] for place in sorted(found)]
+        ordered = [partial(told, works[place]) for place in order]
+        found = side_by_side(ordered, jobs, doors.progress, last)
+        return [found[number] for number in sorted(found, key=order.__getitem__)]
     outcomes: list[Outcome] = []
     for work in works:
         outcomes.append(work(doors))

@@ -114,12 +114,27 @@ def lock_file(request: Request, manifest: Manifest) -> Path:
 
     That of a shipped manifest which was found by its name alone lies in the current directory.
     """
+    return _lock_named(request, manifest.name)
+
+
+def work_expected(request: Request) -> int:
+    """How much there is to do, before the manifest is read: bytes of its lock; 0: not known."""
+    stem = request.manifest.stem
+    try:
+        return (
+            _lock_named(request, f"{stem}-{request.cell}" if request.cell else stem).stat().st_size
+        )
+    except OSError:
+        return 0
+
+
+def _lock_named(request: Request, name: str) -> Path:
     if request.lock is not None:
         return request.lock
     if request.manifest.is_relative_to(shipped("manifests")):
-        return Path(f"{manifest.name}.lock")
+        return Path(f"{name}.lock")
     if request.cell:
-        return request.manifest.with_name(f"{manifest.name}.lock")
+        return request.manifest.with_name(f"{name}.lock")
     return request.manifest.with_suffix(".lock")
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--check-reproducible", is_flag=True,
               help="Build again under other conditions; exit with 1 when one byte differs.")  # fmt: skip
 @click.option(
-    "--jobs", default=0, help="Manifests built at once, of several.  [default: 2 * cores + 1]"
+    "--jobs", default=0, help="Manifests built at once, of several.  [default: cores + 1]"
 )
 @click.option("--dib-in", type=click.Choice(["auto", "here", "vm"]), default="auto", show_default=True,
               help="Where diskimage-builder makes the images that the manifest wants of it.")  # fmt: skip

@@ -177,6 +177,7 @@ def test_a_matrix_and_another_manifest_are_built_at_once(host: Host) -> None:
     words = ("host.yaml", "broken.yaml", "racks.yaml", "tight.yaml", "-o", "many", "--json")
     said = host.run("make", *words)
     rows = {row["name"]: row for row in json.loads(said.out)}
+    assert [*rows] == ["host", "broken", "racks-plain", "racks-shell", "tight"]
     assert said.code == rows["broken"]["exit_code"] == 3
     assert rows["tight"]["exit_code"] == 1
     assert rows["tight"]["error"].startswith("over budget: files 49")

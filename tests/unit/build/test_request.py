@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.request import Request, lock_file
+from minbuild.build.request import Request, lock_file, work_expected
 from minbuild.manifest.find import manifest_file
 from minbuild.shipped import shipped
 from tests.support.footprints import MANIFEST
@@ -38,3 +38,11 @@ def test_a_combination_has_a_lock_of_its_own_and_an_option_wins(tmp_path: Path) 
     assert lock_file(request, replace(MANIFEST, name="rack-trixie")).name == "rack-trixie.lock"
     named = replace(request, lock=tmp_path / "my.lock")
     assert lock_file(named, HOST) == tmp_path / "my.lock"
+
+
+def test_a_longer_lock_means_more_work_and_none_that_nobody_knows(tmp_path: Path) -> None:
+    for name, size in (("small", 10), ("large", 20), ("rack-trixie", 30)):
+        (tmp_path / f"{name}.lock").write_bytes(bytes(size))
+    requests = [Request(tmp_path / f"{name}.yaml") for name in ("small", "large", "new")]
+    requests.append(Request(tmp_path / "rack.yaml", cell="trixie"))
+    assert [work_expected(request) for request in requests] == [10, 20, 0, 30]
