@@ -175,13 +175,12 @@ def _made(request: Request, doors: Doors) -> Outcome:
 def _timed(request: Request, work: Callable[[], object]) -> Outcome:
     """Do work; its result counts when it is a build."""
     start = time.monotonic()
-    name = f"{request.manifest.stem}-{request.cell}" if request.cell else request.manifest.stem
-    outcome = Outcome(name, 0)
+    outcome = Outcome(request.stem, 0)
     try:
         found = work()
         if isinstance(found, Built):
-            name, totals = found.manifest.name, found.footprint.totals
-            outcome = Outcome(name, 0, found.directory, totals, found.fresh)
+            totals = found.footprint.totals
+            outcome = Outcome(found.manifest.name, 0, found.directory, totals, found.fresh)
             judge(found.manifest, totals)
     except MinbuildError as error:
         outcome = replace(outcome, error=error)

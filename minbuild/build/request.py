@@ -52,6 +52,11 @@ class Request:
     """None for the manifest's own."""
     dib_in: DibIn = DibIn.AUTO
 
+    @property
+    def stem(self) -> str:
+        """A name before the manifest is read: its file's, and the combination of its matrix."""
+        return f"{self.manifest.stem}-{self.cell}" if self.cell else self.manifest.stem
+
 
 @dataclass(frozen=True)
 class Doors:
@@ -119,11 +124,8 @@ def lock_file(request: Request, manifest: Manifest) -> Path:
 
 def work_expected(request: Request) -> int:
     """How much there is to do, before the manifest is read: bytes of its lock; 0: not known."""
-    stem = request.manifest.stem
     try:
-        return (
-            _lock_named(request, f"{stem}-{request.cell}" if request.cell else stem).stat().st_size
-        )
+        return _lock_named(request, request.stem).stat().st_size
     except OSError:
         return 0
 
