@@ -5,6 +5,7 @@ records too damaged to be used is left for a new one, whose number is one higher
 """
 
 import contextlib
+import os
 import sqlite3
 import threading
 import weakref
@@ -181,6 +182,7 @@ class Records:
         if found is not None:
             return found[1]
         path = self.records
+        _make_private(path)
         opened = sqlite3.connect(path, timeout=60, check_same_thread=False, factory=_Connection)
         opened.text_factory = bytes  # a damaged text must not fail to be read
         try:
@@ -193,6 +195,16 @@ class Records:
         self._local.records = (path, opened)
         self._opened.add(opened)
         return opened
+
+
+def _make_private(path: Path) -> None:
+    """Let the user alone read a file of records, and those that SQLite makes like it."""
+    if path.exists():
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+        return
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 class _Connection(sqlite3.Connection):

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from minbuild.checked import Checked
 from minbuild.errors import ToolError
+from minbuild.private import check_private
 from minbuild.records import Records, full_disk
 
 
@@ -42,9 +43,18 @@ class Store(Records):
         super().__init__(directory)
         self.checked = Checked()
         with full_disk(self.directory):
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_private(self.directory)
             for name in ("files", "partial", "trees"):
-                (self.directory / name).mkdir(parents=True, exist_ok=True)
+                self._make_private(self.directory / name)
         self._ask(lambda records: None)
+
+    def _make_private(self, place: Path) -> None:
+        """A directory that the user alone may read: what a manifest renders may be secret."""
+        place.mkdir(mode=0o700, exist_ok=True)
+        check_private(place)
+        if place.stat().st_mode & 0o077:
+            place.chmod(0o700)
 
     def file(self, sha256: str) -> Path | None:
         """Where the bytes with this digest lie; None when they are not here."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from minbuild.config import config_file, load_config
 from minbuild.errors import ArchiveError
 
 DEBIAN = "debian"
@@ -66,12 +67,12 @@ def named(address: str, source: str, others: Mapping[str, str]) -> Mirror:
 
     Raises: ArchiveError when it is no address.
     """
-    return replace(_mirror(address, "", source, _config_file(os.environ)), others=others)
+    return replace(_mirror(address, "", source, config_file()), others=others)
 
 
 def tree(address: str, source: str) -> str:
     """Another archive's address, without a slash at its end. Raises: ArchiveError."""
-    return _address(address, source, _config_file(os.environ))
+    return _address(address, source, config_file())
 
 
 def find_mirror(
@@ -82,17 +83,16 @@ def find_mirror(
     Raises: ArchiveError when none is known or what is known makes no sense.
     """
     environment = os.environ if environment is None else environment
-    config = _config_file(environment)
+    config = config_file(environment)
     for address, source in (
         (given, "--mirror"),
         (environment.get("MINBUILD_MIRROR", ""), "MINBUILD_MIRROR"),
     ):
         if address:
             return _mirror(address, "", source, config)
-    configured = _configured(config)
-    if configured.get("mirror"):
-        security = configured.get("security-mirror", "")
-        return _mirror(configured["mirror"], security, str(config), config)
+    configured = load_config(config)
+    if configured.mirror:
+        return _mirror(configured.mirror, configured.security_mirror, str(config), config)
     return _of_apt(apt, config)
 
 
@@ -118,35 +118,6 @@ def _address(text: str, source: str, config: Path) -> str:
             fix=_FIX.format(config=config),
         )
     return text.rstrip("/")
-
-
-def _config_file(environment: Mapping[str, str]) -> Path:
-    home = environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "~"), ".config")
-    return Path(home, "minbuild", "config.toml")
-
-
-def _configured(config: Path) -> dict[str, str]:
-    """The user's config file; {} when there is none."""
-    import tomllib
-
-    try:
-        found = tomllib.loads(config.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError) as error:
-        raise ArchiveError(
-            f"the config file cannot be read: {error}",
-            where=str(config),
-            fix='correct it: one line, mirror = "URL"',
-        ) from error
-    wrong = [key for key in found if key not in {"mirror", "security-mirror"}]
-    if wrong or not all(isinstance(value, str) for value in found.values()):
-        raise ArchiveError(
-            f"the config file says what minbuild does not know: {', '.join(wrong) or 'no text'}",
-            where=str(config),
-            fix='only mirror = "URL" and security-mirror = "URL" are known',
-        )
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ def with_archives(request: Request, manifest: Manifest) -> Request:
             where=manifest.archive.snapshot,
             fix="leave --mirror out, or remove `snapshot:` from the manifest",
         )
-    return replace(request, archives=(manifest.archive, *manifest.archives))
+    archives = (manifest.archive, *manifest.archives)
+    return replace(request, archives=archives, chooses_tools=manifest.trusted)
 
 
 def mirror_of(request: Request) -> Mirror:

@@ -225,7 +225,8 @@ def _market(
 def _tool_market(
     request: Request, manifest: Manifest, host: Market, doors: Doors, pins: Sequence[Package]
 ) -> Market:
-    if machine_arch() == manifest.arch and not tools_apart(manifest):
+    must_be_debian = not manifest.trusted and manifest.archives
+    if machine_arch() == manifest.arch and not tools_apart(manifest) and not must_be_debian:
         return host
     tools, index = for_tools(manifest), tool_archives(request, manifest, doors)
     own = [package for package in pins if package.suite in tools.archive.suites]
@@ -256,8 +257,11 @@ def tools_apart(manifest: Manifest) -> bool:
 def for_tools(manifest: Manifest) -> Manifest:
     """The manifest as the toolbox sees it: with its suites in place of the host's.
 
-    What is waived for the host's suites is not waived for others.
+    What is waived for the host's suites is not waived for others. One that may not choose what
+    runs on this machine gives it Debian's packages alone.
     """
+    if manifest.archives and not manifest.trusted:
+        manifest = replace(manifest, archives=(), pins=())
     if not tools_apart(manifest):
         return manifest
     own = manifest.archive

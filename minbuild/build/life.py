@@ -230,6 +230,7 @@ def read(request: Request, doors: Doors | None = None) -> Manifest:
         settings=request.settings,
         components=request.components,
         cell=request.cell,
+        trust=request.trust,
     )
     if request.root is not None:
         archive = replace(manifest.archive, root=str(request.root), suites=("installed root",))

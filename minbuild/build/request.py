@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from minbuild.dib.types import DibIn
 from minbuild.errors import ToolError
+from minbuild.manifest.trust import Trust
 from minbuild.manifest.types import Archive, Compression, Manifest
 from minbuild.progress import Progress, Silent
 from minbuild.shipped import shipped
@@ -46,11 +47,15 @@ class Request:
     """True: a Release older than the newest one that the store has seen is taken."""
     archives: tuple[Archive, ...] = ()
     """Those of the manifest once it is read, Debian's own first."""
+    chooses_tools: bool = True
+    """False: the manifest, once it is read, may not choose what runs on this machine."""
     root: Path | None = None
     """A root that files come from instead of packages; None for the manifest's own archive."""
     compression: Compression | None = None
     """None for the manifest's own."""
     dib_in: DibIn = DibIn.AUTO
+    trust: Trust = field(default_factory=Trust)
+    """What the manifest may reach on this machine."""
 
     @property
     def stem(self) -> str:

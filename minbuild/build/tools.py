@@ -8,16 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbuild.archive import lockfile
+from minbuild.archive.mirror import DEBIAN, SECURITY
 from minbuild.archive.types import Lock, Package
 from minbuild.build.contents import bring
 from minbuild.build.ground import NOT_FOR_TOOLS, open_packages
 from minbuild.build.request import Doors, Request, machine_arch
 from minbuild.build.selection import selected
 from minbuild.build.state import code
-from minbuild.errors import MinbuildError, ResolveError
+from minbuild.errors import MinbuildError, ResolveError, UsageError
 from minbuild.facts.types import Entry, Kind
 from minbuild.image.formats import in_order
-from minbuild.manifest.types import ImageFormat, ImageWish, Manifest, Tool
+from minbuild.manifest.trust import HOW
+from minbuild.manifest.types import Archive, ImageFormat, ImageWish, Manifest, Tool
 from minbuild.paths import RootPath
 from minbuild.resolve import explain
 from minbuild.resolve.resolve import resolve
@@ -53,6 +55,7 @@ def begin(request: Request, place: Path, manifest: Manifest, doors: Doors) -> No
         return
     with contextlib.suppress(MinbuildError):
         lock = lockfile.read(place)
+        _check_origin(request, lock)
         tools = selected(manifest.image, lab=False)
         if doors.store.get(KIND, _key(lock.toolbox, tools)) is not None:
             _toolbox(request, lock, doors, tools).begin("ukify", doors.at_once)
@@ -63,12 +66,33 @@ def lay_tools(request: Request, lock: Lock, doors: Doors, tools: Sequence[Tool])
 
     Raises: ResolveError when the lock does not hold what a tool needs.
     """
+    _check_origin(request, lock)
     toolbox = _toolbox(request, lock, doors, tools)
     if not toolbox.place.is_dir():
         doors.progress.step("bringing the toolbox")
         bring(request, lock.toolbox, _closure(request, lock, tools, doors), doors)
         toolbox.forget()
     return toolbox
+
+
+def _check_origin(request: Request, lock: Lock) -> None:
+    """Refuse tools that a manifest vouches for by itself, when it may not choose what runs here.
+
+    Raises: UsageError.
+    """
+    if request.chooses_tools or not lock.toolbox:
+        return
+    main = next(iter(request.archives), Archive())
+    foreign = next((one for one in lock.toolbox if one.root not in {DEBIAN, SECURITY}), None)
+    if foreign is None and not (main.signed_by or main.trusted):
+        return
+    origin = f"the archive {foreign.root}" if foreign else "an archive with keys of its own"
+    name = (foreign or lock.toolbox[0]).name
+    raise UsageError(
+        f"the manifest takes tools from {origin} ({name}), and tools run on this machine",
+        where=str(request.manifest),
+        fix=f"allow it: --allow-code, or {HOW}",
+    )
 
 
 def _toolbox(request: Request, lock: Lock, doors: Doors, tools: Sequence[Tool]) -> Toolbox:

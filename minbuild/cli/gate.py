@@ -97,10 +97,10 @@ def _load(budget: Path, settings: tuple[str, ...], cell: str) -> "Budget":
         budget = shipped_manifest(str(budget)) or budget
     if budget.is_fifo() or not is_manifest(budget):
         return load_budget(budget)
-    from minbuild.cli.options import pairs
+    from minbuild.cli.options import pairs, trust_of
     from minbuild.manifest.load import load
 
-    return load(budget, settings=pairs(settings), components=(), cell=cell).budget
+    return load(budget, settings=pairs(settings), components=(), cell=cell, trust=trust_of()).budget
 
 
 def _update(footprint: "Footprint", budget: Path | None, rules: "Budget | None") -> int:

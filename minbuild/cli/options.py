@@ -10,6 +10,7 @@ from minbuild.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from minbuild.build.request import Doors, Request
+    from minbuild.manifest.trust import Trust
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -48,6 +49,10 @@ _BUILD = (
                  help="Take files from an installed root (directory, tar, OCI layout, disk image)."),
     click.option("--allow-downgrade", is_flag=True,
                  help="Take a suite that is older than what the store has seen."),
+    click.option("--allow-outside", "outside", type=click.Path(path_type=Path, exists=True), multiple=True,
+                 metavar="PATH", help="Let the manifest take files below PATH; may be repeated."),
+    click.option("--allow-code", "--allow-sign-module", "code", is_flag=True,
+                 help="Let the manifest choose what runs here: modules, elements, tools, keys."),
     click.option("--offline", is_flag=True, help="Touch no network: use what the store holds."),
     _STORE,
 )  # fmt: skip
@@ -62,11 +67,14 @@ def request_of(
     lock: Path | None,
     offline: bool,
     allow_downgrade: bool = False,
+    outside: Sequence[Path] = (),
+    code: bool = False,
     **more: Any,
 ) -> "Request":
     """Make the request that a command line asks for.
 
-    Raises: UsageError for a setting without `=`; ManifestError for a manifest that is not there.
+    Raises: UsageError for a setting without `=`; ManifestError for a manifest that is not there;
+    ArchiveError for a config file that cannot be read.
     """
     from minbuild.build.request import Request
     from minbuild.manifest.find import manifest_file
@@ -79,8 +87,17 @@ def request_of(
         lock=lock,
         offline=offline,
         allow_downgrade=allow_downgrade,
+        trust=trust_of(outside, code=code),
         **more,
     )
+
+
+def trust_of(outside: Sequence[Path] = (), *, code: bool = False) -> "Trust":
+    """What manifests may reach: what the command line allows, and the user's config file."""
+    from minbuild.config import config_file, load_config
+    from minbuild.manifest.trust import Trust
+
+    return Trust(load_config(config_file()).trusted, tuple(outside), code)
 
 
 def pairs(settings: Sequence[str]) -> dict[str, str]:

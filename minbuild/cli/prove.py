@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minbuild.cli.options import build_options, doors_of, store_option
+from minbuild.cli.options import build_options, doors_of, store_option, trust_of
 from minbuild.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def _waivers(manifest: str | None) -> "tuple[Sequence[Waiver], Sequence[Waiver]]
 
     if manifest is None:
         return (), ()
-    loaded = load(manifest_file(manifest), settings={}, components=[])
+    loaded = load(manifest_file(manifest), settings={}, components=[], trust=trust_of())
     return loaded.drop, loaded.allow_missing
 
 

@@ -28,21 +28,27 @@ from minbuild.manifest.parts import (
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.shape import Reading
 from minbuild.manifest.topics import rule_files
+from minbuild.manifest.trust import NOTHING, Trust
 from minbuild.manifest.types import Manifest, Section, Value
 from minbuild.manifest.written import HostDocument
 
 
 def load(
-    path: Path, *, settings: Mapping[str, str], components: Sequence[Path], cell: str = ""
+    path: Path,
+    *,
+    settings: Mapping[str, str],
+    components: Sequence[Path],
+    cell: str = "",
+    trust: Trust = NOTHING,
 ) -> Manifest:
     """Read a manifest with all it extends and uses; `components` are searched first.
 
     `cell` names one combination of its matrix; "" for the manifest as it stands. Texts are read twice: first as templates, to learn what is used and which variables there are,
-    then rendered.
+    then rendered. `trust` says what it may reach besides its own files.
     Raises: ManifestError with every problem, each with its place.
     """
     problems = Problems()
-    inputs = Inputs(problems)
+    inputs = Inputs(problems, trust.of(path, tuple(components)))
     chain = Chain(inputs)
     if not chain.read(path):
         problems.check()
@@ -129,6 +135,7 @@ def _manifest(
 ) -> Manifest:
     components = parts(host, read, renderer)
     problems = renderer.inputs.problems
+    _code(host, renderer.inputs)
     image = started(checked(host.image.wish(), problems), host, read, problems)
     return Manifest(
         name=str(values["name"]),
@@ -147,5 +154,15 @@ def _manifest(
         image=signed(image, host, renderer.inputs),
         budget=budget_of(host.budget, problems),
         elements=host.elements,
+        trusted=renderer.inputs.reach.code,
         inputs=renderer.inputs.digests,
     )
+
+
+def _code(host: HostDocument, inputs: Inputs) -> None:
+    """Add a problem for each part of the manifest that runs code, where it may not."""
+    for name in host.elements:
+        inputs.may_run(f"the element {name.text} runs on this machine", name.where)
+    for wish in host.image.wish().dib:
+        for element in wish.elements:
+            inputs.may_run(f"the element {element} runs while the image is made", wish.where)

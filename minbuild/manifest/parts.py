@@ -125,13 +125,15 @@ def archive(host: HostDocument, node: Entries, inputs: Inputs) -> Archive:
     if isinstance(host.archive, ArchiveWord):
         return Archive(root_to_give=True, suites=("installed root",))
     if host.archive.root and entry is not None and isinstance(entry.node, Entries):
-        root = files.beside(entry.node.entries["root"].node.where, host.archive.root)
+        where = entry.node.entries["root"].node.where
+        root = files.beside(where, host.archive.root)
+        inputs.may_read(root, where)
         return replace(host.archive, root=str(root), suites=("installed root",))
     if not host.archive.signed_by or entry is None or not isinstance(entry.node, Entries):
         return host.archive
     where = entry.node.entries["signed-by"].node.where
     path = files.beside(where, host.archive.signed_by)
-    inputs.wanted(path, where)
+    inputs.certificate(path, where)
     return replace(host.archive, signed_by=str(path))
 
 
@@ -145,11 +147,12 @@ def archives(host: HostDocument, inputs: Inputs) -> tuple[Archive, ...]:
         signed_by = directory = ""
         if wish.signed_by is not None:
             path = files.beside(wish.signed_by.where, wish.signed_by.text)
-            inputs.wanted(path, wish.signed_by.where)
+            inputs.certificate(path, wish.signed_by.where)
             signed_by = str(path)
         if wish.directory is not None:
             place = files.beside(wish.directory.where, wish.directory.text)
             directory = str(place)
+            inputs.may_read(place, wish.directory.where)
             if not place.is_dir():
                 about = f"there is no directory {directory}"
                 inputs.problems.add(about, wish.directory.where, "name a directory of .debs")
@@ -187,6 +190,7 @@ def signed(image: ImageWish, host: HostDocument, inputs: Inputs) -> ImageWish:
     key = wish.key.text
     if key.startswith(TOKEN):
         _check_token(wish, inputs.problems)
+        inputs.may_run("the image is signed with a key of a token", wish.key.where)
     else:
         key = _place(wish.key, inputs)
         if wish.module is not None:
@@ -195,6 +199,8 @@ def signed(image: ImageWish, host: HostDocument, inputs: Inputs) -> ImageWish:
                 about, wish.module.where, "name the key's pkcs11: URI, or no module"
             )
     module = "" if wish.module is None else _place(wish.module, inputs)
+    if wish.module is not None:
+        inputs.may_run(f"the module {wish.module.text} runs on this machine", wish.module.where)
     return replace(image, sign=Sign(key, _place(wish.certificate, inputs), module))
 
 
@@ -208,9 +214,13 @@ def _check_token(wish: SignPart, problems: Problems) -> None:
 
 
 def _place(name: Name, inputs: Inputs) -> str:
-    """Where a local file lies, which must be there."""
+    """Where a key, certificate or module lies; one outside of the manifest's tree is the user's own."""
     place = files.beside(name.where, name.text)
-    inputs.wanted(place, name.where)
+    if not inputs.reach.may_read(place):
+        inputs.may_run(
+            f"{name.text}, outside of the manifest's own tree, is used to sign", name.where
+        )
+    inputs.certificate(place, name.where)
     return str(place.absolute())
 
 

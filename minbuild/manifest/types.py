@@ -341,6 +341,8 @@ class Manifest:
     """The last one that a path matches holds; without any, what is required is taken."""
     elements: tuple[Name, ...] = ()
     """diskimage-builder's elements that are applied to the host's tree."""
+    trusted: bool = True
+    """False: it may not choose what runs on the build machine; see `trust`."""
     rules: tuple[Path, ...] = ()
     """Files of rules on the build machine, sorted by topic."""
     inputs: Mapping[str, str] = field(default_factory=dict)

@@ -10,8 +10,7 @@ from pathlib import Path
 from minbuild.errors import ToolError
 from minbuild.manifest.types import Tool
 from minbuild.paths import RootPath, rootpath, under
-from minbuild.toolbox.intact import BYTECODE
-from minbuild.toolbox.lay import EMPTY, GCONV
+from minbuild.toolbox.intact import BYTECODE, EMPTY, GCONV
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,10 @@ from minbuild.paths import RootPath, rootpath, under
 from minbuild.records import full_disk
 from minbuild.store import Lost, Store
 from minbuild.toolbox import intact
-from minbuild.toolbox.intact import BYTECODE
+from minbuild.toolbox.intact import ALIASES, BYTECODE, CONVERSIONS, EMPTY, GCONV
 
 LAYOUT = "1"
 """Counts up when what a tree holds besides its entries changes."""
-
-GCONV = RootPath("/usr/lib/minbuild/gconv")
-EMPTY = RootPath("/usr/lib/minbuild/empty")
-
-ALIASES = b"alias CP850// ANSI_X3.4-1968//\nalias IBM850// ANSI_X3.4-1968//\n"
-"""mkfs.fat and mtools ask iconv for DOS's character set, which is a library of the machine; all
-names that we write are ASCII, which is built into the C library.
-Source: glibc, iconv/gconv_conf.c: the first alias of a name wins, GCONV_PATH comes first."""
 
 
 def tree_key(entries: Sequence[Entry]) -> str:
@@ -64,7 +56,7 @@ def _fill(top: Path, entries: Sequence[Entry], store: Store) -> None:
     """Links come last, so that nothing is ever written through one."""
     for path in (GCONV, EMPTY, BYTECODE):
         under(top, path).mkdir(parents=True)
-    (under(top, GCONV) / "gconv-modules").write_bytes(ALIASES)
+    under(top, CONVERSIONS).write_bytes(ALIASES)
     try:
         for entry in entries:
             if entry.kind is Kind.DIRECTORY:

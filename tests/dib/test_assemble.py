@@ -13,6 +13,7 @@ from minbuild.dib.machine import Machine
 from minbuild.dib.types import DibIn
 from minbuild.errors import ToolError
 from minbuild.manifest.load import load
+from minbuild.manifest.trust import Trust
 from minbuild.manifest.types import DibFormat, DibLayout, DibWish, Where
 from minbuild.progress import Silent
 from minbuild.shipped import shipped
@@ -46,7 +47,7 @@ def test_a_manifest_asks_for_dib_among_its_formats(small: Small) -> None:
     path = small.write(
         "image: {formats: [raw, {dib: {elements: [one], layout: gpt, formats: [tar]}}]}\n"
     )
-    image = load(path, settings={}, components=()).image
+    image = load(path, settings={}, components=(), trust=Trust(code=True)).image
     assert [str(each) for each in image.formats] == ["raw", "uki"]
     (wish,) = image.dib
     assert (wish.elements, wish.layout, wish.formats) == (

@@ -23,7 +23,7 @@ def plan(small: Small, *names: str) -> Ended:
     (small.directory / "elements").mkdir(exist_ok=True)
     small.write(f"elements: [{', '.join(names)}]\n")
     return minbuild(
-        *small.argv("plan", "small.yaml", "--json"),
+        *small.argv("plan", "small.yaml", "--json", "--allow-code"),
         cwd=small.directory,
         env={"ELEMENTS_PATH": str(small.directory / "elements")},
     )

@@ -7,6 +7,7 @@ import pytest
 
 from minbuild.errors import ManifestError
 from minbuild.manifest.load import load
+from minbuild.manifest.trust import Trust
 from minbuild.manifest.types import Manifest
 
 HEAD = "minbuild: 1\nkernel: {package: linux-image-cloud-amd64}\n"
@@ -18,6 +19,7 @@ class Desk:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.trust = Trust()
 
     def write(self, files: Mapping[str, str]) -> None:
         for name, text in files.items():
@@ -31,7 +33,11 @@ class Desk:
     def load(self, text: str = "", /, **settings: str) -> Manifest:
         """Load HEAD and `text` as host.yaml."""
         self.write({"host.yaml": HEAD + text})
-        return load(Path("host.yaml"), settings=settings, components=[])
+        return load(Path("host.yaml"), settings=settings, components=[], trust=self.trust)
+
+    def load_file(self, name: str) -> Manifest:
+        """Load a file that is there already."""
+        return load(Path(name), settings={}, components=[], trust=self.trust)
 
     def problems(self, text: str = "", /, **settings: str) -> list[tuple[str, str, str]]:
         """Where, what and fix of all that is wrong with HEAD and `text`."""
@@ -41,7 +47,7 @@ class Desk:
     def refused(self, name: str, /, **settings: str) -> list[tuple[str, str, str]]:
         """Where, what and fix of all that is wrong with a file that is there already."""
         with pytest.raises(ManifestError) as raised:
-            load(Path(name), settings=settings, components=[])
+            load(Path(name), settings=settings, components=[], trust=self.trust)
         error = raised.value
         return [(one.where, one.what, one.fix) for one in (error, *error.others)]
 

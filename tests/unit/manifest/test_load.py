@@ -18,6 +18,7 @@ from minbuild.manifest.load import load
 from minbuild.manifest.nodes import plain
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.schema import schema
+from minbuild.manifest.trust import Trust
 from minbuild.manifest.types import (
     Archive,
     Budget,
@@ -143,6 +144,7 @@ _KEYS = {
 def test_a_key_to_sign_with_is_a_file_or_in_a_token(
     desk: Desk, text: str, column: int, what: str
 ) -> None:
+    desk.trust = Trust(code=True)
     (found,) = desk.problems(f"image: {{sign: {{{text}, certificate: host.yaml}}}}\n")
     assert found[0].startswith(f"host.yaml:3:{column} (image.sign.")
     assert found[1] == what

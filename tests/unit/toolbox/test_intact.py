@@ -62,3 +62,30 @@ def test_what_python_compiled_is_kept_only_as_it_was_noted(store: Store) -> None
     compiled[2].write_bytes(b"strange")
     lay(entries(store), store)
     assert [path.exists() for path in compiled] == [True, False, False]
+
+
+ADDED = {
+    "a module that Python finds first": "usr/lib/python3/dist-packages/pefile.py",
+    "a library for a newer processor": "usr/lib/x86_64-linux-gnu/glibc-hwcaps/x86-64-v3/libc.so.6",
+    "a program": "usr/bin/z",
+    "a converter of glibc's": "usr/lib/minbuild/gconv/x.so",
+    "a file in the home directory": "usr/lib/minbuild/empty/.config",
+}
+
+
+@pytest.mark.parametrize("path", ADDED.values(), ids=ADDED.keys())
+def test_a_file_that_no_entry_names_is_seen(store: Store, path: str) -> None:
+    root = lay(entries(store), store)
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_bytes(b"")
+    assert not intact.is_sound(root, entries(store), {RootPath("/usr/bin/y"): "x"}, {})
+    with pytest.raises(Lost, match="damaged"):
+        lay(entries(store), store)
+    assert not (lay(entries(store), store) / path).exists()
+
+
+def test_a_changed_table_of_converters_is_seen(store: Store) -> None:
+    root = lay(entries(store), store)
+    damage(root / intact.CONVERSIONS[1:], b"module X// INTERNAL /tmp/x 1\n")
+    with pytest.raises(Lost):
+        lay(entries(store), store)
