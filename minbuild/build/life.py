@@ -107,7 +107,9 @@ def _grown(
     stand: "Stand", request: Request, manifest: Manifest, doors: Doors
 ) -> "tuple[Ground, Tree]":
     """A manifest's ground and its tree, proved closed; elements see the tree without them."""
+    from minbuild.build.cmdline import check_cmdline
     from minbuild.build.proof import prove
+    from minbuild.build.surface import kconfig
 
     ground = _settled(stand, request, manifest, doors)
     tree = grow_tree(request, ground, doors)
@@ -117,6 +119,7 @@ def _grown(
         ground = _settled(stand, request, with_elements(manifest, tree, doors), doors)
         tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
+    check_cmdline(ground.manifest, kconfig(ground, tree.release) or {})
     return ground, tree
 
 

@@ -10,6 +10,7 @@ from minbuild.footprint.measure import file_row
 from minbuild.footprint.surface import Evidence, surface, wanted
 from minbuild.footprint.types import Surface
 from minbuild.paths import RootPath
+from minbuild.resolve.kernel import MODULES
 from minbuild.store import Store
 from minbuild.tree.types import Tree
 
@@ -28,7 +29,7 @@ def look(ground: Ground, tree: Tree, cmdline: str, store: Store) -> Surface:
         traits=_traits({str(node.path): node.sha256 for node in files}, store),
         texts=texts,
         cmdline=cmdline,
-        kconfig=_kconfig(ground, tree.release),
+        kconfig=kconfig(ground, tree.release),
         capabilities={},  # a package's archive has none, and nothing else gives any
     )
     return surface([file_row(node) for node in tree.nodes], evidence)
@@ -51,9 +52,11 @@ def _traits(digests: dict[str, str], store: Store) -> dict[str, Traits]:
     return {path: by_digest[digest] for path, digest in digests.items()}
 
 
-def _kconfig(ground: Ground, release: str) -> dict[str, str] | None:
-    path = RootPath(f"/boot/config-{release}")
-    for files in ground.files:
-        if path in files.entries and isinstance(found := files.facts(path), KernelConfig):
-            return dict(found.options)
+def kconfig(ground: Ground, release: str) -> dict[str, str] | None:
+    """The options of the kernel's configuration without CONFIG_; None: nobody has it."""
+    for text in (f"{MODULES}/{release}/config", f"/boot/config-{release}"):
+        path = RootPath(text)
+        for files in ground.files:
+            if path in files.entries and isinstance(found := files.facts(path), KernelConfig):
+                return dict(found.options)
     return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from minbuild.facts.traits import DATA, Traits
 from minbuild.footprint import listening
 from minbuild.footprint.types import FileRow, Finding, FindingKind, Surface
+from minbuild.manifest.cmdline import split
 
 HARDENING = (
     "BUG_ON_DATA_CORRUPTION", "DEBUG_LIST", "FORTIFY_SOURCE", "HARDENED_USERCOPY",
@@ -141,7 +142,7 @@ def _logins(texts: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _cmdline(text: str) -> Iterable[Finding]:
-    for word in text.split():
+    for word in split(text):
         weak = "switches a protection off" if word in WEAKENS else ""
         yield Finding(FindingKind.CMDLINE, word, weak)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from minbuild.errors import ToolError
 from minbuild.image.fat import SECTOR
 from minbuild.image.uki import Parts
+from minbuild.manifest.cmdline import parameter, split
 from minbuild.paths import RootPath
 from minbuild.toolbox.toolbox import Toolbox
 
@@ -31,6 +32,8 @@ _NOTHING = b"\x90\x90"
 """In place of a jump: a drive number below 0x80 is not believed. Source: GRUB, util/setup.c."""
 _NEXT = 0x1F4
 """Of the core's first sector: where the rest lies."""
+ADDED = len("BOOT_IMAGE=(uki)12345678+12345678 ")
+"""Bytes that GRUB itself adds to a command line, at most. Source: GRUB, loader/i386/linux.c."""
 _SERIAL = re.compile(r"console=ttyS(\d)(?:,(\d+))?")
 
 CONFIG = """\
@@ -52,7 +55,8 @@ def settings(parts: Parts, uki: Path, name: str) -> str:
     Raises: ToolError when they do not lie there as they are.
     """
     data = uki.read_bytes()
-    serial = _SERIAL.search(parts.cmdline)
+    consoles = [*_SERIAL.finditer(parts.cmdline)]
+    serial = consoles[-1] if consoles else None
     lines = ""
     if serial:
         lines = f"serial --unit={serial[1]} --speed={serial[2] or 9600}\n"
@@ -63,7 +67,7 @@ def settings(parts: Parts, uki: Path, name: str) -> str:
         serial=lines,
         linux=_span(data, parts.linux, uki),
         initrd=_span(data, parts.initrd, uki),
-        cmdline=" ".join(_quoted(word) for word in parts.cmdline.split()),
+        cmdline=" ".join(_quoted(_bare(word)) for word in split(parts.cmdline)),
     )
 
 
@@ -78,6 +82,21 @@ def _span(data: bytes, part: Path, uki: Path) -> str:
             fix="leave out boot/bios, or lock another version of systemd-ukify",
         )
     return f"{at // SECTOR}+{-(-len(whole) // SECTOR)}"
+
+
+def fault(word: str) -> str:
+    """Why GRUB would change a word of the kernel's command line; "" when it does not.
+
+    Source: GRUB, lib/cmdline.c: a backslash comes before each of these, which the kernel keeps.
+    """
+    found = next((mark for mark in "\\'\"" if mark in _bare(word)), "")
+    return f"GRUB writes a backslash before {found}" if found else ""
+
+
+def _bare(word: str) -> str:
+    """A word without its quotes: GRUB puts one with blanks into quotes, which the kernel removes."""
+    read = parameter(word)
+    return read.name if read.value is None else f"{read.name}={read.value}"
 
 
 def _quoted(word: str) -> str:

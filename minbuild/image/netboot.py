@@ -9,6 +9,10 @@ KERNEL, INITRD = "vmlinuz", "initrd"
 SCRIPT = "boot.ipxe"
 SETTINGS = "dnsmasq.conf"
 
+ADDED = len(f" initrd={INITRD}")
+"""Bytes that the script adds to a command line."""
+_SEPARATORS = ("||", "&&", ";")
+
 DNSMASQ = """\
 # dnsmasq --conf-file={settings}, with this folder as tftp-root: hands {uki} to UEFI machines,
 # by TFTP or, to those that ask so, by HTTP; iPXE is given {script}.
@@ -36,6 +40,23 @@ kernel {kernel} {cmdline} initrd={initrd}
 initrd {initrd}
 boot
 """
+
+
+def fault(word: str) -> str:
+    """Why iPXE would change a word of the kernel's command line; "" when it does not.
+
+    Source: iPXE, core/exec.c: words are separated at blanks, whatever the quotes, and joined by
+    one blank each; core/settings.c, expand_settings.
+    """
+    pieces = word.split(" ")
+    separator = next((piece for piece in pieces if piece in _SEPARATORS), "")
+    if separator:
+        return f"{separator} begins another command"
+    if any(piece.startswith("#") for piece in pieces):
+        return "# begins a comment"
+    if "${" in word:
+        return "${ begins a setting of iPXE"
+    return "of several blanks in a row one is left" if "" in pieces else ""
 
 
 def make_folder(parts: Parts, uki: Path, name: str, output: Path) -> None:

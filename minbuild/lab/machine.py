@@ -10,8 +10,10 @@ from minbuild.lab.accel import WORDS, data_words
 from minbuild.lab.link import mac, netdev
 from minbuild.lab.media import comma, disk, first_bytes, kind_of, medium
 from minbuild.lab.types import BootRequest, Choice, Firmware, Network, Tools
-from minbuild.lab.uki import release, split
+from minbuild.lab.uki import line, release
+from minbuild.lab.uki import split as parts
 from minbuild.lab.varstore import enrolled
+from minbuild.manifest.cmdline import LARGEST, add, split
 from minbuild.paths import RootPath
 
 OVMF_CODE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd")
@@ -48,14 +50,14 @@ def boot_from(request: BootRequest, tools: Tools, work: Path, settings: str = ""
             first_bytes(given, 1)
     image = request.image.absolute()
     if request.initramfs is not None:
-        line = (request.cmdline, _watching(request, ""), settings)
-        return _direct(image, request.initramfs.absolute(), " ".join(filter(None, line)))
+        longer = _longer(request.cmdline, _watching(request, ""), settings)
+        return _direct(image, request.initramfs.absolute(), longer)
     kind = kind_of(image)
     if request.firmware is Firmware.DIRECT:
         _must_be_efi(image, kind, "a direct boot needs a kernel", "--direct")
         kernel, initramfs, cmdline = _taken_apart(image, work)
-        words = (cmdline, request.cmdline, _traced(request, image, kind), settings)
-        return _direct(kernel, initramfs, " ".join(filter(None, words)))
+        longer = _longer(cmdline, request.cmdline, _traced(request, image, kind), settings)
+        return _direct(kernel, initramfs, longer)
     if request.cmdline:
         raise UsageError(
             "the command line is part of the image",
@@ -67,8 +69,31 @@ def boot_from(request: BootRequest, tools: Tools, work: Path, settings: str = ""
     added = _traced(request, image, kind)
     if request.certificate is None:
         added = f"{added} {settings}".strip()
+    uki = image if kind == "efi" else _beside(image)
+    if added and uki.is_file() and _longer(line(uki), added) != f"{line(uki)} {added}".lstrip():
+        raise UsageError(
+            "the image's command line has words for init (--), and what the lab adds follows them",
+            fix="boot with --direct, or with --no-ports",
+        )
     more = ("-smbios", f"type=11,value={EXTRA}={added.replace(',', ',,')}") if added else ()
     return _by_uefi(request, image, kind, (*flash, *more), work)
+
+
+def _longer(line: str, *more: str) -> str:
+    """A command line with more words, which the kernel sees last.
+
+    Raises: UsageError when the kernel does not read all of it.
+    """
+    longer = add(line, split(" ".join(more)))
+    most = LARGEST["amd64"] - 1
+    if len(longer.encode()) > most:
+        count = len(longer.encode()) - len(line.encode())
+        raise UsageError(
+            f"the command line has {len(line.encode()):,} bytes, and the lab adds {count:,}: the "
+            f"kernel reads {most:,}",
+            fix="shorten kernel.cmdline in the manifest, or boot with --no-ports and no trace",
+        )
+    return longer
 
 
 def _traced(request: BootRequest, image: Path, kind: str) -> str:
@@ -212,7 +237,7 @@ def _direct(kernel: Path, initramfs: Path, cmdline: str) -> Boot:
 
 
 def _taken_apart(image: Path, work: Path) -> tuple[Path, Path, str]:
-    kernel, initramfs, cmdline = split(image)
+    kernel, initramfs, cmdline = parts(image)
     (work / "vmlinuz").write_bytes(kernel)
     (work / "initrd").write_bytes(initramfs)
     return work / "vmlinuz", work / "initrd", cmdline

@@ -47,6 +47,14 @@ def split(image: Path) -> tuple[bytes, bytes, str]:
     return found[".linux"], found[".initrd"], _line(found, ".cmdline")
 
 
+def line(image: Path) -> str:
+    """Give the command line of the UKI `image`.
+
+    Raises: ToolError when it cannot be read or is damaged.
+    """
+    return _line(_read(image), ".cmdline")
+
+
 def release(image: Path) -> str:
     """Give the kernel's release that the UKI `image` names; "" when it names none.
 

@@ -8,14 +8,18 @@ from minbuild.manifest import document
 from minbuild.manifest.find import shipped_manifest
 from minbuild.manifest.format import EXTENDS
 from minbuild.manifest.inputs import Inputs, shown
-from minbuild.manifest.nodes import Entries, Entry, Items, Node, plain
+from minbuild.manifest.nodes import Entries, Entry, Items, Node, Scalar, plain
 from minbuild.manifest.shape import Reading
-from minbuild.manifest.types import Name, Where
+from minbuild.manifest.types import EVERY, Name, Where
 
 _OWN = ("name", "extends", "matrix")
 """Keys that say something of one document only."""
 _WHOLE = ("vars", "files")
 """Mappings whose values are replaced whole, not merged: a variable, a file."""
+_EVERY = ("kernel.cmdline",)
+"""Lists whose order counts, and where a word said again is no repeat."""
+_ORDERED = ("dlopen",)
+"""Mappings of which the last line that fits holds: what is said later stands last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,10 @@ class Document:
 
 
 def merged(documents: Sequence[Document]) -> Entries:
-    """One document of all: mappings merged, lists joined without repeats, later scalars win."""
+    """One document of all: mappings merged, lists joined without repeats, later scalars win.
+
+    Where order counts, the later document's lines come last.
+    """
     *earlier, last = documents
     node: Entries | None = None
     for one in earlier:
@@ -87,24 +94,26 @@ class Chain:
                 self.complete = False
 
 
-def _merge(first: Entries, later: Entries, *, top: bool = True) -> Entries:
+def _merge(first: Entries, later: Entries, path: str = "") -> Entries:
     entries = dict(first.entries)
     for key, entry in later.entries.items():
-        known = entries.get(key)
-        if known is None:
-            entries[key] = entry
-        else:
-            entries[key] = Entry(entry.where, _both(known.node, entry.node, top and key in _WHOLE))
+        known = entries.pop(key, None) if path in _ORDERED else entries.get(key)
+        node = entry.node
+        if known is not None:
+            node = _both(known.node, node, f"{path}.{key}" if path else key)
+        entries[key] = Entry(entry.where, node)
     return Entries(later.where, entries)
 
 
-def _both(first: Node, later: Node, whole: bool) -> Node:
+def _both(first: Node, later: Node, path: str) -> Node:
+    if path in _ORDERED and isinstance(first, Scalar) and isinstance(later, Entries):
+        first = Entries(first.where, {EVERY: Entry(first.where, first)})
     if isinstance(first, Entries) and isinstance(later, Entries):
-        if whole:
+        if path in _WHOLE:
             return Entries(later.where, {**first.entries, **later.entries})
-        return _merge(first, later, top=False)
+        return _merge(first, later, path)
     if isinstance(first, Items) and isinstance(later, Items):
-        known = [plain(node) for node in first.nodes]
+        known = [] if path in _EVERY else [plain(node) for node in first.nodes]
         more = [node for node in later.nodes if plain(node) not in known]
         return Items(later.where, (*first.nodes, *more))
     return later

@@ -1,6 +1,6 @@
 """The format: every key of a manifest, a component and a tool, with its shape and its meaning."""
 
-from minbuild.manifest import scalars
+from minbuild.manifest import cmdline, scalars
 from minbuild.manifest.budget import PART
 from minbuild.manifest.outputs import ELEMENTS, FORMAT
 from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Size, Text, Whole
@@ -206,7 +206,7 @@ _KERNEL: Shape[KernelPart] = Record(
     "The kernel.",
     (
         Key("package", _PACKAGE, "The package that holds the kernel; a metapackage will do."),
-        Key("cmdline", Many(_WORD), "Words of the kernel's command line."),
+        Key("cmdline", Many(cmdline.Word()), "Words of the kernel's command line."),
         Key(
             "modules",
             _MODULES,
@@ -361,7 +361,7 @@ COMPONENT: Record[ComponentDocument] = Record(
         ),
         Key("firmware", Many(Named(_WORD)), "Firmware files or globs, below /usr/lib/firmware."),
         Key("kconfig", Many(Named(_OPTION)), "Kernel options that must be y or m."),
-        Key("cmdline", Many(_WORD), "Words of the kernel's command line."),
+        Key("cmdline", Many(cmdline.Word()), "Words of the kernel's command line."),
         Key(
             "module-index",
             Many(Named(Choice("file of the module index", IndexFile))),

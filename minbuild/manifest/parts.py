@@ -11,6 +11,7 @@ from minbuild.manifest.nodes import Entries
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.types import (
     ANY,
+    EVERY,
     Archive,
     ArchiveWord,
     Component,
@@ -31,7 +32,6 @@ from minbuild.manifest.written import Arch, ComponentDocument, HostDocument, Pro
 
 _TREES = ("debian", "debian-security")
 """Names of Debian's own trees in the lock."""
-EVERY = "/**"
 TOKEN = "pkcs11:"
 """How the URI of a key in a token begins. Source: RFC 7512."""
 

@@ -170,6 +170,10 @@ class Priority(StrEnum):
     SUGGESTED = "suggested"
 
 
+EVERY = "/**"
+"""The glob of all files, which one word for `dlopen` means."""
+
+
 @dataclass(frozen=True, slots=True)
 class DlopenRule:
     """Which libraries come along that ELF files may open at run time."""

@@ -1,5 +1,6 @@
 """The kernel as the judge: a disk that was written by the build starts, and finds every file."""
 
+import base64
 import hashlib
 import shutil
 import subprocess
@@ -8,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from minbuild.image.write import Order, write
+from minbuild.manifest.cmdline import join, parameter
 from minbuild.manifest.types import Compression, ImageFormat
 from minbuild.paths import RootPath
 from minbuild.progress import Silent
 from minbuild.store import Store
 from minbuild.tree.types import Tree
+from tests.support.cmdlines import words
 from tests.unit.image.trees import KERNEL, file, hard, link, program, tree
 from tests.unit.toolbox.real import toolbox
 
@@ -23,6 +26,11 @@ echo "SEEN links $($busybox stat -c %h /usr/again)"
 echo "SEEN mode $($busybox stat -c %a /usr/again)"
 echo "SEEN program $($busybox sha256sum </usr/program)"
 echo "SEEN again $($busybox sha256sum </usr/again)"
+$busybox mkdir /proc
+$busybox mount -t proc proc /proc
+for said in environ cmdline; do
+    $busybox base64 -w 600 /proc/1/$said | while read -r line; do echo "SEEN $said $line"; done
+done
 echo "SEEN link $($busybox readlink /usr/bin/sh)"
 $busybox reboot -f
 """
@@ -48,12 +56,24 @@ def host(store: Store) -> Tree:
 @pytest.mark.parametrize("how", [Compression.XZ, Compression.ZSTD])
 def test_a_disk_boots_by_uefi_and_holds_the_tree(how: Compression, tmp_path: Path) -> None:
     store, box = Store(tmp_path / "store"), toolbox(lab=True)
-    cmdline = "console=ttyS0 panic=-1 quiet rdinit=/init"
+    valued, alone = words(len(how))
+    cmdline = join(("console=ttyS0", "panic=-1", "quiet", "rdinit=/init"), valued, alone)
     wish = Order("host", "amd64", host(store), cmdline, b"ID=x\n", (ImageFormat.RAW,), how, "seed")
     write(wish, tmp_path, lambda _: {}, store=store, toolbox=box, progress=Silent())
     said = console(tmp_path / "host.raw", tmp_path)
     digest = hashlib.sha256(program(300_000, 1)).hexdigest()
-    seen = sorted(line.partition("SEEN ")[2].split(" ")[:2] for line in said if "SEEN " in line)
+    lines = [line.partition("SEEN ")[2].split(" ")[:2] for line in said if "SEEN " in line]
+    environment, arguments = (
+        base64.b64decode("".join(text for name, text in lines if name == kind)).decode().split("\0")
+        for kind in ("environ", "cmdline")
+    )
+    # what the kernel made of words that it does not know: variables and arguments of init
+    read = {word: parameter(word) for word in (*valued, *alone)}
+    assert [f"{read[word].name}={read[word].value}" for word in valued] == [
+        one for one in environment if one.startswith("zq")
+    ]
+    assert [read[word].name for word in alone] == [one for one in arguments if one.startswith("zq")]
+    seen = sorted(line for line in lines if line[0] not in ("environ", "cmdline"))
     assert seen == [
         ["again", digest],
         ["console", "5:1"],

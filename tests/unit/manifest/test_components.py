@@ -125,7 +125,7 @@ _BAD_COMPONENT = {
     "a package without paths": ("packages: {busybox: []}", ":2:21 (packages.busybox)", "busybox is empty", "list something, or remove the key"),
     "a package that is none": ("packages: {Busy Box: [/a]}", ":2:12 (packages[Busy Box])", "'Busy Box' is not a package's name", "write the name that apt knows"),
     "a bad pattern": ("probe: {name: x, console: '('}", ":2:8 (probe)", "'(' is not a regular expression", "correct it; the documentation of Python's re says how they are written"),
-    "two words in one": ("cmdline: [a b]", ":2:11 (cmdline[0])", "'a b' is not one word", "write one word for each list item"),
+    "two words in one": ("cmdline: [a b]", ":2:11 (cmdline[0])", "'a b' is not one word: a blank stands outside of double quotes", 'write one word for each list item, a value with blanks as name="a value"'),
 }  # fmt: skip
 
 
