@@ -8,12 +8,13 @@ from pathlib import Path
 
 from minbuild.build.commands import cautions
 from minbuild.build.request import Doors
-from minbuild.build.rooted import open_root
-from minbuild.errors import UsageError
+from minbuild.build.rooted import open_root, unpacker
 from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.seen import seen
 from minbuild.facts.root.types import Source
 from minbuild.facts.types import Elf, Files, Kind
+from minbuild.image.cpio import MAGICS
+from minbuild.image.packings import packing
 from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import Waiver
 from minbuild.report.dangling import Examined
@@ -22,10 +23,9 @@ from minbuild.resolve.check import check
 from minbuild.resolve.knowledge import RUNTIME
 from minbuild.resolve.machine import architecture
 from minbuild.resolve.waivers import Waivers
+from minbuild.subject.disk import NoUki
 from minbuild.subject.inside import Inside
-
-_CPIO = (b"070701", b"070702")
-_PACKED = (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ\0")
+from minbuild.subject.open import is_tar
 
 
 def examine(
@@ -54,7 +54,7 @@ def examine(
 
 @contextlib.contextmanager
 def _opened(path: Path, arch: str, doors: Doors) -> Iterator[Source]:
-    image = _image(path)
+    image = _image(path, doors)
     if image is not None:
         yield image
         return
@@ -62,21 +62,20 @@ def _opened(path: Path, arch: str, doors: Doors) -> Iterator[Source]:
         yield source
 
 
-def _image(path: Path) -> Source | None:
+def _image(path: Path, doors: Doors) -> Source | None:
     """What an image starts; None for all else, and for a disk that starts no UKI."""
-    import tarfile
-
     if not path.is_file():
         return None
     with path.open("rb") as file:
         start = file.read(1024)
-    if start.startswith(b"MZ"):
-        return Inside(path)
-    if start.startswith((*_CPIO, *_PACKED)):
-        return None if tarfile.is_tarfile(path) else Inside(path)
+    tool = unpacker(doors)
+    if start.startswith((b"MZ", *MAGICS)):
+        return Inside(path, tool)
+    if packing(start) is not None and not is_tar(path):
+        return Inside(path, tool)
     if start.startswith(b"QFI\xfb") or start[512:520] == b"EFI PART":
-        with contextlib.suppress(UsageError):
-            return Inside(path)
+        with contextlib.suppress(NoUki):
+            return Inside(path, tool)
     return None
 
 

@@ -21,6 +21,7 @@ from minbuild.facts.rendered import rendered
 from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.types import Program, Readers, Source
 from minbuild.facts.types import Files, Kind
+from minbuild.image.packings import Tool
 from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import ANY, Manifest
 from minbuild.paths import RootPath
@@ -98,7 +99,17 @@ def open_root(
 def readers(doors: Doors) -> Readers:
     """The toolbox's programs for a root that is only looked at."""
     request = Request(Path())
-    return Readers(debugfs(request, doors), rpm(request, doors), doors.progress.note)
+    return Readers(
+        debugfs(request, doors), rpm(request, doors), doors.progress.note, unpacker(doors)
+    )
+
+
+def unpacker(doors: Doors) -> Tool:
+    """The toolbox's programs for what Python does not unpack, each fetched when it is first run."""
+    boxes = {name: _alone(name, Request(Path()), doors) for name in ("lz4", "lzop")}
+    return lambda name, data: boxes[name]().run(
+        name, ["-dc"], what="unpacking the initramfs", stdin=data
+    )
 
 
 def debugfs(request: Request, doors: Doors) -> Program:

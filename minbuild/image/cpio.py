@@ -3,8 +3,8 @@
 Source: Linux, Documentation/driver-api/early-userspace/buffer-format.rst; init/initramfs.c.
 """
 
+import re
 import stat
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +13,10 @@ from minbuild.facts.types import Kind
 from minbuild.paths import RootPath, rootpath
 from minbuild.tree.types import Node
 
-MAGIC = b"070701"
+MAGIC, CHECKED = b"070701", b"070702"
+MAGICS = (MAGIC, CHECKED)
 HEADER = 110
+_DIGITS = re.compile(rb"[0-9a-fA-F]{104}")
 END = "TRAILER!!!"
 FORMAT = "newc/1"
 """Counts up when the same nodes are written as other bytes."""
@@ -29,7 +31,7 @@ TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One entry of an archive, as it stands there."""
+    """One entry of an archive as it stands there, or one path of the tree that the kernel makes."""
 
     path: RootPath
     mode: int
@@ -40,7 +42,41 @@ class Member:
     links: int
     mtime: int
     content: bytes
-    """A file's bytes, or a link's text; of hard links only one has them."""
+    """A file's bytes, or a link's text; of hard links in one archive only one has them."""
+    device: tuple[int, int] = (0, 0)
+    """Numbers of a device node."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The numbers before a member's name. Source: buffer-format.rst, "Struct cpio_header"."""
+
+    inode: int
+    mode: int
+    uid: int
+    gid: int
+    links: int
+    mtime: int
+    size: int
+    """Bytes of the body."""
+    disk: tuple[int, int]
+    """Numbers of the device that the archive was made from."""
+    device: tuple[int, int]
+    """Numbers of a device node."""
+    length: int
+    """Bytes of the name, with the zero byte that ends it."""
+    checksum: int | None
+    """The sum of the body's bytes; None in an archive without."""
+
+    @property
+    def body(self) -> int:
+        """How far behind the header the body begins."""
+        return aligned(HEADER + self.length) - HEADER
+
+    @property
+    def end(self) -> int:
+        """How far behind the header the next one may begin."""
+        return self.body + aligned(self.size)
 
 
 def write(nodes: Sequence[Node], content: Callable[[str], bytes]) -> bytes:
@@ -95,25 +131,39 @@ def read(data: bytes, *, where: str = "", start: int = 0) -> Iterator[Member]:
 
 def read_member(data: bytes, at: int, where: str) -> tuple[Member | None, int]:
     """The member that begins at `at`, None for the trailer, and where the next one begins."""
-    head = data[at : at + HEADER]
-    if len(head) < HEADER or not head.startswith((MAGIC, b"070702")):
-        raise damaged("there is no cpio header where one is due", at, where)
-    try:
-        (inode, mode, uid, gid, links, mtime, size, *_devices, length, _sum) = (
-            int(word, 16) for (word,) in struct.iter_unpack("8s", head[6:])
-        )
-    except ValueError as error:
-        raise damaged("a cpio header is not hexadecimal", at, where) from error
-    name = data[at + HEADER : at + HEADER + length]
-    begin = aligned(at + HEADER + length)
-    body = data[begin : begin + size]
-    if length < 1 or len(name) < length or name[-1] or len(body) < size:
+    head = read_header(data, at, where)
+    start = at + HEADER
+    name = data[start : start + head.length]
+    body = data[start + head.body : start + head.body + head.size]
+    if head.length < 1 or len(name) < head.length or name[-1] or len(body) < head.size:
         raise damaged("the cpio archive is cut short", at, where)
     text = name[:-1].decode("utf-8", "surrogateescape")
     if text == END:
-        return None, begin
-    member = Member(rootpath(text), mode, uid, gid, inode, links, mtime, body)
-    return member, aligned(begin + size)
+        return None, start + head.end
+    member = Member(
+        rootpath(text), head.mode, head.uid, head.gid, head.inode, head.links, head.mtime, body
+    )
+    return member, start + head.end
+
+
+def read_header(data: bytes | memoryview, at: int, where: str) -> Header:
+    """The header that begins at `at`.
+
+    Raises: ToolError when there is none.
+    """
+    head = bytes(data[at : at + HEADER])
+    if len(head) < HEADER or not head.startswith(MAGICS):
+        raise damaged("there is no cpio header where one is due", at, where)
+    if _DIGITS.fullmatch(head, 6) is None:
+        raise damaged("a cpio header is not hexadecimal", at, where)
+    inode, mode, uid, gid, links, mtime, size, major, minor, *rest = (
+        int(head[start : start + 8], 16) for start in range(6, HEADER, 8)
+    )
+    device = (rest[0] << 20 | rest[1]) & 0xFFFFFFFF
+    return Header(
+        inode, mode & 0xFFFF, uid, gid, links, mtime, size, (major, minor),
+        (device >> 20, device & 0xFFFFF), rest[2], rest[3] if head.startswith(CHECKED) else None,
+    )  # fmt: skip
 
 
 def aligned(size: int) -> int:
@@ -124,7 +174,7 @@ def aligned(size: int) -> int:
 def damaged(what: str, at: int, where: str) -> ToolError:
     """The error of an initramfs that cannot be read."""
     place = f"{where}: byte {at}" if where else f"byte {at} of the initramfs"
-    return ToolError(what, where=place, fix="build the image again: minbuild make")
+    return ToolError(what, where=place, fix="make it again with what made it")
 
 
 def _first(node: Node) -> str:

@@ -1,108 +1,201 @@
-"""An initramfs read as the kernel reads it: archives one after the other, packed or not."""
+"""An initramfs read as the kernel reads it: archives one after the other, packed or not.
 
-import lzma
-import zlib
-from collections.abc import Callable
+Source: Linux, init/initramfs.c.
+"""
 
-from minbuild.image.cpio import Member, aligned, damaged, read_member
-from minbuild.paths import RootPath
+import re
+import stat
+from collections.abc import Iterable
+
+from minbuild.image.cpio import END, HEADER, Header, Member, damaged, read_header
+from minbuild.image.packings import Packed, Tool, packing
+from minbuild.image.rootfs import LONGEST_PATH, Inode, Rootfs
+from minbuild.paths import RootPath, rootpath
 
 MOST = 1 << 30
 """Bytes that an initramfs may unpack to before it counts as a bomb."""
-CHUNK = 1 << 20
+MOST_MEMBERS = 1 << 18
+"""Members of all its archives."""
+DEVICES = (stat.S_IFBLK, stat.S_IFCHR, stat.S_IFIFO, stat.S_IFSOCK)
+_SOMETHING = re.compile(rb"[^\0]")
+_TRAILER = END.encode()
 
 
-def members(data: bytes, *, where: str = "", most: int = MOST) -> dict[RootPath, Member]:
-    """Every path of an initramfs; a later archive's member replaces an earlier one's.
+def members(
+    data: bytes, *, where: str = "", most: int = MOST, tool: Tool | None = None
+) -> dict[str, Member]:
+    """Every path of the tree that the kernel makes of an initramfs, without its first slash; sorted.
 
-    Raises: ToolError when it is damaged or unpacks to more than `most` bytes.
+    Each name of a file with several has its inode, its mode and its content. `tool` unpacks lz4
+    and lzo.
+    Raises: ToolError when it is damaged, holds what makes the kernel stop, or unpacks to more than
+    `most` bytes.
     """
-    found: dict[RootPath, Member] = {}
-    at, left = 0, most
-    while at < len(data):
-        unpack = _packed(data[at : at + 6])
-        if not data[at]:
-            at += 1
-        elif unpack is not None:
-            inside, used = unpack(data[at:], left, at, where)
-            left -= len(inside)
-            _archives(inside, found, f"{where} (unpacked, from byte {at})".lstrip())
-            at += used
+    return tree(unpacked(data, where=where, most=most, tool=tool))
+
+
+def unpacked(data: bytes, *, where: str = "", most: int = MOST, tool: Tool | None = None) -> Rootfs:
+    """The kernel's root after it unpacked an initramfs. Raises: ToolError, as `members`."""
+    unpacker = _Unpacker(where, most, tool)
+    unpacker.read(data)
+    return unpacker.root
+
+
+def tree(root: Rootfs) -> dict[str, Member]:
+    """The paths of a root."""
+    rows = [(path.decode("utf-8", "surrogateescape"), inode) for path, inode in root.paths()]
+    places = _places(raw for raw, _ in rows)
+    numbers: dict[int, int] = {}
+    counts: dict[int, int] = {}
+    for _, inode in rows:
+        numbers.setdefault(id(inode), len(numbers) + 1)
+        counts[id(inode)] = counts.get(id(inode), 0) + 1
+    return {
+        raw: Member(
+            places[raw], inode.mode, inode.uid, inode.gid, numbers[id(inode)], counts[id(inode)], 0,
+            inode.content, inode.device,
+        )
+        for raw, inode in rows
+    }  # fmt: skip
+
+
+def _places(raws: Iterable[str]) -> dict[str, RootPath]:
+    """Where each path lies in a merged root; where /bin and /usr/bin both have a name, each in its own."""
+    places = {raw: rootpath(raw) for raw in raws}
+    taken: dict[RootPath, int] = {}
+    for place in places.values():
+        taken[place] = taken.get(place, 0) + 1
+    return {
+        raw: place if taken[place] == 1 else RootPath(f"/{raw}") for raw, place in places.items()
+    }
+
+
+class _Unpacker:
+    """What the kernel remembers from one member to the next."""
+
+    def __init__(self, where: str, most: int, tool: Tool | None) -> None:
+        self.root = Rootfs(where)
+        self._where, self._left, self._tool = where, most, tool
+        self._names: dict[tuple[int, int, int, int], bytes] = {}
+        """The first name of files with several, until a trailer."""
+        self._count = 0
+
+    def read(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            if data[at] == 0:
+                at = _skip(data, at)
+            elif data[at : at + 1] == b"0":
+                at = self._member(data, at, self._where, packed=False)
+            else:
+                at += self._segment(data, at)
+
+    def _segment(self, data: bytes, at: int) -> int:
+        """Unpack what is packed from a place on; how many bytes it took."""
+        unpack = packing(data[at : at + 2])
+        if unpack is None:
+            raise damaged("there is neither a cpio archive nor one that is packed", at, self._where)
+        packed = Packed(memoryview(data)[at:], at, self._where, self._left, self._tool)
+        inside, used = unpack(packed)
+        self._left -= len(inside)
+        where = f"{self._where} (unpacked, from byte {at})".lstrip()
+        if not self._count and not inside.startswith(b"0"):
+            raise damaged("what is packed does not begin with a cpio archive", 0, where)
+        place = 0
+        while place < len(inside):
+            if inside[place]:
+                place = self._member(inside, place, where, packed=True)
+            else:
+                place = _skip(inside, place)
+        return used
+
+    def _member(self, data: bytes, at: int, where: str, *, packed: bool) -> int:
+        """Do one member; where the next byte stands."""
+        if at % 4:
+            raise damaged("an archive begins at an odd place", at, where)
+        self._count += 1
+        if self._count > MOST_MEMBERS:
+            raise damaged(f"it has more than {MOST_MEMBERS:,} members", at, where)
+        head = read_header(data, at, where)
+        start = at + HEADER
+        body = start + head.body
+        end = start + head.end
+        if body + head.size > len(data) or (packed and end > len(data)):
+            raise damaged("the cpio archive is cut short", at, where)
+        if _is_passed_over(head):
+            if packed:
+                raise damaged("a member that the kernel may read in two ways", at, where)
+            return end
+        name = bytes(data[start : start + head.length])
+        if name[-1]:
+            raise damaged("a name of a cpio archive does not end", at, where)
+        name = name.partition(b"\0")[0]
+        content = bytes(data[body : body + head.size])
+        if stat.S_ISLNK(head.mode):
+            self._link(name, head, content)
+        elif name == _TRAILER:
+            self._names.clear()
         else:
-            at = _archive(data, at, found, where)
-    return found
+            self._entry(name, head, content, at, where)
+        return end
+
+    def _link(self, name: bytes, head: Header, content: bytes) -> None:
+        text = content.partition(b"\0")[0]
+        self.root.clear(name, 0)
+        if 0 < len(text) < LONGEST_PATH:
+            self.root.make(name, stat.S_IFLNK | 0o777, text)
+        found = self.root.look(name)
+        if found is not None:
+            self.root.own(found, head.uid, head.gid)
+
+    def _entry(self, name: bytes, head: Header, content: bytes, at: int, where: str) -> None:
+        kind = stat.S_IFMT(head.mode)
+        self.root.clear(name, head.mode)
+        if kind == stat.S_IFREG:
+            self._file(name, head, content, at, where)
+        elif kind == stat.S_IFDIR or (kind in DEVICES and self._again(name, head) is None):
+            device = head.device if kind in (stat.S_IFBLK, stat.S_IFCHR) else (0, 0)
+            self.root.make(name, head.mode, device=device)
+            self._become(self.root.look(name, follow=True), head)
+
+    def _file(self, name: bytes, head: Header, content: bytes, at: int, where: str) -> None:
+        again = self._again(name, head)
+        found = self.root.open(name) if again is not False else None
+        if found is None:
+            return
+        if head.checksum is not None and sum(content) & 0xFFFFFFFF != head.checksum:
+            raise damaged("a member's checksum is not that of its bytes", at, where)
+        self._become(found, head)
+        if content or not again:
+            found.content = content
+
+    def _again(self, name: bytes, head: Header) -> bool | None:
+        """Whether a name became another one of an earlier file; None when there is no such file."""
+        if head.links < 2:
+            return None
+        key = (head.inode, *head.disk, stat.S_IFMT(head.mode))
+        if key not in self._names:
+            self._names[key] = name
+            return None
+        self.root.clear(name, 0)
+        return self.root.link(self._names[key], name)
+
+    def _become(self, found: Inode | None, head: Header) -> None:
+        if found is not None:
+            self.root.own(found, head.uid, head.gid)
+            found.mode = stat.S_IFMT(found.mode) | stat.S_IMODE(head.mode)
 
 
-def _archives(data: bytes, found: dict[RootPath, Member], where: str) -> None:
-    at = 0
-    while at < len(data):
-        at = at + 1 if not data[at] else _archive(data, at, found, where)
+def _is_passed_over(head: Header) -> bool:
+    """A member that the kernel skips by its header alone."""
+    if not 0 < head.length <= LONGEST_PATH:
+        return True
+    if stat.S_ISLNK(head.mode):
+        return head.size > LONGEST_PATH
+    return not stat.S_ISREG(head.mode) and head.size > 0
 
 
-def _archive(data: bytes, at: int, found: dict[RootPath, Member], where: str) -> int:
-    if at != aligned(at):
-        raise damaged("an archive begins at an odd place", at, where)
-    while True:
-        member, at = read_member(data, at, where)
-        if member is None:
-            return at
-        found[member.path] = member
-
-
-Unpack = Callable[[bytes, int, int, str], tuple[bytes, int]]
-
-
-def _packed(start: bytes) -> Unpack | None:
-    """How what starts like this is unpacked; None when it is not packed."""
-    if start.startswith(b"\xfd7zXZ\0"):
-        return _xz
-    if start.startswith(b"\x28\xb5\x2f\xfd"):
-        return _zstd
-    if start.startswith(b"\x1f\x8b"):
-        return _gzip
-    return None
-
-
-def _xz(data: bytes, most: int, at: int, where: str) -> tuple[bytes, int]:
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST)
-    try:
-        out = bytearray(decoder.decompress(data, CHUNK))
-        while not decoder.eof and not decoder.needs_input and len(out) <= most:
-            out += decoder.decompress(b"", CHUNK)
-    except lzma.LZMAError as error:
-        raise damaged(f"a segment cannot be unpacked: {error}", at, where) from error
-    return _whole(out, len(data) - len(decoder.unused_data), decoder.eof, most, at, where)
-
-
-def _gzip(data: bytes, most: int, at: int, where: str) -> tuple[bytes, int]:
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        out = decoder.decompress(data, most + 1)
-    except zlib.error as error:
-        raise damaged(f"a segment cannot be unpacked: {error}", at, where) from error
-    return _whole(out, len(data) - len(decoder.unused_data), decoder.eof, most, at, where)
-
-
-def _zstd(data: bytes, most: int, at: int, where: str) -> tuple[bytes, int]:
-    import zstandard
-
-    decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-    out, fed = bytearray(), 0
-    try:
-        while not decoder.eof and fed < len(data) and len(out) <= most:
-            out += decoder.decompress(data[fed : fed + CHUNK // 64])
-            fed += CHUNK // 64
-    except zstandard.ZstdError as error:
-        raise damaged(f"a segment cannot be unpacked: {error}", at, where) from error
-    used = min(fed, len(data)) - len(decoder.unused_data)
-    return _whole(out, used, decoder.eof, most, at, where)
-
-
-def _whole(
-    out: bytes | bytearray, used: int, eof: bool, most: int, at: int, where: str
-) -> tuple[bytes, int]:
-    if len(out) > most:
-        raise damaged("the initramfs unpacks to more than can be believed", at, where)
-    if not eof:
-        raise damaged("a segment is cut short", at, where)
-    return bytes(out), used
+def _skip(data: bytes, at: int) -> int:
+    """The next byte that is not zero."""
+    found = _SOMETHING.search(data, at)
+    return found.start() if found else len(data)

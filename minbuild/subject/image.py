@@ -8,7 +8,8 @@ from minbuild.errors import MinbuildError, UsageError
 from minbuild.footprint import document
 from minbuild.footprint.types import DISK, OVERHEAD, Footprint
 from minbuild.image.cpio import Member
-from minbuild.image.unpack import members
+from minbuild.image.packings import Tool
+from minbuild.image.unpack import tree, unpacked
 from minbuild.lab.uki import sections
 from minbuild.paths import RootPath
 from minbuild.subject import disk
@@ -17,15 +18,16 @@ from minbuild.subject.seen import Origin, Seen, content, footprint
 TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
 
-def read_uki(path: Path) -> Footprint:
+def read_uki(path: Path, tool: Tool) -> Footprint:
     """Measure a UKI: its rows sum to the file's size.
 
+    `tool` unpacks what Python does not.
     Raises: MinbuildError when it is damaged.
     """
-    return _uki(path.read_bytes(), path, {})
+    return _uki(path.read_bytes(), path, {}, tool)
 
 
-def read_disk(path: Path, raw: Path) -> Footprint:
+def read_disk(path: Path, raw: Path, tool: Tool) -> Footprint:
     """Measure a disk that starts a UKI: its rows sum to the size of the file at `path`.
 
     `raw`: the same disk, not packed.
@@ -33,16 +35,16 @@ def read_disk(path: Path, raw: Path) -> Footprint:
     """
     with raw.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         uki = disk.boot_file(data, str(path))
-    return _uki(uki, path, {DISK: path.stat().st_size - len(uki)})
+    return _uki(uki, path, {DISK: path.stat().st_size - len(uki)}, tool)
 
 
-def read_initramfs(path: Path) -> Footprint:
+def read_initramfs(path: Path, tool: Tool) -> Footprint:
     """Measure an initramfs of anyone's making, packed or not.
 
     Raises: ToolError when it is damaged.
     """
     data = path.read_bytes()
-    seen = _members(data, str(path))
+    seen = _members(data, str(path), tool)
     packed = {"initrd": len(data)}
     name = path.name.partition(".")[0]
     payload = len(data) if any(one.type == "file" and one.weight for one in seen) else 0
@@ -53,7 +55,7 @@ def read_initramfs(path: Path) -> Footprint:
     return footprint(seen, origin)
 
 
-def _uki(data: bytes, path: Path, overhead: dict[str, int]) -> Footprint:
+def _uki(data: bytes, path: Path, overhead: dict[str, int], tool: Tool) -> Footprint:
     parts = sections(data, str(path))
     for name in (".linux", ".initrd"):
         if not parts.get(name):
@@ -64,7 +66,7 @@ def _uki(data: bytes, path: Path, overhead: dict[str, int]) -> Footprint:
     linux, initrd = parts[".linux"], parts[".initrd"]
     release = _text(parts.get(".uname", b""))
     kernel = RootPath(f"/boot/vmlinuz-{release}" if release else "/boot/vmlinuz")
-    seen = _members(initrd, str(path))
+    seen = _members(initrd, str(path), tool)
     beside = _beside(path)
     seen.append(content(Seen(kernel, "file", 0o644), linux))
     rest = {OVERHEAD: len(data) - len(linux) - len(initrd), **overhead}
@@ -83,29 +85,35 @@ def _uki(data: bytes, path: Path, overhead: dict[str, int]) -> Footprint:
     return footprint(seen, origin)
 
 
-def _members(data: bytes, where: str) -> list[Seen]:
+def _members(data: bytes, where: str, tool: Tool) -> list[Seen]:
     """What the kernel would unpack; the second name of a file is a hard link."""
     first: dict[int, RootPath] = {}
-    found = [one for path, one in sorted(members(data, where=where).items()) if path != "/"]
-    bodies = {one.inode: one.content for one in found if one.content}
-    return [_seen(one, first, bodies) for one in found]
+    root = unpacked(data, where=where, tool=tool)
+    seen = [_seen(one, first) for one in tree(root).values()]
+    if root.root.mode & 0o1002 == 0o002:
+        mode = stat.S_IMODE(root.root.mode)
+        seen.append(Seen(RootPath("/"), "directory", mode, root.root.uid, root.root.gid))
+    return seen
 
 
-def _seen(one: Member, first: dict[int, RootPath], bodies: dict[int, bytes]) -> Seen:
+def _seen(one: Member, first: dict[int, RootPath]) -> Seen:
     kind = TYPES.get(stat.S_IFMT(one.mode), "other")
     mode = stat.S_IMODE(one.mode)
+    original = first.setdefault(one.inode, one.path)
     if kind == "link":
         target = one.content.decode("utf-8", "backslashreplace")
         return Seen(one.path, kind, mode, one.uid, one.gid, target=target)
     if kind == "file":
-        body = one.content
-        if one.links > 1:
-            original = first.setdefault(one.inode, one.path)
-            if original != one.path:
-                return Seen(one.path, "hardlink", mode, one.uid, one.gid, target=original)
-            body = bodies.get(one.inode, b"")
-        return content(Seen(one.path, kind, mode, one.uid, one.gid), body)
-    return Seen(one.path, kind, mode, one.uid, one.gid)
+        if original != one.path:
+            return Seen(one.path, "hardlink", mode, one.uid, one.gid, target=original)
+        return content(Seen(one.path, kind, mode, one.uid, one.gid), one.content)
+    return Seen(one.path, kind, mode, one.uid, one.gid, target=_device(one))
+
+
+def _device(one: Member) -> str:
+    """A device node's type and numbers, as ls(1) has them: `c 1:3`."""
+    letter = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}.get(stat.S_IFMT(one.mode))
+    return f"{letter} {one.device[0]}:{one.device[1]}" if letter else ""
 
 
 def _beside(path: Path) -> Footprint | None:

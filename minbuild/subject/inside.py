@@ -2,13 +2,13 @@
 
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 from minbuild.errors import UsageError
 from minbuild.facts.root.types import Found, place
 from minbuild.facts.types import Kind
 from minbuild.image.cpio import Member
+from minbuild.image.packings import Tool
 from minbuild.image.unpack import members
 from minbuild.lab.uki import sections
 from minbuild.subject import disk, qcow2
@@ -19,9 +19,13 @@ _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK, stat.S_IFDIR: Kind.D
 class Inside:
     """The files of an image, as its kernel would unpack them, and that kernel."""
 
-    def __init__(self, path: Path) -> None:
-        """Read an image. Raises: UsageError when nothing in it starts; ToolError."""
+    def __init__(self, path: Path, tool: Tool) -> None:
+        """Read an image; `tool` unpacks what Python does not.
+
+        Raises: UsageError when nothing in it starts; ToolError.
+        """
         self.path = path
+        self._tool = tool
         self._members = self._read()
 
     @property
@@ -39,17 +43,16 @@ class Inside:
             if kind is None:
                 continue
             target = one.content.decode("utf-8", "backslashreplace") if kind is Kind.LINK else ""
-            if kind is Kind.FILE and one.links > 1 and first.setdefault(one.inode, raw) != raw:
+            if kind is Kind.FILE and first.setdefault(one.inode, raw) != raw:
                 kind, target = Kind.HARDLINK, first[one.inode]
-            size = len(self.read(raw)) if kind is Kind.FILE else 0
+            size = len(one.content) if kind is Kind.FILE else 0
             yield Found(
                 place(raw, kind), raw, kind, stat.S_IMODE(one.mode), one.uid, one.gid, size, target
             )
 
     def read(self, raw: str) -> bytes:
         """The bytes of a file."""
-        one = self._members[raw]
-        return one.content or (self._bodies.get(one.inode, b"") if one.links > 1 else b"")
+        return self._members[raw].content
 
     def heads(self, raws: Sequence[str], size: int) -> Iterator[tuple[str, bytes]]:
         """The first bytes of many files."""
@@ -80,10 +83,5 @@ class Inside:
                 body = Member(path, stat.S_IFREG | 0o644, 0, 0, 0, 1, 0, parts[".linux"])
                 kernel.append((raw, body))
             data = parts[".initrd"]
-        found = {path.lstrip("/"): one for path, one in members(data, where=self.name).items()}
-        return dict(sorted((*kernel, *((raw, one) for raw, one in found.items() if raw))))
-
-    @cached_property
-    def _bodies(self) -> Mapping[int, bytes]:
-        """The content of files with several names: only one of them carries it."""
-        return {one.inode: one.content for one in self._members.values() if one.content}
+        found = members(data, where=self.name, tool=self._tool)
+        return dict(sorted((*kernel, *found.items())))

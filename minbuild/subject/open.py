@@ -11,8 +11,6 @@ from minbuild.run import run
 if TYPE_CHECKING:
     from minbuild.facts.root.types import Reach
 
-CPIO = (b"070701", b"070702")
-PACKED = (b"\x28\xb5\x2f\xfd", b"\x1f\x8b", b"\xfd7zXZ\0", b"BZh")
 EXT = slice(1080, 1082)
 """Where ext2, ext3 and ext4 have their magic number. Source: ext4's "Super Block"."""
 GIT = "git:"
@@ -47,17 +45,23 @@ def open_subject(word: str, reach: "Reach") -> Footprint:
 
 
 def _by_content(path: Path, start: bytes, reach: "Reach") -> Footprint:
+    from minbuild.image.cpio import MAGICS
+    from minbuild.image.packings import packing
     from minbuild.subject import image
     from minbuild.subject.tarball import read_tar
+
+    def tool(name: str, data: bytes) -> bytes:
+        return reach().unpack(name, data)
 
     if start.lstrip()[:1] == b"{":
         return _document(path)
     if start.startswith(b"MZ"):
-        return image.read_uki(path)
-    if start[257:262] == b"ustar" or (start.startswith(PACKED) and _is_tar(path)):
+        return image.read_uki(path, tool)
+    packed = packing(start) is not None
+    if start[257:262] == b"ustar" or (packed and is_tar(path)):
         return read_tar(path, reach)
-    if start.startswith((*CPIO, *PACKED)):
-        return image.read_initramfs(path)
+    if packed or start.startswith(MAGICS):
+        return image.read_initramfs(path, tool)
     if (
         start.startswith(b"QFI\xfb")
         or start[512:520] == b"EFI PART"
@@ -77,12 +81,13 @@ def _disk(path: Path, reach: "Reach") -> Footprint:
 
     with opened(path) as (raw, kept):
         try:
-            return image.read_disk(path, raw)
+            return image.read_disk(path, raw, lambda name, data: reach().unpack(name, data))
         except NoUki:
             return read_root_disk(path, raw, kept, reach)
 
 
-def _is_tar(path: Path) -> bool:
+def is_tar(path: Path) -> bool:
+    """Tell a tar archive, packed or not, by its first header."""
     import lzma
     import tarfile
     import zlib

@@ -87,8 +87,8 @@ def sha1s(directory: Path) -> dict[str, str]:
         return {}
     parts = sections(images[0].read_bytes(), str(images[0]))
     found = {
-        str(path): hashlib.sha1(member.content, usedforsecurity=False).hexdigest()
-        for path, member in members(parts.get(".initrd", b""), where=str(images[0])).items()
+        str(member.path): hashlib.sha1(member.content, usedforsecurity=False).hexdigest()
+        for member in members(parts.get(".initrd", b""), where=str(images[0])).values()
         if stat.S_ISREG(member.mode)
     }
     release = parts.get(".uname", b"").rstrip(b"\0").decode("utf-8", "replace")

@@ -27,6 +27,8 @@ class Readers:
     """rpm's databases but SQLite's."""
     note: Callable[[str], None]
     """Tells of what cannot be read and is done without."""
+    unpack: Callable[[str, bytes], bytes]
+    """Unpacks bytes with lz4 or lzop, which the first argument names."""
 
 
 Reach = Callable[[], Readers]

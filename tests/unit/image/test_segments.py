@@ -46,10 +46,11 @@ def joined(segments: tuple[Segment, ...], store: Store) -> bytes:
 def test_segments_unpack_to_the_tree(store: Store, how: Compression) -> None:
     wanted = host(store)
     found = unpack.members(joined(packed(wanted, store, how), store))
-    assert sorted(found) == [node.path for node in wanted.nodes if node.path != KERNEL]
+    paths = sorted(f"/{raw}" for raw in found)
+    assert paths == [node.path for node in wanted.nodes if node.path != KERNEL]
     for node in wanted.nodes:
         if node.sha256 and node.path != KERNEL:
-            assert hashlib.sha256(found[node.path].content).hexdigest() == node.sha256
+            assert hashlib.sha256(found[node.path[1:]].content).hexdigest() == node.sha256
 
 
 def test_every_segment_begins_where_the_kernel_looks_for_it(store: Store) -> None:
