@@ -142,7 +142,7 @@ class _Unpacker:
     def _link(self, name: bytes, head: Header, content: bytes) -> None:
         text = content.partition(b"\0")[0]
         self.root.clear(name, 0)
-        if 0 < len(text) < LONGEST_PATH:
+        if len(text) < LONGEST_PATH:
             self.root.make(name, stat.S_IFLNK | 0o777, text)
         found = self.root.look(name)
         if found is not None:

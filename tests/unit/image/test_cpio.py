@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from minbuild.errors import MinbuildError, ToolError
 from minbuild.image import cpio, unpack
-from minbuild.paths import RootPath
 from minbuild.tree.types import Node
 from tests.unit.image.trees import directory, file, hard, link
 

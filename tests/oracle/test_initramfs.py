@@ -1,0 +1,211 @@
+"""The tree that the kernel makes of an initramfs, held against the one that is counted."""
+
+import base64
+import contextlib
+import gzip
+import random
+import re
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.request import Doors
+from minbuild.build.rooted import unpacker
+from minbuild.errors import ToolError
+from minbuild.image import cpio
+from minbuild.image.unpack import members
+from minbuild.lab.accel import WORDS, data_words
+from minbuild.manifest.tools import load_tools
+from minbuild.store import Store
+from minbuild.toolbox.toolbox import Toolbox
+from tests.oracle import cpios
+from tests.support.market import market_of, toolbox_of
+from tests.unit.lab.conftest import busybox_of, kernel_of
+
+SEED, RANDOM = 15, 90
+SECONDS = 240
+INIT = b"""#!/busybox sh
+/busybox mount -t devtmpfs dev /dev
+exec >/dev/ttyS0 2>&1
+/busybox stty -F /dev/ttyS0 raw 2>/dev/null
+echo BEGIN
+/busybox find / -xdev -print0 | /busybox cpio -o -0 -H newc 2>/err | /busybox gzip | /busybox base64
+/busybox cat /err
+echo DONE
+/busybox poweroff -f
+"""
+OWN = (b"busybox", b"init", b"err", b"dev", b"root")
+
+pytestmark = pytest.mark.oracle
+Row = tuple[int, int, int, bytes, tuple[int, int], str]
+
+
+@pytest.fixture(scope="module")
+def tools(market_store: Store) -> Toolbox:
+    wanted = ("qemu-system-x86_64", "lz4", "lzop")
+    named = [tool for tool in load_tools() if tool.name in wanted]
+    return toolbox_of(named, market_of(market_store))
+
+
+@pytest.fixture(scope="module")
+def market_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(Path.home() / ".cache/minbuild")
+
+
+@pytest.fixture(scope="module")
+def boot(market_store: Store, tools: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], str]:  # fmt: skip
+    """Start the kernel with an initramfs, and give what its console says."""
+    market = market_of(market_store)
+    work = tmp_path_factory.mktemp("boot")
+    kernel, _ = kernel_of(market, market_store, ())
+    (work / "vmlinuz").write_bytes(kernel)
+    own = cpios.archive(
+        [
+            cpios.file(b"busybox", busybox_of(market, market_store), 0o755),
+            cpios.file(b"init", INIT, 0o755),
+        ]
+    )
+
+    def run(initramfs: bytes) -> str:
+        (work / "initrd").write_bytes(own + initramfs)
+        words = [*tools.argv("qemu-system-x86_64"), "-M", "q35", *WORDS["tcg"], "-m", "1024"]
+        words += [
+            *data_words(tools),
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]
+        words += [
+            "-serial",
+            "stdio",
+            "-kernel",
+            str(work / "vmlinuz"),
+            "-initrd",
+            str(work / "initrd"),
+        ]
+        words += ["-append", "console=ttyS0 loglevel=3 panic=-1"]
+        done = subprocess.run(words, capture_output=True, timeout=SECONDS, env=tools.environment())
+        return (done.stdout + done.stderr).decode("utf-8", "replace")
+
+    return run
+
+
+def tree_of(console: str) -> dict[bytes, Row]:
+    """What the booted kernel's own tree holds."""
+    found = re.search(r"BEGIN\s(.*?)DONE", console, re.DOTALL)
+    assert found, console[-3000:]
+    data = gzip.decompress(base64.b64decode("".join(found[1].split())))
+    rows: dict[bytes, Row] = {}
+    bodies: dict[int, bytes] = {}
+    numbers: dict[bytes, int] = {}
+    at = 0
+    while True:
+        head = cpio.read_header(data, at, "console")
+        name = data[at + cpio.HEADER :][: head.length - 1]
+        if name == cpio.END.encode():
+            break
+        body = data[at + cpio.HEADER + head.body :][: head.size]
+        at += cpio.HEADER + head.end
+        raw = name.lstrip(b"/")
+        if raw and raw.partition(b"/")[0] not in OWN:
+            bodies[head.inode] = body or bodies.get(head.inode, b"")
+            numbers[raw] = head.inode
+            device = head.device if stat.S_ISCHR(head.mode) or stat.S_ISBLK(head.mode) else (0, 0)
+            rows[raw] = (head.mode, head.uid, head.gid, b"", device, "")
+    return with_names(rows, numbers, bodies)
+
+
+def with_names(rows: dict[bytes, Row], numbers: dict[bytes, int], bodies: dict[int, bytes]) -> dict[bytes, Row]:  # fmt: skip
+    """Add what lies behind each inode: the bytes, and the first of its names."""
+    first: dict[int, bytes] = {}
+    for raw in sorted(rows):
+        if not stat.S_ISDIR(rows[raw][0]):
+            first.setdefault(numbers[raw], raw)
+    return {
+        raw: (*row[:3], bodies.get(numbers[raw], b""), row[4], repr(first.get(numbers[raw])))
+        for raw, row in rows.items()
+    }
+
+
+def counted(data: bytes, doors: Doors) -> dict[bytes, Row]:
+    found = members(data, tool=unpacker(doors))
+    rows: dict[bytes, Row] = {}
+    numbers, bodies = {}, {}
+    for text, one in found.items():
+        raw = text.encode("utf-8", "surrogateescape")
+        rows[raw] = (one.mode, one.uid, one.gid, b"", one.device, "")
+        numbers[raw], bodies[one.inode] = one.inode, one.content
+    return with_names(rows, numbers, bodies)
+
+
+def variants(tools: Toolbox) -> bytes:
+    """All of them in a row: each packing in turn, early and late, with padding and without."""
+    random_ = random.Random(SEED)
+    pack = cpios.packings(
+        lambda name, data: tools.run(
+            name, ["-lc" if name == "lz4" else "-c"], what="packing", stdin=data
+        )
+    )
+    known = [(title, parts) for title, parts in _known()]
+    for number in range(RANDOM):
+        top = b"r%03d" % number
+        part = cpios.archive(cpios.random_entries(random_, top))
+        with contextlib.suppress(ToolError):  # a file that would be written into a device
+            members(part)
+            known.append(("random", [part]))
+    out = bytearray()
+    for number, (title, parts) in enumerate(known):
+        for part in parts:
+            plain = title in PLAIN
+            name = "none" if plain else list(pack)[number % len(pack)]
+            out += pack[name](part)
+            out += bytes(-len(out) % 4) + bytes(4 * (random_.randrange(3) or name == "lz4"))
+    return bytes(out)
+
+
+PLAIN = (
+    "a trailer with a body that is no file", "a name above PATH_MAX", "links with odd texts",
+    "a directory with a body",
+)  # fmt: skip
+"""The kernel may read them in two ways when they are packed: they are refused then."""
+
+
+def _known() -> list[tuple[str, list[bytes]]]:
+    titles = [title for title, _ in cpios.known(b"v")]
+    found = []
+    for number, title in enumerate(titles):
+        found.append((title, dict(cpios.known(b"v%03d" % number))[title]))
+    return found
+
+
+@pytest.mark.boot
+def test_what_is_counted_is_what_the_kernel_makes(
+    boot: Callable[[bytes], str], tools: Toolbox, market_store: Store
+) -> None:
+    data = variants(tools)
+    mine = counted(data, Doors(market_store.directory))
+    theirs = tree_of(boot(data))
+    assert len({raw.partition(b"/")[0] for raw in theirs}) > 100
+    different = {
+        raw: (theirs.get(raw), mine.get(raw))
+        for raw in sorted(theirs.keys() | mine.keys())
+        if theirs.get(raw) != mine.get(raw)
+    }
+    assert not different
+
+
+@pytest.mark.boot
+@pytest.mark.long
+@pytest.mark.parametrize("title", list(cpios.stopping()))
+def test_what_the_kernel_stops_at_is_refused(boot: Callable[[bytes], str], title: str) -> None:
+    data = cpios.stopping()[title]
+    with pytest.raises(ToolError):
+        members(data)
+    after = cpios.archive([cpios.file(b"after", b"x")])
+    theirs = tree_of(boot(data + bytes(-len(data) % 4) + after))
+    assert b"after" not in theirs
