@@ -1,6 +1,7 @@
 """Paths inside the image, kept apart from paths on the build machine."""
 
 import posixpath
+import re
 from pathlib import Path
 from typing import NewType
 
@@ -21,6 +22,30 @@ def rootpath(text: str) -> RootPath:
     if first in MERGED and slash:
         return RootPath(f"/{MERGED[first]}/{rest}")
     return RootPath(clean)
+
+
+_AMBIGUOUS = re.compile(rb"\\(?=x(?:[89a-f][0-9a-f]|5c))")
+_SPELLED = re.compile(r"\\x([89a-f][0-9a-f]|5c)")
+
+
+def spelled(raw: str | bytes) -> str:
+    r"""Write a name or a link's text so that it is text: bytes that are no UTF-8 as `\xe9`.
+
+    `raw`: bytes, or what Python makes of them (surrogates). A backslash of the name itself that
+    begins what looks like such a byte is written `\x5c`, so that `unspelled` gives the same bytes.
+    """
+    data = raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogateescape")
+    return _AMBIGUOUS.sub(rb"\\x5c", data).decode("utf-8", "backslashreplace")
+
+
+def unspelled(text: str) -> bytes:
+    """Give the bytes that `spelled` was given."""
+    data = text.encode("utf-8", "surrogateescape")
+    if b"\\x" not in data:
+        return data
+    return _SPELLED.sub(lambda found: chr(int(found[1], 16)), data.decode("latin-1")).encode(
+        "latin-1"
+    )
 
 
 def parents(path: RootPath) -> list[RootPath]:

@@ -16,8 +16,9 @@ from minbuild.build.ground import Ground, stand_tools
 from minbuild.build.request import Doors, Request, lock_file
 from minbuild.build.selection import named
 from minbuild.build.tools import lay_tools
-from minbuild.errors import ResolveError, UsageError, together
+from minbuild.errors import ResolveError, together
 from minbuild.facts.rendered import rendered
+from minbuild.facts.root.container import Choice
 from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.types import Program, Readers, Source
 from minbuild.facts.types import Files, Kind
@@ -30,6 +31,7 @@ from minbuild.resolve.relocate import relocate
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.roots import roots
 from minbuild.resolve.types import Closure, Missing, NeedKind
+from minbuild.subject.source import open_source
 from minbuild.toolbox.toolbox import Toolbox
 
 RPM_CONFIG = RootPath("/usr/lib/rpm")
@@ -44,8 +46,12 @@ def stand_root(request: Request, manifest: Manifest, doors: Doors, *, tools: boo
     work = Path(tempfile.mkdtemp(prefix="work-", dir=doors.store.directory / "partial"))
     try:
         root = Path(manifest.archive.root)
-        source = root_source(root, manifest.arch, work, debugfs=debugfs(request, doors))
-        offer = Offer(source, owned=manifest.archive.owners, rpm=rpm(request, doors))
+        choice = Choice(arch=manifest.arch)
+        reach = Readers(
+            debugfs(request, doors), rpm(request, doors), doors.progress.note, unpacker(doors)
+        )
+        source = open_source(root, work, lambda: reach, choice=choice, starts=False)
+        offer = Offer(source, owned=manifest.archive.owners, rpm=reach.rpm)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
@@ -88,12 +94,12 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
 
 @contextlib.contextmanager
 def open_root(
-    path: Path, arch: str, doors: Doors, *, leave: Sequence[str] = ()
+    path: Path, doors: Doors, *, choice: Choice, leave: Sequence[str] = ()
 ) -> Iterator[Source]:
-    """Open a root for a while. Raises: as `root_source`."""
+    """Open a root for a while. Raises: as `open_source`."""
     with doors.store.work() as work:
-        tool = debugfs(Request(path), doors)
-        yield root_source(path, arch, work, debugfs=tool, leave=leave)
+        reach = readers(doors)
+        yield open_source(path, work, lambda: reach, choice=choice, leave=leave)
 
 
 def readers(doors: Doors) -> Readers:
@@ -136,31 +142,6 @@ def _alone(name: str, request: Request, doors: Doors) -> Callable[[], Toolbox]:
         return lay_tools(request, stand_tools(request, doors, only), doors, only)
 
     return toolbox
-
-
-def root_source(
-    path: Path, arch: str, work: Path, *, debugfs: Program, leave: Sequence[str] = ()
-) -> Source:
-    """Open a directory, a tar, an OCI image layout or a disk image that holds a root.
-
-    `work`: a directory for what is unpacked on the way; it must last as long as the source.
-    `leave`: directories of a root in a directory whose content is left out.
-    Raises: UsageError when there is nothing; ToolError when it is damaged.
-    """
-    from minbuild.facts.root import disk
-    from minbuild.facts.root.directory import Directory
-    from minbuild.facts.root.oci import Layout
-    from minbuild.facts.root.tarball import Tarball
-
-    if not path.exists():
-        raise UsageError(
-            "there is no such root", where=str(path), fix="correct archive.root, or give --root"
-        )
-    if (path / "oci-layout").exists():
-        return Layout(path, work, arch)
-    if path.is_dir():
-        return Directory(path, leave=leave)
-    return disk.Disk(path, work, debugfs) if disk.is_disk(path) else Tarball(path, work)
 
 
 def _with_tools(ground: Ground, request: Request, doors: Doors) -> Ground:

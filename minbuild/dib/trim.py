@@ -101,6 +101,8 @@ def _lay(top: Path, node: Node, content: Callable[[str], bytes]) -> None:
             os.link(top / node.target.lstrip("/"), path)
         case Kind.FILE:
             path.write_bytes(content(node.sha256))
+        case Kind.OTHER:
+            raise ValueError(node)  # an image of ours holds none
     if os.geteuid() == 0:  # else all of the root is the user's, and so is this
         os.chown(path, node.uid, node.gid, follow_symlinks=False)
     if node.kind is not Kind.LINK:

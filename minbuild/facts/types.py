@@ -12,6 +12,8 @@ class Kind(StrEnum):
     LINK = "link"
     DIRECTORY = "directory"
     HARDLINK = "hardlink"
+    OTHER = "other"
+    """A device, a socket, a FIFO: in what somebody made, never in a package or an image of ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
-"""How xz, zstd and gzip streams are unpacked with bounded memory."""
+"""How xz, zstd, gzip, bzip2 and lzma streams are unpacked with bounded memory."""
 
+import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ class _Gzip:
 
 
 def unpacked(read: Read, ending: str) -> Iterator[bytes]:
-    """Yield the content of a stream in pieces; `ending` is ".xz", ".zst", ".gz" or "".
+    """Yield the content of a stream in pieces; `ending` is ".xz", ".zst", ".gz", ".bz2", ".lzma" or "".
 
     Raises: Damage when the stream is damaged, truncated or of an unknown kind.
     """
@@ -60,6 +61,10 @@ def unpacked(read: Read, ending: str) -> Iterator[bytes]:
             return _pieces(read, _xz, "xz")
         case ".gz":
             return _pieces(read, _Gzip, "gzip")
+        case ".bz2":
+            return _pieces(read, bz2.BZ2Decompressor, "bzip2")
+        case ".lzma":
+            return _pieces(read, _lzma, "lzma")
         case ".zst":
             return _zstd(read)
         case _:
@@ -108,6 +113,10 @@ def _xz() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MEMORY)
 
 
+def _lzma() -> lzma.LZMADecompressor:
+    return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MEMORY)
+
+
 def _pieces(read: Read, new: Callable[[], _Decompressor], kind: str) -> Iterator[bytes]:
     """Unpack one stream or several behind one another."""
     opened = new()
@@ -125,7 +134,7 @@ def _pieces(read: Read, new: Callable[[], _Decompressor], kind: str) -> Iterator
                 break
         try:
             piece = opened.decompress(data, PIECE)
-        except (lzma.LZMAError, zlib.error, MemoryError) as error:
+        except (lzma.LZMAError, zlib.error, OSError, MemoryError) as error:
             raise Damage(f"its {kind} stream is damaged: {error}") from error
         data, fresh = b"", False
         if piece:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from minbuild.facts.types import Entry, FileFacts, Files, Kind, Symbols
-from minbuild.paths import MERGED, RootPath, parents, rootpath
+from minbuild.paths import MERGED, RootPath, parents
 from minbuild.resolve import pattern
 from minbuild.resolve.types import Need, NeedKind
 
@@ -264,4 +264,4 @@ def beside(path: RootPath, target: str) -> str:
 
 def _content(entry: Entry) -> RootPath:
     """Where the facts of an entry stand: a hard link's are its first name's."""
-    return rootpath(entry.target) if entry.kind is Kind.HARDLINK else entry.path
+    return RootPath(entry.target) if entry.kind is Kind.HARDLINK else entry.path

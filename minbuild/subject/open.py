@@ -7,69 +7,45 @@ from minbuild.errors import UsageError
 from minbuild.footprint import document
 from minbuild.footprint.types import Footprint
 from minbuild.run import run
+from minbuild.subject.forms import FIX, FOOTPRINT, Form, form_of
 
 if TYPE_CHECKING:
+    from minbuild.facts.root.container import Choice
     from minbuild.facts.root.types import Reach
 
-EXT = slice(1080, 1082)
-"""Where ext2, ext3 and ext4 have their magic number. Source: ext4's "Super Block"."""
 GIT = "git:"
-FIX = (
-    "name a build directory (build/host), footprint.json, an image (host.efi, host.raw, .qcow2, "
-    "a disk with ext4, an initramfs), a root directory, a tar archive of one, or git:REF"
-)
 
 
-def open_subject(word: str, reach: "Reach") -> Footprint:
+def open_subject(word: str, reach: "Reach", choice: "Choice | None" = None) -> Footprint:
     """Read or measure what `word` names; `reach` is asked where a file system or database needs it.
 
+    `choice`: which of several images in one file is meant.
     Raises: UsageError when there is no such thing or nobody knows what it is; ToolError for a
     damaged image.
     """
     if word.startswith(GIT):
         return _committed(word)
     path = Path(word)
-    if path.is_dir():
-        inside = path / "footprint.json"
-        if inside.exists():
-            return _document(inside)
-        from minbuild.subject.directory import read_directory
+    form = form_of(path)
+    match form:
+        case Form.BUILD:
+            return _document(path / FOOTPRINT)
+        case Form.DOCUMENT:
+            return _document(path)
+        case Form.DIRECTORY | Form.CONTAINER | Form.TAR:
+            from minbuild.subject.root import read_root
 
-        return read_directory(path, reach)
-    try:
-        with path.open("rb") as file:
-            start = file.read(2048)
-        return _by_content(path, start, reach)
-    except OSError as error:
-        raise UsageError(f"cannot read it: {error.strerror}", where=str(path), fix=FIX) from error
+            return read_root(path, form, reach, choice)
+        case Form.UKI:
+            from minbuild.subject import image
 
+            return image.read_uki(path, lambda name, data: reach().unpack(name, data))
+        case Form.INITRAMFS:
+            from minbuild.subject import image
 
-def _by_content(path: Path, start: bytes, reach: "Reach") -> Footprint:
-    from minbuild.image.cpio import MAGICS
-    from minbuild.image.packings import packing
-    from minbuild.subject import image
-    from minbuild.subject.tarball import read_tar
-
-    def tool(name: str, data: bytes) -> bytes:
-        return reach().unpack(name, data)
-
-    if start.lstrip()[:1] == b"{":
-        return _document(path)
-    if start.startswith(b"MZ"):
-        return image.read_uki(path, tool)
-    packed = packing(start) is not None
-    if start[257:262] == b"ustar" or (packed and is_tar(path)):
-        return read_tar(path, reach)
-    if packed or start.startswith(MAGICS):
-        return image.read_initramfs(path, tool)
-    if (
-        start.startswith(b"QFI\xfb")
-        or start[512:520] == b"EFI PART"
-        or start[EXT] == b"\x53\xef"
-        or start[510:512] == b"\x55\xaa"
-    ):
-        return _disk(path, reach)
-    raise UsageError("nobody knows what this is", where=str(path), fix=FIX)
+            return image.read_initramfs(path, lambda name, data: reach().unpack(name, data))
+        case Form.DISK:
+            return _disk(path, reach)
 
 
 def _disk(path: Path, reach: "Reach") -> Footprint:
@@ -84,18 +60,6 @@ def _disk(path: Path, reach: "Reach") -> Footprint:
             return image.read_disk(path, raw, lambda name, data: reach().unpack(name, data))
         except NoUki:
             return read_root_disk(path, raw, kept, reach)
-
-
-def is_tar(path: Path) -> bool:
-    """Tell a tar archive, packed or not, by its first header."""
-    import lzma
-    import tarfile
-    import zlib
-
-    try:
-        return tarfile.is_tarfile(path)
-    except (EOFError, lzma.LZMAError, zlib.error, OSError):
-        return False
 
 
 def _document(path: Path) -> Footprint:

@@ -10,7 +10,7 @@ from minbuild.facts.kernel import kernel_config
 from minbuild.facts.root.disk import Disk
 from minbuild.facts.root.types import Found, Reach
 from minbuild.footprint.types import DISK, Footprint
-from minbuild.subject.directory import capability, newest_kernel, owned
+from minbuild.subject.measured import capability, newest_kernel, owned
 from minbuild.subject.qcow2 import Stored
 from minbuild.subject.seen import Origin, Seen, content, footprint
 

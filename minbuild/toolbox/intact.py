@@ -96,6 +96,8 @@ def _is_sound(path: Path, entry: Entry, links: dict[RootPath, str]) -> bool:
             return str(path.readlink()) == links[entry.path]
         case Kind.FILE | Kind.HARDLINK:
             return _sha256(path) == entry.sha256
+        case Kind.OTHER:
+            return False
         case _:
             assert_never(entry.kind)
 

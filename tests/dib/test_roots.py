@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from minbuild.build.request import Doors, Request
-from minbuild.build.rooted import debugfs, root_source, rpm
+from minbuild.build.rooted import readers, rpm
 from minbuild.errors import ToolError
 from minbuild.facts.root.directory import Directory
 from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.types import UNOWNED
 from minbuild.facts.types import Kind
 from minbuild.paths import RootPath
+from minbuild.subject.source import open_source
 from tests.dib import rpms
 from tests.dib.installed import as_disk, as_layout, as_tar, install, paths
 from tests.support.deb import Member, tar
@@ -68,8 +69,7 @@ def test_a_disk_is_read_by_the_toolbox(tmp_path: Path, form: str) -> None:
     disk = as_disk(tree, tmp_path / "disk", table=form == "partition")
     doors = Doors(STORE)
     (tmp_path / "work").mkdir()
-    tool = debugfs(Request(disk), doors)
-    found = Offer(root_source(disk, "amd64", tmp_path / "work", debugfs=tool))
+    found = Offer(open_source(disk, tmp_path / "work", lambda: readers(doors)))
     wanted = Offer(Directory(tree))
     assert offered(found) == offered(wanted)
     hello = RootPath("/usr/bin/hello")

@@ -1,5 +1,6 @@
 """A root that lies in a directory of the build machine."""
 
+import contextlib
 import os
 import re
 import stat
@@ -12,9 +13,12 @@ from minbuild.errors import ToolError
 from minbuild.facts.elftable import Bytes
 from minbuild.facts.root.types import Found, place
 from minbuild.facts.types import Kind
+from minbuild.paths import spelled
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 """A root that changes under us must not lead out of itself."""
+_LONG = 2048
+"""Characters of a path below the top that one system call surely takes."""
 _READERS, _CHUNK = 8, 2048
 """A disk answers many questions sooner than one by one."""
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK, stat.S_IFDIR: Kind.DIRECTORY}
@@ -34,33 +38,32 @@ class Directory:
         return str(self.top)
 
     def walk(self) -> Iterator[Found]:
-        """Every path, sorted within each directory; nothing below what is mounted on the root.
+        """Every path in the order of names; nothing below what is mounted on the root.
 
         Raises: ToolError when a directory cannot be read.
         """
         names: dict[tuple[int, int], str] = {}
         left_out = _mounted(self.top) | self._leave
-        todo = [""]
+        todo = [self._listed("")]
         while todo:
-            at = todo.pop()
-            for entry in self._listed(at):
-                raw = f"{at}/{entry.name}" if at else entry.name
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
-                    found = self._found(raw, kind, status, names) if kind else None
-                except FileNotFoundError:
-                    continue  # a running root: it went since it was listed
-                if kind is Kind.DIRECTORY and raw not in left_out:
-                    todo.append(raw)
-                if found is not None:
-                    yield found
+            raw = next(todo[-1], None)
+            if raw is None:
+                todo.pop()
+                continue
+            try:
+                found = self._found(raw, names)
+            except FileNotFoundError:
+                continue  # a running root: it went since it was listed
+            except OSError as error:
+                raise self._unreadable(error, raw) from error
+            if found.kind is Kind.DIRECTORY and raw not in left_out:
+                todo.append(self._listed(raw))
+            yield found
 
     def read(self, raw: str) -> bytes:
         """The bytes of a file. Raises: ToolError when it cannot be read."""
         try:
-            handle = os.open(self.top / raw, _READ)
-            with os.fdopen(handle, "rb") as file:
+            with os.fdopen(self._open(raw), "rb") as file:
                 return file.read()
         except OSError as error:
             raise self._unreadable(error, raw) from error
@@ -81,7 +84,7 @@ class Directory:
 
     def _head(self, raw: str, size: int) -> bytes:
         try:
-            handle = os.open(f"{self._start}/{raw}", _READ)
+            handle = self._open(raw)
             try:
                 return os.read(handle, size)
             finally:
@@ -94,7 +97,7 @@ class Directory:
     def view(self, raw: str) -> Bytes:
         """The bytes of a file, mapped. Raises: ToolError when it cannot be read."""
         try:
-            handle = os.open(self.top / raw, _READ)
+            handle = self._open(raw)
             try:
                 return mmap(handle, 0, access=ACCESS_READ) if os.fstat(handle).st_size else b""
             finally:
@@ -102,29 +105,68 @@ class Directory:
         except OSError as error:
             raise self._unreadable(error, raw) from error
 
-    def _listed(self, raw: str) -> list[os.DirEntry[str]]:
+    def _listed(self, raw: str) -> Iterator[str]:
+        """What a directory holds, sorted by name."""
         try:
-            with os.scandir(self.top / raw) as entries:
-                return sorted(entries, key=lambda entry: entry.name)
+            handle = self._open(raw, os.O_DIRECTORY)
+            try:
+                names = sorted(os.listdir(handle), key=os.fsencode)  # noqa: PTH208 - by its descriptor
+            finally:
+                os.close(handle)
         except FileNotFoundError as error:
             if raw:
-                return []
+                return iter(())
             raise self._unreadable(error, raw) from error
         except OSError as error:
             raise self._unreadable(error, raw) from error
+        start = f"{raw}/" if raw else ""
+        return (start + name for name in names)
 
-    def _found(
-        self, raw: str, kind: Kind, status: os.stat_result, names: dict[tuple[int, int], str]
+    def _open(self, raw: str, flags: int = 0) -> int:
+        """Open a path of any length; a link at its end is not followed."""
+        if len(raw) < _LONG:
+            return os.open(f"{self._start}/{raw}", _READ | flags)
+        with self._parent(raw) as (parent, name):
+            return os.open(name, _READ | flags, dir_fd=parent)
+
+    @contextlib.contextmanager
+    def _parent(self, raw: str) -> Iterator[tuple[int, str]]:
+        """The directory of a path that is longer than what one system call takes, and its name."""
+        *above, name = raw.split("/")
+        at = os.open(self.top, _READ | os.O_DIRECTORY)
+        try:
+            for part in above:
+                below = os.open(part, _READ | os.O_DIRECTORY, dir_fd=at)
+                os.close(at)
+                at = below
+            yield at, name
+        finally:
+            os.close(at)
+
+    def _found(self, raw: str, names: dict[tuple[int, int], str]) -> Found:
+        if len(raw) < _LONG:
+            return self._stated(raw, f"{self._start}/{raw}", None, names)
+        with self._parent(raw) as (parent, name):
+            return self._stated(raw, name, parent, names)
+
+    def _stated(
+        self, raw: str, at: str, parent: int | None, names: dict[tuple[int, int], str]
     ) -> Found:
-        target = ""
+        status = os.stat(at, dir_fd=parent, follow_symlinks=False)
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), Kind.OTHER)
+        target, capability = "", b""
         if kind is Kind.LINK:
-            target = str((self.top / raw).readlink())
-        elif kind is Kind.FILE and status.st_nlink > 1:
-            first = names.setdefault((status.st_dev, status.st_ino), raw)
+            target = spelled(os.readlink(at, dir_fd=parent))
+        elif kind is Kind.FILE:
+            first = raw
+            if status.st_nlink > 1:
+                first = names.setdefault((status.st_dev, status.st_ino), raw)
             if first != raw:
                 kind, target = Kind.HARDLINK, first
+            else:
+                capability = _capability(f"/proc/self/fd/{parent}/{at}" if parent else at)
         return Found(
-            path=place(raw, kind),
+            path=place(spelled(raw), kind),
             raw=raw,
             kind=kind,
             mode=stat.S_IMODE(status.st_mode) if kind is not Kind.LINK else 0o777,
@@ -132,14 +174,21 @@ class Directory:
             gid=status.st_gid,
             size=status.st_size if kind in (Kind.FILE, Kind.HARDLINK) else 0,
             target=target,
+            capability=capability,
         )
 
     def _unreadable(self, error: OSError, raw: str) -> ToolError:
         return ToolError(
             f"the root cannot be read: {error.strerror}",
-            where=str(self.top / raw),
+            where=f"{self.top}/{spelled(raw)}",
             fix="name the top of a root that you may read; some files only root may read: sudo",
         )
+
+
+def _capability(path: str) -> bytes:
+    with contextlib.suppress(OSError):
+        return os.getxattr(path, "security.capability", follow_symlinks=False)
+    return b""
 
 
 def _mounted(top: Path) -> frozenset[str]:

@@ -8,6 +8,7 @@ from minbuild.errors import ToolError
 from minbuild.facts import sniff
 from minbuild.facts.elftable import Bytes
 from minbuild.facts.root.owners import Owner, owners
+from minbuild.facts.root.places import Places, places
 from minbuild.facts.root.types import UNOWNED, Found, Program, Source
 from minbuild.facts.types import Entry, FileFacts, Files, Kind, Symbols
 from minbuild.paths import RootPath
@@ -17,12 +18,22 @@ from minbuild.store import Store
 class Offer:
     """A root seen as packages."""
 
-    def __init__(self, source: Source, *, owned: bool = True, rpm: Program | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        owned: bool = True,
+        rpm: Program | None = None,
+        merged: bool = True,
+    ) -> None:
         """Walk the root once; with `owned`, its own database says whose its files are.
 
-        `rpm` reads what of databases only rpm can; None where there is none.
+        `rpm` reads what of databases only rpm can; None where there is none. `merged`: /bin and
+        /usr/bin become one, as in what we make, and devices are left out; else the root is seen
+        as it is.
         """
         self.source = source
+        self._merged = merged
         self._owned = owned
         self._rpm = rpm
         self._entries: dict[RootPath, Entry] = {}
@@ -30,11 +41,24 @@ class Offer:
     @cached_property
     def by_raw(self) -> Mapping[str, Found]:
         """Every path as the root has it."""
-        return {found.raw: found for found in self.source.walk()}
+        return {
+            found.raw: found
+            for found in self.source.walk()
+            if not (self._merged and found.kind is Kind.OTHER)
+        }
+
+    @cached_property
+    def places(self) -> Places:
+        """Where the paths of a root that is seen as it is stand."""
+        return places(self.by_raw)
 
     @cached_property
     def found(self) -> Mapping[RootPath, Found]:
-        """By usr-merged path, sorted; of two files that merging brings together the real one."""
+        """By path, sorted; of two files that merging brings together the real one."""
+        if not self._merged:
+            told = [self.places.told(one) for one in self.by_raw.values()]
+            kept = {one.path: one for one in told if one.raw not in self.places.gone}
+            return dict(sorted(kept.items()))
         merged: dict[RootPath, Found] = {}
         for found in self.by_raw.values():
             before = merged.get(found.path)
@@ -127,10 +151,14 @@ class Offer:
         if found.kind in (Kind.FILE, Kind.HARDLINK):
             digest = hashlib.sha256(self.content(found.path)).hexdigest()
         if found.kind is Kind.HARDLINK:
-            target = self.by_raw[found.target].path
+            target = self.path(found.target)
         return Entry(
             found.path, found.kind, found.mode, found.uid, found.gid, found.size, digest, target
         )
+
+    def path(self, raw: str) -> RootPath:
+        """The path of what stands at `raw`."""
+        return self.by_raw[raw].path if self._merged else self.places.path(raw)
 
     def _files(self, name: str, paths: list[RootPath], owner: Owner | None) -> Files:
         return Files(

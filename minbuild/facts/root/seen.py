@@ -49,5 +49,5 @@ def _entry(offer: Offer, path: RootPath) -> Entry:
     found = offer.found[path]
     target = found.target
     if found.kind is Kind.HARDLINK:
-        target = offer.by_raw[target].path
+        target = offer.path(target)
     return Entry(path, found.kind, found.mode, found.uid, found.gid, found.size, target=target)

@@ -49,7 +49,9 @@ class Found:
     gid: int = 0
     size: int = 0
     target: str = ""
-    """A link's text; a hard link's first name, as `raw`."""
+    """A link's text, spelled; a hard link's first name, as `raw`."""
+    capability: bytes = b""
+    """Extended attribute security.capability of a file, whatever its reader had it from."""
 
 
 class Source(Protocol):
@@ -61,9 +63,9 @@ class Source(Protocol):
         ...
 
     def walk(self) -> Iterable[Found]:
-        """Every file, link and directory; a hard link's first name is a file of the same walk.
+        """Every path; a hard link's first name is a file of the same walk.
 
-        Devices, sockets and FIFOs are left out, and so is what is mounted on the root.
+        Devices, sockets and FIFOs are of Kind.OTHER. What is mounted on the root is left out.
         """
         ...
 

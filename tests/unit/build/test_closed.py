@@ -99,13 +99,39 @@ def test_what_a_manifest_waives_does_not_dangle(tmp_path: Path) -> None:
     assert wanted(examined(top, tmp_path, allow_missing=[waiver])) == []
 
 
-def test_a_root_that_is_not_merged_is_seen_as_if_it_were(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", ["", "usr/lib64/other", "usr/bin/run"])
+def test_a_root_that_is_not_merged_is_read_as_it_is(tmp_path: Path, beside: str) -> None:
     root = {
         name: what for name, what in ROOT.items() if name not in ("bin", "lib64", "usr/bin/run")
     }
     root["bin/run"] = b"#!/usr/bin/app\n"
-    root["lib64/other"] = b""
+    root["bin/up"] = "-> ../etc/here"
+    root["etc/here"] = b""
+    loader = root.pop("usr/lib64/ld-linux-x86-64.so.2")
+    root["lib64/ld-linux-x86-64.so.2"] = loader
+    if beside:
+        root[beside] = b"#!/bin/run\n"
     assert wanted(examined(lay(tmp_path / "root", root), tmp_path)) == []
+    (tmp_path / "root/lib64").rename(tmp_path / "root/usr/lib64b")
+    assert wanted(examined(tmp_path / "root", tmp_path)) == [f"/usr/bin/app interp {LOADER}"]
+
+
+@pytest.mark.parametrize("text", ["../bin", "/bin", "./../bin/"])
+def test_a_root_merged_the_other_way_round_needs_nothing(tmp_path: Path, text: str) -> None:
+    """Links lead from /usr back to directories at the top."""
+    root = {
+        "usr/bin": f"-> {text}",
+        "usr/lib": "-> ../lib",
+        "lib64/ld-linux-x86-64.so.2": "-> ../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+        "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2": ROOT["usr/lib64/ld-linux-x86-64.so.2"],
+        "lib/x86_64-linux-gnu/liba.so.1": elf(Elf(soname="liba.so.1")),
+        "bin/app": ROOT["usr/bin/app"],
+        "bin/run": b"#!/usr/bin/app\n",
+    }
+    top = lay(tmp_path / "root", root)
+    assert wanted(examined(top, tmp_path)) == []
+    (top / "lib/x86_64-linux-gnu/liba.so.1").unlink()
+    assert wanted(examined(top, tmp_path)) == ["/usr/bin/app needed liba.so.1"]
 
 
 def test_a_foreign_library_is_none(tmp_path: Path) -> None:
@@ -144,7 +170,7 @@ def test_reading_a_root_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_no_root_is_a_mistake_of_the_command_line(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such root"):
+    with pytest.raises(UsageError, match="no such file"):
         examined(tmp_path / "nowhere", tmp_path)
 
 
