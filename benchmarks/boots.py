@@ -17,6 +17,7 @@ from statistics import median
 from minbuild.build.booting import Stage, set_stage
 from minbuild.build.request import Doors, default_store
 from minbuild.cli.options import request_of
+from minbuild.lab.accel import VARIABLE
 from minbuild.lab.probes import LIMIT
 from minbuild.lab.series import boots
 from minbuild.lab.types import (
@@ -89,7 +90,7 @@ def booted(
         image,
         probes,
         firmware=firmware,
-        accel=Accel.TCG,
+        accel=Accel(os.environ.get(VARIABLE) or Accel.TCG),  # figures are those of emulation
         trouble=trouble or Trouble(),
         cmdline="loglevel=7" if trouble else "",
         ports=False,

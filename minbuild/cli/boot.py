@@ -30,8 +30,9 @@ PLACE = click.Path(path_type=Path)
               help="UEFI fetches the image from the lab's HTTP server.")  # fmt: skip
 @click.option("--as", "attach", type=click.Choice(["disk", "cd", "stick"]),
               help="What the image is to the machine.  [default: cd for an ISO, else disk]")  # fmt: skip
-@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto",
-              show_default=True, help="KVM where it really works, emulation elsewhere.")  # fmt: skip
+@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]),
+              help="KVM where it really works (auto), KVM or emulation.  "
+                   "[default: MINBUILD_ACCEL, else auto]")  # fmt: skip
 @click.option("--network", type=click.Choice(["auto", "namespace", "user"]), default="auto",
               show_default=True, help="A namespace with a real dnsmasq, or QEMU's own network.")  # fmt: skip
 @click.option("--memory", default=1024, show_default=True, help="MiB.")
@@ -110,10 +111,11 @@ def _wanted(rest: dict[str, Any], *, firmware: str, attach: str | None, **more: 
     """The boot that the options ask for."""
     from minbuild.lab import types as lab
 
+    accel = rest.pop("accel")
     return lab.BootRequest(
         firmware=lab.Firmware(firmware),
         attach=lab.Attach(attach) if attach else None,
-        accel=lab.Accel(rest.pop("accel")),
+        accel=lab.Accel(accel) if accel else None,
         network=lab.Network(rest.pop("network")),
         trouble=lab.Trouble(no_disk=rest.pop("no_data")),
         **more,

@@ -72,6 +72,16 @@ def size(as_json: bool, store: Path | None) -> None:
     click.echo(_json("size", rows) if as_json else _table(rows, "in all"), nl=False)
 
 
+@store.command("forget-kvm")
+@store_option
+def forget_kvm(store: Path | None) -> None:
+    """Forget what this machine's KVM did not run: it is tried anew."""
+    from minbuild.lab.kvm import forget
+
+    for why in forget(doors_of(store, Terminal()).store):
+        click.echo(f"forgotten: {why}")
+
+
 @store.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("locks", nargs=-1, required=True, metavar="LOCK...",

@@ -159,7 +159,7 @@ def _there(
     words = ("python3", "-c", PROGRAM, *order.words(parcel.OUT))
     packed = parcel.pack(words, settings, elements, order.build, work)
     with _log(order, progress) as log:
-        result = machine.run(builder, packed, work, log.take)
+        result = machine.run(builder, packed, work, log.take, progress.note)
         code = parcel.unpack(result, order.files, work)
         result.unlink()
         if code is None:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from minbuild.errors import ToolError
 from minbuild.lab import netboot, ports, trace
-from minbuild.lab.accel import choose, fault, settings
+from minbuild.lab.accel import fault, settings
 from minbuild.lab.data import Guest, by_uefi, data_disk, unasked
 from minbuild.lab.dial import render
+from minbuild.lab.kvm import SYSTEM, Memory, choose, may_emulate, way_of
 from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments
 from minbuild.lab.machine import boot_from, qemu_arguments
 from minbuild.lab.probes import Watch, network_boot, skipped
@@ -28,6 +29,7 @@ from minbuild.lab.types import (
     State,
     Tools,
 )
+from minbuild.lab.voice import Voice, broken
 from minbuild.lab.wire import Lines, Plan, Tag
 from minbuild.progress import Progress
 
@@ -47,23 +49,46 @@ STREAMS = {
 
 
 def boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResult:
-    """Boot an image and wait for its probes; repeat it once when the emulation crashed.
+    """Boot an image and wait for its probes; repeat it once when KVM ran nothing, or the emulation crashed.
 
     A probe that failed is part of the result (see `verdict.verdict`), not an error.
     Raises: ToolError when the lab itself cannot do its work, UsageError for what cannot be booted.
     """
-    result = one_boot(request, tools, progress)
+    way = way_of(request.starts_by, secure=request.certificate is not None)
+    accel = choose(request.accel, tools, way)
+    result = one_boot(request, tools, progress, accel)
+    if result.stalled and may_emulate(request.accel, accel):
+        return by_emulation(request, tools, progress, result)
     crash = result.retried
-    if result.passed or result.accel.name != "tcg" or not crash:
+    if result.passed or accel.name != "tcg" or not crash:
         return replace(result, tries=1, retried="")
     progress.note(f"it crashed under emulation ({crash}): booting once more")
-    return replace(one_boot(request, tools, progress), tries=2, retried=crash)
+    again = one_boot(second(request), tools, progress, accel)
+    return replace(again, tries=2, retried=f"the first one crashed ({crash})")
 
 
-def one_boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResult:
+def by_emulation(
+    request: BootRequest, tools: Tools, progress: Progress, result: BootResult
+) -> BootResult:
+    """Boot once more what KVM did not run; when it comes further so, this is remembered."""
+    why = f"under KVM {result.stalled}"
+    progress.note(f"{why}: booting once more, by emulation")
+    again = one_boot(second(request), tools, progress, Choice("tcg", why))
+    if again.stage > result.stage:
+        Memory(tools).keep(SYSTEM, f"{why}, and by emulation it went on")
+        progress.note("KVM is left alone on this machine from now on: minbuild store forget-kvm")
+    return replace(again, tries=2, retried=why)
+
+
+def second(request: BootRequest) -> BootRequest:
+    """The request for the second try, whose working files lie beside those of the first."""
+    keep = request.keep
+    return replace(request, keep=keep and keep.with_name(f"{keep.name}.2"))
+
+
+def one_boot(request: BootRequest, tools: Tools, progress: Progress, accel: Choice) -> BootResult:
     """Boot once; `retried` of the result is the kernel's or QEMU's crash, if there was one."""
     with working_directory(request.keep) as work:
-        accel = choose(request.accel, tools, work)
         network = choose_network(request.network, tools)
         netboot.checked(request.firmware, network)
         plan, no_guest = lay_out(request, tools, work, accel, network)
@@ -72,8 +97,9 @@ def one_boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResu
         probes = (*network_boot(request.firmware), *request.probes)
         skip = skipped(probes, kind) | no_guest
         watch = Watch(probes, skip, kind, request.firmware.by_network, request.trouble.patient)
+        suspect = may_emulate(request.accel, accel)
         with Session(kind, plan) as session:
-            run = Run(request, watch, progress, session)
+            run = Run(request, watch, progress, session, suspect=suspect)
             ended = run.wait()
         run.finish()
     if request.log is not None:
@@ -91,6 +117,8 @@ def one_boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResu
         retried=watch.crash,
         seconds=run.seconds,
         lines=tuple(run.lines),
+        stage=run.voice.stage,
+        stalled=run.stalled,
     )
 
 
@@ -153,10 +181,20 @@ class Run:
     """What is heard of one boot, and when enough was heard."""
 
     def __init__(
-        self, request: BootRequest, watch: Watch, progress: Progress, session: Session
+        self,
+        request: BootRequest,
+        watch: Watch,
+        progress: Progress,
+        session: Session,
+        *,
+        suspect: bool = False,
     ) -> None:
+        """`suspect`: what runs the machine may run nothing, and silence is a sign of that."""
         self.lines: list[Line] = []
         self.seconds = 0.0
+        self.voice = Voice()
+        self.stalled = ""
+        self._suspect = suspect
         self._request = request
         self._watch = watch
         self._progress = progress
@@ -184,8 +222,16 @@ class Run:
                 dead_at = dead_at or self.seconds
                 if self.seconds - dead_at >= LAST_WORDS:
                     return self._watch.dead
-            elif reason := self._enough():
+            elif reason := self._stalled() or self._enough():
                 return reason
+
+    def _stalled(self) -> str:
+        """Why what runs the machine is taken to run nothing; "" when it may run it."""
+        if self._suspect:
+            self.stalled = broken(self._complaints) or self.voice.stalled(
+                self.seconds, self._request.starts_by
+            )
+        return self.stalled
 
     def _enough(self) -> str:
         still = self._watch.open(self.seconds)
@@ -193,6 +239,7 @@ class Run:
             lost = any(one.state is State.FAILED for one in self._watch.outcomes())
             return "no probe is open any more" if lost else "every probe was seen"
         if self.seconds >= self._request.timeout:
+            self.stalled = self.voice.silent() if self._suspect else ""
             names = ", ".join(probe.name for probe in still)
             return f"{self._request.timeout} s passed without: {names}"
         return ""
@@ -215,9 +262,13 @@ class Run:
         line = Line(source, round(time.monotonic() - self._power, 3), text)
         self.lines.append(line)
         self._watch.feed(line)
+        if source in {Source.CONSOLE, Source.TRACE}:
+            self.voice.heard(text, line.seconds)
         if source is Source.CONSOLE:
             self._act(text)
         if len(self._watch.seen) > before:
+            if any(self._watch.met(probe) for probe in self._request.probes):
+                self.voice.proved()
             done = sum(not self._watch.missing(probe) for probe in self._watch.probes)
             self._progress.bar("probes", done, len(self._watch.probes))
 
@@ -243,6 +294,10 @@ class Run:
                 self._heard(STREAMS[tag], text)
 
     def _ended(self) -> str:
+        if self._suspect and (why := self.voice.gone()) and not self._watch.dead:
+            said = self._complaints.decode("utf-8", "replace").strip().splitlines()
+            self.stalled = f"{why} ({said[-1]})" if self._code and said else why
+            return self.stalled
         if self._code:
             self._watch.crash = fault(self._complaints)
             if not self._watch.crash:

@@ -19,15 +19,23 @@ PLACE = "::EFI/BOOT/BOOTX64.EFI"
 def program(text: str) -> bytes:
     """An application for UEFI on x86-64: write `text` on the console, then wait for ever.
 
-    Source: PE format, 3 (headers); UEFI 2.10, 4.3 (system table), 4.4 (boot services), 12.4
-    (OutputString), 7.5 (SetWatchdogTimer: else the firmware starts anew after 5 minutes).
+    Source: UEFI 2.10, 4.3 (system table), 4.4 (boot services), 12.4 (OutputString), 7.5
+    (SetWatchdogTimer: else the firmware starts anew after 5 minutes).
     """
-    code = _code(f"\r\n{text}\r\n")
+    return application(_code(f"\r\n{text}\r\n"))
+
+
+def application(code: bytes) -> bytes:
+    """An application for UEFI on x86-64 whose code runs wherever it lies.
+
+    Source: PE format, 3 (headers).
+    """
     page = 0x1000
+    pages = -(-len(code) // page) * page
     coff = struct.pack("<4sHHIIIHH", b"PE\0\0", 0x8664, 1, 0, 0, 0, 112 + 6 * 8, 0x22)
     standard = struct.pack("<HBBIIIII", 0x20B, 0, 0, len(code), 0, 0, page, page)
     windows = struct.pack(
-        "<QIIHHHHHHIIIIHH", 0, page, SECTOR, *(0,) * 7, 2 * page, SECTOR, 0, 10, 0
+        "<QIIHHHHHHIIIIHH", 0, page, SECTOR, *(0,) * 7, page + pages, SECTOR, 0, 10, 0
     )
     sizes = struct.pack("<QQQQII48x", page, page, page, page, 0, 6)
     raw = -(-len(code) // SECTOR) * SECTOR

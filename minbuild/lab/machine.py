@@ -65,7 +65,7 @@ def boot_from(request: BootRequest, tools: Tools, work: Path, settings: str = ""
         )
     if request.firmware is Firmware.BIOS:
         return _by_bios(request, image, kind, work)
-    flash = _flash(tools, work, request.certificate)
+    flash = flash_words(tools, work, request.certificate)
     added = _traced(request, image, kind)
     if request.certificate is None:
         added = f"{added} {settings}".strip()
@@ -128,11 +128,7 @@ def _by_uefi(
     if kind != "efi":
         drive = medium(image, kind, request.attach)
         return Boot((*firmware, *drive), _kernel_beside(image, work))
-    esp = work / "esp" / "EFI" / "BOOT"
-    esp.mkdir(parents=True)
-    (esp / "BOOTX64.EFI").symlink_to(image)
-    stick = f"if=virtio,format=raw,file=fat:{comma(work / 'esp')},readonly=on"
-    return Boot((*firmware, "-drive", stick), _taken_apart(image, work)[0])
+    return Boot((*firmware, *application_words(image, work)), _taken_apart(image, work)[0])
 
 
 def _by_bios(request: BootRequest, image: Path, kind: str, work: Path) -> Boot:
@@ -163,24 +159,37 @@ def _beside(disk: Path) -> Path:
     return same if same.is_file() else of_dib
 
 
-def _flash(tools: Tools, work: Path, certificate: Path | None) -> tuple[str, ...]:
+def flash_words(tools: Tools, work: Path, certificate: Path | None) -> tuple[str, ...]:
     """QEMU's words for OVMF, with variables of its own; with a certificate, Secure Boot is on."""
     flash = work / "vars.fd"
-    code, more = tools.path(OVMF_CODE), list[str]()
     if certificate is None:
         shutil.copyfile(tools.path(OVMF_VARS), flash)
     else:
         template = tools.path(OVMF_VARS).read_bytes()
         text = first_bytes(certificate, 1 << 16).decode("utf-8", "replace")
         flash.write_bytes(enrolled(template, text, str(certificate)))
-        # the system may not write these variables: only code in system management mode does
-        code = tools.path(OVMF_SECURE)
-        more = ["-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"]
+    return pflash(tools, flash, secure=certificate is not None)
+
+
+def pflash(tools: Tools, variables: Path, *, secure: bool) -> tuple[str, ...]:
+    """QEMU's words for OVMF with these variables, whether or not it is the one for Secure Boot."""
+    # the system may not write these variables: only code in system management mode does
+    more = ("-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
+    code = tools.path(OVMF_SECURE if secure else OVMF_CODE)
     return (
-        *more,
+        *(more if secure else ()),
         *("-drive", f"if=pflash,format=raw,readonly=on,file={comma(code)}"),
-        *("-drive", f"if=pflash,format=raw,file={comma(flash)}"),
+        *("-drive", f"if=pflash,format=raw,file={comma(variables)}"),
     )
+
+
+def application_words(application: Path, work: Path) -> tuple[str, ...]:
+    """QEMU's words for a stick from which UEFI starts an application."""
+    esp = work / "esp" / "EFI" / "BOOT"
+    esp.mkdir(parents=True)
+    (esp / "BOOTX64.EFI").symlink_to(application)
+    stick = f"if=virtio,format=raw,file=fat:{comma(work / 'esp')},readonly=on"
+    return ("-drive", stick)
 
 
 def _must_be_efi(image: Path, kind: str, why: str, option: str) -> None:

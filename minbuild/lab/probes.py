@@ -217,6 +217,13 @@ class Watch:
         """The signs of `probe` that were not seen yet."""
         return [sign for n, sign in self._signs(probe) if (probe.name, n) not in self.seen]
 
+    def met(self, probe: Probe) -> bool:
+        """Whether a sign of `probe` was seen on the console."""
+        return any(
+            sign.source is Source.CONSOLE and (probe.name, number) in self.seen
+            for number, sign in enumerate(probe.signs)
+        )
+
     def open(self, seconds: float) -> list[Probe]:
         """The probes that may still be met `seconds` after power-on."""
         return [

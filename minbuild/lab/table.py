@@ -68,7 +68,7 @@ def _said(result: BootResult) -> Iterable[str]:
     used = "" if result.memory_used is None else f", {result.memory_used} MiB in use beside files"
     yield f"machine      {result.firmware}, {result.cpus} CPUs, {result.memory} MiB{used}"
     if result.tries > 1:
-        yield f"tries        {result.tries}: the first one crashed ({result.retried})"
+        yield f"tries        {result.tries}: {result.retried}"
     yield f"ended        {result.ended}, after {result.seconds:.1f} s"
 
 

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from minbuild.paths import RootPath
+from minbuild.records import Records
 
 
 class Tools(Protocol):
@@ -23,6 +24,11 @@ class Tools(Protocol):
 
     def path(self, path: RootPath) -> Path:
         """Where a data file of the tools (/usr/share/OVMF/OVMF_CODE_4M.fd) lies."""
+        ...
+
+    @property
+    def store(self) -> Records:
+        """Where it is kept what this machine was found to do."""
         ...
 
 
@@ -50,6 +56,15 @@ class Firmware(StrEnum):
     @property
     def by_network(self) -> bool:
         return self in {Firmware.PXE, Firmware.HTTP}
+
+
+class Stage(IntEnum):
+    """How far a machine came, by what it said on its console."""
+
+    FIRMWARE = 0
+    KERNEL = 1
+    SYSTEM = 2
+    """A process spoke."""
 
 
 class Attach(StrEnum):
@@ -201,7 +216,8 @@ class BootRequest:
     firmware: Firmware = Firmware.UEFI
     attach: Attach | None = None
     """None: an ISO image is a CD, all others are disks."""
-    accel: Accel = Accel.AUTO
+    accel: Accel | None = None
+    """None: what the environment says, else auto."""
     network: Network = Network.AUTO
     without: frozenset[Server] = frozenset()
     trouble: Trouble = Trouble()
@@ -237,6 +253,11 @@ class BootRequest:
     keep: Path | None = None
     """A directory for the working files, left there afterwards; None: they are removed."""
 
+    @property
+    def starts_by(self) -> Firmware:
+        """What starts the system: a bare kernel is started directly."""
+        return self.firmware if self.initramfs is None else Firmware.DIRECT
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -264,13 +285,17 @@ class BootResult:
     """MiB."""
     cpus: int
     tries: int
-    """2 when the first one was repeated because the kernel crashed under emulation."""
+    """2 when the first one was repeated: the kernel crashed under emulation, or KVM ran none."""
     retried: str
-    """The line that made the lab try again; "" when it did not."""
+    """What made the lab try again; "" when it did not."""
     seconds: float
     """Wall time of the last try, power-on to power-off."""
     lines: tuple[Line, ...]
     """All that was seen in the last try."""
+    stage: Stage = Stage.FIRMWARE
+    """How far the machine came."""
+    stalled: str = ""
+    """Why KVM is taken to run no system here; "" when it ran one, and without KVM."""
 
     @property
     def memory_used(self) -> int | None:

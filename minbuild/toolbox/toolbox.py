@@ -56,6 +56,11 @@ class Toolbox:
         """Where the tools lie, or will lie once they are laid down."""
         return self._store.tree(tree_key(tuple(self._entries.values())))
 
+    @property
+    def store(self) -> Store:
+        """The store that the tools lie in."""
+        return self._store
+
     def forget(self) -> None:
         """Lay the tools down anew when they are used next: they are gone."""
         self.rest()

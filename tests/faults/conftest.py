@@ -12,7 +12,6 @@ from minbuild.cli.options import request_of
 from minbuild.lab.boot import boot
 from minbuild.lab.probes import LIMIT
 from minbuild.lab.types import (
-    Accel,
     BootRequest,
     BootResult,
     Firmware,
@@ -50,7 +49,6 @@ class Host:
             "image": self.images / image if image else self.stage.image,
             "probes": tuple(one if isinstance(one, Probe) else seen(one) for one in wanted),
             "firmware": Firmware.UEFI if image else Firmware.DIRECT,
-            "accel": Accel.TCG,
             "timeout": 600,
         }
         request = BootRequest(**{**values, **more})  # type: ignore[arg-type]

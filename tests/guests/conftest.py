@@ -9,7 +9,7 @@ import pytest
 
 from minbuild.build.booting import Stage
 from minbuild.lab.boot import boot
-from minbuild.lab.types import Accel, BootRequest, BootResult, Firmware, Probe, Sign, Source, State
+from minbuild.lab.types import BootRequest, BootResult, Firmware, Probe, Sign, Source, State
 from minbuild.lab.uki import split
 from minbuild.progress import Silent
 from tests.support.lab import STORE, data_disk, stage_of
@@ -49,7 +49,6 @@ class Bench:
             "image": self.stage.image,
             "probes": tuple(seen(one) if isinstance(one, str) else one for one in wanted),
             "firmware": Firmware.DIRECT,
-            "accel": Accel.TCG,
             "timeout": LIMIT,
             "data": data,
         }

@@ -10,7 +10,7 @@ from minbuild.errors import ToolError, UsageError
 from minbuild.image.sign import sign
 from minbuild.image.uki import Parts, make_uki
 from minbuild.lab.boot import boot
-from minbuild.lab.types import Accel, BootRequest, Network, Probe, Source
+from minbuild.lab.types import BootRequest, Network, Probe, Source
 from minbuild.lab.types import Sign as Seen
 from minbuild.lab.varstore import enrolled
 from minbuild.manifest.types import Sign
@@ -45,7 +45,6 @@ def start(image: Path, *signs: str) -> tuple[str, str]:
     wish = BootRequest(
         image=image,
         probes=(Probe("console", seen, 170, "the firmware did otherwise"),),
-        accel=Accel.TCG,
         network=Network.USER,
         timeout=180,
         certificate=KEYS / "signing.pem",

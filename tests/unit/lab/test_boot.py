@@ -15,7 +15,6 @@ import pytest
 
 from minbuild.errors import ToolError, UsageError, Verdict
 from minbuild.lab import ports
-from minbuild.lab.accel import ENDED, arguments, data_words, rom
 from minbuild.lab.boot import boot
 from minbuild.lab.interact import interact
 from minbuild.lab.probes import asked, standard
@@ -23,7 +22,6 @@ from minbuild.lab.session import choose_network
 from minbuild.lab.table import verdict
 from minbuild.lab.trace import opened
 from minbuild.lab.types import (
-    Accel,
     BootRequest,
     Firmware,
     Network,
@@ -47,7 +45,6 @@ def request(bench: Bench, **more: object) -> BootRequest:
         "initramfs": bench.initramfs,
         "probes": standard(),
         "cmdline": "console=ttyS0 panic=-1 tiny.panic",
-        "accel": Accel.TCG,
         "timeout": 150,
     }
     return BootRequest(**{**values, **more})  # type: ignore[arg-type]
@@ -123,16 +120,6 @@ def test_the_console_is_given_to_a_terminal(bench: Bench) -> None:
     os.close(user)
     assert b"10.0.2.2:" in heard
     assert b"read words" in heard
-
-
-def test_the_trial_guest_ends_itself_under_emulation(bench: Bench, tmp_path: Path) -> None:
-    firmware = tmp_path / "rom"
-    firmware.write_bytes(rom())
-    words = [*bench.tools.argv("qemu-system-x86_64"), *data_words(bench.tools)]
-    ended = subprocess.run(
-        [*words, *arguments(firmware, "tcg")], env=bench.tools.environment(), timeout=60
-    )
-    assert ended.returncode == ENDED
 
 
 def test_an_image_that_is_not_there_is_named(bench: Bench, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from minbuild.image.uki import Parts, make_uki
 from minbuild.lab.boot import boot
 from minbuild.lab.netboot import checked
 from minbuild.lab.probes import make
-from minbuild.lab.types import Accel, BootRequest, Choice, Firmware, Network, State
+from minbuild.lab.types import BootRequest, Choice, Firmware, Network, State
 from minbuild.paths import RootPath
 from minbuild.progress import Silent
 from tests.unit.toolbox.real import toolbox
@@ -33,7 +33,7 @@ def uki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_uefi_fetches_the_image_and_starts_it(firmware: Firmware, uki: Path) -> None:
     started = make("stub", "(?i)(Error registering initrd|EFI stub|Unable to|kernel)", 150, "x")
     wish = BootRequest(
-        uki, (started,), firmware=firmware, accel=Accel.TCG, timeout=150,
+        uki, (started,), firmware=firmware, timeout=150,
         network=Network.AUTO, memory=256, cpus=1,
     )  # fmt: skip
     try:
@@ -52,6 +52,6 @@ def test_http_is_refused_on_qemu_s_own_network() -> None:
 
 def test_a_disk_cannot_come_from_the_network(tmp_path: Path) -> None:
     (tmp_path / "host.raw").write_bytes(bytes(4096))
-    wish = BootRequest(tmp_path / "host.raw", (), firmware=Firmware.PXE, accel=Accel.TCG)
+    wish = BootRequest(tmp_path / "host.raw", (), firmware=Firmware.PXE)
     with pytest.raises(UsageError, match="is a disk"):
         boot(wish, toolbox(lab=True), Silent())

@@ -1,0 +1,78 @@
+"""A QEMU put in front of the real one: what it is asked to do by KVM goes wrong in one way."""
+
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from minbuild.paths import RootPath
+from minbuild.store import Store
+from minbuild.toolbox.toolbox import Toolbox
+
+PROGRAM = """#!{python} -IS
+import os, sys, time
+way, words = sys.argv[1], sys.argv[2:]
+by_kvm, trial = "kvm" in words, any("isa-debug-exit" in word for word in words)
+cpus = words[words.index("-smp") + 1] if "-smp" in words else "1"
+with open({log!r}, "a") as log:
+    what = "version" if "--version" in words else "trial" if trial else "system"
+    log.write(f"{{'kvm' if by_kvm else 'tcg'}} {{what}}\\n")
+if by_kvm and not (way == "good" or (way == "one processor" and cpus == "1")):
+    if way == "resets":
+        sys.exit(0)
+    if way == "aborts":
+        sys.exit("qemu-system-x86_64: error: failed to set MSR 0x10a to 0xc000069")
+    if way in ("stops", "one processor"):
+        time.sleep(3600)
+    if not trial:
+        said = {{
+            "trial alone": "",
+            "resets a system": "",
+            "firmware alone": 'BdsDxe: starting Boot0001 "UEFI Misc Device" from PciRoot(0x0)\\r\\n'
+                              "EFI stub: Loaded initrd from LINUX_EFI_INITRD_MEDIA_GUID\\r\\n",
+            "kernel alone": "[    0.000000] Linux version 6.12\\r\\n[    0.2] smp: secondary CPUs\\r\\n",
+            "gives up": "",
+        }}[way]
+        sys.stdout.write(said)
+        sys.stdout.flush()
+        if way == "gives up":
+            sys.stderr.write("KVM internal error. Suberror: 1\\n")
+            sys.stderr.flush()
+        if way == "resets a system":
+            sys.exit(0)
+        time.sleep(3600)
+words = ["tcg,thread=multi" if word == "kvm" else word for word in words]
+words = ["EPYC,-xsaves" if word == "host" else word for word in words]
+os.execv(words[0], words)
+"""
+
+
+class Front:
+    """The tools of a toolbox, its QEMU behind the program above; a store of its own."""
+
+    def __init__(self, tools: Toolbox, way: str, place: Path) -> None:
+        self._tools = tools
+        self._way = way
+        self._log = place / "asked"
+        self._program = place / "front"
+        self._program.write_text(PROGRAM.format(python=sys.executable, log=str(self._log)))
+        self._program.chmod(stat.S_IRWXU)
+        self.store = Store(place / "store")
+
+    @property
+    def asked(self) -> list[str]:
+        """What QEMU was started for, and forget it."""
+        found = self._log.read_text().splitlines() if self._log.exists() else []
+        self._log.unlink(missing_ok=True)
+        # a trial that takes long on a busy machine is held against an emulated one
+        return [one for one in found if one not in {"tcg version", "tcg trial"}]
+
+    def argv(self, name: str) -> tuple[str, ...]:
+        real = self._tools.argv(name)
+        return (str(self._program), self._way, *real) if name.startswith("qemu") else real
+
+    def environment(self) -> Mapping[str, str]:
+        return self._tools.environment()
+
+    def path(self, path: RootPath) -> Path:
+        return self._tools.path(path)

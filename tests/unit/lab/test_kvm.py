@@ -1,0 +1,229 @@
+"""Whether KVM runs systems: the trial guest by real QEMUs, and machines whose KVM lies in several ways."""
+
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import ToolError, UsageError
+from minbuild.lab import kvm, trial, voice
+from minbuild.lab.accel import VARIABLE, wished
+from minbuild.lab.boot import boot
+from minbuild.lab.kvm import Way, arguments, choose, guest, way_of
+from minbuild.lab.probes import standard
+from minbuild.lab.types import Accel, BootRequest, Firmware, Network, Stage
+from minbuild.lab.voice import Voice, broken
+from minbuild.progress import Progress, Silent
+from minbuild.run import start, stop
+from minbuild.store import Store
+from tests.unit.lab.conftest import Bench
+from tests.unit.lab.front import Front
+from tests.unit.toolbox.real import toolbox
+
+INIT = next(probe for probe in standard() if probe.name == "init")
+
+
+@pytest.fixture
+def has_kvm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine that has a device, whose modules let guests run guests, and that waits briefly."""
+    (tmp_path / "device").touch()
+    monkeypatch.setattr(kvm, "DEVICE", tmp_path / "device")
+    monkeypatch.setattr(kvm, "MODULES", tmp_path / "modules")
+    monkeypatch.setitem(voice.QUIET, Firmware.DIRECT, 3)
+    monkeypatch.setattr(voice, "KERNEL_QUIET", 3)
+    monkeypatch.delenv(VARIABLE, raising=False)
+
+
+class Notes(Silent):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def boot_tiny(bench: Bench, front: Front, progress: Progress, **more: object) -> object:
+    values: dict[str, object] = {
+        "image": bench.kernel,
+        "probes": (INIT,),
+        "initramfs": bench.initramfs,
+        "cmdline": "console=ttyS0 panic=-1",
+        "network": Network.USER,
+        "timeout": 150,
+    }
+    return boot(BootRequest(**{**values, **more}), front, progress)  # type: ignore[arg-type]
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("way", list(Way))
+def test_the_trial_guest_ends_itself_by_every_firmware(way: Way, tmp_path: Path) -> None:
+    with guest(toolbox(lab=True), way, tmp_path, "tcg") as (process, _):
+        assert kvm.waited(process, 120) == trial.ENDED
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("words", [("-smp", "1"), ("-cpu", "qemu32")], ids=" ".join)
+def test_the_trial_guest_needs_what_a_kernel_needs(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Without a second processor or long mode it does not come to its end."""
+    box = toolbox(lab=True)
+    asked = arguments(box, Way.BIOS, tmp_path, "tcg")
+    asked[asked.index(words[0]) + 1] = words[1]
+    argv = [*box.argv("qemu-system-x86_64"), *asked, *kvm.data_words(box)]
+    with start(argv, what="trying", env=box.environment()) as process:
+        assert kvm.waited(process, 3) != trial.ENDED
+        stop(process)
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("way", ["stops", "one processor", "resets", "aborts"])
+def test_a_kvm_that_runs_no_guest_is_told_by_the_trial(
+    way: str, has_kvm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kvm, "SECONDS", 1)
+    front = Front(toolbox(lab=True), way, tmp_path)
+    chosen = choose(None, front, Way.BIOS)
+    assert (chosen.name, "ran no guest" in chosen.why) == ("tcg", True)
+    assert ("MSR" in chosen.why) is (way == "aborts")
+    first = front.asked
+    assert first[0] == "kvm trial"
+    assert choose(None, front, Way.BIOS).name == "tcg"
+    # one that fails at once is asked again, as it may have been in use
+    assert front.asked == (["kvm trial"] if way in {"resets", "aborts"} else [])
+    with pytest.raises(ToolError, match="KVM does not work"):
+        choose(Accel.KVM, front, Way.BIOS)
+    assert choose(Accel.TCG, front, Way.BIOS).name == "tcg"
+
+
+@pytest.mark.mirror
+def test_a_kvm_that_runs_the_guest_is_tried_once(has_kvm: None, tmp_path: Path) -> None:
+    front = Front(toolbox(lab=True), "good", tmp_path)
+    assert choose(None, front, Way.BIOS).name == choose(None, front, Way.BIOS).name == "kvm"
+    assert front.asked == ["kvm trial"]
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+def test_a_kvm_whose_kernel_is_silent_is_left_for_emulation_and_remembered(
+    bench: Bench, has_kvm: None, tmp_path: Path
+) -> None:
+    front = Front(bench.tools, "firmware alone", tmp_path)
+    notes = Notes()
+    result = boot_tiny(bench, front, notes)
+    assert result.passed  # type: ignore[attr-defined]
+    assert result.accel.name == "tcg"  # type: ignore[attr-defined]
+    assert result.tries == 2  # type: ignore[attr-defined]
+    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert "no kernel said a word" in notes.notes[0]
+    assert "forget-kvm" in notes.notes[1]
+    chosen = choose(None, front, Way.UEFI)
+    assert (chosen.name, "by emulation it went on" in chosen.why) == ("tcg", True)
+    assert front.asked == []
+    assert len(kvm.forget(front.store)) == 1
+    assert choose(None, front, Way.BIOS).name == "kvm"
+    # what was asked for is done, whatever is remembered
+    kvm.Memory(front).keep(kvm.SYSTEM, "it was silent")
+    assert choose(Accel.KVM, front, Way.BIOS).name == "kvm"
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+@pytest.mark.parametrize(
+    "way",
+    ["kernel alone", "resets a system", pytest.param("gives up", marks=pytest.mark.long)],
+)
+def test_a_kvm_that_starts_a_system_and_loses_it_is_left_for_emulation(
+    way: str, bench: Bench, has_kvm: None, tmp_path: Path
+) -> None:
+    front = Front(bench.tools, way, tmp_path)
+    result = boot_tiny(bench, front, Silent())
+    assert result.passed  # type: ignore[attr-defined]
+    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert choose(None, front, Way.BIOS).name == "tcg"
+
+
+@pytest.mark.mirror
+def test_an_image_that_says_nothing_by_emulation_either_is_not_kvm_s_fault(
+    bench: Bench, has_kvm: None, tmp_path: Path
+) -> None:
+    front = Front(bench.tools, "trial alone", tmp_path)
+    result = boot_tiny(bench, front, Silent(), cmdline="console=tty0", timeout=6)
+    assert not result.passed  # type: ignore[attr-defined]
+    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert choose(None, front, Way.BIOS).name == "kvm"
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+def test_a_good_kvm_boots_once(bench: Bench, has_kvm: None, tmp_path: Path) -> None:
+    front = Front(bench.tools, "good", tmp_path)
+    result = boot_tiny(bench, front, Silent())
+    assert result.passed  # type: ignore[attr-defined]
+    assert result.accel.name == "kvm"  # type: ignore[attr-defined]
+    assert front.asked == ["kvm trial", "kvm system"]
+
+
+def test_what_is_remembered_is_of_this_machine_alone(has_kvm: None, tmp_path: Path) -> None:
+    class Other(Front):
+        def argv(self, name: str) -> tuple[str, ...]:
+            return ("/bin/echo", "QEMU emulator version 99")
+
+    front = Front(toolbox(lab=True), "good", tmp_path)
+    kvm.Memory(front).keep("bios", "")
+    other = Other(toolbox(lab=True), "good", tmp_path)
+    assert kvm.Memory(front).fault("bios") == ""
+    assert kvm.Memory(other).fault("bios") is None
+
+
+def test_the_environment_says_what_no_option_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "tcg")
+    assert wished(None) is Accel.TCG
+    assert wished(Accel.KVM) is Accel.KVM
+    monkeypatch.setenv(VARIABLE, "hvf")
+    with pytest.raises(UsageError, match="hvf"):
+        wished(None)
+    monkeypatch.setenv(VARIABLE, "")
+    assert wished(None) is Accel.AUTO
+
+
+@pytest.mark.parametrize(
+    ("line", "stage"),
+    [
+        ('BdsDxe: loading Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x3,0x0)', 0),
+        ("SeaBIOS (version 1.16.3-debian-1.16.3-2)", 0),
+        ("iPXE (https://ipxe.org) 00:03.0 CA00 PCI2.10 PnP PMM+3EFCAF60+3EF0AF60 CA00", 0),
+        ("Welcome to GRUB!", 0),
+        ("EFI stub: Loaded initrd from LINUX_EFI_INITRD_MEDIA_GUID device path", 0),
+        ("Booting from Hard Disk...", 0),
+        ("[    0.000000] Linux version 6.12.41+deb13-cloud-amd64", 1),
+        ("(XEN) Xen version 4.20.0", 1),
+        ("minbuild: 2.31 init: 9 steps started", 2),
+        ("Welcome to Debian GNU/Linux 13 (trixie)!", 2),
+        ("host login: ", 2),
+    ],
+)
+def test_a_firmware_s_line_is_not_the_kernel_s_word(line: str, stage: int) -> None:
+    heard = Voice()
+    heard.heard(line, 1.0)
+    assert heard.stage == Stage(stage)
+    assert bool(heard.stalled(10_000, Firmware.UEFI)) is (stage < Stage.SYSTEM)
+    assert heard.stalled(2, Firmware.UEFI) == ""
+
+
+def test_what_qemu_says_of_a_kvm_that_gave_up_is_found() -> None:
+    assert broken(b"x\nKVM internal error. Suberror: 3\nextra data") != ""
+    assert broken(b"qemu-system-x86_64: warning: host doesn't support requested feature") == ""
+
+
+def test_every_firmware_has_its_trial() -> None:
+    ways = {firmware: way_of(firmware) for firmware in Firmware}
+    assert [ways[one] for one in (Firmware.DIRECT, Firmware.BIOS)] == [Way.BIOS, Way.BIOS]
+    assert {ways[one] for one in Firmware if "bios" not in one and one != "direct"} == {Way.UEFI}
+    assert way_of(Firmware.UEFI, secure=True) is Way.SECURE
+
+
+def test_forgetting_names_what_was_remembered(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.put(kvm.KIND, {"a\nbios": b'""', "a\nsystem": b'"it was silent"'})
+    assert kvm.forget(store) == ("it was silent",)
+    assert store.get_all(kvm.KIND) == {}
