@@ -34,6 +34,8 @@ class Disk:
 class Card:
     bridge: str
     mac: str = ""
+    shared: bool = False
+    """The host and the guests of its bridge reach it, and it them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ _CARD: Record[Card] = Record(
     (
         Key("bridge", _BRIDGE, "The host's bridge that it is joined to.", required=True),
         Key("mac", _MAC, "Its address; without it, one that follows from the guest's name."),
+        Key("shared", Flag(), "true: the host and other guests can be reached by it."),
     ),
 )
 GUEST: Record[Guest] = Record(
@@ -162,9 +165,9 @@ def _disk(disk: Name | Disk) -> str:
 
 
 def _net(net: str | Card) -> str:
-    if isinstance(net, Card):
-        return f"{net.bridge},{net.mac}" if net.mac else net.bridge
-    return net
+    if not isinstance(net, Card):
+        return net
+    return ",".join(filter(None, (net.bridge, net.mac, "shared" if net.shared else "")))
 
 
 def file_of(disk: Name | Disk) -> Name:

@@ -29,9 +29,7 @@ from tests.whole.small import minbuild
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.long]
 
 STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
-PACKAGES = (
-    "linux-image-cloud-amd64,busybox,qemu-system-x86,seabios,qemu-system-data,cgpt,openntpd,vde2"
-)
+PACKAGES = "linux-image-cloud-amd64,busybox,qemu-system-x86,seabios,qemu-system-data,cgpt,openntpd"
 HERE = Where("test", 1, 1)
 SCRIPT = RootPath("/usr/share/debootstrap/functions")
 DEBOOTSTRAP = Tool(

@@ -138,7 +138,7 @@ def test_the_network_and_those_who_come_in_by_it(net: Net, disk: Path) -> None:
             net.ssh("hang", f"guest behind: ready: {READY}", "sleep 5; kill -STOP -1"),
         ),
         (
-            seen("address", r"address: 192\.0\.2\.10/24 on br0", Source.CONSOLE),
+            seen("address", r"address: 192\.0\.2\.10/24 on host0", Source.CONSOLE),
             seen("syslog", r"syslog: 192\.0\.2\.10 .*minbuild: "),
             seen("clock", r"ntp: told 192\.0\.2\.10 the time"),
             seen("login", r"login: Uid:\s+0"),

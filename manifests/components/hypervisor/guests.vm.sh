@@ -9,7 +9,7 @@ FULL=/usr/bin/qemu-system-x86_64
 OVMF=/usr/share/OVMF/OVMF_
 KEYS='machine cpus memory kernel initrd cmdline firmware disk net autostart restart stop-wait ready'
 LOG_LIMIT=1048576
-# /dev/kvm, /dev/net/tun and /dev/vhost-net are for this group; it has no name here, and no other process
+# /dev/kvm and /dev/vhost-net are for this group; it has no name here, and no other process
 # is in it.
 GROUP=36
 
@@ -96,12 +96,29 @@ read_disk() {
     disks="$disks file=$path,format=$format,readonly=$readonly"
 }
 
+# The shell opens a card's device as a file of one digit, from 3 on.
 read_net() {
-    case $value in
-    *[!A-Za-z0-9._:,-]* | '') mistake "net=$value is not BRIDGE or BRIDGE,MAC" ;;
-    *) [ -d "/sys/class/net/${value%%,*}/bridge" ] || mistake "net: no bridge ${value%%,*}" ;;
+    split_net "$value" && two='[0-9A-Fa-f][0-9A-Fa-f]' cards=$((cards + 1))
+    case $bridge in
+    '' | *[!A-Za-z0-9._-]*) mistake "net=$value names no bridge" ;;
+    *) [ -d "/sys/class/net/$bridge/bridge" ] || mistake "net: no bridge $bridge" ;;
     esac
+    case $address in
+    '' | [0-9A-Fa-f][02468ACEace]:$two:$two:$two:$two:$two) ;;
+    *) mistake "net=$value is not BRIDGE or BRIDGE,MAC, with or without ,shared" ;;
+    esac
+    [ "$cards" -le 7 ] || mistake "net=$value: more than 7 cards"
     nets="$nets $value"
+}
+
+# split_net BRIDGE[,MAC][,shared]: into `bridge`, `address` and `shared`.
+split_net() {
+    bridge=${1%%,*} address=${1#*,} shared=yes
+    case $1 in
+    *,shared) address=${address%shared} && address=${address%,} ;;
+    *,*) shared='' ;;
+    *) address='' shared='' ;;
+    esac
 }
 
 read_key() {
@@ -133,7 +150,7 @@ need_name() {
 read_conf() {
     name=$1 conf=$GUESTS/$1/guest.conf number=0 mistakes=0
     machine=microvm cpus=1 memory=256 kernel='' initrd='' firmware='' cmdline='console=ttyS0 reboot=t panic=-1'
-    disks='' nets='' read='' written='' autostart=yes restart=yes stop_wait=30 ready=''
+    disks='' nets='' cards=0 read='' written='' autostart=yes restart=yes stop_wait=30 ready=''
     need_name "$name"
     [ -f "$conf" ] || die "no guest $name: $conf is not there (vm list)"
     while IFS= read -r line || [ -n "$line" ]; do
@@ -178,39 +195,49 @@ hand_over() {
     [ -z "$read" ] || { chown ":$GROUP" $read && chmod g+r $read; }
 }
 
-# The guest's user may take its taps, and no other. They are joined to their bridge when QEMU has them.
-make_taps() {
-    drop_taps
+# A card is a macvtap: the kernel gives it what is sent to its address, and nothing of another guest's. It
+# lies on the guests' link to the bridge, whose port is isolated from the host's own: what the guests of
+# this link send goes to the uplink, and neither to the host nor to each other, whatever address
+# they write into it. A card that is shared has a link of its own, whose port is as any other.
+make_cards() {
+    drop_cards
     card=0
     for net in $nets; do
-        tap=vm$(digest "$card")
-        echo "$tap ${net%%,*}" >>"$dir/taps"
-        vde_tunctl -u "$uid" -t "$tap" >/dev/null
+        split_net "$net" && tap=vm$(digest "$card")
+        [ "$address" ] || address=$(mac "$card")
+        if [ "$shared" ]; then
+            lower=vs${tap#vm} && pair "$lower" "$bridge" shared && echo "$lower" >>"$dir/cards"
+        else
+            guests_link && echo "$tap" >>"$dir/cards"
+        fi
+        ip link add link "$lower" name "$tap" type macvtap
         echo 1 >"/proc/sys/net/ipv6/conf/$tap/disable_ipv6"
-        ip link set "$tap" up
+        # multicast too: which groups a guest is in, QEMU does not tell
+        if ip link set "$tap" address "$address"; then
+            ifconfig "$tap" allmulti up
+        else
+            echo "net=$net: no card has such an address, or another guest's card has it" >&2
+            ip link del "$tap"
+        fi
         card=$((card + 1))
     done
 }
 
-drop_taps() {
-    [ -e "$dir/taps" ] || return 0
-    while read -r tap _; do
-        [ ! -e "/sys/class/net/$tap" ] || ip link del "$tap"
-    done <"$dir/taps"
-    rm -f "$dir/taps"
+# The link that all guests of `bridge` have in common, in `lower`; the first of them makes it.
+guests_link() {
+    read -r index <"/sys/class/net/$bridge/ifindex" && lower=guests$index
+    if [ ! -e "/sys/class/net/$lower" ] && pair "$lower" "$bridge" guests 2>/dev/null; then
+        reached "$lower"
+    fi
+    await "$lower" 10
 }
 
-# A tap has a carrier from the moment that QEMU has it.
-join_taps() {
-    [ -e "$dir/taps" ] || return 0
-    while read -r tap bridge; do
-        carrier=0
-        until read -r carrier <"/sys/class/net/$tap/carrier" && [ "$carrier" = 1 ]; do
-            [ -e "/proc/$qemu" ] || return 0
-            nap 0.1
-        done
-        brctl addif "$bridge" "$tap"
-    done <"$dir/taps"
+drop_cards() {
+    [ -e "$dir/cards" ] || return 0
+    while read -r link; do
+        [ ! -e "/sys/class/net/$link" ] || ip link del "$link"
+    done <"$dir/cards"
+    rm -f "$dir/cards"
 }
 
 # Which QEMU runs the guest, and whether it has its filter of system calls: Debian 12's for microvm is
@@ -257,15 +284,24 @@ launch() {
     vhost=off
     [ ! -e /dev/vhost-net ] || vhost=on
     card=0
+    # shellcheck disable=SC2034 # one round for each
     for net in $nets; do
-        address=${net#*,}
-        [ "$address" != "$net" ] || address=$(mac "$card")
-        set -- "$@" -netdev "tap,id=net$card,ifname=vm$(digest "$card"),script=no,downscript=no,vhost=$vhost" \
+        open_card "$card"
+        set -- "$@" -netdev "tap,id=net$card,fd=$fd,vhost=$vhost" \
             -device "virtio-net-$bus,netdev=net$card,mac=$address$rom"
         card=$((card + 1))
     done
     echo 500 >/proc/self/oom_score_adj
     exec nsenter -G "$GROUP" -S "$uid" "$program" "$@"
+}
+
+# open_card NUMBER: its device as the open file `fd`, and its address in `address`.
+open_card() {
+    tap=/sys/class/net/vm$(digest "$1") fd=$(($1 + 3))
+    [ -e "$tap" ] || exit 1
+    read -r index <"$tap/ifindex"
+    read -r address <"$tap/address"
+    eval "exec $fd<>/dev/tap$index"
 }
 
 # What a guest's UEFI remembers is kept beside its disks.
@@ -291,7 +327,6 @@ settle() {
         nap 0.1
     done
     ln -sf "$console" "$dir/console"
-    join_taps
     while read -r field value _; do
         case $field in
         Uid:) seen="user $value" ;;
@@ -324,7 +359,7 @@ run_once() {
     : >"$dir/console.log"
     rm -f "$dir/console"
     : >"$dir/qemu.log"
-    { user && keep_uefi_variables && make_taps && hand_over; } 2>>"$dir/qemu.log"
+    { user && keep_uefi_variables && make_cards && hand_over; } 2>>"$dir/qemu.log"
     choose_qemu
     launch >>"$dir/qemu.log" 2>&1 </dev/null &
     qemu=$!
@@ -335,7 +370,7 @@ run_once() {
     wait "$qemu"
     status=$?
     kill "$watcher"
-    drop_taps
+    drop_cards
     rm -f "$dir/qemu.pid"
 }
 
@@ -422,7 +457,7 @@ kill_one() {
         nap 0.2
     done
     kill -9 "$(cat "$dir/qemu.pid")" "$(cat "$dir/pid")" 2>/dev/null
-    drop_taps
+    drop_cards
     rm -f "$dir/pid"
 }
 
@@ -482,7 +517,7 @@ report_kvm() {
         say kvm 'FAILED: no /dev/kvm'
         return 1
     fi
-    for device in /dev/kvm /dev/net/tun /dev/vhost-net; do
+    for device in /dev/kvm /dev/vhost-net; do
         [ ! -c "$device" ] || { chown "0:$GROUP" "$device" && chmod 660 "$device"; }
     done
     vendor=amd

@@ -16,7 +16,7 @@ def fed(watch: Watch, *texts: str, source: Source = Source.CONSOLE) -> Watch:
 
 GOOD = (
     "[    1.50] minbuild: init: 12 steps started",
-    "[    2.25] minbuild: dhcp: lease 192.0.2.82/24 on br0 from 192.0.2.1",
+    "[    2.25] minbuild: dhcp: lease 192.0.2.82/24 on host0 from 192.0.2.1",
     "minbuild: 2.50 dns: probe.test is 192.0.2.1",
     "[    2.75] minbuild: tcp: 192.0.2.1:7 answered minbuild",
     "[    3.00] minbuild: kvm: /dev/kvm ready (AMD)",

@@ -25,6 +25,7 @@ disks:
 nets:
   - br0
   - {bridge: nat0, mac: "52:54:00:12:34:56"}
+  - {bridge: br0, shared: true}
 autostart: false
 restart: false
 stop-wait: 5
@@ -42,6 +43,7 @@ disk=root.qcow2
 disk=/data/images/tools.raw,ro
 net=br0
 net=nat0,52:54:00:12:34:56
+net=br0,shared
 autostart=no
 restart=no
 stop-wait=5
