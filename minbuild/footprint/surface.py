@@ -36,6 +36,8 @@ INTERPRETERS = re.compile(
     r"/(?:(?:ba|da|z|k|mk|a|tc|c|fi)?sh|python[0-9.]*|perl[0-9.]*|ruby[0-9.]*|lua[0-9.]*|node|"
     r"php[0-9.]*|[mg]?awk|tclsh[0-9.]*|guile[0-9.]*|gdb|java|busybox)"
 )
+HARMLESS = frozenset({"c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 5:0", "c 5:2"})
+"""Devices that all may write everywhere: null, zero, full, random, urandom, tty, ptmx."""
 NO_LOGIN = ("/nologin", "/false", "/sync", "/shutdown", "/halt")
 PASSWD, SHADOW = "/etc/passwd", "/etc/shadow"
 MODULE = re.compile(r"/usr/lib/modules/[^/]+/.*/([^/]+)\.ko(?:\.xz|\.zst|\.gz)?")
@@ -99,6 +101,9 @@ def _modes(row: FileRow) -> Iterator[Finding]:
     sticky = row.type == "directory" and row.mode & 0o1000
     if row.type in {"file", "directory"} and row.mode & 0o002 and not sticky:
         yield Finding(FindingKind.WORLD_WRITABLE, row.path, f"{row.type}, mode {row.mode:04o}")
+    if row.type == "other" and row.mode & 0o002 and row.target not in HARMLESS:
+        kind = f"device {row.target}" if row.target else "socket, FIFO or device"
+        yield Finding(FindingKind.WORLD_WRITABLE, row.path, f"{kind}, mode {row.mode:04o}")
     module = MODULE.fullmatch(row.path)
     if module is not None and row.type == "file":
         yield Finding(FindingKind.MODULE, module[1].replace("-", "_"), row.path)

@@ -31,6 +31,7 @@ class FileRow:
     size: int
     sha256: str
     target: str
+    """A link's text, a hard link's first name; of a device node what it is: `c 1:3`."""
     package: str
     component: str
     section: str

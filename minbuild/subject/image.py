@@ -1,6 +1,7 @@
 """Images: a UKI, an initramfs, and disks that start one, unpacked and measured anew."""
 
 import mmap
+import re
 import stat
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from minbuild.footprint.types import DISK, OVERHEAD, Footprint
 from minbuild.image.cpio import Member
 from minbuild.image.packings import Tool
 from minbuild.image.unpack import tree, unpacked
-from minbuild.lab.uki import sections
+from minbuild.lab.uki import read_uki as uki_of
 from minbuild.paths import RootPath
 from minbuild.subject import disk
 from minbuild.subject.seen import Origin, Seen, content, footprint
 
+_RELEASE = re.compile(r"[A-Za-z0-9._+~-]+")
+EXTRA = "/.extra"
+"""Where the stub puts what other sections and the ESP hold. Source: systemd-stub(7)."""
 TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
 
@@ -56,29 +60,32 @@ def read_initramfs(path: Path, tool: Tool) -> Footprint:
 
 
 def _uki(data: bytes, path: Path, overhead: dict[str, int], tool: Tool) -> Footprint:
-    parts = sections(data, str(path))
-    for name in (".linux", ".initrd"):
-        if not parts.get(name):
-            raise UsageError(
-                f"the image has no section {name}", where=str(path),
-                fix="name a UKI (host.efi), or the initramfs itself",
-            )  # fmt: skip
-    linux, initrd = parts[".linux"], parts[".initrd"]
-    release = _text(parts.get(".uname", b""))
+    uki = uki_of(data, str(path))
+    release = uki.uname if _RELEASE.fullmatch(uki.uname) else ""
+    seen = _members(uki.initrd, str(path), tool)
+    extra = next((one.path for one in seen if one.path.startswith(EXTRA)), "")
+    if extra:
+        raise UsageError(
+            f"the image cannot be measured: the stub writes its own files over {extra}",
+            where=str(path),
+            fix="make the initramfs without /.extra, where systemd's stub puts what it knows",
+        )
     kernel = RootPath(f"/boot/vmlinuz-{release}" if release else "/boot/vmlinuz")
-    seen = _members(initrd, str(path), tool)
+    if any(one.path == kernel for one in seen):
+        kernel = RootPath("/.linux")
     beside = _beside(path)
-    seen.append(content(Seen(kernel, "file", 0o644), linux))
-    rest = {OVERHEAD: len(data) - len(linux) - len(initrd), **overhead}
-    name = beside.name if beside else path.stem
+    seen.append(content(Seen(kernel, "file", 0o644), uki.linux))
+    parts = {f"{OVERHEAD} {name}": size for name, size in uki.parts.items()}
+    packed = len(uki.initrd)
+    size = len(data) - len(uki.linux) - packed - sum(parts.values())
     origin = Origin(
-        name=name,
+        name=beside.name if beside else path.stem,
         kernel=release,
         kernel_path=kernel,
-        payload=len(initrd),
+        payload=packed,
         packed={path.suffix.removeprefix(".") or "image": len(data) + overhead.get(DISK, 0)},
-        overhead=rest,
-        cmdline=_text(parts.get(".cmdline", b"")),
+        overhead={OVERHEAD: size, **parts, **overhead},
+        cmdline=" ".join(uki.cmdlines),
         capabilities=True,
         beside=beside,
     )
@@ -128,7 +135,3 @@ def _beside(path: Path) -> Footprint | None:
 def _release(seen: list[Seen]) -> str:
     names = {one.path.split("/")[4] for one in seen if one.path.startswith("/usr/lib/modules/")}
     return max(names, default="")
-
-
-def _text(data: bytes) -> str:
-    return data.rstrip(b"\0\n").decode("utf-8", "replace")

@@ -4,13 +4,12 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from minbuild.errors import UsageError
 from minbuild.facts.root.types import Found, place
 from minbuild.facts.types import Kind
 from minbuild.image.cpio import Member
 from minbuild.image.packings import Tool
 from minbuild.image.unpack import members
-from minbuild.lab.uki import sections
+from minbuild.lab.uki import read_uki
 from minbuild.subject import disk, qcow2
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK, stat.S_IFDIR: Kind.DIRECTORY}
@@ -70,18 +69,12 @@ class Inside:
         if data[512:520] == b"EFI PART":
             data = disk.boot_file(data, self.name)
         if data.startswith(b"MZ"):
-            parts = sections(data, self.name)
-            if not parts.get(".initrd"):
-                raise UsageError(
-                    "the image has no section .initrd", where=self.name,
-                    fix="name a UKI (host.efi), or the initramfs itself",
-                )  # fmt: skip
-            release = parts.get(".uname", b"").rstrip(b"\0\n").decode("utf-8", "replace")
-            if parts.get(".linux") and release:
-                raw = f"boot/vmlinuz-{release}"
+            uki = read_uki(data, self.name)
+            if uki.uname:
+                raw = f"boot/vmlinuz-{uki.uname}"
                 path = place(raw, Kind.FILE)
-                body = Member(path, stat.S_IFREG | 0o644, 0, 0, 0, 1, 0, parts[".linux"])
+                body = Member(path, stat.S_IFREG | 0o644, 0, 0, 0, 1, 0, uki.linux)
                 kernel.append((raw, body))
-            data = parts[".initrd"]
+            data = uki.initrd
         found = members(data, where=self.name, tool=self._tool)
         return dict(sorted((*kernel, *found.items())))

@@ -32,7 +32,7 @@ INIT = b"""#!/busybox sh
 exec >/dev/ttyS0 2>&1
 /busybox stty -F /dev/ttyS0 raw 2>/dev/null
 echo BEGIN
-/busybox find / -xdev -print0 | /busybox cpio -o -0 -H newc 2>/err | /busybox gzip | /busybox base64
+/busybox find / -xdev ! -name initrd.image -print0 | /busybox cpio -o -0 -H newc 2>/err | /busybox gzip | /busybox base64
 /busybox cat /err
 echo DONE
 /busybox poweroff -f
@@ -88,7 +88,7 @@ def boot(market_store: Store, tools: Toolbox, tmp_path_factory: pytest.TempPathF
             "-initrd",
             str(work / "initrd"),
         ]
-        words += ["-append", "console=ttyS0 loglevel=3 panic=-1"]
+        words += ["-append", "console=ttyS0 loglevel=1 panic=-1"]
         done = subprocess.run(words, capture_output=True, timeout=SECONDS, env=tools.environment())
         return (done.stdout + done.stderr).decode("utf-8", "replace")
 

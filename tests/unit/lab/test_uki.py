@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minbuild.errors import ToolError
-from minbuild.lab.uki import sections, split
+from minbuild.lab.uki import read_uki, sections, split
+from tests.support.uki import uki, with_layout
 
 
 def pe(parts: dict[str, bytes]) -> bytes:
@@ -53,3 +54,97 @@ def test_a_flipped_bit_gives_sections_or_an_error(bit: int) -> None:
     data[bit // 8] ^= 1 << bit % 8
     with contextlib.suppress(ToolError):
         sections(bytes(data), "host.efi")
+
+
+LINUX, CLEAN, EVIL = (".linux", b"kernel"), (".initrd", b"clean"), (".initrd", b"evil")
+
+
+def test_of_two_sections_of_a_name_the_stub_takes_the_first() -> None:
+    found = read_uki(uki([LINUX, EVIL, CLEAN, (".cmdline", b"a"), (".cmdline", b"b")]), "x.efi")
+    assert (found.initrd, found.cmdlines) == (b"evil", ("a",))
+
+
+def test_a_name_ends_at_its_zero_byte() -> None:
+    data = uki([(".init1", b"evil"), CLEAN, LINUX]).replace(b".init1\0\0", b".initrd\0")
+    assert read_uki(data, "x.efi").initrd == b"evil"
+    junk = uki([(".init1", b"evil"), CLEAN, LINUX]).replace(b".init1\0\0", b".linux\0X")
+    assert read_uki(junk, "x.efi").linux == b"evil"
+
+
+def test_microcode_is_unpacked_before_the_initramfs() -> None:
+    found = read_uki(uki([LINUX, CLEAN, (".ucode", b"early")]), "x.efi")
+    assert found.initrd == b"early\0\0\0clean"
+
+
+def test_profiles_that_differ_in_their_command_lines_are_read_as_one_host() -> None:
+    parts = [LINUX, CLEAN, (".cmdline", b"quiet"), (".profile", b"ID=a"), (".profile", b"ID=b")]
+    found = read_uki(uki([*parts, (".cmdline", b"debug")]), "x.efi")
+    assert found.cmdlines == ("quiet", "debug")
+
+
+@pytest.mark.parametrize("name", [".linux", ".initrd", ".ucode", ".dtb"])
+def test_profiles_that_differ_in_what_runs_are_refused(name: str) -> None:
+    parts = [LINUX, CLEAN, (".profile", b"ID=a"), (".profile", b"ID=b"), (name, b"other")]
+    with pytest.raises(ToolError, match=f"differ in {re.escape(name)}"):
+        read_uki(uki(parts), "x.efi")
+
+
+def test_the_default_profile_s_own_sections_come_first() -> None:
+    parts = [LINUX, CLEAN, (".profile", b"ID=a"), EVIL]
+    assert read_uki(uki(parts), "x.efi").initrd == b"evil"
+
+
+def test_device_trees_are_named_and_firmware_is_refused() -> None:
+    found = read_uki(uki([LINUX, CLEAN, (".dtbauto", b"one"), (".dtbauto", b"three")]), "x.efi")
+    assert found.parts == {".dtbauto": 8}
+    with pytest.raises(ToolError, match=re.escape(".efifw")):
+        read_uki(uki([LINUX, CLEAN, (".efifw", b"x")]), "x.efi")
+
+
+@pytest.mark.parametrize("where", ["behind", "between"])
+def test_bytes_that_belong_to_nothing_are_refused(where: str) -> None:
+    data = bytearray(uki([LINUX, CLEAN]))
+    if where == "behind":
+        data += b"hidden"
+    else:
+        data[-1] = 1  # behind the end of .initrd, before its block ends
+    with pytest.raises(ToolError, match="are of no section, header or signature"):
+        read_uki(bytes(data), "x.efi")
+
+
+def test_a_signature_may_stand_behind_the_sections() -> None:
+    data = with_layout(uki([LINUX, CLEAN]), signature=b"signed!!")
+    assert read_uki(data, "x.efi").initrd == b"clean"
+    with pytest.raises(ToolError, match="are of no section"):
+        read_uki(data + b"more", "x.efi")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "message"),
+    [
+        ((0x1000, 0x1000), "lie on each other in memory"),
+        ((0x1000, 0x0), "lie on each other in memory"),
+        ((0x1000, 0x7FFFF000), "outside of the memory"),
+    ],
+)
+def test_a_layout_in_which_memory_is_not_the_file_is_refused(
+    addresses: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ToolError, match=message):
+        read_uki(with_layout(uki([LINUX, CLEAN]), addresses=addresses), "x.efi")
+
+
+def test_sections_that_share_bytes_are_refused() -> None:
+    data = bytearray(uki([LINUX, CLEAN]))
+    table = data.index(b".initrd\0")
+    data[table + 20 : table + 24] = data[table - 40 + 20 : table - 40 + 24]
+    with pytest.raises(ToolError, match="lie on each other in the file"):
+        sections(bytes(data), "x.efi")
+
+
+def test_a_section_that_says_to_be_longer_than_it_is_is_refused() -> None:
+    data = bytearray(uki([LINUX, CLEAN]))
+    table = data.index(b".initrd\0")
+    data[table + 8 : table + 12] = struct.pack("<I", 4096)
+    with pytest.raises(ToolError, match="longer than it is"):
+        read_uki(bytes(data), "x.efi")
