@@ -52,6 +52,21 @@ def cautions(files: Files, read: Read, waivers: Waivers, store: Store) -> tuple[
     return commands.cautions(heard, catalog, waivers)
 
 
+def started(tree: Tree, store: Store) -> dict[str, tuple[str, ...]]:
+    """What a tree's scripts run: name or path → the places that run it, PATH:LINE; sorted.
+
+    Scripts that were read for `warned`; what no parsed script names may be started all the same.
+    """
+    found: dict[str, list[str]] = {}
+    for node in tree.nodes:
+        kept = (
+            store.get(KIND, node.sha256) if node.kind is Kind.FILE and node.mode & 0o111 else None
+        )
+        for use in _unpacked(kept).uses if kept is not None else ():
+            found.setdefault(use.name, []).append(f"{node.path}:{use.line}")
+    return {name: tuple(sorted(places)) for name, places in found.items()}
+
+
 class _Shells:
     """What scripts run: from the store, or read side by side and kept there."""
 

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+from minbuild.build.commands import started
 from minbuild.build.ground import Ground
 from minbuild.facts.traits import Traits, traits
 from minbuild.facts.types import KernelConfig, Kind
@@ -14,7 +15,7 @@ from minbuild.resolve.kernel import MODULES
 from minbuild.store import Store
 from minbuild.tree.types import Tree
 
-KIND = "traits/1"
+KIND = "traits/2"
 
 
 def look(ground: Ground, tree: Tree, cmdline: str, store: Store) -> Surface:
@@ -30,6 +31,7 @@ def look(ground: Ground, tree: Tree, cmdline: str, store: Store) -> Surface:
         texts=texts,
         cmdline=cmdline,
         kconfig=kconfig(ground, tree.release),
+        starts=started(tree, store),
         capabilities={},  # a package's archive has none, and nothing else gives any
     )
     return surface([file_row(node) for node in tree.nodes], evidence)
@@ -45,7 +47,7 @@ def _traits(digests: dict[str, str], store: Store) -> dict[str, Traits]:
             new[digest] = json.dumps(asdict(found)).encode()
         else:
             row = json.loads(kept)
-            found = Traits(row["sort"], tuple(row["lacks"]), row["exports"], row["interpreter"])
+            found = Traits(**row | {"lacks": tuple(row["lacks"])})
         by_digest[digest] = found
     if new:
         store.put(KIND, new)

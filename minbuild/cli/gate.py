@@ -1,5 +1,6 @@
 """Commands that decide: check."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ NO_BASELINE = "no baseline: absolute rules only"
 @click.option("--cell", default="", metavar="NAME", help="A combination of that manifest's matrix.")
 @click.option("--baseline", metavar="IMAGE", help="What growth is measured against: git:main.")
 @click.option("--require-baseline", is_flag=True, help="Without a baseline, that is an error.")
+@click.option("--proposed", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="The budget that a change makes of --budget: it is shown, and fails.")  # fmt: skip
+@click.option("--proposed-baseline", metavar="FOOTPRINT", help="The footprint that a change "
+              "commits in place of --baseline: it must be that of IMAGE.")  # fmt: skip
+@click.option("--approved", is_flag=True, help="A person has approved --proposed: judge by it.")
 @click.option("--update", is_flag=True, help="Write new limits of the totals, sections, "
               "components, packages and surface into the budget file.")  # fmt: skip
 @click.option("--annotations", is_flag=True, help="Also print annotations for GitHub Actions.")
@@ -32,7 +38,7 @@ NO_BASELINE = "no baseline: absolute rules only"
 def check(
     image: str | None, budget: Path | None, settings: tuple[str, ...], cell: str,
     baseline: str | None, require_baseline: bool, update: bool, annotations: bool,
-    **given: str | None,
+    proposed: Path | None, proposed_baseline: str | None, approved: bool, **given: str | None,
 ) -> int:  # fmt: skip
     """Judge IMAGE by a budget: one line for each rule, then the verdict.
 
@@ -52,7 +58,10 @@ def check(
     rules = _load(budget, settings, cell) if budget is not None else None
     if update:
         return _update(footprint, budget, rules)
-    results = _judge(footprint, rules, before)
+    if approved and proposed is None:
+        raise UsageError("--approved needs a budget that was approved", fix="name it: --proposed")
+    change = _Change(proposed, proposed_baseline, approved)
+    results = _judged_change(footprint, rules, before, change, settings, cell)
     notes = [] if before is not None else [NO_BASELINE]
     write(
         {
@@ -67,6 +76,36 @@ def check(
     if annotations:
         click.echo(verdict.annotations(results), nl=False)
     return 0 if passed(results) else 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a change proposes for the gate itself."""
+
+    budget: Path | None
+    baseline: str | None
+    approved: bool
+
+
+def _judged_change(
+    footprint: "Footprint", rules: "Budget | None", before: "Footprint | None", change: _Change,
+    settings: tuple[str, ...], cell: str,
+) -> "tuple[Result, ...]":  # fmt: skip
+    """The image's results, and those of what a change makes of the gate."""
+    from minbuild.cli.inspect import subject
+    from minbuild.footprint.proposed import judge_baseline, judge_budget
+
+    more = []
+    if change.budget is not None:
+        if rules is None:
+            raise UsageError("--proposed needs the budget that it changes", fix="give --budget")
+        there = change.budget.exists()
+        new = _load(change.budget, settings, cell) if there else None
+        more.append(judge_budget(rules, new, approved=change.approved))
+        rules = new if change.approved and new is not None else rules
+    if change.baseline is not None:
+        more.append(judge_baseline(before, subject(change.baseline), footprint))
+    return (*_judge(footprint, rules, before), *more)
 
 
 def _judge(

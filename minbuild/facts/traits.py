@@ -3,6 +3,7 @@
 Source: elf(5); glibc's `_FORTIFY_SOURCE` (functions end in `_chk`); GCC's -fstack-protector.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 from minbuild.facts import elftable
@@ -12,9 +13,11 @@ from minbuild.facts.symbols import symbols
 
 PT_GNU_STACK, PT_GNU_RELRO = 0x6474E551, 0x6474E552
 PF_X = 1
-DT_BIND_NOW, DT_FLAGS = 24, 30
+DT_NEEDED, DT_SONAME, DT_BIND_NOW, DT_FLAGS = 1, 14, 24, 30
 DF_BIND_NOW, DF_1_NOW, DF_1_PIE = 0x8, 0x1, 0x08000000
 ET_EXEC, ET_DYN = 2, 3
+SERVES = ("listen", "accept", "accept4")
+"""Functions that only a server calls. Source: listen(2), accept(2)."""
 CANARY = "__stack_chk_fail"
 
 
@@ -31,6 +34,8 @@ class Traits:
     """Dynamic symbols that it defines."""
     interpreter: str = ""
     """A script's."""
+    listens: str = ""
+    """By what an ELF object can be a server: listen, accept or accept4; static: nobody can tell."""
 
 
 DATA = Traits("data")
@@ -54,7 +59,8 @@ def _elf(table: Table, data: bytes) -> Traits:
         return DATA
     kinds = {segment.kind: segment for segment in table.segments}
     found = symbols(data)
-    undefined = {name.partition("@")[0] for name in (found.undefined if found else ())}
+    imports = (*found.undefined, *found.weak) if found else ()
+    undefined = {name.partition("@")[0] for name in imports}
     stack = kinds.get(PT_GNU_STACK)
     now = (
         DT_BIND_NOW in table.tags
@@ -70,4 +76,12 @@ def _elf(table: Table, data: bytes) -> Traits:
         "nx": stack is not None and not stack.flags & PF_X,
     }
     lacks = tuple(sorted(name for name, there in has.items() if not there))
-    return Traits("elf", lacks, len(found.defined) if found else 0)
+    return Traits(
+        "elf", lacks, len(found.defined) if found else 0, listens=_listens(table, undefined)
+    )
+
+
+def _listens(table: Table, undefined: Set[str]) -> str:
+    if DT_NEEDED not in table.tags:  # linked statically, unless it is a library: the loader
+        return "" if DT_SONAME in table.tags else "static"
+    return next((name for name in SERVES if name in undefined), "")

@@ -57,6 +57,7 @@ def render(footprint: Footprint) -> str:
         document["surface"] = {
             "findings": [_flat(one) for one in footprint.surface.findings],
             "unknown": list(footprint.surface.unknown),
+            "may_listen": FindingKind.MAY_LISTEN not in footprint.surface.unknown,
             **({"in_lab": True} if footprint.surface.in_lab else {}),
         }
     if footprint.possible:
@@ -167,8 +168,10 @@ def _surface(document: Mapping[str, Any]) -> Surface:
     )
     if any(one.kind is FindingKind.EXPORTS and not one.detail.isdecimal() for one in findings):
         raise ValueError("a number of exports is no number")
-    unknown = tuple(FindingKind(kind) for kind in document["unknown"])
-    return Surface(findings, unknown, document.get("in_lab", False) is True)
+    unknown = [FindingKind(kind) for kind in document["unknown"]]
+    if not document.get("may_listen", False):  # documents of a minbuild that did not look
+        unknown = sorted({*unknown, FindingKind.MAY_LISTEN})
+    return Surface(findings, tuple(unknown), document.get("in_lab", False) is True)
 
 
 def _flat(row: "DataclassInstance") -> dict[str, object]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from minbuild.footprint.types import UNOWNED, FindingKind, Footprint, Row, Totals
-from minbuild.manifest.limits import Budget, Exemption, Limit, Limits, Owned
+from minbuild.footprint.types import UNOWNED, FindingKind, Footprint, Row, Surface, Totals
+from minbuild.manifest.limits import Allowed, Budget, Exemption, Limit, Limits, Owned
 from minbuild.manifest.places import Where
+
+LONGEST_WAIVER = timedelta(days=366)
 
 
 class State(StrEnum):
@@ -148,13 +150,31 @@ def _partitions(footprint: Footprint, budget: Budget) -> Iterator[Result]:
 def _surface(footprint: Footprint, budget: Budget) -> Iterator[Result]:
     for one in budget.surface:
         rule, kind = f"surface.{one.kind}", FindingKind(one.kind)
-        fix = f"minbuild report names each {one.kind}; remove it, or allow one more"
-        if footprint.surface is None or kind in footprint.surface.unknown:
+        surface = footprint.surface
+        if surface is None or kind in surface.unknown:
             said = "not evaluated: this source does not say it"
             yield Result(rule, State.FAILED, said, "check the build directory", one.where)
+        elif kind is FindingKind.LISTENER and not surface.in_lab:
+            said = "not evaluated: no boot was watched for ports"
+            yield Result(rule, State.FAILED, said, "boot it first: minbuild boot", one.where)
+        elif isinstance(one.allowed, Allowed):
+            yield from _allowed(rule, surface, kind, one.allowed)
         else:
-            count = footprint.surface.count(kind)
-            yield _at_most(rule, count, one.limit.value, one.limit, fix)
+            fix = f"minbuild report names each {one.kind}; remove it, or allow one more"
+            yield _at_most(rule, surface.count(kind), one.allowed.value, one.allowed, fix)
+
+
+def _allowed(rule: str, surface: Surface, kind: FindingKind, allowed: Allowed) -> Iterator[Result]:
+    """One result for each finding that the list does not name, or one for all."""
+    subjects = sorted({one.subject for one in surface.findings if one.kind is kind})
+    globs = [name.text for name in allowed.subjects]
+    left = [one for one in subjects if not any(fnmatchcase(one, glob) for glob in globs)]
+    for subject in left:
+        fix = f"take it out of the image, or name it: surface: {{{kind}: [{subject}, …]}}"
+        yield Result(f"{rule} {subject}", State.FAILED, "it is not in the list", fix, allowed.where)
+    if not left:
+        said = f"{len(subjects)} found, each in the list"
+        yield Result(rule, State.PASSED, said, "", allowed.where)
 
 
 def _denied(footprint: Footprint, budget: Budget) -> Iterator[Result]:
@@ -234,10 +254,13 @@ def _waive(
 
 def _waived(result: Result, waiver: Exemption, today: date) -> Result:
     assert waiver.expires is not None
+    if waiver.expires > today + LONGEST_WAIVER:
+        said = f"{result.said}; its waiver ends on {waiver.expires}, more than a year from now"
+        return replace(result, said=said, where=waiver.where)
     if waiver.expires < today:
         said = f"{result.said}; its waiver expired on {waiver.expires}"
         return replace(result, said=said, where=waiver.where)
-    said = f"{result.said}; {waiver.because} (until {waiver.expires})"
+    said = f"{result.said}; {waiver.because} ({waiver.owner}, until {waiver.expires})"
     return replace(result, state=State.WAIVED, said=said)
 
 

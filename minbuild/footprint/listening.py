@@ -32,6 +32,13 @@ DAEMONS: Mapping[str, tuple[str, ...]] = {
     "mysqld": ("3306/tcp",),
 }
 """Programs that listen as they are, with their ports. A DHCP client's own port is no service."""
+APPLETS = frozenset(
+    (
+        "dhcprelay", "dnsd", "fakeidentd", "ftpd", "httpd", "inetd", "nc", "netcat", "ntpd",
+        "tcpsvd", "telnetd", "tftpd", "udhcpd", "udpsvd",
+    )
+)  # fmt: skip
+"""Applets of BusyBox that can be servers. Source: busybox(1)."""
 STARTS = re.compile(
     r"(?:^|[;&|]\s*|\bexec\s+|:respawn:\s*|:once:\s*|start-stop-daemon.*\s)(?:/\S*/)?("
     + "|".join(DAEMONS)

@@ -6,7 +6,7 @@ kernel options: Kernel Self Protection Project, "Recommended Settings".
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from minbuild.facts.traits import DATA, Traits
 from minbuild.footprint import listening
@@ -57,6 +57,8 @@ class Evidence:
     """None: not known."""
     kconfig: Mapping[str, str] | None = None
     """The kernel's options without CONFIG_; None: not known."""
+    starts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name or path of a program → the places in scripts that start it; what is not known is not here."""
     capabilities: Mapping[str, str] | None = None
     """Path → file capabilities; None: the source cannot say."""
 
@@ -73,6 +75,7 @@ def surface(files: Sequence[FileRow], evidence: Evidence) -> Surface:
         found.update(_modes(row))
         found.update(_content(row, evidence.traits.get(row.path, DATA)))
     found.update(_interpreters(files))
+    found.update(_may_listen(files, evidence))
     found.update(_logins(evidence.texts))
     found.update(
         Finding(FindingKind.LISTENER, port, f"configured: {why}")
@@ -118,6 +121,26 @@ def _content(row: FileRow, traits: Traits) -> Iterator[Finding]:
         yield Finding(FindingKind(f"no-{name}"), row.path, "")
     if traits.exports:
         yield Finding(FindingKind.EXPORTS, row.path, str(traits.exports))
+
+
+def _may_listen(files: Sequence[FileRow], evidence: Evidence) -> Iterator[Finding]:
+    """Programs and libraries that can be servers, and what is known to start them."""
+    for row in files:
+        name = row.path.rpartition("/")[2]
+        how = ""
+        if row.type == "file":
+            by = evidence.traits.get(row.path, DATA).listens
+            how = (
+                "linked statically: what it calls is not known"
+                if by == "static"
+                else by and f"calls {by}"
+            )
+        elif row.type == "link" and "bin/" in row.path and name in listening.APPLETS:
+            how = "an applet of BusyBox" if row.target.rpartition("/")[2] == "busybox" else ""
+        if how:
+            places = (*evidence.starts.get(row.path, ()), *evidence.starts.get(name, ()))
+            more = f"; started by {', '.join(sorted(places))}" if places else ""
+            yield Finding(FindingKind.MAY_LISTEN, row.path, how + more)
 
 
 def _interpreters(files: Sequence[FileRow]) -> Iterator[Finding]:

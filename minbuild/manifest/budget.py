@@ -9,7 +9,7 @@ waivers: [{rule: totals.files, because: "until the new kernel", expires: 2027-03
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -18,6 +18,7 @@ from minbuild.errors import ManifestError
 from minbuild.manifest import document
 from minbuild.manifest.inputs import Inputs, shown
 from minbuild.manifest.limits import (
+    Allowed,
     Budget,
     Count,
     Denied,
@@ -31,7 +32,7 @@ from minbuild.manifest.limits import (
     Room,
     Step,
 )
-from minbuild.manifest.nodes import Entries, Node
+from minbuild.manifest.nodes import Entries, Items, Node
 from minbuild.manifest.places import Name, Where
 from minbuild.manifest.problems import Problems, suggestion
 from minbuild.manifest.scalars import Flag, Named, Size, Templated, Text, Whole
@@ -47,6 +48,7 @@ _VALUE = re.compile(r"\"[^\"]*\"|'[^']*'|[^,}\]#\n]*[^,}\]#\n\s]")
 @dataclass(frozen=True, slots=True)
 class _Waiver:
     rule: Name
+    owner: str
     because: str
     expires: Name
     where: Where
@@ -67,10 +69,28 @@ class _Placed(Generic[T]):
         return self.shape.schema()
 
 
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """How many findings there may be, or a list of which."""
+
+    number: Shape[Limit]
+    list: Shape[tuple[Name, ...]]
+
+    def read(self, node: Node, reading: Reading) -> Limit | Allowed | None:
+        if not isinstance(node, Items):
+            return self.number.read(node, reading)
+        names = self.list.read(node, reading)
+        return None if names is None else Allowed(names, node.where)
+
+    def schema(self) -> Json:
+        return {"anyOf": [self.number.schema(), self.list.schema()]}
+
+
 _SIZE: Shape[Limit] = _Placed(Size(), is_size=True)
 _WHOLE: Shape[Limit] = _Placed(Whole(), is_size=False)
 _NAME = Text("a name", "[^\\x00]+", template=False)
 _GLOBS = Many(Named(_NAME))
+_FINDINGS: Shape[Limit | Allowed] = _Findings(_WHOLE, _GLOBS)
 _LIMITS: Shape[Limits] = Record(
     Limits,
     "Limits of one owner.",
@@ -103,11 +123,12 @@ _WAIVER: Shape[_Waiver] = Record(
     "A rule that may fail for a while.",
     (
         Key("rule", Named(_NAME), "The rule as check prints it, or a glob.", required=True),
+        Key("owner", _NAME, "Who answers for it: a person or a team.", required=True),
         Key("because", _NAME, "The reason, for people.", required=True),
         Key(
             "expires",
             Named(Text("a date", r"\d{4}-\d{2}-\d{2}", "write it like 2027-03-01", template=False)),
-            "The last day on which it holds.",
+            "The last day on which it holds, within a year.",
             required=True,
         ),
     ),
@@ -160,7 +181,11 @@ _RULES = (
     Key("components", _OWNED, 'Limits by component; "*" is for all others.'),
     Key("packages", _OWNED, 'Limits by package; "*" is for all others.'),
     Key("partitions", Table(_NAME, _PARTITION, Room), "Rooms that the image has to fit into."),
-    Key("surface", Table(_NAME, _WHOLE, Count), "Findings of each kind: setuid: 0."),
+    Key(
+        "surface",
+        Table(_NAME, _FINDINGS, Count),
+        "Findings of each kind: how many (setuid: 0), or which (modules: [kvm, tun]).",
+    ),
     Key("deny", _DENY, "What may not be in the image."),
     Key(
         "new-components",
@@ -197,6 +222,9 @@ PART: Record[BudgetPart] = Record(
     ),
 )  # fmt: skip
 MEASURES = ("files", "bytes", "packed")
+_SINGULAR = {"executables": "executable", "modules": "module", "interpreters": "interpreter",
+             "listeners": "listener", "logins": "login", "capabilities": "capability"}  # fmt: skip
+"""Kinds of findings as a list of them is called."""
 
 
 def budget_of(part: BudgetPart, problems: Problems) -> Budget:
@@ -233,7 +261,8 @@ def load_budget(path: Path) -> Budget:
 
 
 def _made(rules: Rules, totals: Limits, problems: Problems) -> Budget:
-    for count in rules.surface:
+    counts = tuple(replace(one, kind=_SINGULAR.get(one.kind, one.kind)) for one in rules.surface)
+    for count in counts:
         if count.kind not in list(FindingKind):
             what = f"there is no finding called {count.kind}"
             problems.add(what, count.where, suggestion(count.kind, list(FindingKind)))
@@ -241,12 +270,17 @@ def _made(rules: Rules, totals: Limits, problems: Problems) -> Budget:
         if one.measure not in MEASURES:
             what = f"growth is not measured in {one.measure}"
             problems.add(what, one.where, suggestion(one.measure, MEASURES))
+    for waiver in rules.waivers:
+        if not waiver.rule.text.strip("*?[]!.-"):
+            fix = "name the rule, or a group of rules: components.*"
+            problems.add(f"the waiver {waiver.rule.text} waives every rule", waiver.where, fix)
     waivers = tuple(
-        Exemption(one.rule, one.because, _date(one.expires, problems), one.where)
+        Exemption(one.rule, one.owner, one.because, _date(one.expires, problems), one.where)
         for one in rules.waivers
     )
-    same = {one.name: getattr(rules, one.name) for one in fields(Rules) if one.name != "waivers"}
-    return Budget(totals=totals, waivers=waivers, **same)
+    made = {"waivers", "surface"}
+    same = {one.name: getattr(rules, one.name) for one in fields(Rules) if one.name not in made}
+    return Budget(totals=totals, waivers=waivers, surface=counts, **same)
 
 
 def _date(text: Name, problems: Problems) -> date | None:

@@ -17,6 +17,7 @@ class FindingKind(StrEnum):
     EXECUTABLE = "executable"
     INTERPRETER = "interpreter"
     LISTENER = "listener"
+    MAY_LISTEN = "may-listen"
     LOGIN = "login"
     MODULE = "module"
     CMDLINE = "cmdline"
@@ -75,11 +76,19 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """Findings that there may be, by their subjects or globs of them, and where the list stands."""
+
+    subjects: tuple[Name, ...]
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
-    """How many findings of one kind there may be."""
+    """How many findings of one kind there may be, or which: all others fail."""
 
     kind: str
-    limit: Limit
+    allowed: Limit | Allowed
     where: Where
 
 
@@ -112,6 +121,8 @@ class Exemption:
     """A rule that may fail for a while."""
 
     rule: Name
+    owner: str
+    """Who answers for it."""
     because: str
     expires: date | None
     where: Where

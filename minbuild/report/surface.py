@@ -10,6 +10,7 @@ NAMES = {
     FindingKind.EXECUTABLE: "executables",
     FindingKind.INTERPRETER: "interpreters",
     FindingKind.LISTENER: "listening ports",
+    FindingKind.MAY_LISTEN: "programs that can listen",
     FindingKind.LOGIN: "users who can log in",
     FindingKind.MODULE: "kernel modules",
     FindingKind.CMDLINE: "kernel command line",

@@ -88,13 +88,13 @@ def test_surface_is_counted_and_what_nobody_looked_at_fails(tmp_path: Path) -> N
 def test_a_waiver_holds_until_its_day(tmp_path: Path, expires: str, state: State) -> None:
     text = (
         "totals: {files: 3}\n"
-        f"waivers: [{{rule: totals.*, because: new kernel, expires: {expires}}}]"
+        f"waivers: [{{rule: totals.*, owner: kernel team, because: new kernel, expires: {expires}}}]"
     )
     assert results(tmp_path, text)["totals.files"].state is state
 
 
 def test_a_waiver_that_nothing_needs_fails(tmp_path: Path) -> None:
-    text = "waivers: [{rule: totals.files, because: x, expires: 2027-01-01}]"
+    text = "waivers: [{rule: totals.files, owner: o, because: x, expires: 2027-01-01}]"
     assert results(tmp_path, text)["waivers totals.files"].state is State.FAILED
 
 
@@ -116,9 +116,11 @@ def test_the_verdict_counts(tmp_path: Path) -> None:
         ("totals: {file: 3}", "file"),
         ("surface: {setuids: 0}", "setuids"),
         ("growth: {size: {bytes: 1}}", "size"),
-        ("waivers: [{rule: x, because: y, expires: soon}]", "soon"),
-        ("waivers: [{rule: x, because: y, expires: 2026-02-31}]", "2026-02-31"),
-        ("waivers: [{rule: x, expires: 2026-02-01}]", "because"),
+        ("waivers: [{rule: x, owner: o, because: y, expires: soon}]", "soon"),
+        ("waivers: [{rule: x, owner: o, because: y, expires: 2026-02-31}]", "2026-02-31"),
+        ("waivers: [{rule: x, owner: o, expires: 2026-02-01}]", "because"),
+        ("waivers: [{rule: x, because: y, expires: 2026-02-01}]", "owner"),
+        ("waivers: [{rule: '*', owner: o, because: y, expires: 2026-02-01}]", "waives every rule"),
         ("totals: ]", "not YAML"),
     ],
 )
@@ -149,3 +151,38 @@ def test_a_template_is_not_overwritten() -> None:
     new, done = rewrite(text, [(one, 5) for one in limits])
     assert new == "budget:\n  files: \"{{ 'a' }}\"\n  packed: 5\n"
     assert done == (limits[1],)
+
+
+def test_a_waiver_ends_within_a_year(tmp_path: Path) -> None:
+    text = "totals: {files: 1}\nwaivers: [{rule: totals.*, owner: o, because: x, expires: %s}]"
+    for expires, state in (("2027-06-01", State.WAIVED), ("2027-06-03", State.FAILED)):
+        assert results(tmp_path, text % expires)["totals.files"].state is state
+
+
+def test_ports_are_not_judged_before_a_boot_was_watched(tmp_path: Path) -> None:
+    for seen, state in ((False, State.FAILED), (True, State.PASSED)):
+        watched = replace(tiny(), surface=Surface(in_lab=seen))
+        found = results(tmp_path, "surface: {listener: 0}", watched)
+        assert found["surface.listener"].state is state
+
+
+ALLOWED = {
+    "modules: [kvm, tun]": [],
+    "module: ['k*', tun]": [],
+    "modules: [kvm]": ["surface.module tun"],
+    "setuid: []": ["surface.setuid /usr/bin/su"],
+    "setuid: [/usr/bin/su]": [],
+    "executables: []": [],
+}
+
+
+@pytest.mark.parametrize(("rule", "refused"), ALLOWED.items(), ids=ALLOWED.keys())
+def test_what_a_list_does_not_name_fails(tmp_path: Path, rule: str, refused: list[str]) -> None:
+    findings = [
+        Finding(FindingKind.MODULE, "kvm", "/usr/lib/modules/1/kvm.ko"),
+        Finding(FindingKind.MODULE, "tun", "/usr/lib/modules/1/tun.ko"),
+        Finding(FindingKind.SETUID, "/usr/bin/su", ""),
+    ]
+    seen = replace(tiny(), surface=Surface(tuple(findings)))
+    found = results(tmp_path, f"surface: {{{rule}}}", seen)
+    assert [name for name, one in found.items() if one.state is State.FAILED] == refused

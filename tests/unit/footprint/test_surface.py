@@ -14,7 +14,7 @@ def a_file(path: str, mode: int = 0o755, kind: str = "file", target: str = "") -
     return FileRow(RootPath(path), kind, mode, 0, 0, 1, "", target, "", "", "", 0)
 
 
-NOTHING = Evidence({}, {}, "", {}, {})
+NOTHING = Evidence({}, {}, "", {}, capabilities={})
 ELF = Traits("elf", ("canary", "pie"), 7)
 
 
@@ -38,6 +38,33 @@ def test_what_a_file_itself_shows(row: FileRow, traits: Traits | None, kinds: se
     found = surface([row], evidence)
     lacks = {"kernel-lacks"}
     assert {str(one.kind) for one in found.findings} - lacks == kinds
+
+
+SERVER = Traits("elf", listens="listen")
+LISTENS = {
+    "a server": (a_file("/usr/bin/vm"), SERVER, ["calls listen"]),
+    "a library": (a_file("/usr/lib/libsrv.so.1", 0o644), SERVER, ["calls listen"]),
+    "a static program": (a_file("/usr/bin/x"), Traits("elf", listens="static"), ["linked statically: what it calls is not known"]),
+    "a client": (a_file("/usr/bin/x"), Traits("elf"), []),
+    "an applet": (a_file("/usr/bin/nc", 0o777, "link", "busybox"), None, ["an applet of BusyBox"]),
+    "an applet that cannot": (a_file("/usr/bin/ls", 0o777, "link", "busybox"), None, []),
+    "a link to another program": (a_file("/usr/bin/nc", 0o777, "link", "nc.traditional"), None, []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("row", "traits", "said"), LISTENS.values(), ids=LISTENS.keys())
+def test_programs_that_can_listen(row: FileRow, traits: Traits | None, said: list[str]) -> None:
+    evidence = replace(NOTHING, traits={row.path: traits} if traits else {})
+    found = [one for one in surface([row], evidence).findings if one.kind is FindingKind.MAY_LISTEN]
+    assert [(one.subject, one.detail) for one in found] == [(row.path, text) for text in said]
+
+
+def test_what_starts_a_program_that_can_listen_is_named() -> None:
+    row = a_file("/usr/bin/vm")
+    starts = {"vm": ("/etc/rc:3",), "/usr/bin/vm": ("/init:9",), "ls": ("/init:1",)}
+    found = surface([row], replace(NOTHING, traits={row.path: SERVER}, starts=starts))
+    (one,) = [one for one in found.findings if one.kind is FindingKind.MAY_LISTEN]
+    assert one.detail == "calls listen; started by /etc/rc:3, /init:9"
 
 
 PASSWD = "root:{}:0:0:root:/:/bin/sh\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
