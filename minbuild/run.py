@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from minbuild.errors import ToolError
 
+PIPE = subprocess.PIPE
 LAST = 12
 """Lines of a failed program's output that its error shows."""
 

@@ -7,10 +7,11 @@ from dataclasses import astuple, replace
 
 from minbuild.archive.types import Package
 from minbuild.build.installed import Bring
+from minbuild.build.scripts import check_scripts
 from minbuild.facts.pool import cores
 from minbuild.facts.shell import Shell, Use, shell
 from minbuild.facts.types import FileFacts, Files, Kind, Script
-from minbuild.manifest.types import Waiver
+from minbuild.manifest.types import Manifest, Waiver
 from minbuild.paths import RootPath
 from minbuild.resolve import commands
 from minbuild.resolve.catalog import Catalog
@@ -34,10 +35,13 @@ def cautions(files: Files, read: Read, waivers: Waivers, store: Store) -> tuple[
 
     Raises: ToolError when the shell parser is not installed.
     """
-    scripts = [path for path in files.entries if _runs(files, path)]
-    if not scripts:
-        return ()
     catalog = Catalog([files], merged=False)
+    return commands.cautions(_heard(files, catalog, read, store), catalog, waivers)
+
+
+def _heard(files: Files, catalog: Catalog, read: Read, store: Store) -> dict[RootPath, Heard]:
+    """All shell scripts of a tree and what they read, each read once."""
+    scripts = [path for path in files.entries if _runs(files, path)]
     shells = _Shells(files, read, store)
     shells.read_all(scripts)
     heard: dict[RootPath, Heard] = {}
@@ -49,7 +53,7 @@ def cautions(files: Files, read: Read, waivers: Waivers, store: Store) -> tuple[
             if one not in heard and one in files.entries:
                 heard[one] = Heard(shells.of(one), bash)
                 todo += commands.sources(heard[one].shell, catalog)
-    return commands.cautions(heard, catalog, waivers)
+    return heard
 
 
 def started(tree: Tree, store: Store) -> dict[str, tuple[str, ...]]:
@@ -112,16 +116,18 @@ class _Shells:
         return self._digests[path]
 
 
-def warned(tree: Tree, allow_missing: Sequence[Waiver], store: Store) -> Tree:
-    """A tree with the warnings about its scripts."""
+def warned(tree: Tree, manifest: Manifest, store: Store) -> Tree:
+    """A tree with the warnings about its scripts.
+
+    Raises: ManifestError for a rendered file that scripts read and that is no sound script.
+    """
     nodes = {node.path: node for node in tree.nodes}
-    found = cautions(
-        reread(tree, store),
-        lambda path: store.need(nodes[path].sha256),
-        Waivers((), allow_missing),
-        store,
-    )
-    return replace(tree, cautions=found)
+    files = reread(tree, store)
+    catalog = Catalog([files], merged=False)
+    heard = _heard(files, catalog, lambda path: store.need(nodes[path].sha256), store)
+    check_scripts(manifest, store, heard)
+    waivers = Waivers((), manifest.allow_missing)
+    return replace(tree, cautions=commands.cautions(heard, catalog, waivers))
 
 
 def heeded(

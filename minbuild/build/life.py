@@ -226,8 +226,12 @@ def read(request: Request, doors: Doors | None = None) -> Manifest:
     Raises: ManifestError with every problem of it.
     """
     if doors is not None:
+        from minbuild.build.scripts import check_scripts
+
         with remembering(doors.store, state.code()):
-            return read(request)
+            manifest = read(request)
+            check_scripts(manifest, doors.store)
+            return manifest
     manifest = load(
         request.manifest,
         settings=request.settings,
@@ -263,4 +267,4 @@ def grow_tree(request: Request, ground: "Ground", doors: Doors) -> "Tree":
         from minbuild.tree.unpacked import WHY
 
         doors.progress.note(f"modules unpacked: {len(tree.unpacked)}, since {WHY}")
-    return warned(tree, ground.manifest.allow_missing, doors.store)
+    return warned(tree, ground.manifest, doors.store)

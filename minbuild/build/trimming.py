@@ -55,7 +55,7 @@ def trim(
     ground = stand_offer(manifest, offer, doors)
     tree = assemble(manifest, ground.closure, ground.files, doors.store)
     prove(ground, tree, doors)
-    tree = warned(tree, manifest.allow_missing, doors.store)
+    tree = warned(tree, manifest, doors.store)
     weights = weigh(tree, doors.store)
     packed = estimate(tree, weights)
     footprint = measure(

@@ -4,6 +4,7 @@ Source: mvdan/sh, package syntax/typedjson.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -46,10 +47,27 @@ def parse(data: bytes) -> Node | None:
     from minbuild.run import run
 
     for language in LANGUAGES:
-        argv: list[str | Path] = [parser(), "--to-json", f"--language-dialect={language}"]
+        argv = _argv(language)
         try:
             tree: Node = json.loads(run(argv, what="reading a script", stdin=data))
         except (ToolError, ValueError, RecursionError):
             continue
         return tree
     return None
+
+
+def complaint(data: bytes) -> tuple[int, str]:
+    """Line and cause of what keeps a script from being read as bash's or POSIX's.
+
+    Raises: ToolError without shfmt.
+    """
+    from minbuild.run import PIPE, start
+
+    with start(_argv(LANGUAGES[0]), what="reading a script", stdin=PIPE) as process:
+        said = process.communicate(data)[1].decode("utf-8", "replace")
+    found = re.search(r"^(?:[^:\n]*:)?(\d+):\d+: (.*)", said, re.MULTILINE)
+    return (int(found[1]), found[2]) if found else (1, said.strip() or "it cannot be read")
+
+
+def _argv(language: str) -> list[str | Path]:
+    return [parser(), "--to-json", f"--language-dialect={language}"]

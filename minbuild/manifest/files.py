@@ -9,8 +9,9 @@ from minbuild.manifest import template
 from minbuild.manifest.inputs import Inputs
 from minbuild.manifest.nodes import Scalar
 from minbuild.manifest.problems import Problems
-from minbuild.manifest.types import Component, Name, RenderedFile, Value, Where
-from minbuild.manifest.written import FileEntry
+from minbuild.manifest.types import Component, Name, RenderedFile, Template, Value, Where
+from minbuild.manifest.uses import Use, use_of
+from minbuild.manifest.written import FileEntry, FileWish
 from minbuild.paths import MERGED, RootPath, rootpath
 
 BUSYBOX = "busybox"
@@ -62,7 +63,8 @@ class Renderer:
         return RenderedFile(
             path=path,
             where=entry.where,
-            content=content,
+            content=content[0],
+            template=content[1],
             mode=mode if wish.mode is None else wish.mode,
             uid=wish.uid,
             gid=wish.gid,
@@ -70,19 +72,18 @@ class Renderer:
             directory=wish.directory,
         )
 
-    def _content(self, entry: FileEntry) -> bytes | None:
+    def _content(self, entry: FileEntry) -> tuple[bytes, Template | None] | None:
         """The file's bytes, b"" for links and directories; None when they cannot be had."""
         wish = entry.wish
-        text = wish.content
         if wish.source is not None:
-            return self._local(wish.source)
-        if wish.template is not None:
-            data = self._local(wish.template)
-            text = None if data is None else self._template(data, wish.template)
-            if text is None:
-                return None
+            data = self._local(wish.source)
+            return None if data is None else (data, None)
+        made = self._written(wish)
+        if made is None:
+            return b"", None
+        text = None if made.text is None else self._rendered(entry, made)
         try:
-            return (text or "").encode()
+            return None if text is None else (text.encode(), made)
         except UnicodeEncodeError:
             about = f"{entry.path} holds half of a surrogate pair, which is no text"
             self.inputs.problems.add(about, entry.where, "write the character itself")
@@ -91,23 +92,48 @@ class Renderer:
     def _local(self, name: Name) -> bytes | None:
         return self.inputs.wanted(beside(name.where, name.text), name.where)
 
-    def _template(self, data: bytes, name: Name) -> str | None:
-        file = str(beside(name.where, name.text))
+    def _written(self, wish: FileWish) -> Template | None:
+        """The template that a file is made from; None for links and directories."""
+        if wish.content is not None:
+            where = wish.content.where
+            return Template(wish.content.text, where, where.line if wish.content.block else 0)
+        if wish.template is None:
+            return None
+        name = wish.template
+        where = Where(str(beside(name.where, name.text)), 1, 1)
+        data = self._local(name)
         try:
-            text = data.decode()
+            return Template(None if data is None else data.decode(), where)
         except UnicodeDecodeError:
             fix = "save it as UTF-8, or copy it as it is with source:"
-            self.inputs.problems.add(f"{file} is not UTF-8 text", name.where, fix)
-            return None
+            self.inputs.problems.add(f"{where.file} is not UTF-8 text", name.where, fix)
+            return Template(None, where)
+
+    def _rendered(self, entry: FileEntry, made: Template) -> str | None:
+        text = made.text or ""
         self._note(text)
+        use = use_of(str(rootpath(entry.path)), text, entry.wish.mode or 0, made.where.file)
+        faults: tuple[template.Fault, ...] = ()
+        rendered = None
         try:
-            return template.render(text, self.values)
+            rendered = template.render(text, self.values, use)
+            if use in (Use.SHELL, Use.COMMANDS):
+                faults = template.unquoted(text, self.values)
         except template.Faulty as error:
-            for fault in error.faults:
-                self.inputs.problems.add(
-                    fault.what, Where(file, fault.line, fault.column), fault.fix
-                )
-            return None
+            faults = error.faults
+        for fault in faults:
+            self.inputs.problems.add(
+                fault.what, place_in(made, fault.line, fault.column), fault.fix
+            )
+        return None if faults else rendered
+
+
+def place_in(made: Template, line: int, column: int = 1) -> Where:
+    """Where a line of a template stands; of a text on one line of a document, the text's place."""
+    where = made.where
+    if made.above:
+        return Where(where.file, made.above + line, 1, where.document)
+    return where if where.document else Where(where.file, line, column)
 
 
 def beside(where: Where, name: str) -> Path:

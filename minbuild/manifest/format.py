@@ -3,7 +3,7 @@
 from minbuild.manifest import cmdline, scalars
 from minbuild.manifest.budget import PART
 from minbuild.manifest.outputs import ELEMENTS, FORMAT
-from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Size, Text, Whole
+from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Raw, Size, Text, Whole
 from minbuild.manifest.shape import Shape
 from minbuild.manifest.shapes import Either, Key, Many, Record, Table
 from minbuild.manifest.topics import TOPIC
@@ -77,7 +77,7 @@ FILE: Shape[FileWish] = Record(
     FileWish,
     "A file, link or directory that minbuild makes.",
     (
-        Key("content", Text(), "The file's text, rendered."),
+        Key("content", Raw(), "The file's text, rendered."),
         Key("template", _LOCAL, "A jinja2 template, relative to this document."),
         Key("source", _LOCAL, "A local file, copied as it is, relative to this document."),
         Key("link", Text("a link's text", "[^\\x00]+"), "The text of a symbolic link."),

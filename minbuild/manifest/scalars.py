@@ -9,7 +9,7 @@ from minbuild.manifest.nodes import Items, Kind, Node, Scalar, kind_of, whole
 from minbuild.manifest.problems import suggestion
 from minbuild.manifest.shape import Json, Reading, Shape, last, refuse
 from minbuild.manifest.template import MARKS
-from minbuild.manifest.types import Name, Value
+from minbuild.manifest.types import Content, Name, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,18 @@ class Named:
 
     def schema(self) -> Json:
         return self.text.schema()
+
+
+class Raw:
+    """Text as it is written, with its place: it is rendered when its use is known."""
+
+    def read(self, node: Node, reading: Reading) -> Content | None:
+        text = Text(template=False).read(node, reading)
+        block = isinstance(node, Scalar) and node.block
+        return None if text is None else Content(text, node.where, block)
+
+    def schema(self) -> Json:
+        return Text().schema()
 
 
 Word = TypeVar("Word", bound=StrEnum)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from minbuild.manifest import kept
 from minbuild.manifest.problems import suggestion
 from minbuild.manifest.types import Value
+from minbuild.manifest.uses import MARK, Use, shell_word
 
 if TYPE_CHECKING:
     import jinja2
@@ -25,7 +26,7 @@ RESERVED = frozenset(
 )
 """Words of jinja2 that cannot name a variable."""
 
-_REFERENCE = re.compile(r"\{\{ *([A-Za-z_][A-Za-z0-9_]*) *\}\}")
+_REFERENCE = re.compile(r"\{\{ *([A-Za-z_][A-Za-z0-9_]*) *(\| *quote *)?\}\}")
 _LARGEST = 1 << 24
 """Characters of the longest text that a template may make by repeating."""
 
@@ -50,19 +51,79 @@ class Faulty(Exception):
         self.faults = faults
 
 
-def render(text: str, values: Mapping[str, Value]) -> str:
+def render(
+    text: str, values: Mapping[str, Value], use: Use = Use.TEXT, *, marked: bool = False
+) -> str:
     """The text with its variables filled in; a last newline stays.
 
+    `use` says what a value may hold; `marked`: MARK stands for every quoted value.
     Raises: Faulty.
     """
     if not MARKS.search(text):
         return text
     simple = _simple(text)
     if simple is not None and all(
-        isinstance(values.get(name), str | int) for name in simple if name not in RESERVED
+        isinstance(value := values.get(name), int) or (isinstance(value, str) and _is_line(value))
+        for name in simple
+        if name not in RESERVED
     ):
-        return _REFERENCE.sub(lambda found: str(values[found[1]]), text)
-    return kept.once("text", text, values, lambda: [_render(text, values)])[0]
+        return _REFERENCE.sub(lambda found: _word(values[found[1]], found[2], marked), text)
+    what = f"text {use} {marked}"
+    return kept.once(what, text, values, lambda: [_render(text, values, use, marked)])[0]
+
+
+def _is_line(value: str) -> bool:
+    return not any(mark in value for mark in "\n\r\0")
+
+
+def _word(value: Value, quoted: str | None, marked: bool) -> str:
+    if quoted is None:
+        return str(value)
+    return MARK if marked else shell_word(str(value))
+
+
+def unquoted(text: str, values: Mapping[str, Value]) -> tuple[Fault, ...]:
+    """Every value that a template for a shell writes without the filter `quote`.
+
+    Raises: Faulty.
+    """
+    if not MARKS.search(text):
+        return ()
+    simple = _simple(text)
+    if simple is not None:
+        rows = [
+            (text.count("\n", 0, found.start()) + 1, found[1])
+            for found in _REFERENCE.finditer(text)
+            if found[2] is None and not isinstance(values.get(found[1]), int)
+        ]
+    else:
+        kinds = {name: value for name, value in values.items() if isinstance(value, int)}
+        lines = kept.once("unquoted", text, kinds, lambda: _unquoted(text, values))
+        rows = [(int(line), names) for line, _, names in (each.partition(" ") for each in lines)]
+    return tuple(_unquoted_fault(line, names) for line, names in dict.fromkeys(rows))
+
+
+def _unquoted(text: str, values: Mapping[str, Value]) -> list[str]:
+    from jinja2 import TemplateError
+
+    from minbuild.manifest import quoting
+
+    try:
+        tree = _environment().parse(text)
+    except (TemplateError, RecursionError) as error:
+        raise Faulty(_fault(error, text)) from error
+    return [f"{line} {names}" for line, names in quoting.unquoted(tree, values)]
+
+
+def _unquoted_fault(line: int, names: str) -> Fault:
+    first = names.partition(",")[0] or "…"
+    return Fault(
+        f"the value of {names or 'an expression'} goes into shell commands without the filter quote",
+        line,
+        1,
+        f"write it as {{{{ {first} | quote }}}}, outside of the script's own quotes; within them, "
+        "name a variable of the script that was set so before",
+    )
 
 
 def names(text: str) -> frozenset[str]:
@@ -97,15 +158,19 @@ def _simple(text: str) -> list[str] | None:
     return None if RESERVED.intersection(names) else names
 
 
-def _render(text: str, values: Mapping[str, Value]) -> str:
+def _render(text: str, values: Mapping[str, Value], use: Use, marked: bool) -> str:
     from jinja2 import TemplateError
 
-    environment = _environment()
+    from minbuild.manifest import quoting
+
+    environment = _environment(marked)
     try:
         tree = environment.parse(text)
         undefined = _undefined(tree, text, values)
         if undefined:
             raise Faulty(*undefined)
+        if use is not Use.TEXT:
+            tree = quoting.guard(tree, text, use, environment)
         return environment.from_string(tree).render(values)
     except (
         TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError,
@@ -170,11 +235,13 @@ def _line(error: BaseException) -> int:
 
 
 @functools.cache
-def _environment() -> "jinja2.Environment":
+def _environment(marked: bool = False) -> "jinja2.Environment":
     from jinja2 import DictLoader, StrictUndefined
     from jinja2.exceptions import SecurityError
     from jinja2.runtime import Context
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from minbuild.manifest import quoting
 
     class Environment(ImmutableSandboxedEnvironment):
         intercepted_binops = frozenset(("*", "**"))
@@ -191,4 +258,8 @@ def _environment() -> "jinja2.Environment":
     )
     del made.globals["lipsum"]
     del made.filters["random"]
+    made.filters["quote"] = (
+        (lambda value: quoting.quote(value) and MARK) if marked else quoting.quote
+    )
+    made.filters["one_line"] = quoting.one_line
     return made

@@ -70,6 +70,28 @@ class PackagePaths:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """A file's text as it stands in a document, not yet rendered."""
+
+    text: str
+    where: Where
+    block: bool
+    """True: a `|` block, whose first line is the line after `where`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a rendered file was made from."""
+
+    text: str | None
+    """None: it cannot be read, which was told."""
+    where: Where
+    """The template's file, or the document with the text."""
+    above: int = 0
+    """Lines of that file before the text."""
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedFile:
     """A file, link or directory that the manifest itself makes."""
 
@@ -83,6 +105,8 @@ class RenderedFile:
     link: str = ""
     """A link's text; "" for a regular file or directory."""
     directory: bool = False
+    template: Template | None = field(default=None, compare=False)
+    """None: copied as it is, or no regular file."""
 
 
 @dataclass(frozen=True, slots=True)

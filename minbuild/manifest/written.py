@@ -9,6 +9,7 @@ from minbuild.manifest.types import (
     Archive,
     ArchiveWord,
     Compression,
+    Content,
     Data,
     DibWish,
     DiskWish,
@@ -69,7 +70,7 @@ class FileWish:
     """A file as a document asks for it."""
 
     where: Where
-    content: str | None = None
+    content: Content | None = None
     template: Name | None = None
     source: Name | None = None
     link: str | None = None

@@ -119,9 +119,9 @@ def test_variables_reach_the_scripts() -> None:
         components=(),
     )
     files = rendered(manifest)
-    assert b"echo 'rack7' >/proc/sys/kernel/hostname" in files["/usr/lib/minbuild/init"].content
+    assert b"echo rack7 >/proc/sys/kernel/hostname" in files["/usr/lib/minbuild/init"].content
     assert b"-C64" in files["/usr/lib/minbuild/init"].content
-    assert b"brctl addbr lan" in files["/usr/lib/minbuild/steps/30-network"].content
+    assert b"BRIDGE=lan\n" in files["/usr/lib/minbuild/steps/30-network"].content
 
 
 BUILTINS = frozenset(
