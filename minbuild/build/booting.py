@@ -7,6 +7,7 @@ from minbuild.archive import lockfile
 from minbuild.archive.types import Lock
 from minbuild.build.ground import stand_tools
 from minbuild.build.life import make, read
+from minbuild.build.own import own_lock
 from minbuild.build.request import Doors, Request, lock_file
 from minbuild.build.selection import named, selected
 from minbuild.build.tools import lay_tools, open_toolbox
@@ -85,17 +86,30 @@ def _image(path: Path, suffix: str) -> Path:
 
 
 def _lock_of(image: Path, request: Request, doors: Doors) -> Lock:
-    """The lock given, the one beside the image, or one that pins the toolbox alone."""
+    """The lock given, that of the build which made the image here, or one of the tools alone.
+
+    A lock pins programs that are run: one that lies beside an image, and that no build of this
+    user's has used, is whoever's the image is.
+    """
     if request.lock is not None:
         return lockfile.read(request.lock)
-    beside = sorted(image.parent.glob("*.lock"))
+    beside = sorted(image.absolute().parent.glob("*.lock"))
+    for place in beside:
+        lock = own_lock(place, doors.store)
+        if lock is not None:
+            return lock
     if beside:
-        return lockfile.read(beside[0])
+        doors.progress.note(
+            f"{beside[0]} is not used: no build of yours made it; the lab's tools are the archive's"
+        )
     return stand_tools(request, doors)
 
 
 def open_tool(request: Request, doors: Doors, name: str) -> Toolbox:
     """The toolbox with the tool `name`: of the manifest's lock when it pins that, else of its own.
+
+    A shipped manifest's lock, which is whatever lies in the current directory, must be one that a
+    build of this user's has used.
 
     Raises: UsageError when there is no tool of that name.
     """
@@ -104,6 +118,11 @@ def open_tool(request: Request, doors: Doors, name: str) -> Toolbox:
         raise UsageError(f"there is no tool {name}", fix="list them: minbuild tool list")
     manifest = read(request, doors)
     place = lock_file(request, manifest)
-    if place.exists() and only[0] in selected(manifest.image, lab=True):
-        return lay_tools(request, lockfile.read(place), doors, only)
+    is_named = request.lock is not None or not request.manifest.is_relative_to(shipped("manifests"))
+    if is_named:
+        lock = lockfile.read(place) if place.exists() else None
+    else:
+        lock = own_lock(place, doors.store)
+    if lock is not None and only[0] in selected(manifest.image, lab=True):
+        return lay_tools(request, lock, doors, only)
     return lay_tools(request, stand_tools(request, doors, only), doors, only)

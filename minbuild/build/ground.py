@@ -11,6 +11,7 @@ from minbuild.archive.fetch import fetch
 from minbuild.archive.index import Index, open_index
 from minbuild.archive.release import Expired
 from minbuild.archive.types import Lock, Package
+from minbuild.build import own
 from minbuild.build.archives import mirror_of, open_archives
 from minbuild.build.commands import heeded, reader
 from minbuild.build.growing import Grown, Market, grow
@@ -64,6 +65,7 @@ def stand(request: Request, manifest: Manifest, doors: Doors) -> Ground:
         )
     ground = make_lock(request, manifest, doors)
     lockfile.write(place, ground.lock)
+    own.note(lockfile.render(ground.lock).encode(), doors.store)
     doors.progress.note(f"wrote {place}: {len(ground.lock.packages)} packages for the host, "
                         f"{len(ground.lock.toolbox)} for the toolbox")  # fmt: skip
     return ground

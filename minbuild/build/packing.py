@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from minbuild.archive import lockfile
+from minbuild.build import own
 from minbuild.build.assembling import assemble_all
 from minbuild.build.cmdline import cmdline
 from minbuild.build.ground import Ground
@@ -30,6 +31,7 @@ def pack(
     """
     manifest = ground.manifest
     locked = lockfile.render(ground.lock)
+    own.note(locked.encode(), doors.store)
     doors.progress.step(f"packing {manifest.name}")
     measured: list[Footprint] = []
     surface = look(ground, tree, cmdline(manifest), doors.store)

@@ -5,13 +5,22 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.booting import probes_of
+from minbuild.archive import lockfile
+from minbuild.build import own
+from minbuild.build.booting import probes_of, set_stage
+from minbuild.build.ground import stand_tools
+from minbuild.build.request import Doors, Request
 from minbuild.footprint.document import render
 from minbuild.footprint.measure import probe_rows
 from minbuild.lab.probes import standard, wanted
+from minbuild.lab.types import Firmware
 from minbuild.manifest.find import manifest_file
 from minbuild.manifest.load import load
+from minbuild.progress import Silent
+from minbuild.shipped import shipped
+from minbuild.store import Store
 from tests.support.footprints import tiny
+from tests.support.lab import STORE
 from tests.unit.manifest.conftest import Desk, desk
 
 __all__ = ["desk"]
@@ -52,3 +61,45 @@ def test_a_footprint_that_says_nothing_of_probes_leaves_the_usual_ones(tmp_path:
     older = replace(tiny(), name="host", probes=None)
     (tmp_path / "footprint.json").write_text(render(older), encoding="utf-8")
     assert probes_of(tmp_path / "host.raw") == standard()
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.mirror
+def test_a_lock_beside_an_image_chooses_no_tools(tmp_path: Path) -> None:
+    """A stranger's row may name any file as the package of QEMU."""
+    request = Request(manifest=shipped("manifests") / "host.yaml")
+    notes = Notes()
+    doors = Doors(STORE, notes)
+    theirs = stand_tools(request, doors)
+    evil = replace(theirs.toolbox[0], sha256="0" * 64, path="evil.deb", root="")
+    lock = replace(theirs, toolbox=(evil, *theirs.toolbox[1:]))
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "host.efi").write_bytes(b"MZ")
+    for name in ("a.lock", "host.lock"):
+        (folder / name).write_text(lockfile.render(lock), encoding="utf-8")
+    (folder / "z.lock").write_text("no lock at all", encoding="utf-8")
+    stage = set_stage(str(folder), request, doors, firmware=Firmware.DIRECT)
+    assert stage.image == folder / "host.efi"
+    assert stage.toolbox.argv("qemu-system-x86_64")
+    assert str(folder / "a.lock") in notes.notes[0]
+
+
+def test_a_lock_is_one_s_own_by_every_byte_of_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    place = tmp_path / "host.lock"
+    text = lockfile.render(lockfile.Lock("amd64", (), (), ()))
+    place.write_text(text, encoding="utf-8")
+    assert own.own_lock(place, store) is None
+    own.note(text.encode(), store)
+    assert own.own_lock(place, store) == lockfile.Lock("amd64", (), (), ())
+    place.write_text(text + " ", encoding="utf-8")
+    assert own.own_lock(place, store) is None
+    assert own.own_lock(tmp_path / "gone.lock", store) is None
