@@ -16,8 +16,9 @@ class Config:
     """What the user's config file says; the defaults are those of a file that is not there."""
 
     file: Path
-    mirror: str = ""
-    security_mirror: str = ""
+    mirror: tuple[str, ...] = ()
+    """Addresses, the best one first."""
+    security_mirror: tuple[str, ...] = ()
     trusted: tuple[Path, ...] = ()
     """Directories whose manifests may do all that the user may; `~` is the home directory."""
 
@@ -50,8 +51,8 @@ def load_config(file: Path) -> Config:
     places = [Path(text).expanduser() for text in values.get("trusted", [])]
     return Config(
         file,
-        values.get("mirror", ""),
-        values.get("security-mirror", ""),
+        _texts(values.get("mirror", [])),
+        _texts(values.get("security-mirror", [])),
         tuple(_absolute(place, file) for place in places),
     )
 
@@ -65,16 +66,18 @@ def _check(values: Mapping[str, object], file: Path) -> None:
             fix=f"remove them; the known ones are {', '.join((*TEXTS, *LISTS))}",
         )
     for key, value in values.items():
-        texts = value if key in LISTS and isinstance(value, list) else [value]
-        if (key in LISTS) != isinstance(value, list) or not all(
-            isinstance(text, str) for text in texts
-        ):
-            kind = '["DIR"]' if key in LISTS else '"URL"'
+        texts = value if isinstance(value, list) else [value]
+        if (key in LISTS and texts is not value) or not all(isinstance(one, str) for one in texts):
+            kind = '["DIR"]' if key in LISTS else '"URL", or ["URL", "URL"]'
             raise ArchiveError(
                 f"the config file's {key} is no {'list of texts' if key in LISTS else 'text'}",
                 where=str(file),
                 fix=f"write {key} = {kind}",
             )
+
+
+def _texts(value: str | list[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def _absolute(place: Path, file: Path) -> Path:

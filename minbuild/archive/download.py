@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from minbuild.archive import net
+from minbuild.archive.offers import Wrong, first_right
 from minbuild.errors import ArchiveError
 from minbuild.progress import Progress
 from minbuild.records import full_disk
@@ -29,12 +30,16 @@ class Wanted:
 
     what: str
     """For people: `package busybox 1.37.0-6`."""
-    urls: tuple[str, ...]
-    """Tried in order: the next one when the server has no such file."""
+    mirrors: tuple[tuple[str, ...], ...]
+    """Its addresses at each mirror, each tried when the server has nothing at the one before."""
     sha256: str
     size: int
     fix: str
     """What to do when no server has it or what it has is wrong."""
+
+
+class Unfit(ArchiveError):
+    """No mirror has what an index or a Release names: they may have changed meanwhile."""
 
 
 class _Stopped(Exception):
@@ -67,55 +72,58 @@ class Downloads:
             if file is None:
                 self.count(wanted.size)
                 return
-            reason = ""
-            for url in wanted.urls:
-                try:
-                    self._from(wanted, url, file)
-                except net.NotThere as error:
-                    reason = error.reason
-                    continue
-                self.store.adopt(self.store.partial(wanted.sha256), wanted.sha256)
+
+            def take(url: str, fresh: bool) -> None:
+                self._from(wanted, url, file, fresh=fresh)
+
+            try:
+                first_right(wanted.what, wanted.mirrors, take)
+            except net.NotThere as error:
+                self.gone[wanted] = error.reason
                 return
-        self.gone[wanted] = reason
+            self.store.adopt(self.store.partial(wanted.sha256), wanted.sha256)
 
-    def _from(self, wanted: Wanted, url: str, file: FileIO) -> None:
-        """Fill `file` from one address until it is what it must be."""
-        wrong, said = 0, ""
-        for attempt in net.attempts(wanted.what, url):
-            with attempt:
-                held = file.seek(0, os.SEEK_END)
-                if held < wanted.size or wanted.size == 0:
-                    self._more(wanted, url, file, held)
-                found = _digest(file)
-                if found == wanted.sha256:
-                    return
-                with full_disk(self.store.directory):
-                    file.truncate(0)
-                self.count(-wanted.size)
-                said = f"its SHA-256 is {found}"
-                wrong += not held
-                if wrong > 1:
-                    break
-        raise _wrong(wanted, url, said)
+    def _from(self, wanted: Wanted, url: str, file: FileIO, *, fresh: bool) -> None:
+        """Fill `file` by one request, until it is what it must be.
 
-    def _more(self, wanted: Wanted, url: str, file: FileIO, held: int) -> None:
+        Raises: Wrong, Unreachable, NotThere.
+        """
+        held = file.seek(0, os.SEEK_END)
+        if held < wanted.size or wanted.size == 0:
+            try:
+                self._more(wanted, url, file, held, fresh=fresh)
+            except net.Shorter:
+                self._empty(file)
+                raise
+        found = _digest(file)
+        if found != wanted.sha256:
+            self._empty(file)
+            raise _wrong(wanted, url, f"its SHA-256 is {found}")
+
+    def _empty(self, file: FileIO) -> None:
+        """Begin anew."""
+        held = file.seek(0, os.SEEK_END)
+        with full_disk(self.store.directory):
+            file.truncate(0)
+        self.count(-held)
+
+    def _more(self, wanted: Wanted, url: str, file: FileIO, held: int, *, fresh: bool) -> None:
         """Append what is missing; begins anew when the server cannot resume."""
-        with net.opened(url, held) as answer:
+        with net.opened(url, held, fresh=fresh) as answer:
             if answer.start != held:
-                file.truncate(0)
-                self.count(-held)
+                self._empty(file)
                 held = 0
             if answer.length is not None and held + answer.length != wanted.size:
-                said = (
-                    f"the server offers {held + answer.length} bytes ({answer.kind or 'no type'})"
+                kind = answer.kind or "no type"
+                raise _wrong(
+                    wanted, url, f"the server offers {held + answer.length} bytes ({kind})"
                 )
-                raise _wrong(wanted, url, said)
             for piece in answer.pieces:
                 if self.stopped.is_set():
                     raise _Stopped
                 held += len(piece)
                 if held > wanted.size:
-                    file.truncate(0)
+                    self._empty(file)
                     raise _wrong(wanted, url, "the server sends more")
                 with full_disk(self.store.directory):
                     _write(file, piece)
@@ -227,7 +235,7 @@ def _same(file: FileIO, path: Path) -> bool:
         return False
 
 
-def _gone(found: Mapping[Wanted, str]) -> ArchiveError:
+def _gone(found: Mapping[Wanted, str]) -> Unfit:
     """The error for what no server has: all of it is named, each by a line of its own."""
     wanted = sorted(found, key=lambda one: one.what)
     first = wanted[0]
@@ -236,13 +244,14 @@ def _gone(found: Mapping[Wanted, str]) -> ArchiveError:
     else:
         names = "".join(f"\n    {one.what}: {found[one]}" for one in wanted)
         what = f"the mirror does not have {len(wanted)} files:{names}"
-    return ArchiveError(what, where=first.urls[-1], fix=first.fix)
+    return Unfit(what, where=first.mirrors[0][-1] if first.mirrors else "", fix=first.fix)
 
 
-def _wrong(wanted: Wanted, url: str, said: str) -> ArchiveError:
-    return ArchiveError(
+def _wrong(wanted: Wanted, url: str, said: str) -> Wrong:
+    error = Unfit(
         f"{wanted.what} is not what the archive says: {said}; "
         f"expected are {wanted.size} bytes with SHA-256 {wanted.sha256}",
         where=url,
         fix=wanted.fix,
     )
+    return Wrong(said, error)

@@ -1,10 +1,9 @@
 """How packages come from the mirror into the store."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from minbuild.archive.download import Wanted, download
-from minbuild.archive.mirror import Mirror
+from minbuild.archive.mirror import Mirror, is_local
 from minbuild.archive.types import Package
 from minbuild.errors import ArchiveError
 from minbuild.progress import Progress
@@ -29,23 +28,25 @@ def fetch(
     absent = [package for package in packages if store.file(package.sha256) is None]
     if not absent:
         return
-    if offline:
-        names = [f"{package.name} {package.version}" for package in absent]
+    wanted = {package: _wanted(package, mirror, offline=offline) for package in absent}
+    barred = [package for package in absent if not wanted[package].mirrors]
+    if barred:
+        names = [f"{package.name} {package.version}" for package in barred]
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         raise ArchiveError(
             f"the store lacks {', '.join(names[:_NAMED])}{more}, and --offline forbids to fetch",
             where=str(store.directory),
             fix="build once without --offline",
         )
-    download([_wanted(package, mirror) for package in absent], store, progress, "packages")
+    download([*wanted.values()], store, progress, "packages")
 
 
-def _wanted(package: Package, mirror: Mirror) -> Wanted:
-    local = not package.root
-    address = Path(package.path).as_uri() if local else mirror.url(package.root, package.path)
+def _wanted(package: Package, mirror: Mirror, *, offline: bool) -> Wanted:
+    """How to get a package; offline, only mirrors on this machine are asked."""
+    urls = mirror.urls(package.root, package.path)
     return Wanted(
         what=f"package {package.name} {package.version}",
-        urls=(address,),
+        mirrors=tuple((url,) for url in urls if is_local(url) or not offline),
         sha256=package.sha256,
         size=package.size,
         fix="use another mirror or a snapshot (--mirror URL), take newer packages "

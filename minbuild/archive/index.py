@@ -8,7 +8,7 @@ from minbuild.archive.download import download, side_by_side
 from minbuild.archive.mirror import Mirror
 from minbuild.archive.paragraph import depends, newest, package, version
 from minbuild.archive.part import Part
-from minbuild.archive.suite import Suite, open_suite, parts
+from minbuild.archive.suite import Suite, open_suite, parts, settled
 from minbuild.archive.types import Package, SuiteState
 from minbuild.errors import ArchiveError
 from minbuild.manifest.types import Archive, Pin
@@ -139,7 +139,7 @@ def open_index(
     Raises: ArchiveError.
     """
 
-    def opened(name: str) -> Suite:
+    def opened(name: str, fresh: bool) -> Suite:
         return open_suite(
             archive,
             name,
@@ -149,13 +149,16 @@ def open_index(
             progress=progress,
             now=now,
             allow_downgrade=allow_downgrade,
+            fresh=fresh,
         )
 
-    suites = side_by_side(opened, archive.suites)
-    found = [part for suite in suites for part in parts(suite, archive, arch, store)]
-    new = [part for part in found if not part.kept]
-    if new:
-        if not offline:
-            download([part.wanted(mirror) for part in new], store, progress, "indices")
+    def filled(suites: Sequence[Suite]) -> list[Part]:
+        found = [part for suite in suites for part in parts(suite, archive, arch, store)]
+        new = [part for part in found if not part.kept]
+        wanted = [part.wanted(mirror, offline=offline) for part in new]
+        download([one for one in wanted if one.mirrors], store, progress, "indices")
         side_by_side(Part.make, new)
+        return found
+
+    suites, found = settled(archive.suites, opened, filled)
     return Index(tuple(suite.state for suite in suites), tuple(found))

@@ -1,229 +1,216 @@
-"""Where Debian's packages come from on this machine: which mirror, and who said so."""
+"""Where Debian's packages come from on this machine: which mirrors, and who said so."""
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from minbuild.archive.aptsources import AptSource, apt_sources, expand
+from minbuild.archive.credentials import APT, hide, look_in, without_password
+from minbuild.archive.machines import machine_architecture
 from minbuild.config import config_file, load_config
 from minbuild.errors import ArchiveError
 
 DEBIAN = "debian"
 SECURITY = "debian-security"
 
-_RELEASE = (
-    r"(?:bullseye|bookworm|trixie|forky|duke|sid|oldoldstable|oldstable|stable|testing|unstable)"
-)
-_SUITE = re.compile(rf"{_RELEASE}(?:-updates|-security|-backports|-proposed-updates|/updates)?/?")
 _FIX = (
     "name a Debian mirror, an address that ends in /debian: --mirror URL, or MINBUILD_MIRROR=URL, "
     'or mirror = "URL" in {config}'
 )
+_ADDRESS = re.compile(
+    r"(?:mirror\+)?(?:https?://(?:[^/@\s]*@)?[^/@\s?#]+(?:/[^\s?#]*)?|file:/+[^/\s?#][^\s?#]*)"
+)
+_SAFE = "/+~:@!$&'()*,;="
+"""What stands in a path as it is, beside letters, digits, - . _. Source: RFC 3986, 3.3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """Addresses of the two trees of Debian's archive, without a slash at the end."""
+    """Addresses of the two trees of Debian's archive, without a slash at the end or a password."""
 
     debian: str
     security: str
     source: str
     """Who named it: `--mirror`, `MINBUILD_MIRROR`, a file."""
-    others: Mapping[str, str] = field(default_factory=dict)
-    """Trees of other archives: their names and addresses."""
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Trees of other archives: their names and addresses, best first."""
+    debians: tuple[str, ...] = ()
+    """Further mirrors of the first tree, best first."""
+    securities: tuple[str, ...] = ()
+    """Further mirrors of the second tree, best first."""
 
     def url(self, root: str, path: str) -> str:
-        """Address of a file below a tree: `debian`, `debian-security`, another archive's name.
+        """Address of a file at the first mirror; otherwise as `urls`."""
+        return self.urls(root, path)[0]
 
+    def urls(self, root: str, path: str) -> tuple[str, ...]:
+        """Addresses of a file below a tree, one for each mirror, best first.
+
+        `root` is `debian`, `debian-security`, or another archive's name; where debian-security is
+        no tree of its own, its suites lie in the first one.
         Raises: ArchiveError for an archive that nobody named.
         """
-        if root in {DEBIAN, SECURITY}:
-            return _joined(self.security if root == SECURITY else self.debian, path)
-        if root not in self.others:
+        if root == DEBIAN:
+            trees: Sequence[str] = (self.debian, *self.debians)
+        elif root == SECURITY:
+            trees = (self.security, *self.securities, self.debian)
+        elif root in self.others:
+            trees = self.others[root]
+        else:
             raise ArchiveError(
                 f"nobody says where the archive {root} lies, which has {path}",
                 where="the lock",
                 fix=f"name it in the manifest: archives: [{{name: {root}, …}}], "
                 "or take its packages from elsewhere: minbuild lock --update",
             )
-        return _joined(self.others[root], path)
+        return tuple(dict.fromkeys(f"{tree}/{quote(path, safe=_SAFE)}" for tree in trees))
 
 
-def _joined(tree: str, path: str) -> str:
-    return f"{tree}/{quote(path) if tree.startswith('file:') else path}"
+def is_local(url: str) -> bool:
+    """Whether an address is a file of this machine, which no network is asked for."""
+    return url.startswith("file:")
 
 
 def root_of(suite: str, archive: str = "") -> str:
     """Which tree holds a suite: the archive's own, or debian-security for trixie-security."""
     if archive:
         return archive
-    return SECURITY if suite.endswith(("-security", "/updates")) else DEBIAN
+    return SECURITY if suite.rstrip("/").endswith(("-security", "/updates")) else DEBIAN
 
 
-def named(address: str, source: str, others: Mapping[str, str]) -> Mirror:
-    """The mirror at one address, nothing else asked; `source` says who named it.
+def named(addresses: Sequence[str], source: str, others: Mapping[str, Sequence[str]]) -> Mirror:
+    """The mirrors at these addresses, nothing else asked; `source` says who named them.
 
-    Raises: ArchiveError when it is no address.
+    Raises: ArchiveError when one is no address.
     """
-    return replace(_mirror(address, "", source, config_file()), others=others)
+    return replace(_mirror(addresses, (), source, config_file()), others=others)
 
 
-def tree(address: str, source: str) -> str:
-    """Another archive's address, without a slash at its end. Raises: ArchiveError."""
-    return _address(address, source, config_file())
+def trees(
+    addresses: Sequence[str], source: str, *, arch: str = "", offline: bool = False
+) -> tuple[str, ...]:
+    """Another archive's addresses, without a slash at their ends. Raises: ArchiveError."""
+    arch = arch or machine_architecture()
+    found = _checked(addresses, source, config_file(), arch, offline=offline)
+    return tuple(without_password(one) for one in found)
+
+
+def several(text: str | Sequence[str]) -> tuple[str, ...]:
+    """Addresses of one text or several, each alone or a list with blanks or commas between."""
+    found: list[str] = []
+    for one in (text,) if isinstance(text, str) else text:
+        found += re.split(r"[\s,]+(?=(?:mirror\+)?(?:https?://|file:)|/)", one.strip())
+    return tuple(one for one in found if one)
 
 
 def find_mirror(
-    given: str, *, environment: Mapping[str, str] | None = None, apt: Path = Path("/etc/apt")
+    given: str | Sequence[str],
+    *,
+    arch: str = "",
+    offline: bool = False,
+    environment: Mapping[str, str] | None = None,
+    apt: Path = APT,
 ) -> Mirror:
-    """Find the mirror: as given, $MINBUILD_MIRROR, the user's config file, then apt's sources.
+    """Find the mirrors: as given, $MINBUILD_MIRROR, the user's config file, then apt's sources.
 
+    `arch` is that of the packages, "" for this machine's: apt's sources may be for others.
     Raises: ArchiveError when none is known or what is known makes no sense.
     """
     environment = os.environ if environment is None else environment
+    look_in(apt)
     config = config_file(environment)
-    for address, source in (
-        (given, "--mirror"),
-        (environment.get("MINBUILD_MIRROR", ""), "MINBUILD_MIRROR"),
+    arch = arch or machine_architecture()
+    for addresses, source in (
+        (several(given), "--mirror"),
+        (several(environment.get("MINBUILD_MIRROR", "")), "MINBUILD_MIRROR"),
     ):
-        if address:
-            return _mirror(address, "", source, config)
-    configured = load_config(config)
-    if configured.mirror:
-        return _mirror(configured.mirror, configured.security_mirror, str(config), config)
-    return _of_apt(apt, config)
+        if addresses:
+            return _mirror(addresses, (), source, config, arch, offline=offline)
+    known = load_config(config)
+    if known.mirror:
+        debian, security = several(known.mirror), several(known.security_mirror)
+        return _mirror(debian, security, str(config), config, arch, offline=offline)
+    return _of_apt(apt, config, arch, offline=offline)
 
 
-def _mirror(address: str, security: str, source: str, config: Path) -> Mirror:
-    debian = _address(address, source, config)
-    if security:
-        return Mirror(debian, _address(security, source, config), source)
+def _mirror(
+    debian: Sequence[str],
+    security: Sequence[str],
+    source: str,
+    config: Path,
+    arch: str = "",
+    *,
+    offline: bool = False,
+) -> Mirror:
+    first = _checked(debian, source, config, arch, offline=offline)
+    second = _checked(security, source, config, arch, offline=offline) or [
+        _beside(one) for one in first
+    ]
+    first = [without_password(one) for one in first]
+    second = [without_password(one) for one in second]
+    return Mirror(
+        first[0], second[0], source, debians=tuple(first[1:]), securities=tuple(second[1:])
+    )
+
+
+def _beside(debian: str) -> str:
+    """Where the security archive lies beside a mirror's first tree."""
     parts = debian.split("/")
     for number in range(len(parts) - 1, 2, -1):
         if parts[number] == DEBIAN:
-            beside = "/".join([*parts[:number], SECURITY, *parts[number + 1 :]])
-            return Mirror(debian, beside, source)
-    return Mirror(debian, f"{debian}-security", source)
+            return "/".join([*parts[:number], SECURITY, *parts[number + 1 :]])
+    return f"{debian}-security"
+
+
+def _checked(
+    addresses: Sequence[str], source: str, config: Path, arch: str, *, offline: bool
+) -> list[str]:
+    """The addresses, mirror lists followed. Raises: ArchiveError."""
+    checked = [_address(one, source, config) for one in addresses]
+    found = expand(checked, arch, (), offline=offline)
+    if checked and not found:
+        raise ArchiveError(
+            "the mirror list names no mirror that can be used",
+            where=f"{source}: {', '.join(map(hide, checked))}",
+            fix=_FIX.format(config=config),
+        )
+    return found
 
 
 def _address(text: str, source: str, config: Path) -> str:
     if text.startswith("/"):
         return Path(text).as_uri()
-    if not re.fullmatch(r"(?:https?://[^/\s]+|file:///)\S*", text):
+    if not _ADDRESS.fullmatch(text):
         raise ArchiveError(
-            f"this is no address of a mirror: {text!r}",
+            f"this is no address of a mirror: {hide(text)!r}",
             where=source,
             fix=_FIX.format(config=config),
         )
     return text.rstrip("/")
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """One address of apt's sources."""
-
-    address: str
-    suites: tuple[str, ...]
-    components: tuple[str, ...]
-    signed_by: str
-    file: str
-
-    @property
-    def debian(self) -> bool:
-        """It looks like an archive of Debian itself, not of somebody's packages for Debian."""
-        if "main" not in self.components or not self.suites:
-            return False
-        if not all(_SUITE.fullmatch(suite) for suite in self.suites):
-            return False
-        own = "debian-archive" in self.signed_by
-        path = re.sub(r"^[^:]+://[^/]*", "", self.address).rstrip("/")
-        updates = any(suite.endswith("-updates") for suite in self.suites)
-        return own or path in {"/debian", "/debian-security"} or updates
-
-    @property
-    def security(self) -> bool:
-        return all(root_of(suite.rstrip("/")) == SECURITY for suite in self.suites)
-
-
-def _of_apt(apt: Path, config: Path) -> Mirror:
-    sources = [source for source in _sources(apt) if source.debian]
+def _of_apt(apt: Path, config: Path, arch: str, *, offline: bool) -> Mirror:
+    sources = [source for source in apt_sources(apt, arch) if source.debian]
     debian = [source for source in sources if not source.security]
-    if not debian:
+    first = _addresses(debian, arch, offline=offline)
+    if not first:
         raise ArchiveError(
-            "no Debian mirror is known: this machine's apt sources name none",
+            f"no Debian mirror is known: this machine's apt sources name none for {arch}",
             where=str(apt),
             fix=_FIX.format(config=config),
         )
-    first = debian[0]
-    security = next((source.address for source in sources if source.security), "")
-    return _mirror(first.address, security, first.file, config)
+    security = [source for source in sources if source.security]
+    second = _addresses(security, arch, offline=offline)
+    return _mirror(first, second, debian[0].file, config)
 
 
-def _sources(apt: Path) -> Iterator[_Source]:
-    """Every source that is not disabled, as apt reads them. Source: sources.list(5)."""
-    files = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
-    for file in files:
-        if file.suffix not in {".list", ".sources"}:
-            continue
-        try:
-            text = file.read_text(errors="replace")
-        except OSError:
-            continue
-        found = _stanzas(text) if file.suffix == ".sources" else _lines(text)
-        for fields in found:
-            yield from _entries(fields, file)
-
-
-def _stanzas(text: str) -> Iterator[dict[str, str]]:
-    """The stanzas of a deb822 file, field names in small letters."""
-    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
-    for stanza in re.split(r"\n\s*\n", lines):
-        unfolded = re.sub(r"\n[ \t]+", " ", stanza)
-        rows = (line.partition(":") for line in unfolded.splitlines())
-        yield {key.strip().lower(): value.strip() for key, _, value in rows}
-
-
-def _lines(text: str) -> Iterator[dict[str, str]]:
-    """One-line entries: `deb [signed-by=…] URI SUITE COMPONENT…`, as a stanza's fields."""
-    for line in text.splitlines():
-        match = re.match(r"(deb)\s+(?:\[(.*?)\]\s+)?(\S+)\s+(\S+)\s*([^#]*)", line.strip())
-        if match:
-            options = dict(word.partition("=")[::2] for word in (match[2] or "").split())
-            yield {
-                "types": match[1],
-                "uris": match[3],
-                "suites": match[4],
-                "components": match[5],
-                "signed-by": options.get("signed-by", ""),
-            }
-
-
-def _entries(fields: Mapping[str, str], file: Path) -> Iterator[_Source]:
-    enabled = fields.get("enabled", "yes").lower() not in {"no", "false", "off", "0", "without"}
-    if not enabled or "deb" not in fields.get("types", "").split():
-        return
-    for uri in _addresses(fields.get("uris", "").split()):
-        yield _Source(
-            uri.rstrip("/"),
-            tuple(fields.get("suites", "").split()),
-            tuple(fields.get("components", "").split()),
-            fields.get("signed-by", ""),
-            str(file),
-        )
-
-
-def _addresses(uris: Iterable[str]) -> Iterator[str]:
-    """Addresses that can be read; a mirror list of this machine gives its first one."""
-    for uri in uris:
-        if uri.startswith("mirror+file:"):
-            try:
-                lines = Path("/" + uri.removeprefix("mirror+file:").lstrip("/")).read_text()
-            except OSError:
-                continue
-            yield from [line.split()[0] for line in lines.splitlines() if line.startswith("http")][
-                :1
-            ]
-        elif uri.startswith(("http://", "https://", "file:/")):
-            yield uri.replace("file:/", "file:///", 1) if not uri.startswith("file://") else uri
+def _addresses(sources: Sequence[AptSource], arch: str, *, offline: bool) -> list[str]:
+    found = [
+        address
+        for source in sources
+        for address in expand(source.addresses, arch, source.suites, offline=offline)
+    ]
+    return list(dict.fromkeys(found))

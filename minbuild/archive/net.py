@@ -1,4 +1,4 @@
-"""The one door to the network: connections, proxies, time-outs, what is tried again and when."""
+"""The one door to the network: connections, proxies, time-outs, how slow a server may be."""
 
 import contextlib
 import functools
@@ -6,22 +6,31 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from minbuild.archive import credentials
+from minbuild.archive.proxy import proxy_for
 from minbuild.errors import ArchiveError
 
 if TYPE_CHECKING:
     import urllib3
 
 PAUSES = (0.1, 0.4, 1.6, 3.0)
-"""Seconds before each new attempt."""
+"""Seconds before each new attempt, where a server may stay silent for SILENCE."""
+SILENCE = 30.0
+"""Seconds that a server may stay silent; MINBUILD_TIMEOUT says otherwise."""
 LONGEST = 30.0
 """Seconds that a server's Retry-After may make us wait."""
+LOWEST = 1024
+"""Bytes a second that a server must send, over as long as it may stay silent."""
 PIECE = 1 << 17
 PARALLEL = 6
 """Connections at once."""
+_SHOWN = 80
+"""Characters of a server's own words that a message repeats."""
 
 
 class Unreachable(Exception):
@@ -34,12 +43,18 @@ class Unreachable(Exception):
         """Seconds that the server asks us to wait."""
 
 
+class Shorter(Unreachable):
+    """The server has fewer bytes than the start that was asked for."""
+
+
 class NotThere(Exception):
     """The server answers that it has no such file, or keeps it from us."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, missing: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.missing = missing
+        """False: the file may be there, for somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +70,10 @@ class Answer:
 
 
 @contextlib.contextmanager
-def opened(url: str, start: int = 0) -> Iterator[Answer]:
+def opened(url: str, start: int = 0, *, fresh: bool = False) -> Iterator[Answer]:
     """Open a file by address, from byte `start` where the server can do that.
+
+    With `fresh`, caches on the way are to ask the server itself. Source: RFC 9111, 5.2.1.4.
 
     Raises: Unreachable, NotThere.
     """
@@ -65,57 +82,37 @@ def opened(url: str, start: int = 0) -> Iterator[Answer]:
         with _local(Path(unquote(parts.path)), start) as answer:
             yield answer
         return
-    with _remote(url, start) as answer:
+    with _remote(url, start, fresh=fresh) as answer:
         yield answer
 
 
-def get(url: str, *, what: str, limit: int) -> bytes:
-    """Read a whole small file, of at most `limit` bytes.
+def read(url: str, *, what: str, limit: int, fresh: bool) -> bytes:
+    """Read a whole small file, of at most `limit` bytes, by one request.
 
-    Raises: NotThere; ArchiveError when it is too large or cannot be read after all attempts.
+    Raises: Unreachable, NotThere; ArchiveError when it is too large.
     """
-    for attempt in attempts(what, url):
-        with attempt, opened(url) as answer:
-            found = bytearray()
-            for piece in answer.pieces:
-                found += piece
-                if len(found) > limit:
-                    raise ArchiveError(
-                        f"{what} is larger than {limit} bytes", where=url, fix="use another mirror"
-                    )
-            if answer.length is not None and len(found) < answer.length:
-                raise Unreachable(f"the answer ended after {len(found)} bytes")
-            return bytes(found)
-    raise AssertionError("attempts() ends with an error")
+    with opened(url, fresh=fresh) as answer:
+        found = bytearray()
+        for piece in answer.pieces:
+            found += piece
+            if len(found) > limit:
+                raise ArchiveError(
+                    f"{what} is larger than {limit} bytes", where=url, fix="use another mirror"
+                )
+        if answer.length is not None and len(found) < answer.length:
+            raise Unreachable(f"the answer ended after {len(found)} bytes")
+        return bytes(found)
 
 
-class Attempt:
-    """One attempt: in its block, Unreachable is kept for the next one, or becomes the error."""
-
-    def __init__(self, what: str, url: str, pause: float | None) -> None:
-        self.what, self.url, self.pause = what, url, pause
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, Unreachable):
-            return False
-        if self.pause is None:
-            raise ArchiveError(
-                f"cannot get {self.what}: {error.reason}",
-                where=self.url,
-                fix="check the network and the proxy (http_proxy), name another mirror "
-                "(--mirror URL), or use what the store holds (--offline)",
-            ) from error
-        time.sleep(min(max(self.pause, error.pause), LONGEST))
-        return True
+def silence() -> float:
+    """Seconds that a server may stay silent."""
+    told = os.environ.get("MINBUILD_TIMEOUT", "")
+    return float(told) if told.isdecimal() and int(told) else SILENCE
 
 
-def attempts(what: str, url: str) -> Iterator[Attempt]:
-    """Attempts for one file, with pauses between them; the last one raises ArchiveError."""
-    for pause in (*PAUSES, None):
-        yield Attempt(what, url, pause)
+def shortened(pause: float) -> float:
+    """A pause, shorter where a server may stay silent for less than usual."""
+    return pause * min(silence() / SILENCE, 1.0)
 
 
 @contextlib.contextmanager
@@ -130,12 +127,16 @@ def _local(path: Path, start: int) -> Iterator[Answer]:
 
 
 @contextlib.contextmanager
-def _remote(url: str, start: int) -> Iterator[Answer]:
+def _remote(url: str, start: int, *, fresh: bool) -> Iterator[Answer]:
     import urllib3
 
     headers = {"Accept-Encoding": "identity", "User-Agent": "minbuild"}
     if start:
         headers["Range"] = f"bytes={start}-"
+    if fresh:
+        headers |= {"Cache-Control": "no-cache", "Pragma": "no-cache"}
+    if secret := credentials.authorization(url):
+        headers["Authorization"] = secret
     try:
         response = _pool(url).request(
             "GET", url, headers=headers, preload_content=False, decode_content=False
@@ -143,39 +144,103 @@ def _remote(url: str, start: int) -> Iterator[Answer]:
     except urllib3.exceptions.HTTPError as error:
         raise Unreachable(_reason(error)) from error
     try:
-        yield _answer(response, start)
+        yield _answer(response, start, named=bool(secret))
     finally:
         response.close() if response.length_remaining != 0 else response.release_conn()
 
 
-def _answer(response: "urllib3.BaseHTTPResponse", start: int) -> Answer:
-    status = response.status
+def _answer(response: "urllib3.BaseHTTPResponse", start: int, *, named: bool) -> Answer:
+    status, said = response.status, f"{response.status} {plain(response.reason or '')}".rstrip()
     if status in {408, 425, 429, 500, 502, 503, 504}:
-        wait = response.headers.get("Retry-After", "")
-        pause = float(wait) if wait.isdigit() else 0.0
-        raise Unreachable(f"the server answers {status} {response.reason}", pause=pause)
+        pause = retry_after(response.headers.get("Retry-After", ""), response.headers.get("Date"))
+        raise Unreachable(f"the server answers {said}", pause=pause)
     if status == 416:
-        raise Unreachable("the server has fewer bytes than were fetched already")
+        raise Shorter("the server has fewer bytes than were fetched already")
+    if status in {401, 403}:
+        raise NotThere(f"the server answers {said}{_login(status, named=named)}", missing=False)
     if status not in {200, 206}:
-        raise NotThere(f"the server answers {status} {response.reason}")
+        raise NotThere(f"the server answers {said}")
     where = response.headers.get("Content-Range", "")
     resumed = status == 206 and where.startswith(f"bytes {start}-")
+    if status == 206 and not resumed:
+        raise Unreachable("the server answers with another part than was asked for")
     length = response.headers.get("Content-Length", "")
     return Answer(
         start if resumed else 0,
-        int(length) if length.isdigit() else None,
-        response.headers.get("Content-Type", ""),
+        int(length) if length.isdecimal() and len(length) < 20 else None,
+        plain(response.headers.get("Content-Type", "")),
         _pieces(response),
     )
 
 
+def plain(text: str) -> str:
+    """A server's own words as one short line of ASCII."""
+    return "".join(char for char in text if " " <= char <= "~")[:_SHOWN]
+
+
+def _login(status: int, *, named: bool) -> str:
+    """What a server means that wants to know who asks."""
+    if named:
+        return " to the user and password that are known for it"
+    if status != 401:
+        return ""
+    hidden = credentials.unreadable()
+    closed = f"; {hidden[0]} may not be read by this user" if hidden else ""
+    return (
+        ", it wants a user and a password (http://USER:PASSWORD@HOST/…, or a machine in apt's "
+        f"auth.conf.d){closed}"
+    )
+
+
+def retry_after(text: str, date: str | None) -> float:
+    """Seconds that Retry-After asks for: a number, or a date, held against the server's own.
+
+    Source: RFC 9110, 10.2.3.
+    """
+    text = text.strip()
+    if text.isdecimal():
+        return float(text[:9])
+    until = _seconds(text)
+    if until is None:
+        return 0.0
+    now = _seconds(date or "")
+    return max(until - (time.time() if now is None else now), 0.0)
+
+
+def _seconds(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
 def _pieces(response: "urllib3.BaseHTTPResponse") -> Iterator[bytes]:
+    """The body as it comes.
+
+    Raises: Unreachable, also when it comes slower than LOWEST bytes a second.
+    """
     import urllib3
 
-    try:
-        yield from response.stream(PIECE, decode_content=False)
-    except urllib3.exceptions.HTTPError as error:
-        raise Unreachable(_reason(error)) from error
+    from minbuild.archive.connections import Watch
+
+    held = bytearray()
+    broken = ""
+    with Watch(response.shutdown, silence(), LOWEST) as watch:
+        try:
+            while piece := response.read1(PIECE, decode_content=False):
+                watch.came += len(piece)
+                held += piece
+                if len(held) >= PIECE:
+                    yield bytes(held)
+                    held.clear()
+        except urllib3.exceptions.HTTPError as error:
+            broken = _reason(error)
+    if held:  # what came is kept, and what follows it is asked for the next time
+        yield bytes(held)
+    if watch.slow:
+        raise Unreachable(f"it sends less than {LOWEST} bytes a second")
+    if broken:
+        raise Unreachable(broken)
 
 
 def _reason(error: Exception) -> str:
@@ -194,26 +259,21 @@ def _reason(error: Exception) -> str:
         return "the connection broke in the middle"
     inner = cause.__cause__ or cause.__context__
     text = getattr(inner, "strerror", None) or str(cause)
-    return str(text)
+    return credentials.hide(str(text))
 
 
 def _pool(url: str) -> "urllib3.PoolManager":
-    from urllib.request import getproxies_environment, proxy_bypass
-
     parts = urlsplit(url)
-    proxies = getproxies_environment()
-    proxy = proxies.get(parts.scheme) or proxies.get("all", "")
-    if proxy and proxy_bypass(parts.netloc):
-        proxy = ""
-    silence = os.environ.get("MINBUILD_TIMEOUT", "")
     bundle = os.environ.get("REQUESTS_CA_BUNDLE", "") if parts.scheme == "https" else ""
-    return _manager(proxy, parts.scheme, bundle, float(silence) if silence.isdigit() else 30.0)
+    return _manager(proxy_for(parts), parts.scheme, bundle, silence())
 
 
 @functools.cache
 def _manager(proxy: str, scheme: str, bundle: str, silence: float) -> "urllib3.PoolManager":
     """Connections that are kept open; a server may stay silent for `silence` seconds."""
     import urllib3
+
+    from minbuild.archive.connections import bounded
 
     context = None
     if scheme == "https" or proxy.startswith("https:"):
@@ -225,22 +285,24 @@ def _manager(proxy: str, scheme: str, bundle: str, silence: float) -> "urllib3.P
     )
     timeout = urllib3.Timeout(connect=min(10.0, silence), read=silence)
     if not proxy:
-        return urllib3.PoolManager(
-            maxsize=PARALLEL, retries=retries, timeout=timeout, ssl_context=context
+        return bounded(
+            urllib3.PoolManager(
+                maxsize=PARALLEL, retries=retries, timeout=timeout, ssl_context=context
+            )
         )
-    if not proxy.startswith(("http://", "https://")):
-        proxy = f"http://{proxy}" if "://" not in proxy else proxy
     try:
         parts = urlsplit(proxy)
         secret = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         headers = urllib3.make_headers(proxy_basic_auth=secret) if parts.username else None
-        return urllib3.ProxyManager(
-            proxy, maxsize=PARALLEL, proxy_headers=headers, retries=retries, timeout=timeout,
-            ssl_context=context,
+        return bounded(
+            urllib3.ProxyManager(
+                proxy, maxsize=PARALLEL, proxy_headers=headers, retries=retries, timeout=timeout,
+                ssl_context=context, proxy_ssl_context=context,
+            )
         )  # fmt: skip
     except (ValueError, urllib3.exceptions.HTTPError) as error:
         raise ArchiveError(
-            f"the proxy cannot be used: {error}",
+            f"the proxy cannot be used: {credentials.hide(str(error))}",
             where=f"{scheme}_proxy",
             fix=f"correct {scheme}_proxy: http://HOST:PORT",
         ) from error

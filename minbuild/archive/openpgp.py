@@ -1,10 +1,17 @@
 """The one door to OpenPGP: is this InRelease signed by a key that we trust? and signatures of ours."""
 
+import datetime as dt
 import functools
-from collections.abc import Sequence
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minbuild.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from pysequoia import Cert
 
 KEYS = Path(__file__).resolve().parent / "keys"
 """Debian's archive keys, as certificates."""
@@ -12,11 +19,13 @@ KEYS = Path(__file__).resolve().parent / "keys"
 _ARMOUR = b"-----BEGIN PGP SIGNED MESSAGE-----"
 
 
-def verified(signed: bytes, *, where: str, signed_by: str = "") -> bytes:
+def verified(signed: bytes, *, where: str, signed_by: str = "", now: int | None = None) -> bytes:
     """Return the content that a trusted key signed: exactly the bytes that were verified.
 
     `where` names the suite and its address. `signed_by` is a certificate file; "" for Debian's.
-    Source: RFC 9580, section 7 (cleartext signature framework).
+    A key that has expired counts no more, whatever date its signature bears: who finds an old key
+    can write any date. `now` is seconds UTC; None for this machine's clock.
+    Source: RFC 9580, section 7 (cleartext signature framework); apt's gpgv method (EXPKEYSIG).
 
     Raises: ArchiveError when there is no signature, or none by a trusted key.
     """
@@ -37,13 +46,30 @@ def verified(signed: bytes, *, where: str, signed_by: str = "") -> bytes:
         return list(certificates)
 
     try:
-        content: bytes | None = pysequoia.verify(signed, trusted).bytes
+        found = pysequoia.verify(signed, trusted)
+        content: bytes | None = found.bytes
     except RuntimeError as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise _refused(reason, issuers, where, signed_by) from error
     if content is None:
         raise _refused("no content came out of the verification", issuers, where, signed_by)
+    ends = _expirations(signed_by)
+    keys = [(str(one.certificate), str(one.signing_key)) for one in found.valid_sigs]
+    left = [min(ends[main], ends.get(key, ends[main])) for main, key in keys if main in ends]
+    moment = time.time() if now is None else now
+    if not any(end > moment for end in left):
+        day = time.strftime("%Y-%m-%d", time.gmtime(max(left))) if left else "no known day"
+        raise _refused(f"the key expired on {day}", issuers, where, signed_by)
     return content
+
+
+def trust(signed_by: str) -> str:
+    """Which keys are trusted, as a digest: "" stands for Debian's, a file for its contents.
+
+    Raises: ArchiveError when the file cannot be read.
+    """
+    found = b"".join(bytes(one) for one in _certificates(signed_by))
+    return hashlib.sha256(found).hexdigest()
 
 
 def cleartext(signed: bytes) -> bytes:
@@ -75,11 +101,11 @@ def signature(data: bytes, key: Path) -> bytes:
 
 
 @functools.cache
-def _certificates(signed_by: str) -> tuple[object, ...]:
+def _certificates(signed_by: str) -> "tuple[Cert, ...]":
     import pysequoia
 
     files = [Path(signed_by)] if signed_by else sorted(KEYS.glob("*.asc"))
-    found: list[object] = []
+    found: list[Cert] = []
     for file in files:
         try:
             found += pysequoia.Cert.split_bytes(file.read_bytes())
@@ -97,6 +123,31 @@ def _certificates(signed_by: str) -> tuple[object, ...]:
             fix="name a file with OpenPGP certificates in `signed-by:`",
         )
     return tuple(found)
+
+
+@functools.cache
+def _expirations(signed_by: str) -> Mapping[str, float]:
+    """When each key and subkey ends: fingerprint → seconds UTC, infinity for never."""
+    from pysequoia.packet import PacketPile, SignatureType
+
+    found: dict[str, float] = {}
+    for certificate in _certificates(signed_by):
+        main = certificate.fingerprint
+        found[main] = _moment(certificate.expiration)
+        key, made, newest = main, None, None
+        for packet in PacketPile.from_bytes(bytes(certificate)):
+            if packet.fingerprint and packet.key_created:
+                key, made, newest = packet.fingerprint, packet.key_created, None
+            elif packet.signature_type == SignatureType.SubkeyBinding and made is not None:
+                signed = packet.signature_created or made
+                if newest is None or signed >= newest:  # the newest binding is the one that holds
+                    newest, span = signed, packet.key_validity_period
+                    found[key] = _moment(made + span if span else None)
+    return found
+
+
+def _moment(end: dt.datetime | None) -> float:
+    return float("inf") if end is None else end.timestamp()
 
 
 def _refused(reason: str, issuers: Sequence[str], where: str, signed_by: str) -> ArchiveError:

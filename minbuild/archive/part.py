@@ -4,13 +4,13 @@ import bz2
 import lzma
 import mmap
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from minbuild.archive.compact import FORMAT, Compact, Damaged, pack
 from minbuild.archive.download import Wanted
-from minbuild.archive.mirror import Mirror
+from minbuild.archive.mirror import Mirror, is_local
 from minbuild.errors import ArchiveError
 from minbuild.store import Lost, Store
 
@@ -46,14 +46,13 @@ class Part:
         digest = self.store.get(FORMAT, self.sha256)
         return digest is not None and self.store.file(digest.decode()) is not None
 
-    def wanted(self, mirror: Mirror) -> Wanted:
-        """How to get the Packages file."""
+    def wanted(self, mirror: Mirror, *, offline: bool) -> Wanted:
+        """How to get the Packages file; offline, only mirrors on this machine are asked."""
         folder = self.path.rpartition("/")[0]
         paths = [f"{folder}/by-hash/SHA256/{self.sha256}"] if self.by_hash else []
-        urls = [mirror.url(self.root, f"dists/{self.suite}/{path}") for path in [*paths, self.path]]
         return Wanted(
             what=f"the index of {self.suite}",
-            urls=tuple(urls),
+            mirrors=addresses(mirror, self.root, self.suite, [*paths, self.path], offline=offline),
             sha256=self.sha256,
             size=self.size,
             fix="wait until the mirror is whole again, or use another mirror (--mirror URL)",
@@ -108,6 +107,14 @@ class Part:
                     raise Damaged(str(error)) from error
             self._compact = Compact(memoryview(data))
         return self._compact
+
+
+def addresses(
+    mirror: Mirror, root: str, suite: str, paths: Sequence[str], *, offline: bool
+) -> tuple[tuple[str, ...], ...]:
+    """The addresses of one file of a suite at each mirror, which may have it at several paths."""
+    columns = [mirror.urls(root, f"dists/{suite}/{path}") for path in paths]
+    return tuple(urls for urls in zip(*columns, strict=True) if is_local(urls[0]) or not offline)
 
 
 def _unpack(data: bytes, path: str, limit: int, suite: str) -> bytes:

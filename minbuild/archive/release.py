@@ -1,5 +1,6 @@
 """What a Release file says of its suite: which indices it has, from when it is, until when it holds."""
 
+import datetime as dt
 import json
 import time
 from collections.abc import Mapping
@@ -10,6 +11,10 @@ from minbuild.errors import ArchiveError
 from minbuild.progress import Progress
 
 DIGEST_LENGTH = 64
+FUTURE = 10
+"""Seconds that a Release may be ahead of this machine's clock."""
+LATEST = 1 << 37
+"""Seconds UTC that no date may be beyond: the year 6325, which `time` can still write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +23,8 @@ class Release:
 
     suite: str
     codename: str
+    origin: str
+    label: str
     date: int
     """Seconds UTC."""
     valid_until: int
@@ -47,6 +54,8 @@ def parse(content: bytes, *, where: str) -> Release:
         return Release(
             suite=fields.get("Suite", ""),
             codename=fields.get("Codename", ""),
+            origin=fields.get("Origin", ""),
+            label=fields.get("Label", ""),
             date=_seconds(fields["Date"]),
             valid_until=_seconds(fields["Valid-Until"]) if "Valid-Until" in fields else 0,
             by_hash=fields.get("Acquire-By-Hash", "").lower() == "yes",
@@ -58,7 +67,7 @@ def parse(content: bytes, *, where: str) -> Release:
                 if "/Packages" in row["name"] or "/source/Sources" in row["name"]
             },
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise ArchiveError(
             f"the Release file cannot be understood: {error!r}",
             where=where,
@@ -75,22 +84,35 @@ def checked(
     suite: str,
     *,
     where: str,
+    check_date: bool,
     check_valid_until: bool,
     progress: Progress,
     now: int | None = None,
 ) -> Release:
     """Hold a Release against the suite that was asked for and against the time.
 
-    `now` is seconds UTC; None for this machine's clock.
-    Raises: ArchiveError when it is another suite's, Expired when it is past its Valid-Until.
+    A Release without names is taken as apt takes it, and told. `now` is seconds UTC; None for this
+    machine's clock. Source: apt's Acquire::Max-FutureTime, Acquire::Check-Valid-Until.
+    Raises: ArchiveError when it is another suite's or from the future, Expired when it is past its
+    Valid-Until.
     """
-    if suite.rstrip("/") not in {release.suite, release.codename}:
+    names = {release.suite, release.codename} - {""}
+    if not names:
+        progress.note(f"{suite}: its Release names no suite, so it could be another one's")
+    elif suite.rstrip("/") not in names:
         raise ArchiveError(
             f"this is the Release of {release.codename or release.suite}, not of {suite}",
             where=where,
             fix="use another mirror, or name the suite as its Release does",
         )
     now = int(time.time()) if now is None else now
+    if check_date and release.date > now + FUTURE:
+        date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(release.date))
+        raise ArchiveError(
+            f"the Release of {suite} is from {date}, which is in the future",
+            where=where,
+            fix="check this machine's clock, or use another mirror",
+        )
     if not release.valid_until or now <= release.valid_until:
         return release
     until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(release.valid_until))
@@ -121,7 +143,12 @@ def load(data: bytes) -> Release:
 
 
 def _seconds(text: str) -> int:
-    return int(parsedate_to_datetime(text.replace(" UTC", " +0000")).timestamp())
+    found = parsedate_to_datetime(text.replace(" UTC", " +0000"))
+    found = found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+    seconds = int(found.timestamp())
+    if not 0 <= seconds < LATEST:
+        raise ValueError(f"a date that is none: {text}")
+    return seconds
 
 
 def _checked(row: Mapping[str, str]) -> tuple[str, int]:

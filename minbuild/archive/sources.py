@@ -3,12 +3,13 @@
 import lzma
 import re
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from minbuild.archive.download import Wanted, download, side_by_side
+from minbuild.archive.download import Wanted, download
 from minbuild.archive.mirror import Mirror
-from minbuild.archive.suite import Suite, open_suite
+from minbuild.archive.part import addresses
+from minbuild.archive.suite import Suite, open_suite, settled
 from minbuild.errors import ArchiveError
 from minbuild.manifest.types import Archive
 from minbuild.progress import Progress
@@ -43,17 +44,18 @@ def sources(
     Raises: ArchiveError.
     """
 
-    def opened(name: str) -> Suite:
-        return open_suite(archive, name, mirror, store, offline=offline, progress=progress)
+    def opened(name: str, fresh: bool) -> Suite:
+        return open_suite(
+            archive, name, mirror, store, offline=offline, progress=progress, fresh=fresh
+        )
 
-    parts = [
-        (suite, path)
-        for suite in side_by_side(opened, archive.suites)
-        for path in _paths(suite, archive)
-    ]
-    if not offline:
-        files = [_wanted(suite, path, mirror) for suite, path in parts]
-        download(files, store, progress, "source indices")
+    def filled(suites: Sequence[Suite]) -> list[tuple[Suite, str]]:
+        parts = [(suite, path) for suite in suites for path in _paths(suite, archive)]
+        files = [_wanted(suite, path, mirror, offline=offline) for suite, path in parts]
+        download([one for one in files if one.mirrors], store, progress, "source indices")
+        return parts
+
+    _, parts = settled(archive.suites, opened, filled)
     found: dict[tuple[str, str], tuple[SourceFile, ...]] = {}
     for suite, path in parts:
         text = _text(store, suite, path)
@@ -73,14 +75,14 @@ def _paths(suite: Suite, archive: Archive) -> list[str]:
     return found
 
 
-def _wanted(suite: Suite, path: str, mirror: Mirror) -> Wanted:
+def _wanted(suite: Suite, path: str, mirror: Mirror, *, offline: bool) -> Wanted:
     sha256, size = suite.release.indices[path]
     folder = path.rpartition("/")[0]
     paths = [f"{folder}/by-hash/SHA256/{sha256}"] if suite.release.by_hash else []
     root, name = suite.state.root, suite.state.name
     return Wanted(
         what=f"the source index of {name}",
-        urls=tuple(mirror.url(root, f"dists/{name}/{one}") for one in (*paths, path)),
+        mirrors=addresses(mirror, root, name, [*paths, path], offline=offline),
         sha256=sha256,
         size=size,
         fix="wait until the mirror is whole again, or use another mirror (--mirror URL)",

@@ -1,10 +1,14 @@
 """One suite of an archive: its InRelease, from the mirror or from the last time, verified."""
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from minbuild.archive import net, openpgp, release
-from minbuild.archive.mirror import SECURITY, Mirror, root_of
+from minbuild.archive.download import Unfit, side_by_side
+from minbuild.archive.mirror import SECURITY, Mirror, is_local, root_of
+from minbuild.archive.offers import Wrong, first_right
 from minbuild.archive.part import ENDINGS, Part
 from minbuild.archive.release import Release
 from minbuild.archive.types import SuiteState
@@ -13,13 +17,17 @@ from minbuild.manifest.types import Archive
 from minbuild.progress import Progress
 from minbuild.store import Store
 
+T = TypeVar("T")
+
 _LIMIT = 8 << 20
 """Bytes of an InRelease."""
 _LAST = "inrelease/1"
-"""Address → digest of what was there the last time."""
-_NEWEST = "newest/1"
-"""Suite → date of the newest Release seen, seconds UTC."""
-READ = "release/2"
+"""Address, or archive and suite → digest of what was there the last time."""
+_NEWEST = "newest/2"
+"""Archive, keys and canonical suite → date of the newest Release verified, seconds UTC."""
+CHANGES = 3
+"""Times that a suite may change while its indices are read."""
+READ = "release/3"
 """Digest of an InRelease → what it says."""
 
 
@@ -41,56 +49,201 @@ def open_suite(
     progress: Progress,
     now: int | None = None,
     allow_downgrade: bool = False,
+    fresh: bool = False,
 ) -> Suite:
     """Get a suite's InRelease and verify its signature, name and age.
 
-    One that is older than what the store has seen is refused unless `allow_downgrade`.
+    One that is older than what the store has seen is refused unless `allow_downgrade`. With
+    `fresh`, caches are passed by from the start.
 
     Raises: ArchiveError.
     """
     root = root_of(name, archive.name if archive.mirror else "")
-    where = mirror.url(root, f"dists/{name}/InRelease")
-    signed = _last(name, where, store) if offline else _fetched(archive, name, where, progress)
-    if archive.trusted:
-        content = openpgp.cleartext(signed)
-        progress.note(f"{name}: its signature is not checked, as the manifest says (trusted)")
+    place = f"dists/{name.strip('/')}"
+    files = ("InRelease", "Release") if archive.trusted else ("InRelease",)
+    opener = _Opener(archive, name, root, mirror, store, progress, offline, now, allow_downgrade)
+    mirrors = [
+        tuple(f"{url}/{file}" for file in files)
+        for url in mirror.urls(root, place)
+        if is_local(url) or not offline
+    ]
+    if not mirrors:
+        where, signed = opener.last(f"{mirror.url(root, place)}/InRelease")
+        found = opener.judge(signed, where)
     else:
-        content = openpgp.verified(signed, where=f"{name}: {where}", signed_by=archive.signed_by)
-    digest = store.add(signed)
-    found = release.checked(
-        _read(content, digest, where, store),
-        name,
-        where=where,
-        check_valid_until=archive.check_valid_until and not (offline or archive.snapshot),
-        progress=progress,
-        now=now,
-    )
+        try:
+            found = first_right(
+                f"the InRelease of {name}",
+                mirrors,
+                lambda url, again: opener.ask(url, fresh=again or fresh),
+            )
+        except net.NotThere as error:
+            raise _absent(name, mirrors[0][-1], error) from error
+    if archive.trusted:
+        progress.note(f"{name}: its signature is not checked, as the manifest says (trusted)")
     if not offline:
-        identity = where if archive.snapshot else f"{root} {name}"
-        _hold(identity, found.date, name, where, store, allow_downgrade=allow_downgrade)
-        if store.get(_LAST, where) != digest.encode():
-            store.put(_LAST, {where: digest.encode()})
-    return Suite(SuiteState(name, root, found.date, digest), found, where)
+        opener.remember(found)
+    return found
 
 
-def _hold(
-    identity: str, date: int, name: str, where: str, store: Store, *, allow_downgrade: bool
-) -> None:
-    """Refuse a Release from before the newest one that this store has seen, from any mirror.
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """What holds for one suite, whichever mirror it comes from."""
 
-    Raises: ArchiveError.
-    """
-    seen = int(store.get(_NEWEST, identity) or b"0")
-    if date < seen and not allow_downgrade:
-        was, now = (time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one)) for one in (seen, date))
-        raise ArchiveError(
-            f"the Release of {name} is from {now}; this store has seen one from {was}",
+    archive: Archive
+    name: str
+    root: str
+    mirror: Mirror
+    store: Store
+    progress: Progress
+    offline: bool
+    now: int | None
+    allow_downgrade: bool
+
+    def ask(self, url: str, *, fresh: bool) -> Suite:
+        """The suite as one answer has it. Raises: Wrong, Unreachable, NotThere."""
+        try:
+            signed = net.read(url, what=f"the InRelease of {self.name}", limit=_LIMIT, fresh=fresh)
+            return self.judge(signed, url)
+        except ArchiveError as error:
+            raise Wrong(error.what, error) from error
+
+    def judge(self, signed: bytes, where: str) -> Suite:
+        """Hold an InRelease against the keys, the name, the time and what was seen before.
+
+        Raises: ArchiveError.
+        """
+        archive = self.archive
+        if archive.trusted:
+            content = openpgp.cleartext(signed)
+        else:
+            content = openpgp.verified(
+                signed,
+                where=f"{self.name}: {where}",
+                signed_by=archive.signed_by,
+                now=None if self.offline else self.now,
+            )
+        digest = self.store.add(signed)
+        found = release.checked(
+            _read(content, digest, where, self.store),
+            self.name,
             where=where,
-            fix="the mirror is behind, or somebody holds updates back: use another mirror "
-            "(--mirror URL), wait, or accept the older one with --allow-downgrade",
+            check_date=not self.offline,
+            check_valid_until=archive.check_valid_until and not (self.offline or archive.snapshot),
+            progress=self.progress,
+            now=self.now,
         )
-    if date != seen:
-        store.put(_NEWEST, {identity: str(date).encode()})
+        if not self.offline:
+            self._hold(found, where)
+        return Suite(SuiteState(self.name, self.root, found.date, digest), found, where)
+
+    def remember(self, suite: Suite) -> None:
+        """Keep what is there now for builds without a network, and its date."""
+        digest = suite.state.sha256.encode()
+        keys = [suite.where, self._any_mirror]
+        new = {key: digest for key in keys if self.store.get(_LAST, key) != digest}
+        if new:
+            self.store.put(_LAST, new)
+        memory = self._memory(suite.release)
+        date = str(suite.release.date).encode()
+        if memory and self.store.get(_NEWEST, memory) != date:
+            self.store.put(_NEWEST, {memory: date})
+
+    def last(self, where: str) -> tuple[str, bytes]:
+        """The InRelease of the last time: from this mirror, or else from any.
+
+        Raises: ArchiveError.
+        """
+        keys = (where, f"{where.removesuffix('InRelease')}Release", self._any_mirror)
+        for key in keys:
+            digest = self.store.get(_LAST, key)
+            data = self.store.read(digest.decode()) if digest else None
+            if data is not None:
+                return where, data
+        raise ArchiveError(
+            f"the store knows nothing of {self.name}, and --offline forbids to ask",
+            where=where,
+            fix="run once without --offline, with the same mirror",
+        )
+
+    @property
+    def _archive(self) -> str:
+        """Which archive this is, and whose signature it must bear.
+
+        Debian's trees are the same at every mirror; a snapshot and other archives are where they
+        are. Two manifests that name two archives alike do not share a memory, nor two keys.
+        """
+        archive = self.archive
+        own = archive.snapshot or archive.mirror
+        place = self.mirror.url(self.root, "") if own else self.root
+        signer = "trusted" if archive.trusted else openpgp.trust(archive.signed_by)
+        return f"{place} {signer}"
+
+    @property
+    def _any_mirror(self) -> str:
+        return f"{self._archive} {self.name.strip('/')}"
+
+    def _memory(self, found: Release) -> str:
+        """The key of the newest Release's date; "" for archives that nobody has signed."""
+        if self.archive.trusted:
+            return ""
+        own = found.codename or found.suite or self.name.strip("/")
+        return f"{self._archive} {found.origin} {found.label} {own}"
+
+    def _hold(self, found: Release, where: str) -> None:
+        """Refuse a Release from before the newest one that this store has seen, from any mirror.
+
+        Raises: ArchiveError.
+        """
+        memory = self._memory(found)
+        seen = int(self.store.get(_NEWEST, memory) or b"0") if memory else 0
+        if found.date < seen and not self.allow_downgrade:
+            was, now = (
+                time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one)) for one in (seen, found.date)
+            )
+            raise ArchiveError(
+                f"the Release of {self.name} is from {now}; this store has seen one from {was}",
+                where=where,
+                fix="the mirror is behind, or somebody holds updates back: use another mirror "
+                "(--mirror URL), wait, or accept the older one with --allow-downgrade",
+            )
+
+
+def _absent(name: str, where: str, error: net.NotThere) -> ArchiveError:
+    hint = "or security-mirror" if root_of(name) == SECURITY else "(--mirror URL)"
+    if not error.missing:
+        return ArchiveError(
+            f"the mirror keeps the suite {name} to itself: {error.reason}",
+            where=where,
+            fix=f"give the address a user and a password, or use another mirror {hint}",
+        )
+    return ArchiveError(
+        f"the mirror has no suite {name}: {error.reason}",
+        where=where,
+        fix=f"correct the suite's name, or use another mirror {hint}",
+    )
+
+
+def settled(
+    names: Sequence[str],
+    opened: Callable[[str, bool], Suite],
+    filled: Callable[[Sequence[Suite]], T],
+) -> tuple[list[Suite], T]:
+    """Open suites and fetch what they name; when that has changed meanwhile, begin anew.
+
+    `opened` gets a name and whether caches are to be passed by.
+    Raises: ArchiveError; Unfit when what a fresh InRelease names cannot be had either.
+    """
+    suites = side_by_side(lambda name: opened(name, False), names)
+    for _ in range(CHANGES):
+        try:
+            return suites, filled(suites)
+        except Unfit:
+            before = [suite.state.sha256 for suite in suites]
+            suites = side_by_side(lambda name: opened(name, True), names)
+            if before == [suite.state.sha256 for suite in suites]:
+                raise
+    return suites, filled(suites)
 
 
 def parts(suite: Suite, archive: Archive, arch: str, store: Store) -> list[Part]:
@@ -133,42 +286,3 @@ def _read(content: bytes, digest: str, where: str, store: Store) -> Release:
     found = release.parse(content, where=where)
     store.put(READ, {digest: release.dump(found)})
     return found
-
-
-def _fetched(archive: Archive, name: str, where: str, progress: Progress) -> bytes:
-    try:
-        return net.get(where, what=f"the InRelease of {name}", limit=_LIMIT)
-    except net.NotThere as error:
-        if archive.trusted:
-            return _unsigned(name, where)
-        hint = "or security-mirror" if root_of(name) == SECURITY else "(--mirror URL)"
-        raise ArchiveError(
-            f"the mirror has no suite {name}: {error.reason}",
-            where=where,
-            fix=f"correct the suite's name, or use another mirror {hint}",
-        ) from error
-
-
-def _unsigned(name: str, where: str) -> bytes:
-    """The Release of an archive that signs nothing."""
-    address = f"{where.removesuffix('InRelease')}Release"
-    try:
-        return net.get(address, what=f"the Release of {name}", limit=_LIMIT)
-    except net.NotThere as error:
-        raise ArchiveError(
-            f"the mirror has no suite {name}: {error.reason}",
-            where=address,
-            fix="correct the suite's name, or use another mirror (--mirror URL)",
-        ) from error
-
-
-def _last(name: str, where: str, store: Store) -> bytes:
-    digest = store.get(_LAST, where)
-    data = store.read(digest.decode()) if digest else None
-    if data is None:
-        raise ArchiveError(
-            f"the store knows nothing of {name}, and --offline forbids to ask",
-            where=where,
-            fix="run once without --offline, with the same mirror",
-        )
-    return data

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from minbuild.archive.credentials import hide
 from minbuild.archive.index import Index, open_index
-from minbuild.archive.mirror import Mirror, find_mirror, named, tree
+from minbuild.archive.mirror import Mirror, find_mirror, named, trees
 from minbuild.archive.part import Part
 from minbuild.archive.types import SuiteState
 from minbuild.build.request import Doors, Request
@@ -26,23 +27,29 @@ def with_archives(request: Request, manifest: Manifest) -> Request:
     if manifest.archive.snapshot and request.mirror:
         raise UsageError(
             "the manifest takes Debian's packages from a snapshot, and from nowhere else",
-            where=manifest.archive.snapshot,
+            where=hide(manifest.archive.snapshot),
             fix="leave --mirror out, or remove `snapshot:` from the manifest",
         )
     archives = (manifest.archive, *manifest.archives)
     return replace(request, archives=archives, chooses_tools=manifest.trusted)
 
 
-def mirror_of(request: Request) -> Mirror:
+def mirror_of(request: Request, arch: str = "") -> Mirror:
     """Where the archives of a request lie; a snapshot is the only tree of Debian's that is asked.
 
+    `arch` is that of the packages; "" for this machine's.
     Raises: ArchiveError.
     """
     main, *others = request.archives or (Archive(),)
-    trees = {one.name: _tree(one) for one in others if one.mirror or one.directory}
+    known = {
+        one.name: _trees(one, arch, offline=request.offline)
+        for one in others
+        if one.mirror or one.directory
+    }
     if main.snapshot:
-        return named(main.snapshot, "snapshot", trees)
-    return replace(find_mirror(request.mirror or main.mirror), others=trees)
+        return named([main.snapshot], "snapshot", known)
+    found = find_mirror(request.mirror or main.mirror, arch=arch, offline=request.offline)
+    return replace(found, others=known)
 
 
 def open_archives(request: Request, manifest: Manifest, arch: str, doors: Doors) -> Index:
@@ -50,7 +57,7 @@ def open_archives(request: Request, manifest: Manifest, arch: str, doors: Doors)
 
     Raises: ArchiveError, also for a pin that nothing meets.
     """
-    mirror = mirror_of(request)
+    mirror = mirror_of(request, arch)
     suites: list[SuiteState] = []
     parts: list[Part] = []
     for archive in (manifest.archive, *manifest.archives):
@@ -76,9 +83,10 @@ def open_archives(request: Request, manifest: Manifest, arch: str, doors: Doors)
     return found
 
 
-def _tree(archive: Archive) -> str:
-    where = f"archives: {archive.name}"
-    return tree(str(Path(archive.directory).absolute()) if archive.directory else archive.mirror, where)  # fmt: skip
+def _trees(archive: Archive, arch: str, *, offline: bool) -> tuple[str, ...]:
+    if archive.directory:
+        return (Path(archive.directory).absolute().as_uri(),)
+    return trees(archive.mirror, f"archives: {archive.name}", arch=arch, offline=offline)
 
 
 def _directory(archive: Archive, arch: str, store: Store) -> tuple[SuiteState, Part]:

@@ -207,7 +207,7 @@ def get(request: Request, packages: Sequence[Package], doors: Doors) -> None:
     """Fetch locked packages into the store; those that are damaged there, too."""
     absent = [package for package in packages if doors.store.sound(package.sha256) is None]
     if absent:
-        mirror = mirror_of(request)
+        mirror = mirror_of(request, next((one.arch for one in absent if one.arch != "all"), ""))
         fetch(absent, mirror, doors.store, offline=request.offline, progress=doors.progress)
 
 
@@ -221,7 +221,7 @@ def _market(
     request: Request, manifest: Manifest, index: Index, doors: Doors, pins: Sequence[Package]
 ) -> Market:
     pinned = {package.name: package for package in pins if held(manifest, package)}
-    return Market(index, mirror_of(request), doors, pinned, request.offline)
+    return Market(index, mirror_of(request, manifest.arch), doors, pinned, request.offline)
 
 
 def _tool_market(

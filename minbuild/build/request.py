@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minbuild.archive.machines import MACHINES
 from minbuild.dib.types import DibIn
 from minbuild.errors import ToolError
 from minbuild.manifest.trust import Trust
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from minbuild.facts.types import Files
     from minbuild.toolbox.toolbox import Toolbox
 
-MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
-"""uname -m → Debian architecture."""
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -33,7 +31,8 @@ class Request:
     cell: str = ""
     """One combination of the manifest's matrix; "" for the manifest as it stands."""
     components: tuple[Path, ...] = ()
-    mirror: str = ""
+    mirror: tuple[str, ...] = ()
+    """Addresses of mirrors, best first; () for those of the manifest or this machine."""
     output: Path | None = None
     """Output directory; None for build/NAME below the current directory."""
     parent: Path | None = None

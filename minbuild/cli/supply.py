@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from minbuild.supply.shipment import Shipment
 
 BUILD = click.argument("build", type=click.Path(path_type=Path, file_okay=False, exists=True))
-MIRROR = click.option("--mirror", default="", metavar="URL", help="Debian mirror.")
+MIRROR = click.option(
+    "--mirror", multiple=True, metavar="URL", help="Debian mirror; may be repeated."
+)
 OFFLINE = click.option("--offline", is_flag=True, help="Touch no network.")
 
 
@@ -28,7 +30,7 @@ OFFLINE = click.option("--offline", is_flag=True, help="Touch no network.")
 @OFFLINE
 @store_option
 def sbom(
-    build: Path, cyclonedx: str | None, spdx: str | None, status_d: Path | None, mirror: str,
+    build: Path, cyclonedx: str | None, spdx: str | None, status_d: Path | None, mirror: tuple[str, ...],
     offline: bool, store: Path | None,
 ) -> None:  # fmt: skip
     """Write the software bill of materials of a BUILD directory.
@@ -70,7 +72,7 @@ def sbom(
 @OFFLINE
 @store_option
 def licences(
-    build: Path, output: Path | None, mirror: str, offline: bool, store: Path | None
+    build: Path, output: Path | None, mirror: tuple[str, ...], offline: bool, store: Path | None
 ) -> None:
     """Write what someone who ships the image of BUILD owes its receivers.
 
@@ -100,7 +102,7 @@ def licences(
 @OFFLINE
 @store_option
 def cve(
-    build: Path, data: str | None, vex: str | None, exit_code: bool, mirror: str, offline: bool,
+    build: Path, data: str | None, vex: str | None, exit_code: bool, mirror: tuple[str, ...], offline: bool,
     store: Path | None,
 ) -> int:  # fmt: skip
     """Say which open security issues touch files in the image of BUILD.
@@ -130,9 +132,11 @@ def cve(
 def data_of(place: str) -> str:
     """Security data from a file or an address. Raises: UsageError, ArchiveError."""
     if "://" in place:
-        from minbuild.archive import net
+        from minbuild.archive.credentials import without_password
+        from minbuild.archive.offers import get
 
-        return net.get(place, what="security data", limit=256 << 20).decode("utf-8", "replace")
+        data = get(without_password(place), what="security data", limit=256 << 20)
+        return data.decode("utf-8", "replace")
     return _read(Path(place))
 
 
@@ -148,19 +152,24 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _doors(mirror: str, store: Path | None) -> Any:
+def _doors(mirror: tuple[str, ...], store: Path | None, *, offline: bool) -> Any:
     from minbuild.archive.mirror import find_mirror
     from minbuild.cli.options import doors_of
 
-    return find_mirror(mirror), doors_of(store, Terminal())
+    return find_mirror(mirror, offline=offline), doors_of(store, Terminal())
 
 
 def _owed(
-    shipment: "Shipment", mirror: str, store: Path | None, *, offline: bool, with_sources: bool
+    shipment: "Shipment",
+    mirror: tuple[str, ...],
+    store: Path | None,
+    *,
+    offline: bool,
+    with_sources: bool,
 ) -> "tuple[Owed, ...]":
     from minbuild.supply.owed import owed
 
-    found, doors = _doors(mirror, store)
+    found, doors = _doors(mirror, store, offline=offline)
     result = owed(shipment, found, doors.store, offline=offline, progress=doors.progress,
                   with_sources=with_sources)  # fmt: skip
     doors.progress.done()
@@ -168,12 +177,12 @@ def _owed(
 
 
 def _offered(
-    shipment: "Shipment", mirror: str, store: Path | None, *, offline: bool
+    shipment: "Shipment", mirror: tuple[str, ...], store: Path | None, *, offline: bool
 ) -> dict[str, tuple[str, ...]]:
     from minbuild.archive.fetch import fetch
     from minbuild.facts.gather import gather, known
 
-    found, doors = _doors(mirror, store)
+    found, doors = _doors(mirror, store, offline=offline)
     packages = [one for one in shipment.packages if not one.installed]
     new = [one for one in packages if not known(one, doors.store)]
     if new:

@@ -5,7 +5,7 @@ from minbuild.manifest.budget import PART
 from minbuild.manifest.outputs import ELEMENTS, FORMAT
 from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Raw, Size, Text, Whole
 from minbuild.manifest.shape import Shape
-from minbuild.manifest.shapes import Either, Key, Many, Record, Table
+from minbuild.manifest.shapes import Either, Key, Many, OneOrMany, Record, Table
 from minbuild.manifest.topics import TOPIC
 from minbuild.manifest.types import (
     Archive,
@@ -146,7 +146,11 @@ _ARCHIVE: Shape[Archive] = Record(
         Key(
             "components", Many(_WORD, least=1), "The archive's components: main, non-free-firmware."
         ),
-        Key("mirror", Text(), "The mirror's address; without it, the machine's own."),
+        Key(
+            "mirror",
+            OneOrMany(Text()),
+            "The mirror's address, or several, the best one first; without it, the machine's own.",
+        ),
         Key("trusted", Flag(), "true: an unsigned archive is accepted."),
         Key(
             "check-valid-until",
@@ -183,7 +187,7 @@ _MORE: Shape[ArchiveWish] = Record(
         ),
         Key("suites", Many(_WORD, least=1), "Suites, all of them used."),
         Key("components", Many(_WORD, least=1), "The archive's components."),
-        Key("mirror", Text(), "Its address; without it, Debian's mirror."),
+        Key("mirror", OneOrMany(Text()), "Its address, or several; without it, Debian's mirror."),
         Key("trusted", Flag(), "true: an unsigned archive is accepted."),
         Key("check-valid-until", Flag(), "false: a Release past its date is accepted."),
         Key("signed-by", _LOCAL, "OpenPGP certificates, relative to this document."),

@@ -38,6 +38,22 @@ class Many(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class OneOrMany(Generic[T]):
+    """One value, or a list of them."""
+
+    item: Shape[T]
+
+    def read(self, node: Node, reading: Reading) -> tuple[T, ...] | None:
+        if isinstance(node, Items):
+            return Many(self.item, least=1).read(node, reading)
+        value = self.item.read(node, reading)
+        return None if value is None else (value,)
+
+    def schema(self) -> Json:
+        return {"anyOf": [self.item.schema(), Many(self.item, least=1).schema()]}
+
+
+@dataclass(frozen=True, slots=True)
 class Table(Generic[V, T]):
     """A mapping whose keys the user chooses; `make` is given key, value and the key's place."""
 

@@ -222,8 +222,8 @@ class Archive:
 
     suites: tuple[str, ...] = ("trixie", "trixie-updates", "trixie-security")
     components: tuple[str, ...] = ("main",)
-    mirror: str = ""
-    """Address of the mirror; "" for the machine's own."""
+    mirror: tuple[str, ...] = ()
+    """Addresses of mirrors, best first; () for the machine's own."""
     trusted: bool = False
     """True: an unsigned archive is accepted."""
     check_valid_until: bool = True

@@ -119,7 +119,7 @@ class ArchiveWish:
     name: str
     suites: tuple[str, ...] = ()
     components: tuple[str, ...] = ("main",)
-    mirror: str = ""
+    mirror: tuple[str, ...] = ()
     trusted: bool = False
     check_valid_until: bool = True
     signed_by: Name | None = None

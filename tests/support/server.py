@@ -1,14 +1,17 @@
 """A small web server on loopback that answers ranges, keeps a log and fails on request."""
 
+import base64
 import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import cast
+from urllib.parse import unquote
 
 
 class Fault(StrEnum):
@@ -30,6 +33,12 @@ class Fault(StrEnum):
     """302 to the same file below /moved/."""
     HUGE = "huge"
     """The file and then zeros without end, chunked."""
+    DRIP = "drip"
+    """Headers, then the body a few bytes at a time, for as long as anybody listens."""
+    DRIP_HEAD = "drip-head"
+    """A head that never ends, a few bytes at a time."""
+    DATED = "dated"
+    """503 with Retry-After as a date, a second after the server's own Date."""
 
 
 @dataclass(slots=True)
@@ -44,6 +53,10 @@ class Server:
     forever: bool = False
     requests: list[str] = field(default_factory=list)
     """`/path` or `/path bytes=10-`, in order."""
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """What each request says, names in small letters."""
+    login: str = ""
+    """`user:password` that every request must bear; "" for none."""
     closing: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -98,7 +111,12 @@ class _Handler(BaseHTTPRequestHandler):
         state = cast("_Http", self.server).state
         span = self.headers.get("Range", "")
         state.requests.append(f"{self.path} {span}".strip())
-        place = state.directory / self.path.removeprefix("/moved").lstrip("/")
+        state.headers.append({name.lower(): value for name, value in self.headers.items()})
+        place = state.directory / unquote(self.path.removeprefix("/moved").lstrip("/"))
+        token = base64.b64encode(state.login.encode()).decode()
+        if state.login and self.headers.get("Authorization") != f"Basic {token}":
+            self._answer(401, b"who are you", {"WWW-Authenticate": 'Basic realm="x"'})
+            return
         fault = state.next_fault(self.path)
         if fault is None and not place.is_file():
             fault = Fault.NOT_FOUND
@@ -136,8 +154,28 @@ class _Handler(BaseHTTPRequestHandler):
                     self.wfile.flush()
                     state.closing.wait()
                 self.close_connection = True
-            case Fault.HUGE:
+            case _:
+                self._fail_slowly(state, fault, data)
+
+    def _fail_slowly(self, state: Server, fault: Fault, data: bytes) -> None:
+        match fault:
+            case Fault.DRIP:
+                self._answer(200, b"", promised=len(data))
+                self._drip(state, data)
+            case Fault.DRIP_HEAD:
+                self._drip(state, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 60_000)
+            case Fault.DATED:
+                later = {"Retry-After": formatdate(time.time() + 1, usegmt=True)}
+                self._answer(503, b"later", later)
+            case _:
                 self._huge(state, data)
+
+    def _drip(self, state: Server, data: bytes) -> None:
+        self.close_connection = True
+        for place in range(0, len(data), 2):
+            if state.closing.wait(0.02):
+                return
+            self.wfile.write(data[place : place + 2])
 
     def _huge(self, state: Server, data: bytes) -> None:
         self.send_response(200)

@@ -4,6 +4,7 @@ import pytest
 
 from minbuild.archive.mirror import Mirror, find_mirror, root_of
 from minbuild.errors import ArchiveError
+from tests.support.server import serve
 
 
 def find(tmp_path: Path, given: str = "", *, config: str = "", **apt: str) -> Mirror:
@@ -142,3 +143,120 @@ def test_a_wrong_config_file_is_named(tmp_path: Path, text: str) -> None:
 def test_security_suites_have_a_tree_of_their_own() -> None:
     suites = ["trixie-security", "trixie", "trixie-updates"]
     assert [root_of(suite) for suite in suites] == ["debian-security", "debian", "debian"]
+
+
+def one_line(address: str, options: str = "", suites: str = "trixie main") -> str:
+    return f"deb {f'[{options}] ' if options else ''}{address} {suites}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "arch", "taken"),
+    [
+        ("arch=arm64", "amd64", False),
+        ("arch=amd64,arm64", "amd64", True),
+        ("arch=arm64", "arm64", True),
+        ("arch+=riscv64", "amd64", True),
+        ("arch-=amd64", "amd64", False),
+        ("arch=amd64 arch-=amd64", "amd64", False),
+        ("arch=arm64 arch+=amd64", "amd64", True),
+        ("signed-by=/k.gpg arch=arm64 trusted=yes", "amd64", False),
+    ],
+)
+@pytest.mark.parametrize("deb822", [True, False])
+def test_sources_for_other_architectures_are_passed_over(
+    tmp_path: Path, options: str, arch: str, taken: bool, deb822: bool
+) -> None:
+    first = one_line("http://first.example/debian", options)
+    if deb822:
+        names = {"arch": "Architectures", "arch+": "Architectures-Add",
+                 "arch-": "Architectures-Remove", "signed-by": "Signed-By", "trusted": "Trusted"}  # fmt: skip
+        rows = "".join(
+            f"{names[word.rpartition('=')[0]]}: {word.rpartition('=')[2].replace(',', ' ')}\n"
+            for word in options.split()
+        )
+        first = (
+            "Types: deb\nURIs: http://first.example/debian\nSuites: trixie\nComponents: main\n"
+            f"{rows}"
+        )
+    folder = tmp_path / "apt" / "sources.list.d"
+    folder.mkdir(parents=True)
+    (folder / f"a.{'sources' if deb822 else 'list'}").write_text(first)
+    (folder / "b.list").write_text(one_line("http://second.example/debian"))
+    environment = {"XDG_CONFIG_HOME": str(tmp_path)}
+    found = find_mirror("", arch=arch, environment=environment, apt=tmp_path / "apt")
+    assert found.debian == f"http://{'first' if taken else 'second'}.example/debian"
+    assert ("http://first.example/debian" in found.debians) is False
+
+
+LIST = """\
+# mirrors of ours
+http://none.example/debian
+https://third.example/debian\tpriority:3
+http://second.example/debian/ priority:2\tarch:arm64 arch:amd64
+http://arm.example/debian\tpriority:1 arch:arm64
+http://forky.example/debian\tpriority:1\tcodename:forky
+ftp://old.example/debian\tpriority:1
+file:/srv/debian\tpriority:4
+"""
+
+
+@pytest.mark.parametrize("uri", ["mirror+file:%s", "mirror+file://%s"])
+def test_mirrors_of_a_list_come_by_priority(tmp_path: Path, uri: str) -> None:
+    (tmp_path / "list").write_text(LIST)
+    line = one_line(uri % (tmp_path / "list"), suites="trixie trixie-updates main")
+    found = find(tmp_path, a_list=line)
+    assert (found.debian, *found.debians) == (
+        "http://second.example/debian",
+        "https://third.example/debian",
+        "file:///srv/debian",
+        "http://none.example/debian",
+    )
+    assert found.urls("debian-security", "x")[:2] == (
+        "http://second.example/debian-security/x",
+        "https://third.example/debian-security/x",
+    )
+
+
+def test_a_mirror_list_is_fetched_from_a_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("http_proxy", raising=False)
+    (tmp_path / "debian.list").write_text(LIST)
+    with serve(tmp_path) as server:
+        line = one_line(f"mirror+{server.url}/debian.list", suites="trixie main")
+        assert find(tmp_path, a_list=line.replace("trixie main", "trixie-updates main")).debian == (
+            "http://second.example/debian"
+        )
+        assert find(tmp_path, f"mirror+{server.url}/debian.list").debian == (
+            "http://second.example/debian"
+        )
+        asked = len(server.requests)
+        offline = find_mirror(f"mirror+{server.url}/debian.list", offline=True)
+        assert (offline.debian, len(server.requests)) == (f"{server.url}/debian.list", asked)
+
+
+def test_several_mirrors_are_named_by_option_environment_config_and_apt(tmp_path: Path) -> None:
+    one, two = "http://one.example/debian", "http://two.example/debian"
+    config = f'mirror = ["{one}", "{two}"]\n'
+    ways = [
+        find(tmp_path, f"{one} {two}"),
+        find(tmp_path, f"{one},{two}"),
+        find_mirror([one, two]),
+        find_mirror([f"{one}, {two}"]),
+        find_mirror("", environment={"MINBUILD_MIRROR": f"{one} {two}", "HOME": "/nonexistent"}),
+        find(tmp_path, config=config),
+    ]
+    for found in ways:
+        assert found.urls("debian", "x") == (f"{one}/x", f"{two}/x")
+        assert found.urls("debian-security", "x")[:2] == tuple(
+            f"{address}-security/x" for address in (one, two)
+        )
+
+
+def test_the_uris_of_a_source_are_mirrors_of_each_other(tmp_path: Path) -> None:
+    (tmp_path / "config" / "minbuild" / "config.toml").unlink(missing_ok=True)
+    found = find(tmp_path, a_sources=SOURCES.replace("one.example/debian/", "one.example/debian http://two.example/debian"))  # fmt: skip
+    assert found.urls("debian", "x") == (
+        "http://one.example/debian/x",
+        "http://two.example/debian/x",
+    )

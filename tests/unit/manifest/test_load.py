@@ -62,7 +62,7 @@ budget: {files: 48, bytes: 64 MiB, packed: 17.6 MB}
     )
     assert (manifest.name, manifest.summary) == ("edge", "edge on arm64")
     assert manifest.archive == Archive(
-        ("forky",), ("main", "contrib"), "http://x.invalid/debian", True, False, "keys/own.pgp"
+        ("forky",), ("main", "contrib"), ("http://x.invalid/debian",), True, False, "keys/own.pgp"
     )
     assert manifest.image.formats == (ImageFormat.RAW,)
     assert manifest.image.compression is Compression.ZSTD
