@@ -108,7 +108,7 @@ def test_memory_that_runs_out_takes_guests_and_not_the_host() -> None:
     boot = files["/usr/lib/minbuild/init"].partition("\nboot() {")[2]
     assert boot.index(spared) < boot.index("load_modules &")
     vm = files["/usr/bin/vm"]
-    assert vm.index("\nlaunch() {") < vm.index(taken) < vm.index("exec ")
+    assert vm.index("\nrun_once() {") < vm.index(taken) < vm.index("exec unshare")
     assert spared in vm.partition("\nsupervise() {")[2]
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import struct
 import subprocess
 import tempfile
 from pathlib import Path
@@ -78,6 +79,12 @@ def runs(host: Path, name: str, pid: int) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "pid").write_text(f"{pid}\n")
     return directory
+
+
+def qcow2(*, version: int = 3, backing: int = 0, features: int = 0) -> bytes:
+    """The first bytes of a qcow2. Source: QEMU, docs/interop/qcow2.txt."""
+    head = struct.pack(">4sIQIIQ", b"QFI\xfb", version, backing, 10, 16, 1 << 20)
+    return head.ljust(72, b"\0") + struct.pack(">Q", features) + bytes(432)
 
 
 def vm(host: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -206,7 +213,7 @@ def test_a_disk_cannot_carry_options_into_qemu(host: Path, value: str) -> None:
 def test_disks_keep_their_order_and_their_format(host: Path) -> None:
     directory = guest(host, "web", "disk=one.raw", "disk=two.qcow2,ro")
     (directory / "one.raw").touch()
-    (directory / "two.qcow2").touch()
+    (directory / "two.qcow2").write_bytes(qcow2())
     (line,) = [
         text for text in vm(host, "status", "web").stdout.splitlines() if text.startswith("disks=")
     ]
@@ -273,3 +280,165 @@ def test_starting_all_names_each_guest_that_cannot_start(host: Path) -> None:
         f"minbuild: guest bad: FAILED: {conf}:1: unknown key colour"[:120]
         in (host / "said").read_text()
     )
+
+
+def refused(host: Path, line: str, what: str) -> None:
+    """The guest `web` is refused for one line of its file."""
+    (host / "guests/web/guest.conf").write_text(f"kernel=k\n{line}\n")
+    done = vm(host, "start", "web")
+    assert done.returncode == 1
+    assert f"{host}/guests/web/guest.conf:2: {what}" in done.stderr, done.stderr
+
+
+@pytest.fixture
+def web(host: Path) -> Path:
+    """A guest with a kernel, beside one that has a secret; and what the image lets guests share."""
+    text = (host / "vm").read_text().replace("ALLOWED='/data/images'", f"ALLOWED='{host}/images'")
+    (host / "vm").write_text(text)
+    (host / "images").mkdir()
+    (host / "images/tools.raw").touch()
+    (guest(host, "db") / "db.raw").write_text("secret")
+    directory = guest(host, "web", "kernel=k")
+    (directory / "k").touch()
+    return directory
+
+
+@pytest.mark.parametrize("key", ["disk", "kernel", "initrd", "firmware"])
+@pytest.mark.parametrize("path", ["/usr/bin/env", "{0}/guests/db/db.raw", "{0}/vm", "/dev/null", "{0}/images"])  # fmt: skip
+def test_a_file_outside_of_the_guest_s_directory_is_refused(
+    host: Path, web: Path, key: str, path: str
+) -> None:
+    path = path.format(host)
+    outside = f"{key}: {path} is neither below {web} nor in the image's guest_files"
+    refused(host, f"{key}={path}", f"{key}: {path} is no regular file" if path.endswith("images") else outside)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["../db/db.raw", "a/../../db/db.raw", "./k", "a//k", "/dev/../dev/null", ".."])  # fmt: skip
+def test_a_path_that_climbs_is_refused(host: Path, web: Path, path: str) -> None:
+    refused(host, f"disk={path}", f"disk={path}: a path here has no . and no .. in it")
+
+
+@pytest.mark.parametrize("target", ["/usr/bin/env", "../db/db.raw", "k", "/dev/null", "gone"])
+def test_a_link_is_refused_wherever_it_leads(host: Path, web: Path, target: str) -> None:
+    (web / "own.raw").symlink_to(target)
+    refused(host, "disk=own.raw", f"disk: {web}/own.raw is reached by a link: name the file itself")
+
+
+def test_a_directory_that_is_a_link_is_refused(host: Path, web: Path) -> None:
+    (web / "disks").symlink_to("../db")
+    refused(host, "disk=disks/db.raw", f"disk: {web}/disks/db.raw is reached by a link")
+
+
+def test_a_second_name_of_another_guest_s_disk_is_refused(host: Path, web: Path) -> None:
+    os.link(host / "guests/db/db.raw", web / "own.raw")
+    refused(host, "disk=own.raw", f"disk: {web}/own.raw has a second name (a hard link)")
+
+
+def test_what_is_no_file_is_refused(host: Path, web: Path) -> None:
+    (web / "directory").mkdir()
+    os.mkfifo(web / "pipe")
+    for name in ("directory", "pipe"):
+        refused(host, f"disk={name}", f"disk: {web}/{name} is no regular file")
+
+
+def test_a_guest_may_not_write_what_the_host_reads_of_it(host: Path, web: Path) -> None:
+    refused(host, "disk=guest.conf", "disk=guest.conf is what the host reads")
+
+
+def test_what_guests_share_is_read_only_and_must_be_readable(host: Path, web: Path) -> None:
+    tools = host / "images/tools.raw"
+    refused(host, f"disk={tools}", f"disk={tools}: what guests share is read-only")
+    tools.chmod(0o600)
+    refused(host, f"kernel={tools}", f"kernel: {tools} must be readable for all")
+    (web / "guest.conf").write_text(f"disk={tools},ro\n")
+    assert vm(host, "status", "web").returncode == 0
+    (host / "images").rename(host / "elsewhere")
+    (host / "images").symlink_to("elsewhere")
+    refused(host, f"disk={tools},ro", f"disk: {tools} is reached by a link")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (qcow2(backing=512), "has a backing file: qemu-img convert makes it whole"),
+        (qcow2(version=2, backing=512), "has a backing file"),
+        (qcow2(features=4), "has its data in another file"),
+        (b"", "is no qcow2"),
+        (b"QFI\xfb", "is no qcow2"),
+        (bytes(512), "is no qcow2"),
+    ],
+)
+def test_a_qcow2_that_is_not_whole_is_refused(
+    host: Path, web: Path, content: bytes, what: str
+) -> None:
+    (web / "own.qcow2").write_bytes(content)
+    refused(host, "disk=own.qcow2", f"disk: {web}/own.qcow2 {what}")
+
+
+def test_a_raw_disk_may_hold_what_looks_like_a_qcow2(host: Path, web: Path) -> None:
+    (web / "own.raw").write_bytes(qcow2(backing=512))
+    (web / "guest.conf").write_text("disk=own.raw\n")
+    assert "format=raw" in vm(host, "status", "web").stdout
+
+
+@pytest.mark.parametrize("address", ["52:54:00:0:1:2", "53:54:00:00:00:01", "52:54:00:00:00:01,romfile=x"])  # fmt: skip
+def test_an_address_cannot_carry_options_into_qemu(host: Path, web: Path, address: str) -> None:
+    refused(host, f"net=lo,{address}", "net")
+    assert "is not BRIDGE or BRIDGE,MAC" in vm(host, "status", "web").stderr
+
+
+def test_guest_conf_itself_is_a_small_file_and_no_link(host: Path, web: Path) -> None:
+    conf = web / "guest.conf"
+    conf.unlink()
+    conf.symlink_to("/etc/passwd")
+    assert vm(host, "start", "web").stderr == f"vm: error: {conf} is reached by a link\n"
+    conf.unlink()
+    os.mkfifo(conf)
+    assert vm(host, "start", "web").stderr == f"vm: error: {conf} is no regular file\n"
+    conf.unlink()
+    conf.write_bytes(b"#" * 70000)
+    assert vm(host, "start", "web").stderr == f"vm: error: {conf} is larger than 64 KiB\n"
+
+
+def test_names_that_a_terminal_would_obey_are_counted_and_not_shown(host: Path) -> None:
+    for name in ("\x1b]0;title\x07", "a\nminbuild: kvm: forged", "b c", "x" * 33):
+        guest(host, name, "kernel=k")
+    (host / "init").write_text((host / "init").read_text().replace("/dev/kmsg", f"{host}/said"))
+    assert len(vm(host, "list").stdout.splitlines()) == 1
+    assert vm(host, "start").returncode == 0
+    assert "minbuild: guests: FAILED: 4 with a name of other characters" in (host / "said").read_text()  # fmt: skip
+    done = vm(host, "start", "\x1b[2J")
+    assert set(done.stderr) <= {*map(chr, range(0x20, 0x7F)), "\n"}
+
+
+def test_the_log_of_a_guest_cannot_steer_the_terminal(host: Path, web: Path) -> None:
+    (web / "k").touch()
+    directory = runs(host, "web", os.getpid())
+    (directory / "console.log").write_bytes(b"login:\x1b]0;t\x07 \x9b2J\xc2\x9b ok\x08\r\n\tx\n")
+    done = vm(host, "log", "web")
+    assert done.stdout.splitlines()[1] == "\tx"
+    assert done.stdout.startswith("login:^[]0;t^G ")
+    assert set(done.stdout) <= {*map(chr, range(0x20, 0x7F)), "\n", "\t"}
+
+
+def test_a_directory_of_guests_that_is_a_link_has_none(host: Path, web: Path) -> None:
+    (host / "guests").rename(host / "other")
+    (host / "guests").symlink_to("other")
+    assert len(vm(host, "list").stdout.splitlines()) == 1
+    assert "is reached by a link" in vm(host, "start", "web").stderr
+
+
+def test_users_are_numbers_that_no_two_guests_have(host: Path) -> None:
+    text = (host / "vm").read_text()
+    function = text[text.index("choose_user() {") : text.index("# What the guest's QEMU will have")]
+    script = (
+        f"USERS=1073741824 RUN={host}/run\nmkdir -p $RUN/.users\n{function}\n"
+        'for name in a b c d e f; do (dir=$RUN/$name; mkdir "$dir"; choose_user) & done; wait\n'
+        "cat $RUN/?/user; dir=$RUN/c; name=c; choose_user; cat $RUN/?/user"
+    )
+    path = os.environ["PATH"] if not (host / "bin/busybox").exists() else f"{host}/bin"
+    words = [f"{host}/bin/sh", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, env={"PATH": path}, check=True)
+    first, again = done.stdout.split()[:6], done.stdout.split()[6:]
+    assert sorted(map(int, first)) == list(range(1073741825, 1073741831))
+    assert again == first
