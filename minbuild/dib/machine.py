@@ -20,7 +20,7 @@ MEMORY = 2048
 DISK = 64 << 30
 """Bytes of the disks that the machine works on and writes to; they have holes."""
 QUIET = 120
-"""Seconds in which the builder would have spoken under emulation: three times what was measured."""
+"""Seconds in which the builder would have spoken under emulation: several times what it needs on an idle machine."""
 OURS = b"builder: "
 TICK = 1.0
 CHUNK = 65536

@@ -14,7 +14,7 @@ from minbuild.lab.data import Guest, by_uefi, data_disk, unasked
 from minbuild.lab.dial import render
 from minbuild.lab.kvm import SYSTEM, Memory, choose, may_emulate, way_of
 from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments
-from minbuild.lab.machine import boot_from, qemu_arguments
+from minbuild.lab.machine import DOOR, ECHO_PORT, boot_from, qemu_arguments
 from minbuild.lab.probes import Watch, network_boot, skipped
 from minbuild.lab.session import Session, choose_network, free_port, mortal
 from minbuild.lab.types import (
@@ -37,9 +37,6 @@ TICK = 0.5
 """Seconds between two looks at the clock while nothing is said."""
 LAST_WORDS = 0.3
 """Seconds that a kernel gets to finish its panic message."""
-ECHO_PORT = 7
-GATEWAY = "10.0.2.2"
-"""This machine's loopback as a guest of QEMU's own network sees it. Source: qemu(1), "-netdev user"."""
 
 STREAMS = {
     Tag.CONSOLE: Source.CONSOLE,
@@ -132,13 +129,14 @@ def lay_out(
     port = 0
     if Server.TCP not in request.without:
         port = ECHO_PORT if inside else free_port()
-    address = ADDRESS if inside else GATEWAY
+    address = ADDRESS if inside else DOOR
     data, guest = request.data, guest_of(request, start.kernel)
     no_guest = unasked(request, guest)
     if data is None and not request.trouble.no_disk:
-        asked = {"dns": NAME, "tcp": f"{address}:{port or ECHO_PORT}"}
+        asked = {"dns": NAME, "tcp": f"{address}:{ECHO_PORT}"}
         data = data_disk(work, tools, asked, guest, uefi=uefi)
-    qemu = qemu_arguments(request, tools, start, data, accel, Network(network.name))
+    door = None if inside else port
+    qemu = qemu_arguments(request, tools, start, data, accel, door)
     clock = Server.NTP not in request.without
     trouble = request.trouble
     serve = dnsmasq_arguments(

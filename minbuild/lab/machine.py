@@ -1,15 +1,17 @@
 """The machine that QEMU makes: its firmware, disks, card and console."""
 
+import shlex
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.errors import UsageError
-from minbuild.lab import netboot, ports, trace
+from minbuild.lab import netboot, ports, relay, trace
 from minbuild.lab.accel import WORDS, data_words
 from minbuild.lab.link import mac, netdev
 from minbuild.lab.media import comma, disk, first_bytes, kind_of, medium
-from minbuild.lab.types import BootRequest, Choice, Firmware, Network, Tools
+from minbuild.lab.types import BootRequest, Choice, Firmware, Tools
 from minbuild.lab.uki import line, release
 from minbuild.lab.uki import split as parts
 from minbuild.lab.varstore import enrolled
@@ -25,6 +27,9 @@ EXTRA = "io.systemd.stub.kernel-cmdline-extra"
 
 BOOT_CODE = 440
 """Bytes of a disk's first sector that are no table."""
+ECHO_PORT = 7
+DOOR = "10.0.2.100"
+"""All that a machine on QEMU's own network reaches: one port here. Source: qemu(1), "-netdev user"."""
 SERIAL_PORT = b"\xf8\x03"
 """COM1. Source: SeaBIOS, docs/Runtime_config.md, etc/sercon-port."""
 
@@ -201,9 +206,18 @@ def _must_be_efi(image: Path, kind: str, why: str, option: str) -> None:
 
 
 def qemu_arguments(
-    request: BootRequest, tools: Tools, boot: Boot, data: Path | None, accel: Choice, net: Network
+    request: BootRequest,
+    tools: Tools,
+    boot: Boot,
+    data: Path | None,
+    accel: Choice,
+    door: int | None,
 ) -> tuple[str, ...]:
-    """QEMU's arguments for the whole machine, its console on stdin and stdout."""
+    """QEMU's arguments for the whole machine, its console on stdin and stdout.
+
+    `door` is the port of loopback that it reaches on QEMU's own network, 0 for none; None where it
+    is on the lab's.
+    """
     words = ["-M", "q35", *WORDS[accel.name], "-smp", str(request.cpus), "-m", str(request.memory)]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     # what resets a machine that hangs, if the host feeds it; any reset ends QEMU
@@ -215,7 +229,7 @@ def qemu_arguments(
     for path in request.disks:
         words += disk(path.absolute(), kind_of(path), written=False)
     for number in range(request.cards):
-        words += _card(number, request.firmware, boot.folder, net)
+        words += _card(number, request.firmware, boot.folder, door)
     # OVMF's network also wants the random numbers
     words += ["-object", "rng-random,id=r,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r"]
     return (
@@ -229,15 +243,24 @@ def qemu_arguments(
     )
 
 
-def _card(number: int, firmware: Firmware, folder: Path | None, net: Network) -> tuple[str, ...]:
+def _card(
+    number: int, firmware: Firmware, folder: Path | None, door: int | None
+) -> tuple[str, ...]:
     """A network card; the firmware starts from the first one, if from any."""
     words = netdev(number)
-    if net is not Network.NAMESPACE:
-        words = f"user,id=n{number}" + netboot.netdev_words(firmware, folder)
+    if door is not None:
+        words = f"user,id=n{number},restrict=on{netboot.netdev_words(firmware, folder)}"
+        words += _door(door) if door else ""
     # romfile= : without a boot ROM the firmware does not try the network first
     first = ",bootindex=1" if firmware.by_network and not number else ""
     card = f"virtio-net-pci,netdev=n{number},mac={mac(number)},romfile={first}"
     return ("-netdev", words, "-device", card)
+
+
+def _door(port: int) -> str:
+    """Have QEMU run a program for each connection: one that it keeps itself serves only the first."""
+    program = shlex.join((sys.executable, "-IS", relay.__file__, str(port)))
+    return f",guestfwd=tcp:{DOOR}:{ECHO_PORT}-cmd:{program.replace(',', ',,')}"
 
 
 def _direct(kernel: Path, initramfs: Path, cmdline: str) -> Boot:

@@ -16,9 +16,9 @@ QUIET = {
     Firmware.PXE: 150,
     Firmware.HTTP: 150,
 }
-"""Seconds in which a kernel would have spoken under emulation: three times what was measured."""
+"""Seconds in which a kernel would have spoken under emulation: several times what it needs on an idle machine."""
 KERNEL_QUIET = 30
-"""Seconds that a kernel is silent at most before its first process, under emulation, three times."""
+"""Seconds that no kernel is silent before its first process, under emulation either."""
 BROKEN = re.compile(
     r"KVM internal error.*|error: kvm run failed.*|KVM: entry failed.*|kvm_buf_set_msrs.*"
 )

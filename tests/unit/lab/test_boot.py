@@ -118,7 +118,7 @@ def test_the_console_is_given_to_a_terminal(bench: Bench) -> None:
     os.close(lab)
     thread.join()
     os.close(user)
-    assert b"10.0.2.2:" in heard
+    assert b"10.0.2.100:7 answered" in heard
     assert b"read words" in heard
 
 

@@ -1,0 +1,44 @@
+"""The one door out of QEMU's own network: its stdin and stdout, joined to a port of loopback.
+
+Run by QEMU for each connection to the lab's address: `python relay.py PORT`.
+"""
+
+import os
+import selectors
+import socket
+import sys
+
+CHUNK = 65536
+
+
+def main(port: int) -> None:
+    """Carry both ways until the server or the machine ends."""
+    with (
+        socket.create_connection(("127.0.0.1", port)) as server,
+        selectors.DefaultSelector() as loop,
+    ):
+        loop.register(0, selectors.EVENT_READ)
+        loop.register(server, selectors.EVENT_READ)
+        while True:
+            for key, _ in loop.select():
+                data = os.read(key.fd, CHUNK)
+                if key.fd == 0 and data:
+                    server.sendall(data)
+                elif key.fd == 0:
+                    server.shutdown(socket.SHUT_WR)
+                    loop.unregister(0)
+                elif data:
+                    put(data)
+                else:
+                    return
+
+
+def put(data: bytes) -> None:
+    """Write all of `data` to stdout."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(1, rest) :]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
