@@ -8,6 +8,7 @@ from pathlib import Path
 from minbuild.build.commands import cautions
 from minbuild.build.request import Doors
 from minbuild.build.rooted import open_root
+from minbuild.errors import UsageError
 from minbuild.facts.root.container import ANY, Choice
 from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.seen import seen
@@ -39,6 +40,11 @@ def examine(
         doors.progress.step(f"reading {source.name}")
         offer = Offer(source, owned=False, merged=False)
         files = _as_it_is(offer)
+        if not any(one.kind is Kind.FILE for one in offer.by_raw.values()):
+            raise UsageError(
+                "there is nothing to prove: it holds no file", where=source.name,
+                fix="name a root that holds programs, or another partition: --partition",
+            )  # fmt: skip
         arch = arch or _most(files)
         found = check(files, arch=arch, drop=drop, allow_missing=allow_missing, rulebook=rulebook())
         waivers = Waivers((), allow_missing)

@@ -70,6 +70,8 @@ class Doors:
     progress: Progress = field(default_factory=Silent)
     at_once: int = 1
     """Builds that go on side by side."""
+    partition: int | None = None
+    """Of a disk that a root or an image is read from: the one to read; None for what boots."""
 
     @cached_property
     def store(self) -> Store:

@@ -22,7 +22,6 @@ from minbuild.facts.root.container import Choice
 from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.types import Program, Readers, Source
 from minbuild.facts.types import Files, Kind
-from minbuild.image.packings import Tool
 from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import ANY, Manifest
 from minbuild.paths import RootPath
@@ -47,9 +46,7 @@ def stand_root(request: Request, manifest: Manifest, doors: Doors, *, tools: boo
     try:
         root = Path(manifest.archive.root)
         choice = Choice(arch=manifest.arch)
-        reach = Readers(
-            debugfs(request, doors), rpm(request, doors), doors.progress.note, unpacker(doors)
-        )
+        reach = readers(doors, request)
         source = open_source(root, work, lambda: reach, choice=choice, starts=False)
         offer = Offer(source, owned=manifest.archive.owners, rpm=reach.rpm)
     except BaseException:
@@ -102,35 +99,32 @@ def open_root(
         yield open_source(path, work, lambda: reach, choice=choice, leave=leave)
 
 
-def readers(doors: Doors) -> Readers:
-    """The toolbox's programs for a root that is only looked at."""
-    request = Request(Path())
-    return Readers(
-        debugfs(request, doors), rpm(request, doors), doors.progress.note, unpacker(doors)
-    )
+def readers(doors: Doors, request: Request | None = None) -> Readers:
+    """The toolbox's programs for a root that a stranger made: each runs in a sandbox."""
+    at = request or Request(Path())
+    return Readers(lambda name: _program(name, at, doors), doors.progress.note, doors.partition)
 
 
-def unpacker(doors: Doors) -> Tool:
-    """The toolbox's programs for what Python does not unpack, each fetched when it is first run."""
-    boxes = {name: _alone(name, Request(Path()), doors) for name in ("lz4", "lzop")}
-    return lambda name, data: boxes[name]().run(
-        name, ["-dc"], what="unpacking the initramfs", stdin=data
-    )
+def _program(name: str, request: Request, doors: Doors) -> Program:
+    """A tool of the toolbox, fetched when it is first run."""
+    toolbox = _alone(name, request, doors)
 
-
-def debugfs(request: Request, doors: Doors) -> Program:
-    """The toolbox's debugfs, fetched when it is first run."""
-    toolbox = _alone("debugfs", request, doors)
-    return lambda args: toolbox().run("debugfs", args, what="reading the file system")
-
-
-def rpm(request: Request, doors: Doors) -> Program:
-    """The toolbox's rpm, fetched when it is first run."""
-    toolbox = _alone("rpm", request, doors)
-
-    def run(args: Sequence[str | Path]) -> bytes:
-        config = {"RPM_CONFIGDIR": str(toolbox().path(RPM_CONFIG))}
-        return toolbox().run("rpm", args, what="reading the root's rpm database", env=config)
+    def run(
+        args: Sequence[str | Path],
+        *,
+        what: str,
+        reads: Sequence[Path] = (),
+        writes: Path | None = None,
+        stdin: bytes = b"",
+        stdout: Path | None = None,
+        output: int = 256 << 20,
+        file: int = 1 << 20,
+    ) -> bytes:
+        env = {"RPM_CONFIGDIR": str(toolbox().path(RPM_CONFIG))} if name == "rpm" else {}
+        return toolbox().confined(
+            name, args, what=what, reads=reads, writes=writes, stdin=stdin, stdout=stdout,
+            output=output, file=file, env=env, note=doors.progress.note,
+        )  # fmt: skip
 
     return run
 

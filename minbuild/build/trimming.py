@@ -9,7 +9,7 @@ from minbuild.build.commands import warned
 from minbuild.build.life import read
 from minbuild.build.proof import prove
 from minbuild.build.request import Doors, Request
-from minbuild.build.rooted import rpm, stand_offer
+from minbuild.build.rooted import readers, stand_offer
 from minbuild.build.weights import estimate, weigh
 from minbuild.dib import trim as cutting
 from minbuild.dib.archive import whole
@@ -51,7 +51,8 @@ def trim(
             fix="name the top of another root: a directory",
         )  # fmt: skip
     manifest = read(request, doors)
-    offer = Offer(Directory(top), owned=manifest.archive.owners, rpm=rpm(request, doors))
+    rpm = readers(doors, request).rpm
+    offer = Offer(Directory(top), owned=manifest.archive.owners, rpm=rpm)
     ground = stand_offer(manifest, offer, doors)
     tree = assemble(manifest, ground.closure, ground.files, doors.store)
     prove(ground, tree, doors)

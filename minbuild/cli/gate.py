@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from minbuild.cli.options import partition_option
 from minbuild.cli.outputs import Outputting, output_options, write
 from minbuild.errors import UsageError
 
@@ -34,6 +35,7 @@ NO_BASELINE = "no baseline: absolute rules only"
 @click.option("--update", is_flag=True, help="Write new limits of the totals, sections, "
               "components, packages and surface into the budget file.")  # fmt: skip
 @click.option("--annotations", is_flag=True, help="Also print annotations for GitHub Actions.")
+@partition_option
 @output_options("text", "md", "json", "junit", "sarif")
 def check(
     image: str | None, budget: Path | None, settings: tuple[str, ...], cell: str,

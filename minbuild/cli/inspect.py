@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minbuild.cli import compare, gate, supply
-from minbuild.cli.options import build_options, doors_of, request_of
+from minbuild.cli.options import build_options, doors_of, partition_option, request_of
 from minbuild.cli.outputs import Outputting, output_options
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     help="Order of the table's lines.  [default: bytes; sections in their own order]",
 )
 @click.option("--baseline", metavar="IMAGE", help="What the HTML page shows changes against.")
+@partition_option
 @output_options("text", "md", "json", "csv", "html", "junit", "sarif", "dot")
 def report(
     image: str | None, top: int, by: str, sort: str | None, baseline: str | None,

@@ -27,6 +27,26 @@ def store_option(command: Command) -> Command:
     return _STORE(command)
 
 
+def partition_option(command: Command) -> Command:
+    """Give a command `--partition`, which `doors_of` looks for."""
+    return _PARTITION_OPTION(command)
+
+
+def _keep_partition(context: click.Context, _parameter: click.Parameter, value: int | None) -> None:
+    context.meta[_PARTITION] = value
+
+
+_PARTITION = "minbuild.partition"
+_PARTITION_OPTION = click.option(
+    "--partition",
+    type=click.IntRange(min=0),
+    metavar="N",
+    expose_value=False,
+    callback=_keep_partition,
+    help="Of a disk, read this partition; 0: the disk itself is a file system.  "
+    "[default: the one that boots]",
+)
+
 _STORE = click.option(
     "--store",
     type=click.Path(path_type=Path, file_okay=False),
@@ -48,6 +68,7 @@ _BUILD = (
                  help="Lock file.  [default: beside the manifest]"),
     click.option("--root", type=click.Path(path_type=Path, exists=True), metavar="PATH",
                  help="Take files from an installed root (directory, tar, OCI layout, disk image)."),
+    _PARTITION_OPTION,
     click.option("--allow-downgrade", is_flag=True,
                  help="Take a suite that is older than what the store has seen."),
     click.option("--allow-outside", "outside", type=click.Path(path_type=Path, exists=True), multiple=True,
@@ -120,6 +141,8 @@ def doors_of(store: Path | None, terminal: Terminal) -> "Doors":
     """The doors that a build reaches the world through; they close when the command ends."""
     from minbuild.build.request import Doors, default_store
 
-    doors = Doors(store or default_store(), terminal)
-    click.get_current_context().call_on_close(doors.close)
+    context = click.get_current_context()
+    partition = context.meta.get(_PARTITION)
+    doors = Doors(store or default_store(), terminal, partition=partition)
+    context.call_on_close(doors.close)
     return doors

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minbuild.cli.options import build_options, doors_of, store_option, trust_of
+from minbuild.cli.options import (
+    build_options,
+    doors_of,
+    partition_option,
+    store_option,
+    trust_of,
+)
 from minbuild.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -20,13 +26,14 @@ if TYPE_CHECKING:
               help="Leave out what this manifest's drop and allow-missing waive.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Weak findings make the verdict no, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@partition_option
 @store_option
 def check_tree(root: Path, arch: str, manifest: str | None, strict: bool, as_json: bool,
                store: Path | None) -> int:  # fmt: skip
     """Prove that a root needs nothing outside of it, and list what dangles.
 
     DIR|IMAGE is any root, built by minbuild or not: a directory, a tar archive, an OCI layout,
-    a UKI, a disk that starts one, an initramfs. Exits with 1 when something dangles that keeps a
+    a UKI, a disk (the UKI that it starts, or its root), an initramfs. Exits with 1 when something dangles that keeps a
     program, a kernel module, or what stands where programs are looked for from starting. The rest
     is weak: plug-ins that no program here loads, scripts and links elsewhere, firmware.
     """

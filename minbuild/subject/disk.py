@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from minbuild.errors import MinbuildError, UsageError
+from minbuild.facts.root.partitions import read_table
 from minbuild.lab.uki import sections
 
-SECTOR = 512
-ESP = bytes.fromhex("28732ac11ff8d211ba4b00a0c93ec93b")
-"""Type of an EFI System Partition, as it stands on the disk."""
+ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+"""Type of an EFI System Partition. Source: UEFI 2.10, 5.3.3."""
 DIRECTORY, VOLUME, LONG = 0x10, 0x08, 0x0F
 DEEPEST = 8
 MOST = 4096
@@ -46,14 +46,12 @@ def _is_uki(data: bytes, where: str) -> bool:
 
 
 def _esp(data: bytes | mmap.mmap, where: str) -> bytes:
-    if data[SECTOR : SECTOR + 8] != b"EFI PART":
+    table = read_table(data, where)
+    if table.label != "gpt":
         raise _no_uki("it has no GPT", where)
-    start, count, size = struct.unpack_from("<QII", data, SECTOR + 72)
-    for number in range(min(count, 128)):
-        at = start * SECTOR + number * size
-        if data[at : at + 16] == ESP:
-            first, last = struct.unpack_from("<QQ", data, at + 32)
-            found = data[first * SECTOR : (last + 1) * SECTOR]
+    for one in table.partitions:
+        if one.kind == ESP:
+            found = data[one.start : one.start + one.size]
             if found[510:512] != b"\x55\xaa":
                 raise _no_uki("its EFI System Partition has no FAT file system", where)
             return found

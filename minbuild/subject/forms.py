@@ -8,18 +8,17 @@ from minbuild.errors import UsageError
 from minbuild.facts.damage import Damage
 from minbuild.facts.root.blobs import Folder
 from minbuild.facts.root.container import is_container
+from minbuild.facts.root.disk import is_disk
 from minbuild.facts.root.members import BLOCK, is_header
 from minbuild.facts.root.region import Region, start_of
 from minbuild.image.cpio import MAGICS
 from minbuild.image.packings import packing
 
 FOOTPRINT = "footprint.json"
-_HEAD = 2048
-_EXT = slice(1080, 1082)
-"""Where ext2, ext3 and ext4 have their magic number. Source: ext4's "Super Block"."""
+_HEAD = 1 << 17
 FIX = (
-    "name a build directory (build/host), footprint.json, an image (host.efi, host.raw, .qcow2, "
-    "a disk with ext4, an initramfs), a root directory, a tar archive of one, a container image "
+    "name a build directory (build/host), footprint.json, an image (host.efi, host.raw, qcow2, "
+    "another disk, an initramfs), a root directory, a tar archive of one, a container image "
     "(docker save, OCI layout), or git:REF"
 )
 
@@ -65,19 +64,19 @@ def _of_directory(path: Path) -> Form:
 def _of_file(file: Region, path: Path) -> Form:
     head = file.read(0, min(_HEAD, file.size))
     if is_header(head[:BLOCK]):
-        if head.startswith((b"MZ", b"{", *MAGICS)) or _is_disk(head):
+        if head.startswith((b"MZ", b"{", *MAGICS)) or is_disk(head):
             raise UsageError(
                 "it begins as a tar archive and as something else", where=str(path),
                 fix="name a file that every reader takes for the same",
             )  # fmt: skip
         return Form.TAR
-    if head.lstrip()[:1] == b"{":
+    if head[:2048].lstrip()[:1] == b"{":
         return Form.DOCUMENT
     if head.startswith(b"MZ"):
         return Form.UKI
     if head.startswith(MAGICS):
         return Form.INITRAMFS
-    if _is_disk(head):
+    if is_disk(head):
         return Form.DISK
     if packing(head) is not None:
         return Form.TAR if _is_packed_tar(file) else Form.INITRAMFS
@@ -89,12 +88,3 @@ def _is_packed_tar(file: Region) -> bool:
         return is_header(start_of(file, BLOCK))
     except Damage:
         return False  # the reader of an initramfs says what is wrong with it
-
-
-def _is_disk(head: bytes) -> bool:
-    return (
-        head.startswith(b"QFI\xfb")
-        or head[512:520] == b"EFI PART"
-        or head[_EXT] == b"\x53\xef"
-        or head[510:512] == b"\x55\xaa"
-    )

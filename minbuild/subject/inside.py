@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from minbuild.facts.root.types import Found, place
@@ -10,7 +11,7 @@ from minbuild.image.cpio import Member
 from minbuild.image.packings import Tool
 from minbuild.image.unpack import members
 from minbuild.lab.uki import read_uki
-from minbuild.subject import disk, qcow2
+from minbuild.subject import disk
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK, stat.S_IFDIR: Kind.DIRECTORY}
 
@@ -18,13 +19,14 @@ _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK, stat.S_IFDIR: Kind.D
 class Inside:
     """The files of an image, as its kernel would unpack them, and that kernel."""
 
-    def __init__(self, path: Path, tool: Tool) -> None:
-        """Read an image; `tool` unpacks what Python does not.
+    def __init__(self, path: Path, tool: Tool, raw: Path | None = None) -> None:
+        """Read an image; `tool` unpacks what Python does not. `raw`: a disk, not packed.
 
-        Raises: UsageError when nothing in it starts; ToolError.
+        Raises: UsageError when nothing in it starts, NoUki of a sound disk; ToolError.
         """
         self.path = path
         self._tool = tool
+        self._raw = raw
         self._members = self._read()
 
     @property
@@ -62,12 +64,8 @@ class Inside:
         return self.read(raw)
 
     def _read(self) -> Mapping[str, Member]:
-        data = self.path.read_bytes()
+        data = self._started() if self._raw is not None else self.path.read_bytes()
         kernel: list[tuple[str, Member]] = []
-        if data.startswith(qcow2.MAGIC):
-            data = qcow2.raw(data, self.name)
-        if data[512:520] == b"EFI PART":
-            data = disk.boot_file(data, self.name)
         if data.startswith(b"MZ"):
             uki = read_uki(data, self.name)
             if uki.uname:
@@ -78,3 +76,9 @@ class Inside:
             data = uki.initrd
         found = members(data, where=self.name, tool=self._tool)
         return dict(sorted((*kernel, *found.items())))
+
+    def _started(self) -> bytes:
+        """The UKI that a disk starts."""
+        assert self._raw is not None
+        with self._raw.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return disk.boot_file(data, self.name)

@@ -137,7 +137,7 @@ def owned(
     """
     known: dict[str, tuple[str, str]] = {}
     try:
-        for one in owners(found, read, lambda args: reach().rpm(args)):
+        for one in owners(found, read, lambda args, **how: reach().rpm(args, **how)):
             for path in one.paths:
                 known.setdefault(path, (one.name, one.version))
     except MinbuildError as error:

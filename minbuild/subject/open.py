@@ -1,11 +1,13 @@
 """What a word on the command line names, and its footprint."""
 
+import contextlib
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbuild.errors import UsageError
 from minbuild.footprint import document
-from minbuild.footprint.types import Footprint
+from minbuild.footprint.types import DISK, Footprint
 from minbuild.run import run
 from minbuild.subject.forms import FIX, FOOTPRINT, Form, form_of
 
@@ -50,16 +52,21 @@ def open_subject(word: str, reach: "Reach", choice: "Choice | None" = None) -> F
 
 def _disk(path: Path, reach: "Reach") -> Footprint:
     """A disk that starts a UKI, or else one that holds an installed root."""
+    from minbuild.facts.root.disk import open_disk
+    from minbuild.facts.root.images import as_raw
     from minbuild.subject import image
     from minbuild.subject.disk import NoUki
-    from minbuild.subject.qcow2 import opened
-    from minbuild.subject.rootdisk import read_root_disk
+    from minbuild.subject.measured import Weighed, measure
 
-    with opened(path) as (raw, kept):
-        try:
-            return image.read_disk(path, raw, lambda name, data: reach().unpack(name, data))
-        except NoUki:
-            return read_root_disk(path, raw, kept, reach)
+    with tempfile.TemporaryDirectory(prefix="minbuild-") as work:
+        raw, is_packed = as_raw(path, Path(work), lambda name: reach().programs(name))
+        if reach().partition is None:
+            with contextlib.suppress(NoUki):
+                return image.read_disk(path, raw, lambda name, data: reach().unpack(name, data))
+        source = open_disk(path, raw, reach(), "")
+        ending = path.suffix.removeprefix(".") or "image"
+        weighed = Weighed(path.stat().st_size, ending, is_packed, DISK)
+        return measure(source, path.name.partition(".")[0], reach, weighed)
 
 
 def _document(path: Path) -> Footprint:

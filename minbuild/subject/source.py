@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minbuild.errors import UsageError
-from minbuild.facts.root import disk
 from minbuild.facts.root.blobs import Blobs, Folder, Packed
 from minbuild.facts.root.container import ANY, Choice, Container, is_container
 from minbuild.facts.root.directory import Directory
+from minbuild.facts.root.disk import open_disk
+from minbuild.facts.root.images import as_raw
 from minbuild.facts.root.tarball import Unpacked, opened, unpack
 from minbuild.facts.root.types import Reach, Source
 from minbuild.subject.disk import NoUki
@@ -51,7 +52,7 @@ def open_source(
         case Form.UKI | Form.INITRAMFS:
             return Inside(path, lambda name, data: reach().unpack(name, data))
         case Form.DISK:
-            return _open_disk(path, work, reach, starts=starts)
+            return _open_disk(path, work, reach, choice.arch, starts=starts)
         case Form.BUILD | Form.DOCUMENT:
             raise UsageError(
                 f"{form} holds no files", where=str(path),
@@ -59,14 +60,13 @@ def open_source(
             )  # fmt: skip
 
 
-def _open_disk(path: Path, work: Path, reach: Reach, *, starts: bool) -> Source:
+def _open_disk(path: Path, work: Path, reach: Reach, arch: str, *, starts: bool) -> Source:
     """What a disk starts, or else the root that is installed on it."""
-    with path.open("rb") as file:
-        start = file.read(1024)
-    if starts and (start.startswith(b"QFI\xfb") or start[512:520] == b"EFI PART"):
+    raw, _ = as_raw(path, work, lambda name: reach().programs(name))
+    if starts and reach().partition is None:
         with contextlib.suppress(NoUki):
-            return Inside(path, lambda name, data: reach().unpack(name, data))
-    return disk.Disk(path, work, lambda args: reach().debugfs(args))
+            return Inside(path, lambda name, data: reach().unpack(name, data), raw)
+    return open_disk(path, raw, reach(), arch)
 
 
 def open_tar(path: Path, work: Path, choice: Choice) -> Unpacked:

@@ -1,7 +1,7 @@
 """How tools of the archive run from the store, with none of this machine's libraries."""
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -119,6 +119,44 @@ class Toolbox:
         if "-P" in argv:  # a Python script
             intact.note_bytecode(self.root, self._store)
         return out
+
+    def confined(
+        self,
+        name: str,
+        args: Sequence[str | Path],
+        *,
+        what: str,
+        reads: Sequence[Path] = (),
+        writes: Path | None = None,
+        stdin: bytes = b"",
+        stdout: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        output: int = 256 << 20,
+        file: int = 1 << 20,
+        note: Callable[[str], None] | None = None,
+    ) -> bytes:
+        """Run a tool over what a stranger wrote: it sees the tools, `reads` and `writes` alone.
+
+        `output`, `file`: bytes of its stdout, and of the largest file that it may write. Returns its stdout; b"" where that goes to the file `stdout`.
+        Raises: ToolError when it fails, or is ended for what it used up.
+        """
+        # here, since ctypes is slow to import and few commands read what strangers wrote
+        from minbuild.sandbox.run import Bounds, Confined
+        from minbuild.sandbox.run import run as sandboxed
+
+        program = Confined(
+            [*self.argv(name), *args], [self.root, *reads], self.environment() | dict(env or {}),
+            writes, Bounds(output=output, file=file),
+        )  # fmt: skip
+        try:
+            if stdout is None:
+                return sandboxed(program, what=what, stdin=stdin, note=note)
+            with stdout.open("wb") as out:
+                return sandboxed(program, what=what, stdin=stdin, stdout=out.fileno(), note=note)
+        except ToolError as error:
+            error.what = error.what.replace(Path(program.argv[0]).name, name, 1)
+            error.where = ", ".join(map(str, reads)) or error.where
+            raise
 
     def begin(self, name: str, at_once: int = 1) -> None:
         """Check the tools and load a Python script ahead, beside other work; then `rest`.

@@ -5,12 +5,11 @@ import hashlib
 import io
 import json
 import os
-import struct
 import tarfile
 from pathlib import Path
 
 from tests.support.deb import Deb, Member, parse, tar, with_parents
-from tests.support.disks import ext4
+from tests.support.disks import Part, ext4, gpt
 
 INFO = "./var/lib/dpkg/info"
 START = 1 << 20
@@ -58,16 +57,9 @@ def as_layout(top: Path, *layers: bytes, arch: str = "amd64") -> Path:
 
 def as_disk(top: Path, place: Path, *, table: bool) -> Path:
     """A disk image with an ext4 file system, whole or in a partition of a GPT."""
-    with place.open("wb") as file:
-        file.truncate(16 << 20)
-    offset = START if table else 0
-    ext4(top, place, "12M", "-E", f"offset={offset}")
+    whole = ext4(top, place, "12M")
     if table:
-        with place.open("r+b") as file:
-            file.seek(510)
-            file.write(b"\x55\xaaEFI PART")
-            file.seek(1024)
-            file.write(b"\x01" * 16 + bytes(16) + struct.pack("<QQ", START // 512, 1 << 15))
+        place.write_bytes(gpt([Part(whole.read_bytes())]))
     return place
 
 

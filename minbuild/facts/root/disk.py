@@ -1,203 +1,185 @@
-"""A root on a disk image: its ext2, ext3 or ext4 file system, read without mounting it.
+"""A root on a disk image: the partition that boots, and its file system, read without mounting it."""
 
-Source: UEFI 2.10, 5.3 (GPT); ext4's kernel documentation, "Super Block"; debugfs(8).
-"""
-
-import re
-import struct
 from collections.abc import Iterator, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from threading import Lock
 
 from minbuild.errors import ToolError
-from minbuild.facts.elftable import Bytes
+from minbuild.facts.root import filesystems
+from minbuild.facts.root.ext4 import LARGEST, ROOT, Ext4, Inode
+from minbuild.facts.root.filesystems import INITS, RELEASES, Candidate, Content
+from minbuild.facts.root.images import Format, format_of
+from minbuild.facts.root.partitions import Partition, has_signature, read_table
 from minbuild.facts.root.tarball import damaged
-from minbuild.facts.root.types import Found, Program, place
-from minbuild.facts.sniff import linked
+from minbuild.facts.root.types import Found, Readers, place
 from minbuild.facts.types import Kind
+from minbuild.paths import spelled
 
-SECTOR = 512
 _KINDS = {0o10: Kind.FILE, 0o12: Kind.LINK, 0o04: Kind.DIRECTORY}
-_MOST = 128
-"""Entries of a partition table that are looked at."""
-_DEEPEST = 64
-_BATCH = 256
-"""Files that are dumped at once."""
-_CAPABILITY = re.compile(r"security\.capability \(\d+\) = ((?:[0-9a-f]{2}[ \n]*)+)")
+MOST_ENTRIES = 5_000_000
+MOST_NAMES = 256 << 20
+"""Bytes of all paths together."""
+_HOLES = 4 << 30
+"""Bytes of holes that its files may have in all."""
+_LONGEST_LINK = 4096
 
 
 class Disk:
-    """Reads the largest ext file system of an image."""
+    """Reads an ext2, ext3 or ext4 file system of an image."""
 
-    def __init__(self, path: Path, work: Path, debugfs: Program) -> None:
+    def __init__(self, path: Path, data: mmap, partition: Partition) -> None:
+        """Raises: ToolError when there is none there, or it was not unmounted."""
         self.path = path
-        self._work = work
-        self._debugfs = debugfs
-        self._device = f"{path.absolute()}?offset={_offset(path)}"
-        self._inodes: dict[str, int] = {}
-        self._kept: dict[str, Path] = {}
-        self._alone = Lock()
-        """Held while debugfs writes to the work directory: readers may be several threads."""
+        self._fs = Ext4(data, partition.start, partition.size, str(path))
+        if self._fs.is_dirty:
+            raise ToolError(
+                "the file system was not unmounted: its journal holds changes that are not in place",
+                where=str(path),
+                fix="mount it once, or let e2fsck -fy do it, on a copy",
+            )
+        self._inodes: dict[str, Inode] = {}
 
     @property
     def name(self) -> str:
         return str(self.path)
 
     def walk(self) -> Iterator[Found]:
-        """Raises: ToolError when there is no debugfs to be had, or the file system is damaged."""
-        level, first = [""], dict[int, str]()
-        for _ in range(_DEEPEST):
-            answers = self._ask([f"ls -p {_quoted(raw)}" for raw in level])
-            deeper = []
-            for raw, text in zip(level, answers, strict=True):
-                for found in self._rows(raw, text, first):
-                    if found.kind is Kind.DIRECTORY:
-                        deeper.append(found.raw)
-                    yield found
-            level = deeper
-            if not level:
-                return
+        """Raises: ToolError when the file system is damaged, or larger than what is read."""
+        first: dict[int, str] = {}
+        left = [("", ROOT)]
+        entered = {ROOT}
+        bounds = _Bounds(self._fs.size + _HOLES, self.name)
+        while left:
+            top, number = left.pop()
+            directory = self._fs.inode(number)
+            if directory.kind != 0o04:
+                raise damaged(f"/{top} is no directory", self.name)
+            bounds.add(directory.size, "")
+            names = set[bytes]()
+            for name, inner in self._fs.entries(directory):
+                raw = f"{top}/{_text(name)}" if top else _text(name)
+                inode = self._fs.inode(inner)
+                bounds.add(inode.size if inode.kind == 0o10 and inner not in first else 0, raw)
+                if name in names:
+                    raise damaged(f"a directory holds two files of one name: {raw}", self.name)
+                names.add(name)
+                if inode.kind == 0o04:
+                    if inner in entered:
+                        raise damaged(f"a directory has two places: {raw}", self.name)
+                    entered.add(inner)
+                    left.append((raw, inner))
+                yield self._found(raw, inode, first)
 
     def read(self, raw: str) -> bytes:
-        """The bytes of a file."""
-        if raw in self._kept:
-            return self._kept[raw].read_bytes()
-        ((_, data),) = self.contents([raw])
-        return data
-
-    def contents(self, raws: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-        """The bytes of many files that `walk` named, in their order, some hundred at a time."""
-        for start in range(0, len(raws), _BATCH):
-            part = raws[start : start + _BATCH]
-            places = [self._work / f"content-{number}" for number in range(len(part))]
-            pairs = list(zip(part, places, strict=True))
-            with self._alone:
-                self._ask([f"dump <{self._inodes[raw]}> {place}" for raw, place in pairs])
-                found = [(raw, dumped.read_bytes()) for raw, dumped in pairs]
-                for dumped in places:
-                    dumped.unlink()
-            yield from found
-
-    def capabilities(self, raws: Sequence[str]) -> dict[str, bytes]:
-        """The extended attribute security.capability of those files that have one."""
-        answers = self._ask([f"stat <{self._inodes[raw]}>" for raw in raws])
-        marks = {raw: _CAPABILITY.search(text) for raw, text in zip(raws, answers, strict=True)}
-        return {raw: bytes.fromhex(mark[1]) for raw, mark in marks.items() if mark is not None}
+        """The bytes of a file. Raises: ToolError for one of more than a GiB."""
+        inode = self._inodes[raw]
+        if inode.size > LARGEST:
+            raise ToolError(
+                f"a file on the disk is larger than what is read: {raw}", where=self.name,
+                fix="mount it and name its root directory",
+            )  # fmt: skip
+        return self._fs.read(inode)
 
     def heads(self, raws: Sequence[str], size: int) -> Iterator[tuple[str, bytes]]:
-        """The first bytes of many files; ELF objects and scripts stay at hand."""
-        kept = self._work / "objects"
-        kept.mkdir(exist_ok=True)
-        for raw, data in self.contents(raws):
-            if linked(data) or data.startswith(b"#!"):
-                self._kept[raw] = kept / str(len(self._kept))
-                self._kept[raw].write_bytes(data)
-            yield raw, data[:size]
+        """The first bytes of many files."""
+        return ((raw, self._fs.read(self._inodes[raw], size)) for raw in raws)
 
-    def view(self, raw: str) -> Bytes:
+    def view(self, raw: str) -> bytes:
         """The bytes of a file."""
-        place = self._kept.get(raw)
-        if place is None:
-            return self.read(raw)
-        with place.open("rb") as file:
-            return mmap(file.fileno(), 0, access=ACCESS_READ)
+        return self.read(raw)
 
-    def _rows(self, directory: str, text: str, first: dict[int, str]) -> Iterator[Found]:
-        links, rows = [], []
-        for line in text.splitlines():
-            fields = line.split("/")
-            if len(fields) != 8 or fields[5] in ("", ".", "..") or fields[1] == "0":
-                continue
-            inode, mode, uid, gid = (
-                int(fields[1]),
-                int(fields[2], 8),
-                int(fields[3]),
-                int(fields[4]),
-            )
-            kind = _KINDS.get(mode >> 12)
-            if kind is None:
-                continue
-            raw = f"{directory}/{fields[5]}".lstrip("/")
-            self._inodes[raw] = inode
-            links += [raw] if kind is Kind.LINK else []
-            rows.append((raw, kind, mode, uid, gid, int(fields[6] or 0), inode))
-        targets = dict(zip(links, self._targets(links), strict=True))
-        for raw, kind, mode, uid, gid, size, inode in rows:
-            target = targets.get(raw, "")
-            if kind is Kind.FILE and first.setdefault(inode, raw) != raw:
-                kind, target = Kind.HARDLINK, first[inode]  # noqa: PLW2901
-            bits = 0o777 if kind is Kind.LINK else mode & 0o7777
-            length = size if kind in (Kind.FILE, Kind.HARDLINK) else 0
-            yield Found(place(raw, kind), raw, kind, bits, uid, gid, length, target)
-
-    def _targets(self, links: Sequence[str]) -> list[str]:
-        """The texts of links: debugfs shows short ones, and dumps long ones like files."""
-        found = []
-        for raw, text in zip(
-            links, self._ask([f"stat {_quoted(raw)}" for raw in links]), strict=True
-        ):
-            _, marked, rest = text.partition('Fast link dest: "')
-            found.append(rest.rpartition('"')[0] if marked else self.read(raw).decode("utf-8"))
-        return found
-
-    def _ask(self, commands: Sequence[str]) -> list[str]:
-        """Run commands of debugfs in one process; returns what each one said."""
-        if not commands:
-            return []
-        script = self._work / "commands"
-        script.write_text("\n".join(commands) + "\n", encoding="utf-8")
-        text = self._debugfs(["-f", script, self._device]).decode("utf-8", "surrogateescape")
-        answers = text.split("debugfs: ")[1:]
-        if len(answers) != len(commands):
-            raise damaged("its file system cannot be read", self.name)
-        return [answer.partition("\n")[2] for answer in answers]
+    def _found(self, raw: str, inode: Inode, first: dict[int, str]) -> Found:
+        kind = _KINDS.get(inode.kind, Kind.OTHER)
+        self._inodes[raw] = inode
+        target, capability = "", b""
+        if kind is Kind.LINK:
+            if inode.size >= max(_LONGEST_LINK, self._fs.block):
+                raise damaged(f"the text of a link is too long: {raw}", self.name)
+            target = spelled(self._fs.read(inode))
+        elif kind is Kind.FILE:
+            capability = self._fs.capability(inode)
+            if first.setdefault(inode.number, raw) != raw:
+                kind, target = Kind.HARDLINK, first[inode.number]
+        bits = 0o777 if kind is Kind.LINK else inode.mode & 0o7777
+        size = inode.size if kind in (Kind.FILE, Kind.HARDLINK) else 0
+        return Found(
+            place(spelled(raw), kind),
+            raw,
+            kind,
+            bits,
+            inode.uid,
+            inode.gid,
+            size,
+            target,
+            capability,
+        )
 
 
-def is_disk(path: Path) -> bool:
-    """Tell a disk image by what it begins with."""
-    with path.open("rb") as file:
-        head = file.read(2048)
-    return head[510:512] == b"\x55\xaa" or head[1080:1082] == b"\x53\xef" or head[:4] == b"QFI\xfb"
+def is_disk(head: bytes) -> bool:
+    """Tell a disk image by its first 128 KiB."""
+    if format_of(head) is not Format.RAW or has_signature(head) or head[510:512] == b"\x55\xaa":
+        return True
+    return filesystems.content(head, 0) is not Content.UNKNOWN
 
 
-def _offset(path: Path) -> int:
-    """Where the largest ext file system begins. Raises: ToolError when there is none."""
-    with path.open("rb") as file:
-        head = file.read(4)
-        if head == b"QFI\xfb":
-            raise ToolError(
-                "the root is on a qcow2 disk, which is not read as it is",
-                where=str(path),
-                fix=f"convert it: qemu-img convert -O raw {path.name} {path.stem}.raw",
-            )
-        sizes = []
-        for start in (0, *_partitions(path)):
-            file.seek(start + 1024)
-            block = file.read(1024)
-            if block[56:58] == b"\x53\xef":
-                blocks, log = struct.unpack_from("<I16xI", block, 4)
-                sizes.append((blocks << (10 + min(log, 6)), -start))
-    if not sizes:
-        raise damaged("the disk has no ext2, ext3 or ext4 file system", str(path))
-    return -max(sizes)[1]
+def open_disk(path: Path, raw: Path, readers: Readers, arch: str) -> Disk:
+    """Open the root on a disk, whose raw form is `raw`; what else it holds is told.
+
+    `arch`: of the machine that it is for, "" for any.
+    Raises: UsageError when there is none, or several may be; ToolError when it is damaged.
+    """
+    with raw.open("rb") as file:
+        if not raw.stat().st_size:
+            raise damaged("the disk is empty", str(path))
+        data = mmap(file.fileno(), 0, access=ACCESS_READ)
+    table = read_table(data, str(path))
+    choice = filesystems.choose(
+        filesystems.candidates(data, table), str(path),
+        asked=readers.partition, arch=arch, holds=lambda one: _boots(data, one, path),
+    )  # fmt: skip
+    chosen = choice.chosen
+    if table.doubt:
+        readers.note(f"{path}: {table.doubt}")
+    if choice.others:
+        others = "; ".join(map(str, choice.others))
+        readers.note(f"{path}: partition {chosen} is read, since {choice.why}; not read: {others}")
+    if chosen.content is not Content.EXT4:
+        raise ToolError(
+            f"the root is on {chosen.content}, which is not read", where=f"{path}: {chosen}",
+            fix="mount it and name its root directory",
+        )  # fmt: skip
+    return Disk(path, data, chosen.partition)
 
 
-def _partitions(path: Path) -> Iterator[int]:
-    """Where partitions begin, by GPT or else by MBR."""
-    with path.open("rb") as file:
-        table = file.read(2 * SECTOR + _MOST * 128)
-    if table[SECTOR : SECTOR + 8] == b"EFI PART":
-        for number in range(_MOST):
-            entry = table[2 * SECTOR + 128 * number :][:128]
-            if len(entry) == 128 and any(entry[:16]):
-                yield struct.unpack_from("<Q", entry, 32)[0] * SECTOR
-    elif table[510:512] == b"\x55\xaa":
-        for number in range(4):
-            start = struct.unpack_from("<I", table, 446 + 16 * number + 8)[0]
-            if start:
-                yield start * SECTOR
+def _boots(data: mmap, one: Candidate, path: Path) -> bool:
+    """Whether a file system holds what a kernel starts, or says which system it is."""
+    if one.content is not Content.EXT4:
+        return True
+    try:
+        fs = Ext4(data, one.partition.start, one.partition.size, str(path))
+        return any(fs.holds(name) for name in (*INITS, *RELEASES))
+    except ToolError:
+        return False
 
 
-def _quoted(raw: str) -> str:
-    return '"/' + raw.replace('"', '""') + '"'
+class _Bounds:
+    """What a file system may say to hold."""
+
+    def __init__(self, most: int, where: str) -> None:
+        self._bytes, self._names, self._entries = most, MOST_NAMES, MOST_ENTRIES
+        self._where = where
+
+    def add(self, size: int, raw: str) -> None:
+        self._bytes -= size
+        self._names -= len(raw)
+        self._entries -= 1
+        if min(self._bytes, self._names, self._entries) < 0:
+            what = (
+                "its files say to be larger than it by far" if self._bytes < 0
+                else "it holds more names than are read"
+            )  # fmt: skip
+            raise damaged(what, self._where)
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")

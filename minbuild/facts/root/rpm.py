@@ -26,6 +26,10 @@ OTHERS = {"Packages.db": "ndb", BERKELEY: "Berkeley DB"}
 KIND = "rpm"
 KEY = "gpg-pubkey"
 """No package: a key that signs them."""
+_INDICES = 64 << 20
+"""Bytes of the indices that rpm makes beside a database."""
+_STEPS = 1_000
+"""Times 100,000 instructions of SQLite's machine that reading a database may take."""
 _MAGIC = (0x061561, 0x053162)
 """Of a Berkeley DB hash and B-tree."""
 NAME, VERSION, RELEASE, EPOCH, ARCH = 1000, 1001, 1002, 1003, 1022
@@ -61,10 +65,38 @@ def _sqlite(data: bytes, where: str) -> "Iterator[Owner]":
             with contextlib.closing(
                 sqlite3.connect(f"file:{copy.name}?immutable=1", uri=True)
             ) as database:
-                blobs = [row[0] for row in database.execute("SELECT blob FROM Packages")]
+                blobs = _blobs(database, len(data))
             yield from (owner for owner in map(_owner, blobs) if owner is not None)
         except (sqlite3.Error, struct.error, IndexError, ValueError) as error:
             raise _unread(f"is damaged: {error}", where) from error
+
+
+def _blobs(database: sqlite3.Connection, size: int) -> list[bytes]:
+    """The headers of all packages, from a table that is one; no more bytes than the file has.
+
+    Raises: sqlite3.Error, ValueError. Source: sqlite.org, "Defense Against The Dark Arts".
+    """
+    left = [_STEPS]
+
+    def enough() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    database.set_progress_handler(enough, 100_000)
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(size, 1 << 20))
+    for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
+        database.execute(f"PRAGMA {pragma}")
+    kind = database.execute("SELECT type FROM sqlite_master WHERE name = 'Packages'").fetchone()
+    columns = database.execute("PRAGMA table_xinfo(Packages)").fetchall()
+    if kind != ("table",) or any(column[6] for column in columns):
+        raise ValueError("Packages is no table")
+    blobs = []
+    for (blob,) in database.execute("SELECT blob FROM Packages"):
+        size -= len(blob)
+        if size < 0 or not isinstance(blob, bytes):
+            raise ValueError("it holds more than its file")
+        blobs.append(blob)
+    return blobs
 
 
 _WITHOUT = (
@@ -136,9 +168,13 @@ def _asked(data: bytes, raw: str, tool: Program | None) -> "Iterator[Owner]":
     if name == BERKELEY and not _is_whole(data):
         raise _unread("is damaged: it is shorter than it says", raw)
     with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / name).write_bytes(data)
+        place = Path(directory)
+        (place / name).write_bytes(data)
         try:
-            said = tool(["--dbpath", directory, "-qa", "--qf", FORMAT])
+            said = tool(
+                ["--dbpath", place, "-qa", "--qf", FORMAT], writes=place, file=_INDICES + 4 * len(data),
+                what="reading the root's rpm database",
+            )  # fmt: skip
         except MinbuildError as error:
             error.fix += f"; or build without owners: {_WITHOUT.partition(': ')[2]}"
             raise

@@ -13,22 +13,56 @@ UNOWNED = "(unowned)"
 """Owner of files that no package of the root lists: links and files made when it was installed."""
 
 
-Program = Callable[[Sequence[str | Path]], bytes]
-"""Runs a program with these arguments and returns its stdout. Raises: MinbuildError."""
+class Program(Protocol):
+    """A program of the toolbox that reads what a stranger wrote: it runs in a sandbox."""
+
+    def __call__(
+        self,
+        args: Sequence[str | Path],
+        *,
+        what: str,
+        reads: Sequence[Path] = (),
+        writes: Path | None = None,
+        stdin: bytes = b"",
+        stdout: Path | None = None,
+        output: int = 256 << 20,
+        file: int = 1 << 20,
+    ) -> bytes:
+        """Run it with these arguments and return its stdout; b"" where that goes to a file.
+
+        `reads`: the files that it sees; `writes`: the one directory that it may write to;
+        `output`, `file`: bytes of its stdout, and of the largest file that it may write.
+        Raises: MinbuildError.
+        """
+        ...
+
+
+_LARGEST = 1 << 30
+"""Bytes of the largest initramfs that is unpacked."""
+
+Programs = Callable[[str], Program]
+"""Gets a program of the toolbox by its name, fetched when it is first run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """Programs that read what nobody else can."""
+    """Programs that read what nobody else can, and what the user said of the reading."""
 
-    debugfs: Program
-    """ext2, ext3 and ext4."""
-    rpm: Program
-    """rpm's databases but SQLite's."""
+    programs: Programs
     note: Callable[[str], None]
     """Tells of what cannot be read and is done without."""
-    unpack: Callable[[str, bytes], bytes]
-    """Unpacks bytes with lz4 or lzop, which the first argument names."""
+    partition: int | None = None
+    """The partition of a disk that is examined; None for the one that boots."""
+
+    @property
+    def rpm(self) -> Program:
+        """rpm's databases but SQLite's."""
+        return self.programs("rpm")
+
+    def unpack(self, name: str, data: bytes) -> bytes:
+        """Unpack bytes with lz4 or lzop. Raises: MinbuildError."""
+        what = "unpacking the initramfs"
+        return self.programs(name)(["-dc"], what=what, stdin=data, output=_LARGEST)
 
 
 Reach = Callable[[], Readers]

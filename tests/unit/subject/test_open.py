@@ -4,10 +4,8 @@ import gzip
 import json
 import lzma
 import os
-import struct
 import subprocess
 import tarfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from minbuild.footprint import document
 from minbuild.footprint.types import Footprint
 from minbuild.image import cpio
 from minbuild.paths import RootPath
-from minbuild.subject.qcow2 import raw
 from minbuild.tree.types import Node
 from tests.support.footprints import tiny
 from tests.support.subjects import open_subject
@@ -191,38 +188,6 @@ def test_a_build_directory_and_a_committed_footprint_are_read(tmp_path: Path) ->
             open_subject("git:nowhere")
     finally:
         os.chdir(here)
-
-
-def qcow2(disk: bytes) -> bytes:
-    """A qcow2 of version 2 with clusters of 64 KiB: every second one packed."""
-    bits, size = 16, 1 << 16
-    count = -(-len(disk) // size)
-    head = struct.pack(
-        ">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, bits, len(disk), 0, 1, size, 0, 0, 0, 0
-    )
-    table, body = [], b""
-    start = 3 * size
-    for n in range(count):
-        piece = disk[n * size : (n + 1) * size].ljust(size, b"\0")
-        if not piece.strip(b"\0"):
-            table.append(0)
-        elif n % 2:
-            packer = zlib.compressobj(9, zlib.DEFLATED, -12)
-            packed = packer.compress(piece) + packer.flush()
-            at = start + len(body)
-            sectors = (at + len(packed) - 1) // 512 - at // 512
-            table.append(1 << 62 | sectors << 54 | at)
-            body += packed + bytes(-len(packed) % size)
-        else:
-            table.append(start + len(body) | 1 << 63)
-            body += piece
-    second = b"".join(struct.pack(">Q", entry) for entry in table).ljust(size, b"\0")
-    return head.ljust(size, b"\0") + struct.pack(">Q", 2 * size).ljust(size, b"\0") + second + body
-
-
-def test_a_qcow2_disk_is_read_as_the_raw_one() -> None:
-    disk = os.urandom(100_000) + bytes(200_000) + os.urandom(70_001)
-    assert raw(qcow2(disk), "x") == disk
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"MZ", b"QFI\xfb", b"070701", b"\x1f\x8b\x08",

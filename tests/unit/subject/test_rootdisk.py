@@ -6,19 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.request import Doors
-from minbuild.build.rooted import readers
 from minbuild.errors import MinbuildError
-from minbuild.paths import RootPath
-from minbuild.subject import open as opening
-from minbuild.subject.disk import ESP
+from tests.support import disks
 from tests.support.disks import ext4
-from tests.support.subjects import STORE, open_subject
-from tests.unit.subject.test_open import qcow2, sums
+from tests.support.subjects import open_subject
+from tests.unit.subject.test_open import sums
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = pytest.mark.mirror
-START = 1 << 20
 CAPABILITY = struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0)
 STATUS = "Package: tool\nStatus: install ok installed\nVersion: 1.2-3\nArchitecture: amd64\n\n"
 
@@ -42,30 +37,34 @@ def tree(tmp_path: Path) -> Path:
 
 
 def table(disk: bytes, kind: str) -> bytes:
-    """A file system alone, or as the only partition of an MBR or a GPT."""
-    head = bytearray(START)
-    head[510:512] = b"\x55\xaa"
-    if kind == "mbr":
-        entry = struct.pack("<4sIII", b"", 0x83, START // 512, len(disk) // 512)
-        head[446:462] = entry
+    """A file system alone, or as the only one of an MBR or a GPT."""
     if kind == "gpt":
-        head[512:520] = b"EFI PART"
-        struct.pack_into("<QII", head, 512 + 72, 2, 1, 128)
-        last = (START + len(disk)) // 512 - 1
-        struct.pack_into("<16s16sQQ", head, 1024, b"\1" * 16, b"", START // 512, last)
-        struct.pack_into("<16s16sQQ", head, 1152, ESP, b"", 64, 128)  # never formatted
-    return disk if kind == "whole" else bytes(head) + disk
+        return disks.gpt([disks.Part(disk), disks.Part(bytes(65 * 512), disks.ESP)])
+    return disks.dos([disks.Part(disk)]) if kind == "mbr" else disk
 
 
 def made(top: Path, place: Path, kind: str) -> Path:
     """The image of a tree, its file system made by mke2fs."""
     disk = table(ext4(top, place.with_suffix(".ext4"), "8M").read_bytes(), kind)
-    place.write_bytes(qcow2(disk) if place.suffix == ".qcow2" else disk)
+    if place.suffix != ".raw":
+        packed = ("-c",) if place.suffix == ".qcow2" else ()
+        return disks.virtual(disk, place, *packed)
+    place.write_bytes(disk)
     return place
 
 
-@pytest.mark.parametrize("form", ["raw", "qcow2"])
-@pytest.mark.parametrize("kind", ["whole", "mbr", "gpt"])
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("whole", "raw"),
+        ("mbr", "raw"),
+        ("gpt", "raw"),
+        ("gpt", "qcow2"),
+        ("whole", "vmdk"),
+        ("mbr", "vhdx"),
+        ("gpt", "vdi"),
+    ],
+)
 def test_a_disk_s_totals_are_those_of_find_and_of_its_file(
     tree: Path, tmp_path: Path, kind: str, form: str
 ) -> None:
@@ -92,16 +91,6 @@ def test_a_disk_s_totals_are_those_of_find_and_of_its_file(
     assert "kernel-lacks" not in found.surface.unknown
 
 
-def test_the_toolbox_reads_a_disk_where_the_machine_cannot(tree: Path, tmp_path: Path) -> None:
-    place = made(tree, tmp_path / "other.raw", "whole")
-    doors = Doors(STORE)
-    found = opening.open_subject(str(place), lambda: readers(doors))
-    assert found.totals.files == open_subject(str(tree)).totals.files
-    used = [one.path(RootPath("/usr/sbin/debugfs")) for one in doors.toolboxes.values()]
-    assert used
-    assert all(path.is_file() for path in used)
-
-
 def test_file_capabilities_on_a_disk_are_found(tree: Path, tmp_path: Path) -> None:
     place = made(tree, tmp_path / "other.raw", "whole")
     value = tmp_path / "value"
@@ -111,11 +100,100 @@ def test_file_capabilities_on_a_disk_are_found(tree: Path, tmp_path: Path) -> No
     surface = open_subject(str(place)).surface
     assert surface is not None
     found = [one for one in surface.findings if one.kind == "capability"]
-    assert [(one.subject, one.detail) for one in found] == [("/usr/bin/tool", "permitted 0x2000")]
+    assert {(one.subject, one.detail) for one in found} == {
+        (f"/usr/bin/{name}", "permitted 0x2000") for name in ("tool", "tool2")
+    }
 
 
 def test_a_disk_of_another_file_system_is_an_error(tmp_path: Path) -> None:
     place = tmp_path / "other.raw"
     place.write_bytes(table(bytes(1 << 20), "mbr"))
-    with pytest.raises(MinbuildError, match="no ext2, ext3 or ext4"):
+    with pytest.raises(MinbuildError, match="no file system that holds a root"):
+        open_subject(str(place))
+
+
+ODD = (b"new\nline", b"cr\rx", b"ff\fx", b"vt\x0bx", b"nel\xc2\x85x", b"sep\xe2\x80\xa8x", b"debugfs: x",
+       b'"; !id', b"latin-\xe9", b"back\\slash", b"tab\tx", b" ", b"\x01", b"x" * 255)  # fmt: skip
+
+
+def test_names_of_any_bytes_are_all_read(tmp_path: Path) -> None:
+    top = tmp_path / "tree"
+    (top / "etc").mkdir(parents=True)
+    for number, name in enumerate(ODD):
+        Path(os.fsdecode(os.fsencode(top / "etc") + b"/" + name)).write_text(f"{number}")
+    found = open_subject(str(made(top, tmp_path / "other.raw", "whole")))
+    wanted = open_subject(str(top))
+    assert found.totals.files == len(ODD)
+    assert [(row.path, row.sha256) for row in found.files if row.type == "file"] == [
+        (row.path, row.sha256) for row in wanted.files if row.type == "file"
+    ]
+
+
+def test_long_names_at_any_depth_are_no_commands(tmp_path: Path) -> None:
+    """A line of 8,192 bytes and more, the rest of which a shell would have run."""
+    top, victim = tmp_path / "tree", tmp_path / "made"
+    at, fill = os.open(_directory(top), os.O_RDONLY), "a" * 255
+    for number in range(90):
+        name = fill if number != 31 else f"{'b' * 200};!touch made\t"
+        os.mkdir(name, dir_fd=at)
+        below = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    for name in ('"', "!touch made", '"\n!touch made', "end"):
+        os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=at))
+    os.close(at)
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        found = open_subject(str(made(top, tmp_path / "other.raw", "whole")))
+    finally:
+        os.chdir(here)
+    assert (found.totals.files, found.totals.directories) == (4, 90 + 1)
+    assert not victim.exists()
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def test_files_that_claim_far_more_than_the_disk_has_are_an_error(
+    tree: Path, tmp_path: Path
+) -> None:
+    for number in range(8):
+        with (tree / f"etc/hole{number}").open("wb") as file:
+            file.truncate(1 << 30)
+    with pytest.raises(MinbuildError, match="larger than it by far"):
+        open_subject(str(made(tree, tmp_path / "other.raw", "whole")))
+
+
+def test_a_journal_that_is_not_empty_is_an_error(tree: Path, tmp_path: Path) -> None:
+    place = made(tree, tmp_path / "other.raw", "whole")
+    toolbox().run("debugfs", ["-w", "-R", "feature needs_recovery", place], what="marking it")
+    with pytest.raises(MinbuildError, match="was not unmounted"):
+        open_subject(str(place))
+
+
+@pytest.mark.parametrize("option", ["backing_file", "data_file"])
+def test_an_image_over_another_file_is_refused(tmp_path: Path, option: str) -> None:
+    secret = tmp_path / "secret.raw"
+    secret.write_bytes(b"secret" * 100_000)
+    place = tmp_path / "over.qcow2"
+    words = ["create", "-q", "-f", "qcow2", "-o", f"{option}={secret}"]
+    words += ["-F", "raw", str(place)] if option == "backing_file" else [str(place), "1M"]
+    toolbox().run("qemu-img", words, what="making a disk image")
+    with pytest.raises(MinbuildError, match="names another file"):
+        open_subject(str(place))
+
+
+def test_an_image_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+    """Every entry of 200 tables names the same cluster: 6 GiB out of 256 KiB."""
+    size, cluster = 6 << 30, 1 << 16
+    head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, size, 0, size // (cluster << 13),
+                       cluster, 2 * cluster, 1, 0, 0)  # fmt: skip
+    first = struct.pack(">Q", 3 * cluster | 1 << 63) * (size // (cluster << 13))
+    second = struct.pack(">Q", 3 * cluster) * (cluster // 8)
+    place = tmp_path / "bomb.qcow2"
+    place.write_bytes(b"".join(part.ljust(cluster, b"\0") for part in (head, first, b"", second)))
+    with pytest.raises(MinbuildError, match="more than is unpacked"):
         open_subject(str(place))
