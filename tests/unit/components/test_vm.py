@@ -293,7 +293,7 @@ def refused(host: Path, line: str, what: str) -> None:
 @pytest.fixture
 def web(host: Path) -> Path:
     """A guest with a kernel, beside one that has a secret; and what the image lets guests share."""
-    text = (host / "vm").read_text().replace("ALLOWED='/data/images'", f"ALLOWED='{host}/images'")
+    text = (host / "vm").read_text().replace("ALLOWED=/data/images", f"ALLOWED='{host}/images'")
     (host / "vm").write_text(text)
     (host / "images").mkdir()
     (host / "images/tools.raw").touch()
