@@ -225,7 +225,7 @@ class Watch:
         )
 
     def open(self, seconds: float) -> list[Probe]:
-        """The probes that may still be met `seconds` after power-on."""
+        """The probes that may still be met when the machine had so many seconds since power-on."""
         return [
             probe
             for probe in self.probes
@@ -253,7 +253,7 @@ class Watch:
             return Outcome(probe.name, State.FAILED, None, None, detail, probe.means)
         seconds = max(line.seconds for line, _ in hits)
         uptime = next((time for line, _ in hits if (time := _uptime(line)) is not None), None)
-        late = seconds > probe.limit
+        late = max(line.counted for line, _ in hits) > probe.limit
         state = State.FAILED if late else State.PASSED
         detail = f"seen only after the limit of {probe.limit} s" if late else hits[0][1]
         return Outcome(probe.name, state, seconds, uptime, detail, probe.means)
