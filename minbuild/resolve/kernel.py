@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 from minbuild.facts.aliases import bus, by_bus, underscored
-from minbuild.facts.types import Alias, Builtins, Files, KernelConfig, Module
+from minbuild.facts.types import Alias, Builtins, FileFacts, Files, KernelConfig, Module
 from minbuild.paths import RootPath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog, Reach
+from minbuild.resolve.depmod import chosen, module_name, search_order
 from minbuild.resolve.knowledge import BUILT_IN_DEVICES
 
 IMAGE = "/boot/vmlinu[xz]-*"
@@ -72,12 +73,12 @@ class Kernel:
 
     @cached_property
     def modules(self) -> Mapping[str, RootPath]:
-        """Loadable modules by name, sorted by path; of two with one name the first."""
-        found: dict[str, RootPath] = {}
-        if self.version:
-            for path in sorted(self._module_paths()):
-                found.setdefault(module_name(path), path)
-        return found
+        """Loadable modules by name, sorted by path; of several with one name depmod's choice."""
+        if not self.version:
+            return {}
+        order = search_order(self._catalog, self.version)
+        found = chosen(self._module_paths(), self.directory, order)
+        return {module_name(path): path for path in found}
 
     @cached_property
     def builtin(self) -> Mapping[str, Module]:
@@ -183,13 +184,18 @@ class Kernel:
                 near = files.aliases(bus)
             else:
                 modules = (path for path in files.entries if path in counted)
-                found = by_bus((path, self._catalog.facts(path)) for path in modules)
+                found = by_bus((path, self._facts(path)) for path in modules)
                 near = found.get(bus, ()) if bus is not None else _every(found)
             yield from (
                 (alias, path)
                 for alias, path in near
                 if path in counted and self._catalog.owner(path) == files.owner
             )
+
+    def _facts(self, path: RootPath) -> FileFacts | None:
+        """The facts of a module, which may be a link to another kernel's (weak-updates/)."""
+        real = self._catalog.real(path)
+        return self._catalog.facts(real) if real is not None else None
 
     def _by_path(self, text: str) -> tuple[RootPath, ...]:
         wanted = (
@@ -237,11 +243,6 @@ def image_version(path: str) -> str:
     if pattern.matches(IMAGE, path):
         return path.partition("-")[2]
     return path.split("/")[4] if pattern.matches(IMAGES[1], path) else ""
-
-
-def module_name(path: str) -> str:
-    """The name of the module at `path`: `-` and `_` are one. Source: modprobe(8)."""
-    return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
 def plain(path: str) -> str:
