@@ -1,4 +1,4 @@
-"""What one kernel offers: its modules by name, alias and path, built-ins, options, firmware."""
+"""What one kernel offers: its modules by name, alias and path, built-ins, options."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from minbuild.facts.aliases import bus, by_bus, underscored
 from minbuild.facts.types import Alias, Builtins, FileFacts, Files, KernelConfig, Module
 from minbuild.paths import RootPath
 from minbuild.resolve import pattern
-from minbuild.resolve.catalog import Catalog, Reach
+from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.depmod import chosen, module_name, search_order
 from minbuild.resolve.knowledge import BUILT_IN_DEVICES
 
@@ -18,10 +18,6 @@ IMAGE = "/boot/vmlinu[xz]-*"
 MODULES = "/usr/lib/modules"
 IMAGES = (IMAGE, f"{MODULES}/*/vmlinu[xz]")
 """Where packages keep it; the second is Debian's place since Linux 7."""
-FIRMWARE = "/lib/firmware"
-"""As the kernel asks for it. Source: kernel drivers/base/firmware_loader/main.c, fw_path."""
-FIRMWARE_FORMS = ("", ".zst", ".xz")
-"""Source: the same, _request_firmware."""
 MODULE_FORMS = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 
@@ -130,33 +126,6 @@ class Kernel:
         loadable = dict.fromkeys(map(RootPath, self._aliases.serving(wanted)))
         builtin = dict.fromkeys(self._builtin_aliases.serving(wanted))
         return Hits(tuple(loadable), tuple(builtin))
-
-    def firmware(self, name: str) -> Iterator[tuple[str, Reach]]:
-        """Every file that serves the firmware `name`: the raw path and where it ends."""
-        for directory in (f"{FIRMWARE}/updates/{self.version}", f"{FIRMWARE}/updates",
-                          f"{FIRMWARE}/{self.version}", FIRMWARE):  # fmt: skip
-            found = [
-                (raw, reached)
-                for raw in self._firmware_paths(f"{directory}/{name}")
-                if (reached := self._catalog.reach(raw)) is not None
-            ]
-            if found:
-                yield from found
-                return
-
-    def _firmware_paths(self, raw: str) -> Iterator[str]:
-        if not pattern.is_pattern(raw):
-            forms = (raw + form for form in FIRMWARE_FORMS)
-            first = next((form for form in forms if self._catalog.reach(form)), None)
-            yield from [first] if first else []
-            return
-        plain: set[str] = set()
-        for form in FIRMWARE_FORMS:
-            for path in self._catalog.matching("/usr" + raw + form):
-                stem = path.removesuffix(form)
-                if stem not in plain and (form or not path.endswith(FIRMWARE_FORMS[1:])):
-                    plain.add(stem)
-                    yield path.removeprefix("/usr")
 
     def _module_paths(self) -> Iterator[RootPath]:
         start = self.directory + "/"
