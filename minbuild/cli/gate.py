@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minbuild.cli.options import image_options, partition_option
+from minbuild.cli.options import partition_option
 from minbuild.cli.outputs import Outputting, output_options, write
 from minbuild.errors import UsageError
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from minbuild.manifest.limits import Budget
 
 NO_BASELINE = "no baseline: absolute rules only"
+ALONE = "a footprint without its image: judged by what it says itself"
 
 
 @click.command(cls=Outputting)
@@ -36,7 +37,6 @@ NO_BASELINE = "no baseline: absolute rules only"
               "components, packages and surface into the budget file.")  # fmt: skip
 @click.option("--annotations", is_flag=True, help="Also print annotations for GitHub Actions.")
 @partition_option
-@image_options
 @output_options("text", "md", "json", "junit", "sarif")
 def check(
     image: str | None, budget: Path | None, settings: tuple[str, ...], cell: str,
@@ -50,6 +50,7 @@ def check(
     from minbuild.cli.inspect import subject
     from minbuild.footprint.gate import passed
     from minbuild.report import junit, sarif, verdict
+    from minbuild.subject.open import is_alone
 
     if require_baseline and baseline is None:
         raise UsageError(
@@ -66,6 +67,7 @@ def check(
     change = _Change(proposed, proposed_baseline, approved)
     results = _judged_change(footprint, rules, before, change, settings, cell)
     notes = [] if before is not None else [NO_BASELINE]
+    notes += [ALONE] if image is not None and is_alone(image) else []
     write(
         {
             "text": lambda: verdict.as_text(results, notes),

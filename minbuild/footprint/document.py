@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from minbuild.errors import UsageError
+from minbuild.footprint.sums import faults
 from minbuild.footprint.types import (
     SCHEMA,
     FileRow,
@@ -105,11 +106,14 @@ def read(text: str, where: str) -> Footprint:
         document = json.loads(text)
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
-        return _footprint(document)
+        found = _footprint(document)
+        for fault in faults(found):
+            raise ValueError(f"it does not add up: {fault}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"this is no footprint: {error}", where=where, fix="name a footprint.json of minbuild"
         ) from error
+    return found
 
 
 def _footprint(document: Mapping[str, Any]) -> Footprint:

@@ -5,7 +5,9 @@ boot.h; the manual's "BIOS installation" (a partition of its own on a GPT).
 """
 
 import re
+import shlex
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from minbuild.errors import ToolError
@@ -132,3 +134,37 @@ def install(output: Path, esp: int, folder: str, work: Path, toolbox: Toolbox) -
         disk.write(code)
         disk.seek(FIRST * SECTOR)
         disk.write(data)
+
+
+def is_of(config: str, uki: str, spans: Mapping[str, tuple[int, int]], cmdline: str) -> bool:
+    """Whether GRUB's settings are those that start this UKI's kernel, initramfs and command line.
+
+    `uki`: its name beside the settings; `spans`: where .linux and .initrd begin in it, and their
+    bytes.
+    """
+    found = _settings(uki).fullmatch(config)
+    if found is None:
+        return False
+    for part in ("linux", "initrd"):
+        start, size = spans[f".{part}"]
+        if (int(found[part]) * SECTOR, int(found[f"{part}_count"])) != (start, -(-size // SECTOR)):
+            return False
+    try:
+        words = shlex.split(found["cmdline"])
+    except ValueError:
+        return False
+    return words == [_bare(word) for word in split(cmdline)]
+
+
+def _settings(uki: str) -> re.Pattern[str]:
+    """What `settings` writes, as a pattern."""
+    spots = {
+        "uki": re.escape(uki),
+        "settings": re.escape(SETTINGS),
+        "serial": r"(?:serial --unit=\d+ --speed=\d+\nterminal_output console serial\n)?",
+        "linux": r"(?P<linux>\d+)\+(?P<linux_count>\d+)",
+        "initrd": r"(?P<initrd>\d+)\+(?P<initrd_count>\d+)",
+        "cmdline": r"(?P<cmdline>[^\n]*)",
+    }
+    text = re.sub(r"\\\{(\w+)\\\}", r"{\1}", re.escape(CONFIG))
+    return re.compile(re.sub(r"\{(\w+)\}", lambda found: spots[found[1]], text))

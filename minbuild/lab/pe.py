@@ -56,6 +56,15 @@ def read_sections(data: bytes, where: str) -> tuple[Section, ...]:
     return found
 
 
+def names(head: bytes, where: str) -> tuple[str, ...]:
+    """The names of a PE file's sections, of which `head` holds the table.
+
+    Raises: ToolError when it is no PE file.
+    """
+    header = _header(head, where)
+    return tuple(_name(row[0]) for row in _rows(head, header, where))
+
+
 def require_plain(data: bytes, found: Iterable[Section], where: str) -> None:
     """Accept an image all of whose bytes are known: firmware, stub and tools see the same in it.
 
@@ -106,18 +115,25 @@ def _header(data: bytes, where: str) -> _Header:
 
 
 def _sections(data: bytes, header: _Header, where: str) -> Iterator[Section]:
-    for number in range(header.count):
-        try:
-            row = struct.unpack_from("<8sIIII", data, header.table + 40 * number)
-        except struct.error as error:
-            raise ToolError("the UKI is cut short", where=where, fix=FIX) from error
-        name, size, address, stored, start = row
-        text = name.partition(b"\0")[0].decode("ascii", "backslashreplace")
+    for name, size, address, stored, start in _rows(data, header, where):
+        text = _name(name)
         if start + stored > len(data):
             raise ToolError(f"the UKI is cut short in section {text}", where=where, fix=FIX)
         yield Section(
             text, bytes(data[start : start + min(size, stored)]), start, stored, address, size
         )
+
+
+def _rows(data: bytes, header: _Header, where: str) -> Iterator[tuple[bytes, int, int, int, int]]:
+    for number in range(header.count):
+        try:
+            yield struct.unpack_from("<8sIIII", data, header.table + 40 * number)
+        except struct.error as error:
+            raise ToolError("the UKI is cut short", where=where, fix=FIX) from error
+
+
+def _name(raw: bytes) -> str:
+    return raw.partition(b"\0")[0].decode("ascii", "backslashreplace")
 
 
 def _apart(spans: Iterable[tuple[int, int, str]], place: str, where: str) -> None:

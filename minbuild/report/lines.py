@@ -13,6 +13,11 @@ MADE = "[made by minbuild]"
 SPARE = {OVERHEAD: "[boot stub, headers and padding]", DISK: "[partitions and free space]"}
 
 
+def is_spare(name: str) -> bool:
+    """Tell the rows of what belongs to no file: `image`, `disk`, and parts of them by name."""
+    return name in SPARE or name.startswith((f"{OVERHEAD} ", f"{DISK} "))
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """What one owner weighs."""
@@ -101,8 +106,7 @@ def _lines(footprint: Footprint, by: str) -> list[Line]:
     owner = OWNERS[by]
     sums: dict[str, list[int]] = {}
     if by == "section":
-        spare = {OVERHEAD, DISK}
-        sums = {row.name: [0, 0, 0] for row in footprint.sections if row.name not in spare}
+        sums = {row.name: [0, 0, 0] for row in footprint.sections if not is_spare(row.name)}
     for row in footprint.files:
         if row.type != "file":
             continue
@@ -120,9 +124,9 @@ def _lines(footprint: Footprint, by: str) -> list[Line]:
 def _spare(footprint: Footprint) -> list[Line]:
     """What is packed of no file."""
     return [
-        Line(SPARE[row.name], row.files, row.bytes, row.packed)
+        Line(SPARE.get(row.name, f"[{row.name}]"), row.files, row.bytes, row.packed)
         for row in footprint.sections
-        if row.name in SPARE
+        if is_spare(row.name)
     ]
 
 

@@ -1,130 +1,140 @@
-"""The file that a disk starts from: a GPT, its EFI System Partition, and the FAT in it.
+"""What a disk starts by UEFI, and everything on it that is no part of that.
 
-Source: UEFI 2.10, 5.3; Microsoft FAT specification, 3 and 6.
+Source: UEFI 2.10, 5.3 and 13.3; UAPI group, Discoverable Partitions Specification.
 """
 
 import mmap
-import struct
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from minbuild.errors import MinbuildError, UsageError
-from minbuild.facts.root.partitions import read_table
-from minbuild.lab.uki import sections
+from minbuild.errors import UsageError
+from minbuild.facts.root.partitions import Partition, Table, read_table
+from minbuild.image import bios
+from minbuild.lab.pe import read_sections
+from minbuild.lab.uki import read_uki
+from minbuild.subject.esp import Started, Unclear, started
+from minbuild.subject.fat import Damage, Fat, NoFat
 
 ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 """Type of an EFI System Partition. Source: UEFI 2.10, 5.3.3."""
-DIRECTORY, VOLUME, LONG = 0x10, 0x08, 0x0F
-DEEPEST = 8
-MOST = 4096
-"""Files and directories of an ESP that are looked at."""
+ESP_DOS = "0xef"
+"""The same in a DOS table. Source: UEFI 2.10, 5.2.2."""
+FAT = (b"FAT12   ", b"FAT16   ", b"FAT32   ")
+CODE = 440
+"""Bytes of the first sector that a BIOS runs."""
+TABLE = 128 * 128
+"""Bytes of a GPT's entries."""
+SEARCHED = 64 << 20
+"""Bytes outside of partitions that are looked at; more are told as they are."""
+Buffer = bytes | mmap.mmap
 
 
 class NoUki(UsageError):
     """The disk is sound, and starts no UKI."""
 
 
-def boot_file(data: bytes | mmap.mmap, where: str) -> bytes:
-    """The largest UKI on the disk's EFI System Partition.
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a disk starts."""
 
-    Raises: UsageError when there is none or the disk is damaged.
+    uki: bytes
+    others: Mapping[str, int]
+    """Bytes of what else is on the disk, by a name for it; empty where there is nothing."""
+
+
+def boot_file(data: Buffer, where: str) -> bytes:
+    """The UKI that a machine starts from a disk. Raises: as `read_boot`."""
+    return read_boot(data, where).uki
+
+
+def read_boot(data: Buffer, where: str) -> Boot:
+    """The UKI that a machine starts from a disk, and what lies beside it.
+
+    Raises: NoUki; UsageError for a damaged disk, and for one that may start several things.
     """
-    try:
-        found = [one for one in _files(_esp(data, where)) if _is_uki(one, where)]
-    except (struct.error, IndexError, ValueError, ZeroDivisionError) as error:
-        raise _unfit("its partition table or file system is damaged", where) from error
+    table = read_table(data, where)
+    found = [
+        (partition, boot)
+        for partition in _systems(data, table)
+        if (boot := _started(data, partition, where)) is not None
+    ]
     if not found:
         raise _no_uki("it starts no UKI", where)
-    return max(found, key=len)
-
-
-def _is_uki(data: bytes, where: str) -> bool:
-    try:
-        return ".linux" in sections(data, where)
-    except MinbuildError:
-        return False
-
-
-def _esp(data: bytes | mmap.mmap, where: str) -> bytes:
-    table = read_table(data, where)
-    if table.label != "gpt":
-        raise _no_uki("it has no GPT", where)
+    if len(found) > 1:
+        raise _unfit("it has several partitions that a machine may start", where)
+    ((own, boot),) = found
+    _require_grub(table, boot, where)
+    others = {_told(name): size for name, size in boot.others.items()}
     for one in table.partitions:
-        if one.kind == ESP:
-            found = data[one.start : one.start + one.size]
-            if found[510:512] != b"\x55\xaa":
-                raise _no_uki("its EFI System Partition has no FAT file system", where)
-            return found
-    raise _no_uki("it has no EFI System Partition", where)
+        if one is not own:
+            others[f"partition {one.number} ({_told(one.name or one.kind)})"] = one.size
+    others |= dict(_outside(data, table))
+    return Boot(boot.uki, others)
 
 
-@dataclass(frozen=True, slots=True)
-class _Fat:
-    data: bytes
-    bits: int
-    table: int
-    cluster: int
-    first: int
-    """Byte where cluster 2 begins."""
-
-    def chain(self, cluster: int) -> bytes:
-        """All bytes of a chain of clusters. Raises: ValueError for a circle."""
-        parts = []
-        last = {12: 0xFF7, 16: 0xFFF7, 32: 0x0FFFFFF7}[self.bits]
-        left = len(self.data) // self.cluster + 1
-        while 2 <= cluster < last:
-            at = self.first + (cluster - 2) * self.cluster
-            parts.append(self.data[at : at + self.cluster])
-            cluster = self._next(cluster)
-            left -= 1
-            if left < 0:
-                raise ValueError("a circle of clusters")
-        return b"".join(parts)
-
-    def _next(self, cluster: int) -> int:
-        if self.bits == 32:
-            (found,) = struct.unpack_from("<I", self.data, self.table + 4 * cluster)
-            return int(found) & 0x0FFFFFFF
-        if self.bits == 16:
-            (found,) = struct.unpack_from("<H", self.data, self.table + 2 * cluster)
-            return int(found)
-        (pair,) = struct.unpack_from("<H", self.data, self.table + cluster * 3 // 2)
-        return int(pair >> 4 if cluster & 1 else pair & 0xFFF)
+def _systems(data: Buffer, table: Table) -> list[Partition]:
+    """Partitions that firmware looks into; a disk without any may be a file system itself."""
+    if not table.partitions:
+        whole = data[54:62] in FAT or data[82:90] in FAT
+        return [Partition(0, 0, len(data))] if whole else []
+    return [one for one in table.partitions if one.kind in (ESP, ESP_DOS)]
 
 
-def _files(data: bytes) -> Iterator[bytes]:
-    """The content of every .EFI file of a FAT file system."""
-    (sector, per, reserved, tables, entries, small, _, size16) = struct.unpack_from(
-        "<HBHBHHBH", data, 11
-    )
-    large, size32 = struct.unpack_from("<II", data, 32)
-    size = size16 or size32
-    root_at = (reserved + tables * size) * sector
-    first = root_at + -(-entries * 32 // sector) * sector
-    clusters = ((small or large) * sector - first) // (sector * per)
-    bits = 12 if clusters < 4085 else 16 if clusters < 65525 else 32
-    fat = _Fat(data, bits, reserved * sector, sector * per, first)
-    root = data[root_at : root_at + entries * 32]
-    if bits == 32:
-        root = fat.chain(struct.unpack_from("<I", data, 44)[0])
-    left = [MOST]
-    yield from _walk(fat, root, DEEPEST, left)
+def _started(data: Buffer, partition: Partition, where: str) -> Started | None:
+    try:
+        return started(Fat(data, partition.start, partition.size))
+    except NoFat:
+        return None
+    except Damage as error:
+        raise _unfit(str(error), where) from error
+    except Unclear as error:
+        raise UsageError(
+            f"the disk cannot be measured: {_told(str(error))}", where=where,
+            fix="name the UKI itself, or leave on the ESP only what the machine starts",
+        ) from error  # fmt: skip
 
 
-def _walk(fat: _Fat, directory: bytes, depth: int, left: list[int]) -> Iterator[bytes]:
-    for at in range(0, len(directory) - 31, 32):
-        name, kind = directory[at : at + 11], directory[at + 11]
-        if not name[0] or not depth or left[0] <= 0:
-            return
-        if name[0] == 0xE5 or kind & LONG == LONG or kind & VOLUME or name.startswith(b"."):
-            continue
-        left[0] -= 1
-        high, low, size = struct.unpack_from("<H4xHI", directory, at + 20)
-        chain = fat.chain((high << 16 if fat.bits == 32 else 0) | low)
-        if kind & DIRECTORY:
-            yield from _walk(fat, chain, depth - 1, left)
-        elif name[8:] == b"EFI":
-            yield chain[:size]
+def _require_grub(table: Table, boot: Started, where: str) -> None:
+    """A BIOS must start the same host. Raises: UsageError."""
+    if not any(one.kind == bios.TYPE for one in table.partitions):
+        return
+    folder, _, name = boot.path.rpartition("/")
+    config = boot.configs.get(f"{folder}/{bios.SETTINGS}".lower(), b"").decode("utf-8", "replace")
+    spans: dict[str, tuple[int, int]] = {}
+    for one in read_sections(boot.uki, where):
+        spans.setdefault(one.name, (one.start, len(one.data)))
+    cmdline = read_uki(boot.uki, where).cmdlines[0]
+    if len(boot.configs) != 1 or not bios.is_of(config, name, spans, cmdline):
+        raise _unfit(
+            "a BIOS would start another thing than UEFI does, or none that is known", where
+        )
+
+
+def _outside(data: Buffer, table: Table) -> Iterator[tuple[str, int]]:
+    """What lies outside of partitions, the tables apart."""
+    if not table.partitions:
+        return
+    if any(data[:CODE]):
+        yield "boot code", CODE
+    head = 2 * table.sector + TABLE if table.label == "gpt" else table.sector
+    tail = len(data) - (table.sector + TABLE if table.label == "gpt" else 0)
+    held = sorted((one.start, one.start + one.size) for one in table.partitions)
+    end, found, left = head, 0, SEARCHED
+    for start, stop in (*held, (tail, tail)):
+        gap = max(0, start - end)
+        looked = min(gap, left)
+        left -= looked
+        if gap > looked or data[end : end + looked].strip(b"\0"):
+            found += gap
+        end = max(end, stop)
+    if found:
+        yield "space outside of partitions", found
+
+
+def _told(name: str) -> str:
+    """A name that a stranger gave, as text for a terminal."""
+    return re.sub(r"[^\x20-\x7e]", "?", name)
 
 
 def _no_uki(why: str, where: str) -> UsageError:

@@ -6,7 +6,6 @@ import stat
 from pathlib import Path
 
 from minbuild.errors import MinbuildError, UsageError
-from minbuild.facts.versions import version_key
 from minbuild.footprint import document
 from minbuild.footprint.types import DISK, OVERHEAD, Footprint
 from minbuild.image.cpio import Member
@@ -39,8 +38,17 @@ def read_disk(path: Path, raw: Path, tool: Tool) -> Footprint:
     Raises: MinbuildError when it is damaged, NoUki when it starts no UKI.
     """
     with raw.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        uki = disk.boot_file(data, str(path))
-    return _uki(uki, path, {DISK: path.stat().st_size - len(uki)}, tool)
+        boot = disk.read_boot(data, str(path))
+    size = path.stat().st_size
+    plain = size == raw.stat().st_size
+    others = {f"{DISK} {name}": n if plain else 0 for name, n in boot.others.items()}
+    rest = size - len(boot.uki) - sum(others.values())
+    if rest < 0:
+        raise UsageError(
+            "the disk cannot be measured: its partitions lie on each other", where=str(path),
+            fix="name a disk that starts a UKI, or mount it and name its root directory",
+        )  # fmt: skip
+    return _uki(boot.uki, path, {DISK: rest, **others}, tool)
 
 
 def read_initramfs(path: Path, tool: Tool) -> Footprint:
@@ -84,7 +92,7 @@ def _uki(data: bytes, path: Path, overhead: dict[str, int], tool: Tool) -> Footp
         kernel=release,
         kernel_path=kernel,
         payload=packed,
-        packed={path.suffix.removeprefix(".") or "image": len(data) + overhead.get(DISK, 0)},
+        packed={path.suffix.removeprefix(".") or "image": len(data) + sum(overhead.values())},
         overhead={OVERHEAD: size, **parts, **overhead},
         cmdline=" ".join(uki.cmdlines),
         capabilities=True,
@@ -135,4 +143,4 @@ def _beside(path: Path) -> Footprint | None:
 
 def _release(seen: list[Seen]) -> str:
     names = {one.path.split("/")[4] for one in seen if one.path.startswith("/usr/lib/modules/")}
-    return max(names, key=version_key, default="")
+    return max(names, default="")

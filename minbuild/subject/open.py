@@ -31,9 +31,9 @@ def open_subject(word: str, reach: "Reach", choice: "Choice | None" = None) -> F
     form = form_of(path)
     match form:
         case Form.BUILD:
-            return _document(path / FOOTPRINT)
+            return _built(path, reach)
         case Form.DOCUMENT:
-            return _document(path)
+            return _document(path) if is_alone(word) else _built(path.parent, reach)
         case Form.DIRECTORY | Form.CONTAINER | Form.TAR:
             from minbuild.subject.root import read_root
 
@@ -48,6 +48,24 @@ def open_subject(word: str, reach: "Reach", choice: "Choice | None" = None) -> F
             return image.read_initramfs(path, lambda name, data: reach().unpack(name, data))
         case Form.DISK:
             return _disk(path, reach)
+
+
+def is_alone(word: str) -> bool:
+    """Tell a footprint that is committed, or has another name than one beside its images."""
+    path = Path(word)
+    return word.startswith(GIT) or (
+        path.name != FOOTPRINT and path.is_file() and form_of(path) is Form.DOCUMENT
+    )
+
+
+def _built(directory: Path, reach: "Reach") -> Footprint:
+    """The footprint of a build, held against the images beside it."""
+    from minbuild.subject.belongs import require_own, tell
+
+    footprint = _document(directory / FOOTPRINT)
+    proof = require_own(footprint, directory, reach)
+    tell(proof, lambda text: reach().note(text))
+    return footprint
 
 
 def _disk(path: Path, reach: "Reach") -> Footprint:

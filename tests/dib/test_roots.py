@@ -2,9 +2,11 @@
 
 import json
 import lzma
+import os
 import shutil
 import sqlite3
 import struct
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,11 +22,10 @@ from minbuild.paths import RootPath
 from minbuild.subject.source import open_source
 from tests.dib import rpms
 from tests.dib.installed import as_disk, as_layout, as_tar, install, paths
-from tests.support.cache import cache
 from tests.support.deb import Member, tar
 from tests.whole.small import PACKAGES, Small, minbuild
 
-STORE = cache("lab")
+STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
 
 
 DATABASES = [

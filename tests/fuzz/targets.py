@@ -1,9 +1,7 @@
 """The readers of foreign bytes, each as one function: only MinbuildError may come out."""
 
-import atexit
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,9 +21,7 @@ from minbuild.resolve.check import check
 MOST = 64 << 20
 """Bytes that an initramfs may unpack to here, so that bombs end soon."""
 RULES = rulebook()
-_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-_DIRECTORY = Path(tempfile.mkdtemp(prefix="minbuild-fuzz-", dir=_MEMORY))
-atexit.register(shutil.rmtree, _DIRECTORY, ignore_errors=True)
+_DIRECTORY = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
 
 
 def deb(data: bytes) -> None:

@@ -31,10 +31,9 @@ INIT = b"""#!/busybox sh
 /busybox mount -t devtmpfs dev /dev
 exec >/dev/ttyS0 2>&1
 /busybox stty -F /dev/ttyS0 raw 2>/dev/null
-echo BEGIN
-/busybox find / -xdev ! -name initrd.image -print0 | /busybox cpio -o -0 -H newc 2>/err | /busybox gzip | /busybox base64
-/busybox cat /err
-echo DONE
+echo '(begin)'
+/busybox find / -xdev ! -name initrd.image ! -name busybox -print0 | /busybox cpio -o -0 -H newc 2>/err | /busybox gzip | /busybox base64
+echo '(end)'
 /busybox poweroff -f
 """
 OWN = (b"busybox", b"init", b"err", b"dev", b"root")
@@ -97,7 +96,7 @@ def boot(market_store: Store, tools: Toolbox, tmp_path_factory: pytest.TempPathF
 
 def tree_of(console: str) -> dict[bytes, Row]:
     """What the booted kernel's own tree holds."""
-    found = re.search(r"BEGIN\s(.*?)DONE", console, re.DOTALL)
+    found = re.search(r"\(begin\)(.*?)\(end\)", console, re.DOTALL)
     assert found, console[-3000:]
     data = gzip.decompress(base64.b64decode("".join(found[1].split())))
     rows: dict[bytes, Row] = {}

@@ -1,5 +1,7 @@
 """The lab as tests use it: one store for all of them, a stage for what was built, data disks."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,8 @@ from minbuild.lab.types import Firmware, Network
 from minbuild.progress import Silent
 from minbuild.shipped import shipped
 from minbuild.toolbox.toolbox import Toolbox
-from tests.support.cache import cache
 
-STORE = cache("lab")
+STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
 
 
 def stage_of(image: Path) -> Stage:

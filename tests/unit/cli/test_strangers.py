@@ -36,6 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         surface=Surface(findings), budget={"files": 1}, places={"files": f"{EVIL}:1:2"},
         packages=tuple(replace(row, name=row.name + EVIL, version=EVIL) for row in base.packages),
         components=tuple(replace(row, name=row.name + EVIL) for row in base.components),
+        sections=tuple(replace(row, name=row.name + EVIL) for row in base.sections),
     )  # fmt: skip
     (tmp_path / "evil.json").write_text(document.render(evil))
     return tmp_path
