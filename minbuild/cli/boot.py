@@ -49,7 +49,9 @@ PLACE = click.Path(path_type=Path)
               help="Wait for this probe only; may be repeated.")  # fmt: skip
 @click.option("--secure-boot", "certificate", type=PLACE, metavar="CERTIFICATE",
               help="Secure Boot is on, and trusts this certificate (PEM) and no other.")  # fmt: skip
-@click.option("--timeout", default=180, show_default=True, help="Seconds of each boot.")
+@click.option(
+    "--timeout", default=180, show_default=True, help="Seconds that the machine of each boot has."
+)
 @click.option("--log", type=PLACE, help="Write every line that was seen to this file.")
 @click.option("--keep", type=PLACE, help="Keep the lab's working files in this directory.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1, 1000),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minbuild.cli.options import partition_option
+from minbuild.cli.options import image_options, partition_option
 from minbuild.cli.outputs import Outputting, output_options, write
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Renders = Mapping[str, Callable[[], str]]
               "which open issues came and went.")  # fmt: skip
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when anything differs.")
 @partition_option
+@image_options
 @output_options("text", "md", "json", "csv", "html")
 def diff(
     before: str, after: str, top: int, cve_data: str | None, exit_code: bool, **given: str | None

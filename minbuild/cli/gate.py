@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minbuild.cli.options import partition_option
+from minbuild.cli.options import image_options, partition_option
 from minbuild.cli.outputs import Outputting, output_options, write
 from minbuild.errors import UsageError
 
@@ -37,6 +37,7 @@ ALONE = "a footprint without its image: judged by what it says itself"
               "components, packages and surface into the budget file.")  # fmt: skip
 @click.option("--annotations", is_flag=True, help="Also print annotations for GitHub Actions.")
 @partition_option
+@image_options
 @output_options("text", "md", "json", "junit", "sarif")
 def check(
     image: str | None, budget: Path | None, settings: tuple[str, ...], cell: str,

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minbuild.cli import compare, gate, supply
-from minbuild.cli.options import build_options, doors_of, partition_option, request_of
+from minbuild.cli.options import (
+    build_options,
+    choice,
+    doors_of,
+    image_options,
+    partition_option,
+    request_of,
+)
 from minbuild.cli.outputs import Outputting, output_options
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
 )
 @click.option("--baseline", metavar="IMAGE", help="What the HTML page shows changes against.")
 @partition_option
+@image_options
 @output_options("text", "md", "json", "csv", "html", "junit", "sarif", "dot")
 def report(
     image: str | None, top: int, by: str, sort: str | None, baseline: str | None,
@@ -44,7 +52,8 @@ def report(
     """Print the footprint of IMAGE.
 
     IMAGE is a build directory, a footprint.json, an image (host.efi, host.raw, qcow2, an
-    initramfs: unpacked and measured anew), a root directory or a tar archive of one, or git:REF.
+    initramfs: unpacked and measured anew), a root directory, a tar archive of one, a container
+    image (docker save, OCI layout, also as a tar), or git:REF.
     Without IMAGE: the only build below ./build. Several formats may be written in one run.
     """
     from minbuild.cli.outputs import write
@@ -61,6 +70,7 @@ def report(
 @click.option("--precise", is_flag=True, help="Say where the evidence of each need stands.")
 @click.option("--json", "as_json", is_flag=True, help="Print the chains as JSON.")
 @click.option("--dot", "as_dot", is_flag=True, help="Print the chains as a Graphviz graph.")
+@image_options
 @build_options
 def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_dot: bool,
         store: Path | None, **build: Any) -> int:  # fmt: skip
@@ -126,7 +136,7 @@ def subject(word: "str | Path | None", store: Path | None = None) -> "Footprint"
     terminal = Terminal()
     try:
         return open_subject(
-            str(word if word is not None else _only_build()), _reach(store, terminal)
+            str(word if word is not None else _only_build()), _reach(store, terminal), choice()
         )
     finally:
         terminal.done()

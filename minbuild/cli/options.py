@@ -10,6 +10,7 @@ from minbuild.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from minbuild.build.request import Doors, Request
+    from minbuild.facts.root.container import Choice
     from minbuild.manifest.trust import Trust
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -20,6 +21,26 @@ def build_options(command: Command) -> Command:
     for option in reversed(_BUILD):
         command = option(command)
     return command
+
+
+def image_options(command: Command) -> Command:
+    """Give a command `--platform` and `--tag`; `choice` tells what they say."""
+    for option in reversed(_IMAGE):
+        command = option(command)
+    return command
+
+
+def choice() -> "Choice":
+    """Which image is meant of a file that holds several, as the running command's options say."""
+    from minbuild.facts.root.container import Choice
+
+    context = click.get_current_context(silent=True)
+    told = context.meta.get(_CHOICE, {}) if context is not None else {}
+    return Choice(platform=told.get("platform", ""), tag=told.get("tag", ""))
+
+
+def _remember(context: click.Context, option: click.Parameter, value: str) -> None:
+    context.meta.setdefault(_CHOICE, {})[option.name] = value
 
 
 def store_option(command: Command) -> Command:
@@ -53,6 +74,14 @@ _STORE = click.option(
     envvar="MINBUILD_STORE",
     help="Cache directory.  [default: $XDG_CACHE_HOME/minbuild]",
 )
+
+_CHOICE = "minbuild.image"
+_IMAGE = (
+    click.option("--platform", default="", metavar="OS/ARCH", expose_value=False,
+                 callback=_remember, help="Of a container image for several platforms: the one to read."),
+    click.option("--tag", default="", metavar="NAME", expose_value=False,
+                 callback=_remember, help="Of several container images in one file: the one to read."),
+)  # fmt: skip
 
 _BUILD = (
     click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",

@@ -1,6 +1,7 @@
 """Commands that prove and explain: check-tree, tree, hardware."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,9 @@ import click
 
 from minbuild.cli.options import (
     build_options,
+    choice,
     doors_of,
+    image_options,
     partition_option,
     store_option,
     trust_of,
@@ -27,13 +30,15 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Weak findings make the verdict no, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @partition_option
+@image_options
 @store_option
 def check_tree(root: Path, arch: str, manifest: str | None, strict: bool, as_json: bool,
                store: Path | None) -> int:  # fmt: skip
     """Prove that a root needs nothing outside of it, and list what dangles.
 
-    DIR|IMAGE is any root, built by minbuild or not: a directory, a tar archive, an OCI layout,
-    a UKI, a disk (the UKI that it starts, or its root), an initramfs. Exits with 1 when something dangles that keeps a
+    DIR|IMAGE is any root, built by minbuild or not: a directory, a tar archive, a container image
+    (docker save, OCI layout), a UKI, a disk (the UKI that it starts, or its root), an initramfs, a
+    build directory (its image). Exits with 1 when something dangles that keeps a
     program, a kernel module, or what stands where programs are looked for from starting. The rest
     is weak: plug-ins that no program here loads, scripts and links elsewhere, firmware.
     """
@@ -42,7 +47,10 @@ def check_tree(root: Path, arch: str, manifest: str | None, strict: bool, as_jso
 
     terminal = Terminal()
     drop, allowed = _waivers(manifest)
-    found = examine(root, doors_of(store, terminal), arch=arch, drop=drop, allow_missing=allowed)
+    wanted = replace(choice(), arch=arch)
+    found = examine(
+        root, doors_of(store, terminal), arch=arch, choice=wanted, drop=drop, allow_missing=allowed
+    )
     terminal.done()
     shown = dangling.as_json if as_json else dangling.as_text
     click.echo(shown(found, strict=strict), nl=False)
@@ -64,6 +72,7 @@ def _waivers(manifest: str | None) -> "tuple[Sequence[Waiver], Sequence[Waiver]]
 @click.argument("words", nargs=-1, metavar="[IMAGE|MANIFEST] [PATH]")
 @click.option("--depth", default=0, metavar="N", help="Levels to print; 0: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print every path's sizes as JSON.")
+@image_options
 @build_options
 def tree(words: tuple[str, ...], depth: int, as_json: bool, store: Path | None,
          **build: Any) -> int:  # fmt: skip

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.lab.accel import QEMU, WORDS, data_words
+from minbuild.lab.granted import Granted
 from minbuild.lab.kvm import SYSTEM, Memory, Way, choose, may_emulate
 from minbuild.lab.media import comma
 from minbuild.lab.session import mortal
 from minbuild.lab.types import Network, Tools
-from minbuild.lab.voice import broken, busy
+from minbuild.lab.voice import broken
 from minbuild.run import start, stop
 
 MEMORY = 2048
@@ -86,14 +87,14 @@ def _run(
                env=machine.tools.environment(), stderr=subprocess.STDOUT) as process:  # fmt: skip
         assert process.stdout is not None
         try:
-            why = listen(process.stdout.fileno(), heard, suspect=suspect)
+            why = listen(process.stdout.fileno(), heard, Granted(process.pid), suspect=suspect)
         finally:
             stop(process)
     scratch.unlink()
     return why
 
 
-def listen(console: int, heard: Callable[[bytes], None], *, suspect: bool) -> str:
+def listen(console: int, heard: Callable[[bytes], None], granted: Granted, *, suspect: bool) -> str:
     """Give every line until the console ends, or shows that nothing runs; returns why it does.
 
     `suspect`: what runs the machine may run nothing, and silence is a sign of that. The kernel is
@@ -113,8 +114,8 @@ def listen(console: int, heard: Callable[[bytes], None], *, suspect: bool) -> st
                     return why
             if not data:
                 return "" if spoke else "it ended before the builder said a word"
-        silent = time.monotonic() - began
-        if suspect and not spoke and silent >= QUIET * busy():
+        silent = granted.of(time.monotonic() - began)
+        if suspect and not spoke and silent >= QUIET:
             return f"the builder said no word for {silent:.0f} s"
 
 

@@ -36,7 +36,7 @@ from minbuild.facts.types import (
 )
 from minbuild.paths import RootPath
 
-VERSION = 6
+VERSION = 7
 """Counts up with every change of what a fact holds or means: older records are not read."""
 FILES = f"files-{VERSION}"
 FACTS = f"facts-{VERSION}"

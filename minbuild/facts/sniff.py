@@ -16,7 +16,7 @@ _KERNEL = re.compile(
 _LOADER = re.compile(r"/etc/ld\.so\.(?:conf|conf\.d/[^/]+|preload|cache)")
 _IMAGE = re.compile(r"/boot/vmlinu[xz]-[^/]+|/usr/lib/modules/[^/]+/vmlinu[xz]")
 _CONFIG = re.compile(
-    r"/etc/.+|/usr/lib/(?:pam|sysusers|tmpfiles)\.d/.+|/usr/share/(?:base-files|libc-bin)/nsswitch\.conf"
+    r"/etc/.+|/usr/lib/(?:depmod|pam|sysusers|tmpfiles)\.d/.+|/usr/share/(?:base-files|libc-bin)/nsswitch\.conf"
 )
 """What programs and maintainer scripts read as text, and rules with them."""
 

@@ -35,6 +35,8 @@ from minbuild.progress import Progress
 
 TICK = 0.5
 """Seconds between two looks at the clock while nothing is said."""
+SILENT = 4
+"""Times `timeout` that a console may be silent, however busy the machine is."""
 LAST_WORDS = 0.3
 """Seconds that a kernel gets to finish its panic message."""
 
@@ -200,6 +202,8 @@ class Run:
         self._acts = list(request.acts)
         self._streams = {tag: Lines() for tag in STREAMS}
         self._power = 0.0
+        self._had = 0.0
+        self._heard_at = 0.0
         self._code: int | None = None
         self._complaints = b""
 
@@ -214,6 +218,7 @@ class Run:
             for tag, block in self._session.blocks(TICK if dead_at is None else LAST_WORDS):
                 self._take(tag, block)
             self.seconds = time.monotonic() - self._power
+            self._had = self._session.granted.of(self.seconds)
             if self._code is not None:
                 return self._ended()
             if self._watch.dead:
@@ -227,20 +232,30 @@ class Run:
         """Why what runs the machine is taken to run nothing; "" when it may run it."""
         if self._suspect:
             self.stalled = broken(self._complaints) or self.voice.stalled(
-                self.seconds, self._request.starts_by
+                self._had, self._request.starts_by
             )
         return self.stalled
 
     def _enough(self) -> str:
-        still = self._watch.open(self.seconds)
+        still = self._watch.open(self._had)
         if not still:
             lost = any(one.state is State.FAILED for one in self._watch.outcomes())
             return "no probe is open any more" if lost else "every probe was seen"
-        if self.seconds >= self._request.timeout:
+        if over := self._over():
             self.stalled = self.voice.silent() if self._suspect else ""
-            names = ", ".join(probe.name for probe in still)
-            return f"{self._request.timeout} s passed without: {names}"
+            return f"{over} without: {', '.join(probe.name for probe in still)}"
         return ""
+
+    def _over(self) -> str:
+        """Why the boot had its time; "" while it has some left.
+
+        What a busy machine took from it does not count while the console goes on.
+        """
+        limit = self._request.timeout
+        if self._had >= limit:
+            return f"{limit} s passed"
+        silent = self.seconds - self._heard_at
+        return f"{silent:.0f} s of silence passed" if silent >= SILENT * limit else ""
 
     def _take(self, tag: Tag, block: bytes) -> None:
         if tag is Tag.POWER:
@@ -257,11 +272,14 @@ class Run:
         if source is Source.CONSOLE and self._traced(text):
             source = Source.TRACE
         before = len(self._watch.seen)
-        line = Line(source, round(time.monotonic() - self._power, 3), text)
+        seconds = time.monotonic() - self._power
+        had = self._session.granted.of(seconds)
+        line = Line(source, round(seconds, 3), text, round(had, 3))
         self.lines.append(line)
         self._watch.feed(line)
         if source in {Source.CONSOLE, Source.TRACE}:
-            self.voice.heard(text, line.seconds)
+            self._heard_at = seconds
+            self.voice.heard(text, had)
         if source is Source.CONSOLE:
             self._act(text)
         if len(self._watch.seen) > before:

@@ -90,7 +90,7 @@ class Talk:
                     return
                 self._suspect = False
                 session.type(typed)
-            seconds = time.monotonic() - began
+            seconds = session.granted.of(time.monotonic() - began)
             for tag, block in session.blocks(0):
                 if tag is Tag.END:
                     self._ended(int(block))

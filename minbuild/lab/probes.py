@@ -30,6 +30,12 @@ Source: docs/reference/console.md
 UPTIME = re.compile(r"^\[ *(\d+\.\d+)\] |^minbuild: (\d+\.\d+) ")
 REFUSED = "FAILED"
 """How the text begins when a step gave up."""
+NEEDED = {
+    "data": ("dns", "tcp", "confined", "guest", "ovmf"),
+    "kvm": ("confined", "guest", "ovmf"),
+}
+"""Steps, and the probes that are not met after they gave up: the data disk asks for these."""
+UNSEEN = "not seen "
 DEAD = (
     ("kernel panic: ", re.compile(r"Kernel panic - not syncing: (.*)")),
     ("the firmware found nothing to boot: ", re.compile(r"(BdsDxe: No bootable option.*)")),
@@ -193,6 +199,8 @@ class Watch:
             own = HOST.search(line.text)
             if own and own[2].startswith(REFUSED):
                 self.refused[own[1]] = own[2]
+                for name in NEEDED.get(own[1], ()):
+                    self.refused.setdefault(name, f"{own[1]}: {own[2]}")
         for probe in self.probes:
             for number, sign in self._signs(probe):
                 if sign.source is line.source and (probe.name, number) not in self.seen:
@@ -225,7 +233,7 @@ class Watch:
         )
 
     def open(self, seconds: float) -> list[Probe]:
-        """The probes that may still be met `seconds` after power-on."""
+        """The probes that may still be met when the machine had so many seconds since power-on."""
         return [
             probe
             for probe in self.probes
@@ -249,23 +257,22 @@ class Watch:
             detail = self.refused[probe.name]
             return Outcome(probe.name, State.FAILED, None, None, detail, probe.means)
         if missing:
-            detail = "; ".join(_unseen(sign) for sign in missing)
+            detail = UNSEEN + ", ".join(dict.fromkeys(_place(sign) for sign in missing))
             return Outcome(probe.name, State.FAILED, None, None, detail, probe.means)
         seconds = max(line.seconds for line, _ in hits)
         uptime = next((time for line, _ in hits if (time := _uptime(line)) is not None), None)
-        late = seconds > probe.limit
+        late = max(line.counted for line, _ in hits) > probe.limit
         state = State.FAILED if late else State.PASSED
         detail = f"seen only after the limit of {probe.limit} s" if late else hits[0][1]
         return Outcome(probe.name, state, seconds, uptime, detail, probe.means)
 
 
-def _unseen(sign: Sign) -> str:
-    place = {
+def _place(sign: Sign) -> str:
+    return {
         Source.CONSOLE: "on the console",
         Source.DNSMASQ: "in dnsmasq's log",
         Source.SERVERS: "by the lab's servers",
     }[sign.source]
-    return f"not seen {place}: {sign.pattern.pattern}"
 
 
 def _detail(match: re.Match[str]) -> str:

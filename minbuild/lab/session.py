@@ -14,6 +14,7 @@ from types import TracebackType
 
 import minbuild
 from minbuild.errors import ToolError
+from minbuild.lab.granted import Granted
 from minbuild.lab.link import CARD, WIRE
 from minbuild.lab.types import Choice, Network, Tools
 from minbuild.lab.wire import Blocks, Plan, Tag, dump, send
@@ -23,6 +24,8 @@ NAMESPACES = ("--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-c
 PIPE = -1
 """As subprocess.PIPE."""
 CHUNK = 65536
+PATIENCE = 30
+"""Seconds for the inside to end all and to remove its files, on a busy machine."""
 
 
 def choose_network(wish: Network, tools: Tools) -> Choice:
@@ -93,6 +96,8 @@ class Session:
         self._to = self._process.stdin.fileno()
         self.source = self._process.stdout.fileno()
         self._blocks = Blocks()
+        self.granted = Granted(self._process.pid)
+        """The time that all of the lab had; its QEMU waits longest."""
 
     def __enter__(self) -> "Session":
         with contextlib.suppress(BrokenPipeError):
@@ -105,11 +110,11 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the inside by ending its stdin, which it always follows; by force after 5 s."""
+        """End the inside by ending its stdin, which it always follows; by force after a while."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        end = time.monotonic() + 5
+        end = time.monotonic() + PATIENCE
         while self._process.poll() is None and time.monotonic() < end:
             if select.select([self.source], [], [], 0.02)[0]:
                 os.read(self.source, CHUNK)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from textwrap import wrap
 
 from minbuild.errors import Verdict
+from minbuild.lab.probes import UNSEEN
 from minbuild.lab.types import BootResult, Outcome, Source, State
 
 SCHEMA = "minbuild.boot/1"
@@ -80,13 +81,18 @@ def verdict(result: BootResult) -> Verdict | None:
     console = [line.text for line in result.lines if line.source is Source.CONSOLE]
     shown = [text for text in console if text][-LAST:]
     what = [f"{len(failed)} of {len(result.outcomes)} probes failed: {result.ended}"]
-    what += [f"    {outcome.name}: {outcome.means} ({outcome.detail})" for outcome in failed]
+    what += [f"    {outcome.name}: {outcome.means}{_said_itself(outcome)}" for outcome in failed]
     what += ["the console's last lines:", *(f"    {text}" for text in shown or ["nothing"])]
     return Verdict(
         "\n".join(what),
         where=result.image,
         fix="look at the whole console with --log FILE, or at the host itself with --interactive",
     )
+
+
+def _said_itself(outcome: Outcome) -> str:
+    """What the host said of a probe that failed; "" where it said nothing, as the table tells."""
+    return "" if outcome.detail.startswith(UNSEEN) else f" ({outcome.detail})"
 
 
 def to_json(result: BootResult) -> dict[str, object]:

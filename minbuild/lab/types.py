@@ -165,7 +165,7 @@ class Probe:
     signs: tuple[Sign, ...]
     """All must be seen, in any order."""
     limit: int
-    """Seconds of wall time since power-on."""
+    """Seconds since power-on that the machine had, without those that it waited for a processor."""
     means: str
     """What a failure means, for people."""
     server: Server | None = None
@@ -228,7 +228,7 @@ class BootRequest:
     """Network cards, all on the lab's wire."""
     acts: tuple[Act, ...] = ()
     timeout: int = 180
-    """Seconds of wall time for one try, from power-on."""
+    """Seconds of one try, from power-on, counted as those of a probe's limit."""
     settings: Path | None = None
     """A file for dnsmasq, which says what is booted from the network; None: the lab's own."""
     guest_kernel: Path | None = None
@@ -267,6 +267,13 @@ class Line:
     seconds: float
     """Wall time since power-on."""
     text: str
+    granted: float | None = None
+    """The part of it that the machine had, without waiting for a processor; None: all of it."""
+
+    @property
+    def counted(self) -> float:
+        """Seconds that limits are held against."""
+        return self.seconds if self.granted is None else self.granted
 
 
 @dataclass(frozen=True, slots=True)

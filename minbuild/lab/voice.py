@@ -1,6 +1,5 @@
 """How far a machine came by what it says, and how long it may be silent until KVM is to blame."""
 
-import os
 import re
 
 from minbuild.lab.types import Firmware, Stage
@@ -25,25 +24,18 @@ BROKEN = re.compile(
 """What QEMU complains of when KVM gave a machine up: some of these leave it there, stopped."""
 
 
-def busy() -> float:
-    """How often a process here must wait for its turn: 1 on a machine with processors to spare."""
-    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-def patience(firmware: Firmware) -> float:
-    """Seconds until a machine whose kernel did not speak runs nothing, on this machine as it is."""
-    return QUIET[firmware] * busy()
-
-
 class Voice:
-    """Follows the console of a machine: its stage, and since when it has been silent."""
+    """Follows the console of a machine: its stage, and since when it has been silent.
+
+    All seconds are those that the machine had since power-on, see `granted`.
+    """
 
     def __init__(self) -> None:
         self.stage = Stage.FIRMWARE
         self._last = 0.0
 
     def heard(self, text: str, seconds: float) -> None:
-        """Take a line of the console, `seconds` after power-on."""
+        """Take a line of the console."""
         if SYSTEM.search(text):
             self.stage = Stage.SYSTEM
         elif self.stage is Stage.FIRMWARE and KERNEL.search(text):
@@ -56,12 +48,12 @@ class Voice:
         self.stage = Stage.SYSTEM
 
     def stalled(self, seconds: float, firmware: Firmware) -> str:
-        """Say how a machine, `seconds` after power-on, shows that it runs nothing; "" if it may."""
+        """Say how a machine shows that it runs nothing; "" if it may."""
         silent = seconds - self._last
         match self.stage:
-            case Stage.FIRMWARE if silent >= patience(firmware):
+            case Stage.FIRMWARE if silent >= QUIET[firmware]:
                 return f"no kernel said a word for {silent:.0f} s"
-            case Stage.KERNEL if silent >= KERNEL_QUIET * busy():
+            case Stage.KERNEL if silent >= KERNEL_QUIET:
                 return f"the kernel began and was then silent for {silent:.0f} s"
             case _:
                 return ""

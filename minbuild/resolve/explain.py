@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from minbuild.errors import ResolveError, together
 from minbuild.facts.types import Files, KernelConfig
 from minbuild.manifest.types import Waiver
-from minbuild.resolve.kernel import MODULE_FORMS, MODULES, module_name
+from minbuild.resolve.depmod import module_name
+from minbuild.resolve.kernel import MODULE_FORMS, MODULES
 from minbuild.resolve.seeds import APPLET
 from minbuild.resolve.types import Closure, Missing, NeedKind
 

@@ -1,4 +1,4 @@
-"""What one kernel offers: its modules by name, alias and path, built-ins, options, firmware."""
+"""What one kernel offers: its modules by name, alias and path, built-ins, options."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 from minbuild.facts.aliases import bus, by_bus, underscored
-from minbuild.facts.types import Alias, Builtins, Files, KernelConfig, Module
+from minbuild.facts.types import Alias, Builtins, FileFacts, Files, KernelConfig, Module
 from minbuild.paths import RootPath
 from minbuild.resolve import pattern
-from minbuild.resolve.catalog import Catalog, Reach
+from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.depmod import chosen, module_name, search_order
 from minbuild.resolve.knowledge import BUILT_IN_DEVICES
 
 IMAGE = "/boot/vmlinu[xz]-*"
@@ -17,10 +18,6 @@ IMAGE = "/boot/vmlinu[xz]-*"
 MODULES = "/usr/lib/modules"
 IMAGES = (IMAGE, f"{MODULES}/*/vmlinu[xz]")
 """Where packages keep it; the second is Debian's place since Linux 7."""
-FIRMWARE = "/lib/firmware"
-"""As the kernel asks for it. Source: kernel drivers/base/firmware_loader/main.c, fw_path."""
-FIRMWARE_FORMS = ("", ".zst", ".xz")
-"""Source: the same, _request_firmware."""
 MODULE_FORMS = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 
@@ -72,12 +69,12 @@ class Kernel:
 
     @cached_property
     def modules(self) -> Mapping[str, RootPath]:
-        """Loadable modules by name, sorted by path; of two with one name the first."""
-        found: dict[str, RootPath] = {}
-        if self.version:
-            for path in sorted(self._module_paths()):
-                found.setdefault(module_name(path), path)
-        return found
+        """Loadable modules by name, sorted by path; of several with one name depmod's choice."""
+        if not self.version:
+            return {}
+        order = search_order(self._catalog, self.version)
+        found = chosen(self._module_paths(), self.directory, order)
+        return {module_name(path): path for path in found}
 
     @cached_property
     def builtin(self) -> Mapping[str, Module]:
@@ -130,33 +127,6 @@ class Kernel:
         builtin = dict.fromkeys(self._builtin_aliases.serving(wanted))
         return Hits(tuple(loadable), tuple(builtin))
 
-    def firmware(self, name: str) -> Iterator[tuple[str, Reach]]:
-        """Every file that serves the firmware `name`: the raw path and where it ends."""
-        for directory in (f"{FIRMWARE}/updates/{self.version}", f"{FIRMWARE}/updates",
-                          f"{FIRMWARE}/{self.version}", FIRMWARE):  # fmt: skip
-            found = [
-                (raw, reached)
-                for raw in self._firmware_paths(f"{directory}/{name}")
-                if (reached := self._catalog.reach(raw)) is not None
-            ]
-            if found:
-                yield from found
-                return
-
-    def _firmware_paths(self, raw: str) -> Iterator[str]:
-        if not pattern.is_pattern(raw):
-            forms = (raw + form for form in FIRMWARE_FORMS)
-            first = next((form for form in forms if self._catalog.reach(form)), None)
-            yield from [first] if first else []
-            return
-        plain: set[str] = set()
-        for form in FIRMWARE_FORMS:
-            for path in self._catalog.matching("/usr" + raw + form):
-                stem = path.removesuffix(form)
-                if stem not in plain and (form or not path.endswith(FIRMWARE_FORMS[1:])):
-                    plain.add(stem)
-                    yield path.removeprefix("/usr")
-
     def _module_paths(self) -> Iterator[RootPath]:
         start = self.directory + "/"
         holders = [one for one in self._catalog.files if self.directory in one.entries]
@@ -183,13 +153,18 @@ class Kernel:
                 near = files.aliases(bus)
             else:
                 modules = (path for path in files.entries if path in counted)
-                found = by_bus((path, self._catalog.facts(path)) for path in modules)
+                found = by_bus((path, self._facts(path)) for path in modules)
                 near = found.get(bus, ()) if bus is not None else _every(found)
             yield from (
                 (alias, path)
                 for alias, path in near
                 if path in counted and self._catalog.owner(path) == files.owner
             )
+
+    def _facts(self, path: RootPath) -> FileFacts | None:
+        """The facts of a module, which may be a link to another kernel's (weak-updates/)."""
+        real = self._catalog.real(path)
+        return self._catalog.facts(real) if real is not None else None
 
     def _by_path(self, text: str) -> tuple[RootPath, ...]:
         wanted = (
@@ -237,11 +212,6 @@ def image_version(path: str) -> str:
     if pattern.matches(IMAGE, path):
         return path.partition("-")[2]
     return path.split("/")[4] if pattern.matches(IMAGES[1], path) else ""
-
-
-def module_name(path: str) -> str:
-    """The name of the module at `path`: `-` and `_` are one. Source: modprobe(8)."""
-    return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
 def plain(path: str) -> str:

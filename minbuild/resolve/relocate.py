@@ -1,13 +1,13 @@
 """Roots that name a package, led to the files of an installed root, whoever owns them there."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from minbuild.facts.types import Files, Kind
+from minbuild.facts.versions import version_key
 from minbuild.paths import RootPath, rootpath
 from minbuild.resolve import pattern
-from minbuild.resolve.kernel import IMAGE, IMAGES
+from minbuild.resolve.kernel import IMAGE, IMAGES, image_version
 from minbuild.resolve.types import Root
 
 
@@ -23,17 +23,11 @@ def relocate(roots: Iterable[Root], files: Sequence[Files]) -> tuple[Root, ...]:
         hits = list(_hits(root, by_name)) if root.package else []
         if root.text == IMAGE:
             hits = hits or list(_hits(replace(root, text=IMAGES[1]), by_name))
-            hits = sorted(hits, key=lambda hit: version_key(hit[1]))[-1:]
+            hits = sorted(hits, key=lambda hit: version_key(image_version(hit[1])))[-1:]
         if not hits:
             found.append(root)
         found += [replace(root, text=path, package=owner) for owner, path in hits]
     return tuple(dict.fromkeys(found))
-
-
-def version_key(text: str) -> tuple[tuple[int, str], ...]:
-    """Order versions in names: 6.12.9 before 6.12.10."""
-    return tuple((int(part), "") if part.isdigit() else (-1, part)
-                 for part in re.findall(r"\d+|\D+", text))  # fmt: skip
 
 
 def _hits(root: Root, by_name: Mapping[str, Files]) -> Iterator[tuple[str, RootPath]]:

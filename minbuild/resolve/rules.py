@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from minbuild.facts.types import Damaged, Elf, FileFacts, Kind, Module, Script
 from minbuild.paths import RootPath, rootpath
 from minbuild.resolve.catalog import LOOP, beside
+from minbuild.resolve.firmware import Blobs
 from minbuild.resolve.kernel import MODULE_FORMS
 from minbuild.resolve.knowledge import PROGRAM_DIRECTORIES, RUNTIME
 from minbuild.resolve.process import is_program
@@ -137,11 +138,12 @@ def softdep(world: World, name: str, by: RootPath, evidence: str) -> Iterator[Ou
 
 def firmware(world: World, name: str, by: str, evidence: str, package: str) -> Iterator[Outcome]:
     """A firmware file in any of the forms that the kernel reads."""
-    found = tuple(world.kernel.firmware(name))
+    blobs = Blobs(world.catalog, world.kernel.version, world.kernel.options)
+    found = tuple(blobs.serving(name))
     for raw, reached in found:
         yield from world.catalog.edges(reached, raw, by, NeedKind.FIRMWARE, evidence)
     if not found:
-        looked = ("/usr/lib/firmware",)
+        looked = ("/usr/lib/firmware", *blobs.unreadable(name))
         yield Missing(NeedKind.FIRMWARE, name, by, package, evidence, looked=looked)
 
 

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from minbuild.errors import MinbuildError, UsageError
+from minbuild.facts.versions import version_key
 from minbuild.footprint import document
 from minbuild.footprint.types import DISK, OVERHEAD, Footprint
 from minbuild.image.cpio import Member
@@ -143,4 +144,4 @@ def _beside(path: Path) -> Footprint | None:
 
 def _release(seen: list[Seen]) -> str:
     names = {one.path.split("/")[4] for one in seen if one.path.startswith("/usr/lib/modules/")}
-    return max(names, default="")
+    return max(names, key=version_key, default="")

@@ -1,6 +1,7 @@
 """Any root as a footprint: each of its files read once, from whatever holds them."""
 
 import os
+import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +13,16 @@ from minbuild.facts.root.owners import owners
 from minbuild.facts.root.places import Places, places
 from minbuild.facts.root.types import Found, Reach, Source
 from minbuild.facts.types import Kind
+from minbuild.facts.versions import version_key
 from minbuild.footprint.types import Footprint
 from minbuild.paths import rootpath
+from minbuild.resolve.kernel import image_version
 from minbuild.subject.seen import Origin, Seen, content, footprint
 
 LARGEST = 1 << 30
 """Bytes of the largest file that is read."""
 BATCH = 64
-_CONFIG = "boot/config-"
+CONFIG = re.compile(r"boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,12 @@ def measure(source: Source, name: str, reach: Reach, weighed: Weighed | None = N
         overhead[weighed.overhead] = weighed.size - payload
     origin = Origin(
         name=name,
-        kernel=newest_kernel(seen),
+        kernel=(release := newest_kernel(seen)),
         payload=payload,
         packed={weighed.ending: weighed.size} if weighed is not None else {},
         overhead=overhead,
         capabilities=True,
-        kconfig=dict(kernel_config(configs[max(configs)]).options) if configs else None,
+        kconfig=options_of(configs, release),
         owners=_placed(owned(_files(by_raw), source.read, reach), seen),
     )
     return footprint(seen, origin)
@@ -86,7 +89,7 @@ def _read(
 
     def _content(one: Found) -> Seen:
         data = source.read(one.raw)
-        if one.raw.startswith(_CONFIG):
+        if CONFIG.fullmatch(one.raw):
             configs[one.raw] = data
         return content(_seen(one, told), data, sample=True)
 
@@ -124,8 +127,18 @@ def capability(data: bytes) -> str:
 
 def newest_kernel(seen: Sequence[Seen]) -> str:
     """The release of the newest kernel in the tree, by its name."""
-    names = [one.path for one in seen if one.path.startswith("/boot/vmlinuz-")]
-    return max(names, default="").removeprefix("/boot/vmlinuz-")
+    releases = (image_version(one.path) for one in seen if one.type != "directory")
+    return max(filter(None, releases), key=version_key, default="")
+
+
+def options_of(configs: Mapping[str, bytes], release: str) -> dict[str, str] | None:
+    """The options of a kernel's configuration, or of the newest one's; None without any.
+
+    `configs`: raw path, boot/config-RELEASE or below the modules → content.
+    """
+    own = [name for name in configs if release and release in re.split(r"config-|/", name)]
+    found = own or sorted(configs, key=version_key)[-1:]
+    return dict(kernel_config(configs[found[0]]).options) if found else None
 
 
 def owned(

@@ -9,7 +9,7 @@ from minbuild.manifest.types import Component, Manifest, Name
 from minbuild.paths import RootPath, parents
 from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.configured import CACHE, CONF, cacheable
-from minbuild.resolve.kernel import image_version
+from minbuild.resolve.kernel import MODULES, image_version
 from minbuild.resolve.machine import machine
 from minbuild.resolve.place import place
 from minbuild.resolve.types import Chosen, Closure, Need, NeedKind
@@ -125,14 +125,23 @@ def _maker(name: Name) -> Callable[[Mapping[RootPath, Module], str], bytes]:
 
 
 def _modules(closure: Closure, files: Sequence[Files]) -> dict[RootPath, Module]:
+    """The modules that the index lists: those of the kernel, also where they are links."""
     owners = {owner.owner: owner for owner in files}
+    top = f"{MODULES}/{closure.kernel}/"
+    wanted = [path for path in closure.chosen if path.startswith(top) and ".ko" in path]
+    catalog = Catalog(files) if any(_is_link(closure, path) for path in wanted) else None
     found = {}
-    for path, chosen in closure.chosen.items():
-        if "/modules/" in path and ".ko" in path:
-            facts = owners[chosen.package].facts(path)
-            if isinstance(facts, Module):
-                found[path] = facts
+    for path in wanted:
+        real = (catalog.real(path) or path) if catalog is not None else path
+        one = closure.chosen.get(real)
+        facts = owners[one.package].facts(real) if one is not None else None
+        if isinstance(facts, Module):
+            found[path] = facts
     return found
+
+
+def _is_link(closure: Closure, path: RootPath) -> bool:
+    return closure.chosen[path].entry.kind is Kind.LINK
 
 
 def _check_applets(manifest: Manifest, busybox: Node | None, store: Store) -> None:

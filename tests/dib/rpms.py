@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import struct
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from minbuild.manifest.types import PackagePaths, Tool, Where
 from minbuild.paths import RootPath
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
+from tests.support.cache import cache
 from tests.support.market import market_of, toolbox_of
 
 HERE = Where("test", 1, 1)
@@ -63,7 +63,7 @@ MACROS = ("_dbpath {db}", "_db_backend {backend}", "__os_install_post %{{nil}}",
 @functools.cache
 def laid(*tools: Tool) -> Toolbox:
     """Programs of the archive that only tests need, run without being installed."""
-    store = Store(Path(tempfile.gettempdir()) / f"minbuild-tool-tests-{os.getuid()}")
+    store = Store(cache("tool"))
     return toolbox_of(tools, market_of(store))
 
 

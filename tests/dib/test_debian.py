@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import re
 import tarfile
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -24,11 +22,12 @@ from minbuild.progress import Silent
 from minbuild.shipped import shipped
 from tests.dib.builder import Builder
 from tests.dib.rpms import laid
+from tests.support.cache import cache
 from tests.whole.small import minbuild
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.long]
 
-STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+STORE = cache("lab")
 PACKAGES = "linux-image-cloud-amd64,busybox,qemu-system-x86,seabios,qemu-system-data,cgpt,openntpd"
 HERE = Where("test", 1, 1)
 SCRIPT = RootPath("/usr/share/debootstrap/functions")

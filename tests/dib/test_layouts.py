@@ -4,8 +4,6 @@ Source: where the packages glibc and kernel of Fedora, CentOS, openSUSE, Gentoo 
 """
 
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +11,11 @@ import pytest
 
 from tests.dib import rpms
 from tests.dib.installed import paths
+from tests.support.cache import cache
 from tests.support.deb import Deb, parse
 from tests.whole.small import Small, minbuild
 
-STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+STORE = cache("lab")
 VERSION = "6.9.1"
 PACKAGES = r"""
 Package: hello

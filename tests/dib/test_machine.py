@@ -1,10 +1,8 @@
 """dib in the builder machine: a partitioned image made by whoever runs minbuild, and booted."""
 
 import json
-import os
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -21,11 +19,12 @@ from tests.dib.elements import element
 from tests.dib.folders import build_folder
 from tests.dib.ordering import order
 from tests.support.bound import bound, unable
+from tests.support.cache import cache
 from tests.whole.small import Ended, Small, minbuild
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("builder")]
 
-STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+STORE = cache("lab")
 MANIFEST = """\
 minbuild: 1
 name: rootless

@@ -2,9 +2,7 @@
 
 import json
 import lzma
-import os
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,10 +11,11 @@ from minbuild.archive import lockfile
 from minbuild.paths import MERGED
 from minbuild.store import Store
 from tests.dib.installed import install, paths
+from tests.support.cache import cache
 from tests.support.deb import compress, parse
 from tests.whole.small import PACKAGES, Small, minbuild
 
-STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+STORE = cache("lab")
 TOP = "/usr/lib/modules/6.1-cloud-amd64"
 ROOT = (
     PACKAGES.replace(".ko.xz", ".ko.zst")

@@ -2,11 +2,9 @@
 
 import json
 import lzma
-import os
 import shutil
 import sqlite3
 import struct
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -22,10 +20,11 @@ from minbuild.paths import RootPath
 from minbuild.subject.source import open_source
 from tests.dib import rpms
 from tests.dib.installed import as_disk, as_layout, as_tar, install, paths
+from tests.support.cache import cache
 from tests.support.deb import Member, tar
 from tests.whole.small import PACKAGES, Small, minbuild
 
-STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+STORE = cache("lab")
 
 
 DATABASES = [

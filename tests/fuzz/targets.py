@@ -1,7 +1,9 @@
 """The readers of foreign bytes, each as one function: only MinbuildError may come out."""
 
+import atexit
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +23,9 @@ from minbuild.resolve.check import check
 MOST = 64 << 20
 """Bytes that an initramfs may unpack to here, so that bombs end soon."""
 RULES = rulebook()
-_DIRECTORY = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
+_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+_DIRECTORY = Path(tempfile.mkdtemp(prefix="minbuild-fuzz-", dir=_MEMORY))
+atexit.register(shutil.rmtree, _DIRECTORY, ignore_errors=True)
 
 
 def deb(data: bytes) -> None:

@@ -5,6 +5,7 @@ takes all of that kernel and of linux-image-amd64.
 """
 
 import os
+import random
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,16 +19,20 @@ from minbuild.archive.types import Package
 from minbuild.build.contents import bring
 from minbuild.build.growing import Market, grow
 from minbuild.build.request import Request
-from minbuild.facts.types import Module
+from minbuild.facts.types import Module, Text
 from minbuild.manifest.types import Waiver, Where
 from minbuild.paths import RootPath, under
 from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.kernel import IMAGE, MODULES, Kernel, image_version, module_name
+from minbuild.resolve.depmod import module_name, search_order
+from minbuild.resolve.kernel import IMAGE, MODULES, Kernel, image_version
 from minbuild.resolve.ksymbols import ModuleSymbolCheck
 from minbuild.resolve.resolve import resolve
 from minbuild.resolve.types import Closure, NeedKind, Root
 from minbuild.tree import modindex
 from tests.oracle.trees import WHOLE, lay, sampled
+from tests.support.elf import module
+from tests.unit.resolve import world
+from tests.unit.resolve.world import Content
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
 
@@ -330,3 +335,79 @@ def lines(tree: Path, top: str, name: str) -> list[str]:
 
 def made(data: bytes) -> list[str]:
     return [line for line in data.decode().splitlines() if not line.startswith("#")]
+
+
+LAYOUTS = 60
+SEARCHES = ("updates", "extra", "built-in", "weak-updates", "kernel/drivers", "up")
+PLACES = (
+    "kernel/drivers/net",
+    "kernel/fs",
+    "updates",
+    "updates/dkms/a",
+    "updates-old",
+    "extra",
+    "weak-updates/x",
+    "build",
+    "own",
+)
+
+
+def test_of_modules_of_one_name_depmods_choice_is_taken(kmod: Kmod, tmp_path: Path) -> None:
+    """Layouts by chance; names that the order leaves equal are left out: depmod's answer hangs on
+    the order of a directory."""
+    problems, compared = [], 0
+    for number in range(LAYOUTS):
+        chance = random.Random(number)
+        lines = []
+        if chance.random() < 0.7:
+            names = chance.sample(SEARCHES, chance.randrange(1, 5))
+            lines.append("search " + " ".join(names))
+        for _ in range(chance.randrange(3)):
+            release = chance.choice(("*", "6.1", "6.2", "^6"))
+            lines.append(f"override m{chance.randrange(6)} {release} {chance.choice(PLACES)}")
+        if chance.random() < 0.2:
+            lines.append("exclude own")
+        work = tmp_path / str(number)
+        top = work / "root/usr/lib/modules/6.1-t"
+        paths = [
+            f"{place}/m{name}.ko"
+            for name in range(6)
+            for place in chance.sample(PLACES, chance.randrange(1, 5))
+        ]
+        for path in paths:
+            (top / path).parent.mkdir(parents=True, exist_ok=True)
+            (top / path).write_bytes(module([("name", path.rpartition("/")[2][:-3])]))
+        (top / "modules.builtin").touch()
+        (top / "modules.order").touch()
+        (work / "root/lib").symlink_to("usr/lib")
+        (work / "conf").mkdir()
+        (work / "conf/a.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        kmod.run("depmod", "-C", str(work / "conf"), "-b", str(work / "root"), "6.1-t")
+        theirs = {
+            module_name(path): path
+            for line in (top / "modules.dep").read_text(encoding="utf-8").splitlines()
+            if (path := line.partition(":")[0])
+        }
+        content: dict[str, Content] = {
+            f"{MODULES}/6.1-t/{path}": Module(module_name(path)) for path in paths
+        }
+        content["/etc/depmod.d/a.conf"] = Text(tuple(lines))
+        catalog = Catalog([world.package("linux", content)])
+        order = search_order(catalog, "6.1-t")
+        ours = {
+            name: path.partition("6.1-t/")[2]
+            for name, path in Kernel(catalog, "6.1-t").modules.items()
+        }
+        assert ours.keys() == theirs.keys(), (number, lines)
+        for name, path in ours.items():
+            equal = [
+                each for each in paths
+                if module_name(each) == name and order.has(each) and order.rank(each)[:2] == order.rank(path)[:2]
+            ]  # fmt: skip
+            if len(equal) == 1:
+                compared += 1
+                if theirs[name] != path:
+                    problems.append(f"{number} {lines}: {path}, depmod {theirs[name]}")
+    print(f"{LAYOUTS} layouts, {compared} names compared")
+    assert compared > 100
+    assert not problems, "\n".join(problems)

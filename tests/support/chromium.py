@@ -9,7 +9,6 @@ import os
 import select
 import shutil
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from minbuild.manifest.types import Archive, PackagePaths, Tool, Where
 from minbuild.paths import RootPath
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
+from tests.support.cache import cache
 from tests.support.market import market_of, toolbox_of
 
 HERE = Where("test", 1, 1)
@@ -61,7 +61,7 @@ PATIENCE = 120
 @functools.cache
 def toolbox() -> Toolbox:
     """Chromium and its libraries in a store that all test runs of this user share."""
-    store = Store(Path(tempfile.gettempdir()) / f"minbuild-browser-tests-{os.getuid()}")
+    store = Store(cache("browser"))
     with (store.directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         box = toolbox_of((TOOL,), market_of(store, Archive()))

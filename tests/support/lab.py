@@ -1,7 +1,5 @@
 """The lab as tests use it: one store for all of them, a stage for what was built, data disks."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,9 @@ from minbuild.lab.types import Firmware, Network
 from minbuild.progress import Silent
 from minbuild.shipped import shipped
 from minbuild.toolbox.toolbox import Toolbox
+from tests.support.cache import cache
 
-STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+STORE = cache("lab")
 
 
 def stage_of(image: Path) -> Stage:

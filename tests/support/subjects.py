@@ -1,15 +1,12 @@
 """Measuring what a path names as the command does: disks and databases by the toolbox."""
 
-import os
-import tempfile
-from pathlib import Path
-
 from minbuild.build.request import Doors
 from minbuild.build.rooted import readers
 from minbuild.footprint.types import Footprint
 from minbuild.subject import open as opening
+from tests.support.cache import cache
 
-STORE = Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}"
+STORE = cache("lab")
 
 
 def open_subject(word: str) -> Footprint:

@@ -2,15 +2,15 @@
 
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 from pathlib import Path
 
 import pytest
+
+from tests.support.cache import cache
 
 TOP = Path(__file__).parents[2]
 
@@ -24,8 +24,7 @@ def interpreter(version: str) -> str:
         pytest.skip(f"python{version} is not here")
     needs = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
     key = hashlib.sha256("\n".join([program, *needs]).encode()).hexdigest()[:16]
-    top = Path(tempfile.gettempdir()) / f"minbuild-pythons-{os.getuid()}"
-    top.mkdir(exist_ok=True)
+    top = cache("pythons")
     place = top / f"{version}-{key}"
     with (top / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -185,7 +185,7 @@ def _chosen(held: Sequence[Image], choice: Choice, where: str) -> Image:
         example = fit[0].platform if option == "--platform" else next(iter(fit[0].tags), "NAME")
         raise UsageError(
             f"it holds {len(fit)} images: {told}", where=where,
-            fix=f"say which one: {option} {example}",
+            fix=f"say which one: {option} {example}; or take it out alone: skopeo copy",
         )  # fmt: skip
     return fit[0]
 
@@ -202,7 +202,7 @@ def _fits(image: Image, choice: Choice) -> bool:
 
 def _layered(image: Image, blobs: Blobs, work: Path) -> FileSystem:
     """The layers applied in turn. Raises: Damage."""
-    system = FileSystem()
+    system = FileSystem(chrooted=True)
     if len(image.layers) > _MOST:
         raise Damage(f"it has more than {_MOST} layers, the limit")
     for number, name in enumerate(image.layers):
@@ -225,7 +225,7 @@ def _apply(layer: Region, system: FileSystem) -> None:
         elif name.startswith(WHITEOUT):
             system.remove(f"{directory}/{name.removeprefix(WHITEOUT)}", upper)
         else:
-            upper.add(system.add(member, layer, replaces=True))
+            upper.add(system.add(member, layer))
 
 
 def _blob(blobs: Blobs, name: str) -> Region:

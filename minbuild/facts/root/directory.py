@@ -157,6 +157,8 @@ class Directory:
         target, capability = "", b""
         if kind is Kind.LINK:
             target = spelled(os.readlink(at, dir_fd=parent))
+        elif kind is Kind.OTHER:
+            target = _device(status)
         elif kind is Kind.FILE:
             first = raw
             if status.st_nlink > 1:
@@ -183,6 +185,12 @@ class Directory:
             where=f"{self.top}/{spelled(raw)}",
             fix="name the top of a root that you may read; some files only root may read: sudo",
         )
+
+
+def _device(status: os.stat_result) -> str:
+    """A device node's type and numbers, as ls(1) has them: `c 1:3`."""
+    letter = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}.get(stat.S_IFMT(status.st_mode))
+    return f"{letter} {os.major(status.st_rdev)}:{os.minor(status.st_rdev)}" if letter else ""
 
 
 def _capability(path: str) -> bytes:

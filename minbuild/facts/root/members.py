@@ -45,7 +45,7 @@ class Member:
     size: int
     """Of a file, with its holes."""
     target: str
-    """A link's text as it stands; a hard link's other name, as `name`."""
+    """A link's text as it stands; a hard link's other name, as `name`; a device's `c 1:3`."""
     capability: bytes
     extents: tuple[Extent, ...]
     """Where a file's data lies in the archive."""
@@ -201,6 +201,8 @@ def _raw_name(block: bytes, pending: _Pending, pax: Records) -> bytes:
 def _target(
     block: bytes, kind: Kind, pending: _Pending, told: Mapping[bytes, bytes], raw: bytes
 ) -> str:
+    if kind is Kind.OTHER:
+        return _device(block)
     if kind not in (Kind.LINK, Kind.HARDLINK):
         return ""
     long, path = pending.names.get("K"), told.get(b"linkpath")
@@ -211,6 +213,14 @@ def _target(
     if not target or b"\0" in target or len(target) > LONGEST_NAME:
         raise Damage(f"it has a link whose text cannot be read: {spelled(raw)!r}")
     return _clean(target) if kind is Kind.HARDLINK else _text(target)
+
+
+def _device(block: bytes) -> str:
+    """A device node's type and numbers, as ls(1) has them: `c 1:3`."""
+    letter = {"3": "c", "4": "b"}.get(chr(block[156]))
+    if letter is None:
+        return ""
+    return f"{letter} {_number(block[329:337], 'device')}:{_number(block[337:345], 'device')}"
 
 
 def _clean(raw: bytes) -> str:

@@ -83,7 +83,7 @@ class Found:
     gid: int = 0
     size: int = 0
     target: str = ""
-    """A link's text, spelled; a hard link's first name, as `raw`."""
+    """A link's text, spelled; a hard link's first name, as `raw`; a device's numbers: `c 1:3`."""
     capability: bytes = b""
     """Extended attribute security.capability of a file, whatever its reader had it from."""
 

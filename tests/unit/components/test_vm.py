@@ -5,7 +5,6 @@ import re
 import shutil
 import struct
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from minbuild.manifest.load import load
 from minbuild.shipped import shipped
 from minbuild.store import Store
+from tests.support.cache import cache
 from tests.support.market import market_of
 from tests.unit.lab.conftest import busybox_of
 
@@ -32,7 +32,7 @@ KEYS = re.findall(r"(?m)^KEYS='(.*)'$", FILES["/usr/bin/vm"])[0]
 @pytest.fixture(scope="session")
 def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with Debian's BusyBox and the links to it that the host has."""
-    store = Store(Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}")
+    store = Store(cache("lab"))
     market = market_of(store, arch="amd64")
     place = tmp_path_factory.mktemp("busybox")
     (place / "busybox").write_bytes(busybox_of(market, store))
@@ -293,7 +293,7 @@ def refused(host: Path, line: str, what: str) -> None:
 @pytest.fixture
 def web(host: Path) -> Path:
     """A guest with a kernel, beside one that has a secret; and what the image lets guests share."""
-    text = (host / "vm").read_text().replace("ALLOWED='/data/images'", f"ALLOWED='{host}/images'")
+    text = (host / "vm").read_text().replace("ALLOWED=/data/images", f"ALLOWED='{host}/images'")
     (host / "vm").write_text(text)
     (host / "images").mkdir()
     (host / "images/tools.raw").touch()

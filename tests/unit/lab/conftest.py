@@ -1,8 +1,6 @@
 """Real tools and a tiny host, made of packages of the machine's mirror."""
 
 import lzma
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from minbuild.facts.types import Kind
 from minbuild.manifest.tools import load_tools
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
+from tests.support.cache import cache
 from tests.support.market import market_of, toolbox_of
 from tests.unit.lab.cpio import initramfs
 from tests.unit.lab.tiny import APPLETS, INIT, LEASE, MODULES
@@ -33,7 +32,7 @@ class Bench:
 @pytest.fixture(scope="session")
 def store() -> Store:
     """One store for all test runs of this user: packages are fetched once."""
-    return Store(Path(tempfile.gettempdir()) / f"minbuild-lab-tests-{os.getuid()}")
+    return Store(cache("lab"))
 
 
 @pytest.fixture(scope="session")

@@ -199,7 +199,7 @@ def test_nothing_is_left_when_the_owner_is_killed(tmp_path: Path) -> None:
         owner.send_signal(signal.SIGKILL)
         owner.wait()
         owner.stdout.close()
-    for _ in range(1500):
+    for _ in range(6000):
         if not Path(f"/proc/{inner}").exists() and not work.exists():
             return
         time.sleep(0.02)

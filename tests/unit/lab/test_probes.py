@@ -106,3 +106,14 @@ def test_a_crash_of_the_kernel_is_told_from_a_panic() -> None:
     watch = fed(Watch(standard()), "[ 1.0] Oops: general protection fault: 0000 [#1] SMP")
     assert watch.crash
     assert not watch.dead
+
+
+def test_without_its_data_disk_nothing_is_waited_for_that_the_disk_asks() -> None:
+    watch = fed(Watch(standard()), *GOOD[:2])
+    assert {one.name for one in watch.open(0)} >= {"dhcp", "dns", "guest"}
+    fed(watch, "[    5.00] minbuild: data: FAILED: /dev/vdb cannot be mounted")
+    assert {one.name for one in watch.open(0)} == {"dhcp", "kvm"}
+    details = {one.name: one.detail for one in watch.outcomes()}
+    assert details["guest"] == "data: FAILED: /dev/vdb cannot be mounted"
+    assert details["kvm"] == "not seen on the console"
+    assert details["dhcp"] == "not seen in dnsmasq's log"

@@ -52,7 +52,7 @@ def test_junit_counts_what_it_lists() -> None:
         assert suite.findtext("system-out") == "a control code ? and <markup> & more"
     failure = suites[0].find("testcase/failure")
     assert failure is not None
-    assert (failure.get("message"), failure.text) == ("no lease", "not seen")
+    assert (failure.get("message"), failure.text) == ("no lease", "not seen on the console")
 
 
 def test_a_document_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def result(*outcomes: Outcome) -> BootResult:
 
 
 INIT = Outcome("init", State.PASSED, 2.0, 1.25, "ready", "it did not start")
-DHCP = Outcome("dhcp", State.FAILED, None, None, "not seen", "no lease")
+DHCP = Outcome("dhcp", State.FAILED, None, None, "not seen on the console", "no lease")
 KVM = Outcome("kvm", State.PASSED, 4.0, None, "/dev/kvm ready", "no KVM")
 
 
@@ -32,7 +32,7 @@ def test_the_table_has_a_line_for_each_probe() -> None:
     assert table(result(INIT, DHCP, KVM)) == (
         "probe           seconds  uptime",
         "init   ok          2.00    1.25  ███████████████                 ready",
-        "dhcp   FAILED   not seen",
+        "dhcp   FAILED   not seen on the console",
         "kvm    ok          4.00          ██████████████████████████████  /dev/kvm ready",
         "",
         "accelerator  tcg (there is no /dev/kvm)",
@@ -50,7 +50,7 @@ def test_no_line_is_longer_than_the_terminal() -> None:
     shown = table(replace(result(INIT, DHCP, told), accel=why), 80)
     assert shown[1:4] == (
         "init   ok          2.00    1.25  ██████        ready",
-        "dhcp   FAILED   not seen",
+        "dhcp   FAILED   not seen on the console",
         "kvm    ok          4.00          ████████████  guest tiny: user 1206317262, no_…",
     )
     assert shown[5:7] == (
@@ -70,7 +70,11 @@ def test_a_failed_probe_is_a_verdict_with_the_console() -> None:
     problem = verdict(result(INIT, DHCP))
     assert problem is not None
     assert problem.exit_code == 1
-    assert "dhcp: no lease (not seen)" in problem.what
+    assert "    dhcp: no lease\n" in problem.what
+    refused = replace(DHCP, detail="FAILED: no link")
+    problem = verdict(result(INIT, refused))
+    assert problem is not None
+    assert "    dhcp: no lease (FAILED: no link)\n" in problem.what
     assert "the last line" in problem.what
     assert verdict(result(INIT)) is None
 

@@ -108,10 +108,13 @@ def test_what_env_starts(argument: str, program: str) -> None:
     assert env_program(argument) == program
 
 
+PACKED = {"FW_LOADER_COMPRESS_XZ": "y", "FW_LOADER_COMPRESS_ZSTD": "y"}
+
+
 def kernel(modules: dict[str, Module], **more: FileFacts | str | None) -> Files:
     content: dict[str, FileFacts | str | tuple[object, object] | None] = {
         "/boot/vmlinuz-6.1-x": None,
-        "/boot/config-6.1-x": KernelConfig({"KVM": "m", "PACKET": "y", "HZ": "250"}),
+        "/boot/config-6.1-x": KernelConfig({"KVM": "m", "PACKET": "y", "HZ": "250", **PACKED}),
         f"{TOP}/modules.builtin": Builtins(
             {
                 "ext4": Module("ext4", aliases=("fs-ext4",)),

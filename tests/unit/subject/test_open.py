@@ -17,6 +17,8 @@ from minbuild.footprint import document
 from minbuild.footprint.types import Footprint
 from minbuild.image import cpio
 from minbuild.paths import RootPath
+from minbuild.subject.measured import newest_kernel, options_of
+from minbuild.subject.seen import Seen
 from minbuild.tree.types import Node
 from tests.support.footprints import tiny
 from tests.support.subjects import open_subject
@@ -205,3 +207,13 @@ def test_what_nobody_can_read_is_an_error(tmp_path: Path, data: bytes) -> None:
 
 def test_the_same_tree_gives_the_same_bytes(tree: Path) -> None:
     assert document.render(open_subject(str(tree))) == document.render(open_subject(str(tree)))
+
+
+def test_the_newest_kernel_is_so_by_its_numbers() -> None:
+    names = ("/boot/vmlinuz-6.10.1-t", "/boot/vmlinuz-6.9.1-t", "/usr/lib/modules/6.9.12-t/vmlinuz")
+    seen = [Seen(RootPath(name), "file", 0o644) for name in names]
+    assert newest_kernel(seen) == "6.10.1-t"
+    configs = {"boot/config-6.9.1-t": b"CONFIG_A=y\n", "boot/config-6.10.1-t": b"CONFIG_B=y\n"}
+    assert options_of(configs, "6.9.1-t") == {"A": "y"}
+    assert options_of(configs, "") == {"B": "y"}
+    assert options_of({}, "6.9.1-t") is None

@@ -1,15 +1,13 @@
 """The real toolbox, and tools that only tests need, of packages of the machine's mirror."""
 
 import functools
-import os
-import tempfile
-from pathlib import Path
 
 from minbuild.manifest.tools import load_tools
 from minbuild.manifest.types import PackagePaths, Tool, Where
 from minbuild.paths import RootPath
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
+from tests.support.cache import cache
 from tests.support.market import market_of, toolbox_of
 
 EPOCH = 1700000000
@@ -62,7 +60,7 @@ def ipxe() -> Tool:
 @functools.cache
 def store() -> Store:
     """One store for all test runs of this user: packages are fetched once."""
-    return Store(Path(tempfile.gettempdir()) / f"minbuild-tool-tests-{os.getuid()}")
+    return Store(cache("tool"))
 
 
 @functools.cache

@@ -177,7 +177,7 @@ time.sleep(1)  # by then they all wait
 (there / "go").touch()
 found = []
 for process in asking:
-    late = threading.Timer(15, os.kill, (process, 9))
+    late = threading.Timer(60, os.kill, (process, 9))
     late.start()
     found.append(os.waitpid(process, 0)[1])
     late.cancel()

@@ -1,0 +1,175 @@
+"""What is counted of tars and images made up at random, held against GNU tar and umoci."""
+
+import contextlib
+import os
+import random
+import shutil
+import stat
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import MinbuildError
+from minbuild.facts.root.blobs import Folder
+from minbuild.facts.root.container import ANY, Container
+from minbuild.facts.root.tarball import Tarball
+from minbuild.facts.root.types import Source
+from minbuild.manifest.types import PackagePaths, Tool
+from minbuild.paths import RootPath, unspelled
+from tests.dib.rpms import HERE, laid
+from tests.support import images, tars
+
+TARS, IMAGES = 300, 100
+SEED = int(os.environ.get("MINBUILD_TARS_SEED", "14"))
+TIMES = int(os.environ.get("MINBUILD_TARS_TIMES", "1"))
+"""So many times more archives."""
+UMOCI = Tool(
+    "umoci", "unpack images", RootPath("/usr/bin/umoci"),
+    (PackagePaths("umoci", ("/usr/bin/umoci",), HERE),), False, HERE,
+)  # fmt: skip
+MEMORY = Path("/dev/shm")
+"""A tmpfs gives no inode number twice, which is how GNU tar knows the links that it makes last."""
+
+pytestmark = pytest.mark.oracle
+Tree = tuple[dict[bytes, tuple[str, int, bytes]], set[tuple[bytes, ...]]]
+"""Path → kind, mode, content or text; the names of each file that has several."""
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    place = Path(tempfile.mkdtemp(dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+    before = os.umask(0o022)
+    try:
+        yield place
+    finally:
+        os.umask(before)
+        subprocess.run(["chmod", "-R", "u+rwX", place], check=True)
+        shutil.rmtree(place)
+
+
+def walked(top: Path) -> Tree:
+    """A tree as the kernel has it."""
+    rows: dict[bytes, tuple[str, int, bytes]] = {}
+    names: dict[int, list[bytes]] = {}
+    start = os.fsencode(top)
+    for at, directories, files in os.walk(start):
+        for name in (*directories, *files):
+            place = at + b"/" + name
+            raw, found = os.path.relpath(place, start), os.lstat(place)
+            mode, text = stat.S_IMODE(found.st_mode), b""
+            if stat.S_ISLNK(found.st_mode):
+                kind, text = "link", os.readlink(place)  # noqa: PTH115 - bytes
+            elif stat.S_ISDIR(found.st_mode):
+                kind = "directory"
+            else:
+                kind = "file"
+                with open(place, "rb") as file:
+                    text = file.read()
+                names.setdefault(found.st_ino, []).append(raw)
+            rows[raw] = (kind, mode, text)
+    return rows, {tuple(sorted(each)) for each in names.values() if len(each) > 1}
+
+
+def counted(source: Source) -> Tree:
+    """A tree as it is counted."""
+    rows: dict[bytes, tuple[str, int, bytes]] = {}
+    names: dict[str, list[bytes]] = {}
+    for one in source.walk():
+        kind, raw, text = str(one.kind), os.fsencode(one.raw), b""
+        if kind == "link":
+            text = unspelled(one.target)
+        elif kind in ("file", "hardlink"):
+            text = source.read(one.raw)
+            names.setdefault(one.target if kind == "hardlink" else one.raw, []).append(raw)
+            kind = "file"
+        rows[raw] = (kind, one.mode, text)
+    return rows, {tuple(sorted(each)) for each in names.values() if len(each) > 1}
+
+
+def tried(source: Callable[[], Source]) -> tuple[Tree | None, str]:
+    """What is counted, or why it is refused."""
+    try:
+        return counted(source()), ""
+    except MinbuildError as error:
+        return None, str(error)
+
+
+def loses_links(rows: list[tars.Row]) -> bool:
+    """Tell whether GNU tar would lose a link that it makes last, or modes above it.
+
+    So it does when the link's name, or a directory above it, is given once more.
+    """
+    later: set[str] = set()
+    for row in rows:
+        name = repr(row.name.strip(b"./"))[2:-1]
+        over = any(f"{name}/".startswith(one) or one.startswith(f"{name}/") for one in later)
+        if over or (row.kind == "1" and f"{repr(row.target.strip(b'./'))[2:-1]}/" in later):
+            return True
+        if row.kind == "2" and (row.target.startswith(b"/") or b".." in row.target):
+            later.add(f"{name}/")
+    return False
+
+
+def test_a_tar_is_counted_as_gnu_tar_unpacks_it() -> None:
+    """What both take is the same tree; what GNU tar fails at is never counted as whole."""
+    outcomes: Counter[str] = Counter()
+    number = 0
+    while outcomes["same"] + outcomes["both refuse"] < TARS * TIMES:
+        number += 1
+        rows = tars.made_up(random.Random(f"{SEED} {number}"))
+        if loses_links(rows):
+            continue
+        with scratch() as place:
+            (place / "a.tar").write_bytes(tars.tar(*rows))
+            (place / "out").mkdir()
+            ended = subprocess.run(
+                ["tar", "-C", place / "out", "-xpf", place / "a.tar"],
+                capture_output=True, check=False, env={**os.environ, "LC_ALL": "C"},
+            )  # fmt: skip
+            found, why = tried(lambda: Tarball(place / "a.tar", place))
+            if found is None:
+                assert ended.returncode, f"{number}: only we refuse: {why}"
+                outcomes["both refuse"] += 1
+                continue
+            assert not ended.returncode, f"{number}: only GNU tar refuses: {ended.stderr!r}"
+            assert found == walked(place / "out"), number
+            outcomes["same"] += 1
+    assert outcomes["same"] > TARS * TIMES // 5
+
+
+@pytest.mark.mirror
+def test_the_layers_of_an_image_are_counted_as_umoci_unpacks_them() -> None:
+    umoci = laid(UMOCI)
+    outcomes: Counter[str] = Counter()
+    for number in range(IMAGES * TIMES):
+        source = random.Random(f"{SEED} image {number}")
+        layers = [
+            tars.tar(*tars.made_up(source, most=7, layer=True))
+            for _ in range(source.randrange(1, 4))
+        ]
+        with scratch() as place:
+            images.lay(images.oci(images.One(layers)), place / "image")
+            words = ["unpack", "--rootless", "--image", f"{place}/image:latest", place / "out"]
+            refused = ""
+            try:
+                umoci.run("umoci", words, what="unpacking")
+            except MinbuildError as error:
+                refused = f"{error.what} {error.where}"
+            blobs = Folder(place / "image")
+            found, why = tried(lambda: Container("image", blobs, place, ANY))  # noqa: B023
+            if found is None:
+                assert refused, f"{number}: only we refuse: {why}"
+                outcomes["both refuse"] += 1
+                continue
+            if refused:  # a hard link to itself, which umoci takes away first, or a loop of links
+                known = ("no such file", "too many levels of symbolic links")
+                assert any(one in refused for one in known), f"{number}: only umoci: {refused}"
+                outcomes["itself"] += 1
+                continue
+            assert found == walked(place / "out/rootfs"), number
+            outcomes["same"] += 1
+    assert outcomes["same"] > IMAGES * TIMES // 4

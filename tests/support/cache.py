@@ -1,0 +1,49 @@
+"""Where the suite keeps what it fetches: directories of this user's alone, for all runs."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from minbuild.errors import ToolError
+from minbuild.private import check_private
+
+VARIABLE = "MINBUILD_TESTS_CACHE"
+"""The directory of this run, for its workers and what they start."""
+
+
+def cache(name: str) -> Path:
+    """A directory that is kept between runs, made when it is not there; nobody else can write it.
+
+    What lies there is run: a name in a directory where everybody may make files will not do.
+    Raises: ToolError when another user could change it.
+    """
+    place = _top() / name
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_private(place)
+    return place
+
+
+def _top() -> Path:
+    if VARIABLE not in os.environ:
+        os.environ[VARIABLE] = str(_kept() or _of_this_run())
+    return Path(os.environ[VARIABLE])
+
+
+def _kept() -> Path | None:
+    """Below the user's cache directory; None where that is missing, not the user's or read-only."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    top = Path(home) / "minbuild-tests"
+    try:
+        top.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_private(top)
+    except (OSError, ToolError):
+        return None
+    return top if os.access(top, os.W_OK) else None
+
+
+def _of_this_run() -> Path:
+    top = Path(tempfile.mkdtemp(prefix="minbuild-tests-"))
+    atexit.register(shutil.rmtree, top, ignore_errors=True)
+    return top

@@ -1,0 +1,84 @@
+"""Of several modules of one name the one that depmod would list."""
+
+import pytest
+
+from minbuild.facts.types import Module, Text
+from minbuild.paths import RootPath
+from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.kernel import Kernel
+from minbuild.resolve.types import NeedKind
+from tests.unit.resolve.world import Content, closed, missing, named, package, regular, root
+
+TOP = "/usr/lib/modules/6.1-t"
+
+
+def chosen(conf: str, *paths: str, more: dict[str, Content] | None = None) -> list[str]:
+    content: dict[str, Content] = {"/boot/vmlinuz-6.1-t": None}
+    content |= {
+        f"{TOP}/{path}": Module(path.rpartition("/")[2].partition(".ko")[0].replace("-", "_"))
+        for path in paths
+    }
+    if conf:
+        content["/etc/depmod.d/a.conf"] = Text(tuple(conf.split("\n")))
+    catalog = Catalog([package("linux", {**content, **(more or {})})])
+    start = len(TOP) + 1
+    return [path[start:] for path in Kernel(catalog, "6.1-t").modules.values()]
+
+
+@pytest.mark.parametrize(
+    ("conf", "paths", "expected"),
+    [
+        ("", ["kernel/a/foo.ko", "updates/dkms/foo.ko.xz"], ["updates/dkms/foo.ko.xz"]),
+        ("", ["kernel/fo-o.ko", "updates/fo_o.ko"], ["updates/fo_o.ko"]),
+        ("", ["extra/updates/foo.ko", "kernel/foo.ko", "updates/b/foo.ko"], ["updates/b/foo.ko"]),
+        ("", ["kernel/foo.ko", "extra/foo.ko", "weak-updates/foo.ko"], ["extra/foo.ko"]),
+        ("", ["build/foo.ko", "kernel/source/foo.ko"], []),
+        (
+            "search updates extra built-in weak-updates",
+            ["weak-updates/foo.ko", "kernel/foo.ko", "extra/bar.ko", "updates/bar.ko"],
+            ["kernel/foo.ko", "updates/bar.ko"],
+        ),
+        ("search extra", ["kernel/foo.ko", "updates/foo.ko", "extra/foo.ko", "kernel/bar.ko"], ["extra/foo.ko", "kernel/bar.ko"]),
+        ("# x\nsearch extra built-in\nsearch updates", ["kernel/foo.ko", "updates/foo.ko"], ["kernel/foo.ko"]),
+        ("override foo * extra", ["kernel/foo.ko", "updates/foo.ko", "extra/foo.ko"], ["extra/foo.ko"]),
+        ("override foo 6.2 extra", ["kernel/foo.ko", "updates/foo.ko", "extra/foo.ko"], ["updates/foo.ko"]),
+        ("override foo ^6.1 kernel", ["kernel/foo.ko", "updates/foo.ko"], ["kernel/foo.ko"]),
+        ("exclude updates", ["kernel/foo.ko", "updates/foo.ko"], ["kernel/foo.ko"]),
+    ],
+)  # fmt: skip
+def test_the_directory_that_the_order_names_first_wins(
+    conf: str, paths: list[str], expected: list[str]
+) -> None:
+    assert chosen(conf, *paths) == expected
+    assert chosen(conf, *reversed(paths)) == expected
+
+
+def test_of_two_files_of_a_name_the_one_in_etc_is_read() -> None:
+    more: dict[str, Content] = {
+        "/usr/lib/depmod.d/a.conf": Text(("search extra built-in",)),
+        "/usr/lib/depmod.d/b.conf": Text(("override foo * x",)),
+    }
+    paths = ("kernel/foo.ko", "extra/foo.ko", "kernel/bar.ko", "x/foo.ko")
+    assert chosen("search built-in extra", *paths, more=more) == ["kernel/bar.ko", "x/foo.ko"]
+    assert chosen("", "kernel/foo.ko", "extra/foo.ko", more=more) == ["extra/foo.ko"]
+
+
+def test_a_link_to_another_kernels_module_is_that_module() -> None:
+    linux = package(
+        "linux",
+        {
+            "/boot/vmlinuz-6.1-t": None,
+            f"{TOP}/kernel/dep.ko": Module("dep"),
+            f"{TOP}/weak-updates/foo.ko": "-> ../../6.0-t/extra/foo.ko",
+            "/usr/lib/modules/6.0-t/extra/foo.ko": Module("foo", ("dep",), aliases=("pci:v1d2*",)),
+        },
+    )
+    wanted = (root("/boot/vmlinuz-6.1-t", "linux"), named(NeedKind.MODULE, "pci:v1d2sv3"))
+    closure = closed(linux, roots=wanted)
+    assert missing(closure) == []
+    assert {
+        f"{TOP}/weak-updates/foo.ko",
+        f"{TOP}/kernel/dep.ko",
+        "/usr/lib/modules/6.0-t/extra/foo.ko",
+    } <= set(regular(closure))
+    assert RootPath(f"{TOP}/weak-updates/foo.ko") in closure.chosen

@@ -1,0 +1,193 @@
+"""A container image is its root for every command, whatever its form; never its blobs."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from minbuild.build.closed import examine
+from minbuild.build.request import Doors
+from minbuild.cli.main import run
+from minbuild.errors import MinbuildError, ToolError, UsageError
+from minbuild.facts.root.blobs import Folder
+from minbuild.facts.root.container import ANY, Choice, Container
+from minbuild.facts.types import Kind
+from minbuild.footprint import document
+from tests.support import images
+from tests.support.elf import LOADER, Elf, elf
+from tests.support.footprints import tiny
+from tests.support.images import One
+from tests.support.subjects import open_subject
+from tests.support.tars import Row, tar
+
+APP = elf(Elf(interp=LOADER, needed=("liba.so.1",)))
+BASE = tar(
+    Row(b"usr/bin/", "5"), Row(b"usr/bin/app", body=APP, mode=0o4755), Row(b"etc/old", body=b"x")
+)
+TOP = tar(Row(b"etc/.wh.old", form="pax"), Row(b"etc/new", body=b"new"))
+IMAGE = One([BASE, TOP])
+PATHS = ["/etc", "/etc/new", "/usr", "/usr/bin", "/usr/bin/app"]
+FORMS: dict[str, Callable[[Path], Path]] = {
+    "oci": lambda top: images.lay(images.oci(IMAGE), top / "image"),
+    "oci without oci-layout": lambda top: images.lay(without(images.oci(IMAGE), "oci-layout"), top / "image"),
+    "oci tar": lambda top: images.pack(images.oci(IMAGE), top / "image.tar"),
+    "docker save": lambda top: images.pack(images.saved(IMAGE), top / "image.tar"),
+    "docker save, laid": lambda top: images.lay(images.saved(IMAGE), top / "image"),
+    "docker save of today": lambda top: images.pack({**images.saved(IMAGE), **images.oci(IMAGE)}, top / "image.tar"),
+    "skopeo's dir:": lambda top: images.lay(images.copied(IMAGE), top / "image"),
+}  # fmt: skip
+
+
+def without(blobs: images.Blobs, name: str) -> images.Blobs:
+    return {key: data for key, data in blobs.items() if key != name}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_image_is_reported_as_its_root(tmp_path: Path, form: str) -> None:
+    found = open_subject(str(FORMS[form](tmp_path)))
+    assert [row.path for row in found.files] == PATHS
+    assert found.surface is not None
+    assert ("setuid", "/usr/bin/app") in {
+        (str(one.kind), one.subject) for one in found.surface.findings
+    }
+    assert sum(row.packed for row in found.sections) == found.totals.packed
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_image_is_checked_as_its_root(tmp_path: Path, form: str) -> None:
+    found = examine(FORMS[form](tmp_path), Doors(tmp_path / "store"))
+    assert {one.wanted for one in found.dangling} == {LOADER, "liba.so.1"}
+
+
+@pytest.mark.parametrize("words", [["report"], ["check-tree"], ["why"], ["diff"]])
+def test_several_images_are_said_and_one_is_chosen(
+    tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    two = (One([BASE]), One([tar(Row(b"other", body=b"x"))], arch="arm", variant="v7"))
+    place = str(images.lay(images.oci(*two), tmp_path / "image"))
+    more = {"why": ["/other"], "diff": [place]}.get(words[0], [])
+    assert run([*words, place, *more]) == 2
+    said = capsys.readouterr().err
+    assert "it holds 2 images: linux/amd64 latest; linux/arm/v7 latest" in said
+    assert "--platform linux/amd64" in said
+    assert run([*words, place, *more, "--platform", "linux/arm"]) in (0, 1)
+    assert "error" not in capsys.readouterr().err
+    assert run([*words, place, *more, "--platform", "linux/s390x"]) == 6
+
+
+@pytest.mark.parametrize("tell", [True, False])
+@pytest.mark.parametrize("form", ["oci", "saved"])
+def test_tags_and_platforms_are_known_where_the_index_is_silent(
+    tmp_path: Path, form: str, tell: bool
+) -> None:
+    two = (One([BASE], tag="a"), One([TOP], tag="b", arch="arm64"))
+    blobs = images.oci(*two, tell=tell) if form == "oci" else images.saved(*two)
+    place = images.lay(blobs, tmp_path / "image")
+    start = "" if form == "oci" else "t:"
+
+    def paths(choice: Choice) -> set[str]:
+        found = Container("image", Folder(place), tmp_path, choice).walk()
+        return {one.raw for one in found if one.kind is not Kind.DIRECTORY}
+
+    with pytest.raises(UsageError, match="2 images"):
+        paths(ANY)
+    assert paths(Choice(arch="arm64")) == paths(Choice(tag=f"{start}b")) == {"etc/new"}
+    assert "usr/bin/app" in paths(Choice(platform="linux/amd64"))
+
+
+def test_an_attestation_beside_an_image_is_none(tmp_path: Path) -> None:
+    blobs = images.oci(IMAGE)
+    index = json.loads(blobs["index.json"])
+    extra = {**index["manifests"][0], "platform": {"architecture": "unknown", "os": "unknown"}}
+    index["manifests"].append(extra)
+    blobs["index.json"] = json.dumps(index).encode()
+    found = open_subject(str(images.lay(blobs, tmp_path / "image")))
+    assert [row.path for row in found.files] == PATHS
+
+
+def nested(depth: int) -> images.Blobs:
+    """Indices in indices."""
+    blobs = images.oci(IMAGE)
+    for _ in range(depth):
+        data = blobs["index.json"]
+        digest = hashlib.sha256(data).hexdigest()
+        blobs[f"blobs/sha256/{digest}"] = data
+        blobs["index.json"] = json.dumps({"manifests": [{"digest": f"sha256:{digest}"}]}).encode()
+    return blobs
+
+
+def test_an_index_in_an_index_is_followed(tmp_path: Path) -> None:
+    found = open_subject(str(images.lay(nested(2), tmp_path / "image")))
+    assert [row.path for row in found.files] == PATHS
+
+
+def changed(name: str, data: bytes) -> images.Blobs:
+    return {**images.oci(IMAGE), name: data}
+
+
+def spoilt(start: str) -> images.Blobs:
+    """A blob with another byte at its end."""
+    blobs = images.oci(IMAGE)
+    name = max(
+        key for key in blobs if key.startswith("blobs") and blobs[key].startswith(start.encode())
+    )
+    return {**blobs, name: blobs[name] + b" "}
+
+
+SAVED = images.saved(IMAGE)
+BAD: dict[str, images.Blobs] = {
+    "brackets": changed("index.json", b"[" * 200_000),
+    "nested brackets": changed("index.json", b'{"manifests":' * 100_000),
+    "no JSON": changed("index.json", b"{"),
+    "another value": changed("index.json", b'{"manifests": 5}'),
+    "rows that are none": changed("index.json", b'{"manifests": [5]}'),
+    "too large": changed("index.json", b" " * (5 << 20)),
+    "no manifest": changed("index.json", b'{"manifests": []}'),
+    "a digest of another kind": changed("index.json", b'{"manifests": [{"digest": "md5:1"}]}'),
+    "a blob that is not there": changed("index.json", json.dumps({"manifests": [{"digest": "sha256:" + "a" * 64}]}).encode()),
+    "indices without end": nested(6),
+    "a spoilt manifest": spoilt("{"),
+    "a spoilt layer": spoilt("\x1f"),
+    "no index": without(images.oci(IMAGE), "index.json"),
+    "layers that are no list": {"manifest.json": b'[{"Layers": 3}]'},
+    "a layer outside": {"manifest.json": b'[{"Layers": ["../../etc/passwd"]}]'},
+    "a layer that is not there": without(SAVED, next(name for name in SAVED if name.endswith(".tar"))),
+    "another layer than told": {**SAVED, next(name for name in SAVED if name.endswith(".tar")): TOP},
+    "a layer that is no tar": images.oci(One([b"x" * 600])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("form", ["laid", "packed"])
+def test_a_damaged_image_is_an_error_and_no_root(tmp_path: Path, name: str, form: str) -> None:
+    make = images.lay if form == "laid" else images.pack
+    place = make(BAD[name], tmp_path / "image.tar")
+    with pytest.raises(ToolError, match="root cannot be used"):
+        open_subject(str(place))
+    with pytest.raises(MinbuildError):
+        examine(place, Doors(tmp_path / "store"))
+
+
+def test_a_build_is_checked_by_its_image(tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    build.mkdir()
+    (build / "footprint.json").write_text(document.render(tiny()))
+    with pytest.raises(UsageError, match="no image beside it"):
+        examine(build, Doors(tmp_path / "store"))
+    (build / "host.tar").write_bytes(BASE)
+    found = examine(build, Doors(tmp_path / "store"))
+    assert {one.wanted for one in found.dangling} == {LOADER, "liba.so.1"}
+    (build / "other.tar").write_bytes(BASE)
+    with pytest.raises(UsageError, match=r"several images: host\.tar, other\.tar"):
+        examine(build, Doors(tmp_path / "store"))
+
+
+def test_a_file_that_is_a_tar_and_a_disk_is_neither(tmp_path: Path) -> None:
+    block = bytearray(BASE)
+    block[510:512] = b"\x55\xaa"
+    block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:512]))
+    (tmp_path / "a").write_bytes(block)
+    with pytest.raises(UsageError, match="and as something else"):
+        open_subject(str(tmp_path / "a"))
