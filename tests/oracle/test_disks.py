@@ -1,0 +1,177 @@
+"""Our readers of partition tables and of ext2, ext3 and ext4 held against sfdisk and debugfs."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import subprocess
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minbuild.errors import ToolError, UsageError
+from minbuild.facts.root.disk import Disk
+from minbuild.facts.root.partitions import Partition, read_table
+from minbuild.facts.types import Kind
+from tests.oracle import diskcases
+from tests.oracle.diskcases import SYSTEMS, System
+from tests.unit.toolbox.real import toolbox
+
+pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+Row = tuple[int, int, int, str, str, str]
+
+
+def by_sfdisk(place: Path, sector: int) -> list[Row] | None:
+    """Number, start, size, type, UUID and name of each partition; None where sfdisk gives up."""
+    words = ["--json", "--sector-size", str(sector), place]
+    try:
+        said = json.loads(toolbox().run("sfdisk", words, what="reading a table"))
+    except ToolError:
+        return None
+    if said["partitiontable"]["label"] == "dos" and "ee" in _kinds(said):
+        return None  # both copies of its GPT are damaged: what protects it is left
+    rows: list[Row] = []
+    for one in said["partitiontable"].get("partitions", []):
+        number = int(re.search(r"(\d+)$", one["node"].removeprefix(str(place)))[1])  # type: ignore[index]
+        kind = one["type"].lower() if "-" in one["type"] else f"{int(one['type'], 16):#04x}"
+        rows.append((number, one["start"] * sector, one["size"] * sector, kind,
+                     one.get("uuid", "").lower(), one.get("name", "")))  # fmt: skip
+    return sorted(rows)
+
+
+def _kinds(said: dict[str, Any]) -> set[str]:
+    return {one["type"] for one in said["partitiontable"].get("partitions", [])}
+
+
+def ours(place: Path) -> list[Row] | None:
+    with place.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        try:
+            table = read_table(data, str(place))
+        except UsageError:
+            return None
+    gpt = table.label == "gpt"
+    return [
+        (one.number, one.start, one.size, one.kind, one.uuid if gpt else "", one.name)
+        for one in table.partitions
+    ]
+
+
+def _hold_tables(directory: Path, count: int, seed: int) -> None:
+    read = 0
+    for case in diskcases.tables(directory, count, seed):
+        wanted = by_sfdisk(case.place, case.sector)
+        assert ours(case.place) == wanted, case.name
+        read += wanted is not None
+        case.place.unlink()
+    assert read > count // 2
+
+
+def test_tables_are_read_as_sfdisk_reads_them(tmp_path: Path) -> None:
+    _hold_tables(tmp_path, 90, diskcases.SEED)
+
+
+@pytest.mark.long
+def test_a_thousand_tables_are_read_as_sfdisk_reads_them(tmp_path: Path) -> None:
+    for seed in range(10):
+        _hold_tables(tmp_path, 100, seed)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return diskcases.tree(tmp_path_factory.mktemp("disks") / "tree")
+
+
+def made(system: System, tree: Path, place: Path) -> Path:
+    """The file system, its directories indexed by e2fsck, one owner beyond 16 bits."""
+    words = ["-q", "-F", *system.options, "-d", tree, place, system.size]
+    toolbox().run("mke2fs", words, what="making a file system")
+    with contextlib.suppress(ToolError):  # it has "modified the file system"
+        toolbox().run("e2fsck", ["-fyD", place], what="indexing directories")
+    owners = "sif /file4 uid 70001\nsif /file4 gid 80002\nrm /many/again\nunlink /file7\n"
+    script = place.with_suffix(".script")
+    script.write_text(owners)
+    toolbox().run("debugfs", ["-w", "-f", script, place], what="changing it")
+    return place
+
+
+Rows = dict[bytes, tuple[str, int, str]]
+
+
+def of_directory(top: Path) -> Rows:
+    """Path → kind, mode without what chown takes away, and digest or text."""
+    rows: Rows = {}
+    for at, directories, files in os.walk(top):
+        for name in (*directories, *files):
+            path = Path(at, name)
+            mode = path.lstat().st_mode & 0o777
+            raw = os.fsencode(path.relative_to(top))
+            if path.is_symlink():
+                rows[raw] = ("link", 0o777, os.fsdecode(path.readlink()))
+            elif path.is_dir():
+                rows[raw] = ("directory", mode, "")
+            else:
+                rows[raw] = ("file", mode, hashlib.sha256(path.read_bytes()).hexdigest())
+    return rows
+
+
+def of_disk(place: Path) -> tuple[Rows, dict[bytes, tuple[int, int, int]]]:
+    with place.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        disk = Disk(place, data, Partition(0, 0, len(data)))
+        rows: Rows = {}
+        owners = {}
+        for one in disk.walk():
+            raw = one.raw.encode("utf-8", "surrogateescape")
+            owners[raw] = (one.uid, one.gid, one.mode)
+            body = one.target if one.kind is Kind.LINK else ""
+            if one.kind in (Kind.FILE, Kind.HARDLINK):
+                body = hashlib.sha256(disk.read(one.raw)).hexdigest()
+            kind = "file" if one.kind is Kind.HARDLINK else str(one.kind)
+            rows[raw] = (kind, one.mode & 0o777, body)
+    return rows, owners
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_file_systems_are_read_as_debugfs_reads_them(
+    system: System, tree: Path, tmp_path: Path
+) -> None:
+    place = made(system, tree, tmp_path / "disk")
+    rows, owners = of_disk(place)
+    out = tmp_path / "out"
+    out.mkdir()
+    holes = rows.pop(b"holes")
+    if "inline_data" not in str(system.options):  # mke2fs itself writes others' bytes there
+        assert holes == of_directory(tree)[b"holes"]
+    toolbox().run("debugfs", ["-w", "-R", "rm /holes", place], what="making it smaller")
+    toolbox().run("debugfs", ["-R", f"rdump / {out}", place], what="reading it")
+    wanted = of_directory(out)
+    assert len(rows) > 700
+    if "inline_data" in str(system.options):  # debugfs dumps what is left in inodes of empty files
+        rows = {raw: row for raw, row in rows.items() if row[2] != EMPTY}
+        wanted = {raw: wanted[raw] for raw in rows}
+    assert rows == wanted
+    assert owners[b"file4"][:2] == (70001, 80002)
+    assert owners[b"file5"] == (os.geteuid(), os.getegid(), 0o4755)
+    assert owners[b"d0"][2] == 0o1777
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda system: system.name)
+def test_file_systems_are_read_as_the_kernel_reads_them(
+    system: System, tree: Path, tmp_path: Path
+) -> None:
+    """Needs root, and a kernel that mounts it."""
+    place = made(system, tree, tmp_path / "disk")
+    top = tmp_path / "mounted"
+    top.mkdir()
+    mounted = subprocess.run(["mount", "-o", "loop,ro", place, top], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"it cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        assert of_disk(place)[0] == of_directory(top)
+    finally:
+        subprocess.run(["umount", top], check=True)
