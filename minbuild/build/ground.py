@@ -19,6 +19,7 @@ from minbuild.build.holding import held, hold
 from minbuild.build.installed import installed
 from minbuild.build.request import Doors, Request, lock_file, machine_arch
 from minbuild.build.selection import selected
+from minbuild.build.strings import Follower, check_rules, follow_names
 from minbuild.errors import ResolveError, UsageError
 from minbuild.facts.content import extract_all
 from minbuild.facts.gather import gather, known
@@ -84,7 +85,8 @@ def from_lock(
     shipped = open_packages(request, lock.packages, doors)
     bring = partial(_bring, request, doors)
     files = (own, *installed(shipped, lock.packages, rules, doors.store, bring))
-    closure = resolve(
+    read = reader(lock.packages, doors.store, bring)
+    closure = follow_names(manifest, doors.store, read, lambda strings: resolve(
         roots(manifest),
         files,
         arch=manifest.arch,
@@ -92,8 +94,8 @@ def from_lock(
         allow_missing=manifest.allow_missing,
         dlopen=manifest.dlopen,
         rulebook=rules,
-    )
-    read = reader(lock.packages, doors.store, bring)
+        strings=strings,
+    ))  # fmt: skip
     closure = heeded(closure, files, manifest.allow_missing, read, doors.store)
     if closure.missing or closure.unused:
         raise _outside_lock(explain.error(closure, files), request, place)
@@ -142,7 +144,9 @@ def _fresh(
         allow_missing=manifest.allow_missing,
         dlopen=manifest.dlopen,
         rulebook=rulebook(manifest.rules),
+        follow=Follower(manifest.paths, doors.store) if manifest.paths else None,
     )
+    check_rules(host.closure, manifest)
     files = (own, *host.files)
     read = reader(host.packages, doors.store, market.bring)
     closure = heeded(host.closure, files, manifest.allow_missing, read, doors.store)

@@ -8,8 +8,10 @@ from minbuild.archive.fetch import fetch
 from minbuild.archive.index import Index
 from minbuild.archive.mirror import Mirror
 from minbuild.archive.types import Package
+from minbuild.build.commands import reader
 from minbuild.build.installed import installed
 from minbuild.build.request import Doors
+from minbuild.build.strings import Follower
 from minbuild.errors import ArchiveError, together
 from minbuild.facts.content import extract_all
 from minbuild.facts.gather import gather
@@ -18,7 +20,7 @@ from minbuild.manifest.rule import NO_RULES, Rulebook
 from minbuild.manifest.types import DlopenRule, Waiver
 from minbuild.paths import RootPath
 from minbuild.resolve import seeds
-from minbuild.resolve.resolve import resolve
+from minbuild.resolve.resolve import NO_STRINGS, resolve
 from minbuild.resolve.types import Closure, Missing, Root
 
 TRIES = 8
@@ -67,10 +69,12 @@ def grow(
     allow_missing: Sequence[Waiver] = (),
     dlopen: Sequence[DlopenRule] = (),
     rulebook: Rulebook = NO_RULES,
+    follow: Follower | None = None,
 ) -> Grown:
     """Open packages until the closure of `roots` is met, or nothing is left to try.
 
-    What is still missing then stands in the closure.
+    What is still missing then stands in the closure. `follow` says whose named paths come along;
+    they are looked for in the packages that the files' own packages depend on, too.
     Raises: ArchiveError for packages that roots name and no suite has.
     """
     opened: dict[str, Package] = {}
@@ -89,10 +93,18 @@ def grow(
             allow_missing=allow_missing,
             dlopen=dlopen,
             rulebook=rulebook,
+            strings=follow.strings if follow is not None else NO_STRINGS,
         )
         new = _next(closure.missing, opened, tried, market)
-        if not new:
+        if new or follow is None:
+            if not new:
+                break
+            continue
+        read = reader(list(opened.values()), market.doors.store, market.bring)
+        more = follow.read_more(closure, read)
+        if not more:
             break
+        new = _depended({closure.chosen[path].package for path in more}, opened, market)
     kept = {chosen.package for chosen in closure.chosen.values()}
     kept |= {root.package for root in roots} | set(_of_kernel(files, closure.kernel))
     packages = tuple(opened[name] for name in sorted(opened) if name in kept)
@@ -128,6 +140,22 @@ def _named(roots: Sequence[Root], market: Market) -> list[Package]:
     if problems:
         raise together(problems)
     return list(found.values())
+
+
+def _depended(
+    names: Collection[str], opened: Mapping[str, Package], market: Market
+) -> list[Package]:
+    """Packages that others depend on and that are not yet opened, those that are no libraries first."""
+    wanted = [
+        name
+        for package in sorted(names)
+        for alternatives in (market.index.depends(package) if package else ())
+        for name in alternatives[:1]
+        if name not in opened
+    ]
+    wanted.sort(key=lambda name: name.startswith("lib"))
+    found = (market.package(name) for name in dict.fromkeys(wanted))
+    return [package for package in found if package is not None][:TRIES]
 
 
 def _next(

@@ -259,10 +259,12 @@ def grow_tree(request: Request, ground: "Ground", doors: Doors) -> "Tree":
     """Bring the contents of a closure into the store and make its tree."""
     from minbuild.build.commands import warned
     from minbuild.build.contents import bring
+    from minbuild.build.strings import with_named_paths
     from minbuild.tree.assemble import assemble
 
     bring(request, ground.lock.packages, ground.closure.chosen.values(), doors)
     tree = assemble(ground.manifest, ground.closure, ground.files, doors.store)
+    tree = with_named_paths(tree, ground.files, doors.store)
     if tree.unpacked:
         from minbuild.tree.unpacked import WHY
 

@@ -15,6 +15,7 @@ from minbuild.build.commands import heeded
 from minbuild.build.ground import Ground, stand_tools
 from minbuild.build.request import Doors, Request, lock_file
 from minbuild.build.selection import named
+from minbuild.build.strings import follow_names
 from minbuild.build.tools import lay_tools
 from minbuild.errors import ResolveError, together
 from minbuild.facts.rendered import rendered
@@ -70,7 +71,7 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
     def read(package: str, path: RootPath, digest: str) -> bytes:
         return offer.content(path) if package else doors.store.need(digest)
 
-    closure = resolve(
+    closure = follow_names(manifest, doors.store, read, lambda strings: resolve(
         relocate(roots(manifest), files),
         files,
         arch=manifest.arch,
@@ -78,7 +79,8 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
         allow_missing=manifest.allow_missing,
         dlopen=manifest.dlopen,
         rulebook=rulebook(manifest.rules),
-    )
+        strings=strings,
+    ))  # fmt: skip
     closure = heeded(closure, files, manifest.allow_missing, read, doors.store)
     if closure.missing or closure.unused:
         raise _lack(closure, files, offer)

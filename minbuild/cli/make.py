@@ -95,9 +95,10 @@ def _make(request: "Request", doors: "Doors", terminal: Terminal, *, check_repro
     if as_json:
         click.echo((built.directory / "footprint.json").read_text(encoding="utf-8"), nl=False)
     else:
-        from minbuild.report.text import budget, page
+        from minbuild.report.text import budget, named_paths, page
 
         click.echo(page(built.footprint, top=top), nl=False)
+        click.echo(named_paths(built.footprint.listed), nl=False)
         click.echo(budget(limits(built.manifest, built.footprint.totals)), nl=False)
         click.echo(_wrote(built.directory, built.footprint, fresh=built.fresh))
     judge(built.manifest, built.footprint.totals)
@@ -140,8 +141,18 @@ def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_js
     else:
         click.echo(page(planned.footprint, top=top), nl=False)
         click.echo(possible_dlopens(planned.ground.closure.maybe_dlopen), nl=False)
-        click.echo(possible_data(planned.ground.closure.possible), nl=False)
+        click.echo(
+            possible_data(planned.footprint.listed, _missed(planned.footprint.name)), nl=False
+        )
     return 0
+
+
+def _missed(name: str) -> "frozenset[str] | None":
+    """What the last traced boot of the host in build/NAME asked for and did not find."""
+    from minbuild.build.tracing import last
+
+    traced = last(Path("build") / name)
+    return None if traced is None else frozenset(one.path for one in traced.missed)
 
 
 def _never_opened(name: str) -> str:

@@ -160,7 +160,7 @@ def _sonames(table: Table) -> set[str]:
     """Whole strings of read-only data that look like a soname."""
     found: set[str] = set()
     size = len(table.data)
-    for start, end in _read_only(table):
+    for start, end in read_only(table):
         if start > size:
             continue
         for match in _SONAME.finditer(table.data, start, min(end, size)):
@@ -169,8 +169,8 @@ def _sonames(table: Table) -> set[str]:
     return found
 
 
-def _read_only(table: Table) -> Iterator[tuple[int, int]]:
-    """Read-only data in the file: sections where there are any, else segments."""
+def read_only(table: Table) -> Iterator[tuple[int, int]]:
+    """Read-only data in the file, as start and end: sections where there are any, else segments."""
     wanted, forbidden = elftable.SHF_ALLOC, elftable.SHF_WRITE | elftable.SHF_EXECINSTR
     for section in table.sections:
         if section.kind == elftable.SHT_PROGBITS and section.flags & (wanted | forbidden) == wanted:

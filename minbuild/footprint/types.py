@@ -14,6 +14,8 @@ DISK = "disk"
 """The row of a disk's own bytes: partition table, file system, free space."""
 SEEN = "seen in the lab"
 """How the detail of a listener begins that a boot showed; others are configured."""
+STRING_PRIORITY = "string"
+"""The priority of a possible file that a text names; those of rules are recommended or suggested."""
 UNOWNED = "unowned"
 """The component of a file that no manifest is known for."""
 

@@ -18,7 +18,7 @@ _WHOLE = ("vars", "files")
 """Mappings whose values are replaced whole, not merged: a variable, a file."""
 _EVERY = ("kernel.cmdline",)
 """Lists whose order counts, and where a word said again is no repeat."""
-_ORDERED = ("dlopen",)
+_ORDERED = ("dlopen", "paths")
 """Mappings of which the last line that fits holds: what is said later stands last."""
 
 

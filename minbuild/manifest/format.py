@@ -17,6 +17,8 @@ from minbuild.manifest.types import (
     Holds,
     PackagePaths,
     Partition,
+    PathRule,
+    PathWord,
     Priority,
     Section,
     Value,
@@ -321,6 +323,11 @@ MANIFEST: Record[HostDocument] = Record(
             Either(Named(_PRIORITY), Table(_ROOT_PATH, _PRIORITY, DlopenRule)),
             "The least priority of libraries that programs may open at run time; for all, or by "
             "glob of the files that open them.",
+        ),
+        Key(
+            "paths",
+            Table(_ROOT_PATH, Choice("word", PathWord), PathRule),
+            "Path or glob of files: follow, and the paths that stand in their texts come along.",
         ),
         Key("files", _FILES, "Files that minbuild makes; they replace those of components."),
         Key("data", _DATA, "Rule: what is asked of it. terminfo: [linux]."),

@@ -151,6 +151,7 @@ def _manifest(
         archives=archives(host, renderer.inputs),
         pins=pins(host, problems),
         dlopen=dlopen(host),
+        paths=host.paths,
         image=signed(image, host, renderer.inputs),
         budget=budget_of(host.budget, problems),
         elements=host.elements,

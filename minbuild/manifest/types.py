@@ -209,6 +209,25 @@ class DlopenRule:
     where: Where
 
 
+class PathWord(StrEnum):
+    """What becomes of paths that a file names in its text."""
+
+    FOLLOW = "follow"
+    """They come along where a package has them."""
+    LIST = "list"
+    """They are listed, as those of files that no rule names."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathRule:
+    """Of which files the paths that stand in them come along."""
+
+    path: str
+    """Path or glob of programs, scripts and configuration files."""
+    word: PathWord
+    where: Where
+
+
 class ArchiveWord(StrEnum):
     """What stands in place of an archive's mapping."""
 
@@ -367,6 +386,8 @@ class Manifest:
     pins: tuple[Pin, ...] = ()
     dlopen: tuple[DlopenRule, ...] = ()
     """The last one that a path matches holds; without any, what is required is taken."""
+    paths: tuple[PathRule, ...] = ()
+    """Files whose named paths come along."""
     elements: tuple[Name, ...] = ()
     """diskimage-builder's elements that are applied to the host's tree."""
     trusted: bool = True

@@ -18,6 +18,7 @@ from minbuild.manifest.types import (
     ImageWish,
     Name,
     PackagePaths,
+    PathRule,
     Section,
     Value,
     Waiver,
@@ -215,6 +216,7 @@ class HostDocument:
     drop: tuple[Waiver, ...] = ()
     allow_missing: tuple[Waiver, ...] = ()
     dlopen: Name | tuple[DlopenRule, ...] = ()
+    paths: tuple[PathRule, ...] = ()
     files: tuple[FileEntry, ...] = ()
     data: tuple[Data, ...] = ()
     elements: tuple[Name, ...] = ()

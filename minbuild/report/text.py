@@ -1,8 +1,8 @@
 """The footprint as a page for a terminal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from minbuild.footprint.types import Footprint
+from minbuild.footprint.types import STRING_PRIORITY, Footprint
 from minbuild.paths import RootPath
 from minbuild.report import minwin, surface
 from minbuild.report.lines import OWNERS, Line, Table, duplicates, table
@@ -16,6 +16,7 @@ __all__ = [
     "MINWIN_PACKED",
     "OWNERS",
     "budget",
+    "named_paths",
     "page",
     "possible_data",
     "possible_dlopens",
@@ -87,15 +88,41 @@ def warnings(found: Sequence[Caution]) -> str:
     )
 
 
-def possible_data(found: Sequence[Possible]) -> str:
-    """Files that rules know of for a chosen one; listed, never added."""
-    if not found:
-        return ""
-    lines = ["", "Files that may be of use, not in the image (keep: them, or ask with data:):"]
+def possible_data(found: Sequence[Possible], missed: Collection[str] | None = None) -> str:
+    """Files that rules know of for a chosen one, or that its text names; listed, never added.
+
+    `missed`: paths that a traced boot asked for and did not find, which confirms or removes those
+    that texts name; None without a traced boot.
+    """
+    lines = []
+    removed = 0
     for one in found:
         because = f": {one.because}" if one.because else ""
+        if one.priority == STRING_PRIORITY and missed is not None:
+            if not _was_missed(one.wanted, missed):
+                removed += 1
+                continue
+            because += "; a traced boot asked for it"
         lines.append(printable(f"  {one.by}: {one.wanted} ({one.priority}){because}"))
-    return "\n".join(dict.fromkeys(lines)) + "\n"
+    if removed:
+        lines.append(f"  [{removed} more that texts name, and that no traced boot has asked for]")
+    if not lines:
+        return ""
+    head = "Files that may be of use, not in the image (keep: them, or ask with data: or paths:):"
+    return "\n".join(dict.fromkeys(["", head, *lines])) + "\n"
+
+
+def named_paths(found: Sequence[Possible]) -> str:
+    """How many paths that texts name are not in the image, in a line; "" for none."""
+    count = len({one.wanted for one in found if one.priority == STRING_PRIORITY})
+    if not count:
+        return ""
+    paths = "path that a file names is" if count == 1 else "paths that files name are"
+    return f"\n{count} {paths} not in the image: minbuild plan lists them\n"
+
+
+def _was_missed(wanted: str, missed: Collection[str]) -> bool:
+    return any(path == wanted or path.startswith(f"{wanted}/") for path in missed)
 
 
 def _head(footprint: Footprint) -> str:

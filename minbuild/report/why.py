@@ -4,12 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from minbuild.footprint.types import FileRow, Footprint, Waived
+from minbuild.footprint.types import STRING_PRIORITY, FileRow, Footprint, Waived
 from minbuild.paths import RootPath, rootpath
 from minbuild.report.similar import similar
 from minbuild.report.units import printable, size
 from minbuild.resolve import pattern
-from minbuild.resolve.types import Need, NeedKind
+from minbuild.resolve.types import Need, NeedKind, Possible
 from minbuild.resolve.why import Chain, chains
 
 MOST = 64
@@ -36,6 +36,8 @@ class Answer:
     """Path → its package and version."""
     possible: tuple[str, ...] = ()
     """Libraries not in the image that the path may open by name at run time."""
+    named: tuple[Possible, ...] = ()
+    """Paths that a text names: those of this path's text, or by whom an absent path is named."""
 
 
 def explain(footprint: Footprint, word: str, *, every: bool = False) -> Answer:
@@ -50,7 +52,8 @@ def explain(footprint: Footprint, word: str, *, every: bool = False) -> Answer:
     if row is None:
         near = similar(path, (one.path for one in footprint.files if one.type != "directory"))
         waived = tuple(one for one in footprint.waivers if _means(one.path, path))
-        return Answer(footprint.name, path, None, (), near, waived)
+        by = tuple(one for one in _strings(footprint) if f"{path}/".startswith(f"{one.wanted}/"))
+        return Answer(footprint.name, path, None, (), near, waived, named=by)
     found = chains(footprint.edges, path, limit=MOST if every else 1)
     versions = {one.name: f"{one.name} {one.version}".rstrip() for one in footprint.packages}
     owners = {
@@ -58,7 +61,12 @@ def explain(footprint: Footprint, word: str, *, every: bool = False) -> Answer:
         for each in footprint.files
     }
     possible = footprint.possible.get(path, ())
-    return Answer(footprint.name, path, row, found, owners=owners, possible=possible)
+    named = tuple(one for one in _strings(footprint) if one.by == path)
+    return Answer(footprint.name, path, row, found, owners=owners, possible=possible, named=named)
+
+
+def _strings(footprint: Footprint) -> list[Possible]:
+    return [one for one in footprint.listed if one.priority == STRING_PRIORITY]
 
 
 def as_text(answer: Answer, *, precise: bool = False) -> str:
@@ -76,6 +84,9 @@ def as_text(answer: Answer, *, precise: bool = False) -> str:
     if answer.possible:
         names = printable(", ".join(answer.possible))
         lines.append(f"  it may open, without a note of it, what is not in the image: {names}")
+    if answer.named:
+        names = printable(", ".join(one.wanted for one in answer.named))
+        lines.append(f"  its text names what is not in the image: {names}")
     return "\n".join(lines) + "\n"
 
 
@@ -84,6 +95,10 @@ def _absent(answer: Answer) -> str:
     lines = [f"{answer.path} is not in {answer.image}: {why}"]
     lines += [
         f"  {one.kind}: {one.path} ({one.where}), because: {one.because}" for one in answer.waived
+    ]
+    lines += [
+        f"  named by {one.by} ({one.evidence}); paths: {{{one.by}: follow}} takes it along"
+        for one in answer.named
     ]
     lines += [f"  {text}" for text in answer.elsewhere]
     lines += [f"  similar: {path}" for path in answer.near]
@@ -101,6 +116,7 @@ def as_json(answer: Answer) -> str:
         "waived": [asdict(one) for one in answer.waived],
         "elsewhere": list(answer.elsewhere),
         "possible_dlopens": list(answer.possible),
+        "named": [asdict(one) for one in answer.named],
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
@@ -147,6 +163,7 @@ PLACES: Mapping[NeedKind, str] = {
     NeedKind.EXEC: "line 1",
     NeedKind.MODULE: "the field `depends` of .modinfo",
     NeedKind.SOFTDEP: "the field `softdep` of .modinfo",
+    NeedKind.STRING: "the text",
     NeedKind.FIRMWARE: "the field `firmware` of .modinfo",
 }
 """Where the evidence of a need stands in the file that has it."""

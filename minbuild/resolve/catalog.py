@@ -1,5 +1,6 @@
 """Every file that the packages at hand offer, reached the way the kernel walks a path."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ class Catalog:
         self._real: dict[RootPath, RootPath | None] = {}
         self._facts: dict[RootPath, FileFacts | None] = {}
         self._implied: set[RootPath] | None = None
+        self._paths: list[RootPath] | None = None
 
     @property
     def generated(self) -> bool:
@@ -166,6 +168,26 @@ class Catalog:
             entry = files.entries[path] if files else self.entry(path)
             if entry is not None and entry.kind is not Kind.DIRECTORY:
                 yield path
+
+    def below(self, directory: RootPath) -> tuple[RootPath, ...]:
+        """Files and links (no directories) in a real directory and those in it, sorted."""
+        paths = self._sorted_paths()
+        start = bisect_left(paths, RootPath(f"{directory}/"))
+        end = bisect_left(paths, RootPath(f"{directory}0"))  # "0" follows "/"
+        return tuple(
+            path
+            for path in paths[start:end]
+            if self._index[path].entries[path].kind is not Kind.DIRECTORY
+        )
+
+    def owners_below(self, directory: RootPath) -> frozenset[str]:
+        """The packages that have something in a real directory; "" for rendered files."""
+        return frozenset(self._index[path].owner for path in self.below(directory))
+
+    def _sorted_paths(self) -> list[RootPath]:
+        if self._paths is None:
+            self._paths = sorted(self._index)
+        return self._paths
 
     def named(self, name: str) -> tuple[str, ...]:
         """Packages at hand that are `name` or provide it."""

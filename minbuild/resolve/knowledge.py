@@ -1,5 +1,7 @@
 """Needs that no header shows, as data: each with what proves it."""
 
+import re
+
 PROGRAM_DIRECTORIES = (
     "/usr/local/sbin",
     "/usr/local/bin",
@@ -14,6 +16,19 @@ RUNTIME = ("/dev", "/proc", "/run", "/sys", "/tmp")
 """Directories filled while the host runs: no package's file is ever seen there.
 
 Source: hier(7); Filesystem Hierarchy Standard 3.0, sections 3.15, 3.18 and 6.1.
+"""
+
+PAPER = tuple(f"/usr/share/{name}/" for name in ("doc", "man", "info", "bug", "lintian", "locale"))
+"""Directories of what people read: no program needs it to work. Source: Debian Policy 12."""
+
+SHARED = re.compile(
+    r"/|/(?:boot|etc|opt|srv|usr|var)|/etc/(?:default|init\.d|cron\.d|security)"
+    r"|/usr/(?:s?bin|games|include|lib(?:32|64|x32|exec)?|local|share|src)(?:/modules|/firmware)?"
+    r"|/usr/lib/[a-z0-9_]+-linux-[a-z]+|/usr/local/.*|/var/(?:cache|lib|log|mail|spool)"
+)
+"""Directories that belong to no program, even where one package alone has something in them.
+
+Source: Filesystem Hierarchy Standard 3.0; Debian Policy 9.1.
 """
 
 UNWINDER = "libgcc_s.so.1"

@@ -1,7 +1,7 @@
 """The worklist: from roots over every need to all that must be there."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from minbuild.facts.types import Elf, Entry, Files, Kind
@@ -24,6 +24,7 @@ from minbuild.resolve.waivers import Waivers
 from minbuild.resolve.world import Outcome, Subject, World
 
 _MANIFEST = "manifest"
+NO_STRINGS: Mapping[RootPath, tuple[str, ...]] = {}
 
 
 def resolve(
@@ -35,13 +36,14 @@ def resolve(
     allow_missing: Sequence[Waiver] = (),
     dlopen: Sequence[DlopenRule] = (),
     rulebook: Rulebook = NO_RULES,
+    strings: Mapping[RootPath, tuple[str, ...]] = NO_STRINGS,
 ) -> Closure:
     """Follow every need of `roots` (in manifest order) through `files` (in any order).
 
     Nothing is fetched: what `files` do not offer comes back in `Closure.missing`.
     `dlopen`: the least priority of `.note.dlopen` that is followed, by path; the last rule that
     matches holds, and one that matches nothing is missing something. `rulebook`: what rule
-    files know.
+    files know. `strings`: what files name in their texts and is followed.
 
     Raises: ResolveError for an unknown architecture.
     """
@@ -49,6 +51,7 @@ def resolve(
     waivers = Waivers(drop, allow_missing)
     work = Work(catalog, machine(arch), waivers, dlopen=dlopen)
     work.world.book = Book(rulebook)
+    work.world.strings = strings
     work.seed(roots)
     work.run()
     return work.closure(_components(roots))

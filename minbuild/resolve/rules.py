@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 from minbuild.facts.types import Damaged, Elf, FileFacts, Kind, Module, Script
 from minbuild.paths import RootPath, rootpath
-from minbuild.resolve.catalog import LOOP, beside
+from minbuild.resolve.catalog import LOOP, Catalog, beside
 from minbuild.resolve.firmware import Blobs
 from minbuild.resolve.kernel import MODULE_FORMS
-from minbuild.resolve.knowledge import PROGRAM_DIRECTORIES, RUNTIME
+from minbuild.resolve.knowledge import PAPER, PROGRAM_DIRECTORIES, RUNTIME, SHARED
 from minbuild.resolve.process import is_program
 from minbuild.resolve.rulebook import known
 from minbuild.resolve.types import Missing, Need, NeedKind
@@ -105,7 +105,15 @@ def sound(subject: Subject, world: World) -> Iterator[Outcome]:
         yield _lack(world, subject, NeedKind.DATA, subject.path, subject.facts.reason)
 
 
-RULES: tuple[Rule, ...] = (parent, link, elf, script, module, known, sound)
+def named(subject: Subject, world: World) -> Iterator[Outcome]:
+    """What the text of a file names, where the manifest follows it: files, and whole directories."""
+    for text in world.strings.get(subject.path, ()):
+        for path in named_files(text, world.catalog):
+            if path != subject.path:
+                yield Need(path, subject.path, NeedKind.STRING, f'string "{text}"')
+
+
+RULES: tuple[Rule, ...] = (parent, link, elf, script, module, known, named, sound)
 
 
 def dependency(world: World, name: str, by: RootPath) -> Iterator[Outcome]:
@@ -166,6 +174,30 @@ def env_program(argument: str) -> str:
         elif not word.startswith("-") and "=" not in word:
             return word
     return ""
+
+
+def named_files(text: str, catalog: Catalog) -> tuple[RootPath, ...]:
+    """The files and links that a path in a text means, sorted; () where nothing is there.
+
+    A directory means what is in it, where one package alone has that directory: /usr/lib does not.
+    Links that lead nowhere are left out, since nothing has asked for them.
+    """
+    top = RootPath(f"/{rootpath(text).split('/')[1]}")
+    if top in RUNTIME or rootpath(text).startswith(PAPER):
+        return ()
+    reached = catalog.reach(text)
+    real = catalog.real(reached.path) if reached is not None else None
+    if reached is None or real is None:
+        directory = catalog.reach_directory(text)
+        real = directory.path if directory is not None else None
+    if real is None:
+        return ()
+    if not catalog.is_directory(real):
+        return (reached.path,) if reached is not None else ()
+    if SHARED.fullmatch(real) or len(catalog.owners_below(real)) != 1:
+        return ()
+    found = (path for path in catalog.below(real) if catalog.real(path) is not None)
+    return tuple(path for path in found if not path.startswith(PAPER))
 
 
 def _too_deep(facts: FileFacts | None, world: World) -> bool:

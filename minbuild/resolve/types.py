@@ -24,6 +24,7 @@ class NeedKind(StrEnum):
     FIRMWARE = "firmware"
     KCONFIG = "kconfig"
     GENERATED = "generated"
+    STRING = "string"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -32,6 +32,8 @@ class World:
     known_builtin: Mapping[str, str] = field(default_factory=dict)
     known_absent: Mapping[str, str] = field(default_factory=dict)
     book: Book = field(default_factory=Book)
+    strings: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)
+    """Paths that a file names in its text, of files whose names are followed."""
     possible: set[Possible] = field(default_factory=set)
 
     @property

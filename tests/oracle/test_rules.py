@@ -31,6 +31,9 @@ keep:
   - {package: mawk, paths: [/usr/bin/awk]}
   - {package: ncurses-bin, paths: [/usr/bin/infocmp]}
   - {package: coreutils, paths: [/usr/bin/date]}
+  - {package: file, paths: [/usr/bin/file]}
+  - {package: git, paths: [/usr/bin/git]}
+  - {package: openssl, paths: [/usr/bin/openssl]}
   - {package: qemu-system-x86, paths: [/usr/bin/qemu-system-x86_64]}
 files:
   /etc/nsswitch.conf: {content: "passwd: systemd files\\nhosts: files [!UNAVAIL=return] myhostname\\n"}
@@ -41,6 +44,7 @@ data:
   timezone: [Europe/Berlin]
   gconv: [ISO8859-1]
   ca-certificates: [bundle]
+  openssl: [provider/legacy, configuration]
   qemu: [machine/q35, boot/linux, device/virtio-net-pci, module/hw-display-virtio-gpu-pci, module/hw-usb-host]
 """
 
@@ -71,6 +75,9 @@ def tree(grown: Grown, market: Market, tmp_path_factory: pytest.TempPathFactory)
         market.doors.progress,
     )
     lay(grown.closure, top, market.doors.store)
+    (top / "dev").mkdir(exist_ok=True)
+    (top / "dev/null").touch()
+    (top / "known.gz").write_bytes(b"\x1f\x8b\x08" + bytes(7))
     return top
 
 
@@ -138,6 +145,23 @@ def test_a_terminal_is_known(tree: Path) -> None:
 def test_a_time_zone_is_known(tree: Path) -> None:
     said = run(tree, "/usr/bin/date", "-d", "@1750000000", "+%z", TZ="Europe/Berlin")
     assert said == "+0200\n"
+
+
+def test_file_knows_a_file_by_its_magic_numbers(tree: Path) -> None:
+    assert "gzip compressed data" in run(tree, "/usr/bin/file", "/known.gz")
+
+
+def test_git_makes_a_repository(tree: Path) -> None:
+    run(tree, "/usr/bin/git", "init", "/repository", HOME="/")
+    assert run(tree, "/usr/bin/git", "-C", "/repository", "status", HOME="/").startswith(
+        "On branch"
+    )
+
+
+def test_openssl_has_its_configuration_and_the_provider_that_was_asked_for(tree: Path) -> None:
+    openssl = ("/usr/bin/openssl", "list", "-providers", "-provider", "legacy")
+    assert "OpenSSL Legacy Provider" in run(tree, *openssl)
+    assert (tree / "usr/lib/ssl/openssl.cnf").resolve().name == "openssl.cnf"
 
 
 def test_iconv_converts_to_the_character_set_that_was_asked_for(tree: Path) -> None:

@@ -1,0 +1,199 @@
+"""Data files that people list by hand, beside those that minbuild finds in texts and by its rules.
+
+    python -m benchmarks.slices DIRECTORY
+
+DIRECTORY holds slice definitions as chisel's releases have them (slices/NAME.yaml: contents by
+slice, and the slices that each needs). For each of PROGRAMS a manifest keeps the program and
+follows its names; what its slice `bins` leads to by hand is the measure. Programs and libraries do
+not count, nor what Debian's packages do not have under that name.
+"""
+
+import fnmatch
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from minbuild.build.life import plan
+from minbuild.build.request import Doors, Request, default_store
+from minbuild.errors import MinbuildError
+from minbuild.progress import Silent
+from minbuild.resolve.types import NeedKind
+
+PROGRAMS = {
+    "apache2-bin": "/usr/sbin/apache2", "apt": "/usr/bin/apt-get", "bash": "/usr/bin/bash",
+    "bind9": "/usr/sbin/named", "bind9-host": "/usr/bin/host", "cron": "/usr/sbin/cron",
+    "curl": "/usr/bin/curl", "dash": "/usr/bin/dash", "dbus-daemon": "/usr/bin/dbus-daemon",
+    "debianutils": "/usr/bin/run-parts", "dosfstools": "/usr/sbin/mkfs.fat", "dpkg": "/usr/bin/dpkg",
+    "erlang-base": "/usr/bin/erl", "fdisk": "/usr/sbin/fdisk", "file": "/usr/bin/file",
+    "fontconfig": "/usr/bin/fc-list", "gawk": "/usr/bin/gawk", "git": "/usr/bin/git",
+    "gpg": "/usr/bin/gpg", "iproute2": "/usr/bin/ip", "iptables": "/usr/sbin/iptables",
+    "iputils-ping": "/usr/bin/ping", "jq": "/usr/bin/jq", "less": "/usr/bin/less",
+    "libcap2-bin": "/usr/sbin/getcap", "mosquitto": "/usr/sbin/mosquitto", "nano": "/usr/bin/nano",
+    "nginx": "/usr/sbin/nginx", "openssh-client": "/usr/bin/ssh", "openssh-server": "/usr/sbin/sshd",
+    "openssl": "/usr/bin/openssl", "passwd": "/usr/bin/passwd", "perl-base": "/usr/bin/perl",
+    "procps": "/usr/bin/ps", "redis-server": "/usr/bin/redis-server", "rsync": "/usr/bin/rsync",
+    "ruby3.3": "/usr/bin/ruby3.3", "squid": "/usr/sbin/squid", "sudo": "/usr/bin/sudo",
+    "systemd": "/usr/lib/systemd/systemd", "tar": "/usr/bin/tar", "util-linux": "/usr/bin/lsblk",
+    "wget": "/usr/bin/wget", "xz-utils": "/usr/bin/xz",
+}  # fmt: skip
+MANIFEST = """\
+minbuild: 1
+name: slice
+kernel: {package: linux-image-cloud-amd64}
+boot: {use: [init]}
+keep: [{package: %(package)s, paths: [%(program)s]}]
+paths: {%(program)s: follow}
+"""
+BASE = {"base-files", "base-passwd", "libc6", "libc-bin", "bash", "dash", "tzdata", "coreutils"}
+"""Packages that are in every root by hand, whatever the program."""
+CODE = re.compile(r"\.so\b|/s?bin/|/copyright$|/ld-[^/]*$")
+"""Programs, libraries and papers: a slice's libs and bins, which needs find by themselves."""
+
+
+@dataclass
+class Row:
+    """One program: how many data files, by who knows of them."""
+
+    program: str
+    by_hand: int = 0
+    brought: int = 0
+    """Of those by hand: brought in by following, or by a rule."""
+    listed: int = 0
+    """Of those by hand: listed by `plan` and not brought in."""
+    beside: int = 0
+    """Lines of `plan` and files brought in, not by hand for `bins`, but in another slice."""
+    noise: int = 0
+    """Such lines and files that are in no slice at all."""
+    failed: str = ""
+    missed: list[str] = field(default_factory=list)
+
+
+class Slices:
+    """The slice definitions of one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._read: dict[str, dict[str, object]] = {}
+
+    def package(self, name: str) -> dict[str, object]:
+        if name not in self._read:
+            path = self._directory / f"{name}.yaml"
+            self._read[name] = yaml.safe_load(path.read_text()) if path.is_file() else {}
+        return self._read[name]
+
+    def globs(self, name: str) -> Iterator[str]:
+        """All that `bins` of a package leads to, of any package."""
+        todo, done = [f"{name}_bins"], set()
+        while todo:
+            one = todo.pop()
+            if one in done:
+                continue
+            done.add(one)
+            package, _, part = one.rpartition("_")
+            if package in BASE and package != name:
+                continue
+            entry = self.package(package).get("slices", {}).get(part) or {}
+            yield from entry.get("contents") or {}
+            needs = entry.get("essential") or []
+            todo += list(needs)
+
+    def every(self) -> set[str]:
+        """All that any slice names."""
+        found = set()
+        for path in sorted(self._directory.glob("*.yaml")):
+            for entry in (self.package(path.stem).get("slices") or {}).values():
+                found.update((entry or {}).get("contents") or {})
+        return found
+
+
+def measure(
+    name: str, program: str, slices: Slices, every: set[str], doors: Doors, base: set[str]
+) -> Row:
+    """Resolve one program and hold it against its slice; `base` is listed without any program."""
+    row = Row(name)
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work, "slice.yaml")
+        path.write_text(MANIFEST % {"package": name, "program": program})
+        try:
+            planned = plan(Request(manifest=path), doors)
+        except MinbuildError as error:
+            row.failed = error.what
+            return row
+    there = {path for one in planned.ground.files for path in one.entries}
+    hand = {path for glob in slices.globs(name) for path in _matching(glob, there)}
+    hand = {path for path in hand if not CODE.search(path)}
+    brought = {
+        need.path
+        for need in planned.ground.closure.needs
+        if need.kind in {NeedKind.STRING, NeedKind.DATA} and need.by.startswith("/")
+    }
+    lines = {each.wanted for each in planned.footprint.listed} - base
+    listed = {one for wanted in lines for one in _below(wanted, there)}
+    chosen = set(planned.ground.closure.chosen)
+    row.by_hand = len(hand)
+    row.brought = len(hand & chosen)
+    row.listed = len((hand & listed) - chosen)
+    row.missed = sorted(hand - chosen - listed)
+    lines = {one for one in lines if not hand.intersection(_below(one, there))}
+    more = {path for path in (brought - hand) | lines if not CODE.search(path)}
+    known = {
+        path
+        for path in more
+        if any(_fits(glob, one) for glob in every for one in _below(path, there)[:9])
+    }
+    row.beside, row.noise = len(known), len(more - known)
+    return row
+
+
+def _listed_alone(doors: Doors) -> set[str]:
+    """What `plan` lists for a host without any of the programs."""
+    with tempfile.TemporaryDirectory() as work:
+        path = Path(work, "base.yaml")
+        path.write_text("".join(line for line in MANIFEST.splitlines(True) if "%" not in line))
+        return {each.wanted for each in plan(Request(manifest=path), doors).footprint.listed}
+
+
+def _matching(glob: str, there: set[str]) -> list[str]:
+    if not re.search(r"[*?]", glob):
+        return [glob] if glob in there else []
+    return [path for path in there if _fits(glob, path)]
+
+
+def _fits(glob: str, path: str) -> bool:
+    return path == glob or ("*" in glob and fnmatch.fnmatchcase(path, glob.replace("**", "*")))
+
+
+def _below(wanted: str, there: set[str]) -> list[str]:
+    if re.search(r"[*?\[]", wanted):
+        return [path for path in there if fnmatch.fnmatchcase(path, wanted)]
+    return [path for path in there if path == wanted or path.startswith(f"{wanted}/")]
+
+
+def main(directory: Path) -> None:
+    """Print a row for each program, and the sums as JSON."""
+    slices = Slices(directory)
+    every = slices.every()
+    doors = Doors(default_store(), Silent())
+    rows = []
+    base = _listed_alone(doors)
+    print(f"{'program':<18} {'by hand':>8} {'brought':>8} {'listed':>7} {'beside':>7} {'noise':>6}")
+    for name, program in PROGRAMS.items():
+        row = measure(name, program, slices, every, doors, base)
+        rows.append(row)
+        numbers = (
+            f"{row.by_hand:>8} {row.brought:>8} {row.listed:>7} {row.beside:>7} {row.noise:>6}"
+        )
+        said = row.failed or (f"missed: {', '.join(row.missed[:3])}" if row.missed else "")
+        print(f"{name:<18} {numbers}  {said[:110]}", flush=True)
+    keys = ("by_hand", "brought", "listed", "beside", "noise")
+    print(json.dumps({key: sum(getattr(row, key) for row in rows) for key in keys}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
