@@ -118,7 +118,6 @@ minbuild: 1
 name: hard
 extends: [host.yaml]
 boot: {use: [init, uefi, hardening]}
-vars: {lock_modules: true}
 image:
   compression: zstd
   formats: [uki, raw, qcow2, vhdx, vmdk, vdi, iso, pxe, tar, cpio]
@@ -126,7 +125,18 @@ budget: {files: 99, packed: 99 MB}
 """
 TRIED = [
     word
-    for probe in ("hardening", "lockdown", "readonly", "mounts", "cores", "modules", "init")
+    for probe in (
+        "protection",
+        "hardening",
+        "readonly",
+        "mounts",
+        "cores",
+        "kernel",
+        "users",
+        "modules",
+        "lockdown",
+        "init",
+    )
     for word in ("--probe", probe)
 ]
 
