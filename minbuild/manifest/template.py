@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from minbuild.bounds import OutOfTime, bounded
 from minbuild.manifest import kept
 from minbuild.manifest.problems import suggestion
 from minbuild.manifest.types import Value
@@ -108,11 +109,13 @@ def _unquoted(text: str, values: Mapping[str, Value]) -> list[str]:
 
     from minbuild.manifest import quoting
 
+    environment = _environment()
     try:
-        tree = _environment().parse(text)
-    except (TemplateError, RecursionError) as error:
+        with bounded():
+            tree = environment.parse(text)
+            return [f"{line} {names}" for line, names in quoting.unquoted(tree, values)]
+    except (TemplateError, RecursionError, MemoryError, OutOfTime) as error:
         raise Faulty(_fault(error, text)) from error
-    return [f"{line} {names}" for line, names in quoting.unquoted(tree, values)]
 
 
 def _unquoted_fault(line: int, names: str) -> Fault:
@@ -142,9 +145,11 @@ def names(text: str) -> frozenset[str]:
 def _names(text: str) -> frozenset[str]:
     from jinja2 import TemplateError, meta
 
+    environment = _environment()
     try:
-        return frozenset(meta.find_undeclared_variables(_environment().parse(text)))
-    except (TemplateError, RecursionError) as error:
+        with bounded():
+            return frozenset(meta.find_undeclared_variables(environment.parse(text)))
+    except (TemplateError, RecursionError, MemoryError, OutOfTime) as error:
         raise Faulty(_fault(error, text)) from error
 
 
@@ -165,16 +170,17 @@ def _render(text: str, values: Mapping[str, Value], use: Use, marked: bool) -> s
 
     environment = _environment(marked)
     try:
-        tree = environment.parse(text)
-        undefined = _undefined(tree, text, values)
-        if undefined:
-            raise Faulty(*undefined)
-        if use is not Use.TEXT:
-            tree = quoting.guard(tree, text, use, environment)
-        return environment.from_string(tree).render(values)
+        with bounded():
+            tree = environment.parse(text)
+            undefined = _undefined(tree, text, values)
+            if undefined:
+                raise Faulty(*undefined)
+            if use is not Use.TEXT:
+                tree = quoting.guard(tree, text, use, environment)
+            return environment.from_string(tree).render(values)
     except (
         TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError,
-        NameError, SyntaxError, RecursionError, MemoryError,
+        NameError, SyntaxError, RecursionError, MemoryError, OutOfTime,
     ) as error:  # fmt: skip
         raise Faulty(_fault(error, text)) from error
 

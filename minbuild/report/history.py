@@ -12,6 +12,8 @@ from minbuild.report.units import columns, printable, size
 SPARKS = "▁▂▃▄▅▆▇█"
 MEASURES = ("files", "bytes", "packed")
 WIDTH, HEIGHT, EDGE = 760, 180, 24
+MOST = 1 << 53
+"""Numbers from here on are no exact numbers of JSON. Source: RFC 8259, 6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +46,32 @@ def read(text: str, where: str) -> tuple[Point, ...]:
     Raises: UsageError that names the first bad line.
     """
     found = []
-    for number, row in enumerate(text.splitlines(), 1):
+    rows = text.removesuffix("\n").split("\n") if text else []  # a label may hold U+2028
+    for number, row in enumerate(rows, 1):
         try:
-            one = Point(**json.loads(row))
-            if not all(type(getattr(one, name)) is int for name in MEASURES):
-                raise TypeError("a total is no number")
-        except (ValueError, TypeError) as error:
+            one = _point(json.loads(row))
+        except (ValueError, TypeError, RecursionError) as error:
             raise UsageError(
                 f"this is no line of a history: {error}", where=f"{where}:{number}",
                 fix="restore the file from your version control",
             ) from error  # fmt: skip
         found.append(one)
     return tuple(found)
+
+
+def _point(document: object) -> Point:
+    """A point of one line. Raises: TypeError or ValueError for anything else."""
+    if not isinstance(document, dict):
+        raise TypeError("it is no object")
+    one = Point(**document)
+    for name in MEASURES:
+        value = getattr(one, name)
+        if type(value) is not int or not 0 <= value < MOST:
+            raise ValueError(f"{name} is no number from 0 to {MOST - 1}")
+    for name in ("label", "name", "kernel"):
+        if not isinstance(getattr(one, name), str):
+            raise TypeError(f"{name} is no text")
+    return one
 
 
 def sparkline(values: Sequence[int]) -> str:

@@ -223,3 +223,25 @@ def test_a_variable_is_used_by_another_one_or_by_a_component(desk: Desk) -> None
     desk.component("network/a", "vars: {x: '{{ y }}'}\ncmdline: ['{{ z }}']\n")
     variables = desk.load("network: {use: [a]}\nvars: {y: '1', z: '2'}\n").variables
     assert (variables["x"], variables["z"]) == ("1", "2")
+
+
+EXHAUSTING = {
+    "loops": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+    "doubling": "{% set n = namespace(x='a' * 1000) %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+    "a wide format": "{{ '%999999999d' | format(1) }}{{ '%9999999999d' | format(1) }}",
+    "padding": "{{ 'a' | center(99999999999) }}",
+    "indenting": "{{ ('a\n' * 99999) | indent(99999) | indent(99999) }}",
+    "replacing": "{{ ('a' * 999999) | replace('a', 'b' * 999999) }}",
+    "joining": "{{ range(99999) | join('x' * 999999) }}",
+    "lists": "{% set n = namespace(x=[1]) %}{% for i in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "calling itself": "{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+    "batches": "{{ range(9) | batch(9999999999, 'x') | list }}",
+    "powers": "{{ 9 ** 9 ** 9 }}",
+    "products": "{{ 'a' * 999999999 }}",
+}
+
+
+@pytest.mark.parametrize("text", EXHAUSTING.values(), ids=EXHAUSTING.keys())
+def test_a_template_that_would_eat_the_machine_is_refused(text: str) -> None:
+    with pytest.raises(template.Faulty):
+        template.render(text, {})

@@ -1,5 +1,7 @@
 """Past builds: lines, trend, charts."""
 
+import json
+
 import pytest
 
 from minbuild.errors import UsageError
@@ -32,8 +34,26 @@ def test_the_page_has_a_chart_for_each_measure_and_no_script() -> None:
     assert "script" not in page
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '{"label": 1}', "[]"])
+BASE = {"label": "v", "name": "n", "kernel": "k", "files": 1, "bytes": 2, "packed": 3}
+WRONG = [
+    *("{", "{}", '{"label": 1}', "[]", "null", "7", '"x"', "[" * 100_000, "{" * 100_000),
+    *(json.dumps(BASE | {key: value}) for key in BASE for value in (None, [], {}, 1.5, True)),
+    *(json.dumps(BASE | {key: -1}) for key in ("files", "bytes", "packed")),
+    *(json.dumps(BASE | {key: 10**400}) for key in ("files", "bytes", "packed")),
+    *(json.dumps(BASE | {key: 7}) for key in ("label", "name", "kernel")),
+    json.dumps(BASE | {"more": 1}),
+    "",
+]
+
+
+def test_a_label_may_hold_what_python_takes_for_the_end_of_a_line() -> None:
+    one = point(tiny(), "a\u2028b\x0bc\x85d")
+    assert read(line(one) + line(one), "x") == (one, one)
+    assert read("", "x") == ()
+
+
+@pytest.mark.parametrize("text", WRONG)
 def test_a_damaged_line_is_an_error_with_its_number(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        read(line(point(tiny(), "x")) + text, "h.jsonl")
+        read(line(point(tiny(), "x")) + text + "\n", "h.jsonl")
     assert caught.value.where == "h.jsonl:2"

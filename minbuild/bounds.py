@@ -1,0 +1,53 @@
+"""A bound on the time and memory that a piece of work of ours takes on input of others."""
+
+import contextlib
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+SECONDS = 2.0
+"""Of processor time."""
+MEMORY = 512 << 20
+"""Bytes beside those that the process has at the start."""
+
+
+class OutOfTime(Exception):
+    """The work took more processor time than it may."""
+
+
+@contextlib.contextmanager
+def bounded(*, seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
+    """Let the work take so much processor time and so much more memory.
+
+    Holds in the main thread of a process without other threads; elsewhere the work goes unbounded.
+    Source: setitimer(2), ITIMER_VIRTUAL; setrlimit(2), RLIMIT_AS.
+    Raises: OutOfTime; MemoryError.
+    """
+    if threading.current_thread() is not threading.main_thread() or threading.active_count() > 1:
+        yield
+        return
+    before = signal.signal(signal.SIGVTALRM, _out_of_time)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = _size() + memory
+    try:
+        if soft == resource.RLIM_INFINITY or most < soft:
+            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _out_of_time(_number: int, _frame: FrameType | None) -> None:
+    raise OutOfTime("it takes too long")
+
+
+def _size() -> int:
+    """Bytes of this process's address space. Source: proc_pid_statm(5)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    return pages * resource.getpagesize()
