@@ -18,7 +18,7 @@ import zstandard
 
 from minbuild.errors import ArchiveError
 
-FORMAT = "index/1"
+FORMAT = "index/2"
 """Part of the key under which the store keeps it: another layout, another key."""
 
 _FIELDS = rb"Package|Version|Architecture|Source|Depends|Pre-Depends|Provides|Filename|Size|SHA256"

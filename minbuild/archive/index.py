@@ -47,6 +47,17 @@ class Index:
             )
         return self._packages[name]
 
+    def offers(self, name: str) -> tuple[tuple[Package, str], ...]:
+        """Every version of a package, of every suite, and whose word it is.
+
+        Raises: ArchiveError when the index says something impossible of it.
+        """
+        return tuple(
+            (package(text, part.root, part.suite), part.signer)
+            for part in self.parts
+            for text in part.ask(lambda kept: kept.paragraphs(name))
+        )
+
     def depends(self, name: str) -> tuple[tuple[str, ...], ...]:
         """Pre-Depends and Depends of the newest version: each with its alternatives, names only.
 

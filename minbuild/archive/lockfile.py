@@ -9,14 +9,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from minbuild.archive.types import Lock, Package, SuiteState
+from minbuild.archive.forms import ARCH, NAME, VERSION
+from minbuild.archive.types import INSTALLED, Lock, Package, SuiteState
 from minbuild.errors import ArchiveError, together
 from minbuild.records import full_disk
 
 SCHEMA = "minbuild.lock/1"
+LARGEST = 64 << 20
+"""Bytes of a lock: those of hosts have 30 kB."""
 _KEYS = ("schema", "arch", "suites", "packages", "toolbox")
 _ROOT = "([a-z][a-z0-9.-]*)?"
 """debian, debian-security, another archive's name; \"\" for a local file."""
+_FORMS = {
+    "name": NAME,
+    "version": VERSION,
+    "arch": ARCH,
+    "source": NAME,
+    "source_version": VERSION,
+}
 _HEX = frozenset("0123456789abcdef")
 
 T = TypeVar("T", Package, SuiteState)
@@ -28,7 +38,11 @@ def read(path: Path) -> Lock:
     Raises: ArchiveError with every problem of the file.
     """
     try:
-        text = path.read_text("utf-8")
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise OSError(f"it has more than {LARGEST} bytes")
+        text = data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ArchiveError(
             f"the lock cannot be read: {error}", where=str(path), fix=_fix(path)
@@ -169,10 +183,21 @@ def _unsafe(row: Mapping[str, object]) -> str:
         return "sha256 is no SHA-256"
     if not re.fullmatch(_ROOT, str(root)):
         return f"no name of an archive: {root!r}"
-    if root and (path.startswith("/") or {"", ".", ".."} & {*path.split("/")}):
+    if "path" in row and not root and not path.startswith(f"{INSTALLED}/"):
+        return "it names a file of this machine, and a lock pins packages of archives alone"
+    if path.startswith("/") or {"", ".", ".."} & {*path.split("/")}:
         return f"path leads out of the mirror: {path!r}"
     if "path" in row and not path:
         return "path is empty"
+    return _odd(row) if root and "path" in row else ""
+
+
+def _odd(row: Mapping[str, object]) -> str:
+    """Which text of an archive's package is none that dpkg would take; "" for none."""
+    for field, form in _FORMS.items():
+        text = row.get(field, "")
+        if text and isinstance(text, str) and not form.fullmatch(text):
+            return f"{field} is no {field.replace('_', ' ')} of a package: {text!r}"
     return ""
 
 

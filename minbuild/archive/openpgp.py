@@ -64,12 +64,25 @@ def verified(signed: bytes, *, where: str, signed_by: str = "", now: int | None 
 
 
 def trust(signed_by: str) -> str:
-    """Which keys are trusted, as a digest: "" stands for Debian's, a file for its contents.
+    """Which keys are trusted, as a digest of their files: "" stands for Debian's.
 
     Raises: ArchiveError when the file cannot be read.
     """
-    found = b"".join(bytes(one) for one in _certificates(signed_by))
-    return hashlib.sha256(found).hexdigest()
+    digest = hashlib.sha256()
+    for file in _key_files(signed_by):
+        try:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            raise ArchiveError(
+                f"the certificate file cannot be read: {error.strerror}",
+                where=str(file),
+                fix="name a file with OpenPGP certificates in `signed-by:`",
+            ) from error
+    return digest.hexdigest()
+
+
+def _key_files(signed_by: str) -> list[Path]:
+    return [Path(signed_by)] if signed_by else sorted(KEYS.glob("*.asc"))
 
 
 def cleartext(signed: bytes) -> bytes:
@@ -104,9 +117,8 @@ def signature(data: bytes, key: Path) -> bytes:
 def _certificates(signed_by: str) -> "tuple[Cert, ...]":
     import pysequoia
 
-    files = [Path(signed_by)] if signed_by else sorted(KEYS.glob("*.asc"))
     found: list[Cert] = []
-    for file in files:
+    for file in _key_files(signed_by):
         try:
             found += pysequoia.Cert.split_bytes(file.read_bytes())
         except (OSError, RuntimeError) as error:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from minbuild.archive.forms import ARCH, NAME, VERSION
 from minbuild.archive.types import Package
 from minbuild.errors import ArchiveError
 
@@ -52,6 +53,19 @@ def package(paragraph: str, root: str, suite: str) -> Package:
         )
     except (KeyError, ValueError) as error:
         raise _wrong(paragraph, suite, f"{error!r}") from error
+    odd = [
+        text
+        for text, form in (
+            (found.name, NAME),
+            (found.version, VERSION),
+            (found.arch, ARCH),
+            (found.source, NAME),
+            (found.source_version, VERSION),
+        )
+        if text and not form.fullmatch(text)
+    ]
+    if odd or not found.name or not found.version:
+        raise _wrong(paragraph, suite, f"its name, version or architecture is {odd[:1] or 'empty'}")
     parts = found.path.split("/")
     if not _SHA256.fullmatch(found.sha256) or found.size < 0 or {"", "..", "."} & {*parts}:
         raise _wrong(paragraph, suite, f"{found.path}, {found.size} bytes, SHA-256 {found.sha256}")

@@ -1,9 +1,6 @@
 """One Packages file: from the mirror, checked and unpacked, to the compact form in the store."""
 
-import bz2
-import lzma
 import mmap
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,15 +8,11 @@ from typing import TypeVar
 from minbuild.archive.compact import FORMAT, Compact, Damaged, pack
 from minbuild.archive.download import Wanted
 from minbuild.archive.mirror import Mirror, is_local
+from minbuild.archive.unpack import unpack
 from minbuild.errors import ArchiveError
 from minbuild.store import Lost, Store
 
 T = TypeVar("T")
-
-ENDINGS = (".xz", ".gz", ".bz2", "")
-"""Compressions that we read, the best one first."""
-LARGEST = 1 << 30
-"""Bytes of an unpacked index whose size the Release does not say."""
 
 
 @dataclass(slots=True)
@@ -33,11 +26,13 @@ class Part:
     sha256: str
     size: int
     unpacked: int
-    """Bytes when unpacked."""
+    """Bytes when unpacked; -1 where the Release does not say."""
     by_hash: bool
     store: Store
     priority: int = 500
     """Against other archives."""
+    signer: str = ""
+    """Whose word it is, as by `suite.signer`."""
     _compact: Compact | None = None
 
     @property
@@ -70,7 +65,7 @@ class Part:
                 where=str(self.store.directory),
                 fix="build once without --offline",
             )
-        text = _unpack(data, self.path, max(self.unpacked, 0) or LARGEST, self.suite)
+        text = unpack(data, self.path, f"the index of {self.suite}", size=self.unpacked)
         digest = self.store.add(pack(text))
         self.store.put(FORMAT, {self.sha256: digest.encode()})
 
@@ -115,30 +110,3 @@ def addresses(
     """The addresses of one file of a suite at each mirror, which may have it at several paths."""
     columns = [mirror.urls(root, f"dists/{suite}/{path}") for path in paths]
     return tuple(urls for urls in zip(*columns, strict=True) if is_local(urls[0]) or not offline)
-
-
-def _unpack(data: bytes, path: str, limit: int, suite: str) -> bytes:
-    """Unpack a Packages file that may not be larger than the Release says."""
-    try:
-        match path.rpartition("/")[2].removeprefix("Packages"):
-            case ".xz":
-                text = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data, limit + 1)
-            case ".gz":
-                text = zlib.decompressobj(wbits=31).decompress(data, limit + 1)
-            case ".bz2":
-                text = bz2.BZ2Decompressor().decompress(data, limit + 1)
-            case _:
-                text = data
-    except (lzma.LZMAError, zlib.error, OSError, EOFError) as error:
-        raise ArchiveError(
-            f"the index of {suite} cannot be unpacked: {error}",
-            where=path,
-            fix="use another mirror (--mirror URL)",
-        ) from error
-    if len(text) > limit:
-        raise ArchiveError(
-            f"the index of {suite} unpacks to more than {limit} bytes",
-            where=path,
-            fix="use another mirror (--mirror URL)",
-        )
-    return text

@@ -1,8 +1,6 @@
 """Source packages: where the archive keeps them, with the digests that its Release vouches for."""
 
-import lzma
 import re
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,13 +8,12 @@ from minbuild.archive.download import Wanted, download
 from minbuild.archive.mirror import Mirror
 from minbuild.archive.part import addresses
 from minbuild.archive.suite import Suite, open_suite, settled
+from minbuild.archive.unpack import ENDINGS, unpack
 from minbuild.errors import ArchiveError
 from minbuild.manifest.types import Archive
 from minbuild.progress import Progress
 from minbuild.store import Store
 
-LARGEST = 1 << 30
-"""Bytes of an unpacked index."""
 _FILE = re.compile(r"^ ([0-9a-f]{64}) +([0-9]+) +(\S+)$", re.MULTILINE)
 
 
@@ -71,7 +68,7 @@ def _paths(suite: Suite, archive: Archive) -> list[str]:
     found = []
     for component in archive.components:
         folder = f"{component}/source/Sources"
-        found += [path for path in (f"{folder}.xz", f"{folder}.gz") if path in known][:1]
+        found += [path for path in (f"{folder}{one}" for one in ENDINGS) if path in known][:1]
     return found
 
 
@@ -94,16 +91,9 @@ def _text(store: Store, suite: Suite, path: str) -> str:
     fix = "run it once without --offline"
     if data is None:
         raise ArchiveError("the store lacks the source index", where=suite.where, fix=fix)
-    try:
-        if path.endswith(".xz"):
-            data = lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(data, LARGEST)
-        else:
-            data = zlib.decompressobj(wbits=31).decompress(data, LARGEST)
-    except (lzma.LZMAError, zlib.error) as error:
-        raise ArchiveError(
-            f"the source index is damaged: {error}", where=suite.where, fix="use another mirror"
-        ) from error
-    return "\n" + data.decode("utf-8", "replace")
+    _, size = suite.release.indices.get(path.rpartition(".")[0], ("", -1))
+    text = unpack(data, path, f"the source index of {suite.state.name}", size=size)
+    return "\n" + text.decode("utf-8", "replace")
 
 
 def _find(text: str, name: str, version: str, suite: Suite) -> tuple[SourceFile, ...]:

@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from minbuild.archive import net, openpgp, release
+from minbuild.archive.credentials import hide
 from minbuild.archive.download import Unfit, side_by_side
 from minbuild.archive.mirror import SECURITY, Mirror, is_local, root_of
 from minbuild.archive.offers import Wrong, first_right
-from minbuild.archive.part import ENDINGS, Part
+from minbuild.archive.part import Part
 from minbuild.archive.release import Release
 from minbuild.archive.types import SuiteState
+from minbuild.archive.unpack import ENDINGS
 from minbuild.errors import ArchiveError
 from minbuild.manifest.types import Archive
 from minbuild.progress import Progress
@@ -176,8 +178,7 @@ class _Opener:
         archive = self.archive
         own = archive.snapshot or archive.mirror
         place = self.mirror.url(self.root, "") if own else self.root
-        signer = "trusted" if archive.trusted else openpgp.trust(archive.signed_by)
-        return f"{place} {signer}"
+        return f"{place} {signer(archive)}"
 
     @property
     def _any_mirror(self) -> str:
@@ -246,30 +247,43 @@ def settled(
     return suites, filled(suites)
 
 
+def signer(archive: Archive) -> str:
+    """Whose word an archive's index is: that of keys, of an unsigned address, of a directory."""
+    if archive.directory:
+        return f"directory {archive.directory}"
+    if archive.trusted:
+        return f"unsigned {hide(' '.join(archive.mirror))}"
+    return f"signed {openpgp.trust(archive.signed_by)}"
+
+
 def parts(suite: Suite, archive: Archive, arch: str, store: Store) -> list[Part]:
     """The Packages files of a suite for one architecture, packages for all of them included.
 
     Raises: ArchiveError when the suite has no such component or architecture.
     """
     found: list[Part] = []
+    told = signer(archive)
     for component in archive.components:
         folders = [f"{component}/binary-{arch}"]
         if suite.release.all_apart and f"{component}/binary-all/Packages" in suite.release.indices:
             folders.append(f"{component}/binary-all")
-        found += [_part(suite, folder, arch, store, archive.priority) for folder in folders]
+        found += [
+            replace(_part(suite, folder, arch, store), priority=archive.priority, signer=told)
+            for folder in folders
+        ]
     return found
 
 
-def _part(suite: Suite, folder: str, arch: str, store: Store, priority: int) -> Part:
+def _part(suite: Suite, folder: str, arch: str, store: Store) -> Part:
     indices = suite.release.indices
     for ending in ENDINGS:
         path = f"{folder}/Packages{ending}"
         if path in indices:
             sha256, size = indices[path]
-            _, unpacked = indices.get(f"{folder}/Packages", ("", 0))
+            _, unpacked = indices.get(f"{folder}/Packages", ("", -1))
             name, root = suite.state.name, suite.state.root
             by_hash = suite.release.by_hash
-            return Part(name, root, path, sha256, size, unpacked, by_hash, store, priority)
+            return Part(name, root, path, sha256, size, unpacked, by_hash, store)
     known = ", ".join(suite.release.architectures)
     raise ArchiveError(
         f"{suite.state.name} has no packages in {folder} (its architectures are {known})",

@@ -9,6 +9,7 @@ from minbuild.archive.credentials import hide
 from minbuild.archive.index import Index, open_index
 from minbuild.archive.mirror import Mirror, find_mirror, named, trees
 from minbuild.archive.part import Part
+from minbuild.archive.suite import signer
 from minbuild.archive.types import SuiteState
 from minbuild.build.request import Doors, Request
 from minbuild.errors import ArchiveError, UsageError
@@ -57,10 +58,19 @@ def open_archives(request: Request, manifest: Manifest, arch: str, doors: Doors)
 
     Raises: ArchiveError, also for a pin that nothing meets.
     """
+    archives = (manifest.archive, *manifest.archives)
+    found = replace(open_all(request, archives, arch, doors), pins=manifest.pins)
+    for pin in manifest.pins:
+        found.package(pin.package)
+    return found
+
+
+def open_all(request: Request, archives: Sequence[Archive], arch: str, doors: Doors) -> Index:
+    """Open several archives for one architecture. Raises: ArchiveError."""
     mirror = mirror_of(request, arch)
     suites: list[SuiteState] = []
     parts: list[Part] = []
-    for archive in (manifest.archive, *manifest.archives):
+    for archive in archives:
         if archive.directory:
             state, part = _directory(archive, arch, doors.store)
             suites.append(state)
@@ -77,10 +87,7 @@ def open_archives(request: Request, manifest: Manifest, arch: str, doors: Doors)
         )
         suites += index.suites
         parts += index.parts
-    found = Index(tuple(suites), tuple(parts), manifest.pins)
-    for pin in manifest.pins:
-        found.package(pin.package)
-    return found
+    return Index(tuple(suites), tuple(parts))
 
 
 def _trees(archive: Archive, arch: str, *, offline: bool) -> tuple[str, ...]:
@@ -107,6 +114,7 @@ def _directory(archive: Archive, arch: str, store: Store) -> tuple[SuiteState, P
         by_hash=False,
         store=store,
         priority=archive.priority,
+        signer=signer(archive),
     )
     if not part.kept:
         part.make()

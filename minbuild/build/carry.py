@@ -1,10 +1,11 @@
 """Carrying packages from one store to another in one file: a tar whose members are named by digest.
 
-A machine without a network builds from it. Nothing in it is believed: each member is checked
-against its name, and all else (facts, segments) is computed anew.
+A machine without a network builds from it. Each member is checked against its name, and all else
+(facts, segments) is computed anew; believed is only that signed indices had these packages.
 """
 
 import hashlib
+import io
 import os
 import re
 import tarfile
@@ -13,12 +14,19 @@ from pathlib import Path
 from typing import IO
 
 from minbuild.archive import lockfile
+from minbuild.archive.types import Package
+from minbuild.build.vouching import VOUCHED, words_for
 from minbuild.errors import ToolError, UsageError
 from minbuild.progress import Progress
 from minbuild.records import full_disk
 from minbuild.store import Store
 
 _MEMBER = re.compile("minbuild-store/([0-9a-f]{64})")
+_VOUCHED = "minbuild-store/vouched"
+"""The member that says which rows of locks signed indices have had."""
+_WORDS = re.compile("[0-9a-f]{64} [0-9a-f]{64}")
+_MOST_WORDS = 16 << 20
+"""Bytes of that member."""
 _PIECE = 1 << 20
 
 
@@ -28,12 +36,12 @@ def export(store: Store, output: Path, locks: Sequence[Path], progress: Progress
     The same packages give the same bytes.
     Raises: UsageError when the store lacks packages of a lock; ToolError when it cannot be written.
     """
-    wanted: dict[str, str] = {}
+    packages: list[Package] = []
     for path in locks:
         lock = lockfile.read(path)
-        wanted |= {
-            one.sha256: f"{one.name} {one.version}" for one in (*lock.packages, *lock.toolbox)
-        }
+        packages += (*lock.packages, *lock.toolbox)
+    wanted = {one.sha256: f"{one.name} {one.version}" for one in packages}
+    words = sorted(words_for(packages, store))
     absent = [name for sha256, name in wanted.items() if store.sound(sha256) is None]
     if absent:
         raise UsageError(
@@ -45,7 +53,7 @@ def export(store: Store, output: Path, locks: Sequence[Path], progress: Progress
     with full_disk(output):
         try:
             with beside.open("wb") as file:
-                _write(store, sorted(wanted), file, progress)
+                _write(store, sorted(wanted), words, file, progress)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, output)
@@ -63,6 +71,9 @@ def bring(store: Store, source: Path, progress: Progress) -> int:
     try:
         with source.open("rb") as file, tarfile.open(fileobj=file, mode="r|") as tar:
             for member in tar:
+                if member.name == _VOUCHED and member.isreg():
+                    _believe(store, tar.extractfile(member), source)
+                    continue
                 found = _MEMBER.fullmatch(member.name)
                 content = tar.extractfile(member) if found and member.isreg() else None
                 if found is None or content is None:
@@ -82,8 +93,23 @@ def bring(store: Store, source: Path, progress: Progress) -> int:
     return count
 
 
-def _write(store: Store, digests: Sequence[str], file: IO[bytes], progress: Progress) -> None:
+def _believe(store: Store, content: IO[bytes] | None, source: Path) -> None:
+    """Keep what indices have said of the packages. Raises: ToolError."""
+    text = content.read(_MOST_WORDS + 1) if content is not None else b""
+    lines = text.decode("ascii", "replace").splitlines()
+    if len(text) > _MOST_WORDS or not all(map(_WORDS.fullmatch, lines)):
+        raise _unfit(source, f"its member {_VOUCHED!r} is damaged")
+    store.put(VOUCHED, dict.fromkeys(lines, b"1"))
+
+
+def _write(
+    store: Store, digests: Sequence[str], words: Sequence[str], file: IO[bytes], progress: Progress
+) -> None:
     with tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        text = "".join(f"{line}\n" for line in words).encode()
+        head = tarfile.TarInfo(_VOUCHED)
+        head.size, head.mode = len(text), 0o444
+        tar.addfile(head, io.BytesIO(text))
         for number, sha256 in enumerate(digests):
             path = store.file(sha256)
             assert path is not None

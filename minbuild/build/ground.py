@@ -20,6 +20,7 @@ from minbuild.build.installed import installed
 from minbuild.build.request import Doors, Request, lock_file, machine_arch
 from minbuild.build.selection import selected
 from minbuild.build.strings import Follower, check_rules, follow_names
+from minbuild.build.vouching import check_host, check_market
 from minbuild.errors import ResolveError, UsageError
 from minbuild.facts.content import extract_all
 from minbuild.facts.gather import gather, known
@@ -80,6 +81,7 @@ def from_lock(
     Raises: ResolveError when the lock does not meet every need.
     """
     hold(request, manifest, lock, place)
+    check_host(request, manifest, lock.packages, doors, where=str(place))
     own = rendered((file for one in manifest.components for file in one.files), doors.store)
     rules = rulebook(manifest.rules)
     shipped = open_packages(request, lock.packages, doors)
@@ -113,7 +115,10 @@ def make_lock(
     own = [package for package in pins if package.suite not in apart]
     ground, market = _fresh(request, manifest, doors, own)
     wanted = selected(manifest.image, lab=True)
-    tools = grow_tools(wanted, _tool_market(request, manifest, market, doors, pins))
+    tool_market = _tool_market(request, manifest, market, doors, pins)
+    tools = grow_tools(wanted, tool_market)
+    known = for_tools(manifest)
+    check_market(request, tools.packages, (known.archive, *known.archives), tool_market)
     return replace(ground, lock=replace(ground.lock, toolbox=tools.packages))
 
 
@@ -152,6 +157,7 @@ def _fresh(
     closure = heeded(host.closure, files, manifest.allow_missing, read, doors.store)
     if closure.missing or closure.unused:
         raise explain.error(closure, files)
+    check_market(request, host.packages, (manifest.archive, *manifest.archives), market)
     lock = Lock(manifest.arch, market.index.suites, host.packages, ())
     return Ground(manifest, lock, files, closure), market
 
@@ -191,6 +197,7 @@ def stand_tools(request: Request, doors: Doors, tools: Sequence[Tool] = ()) -> L
     )
     market = Market(index, mirror_of(request), doors, {}, request.offline)
     grown = grow_tools(wanted, market)
+    check_market(request, grown.packages, (archive,), market)
     lock = Lock(machine_arch(), index.suites, (), grown.packages)
     doors.store.put(TOOLS, {key: lockfile.render(lock).encode()})
     return lock

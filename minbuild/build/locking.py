@@ -16,6 +16,7 @@ from minbuild.build.archives import mirror_of, open_archives
 from minbuild.build.contents import bring
 from minbuild.build.ground import Ground, from_lock, make_lock, tool_archives, tools_apart
 from minbuild.build.request import Doors, Request, lock_file, machine_arch
+from minbuild.build.vouching import check_host, check_tools
 from minbuild.build.weights import estimate
 from minbuild.errors import ArchiveError, ResolveError, UsageError, together
 from minbuild.facts.types import Kind
@@ -107,13 +108,17 @@ def newer(request: Request, manifest: Manifest, doors: Doors) -> tuple[Newer, ..
 def fill(request: Request, manifest: Manifest, doors: Doors) -> tuple[Package, ...]:
     """Bring every package of a lock into the store; returns them.
 
-    Raises: UsageError without a lock; ArchiveError that names all packages no mirror has.
+    Raises: UsageError without a lock; ArchiveError that names all packages no mirror has, or that
+    no signed index has.
     """
     lock = the_lock(request, manifest)
     packages = tuple({one.sha256: one for one in (*lock.packages, *lock.toolbox)}.values())
     absent = [one for one in packages if doors.store.sound(one.sha256) is None]
     mirror = mirror_of(request)
     fetch(absent, mirror, doors.store, offline=request.offline, progress=doors.progress)
+    place = lock_file(request, manifest)
+    check_host(request, manifest, lock.packages, doors, where=str(place))
+    check_tools(request, lock.toolbox, doors)
     return packages
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from minbuild.archive import lockfile
 from minbuild.archive.types import Lock
 from minbuild.build.request import Doors, Request
+from minbuild.build.vouching import VOUCHED, words_for
 from minbuild.errors import MinbuildError, Verdict
 from minbuild.image import unpack
 from minbuild.image.disk import START
@@ -121,6 +122,7 @@ def _cold(lock: Lock, warm: Store, place: Path) -> Store:
             except OSError:
                 shutil.copyfile(path, work / package.sha256)
             store.adopt(work / package.sha256, package.sha256)
+    store.put(VOUCHED, words_for((*lock.packages, *lock.toolbox), warm))
     return store
 
 

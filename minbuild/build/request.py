@@ -44,6 +44,8 @@ class Request:
     offline: bool = False
     allow_downgrade: bool = False
     """True: a Release older than the newest one that the store has seen is taken."""
+    trust_lock: bool = False
+    """True: rows of the lock that no signed index has are taken as they stand."""
     archives: tuple[Archive, ...] = ()
     """Those of the manifest once it is read, Debian's own first."""
     chooses_tools: bool = True

@@ -15,6 +15,7 @@ from minbuild.build.ground import NOT_FOR_TOOLS, open_packages
 from minbuild.build.request import Doors, Request, machine_arch
 from minbuild.build.selection import selected
 from minbuild.build.state import code
+from minbuild.build.vouching import check_tools
 from minbuild.errors import MinbuildError, ResolveError, UsageError
 from minbuild.facts.types import Entry, Kind
 from minbuild.image.formats import in_order
@@ -67,6 +68,7 @@ def lay_tools(request: Request, lock: Lock, doors: Doors, tools: Sequence[Tool])
     Raises: ResolveError when the lock does not hold what a tool needs.
     """
     _check_origin(request, lock)
+    check_tools(request, lock.toolbox, doors)
     toolbox = _toolbox(request, lock, doors, tools)
     if not toolbox.place.is_dir():
         doors.progress.step("bringing the toolbox")
@@ -127,7 +129,7 @@ def _closure(
 
 
 def _key(packages: Sequence[Package], tools: Sequence[Tool]) -> str:
-    parts = [*(package.sha256 for package in packages), *(repr(tool) for tool in tools), code()]
+    parts = [*(repr(package) for package in packages), *(repr(tool) for tool in tools), code()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

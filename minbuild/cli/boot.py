@@ -104,7 +104,7 @@ def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...],
 
 _OF_THE_BUILD = (
     "settings", "cell", "components", "mirror", "lock", "root", "offline", "allow_downgrade",
-    "outside", "code",
+    "trust_lock", "outside", "code",
 )  # fmt: skip
 """Options that a manifest is built with."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import BoundedSemaphore
 
 from minbuild.facts import record, sniff
+from minbuild.facts.control import Control, control_of
 from minbuild.facts.damage import Damage
 from minbuild.facts.deb import alternatives, opened
 from minbuild.facts.place import place_of
@@ -30,6 +31,7 @@ class Computed:
     files: bytes
     facts: tuple[tuple[int, bytes], ...]
     symbols: tuple[tuple[int, bytes], ...]
+    control: Control
 
 
 def compute(path: Path, label: str, threads: int) -> Computed:
@@ -47,10 +49,10 @@ def compute(path: Path, label: str, threads: int) -> Computed:
         + alternatives(control.get("depends", "")),
         provides=tuple(group[0] for group in alternatives(control.get("provides", ""))),
     )
-    return _packed(about, found)
+    return _packed(about, found, control_of(control))
 
 
-def _packed(about: record.About, found: list[tuple[Entry, Known]]) -> Computed:
+def _packed(about: record.About, found: list[tuple[Entry, Known]], control: Control) -> Computed:
     found.sort(key=lambda pair: pair[0].path)
     facts: list[tuple[int, bytes]] = []
     symbols: list[tuple[int, bytes]] = []
@@ -64,7 +66,7 @@ def _packed(about: record.About, found: list[tuple[Entry, Known]]) -> Computed:
             flags[-1] |= record.HAS_SYMBOLS
             symbols.append((index, record.pack_symbols(dynamic)))
     files = record.pack_files(about, [entry for entry, _ in found], flags)
-    return Computed(files, tuple(facts), tuple(symbols))
+    return Computed(files, tuple(facts), tuple(symbols), control)
 
 
 def _files(tar: Tar, threads: int) -> list[tuple[Entry, Known]]:

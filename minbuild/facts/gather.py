@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from minbuild.archive.types import Package
 from minbuild.errors import ToolError
 from minbuild.facts import aliases, record
+from minbuild.facts.control import check_control, has_control, keep_control
 from minbuild.facts.record import Entries
 from minbuild.facts.types import Alias, FileFacts, Files, Symbols
 from minbuild.paths import RootPath
@@ -23,22 +24,25 @@ R = TypeVar("R")
 def gather(packages: Sequence[Package], store: Store, progress: Progress) -> tuple[Files, ...]:
     """The files and facts of `packages`, in their order; what the store lacks is computed.
 
-    Raises: ArchiveError when packages are not in the store or cannot be read.
+    Raises: ArchiveError when packages are not in the store, cannot be read, or are others than
+    they are said to be.
     """
     found = {package.sha256: _stored(package, store) for package in packages}
     missing = {p.sha256: p for p in packages if found[p.sha256] is None}
     if missing:
         with store.turn("facts"):
-            left = [package for package in missing.values() if not known(package, store)]
+            left = [one for one in missing.values() if _stored(one, store) is None]
             if left:
                 compute_all(left, store, progress)
         found |= {sha256: _stored(package, store) for sha256, package in missing.items()}
+    for package in packages:
+        check_control(package, store)
     return tuple(_files(package, found[package.sha256], store) for package in packages)
 
 
 def known(package: Package, store: Store) -> bool:
     """True when the store has the facts of the package, whether or not it has the package."""
-    return _stored(package, store) is not None
+    return has_control(package, store) and _stored(package, store) is not None
 
 
 def compute_all(packages: Sequence[Package], store: Store, progress: Progress) -> None:
@@ -51,6 +55,7 @@ def compute_all(packages: Sequence[Package], store: Store, progress: Progress) -
         sha256 = package.sha256
         store.put(record.FACTS, [(record.key(sha256, n), row) for n, row in found.facts])
         store.put(record.SYMBOLS, [(record.key(sha256, n), row) for n, row in found.symbols])
+        keep_control(sha256, found.control, store)
         store.put(record.FILES, {sha256: found.files})
 
 

@@ -42,11 +42,13 @@ class Archive:
         ending: str = ".xz",
         folder: str = "",
         signed: bool = True,
+        members: int = 1,
     ) -> None:
         """Write one suite; again to replace it.
 
         `fields` replaces fields of the Release; `damage` replaces fields of every paragraph of
-        the index (`{"SHA256": "0" * 64}`); `ending` is the index's compression, `folder` its place.
+        the index (`{"SHA256": "0" * 64}`); `ending` is the index's compression, `folder` its place,
+        `members` how many streams it is made of.
         """
         tree = self.directory / ("debian-security" if suite.endswith("-security") else "debian")
         debs = parse(packages) if isinstance(packages, str) else packages
@@ -54,7 +56,10 @@ class Archive:
         index = "\n".join(paragraphs).encode()
         folder = folder or f"main/binary-{arch}"
         contents = {f"{folder}/Packages": index}
-        contents[f"{folder}/Packages{ending}"] = compress(index, ending[1:])
+        step = -(-len(index) // members)
+        parts = [index[at : at + step] for at in range(0, len(index), step)] or [b""]
+        packed = b"".join(compress(part, ending[1:]) for part in parts)
+        contents[f"{folder}/Packages{ending}"] = packed
         for name, data in contents.items():
             if name.endswith(ending):
                 self._write(tree / "dists" / suite / name, data)

@@ -17,8 +17,10 @@ words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 numbers = st.integers(0, 1 << 60)
 paths = st.lists(st.text("abc+-_~", min_size=1), min_size=1, max_size=4).map("/".join)
 roots = st.sampled_from(["debian", "debian-security"])
+names = st.text("abcz09", min_size=1, max_size=9)
+versions = st.text("0123.+~-aZ", min_size=1, max_size=9)
 packages = st.builds(
-    Package, words, words, words, roots, paths, numbers, digests, words | st.just("")
+    Package, names, versions, names, roots, paths, numbers, digests, words | st.just("")
 )
 listed = st.lists(packages, max_size=4, unique_by=lambda one: one.name).map(
     lambda rows: tuple(sorted(rows, key=lambda one: one.name))
@@ -109,6 +111,18 @@ def test_a_lock_names_no_host() -> None:
         ("pool/a_", "../pool/a_", "path leads out of the mirror"),
         ('"name": "b"', '"name": "a"', "a stands twice in the lock"),
         ('"root": "debian"', '"root": "../x"', "no name of an archive"),
+        (
+            '"root": "debian", "path": "pool/',
+            '"root": "", "path": "/pool/',
+            "a file of this machine",
+        ),
+        (
+            '"root": "debian", "path": "pool/',
+            '"root": "", "path": "pool/',
+            "a file of this machine",
+        ),
+        ('"version": "1.0"', '"version": "1.0\\u001b[2J"', "version is no version"),
+        ('"name": "b"', '"name": "b c"', "name is no name"),
     ],
 )
 def test_what_is_wrong_with_a_lock_is_said_with_its_place(old: str, new: str, what: str) -> None:

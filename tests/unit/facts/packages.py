@@ -1,6 +1,7 @@
 """Packages made by a test, in a store."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from minbuild.archive.types import Package
@@ -14,7 +15,19 @@ from tests.support import deb as made
 
 def keep(store: Store, text: str) -> list[Package]:
     """Build every package of the text into the store."""
-    return [keep_bytes(store, deb.name, made.build(deb)) for deb in made.parse(text)]
+    return [keep_deb(store, deb) for deb in made.parse(text)]
+
+
+def keep_deb(store: Store, deb: made.Deb) -> Package:
+    """Build one package into the store; its row says what its control file says."""
+    source, _, version = deb.fields.get("Source", "").partition(" ")
+    return replace(
+        keep_bytes(store, deb.name, made.build(deb)),
+        version=deb.version,
+        arch=deb.arch,
+        source=source,
+        source_version=version.strip("()"),
+    )
 
 
 def keep_bytes(store: Store, name: str, data: bytes) -> Package:
@@ -36,9 +49,9 @@ def facts(directory: Path, line: str) -> FileFacts | None:
     return files(directory, f"Package: one\n{line}").facts(path)
 
 
-def members(found: Sequence[made.Member]) -> bytes:
+def members(found: Sequence[made.Member], name: str = "bad") -> bytes:
     """A .deb with exactly these members."""
-    control = made.tar([made.Member("./control", data=made.Deb("bad").control.encode())])
+    control = made.tar([made.Member("./control", data=made.Deb(name).control.encode())])
     return made.ar(
         [
             ("debian-binary", b"2.0\n"),

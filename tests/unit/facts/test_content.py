@@ -41,7 +41,7 @@ def test_contents_of_several_packages_come_side_by_side(tmp_path: Path) -> None:
     store = Store(tmp_path)
     noise = [bytes([n]) * (2 << 20) for n in range(3)]
     packages = [
-        keep_bytes(store, f"n{n}", members([Member("./x", data=data)]))
+        keep_bytes(store, f"n{n}", members([Member("./x", data=data)], f"n{n}"))
         for n, data in enumerate(noise)
     ]
     wanted = {p: [sha256(data)] for p, data in zip(packages, noise, strict=True)}

@@ -187,7 +187,7 @@ def test_a_second_data_member_is_refused(tmp_path: Path) -> None:
 def test_members_with_an_underscore_are_ignored(tmp_path: Path) -> None:
     whole = members([Member("./a")]) + made.ar([("_gpgorigin", b"x")]).removeprefix(b"!<arch>\n")
     store = Store(tmp_path)
-    (found,) = gather([keep_bytes(store, "one", whole)], store, Silent())
+    (found,) = gather([keep_bytes(store, "bad", whole)], store, Silent())
     assert list(found.entries) == ["/a"]
 
 

@@ -93,7 +93,7 @@ def test_each_kind_of_fact_is_loaded_as_it_was_read(tmp_path: Path) -> None:
 
 def big(store: Store, count: int = 3) -> list[Package]:
     """Packages that are worth a process each."""
-    return [keep_bytes(store, f"big{n}", members(noise(n))) for n in range(count)]
+    return [keep_bytes(store, f"big{n}", members(noise(n), f"big{n}")) for n in range(count)]
 
 
 def noise(number: int) -> list[Member]:
@@ -195,7 +195,7 @@ def test_a_truncated_record_is_stale(end: int, tmp_path: Path) -> None:
 
 def test_an_empty_package_has_no_entries(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    (found,) = gather([keep_bytes(store, "empty", members([]))], store, Silent())
+    (found,) = gather([keep_bytes(store, "bad", members([]))], store, Silent())
     assert list(found.entries) == []
     assert len(found.entries) == 0
     assert RootPath("/a") not in found.entries
