@@ -63,6 +63,36 @@ def verified(signed: bytes, *, where: str, signed_by: str = "", now: int | None 
     return content
 
 
+def signer(data: bytes, signature: bytes, key: Path, *, now: int | None = None) -> str:
+    """The fingerprint of the key in a certificate file that made a detached signature of `data`.
+
+    Raises: ArchiveError when none did, or when it has expired.
+    """
+    import pysequoia
+
+    certificates = list(_certificates(str(key)))
+    try:
+        made = pysequoia.Sig.from_bytes(signature)
+        found = pysequoia.verify(data, lambda _: certificates, signature=made)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise _unsigned(f"no key in {key} made it: {reason}") from error
+    ends = _expirations(str(key))
+    moment = time.time() if now is None else now
+    for one in found.valid_sigs:
+        main, own = str(one.certificate), str(one.signing_key)
+        if main in ends and min(ends[main], ends.get(own, ends[main])) > moment:
+            return main.upper()
+    raise _unsigned(f"the key in {key} has expired")
+
+
+def _unsigned(why: str) -> ArchiveError:
+    return ArchiveError(
+        f"the signature cannot be trusted: {why}",
+        fix="ask whoever made the build for its certificate, by a way that you trust",
+    )
+
+
 def trust(signed_by: str) -> str:
     """Which keys are trusted, as a digest of their files: "" stands for Debian's.
 

@@ -5,54 +5,74 @@ Source: in-toto Attestation Framework, Statement v1; SLSA Provenance v1.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from minbuild import __version__
 from minbuild.archive import lockfile, openpgp
 from minbuild.archive.types import Lock
+from minbuild.build import state
+from minbuild.build.inputs import inputs_of, settings_digest
 from minbuild.build.request import Request
-from minbuild.errors import UsageError, together
+from minbuild.build.sums import require_sums, write, write_sums
+from minbuild.errors import UsageError
+from minbuild.footprint import document
+from minbuild.footprint.types import Inputs
 from minbuild.image.outputs import SUMS
 from minbuild.manifest.types import Manifest
-from minbuild.records import full_disk
-from minbuild.shipped import shipped
+from minbuild.store import Store
 from minbuild.supply.purl import purl
 
 NAME = "provenance.json"
 SIGNATURE = f"{SUMS}.asc"
-_STATEMENT = "https://in-toto.io/Statement/v1"
-_PREDICATE = "https://slsa.dev/provenance/v1"
+FOOTPRINT = "footprint.json"
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
 _TYPE = "urn:minbuild:build:1"
 _BUILDER = "urn:minbuild:builder"
+Row = Mapping[str, object]
 
 
 def provenance(request: Request, manifest: Manifest, directory: Path) -> Path:
-    """Write `provenance.json` beside the outputs of a build; the same build gives the same bytes.
+    """Write `provenance.json` beside the outputs of a build, and add it to their sums.
 
-    Raises: UsageError when an output is not what SHA256SUMS says, or there is no build.
+    It names the inputs that the build itself recorded. The same build gives the same bytes.
+    Raises: UsageError when an output is not what SHA256SUMS says, when there is no build, or when
+    the manifest has changed since.
     """
-    subjects = _subjects(directory)
+    subjects = require_sums(directory, but=NAME)
+    if f"{manifest.name}.lock" not in subjects:
+        raise _no_inputs(directory, f"SHA256SUMS does not list {manifest.name}.lock")
     lock = lockfile.read(directory / f"{manifest.name}.lock")
+    inputs = _inputs(directory, subjects)
+    _require_same(inputs, request, manifest, directory)
     statement = {
-        "_type": _STATEMENT,
+        "_type": STATEMENT,
         "subject": [{"name": name, "digest": {"sha256": it}} for name, it in subjects.items()],
-        "predicateType": _PREDICATE,
+        "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
                 "buildType": _TYPE,
-                "externalParameters": _parameters(request, manifest),
+                "externalParameters": {
+                    "manifest": manifest.name,
+                    "arch": inputs.arch,
+                    "cell": inputs.cell,
+                    "formats": list(inputs.formats),
+                    "compression": inputs.compression,
+                    "settings": dict(sorted(request.settings.items())),
+                },
                 "internalParameters": {"sourceDateEpoch": lock.epoch},
-                "resolvedDependencies": _dependencies(manifest, lock),
+                "resolvedDependencies": dependencies(inputs, lock),
             },
             "runDetails": {
                 "builder": {"id": _BUILDER, "version": {"minbuild": __version__}},
             },
         },
     }
-    text = json.dumps(statement, indent=1, sort_keys=True) + "\n"
-    return _write(directory / NAME, text.encode())
+    data = (json.dumps(statement, indent=1, sort_keys=True) + "\n").encode()
+    made = write(directory / NAME, data)
+    write_sums(directory, {**subjects, NAME: hashlib.sha256(data).hexdigest()})
+    return made
 
 
 def sign(directory: Path, key: Path) -> Path:
@@ -60,50 +80,14 @@ def sign(directory: Path, key: Path) -> Path:
 
     Raises: UsageError for outputs that differ from their sums; ArchiveError for a key that is none.
     """
-    _subjects(directory)
+    require_sums(directory)
     data = (directory / SUMS).read_bytes()
-    return _write(directory / SIGNATURE, openpgp.signature(data, key))
+    return write(directory / SIGNATURE, openpgp.signature(data, key))
 
 
-def _subjects(directory: Path) -> dict[str, str]:
-    """Output → SHA-256, each held against the file. Raises: UsageError for all that differ."""
-    try:
-        lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            "this directory holds no build: it has no SHA256SUMS",
-            where=str(directory),
-            fix="build first: minbuild make host.yaml",
-        ) from error
-    found = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-    problems = [
-        UsageError(f"{name} is not what SHA256SUMS says", where=str(directory), fix="build again")
-        for name, digest in sorted(found.items())
-        if _sha256(directory / name) != digest
-    ]
-    if problems:
-        raise together(problems)
-    return dict(sorted(found.items()))
-
-
-def _parameters(request: Request, manifest: Manifest) -> Mapping[str, object]:
-    return {
-        "manifest": manifest.name,
-        "arch": manifest.arch,
-        "formats": [str(one) for one in manifest.image.formats],
-        "compression": str(manifest.image.compression),
-        "settings": dict(sorted(request.settings.items())),
-    }
-
-
-def _dependencies(manifest: Manifest, lock: Lock) -> list[Mapping[str, object]]:
-    """What the build was made from: documents and templates, Releases, packages, tools."""
-    rows: list[Mapping[str, object]] = []
-    sign = manifest.image.sign
-    secret = {sign.key, sign.module} if sign else set()
-    for path, digest in manifest.inputs.items():
-        if digest and path not in secret:
-            rows.append(_row(_document(Path(path), manifest), digest, "manifest"))
+def dependencies(inputs: Inputs, lock: Lock) -> list[Row]:
+    """What a build was made from: documents and templates, Releases, packages, tools; sorted."""
+    rows = [_row(one.uri, one.sha256, "manifest") for one in inputs.files]
     rows += [
         _row(f"urn:minbuild:release:{suite.root}/{suite.name}", suite.sha256, "archive")
         for suite in lock.suites
@@ -113,46 +97,52 @@ def _dependencies(manifest: Manifest, lock: Lock) -> list[Mapping[str, object]]:
     return sorted(rows, key=lambda row: (str(row["annotations"]), str(row["uri"])))
 
 
-def _document(path: Path, manifest: Manifest) -> str:
-    """A document's name wherever it lies: minbuild's own, beside the manifest, or elsewhere."""
-    from urllib.parse import quote
-
-    top = Path(manifest.file).absolute().parent
-    if path.is_relative_to(shipped("manifests")):
-        own = path.relative_to(shipped("manifests")).as_posix()
-        return f"urn:minbuild:manifests/{quote(own)}"
-    place = path.relative_to(top).as_posix() if path.is_relative_to(top) else path.name
-    return f"file:{quote(place)}"
+def _inputs(directory: Path, sums: Mapping[str, str]) -> Inputs:
+    if FOOTPRINT not in sums:
+        raise _no_inputs(directory, f"SHA256SUMS does not list {FOOTPRINT}")
+    place = directory / FOOTPRINT
+    inputs = document.read(place.read_text(encoding="utf-8"), str(place)).inputs
+    if inputs is None:
+        raise _no_inputs(directory, f"{FOOTPRINT} does not say what the build was made from")
+    return inputs
 
 
-def _row(uri: str, sha256: str, part: str) -> Mapping[str, object]:
+def _require_same(inputs: Inputs, request: Request, manifest: Manifest, directory: Path) -> None:
+    """Accept the manifest that was built, and no other. Raises: UsageError."""
+    now = inputs_of(request, manifest)
+    changed = sorted({one.uri for one in {*inputs.files} ^ {*now.files}})
+    if inputs.settings != settings_digest(request):
+        changed.append("the settings (--set)")
+    if (inputs.arch, inputs.cell) != (now.arch, now.cell):
+        changed.append("the architecture or the combination of its matrix")
+    if changed:
+        raise UsageError(
+            f"the build in this directory was made from other inputs: {', '.join(changed[:5])}",
+            where=str(directory),
+            fix="build again (minbuild make), or give the options and the manifest of that build",
+        )
+
+
+def _no_inputs(directory: Path, why: str) -> UsageError:
+    return UsageError(
+        f"nobody can vouch for this build: {why}", where=str(directory),
+        fix="build again with this minbuild, which records every input",
+    )  # fmt: skip
+
+
+def _row(uri: str, sha256: str, part: str) -> Row:
     digest = {"digest": {"sha256": sha256}} if sha256 else {}
     return {"uri": uri, **digest, "annotations": {"part": part}}
 
 
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
-
-
-def _write(place: Path, data: bytes) -> Path:
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
-    with full_disk(place.parent):
-        try:
-            beside.write_bytes(data)
-            os.replace(beside, place)
-        finally:
-            beside.unlink(missing_ok=True)
-    return place
-
-
 def attest(
-    request: Request, manifest: Manifest, directory: Path, keys: Sequence[Path]
+    request: Request, manifest: Manifest, directory: Path, keys: Sequence[Path], store: Store
 ) -> tuple[Path, ...]:
-    """Write the provenance, and a signature of the sums when a key is given."""
+    """Write the provenance, and a signature of the sums when a key is given.
+
+    The store keeps in mind that the sums were written again, so that `make` does not build anew.
+    """
     made = [provenance(request, manifest, directory)]
     made += [sign(directory, key) for key in keys]
+    state.restamp(store, directory, SUMS)
     return tuple(made)

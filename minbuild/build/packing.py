@@ -9,6 +9,7 @@ from minbuild.build import own
 from minbuild.build.assembling import assemble_all
 from minbuild.build.cmdline import cmdline
 from minbuild.build.ground import Ground
+from minbuild.build.inputs import inputs_of
 from minbuild.build.request import Doors, Request
 from minbuild.build.surface import look
 from minbuild.build.weights import weigh
@@ -45,6 +46,7 @@ def pack(
             packed=images.packed,
             weights=weigh(tree, doors.store),
             surface=surface,
+            inputs=inputs_of(request, manifest),
         )
         measured.append(footprint)
         return {

@@ -53,6 +53,17 @@ def remember(store: Store, directory: Path, key: str, outputs: Iterable[Path]) -
     store.put(KIND, {str(top): json.dumps(record, sort_keys=True).encode()})
 
 
+def restamp(store: Store, directory: Path, name: str) -> None:
+    """Note that an output of a finished build was written again, and that it is still of that build."""
+    value = store.get(KIND, str(directory.resolve()))
+    if value is None:
+        return
+    record = json.loads(value)
+    if name in record["outputs"]:
+        record["outputs"][name] = _stamp(directory / name)
+        store.put(KIND, {str(directory.resolve()): json.dumps(record, sort_keys=True).encode()})
+
+
 def unchanged(store: Store, directory: Path, key: str) -> Footprint | None:
     """The footprint of the last build there, when building again would write the same."""
     value = store.get(KIND, str(directory.resolve()))

@@ -1,6 +1,8 @@
 """Which elements an order of dib's really means, and which of their phases need a shell inside."""
 
+import hashlib
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,9 +66,33 @@ def fingerprint(names: Sequence[str]) -> str:
     parts = [f"{name}={text}" for name, text in os.environ.items() if name.startswith("DIB_")]
     for element in expand(["minbuild-root", *names], search_path()):
         for path in element.directory.rglob("*"):
-            stat = path.lstat()
-            parts.append(f"{path} {stat.st_mode} {stat.st_size} {stat.st_mtime_ns}")
+            found = path.lstat()
+            parts.append(f"{path} {found.st_mode} {found.st_size} {found.st_mtime_ns}")
     return "\n".join(sorted(parts))
+
+
+def digests(names: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of what each element holds: paths, modes and contents.
+
+    Raises: ToolError as `expand`.
+    """
+    found = {}
+    for element in expand(["minbuild-root", *names], search_path()):
+        digest = hashlib.sha256()
+        for path in sorted(element.directory.rglob("*")):
+            kind = path.lstat().st_mode
+            data = b""
+            if stat.S_ISREG(kind):
+                data = path.read_bytes()
+            elif stat.S_ISLNK(kind):
+                data = os.fsencode(path.readlink())
+            name = path.relative_to(element.directory).as_posix()
+            held = hashlib.sha256(data).hexdigest()
+            digest.update(
+                f"{name}\0{kind & 0o170111:o} {held}\n".encode("utf-8", "surrogateescape")
+            )
+        found[element.name] = digest.hexdigest()
+    return found
 
 
 def refuse_inside(elements: Sequence[Element], paths: Sequence[str]) -> None:

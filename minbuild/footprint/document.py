@@ -14,6 +14,8 @@ from minbuild.footprint.types import (
     Finding,
     FindingKind,
     Footprint,
+    Input,
+    Inputs,
     PackageRow,
     ProbeRow,
     Row,
@@ -73,6 +75,12 @@ def render(footprint: Footprint) -> str:
         document["waivers"] = [_flat(one) for one in footprint.waivers]
     if footprint.probes is not None:
         document["probes"] = [_flat(one) for one in footprint.probes]
+    if footprint.inputs is not None:
+        inputs = _flat(footprint.inputs)
+        document["inputs"] = inputs | {
+            "formats": list(footprint.inputs.formats),
+            "files": [_flat(one) for one in footprint.inputs.files],
+        }
     return _lines(document)
 
 
@@ -156,6 +164,18 @@ def _footprint(document: Mapping[str, Any]) -> Footprint:
         probes=tuple(_typed(ProbeRow, row) for row in document["probes"])
         if "probes" in document
         else None,
+        inputs=_inputs(document["inputs"]) if "inputs" in document else None,
+    )
+
+
+def _inputs(row: Mapping[str, Any]) -> Inputs:
+    return Inputs(
+        arch=_text(row["arch"]),
+        cell=_text(row["cell"]),
+        compression=_text(row["compression"]),
+        formats=tuple(_text(name) for name in row["formats"]),
+        settings=_text(row["settings"]),
+        files=tuple(_typed(Input, one) for one in row["files"]),
     )
 
 

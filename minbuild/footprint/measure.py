@@ -10,6 +10,7 @@ from minbuild.footprint.types import (
     OVERHEAD,
     FileRow,
     Footprint,
+    Inputs,
     PackageRow,
     ProbeRow,
     Row,
@@ -34,6 +35,7 @@ def measure(
     packed: Mapping[str, int],
     weights: Mapping[str, int],
     surface: Surface | None = None,
+    inputs: Inputs | None = None,
 ) -> Footprint:
     """Measure an image.
 
@@ -64,6 +66,7 @@ def measure(
             cautions=tree.cautions,
             waivers=tuple(_waived(manifest)),
             probes=probe_rows(manifest),
+            inputs=inputs,
         ),
         {package.name: package.version for package in packages},
         {OVERHEAD: packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0},

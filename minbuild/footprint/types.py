@@ -134,6 +134,30 @@ class ProbeRow:
     where: str
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Input:
+    """One file that a build was made from."""
+
+    uri: str
+    """file:host.yaml, relative to the manifest, or urn:minbuild:… for minbuild's own."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a build was made from, beside its lock."""
+
+    arch: str
+    cell: str
+    """The combination of the manifest's matrix; "" for none."""
+    compression: str
+    formats: tuple[str, ...]
+    settings: str
+    """SHA-256 of what the command line set: it may be secret."""
+    files: tuple[Input, ...]
+    """Sorted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Footprint:
     name: str
@@ -166,3 +190,5 @@ class Footprint:
     """In the manifest's order, drops first."""
     probes: tuple[ProbeRow, ...] | None = None
     """In the components' order; None where no manifest is known."""
+    inputs: Inputs | None = None
+    """None where no build wrote it."""

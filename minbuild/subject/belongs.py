@@ -35,8 +35,8 @@ class Proof:
     """Of those that nothing here reads."""
 
 
-def require_own(footprint: Footprint, directory: Path, reach: Reach) -> Proof:
-    """Read every image of a build and hold it against the footprint beside it.
+def require_own(footprint: Footprint, directory: Path, reach: Reach, *, only: str = "") -> Proof:
+    """Read every image of a build, or the `only` one, and hold it against the footprint beside it.
 
     Raises: UsageError when one is another's; ToolError when one is damaged.
     """
@@ -45,7 +45,7 @@ def require_own(footprint: Footprint, directory: Path, reach: Reach) -> Proof:
     known: set[bytes] = set()
     for ending, size in footprint.packed.items():
         place = directory / f"{footprint.name}.{ending}"
-        if not place.is_file():
+        if not place.is_file() or only not in ("", place.name):
             continue
         if place.stat().st_size != size:
             raise _other(place, [f"its size is {place.stat().st_size:,}, and {size:,} is told"])

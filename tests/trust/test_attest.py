@@ -1,6 +1,8 @@
 """What is said of a build to those who did not see it."""
 
+import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,22 +13,17 @@ import pytest
 from minbuild.archive import lockfile
 from minbuild.archive.types import Lock, Package
 from minbuild.build.attest import sign
+from minbuild.build.sums import read_sums, sha256
 from minbuild.errors import ArchiveError, UsageError
-from minbuild.image.outputs import open_outputs
+from tests.trust.handed import again, build
 from tests.trust.world import run
 from tests.whole.small import Small
 
 
 @pytest.fixture
 def built(small: Small) -> Path:
-    """The small host's lock in a directory of outputs, as a build leaves it."""
-    assert run(small, "lock", "small.yaml").code == 0
-    directory = small.directory / "build" / "small"
-    with open_outputs(directory) as outputs:
-        outputs.place("small.efi").write_bytes(b"image")
-        outputs.place("small.lock").write_bytes((small.directory / "small.lock").read_bytes())
-        outputs.publish()
-    return directory
+    """The small host's outputs, as a build leaves them."""
+    return build(small)
 
 
 def test_a_statement_names_outputs_documents_releases_packages_and_tools(
@@ -38,7 +35,11 @@ def test_a_statement_names_outputs_documents_releases_packages_and_tools(
     statement = json.loads(text)
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
-    assert [one["name"] for one in statement["subject"]] == ["small.efi", "small.lock"]
+    assert [one["name"] for one in statement["subject"]] == [
+        "footprint.json",
+        "small.efi",
+        "small.lock",
+    ]
     rows = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
     parts = {row["annotations"]["part"] for row in rows}
     assert parts == {"archive", "host", "manifest", "toolbox"}
@@ -151,9 +152,8 @@ def test_an_rpm_of_an_installed_root_has_its_epoch_beside_its_version(
     small: Small, built: Path
 ) -> None:
     rpm = Package("c++", "1:5.2~rc-3", "x86_64", "", "installed/rpm/fedora", 0, "1" * 64, "40")
-    with open_outputs(built) as outputs:
-        lockfile.write(outputs.place("small.lock"), Lock("amd64", (), (rpm,), ()))
-        outputs.publish()
+    lockfile.write(built / "small.lock", Lock("amd64", (), (rpm,), ()))
+    again(built)
     assert run(small, "attest", "small.yaml").code == 0
     statement = json.loads((built / "provenance.json").read_text())
     rows = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
@@ -167,6 +167,61 @@ def test_outputs_that_differ_from_their_sums_are_not_vouched_for(small: Small, b
     assert ended.code == 2
     assert "small.efi is not what SHA256SUMS says" in ended.err
     assert not (built / "provenance.json").exists()
+
+
+def test_a_manifest_that_changed_since_is_not_vouched_for(small: Small, built: Path) -> None:
+    small.write("# another\n")
+    ended = run(small, "attest", "small.yaml")
+    assert ended.code == 2
+    assert "was made from other inputs: file:small.yaml" in ended.err
+    assert not (built / "provenance.json").exists()
+
+
+@pytest.mark.parametrize("lack", ["footprint.json", "small.lock", "inputs"])
+def test_a_build_that_recorded_nothing_is_not_vouched_for(
+    small: Small, built: Path, lack: str
+) -> None:
+    if lack == "inputs":
+        told = json.loads((built / "footprint.json").read_text())
+        del told["inputs"]
+        (built / "footprint.json").write_text(json.dumps(told))
+    again(built, *{"footprint.json", "small.efi", "small.lock"} - {lack})
+    ended = run(small, "attest", "small.yaml")
+    assert ended.code == 2
+    assert "nobody can vouch for this build" in ended.err
+
+
+def test_the_statement_is_in_the_sums_and_so_under_the_signature(small: Small, built: Path) -> None:
+    before = (built / "SHA256SUMS").read_text()
+    assert run(small, "attest", "small.yaml").code == 0
+    after = (built / "SHA256SUMS").read_text()
+    digest = hashlib.sha256((built / "provenance.json").read_bytes()).hexdigest()
+    assert set(after.splitlines()) == {*before.splitlines(), f"{digest}  provenance.json"}
+    assert run(small, "attest", "small.yaml").code == 0
+    assert (built / "SHA256SUMS").read_text() == after
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f"{'0' * 64}  {name}" for name in (
+        "../a", "/etc/passwd", "host.pxe/../../a", ".hidden", "a\\b", "a//b", "a/", "", "a b", "b",
+    )] + [f"{'0' * 63}  a", f"{'0' * 64} a", f"{'0' * 64} *a", "\x85"],
+)  # fmt: skip
+def test_sums_hold_names_in_the_directory_and_nothing_else(tmp_path: Path, line: str) -> None:
+    (tmp_path / "SHA256SUMS").write_text(f"{'1' * 64}  b\n{line}\n", encoding="latin-1")
+    with pytest.raises(UsageError, match=r"no digest and name of an output|no SHA256SUMS"):
+        read_sums(tmp_path)
+
+
+def test_only_a_file_that_is_no_link_has_a_sum(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/a").write_bytes(b"a")
+    (tmp_path / "link").symlink_to("folder/a")
+    (tmp_path / "way").symlink_to("folder")
+    os.mkfifo(tmp_path / "pipe")
+    assert sha256(tmp_path, "folder/a") == hashlib.sha256(b"a").hexdigest()
+    for name in ("link", "way/a", "pipe", "folder", "gone", "folder/a/b"):
+        assert sha256(tmp_path, name) is None
 
 
 def test_a_directory_without_a_build_is_an_error(tmp_path: Path) -> None:
