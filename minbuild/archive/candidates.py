@@ -38,6 +38,7 @@ _ELSEWHERE = {
     "regulatory.db": "wireless-regdb",
     "intel-ucode": "intel-microcode",
     "amd-ucode": "amd64-microcode",
+    "amd/amd_sev": "amd64-microcode",
 }
 """How sonames and firmware files start → the start of a package whose name does not tell."""
 

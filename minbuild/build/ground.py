@@ -21,7 +21,8 @@ from minbuild.build.request import Doors, Request, lock_file, machine_arch
 from minbuild.build.selection import selected
 from minbuild.build.strings import Follower, check_rules, follow_names
 from minbuild.build.vouching import check_host, check_market
-from minbuild.errors import ResolveError, UsageError
+from minbuild.build.whereabouts import Whereabouts
+from minbuild.errors import ArchiveError, ResolveError, UsageError
 from minbuild.facts.content import extract_all
 from minbuild.facts.gather import gather, known
 from minbuild.facts.rendered import rendered
@@ -100,7 +101,10 @@ def from_lock(
     ))  # fmt: skip
     closure = heeded(closure, files, manifest.allow_missing, read, doors.store)
     if closure.missing or closure.unused:
-        raise _outside_lock(explain.error(closure, files), request, place)
+        error = explain.error(closure, files)
+        if closure.missing:
+            error = _with_whereabouts(error, closure, request, manifest, doors)
+        raise _outside_lock(error, request, place)
     return Ground(manifest, lock, files, closure)
 
 
@@ -139,6 +143,8 @@ def _fresh(
 ) -> tuple[Ground, Market]:
     index = open_archives(request, manifest, manifest.arch, doors)
     market = _market(request, manifest, index, doors, pins)
+    lists = Whereabouts(manifest, index, market.mirror, doors, request.offline)
+    market = replace(market, likely=lists.packages)
     own = rendered((file for one in manifest.components for file in one.files), doors.store)
     host = grow(
         roots(manifest),
@@ -156,7 +162,7 @@ def _fresh(
     read = reader(host.packages, doors.store, market.bring)
     closure = heeded(host.closure, files, manifest.allow_missing, read, doors.store)
     if closure.missing or closure.unused:
-        raise explain.error(closure, files)
+        raise lists.explain(explain.error(closure, files), closure)
     check_market(request, host.packages, (manifest.archive, *manifest.archives), market)
     lock = Lock(manifest.arch, market.index.suites, host.packages, ())
     return Ground(manifest, lock, files, closure), market
@@ -285,6 +291,19 @@ def for_tools(manifest: Manifest) -> Manifest:
 def _same_waiver(archive: Archive) -> bool:
     """Whether the toolbox comes from suites that the host comes from, too."""
     return set(archive.tools) <= set(archive.suites)
+
+
+def _with_whereabouts(
+    error: ResolveError, closure: Closure, request: Request, manifest: Manifest, doors: Doors
+) -> ResolveError:
+    """Say of needs that a lock does not meet who has them, where the archive can be asked."""
+    try:
+        index = open_archives(request, manifest, manifest.arch, doors)
+        mirror = mirror_of(request, manifest.arch)
+    except ArchiveError as problem:
+        error.fix += f" (which package has it was not looked up: {problem.what})"
+        return error
+    return Whereabouts(manifest, index, mirror, doors, request.offline).explain(error, closure)
 
 
 def _outside_lock(error: ResolveError, request: Request, place: Path) -> ResolveError:

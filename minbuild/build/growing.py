@@ -1,7 +1,8 @@
 """How a set of packages grows until every need is met."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from minbuild.archive.candidates import candidates
 from minbuild.archive.fetch import fetch
@@ -23,6 +24,8 @@ from minbuild.resolve import seeds
 from minbuild.resolve.resolve import NO_STRINGS, resolve
 from minbuild.resolve.types import Closure, Missing, Root
 
+LISTED = 3
+"""Packages that are opened because a list of files says that they have what is needed."""
 TRIES = 8
 """Packages that are opened in search of one need before it counts as missing."""
 
@@ -36,6 +39,8 @@ class Market:
     doors: Doors
     pins: dict[str, Package] = field(default_factory=dict)
     offline: bool = False
+    likely: Callable[[Missing], Iterator[Package]] | None = None
+    """Who has what a guess by names did not find; None: nobody is asked."""
 
     def package(self, name: str) -> Package | None:
         return self.pins.get(name) or self.index.package(name)
@@ -95,7 +100,7 @@ def grow(
             rulebook=rulebook,
             strings=follow.strings if follow is not None else NO_STRINGS,
         )
-        new = _next(closure.missing, opened, tried, market)
+        new = _next(closure.missing, opened, tried, market) or _listed(closure, opened, market)
         if new or follow is None:
             if not new:
                 break
@@ -109,6 +114,19 @@ def grow(
     kept |= {root.package for root in roots} | set(_of_kernel(files, closure.kernel))
     packages = tuple(opened[name] for name in sorted(opened) if name in kept)
     return Grown(closure, packages, tuple(files[package.name] for package in packages))
+
+
+def _listed(closure: Closure, opened: dict[str, Package], market: Market) -> list[Package]:
+    """For each need that guesses did not meet, the first package that has it and is not open."""
+    if market.likely is None:
+        return []
+    new: dict[str, Package] = {}
+    for need in closure.missing:
+        found = islice(market.likely(need), LISTED) if need.package else iter(())
+        package = next((one for one in found if one.name not in opened), None)
+        if package is not None:
+            new[package.name] = package
+    return list(new.values())
 
 
 def _of_kernel(files: Mapping[str, Files], version: str) -> Iterator[str]:

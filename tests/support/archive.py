@@ -43,12 +43,14 @@ class Archive:
         folder: str = "",
         signed: bool = True,
         members: int = 1,
+        lists: Mapping[str, str] | None = None,
     ) -> None:
         """Write one suite; again to replace it.
 
         `fields` replaces fields of the Release; `damage` replaces fields of every paragraph of
         the index (`{"SHA256": "0" * 64}`); `ending` is the index's compression, `folder` its place,
-        `members` how many streams it is made of.
+        `members` how many streams it is made of; `lists` are Contents files
+        (`{"main/Contents-amd64": "usr/bin/hello  utils/hello\\n"}`).
         """
         tree = self.directory / ("debian-security" if suite.endswith("-security") else "debian")
         debs = parse(packages) if isinstance(packages, str) else packages
@@ -66,6 +68,9 @@ class Archive:
                 place = tree / "dists" / suite / folder / "by-hash" / "SHA256" / sha256(data)
                 if by_hash:
                     self._write(place, data)
+        for name, text in (lists or {}).items():
+            contents[f"{name}.gz"] = data = compress(text.encode(), "gz")
+            self._write(tree / "dists" / suite / f"{name}.gz", data)
         rows = {"Origin": "Debian", "Label": "Debian", "Suite": suite, "Codename": suite}
         rows |= {"Date": _date(date)} | ({"Valid-Until": _date(valid_until)} if valid_until else {})
         rows |= {"Acquire-By-Hash": "yes" if by_hash else "no", "Architectures": f"all {arch}"}
