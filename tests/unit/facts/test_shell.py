@@ -84,3 +84,9 @@ def test_what_is_no_shell_script_is_unread(data: bytes) -> None:
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_not(data: bytes) -> None:
     assert isinstance(shell(data), Shell)
+
+
+def test_a_script_that_exhausts_its_reader_is_unread() -> None:
+    assert shell(b"a;" * 120_000).unread
+    assert shell(b"$(" * 100_000).unread
+    assert [use.name for use in shell(b"ls\n").uses] == ["ls"]
