@@ -35,6 +35,8 @@ PLACE = click.Path(path_type=Path)
                    "[default: MINBUILD_ACCEL, else auto]")  # fmt: skip
 @click.option("--network", type=click.Choice(["auto", "namespace", "user"]), default="auto",
               show_default=True, help="A namespace with a real dnsmasq, or QEMU's own network.")  # fmt: skip
+@click.option("--lease", type=click.Choice(["plain", "slash32", "classless", "mtu1400", "nomask"]),
+              default="plain", show_default=True, help="What the lab's DHCP leases are like.")  # fmt: skip
 @click.option("--memory", default=1024, show_default=True, help="MiB.")
 @click.option("--cpus", default=2, show_default=True, help="Processors.")
 @click.option("--cards", default=1, show_default=True, type=click.IntRange(0, 8),
@@ -119,6 +121,7 @@ def _wanted(rest: dict[str, Any], *, firmware: str, attach: str | None, **more: 
         attach=lab.Attach(attach) if attach else None,
         accel=lab.Accel(accel) if accel else None,
         network=lab.Network(rest.pop("network")),
+        lease=lab.Shape(rest.pop("lease")),
         trouble=lab.Trouble(no_disk=rest.pop("no_data")),
         **more,
         **rest,

@@ -13,7 +13,7 @@ from minbuild.lab.accel import fault, settings
 from minbuild.lab.data import Guest, by_uefi, data_disk, unasked
 from minbuild.lab.dial import render
 from minbuild.lab.kvm import SYSTEM, Memory, choose, may_emulate, way_of
-from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments
+from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments, echo_address, need_leases
 from minbuild.lab.machine import DOOR, ECHO_PORT, boot_from, qemu_arguments
 from minbuild.lab.probes import Watch, network_boot, skipped
 from minbuild.lab.session import Session, choose_network, free_port, mortal
@@ -90,6 +90,7 @@ def one_boot(request: BootRequest, tools: Tools, progress: Progress, accel: Choi
     with working_directory(request.keep) as work:
         network = choose_network(request.network, tools)
         netboot.checked(request.firmware, network)
+        need_leases(request.lease, network)
         plan, no_guest = lay_out(request, tools, work, accel, network)
         progress.step(f"booting {request.image.name} ({accel.name}, {request.firmware})")
         kind = Network(network.name)
@@ -131,11 +132,13 @@ def lay_out(
     port = 0
     if Server.TCP not in request.without:
         port = ECHO_PORT if inside else free_port()
-    address = ADDRESS if inside else DOOR
     data, guest = request.data, guest_of(request, start.kernel)
     no_guest = unasked(request, guest)
     if data is None and not request.trouble.no_disk:
-        asked = {"dns": NAME, "tcp": f"{address}:{ECHO_PORT}"}
+        asked = {
+            "dns": NAME,
+            "tcp": f"{echo_address(request.lease) if inside else DOOR}:{ECHO_PORT}",
+        }
         data = data_disk(work, tools, asked, guest, uefi=uefi)
     door = None if inside else port
     qemu = qemu_arguments(request, tools, start, data, accel, door)
@@ -144,6 +147,7 @@ def lay_out(
     serve = dnsmasq_arguments(
         lease=trouble.lease,
         silent=trouble.silent_dns,
+        shape=request.lease,
         dhcp=Server.DHCP not in request.without,
         dns=Server.DNS not in request.without,
         clock=clock,

@@ -14,7 +14,8 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from minbuild.errors import ToolError
+from minbuild.errors import ToolError, UsageError
+from minbuild.lab.types import Choice, Network, Shape
 from minbuild.run import run
 
 CARD = "lab0"
@@ -32,6 +33,7 @@ VLAN_CARD = "lab20"
 VLAN_WIRE = "lab21"
 VLAN_ADDRESS = "198.51.100.1"
 """TEST-NET-2. Source: RFC 5737, section 3."""
+VLAN_NET = "198.51.100.0/24"
 VLAN_RANGE = "198.51.100.50,198.51.100.99"
 TPID = 0x8100
 TAG = struct.pack(">HH", TPID, VLAN)
@@ -161,6 +163,34 @@ def whole_checksums(card: str) -> None:
         fcntl.ioctl(control, SIOCETHTOOL, struct.pack("16sP16x", card.encode(), place))
 
 
+LEASES = {
+    Shape.PLAIN: (),
+    Shape.SLASH32: ("--dhcp-option-force=1,255.255.255.255",),
+    # the lab's other address is reached over the route, and over the router it is not
+    Shape.CLASSLESS: ("--dhcp-option=3,192.0.2.254", f"--dhcp-option=121,{VLAN_NET},{ADDRESS}"),
+    Shape.MTU1400: ("--dhcp-option=26,1400",),
+    Shape.NOMASK: ("--dhcp-option=1",),
+}
+"""dnsmasq's words for each. Source: dnsmasq(8), RFC 2132, RFC 3442."""
+
+
+def need_leases(shape: Shape, network: Choice) -> None:
+    """Refuse leases that the lab's network does not give.
+
+    Raises: UsageError.
+    """
+    if shape is not Shape.PLAIN and network.name != Network.NAMESPACE:
+        raise UsageError(
+            f"--lease {shape} needs the lab's own DHCP server: {network.why}",
+            fix="boot without --lease, or allow user namespaces",
+        )
+
+
+def echo_address(shape: Shape) -> str:
+    """Where a host shall find the server that answers: beyond the route of the lease, if it has one."""
+    return VLAN_ADDRESS if shape is Shape.CLASSLESS else ADDRESS
+
+
 def dnsmasq_arguments(
     *,
     dhcp: bool,
@@ -169,6 +199,7 @@ def dnsmasq_arguments(
     boot: tuple[str, ...] = (),
     lease: int = 3600,
     silent: bool = False,
+    shape: Shape = Shape.PLAIN,
     settings: Path | None = None,
 ) -> tuple[str, ...]:
     """dnsmasq's own arguments: DHCP and DNS on the lab's card, its log on stderr.
@@ -189,6 +220,7 @@ def dnsmasq_arguments(
         # --no-ping: dnsmasq otherwise waits three seconds for an echo of each address it offers
         ranges = (VLAN_RANGE,) if settings else (RANGE, VLAN_RANGE)
         words += [f"--dhcp-range={each},{lease}" for each in ranges]
+        words += LEASES[shape]
         words += ["--dhcp-authoritative", "--no-ping", "--leasefile-ro"]
         words += [f"--dhcp-option=option:ntp-server,{ADDRESS}"] if clock else []
         words += () if settings else boot

@@ -92,6 +92,18 @@ class Server(StrEnum):
     NTP = "ntp"
 
 
+class Shape(StrEnum):
+    """What the lab's leases are like."""
+
+    PLAIN = "plain"
+    SLASH32 = "slash32"
+    """The mask of one address: the router is on no network of the link."""
+    CLASSLESS = "classless"
+    """Routes of option 121, and a router that is none."""
+    MTU1400 = "mtu1400"
+    NOMASK = "nomask"
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """What goes wrong around the machine; the network's part needs the namespace."""
@@ -220,6 +232,8 @@ class BootRequest:
     """None: what the environment says, else auto."""
     network: Network = Network.AUTO
     without: frozenset[Server] = frozenset()
+    lease: Shape = Shape.PLAIN
+    """The namespace's alone."""
     trouble: Trouble = Trouble()
     memory: int = 1024
     """MiB."""
