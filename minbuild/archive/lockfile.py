@@ -185,7 +185,8 @@ def _unsafe(row: Mapping[str, object]) -> str:
         return f"no name of an archive: {root!r}"
     if "path" in row and not root and not path.startswith(f"{INSTALLED}/"):
         return "it names a file of this machine, and a lock pins packages of archives alone"
-    if path.startswith("/") or {"", ".", ".."} & {*path.split("/")}:
+    parts = path.removesuffix("/") if not root else path
+    if path.startswith("/") or {"", ".", ".."} & {*parts.split("/")}:
         return f"path leads out of the mirror: {path!r}"
     if "path" in row and not path:
         return "path is empty"
