@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from minbuild.image.cpio import END, HEADER, Header, Member, damaged, read_header
 from minbuild.image.packings import Packed, Tool, packing
 from minbuild.image.rootfs import LONGEST_PATH, Inode, Rootfs
-from minbuild.paths import RootPath, rootpath
+from minbuild.paths import RootPath, rootpath, spelled
 
 MOST = 1 << 30
 """Bytes that an initramfs may unpack to before it counts as a bomb."""
@@ -61,12 +61,13 @@ def tree(root: Rootfs) -> dict[str, Member]:
 
 def _places(raws: Iterable[str]) -> dict[str, RootPath]:
     """Where each path lies in a merged root; where /bin and /usr/bin both have a name, each in its own."""
-    places = {raw: rootpath(raw) for raw in raws}
+    places = {raw: rootpath(spelled(raw)) for raw in raws}
     taken: dict[RootPath, int] = {}
     for place in places.values():
         taken[place] = taken.get(place, 0) + 1
     return {
-        raw: place if taken[place] == 1 else RootPath(f"/{raw}") for raw, place in places.items()
+        raw: place if taken[place] == 1 else RootPath(f"/{spelled(raw)}")
+        for raw, place in places.items()
     }
 
 

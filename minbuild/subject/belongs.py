@@ -16,7 +16,7 @@ from minbuild.image.cpio import Member
 from minbuild.image.packings import Tool
 from minbuild.image.unpack import members
 from minbuild.lab.uki import Uki, read_uki
-from minbuild.paths import RootPath
+from minbuild.paths import RootPath, spelled
 from minbuild.subject.disk import boot_file
 from minbuild.subject.forms import Form, form_of
 
@@ -151,8 +151,7 @@ def _row(one: Member, names: list[str]) -> Row:
             digest = hashlib.sha256(one.content).hexdigest()
             return ("file", mode, one.uid, one.gid, len(one.content), digest, tuple(sorted(names)))
         case stat.S_IFLNK:
-            text = one.content.decode("utf-8", "backslashreplace")
-            return ("link", one.uid, one.gid, text)
+            return ("link", one.uid, one.gid, spelled(one.content))
         case stat.S_IFDIR:
             return ("directory", mode, one.uid, one.gid)
         case _:

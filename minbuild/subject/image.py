@@ -13,7 +13,7 @@ from minbuild.image.cpio import Member
 from minbuild.image.packings import Tool
 from minbuild.image.unpack import tree, unpacked
 from minbuild.lab.uki import read_uki as uki_of
-from minbuild.paths import RootPath
+from minbuild.paths import RootPath, spelled
 from minbuild.subject import disk
 from minbuild.subject.seen import Origin, Seen, content, footprint
 
@@ -118,7 +118,7 @@ def _seen(one: Member, first: dict[int, RootPath]) -> Seen:
     mode = stat.S_IMODE(one.mode)
     original = first.setdefault(one.inode, one.path)
     if kind == "link":
-        target = one.content.decode("utf-8", "backslashreplace")
+        target = spelled(one.content)
         return Seen(one.path, kind, mode, one.uid, one.gid, target=target)
     if kind == "file":
         if original != one.path:

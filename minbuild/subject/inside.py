@@ -11,6 +11,7 @@ from minbuild.image.cpio import Member
 from minbuild.image.packings import Tool
 from minbuild.image.unpack import members
 from minbuild.lab.uki import read_uki
+from minbuild.paths import spelled
 from minbuild.subject import disk
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK, stat.S_IFDIR: Kind.DIRECTORY}
@@ -40,16 +41,15 @@ class Inside:
         """
         first: dict[int, str] = {}
         for raw, one in self._members.items():
-            kind = _KINDS.get(stat.S_IFMT(one.mode))
-            if kind is None:
-                continue
-            target = one.content.decode("utf-8", "backslashreplace") if kind is Kind.LINK else ""
+            kind = _KINDS.get(stat.S_IFMT(one.mode), Kind.OTHER)
+            target = spelled(one.content) if kind is Kind.LINK else ""
             if kind is Kind.FILE and first.setdefault(one.inode, raw) != raw:
                 kind, target = Kind.HARDLINK, first[one.inode]
             size = len(one.content) if kind is Kind.FILE else 0
             yield Found(
-                place(raw, kind), raw, kind, stat.S_IMODE(one.mode), one.uid, one.gid, size, target
-            )
+                place(spelled(raw), kind), raw, kind, stat.S_IMODE(one.mode), one.uid, one.gid, size,
+                target,
+            )  # fmt: skip
 
     def read(self, raw: str) -> bytes:
         """The bytes of a file."""

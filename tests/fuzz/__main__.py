@@ -16,16 +16,20 @@ from pathlib import Path
 
 from tests.fuzz.mutate import draw, mutated
 from tests.fuzz.seeds import FOUND, TARGETS, seeds
+from tests.fuzz.shape import SHAPED, shaped
 from tests.fuzz.targets import survives
 
 SHARES = {
     "deb": 14,
     "elf": 16,
     "module": 16,
-    "cpio": 16,
-    "lock": 14,
-    "manifest": 10,
-    "footprint": 14,
+    "cpio": 12,
+    "image": 8,
+    "disk": 6,
+    "sums": 2,
+    "lock": 10,
+    "manifest": 6,
+    "footprint": 10,
 }
 """Percent of all inputs; a manifest takes the longest to read."""
 MEMORY = 1 << 30
@@ -40,7 +44,11 @@ def batch(target: str, seed: int, count: int) -> tuple[str, int, int, int]:
     known = seeds(target)
     read = faults = 0
     for _ in range(count):
-        data = mutated(source.choice(known), draw(source), source.choice(known))
+        data = source.choice(known)
+        if target in SHAPED and source.random() < 0.5:
+            data = shaped(target, data, source)
+        else:
+            data = mutated(data, draw(source), source.choice(known))
         try:
             read += survives(target, data)
         except BaseException:  # noqa: BLE001 - whatever it is, it is the fault that is looked for

@@ -1,5 +1,7 @@
 """Sound inputs that fuzzing begins with, and bytes that parsers tend to stumble over."""
 
+import bz2
+import lzma
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -10,9 +12,13 @@ from minbuild.image import cpio
 from minbuild.paths import RootPath
 from minbuild.shipped import shipped
 from minbuild.tree.types import Node
+from tests.oracle import cpios
 from tests.support import elf
 from tests.support.deb import build, compress, parse
+from tests.support.disks import ESP, Part, gpt
+from tests.support.fat import fat12
 from tests.support.footprints import tiny
+from tests.support.uki import uki, with_layout
 
 FOUND = Path(__file__).parent / "corpus"
 """TARGET/NAME: inputs that once came out badly, kept for ever."""
@@ -82,8 +88,29 @@ def _cpio() -> tuple[bytes, ...]:
     ]
     plain = cpio.write(nodes, lambda _: b"hello")
     packed = [compress(plain, how) for how in ("xz", "zst", "gz")]
+    packed += [bz2.compress(plain), lzma.compress(plain, lzma.FORMAT_ALONE)]
     joined = b"".join(part + bytes(-len(part) % 4) for part in (plain, *packed))
-    return (plain, *packed, joined)
+    odd = [parts for _, parts in cpios.known(b"v")]
+    return (plain, *packed, joined, *(b"".join(parts) for parts in odd))
+
+
+def _image() -> tuple[bytes, ...]:
+    initrd = _cpio()[0]
+    words = [(".linux", b"K" * 600), (".cmdline", b"quiet"), (".uname", b"6.1")]
+    two = [*words, (".profile", b"ID=a"), (".cmdline", b"debug"), (".ucode", initrd)]
+    plain = uki([*words, (".initrd", initrd)])
+    laid = with_layout(plain, addresses=(0x1000, 0x2000, 0x3000, 0x4000), signature=b"s" * 8)
+    return (plain, laid, uki([(".initrd", initrd), (".initrd", b""), *two]))
+
+
+def _disk() -> tuple[bytes, ...]:
+    """Small ones, so that a change meets what is read: FAT, alone and in a table."""
+    part = fat12({"EFI/BOOT/BOOTX64.EFI": _image()[0], "EFI/NOTE.TXT": b"note"})
+    return (part, gpt([Part(part, ESP)]))
+
+
+def _sums() -> tuple[bytes, ...]:
+    return (f"{'0' * 64}  a.efi\n{'1' * 64}  a.pxe/vmlinuz\n".encode(),)
 
 
 def _lock() -> tuple[bytes, ...]:
@@ -137,6 +164,9 @@ _MAKERS = {
     "declared": _declared,
     "rules": _rules,
     "cpio": _cpio,
+    "image": _image,
+    "disk": _disk,
+    "sums": _sums,
     "lock": _lock,
     "manifest": _manifest,
     "footprint": _footprint,

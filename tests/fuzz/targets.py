@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from minbuild.archive import lockfile
+from minbuild.build.sums import read_sums, wrong
 from minbuild.errors import MinbuildError
 from minbuild.facts.compute import compute
 from minbuild.facts.sniff import sniff, symbols
@@ -16,9 +17,11 @@ from minbuild.facts.sysusers import accounts, places
 from minbuild.facts.types import Entry, Files, Kind, Text
 from minbuild.footprint import document
 from minbuild.image.unpack import members
+from minbuild.lab.uki import read_uki
 from minbuild.manifest.load import load
 from minbuild.manifest.rulebook import rulebook
 from minbuild.resolve.check import check
+from minbuild.subject.disk import read_boot
 
 MOST = 64 << 20
 """Bytes that an initramfs may unpack to here, so that bombs end soon."""
@@ -71,6 +74,22 @@ def cpio(data: bytes) -> None:
     members(data, most=MOST)
 
 
+def image(data: bytes) -> None:
+    """A UKI, then its initramfs."""
+    members(read_uki(data, "fuzz.efi").initrd, most=MOST)
+
+
+def disk(data: bytes) -> None:
+    """A disk, the UKI that it starts, and the initramfs in that."""
+    members(read_uki(read_boot(data, "fuzz.raw").uki, "fuzz.raw").initrd, most=MOST)
+
+
+def sums(data: bytes) -> None:
+    with tempfile.TemporaryDirectory(dir=_DIRECTORY) as place:
+        (Path(place) / "SHA256SUMS").write_bytes(data)
+        wrong(Path(place), read_sums(Path(place)))
+
+
 def lock(data: bytes) -> None:
     lockfile.parse(data.decode("utf-8", "surrogateescape"), Path("fuzz.lock"))
 
@@ -86,7 +105,21 @@ def footprint(data: bytes) -> None:
 
 READERS: Mapping[str, Callable[[bytes], None]] = {
     one.__name__: one
-    for one in (deb, elf, module, config, declared, rules, cpio, lock, manifest, footprint)
+    for one in (
+        deb,
+        elf,
+        module,
+        config,
+        declared,
+        rules,
+        cpio,
+        image,
+        disk,
+        sums,
+        lock,
+        manifest,
+        footprint,
+    )
 }
 
 

@@ -1,11 +1,14 @@
 """Bounded fuzzing of every reader of foreign bytes; `make torture` runs a million inputs."""
 
+import random
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.mutate import KINDS, Change, mutated
 from tests.fuzz.seeds import TARGETS, seeds
+from tests.fuzz.shape import SHAPED, shaped
 from tests.fuzz.targets import survives
 
 NUMBER = st.integers(0, 2**32 - 1)
@@ -38,3 +41,11 @@ def test_only_an_error_for_people_comes_out(target: str, data: st.DataObject) ->
 @given(data=st.binary(max_size=2000))
 def test_noise_is_refused_or_read(target: str, data: bytes) -> None:
     survives(target, data)
+
+
+@pytest.mark.parametrize("target", SHAPED)
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(number=NUMBER)
+def test_a_field_that_is_wrong_is_refused_or_read(target: str, number: int) -> None:
+    source = random.Random(number)
+    survives(target, shaped(target, source.choice(seeds(target)), source))
