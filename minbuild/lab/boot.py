@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.lab import netboot, ports, trace
-from minbuild.lab.accel import fault, settings
+from minbuild.lab import confine, netboot, ports, relay, trace
+from minbuild.lab.accel import QEMU, fault, settings
 from minbuild.lab.data import Guest, by_uefi, data_disk, unasked
 from minbuild.lab.dial import render
 from minbuild.lab.kvm import SYSTEM, Memory, choose, may_emulate, way_of
 from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments, echo_address, need_leases
 from minbuild.lab.machine import DOOR, ECHO_PORT, boot_from, qemu_arguments
 from minbuild.lab.probes import Watch, network_boot, skipped
-from minbuild.lab.session import Session, choose_network, free_port, mortal
+from minbuild.lab.session import Session, choose_network, mortal
 from minbuild.lab.types import (
     BootRequest,
     BootResult,
@@ -92,6 +92,8 @@ def one_boot(request: BootRequest, tools: Tools, progress: Progress, accel: Choi
         netboot.checked(request.firmware, network)
         need_leases(request.lease, network)
         plan, no_guest = lay_out(request, tools, work, accel, network)
+        if not confine.available():
+            progress.note(confine.UNABLE)
         progress.step(f"booting {request.image.name} ({accel.name}, {request.firmware})")
         kind = Network(network.name)
         probes = (*network_boot(request.firmware), *request.probes)
@@ -129,9 +131,7 @@ def lay_out(
     inside = network.name == Network.NAMESPACE
     uefi = by_uefi(request)
     start = boot_from(request, tools, work, settings(accel, uefi=uefi))
-    port = 0
-    if Server.TCP not in request.without:
-        port = ECHO_PORT if inside else free_port()
+    port = 0 if Server.TCP in request.without else ECHO_PORT
     data, guest = request.data, guest_of(request, start.kernel)
     no_guest = unasked(request, guest)
     if data is None and not request.trouble.no_disk:
@@ -140,7 +140,7 @@ def lay_out(
             "tcp": f"{echo_address(request.lease) if inside else DOOR}:{ECHO_PORT}",
         }
         data = data_disk(work, tools, asked, guest, uefi=uefi)
-    door = None if inside else port
+    door = None if inside else bool(port)
     qemu = qemu_arguments(request, tools, start, data, accel, door)
     clock = Server.NTP not in request.without
     trouble = request.trouble
@@ -157,12 +157,15 @@ def lay_out(
     plan = Plan(
         work=str(work),
         remove=request.keep is None,
-        environment=dict(tools.environment()),
-        qemu=mortal((*tools.argv("qemu-system-x86_64"), *qemu), Network(network.name)),
+        environment={**tools.environment(), "TMPDIR": str(work)},
+        qemu=mortal(
+            confined(request, tools, work, data, (*tools.argv(QEMU), *qemu), network=not inside),
+            Network(network.name),
+        ),
         dnsmasq=(*tools.argv("dnsmasq"), *serve) if inside else (),
         ip=tools.argv("ip") if inside else (),
         port=port,
-        address=ADDRESS if inside else "127.0.0.1",
+        address=ADDRESS if inside else relay.SOCKET,
         clock=clock and inside,
         outages=trouble.outages,
         cards=request.cards,
@@ -171,6 +174,23 @@ def lay_out(
         web=str(start.folder) if start.folder and request.firmware is Firmware.HTTP else "",
     )
     return plan, no_guest
+
+
+def confined(
+    request: BootRequest,
+    tools: Tools,
+    work: Path,
+    data: Path | None,
+    argv: tuple[str, ...],
+    *,
+    network: bool,
+) -> tuple[str, ...]:
+    """QEMU's words, so that it reaches the files of this boot and its own, and no others."""
+    given = (request.image, request.initramfs, *request.disks)
+    reads = [path.resolve() for path in given if path is not None]
+    reads += [Path(argv[0]), *tools.places]
+    writes = [work, *([data.resolve()] if data else [])]
+    return confine.words(reads, writes, argv, network=network)
 
 
 def guest_of(request: BootRequest, kernel: Path | None) -> Guest | None:

@@ -8,7 +8,7 @@ import time
 import tty
 from collections.abc import Iterator
 
-from minbuild.lab import netboot
+from minbuild.lab import confine, netboot
 from minbuild.lab.boot import lay_out, qemu_failed, second, working_directory
 from minbuild.lab.kvm import SYSTEM, Memory, choose, may_emulate, way_of
 from minbuild.lab.session import Session, choose_network
@@ -57,6 +57,8 @@ def hand_over(
         network = choose_network(request.network, tools)
         netboot.checked(request.firmware, network)
         plan, _ = lay_out(request, tools, work, accel, network)
+        if not confine.available():
+            progress.note(confine.UNABLE)
         progress.note(f"{request.image.name}: {accel.name}, network {network.name}; {LEAVE}")
         with Session(Network(network.name), plan) as session, raw(talk.keys):
             talk.relay(session)

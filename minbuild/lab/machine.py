@@ -211,12 +211,11 @@ def qemu_arguments(
     boot: Boot,
     data: Path | None,
     accel: Choice,
-    door: int | None,
+    door: bool | None,
 ) -> tuple[str, ...]:
     """QEMU's arguments for the whole machine, its console on stdin and stdout.
 
-    `door` is the port of loopback that it reaches on QEMU's own network, 0 for none; None where it
-    is on the lab's.
+    `door`: whether it reaches the lab's server on QEMU's own network; None where it is on the lab's.
     """
     words = ["-M", "q35", *WORDS[accel.name], "-smp", str(request.cpus), "-m", str(request.memory)]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
@@ -244,22 +243,22 @@ def qemu_arguments(
 
 
 def _card(
-    number: int, firmware: Firmware, folder: Path | None, door: int | None
+    number: int, firmware: Firmware, folder: Path | None, door: bool | None
 ) -> tuple[str, ...]:
     """A network card; the firmware starts from the first one, if from any."""
     words = netdev(number)
     if door is not None:
         words = f"user,id=n{number},restrict=on{netboot.netdev_words(firmware, folder)}"
-        words += _door(door) if door else ""
+        words += _door() if door else ""
     # romfile= : without a boot ROM the firmware does not try the network first
     first = ",bootindex=1" if firmware.by_network and not number else ""
     card = f"virtio-net-pci,netdev=n{number},mac={mac(number)},romfile={first}"
     return ("-netdev", words, "-device", card)
 
 
-def _door(port: int) -> str:
+def _door() -> str:
     """Have QEMU run a program for each connection: one that it keeps itself serves only the first."""
-    program = shlex.join((sys.executable, "-IS", relay.__file__, str(port)))
+    program = shlex.join((sys.executable, "-IS", relay.__file__))
     return f",guestfwd=tcp:{DOOR}:{ECHO_PORT}-cmd:{program.replace(',', ',,')}"
 
 

@@ -24,12 +24,17 @@ SYSLOG_PORT = 514
 
 
 def listening(address: str, port: int) -> socket.socket:
-    """A TCP socket that takes connections, and blocks for none.
+    """A socket that takes connections, and blocks for none: of TCP, or for a name one in a directory.
 
     Raises: ToolError when the port cannot be had.
     """
     try:
-        found = socket.create_server((address, port))
+        if address.endswith(".socket"):
+            found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            found.bind(address)
+            found.listen()
+        else:
+            found = socket.create_server((address, port))
     except OSError as error:
         raise ToolError(
             f"cannot listen on {address} port {port}: {error.strerror}",
@@ -50,8 +55,8 @@ class Echo:
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
-            connection, (host, port) = self._listener.accept()[:2]
-            self._say(f"tcp: connection from {host}:{port}")
+            connection, peer = self._listener.accept()[:2]
+            self._say(f"tcp: connection from {':'.join(map(str, peer)) or 'the machine'}")
             connection.settimeout(1)
             self._loop.register(connection, selectors.EVENT_READ, lambda: self._answer(connection))
 

@@ -5,7 +5,6 @@ import json
 import os
 import select
 import shutil
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -69,12 +68,6 @@ def mortal(words: tuple[str, ...], network: Network) -> tuple[str, ...]:
     if network is Network.NAMESPACE or setpriv is None:
         return words
     return (setpriv, "--pdeathsig", "KILL", *words)
-
-
-def free_port() -> int:
-    """A TCP port of loopback that no one listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class Session:

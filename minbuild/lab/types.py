@@ -27,6 +27,11 @@ class Tools(Protocol):
         ...
 
     @property
+    def places(self) -> tuple[Path, ...]:
+        """The directories of this machine that hold all of these."""
+        ...
+
+    @property
     def store(self) -> Records:
         """Where it is kept what this machine was found to do."""
         ...

@@ -22,7 +22,7 @@ _CAPABILITIES = 0x20080522
 """_LINUX_CAPABILITY_VERSION_3."""
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1, 2, 4, 8
-_FILE_RIGHTS = EXECUTE | WRITE_FILE | READ_FILE | 1 << 14
+_FILE_RIGHTS = EXECUTE | WRITE_FILE | READ_FILE | 1 << 14 | 1 << 15
 _ALL = (0, (1 << 13) - 1, (1 << 14) - 1, (1 << 15) - 1, (1 << 15) - 1, (1 << 16) - 1)
 """Every right to files that a version of Landlock knows, by version; later ones know the last."""
 
@@ -91,14 +91,22 @@ def filter_calls(program: bytes) -> None:
     _check(_libc.prctl(_SECCOMP, 2, ctypes.c_char_p(fprog), 0, 0), "seccomp")
 
 
-def landlock(rights: list[tuple[str, int]]) -> None:
-    """Allow these rights below these paths and no others; no network, signals to nobody.
+def landlock_version() -> int:
+    """The version of Landlock that this kernel has; 0 without any."""
+    version: int = _libc.syscall(ctypes.c_long(_CREATE_RULESET), None, ctypes.c_size_t(0), 1)
+    return max(0, version)
+
+
+def landlock(rights: list[tuple[str, int]], *, network: bool = False) -> None:
+    """Allow these rights below these paths and no others; no `network`, signals to nobody.
 
     `rights`: of a path that is no directory, those of files are taken. no_new_privs is set before.
     """
     version = _syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     handled = _ALL[min(version, len(_ALL) - 1)]
-    words = [handled] + ([3] if version >= 4 else []) + ([3] if version >= 6 else [])
+    words = (
+        [handled] + ([0 if network else 3] if version >= 4 else []) + ([3] if version >= 6 else [])
+    )
     attr = struct.pack(f"={len(words)}Q", *words)
     ruleset = _syscall(_CREATE_RULESET, attr, ctypes.c_size_t(len(attr)), 0)
     for path, allowed in rights:

@@ -57,6 +57,11 @@ class Toolbox:
         return self._store.tree(tree_key(tuple(self._entries.values())))
 
     @property
+    def places(self) -> tuple[Path, ...]:
+        """The directories of this machine that hold the tools and their files."""
+        return (self.root,)
+
+    @property
     def store(self) -> Store:
         """The store that the tools lie in."""
         return self._store

@@ -1,5 +1,6 @@
 """Whether KVM runs systems: the trial guest by real QEMUs, and machines whose KVM lies in several ways."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from minbuild.lab.voice import Voice, broken
 from minbuild.progress import Progress, Silent
 from minbuild.run import start, stop
 from minbuild.store import Store
+from minbuild.toolbox.toolbox import Toolbox
 from tests.unit.lab.conftest import Bench
 from tests.unit.lab.front import Front
 from tests.unit.toolbox.real import toolbox
@@ -31,6 +33,25 @@ def has_kvm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(voice.QUIET, Firmware.DIRECT, 3)
     monkeypatch.setattr(voice, "KERNEL_QUIET", 3)
     monkeypatch.delenv(VARIABLE, raising=False)
+
+
+Fronts = Callable[[Toolbox, str], Front]
+
+
+@pytest.fixture
+def fronts(tmp_path: Path) -> Iterator[Fronts]:
+    """Makes QEMUs that go wrong in a way of their own."""
+    made: list[Front] = []
+
+    def make(tools: Toolbox, way: str) -> Front:
+        place = tmp_path / f"front {len(made)}"
+        place.mkdir()
+        made.append(Front(tools, way, place))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 class Notes(Silent):
@@ -78,10 +99,10 @@ def test_the_trial_guest_needs_what_a_kernel_needs(words: tuple[str, ...], tmp_p
 @pytest.mark.mirror
 @pytest.mark.parametrize("way", ["stops", "one processor", "resets", "aborts"])
 def test_a_kvm_that_runs_no_guest_is_told_by_the_trial(
-    way: str, has_kvm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    way: str, has_kvm: None, fronts: Fronts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kvm, "SECONDS", 1)
-    front = Front(toolbox(lab=True), way, tmp_path)
+    front = fronts(toolbox(lab=True), way)
     chosen = choose(None, front, Way.BIOS)
     assert (chosen.name, "ran no guest" in chosen.why) == ("tcg", True)
     assert ("MSR" in chosen.why) is (way == "aborts")
@@ -96,8 +117,8 @@ def test_a_kvm_that_runs_no_guest_is_told_by_the_trial(
 
 
 @pytest.mark.mirror
-def test_a_kvm_that_runs_the_guest_is_tried_once(has_kvm: None, tmp_path: Path) -> None:
-    front = Front(toolbox(lab=True), "good", tmp_path)
+def test_a_kvm_that_runs_the_guest_is_tried_once(has_kvm: None, fronts: Fronts) -> None:
+    front = fronts(toolbox(lab=True), "good")
     assert choose(None, front, Way.BIOS).name == choose(None, front, Way.BIOS).name == "kvm"
     assert front.asked == ["kvm trial"]
 
@@ -105,9 +126,9 @@ def test_a_kvm_that_runs_the_guest_is_tried_once(has_kvm: None, tmp_path: Path) 
 @pytest.mark.mirror
 @pytest.mark.boot
 def test_a_kvm_whose_kernel_is_silent_is_left_for_emulation_and_remembered(
-    bench: Bench, has_kvm: None, tmp_path: Path
+    bench: Bench, has_kvm: None, fronts: Fronts
 ) -> None:
-    front = Front(bench.tools, "firmware alone", tmp_path)
+    front = fronts(bench.tools, "firmware alone")
     notes = Notes()
     result = boot_tiny(bench, front, notes)
     assert result.passed  # type: ignore[attr-defined]
@@ -133,9 +154,9 @@ def test_a_kvm_whose_kernel_is_silent_is_left_for_emulation_and_remembered(
     ["kernel alone", "resets a system", pytest.param("gives up", marks=pytest.mark.long)],
 )
 def test_a_kvm_that_starts_a_system_and_loses_it_is_left_for_emulation(
-    way: str, bench: Bench, has_kvm: None, tmp_path: Path
+    way: str, bench: Bench, has_kvm: None, fronts: Fronts
 ) -> None:
-    front = Front(bench.tools, way, tmp_path)
+    front = fronts(bench.tools, way)
     result = boot_tiny(bench, front, Silent())
     assert result.passed  # type: ignore[attr-defined]
     assert front.asked == ["kvm trial", "kvm system", "tcg system"]
@@ -144,9 +165,9 @@ def test_a_kvm_that_starts_a_system_and_loses_it_is_left_for_emulation(
 
 @pytest.mark.mirror
 def test_an_image_that_says_nothing_by_emulation_either_is_not_kvm_s_fault(
-    bench: Bench, has_kvm: None, tmp_path: Path
+    bench: Bench, has_kvm: None, fronts: Fronts
 ) -> None:
-    front = Front(bench.tools, "trial alone", tmp_path)
+    front = fronts(bench.tools, "trial alone")
     result = boot_tiny(bench, front, Silent(), cmdline="console=tty0", timeout=6)
     assert not result.passed  # type: ignore[attr-defined]
     assert front.asked == ["kvm trial", "kvm system", "tcg system"]
@@ -155,22 +176,18 @@ def test_an_image_that_says_nothing_by_emulation_either_is_not_kvm_s_fault(
 
 @pytest.mark.mirror
 @pytest.mark.boot
-def test_a_good_kvm_boots_once(bench: Bench, has_kvm: None, tmp_path: Path) -> None:
-    front = Front(bench.tools, "good", tmp_path)
+def test_a_good_kvm_boots_once(bench: Bench, has_kvm: None, fronts: Fronts) -> None:
+    front = fronts(bench.tools, "good")
     result = boot_tiny(bench, front, Silent())
     assert result.passed  # type: ignore[attr-defined]
     assert result.accel.name == "kvm"  # type: ignore[attr-defined]
     assert front.asked == ["kvm trial", "kvm system"]
 
 
-def test_what_is_remembered_is_of_this_machine_alone(has_kvm: None, tmp_path: Path) -> None:
-    class Other(Front):
-        def argv(self, name: str) -> tuple[str, ...]:
-            return ("/bin/echo", "QEMU emulator version 99")
-
-    front = Front(toolbox(lab=True), "good", tmp_path)
+def test_what_is_remembered_is_of_this_machine_alone(has_kvm: None, fronts: Fronts) -> None:
+    front, other = fronts(toolbox(lab=True), "good"), fronts(toolbox(lab=True), "another QEMU")
+    other.store = front.store
     kvm.Memory(front).keep("bios", "")
-    other = Other(toolbox(lab=True), "good", tmp_path)
     assert kvm.Memory(front).fault("bios") == ""
     assert kvm.Memory(other).fault("bios") is None
 
