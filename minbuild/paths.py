@@ -34,6 +34,8 @@ def spelled(raw: str | bytes) -> str:
     `raw`: bytes, or what Python makes of them (surrogates). A backslash of the name itself that
     begins what looks like such a byte is written `\x5c`, so that `unspelled` gives the same bytes.
     """
+    if isinstance(raw, str) and "\\" not in raw and raw.isascii():
+        return raw
     data = raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogateescape")
     return _AMBIGUOUS.sub(rb"\\x5c", data).decode("utf-8", "backslashreplace")
 

@@ -12,7 +12,7 @@ from minbuild.errors import UsageError
 from minbuild.footprint.types import Footprint
 from minbuild.manifest.kept import remembering
 from minbuild.manifest.load import load
-from minbuild.manifest.types import Manifest
+from minbuild.manifest.types import ImageFormat, Manifest
 
 # What follows is imported by each step: a build without a change needs none of it.
 if TYPE_CHECKING:
@@ -269,4 +269,16 @@ def grow_tree(request: Request, ground: "Ground", doors: Doors) -> "Tree":
         from minbuild.tree.unpacked import WHY
 
         doors.progress.note(f"modules unpacked: {len(tree.unpacked)}, since {WHY}")
+    _tell_lost_capabilities(tree, ground.manifest, doors)
     return warned(tree, ground.manifest, doors.store)
+
+
+def _tell_lost_capabilities(tree: "Tree", manifest: Manifest, doors: Doors) -> None:
+    """Name the files whose capabilities an initramfs cannot hold. Source: cpio's newc has no place."""
+    able = [str(node.path) for node in tree.nodes if node.capability]
+    formats = [str(one) for one in manifest.image.formats if one is not ImageFormat.TAR]
+    if able and formats:
+        doors.progress.note(
+            f"{', '.join(formats)}: an initramfs cannot hold file capabilities, and these have "
+            f"some: {', '.join(able)}"
+        )

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from minbuild.build.commands import started
 from minbuild.build.ground import Ground
+from minbuild.facts.capability import capability
 from minbuild.facts.traits import Traits, traits
 from minbuild.facts.types import KernelConfig, Kind
 from minbuild.footprint.measure import file_row
@@ -32,7 +33,11 @@ def look(ground: Ground, tree: Tree, cmdline: str, store: Store) -> Surface:
         cmdline=cmdline,
         kconfig=kconfig(ground, tree.release),
         starts=started(tree, store),
-        capabilities={},  # a package's archive has none, and nothing else gives any
+        capabilities={
+            str(node.path): capability(bytes.fromhex(node.capability))
+            for node in files
+            if node.capability
+        },
     )
     return surface([file_row(node) for node in tree.nodes], evidence)
 

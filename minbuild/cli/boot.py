@@ -170,7 +170,9 @@ def _show(results: Any, traced: Any, *, as_json: bool) -> int:
             from minbuild.footprint.usage import render
 
             data |= {"trace": json.loads(render(traced))}
-        click.echo(json.dumps(data, indent=1, ensure_ascii=False))
+        from minbuild.escape import dump
+
+        click.echo(dump(data), nl=False)
     else:
         wide = width()
         shown = series.table(results, wide) if several else table.table(results[0], wide)

@@ -84,9 +84,11 @@ def width() -> int:
 
 def plain(text: str) -> str:
     """Text without anything that a terminal obeys: names come from packages, mirrors and files."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
-    )
+    if text.isascii() and text.isprintable() and not {"\\", "#", ":"} & set(text):
+        return text
+    from minbuild.escape import lines  # what starts needs none of its tables
+
+    return lines(text)
 
 
 def complain(error: MinbuildError) -> None:

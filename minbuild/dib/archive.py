@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from minbuild.facts.types import Kind
+from minbuild.image.archives import CAPABILITY, text
 from minbuild.records import full_disk
 from minbuild.tree.types import Node
 
@@ -22,23 +23,29 @@ _TYPES = {
 
 
 def write(nodes: Iterable[Node], content: Callable[[str], bytes], out: BinaryIO) -> None:
-    """Write `nodes` as a GNU tar; times are 0, so the same nodes give the same bytes.
+    """Write `nodes` as a GNU tar, or pax where files have capabilities; times are 0.
 
-    `content` gives the bytes of a digest. A hard link comes after its first name.
+    So the same nodes give the same bytes. `content` gives the bytes of a digest. A hard link comes after its first name.
     """
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT) as tar:
-        for node in sorted(nodes, key=lambda node: (node.kind is Kind.HARDLINK, node.path)):
+    ordered = sorted(nodes, key=lambda node: (node.kind is Kind.HARDLINK, node.path))
+    has_more = any(node.capability for node in ordered)
+    kind = tarfile.PAX_FORMAT if has_more else tarfile.GNU_FORMAT
+    with tarfile.open(fileobj=out, mode="w|", format=kind) as tar:
+        for node in ordered:
             tar.addfile(_header(node), io.BytesIO(_body(node, content)))
 
 
 def _header(node: Node) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(f".{node.path}")
+    info = tarfile.TarInfo(text(f".{node.path}"))
     info.type = _TYPES[node.kind]
     info.mode, info.uid, info.gid, info.size = node.mode, node.uid, node.gid, node.size
     if node.kind is Kind.LINK:
-        info.linkname = node.target
+        info.linkname = text(node.target)
     elif node.kind is Kind.HARDLINK:
-        info.linkname, info.size = f".{node.target}", 0
+        info.linkname, info.size = text(f".{node.target}"), 0
+    if node.capability:
+        value = bytes.fromhex(node.capability).decode("utf-8", "surrogateescape")
+        info.pax_headers = {CAPABILITY: value}
     return info
 
 

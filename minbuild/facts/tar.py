@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from minbuild.facts.damage import Damage
+from minbuild.paths import spelled
 
 BLOCK = 512
 LONGEST_NAME = 4096
@@ -202,7 +203,7 @@ def _text(raw: bytes) -> str:
         raise Damage(f"it has a name that is not UTF-8: {raw!r}") from error
     if not _CONTROL.isdisjoint(text):
         raise Damage(f"it has a name with control characters: {text!r}")
-    return text
+    return spelled(text)
 
 
 def _number(field: bytes) -> int:

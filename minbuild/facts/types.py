@@ -32,6 +32,8 @@ class Entry:
     """Hex digest of the content; "" unless a file or a hard link."""
     target: str = ""
     """A link's text as it stands in the package; a hard link's first name as a RootPath."""
+    capability: str = ""
+    """Hex of security.capability; of a file in an installed root alone, no package has any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from minbuild.errors import UsageError
+from minbuild.escape import json_safe
 from minbuild.footprint.sums import faults
 from minbuild.footprint.types import (
     SCHEMA,
@@ -81,7 +82,7 @@ def render(footprint: Footprint) -> str:
             "formats": list(footprint.inputs.formats),
             "files": [_flat(one) for one in footprint.inputs.files],
         }
-    return _lines(document)
+    return json_safe(_lines(document))
 
 
 def _lines(document: Mapping[str, object]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from minbuild.errors import UsageError
+from minbuild.escape import dump
 from minbuild.footprint.types import SEEN, Finding, FindingKind, Footprint, Surface
 
 SCHEMA = "minbuild.ports/1"
@@ -32,7 +33,7 @@ def render(ports: Iterable[Port], footprint: str) -> str:
     """Write ports as a document: schema `minbuild.ports/1`; `footprint` is that document's text."""
     rows = [{"port": one.name, "by": one.by, "local": one.local} for one in sorted(set(ports))]
     document = {"schema": SCHEMA, "footprint": digest(footprint), "ports": rows}
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return dump(document, sort=True)
 
 
 def read(text: str, footprint: str, where: str) -> tuple[Port, ...] | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from minbuild.errors import ToolError
+from minbuild.escape import dump
 from minbuild.footprint.types import FileRow, Footprint
 from minbuild.paths import RootPath, rootpath
 
@@ -121,7 +122,7 @@ def render(found: Usage) -> str:
         "missed": [{"path": one.path, "times": one.times} for one in found.missed],
         "elsewhere": found.elsewhere,
     }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return dump(document)
 
 
 def read(text: str, where: str) -> Usage:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from minbuild.facts.types import Kind
 from minbuild.image import cpio
+from minbuild.paths import unspelled
 from minbuild.tree.types import Node, Tree
 
+CAPABILITY = "SCHILY.xattr.security.capability"
 KINDS = {
     Kind.FILE: tarfile.REGTYPE,
     Kind.HARDLINK: tarfile.LNKTYPE,
@@ -24,7 +26,10 @@ def make_cpio(tree: Tree, content: Callable[[str], bytes], output: Path) -> None
 
 
 def make_tar(tree: Tree, content: Callable[[str], bytes], output: Path) -> None:
-    """Write every file of the host, the kernel too, with times of 0. Source: pax(1), POSIX."""
+    """Write every file of the host, the kernel too, with times of 0, and capabilities.
+
+    Source: pax(1), POSIX; star(5), SCHILY.xattr.
+    """
     with tarfile.open(output, "w", format=tarfile.PAX_FORMAT) as archive:
         for node in _hard_links_last(tree.nodes):
             body = content(node.sha256) if node.kind is Kind.FILE else b""
@@ -37,10 +42,18 @@ def _hard_links_last(nodes: tuple[Node, ...] | list[Node]) -> list[Node]:
 
 
 def _info(node: Node) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(node.path[1:])
+    info = tarfile.TarInfo(text(node.path[1:]))
     info.type = KINDS[node.kind]
     info.mode = 0o777 if node.kind is Kind.LINK else node.mode
     info.uid, info.gid = node.uid, node.gid
     info.size = node.size if node.kind is Kind.FILE else 0
-    info.linkname = node.target[1:] if node.kind is Kind.HARDLINK else node.target
+    info.linkname = text(node.target[1:] if node.kind is Kind.HARDLINK else node.target)
+    if node.capability:
+        value = bytes.fromhex(node.capability).decode("utf-8", "surrogateescape")
+        info.pax_headers = {CAPABILITY: value}
     return info
+
+
+def text(spelled: str) -> str:
+    """A name as tarfile wants it: bytes that are no UTF-8 as surrogates."""
+    return unspelled(spelled).decode("utf-8", "surrogateescape")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from minbuild.errors import ToolError
 from minbuild.facts.types import Kind
-from minbuild.paths import RootPath, rootpath
+from minbuild.paths import RootPath, rootpath, spelled, unspelled
 from minbuild.tree.types import Node
 
 MAGIC, CHECKED = b"070701", b"070702"
@@ -97,7 +97,7 @@ def write(nodes: Sequence[Node], content: Callable[[str], bytes]) -> bytes:
             bodies[first] = node.sha256
     for node in nodes:
         first = _first(node)
-        body = node.target.encode() if node.kind is Kind.LINK else b""
+        body = unspelled(node.target) if node.kind is Kind.LINK else b""
         if first in bodies:
             body = content(bodies.pop(first))
         mode = TYPES[node.kind] | (0o777 if node.kind is Kind.LINK else node.mode)
@@ -111,7 +111,7 @@ def size(nodes: Sequence[Node]) -> int:
     """Bytes of the archive that `write` makes of `nodes`; no content is read."""
     total = aligned(HEADER + len(END) + 1)
     for node in nodes:
-        body = len(node.target.encode()) if node.kind is Kind.LINK else node.size
+        body = len(unspelled(node.target)) if node.kind is Kind.LINK else node.size
         total += aligned(HEADER + len(_raw(node.path[1:]))) + aligned(body)
     return total
 
@@ -137,7 +137,7 @@ def read_member(data: bytes, at: int, where: str) -> tuple[Member | None, int]:
     body = data[start + head.body : start + head.body + head.size]
     if head.length < 1 or len(name) < head.length or name[-1] or len(body) < head.size:
         raise damaged("the cpio archive is cut short", at, where)
-    text = name[:-1].decode("utf-8", "surrogateescape")
+    text = spelled(name[:-1])
     if text == END:
         return None, start + head.end
     member = Member(
@@ -194,4 +194,4 @@ def _member(
 
 
 def _raw(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape") + b"\0"
+    return unspelled(name) + b"\0"

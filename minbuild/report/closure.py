@@ -1,10 +1,10 @@
 """The closure as a tree: what needs what, with own, closure and added size."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from minbuild.errors import UsageError
+from minbuild.escape import dump
 from minbuild.facts.types import Kind
 from minbuild.footprint.types import Footprint
 from minbuild.paths import rootpath
@@ -83,7 +83,7 @@ def as_json(grown: Grown) -> str:
         for name, weight in grown.weights.items()
     ]
     document = {"schema": SCHEMA, "image": grown.image, "tops": list(grown.tops), "nodes": nodes}
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return dump(document)
 
 
 def _lines(grown: Grown, depth: int) -> Iterator[tuple[str, str]]:

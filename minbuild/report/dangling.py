@@ -1,10 +1,10 @@
 """What a root needs and has not, for people and programs."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from minbuild.escape import dump
 from minbuild.report.units import printable
 from minbuild.resolve.check import STARTS, is_weak
 from minbuild.resolve.types import Caution, Missing
@@ -87,4 +87,4 @@ def as_json(found: Examined, *, strict: bool = False) -> str:
     warnings = [asdict(one) for one in found.cautions]
     document = {"schema": SCHEMA, "root": found.name, "arch": found.arch, "paths": found.paths,
                 "dangling": rows, "warnings": warnings}  # fmt: skip
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return dump(document)

@@ -2,9 +2,10 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 
+from minbuild.escape import csv as csv_text
+from minbuild.escape import dump
 from minbuild.footprint.diff import Cause, Change, Diff, Difference
 from minbuild.footprint.issues import OpenIssue
 from minbuild.footprint.types import FileRow
@@ -239,7 +240,7 @@ def as_json(diff: Diff) -> str:
         },
         "issues": issues.as_document(diff.issues),
     }
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return dump(document, sort=True)
 
 
 def _totals(name: str, totals: object) -> dict[str, object]:
@@ -285,7 +286,7 @@ def as_csv(diff: Diff) -> str:
     for one in diff.differences:
         old, new = one.before, one.after
         writer.writerow(
-            [one.change, markdown.plain(one.path), one.bytes, one.cause,
+            [one.change, csv_text(one.path), one.bytes, one.cause,
              old.size if old else "", new.size if new else ""]
         )  # fmt: skip
     return out.getvalue()

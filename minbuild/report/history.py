@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from minbuild.errors import UsageError
+from minbuild.escape import json_safe
 from minbuild.footprint.types import Footprint
 from minbuild.report.units import columns, printable, size
 
@@ -37,7 +38,7 @@ def point(footprint: Footprint, label: str) -> Point:
 
 def line(one: Point) -> str:
     """A point as one line of JSON, keys sorted."""
-    return json.dumps(asdict(one), sort_keys=True, ensure_ascii=False) + "\n"
+    return json_safe(json.dumps(asdict(one), sort_keys=True, ensure_ascii=False)) + "\n"
 
 
 def read(text: str, where: str) -> tuple[Point, ...]:

@@ -2,12 +2,11 @@
 
 import base64
 import hashlib
-import html
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from minbuild.escape import dump, markup
 from minbuild.footprint.diff import Difference, compare, first_needs
 from minbuild.footprint.types import FileRow, Footprint
 from minbuild.report import surface
@@ -49,7 +48,7 @@ def page(footprint: Footprint, baseline: Footprint | None = None) -> str:
 
 
 def _safe(text: str) -> str:
-    return html.escape(printable(text))
+    return markup(text)
 
 
 def _hash(text: str) -> str:
@@ -123,7 +122,7 @@ def _data(footprint: Footprint, baseline: Footprint | None) -> str:
     document = {
         "name": printable(footprint.name), "compared": baseline is not None, "rows": rows, "needs": needs
     }  # fmt: skip
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    text = dump(document, indent=None).rstrip("\n")
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

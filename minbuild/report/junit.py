@@ -4,10 +4,9 @@ Source: the JUnit schema of testmoapp/junitxml; GitLab's "Unit test reports".
 """
 
 from collections.abc import Sequence
-from xml.sax.saxutils import quoteattr
 
+from minbuild.escape import attribute, markup
 from minbuild.footprint.gate import Result, State
-from minbuild.report.units import printable
 
 
 def junit(results: Sequence[Result]) -> str:
@@ -18,22 +17,20 @@ def junit(results: Sequence[Result]) -> str:
     lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<testsuites {head}>",
              f'<testsuite name="minbuild" {head} errors="0">']  # fmt: skip
     for one in results:
-        place = f" file={_q(one.where.file)} line={_q(str(one.where.line))}" if one.where else ""
-        case = f'<testcase classname="minbuild" name={_q(one.rule)}{place}'
+        place = (
+            f" file={attribute(one.where.file)} line={attribute(str(one.where.line))}"
+            if one.where
+            else ""
+        )
+        case = f'<testcase classname="minbuild" name={attribute(one.rule)}{place}'
         if one.state is State.FAILED:
             lines.append(
-                f"{case}><failure message={_q(one.said)}>{_text(one.fix)}</failure></testcase>"
+                f"{case}><failure message={attribute(one.said)}>{markup(one.fix)}</failure></testcase>"
             )
         elif one.state is State.PASSED:
             lines.append(f"{case}/>")
         else:
-            lines.append(f"{case}><skipped message={_q(f'{one.state}: {one.said}')}/></testcase>")
+            lines.append(
+                f"{case}><skipped message={attribute(f'{one.state}: {one.said}')}/></testcase>"
+            )
     return "\n".join([*lines, "</testsuite>", "</testsuites>"]) + "\n"
-
-
-def _q(text: str) -> str:
-    return quoteattr(printable(text))
-
-
-def _text(text: str) -> str:
-    return printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

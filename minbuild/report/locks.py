@@ -2,11 +2,12 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 from minbuild.archive.changes import Change
+from minbuild.escape import csv as csv_text
+from minbuild.escape import dump
 from minbuild.footprint.issues import Issues
 from minbuild.report import issues, markdown
 from minbuild.report.units import columns, printable
@@ -63,7 +64,7 @@ def as_json(changes: Sequence[Change], found: Issues | None) -> str:
         "packages": [asdict(one) for one in changes],
         "issues": issues.as_document(found),
     }
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return dump(document, sort=True)
 
 
 def as_csv(changes: Sequence[Change]) -> str:
@@ -73,5 +74,5 @@ def as_csv(changes: Sequence[Change]) -> str:
     writer.writerow(["part", "package", "before", "after", "suite"])
     for one in changes:
         cells = (one.part, one.name, one.before, one.after, one.suite)
-        writer.writerow([markdown.plain(cell) for cell in cells])
+        writer.writerow([csv_text(cell) for cell in cells])
     return out.getvalue()

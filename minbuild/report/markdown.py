@@ -2,32 +2,13 @@
 
 from collections.abc import Sequence
 
-from minbuild.report.units import printable
+from minbuild.escape import cell as cell  # noqa: PLC0414
+from minbuild.escape import code as code  # noqa: PLC0414
 
 MOST = 60_000
 """Bytes of a whole page: GitHub refuses comments of more than 65,536 characters."""
 MARKER = "<!-- minbuild -->"
 """By this first line a later run finds its own comment again."""
-
-
-def cell(text: str) -> str:
-    """Text that may come from a stranger, safe in a table's cell."""
-    clean = "".join(c if c.isprintable() else "�" for c in text)
-    for special, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("@", "&#64;")):
-        clean = clean.replace(special, safe)
-    return clean.replace("[", "\\[").replace("*", "\\*").replace("_", "\\_")
-
-
-def code(text: str) -> str:
-    """A path or name in code style, safe in a table's cell."""
-    clean = "".join(c if c.isprintable() else "�" for c in text)
-    return f"`{clean.replace('`', chr(39)).replace('|', chr(92) + '|')}`" if clean else ""
-
-
-def plain(text: str) -> str:
-    """A name in a CSV file that no spreadsheet takes for a formula, and no terminal for an order."""
-    clean = printable(text)
-    return f"'{clean}" if clean.startswith(("=", "+", "-", "@")) else clean
 
 
 def rows(head: Sequence[str], body: Sequence[Sequence[str]], *, right: int = 0) -> list[str]:

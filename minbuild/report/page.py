@@ -4,6 +4,8 @@ import csv
 import io
 from collections.abc import Mapping
 
+from minbuild.escape import csv as csv_text
+from minbuild.escape import dot
 from minbuild.footprint.types import Footprint
 from minbuild.report import markdown, minwin, surface
 from minbuild.report.lines import Line, Table, table
@@ -63,7 +65,7 @@ def as_csv(footprint: Footprint, *, by: str, sort: str, top: int) -> str:
     found = table(footprint, by=by, sort=sort, top=top)
     for line in (*found.lines, found.total):
         added = "" if line.added is None else line.added
-        writer.writerow([markdown.plain(line.name), line.files, line.bytes, line.packed, added])
+        writer.writerow([csv_text(line.name), line.files, line.bytes, line.packed, added])
     return out.getvalue()
 
 
@@ -76,18 +78,13 @@ def as_dot(footprint: Footprint) -> str:
     for name in kept:
         label = f"{name}\\n{size(rows[name])}" if name in rows else name
         style = "" if name in rows else ", style=filled, fillcolor=lightgrey"
-        lines.append(f"  {_quoted(name)} [label={_quoted(label)}{style}];")
+        lines.append(f"  {dot(name)} [label={dot(label)}{style}];")
     known = set(kept)
     lines += sorted(
         {
-            f"  {_quoted(need.by)} -> {_quoted(need.path)} [label={_quoted(str(need.kind))}];"
+            f"  {dot(need.by)} -> {dot(need.path)} [label={dot(str(need.kind))}];"
             for need in footprint.edges
             if need.by in known and need.path in known
         }
     )
     return "\n".join([*lines, "}"]) + "\n"
-
-
-def _quoted(text: str) -> str:
-    safe = "".join(c if c.isprintable() else "�" for c in text)
-    return '"' + safe.replace('"', '\\"') + '"'

@@ -1,9 +1,9 @@
 """What a host would be without something, for people and programs."""
 
-import json
 from collections.abc import Mapping, Sequence
 
 from minbuild.errors import UsageError
+from minbuild.escape import dump
 from minbuild.facts.types import Kind
 from minbuild.footprint.types import Footprint
 from minbuild.paths import rootpath
@@ -66,7 +66,7 @@ def as_text(footprint: Footprint, words: Sequence[str], gone: Removal) -> str:
 
 def as_json(footprint: Footprint, words: Sequence[str], gone: Removal) -> str:
     """The same as a JSON object."""
-    return json.dumps(_document(footprint, words, gone), indent=1, ensure_ascii=False) + "\n"
+    return dump(_document(footprint, words, gone))
 
 
 def suggestions(footprint: Footprint, needs: Needs, most: int) -> tuple[tuple[str, Removal], ...]:
@@ -111,7 +111,7 @@ def suggestions_as_json(
         for name, gone in found
     ]
     document = {"schema": "minbuild.suggest/1", "image": footprint.name, "removals": rows}
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return dump(document)
 
 
 def _named(footprint: Footprint, word: str) -> tuple[str, ...]:

@@ -3,12 +3,13 @@
 Source: OASIS, Static Analysis Results Interchange Format 2.1.0.
 """
 
-import json
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from minbuild import __version__
+from minbuild.escape import dump
+from minbuild.escape import sarif as message
 from minbuild.footprint.gate import Result, State
-from minbuild.report.units import printable
 
 LEVEL = {State.FAILED: "error", State.WAIVED: "note", State.SKIPPED: "note"}
 
@@ -36,7 +37,7 @@ def sarif(results: Sequence[Result]) -> str:
             }
         ],
     }
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return dump(document, sort=True)
 
 
 def _result(one: Result, index: int) -> dict[str, object]:
@@ -45,13 +46,15 @@ def _result(one: Result, index: int) -> dict[str, object]:
         "ruleId": one.rule,
         "ruleIndex": index,
         "level": LEVEL[one.state],
-        "message": {"text": printable(f"{one.rule}: {one.said}{fix}.")},
+        "message": {"text": message(f"{one.rule}: {one.said}{fix}.")},
     }
     if one.where is not None:
         found["locations"] = [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": printable(one.where.file)},
+                    "artifactLocation": {
+                        "uri": quote(one.where.file, safe="/", errors="surrogateescape")
+                    },
                     "region": {"startLine": one.where.line, "startColumn": one.where.column},
                 }
             }

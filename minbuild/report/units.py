@@ -1,5 +1,7 @@
 """How sizes, counts and shares are printed."""
 
+from minbuild.escape import printable as printable  # noqa: PLC0414 - the tables' own word
+
 
 def size(count: int) -> str:
     """Bytes as people read them, in decimal units: 17.4 MB, 820 kB, 12 B."""
@@ -35,8 +37,3 @@ def columns(rows: list[list[str]], left: frozenset[int] = frozenset({0})) -> lis
         ]
         lines.append("  ".join(cells).rstrip())
     return lines
-
-
-def printable(text: str) -> str:
-    """Text from a file name or a stranger's document, safe for a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,8 +1,8 @@
 """Results of a check for people: a line for each rule, and a verdict."""
 
-import json
 from collections.abc import Sequence
 
+from minbuild.escape import annotation, annotation_field, dump
 from minbuild.footprint.diff import Diff
 from minbuild.footprint.gate import Result, State, passed, verdict
 from minbuild.report import diff as difference
@@ -44,7 +44,7 @@ def as_json(results: Sequence[Result], notes: Sequence[str]) -> str:
             for one in results
         ],
     }
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return dump(document, sort=True)
 
 
 def as_markdown(results: Sequence[Result], notes: Sequence[str], diff: Diff | None) -> str:
@@ -77,18 +77,10 @@ def annotations(results: Sequence[Result]) -> str:
     for one in results:
         if one.state is State.FAILED:
             place = (
-                f" file={_property(printable(one.where.file))},line={one.where.line},col={one.where.column}"
+                f" file={annotation_field(one.where.file)},line={one.where.line},col={one.where.column}"
                 if one.where
                 else ""
             )
             text = f"{one.rule}: {one.said}. {one.fix}"
-            lines.append(f"::error{place}::{_escaped(printable(text))}")
+            lines.append(f"::error{place}::{annotation(text)}")
     return "".join(f"{line}\n" for line in lines)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _escaped(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,9 +1,9 @@
 """The chains of needs that lead to a path, for people and programs."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from minbuild.escape import dot, dump
 from minbuild.footprint.types import STRING_PRIORITY, FileRow, Footprint, Waived
 from minbuild.paths import RootPath, rootpath
 from minbuild.report.similar import similar
@@ -118,7 +118,7 @@ def as_json(answer: Answer) -> str:
         "possible_dlopens": list(answer.possible),
         "named": [asdict(one) for one in answer.named],
     }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return dump(document)
 
 
 def as_dot(answer: Answer) -> str:
@@ -126,20 +126,12 @@ def as_dot(answer: Answer) -> str:
     needs = sorted({need for chain in answer.chains for need in chain})
     names = sorted({name for need in needs for name in (need.by, need.path)} | {answer.path})
     lines = ["digraph why {", "  rankdir=LR;", "  node [shape=box];"]
+    lines += [f"  {dot(name)}{'' if name.startswith('/') else ' [shape=oval]'};" for name in names]
     lines += [
-        f"  {quoted(name)}{'' if name.startswith('/') else ' [shape=oval]'};" for name in names
-    ]
-    lines += [
-        f"  {quoted(need.by)} -> {quoted(need.path)} [label={quoted(f'{need.kind}: {need.evidence}')}];"
+        f"  {dot(need.by)} -> {dot(need.path)} [label={dot(f'{need.kind}: {need.evidence}')}];"
         for need in needs
     ]
     return "\n".join([*lines, "}"]) + "\n"
-
-
-def quoted(text: str) -> str:
-    """A string of the DOT language."""
-    plain = printable(text).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{plain}"'
 
 
 def _chain(chain: Chain, owners: Mapping[str, str] | None) -> str:

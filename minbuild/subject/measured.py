@@ -2,12 +2,12 @@
 
 import os
 import re
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from minbuild.errors import MinbuildError, UsageError
+from minbuild.facts.capability import capability
 from minbuild.facts.kernel import kernel_config
 from minbuild.facts.root.owners import owners
 from minbuild.facts.root.places import Places, places
@@ -109,20 +109,6 @@ def _seen(one: Found, told: Places) -> Seen:
         one.size if one.kind is Kind.FILE else 0,
         target=target, capability=capability(one.capability) if one.capability else "",
     )  # fmt: skip
-
-
-def capability(data: bytes) -> str:
-    """File capabilities as a number, of all three revisions.
-
-    Source: capabilities(7); Linux, include/uapi/linux/capability.h, struct vfs_cap_data.
-    """
-    if len(data) not in (12, 20, 24):
-        return f"unknown {data[:24].hex()}"
-    low, inherits = struct.unpack_from("<4xII", data)
-    if len(data) > 12:
-        above, inherits_above = struct.unpack_from("<12xII", data)
-        low, inherits = low | above << 32, inherits | inherits_above << 32
-    return f"permitted {low:#x}" + (f", inheritable {inherits:#x}" if inherits else "")
 
 
 def newest_kernel(seen: Sequence[Seen]) -> str:

@@ -1,6 +1,5 @@
 """Copyright files of every package in an image, and where its exact sources are."""
 
-import json
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from minbuild.archive.mirror import Mirror
 from minbuild.archive.sources import SourceFile, sources
 from minbuild.archive.types import Package
 from minbuild.errors import ArchiveError, together
+from minbuild.escape import dump
 from minbuild.facts.content import extract_all
 from minbuild.facts.gather import gather
 from minbuild.facts.types import Files, Kind
@@ -180,4 +180,4 @@ def manifest(found: Sequence[Owed]) -> str:
         for one in found
     ]
     document = {"schema": SCHEMA, "packages": rows}
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return dump(document, sort=True)

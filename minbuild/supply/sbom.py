@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from minbuild import __version__
 from minbuild.archive.types import Package
 from minbuild.errors import ToolError
+from minbuild.escape import dump
 from minbuild.supply.licence import UNKNOWN
 from minbuild.supply.purl import purl
 from minbuild.supply.shipment import Shipment
@@ -50,7 +51,7 @@ def rendered(bom: "Bom") -> str:
     for component in document.get("components", ()):
         found = component.get("evidence", {}).get("occurrences", [])
         found.sort(key=lambda one: one["location"])
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return dump(document, sort=True)
 
 
 def bill(shipment: Shipment, licences: Mapping[str, tuple[str, ...]]) -> "Bom":

@@ -70,6 +70,7 @@ def node(chosen: Chosen) -> Node:
         target=entry.target,
         package=chosen.package,
         component=chosen.component,
+        capability=entry.capability,
     )
 
 

@@ -26,6 +26,8 @@ class Node:
     """"" for rendered and generated files."""
     component: str
     """section/name."""
+    capability: str = ""
+    """Hex of a file's security.capability."""
 
     @property
     def section(self) -> str:

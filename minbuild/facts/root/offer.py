@@ -153,8 +153,9 @@ class Offer:
         if found.kind is Kind.HARDLINK:
             target = self.path(found.target)
         return Entry(
-            found.path, found.kind, found.mode, found.uid, found.gid, found.size, digest, target
-        )
+            found.path, found.kind, found.mode, found.uid, found.gid, found.size, digest, target,
+            found.capability.hex(),
+        )  # fmt: skip
 
     def path(self, raw: str) -> RootPath:
         """The path of what stands at `raw`."""

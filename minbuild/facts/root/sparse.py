@@ -106,7 +106,7 @@ def _checked(
     for offset, length in rows:
         if offset < before or offset + length > size:
             raise Damage("a sparse file's stretches overlap or end behind it")
-        if (place - begin) % BLOCK:
+        if length and (place - begin) % BLOCK:
             raise Damage("a sparse file's stretches are no whole blocks: readers differ about that")
         if length:
             found.append(Extent(offset, place, length))

@@ -56,7 +56,7 @@ def test_names_cannot_break_a_markdown_table() -> None:
     text = as_markdown(compare(tiny(), changed([new])))
     line = next(line for line in text.splitlines() if "everyone" in line)
     assert line.count(" | ") == 2
-    assert "`/usr/bin/a\\|b'</details>@everyone`" in line
+    assert r"`/usr/bin/a\x7cb\x60</details>@everyone`" in line
 
 
 def test_the_same_diff_gives_the_same_bytes() -> None:

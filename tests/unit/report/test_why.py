@@ -3,10 +3,11 @@
 import json
 from dataclasses import replace
 
+from minbuild.escape import dot
 from minbuild.footprint.document import read, render
 from minbuild.footprint.types import Waived
 from minbuild.paths import RootPath
-from minbuild.report.why import as_dot, as_json, as_text, explain, quoted
+from minbuild.report.why import as_dot, as_json, as_text, explain
 from tests.support.footprints import tiny
 
 SHELL = RootPath("/usr/bin/sh")
@@ -51,7 +52,7 @@ def test_what_a_file_may_open_is_said_and_survives_the_document() -> None:
 
 
 def test_quotes_and_backslashes_do_not_end_a_string() -> None:
-    assert quoted('a"b\\c') == '"a\\"b\\\\c"'
+    assert dot('a"b\\c') == '"a\\"b\\\\c"'
 
 
 def test_a_name_alone_stands_for_the_only_path_with_it() -> None:
