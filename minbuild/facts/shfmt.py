@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("bash", "posix")
 """bash's language holds nearly all of the others'; what it refuses is tried as plain POSIX."""
-MOST, SECONDS = 64 << 20, 20
+MOST, SECONDS = 32 << 20, 20
 """Bytes of the largest syntax tree that is read, as JSON, and the longest time that it may take."""
 LIBRARIES = tuple(map(Path, ("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store")))
 """Where a shfmt that is not of its own distribution may have its libraries."""
@@ -54,6 +54,8 @@ def parse(data: bytes) -> Node | None:
     """
     for language in LANGUAGES:
         code, tree = _server(language).ask(data)
+        if code < 0:
+            return None
         if not code:
             try:
                 found: Node = json.loads(tree)

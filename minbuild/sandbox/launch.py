@@ -5,6 +5,7 @@ and may leave its namespaces.
 """
 
 import contextlib
+import fcntl
 import marshal
 import os
 import resource
@@ -26,7 +27,9 @@ HEAD = struct.Struct(">iQ")
 QUESTION = struct.Struct(">Q")
 _NOBODY = 65534
 _DEVICE = "/dev/null"
-_CHUNK = 1 << 16
+_CHUNK = 1 << 20
+_PIPE_SIZE = 1031
+"""F_SETPIPE_SZ."""
 _FULL_READ = kernel.EXECUTE | kernel.READ_FILE | kernel.READ_DIR
 
 Job = Mapping[str, Any]
@@ -166,6 +169,8 @@ def _serve(job: Job) -> NoReturn:
 
 def _answer(job: Job, data: bytes) -> tuple[int, bytes]:
     question, answer = os.memfd_create("in"), os.pipe2(os.O_CLOEXEC)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(answer[0], _PIPE_SIZE, _CHUNK)
     _send(question, data)
     os.lseek(question, 0, os.SEEK_SET)
     child = os.fork()
@@ -183,6 +188,9 @@ def _answer(job: Job, data: bytes) -> tuple[int, bytes]:
     out = b"".join(_output(answer[0], job["output"], end))
     os.close(answer[0])
     handle = os.pidfd_open(child)
+    if len(out) > job["output"]:
+        os.kill(child, signal.SIGKILL)
+        out = b""
     if not select.select([handle], [], [], max(0, end - time.monotonic()))[0]:
         os.kill(child, signal.SIGKILL)
     os.close(handle)

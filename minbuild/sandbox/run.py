@@ -112,7 +112,9 @@ class Server:
         self._owner = 0
 
     def ask(self, data: bytes) -> tuple[int, bytes]:
-        """Run the program with this input; returns its exit code and stdout, which may be cut off.
+        """Run the program with this input; returns its exit code and stdout.
+
+        The code is negative, and stdout cut off or empty, when it is ended for what it used up.
 
         Raises: ToolError when it cannot be started.
         """
