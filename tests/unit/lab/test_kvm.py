@@ -1,14 +1,20 @@
 """Whether KVM runs systems: the trial guest by real QEMUs, and machines whose KVM lies in several ways."""
 
+import contextlib
+import os
+import pty
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from minbuild.dib import machine as builder
 from minbuild.errors import ToolError, UsageError
 from minbuild.lab import kvm, trial, voice
 from minbuild.lab.accel import VARIABLE, wished
 from minbuild.lab.boot import boot
+from minbuild.lab.interact import interact
 from minbuild.lab.kvm import Way, arguments, choose, guest, way_of
 from minbuild.lab.probes import standard
 from minbuild.lab.types import Accel, BootRequest, Firmware, Network, Stage
@@ -17,7 +23,9 @@ from minbuild.progress import Progress, Silent
 from minbuild.run import start, stop
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
-from tests.unit.lab.conftest import Bench
+from tests.support.market import market_of
+from tests.unit.lab.conftest import Bench, busybox_of
+from tests.unit.lab.cpio import initramfs
 from tests.unit.lab.front import Front
 from tests.unit.toolbox.real import toolbox
 
@@ -151,7 +159,10 @@ def test_a_kvm_whose_kernel_is_silent_is_left_for_emulation_and_remembered(
 @pytest.mark.boot
 @pytest.mark.parametrize(
     "way",
-    ["kernel alone", "resets a system", pytest.param("gives up", marks=pytest.mark.long)],
+    [
+        "kernel alone",
+        *(pytest.param(one, marks=pytest.mark.long) for one in ("resets a system", "gives up")),
+    ],
 )
 def test_a_kvm_that_starts_a_system_and_loses_it_is_left_for_emulation(
     way: str, bench: Bench, has_kvm: None, fronts: Fronts
@@ -244,3 +255,74 @@ def test_forgetting_names_what_was_remembered(tmp_path: Path) -> None:
     store.put(kvm.KIND, {"a\nbios": b'""', "a\nsystem": b'"it was silent"'})
     assert kvm.forget(store) == ("it was silent",)
     assert store.get_all(kvm.KIND) == {}
+
+
+BUILDER = """#!/bin/sh
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
+echo "builder: started" >/dev/console
+echo o >/proc/sysrq-trigger
+"""
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+def test_a_builder_machine_that_is_silent_under_kvm_is_run_by_emulation(
+    bench: Bench,
+    store: Store,
+    has_kvm: None,
+    fronts: Fronts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its kernel is told to be quiet: only the builder's own word counts."""
+    monkeypatch.setattr(builder, "QUIET", 3)
+    front = fronts(bench.tools, "kernel alone")
+    packed = initramfs(busybox_of(market_of(store), store), ("sh", "mount"), {}, "", BUILDER)
+    (tmp_path / "initrd").write_bytes(packed)
+    (tmp_path / "order").write_bytes(bytes(512))
+    machine = builder.Machine(bench.kernel, tmp_path / "initrd", tmp_path / "order", front)  # type: ignore[arg-type]
+    heard: list[bytes] = []
+    told: list[str] = []
+    result = builder.run(machine, tmp_path / "order", tmp_path, heard.append, told.append)
+    assert result.exists()
+    assert b"builder: started\n" in heard
+    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert "the builder said no word" in told[0]
+    assert choose(None, front, Way.BIOS, nested=False).name == "tcg"
+    # the next one starts by emulation at once
+    heard.clear()
+    builder.run(machine, tmp_path / "order", tmp_path, heard.append, told.append)
+    assert front.asked == ["tcg system"]
+    assert len(told) == 2
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+def test_a_terminal_whose_machine_is_silent_under_kvm_is_given_an_emulated_one(
+    bench: Bench, has_kvm: None, fronts: Fronts
+) -> None:
+    front = fronts(bench.tools, "trial alone")
+    notes = Notes()
+    user, lab = pty.openpty()
+    heard = bytearray()
+
+    def person() -> None:
+        with contextlib.suppress(OSError):
+            while data := os.read(user, 4096):
+                heard.extend(data)
+                if b"Linux version" in heard:
+                    os.write(user, b"\x01x")
+
+    thread = threading.Thread(target=person, daemon=True)
+    thread.start()
+    wish = BootRequest(
+        bench.kernel, (), initramfs=bench.initramfs, cmdline="console=ttyS0", network=Network.USER
+    )
+    interact(wish, front, notes, keys=lab, screen=lab)
+    os.close(lab)
+    thread.join()
+    os.close(user)
+    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert [note for note in notes.notes if "by emulation" in note]
+    assert choose(None, front, Way.BIOS).name == "tcg"
