@@ -188,14 +188,14 @@ def _answer(job: Job, data: bytes) -> tuple[int, bytes]:
     out = b"".join(_output(answer[0], job["output"], end))
     os.close(answer[0])
     handle = os.pidfd_open(child)
-    if len(out) > job["output"]:
+    over = len(out) > job["output"]
+    if over:
         os.kill(child, signal.SIGKILL)
-        out = b""
     if not select.select([handle], [], [], max(0, end - time.monotonic()))[0]:
         os.kill(child, signal.SIGKILL)
     os.close(handle)
     status = os.waitpid(child, 0)[1]
-    return os.waitstatus_to_exitcode(status), out
+    return (-signal.SIGKILL, b"") if over else (os.waitstatus_to_exitcode(status), out)
 
 
 def _output(pipe: int, most: int, end: float) -> Iterator[bytes]:
