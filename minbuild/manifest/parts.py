@@ -66,7 +66,7 @@ def parts(
 def _kept(host: HostDocument, problems: Problems) -> tuple[PackagePaths, ...]:
     for one in host.keep:
         if one.package == ANY and not _from_root(host):
-            fix = f"write {{package: …, paths: [{one.paths[0]}]}}"
+            fix = f"write {{package: …, paths: [{next(iter(one.paths), '/usr/bin/NAME')}]}}"
             problems.add("no package is named that holds these paths", one.where, fix)
     return tuple(PackagePaths(one.package, one.paths, one.where) for one in host.keep)
 

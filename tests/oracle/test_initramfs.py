@@ -7,36 +7,45 @@ import random
 import re
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from minbuild.build.request import Doors
-from minbuild.build.rooted import unpacker
+from minbuild.build.rooted import readers
 from minbuild.errors import ToolError
 from minbuild.image import cpio
+from minbuild.image.uefi import UEFI
 from minbuild.image.unpack import members
 from minbuild.lab.accel import WORDS, data_words
+from minbuild.lab.machine import OVMF_CODE, OVMF_VARS
+from minbuild.lab.uki import read_uki
 from minbuild.manifest.tools import load_tools
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
 from tests.oracle import cpios
 from tests.support.market import market_of, toolbox_of
+from tests.support.uki import over
 from tests.unit.lab.conftest import busybox_of, kernel_of
 
 SEED, RANDOM = 15, 90
 SECONDS = 240
+LINE = "console=ttyS0 loglevel=1 panic=-1"
 INIT = b"""#!/busybox sh
 /busybox mount -t devtmpfs dev /dev
+/busybox mkdir -p /proc
+/busybox mount -t proc proc /proc
 exec >/dev/ttyS0 2>&1
 /busybox stty -F /dev/ttyS0 raw 2>/dev/null
+echo "(line)$(/busybox cat /proc/cmdline)(line)"
 echo '(begin)'
 /busybox find / -xdev ! -name initrd.image ! -name busybox -print0 | /busybox cpio -o -0 -H newc 2>/err | /busybox gzip | /busybox base64
 echo '(end)'
 /busybox poweroff -f
 """
-OWN = (b"busybox", b"init", b"err", b"dev", b"root")
+OWN = (b"busybox", b"init", b"err", b"dev", b"root", b"proc", b".extra")
 
 pytestmark = pytest.mark.oracle
 Row = tuple[int, int, int, bytes, tuple[int, int], str]
@@ -44,7 +53,7 @@ Row = tuple[int, int, int, bytes, tuple[int, int], str]
 
 @pytest.fixture(scope="module")
 def tools(market_store: Store) -> Toolbox:
-    wanted = ("qemu-system-x86_64", "lz4", "lzop")
+    wanted = ("qemu-system-x86_64", "lz4", "lzop", "ukify")
     named = [tool for tool in load_tools() if tool.name in wanted]
     return toolbox_of(named, market_of(market_store))
 
@@ -54,44 +63,58 @@ def market_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(Path.home() / ".cache/minbuild")
 
 
-@pytest.fixture(scope="module")
-def boot(market_store: Store, tools: Toolbox, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], str]:  # fmt: skip
-    """Start the kernel with an initramfs, and give what its console says."""
-    market = market_of(market_store)
-    work = tmp_path_factory.mktemp("boot")
-    kernel, _ = kernel_of(market, market_store, ())
-    (work / "vmlinuz").write_bytes(kernel)
-    own = cpios.archive(
-        [
-            cpios.file(b"busybox", busybox_of(market, market_store), 0o755),
-            cpios.file(b"init", INIT, 0o755),
-        ]
-    )
+@dataclass(frozen=True)
+class Machine:
+    """A kernel, the archive that shows what it made, and QEMU."""
 
-    def run(initramfs: bytes) -> str:
-        (work / "initrd").write_bytes(own + initramfs)
-        words = [*tools.argv("qemu-system-x86_64"), "-M", "q35", *WORDS["tcg"], "-m", "1024"]
-        words += [
-            *data_words(tools),
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-        ]
-        words += [
-            "-serial",
-            "stdio",
-            "-kernel",
-            str(work / "vmlinuz"),
-            "-initrd",
-            str(work / "initrd"),
-        ]
-        words += ["-append", "console=ttyS0 loglevel=1 panic=-1"]
-        done = subprocess.run(words, capture_output=True, timeout=SECONDS, env=tools.environment())
+    tools: Toolbox
+    work: Path
+    kernel: bytes
+    own: bytes
+
+    def direct(self, initramfs: bytes) -> str:
+        """Start the kernel with an initramfs, and give what its console says."""
+        (self.work / "vmlinuz").write_bytes(self.kernel)
+        (self.work / "initrd").write_bytes(self.own + initramfs)
+        words = ["-kernel", str(self.work / "vmlinuz"), "-initrd", str(self.work / "initrd")]
+        return self._run([*words, "-append", LINE])
+
+    def uefi(self, image: bytes) -> str:
+        """The same of a UKI that UEFI starts."""
+        boot = self.work / "esp/EFI/BOOT"
+        boot.mkdir(parents=True, exist_ok=True)
+        (boot / "BOOTX64.EFI").write_bytes(image)
+        (self.work / "vars.fd").write_bytes(self.tools.path(OVMF_VARS).read_bytes())
+        words = ["-drive", f"if=pflash,format=raw,readonly=on,file={self.tools.path(OVMF_CODE)}"]
+        words += ["-drive", f"if=pflash,format=raw,file={self.work / 'vars.fd'}"]
+        stick = f"if=virtio,format=raw,file=fat:{self.work / 'esp'},readonly=on"
+        return self._run([*words, "-drive", stick])
+
+    def _run(self, more: Sequence[str]) -> str:
+        words = [*self.tools.argv("qemu-system-x86_64"), "-M", "q35", *WORDS["tcg"], "-m", "1024"]
+        words += [*data_words(self.tools), "-nodefaults", "-no-user-config", "-display", "none"]
+        words += ["-no-reboot", "-serial", "stdio", *more]
+        done = subprocess.run(
+            words, capture_output=True, timeout=SECONDS, env=self.tools.environment()
+        )
         return (done.stdout + done.stderr).decode("utf-8", "replace")
 
-    return run
+
+@pytest.fixture(scope="module")
+def machine(
+    market_store: Store, tools: Toolbox, tmp_path_factory: pytest.TempPathFactory
+) -> Machine:
+    market = market_of(market_store)
+    kernel, _ = kernel_of(market, market_store, ())
+    busybox = busybox_of(market, market_store)
+    own = [cpios.file(b"busybox", busybox, 0o755), cpios.file(b"init", INIT, 0o755)]
+    return Machine(tools, tmp_path_factory.mktemp("boot"), kernel, cpios.archive(own))
+
+
+@pytest.fixture(scope="module")
+def boot(machine: Machine) -> Callable[[bytes], str]:
+    """Start the kernel with an initramfs, and give what its console says."""
+    return machine.direct
 
 
 def tree_of(console: str) -> dict[bytes, Row]:
@@ -132,7 +155,7 @@ def with_names(rows: dict[bytes, Row], numbers: dict[bytes, int], bodies: dict[i
 
 
 def counted(data: bytes, doors: Doors) -> dict[bytes, Row]:
-    found = members(data, tool=unpacker(doors))
+    found = members(data, tool=readers(doors).unpack)
     rows: dict[bytes, Row] = {}
     numbers, bodies = {}, {}
     for text, one in found.items():
@@ -208,3 +231,43 @@ def test_what_the_kernel_stops_at_is_refused(boot: Callable[[bytes], str], title
     after = cpios.archive([cpios.file(b"after", b"x")])
     theirs = tree_of(boot(data + bytes(-len(data) % 4) + after))
     assert b"after" not in theirs
+
+
+def _archive(top: bytes) -> bytes:
+    return cpios.archive([cpios.directory(top), cpios.file(top + b"/su", top, 0o4755)])
+
+
+@pytest.mark.boot
+@pytest.mark.long
+def test_what_is_taken_of_a_uki_is_what_the_stub_takes(
+    machine: Machine, market_store: Store
+) -> None:
+    stub = machine.tools.path(UEFI["amd64"].stub).read_bytes()
+    image = over(
+        stub,
+        [
+            (".osrel", b"ID=x\n"),
+            (".cmdline", f"{LINE} base".encode()),
+            (".cmdline", f"{LINE} second".encode()),
+            (".linux", machine.kernel),
+            (".initrd", machine.own + _archive(b"first")),
+            (".initrd", machine.own + _archive(b"second")),
+            (".ucode", _archive(b"early") + b"\0\0"),
+            (".profile", b"ID=a\n"),
+            (".cmdline", f"{LINE} profile0".encode()),
+            (".profile", b"ID=b\n"),
+            (".cmdline", f"{LINE} profile1".encode()),
+        ],
+    )
+    found = read_uki(image, "x.efi")
+    console = machine.uefi(image)
+    theirs = tree_of(console)
+    assert theirs == {
+        raw: row for raw, row in counted(found.initrd, Doors(market_store.directory)).items()
+        if raw.partition(b"/")[0] not in OWN
+    }  # fmt: skip
+    assert {b"early/su", b"first/su"} < theirs.keys()
+    line = console.split("(line)")[1].split()
+    assert line == found.cmdlines[0].split()
+    assert "profile0" in line
+    assert {one.split()[-1] for one in found.cmdlines} == {"profile0", "profile1"}

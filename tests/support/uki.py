@@ -33,3 +33,26 @@ def with_layout(data: bytes, *, addresses: Sequence[int] = (), signature: bytes 
     if signature:
         struct.pack_into("<II", out, HEAD + 24 + 112 + 32, len(data), len(signature))
     return bytes(out)
+
+
+def over(stub: bytes, parts: Iterable[tuple[str, bytes]]) -> bytes:
+    """A UKI that starts: a stub with more sections behind its own, in this order."""
+    out = bytearray(stub.ljust(-(-len(stub) // 512) * 512, b"\0"))
+    (head,) = struct.unpack_from("<I", out, 0x3C)
+    count, optional = struct.unpack_from("<H12xH", out, head + 6)
+    table = head + 24 + optional
+    end = struct.unpack_from("<I", out, head + 24 + 56)[0]
+    for name, data in parts:
+        row = table + 40 * count
+        assert not any(out[row : row + 40]), "the headers are full"
+        address = -(-end // 4096) * 4096
+        stored = -(-len(data) // 512) * 512
+        struct.pack_into(
+            "<8sIIIIIIHHI", out, row, name.encode(), len(data), address, stored, len(out), 0, 0, 0,
+            0, 0x40000040,
+        )  # fmt: skip
+        out += data.ljust(stored, b"\0")
+        end, count = address + len(data), count + 1
+    struct.pack_into("<H", out, head + 6, count)
+    struct.pack_into("<I", out, head + 24 + 56, -(-end // 4096) * 4096)
+    return bytes(out)
