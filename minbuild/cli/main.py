@@ -11,12 +11,13 @@ import click
 
 from minbuild import __version__
 from minbuild.cli import attest, boot, dib, guest, inspect, lock, make, new, prove, store
+from minbuild.cli.streams import open_streams
 from minbuild.cli.terminal import complain
 from minbuild.errors import MinbuildError, ToolError
 
 BUG = 70
 INTERRUPTED = 130
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF)
 
 
 FIRST_SCREEN = {
@@ -110,6 +111,7 @@ def main(argv: list[str] | None = None) -> None:
     Leaves without taking Python's memory apart object by object, which takes as long as a small
     command; what is to be done at an exit is done.
     """
+    open_streams()
     code = run(argv)
     with contextlib.suppress(OSError):
         sys.stderr.flush()
