@@ -1,5 +1,6 @@
 """How tools of the archive run from the store, with none of this machine's libraries."""
 
+import os
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -95,9 +96,17 @@ class Toolbox:
     def argv(self, name: str) -> tuple[str, ...]:
         """The words that start a tool; its own arguments follow them.
 
-        Raises: UsageError when there is no tool of that name.
+        Raises: UsageError when there is no tool of that name, ToolError when none can be started.
         """
-        return self._laid.argv(self._tool(name))
+        tool = self._tool(name)
+        laid = self._laid
+        if os.statvfs(self.root).f_flag & os.ST_NOEXEC:
+            raise ToolError(
+                f"{name} cannot be started: the store lies on a file system that is mounted noexec",
+                where=str(self._store.directory),
+                fix="use a store elsewhere (--store DIR or MINBUILD_STORE), or mount that one with exec",
+            )
+        return laid.argv(tool)
 
     def environment(self) -> dict[str, str]:
         """The whole environment of a tool: nothing of this machine's, nothing that varies."""

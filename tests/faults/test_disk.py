@@ -1,6 +1,9 @@
 """The data disk, or what is on it, is not as it should be."""
 
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +78,19 @@ def test_a_guest_with_garbage_for_settings_is_named(host: Host, tmp_path: Path) 
     guest(host, tree, "good")
     disk = host.disk(tmp_path / "disk", tree, 64)
     host.boot("guest bad: FAILED", "guest noise: FAILED", "guest good: ready", READY, data=disk)
+
+
+def test_a_store_from_which_nothing_can_be_started_is_said(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    script = 'mount -t tmpfs -o noexec,mode=700 tmpfs "$1"; shift; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m" if os.geteuid() == 0 else "-Urm", "sh", "-c", script, "sh", tmp_path / "store",
+         sys.executable, "-m", "minbuild", "tool", "zstd", "--store", tmp_path / "store", "--", "--version"],
+        capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 6
+    assert (
+        "zstd cannot be started: the store lies on a file system that is mounted noexec"
+        in done.stderr
+    )
+    assert "Traceback" not in done.stderr

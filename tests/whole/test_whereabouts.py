@@ -97,7 +97,7 @@ def test_all_firmware_of_a_kernel_is_found_or_named(
     """Every module of a kernel: each firmware= file is there, or the error says where it is."""
     path = tmp_path / "host.yaml"
     path.write_text(
-        f"minbuild: 1\narchive: {{components: [{components}]}}\nfiles: {{/lib: {{directory: true}}}}\n"
+        f"minbuild: 1\narchive: {{components: [{components}]}}\n"
         f"kernel: {{package: {kernel}, modules: ['kernel/**']}}\n", encoding="utf-8",
     )  # fmt: skip
     doors = Doors(Path.home() / ".cache/minbuild", Silent())
