@@ -156,6 +156,12 @@ def _rules() -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in sorted(place.glob("*.yaml")))
 
 
+def _filesystem() -> tuple[bytes, ...]:
+    """Small ones by mke2fs: block maps, extents, data in inodes, directories with an index."""
+    places = sorted((Path(__file__).parent / "filesystems").glob("*.xz"))
+    return tuple(lzma.decompress(place.read_bytes()) for place in places)
+
+
 _MAKERS = {
     "deb": _deb,
     "elf": _elf,
@@ -166,6 +172,7 @@ _MAKERS = {
     "cpio": _cpio,
     "image": _image,
     "disk": _disk,
+    "filesystem": _filesystem,
     "sums": _sums,
     "lock": _lock,
     "manifest": _manifest,

@@ -40,10 +40,12 @@ def shaped(target: str, seed: bytes, source: random.Random) -> bytes:
                 _cpio(data, source)
             case "disk":
                 source.choice((_fat, _gpt, _inner))(data, source)
+            case "filesystem":
+                _ext4(data, source)
     return bytes(data)
 
 
-SHAPED = ("cpio", "image", "disk")
+SHAPED = ("cpio", "image", "disk", "filesystem")
 
 
 def _number(source: random.Random) -> int:
@@ -113,6 +115,22 @@ def _gpt(data: bytearray, source: random.Random) -> None:
             struct.pack_into("<I", data, head + 88, part)
         struct.pack_into("<I", data, head + 16, 0)
         struct.pack_into("<I", data, head + 16, zlib.crc32(data[head : head + 92]))
+
+
+def _ext4(data: bytearray, source: random.Random) -> None:
+    """A field of the superblock, or a number anywhere that something stands: inodes, names, trees."""
+    if len(data) < 4096:
+        return
+    if source.random() < 0.2:
+        at = 1024 + 4 * source.randrange(100)
+    else:
+        at = 4 * source.randrange(len(data) // 4)
+        while at < len(data) - 4 and not any(data[at : at + 4]):
+            at += 4
+    width = source.choice(("<B", "<H", "<I"))
+    value = _number(source) if source.random() < 0.6 else source.randrange(400)
+    if at + 4 <= len(data):
+        struct.pack_into(width, data, at, value & (1 << 8 * struct.calcsize(width)) - 1)
 
 
 def _inner(data: bytearray, source: random.Random) -> None:

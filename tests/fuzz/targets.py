@@ -12,6 +12,9 @@ from minbuild.archive import lockfile
 from minbuild.build.sums import read_sums, wrong
 from minbuild.errors import MinbuildError
 from minbuild.facts.compute import compute
+from minbuild.facts.root.disk import Disk
+from minbuild.facts.root.filesystems import candidates
+from minbuild.facts.root.partitions import Partition, read_table
 from minbuild.facts.sniff import sniff, symbols
 from minbuild.facts.sysusers import accounts, places
 from minbuild.facts.types import Entry, Files, Kind, Text
@@ -84,6 +87,16 @@ def disk(data: bytes) -> None:
     members(read_uki(read_boot(data, "fuzz.raw").uki, "fuzz.raw").initrd, most=MOST)
 
 
+def filesystem(data: bytes) -> None:
+    """A disk that is a file system, every file of it."""
+    table = read_table(data, "fuzz.raw")
+    candidates(data, table)
+    root = Disk(Path("fuzz.raw"), data, Partition(0, 0, len(data)))
+    for one in list(root.walk()):
+        if one.kind is Kind.FILE and one.size <= MOST:
+            root.read(one.raw)
+
+
 def sums(data: bytes) -> None:
     with tempfile.TemporaryDirectory(dir=_DIRECTORY) as place:
         (Path(place) / "SHA256SUMS").write_bytes(data)
@@ -115,6 +128,7 @@ READERS: Mapping[str, Callable[[bytes], None]] = {
         cpio,
         image,
         disk,
+        filesystem,
         sums,
         lock,
         manifest,

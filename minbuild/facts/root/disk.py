@@ -27,7 +27,7 @@ _LONGEST_LINK = 4096
 class Disk:
     """Reads an ext2, ext3 or ext4 file system of an image."""
 
-    def __init__(self, path: Path, data: mmap, partition: Partition) -> None:
+    def __init__(self, path: Path, data: mmap | bytes, partition: Partition) -> None:
         """Raises: ToolError when there is none there, or it was not unmounted."""
         self.path = path
         self._fs = Ext4(data, partition.start, partition.size, str(path))
