@@ -270,7 +270,17 @@ def grow_tree(request: Request, ground: "Ground", doors: Doors) -> "Tree":
 
         doors.progress.note(f"modules unpacked: {len(tree.unpacked)}, since {WHY}")
     _tell_lost_capabilities(tree, ground.manifest, doors)
+    _tell_undriven(ground, doors)
     return warned(tree, ground.manifest, doors.store)
+
+
+def _tell_undriven(ground: "Ground", doors: Doors) -> None:
+    names = [name for part in ground.manifest.components for name in part.hardware]
+    if names:
+        from minbuild.build.hardware import undriven
+
+        for text in undriven(names, ground.closure.absent, ground.closure.kernel):
+            doors.progress.note(text)
 
 
 def _tell_lost_capabilities(tree: "Tree", manifest: Manifest, doors: Doors) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.hardware import gather, write
+from minbuild.build.hardware import gather, undriven, write
 from minbuild.errors import ToolError
+from minbuild.manifest.types import Name, Where
 
 
 def device(top: Path, name: str, alias: str) -> None:
@@ -34,3 +35,22 @@ def test_a_list_is_written_whole(tmp_path: Path) -> None:
     write("# x\na\n", tmp_path / "list")
     assert (tmp_path / "list").read_text() == "# x\na\n"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+NIC = "pci:v00008086d000010D3sv00008086sd0000A01Fbc02sc00i00"
+DISK = "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"
+BRIDGE = "pci:v00008086d000029C0sv00001AF4sd00001100bc06sc00i00"
+
+
+def test_controllers_without_a_driver_are_named_and_the_others_counted() -> None:
+    names = [
+        Name(text, Where("hw.txt", line, 1)) for line, text in enumerate((NIC, DISK, BRIDGE), 1)
+    ]
+    told = list(undriven(names, {NIC, BRIDGE}, "6.12-cloud-amd64"))
+    assert told == [
+        f"hw.txt:1:1: network device {NIC} has no driver in the kernel 6.12-cloud-amd64",
+        "a kernel for machines of iron has more drivers: kernel: {package: linux-image-amd64}",
+        "hw.txt: 1 more of its 3 devices have no driver here",
+    ]
+    assert len(list(undriven(names, {NIC}, "6.12-amd64"))) == 1
+    assert list(undriven(names, (), "6.12-cloud-amd64")) == []
