@@ -61,6 +61,17 @@ write_on() {
     done
 }
 
+# Leases for whoever asks on the first card.
+serve() {
+    ip addr add 192.0.2.66/24 dev eth0
+    ip link set eth0 up
+    : >/tmp/leases
+    printf '%s\n' 'interface eth0' 'start 192.0.2.200' 'end 192.0.2.209' 'lease_file /tmp/leases' \
+        'opt subnet 255.255.255.0' 'opt router 192.0.2.66' 'opt dns 192.0.2.66' >/tmp/udhcpd.conf
+    udhcpd -f /tmp/udhcpd.conf 2>&1 &
+    say 'serves leases'
+}
+
 listen() {
     while read -r line; do
         say "heard $line"
@@ -80,7 +91,7 @@ ip link set lo up
 say "up with $(nproc) cpus"
 # the word that it writes lies where write_on puts one
 asked write || disks
-cards
+if asked serve; then serve; else cards; fi
 if asked hog; then
     say 'takes all memory'
     mount -t tmpfs -o size=100% tmp /tmp
