@@ -4,6 +4,7 @@ import contextlib
 import marshal
 import os
 import selectors
+import signal
 import struct
 import subprocess
 import sys
@@ -94,6 +95,8 @@ def run(
         raise _no_sandbox(program.argv, what, why)
     if process.returncode == launch.NOT_STARTED and why:
         raise _no_sandbox(program.argv, what, why)
+    if process.returncode == -signal.SIGXFSZ:
+        over = f"{program.bounds.file} bytes of a file"
     if over:
         raise _too_much(program.argv, what, over)
     if process.returncode:

@@ -81,9 +81,9 @@ def _disk(path: Path, reach: "Reach") -> Footprint:
         if reach().partition is None:
             with contextlib.suppress(NoUki):
                 return image.read_disk(path, raw, lambda name, data: reach().unpack(name, data))
-        source = open_disk(path, raw, reach(), "")
+        source, is_dense = open_disk(path, raw, Path(work), reach(), "")
         ending = path.suffix.removeprefix(".") or "image"
-        weighed = Weighed(path.stat().st_size, ending, is_packed, DISK)
+        weighed = Weighed(path.stat().st_size, ending, is_packed or is_dense, DISK)
         return measure(source, path.name.partition(".")[0], reach, weighed)
 
 

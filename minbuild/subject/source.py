@@ -66,7 +66,7 @@ def _open_disk(path: Path, work: Path, reach: Reach, arch: str, *, starts: bool)
     if starts and reach().partition is None:
         with contextlib.suppress(NoUki):
             return Inside(path, lambda name, data: reach().unpack(name, data), raw)
-    return open_disk(path, raw, reach(), arch)
+    return open_disk(path, raw, work, reach(), arch)[0]
 
 
 def open_tar(path: Path, work: Path, choice: Choice) -> Unpacked:

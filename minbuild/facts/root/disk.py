@@ -1,5 +1,6 @@
 """A root on a disk image: the partition that boots, and its file system, read without mounting it."""
 
+import struct
 from collections.abc import Iterator, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -8,10 +9,10 @@ from minbuild.errors import ToolError
 from minbuild.facts.root import filesystems
 from minbuild.facts.root.ext4 import LARGEST, ROOT, Ext4, Inode
 from minbuild.facts.root.filesystems import INITS, RELEASES, Candidate, Content
-from minbuild.facts.root.images import Format, format_of
+from minbuild.facts.root.images import FREE, RATIO, Format, format_of
 from minbuild.facts.root.partitions import Partition, has_signature, read_table
-from minbuild.facts.root.tarball import damaged
-from minbuild.facts.root.types import Found, Readers, place
+from minbuild.facts.root.tarball import Unpacked, damaged, opened, unpack
+from minbuild.facts.root.types import Found, Readers, Source, place
 from minbuild.facts.types import Kind
 from minbuild.paths import spelled
 
@@ -22,6 +23,7 @@ MOST_NAMES = 256 << 20
 _HOLES = 4 << 30
 """Bytes of holes that its files may have in all."""
 _LONGEST_LINK = 4096
+_PIECE = 1 << 20
 
 
 class Disk:
@@ -122,10 +124,13 @@ def is_disk(head: bytes) -> bool:
     return filesystems.content(head, 0) is not Content.UNKNOWN
 
 
-def open_disk(path: Path, raw: Path, readers: Readers, arch: str) -> Disk:
-    """Open the root on a disk, whose raw form is `raw`; what else it holds is told.
+def open_disk(
+    path: Path, raw: Path, work: Path, readers: Readers, arch: str
+) -> tuple[Source, bool]:
+    """Open the root on a disk, whose raw form is `raw`, and say whether it is packed there.
 
-    `arch`: of the machine that it is for, "" for any.
+    What else the disk holds is told. `work`: a directory that lasts as long. `arch`: of the
+    machine that it is for, "" for any.
     Raises: UsageError when there is none, or several may be; ToolError when it is damaged.
     """
     with raw.open("rb") as file:
@@ -143,12 +148,31 @@ def open_disk(path: Path, raw: Path, readers: Readers, arch: str) -> Disk:
     if choice.others:
         others = "; ".join(map(str, choice.others))
         readers.note(f"{path}: partition {chosen} is read, since {choice.why}; not read: {others}")
+    if chosen.content is Content.SQUASHFS:
+        return _squashfs(path, data, chosen.partition, work, readers), True
     if chosen.content is not Content.EXT4:
         raise ToolError(
             f"the root is on {chosen.content}, which is not read", where=f"{path}: {chosen}",
             fix="mount it and name its root directory",
         )  # fmt: skip
-    return Disk(path, data, chosen.partition)
+    return Disk(path, data, chosen.partition), False
+
+
+def _squashfs(path: Path, data: mmap, partition: Partition, work: Path, readers: Readers) -> Source:
+    """A squashfs as the tar that sqfs2tar makes of it. Source: squashfs, "Superblock"."""
+    start = partition.start
+    (size,) = struct.unpack_from("<Q", data, start + 40)
+    if not 96 <= size <= min(partition.size, len(data) - start):
+        raise damaged("its squashfs is larger than where it lies", str(path))
+    alone, tar = work / "root.squashfs", work / "root.tar"
+    with alone.open("wb") as file:
+        for at in range(start, start + size, _PIECE):
+            file.write(data[at : min(at + _PIECE, start + size)])
+    what = "reading the squashfs"
+    most = RATIO * size + FREE
+    readers.programs("sqfs2tar")([alone], what=what, reads=[alone], stdout=tar, file=most)
+    alone.unlink()
+    return Unpacked(str(path), unpack(opened(tar, work), str(path)))
 
 
 def _boots(data: mmap, one: Candidate, path: Path) -> bool:

@@ -16,7 +16,7 @@ from minbuild.facts.root.types import Programs
 
 MOST = 64 << 30
 """Bytes of the largest disk that is unpacked, as a file with holes."""
-_RATIO, _FREE = 64, 64 << 20
+RATIO, FREE = 64, 64 << 20
 """An image may unpack to so many times its own size, and so many bytes."""
 _HEAD = 1 << 16
 
@@ -74,7 +74,7 @@ def as_raw(path: Path, work: Path, programs: Programs) -> tuple[Path, bool]:
         kept, packed = _kept(_document(said, path))
     except ToolError as error:
         raise _damaged(error, path) from error
-    if whole > MOST or kept > _RATIO * size + _FREE:
+    if whole > MOST or kept > RATIO * size + FREE:
         raise _unfit(f"its {size} bytes unpack to {kept} of {whole}, more than is unpacked", path)
     out = work / "out"
     out.mkdir()

@@ -4,7 +4,7 @@ from minbuild.build.selection import named, selected
 from minbuild.manifest.tools import load_tools
 from minbuild.manifest.types import DiskWish, Holds, ImageFormat, ImageWish, Partition, Where
 
-SPECIAL = {"grub-mkimage", "lz4", "lzop", "qemu-img", "rpm", "sbsign", "xorriso"}
+SPECIAL = {"grub-mkimage", "lz4", "lzop", "qemu-img", "rpm", "sbsign", "sqfs2tar", "xorriso"}
 
 
 def names(wish: ImageWish, *, lab: bool) -> set[str]:
@@ -25,6 +25,7 @@ def test_a_format_brings_its_tool() -> None:
         "lzop",
         "rpm",
         "sbsign",
+        "sqfs2tar",
     }
     every = ImageWish(tuple(ImageFormat), disk=DiskWish(bios=True))
     assert names(every, lab=True) == all_but_signing

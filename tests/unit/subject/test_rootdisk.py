@@ -197,3 +197,34 @@ def test_an_image_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
     place.write_bytes(b"".join(part.ljust(cluster, b"\0") for part in (head, first, b"", second)))
     with pytest.raises(MinbuildError, match="more than is unpacked"):
         open_subject(str(place))
+
+
+@pytest.mark.parametrize("kind", ["whole", "gpt"])
+@pytest.mark.parametrize("packing", ["gzip", "xz", "zstd"])
+def test_a_root_on_squashfs_is_read(tree: Path, tmp_path: Path, kind: str, packing: str) -> None:
+    alone = tmp_path / "root.squashfs"
+    words = ["-quiet", "-no-progress", "-comp", packing, "-all-root", "-processors", "1"]
+    toolbox().run("mksquashfs", [tree, alone, *words], what="making a squashfs")
+    place = tmp_path / "other.img"
+    place.write_bytes(table(alone.read_bytes(), kind))
+    found, inside = open_subject(str(place)), open_subject(str(tree))
+    sums(found)
+    assert found.totals.packed == place.stat().st_size
+    here, there = (
+        {(one.path, one.type, one.sha256, one.target, one.mode, one.package) for one in each.files}
+        for each in (found, inside)
+    )
+    assert here == there
+    assert {(one.uid, one.gid) for one in found.files} == {(0, 0)}
+
+
+def test_a_squashfs_that_unpacks_to_far_more_is_ended(tmp_path: Path) -> None:
+    top = tmp_path / "tree"
+    top.mkdir()
+    for number in range(8):
+        with (top / f"hole{number}").open("wb") as file:
+            file.truncate(64 << 20)
+    place = tmp_path / "root.squashfs"
+    toolbox().run("mksquashfs", [top, place, "-quiet", "-no-progress"], what="making a squashfs")
+    with pytest.raises(MinbuildError):
+        open_subject(str(place))

@@ -17,6 +17,7 @@ ORACLES = {
     "mdir": "mtools",
     "e2fsck": "e2fsprogs",
     "debugfs": "e2fsprogs",
+    "mksquashfs": "squashfs-tools",
     "cpio": "cpio",
     "sbverify": "sbsigntool",
     "softhsm2-util": "softhsm2",
