@@ -19,6 +19,8 @@ from minbuild.shipped import shipped
 from minbuild.toolbox.toolbox import Toolbox
 
 MANIFESTS = (".yaml", ".yml")
+MOST = 64 << 20
+"""Bytes of a footprint that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,29 @@ def probes_of(image: Path) -> tuple[Probe, ...]:
     place = image.with_name("footprint.json")
     if not place.is_file():
         return standard()
-    footprint = document.read(place.read_text(encoding="utf-8"), str(place))
+    footprint = document.read(_text(place), str(place))
     known = footprint.name == image.stem and footprint.probes is not None
     return told(footprint.probes or ()) if known else standard()
+
+
+def _text(path: Path) -> str:
+    """The text of a document beside an image.
+
+    Raises: UsageError for one of a size or of bytes that no build writes.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST + 1)
+        if len(data) <= MOST:
+            return data.decode("utf-8")
+        why = f"it has more than {MOST >> 20} MiB"
+    except (OSError, UnicodeDecodeError) as error:
+        why = str(error)
+    raise UsageError(
+        f"this footprint cannot be read: {why}",
+        where=str(path),
+        fix="build the image again, or remove the file: the image is then asked what every host is",
+    )
 
 
 def is_manifest(target: str) -> bool:

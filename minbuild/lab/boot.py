@@ -35,6 +35,10 @@ from minbuild.progress import Progress
 
 TICK = 0.5
 """Seconds between two looks at the clock while nothing is said."""
+MOST = 64 << 20
+"""Characters that a machine and its servers may say in one boot."""
+COMPLAINTS = 1 << 16
+"""Bytes of QEMU's own words that are kept, the last ones."""
 SILENT = 4
 """Times `timeout` that a console may be silent, however busy the machine is."""
 LAST_WORDS = 0.3
@@ -228,6 +232,7 @@ class Run:
         self._power = 0.0
         self._had = 0.0
         self._heard_at = 0.0
+        self._said = 0
         self._code: int | None = None
         self._complaints = b""
 
@@ -276,6 +281,8 @@ class Run:
         What a busy machine took from it does not count while the console goes on.
         """
         limit = self._request.timeout
+        if self._said > MOST:
+            return f"the machine said more than {MOST >> 20} MiB, which ended its time"
         if self._had >= limit:
             return f"{limit} s passed"
         silent = self.seconds - self._heard_at
@@ -287,7 +294,7 @@ class Run:
         elif tag is Tag.END:
             self._code = int(block)
         elif tag is Tag.QEMU:
-            self._complaints += block
+            self._complaints = (self._complaints + block)[-COMPLAINTS:]
         elif tag in STREAMS:
             for text in self._streams[tag].feed(block):
                 self._heard(STREAMS[tag], text)
@@ -300,6 +307,7 @@ class Run:
         had = self._session.granted.of(seconds)
         line = Line(source, round(seconds, 3), text, round(had, 3))
         self.lines.append(line)
+        self._said += len(text) + 1
         self._watch.feed(line)
         if source in {Source.CONSOLE, Source.TRACE}:
             self._heard_at = seconds

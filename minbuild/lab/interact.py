@@ -9,7 +9,7 @@ import tty
 from collections.abc import Iterator
 
 from minbuild.lab import confine, netboot
-from minbuild.lab.boot import lay_out, qemu_failed, second, working_directory
+from minbuild.lab.boot import COMPLAINTS, lay_out, qemu_failed, second, working_directory
 from minbuild.lab.kvm import SYSTEM, Memory, choose, may_emulate, way_of
 from minbuild.lab.session import Session, choose_network
 from minbuild.lab.types import BootRequest, Choice, Firmware, Network, Tools
@@ -108,7 +108,7 @@ class Talk:
             for text in self._lines.feed(block):
                 self.voice.heard(text, seconds)
         elif tag is Tag.QEMU:
-            self._complaints += block
+            self._complaints = (self._complaints + block)[-COMPLAINTS:]
 
     def _ended(self, code: int) -> None:
         self.stalled = self.voice.gone() if self._suspect else ""

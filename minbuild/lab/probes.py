@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from minbuild.errors import UsageError
 from minbuild.footprint.measure import probe_rows
 from minbuild.footprint.types import ProbeRow
 from minbuild.lab.link import MAC
@@ -92,7 +93,12 @@ def make(name: str, console: str, limit: int, means: str) -> Probe:
 
 
 def asked(name: str, wish: ProbeRow) -> Probe:
-    """Make the probe that a component asks for: of its console line, and of what is seen outside."""
+    """Make the probe that a component asks for: of its console line, and of what is seen outside.
+
+    Raises: UsageError for a pattern that is none; a footprint may come from a stranger.
+    """
+    _check_pattern(name, wish.console)
+    _check_pattern(name, wish.says)
     signs: list[Sign] = []
     server, dial = None, None
     if wish.console:
@@ -109,6 +115,16 @@ def asked(name: str, wish: ProbeRow) -> Probe:
         dial = Dial(wish.tcp, wish.to, wish.says)
         signs.append(Sign(Source.SERVERS, re.compile(rf"^probe {re.escape(name)}: (.*)")))
     return Probe(name, tuple(signs), wish.limit, wish.means, server, dial)
+
+
+def _check_pattern(name: str, text: str) -> None:
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(
+            f"the probe {name} looks for {text!r}, which is no regular expression: {error}",
+            fix="correct it in the component; or remove the footprint.json beside the image",
+        ) from error
 
 
 def standard() -> tuple[Probe, ...]:

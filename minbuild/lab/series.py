@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+from minbuild.escape import printable
 from minbuild.lab.boot import boot
 from minbuild.lab.table import bar, room, summary, to_json
 from minbuild.lab.types import BootRequest, BootResult, Outcome, State, Tools
@@ -88,7 +89,7 @@ def table(results: Sequence[BootResult], width: int = 0) -> tuple[str, ...]:
 
     `width` is the terminal's; 0 is one without an end.
     """
-    found = rows(results)
+    found = [replace(row, name=printable(row.name)) for row in rows(results)]
     name = max(5, *(len(row.name) for row in found)) if found else 5
     longest = max((row.seconds.median for row in found if row.seconds), default=0.0)
     head = f"{'probe':<{name}}  {'met':>7}  {'least':>7} {'median':>7} {'most':>7}  {'uptime':>6}"

@@ -1,9 +1,11 @@
 """How the result of a boot is shown: a table with bars, and JSON."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from textwrap import wrap
 
 from minbuild.errors import Verdict
+from minbuild.escape import printable
 from minbuild.lab.probes import UNSEEN
 from minbuild.lab.types import BootResult, Outcome, Source, State
 
@@ -22,6 +24,7 @@ def table(result: BootResult, width: int = 0) -> tuple[str, ...]:
     In a terminal of `width` columns no line is longer (0: any may be): bars are shorter there, and
     what was seen is cut.
     """
+    result = replace(result, outcomes=tuple(map(_shown, result.outcomes)))
     name = max((len(outcome.name) for outcome in result.outcomes), default=5)
     name = max(name, len("probe"))
     longest = max((outcome.seconds or 0 for outcome in result.outcomes), default=0)
@@ -30,6 +33,11 @@ def table(result: BootResult, width: int = 0) -> tuple[str, ...]:
     columns = room(width, len(head) + 2, detail + 2)
     rows = [_row(outcome, name, longest, columns) for outcome in result.outcomes]
     return (head.rstrip(), *(cut(row, width) for row in rows), "", *summary(result, width))
+
+
+def _shown(outcome: Outcome) -> Outcome:
+    """An outcome whose words no terminal obeys: names come with the image, details from it."""
+    return replace(outcome, name=printable(outcome.name), detail=printable(outcome.detail))
 
 
 def room(width: int, before: int, after: int = 0) -> int:
@@ -59,7 +67,7 @@ def bar(value: float, longest: float, columns: int = BAR) -> str:
 
 def summary(result: BootResult, width: int = 0) -> Iterable[str]:
     """What it was booted on, and how it ended, in lines for a terminal of `width` columns."""
-    for line in _said(result):
+    for line in map(printable, _said(result)):
         yield from wrap(line, width, subsequent_indent=" " * 13) if width else (line,)
 
 

@@ -104,23 +104,33 @@ class Blocks:
             yield Tag(tag), block
 
 
+LONGEST = 1 << 14
+"""Bytes of a line; what goes on stands as a line of its own."""
+
+
 class Lines:
     """Cuts a stream of text into lines."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[str]:
         """Take more of the stream; give the lines that are now whole, without control codes."""
-        *whole, self._rest = (self._rest + data).split(b"\n")
+        self._rest += data
+        *whole, rest = self._rest.split(b"\n")
+        while len(rest) > LONGEST:
+            whole.append(rest[:LONGEST])
+            del rest[:LONGEST]
+        self._rest = rest
         for line in whole:
-            yield clean(line)
+            for at in range(0, max(len(line), 1), LONGEST):
+                yield clean(bytes(line[at : at + LONGEST]))
 
     def end(self) -> Iterator[str]:
         """Give what stands after the last line's end."""
         if self._rest:
-            yield clean(self._rest)
-        self._rest = b""
+            yield clean(bytes(self._rest))
+        self._rest = bytearray()
 
 
 def clean(line: bytes) -> str:

@@ -10,6 +10,7 @@ from minbuild.build import own
 from minbuild.build.booting import probes_of, set_stage
 from minbuild.build.ground import stand_tools
 from minbuild.build.request import Doors, Request
+from minbuild.errors import UsageError
 from minbuild.footprint.document import render
 from minbuild.footprint.measure import probe_rows
 from minbuild.lab.probes import standard, wanted
@@ -61,6 +62,33 @@ def test_a_footprint_that_says_nothing_of_probes_leaves_the_usual_ones(tmp_path:
     older = replace(tiny(), name="host", probes=None)
     (tmp_path / "footprint.json").write_text(render(older), encoding="utf-8")
     assert probes_of(tmp_path / "host.raw") == standard()
+
+
+@pytest.mark.parametrize(
+    ("field", "text"), [("console", "("), ("says", "[z-a]"), ("console", "a{99999999999}")]
+)
+def test_a_stranger_s_footprint_with_a_pattern_that_is_none_is_an_error(
+    field: str, text: str, desk: Desk
+) -> None:
+    desk.component("services/bench", OWN)
+    rows = [
+        replace(row, **{field: text}) for row in probe_rows(desk.load("services: {use: [bench]}\n"))
+    ]
+    (desk.directory / "footprint.json").write_text(
+        render(replace(tiny(), probes=tuple(rows))), encoding="utf-8"
+    )
+    with pytest.raises(UsageError, match="no regular expression"):
+        probes_of(desk.directory / f"{tiny().name}.raw")
+
+
+def test_a_footprint_that_no_build_writes_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "footprint.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="cannot be read"):
+        probes_of(tmp_path / "host.raw")
+    with (tmp_path / "footprint.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UsageError, match="more than 64 MiB"):
+        probes_of(tmp_path / "host.raw")
 
 
 class Notes(Silent):

@@ -83,3 +83,9 @@ def test_the_result_is_data() -> None:
     document = to_json(result(INIT, DHCP))
     assert document["schema"] == "minbuild.boot/1"
     assert document["passed"] is False
+
+
+def test_words_of_a_stranger_s_image_are_no_orders_to_a_terminal() -> None:
+    evil = replace(INIT, name="init\x1b[31m", detail="\x1b]0;title\x07::error::")
+    shown = "\n".join(table(result(evil, replace(DHCP, name="\x9b1m")), 80))
+    assert shown.replace("\n", "").isprintable()

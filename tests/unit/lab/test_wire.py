@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbuild.lab.wire import HEAD, Blocks, Lines, Plan, Tag, clean, dump, load
+from minbuild.lab.wire import HEAD, LONGEST, Blocks, Lines, Plan, Tag, clean, dump, load
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Tag)), st.binary(max_size=40))), st.integers(1, 9))
@@ -40,3 +40,13 @@ def test_any_bytes_of_the_console_make_lines(data: bytes) -> None:
     reader = Lines()
     found = [*reader.feed(data), *reader.end()]
     assert all("\x1b" not in line for line in found)
+
+
+def test_a_line_without_an_end_is_cut_into_some() -> None:
+    lines = Lines()
+    found = [text for _ in range(64) for text in lines.feed(b"x" * 5000)]
+    assert [len(text) for text in found] == [LONGEST] * (64 * 5000 // LONGEST)
+    assert sum(map(len, [*found, *lines.end()])) == 64 * 5000
+    assert list(Lines().feed(b"y" * (2 * LONGEST) + b"\n\nz\n")) == [
+        "y" * LONGEST, "y" * LONGEST, "", "z",
+    ]  # fmt: skip
