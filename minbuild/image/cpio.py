@@ -146,7 +146,7 @@ def read_member(data: bytes, at: int, where: str) -> tuple[Member | None, int]:
     return member, start + head.end
 
 
-def read_header(data: bytes | memoryview, at: int, where: str) -> Header:
+def read_header(data: bytes | bytearray, at: int, where: str) -> Header:
     """The header that begins at `at`.
 
     Raises: ToolError when there is none.

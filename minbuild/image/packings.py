@@ -23,11 +23,15 @@ MEMORY = 256 << 20
 CHUNK = 1 << 20
 LZ4_CHUNK, LZO_BLOCK = 8 << 20, 256 << 10
 """Most bytes that one chunk of lz4, one block of lzo unpacks to."""
+ZSTD_STEP = 1 << 10
+"""Bytes that are fed at once: a block of 4 unpacks to 128 KiB, and nothing else bounds it."""
 LZ4_MAGIC = b"\x02\x21\x4c\x18"
 LZO_MAGIC = b"\x89LZO\0\r\n\x1a\n"
 XZ_FILTERS = range(0x04, 0x0A), range(0x21, 0x22)
 """Those for machine code, and LZMA2. Source: lib/xz/xz_dec_stream.c."""
 
+Content = bytes | bytearray
+"""What was unpacked: not copied once more, it may be a gigabyte."""
 Tool = Callable[[str, bytes], bytes]
 """Unpacks standard input with a program: lz4 or lzop. Raises: MinbuildError."""
 
@@ -58,7 +62,7 @@ class _Decoder(Protocol):
     def decompress(self, data: bytes, max_length: int = ...) -> bytes: ...
 
 
-Unpack = Callable[[Packed], tuple[bytes, int]]
+Unpack = Callable[[Packed], tuple[Content, int]]
 """Gives what comes out, and how many bytes it took."""
 
 
@@ -67,7 +71,7 @@ def packing(start: bytes) -> Unpack | None:
     return _METHODS.get(start[:2])
 
 
-def _gzip(packed: Packed) -> tuple[bytes, int]:
+def _gzip(packed: Packed) -> tuple[Content, int]:
     head = bytes(packed.data[:4])
     if head[2:3] != b"\x08" or (len(head) == 4 and head[3] & ~0x09):
         raise packed.refuse("a gzip segment has a header that the kernel does not read")
@@ -85,15 +89,15 @@ def _gzip(packed: Packed) -> tuple[bytes, int]:
     return _whole(packed, out, fed - len(decoder.unused_data), eof=decoder.eof)
 
 
-def _bzip2(packed: Packed) -> tuple[bytes, int]:
+def _bzip2(packed: Packed) -> tuple[Content, int]:
     return _decoded(packed, bz2.BZ2Decompressor())
 
 
-def _lzma(packed: Packed) -> tuple[bytes, int]:
+def _lzma(packed: Packed) -> tuple[Content, int]:
     return _decoded(packed, lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MEMORY))
 
 
-def _xz(packed: Packed) -> tuple[bytes, int]:
+def _xz(packed: Packed) -> tuple[Content, int]:
     if bytes(packed.data[:6]) != b"\xfd7zXZ\0" or bytes(packed.data[6:7]) != b"\0":
         raise packed.refuse("a segment begins like xz, and is not")
     if bytes(packed.data[7:8]) not in (b"\0", b"\x01"):
@@ -149,14 +153,14 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
             return number, at
 
 
-def _zstd(packed: Packed) -> tuple[bytes, int]:
+def _zstd(packed: Packed) -> tuple[Content, int]:
     import zstandard
 
     decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
-    out, fed, step = bytearray(), 0, CHUNK // 64
+    out, fed = bytearray(), 0
     try:
         while not decoder.eof and fed < len(packed.data) and len(out) <= packed.most:
-            piece = bytes(packed.data[fed : fed + step])
+            piece = bytes(packed.data[fed : fed + ZSTD_STEP])
             out += decoder.decompress(piece)
             fed += len(piece)
     except zstandard.ZstdError as error:
@@ -164,7 +168,7 @@ def _zstd(packed: Packed) -> tuple[bytes, int]:
     return _whole(packed, out, fed - len(decoder.unused_data), eof=decoder.eof)
 
 
-def _lz4(packed: Packed) -> tuple[bytes, int]:
+def _lz4(packed: Packed) -> tuple[Content, int]:
     """Legacy frames: chunks, each behind its length, up to a length of 0 or the end of all."""
     if bytes(packed.data[:4]) != LZ4_MAGIC:
         raise packed.refuse("a segment begins like lz4, and is not of its legacy format (lz4 -l)")
@@ -183,7 +187,7 @@ def _lz4(packed: Packed) -> tuple[bytes, int]:
     return _by_tool(packed, "lz4", at, bound) if chunks else (b"", at)
 
 
-def _lzo(packed: Packed) -> tuple[bytes, int]:
+def _lzo(packed: Packed) -> tuple[Content, int]:
     try:
         used, bound = _lzo_extent(packed)
     except (struct.error, IndexError) as error:
@@ -214,7 +218,7 @@ def _lzo_extent(packed: Packed) -> tuple[int, int]:
         at, total = at + 12 + stored, total + out
 
 
-def _by_tool(packed: Packed, name: str, used: int, bound: int) -> tuple[bytes, int]:
+def _by_tool(packed: Packed, name: str, used: int, bound: int) -> tuple[Content, int]:
     if bound > packed.most and bound > 255 * LZ4_CHUNK:
         raise packed.refuse("the initramfs unpacks to more than can be believed")
     if packed.tool is None:
@@ -223,7 +227,7 @@ def _by_tool(packed: Packed, name: str, used: int, bound: int) -> tuple[bytes, i
     return _whole(packed, out, used, eof=True)
 
 
-def _decoded(packed: Packed, decoder: _Decoder) -> tuple[bytes, int]:
+def _decoded(packed: Packed, decoder: _Decoder) -> tuple[Content, int]:
     out, fed = bytearray(), 0
     try:
         while not decoder.eof and len(out) <= packed.most:
@@ -239,12 +243,12 @@ def _decoded(packed: Packed, decoder: _Decoder) -> tuple[bytes, int]:
     return _whole(packed, out, fed - len(decoder.unused_data), eof=decoder.eof)
 
 
-def _whole(packed: Packed, out: bytes | bytearray, used: int, *, eof: bool) -> tuple[bytes, int]:
+def _whole(packed: Packed, out: Content, used: int, *, eof: bool) -> tuple[Content, int]:
     if len(out) > packed.most:
         raise packed.refuse("the initramfs unpacks to more than can be believed")
     if not eof:
         raise packed.refuse("a segment is cut short")
-    return bytes(out), used
+    return out, used
 
 
 _METHODS: dict[bytes, Unpack] = {

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 
 from minbuild.image.cpio import END, HEADER, Header, Member, damaged, read_header
-from minbuild.image.packings import Packed, Tool, packing
+from minbuild.image.packings import Content, Packed, Tool, packing
 from minbuild.image.rootfs import LONGEST_PATH, Inode, Rootfs
 from minbuild.paths import RootPath, rootpath, spelled
 
@@ -110,7 +110,7 @@ class _Unpacker:
                 place = _skip(inside, place)
         return used
 
-    def _member(self, data: bytes, at: int, where: str, *, packed: bool) -> int:
+    def _member(self, data: Content, at: int, where: str, *, packed: bool) -> int:
         """Do one member; where the next byte stands."""
         if at % 4:
             raise damaged("an archive begins at an odd place", at, where)
@@ -196,7 +196,7 @@ def _is_passed_over(head: Header) -> bool:
     return not stat.S_ISREG(head.mode) and head.size > 0
 
 
-def _skip(data: bytes, at: int) -> int:
+def _skip(data: Content, at: int) -> int:
     """The next byte that is not zero."""
     found = _SOMETHING.search(data, at)
     return found.start() if found else len(data)

@@ -19,6 +19,7 @@ from minbuild.lab.uki import Uki, read_uki
 from minbuild.paths import RootPath, spelled
 from minbuild.subject.disk import boot_file
 from minbuild.subject.forms import Form, form_of
+from minbuild.subject.image import whole
 
 SHOWN = 3
 """Differences that an error names."""
@@ -65,7 +66,7 @@ def _started(place: Path, reach: Reach) -> bytes | None:
     """The UKI in a file, or an initramfs alone; None for what is not read."""
     form = form_of(place)
     if form is Form.UKI or (form is Form.INITRAMFS and place.suffix == ".cpio"):
-        return place.read_bytes()
+        return whole(place)
     if form is not Form.DISK:
         return None
     with tempfile.TemporaryDirectory(prefix="minbuild-") as work:

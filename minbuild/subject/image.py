@@ -12,6 +12,7 @@ from minbuild.footprint.types import DISK, OVERHEAD, Footprint
 from minbuild.image.cpio import Member
 from minbuild.image.packings import Tool
 from minbuild.image.unpack import tree, unpacked
+from minbuild.lab.uki import LARGEST
 from minbuild.lab.uki import read_uki as uki_of
 from minbuild.paths import RootPath, spelled
 from minbuild.subject import disk
@@ -29,7 +30,7 @@ def read_uki(path: Path, tool: Tool) -> Footprint:
     `tool` unpacks what Python does not.
     Raises: MinbuildError when it is damaged.
     """
-    return _uki(path.read_bytes(), path, {}, tool)
+    return _uki(whole(path), path, {}, tool)
 
 
 def read_disk(path: Path, raw: Path, tool: Tool) -> Footprint:
@@ -57,7 +58,7 @@ def read_initramfs(path: Path, tool: Tool) -> Footprint:
 
     Raises: ToolError when it is damaged.
     """
-    data = path.read_bytes()
+    data = whole(path)
     seen = _members(data, str(path), tool)
     packed = {"initrd": len(data)}
     name = path.name.partition(".")[0]
@@ -67,6 +68,17 @@ def read_initramfs(path: Path, tool: Tool) -> Footprint:
         overhead={OVERHEAD: len(data) - payload},
     )  # fmt: skip
     return footprint(seen, origin)
+
+
+def whole(path: Path) -> bytes:
+    """The bytes of an image. Raises: UsageError for one that is larger than any that starts."""
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise UsageError(
+            f"the image is larger than what is read: {size:,} bytes", where=str(path),
+            fix="name a UKI or an initramfs of at most 2 GiB",
+        )  # fmt: skip
+    return path.read_bytes()
 
 
 def _uki(data: bytes, path: Path, overhead: dict[str, int], tool: Tool) -> Footprint:

@@ -13,6 +13,7 @@ from minbuild.image.unpack import members
 from minbuild.lab.uki import read_uki
 from minbuild.paths import spelled
 from minbuild.subject import disk
+from minbuild.subject.image import whole
 
 _KINDS = {stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK, stat.S_IFDIR: Kind.DIRECTORY}
 
@@ -64,7 +65,7 @@ class Inside:
         return self.read(raw)
 
     def _read(self) -> Mapping[str, Member]:
-        data = self._started() if self._raw is not None else self.path.read_bytes()
+        data = self._started() if self._raw is not None else whole(self.path)
         kernel: list[tuple[str, Member]] = []
         if data.startswith(b"MZ"):
             uki = read_uki(data, self.name)
