@@ -28,6 +28,7 @@ from minbuild.archive.index import Index
 from minbuild.archive.mirror import Mirror
 from minbuild.archive.offers import get
 from minbuild.archive.part import addresses
+from minbuild.archive.types import SuiteState
 from minbuild.errors import ArchiveError
 from minbuild.progress import Progress
 from minbuild.store import Store
@@ -167,8 +168,7 @@ def open_contents(
 
     Every component that a suite has counts, also those that the manifest does not list.
     """
-    listings = [one for suite in index.suites
-                for one in _listings(suite.name, suite.root, suite.sha256, arch, store)]  # fmt: skip
+    listings = _all(index.suites, arch, store)
     new = [one for one in listings if not one.is_kept]
     if new and offline:
         unknown = ["--offline, and the store lacks the archive's lists of files"]
@@ -179,6 +179,19 @@ def open_contents(
     else:
         unknown = []
     return Contents([one for one in listings if one.is_kept], sorted(set(unknown)))
+
+
+def kept_contents(suites: Sequence[SuiteState], arch: str, store: Store) -> Contents:
+    """The Contents files of these suites that the store has; nothing is fetched."""
+    return Contents([one for one in _all(suites, arch, store) if one.is_kept])
+
+
+def _all(suites: Sequence[SuiteState], arch: str, store: Store) -> list[Listing]:
+    return [
+        one
+        for suite in suites
+        for one in _listings(suite.name, suite.root, suite.sha256, arch, store)
+    ]
 
 
 def _listings(suite: str, root: str, release: str, arch: str, store: Store) -> Iterator[Listing]:

@@ -1,9 +1,12 @@
 """Where a path that an image has not could come from: packages of its lock, components."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minbuild.archive import lockfile
+from minbuild.archive.contents import kept_contents
+from minbuild.archive.types import SuiteState
 from minbuild.errors import MinbuildError
 from minbuild.facts.gather import gather, known
 from minbuild.facts.types import Files, Kind
@@ -11,6 +14,7 @@ from minbuild.manifest.components import asked_for
 from minbuild.paths import RootPath, rootpath
 from minbuild.progress import Silent
 from minbuild.resolve import pattern
+from minbuild.resolve.types import Caution
 from minbuild.store import Store
 
 
@@ -22,7 +26,8 @@ def elsewhere(
     `lock` names packages; those that the store has read are looked through.
     """
     held = sorted(_held(path, lock, store)) if lock is not None else ()
-    return (*held, *sorted(_asked(path, directories)))
+    offered = _offered(path, lock, store) if lock is not None and not held else ()
+    return (*held, *sorted(offered), *sorted(_asked(path, directories)))
 
 
 def _held(path: RootPath, lock: Path, store: Store) -> Iterator[str]:
@@ -33,6 +38,16 @@ def _held(path: RootPath, lock: Path, store: Store) -> Iterator[str]:
     for package, files in zip(packages, gather(packages, store, Silent()), strict=True):
         for found in _named(path, files):
             yield f"the package {package.name} {package.version}, in the lock, holds {found}"
+
+
+def _offered(path: RootPath, lock: Path, store: Store) -> Iterator[str]:
+    """Packages of the archive, where the store has its lists of files."""
+    try:
+        found = lockfile.read(lock)
+    except MinbuildError:
+        return
+    for one in kept_contents(found.suites, found.arch, store).owners(str(path)):
+        yield f"the package {one.package}, in {one.component} of {one.suite}, holds {one.path}"
 
 
 def _named(path: RootPath, files: Files) -> Sequence[RootPath]:
@@ -58,3 +73,24 @@ def _asked(path: RootPath, directories: Sequence[Path]) -> Iterator[str]:
                 elif text.rpartition("/")[2].strip("*") and pattern.matches(text, path):
                     wide.append(line)
     yield from plain or wide  # a glob only may mean it, and `*` alone says nothing
+
+
+def command_owners(
+    cautions: Sequence[Caution], suites: Sequence[SuiteState], arch: str, store: Store
+) -> dict[str, str]:
+    """Commands that scripts run and the image has not → the packages that have them.
+
+    Only where the store has the archive's lists of files: for a warning nothing is fetched.
+    """
+    found = (re.fullmatch(r'command "([^"/]+)" is not in the image', one.what) for one in cautions)
+    names = sorted({one[1] for one in found if one})
+    if not names:
+        return {}
+    lists = kept_contents(suites, arch, store)
+    told: dict[str, str] = {}
+    for name in names:
+        owners = lists.owners(f"/usr/bin/{name}", f"/usr/sbin/{name}")
+        packages = list(dict.fromkeys(one.package for one in owners))
+        if packages:
+            told[name] = " or ".join(packages[:3])
+    return told

@@ -271,7 +271,15 @@ def grow_tree(request: Request, ground: "Ground", doors: Doors) -> "Tree":
         doors.progress.note(f"modules unpacked: {len(tree.unpacked)}, since {WHY}")
     _tell_lost_capabilities(tree, ground.manifest, doors)
     _tell_undriven(ground, doors)
-    return warned(tree, ground.manifest, doors.store)
+    tree = warned(tree, ground.manifest, doors.store)
+    if tree.cautions:
+        from minbuild.build.elsewhere import command_owners
+
+        lock = ground.lock
+        found = command_owners(tree.cautions, lock.suites, lock.arch, doors.store)
+        for name, packages in found.items():
+            doors.progress.note(f"the command {name} is in the package {packages}")
+    return tree
 
 
 def _tell_undriven(ground: "Ground", doors: Doors) -> None:

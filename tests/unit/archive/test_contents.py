@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.archive import lockfile
 from minbuild.archive.contents import Contents, Small, open_contents, pack, unpacked
+from minbuild.archive.types import Lock
+from minbuild.build.elsewhere import command_owners, elsewhere
 from minbuild.errors import ArchiveError
+from minbuild.paths import RootPath
+from minbuild.resolve.types import Caution
 from tests.unit.archive.conftest import World
 
 MAIN = """\
@@ -132,3 +137,21 @@ def test_a_list_of_several_members_is_read_whole() -> None:
     parts = (gzip.compress(f"usr/bin/x{n}  a/b\n".encode()) for n in range(3))
     small = Small(pack(unpacked(b"".join(parts), "x")))
     assert len(list(small.matching("/usr/bin/*"))) == 3
+
+
+def test_what_is_kept_says_who_has_a_command_or_a_path(world: World, tmp_path: Path) -> None:
+    world.archive.publish("trixie", "Package: hello\n", lists=LISTS)
+    cautions = [
+        Caution(RootPath("/x"), 1, f'command "{name}" is not in the image')
+        for name in ("python3", "nobody", "/usr/bin/old")
+    ]
+    suites = world.open().suites
+    assert command_owners(cautions, suites, "amd64", world.store) == {}
+    contents(world)
+    found = command_owners(cautions, suites, "amd64", world.store)
+    assert found == {"python3": "python3-minimal"}
+    lockfile.write(tmp_path / "host.lock", Lock("amd64", suites, (), ()))
+    path = RootPath("/usr/lib/firmware/foo.bin.xz")
+    assert elsewhere(path, tmp_path / "host.lock", world.store) == (
+        f"the package firmware-misc, in non-free-firmware of trixie, holds {path}",
+    )
