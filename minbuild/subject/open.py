@@ -74,6 +74,7 @@ def _disk(path: Path, reach: "Reach") -> Footprint:
     from minbuild.facts.root.images import as_raw
     from minbuild.subject import image
     from minbuild.subject.disk import NoUki
+    from minbuild.subject.loaders import root_words
     from minbuild.subject.measured import Weighed, measure
 
     with tempfile.TemporaryDirectory(prefix="minbuild-") as work:
@@ -81,7 +82,7 @@ def _disk(path: Path, reach: "Reach") -> Footprint:
         if reach().partition is None:
             with contextlib.suppress(NoUki):
                 return image.read_disk(path, raw, lambda name, data: reach().unpack(name, data))
-        source, is_dense = open_disk(path, raw, Path(work), reach(), "")
+        source, is_dense = open_disk(path, raw, Path(work), reach(), "", root_words)
         ending = path.suffix.removeprefix(".") or "image"
         weighed = Weighed(path.stat().st_size, ending, is_packed or is_dense, DISK)
         return measure(source, path.name.partition(".")[0], reach, weighed)

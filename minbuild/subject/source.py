@@ -8,13 +8,14 @@ from minbuild.errors import UsageError
 from minbuild.facts.root.blobs import Blobs, Folder, Packed
 from minbuild.facts.root.container import ANY, Choice, Container, is_container
 from minbuild.facts.root.directory import Directory
-from minbuild.facts.root.disk import open_disk
+from minbuild.facts.root.disk import open_disk, tell_others
 from minbuild.facts.root.images import as_raw
 from minbuild.facts.root.tarball import Unpacked, opened, unpack
 from minbuild.facts.root.types import Reach, Source
 from minbuild.subject.disk import NoUki
 from minbuild.subject.forms import FOOTPRINT, Form, form_of
 from minbuild.subject.inside import Inside
+from minbuild.subject.loaders import root_words
 
 ENDINGS = ("efi", "raw", "qcow2", "cpio", "tar")
 """What of a build is read as its image, the first that is there."""
@@ -65,8 +66,10 @@ def _open_disk(path: Path, work: Path, reach: Reach, arch: str, *, starts: bool)
     raw, _ = as_raw(path, work, lambda name: reach().programs(name))
     if starts and reach().partition is None:
         with contextlib.suppress(NoUki):
-            return Inside(path, lambda name, data: reach().unpack(name, data), raw)
-    return open_disk(path, raw, work, reach(), arch)[0]
+            found = Inside(path, lambda name, data: reach().unpack(name, data), raw)
+            tell_others(path, raw, reach().note)
+            return found
+    return open_disk(path, raw, work, reach(), arch, root_words)[0]
 
 
 def open_tar(path: Path, work: Path, choice: Choice) -> Unpacked:

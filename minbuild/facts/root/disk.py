@@ -1,7 +1,7 @@
 """A root on a disk image: the partition that boots, and its file system, read without mounting it."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from minbuild.facts.root import filesystems
 from minbuild.facts.root.ext4 import LARGEST, ROOT, Ext4, Inode
 from minbuild.facts.root.filesystems import INITS, RELEASES, Candidate, Content
 from minbuild.facts.root.images import FREE, RATIO, Format, format_of
+from minbuild.facts.root.named import meant, written
 from minbuild.facts.root.partitions import Partition, has_signature, read_table
 from minbuild.facts.root.tarball import Unpacked, damaged, opened, unpack
 from minbuild.facts.root.types import Found, Readers, Source, place
@@ -24,6 +25,9 @@ _HOLES = 4 << 30
 """Bytes of holes that its files may have in all."""
 _LONGEST_LINK = 4096
 _PIECE = 1 << 20
+
+
+Words = Callable[[mmap, str], Iterable[str]]
 
 
 class Disk:
@@ -125,12 +129,12 @@ def is_disk(head: bytes) -> bool:
 
 
 def open_disk(
-    path: Path, raw: Path, work: Path, readers: Readers, arch: str
+    path: Path, raw: Path, work: Path, readers: Readers, arch: str, words: Words | None = None
 ) -> tuple[Source, bool]:
     """Open the root on a disk, whose raw form is `raw`, and say whether it is packed there.
 
     What else the disk holds is told. `work`: a directory that lasts as long. `arch`: of the
-    machine that it is for, "" for any.
+    machine that it is for, "" for any. `words`: gives more values of root= on the disk.
     Raises: UsageError when there is none, or several may be; ToolError when it is damaged.
     """
     with raw.open("rb") as file:
@@ -138,9 +142,15 @@ def open_disk(
             raise damaged("the disk is empty", str(path))
         data = mmap(file.fileno(), 0, access=ACCESS_READ)
     table = read_table(data, str(path))
+    found = filesystems.candidates(data, table)
+
+    def named() -> tuple[Candidate, ...]:
+        more = words(data, str(path)) if words is not None else ()
+        return meant(data, found, (*written(data, found, str(path)), *more))
+
     choice = filesystems.choose(
-        filesystems.candidates(data, table), str(path),
-        asked=readers.partition, arch=arch, holds=lambda one: _boots(data, one, path),
+        found, str(path), asked=readers.partition, arch=arch, named=named,
+        holds=lambda one: _boots(data, one, path),
     )  # fmt: skip
     chosen = choice.chosen
     if table.doubt:
@@ -156,6 +166,16 @@ def open_disk(
             fix="mount it and name its root directory",
         )  # fmt: skip
     return Disk(path, data, chosen.partition), False
+
+
+def tell_others(path: Path, raw: Path, note: Callable[[str], None]) -> None:
+    """Tell of the file systems on a disk of which the UKI is read that it starts."""
+    with raw.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        found = filesystems.candidates(data, read_table(data, str(path)))
+    others = [one for one in found if one.content in filesystems.MOUNTED]
+    if others:
+        listed = "; ".join(map(str, others))
+        note(f"{path}: the UKI that it starts is read; not read: {listed} (--partition N)")
 
 
 def _squashfs(path: Path, data: mmap, partition: Partition, work: Path, readers: Readers) -> Source:
@@ -181,7 +201,7 @@ def _boots(data: mmap, one: Candidate, path: Path) -> bool:
         return True
     try:
         fs = Ext4(data, one.partition.start, one.partition.size, str(path))
-        return any(fs.holds(name) for name in (*INITS, *RELEASES))
+        return any(fs.find(name) is not None for name in (*INITS, *RELEASES))
     except ToolError:
         return False
 

@@ -183,17 +183,17 @@ class Ext4:
         for at in range(0, len(data), self.block):
             yield from self._list(data[at : at + self.block], inode.number)
 
-    def holds(self, path: str) -> bool:
-        """Whether there is something at a path; no link is followed."""
+    def find(self, path: str) -> Inode | None:
+        """What lies at a path; no link is followed."""
         inode = self.inode(ROOT)
         for name in path.encode().split(b"/"):
             if inode.kind != _DIRECTORY:
-                return False
+                return None
             number = next((inner for found, inner in self.entries(inode) if found == name), 0)
             if not number:
-                return False
+                return None
             inode = self.inode(number)
-        return True
+        return inode
 
     def capability(self, inode: Inode) -> bytes:
         """The extended attribute security.capability, b"" without one."""

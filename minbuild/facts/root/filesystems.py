@@ -124,11 +124,13 @@ def choose(
     *,
     asked: int | None,
     arch: str,
+    named: Callable[[], Sequence[Candidate]],
     holds: Callable[[Candidate], bool],
 ) -> Choice:
     """Say which partition holds the root that the disk's machine starts.
 
-    `asked`: a number that the user gave. `holds`: whether a program that a kernel starts first, or
+    `asked`: a number that the user gave. `named`: those that a boot loader on the disk gives the
+    kernel as its root. `holds`: whether a program that a kernel starts first, or
     an os-release, lies in a file system.
     Raises: ToolError when there is none, UsageError when several may be.
     """
@@ -136,6 +138,10 @@ def choose(
         return _asked(found, where, asked)
     usable = [one for one in found if one.content in MOUNTED]
     usable = [one for one in usable if one.partition.kind not in USR] or usable
+    if len(usable) > 1:
+        told = [one for one in named() if one in usable]
+        if len(told) == 1:
+            return _only(told, usable, where, "a boot loader's root= names it")
     typed = [
         one for one in usable
         if one.partition.kind in ROOTS and not one.partition.attributes & NO_AUTO
