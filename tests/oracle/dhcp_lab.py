@@ -47,9 +47,9 @@ class Server:
         self._socket.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, card.encode() + b"\0")
         self._socket.bind(("", 67))
 
-    def until(self, done: Callable[[], bool]) -> bool:
+    def until(self, done: Callable[[], bool], seconds: float = SECONDS) -> bool:
         """Serve until something is done, a while at most."""
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + seconds
         while not done():
             if time.monotonic() > end:
                 return False
@@ -63,8 +63,10 @@ class Server:
     def _serve(self, message: bytes) -> None:
         options = dict(told(message[HEAD:]))
         kind = options.get(53, b"\0")[0]
-        if kind in (DISCOVER, REQUEST) and self.lease:
-            self.asked = list(options.get(55, b""))
+        if kind not in {DISCOVER, REQUEST}:
+            return
+        self.asked = list(options.get(55, b""))
+        if self.lease:
             self._answer(message, OFFER if kind == DISCOVER else ACK)
 
     def _answer(self, message: bytes, kind: int) -> None:

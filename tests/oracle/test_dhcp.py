@@ -18,7 +18,7 @@ from minbuild.manifest.load import load
 from minbuild.paths import RootPath
 from minbuild.progress import Silent
 from minbuild.shipped import shipped
-from tests.oracle import dhcp_lab
+from tests.oracle import dhcp_lab, ports_lab
 from tests.oracle.conversation import (
     Conversation,
     Lease,
@@ -325,3 +325,18 @@ def test_a_lease_for_no_address_is_refused(root: Root) -> None:
     for ip in ("127.0.0.1", "0.0.0.0", "224.0.0.5", "255.255.255.255"):
         (state,) = root.hold([Conversation(ip, (Lease(ip, {1: mask(24)}),))], both=False)
         assert state["ours"][0]["addresses"] == []
+
+
+@pytest.mark.parametrize("whose", ["guests", "shared"])
+def test_the_host_does_not_hear_a_guest_s_dhcp_server(root: Root, whose: str) -> None:
+    """Unless its card is shared: then it takes the lease, so the server is one."""
+    words = ["unshare", "-Urnm", sys.executable, "-m", ports_lab.__name__, whose]
+    ran = subprocess.run(
+        [*words, str(root.place), *root.ip], capture_output=True, text=True, timeout=60,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["uplink"], "the host asks the network"
+    assert bool(found["guest"]) == (whose == "shared")
+    assert ("lease of 192.0.2.66 obtained from 192.0.2.67" in found["said"]) == (whose == "shared")
