@@ -22,6 +22,14 @@ def pytest_configure() -> None:
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**6)))
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Know what runs machines before the first test that starts one."""
+    if item.get_closest_marker("boot") is not None:
+        from tests.support.settled import settled  # slow: most runs of one test need none of it
+
+        settled()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which sample the oracles took, for whoever wants it again."""
     ran = [one for key in ("passed", "failed") for one in terminalreporter.stats.get(key, ())]

@@ -89,10 +89,10 @@ def kvm_fault(tools: Tools, way: Way, *, anew: bool = False) -> str:
         )
     memory = Memory(tools)
     if not anew:
-        if why := memory.fault(SYSTEM):
+        if why := memory.fault(SYSTEM) or memory.fault(way):
             return f"{why}; KVM is tried again after: minbuild store forget-kvm"
-        if (known := memory.fault(way)) is not None:
-            return known
+        if memory.fault(way) is not None:
+            return ""
     with tempfile.TemporaryDirectory(prefix="minbuild-", ignore_cleanup_errors=True) as work:
         why, slow = tried(tools, way, Path(work))
     if slow or not why:  # what fails at once may go by, and costs nothing to ask again

@@ -24,6 +24,7 @@ from minbuild.run import start, stop
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.market import market_of
+from tests.support.settled import settle
 from tests.unit.lab.conftest import Bench, busybox_of
 from tests.unit.lab.cpio import initramfs
 from tests.unit.lab.front import Front
@@ -255,6 +256,31 @@ def test_forgetting_names_what_was_remembered(tmp_path: Path) -> None:
     store.put(kvm.KIND, {"a\nbios": b'""', "a\nsystem": b'"it was silent"'})
     assert kvm.forget(store) == ("it was silent",)
     assert store.get_all(kvm.KIND) == {}
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [("kernel alone", "tcg"), ("aborts", "tcg"), pytest.param("good", "", marks=pytest.mark.long)],
+)
+def test_the_suite_knows_once_for_all_what_runs_its_machines(
+    way: str,
+    said: str,
+    bench: Bench,
+    has_kvm: None,
+    fronts: Fronts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment = dict(os.environ)
+    monkeypatch.setattr(os, "environ", environment)
+    front = fronts(bench.tools, way)
+    settle(front, bench.kernel)
+    assert environment.get(VARIABLE, "") == said
+    assert front.asked[-1] in {"kvm trial", "kvm system", "tcg system"}
+    environment.pop(VARIABLE, "")
+    settle(front, bench.kernel)
+    # it is remembered; what fails at once is asked anew
+    assert front.asked == {"good": ["kvm system"], "aborts": ["kvm trial"]}.get(way, [])
 
 
 BUILDER = """#!/bin/sh
