@@ -97,9 +97,9 @@ _FAT = ("mcopy", "mkfs.fat", "mmd")
 _OF_UKI = (ImageFormat.UKI,)
 
 
-def _of_raw(kind: ImageFormat) -> Format:
+def _of_raw(kind: ImageFormat, suffix: str = "") -> Format:
     needs = (ImageFormat.RAW,)
-    return Format(str(kind), partial(_virtual, kind), needs=needs, tools=("qemu-img",))
+    return Format(suffix or str(kind), partial(_virtual, kind), needs=needs, tools=("qemu-img",))
 
 
 FORMATS: Mapping[ImageFormat, Format] = {
@@ -108,6 +108,7 @@ FORMATS: Mapping[ImageFormat, Format] = {
     ImageFormat.QCOW2: _of_raw(ImageFormat.QCOW2),
     ImageFormat.VHDX: _of_raw(ImageFormat.VHDX),
     ImageFormat.VMDK: _of_raw(ImageFormat.VMDK),
+    ImageFormat.VMDK_STREAM: _of_raw(ImageFormat.VMDK_STREAM, "stream.vmdk"),
     ImageFormat.VDI: _of_raw(ImageFormat.VDI),
     ImageFormat.ISO: Format("iso", _iso, needs=_OF_UKI, tools=(*_FAT, "xorriso")),
     ImageFormat.PXE: Format("pxe", _pxe, needs=_OF_UKI),

@@ -16,12 +16,18 @@ class Kind:
 
     options: str
     patch: identifiers.Patch | None
+    driver: str = ""
+    """qemu-img's name of the format; "" where it is ours."""
 
 
 KINDS: Mapping[ImageFormat, Kind] = {
     ImageFormat.QCOW2: Kind("compat=1.1,cluster_size=64k", None),
     ImageFormat.VHDX: Kind("subformat=dynamic,block_size=1M,log_size=1M", identifiers.vhdx),
     ImageFormat.VMDK: Kind("subformat=monolithicSparse", identifiers.vmdk),
+    # what ESXi imports; it has no IDE disks to start from
+    ImageFormat.VMDK_STREAM: Kind(
+        "subformat=streamOptimized,adapter_type=lsilogic", identifiers.vmdk, "vmdk"
+    ),
     ImageFormat.VDI: Kind("static=off", identifiers.vdi),
 }
 
@@ -34,7 +40,16 @@ def make_virtual(
     Raises: ToolError when qemu-img fails.
     """
     how = KINDS[kind]
-    words: list[str | Path] = ["convert", "-q", "-f", "raw", "-O", str(kind), "-m", "1"]
+    words: list[str | Path] = [
+        "convert",
+        "-q",
+        "-f",
+        "raw",
+        "-O",
+        how.driver or str(kind),
+        "-m",
+        "1",
+    ]
     # by their own names: a VMDK holds that of its file
     words += ["-o", how.options, raw, output.name]
     toolbox.run("qemu-img", words, what=f"writing {output.name}", cwd=output.parent)

@@ -37,6 +37,7 @@ class ImageFormat(StrEnum):
     QCOW2 = "qcow2"
     VHDX = "vhdx"
     VMDK = "vmdk"
+    VMDK_STREAM = "vmdk-stream"
     VDI = "vdi"
     ISO = "iso"
     PXE = "pxe"

@@ -28,7 +28,7 @@ minbuild: 1
 extends: [host.yaml]
 name: host
 image:
-  formats: [uki, raw, qcow2, vhdx, vmdk, vdi, iso, pxe, tar, cpio]
+  formats: [uki, raw, qcow2, vhdx, vmdk, vmdk-stream, vdi, iso, pxe, tar, cpio]
 budget: {files: 60, packed: 20 MB}
 """
 

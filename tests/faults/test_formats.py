@@ -16,7 +16,7 @@ LIMIT = 600
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["efi", "raw", "qcow2", "vhdx", "vmdk", "vdi"])
+@pytest.mark.parametrize("kind", ["efi", "raw", "qcow2", "vhdx", "vmdk", "stream.vmdk", "vdi"])
 def test_it_boots_by_uefi(kind: str, host: Host) -> None:
     host.boot(LEASE, image=f"host.{kind}")
 

@@ -120,7 +120,7 @@ extends: [host.yaml]
 boot: {use: [init, uefi, hardening]}
 image:
   compression: zstd
-  formats: [uki, raw, qcow2, vhdx, vmdk, vdi, iso, pxe, tar, cpio]
+  formats: [uki, raw, qcow2, vhdx, vmdk, vmdk-stream, vdi, iso, pxe, tar, cpio]
 budget: {files: 99, packed: 99 MB}
 """
 TRIED = [

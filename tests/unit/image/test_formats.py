@@ -20,13 +20,14 @@ from minbuild.manifest.types import ImageFormat
 from minbuild.paths import RootPath
 from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
+from tests.support.subjects import open_subject
 from tests.unit.image.test_write import order, written
 from tests.unit.image.trees import KERNEL
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = [pytest.mark.mirror]
 
-VIRTUAL = ("qcow2", "vhdx", "vmdk", "vdi")
+VIRTUAL = ("qcow2", "vhdx", "vmdk", "stream.vmdk", "vdi")
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +45,13 @@ def run(name: str, *args: str | Path, box: Toolbox | None = None) -> str:
 @pytest.mark.oracle
 @pytest.mark.parametrize("kind", VIRTUAL)
 def test_a_hypervisor_s_disk_is_the_raw_disk(kind: str, out: Path) -> None:
-    words = ("compare", "-f", "raw", "-F", kind, out / "host.raw", out / f"host.{kind}")
+    driver = kind.rpartition(".")[2]
+    words = ("compare", "-f", "raw", "-F", driver, out / "host.raw", out / f"host.{kind}")
     assert run("qemu-img", *words) == "Images are identical.\n"
-    assert f"file format: {kind}" in run("qemu-img", "info", out / f"host.{kind}")
-    if kind != "vmdk":  # qemu-img has no check for it
+    told = run("qemu-img", "info", out / f"host.{kind}")
+    assert f"file format: {driver}" in told
+    assert ("create type: streamOptimized" in told) == (kind == "stream.vmdk")
+    if driver != "vmdk":  # qemu-img has no check for it
         assert "No errors were found" in run("qemu-img", "check", out / f"host.{kind}")
 
 
@@ -131,7 +135,16 @@ def test_a_pxe_folder_holds_what_its_settings_name(out: Path) -> None:
 
 def test_the_lab_knows_each_format_by_its_content(out: Path) -> None:
     for kind in ("efi", "raw", "iso", *VIRTUAL):
-        assert kind_of(out / f"host.{kind}") == kind
+        assert kind_of(out / f"host.{kind}") == kind.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("kind", VIRTUAL)
+def test_a_report_reads_each_disk_that_we_write(kind: str, out: Path) -> None:
+    raw, found = (open_subject(str(out / f"host.{one}")) for one in ("raw", kind))
+    assert [(row.path, row.sha256) for row in found.files] == [
+        (row.path, row.sha256) for row in raw.files
+    ]
+    assert found.totals.packed == (out / f"host.{kind}").stat().st_size
 
 
 @functools.cache
