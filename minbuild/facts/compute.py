@@ -42,7 +42,6 @@ def compute(path: Path, label: str, threads: int) -> Computed:
     with opened(path, label) as deb:
         control = deb.control()
         found = _files(deb.data(), threads)
-        deb.end()
     about = record.About(
         version=control.get("version", ""),
         depends=alternatives(control.get("pre-depends", ""))
@@ -160,6 +159,8 @@ def _linked(header: Header, path: RootPath, entries: dict[RootPath, Entry]) -> E
     if header.type is Type.LINK:
         return Entry(path, Kind.LINK, 0o777, header.uid, header.gid, target=header.target)
     first = entries.get(rootpath(header.target))
+    if first is not None and first.kind is Kind.LINK:  # a second name of the link itself
+        return Entry(path, Kind.LINK, 0o777, first.uid, first.gid, target=first.target)
     if first is None or first.kind not in (Kind.FILE, Kind.HARDLINK):
         raise Damage(f"it has a hard link to what is no file of it: {path} to {header.target}")
     return Entry(

@@ -10,6 +10,7 @@ from minbuild.facts.damage import Damage
 
 PIECE = 1 << 18
 """Bytes that are read and unpacked at a time."""
+_ZSTD_PIECE = 1 << 11
 MEMORY = 160 << 20
 """Most bytes that a decompressor may use: twice what xz -9 takes."""
 
@@ -49,24 +50,26 @@ class _Gzip:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
-def unpacked(read: Read, ending: str) -> Iterator[bytes]:
+def unpacked(read: Read, ending: str, *, single: bool = False) -> Iterator[bytes]:
     """Yield the content of a stream in pieces; `ending` is ".xz", ".zst", ".gz", ".bz2", ".lzma" or "".
 
+    Several streams one after the other are one content; with `single` a second one is refused,
+    unless it is of gzip: dpkg reads the others' first stream alone, and other readers all of them.
     Raises: Damage when the stream is damaged, truncated or of an unknown kind.
     """
     match ending:
         case "":
             return iter(lambda: read(PIECE), b"")
         case ".xz":
-            return _pieces(read, _xz, "xz")
+            return _pieces(read, _xz, "xz", single=single)
         case ".gz":
             return _pieces(read, _Gzip, "gzip")
         case ".bz2":
-            return _pieces(read, bz2.BZ2Decompressor, "bzip2")
+            return _pieces(read, bz2.BZ2Decompressor, "bzip2", single=single)
         case ".lzma":
-            return _pieces(read, _lzma, "lzma")
+            return _pieces(read, _lzma, "lzma", single=single)
         case ".zst":
-            return _zstd(read)
+            return _zstd(read, single=single)
         case _:
             raise Damage(f"it is compressed in a way that is not known: {ending}")
 
@@ -117,10 +120,12 @@ def _lzma() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=MEMORY)
 
 
-def _pieces(read: Read, new: Callable[[], _Decompressor], kind: str) -> Iterator[bytes]:
+def _pieces(
+    read: Read, new: Callable[[], _Decompressor], kind: str, *, single: bool = False
+) -> Iterator[bytes]:
     """Unpack one stream or several behind one another."""
     opened = new()
-    fresh = True
+    fresh, begun = True, False
     data = b""
     while True:
         if opened.eof:
@@ -132,6 +137,9 @@ def _pieces(read: Read, new: Callable[[], _Decompressor], kind: str) -> Iterator
                 data = data.lstrip(b"\0") if kind == "xz" else data
             if not data:
                 break
+        if fresh and begun and single:
+            raise _second(kind)
+        begun = True
         try:
             piece = opened.decompress(data, PIECE)
         except (lzma.LZMAError, zlib.error, OSError, MemoryError) as error:
@@ -143,17 +151,32 @@ def _pieces(read: Read, new: Callable[[], _Decompressor], kind: str) -> Iterator
         raise Damage(f"its {kind} stream is truncated")
 
 
-def _zstd(read: Read) -> Iterator[bytes]:
+def _zstd(read: Read, *, single: bool = False) -> Iterator[bytes]:
+    """Unpack frames of zstd, a few kilobytes at a time: four bytes may become 128 KiB."""
     import zstandard
 
-    class Source:
-        def read(self, size: int = -1) -> bytes:
-            return read(size)
-
     limited = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    opened = limited.decompressobj()
+    fresh, begun = True, False
+    data = b""
     try:
-        with limited.stream_reader(Source(), read_size=PIECE, read_across_frames=True) as reader:  # type: ignore[arg-type]
-            while piece := reader.read(PIECE):
-                yield piece
+        while data or (data := read(PIECE)):
+            if fresh and begun and single:
+                raise _second("zstd")
+            for at in range(0, len(data), _ZSTD_PIECE):
+                if piece := opened.decompress(data[at : at + _ZSTD_PIECE]):
+                    yield piece
+                if opened.eof:
+                    break
+            fresh, begun = opened.eof, True
+            data = opened.unused_data + data[at + _ZSTD_PIECE :] if opened.eof else b""
+            if opened.eof:
+                opened = limited.decompressobj()
     except (zstandard.ZstdError, MemoryError) as error:
         raise Damage(f"its zstd stream is damaged: {error}") from error
+    if not fresh:
+        raise Damage("its zstd stream is truncated")
+
+
+def _second(kind: str) -> Damage:
+    return Damage(f"it has a second {kind} stream: readers differ about what belongs to it")

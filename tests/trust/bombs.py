@@ -34,8 +34,9 @@ def bomb(ending: str, size: int) -> bytes:
     start = head.tobuf()
     if ending == ".zst":
         return _zstd(start, size)
-    pack = lzma.compress if ending == ".xz" else gzip.compress
-    return pack(start) + pack(bytes(STREAM)) * (size // STREAM)  # streams may be joined
+    if ending == ".xz":  # one stream, as dpkg wants it: no reader gets to its end
+        return lzma.compress(start + bytes(min(size, 1 << 29)), preset=0)
+    return gzip.compress(start) + gzip.compress(bytes(STREAM)) * (size // STREAM)  # may be joined
 
 
 def _zstd(start: bytes, size: int) -> bytes:

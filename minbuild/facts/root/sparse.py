@@ -5,16 +5,22 @@ Source: GNU tar manual, "Storing Sparse Files"; GNU tar 1.35, src/sparse.c; tar(
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from minbuild.facts.damage import Damage
 from minbuild.facts.root.pax import Records
-from minbuild.facts.root.region import Region
 
 BLOCK = 512
 MOST = 1_000_000
 """Stretches of data in one file."""
 LARGEST = 1 << 42
 """Bytes of the largest file, holes included."""
+
+
+class Bytes(Protocol):
+    """What a tar's bytes are read from, by place or in their order."""
+
+    def read(self, at: int, count: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Extent:
 
 
 def extents(
-    tar: Region, block: bytes, letter: str, pax: Records, data: int, stored: int
+    tar: Bytes, block: bytes, letter: str, pax: Records, data: int, stored: int
 ) -> tuple[int, int, tuple[Extent, ...]]:
     """The size of a file, where its data begins and its stretches.
 
@@ -62,7 +68,7 @@ def extents(
     return stored, data, (Extent(0, data, stored),) if stored else ()
 
 
-def _old(tar: Region, block: bytes, data: int) -> tuple[list[tuple[int, int]], int]:
+def _old(tar: Bytes, block: bytes, data: int) -> tuple[list[tuple[int, int]], int]:
     """Four stretches in the header, and 21 in each block that follows while the last one says so."""
     rows = list(_fields(block[386:482]))
     more = block[482]
@@ -75,7 +81,7 @@ def _old(tar: Region, block: bytes, data: int) -> tuple[list[tuple[int, int]], i
     return rows, data
 
 
-def _newest(tar: Region, data: int, stored: int) -> tuple[list[tuple[int, int]], int]:
+def _newest(tar: Bytes, data: int, stored: int) -> tuple[list[tuple[int, int]], int]:
     """Numbers, one a line, before the data: how many stretches, then offset and size of each."""
     at, end, text = data, data + stored, b""
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import io
 import lzma
 import tarfile
 from pathlib import Path
@@ -112,8 +111,6 @@ HOSTILE = {
     "what is no file of it": [Member("./a", tarfile.LNKTYPE, target="./etc/shadow")],
     "name that leads out": [Member("./a", tarfile.LNKTYPE, target="../../etc/shadow")],
     "link to nothing": [Member("./a", tarfile.SYMTYPE)],
-    "contiguous": [Member("./a", tarfile.CONTTYPE)],
-    "sparse": [Member("./a", tarfile.GNUTYPE_SPARSE)],
     "top is not a directory": [Member(".", tarfile.SYMTYPE, target="/")],
     "link with content": [Member("./a", tarfile.SYMTYPE, target="b", data=b"c")],
 }
@@ -137,11 +134,11 @@ def test_a_link_out_of_the_root_is_only_text(tmp_path: Path) -> None:
     assert found.entries[RootPath("/a")].target == "../../../etc/passwd"
 
 
-def test_a_pax_header_is_refused(tmp_path: Path) -> None:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        archive.addfile(tarfile.TarInfo("./" + "ä" * 200))
-    assert "pax header" in refused(tmp_path, data=("data.tar", out.getvalue()))
+def test_pax_headers_without_end_are_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("./x")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 33
+    said = refused(tmp_path, data=("data.tar", header.tobuf(tarfile.GNU_FORMAT)))
+    assert "a pax header of 8589934592 bytes" in said
 
 
 @pytest.mark.parametrize("ending", ["xz", "gz", "zst"])
@@ -179,9 +176,12 @@ def test_a_package_without_its_parts_is_refused(
     assert reason in refused(tmp_path, whole=data)
 
 
-def test_a_second_data_member_is_refused(tmp_path: Path) -> None:
-    whole = members([]) + made.ar([("data.tar", b"")]).removeprefix(b"!<arch>\n")
-    assert "a member too many" in refused(tmp_path, whole=whole)
+def test_a_second_data_member_is_nobodys(tmp_path: Path) -> None:
+    """Source: deb(5): what follows data.tar is ignored."""
+    evil = made.tar([Member("./evil")])
+    whole = members([Member("./a")]) + made.ar([("data.tar", evil)]).removeprefix(b"!<arch>\n")
+    (found,) = gather([keep_bytes(Store(tmp_path), "bad", whole)], Store(tmp_path), Silent())
+    assert list(found.entries) == ["/a"]
 
 
 def test_members_with_an_underscore_are_ignored(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def refused(tmp_path: Path, *, data: tuple[str, bytes] | None = None, whole: byt
     return caught.value.what
 
 
-def test_a_stream_in_several_parts_is_read(tmp_path: Path) -> None:
+def test_several_streams_are_read_where_dpkg_reads_them_all(tmp_path: Path) -> None:
     tar = made.tar([Member("./a", data=b"x" * 5000)])
     half = len(tar) // 2
     parts = {
@@ -235,8 +235,12 @@ def test_a_stream_in_several_parts_is_read(tmp_path: Path) -> None:
                 ]
             )
         )
-        _, entries = read_files(compute(path, "one", 1).files)
-        assert entries[RootPath("/a")].size == 5000
+        if ending == "gz":
+            _, entries = read_files(compute(path, "one", 1).files)
+            assert entries[RootPath("/a")].size == 5000
+        else:
+            with pytest.raises(ArchiveError, match="it has a second"):
+                compute(path, "one", 1)
 
 
 def test_a_package_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
