@@ -7,10 +7,13 @@ import re
 import stat
 from collections.abc import Iterable
 
+from minbuild.facts.root.places import Places, places
+from minbuild.facts.root.types import Found
+from minbuild.facts.types import Kind
 from minbuild.image.cpio import END, HEADER, Header, Member, damaged, read_header
 from minbuild.image.packings import Content, Packed, Tool, packing
 from minbuild.image.rootfs import LONGEST_PATH, Inode, Rootfs
-from minbuild.paths import RootPath, rootpath, spelled
+from minbuild.paths import MERGED, RootPath, spelled, unspelled
 
 MOST = 1 << 30
 """Bytes that an initramfs may unpack to before it counts as a bomb."""
@@ -42,9 +45,10 @@ def unpacked(data: bytes, *, where: str = "", most: int = MOST, tool: Tool | Non
 
 
 def tree(root: Rootfs) -> dict[str, Member]:
-    """The paths of a root."""
+    """The paths of a root; none for a link back that a directory is told in the place of."""
     rows = [(path.decode("utf-8", "surrogateescape"), inode) for path, inode in root.paths()]
-    places = _places(raw for raw, _ in rows)
+    told = places_of(rows)
+    rows = [(raw, inode) for raw, inode in rows if raw not in told.gone]
     numbers: dict[int, int] = {}
     counts: dict[int, int] = {}
     for _, inode in rows:
@@ -52,23 +56,37 @@ def tree(root: Rootfs) -> dict[str, Member]:
         counts[id(inode)] = counts.get(id(inode), 0) + 1
     return {
         raw: Member(
-            places[raw], inode.mode, inode.uid, inode.gid, numbers[id(inode)], counts[id(inode)], 0,
-            inode.content, inode.device,
+            told.path(raw), inode.mode, inode.uid, inode.gid, numbers[id(inode)], counts[id(inode)],
+            0, _text(raw, inode, told), inode.device,
         )
         for raw, inode in rows
     }  # fmt: skip
 
 
-def _places(raws: Iterable[str]) -> dict[str, RootPath]:
-    """Where each path lies in a merged root; where /bin and /usr/bin both have a name, each in its own."""
-    places = {raw: rootpath(spelled(raw)) for raw in raws}
-    taken: dict[RootPath, int] = {}
-    for place in places.values():
-        taken[place] = taken.get(place, 0) + 1
-    return {
-        raw: place if taken[place] == 1 else RootPath(f"/{spelled(raw)}")
-        for raw, place in places.items()
+def places_of(rows: Iterable[tuple[str, Inode]]) -> Places:
+    """Where the paths of a root are told to be."""
+    tops = {
+        raw: _found(raw, inode)
+        for raw, inode in rows
+        if raw in MERGED
+        or raw.removeprefix("usr/") in MERGED
+        or (raw.count("/") <= 2 and "lib" in raw)
     }
+    return places(tops)
+
+
+def _found(raw: str, inode: Inode) -> Found:
+    if stat.S_ISLNK(inode.mode):
+        return Found(RootPath(f"/{raw}"), raw, Kind.LINK, 0o777, target=spelled(inode.content))
+    kind = Kind.DIRECTORY if inode.is_directory else Kind.OTHER
+    return Found(RootPath(f"/{raw}"), raw, kind, 0)
+
+
+def _text(raw: str, inode: Inode, told: Places) -> bytes:
+    """A file's bytes; a link's text as it leads where it leads in the root."""
+    if stat.S_ISLNK(inode.mode) and told.moves:
+        return unspelled(told.told(_found(raw, inode)).target)
+    return inode.content
 
 
 class _Unpacker:
