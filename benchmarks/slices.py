@@ -74,6 +74,18 @@ class Row:
     missed: list[str] = field(default_factory=list)
 
 
+class Named:
+    """Paths and globs of slices, asked often."""
+
+    def __init__(self, globs: set[str]) -> None:
+        self._paths = {glob for glob in globs if "*" not in glob}
+        rest = (fnmatch.translate(glob.replace("**", "*")) for glob in globs - self._paths)
+        self._globs = re.compile("|".join(sorted(rest)))
+
+    def has(self, path: str) -> bool:
+        return path in self._paths or self._globs.match(path) is not None
+
+
 class Slices:
     """The slice definitions of one directory."""
 
@@ -103,17 +115,17 @@ class Slices:
             needs = entry.get("essential") or []
             todo += list(needs)
 
-    def every(self) -> set[str]:
+    def every(self) -> Named:
         """All that any slice names."""
         found = set()
         for path in sorted(self._directory.glob("*.yaml")):
             for entry in (self.package(path.stem).get("slices") or {}).values():
                 found.update((entry or {}).get("contents") or {})
-        return found
+        return Named(found)
 
 
 def measure(
-    name: str, program: str, slices: Slices, every: set[str], doors: Doors, base: set[str]
+    name: str, program: str, slices: Slices, every: Named, doors: Doors, base: set[str]
 ) -> Row:
     """Resolve one program and hold it against its slice; `base` is listed without any program."""
     row = Row(name)
@@ -142,11 +154,7 @@ def measure(
     row.missed = sorted(hand - chosen - listed)
     lines = {one for one in lines if not hand.intersection(_below(one, there))}
     more = {path for path in (brought - hand) | lines if not CODE.search(path)}
-    known = {
-        path
-        for path in more
-        if any(_fits(glob, one) for glob in every for one in _below(path, there)[:9])
-    }
+    known = {path for path in more if any(every.has(one) for one in _below(path, there)[:9])}
     row.beside, row.noise = len(known), len(more - known)
     return row
 
