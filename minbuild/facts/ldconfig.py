@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from minbuild.facts.damage import Damage
 from minbuild.facts.elftable import readable, text
 from minbuild.facts.types import Damaged, Listing
+from minbuild.paths import spelled
 
 MAGIC = b"glibc-ld.so.cache1.1"
 _OLD_MAGIC = b"ld.so-1.7.0\0"
@@ -35,6 +36,15 @@ def configuration(data: bytes) -> Listing:
         elif word not in ("", "hwcap"):
             found.append(line.partition("=")[0].rstrip().rstrip("/") or "/")
     return Listing(tuple(found))
+
+
+def musl_path(data: bytes) -> Listing:
+    """Read the file that tells musl's loader where to look; spaces count.
+
+    Source: musl 1.2.5, ldso/dynlink.c, path_open.
+    """
+    text = spelled(data.partition(b"\0")[0])
+    return Listing(tuple(part for part in re.split("[:\n]", text) if part))
 
 
 def preloads(data: bytes) -> Listing:

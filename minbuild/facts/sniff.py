@@ -14,6 +14,7 @@ _KERNEL = re.compile(
 )
 
 _LOADER = re.compile(r"/etc/ld\.so\.(?:conf|conf\.d/[^/]+|preload|cache)")
+_MUSL = re.compile(r"(?:/.+)?/etc/ld-musl-[^/]+\.path")
 _IMAGE = re.compile(r"/boot/vmlinu[xz]-[^/]+|/usr/lib/modules/[^/]+/vmlinu[xz]")
 _CONFIG = re.compile(
     r"/etc/.+|/usr/lib/(?:depmod|pam|sysusers|tmpfiles)\.d/.+|/usr/share/(?:base-files|libc-bin)/nsswitch\.conf"
@@ -27,7 +28,7 @@ def sniff(path: str, data: bytes) -> FileFacts | None:
         return known(path, data)[0]
     if _KERNEL.fullmatch(path):
         return _kernel(path, data)
-    if _LOADER.fullmatch(path):
+    if _LOADER.fullmatch(path) or _MUSL.fullmatch(path):
         return _loader(path, data)
     if data.startswith(_ELF):
         from minbuild.facts.elf import elf
@@ -61,6 +62,8 @@ def _kernel(path: str, data: bytes) -> FileFacts:
 def _loader(path: str, data: bytes) -> FileFacts:
     from minbuild.facts import ldconfig
 
+    if path.endswith(".path"):
+        return ldconfig.musl_path(data)
     if path.endswith(".cache"):
         return ldconfig.cache(data)
     return (ldconfig.preloads if path.endswith(".preload") else ldconfig.configuration)(data)
@@ -104,7 +107,7 @@ def whole(path: str, head: bytes) -> bool:
     """True when `sniff` must see all of a file that starts with `head`, not just `head`."""
     if head.startswith(_ELF) or packed_module(path) is not None:
         return True
-    if _KERNEL.fullmatch(path) or _IMAGE.fullmatch(path) or _LOADER.fullmatch(path):
+    if any(one.fullmatch(path) for one in (_KERNEL, _IMAGE, _LOADER, _MUSL)):
         return True
     return not head.startswith(_SCRIPT) and _CONFIG.fullmatch(path) is not None
 

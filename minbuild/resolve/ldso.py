@@ -15,6 +15,7 @@ from minbuild.resolve.catalog import Catalog
 from minbuild.resolve.configured import PRELOAD, Configured
 from minbuild.resolve.knowledge import UNWINDER
 from minbuild.resolve.machine import Machine
+from minbuild.resolve.musl import Musl, musl_of
 from minbuild.resolve.process import Loaded, Process, calls
 from minbuild.resolve.search import Hit, Search, Searcher
 from minbuild.resolve.types import Missing, Need, NeedKind
@@ -60,10 +61,12 @@ class Loader:
         if not self.machine.accepts(elf):
             process.whole = False  # nothing here could start it
             return self._done(process)
-        for name in elf.audit:
-            self._audit(process, name)
-        for name in self._searcher.configured.preload if elf.interpreter else ():
-            self._load(process, main, main, name, NeedKind.NEEDED, f"{PRELOAD} {name}")
+        process.musl = musl_of(process, self._catalog, self._searcher, self.machine)
+        if process.musl is not None:
+            process.names.clear()  # sonames are no names to it
+            self._read_by_musl(process, process.musl)
+        else:
+            self._open_first(process)
         started = opened = 0
         while True:
             started = self._start(process, started)
@@ -73,6 +76,24 @@ class Loader:
             elif not self._unwinder(process):
                 break
         return self._done(process)
+
+    def _open_first(self, process: Process) -> None:
+        """Load auditors and what the root's own file says is loaded into every program."""
+        main = process.main
+        for name in main.elf.audit:
+            self._audit(process, name)
+        for name in self._searcher.configured.preload if main.elf.interpreter else ():
+            self._load(process, main, main, name, NeedKind.NEEDED, f"{PRELOAD} {name}")
+
+    def _read_by_musl(self, process: Process, musl: Musl) -> None:
+        """The file that tells musl's loader where to look belongs to it."""
+        reached = self._catalog.reach(musl.file)
+        by = musl.itself
+        if by is not None and reached is not None and self._news(by, "path", musl.file):
+            evidence = "lists where it looks"
+            process.outcomes += self._catalog.edges(
+                reached, musl.file, by.path, NeedKind.DATA, evidence
+            )
 
     def _done(self, process: Process) -> Process:
         self.loaded.update(process.paths)
@@ -84,7 +105,7 @@ class Loader:
         while done < len(process.objects):
             by = process.objects[done]
             done += 1
-            if by.elf.filters:
+            if by.elf.filters and process.musl is None:
                 done = self._filtered(process, by, done)
                 continue
             for raw in by.elf.needed:
@@ -92,7 +113,7 @@ class Loader:
         return done
 
     def _needed(self, process: Process, by: Loaded, raw: str) -> None:
-        name = self._searcher.expand(raw, by.origin) or raw
+        name = raw if process.musl is not None else self._searcher.expand(raw, by.origin) or raw
         self._load(process, by, by, name, NeedKind.NEEDED, f"DT_NEEDED {raw}")
 
     def _filtered(self, process: Process, by: Loaded, done: int) -> int:
@@ -167,13 +188,13 @@ class Loader:
         self, process: Process, via: Loaded, by: Loaded, name: str, kind: NeedKind, evidence: str
     ) -> bool:
         """Load `name` for `via`; the need is `by`'s. A name loads once for each process."""
-        known = process.names.get(name)
+        known = self._known(process, name)
         if known is not None:
             # what a process began with is there for another reason
             if known is not process.main and self._news(by, evidence, known.named):
                 process.outcomes.append(Need(known.named, by.path, kind, evidence))
             return True
-        search = self.search(via, name)
+        search = self._search_in(process, via, name)
         hit = search.hit
         if hit is None:
             process.outcomes.append(self._lack(kind, name, by, evidence, search.looked))
@@ -183,6 +204,19 @@ class Loader:
         if self._news(by, evidence, hit.raw):
             process.outcomes += self._catalog.edges(hit.reach, hit.raw, by.path, kind, evidence)
         return True
+
+    def _known(self, process: Process, name: str) -> Loaded | None:
+        """What the process has by this name already."""
+        if process.musl is not None and process.musl.is_itself(name):
+            return process.musl.itself
+        return process.names.get(name)
+
+    def _search_in(self, process: Process, via: Loaded, name: str) -> Search:
+        if process.musl is None:
+            return self.search(via, name)
+        if process.musl.is_itself(name):
+            return Search(None, (process.musl.interpreter,))
+        return process.musl.search(via, name)
 
     def _news(self, by: Loaded, evidence: str, end: str) -> bool:
         """Tell whether this edge is new: most processes share most of theirs."""
@@ -198,11 +232,17 @@ class Loader:
             return
         same = process.paths.get(hit.real)
         if same is not None:
-            process.names[name] = same
+            if process.musl is None or "/" not in name:
+                process.names[name] = same
             return
         # $ORIGIN is the directory as opened, links and all: only the program's own is resolved
         found = Loaded(hit.real, hit.reach.path, hit.elf, posixpath.dirname(hit.raw), via)
         found.lineage = self._lineage(found)
+        if process.musl is not None:
+            process.objects.append(found)
+            process.paths[found.path] = found
+            process.names |= {name: found} if "/" not in name else {}
+            return
         process.names.setdefault(hit.raw, found)
         self._enter(process, found, name)
 
@@ -232,7 +272,7 @@ class Loader:
     def _first(self, process: Process, by: Loaded, note: Dlopen) -> str:
         """The first alternative that is there; the first of all when none is."""
         for name in note.sonames:
-            if name in process.names or self.search(by, name).hit is not None:
+            if self._known(process, name) or self._search_in(process, by, name).hit is not None:
                 return name
         return note.sonames[0]
 

@@ -2,11 +2,15 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from minbuild.facts.types import Elf, Symbols
 from minbuild.paths import RootPath
 from minbuild.resolve.knowledge import UNWINDS
 from minbuild.resolve.types import Missing, Need
+
+if TYPE_CHECKING:
+    from minbuild.resolve.musl import Musl
 
 
 @dataclass(eq=False, slots=True)
@@ -39,6 +43,8 @@ class Process:
     paths: dict[RootPath, Loaded] = field(default_factory=dict)
     whole: bool = True
     """Every library that is asked for is there."""
+    musl: "Musl | None" = None
+    """Its loader where that is musl's; None: glibc's."""
     filters: set[Loaded] = field(default_factory=set)
     """Those whose filtees are loaded."""
 

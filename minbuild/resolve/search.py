@@ -69,6 +69,16 @@ class Searcher:
         return next(found, self._machine.libs[0])
 
     @cached_property
+    def has_glibc(self) -> bool:
+        """Tell whether a glibc lies where distributions install it."""
+        tops = ("", "/usr") if self._catalog.split else ("/usr",)
+        return any(
+            isinstance(self.open(f"{top}/{one}/{C}"), Hit)
+            for top in tops
+            for one in self._machine.libs
+        )
+
+    @cached_property
     def _defaults(self) -> tuple[str, ...]:
         """Its system directories where /lib is /usr/lib, as in all that we make."""
         return self._machine.default_directories(self._lib)

@@ -47,7 +47,7 @@ class SymbolCheck:
                     yield from self._undefined(process, loaded)
 
     def _versions(self, process: Process, loaded: Loaded) -> Iterator[Missing]:
-        for need in loaded.elf.version_needs:
+        for need in loaded.elf.version_needs if process.musl is None else ():
             other = process.names.get(need.soname)
             # a library without versions serves all of them, with a warning at most
             if other is None or not other.elf.version_defs:
@@ -64,6 +64,7 @@ class SymbolCheck:
         whole = True
         for wanted in symbols.undefined if symbols else ():
             name, _, version = wanted.partition("@")
+            version = version if process.musl is None else ""
             if version:
                 by = next((p for p, o in offers if wanted in o.exact or name in o.exact), None)
             else:

@@ -312,3 +312,40 @@ def test_the_layers_of_a_container_image_are_one_root(tmp_path: Path) -> None:
     layout = as_layout(tmp_path / "layout", *layers)
     for found in (examined(layout, tmp_path, arch="amd64"), examined(layout, tmp_path)):
         assert wanted(found) == ["/usr/bin/more shebang /bin/app"]
+
+
+MUSL = "lib/ld-musl-x86_64.so.1"
+ALPINE: Mapping[str, bytes | str] = {
+    MUSL: elf(Elf(soname="libc.musl-x86_64.so.1", exports=("puts",))),
+    "lib/libc.musl-x86_64.so.1": "-> ld-musl-x86_64.so.1",
+    "usr/bin/app": elf(
+        Elf(interp=f"/{MUSL}", needed=["libg.so.1", "libc.musl-x86_64.so.1"], imports=("puts",), df_1=0x08000000)
+    ),
+    "usr/local/lib/libg.so.1": elf(Elf(soname="other.so", needed=["libc.so", "libm.so.6"])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("listed", "lost"),
+    [(None, []), (b"/lib:/usr/local/lib\n", []), (b"/lib\n/opt\n", ["libg.so.1"]), (b"", ["libg.so.1"])],
+)  # fmt: skip
+def test_a_program_for_musl_finds_what_musl_finds(
+    tmp_path: Path, listed: bytes | None, lost: list[str]
+) -> None:
+    root = dict(ALPINE)
+    if listed is not None:
+        root["etc/ld-musl-x86_64.path"] = listed
+    found = examined(lay(tmp_path / "root", root), tmp_path)
+    assert [one.wanted for one in found.dangling] == lost
+
+
+@pytest.mark.parametrize("interp", ["/lib64/ld-linux-x86-64.so.2", "/opt/lib/ld-musl-x86_64.so.1"])
+def test_musl_is_known_by_what_a_link_leads_to(tmp_path: Path, interp: str) -> None:
+    app = elf(Elf(interp=interp, needed=["libg.so.1"], df_1=0x08000000))
+    root = {**ALPINE, "usr/bin/app": app, interp[1:]: f"-> /{MUSL}"}
+    top = lay(tmp_path / "root", root)
+    assert wanted(examined(top, tmp_path)) == []
+    (top / "opt/etc").mkdir(parents=True)
+    (top / "opt/etc/ld-musl-x86_64.path").write_text("/nowhere")
+    lost = ["/usr/bin/app needed libg.so.1"] if interp.startswith("/opt") else []
+    assert wanted(examined(top, tmp_path)) == lost

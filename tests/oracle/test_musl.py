@@ -1,0 +1,147 @@
+"""Our idea of musl's loader against the real one, over worlds that no packager would make.
+
+As many worlds as MINBUILD_ORACLE_EXAMPLES says are searched anew each time; in the ordinary suite
+it is always the same few.
+"""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from minbuild.build.contents import bring
+from minbuild.build.growing import Market, grow
+from minbuild.build.request import Request
+from minbuild.facts.types import Elf
+from minbuild.paths import RootPath, under
+from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.ldso import Loader
+from minbuild.resolve.machine import machine
+from minbuild.resolve.types import Missing, NeedKind, Root
+from minbuild.resolve.waivers import Waivers
+from tests.oracle.jail import entering
+from tests.oracle.test_ldso_random import SEARCHED, inside, laid
+from tests.oracle.worlds import CONFIGURED, LINKS, PROGRAM, World, offered, worlds
+from tests.support import elf as made
+
+pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
+
+INTERP = "/lib/ld-musl-x86_64.so.1"
+PATH = "/etc/ld-musl-x86_64.path"
+PLACES = {"libc.musl-x86_64.so.1", "libc.so", "libm.so.6", "libpthread.so.0"}
+_FOUND = re.compile(r"^\t(\S+) => (\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
+_LOST = re.compile(r"^Error loading shared library ([^\n]*?): [^:\n]* \(needed by ", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    loaded: tuple[str, ...]
+    """Real paths in load order; the loader itself is left out."""
+    lost: tuple[str, ...]
+    """Sorted."""
+
+
+@pytest.fixture(scope="module")
+def libc(market: Market, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive's own musl, which is loader and library."""
+    wanted = RootPath("/usr/lib/x86_64-linux-musl/libc.so")
+    grown = grow([Root(NeedKind.ROOT, wanted, "oracle/musl", "", "musl")], market, arch="amd64")
+    chosen = grown.closure.chosen[wanted]
+    place = tmp_path_factory.mktemp("musl")
+    bring(Request(place), grown.packages, [chosen], market.doors)
+    data = market.doors.store.read(chosen.entry.sha256)
+    assert data is not None
+    (place / "libc.so").write_bytes(data)
+    return place / "libc.so"
+
+
+@st.composite
+def lists(draw: st.DrawFn) -> bytes | None:
+    """What the file says that lists directories; None where there is none."""
+    if draw(st.integers(0, 2)) == 0:
+        return None
+    chosen = draw(st.lists(st.sampled_from((*CONFIGURED, "/turn", "/a/app")), max_size=4))
+    return draw(st.sampled_from((":", "\n", "::", ":\n"))).join(chosen).encode()
+
+
+def with_musl(world: World, libc: Path, told: bytes | None, needed: Sequence[str]) -> World:
+    """A world whose program has musl's loader.
+
+    It asks no library which machine it is for, and fails at what it does not know in it: those of
+    another machine are made for this one.
+    """
+    own = made.MACHINES["amd64"]
+    files = {
+        path: replace(one, machine=own) if isinstance(one, made.Elf) else one
+        for path, one in world.files.items()
+    }
+    program = files[PROGRAM]
+    assert isinstance(program, made.Elf)
+    files[PROGRAM] = replace(program, interp=INTERP, needed=(*program.needed, *needed), filters=())
+    files[INTERP if world.split else f"/usr{INTERP}"] = libc.read_bytes()
+    if told is not None:
+        files[PATH] = told
+    return replace(world, files=files, conf=(), cache={}, preload=())
+
+
+DEEP = World(
+    files={
+        "/a/app": made.Elf(interp=INTERP, needed=["lib1.so"], runpath="/b"),
+        "/b/lib1.so": made.Elf(needed=["lib2.so"]),
+        "/b/lib2.so": made.Elf(needed=["lib3.so"], runpath="$ORIGIN/sub"),
+        "/b/sub/lib3.so": made.Elf(soname="lib4.so", needed=["lib4.so"]),
+    },
+    links=LINKS,
+)
+"""A RUNPATH serves what the object brings in; a soname is no name."""
+
+
+@SEARCHED
+@example(world=DEEP, told=None, needed=[])
+@example(world=DEEP, told=b"", needed=["libm.so.6"])
+@given(
+    world=worlds(spoilt=True),
+    told=lists(),
+    needed=st.lists(st.sampled_from(sorted(PLACES)), max_size=2),
+)
+def test_any_process_is_what_musl_makes_of_it(
+    world: World, told: bytes | None, needed: list[str], libc: Path, tmp_path: Path
+) -> None:
+    world = with_musl(world, libc, told, needed)
+    with laid(world, tmp_path, libc) as tree:
+        theirs = asked(tree)
+    assert simulated(world) == theirs
+
+
+def asked(tree: Path) -> Outcome:
+    """What the loader says of the program when it is called ldd."""
+    under(tree, RootPath("/lib")).resolve().joinpath("ld-musl-x86_64.so.1").chmod(0o755)
+    done = subprocess.run(
+        ["ldd", PROGRAM], executable=INTERP, capture_output=True, text=True, check=False,
+        preexec_fn=entering(tree, bound=True), env={},
+    )  # fmt: skip
+    assume(done.returncode >= 0)
+    found = [inside(tree, path) for name, path in _FOUND.findall(done.stdout) if path != INTERP]
+    lost = set(_LOST.findall(done.stderr))
+    assert done.stdout, done
+    return Outcome(tuple(found), tuple(sorted(lost)))
+
+
+def simulated(world: World) -> Outcome:
+    """What we say of the program."""
+    files = offered(world)
+    catalog = Catalog([files], merged=False)
+    loader = Loader(catalog, machine("amd64"), Waivers())
+    elf = files.facts(PROGRAM)
+    assert isinstance(elf, Elf)
+    process = loader.process(PROGRAM, elf)
+    assert process.musl is not None
+    lost = {one.wanted for one in process.outcomes if isinstance(one, Missing)}
+    itself = process.musl.itself
+    loaded = [one.path for one in process.objects[1:] if itself is None or one.path != itself.path]
+    return Outcome(tuple(loaded), tuple(sorted(lost)))
