@@ -121,11 +121,12 @@ def _program(name: str, request: Request, doors: Doors) -> Program:
         stdout: Path | None = None,
         output: int = 256 << 20,
         file: int = 1 << 20,
+        codes: Sequence[int] = (0,),
     ) -> bytes:
         env = {"RPM_CONFIGDIR": str(toolbox().path(RPM_CONFIG))} if name == "rpm" else {}
         return toolbox().confined(
             name, args, what=what, reads=reads, writes=writes, stdin=stdin, stdout=stdout,
-            output=output, file=file, env=env, note=doors.progress.note,
+            output=output, file=file, env=env, codes=codes, note=doors.progress.note,
         )  # fmt: skip
 
     return run

@@ -74,12 +74,13 @@ def run(
     what: str,
     stdin: bytes = b"",
     stdout: int = subprocess.PIPE,
+    codes: Sequence[int] = (0,),
     note: Callable[[str], None] | None = None,
 ) -> bytes:
     """Run a program to its end and return its stdout; b"" where that goes to the file `stdout`.
 
     It has no shell, no network, no process but its own and no file but those named; it is ended
-    when it uses more than its bounds. `note` is told where this machine allows less than that.
+    when it uses more than its bounds. `codes` are the exit codes of success. `note` is told where this machine allows less than that.
 
     Raises: ToolError when it fails or is ended, or `MINBUILD_SANDBOX=require` is not met.
     """
@@ -99,7 +100,7 @@ def run(
         over = f"{program.bounds.file} bytes of a file"
     if over:
         raise _too_much(program.argv, what, over)
-    if process.returncode:
+    if process.returncode not in codes:
         raise failed(program.argv, what, process.returncode, err or out)
     return out
 

@@ -147,11 +147,13 @@ class Toolbox:
         env: Mapping[str, str] | None = None,
         output: int = 256 << 20,
         file: int = 1 << 20,
+        codes: Sequence[int] = (0,),
         note: Callable[[str], None] | None = None,
     ) -> bytes:
         """Run a tool over what a stranger wrote: it sees the tools, `reads` and `writes` alone.
 
-        `output`, `file`: bytes of its stdout, and of the largest file that it may write. Returns its stdout; b"" where that goes to the file `stdout`.
+        `output`, `file`: bytes of its stdout, and of the largest file that it may write;
+        `codes`: how it may exit. Returns its stdout; b"" where that goes to the file `stdout`.
         Raises: ToolError when it fails, or is ended for what it used up.
         """
         # here, since ctypes is slow to import and few commands read what strangers wrote
@@ -164,9 +166,11 @@ class Toolbox:
         )  # fmt: skip
         try:
             if stdout is None:
-                return sandboxed(program, what=what, stdin=stdin, note=note)
+                return sandboxed(program, what=what, stdin=stdin, codes=codes, note=note)
             with stdout.open("wb") as out:
-                return sandboxed(program, what=what, stdin=stdin, stdout=out.fileno(), note=note)
+                return sandboxed(
+                    program, what=what, stdin=stdin, stdout=out.fileno(), codes=codes, note=note
+                )
         except ToolError as error:
             error.what = error.what.replace(Path(program.argv[0]).name, name, 1)
             error.where = ", ".join(map(str, reads)) or error.where

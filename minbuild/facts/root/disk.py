@@ -38,11 +38,7 @@ class Disk:
         self.path = path
         self._fs = Ext4(data, partition.start, partition.size, str(path))
         if self._fs.is_dirty:
-            raise ToolError(
-                "the file system was not unmounted: its journal holds changes that are not in place",
-                where=str(path),
-                fix="mount it once, or let e2fsck -fy do it, on a copy",
-            )
+            raise damaged("its journal holds changes that are not in place", str(path))
         self._inodes: dict[str, Inode] = {}
 
     @property
@@ -165,7 +161,41 @@ def open_disk(
             f"the root is on {chosen.content}, which is not read", where=f"{path}: {chosen}",
             fix="mount it and name its root directory",
         )  # fmt: skip
+    if Ext4(data, chosen.partition.start, chosen.partition.size, str(path)).is_dirty:
+        return _replayed(path, data, chosen.partition, work, readers), False
     return Disk(path, data, chosen.partition), False
+
+
+def _replayed(path: Path, data: mmap, partition: Partition, work: Path, readers: Readers) -> Disk:
+    """A file system that was not unmounted, as a kernel sees it: its journal put in place."""
+    out = work / "replayed"
+    out.mkdir()
+    alone = out / "root.ext4"
+    _cut_out(data, partition.start, min(partition.size, len(data) - partition.start), alone)
+    try:
+        readers.programs("e2fsck")(
+            ["-y", "-E", "journal_only", alone], what="putting its journal in place",
+            writes=out, file=partition.size, codes=(0, 1),
+        )  # fmt: skip
+    except ToolError as error:
+        error.fix = "mount it once where it belongs, and name it again"
+        raise
+    readers.note(f"{path}: it was not unmounted; its journal was put in place, on a copy")
+    with alone.open("rb") as file:
+        copy = mmap(file.fileno(), 0, access=ACCESS_READ)
+    return Disk(path, copy, Partition(0, 0, len(copy)))
+
+
+def _cut_out(data: mmap, start: int, size: int, to: Path) -> None:
+    """Write a stretch of a disk to a file of its own, with holes where it is zero."""
+    nothing = bytes(_PIECE)
+    with to.open("wb") as file:
+        file.truncate(size)
+        for at in range(0, size, _PIECE):
+            piece = data[start + at : start + min(at + _PIECE, size)]
+            if piece != nothing[: len(piece)]:
+                file.seek(at)
+                file.write(piece)
 
 
 def tell_others(path: Path, raw: Path, note: Callable[[str], None]) -> None:
@@ -185,9 +215,7 @@ def _squashfs(path: Path, data: mmap, partition: Partition, work: Path, readers:
     if not 96 <= size <= min(partition.size, len(data) - start):
         raise damaged("its squashfs is larger than where it lies", str(path))
     alone, tar = work / "root.squashfs", work / "root.tar"
-    with alone.open("wb") as file:
-        for at in range(start, start + size, _PIECE):
-            file.write(data[at : min(at + _PIECE, start + size)])
+    _cut_out(data, start, size, alone)
     what = "reading the squashfs"
     most = RATIO * size + FREE
     readers.programs("sqfs2tar")([alone], what=what, reads=[alone], stdout=tar, file=most)

@@ -27,11 +27,13 @@ class Program(Protocol):
         stdout: Path | None = None,
         output: int = 256 << 20,
         file: int = 1 << 20,
+        codes: Sequence[int] = (0,),
     ) -> bytes:
         """Run it with these arguments and return its stdout; b"" where that goes to a file.
 
         `reads`: the files that it sees; `writes`: the one directory that it may write to;
-        `output`, `file`: bytes of its stdout, and of the largest file that it may write.
+        `output`, `file`: bytes of its stdout, and of the largest file that it may write;
+        `codes`: how it may exit.
         Raises: MinbuildError.
         """
         ...

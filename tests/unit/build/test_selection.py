@@ -4,7 +4,17 @@ from minbuild.build.selection import named, selected
 from minbuild.manifest.tools import load_tools
 from minbuild.manifest.types import DiskWish, Holds, ImageFormat, ImageWish, Partition, Where
 
-SPECIAL = {"grub-mkimage", "lz4", "lzop", "qemu-img", "rpm", "sbsign", "sqfs2tar", "xorriso"}
+SPECIAL = {
+    "e2fsck",
+    "grub-mkimage",
+    "lz4",
+    "lzop",
+    "qemu-img",
+    "rpm",
+    "sbsign",
+    "sqfs2tar",
+    "xorriso",
+}
 
 
 def names(wish: ImageWish, *, lab: bool) -> set[str]:
@@ -21,6 +31,7 @@ def test_a_format_brings_its_tool() -> None:
     assert names(ImageWish((ImageFormat.ISO,)), lab=False) & SPECIAL == {"xorriso"}
     assert names(ImageWish((ImageFormat.VDI,)), lab=False) & SPECIAL == {"qemu-img"}
     all_but_signing = {tool.name for tool in load_tools()} - {
+        "e2fsck",
         "lz4",
         "lzop",
         "rpm",

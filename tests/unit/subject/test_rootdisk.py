@@ -1,15 +1,20 @@
 """Disks of other builders, with a root on ext4: totals are what find and the image file say."""
 
+import hashlib
 import os
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from minbuild.build.request import Doors
+from minbuild.build.rooted import readers
 from minbuild.errors import MinbuildError
+from minbuild.subject import open as opening
 from tests.support import disks
 from tests.support.disks import ext4
-from tests.support.subjects import open_subject
+from tests.support.subjects import STORE, open_subject
 from tests.unit.subject.test_open import sums
 from tests.unit.toolbox.real import toolbox
 
@@ -167,11 +172,22 @@ def test_files_that_claim_far_more_than_the_disk_has_are_an_error(
         open_subject(str(made(tree, tmp_path / "other.raw", "whole")))
 
 
-def test_a_journal_that_is_not_empty_is_an_error(tree: Path, tmp_path: Path) -> None:
+def test_a_journal_that_is_not_empty_is_put_in_place_on_a_copy(tree: Path, tmp_path: Path) -> None:
     place = made(tree, tmp_path / "other.raw", "whole")
-    toolbox().run("debugfs", ["-w", "-R", "feature needs_recovery", place], what="marking it")
-    with pytest.raises(MinbuildError, match="was not unmounted"):
-        open_subject(str(place))
+    block, script = tmp_path / "block", tmp_path / "script"
+    number = int(toolbox().run("debugfs", ["-R", "blocks /boot/config-6.1", place], what="looking"))
+    old = place.read_bytes()[number * 1024 : (number + 1) * 1024]
+    block.write_bytes(old.replace(b"SECCOMP", b"SECRETS").ljust(1024, b"\0"))
+    script.write_text(f"jo\njw -b {number} {block}\njc\n")
+    toolbox().run("debugfs", ["-w", "-f", script, place], what="writing to the journal")
+    before = place.read_bytes()
+    told: list[str] = []
+    reach = readers(Doors(STORE))
+    found = opening.open_subject(str(place), lambda: replace(reach, note=told.append))
+    digest = hashlib.sha256(b"CONFIG_SECRETS=y\n").hexdigest()
+    assert [row.sha256 for row in found.files if row.path == "/boot/config-6.1"] == [digest]
+    assert ["its journal was put in place" in text for text in told] == [True]
+    assert place.read_bytes() == before
 
 
 @pytest.mark.parametrize("option", ["backing_file", "data_file"])

@@ -15,7 +15,6 @@ ORACLES = {
     "fsck.fat": "dosfstools",
     "sgdisk": "gdisk",
     "mdir": "mtools",
-    "e2fsck": "e2fsprogs",
     "debugfs": "e2fsprogs",
     "mksquashfs": "squashfs-tools",
     "cpio": "cpio",
