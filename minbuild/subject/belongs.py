@@ -21,6 +21,9 @@ from minbuild.subject.disk import boot_file
 from minbuild.subject.forms import Form, form_of
 from minbuild.subject.image import whole
 
+ENDINGS = frozenset({"efi", "raw", "qcow2", "vhdx", "vmdk", "vdi", "iso", "cpio"})
+"""What starts, or is started."""
+UNREAD = frozenset({".iso"})
 SHOWN = 3
 """Differences that an error names."""
 Row = tuple[object, ...]
@@ -42,14 +45,19 @@ def require_own(footprint: Footprint, directory: Path, reach: Reach, *, only: st
     Raises: UsageError when one is another's; ToolError when one is damaged.
     """
     wanted = _wanted(footprint)
-    measured, unread = [], []
+    measured: list[str] = []
+    unread = _others(footprint, directory, only)
     known: set[bytes] = set()
     for ending, size in footprint.packed.items():
-        place = directory / f"{footprint.name}.{ending}"
+        place = directory / _plain(f"{footprint.name}.{ending}", directory)
         if not place.is_file() or only not in ("", place.name):
             continue
         if place.stat().st_size != size:
             raise _other(place, [f"its size is {place.stat().st_size:,}, and {size:,} is told"])
+        if place.suffix == ".tar":
+            _require_tar(wanted, place, reach)
+            measured.append(place.name)
+            continue
         found = _started(place, reach)
         if found is None:
             unread.append(place.name)
@@ -62,8 +70,37 @@ def require_own(footprint: Footprint, directory: Path, reach: Reach, *, only: st
     return Proof(tuple(measured), tuple(unread))
 
 
+def _plain(name: str, directory: Path) -> str:
+    """The name of an image in this directory. Raises: UsageError for one that leads out of it."""
+    if "/" in name or "\0" in name or name.startswith("."):
+        raise UsageError(
+            f"the footprint names an image that lies elsewhere: {spelled(name)!r}",
+            where=str(directory), fix="build again, or measure the image itself",
+        )  # fmt: skip
+    return name
+
+
+def _others(footprint: Footprint, directory: Path, only: str) -> list[str]:
+    """Images in a build's directory that its footprint does not tell of.
+
+    Raises: UsageError for one of the build's own name.
+    """
+    told = {f"{footprint.name}.{ending}" for ending in footprint.packed}
+    found = [
+        path
+        for path in sorted(directory.iterdir())
+        if path.suffix[1:] in ENDINGS and path.name not in told and only in ("", path.name)
+    ]
+    for path in found:
+        if path.stem == footprint.name:
+            raise _other(path, ["it tells of no such image"])
+    return [path.name for path in found]
+
+
 def _started(place: Path, reach: Reach) -> bytes | None:
     """The UKI in a file, or an initramfs alone; None for what is not read."""
+    if place.suffix in UNREAD:
+        return None
     form = form_of(place)
     if form is Form.UKI or (form is Form.INITRAMFS and place.suffix == ".cpio"):
         return whole(place)
@@ -73,6 +110,15 @@ def _started(place: Path, reach: Reach) -> bytes | None:
         raw, _ = as_raw(place, Path(work), lambda name: reach().programs(name))
         with raw.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             return boot_file(data, str(place))
+
+
+def _require_tar(wanted: Mapping[str, Row], place: Path, reach: Reach) -> None:
+    """Raises: UsageError naming what differs."""
+    from minbuild.subject.root import read_root
+
+    differ = [*_differences(wanted, _wanted(read_root(place, form_of(place), reach, None)))]
+    if differ:
+        raise _other(place, differ)
 
 
 def _require(
@@ -176,4 +222,4 @@ def tell(proof: Proof, say: Tell) -> None:
     if not proof.measured:
         say("no image beside the footprint was measured: it is judged by what it says itself")
     elif proof.unread:
-        say(f"not measured, and judged by the footprint: {', '.join(proof.unread)}")
+        say(f"not measured: {', '.join(proof.unread)}")

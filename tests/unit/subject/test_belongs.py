@@ -80,6 +80,27 @@ def test_another_disk_beside_it_is_told(build: Path) -> None:
         open_subject(str(build))
 
 
+@pytest.mark.parametrize("name", ["../x", "x/../x", ".x"])
+def test_a_footprint_leads_to_no_image_elsewhere(build: Path, name: str) -> None:
+    (build.parent / "x.efi").write_bytes((build / "x.efi").read_bytes())
+    told = json.loads((build / "footprint.json").read_text())
+    told["image"]["name"] = name
+    (build / "footprint.json").write_text(json.dumps(told))
+    with pytest.raises(MinbuildError, match="lies elsewhere"):
+        open_subject(str(build))
+
+
+def test_an_image_that_the_footprint_does_not_tell_of_is_told(
+    build: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (build / "y.efi").write_bytes(b"MZ another")
+    assert run(["report", str(build)]) == 0
+    assert "not measured: y.efi" in capsys.readouterr().err
+    (build / "x.raw").write_bytes(b"of an older build")
+    with pytest.raises(MinbuildError, match=r"beside x\.raw is not its own: it tells of no such"):
+        open_subject(str(build))
+
+
 def test_a_footprint_without_its_image_says_so(
     build: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
