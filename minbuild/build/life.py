@@ -248,6 +248,10 @@ def read(request: Request, doors: Doors | None = None) -> Manifest:
             where=str(request.manifest),
             fix="give it: --root PATH (a directory, a tar, an OCI layout or a disk image)",
         )
+    if manifest.drop:
+        from minbuild.build.overriding import with_own_words
+
+        manifest = with_own_words(manifest)
     own = manifest.image.compression
     if request.compression in {None, own}:
         return manifest

@@ -85,6 +85,7 @@ class Whereabouts:
         elif here and missing.kind is NeedKind.ROOT:
             error.fix = f"{error.fix}; {names} {_has(names)} {first.path}"
         elif here:
+            error.what = _plainly(error.what, f"in {names}, which nothing asks for")
             keep = f"keep: [{{package: {first.package}, paths: [{first.path}]}}]"
             error.fix = _instead(error.fix, f"keep it: {names} {_has(names)} it ({keep})")
         else:

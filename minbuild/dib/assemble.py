@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import shlex
 import shutil
 import sys
 import tarfile
@@ -217,7 +218,9 @@ def _environment(order: Order, work: Path) -> dict[str, str]:
     """The user's own, since elements are steered by it, with our settings in it."""
     programs = work / "bin"
     programs.mkdir()
-    _program(programs / "minbuild", f'#!/bin/bash\nexec "{sys.executable}" -m minbuild "$@"\n')
+    _program(
+        programs / "minbuild", f'#!/bin/bash\nexec {shlex.quote(sys.executable)} -m minbuild "$@"\n'
+    )
     if shutil.which("sudo", path=here.search_path()) is None:
         _program(programs / "sudo", here.SUDO)
     for name in ("tmp", "cache", "locks"):

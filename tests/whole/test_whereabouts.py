@@ -121,4 +121,6 @@ def _kind(what: str) -> str:
         return "nowhere known"
     if re.search(r" is in \S.*, in \S+, which `archive.components` does not list", what):
         return "in another component"
+    if re.search(r" is in \S.*, which nothing asks for$", what):
+        return "in a package to keep"
     return "in no package" if " is in no package of " in what else "other"
