@@ -44,6 +44,7 @@ FIRST_SCREEN = {
         "sbom": "software bill of materials",
         "licences": "what receivers of the image are owed",
         "cve": "which open issues touch files in the image",
+        "verify": "hold the parts of a build against each other",
     },
     "Write": {
         "init": "a commented manifest to start from",

@@ -70,7 +70,7 @@ def test_what_is_not_said_is_left_to_the_host(tmp_path: Path) -> None:
 
 
 def test_the_host_knows_every_key_that_is_written() -> None:
-    script = (shipped("manifests") / "components/hypervisor/guests.vm.sh").read_text()
+    script = (shipped("manifests") / "components/hypervisor/guests.vm.sh.j2").read_text()
     (known,) = re.findall(r"(?m)^KEYS='(.*)'$", script)
     plural = {"disks": "disk", "nets": "net"}
     assert {plural.get(key.name, key.name) for key in GUEST.keys} == set(known.split())
