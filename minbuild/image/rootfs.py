@@ -70,6 +70,8 @@ class Rootfs:
         """Begin with what the kernel itself brings. Source: Linux, usr/default_cpio_list."""
         self._where = where
         self._steps = 0
+        self.dropped: list[bytes] = []
+        """Names of members that came to nothing."""
         self.root = Inode(stat.S_IFDIR | 0o755)
         self.root.parent = self.root
         self._make(b"/dev", stat.S_IFDIR | 0o755)

@@ -144,6 +144,9 @@ class _Unpacker:
         if _is_passed_over(head):
             if packed:
                 raise damaged("a member that the kernel may read in two ways", at, where)
+            self.root.dropped.append(
+                bytes(data[start : start + min(head.length, 80)]).rstrip(b"\0")
+            )
             return end
         name = bytes(data[start : start + head.length])
         if name[-1]:
@@ -166,6 +169,8 @@ class _Unpacker:
         found = self.root.look(name)
         if found is not None:
             self.root.own(found, head.uid, head.gid)
+        if found is None or found.content != text:
+            self.root.dropped.append(name)
 
     def _entry(self, name: bytes, head: Header, content: bytes, at: int, where: str) -> None:
         kind = stat.S_IFMT(head.mode)
@@ -175,16 +180,17 @@ class _Unpacker:
         elif kind == stat.S_IFDIR or (kind in DEVICES and self._again(name, head) is None):
             device = head.device if kind in (stat.S_IFBLK, stat.S_IFCHR) else (0, 0)
             self.root.make(name, head.mode, device=device)
-            self._become(self.root.look(name, follow=True), head)
+            self._become(name, self.root.look(name, follow=True), head)
 
     def _file(self, name: bytes, head: Header, content: bytes, at: int, where: str) -> None:
         again = self._again(name, head)
         found = self.root.open(name) if again is not False else None
         if found is None:
+            self.root.dropped.append(name)
             return
         if head.checksum is not None and sum(content) & 0xFFFFFFFF != head.checksum:
             raise damaged("a member's checksum is not that of its bytes", at, where)
-        self._become(found, head)
+        self._become(name, found, head)
         if content or not again:
             found.content = content
 
@@ -199,8 +205,10 @@ class _Unpacker:
         self.root.clear(name, 0)
         return self.root.link(self._names[key], name)
 
-    def _become(self, found: Inode | None, head: Header) -> None:
-        if found is not None:
+    def _become(self, name: bytes, found: Inode | None, head: Header) -> None:
+        if found is None:
+            self.root.dropped.append(name)
+        else:
             self.root.own(found, head.uid, head.gid)
             found.mode = stat.S_IFMT(found.mode) | stat.S_IMODE(head.mode)
 

@@ -23,7 +23,6 @@ from minbuild.subject.image import whole
 
 ENDINGS = frozenset({"efi", "raw", "qcow2", "vhdx", "vmdk", "vdi", "iso", "cpio"})
 """What starts, or is started."""
-UNREAD = frozenset({".iso"})
 SHOWN = 3
 """Differences that an error names."""
 Row = tuple[object, ...]
@@ -99,8 +98,6 @@ def _others(footprint: Footprint, directory: Path, only: str) -> list[str]:
 
 def _started(place: Path, reach: Reach) -> bytes | None:
     """The UKI in a file, or an initramfs alone; None for what is not read."""
-    if place.suffix in UNREAD:
-        return None
     form = form_of(place)
     if form is Form.UKI or (form is Form.INITRAMFS and place.suffix == ".cpio"):
         return whole(place)

@@ -5,6 +5,7 @@ Source: UEFI 2.10, 5.3 and 13.3; UAPI group, Discoverable Partitions Specificati
 
 import mmap
 import re
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ TABLE = 128 * 128
 """Bytes of a GPT's entries."""
 SEARCHED = 64 << 20
 """Bytes outside of partitions that are looked at; more are told as they are."""
+CD_SECTOR, BOOTABLE = 2048, 0x88
 Buffer = bytes | mmap.mmap
 
 
@@ -65,6 +67,7 @@ def read_boot(data: Buffer, where: str) -> Boot:
         raise _unfit("it has several partitions that a machine may start", where)
     ((own, boot),) = found
     _require_grub(table, boot, where)
+    _require_catalog(data, own, where)
     others = {_told(name): size for name, size in boot.others.items()}
     for one in table.partitions:
         if one is not own:
@@ -109,6 +112,25 @@ def _require_grub(table: Table, boot: Started, where: str) -> None:
         raise _unfit(
             "a BIOS would start another thing than UEFI does, or none that is known", where
         )
+
+
+def _require_catalog(data: Buffer, own: Partition, where: str) -> None:
+    """What a CD starts must be the same. Raises: UsageError. Source: UEFI 2.10, 13.3.2.1; El Torito."""
+    mark = CD_SECTOR * 17
+    if data[mark : mark + 30] != b"\0CD001\x01EL TORITO SPECIFICATION":
+        return
+    (block,) = struct.unpack_from("<I", data, mark + 0x47)
+    catalog = bytes(data[block * CD_SECTOR : (block + 1) * CD_SECTOR]).ljust(CD_SECTOR, b"\0")
+    platform, starts = catalog[1], []
+    for at in range(32, CD_SECTOR, 32):
+        entry = catalog[at : at + 32]
+        if entry[0] in (0x90, 0x91):
+            platform = entry[1]
+        elif entry[0] == BOOTABLE:
+            (first,) = struct.unpack_from("<I", entry, 8)
+            starts.append((platform, first * CD_SECTOR))
+    if any(start != (0xEF, own.start) for start in starts):
+        raise _unfit("a CD of it would start another thing than a disk does", where)
 
 
 def _outside(data: Buffer, table: Table) -> Iterator[tuple[str, int]]:

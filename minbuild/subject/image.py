@@ -6,11 +6,11 @@ import stat
 from pathlib import Path
 
 from minbuild.errors import MinbuildError, UsageError
+from minbuild.facts.root.types import Reach
 from minbuild.facts.versions import version_key
 from minbuild.footprint import document
 from minbuild.footprint.types import DISK, OVERHEAD, Footprint
 from minbuild.image.cpio import Member
-from minbuild.image.packings import Tool
 from minbuild.image.unpack import tree, unpacked
 from minbuild.lab.uki import LARGEST
 from minbuild.lab.uki import read_uki as uki_of
@@ -24,16 +24,15 @@ EXTRA = "/.extra"
 TYPES = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
 
 
-def read_uki(path: Path, tool: Tool) -> Footprint:
+def read_uki(path: Path, reach: Reach) -> Footprint:
     """Measure a UKI: its rows sum to the file's size.
 
-    `tool` unpacks what Python does not.
     Raises: MinbuildError when it is damaged.
     """
-    return _uki(whole(path), path, {}, tool)
+    return _uki(whole(path), path, {}, reach)
 
 
-def read_disk(path: Path, raw: Path, tool: Tool) -> Footprint:
+def read_disk(path: Path, raw: Path, reach: Reach) -> Footprint:
     """Measure a disk that starts a UKI: its rows sum to the size of the file at `path`.
 
     `raw`: the same disk, not packed.
@@ -50,16 +49,16 @@ def read_disk(path: Path, raw: Path, tool: Tool) -> Footprint:
             "the disk cannot be measured: its partitions lie on each other", where=str(path),
             fix="name a disk that starts a UKI, or mount it and name its root directory",
         )  # fmt: skip
-    return _uki(boot.uki, path, {DISK: rest, **others}, tool)
+    return _uki(boot.uki, path, {DISK: rest, **others}, reach)
 
 
-def read_initramfs(path: Path, tool: Tool) -> Footprint:
+def read_initramfs(path: Path, reach: Reach) -> Footprint:
     """Measure an initramfs of anyone's making, packed or not.
 
     Raises: ToolError when it is damaged.
     """
     data = whole(path)
-    seen = _members(data, str(path), tool)
+    seen = _members(data, str(path), reach)
     packed = {"initrd": len(data)}
     name = path.name.partition(".")[0]
     payload = len(data) if any(one.type == "file" and one.weight for one in seen) else 0
@@ -81,10 +80,10 @@ def whole(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _uki(data: bytes, path: Path, overhead: dict[str, int], tool: Tool) -> Footprint:
+def _uki(data: bytes, path: Path, overhead: dict[str, int], reach: Reach) -> Footprint:
     uki = uki_of(data, str(path))
     release = uki.uname if _RELEASE.fullmatch(uki.uname) else ""
-    seen = _members(uki.initrd, str(path), tool)
+    seen = _members(uki.initrd, str(path), reach)
     extra = next((one.path for one in seen if one.path.startswith(EXTRA)), "")
     if extra:
         raise UsageError(
@@ -114,10 +113,14 @@ def _uki(data: bytes, path: Path, overhead: dict[str, int], tool: Tool) -> Footp
     return footprint(seen, origin)
 
 
-def _members(data: bytes, where: str, tool: Tool) -> list[Seen]:
+def _members(data: bytes, where: str, reach: Reach) -> list[Seen]:
     """What the kernel would unpack; the second name of a file is a hard link."""
     first: dict[int, RootPath] = {}
-    root = unpacked(data, where=where, tool=tool)
+    root = unpacked(data, where=where, tool=lambda *words: reach().unpack(*words))
+    if root.dropped:
+        names = ", ".join(spelled(name) for name in root.dropped[:3])
+        more = f" and {len(root.dropped) - 3} more" if len(root.dropped) > 3 else ""
+        reach().note(f"members that the kernel drops, and that are not counted: {names}{more}")
     seen = [_seen(one, first) for one in tree(root).values()]
     if root.root.mode & 0o1002 == 0o002:
         mode = stat.S_IMODE(root.root.mode)

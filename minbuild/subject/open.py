@@ -41,11 +41,11 @@ def open_subject(word: str, reach: "Reach", choice: "Choice | None" = None) -> F
         case Form.UKI:
             from minbuild.subject import image
 
-            return image.read_uki(path, lambda name, data: reach().unpack(name, data))
+            return image.read_uki(path, reach)
         case Form.INITRAMFS:
             from minbuild.subject import image
 
-            return image.read_initramfs(path, lambda name, data: reach().unpack(name, data))
+            return image.read_initramfs(path, reach)
         case Form.DISK:
             return _disk(path, reach)
 
@@ -81,7 +81,7 @@ def _disk(path: Path, reach: "Reach") -> Footprint:
         raw, is_packed = as_raw(path, Path(work), lambda name: reach().programs(name))
         if reach().partition is None:
             with contextlib.suppress(NoUki):
-                return image.read_disk(path, raw, lambda name, data: reach().unpack(name, data))
+                return image.read_disk(path, raw, reach)
         source, is_dense = open_disk(path, raw, Path(work), reach(), "", root_words)
         ending = path.suffix.removeprefix(".") or "image"
         weighed = Weighed(path.stat().st_size, ending, is_packed or is_dense, DISK)

@@ -44,7 +44,7 @@ def test_noise_is_refused_or_read(target: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("target", SHAPED)
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(number=NUMBER)
 def test_a_field_that_is_wrong_is_refused_or_read(target: str, number: int) -> None:
     source = random.Random(number)

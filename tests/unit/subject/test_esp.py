@@ -1,5 +1,6 @@
 """Disks with more on them than the one thing that they start, made by mkfs.fat and mcopy."""
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -126,6 +127,28 @@ def test_two_files_that_answer_to_one_name_are_refused(tmp_path: Path) -> None:
     data[at : at + 11] = b"BOOTX64 EFI"
     with pytest.raises(MinbuildError, match="two files answer to EFI/BOOT/BOOTX64"):
         measured(bytes(data), tmp_path)
+
+
+def test_a_cd_must_start_the_same(tmp_path: Path) -> None:
+    data = bytearray(esp({BOOT: CLEAN}, tmp_path, disks.Part(fat({"a": b"x"}, tmp_path))))
+    start = disks.START // 2048
+    data[17 * 2048 : 17 * 2048 + 30] = b"\0CD001\x01EL TORITO SPECIFICATION"
+    data[17 * 2048 + 0x47 : 17 * 2048 + 0x4B] = struct.pack("<I", 40)
+    entry = struct.pack("<B7xI20x", 0x88, start)
+    for platform, first, more, sound in (
+        (0xEF, start, b"", True),
+        (0xEF, start + 2, b"", False),
+        (0, start, b"", False),
+        (0xEF, start, b"\x91\0\1\0".ljust(32, b"\0") + entry, False),
+    ):
+        head = bytes([1, platform]).ljust(32, b"\0")
+        catalog = head + struct.pack("<B7xI20x", 0x88, first) + more
+        data[40 * 2048 : 41 * 2048] = catalog.ljust(2048, b"\0")
+        if sound:
+            assert read_boot(bytes(data), "x").uki == CLEAN
+        else:
+            with pytest.raises(MinbuildError, match="a CD of it would start"):
+                read_boot(bytes(data), "x")
 
 
 def test_a_bios_must_start_the_same(tmp_path: Path) -> None:

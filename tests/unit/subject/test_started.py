@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cli.main import run
 from minbuild.errors import MinbuildError
 from minbuild.footprint.types import FindingKind, Footprint
 from minbuild.image import rootfs, unpack
@@ -91,6 +92,16 @@ def test_two_directories_that_are_no_link_are_counted_each(tmp_path: Path) -> No
     found = measured(tmp_path, initrd=archive([*dirs, *both]))
     assert setuid(found) == ["/bin/su"]
     assert found.totals.files == 3
+
+
+def test_members_that_the_kernel_drops_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.cpio").write_bytes(
+        archive([file(b"no/su", b"x"), file(b"a"), link(b"no/l", b"a")])
+    )
+    assert run(["report", str(tmp_path / "a.cpio")]) == 0
+    assert "the kernel drops, and that are not counted: no/su, no/l" in capsys.readouterr().err
 
 
 def test_many_members_and_long_ways_are_refused(
