@@ -22,7 +22,13 @@ FORMAT = "index/2"
 """Part of the key under which the store keeps it: another layout, another key."""
 
 _FIELDS = rb"Package|Version|Architecture|Source|Depends|Pre-Depends|Provides|Filename|Size|SHA256"
-_KEPT = re.compile(rb"\n((?:" + _FIELDS + rb"): ?[^\n]*(?:\n[ \t][^\n]*)*|(?=\n))")
+_KEPT = re.compile(rb"\n((?:" + _FIELDS + rb"): ?[^\n]*(?:\n[ \t][^\n]*)*+|(?=\n))")
+MOST_PACKAGES = 1_000_000
+"""Paragraphs of one index: Debian's largest have 70,000."""
+MOST_LINES = 12_000_000
+"""Lines of one index: Debian's largest have 2 million."""
+LARGEST_PARAGRAPH = 256 << 10
+"""Bytes that are kept of one paragraph: those of real packages stay below 40,000."""
 _NAMES = 64
 _TAIL = struct.Struct("<III")
 _LEVEL = 1
@@ -33,8 +39,17 @@ class Damaged(Exception):
 
 
 def pack(packages: bytes) -> bytes:
-    """Make the compact form of a Packages file."""
+    """Make the compact form of a Packages file.
+
+    Raises: ArchiveError for more packages, lines or bytes of one package than an index has.
+    """
+    if packages.count(b"\n") > MOST_LINES:
+        raise _beyond(f"it has more than {MOST_LINES} lines")
     paragraphs = b"\n".join(_KEPT.findall(b"\n" + packages + b"\n")).split(b"\n\n")
+    if len(paragraphs) > MOST_PACKAGES:
+        raise _beyond(f"it has more than {MOST_PACKAGES} packages")
+    if max(map(len, paragraphs)) > LARGEST_PARAGRAPH:
+        raise _beyond(f"a package of it has more than {LARGEST_PARAGRAPH} bytes")
     named = sorted(_name_first(one.strip(b"\n")) for one in paragraphs if b"Package: " in one)
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
     out = bytearray()
@@ -133,8 +148,16 @@ def _damage() -> Iterator[None]:
         raise Damaged(str(error)) from error
 
 
+def _beyond(what: str) -> ArchiveError:
+    return ArchiveError(
+        f"the index cannot be one of packages: {what}",
+        where="Packages",
+        fix="use another mirror (--mirror URL)",
+    )
+
+
 def _name(paragraph: bytes) -> bytes:
-    return paragraph[9 : paragraph.index(b"\n")]
+    return paragraph[9:].partition(b"\n")[0]
 
 
 def _name_first(paragraph: bytes) -> bytes:
@@ -173,7 +196,9 @@ def _provides(paragraphs: Iterable[bytes]) -> bytes:
             continue
         end = paragraph.find(b"\n", at + 1)
         value = paragraph[at + 10 : end if end >= 0 else len(paragraph)]
-        for virtual in re.findall(rb"([^\s,(:]+)(?::\w+)?\s*(?:\([^)]*\))?\s*(?:,|$)", value):
+        for virtual in re.findall(
+            rb"([^\s,(:]+)(?::\w+)?[ \t\n]*+(?:\([^(),]*\))?[ \t\n]*+(?:,|$)", value
+        ):
             found.setdefault(virtual, set()).add(_name(paragraph))
     lines = (virtual + b" " + b" ".join(sorted(found[virtual])) for virtual in sorted(found))
     return b"\n".join(lines) + b"\n"

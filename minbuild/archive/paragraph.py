@@ -76,19 +76,29 @@ def depends(paragraph: str) -> tuple[tuple[str, ...], ...]:
     """Pre-Depends and Depends: each with its alternatives, names only.
 
     Source: Debian Policy 7.1, "Syntax of relationship fields".
+
+    Raises: ArchiveError for a dependency that is none.
     """
     relations = _parsed(paragraph).relations
-    return tuple(
-        tuple(dict.fromkeys(one["name"] for one in alternatives))
+    found = tuple(
+        tuple(dict.fromkeys(one["name"] for one in alternatives if one["name"]))
         for key in ("pre-depends", "depends")
         for alternatives in relations[key] or ()
     )
+    for name in (name for names in found for name in names):
+        if not NAME.fullmatch(name):
+            raise _wrong(paragraph, "its dependencies", f"it depends on {name[:80]!r}")
+    return tuple(names for names in found if names)
 
 
 @functools.lru_cache(maxsize=4)
 def _parsed(paragraph: str) -> "Packages":
+    import logging
+
     from debian.deb822 import Packages
 
+    # what it cannot parse it would write to the terminal as it stands, and `depends` refuses it
+    logging.getLogger("debian.deb822").disabled = True
     return Packages(paragraph)
 
 

@@ -21,7 +21,7 @@ from minbuild.store import Store
 
 T = TypeVar("T")
 
-_LIMIT = 8 << 20
+_LIMIT = 4 << 20
 """Bytes of an InRelease."""
 _LAST = "inrelease/1"
 """Address, or archive and suite → digest of what was there the last time."""

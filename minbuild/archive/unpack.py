@@ -8,7 +8,7 @@ from typing import Protocol
 
 from minbuild.errors import ArchiveError
 
-LARGEST = 512 << 20
+LARGEST = 256 << 20
 """Bytes of an unpacked index, whatever its Release says: Debian's largest have 60 MB."""
 MEMORY = 160 << 20
 """Bytes that a decompressor may use: twice what xz -9 takes."""

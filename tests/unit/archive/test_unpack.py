@@ -1,13 +1,17 @@
 """Compressed indices: every member, whole, and no more than may come."""
 
 import bz2
+import contextlib
 import gzip
 import lzma
+import time
 from collections.abc import Callable
 
 import pytest
 
 from minbuild.archive import unpack as module
+from minbuild.archive.compact import Compact, pack
+from minbuild.archive.paragraph import depends
 from minbuild.archive.unpack import ENDINGS, unpack
 from minbuild.errors import ArchiveError
 from tests.unit.archive.conftest import PACKAGES, World
@@ -72,3 +76,45 @@ def test_an_index_of_two_members_has_the_packages_of_both(world: World) -> None:
     world.archive.publish("trixie", PACKAGES, ending=".gz", members=2)
     index = world.open()
     assert all(index.package(name) for name in ("hello", "libhello1", "small-greeter", "hello-doc"))
+
+
+HUGE: dict[str, tuple[bytes, str]] = {
+    "names": (b"\n\n".join(b"Package: %x" % n for n in range(1_000_002)), "1000000 packages"),
+    "lines": (b"\n" * 12_000_001, "12000000 lines"),
+    "one line": (b"Package: a\nDepends: " + b"x" * 300_000, "262144 bytes"),
+    "provides": (b"Package: a\nProvides: " + b"a (" * 100_000, "262144 bytes"),
+}
+
+
+@pytest.mark.parametrize("kind", HUGE)
+def test_an_index_beyond_any_archives_is_refused(kind: str) -> None:
+    data, reason = HUGE[kind]
+    with pytest.raises(ArchiveError, match=reason):
+        pack(data)
+
+
+@pytest.mark.parametrize("field", ["Provides", "Depends"])
+@pytest.mark.parametrize("text", ["a (", "a [", "a <", "a|", "a,", "a:b ", "( ", "a (>= 1) "])
+def test_fields_of_any_text_are_read_in_linear_time(field: str, text: str) -> None:
+    """`a (a (a (` took the square of its length."""
+    value = text * (200_000 // len(text))
+    began = time.process_time()
+    packed = pack(f"Package: a\nVersion: 1\n{field}: {value}\n".encode())
+    kept = Compact(memoryview(packed))
+    with contextlib.suppress(ArchiveError):
+        depends(kept.paragraphs("a")[0])
+    assert time.process_time() - began < 5
+
+
+def test_a_name_without_a_lines_end_is_a_name() -> None:
+    assert Compact(memoryview(pack(b"Package: a"))).names("") == ["a"]
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a b (", "-a", "a" * 300])
+def test_a_dependency_that_is_none_is_refused_and_printed_nowhere(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ArchiveError, match="something impossible of a") as caught:
+        depends(f"Package: a\nDepends: {name}\n")
+    assert "\x1b" not in caught.value.what
+    assert capfd.readouterr() == ("", "")
