@@ -171,11 +171,18 @@ class Kernel:
             text.replace("/lib/modules/", f"{MODULES}/", 1) if text.startswith("/lib/") else text
         )
         start = "" if wanted.startswith("/") else self.directory + "/"
-        return tuple(
-            path
-            for path in self.modules.values()
+        found = (
+            self.modules[name]
+            for path, name in self._names.items()
             if pattern.matches(start + wanted, path) or pattern.matches(start + wanted, plain(path))
         )
+        return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def _names(self) -> Mapping[RootPath, str]:
+        """Every module's path, sorted, also where another file of its name counts → its name."""
+        paths = sorted(self._module_paths())
+        return {path: name for path in paths if (name := module_name(path)) in self.modules}
 
     def _by_glob(self, glob: str) -> Hits:
         return Hits(

@@ -94,7 +94,7 @@ def module(subject: Subject, world: World) -> Iterator[Outcome]:
         # Source: modprobe.d(5), weakdep
         yield from softdep(world, name, by, f"weakdep {name}")
     for name in facts.firmware:
-        yield from firmware(world, name, by, f"firmware={name}", world.kernel.package)
+        yield from firmware(world, name, by, f"firmware={name}", world.kernel_of(by).package)
 
 
 def sound(subject: Subject, world: World) -> Iterator[Outcome]:
@@ -118,20 +118,21 @@ RULES: tuple[Rule, ...] = (parent, link, elf, script, module, known, named, soun
 
 def dependency(world: World, name: str, by: RootPath) -> Iterator[Outcome]:
     """A module named in `depends`."""
-    hits = world.kernel.find(name)
+    kernel = world.kernel_of(by)
+    hits = kernel.find(name)
     for path in hits.paths:
         yield Need(path, by, NeedKind.MODULE, f"depends={name}")
     for builtin in hits.builtin:
         world.note_builtin(builtin, by)
     if not hits and name not in world.known_builtin:
-        package = world.kernel.package
-        where = (world.kernel.directory,)
-        yield Missing(NeedKind.MODULE, name, by, package, f"depends={name}", looked=where)
+        where = (kernel.directory,)
+        yield Missing(NeedKind.MODULE, name, by, kernel.package, f"depends={name}", looked=where)
 
 
 def softdep(world: World, name: str, by: RootPath, evidence: str) -> Iterator[Outcome]:
     """A module or alias that modprobe loads too where there is one."""
-    hits = world.kernel.find(name)
+    kernel = world.kernel_of(by)
+    hits = kernel.find(name)
     for path in hits.paths:
         yield Need(path, by, NeedKind.SOFTDEP, evidence)
     for builtin in hits.builtin:
@@ -141,12 +142,13 @@ def softdep(world: World, name: str, by: RootPath, evidence: str) -> Iterator[Ou
     if not world.strict:
         world.note_absent(name, by)
     elif name not in world.known_absent:
-        yield Missing(NeedKind.SOFTDEP, name, by, "", evidence, looked=(world.kernel.directory,))
+        yield Missing(NeedKind.SOFTDEP, name, by, "", evidence, looked=(kernel.directory,))
 
 
 def firmware(world: World, name: str, by: str, evidence: str, package: str) -> Iterator[Outcome]:
     """A firmware file in any of the forms that the kernel reads."""
-    blobs = Blobs(world.catalog, world.kernel.version, world.kernel.options)
+    kernel = world.kernel_of(by)
+    blobs = Blobs(world.catalog, kernel.version, kernel.options)
     found = tuple(blobs.serving(name))
     for raw, reached in found:
         yield from world.catalog.edges(reached, raw, by, NeedKind.FIRMWARE, evidence)

@@ -7,7 +7,7 @@ from minbuild.facts.types import Entry, FileFacts
 from minbuild.paths import RootPath
 from minbuild.resolve.book import Book
 from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.kernel import Kernel
+from minbuild.resolve.kernel import MODULES, Kernel
 from minbuild.resolve.ldso import Loader
 from minbuild.resolve.types import Missing, Need, Possible
 from minbuild.resolve.waivers import Waivers
@@ -35,6 +35,23 @@ class World:
     strings: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)
     """Paths that a file names in its text, of files whose names are followed."""
     possible: set[Possible] = field(default_factory=set)
+    kernels: dict[str, Kernel] = field(default_factory=dict)
+    """Of a root with several, those that modules were looked up in, by release."""
+
+    def kernel_of(self, path: str) -> Kernel:
+        """The kernel that loads the module at `path`: a root as it stands may hold several.
+
+        A module that lies with another release's, and not with a kernel's own (extra/ for links in
+        weak-updates/), is loaded by the kernel of the image.
+        """
+        if self.catalog.generated or not path.startswith(f"{MODULES}/"):
+            return self.kernel
+        version = path.split("/")[4]
+        if version == self.kernel.version:
+            return self.kernel
+        found = self.kernels.setdefault(version, Kernel(self.catalog, version))
+        own = f"{found.directory}/kernel/"
+        return found if any(one.startswith(own) for one in found.modules.values()) else self.kernel
 
     @property
     def triplet(self) -> str:

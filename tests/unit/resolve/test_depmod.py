@@ -5,6 +5,7 @@ import pytest
 from minbuild.facts.types import Module, Text
 from minbuild.paths import RootPath
 from minbuild.resolve.catalog import Catalog
+from minbuild.resolve.check import check
 from minbuild.resolve.kernel import Kernel
 from minbuild.resolve.types import NeedKind
 from tests.unit.resolve.world import Content, closed, missing, named, package, regular, root
@@ -82,3 +83,32 @@ def test_a_link_to_another_kernels_module_is_that_module() -> None:
         "/usr/lib/modules/6.0-t/extra/foo.ko",
     } <= set(regular(closure))
     assert RootPath(f"{TOP}/weak-updates/foo.ko") in closure.chosen
+
+
+def test_a_path_whose_place_another_file_takes_means_that_one() -> None:
+    paths = ("kernel/net/foo.ko", "updates/foo.ko", "kernel/net/bar.ko")
+    content: dict[str, Content] = {
+        f"{TOP}/{path}": Module(path.rpartition("/")[2][:-3]) for path in paths
+    }
+    kernel = Kernel(Catalog([package("linux", content)]), "6.1-t")
+    assert kernel.find("kernel/net/foo.ko").paths == (f"{TOP}/updates/foo.ko",)
+    assert kernel.find("kernel/net/*").paths == (
+        f"{TOP}/kernel/net/bar.ko",
+        f"{TOP}/updates/foo.ko",
+    )
+
+
+@pytest.mark.parametrize(("gone", "found"), [("6.9", ["module b"]), ("6.10", [])])
+def test_each_kernel_of_a_root_is_held_against_its_own_modules(gone: str, found: list[str]) -> None:
+    """6.10 has more modules: what 6.9's need was looked for there."""
+    top = "/usr/lib/modules"
+    content: dict[str, Content] = {
+        f"{top}/6.9/kernel/a.ko": Module("a", ("b",)),
+        f"{top}/6.9/kernel/b.ko": Module("b"),
+        f"{top}/6.10/kernel/b.ko": Module("b"),
+        **{f"{top}/6.10/kernel/m{number}.ko": Module(f"m{number}") for number in range(5)},
+    }
+    del content[f"{top}/{gone}/kernel/b.ko"]
+    files = package("", {"/lib": "-> usr/lib", **content})
+    lacking = check(files, arch="amd64")
+    assert [f"{one.kind} {one.wanted}" for one in lacking] == found
