@@ -12,6 +12,7 @@ from typing import TypeVar
 from minbuild.archive.forms import ARCH, NAME, VERSION
 from minbuild.archive.types import INSTALLED, Lock, Package, SuiteState
 from minbuild.errors import ArchiveError, together
+from minbuild.foreign import read_text
 from minbuild.records import full_disk
 
 SCHEMA = "minbuild.lock/1"
@@ -38,11 +39,7 @@ def read(path: Path) -> Lock:
     Raises: ArchiveError with every problem of the file.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
-        if len(data) > LARGEST:
-            raise OSError(f"it has more than {LARGEST} bytes")
-        text = data.decode("utf-8")
+        text = read_text(path, LARGEST)
     except (OSError, UnicodeDecodeError) as error:
         raise ArchiveError(
             f"the lock cannot be read: {error}", where=str(path), fix=_fix(path)

@@ -10,6 +10,7 @@ from minbuild.facts.root.types import Reach
 from minbuild.facts.versions import version_key
 from minbuild.footprint import document
 from minbuild.footprint.types import DISK, OVERHEAD, Footprint
+from minbuild.foreign import read_text
 from minbuild.image.cpio import Member
 from minbuild.image.unpack import tree, unpacked
 from minbuild.lab.uki import LARGEST
@@ -152,7 +153,7 @@ def _beside(path: Path) -> Footprint | None:
     """The footprint that was written with an image; None without a sound one."""
     place = path.parent / "footprint.json"
     try:
-        return document.read(place.read_text(encoding="utf-8"), str(place))
+        return document.read(read_text(place, LARGEST), str(place))
     except (OSError, UnicodeDecodeError, MinbuildError):
         return None
 

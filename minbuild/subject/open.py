@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from minbuild.errors import UsageError
 from minbuild.footprint import document
 from minbuild.footprint.types import DISK, Footprint
+from minbuild.foreign import read_text
 from minbuild.run import run
 from minbuild.subject.forms import FIX, FOOTPRINT, Form, form_of
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from minbuild.facts.root.types import Reach
 
 GIT = "git:"
+LARGEST = 256 << 20
+"""Bytes of the largest footprint that is read."""
 
 
 def open_subject(word: str, reach: "Reach", choice: "Choice | None" = None) -> Footprint:
@@ -90,7 +93,7 @@ def _disk(path: Path, reach: "Reach") -> Footprint:
 
 def _document(path: Path) -> Footprint:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LARGEST)
         return _with_ports(document.read(text, str(path)), text, path.with_name("ports.json"))
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else error
@@ -103,7 +106,7 @@ def _with_ports(footprint: Footprint, text: str, place: Path) -> Footprint:
         return footprint
     from minbuild.footprint import heard
 
-    ports = heard.read(place.read_text(encoding="utf-8"), text, str(place))
+    ports = heard.read(read_text(place, LARGEST), text, str(place))
     return footprint if ports is None else heard.with_ports(footprint, ports)
 
 
