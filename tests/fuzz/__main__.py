@@ -20,7 +20,8 @@ from tests.fuzz.shape import SHAPED, shaped
 from tests.fuzz.targets import survives
 
 SHARES = {
-    "deb": 14,
+    "deb": 10,
+    "archive": 4,
     "elf": 16,
     "module": 16,
     "cpio": 12,

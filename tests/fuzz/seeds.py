@@ -2,6 +2,7 @@
 
 import bz2
 import lzma
+import random
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -13,7 +14,7 @@ from minbuild.paths import RootPath
 from minbuild.shipped import shipped
 from minbuild.tree.types import Node
 from tests.oracle import cpios
-from tests.support import elf
+from tests.support import elf, images, tars
 from tests.support.deb import build, compress, parse
 from tests.support.disks import ESP, Part, gpt
 from tests.support.fat import fat12
@@ -162,6 +163,24 @@ def _filesystem() -> tuple[bytes, ...]:
     return tuple(lzma.decompress(place.read_bytes()) for place in places)
 
 
+def _archive() -> tuple[bytes, ...]:
+    """Tars of every form, the first one sound, and container images in a tar."""
+    rows = [
+        tars.Row(b"d/", "5"), tars.Row(b"d/a", body=b"hello"), tars.Row(b"d/b", "1", target=b"d/a"),
+        tars.Row(b"l", "2", target=b"d"), tars.Row(b"n" * 120, form="gnu"), tars.Row(b"p" * 120, form="pax"),
+        *(tars.Row(b"s" + how.encode(), sparse=how, extents=((512, b"x" * 512), (2048, b"y")), size=4096)
+          for how in tars.SPARSE),
+    ]  # fmt: skip
+    layer = tars.tar(*rows[:4], tars.Row(b"d/.wh.a"))
+    image = images.One([tars.tar(*rows[:3]), layer])
+    held = [
+        tars.tar(*(tars.Row(name.encode(), body=data) for name, data in blobs.items()))
+        for blobs in (images.oci(image), images.saved(image))
+    ]
+    made = [tars.tar(*tars.made_up(random.Random(number))) for number in range(6)]
+    return (tars.tar(*rows), *held, *made)
+
+
 _MAKERS = {
     "deb": _deb,
     "elf": _elf,
@@ -173,6 +192,7 @@ _MAKERS = {
     "image": _image,
     "disk": _disk,
     "filesystem": _filesystem,
+    "archive": _archive,
     "sums": _sums,
     "lock": _lock,
     "manifest": _manifest,

@@ -8,6 +8,7 @@ import struct
 import zlib
 
 from minbuild.image.cpio import HEADER, MAGIC
+from tests.support import tars
 
 ODD = (0, 1, 2, 3, 4, 7, 109, 511, 512, 4095, 4096, 4097, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 NAMES = (
@@ -42,10 +43,40 @@ def shaped(target: str, seed: bytes, source: random.Random) -> bytes:
                 source.choice((_fat, _gpt, _inner))(data, source)
             case "filesystem":
                 _ext4(data, source)
+            case "archive":
+                _tar(data, source)
     return bytes(data)
 
 
-SHAPED = ("cpio", "image", "disk", "filesystem")
+SHAPED = ("cpio", "image", "disk", "filesystem", "archive")
+
+
+TAR_FIELDS = ((0, 100), (100, 8), (108, 8), (116, 8), (124, 12), (148, 8), (156, 1), (157, 100),
+              (257, 8), (329, 8), (345, 12), (386, 12), (398, 12), (482, 1), (483, 12))  # fmt: skip
+TAR_VALUES = (b"", b"\0", b"0000644\0", b"77777777777\0", b"\x80" + b"\xff" * 11, b"\xff" * 12, b"-1", b" 17 ",
+              b"8", b"../x", b"/", b"./", b"d/a", b"l/x", b"0", b"1", b"2", b"3", b"5", b"7", b"S", b"D", b"V", b"M",
+              b"x", b"g", b"L", b"K", b"ustar\x0000", b"ustar  \0", b".wh.d", b"d/.wh..wh..opq")  # fmt: skip
+TAR_KEYS = (b"path", b"size", b"linkpath", b"uid", b"GNU.sparse.size", b"GNU.sparse.map", b"GNU.sparse.major",
+            b"GNU.sparse.realsize", b"GNU.sparse.numblocks", b"SCHILY.xattr.security.capability")  # fmt: skip
+
+
+def _tar(data: bytearray, source: random.Random) -> None:
+    """One field of one header, whose checksum is made right again; or one more extended header."""
+    places = [
+        at for at in range(0, len(data) - 511, 512)
+        if tars.summed(bytes(data[at : at + 512]))[148:154] == data[at + 148 : at + 154]
+    ]  # fmt: skip
+    if not places:
+        return
+    at = source.choice(places)
+    if source.random() < 0.3:
+        record = (source.choice(TAR_KEYS), source.choice(TAR_VALUES) or b"%d" % _number(source))
+        data[at:at] = tars.extended(source.choice("xxg"), [record])
+        return
+    start, size = source.choice(TAR_FIELDS)
+    data[at + start : at + start + size] = source.choice(TAR_VALUES)[:size].ljust(size, b"\0")
+    if source.random() < 0.9:
+        data[at : at + 512] = tars.summed(bytes(data[at : at + 512]))
 
 
 def _number(source: random.Random) -> int:

@@ -12,6 +12,7 @@ from minbuild.archive import lockfile
 from minbuild.build.sums import read_sums, wrong
 from minbuild.errors import MinbuildError
 from minbuild.facts.compute import compute
+from minbuild.facts.root.container import ANY
 from minbuild.facts.root.disk import Disk
 from minbuild.facts.root.filesystems import candidates
 from minbuild.facts.root.partitions import Partition, read_table
@@ -25,6 +26,7 @@ from minbuild.manifest.load import load
 from minbuild.manifest.rulebook import rulebook
 from minbuild.resolve.check import check
 from minbuild.subject.disk import read_boot
+from minbuild.subject.source import open_tar
 
 MOST = 64 << 20
 """Bytes that an initramfs may unpack to here, so that bombs end soon."""
@@ -97,6 +99,15 @@ def filesystem(data: bytes) -> None:
             root.read(one.raw)
 
 
+def archive(data: bytes) -> None:
+    """A tar of a root or of a container image, every file of it."""
+    with _file(data, ".tar") as path, tempfile.TemporaryDirectory(dir=_DIRECTORY) as work:
+        root = open_tar(path, Path(work), ANY)
+        for one in list(root.walk()):
+            if one.kind is Kind.FILE and one.size <= MOST:
+                root.read(one.raw)
+
+
 def sums(data: bytes) -> None:
     with tempfile.TemporaryDirectory(dir=_DIRECTORY) as place:
         (Path(place) / "SHA256SUMS").write_bytes(data)
@@ -129,6 +140,7 @@ READERS: Mapping[str, Callable[[bytes], None]] = {
         image,
         disk,
         filesystem,
+        archive,
         sums,
         lock,
         manifest,
