@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from minbuild.errors import MinbuildError, UsageError
 from minbuild.facts.capability import capability
 from minbuild.facts.kernel import kernel_config
+from minbuild.facts.root.directory import Directory
 from minbuild.facts.root.owners import owners
 from minbuild.facts.root.places import Places, places
+from minbuild.facts.root.tarball import Unpacked
 from minbuild.facts.root.types import Found, Reach, Source
 from minbuild.facts.types import Kind
 from minbuild.facts.versions import version_key
 from minbuild.footprint.types import Footprint
-from minbuild.paths import rootpath
+from minbuild.paths import RootPath, rootpath
 from minbuild.resolve.kernel import image_version
 from minbuild.subject.seen import Origin, Seen, content, footprint
 
@@ -47,7 +49,7 @@ def measure(source: Source, name: str, reach: Reach, weighed: Weighed | None = N
     by_raw = {one.raw: one for one in source.walk() if one.raw}
     told = places(by_raw)
     configs: dict[str, bytes] = {}
-    seen = _read(source, by_raw, told, configs)
+    seen = [*_top(source), *_read(source, by_raw, told, configs)]
     overhead: dict[str, int] = {}
     payload: int | None = None
     if weighed is not None:
@@ -68,6 +70,15 @@ def measure(source: Source, name: str, reach: Reach, weighed: Weighed | None = N
         owners=_placed(owned(_files(by_raw), source.read, reach), seen),
     )
     return footprint(seen, origin)
+
+
+def _top(source: Source) -> list[Seen]:
+    """The top itself, where all may write to it; all else takes it for granted."""
+    if not isinstance(source, Directory | Unpacked):
+        return []
+    mode, uid, gid = source.modes
+    is_open = mode & 0o1002 == 0o002
+    return [Seen(RootPath("/"), "directory", mode, uid, gid)] if is_open else []
 
 
 def _read(

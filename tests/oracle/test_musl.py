@@ -113,7 +113,9 @@ def test_any_process_is_what_musl_makes_of_it(
     world: World, told: bytes | None, needed: list[str], libc: Path, tmp_path: Path
 ) -> None:
     world = with_musl(world, libc, told, needed)
-    with laid(world, tmp_path, libc) as tree:
+    other = tmp_path / "ld.so"  # glibc's name, and no second C library, which musl would not map
+    other.write_bytes(made.elf(made.Elf(soname="ld-linux-x86-64.so.2")))
+    with laid(world, tmp_path, other) as tree:
         theirs = asked(tree)
     assert simulated(world) == theirs
 

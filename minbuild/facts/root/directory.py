@@ -37,6 +37,15 @@ class Directory:
     def name(self) -> str:
         return str(self.top)
 
+    @property
+    def modes(self) -> tuple[int, int, int]:
+        """Mode, user and group of the top itself. Raises: ToolError."""
+        try:
+            status = self.top.stat()
+        except OSError as error:
+            raise self._unreadable(error, "") from error
+        return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+
     def walk(self) -> Iterator[Found]:
         """Every path in the order of names; nothing below what is mounted on the root.
 

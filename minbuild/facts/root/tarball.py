@@ -20,6 +20,12 @@ class Unpacked:
         self._system = system
         self._inodes: dict[str, Inode] = {}
 
+    @property
+    def modes(self) -> tuple[int, int, int]:
+        """Mode, user and group of the top itself."""
+        top = self._system.top
+        return top.mode, top.uid, top.gid
+
     def walk(self) -> Iterator[Found]:
         """Every path, in the order of names."""
         for found, inode in founds(self._system):

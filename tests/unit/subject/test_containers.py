@@ -191,3 +191,24 @@ def test_a_file_that_is_a_tar_and_a_disk_is_neither(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(block)
     with pytest.raises(UsageError, match="and as something else"):
         open_subject(str(tmp_path / "a"))
+
+
+def test_a_tar_is_reported_as_it_unpacks_for_root(tmp_path: Path) -> None:
+    """Two names of one directory where /bin is no link, devices, set-group-ID, a top for all."""
+    (tmp_path / "a.tar").write_bytes(tar(
+        Row(b"./", "5", mode=0o777), Row(b"bin/", "5"), Row(b"bin/su", body=b"#!/x\n", mode=0o4755),
+        Row(b"usr/bin/", "5", mode=0o2775), Row(b"usr/bin/su", body=b"#!/y\n", mode=0o2755),
+        Row(b"dev/mem", "3", mode=0o666, device=(1, 1)), Row(b"dev/null", "3", mode=0o666, device=(1, 3)),
+        Row(b"p", "6", mode=0o622), Row(b"ping", body=b"x", mode=0o755, form="pax", pax=[
+            (b"LIBARCHIVE.xattr.security.capability", b"AQAAAgAgAAAAAAAAAAAAAAAAAAA")]),
+    ))  # fmt: skip
+    found = open_subject(str(tmp_path / "a.tar"))
+    assert found.surface is not None
+    said = {(str(one.kind), one.subject) for one in found.surface.findings}
+    assert said >= {
+        ("setuid", "/bin/su"), ("setgid", "/usr/bin/su"), ("world-writable", "/dev/mem"),
+        ("world-writable", "/p"), ("world-writable", "/"), ("capability", "/ping"),
+    }  # fmt: skip
+    assert ("world-writable", "/dev/null") not in said
+    assert next(row.mode for row in found.files if row.path == "/usr/bin") == 0o2775
+    assert found.totals.files == 3
