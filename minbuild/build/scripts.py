@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minbuild.errors import ManifestError, together
+from minbuild.facts.pool import cores
 from minbuild.facts.shfmt import Node, complaint, parse
 from minbuild.manifest import template
 from minbuild.manifest.files import place_in
@@ -49,18 +50,42 @@ def check_scripts(
     `sourced`: look at these files alone, which scripts of the image read.
     Raises: ManifestError with every problem; ToolError without shfmt.
     """
-    problems: list[ManifestError] = []
-    sound: dict[str, bytes] = {}
-    for file in (file for part in manifest.components for file in part.files):
-        if file.template is None or file.template.text is None:
-            continue
-        if _is_asked(file, file.template, sourced):
-            found = list(_problems(file, file.template, manifest.variables, store, sound, sourced))
-            problems += found
-    if sound:
-        store.put(KIND, sound)
+    texts = [
+        _Text(file, file.template)
+        for part in manifest.components
+        for file in part.files
+        if file.template is not None and file.template.text is not None
+        and _is_asked(file, file.template, sourced)
+    ]  # fmt: skip
+    problems = [one for text in texts if sourced for one in _bare(text, manifest.variables)]
+    marked = {text.marked(manifest.variables): text for text in texts}
+    new = {data: text for data, text in marked.items() if store.get(KIND, _key(data)) is None}
+    if new:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(cores()) as pool:
+            trees = dict(zip(new, pool.map(parse, new), strict=True))
+        found = {data: list(_faults(text, trees[data])) for data, text in new.items()}
+        problems += [one for faults in found.values() for one in faults]
+        store.put(KIND, {_key(data): b"" for data, faults in found.items() if not faults})
     if problems:
         raise together(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A script and what it was made from."""
+
+    file: RenderedFile
+    made: Template
+
+    def marked(self, values: Mapping[str, Value]) -> bytes:
+        """The script with a mark for every quoted value."""
+        return template.render(self.made.text or "", values, Use.SHELL, marked=True).encode()
+
+
+def _key(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _is_asked(file: RenderedFile, made: Template, sourced: Collection[RootPath] | None) -> bool:
@@ -70,44 +95,25 @@ def _is_asked(file: RenderedFile, made: Template, sourced: Collection[RootPath] 
     return use is Use.SHELL
 
 
-def _problems(
-    file: RenderedFile,
-    made: Template,
-    values: Mapping[str, Value],
-    store: Store,
-    sound: dict[str, bytes],
-    sourced: Collection[RootPath] | None,
-) -> Iterator[ManifestError]:
-    text = made.text or ""
-    if sourced is not None:
-        for fault in template.unquoted(text, values):
-            where = place_in(made, fault.line)
-            yield ManifestError(fault.what, where=f"{where}", fix=fault.fix)
-    marked = template.render(text, values, Use.SHELL, marked=True).encode()
-    keys = [hashlib.sha256(data).hexdigest() for data in (file.content, marked)]
-    if all(store.get(KIND, key) is not None for key in keys):
-        return
-    found = [*_unread(file, made), *_misplaced(file, made, marked)]
-    yield from found
-    if not found:
-        sound.update(dict.fromkeys(keys, b""))
+def _bare(text: _Text, values: Mapping[str, Value]) -> Iterator[ManifestError]:
+    """Values without the filter, in a file of which only now is known that scripts read it."""
+    for fault in template.unquoted(text.made.text or "", values):
+        where = place_in(text.made, fault.line)
+        yield ManifestError(fault.what, where=f"{where}", fix=fault.fix)
 
 
-def _unread(file: RenderedFile, made: Template) -> Iterator[ManifestError]:
-    if parse(file.content) is None:
+def _faults(text: _Text, tree: Node | None) -> Iterator[ManifestError]:
+    """What is wrong in a script; a mark parses where, and as, a quoted value does."""
+    file, made = text.file, text.made
+    if tree is None:
         line, cause = complaint(file.content)
         yield ManifestError(
             f"{file.path} is no shell script that can be run: {cause}",
             where=f"{place_in(made, line)}, line {line} as it is rendered",
             fix="correct it; what is no shell script has another first line, or no x in its mode",
         )
-
-
-def _misplaced(file: RenderedFile, made: Template, marked: bytes) -> Iterator[ManifestError]:
-    if MARK.encode() not in marked:
         return
-    tree = parse(marked)
-    for place in sorted({*_places(tree)}, key=lambda place: place.line) if tree else ():
+    for place in sorted({*_places(tree)}, key=lambda place: place.line):
         yield ManifestError(
             f"a quoted value stands in {place.where}, where its quotes are none",
             where=f"{place_in(made, place.line)}, line {place.line} as it is rendered",
