@@ -5,6 +5,7 @@ import re
 from minbuild.facts.damage import Damage
 from minbuild.facts.elftable import readable
 from minbuild.facts.types import Damaged, Script
+from minbuild.paths import spelled
 
 LONGEST = 255
 """Bytes of the line, `#!` among them, that the kernel looks at (BINPRM_BUF_SIZE less one)."""
@@ -24,4 +25,4 @@ def script(data: bytes) -> Script | Damaged:
     except Damage as damage:
         return Damaged(damage.reason)
     argument = (found[2] or b"").rstrip(b" \t")
-    return Script(interpreter, argument.decode("utf-8", "backslashreplace"))
+    return Script(interpreter, spelled(argument))

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from minbuild.footprint.measure import weight
-from minbuild.footprint.types import DISK, OVERHEAD, FileRow, Footprint
+from minbuild.footprint.types import DISK, OVERHEAD, UNOWNED, FileRow, Footprint
 from minbuild.resolve.weight import Graph
 
 MADE = "[made by minbuild]"
+NO_PACKAGE = "[in no package]"
+"""Of files in an image that no manifest is known for."""
 SPARE = {OVERHEAD: "[boot stub, headers and padding]", DISK: "[partitions and free space]"}
 
 
@@ -69,7 +71,7 @@ def kind(row: FileRow) -> str:
 OWNERS: Mapping[str, Callable[[FileRow], str]] = {
     "section": lambda row: row.section,
     "component": lambda row: row.component,
-    "package": lambda row: row.package or MADE,
+    "package": lambda row: row.package or (NO_PACKAGE if row.component == UNOWNED else MADE),
     "directory": lambda row: posixpath.dirname(row.path),
     "kind": kind,
     "file": lambda row: row.path,
@@ -94,6 +96,11 @@ def table(footprint: Footprint, *, by: str, sort: str = "", top: int = 0) -> Tab
     return Table(by, (*lines, *_spare(footprint)), total)
 
 
+def is_foreign(footprint: Footprint) -> bool:
+    """Tell an image that somebody else made: no manifest says which section a file is of."""
+    return bool(footprint.files) and all(row.section == UNOWNED for row in footprint.files)
+
+
 def added(footprint: Footprint) -> dict[str, int]:
     """Path or component → bytes that would go with it; empty where no needs are known."""
     if not footprint.edges:
@@ -106,7 +113,8 @@ def _lines(footprint: Footprint, by: str) -> list[Line]:
     owner = OWNERS[by]
     sums: dict[str, list[int]] = {}
     if by == "section":
-        sums = {row.name: [0, 0, 0] for row in footprint.sections if not is_spare(row.name)}
+        named = [row.name for row in footprint.sections if not is_spare(row.name)]
+        sums = {name: [0, 0, 0] for name in ([UNOWNED] if is_foreign(footprint) else named)}
     for row in footprint.files:
         if row.type != "file":
             continue

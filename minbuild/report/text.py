@@ -150,6 +150,8 @@ def _totals(footprint: Footprint) -> str:
 
 
 def _against(name: str, ours: int, theirs: int, show: Callable[[int], str]) -> list[str]:
+    if ours > 10 * theirs:  # a distribution's root, which is no smallest host
+        return [name, show(ours), show(theirs), "", ""]
     return [name, show(ours), show(theirs), share(ours, theirs), bar(ours, theirs)]
 
 

@@ -20,6 +20,8 @@ LINK_LIMIT = 40
 """Source: path_resolution(7), ELOOP."""
 MOST_PATHS = 1_000_000
 """Paths of one root, directories that only names imply among them."""
+MOST_TEXT = 1 << 28
+"""Characters of all paths together: each of a deep tree holds those above it."""
 MOST_STEPS = 30_000_000
 """Components of names that are followed: a root of a million files takes a third of them."""
 LARGEST = 1 << 30
@@ -131,11 +133,14 @@ class FileSystem:
 
     def walk(self) -> Iterator[tuple[str, Inode]]:
         """Every path but the top with its inode; in the order of names, a directory first."""
-        todo = [("", self.top)]
+        todo, left = [("", self.top)], MOST_TEXT
         while todo:
             raw, one = todo.pop()
             if raw:
                 yield raw, one
+            left -= len(raw) + 1
+            if left < 0:
+                raise Damage(f"its paths have more than {MOST_TEXT} characters, the limit")
             start = f"{raw}/" if raw else ""
             todo += [(start + name, one.children[name]) for name in sorted(one.children, reverse=True)]  # fmt: skip
 

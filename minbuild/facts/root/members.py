@@ -17,8 +17,8 @@ from minbuild.paths import spelled
 
 BLOCK = 512
 MOST_MEMBERS = 1_000_000
-LONGEST_NAME = 4096
-"""Bytes. Source: limits.h, PATH_MAX: no system call takes a longer one."""
+LONGEST_NAME, LONGEST_TEXT = 32_768, 4096
+"""Bytes of a name, which is laid down piece by piece, and of a link's text: limits.h, PATH_MAX."""
 LARGEST_HEADER = 1 << 20
 """Bytes of an extended header: a file may have 64 KiB of attributes."""
 _KINDS = {
@@ -210,7 +210,7 @@ def _target(
         raise Damage(f"a link has two targets: {spelled(raw)!r}")
     target = next((one for one in (long, path) if one is not None), None)
     target = block[157:257].partition(b"\0")[0] if target is None else target
-    if not target or b"\0" in target or len(target) > LONGEST_NAME:
+    if not target or b"\0" in target or len(target) > LONGEST_TEXT:
         raise Damage(f"it has a link whose text cannot be read: {spelled(raw)!r}")
     return _clean(target) if kind is Kind.HARDLINK else _text(target)
 

@@ -27,10 +27,13 @@ class Unpacked:
         return top.mode, top.uid, top.gid
 
     def walk(self) -> Iterator[Found]:
-        """Every path, in the order of names."""
-        for found, inode in founds(self._system):
-            self._inodes[found.raw] = inode
-            yield found
+        """Every path, in the order of names. Raises: ToolError when there are too many."""
+        try:
+            for found, inode in founds(self._system):
+                self._inodes[found.raw] = inode
+                yield found
+        except Damage as error:
+            raise damaged(str(error), self.name) from error
 
     def read(self, raw: str) -> bytes:
         """The bytes of a file that `walk` named. Raises: ToolError."""

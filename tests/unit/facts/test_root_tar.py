@@ -139,7 +139,8 @@ BAD = {
     "a size beyond all": extended("x", [(b"size", b"9" * 18)]) + PLAIN,
     "a NUL in a name": extended("x", [(b"path", b"a\0b")]) + PLAIN,
     "a component of 256": tar(Row(b"a" * 256, form="pax")),
-    "a name of 4,097": tar(Row(b"/".join([b"a" * 99] * 41) + b"/", "5", form="gnu")),
+    "a name of 40,000": tar(Row(b"/".join([b"a" * 99] * 400) + b"/", "5", form="gnu")),
+    "a text of 4,097": tar(Row(b"a", "2", target=b"a" * 4097, form="gnu")),
     "sparse in two ways": extended("x", [(b"GNU.sparse.size", b"9")]) + tar(Row(b"a", "S")),
     "two capabilities": tar(
         Row(b"a", pax=[(b"SCHILY.xattr.security.capability", b"x"),

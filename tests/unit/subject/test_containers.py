@@ -212,3 +212,16 @@ def test_a_tar_is_reported_as_it_unpacks_for_root(tmp_path: Path) -> None:
     assert ("world-writable", "/dev/null") not in said
     assert next(row.mode for row in found.files if row.path == "/usr/bin") == 0o2775
     assert found.totals.files == 3
+
+
+def test_a_table_of_an_image_of_others_says_what_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.tar").write_bytes(BASE)
+    assert run(["report", str(tmp_path / "a.tar"), "--by", "package"]) == 0
+    assert "[in no package]" in (said := capsys.readouterr().out)
+    assert "[made by minbuild]" not in said
+    assert run(["report", str(tmp_path / "a.tar")]) == 0
+    said = capsys.readouterr().out
+    assert "unowned " in said
+    assert "hypervisor " not in said
