@@ -5,11 +5,11 @@ kernel options: Kernel Self Protection Project, "Recommended Settings".
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minbuild.facts.traits import DATA, Traits
-from minbuild.footprint import listening
+from minbuild.footprint import hardening, listening
 from minbuild.footprint.types import FileRow, Finding, FindingKind, Surface
 from minbuild.manifest.cmdline import split
 
@@ -65,7 +65,11 @@ class Evidence:
 
 def wanted(path: str, size: int) -> bool:
     """Whether a file's text is needed to judge the surface."""
-    return size <= LARGEST_TEXT and (path in {PASSWD, SHADOW} or listening.wanted(path))
+    return size <= LARGEST_TEXT and (
+        path in {PASSWD, SHADOW}
+        or listening.wanted(path)
+        or hardening.PLACES.fullmatch(path) is not None
+    )
 
 
 def surface(files: Sequence[FileRow], evidence: Evidence) -> Surface:
@@ -90,9 +94,12 @@ def surface(files: Sequence[FileRow], evidence: Evidence) -> Surface:
         unknown.append(FindingKind.CMDLINE)
     found.update(_cmdline(evidence.cmdline or ""))
     if evidence.kconfig is None:
-        unknown.append(FindingKind.KERNEL_LACKS)
+        unknown += [FindingKind.KERNEL_LACKS, FindingKind.HARDENING]
     else:
         found.update(_kernel(evidence.kconfig))
+        found.update(
+            _hardening(evidence, {one.subject for one in found if one.kind is FindingKind.MODULE})
+        )
     return Surface(tuple(sorted(found)), tuple(sorted(unknown)))
 
 
@@ -179,3 +186,9 @@ def _kernel(options: Mapping[str, str]) -> Iterable[Finding]:
     for name in HARDENING:
         if options.get(name, "n") == "n":
             yield Finding(FindingKind.KERNEL_LACKS, name, "not set")
+
+
+def _hardening(evidence: Evidence, modules: Collection[str]) -> Iterable[Finding]:
+    texts, options = evidence.texts, evidence.kconfig or {}
+    for name, detail in hardening.lacks(options, evidence.cmdline or "", texts, modules):
+        yield Finding(FindingKind.HARDENING, name, detail)

@@ -63,8 +63,8 @@ class Guest:
 _FILE = Named(
     Text(
         "a file's path",
-        r"[A-Za-z0-9._/+-]+",
-        "use letters, digits and ._/+- only",
+        r"(?!(.*/)?\.\.?(/|$))(?!.*//)[A-Za-z0-9._/+-]+",
+        "use letters, digits and ._/+- only, and neither . nor .. between two /",
         template=False,
     )
 )

@@ -22,6 +22,7 @@ class FindingKind(StrEnum):
     MODULE = "module"
     CMDLINE = "cmdline"
     KERNEL_LACKS = "kernel-lacks"
+    HARDENING = "hardening"
     NO_PIE = "no-pie"
     NO_RELRO = "no-relro"
     NO_BIND_NOW = "no-bind-now"

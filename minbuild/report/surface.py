@@ -15,6 +15,7 @@ NAMES = {
     FindingKind.MODULE: "kernel modules",
     FindingKind.CMDLINE: "kernel command line",
     FindingKind.KERNEL_LACKS: "hardening options that the kernel lacks",
+    FindingKind.HARDENING: "recommended kernel settings that do not hold",
     FindingKind.NO_PIE: "ELF without PIE",
     FindingKind.NO_RELRO: "ELF without RELRO",
     FindingKind.NO_BIND_NOW: "ELF without BIND_NOW",

@@ -36,7 +36,7 @@ ELF = Traits("elf", ("canary", "pie"), 7)
 def test_what_a_file_itself_shows(row: FileRow, traits: Traits | None, kinds: set[str]) -> None:
     evidence = replace(NOTHING, traits={row.path: traits} if traits else {})
     found = surface([row], evidence)
-    lacks = {"kernel-lacks"}
+    lacks = {"kernel-lacks", "hardening"}
     assert {str(one.kind) for one in found.findings} - lacks == kinds
 
 
@@ -115,7 +115,7 @@ def test_sshd_listens_where_its_own_file_says() -> None:
 def test_what_is_not_known_is_said_to_be_unknown() -> None:
     found = surface([], Evidence({}, {}))
     assert found.unknown == (
-        FindingKind.CAPABILITY, FindingKind.CMDLINE, FindingKind.KERNEL_LACKS,
+        FindingKind.CAPABILITY, FindingKind.CMDLINE, FindingKind.HARDENING, FindingKind.KERNEL_LACKS,
     )  # fmt: skip
 
 

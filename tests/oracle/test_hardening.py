@@ -1,0 +1,74 @@
+"""Our recommended settings against what kernel-hardening-checker asks for."""
+
+import json
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+from minbuild.footprint.hardening import RECOMMENDED
+from tests.support.lab import STORE
+from tests.whole.small import minbuild
+
+pytestmark = [pytest.mark.mirror, pytest.mark.oracle, pytest.mark.long]
+
+MANIFEST = """\
+minbuild: 1
+name: checker
+arch: amd64
+archive: {suites: [forky], tools: [trixie], check-valid-until: false}
+kernel: {package: linux-image-cloud-amd64}
+keep: [{package: kernel-hardening-checker, paths: ["/usr/lib/python3/dist-packages/**"]}]
+image: {formats: [tar], compression: zstd}
+"""
+RUN = "import kernel_hardening_checker as checker; checker.main()"
+KINDS = {"config": "kconfig", "cmdline": "cmdline", "sysctl": "sysctl"}
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], set[str]]:
+    """Kind and name of a setting → the values that the checker asks for."""
+    place = tmp_path_factory.mktemp("checker")
+    (place / "checker.yaml").write_text(MANIFEST)
+    made = minbuild("make", "checker.yaml", "--store", str(STORE), cwd=place)
+    assert made.code == 0, made.err
+    with tarfile.open(place / "build/checker/checker.tar") as tar:
+        tar.extractall(place, filter="data")
+    files = {
+        "-c": "# Linux/x86_64 6.12.0 Kernel Configuration\n# Compiler: gcc 14\nCONFIG_X86_64=y\n"
+        "CONFIG_GCC_VERSION=140200\nCONFIG_ARCH_MMAP_RND_BITS_MAX=32\n"
+        'CONFIG_ARCH_MMAP_RND_COMPAT_BITS_MAX=16\nCONFIG_CC_VERSION_TEXT="gcc 14"\n',
+        "-l": "console=ttyS0\n",
+        "-s": "kernel.ostype = Linux\nkernel.arch = x86_64\n",
+    }
+    words = [sys.executable, "-c", RUN, "-m", "json"]
+    for option, text in files.items():
+        (place / option[1:]).write_text(text)
+        words += [option, str(place / option[1:])]
+    env = {"PYTHONPATH": str(place / "usr/lib/python3/dist-packages")}
+    done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=place)
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in json.loads(done.stdout):
+        name = row["option_name"].removeprefix("CONFIG_")
+        found.setdefault((row["type"], name), set()).add(row["desired_val"])
+    return found
+
+
+OURS_ALONE = {"core_pattern", "rp_filter", "nohibernate"}
+"""Settings that the checker has by other names (COREDUMP, HIBERNATION) or not at all."""
+
+
+def test_every_row_is_asked_for_by_the_checker_too(asked: dict[tuple[str, str], set[str]]) -> None:
+    assert len(asked) > 200
+    for row in RECOMMENDED:
+        ways = [way for way in row.ways if not any(name in way for name in OURS_ALONE)]
+        assert not ways or any(is_asked(way, asked) for way in ways), row.ways
+
+
+def is_asked(way: str, asked: dict[tuple[str, str], set[str]]) -> bool:
+    kind, _, wish = way.partition(" ")
+    name, _, value = wish.partition("=")
+    if kind != "sysctl":
+        value = {"n": "is not set", "": "is present"}.get(value, value)
+    return value in asked.get((KINDS[kind], name), set())
