@@ -123,3 +123,11 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     place = tmp_path_factory.mktemp("guests") / "manifests"
     shutil.copytree(MANIFESTS, place)
     return Bench(stage_of(made(place, "bench") / "bench.efi"), made(place, "inside"))
+
+
+@pytest.fixture(scope="session")
+def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the host with all kinds of guests said, from power-on to power-off: one boot."""
+    from tests.guests import machines
+
+    return machines.run(bench, tmp_path_factory.mktemp("machines"))

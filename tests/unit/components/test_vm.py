@@ -395,6 +395,11 @@ def test_guest_conf_itself_is_a_small_file_and_no_link(host: Path, web: Path) ->
     conf.unlink()
     os.mkfifo(conf)
     assert vm(host, "start", "web").stderr == f"vm: error: {conf} is no regular file\n"
+    guest(host, "xen", "cpus=3")
+    assert [line.split()[:2] for line in vm(host, "list").stdout.splitlines()[2:]] == [
+        ["web", "mistaken"],
+        ["xen", "mistaken"],
+    ]
     conf.unlink()
     conf.write_bytes(b"#" * 70000)
     assert vm(host, "start", "web").stderr == f"vm: error: {conf} is larger than 64 KiB\n"
