@@ -17,7 +17,7 @@ from statistics import median
 from minbuild.build.booting import Stage, set_stage
 from minbuild.build.request import Doors, default_store
 from minbuild.cli.options import request_of
-from minbuild.lab.accel import VARIABLE
+from minbuild.lab.accel import VARIABLE, wished
 from minbuild.lab.probes import LIMIT
 from minbuild.lab.series import boots
 from minbuild.lab.types import (
@@ -90,7 +90,9 @@ def booted(
         image,
         probes,
         firmware=firmware,
-        accel=Accel(os.environ.get(VARIABLE) or Accel.TCG),  # figures are those of emulation
+        accel=wished(None)
+        if os.environ.get(VARIABLE)
+        else Accel.TCG,  # figures are those of emulation
         trouble=trouble or Trouble(),
         cmdline="loglevel=7" if trouble else "",
         ports=False,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from minbuild.errors import ToolError
 from minbuild.lab import trial
-from minbuild.lab.accel import QEMU, WORDS, data_words, wished
+from minbuild.lab.accel import QEMU, VARIABLE, WORDS, data_words, wished
 from minbuild.lab.machine import OVMF_VARS, application_words, pflash
 from minbuild.lab.types import Accel, Choice, Firmware, Tools
 from minbuild.records import Records
@@ -64,7 +64,8 @@ def choose(wish: Accel | None, tools: Tools, way: Way, *, nested: bool = True) -
     if wish is Accel.KVM:
         if why:
             raise ToolError(
-                f"KVM does not work on this machine: {why}", fix="use --accel tcg or --accel auto"
+                f"KVM does not work on this machine: {why}",
+                fix=f"use --accel tcg or --accel auto, or unset {VARIABLE}",
             )
         return Choice("kvm", "asked for")
     if why or (nested and (why := nested_fault())):
