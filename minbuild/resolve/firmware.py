@@ -13,6 +13,8 @@ from minbuild.resolve.catalog import Catalog, Reach
 PLACE = "/lib/firmware"
 FORMS = {"": "", ".zst": "FW_LOADER_COMPRESS_ZSTD", ".xz": "FW_LOADER_COMPRESS_XZ"}
 """Endings in the kernel's order → the option that lets it read them."""
+BUILT_IN = "EXTRA_FIRMWARE"
+"""Names of files that are part of the kernel, which go before all others."""
 BEFORE_ZSTD = "FW_LOADER_COMPRESS"
 """Up to Linux 5.18 it stands for xz alone."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from minbuild.facts.types import Damaged, Elf, FileFacts, Kind, Module, Script
 from minbuild.paths import RootPath, rootpath
 from minbuild.resolve.catalog import LOOP, Catalog, beside
-from minbuild.resolve.firmware import Blobs
+from minbuild.resolve.firmware import BUILT_IN, Blobs
 from minbuild.resolve.kernel import MODULE_FORMS
 from minbuild.resolve.knowledge import PAPER, PROGRAM_DIRECTORIES, RUNTIME, SHARED
 from minbuild.resolve.process import is_program
@@ -146,8 +146,13 @@ def softdep(world: World, name: str, by: RootPath, evidence: str) -> Iterator[Ou
 
 
 def firmware(world: World, name: str, by: str, evidence: str, package: str) -> Iterator[Outcome]:
-    """A firmware file in any of the forms that the kernel reads."""
+    """A firmware file in any of the forms that the kernel reads; none that is built into it."""
     kernel = world.kernel_of(by)
+    own = f"firmware {name}"
+    if name in kernel.options.get(BUILT_IN, "").split():
+        world.note_builtin(own, by)
+    if own in world.builtin or own in world.known_builtin:
+        return
     blobs = Blobs(world.catalog, kernel.version, kernel.options)
     found = tuple(blobs.serving(name))
     for raw, reached in found:

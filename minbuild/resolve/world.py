@@ -24,7 +24,7 @@ class World:
     loader: Loader
     kernel: Kernel
     builtin: dict[str, str] = field(default_factory=dict)
-    """Modules asked for that are built in → who asked first."""
+    """Modules, and `firmware NAME`, asked for that are built in → who asked first."""
     absent: dict[str, str] = field(default_factory=dict)
     """Names that may be absent and are (softdeps) → who asked first."""
     strict: bool = False

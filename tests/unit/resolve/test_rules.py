@@ -176,6 +176,14 @@ def test_a_built_in_module_brings_its_firmware() -> None:
     assert "/usr/lib/firmware/radio.bin.zst" in closure.chosen
 
 
+def test_firmware_within_the_kernel_needs_no_file() -> None:
+    modules = {"a": Module("a", firmware=("own.bin", "gone.bin"))}
+    own = {"/boot/config-6.1-x": KernelConfig({"EXTRA_FIRMWARE": "x.bin own.bin"})}
+    closure = host(named(NeedKind.MODULE, "a"), files=(kernel(modules, **own),))
+    assert missing(closure) == ["firmware gone.bin"]
+    assert "firmware own.bin" in closure.builtin
+
+
 def test_softdeps_are_followed_by_alias_and_may_be_absent() -> None:
     modules = {
         "btrfs": Module("btrfs", soft_pre=("crc32c", "xxhash64"), soft_post=("ext4",)),
