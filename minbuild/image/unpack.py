@@ -25,21 +25,23 @@ _TRAILER = END.encode()
 
 
 def members(
-    data: bytes, *, where: str = "", most: int = MOST, tool: Tool | None = None
+    data: bytes, *, where: str = "", most: int = MOST, tool: Tool | None = None, machine: int = 0
 ) -> dict[str, Member]:
     """Every path of the tree that the kernel makes of an initramfs, without its first slash; sorted.
 
     Each name of a file with several has its inode, its mode and its content. `tool` unpacks lz4
-    and lzo.
+    and lzo; `machine` is PE's number of the kernel's, 0 where nobody knows it.
     Raises: ToolError when it is damaged, holds what makes the kernel stop, or unpacks to more than
     `most` bytes.
     """
-    return tree(unpacked(data, where=where, most=most, tool=tool))
+    return tree(unpacked(data, where=where, most=most, tool=tool, machine=machine))
 
 
-def unpacked(data: bytes, *, where: str = "", most: int = MOST, tool: Tool | None = None) -> Rootfs:
+def unpacked(
+    data: bytes, *, where: str = "", most: int = MOST, tool: Tool | None = None, machine: int = 0
+) -> Rootfs:
     """The kernel's root after it unpacked an initramfs. Raises: ToolError, as `members`."""
-    unpacker = _Unpacker(where, most, tool)
+    unpacker = _Unpacker(where, most, tool, machine)
     unpacker.read(data)
     return unpacker.root
 
@@ -92,9 +94,9 @@ def _text(raw: str, inode: Inode, told: Places) -> bytes:
 class _Unpacker:
     """What the kernel remembers from one member to the next."""
 
-    def __init__(self, where: str, most: int, tool: Tool | None) -> None:
+    def __init__(self, where: str, most: int, tool: Tool | None, machine: int) -> None:
         self.root = Rootfs(where)
-        self._where, self._left, self._tool = where, most, tool
+        self._where, self._left, self._tool, self._machine = where, most, tool, machine
         self._names: dict[tuple[int, int, int, int], bytes] = {}
         """The first name of files with several, until a trailer."""
         self._count = 0
@@ -114,7 +116,9 @@ class _Unpacker:
         unpack = packing(data[at : at + 2])
         if unpack is None:
             raise damaged("there is neither a cpio archive nor one that is packed", at, self._where)
-        packed = Packed(memoryview(data)[at:], at, self._where, self._left, self._tool)
+        packed = Packed(
+            memoryview(data)[at:], at, self._where, self._left, self._tool, self._machine
+        )
         inside, used = unpack(packed)
         self._left -= len(inside)
         where = f"{self._where} (unpacked, from byte {at})".lstrip()

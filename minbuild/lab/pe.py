@@ -56,6 +56,13 @@ def read_sections(data: bytes, where: str) -> tuple[Section, ...]:
     return found
 
 
+def machine(data: bytes, where: str) -> int:
+    """The number of the machine that a PE file is for. Source: PE Format, "Machine Types"."""
+    _header(data, where)
+    (offset,) = struct.unpack_from("<I", data, 0x3C)
+    return int(struct.unpack_from("<H", data, offset + 4)[0])
+
+
 def names(head: bytes, where: str) -> tuple[str, ...]:
     """The names of a PE file's sections, of which `head` holds the table.
 
@@ -73,6 +80,8 @@ def require_plain(data: bytes, found: Iterable[Section], where: str) -> None:
     """
     header = _header(data, where)
     if header.memory:  # of an image without memory no firmware starts anything
+        if header.table + 40 * header.count > header.extent:
+            raise _refused("its headers do not hold its table of sections", where)
         spans = [(0, header.extent, "the headers")]
         spans += [(one.address, one.address + one.size, one.name) for one in found]
         _apart(spans, "in memory", where)
@@ -111,7 +120,9 @@ def _header(data: bytes, where: str) -> _Header:
                 signature = struct.unpack_from("<II", data, begin + directories + 32)
     except struct.error as error:
         raise ToolError("the UKI is cut short", where=where, fix=FIX) from error
-    return _Header(table, count, max(extent, table + 40 * count), memory, signature)
+    if not memory:
+        extent = max(extent, table + 40 * count)
+    return _Header(table, count, extent, memory, signature)
 
 
 def _sections(data: bytes, header: _Header, where: str) -> Iterator[Section]:

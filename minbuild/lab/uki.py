@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.lab.pe import FIX, Section, read_sections, require_plain
+from minbuild.lab.pe import FIX, Section, machine, read_sections, require_plain
 
 LARGEST = 2 << 30
 """Bytes of the largest UKI that is read."""
@@ -34,6 +34,8 @@ class Uki:
     cmdlines: tuple[str, ...]
     """The default's first, then those of other profiles that differ."""
     uname: str
+    machine: int
+    """As PE numbers it."""
     parts: Mapping[str, int]
     """Bytes of sections that tell the kernel of the machine, by name."""
 
@@ -64,6 +66,7 @@ def read_uki(data: bytes, where: str) -> Uki:
         ucode + bytes(-len(ucode) % 4) + first[".initrd"],
         tuple(dict.fromkeys(_text(one.get(".cmdline", b"")) for one in each)),
         _text(first.get(".uname", b"")),
+        machine(data, where),
         parts,
     )
 

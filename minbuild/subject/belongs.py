@@ -124,7 +124,11 @@ def _require(
     """Raises: UsageError naming what differs."""
     uki = read_uki(data, str(place)) if data.startswith(b"MZ") else None
     kernel = f"/boot/vmlinuz-{footprint.kernel}"
-    found = _rows(members(uki.initrd if uki else data, where=str(place), tool=tool))
+    found = _rows(
+        members(uki.initrd, where=str(place), tool=tool, machine=uki.machine)
+        if uki
+        else members(data, where=str(place), tool=tool)
+    )
     expected = {path: row for path, row in wanted.items() if path != kernel}
     differ = [*_differences(expected, found)]
     if uki is not None:

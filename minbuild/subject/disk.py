@@ -17,11 +17,6 @@ from minbuild.lab.uki import read_uki
 from minbuild.subject.esp import Started, Unclear, started
 from minbuild.subject.fat import Damage, Fat, NoFat
 
-ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
-"""Type of an EFI System Partition. Source: UEFI 2.10, 5.3.3."""
-ESP_DOS = "0xef"
-"""The same in a DOS table. Source: UEFI 2.10, 5.2.2."""
-FAT = (b"FAT12   ", b"FAT16   ", b"FAT32   ")
 CODE = 440
 """Bytes of the first sector that a BIOS runs."""
 TABLE = 128 * 128
@@ -77,11 +72,11 @@ def read_boot(data: Buffer, where: str) -> Boot:
 
 
 def _systems(data: Buffer, table: Table) -> list[Partition]:
-    """Partitions that firmware looks into; a disk without any may be a file system itself."""
-    if not table.partitions:
-        whole = data[54:62] in FAT or data[82:90] in FAT
-        return [Partition(0, 0, len(data))] if whole else []
-    return [one for one in table.partitions if one.kind in (ESP, ESP_DOS)]
+    """Partitions that firmware looks into: all, whatever their type; a disk without any may be one.
+
+    Source: EDK II, UefiBootManagerLib, BmExpandMediaDevicePath: every file system of a disk.
+    """
+    return [*table.partitions] or [Partition(0, 0, len(data))]
 
 
 def _started(data: Buffer, partition: Partition, where: str) -> Started | None:

@@ -65,9 +65,9 @@ class Fat:
         )
         large, size32, _, _, root = struct.unpack_from("<IIHHI", block, 32)
         if sector not in (512, 1024, 2048, 4096) or per not in {1 << n for n in range(8)}:
-            raise Damage("its FAT file system has blocks of no size that there is")
+            raise NoFat("its FAT file system has blocks of no size that there is")
         if not tables or not reserved:
-            raise Damage("its FAT file system has no table")
+            raise NoFat("its FAT file system has no table")
         self._table = reserved * sector
         self._cluster = sector * per
         self._root = self._table + tables * (size16 or size32) * sector

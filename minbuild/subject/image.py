@@ -84,7 +84,7 @@ def whole(path: Path) -> bytes:
 def _uki(data: bytes, path: Path, overhead: dict[str, int], reach: Reach) -> Footprint:
     uki = uki_of(data, str(path))
     release = uki.uname if _RELEASE.fullmatch(uki.uname) else ""
-    seen = _members(uki.initrd, str(path), reach)
+    seen = _members(uki.initrd, str(path), reach, uki.machine)
     extra = next((one.path for one in seen if one.path.startswith(EXTRA)), "")
     if extra:
         raise UsageError(
@@ -114,10 +114,10 @@ def _uki(data: bytes, path: Path, overhead: dict[str, int], reach: Reach) -> Foo
     return footprint(seen, origin)
 
 
-def _members(data: bytes, where: str, reach: Reach) -> list[Seen]:
+def _members(data: bytes, where: str, reach: Reach, machine: int = 0) -> list[Seen]:
     """What the kernel would unpack; the second name of a file is a hard link."""
     first: dict[int, RootPath] = {}
-    root = unpacked(data, where=where, tool=lambda *words: reach().unpack(*words))
+    root = unpacked(data, where=where, tool=lambda *words: reach().unpack(*words), machine=machine)
     if root.dropped:
         names = ", ".join(spelled(name) for name in root.dropped[:3])
         more = f" and {len(root.dropped) - 3} more" if len(root.dropped) > 3 else ""

@@ -67,6 +67,7 @@ class Inside:
     def _read(self) -> Mapping[str, Member]:
         data = self._started() if self._raw is not None else whole(self.path)
         kernel: list[tuple[str, Member]] = []
+        machine = 0
         if data.startswith(b"MZ"):
             uki = read_uki(data, self.name)
             if uki.uname:
@@ -74,8 +75,8 @@ class Inside:
                 path = place(raw, Kind.FILE)
                 body = Member(path, stat.S_IFREG | 0o644, 0, 0, 0, 1, 0, uki.linux)
                 kernel.append((raw, body))
-            data = uki.initrd
-        found = members(data, where=self.name, tool=self._tool)
+            data, machine = uki.initrd, uki.machine
+        found = members(data, where=self.name, tool=self._tool, machine=machine)
         return dict(sorted((*kernel, *found.items())))
 
     def _started(self) -> bytes:

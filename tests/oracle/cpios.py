@@ -313,11 +313,13 @@ def stopping() -> dict[str, bytes]:
     delta: list[dict[str, object]] = [
         {"id": lzma.FILTER_DELTA, "dist": 4}, {"id": lzma.FILTER_LZMA2}
     ]  # fmt: skip
+    arm: list[dict[str, object]] = [{"id": lzma.FILTER_ARM}, {"id": lzma.FILTER_LZMA2}]
     packed = gzip.compress(sound, mtime=0)
     return {
         "xz with CRC64": lzma.compress(sound),
         "xz with SHA-256": lzma.compress(sound, check=lzma.CHECK_SHA256),
         "xz with a filter": lzma.compress(sound, check=lzma.CHECK_CRC32, filters=delta),
+        "xz for another machine": lzma.compress(sound, check=lzma.CHECK_CRC32, filters=arm),
         "gzip with an extra field": packed[:3] + b"\x04" + packed[4:10] + b"\0\0" + packed[10:],
         "gzip with a comment": packed[:3] + b"\x10" + packed[4:10] + b"c\0" + packed[10:],
         "a wrong sum": archive([replace(file(b"before"), magic=b"070702", sum=7)]),

@@ -1,4 +1,5 @@
 import contextlib
+import lzma
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from minbuild.errors import MinbuildError, ToolError
 from minbuild.image import cpio, unpack
 from minbuild.tree.types import Node
+from tests.oracle import cpios
 from tests.unit.image.trees import directory, file, hard, link
 
 CONTENTS = {
@@ -91,7 +93,6 @@ def test_an_archive_at_an_odd_place_is_an_error() -> None:
 
 
 def test_a_bomb_is_not_unpacked() -> None:
-    import lzma
     import zlib
 
     import zstandard
@@ -114,8 +115,6 @@ def test_garbage_is_refused_or_empty(data: bytes) -> None:
 
 @given(st.data())
 def test_damaged_archives_give_errors_and_nothing_else(data: st.DataObject) -> None:
-    import lzma
-
     whole = written() + lzma.compress(written(), check=lzma.CHECK_CRC32)
     bad = bytearray(whole)
     for _ in range(data.draw(st.integers(0, 4))):
@@ -124,3 +123,17 @@ def test_damaged_archives_give_errors_and_nothing_else(data: st.DataObject) -> N
     cut = data.draw(st.integers(0, len(bad)))
     with contextlib.suppress(MinbuildError):
         unpack.members(bytes(bad[:cut]))
+
+
+@pytest.mark.parametrize("title", list(cpios.stopping()))
+def test_what_the_kernel_stops_at_is_an_error(title: str) -> None:
+    with pytest.raises(ToolError):
+        unpack.members(cpios.stopping()[title], machine=0x8664)
+
+
+def test_a_filter_is_undone_by_the_machine_that_has_it() -> None:
+    filters: list[dict[str, object]] = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2}]
+    data = lzma.compress(written(), check=lzma.CHECK_CRC32, filters=filters)
+    assert unpack.members(data, machine=0x8664).keys() == unpack.members(data).keys()
+    with pytest.raises(ToolError, match="no xz with such a filter"):
+        unpack.members(data, machine=0xAA64)

@@ -103,6 +103,14 @@ def test_two_partitions_that_may_start_are_refused(tmp_path: Path) -> None:
         measured(esp({BOOT: CLEAN}, tmp_path, second), tmp_path)
 
 
+def test_a_file_system_on_a_partition_of_any_type_may_start(tmp_path: Path) -> None:
+    part = fat({BOOT: CLEAN}, tmp_path)
+    assert read_boot(disks.gpt([disks.Part(b"x" * 512), disks.Part(part)]), "x").uki == CLEAN
+    evil = fat({BOOT: EVIL}, tmp_path)
+    with pytest.raises(MinbuildError, match="several partitions"):
+        measured(disks.gpt([disks.Part(evil), disks.Part(part, disks.ESP)]), tmp_path)
+
+
 def test_other_partitions_boot_code_and_what_lies_outside_are_named(tmp_path: Path) -> None:
     data = bytearray(esp({BOOT: CLEAN}, tmp_path, disks.Part(b"d" * 4096, name="my\x1bdata")))
     data[0:3] = b"\xeb\x63\x90"
