@@ -33,6 +33,10 @@ READ = "release/3"
 """Digest of an InRelease → what it says."""
 
 
+class NoSuite(ArchiveError):
+    """No mirror of an archive has a suite."""
+
+
 @dataclass(frozen=True, slots=True)
 class Suite:
     state: SuiteState
@@ -218,7 +222,7 @@ def _absent(name: str, where: str, error: net.NotThere) -> ArchiveError:
             where=where,
             fix=f"give the address a user and a password, or use another mirror {hint}",
         )
-    return ArchiveError(
+    return NoSuite(
         f"the mirror has no suite {name}: {error.reason}",
         where=where,
         fix=f"correct the suite's name, or use another mirror {hint}",

@@ -14,7 +14,7 @@ from minbuild.archive.types import SuiteState
 from minbuild.build.request import Doors, Request
 from minbuild.errors import ArchiveError, UsageError
 from minbuild.facts.deb import opened
-from minbuild.manifest.types import Archive, Manifest
+from minbuild.manifest.types import TOOLS, Archive, Manifest
 from minbuild.store import Store
 
 _FIELDS = ("Package", "Version", "Architecture", "Source", "Depends", "Pre-Depends", "Provides")
@@ -47,6 +47,8 @@ def mirror_of(request: Request, arch: str = "") -> Mirror:
         for one in others
         if one.mirror or one.directory
     }
+    if main.tools_apart:
+        known |= _tool_trees(main, arch, offline=request.offline)
     if main.snapshot:
         return named([main.snapshot], "snapshot", known)
     found = find_mirror(request.mirror or main.mirror, arch=arch, offline=request.offline)
@@ -88,6 +90,19 @@ def open_all(request: Request, archives: Sequence[Archive], arch: str, doors: Do
         suites += index.suites
         parts += index.parts
     return Index(tuple(suites), tuple(parts))
+
+
+def _tool_trees(main: Archive, arch: str, *, offline: bool) -> dict[str, tuple[str, ...]]:
+    """Where an archive of tools alone lies; {} when this machine knows no mirror of its own."""
+    own = main.tools_archive
+    if own is not None and own.mirror != (TOOLS,):
+        where = "archive: tools"
+        return {TOOLS: trees(own.mirror, where, arch=arch, offline=offline)}
+    try:
+        found = find_mirror((), arch=arch, offline=offline)
+    except ArchiveError:
+        return {}
+    return {TOOLS: (found.debian, found.security, *found.debians, *found.securities)}
 
 
 def _trees(archive: Archive, arch: str, *, offline: bool) -> tuple[str, ...]:

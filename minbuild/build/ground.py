@@ -20,6 +20,7 @@ from minbuild.build.installed import installed
 from minbuild.build.request import Doors, Request, lock_file, machine_arch
 from minbuild.build.selection import selected
 from minbuild.build.strings import Follower, check_rules, follow_names
+from minbuild.build.toolsource import for_tools, open_tools, same_waiver
 from minbuild.build.vouching import check_host, check_market
 from minbuild.build.whereabouts import Whereabouts
 from minbuild.errors import ArchiveError, ResolveError, UsageError
@@ -122,7 +123,8 @@ def make_lock(
     tool_market = _tool_market(request, manifest, market, doors, pins)
     tools = grow_tools(wanted, tool_market)
     known = for_tools(manifest)
-    check_market(request, tools.packages, (known.archive, *known.archives), tool_market)
+    archives = (known.archive, *known.archives, Archive())
+    check_market(request, tools.packages, archives, tool_market)
     return replace(ground, lock=replace(ground.lock, toolbox=tools.packages))
 
 
@@ -245,11 +247,11 @@ def _tool_market(
     request: Request, manifest: Manifest, host: Market, doors: Doors, pins: Sequence[Package]
 ) -> Market:
     must_be_debian = not manifest.trusted and manifest.archives
-    if machine_arch() == manifest.arch and not tools_apart(manifest) and not must_be_debian:
+    if machine_arch() == manifest.arch and not manifest.archive.tools_apart and not must_be_debian:
         return host
     tools, index = for_tools(manifest), tool_archives(request, manifest, doors)
     own = [package for package in pins if package.suite in tools.archive.suites]
-    return _market(request, tools, index, doors, own if tools_apart(manifest) else pins)
+    return _market(request, tools, index, doors, own if manifest.archive.tools_apart else pins)
 
 
 def tool_archives(request: Request, manifest: Manifest, doors: Doors) -> Index:
@@ -258,39 +260,17 @@ def tool_archives(request: Request, manifest: Manifest, doors: Doors) -> Index:
     Raises: ArchiveError.
     """
     try:
-        return open_archives(request, for_tools(manifest), machine_arch(), doors)
+        known = for_tools(manifest)
+        archives = (known.archive, *known.archives)
+        index = open_tools(request, manifest.archive, archives, doors)
+        return replace(index, pins=known.pins)
     except Expired as error:
-        if not _same_waiver(manifest.archive):
+        if not same_waiver(manifest.archive):
             error.fix = (
                 "take the tools from suites that hold (`tools:` below `archive:`), check this "
                 "machine's clock, or use another mirror: `check-valid-until` is not for tools"
             )
         raise
-
-
-def tools_apart(manifest: Manifest) -> bool:
-    """Whether the toolbox comes from other suites than the host."""
-    return manifest.archive.tools not in ((), manifest.archive.suites)
-
-
-def for_tools(manifest: Manifest) -> Manifest:
-    """The manifest as the toolbox sees it: with its suites in place of the host's.
-
-    What is waived for the host's suites is not waived for others. One that may not choose what
-    runs on this machine gives it Debian's packages alone.
-    """
-    if manifest.archives and not manifest.trusted:
-        manifest = replace(manifest, archives=(), pins=())
-    if not tools_apart(manifest):
-        return manifest
-    own = manifest.archive
-    check = own.check_valid_until or not _same_waiver(own)
-    return replace(manifest, archive=replace(own, suites=own.tools, check_valid_until=check))
-
-
-def _same_waiver(archive: Archive) -> bool:
-    """Whether the toolbox comes from suites that the host comes from, too."""
-    return set(archive.tools) <= set(archive.suites)
 
 
 def _with_whereabouts(

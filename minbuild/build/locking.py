@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -14,7 +14,7 @@ from minbuild.archive.types import Lock, Package
 from minbuild.build import weights
 from minbuild.build.archives import mirror_of, open_archives
 from minbuild.build.contents import bring
-from minbuild.build.ground import Ground, from_lock, make_lock, tool_archives, tools_apart
+from minbuild.build.ground import Ground, from_lock, make_lock, tool_archives
 from minbuild.build.request import Doors, Request, lock_file, machine_arch
 from minbuild.build.vouching import check_host, check_tools
 from minbuild.build.weights import estimate
@@ -99,7 +99,7 @@ def newer(request: Request, manifest: Manifest, doors: Doors) -> tuple[Newer, ..
     index = open_archives(request, manifest, manifest.arch, doors)
     rows = _newer("host", lock.packages, index)
     if lock.toolbox:
-        same = machine_arch() == manifest.arch and not tools_apart(manifest)
+        same = machine_arch() == manifest.arch and not manifest.archive.tools_apart
         tools = index if same else tool_archives(request, manifest, doors)
         rows += _newer("toolbox", lock.toolbox, tools)
     return tuple(rows)
@@ -118,7 +118,8 @@ def fill(request: Request, manifest: Manifest, doors: Doors) -> tuple[Package, .
     fetch(absent, mirror, doors.store, offline=request.offline, progress=doors.progress)
     place = lock_file(request, manifest)
     check_host(request, manifest, lock.packages, doors, where=str(place))
-    check_tools(request, lock.toolbox, doors)
+    # nothing of it runs here: what the manifest's own archives vouch for will do
+    check_tools(replace(request, chooses_tools=True), lock.toolbox, doors)
     return packages
 
 

@@ -20,7 +20,7 @@ from minbuild.errors import MinbuildError, ResolveError, UsageError
 from minbuild.facts.types import Entry, Kind
 from minbuild.image.formats import in_order
 from minbuild.manifest.trust import HOW
-from minbuild.manifest.types import Archive, ImageFormat, ImageWish, Manifest, Tool
+from minbuild.manifest.types import TOOLS, Archive, ImageFormat, ImageWish, Manifest, Tool
 from minbuild.paths import RootPath
 from minbuild.resolve import explain
 from minbuild.resolve.resolve import resolve
@@ -85,8 +85,10 @@ def _check_origin(request: Request, lock: Lock) -> None:
     if request.chooses_tools or not lock.toolbox:
         return
     main = next(iter(request.archives), Archive())
-    foreign = next((one for one in lock.toolbox if one.root not in {DEBIAN, SECURITY}), None)
-    if foreign is None and not (main.signed_by or main.trusted):
+    own = main.tools_archive or main
+    debians = {DEBIAN, SECURITY, TOOLS}  # what TOOLS is by Debian's keys, the index vouches for
+    foreign = next((one for one in lock.toolbox if one.root not in debians), None)
+    if foreign is None and not ((own.signed_by or own.trusted) and _by_host(lock, main)):
         return
     origin = f"the archive {foreign.root}" if foreign else "an archive with keys of its own"
     name = (foreign or lock.toolbox[0]).name
@@ -95,6 +97,11 @@ def _check_origin(request: Request, lock: Lock) -> None:
         where=str(request.manifest),
         fix=f"allow it: --allow-code, or {HOW}",
     )
+
+
+def _by_host(lock: Lock, main: Archive) -> bool:
+    """Whether tools come by the keys of the manifest, and not by Debian's."""
+    return main.tools_archive is not None or any(one.root != TOOLS for one in lock.toolbox)
 
 
 def _toolbox(request: Request, lock: Lock, doors: Doors, tools: Sequence[Tool]) -> Toolbox:

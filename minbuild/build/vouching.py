@@ -8,14 +8,14 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from minbuild.archive.index import Index
 from minbuild.archive.suite import signer
 from minbuild.archive.types import Package
-from minbuild.build.archives import open_all, open_archives
+from minbuild.build.archives import open_archives
 from minbuild.build.growing import Market
-from minbuild.build.request import Doors, Request, machine_arch
+from minbuild.build.request import Doors, Request
+from minbuild.build.toolsource import open_tools, tool_archives
 from minbuild.errors import ArchiveError, together
 from minbuild.manifest.types import Archive, Manifest
 from minbuild.store import Store
@@ -50,13 +50,17 @@ def check_tools(request: Request, packages: Sequence[Package], doors: Doors) -> 
     main, *others = request.archives or (Archive(),)
     if main.root or main.root_to_give:
         main = Archive()
-    own = replace(main, suites=main.tools or main.suites)
-    archives = (own, *others) if request.chooses_tools else (own,)
+    archives = tool_archives(main, others, trusted=request.chooses_tools)
+    known = [
+        one
+        for one in (*archives, Archive())
+        if request.chooses_tools or not (one.signed_by or one.trusted or one.directory)
+    ]
 
     def opened() -> Index:
-        return open_all(request, archives, machine_arch(), doors)
+        return open_tools(request, main, archives, doors)
 
-    check_rows(request, packages, archives, opened, doors.store, where="the lock (toolbox)")
+    check_rows(request, packages, known, opened, doors.store, where="the lock (toolbox)")
 
 
 def check_market(
@@ -95,7 +99,12 @@ def check_rows(
         index = opened()
     except ArchiveError as error:
         raise _unasked(new, where, error) if request.offline else error from error
-    said = [(one, name) for package in new for one, name in index.offers(package.name)]
+    said = [
+        (one, name)
+        for package in new
+        for one, name in index.offers(package.name)
+        if name in signers
+    ]
     rows = {_row(one): name for one, name in said}
     vouch(((one, rows[_row(one)]) for one in new if _row(one) in rows), store)
     problems = [

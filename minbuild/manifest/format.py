@@ -140,6 +140,18 @@ _PROBE: Shape[ProbeWish] = Record(
         Key("says", Text(), "A regular expression for the first bytes from there."),
     ),
 )
+_TOOLS: Shape[Archive] = Record(
+    Archive,
+    "The archive that the build's own tools come from: of another mirror or distribution.",
+    (
+        Key("suites", Many(_WORD, least=1), "Suites, all of them used.", required=True),
+        Key("components", Many(_WORD, least=1), "The archive's components."),
+        Key("mirror", OneOrMany(Text()), "Its address, or several; without it, the machine's own."),
+        Key("trusted", Flag(), "true: an unsigned archive is accepted."),
+        Key("check-valid-until", Flag(), "false: a Release past its date is accepted."),
+        Key("signed-by", Text("a file's name"), "OpenPGP certificates, relative to this document."),
+    ),
+)
 _ARCHIVE: Shape[Archive] = Record(
     Archive,
     "The Debian archive that packages come from.",
@@ -160,7 +172,12 @@ _ARCHIVE: Shape[Archive] = Record(
             "false: a Release past its date is accepted.",
         ),
         Key("signed-by", Text("a file's name"), "OpenPGP certificates, relative to this document."),
-        Key("tools", Many(_WORD), "Suites of the build's own tools; without it, the host's."),
+        Key(
+            "tools",
+            Either(Many(_WORD), _TOOLS),
+            "Suites of the build's own tools, or the archive that they come from; without it, the "
+            "host's.",
+        ),
         Key(
             "root",
             Text("a path"),

@@ -12,6 +12,7 @@ from minbuild.manifest.problems import Problems
 from minbuild.manifest.types import (
     ANY,
     EVERY,
+    TOOLS,
     Archive,
     ArchiveWord,
     Component,
@@ -30,7 +31,7 @@ from minbuild.manifest.types import (
 )
 from minbuild.manifest.written import Arch, ComponentDocument, HostDocument, ProbeWish, SignPart
 
-_TREES = ("debian", "debian-security")
+_TREES = ("debian", "debian-security", TOOLS)
 """Names of Debian's own trees in the lock."""
 TOKEN = "pkcs11:"
 """How the URI of a key in a token begins. Source: RFC 7512."""
@@ -129,12 +130,26 @@ def archive(host: HostDocument, node: Entries, inputs: Inputs) -> Archive:
         root = files.beside(where, host.archive.root)
         inputs.may_read(root, where)
         return replace(host.archive, root=str(root), suites=("installed root",))
-    if not host.archive.signed_by or entry is None or not isinstance(entry.node, Entries):
+    if entry is None or not isinstance(entry.node, Entries):
         return host.archive
-    where = entry.node.entries["signed-by"].node.where
-    path = files.beside(where, host.archive.signed_by)
+    found = _certified(host.archive, entry.node, inputs)
+    told: object = found.tools  # suites, or an archive
+    if not isinstance(told, Archive):
+        return found
+    tools = entry.node.entries["tools"].node
+    assert isinstance(tools, Entries)
+    own = replace(_certified(told, tools, inputs), name=TOOLS, mirror=told.mirror or (TOOLS,))
+    return replace(found, tools=own.suites, tools_archive=own)
+
+
+def _certified(archive: Archive, node: Entries, inputs: Inputs) -> Archive:
+    """An archive whose certificate file is relative to the document that names it."""
+    if not archive.signed_by:
+        return archive
+    where = node.entries["signed-by"].node.where
+    path = files.beside(where, archive.signed_by)
     inputs.certificate(path, where)
-    return replace(host.archive, signed_by=str(path))
+    return replace(archive, signed_by=str(path))
 
 
 def archives(host: HostDocument, inputs: Inputs) -> tuple[Archive, ...]:

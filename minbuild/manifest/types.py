@@ -236,6 +236,10 @@ class ArchiveWord(StrEnum):
     """Files come from a root that is given when the manifest is used."""
 
 
+TOOLS = "tools"
+"""The name of an archive that tools alone come from; as a mirror, this machine's own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Archive:
     """Where packages come from."""
@@ -265,6 +269,13 @@ class Archive:
     """A directory of .debs on the build machine, in place of suites and mirror."""
     tools: tuple[str, ...] = ()
     """Suites that the toolbox comes from; () for those of the host."""
+    tools_archive: "Archive | None" = None
+    """Where they are of another archive than the host's: that one, whose name is TOOLS."""
+
+    @property
+    def tools_apart(self) -> bool:
+        """The toolbox comes from other suites, or another archive, than the host."""
+        return self.tools_archive is not None or self.tools not in ((), self.suites)
 
 
 @dataclass(frozen=True, slots=True)

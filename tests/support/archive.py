@@ -58,7 +58,7 @@ class Archive:
         index = "\n".join(paragraphs).encode()
         folder = folder or f"main/binary-{arch}"
         contents = {f"{folder}/Packages": index}
-        step = -(-len(index) // members)
+        step = max(-(-len(index) // members), 1)
         parts = [index[at : at + step] for at in range(0, len(index), step)] or [b""]
         packed = b"".join(compress(part, ending[1:]) for part in parts)
         contents[f"{folder}/Packages{ending}"] = packed
