@@ -15,7 +15,7 @@ from minbuild.manifest.types import (
 
 ALWAYS = (ImageFormat.UKI, ImageFormat.RAW)
 """Formats whose tools every lock pins, so that it serves the usual formats and the lab."""
-BY_NAME = frozenset({"e2fsck", "lz4", "lzop", "rpm", "sqfs2tar"})
+BY_NAME = frozenset({"e2fsck", "fsck.erofs", "lz4", "lzop", "rpm", "sqfs2tar"})
 """They read what a build starts from: no lock pins them, they are the newest."""
 ANY_DISK = DiskWish(
     partitions=tuple(Partition(Where("", 1, 1), holds) for holds in Holds),

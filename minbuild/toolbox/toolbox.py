@@ -160,8 +160,9 @@ class Toolbox:
         from minbuild.sandbox.run import Bounds, Confined
         from minbuild.sandbox.run import run as sandboxed
 
+        temporary = {"TMPDIR": str(writes)} if writes is not None else {}
         program = Confined(
-            [*self.argv(name), *args], [self.root, *reads], self.environment() | dict(env or {}),
+            [*self.argv(name), *args], [self.root, *reads], self.environment() | temporary | dict(env or {}),
             writes, Bounds(output=output, file=file),
         )  # fmt: skip
         try:

@@ -13,9 +13,11 @@ from minbuild.build.sums import read_sums, wrong
 from minbuild.errors import MinbuildError
 from minbuild.facts.compute import compute
 from minbuild.facts.root.container import ANY
-from minbuild.facts.root.disk import Disk
+from minbuild.facts.root.erofs import Erofs
+from minbuild.facts.root.ext4 import Ext4
 from minbuild.facts.root.filesystems import candidates
-from minbuild.facts.root.partitions import Partition, read_table
+from minbuild.facts.root.partitions import read_table
+from minbuild.facts.root.volume import Volume
 from minbuild.facts.sniff import sniff, symbols
 from minbuild.facts.sysusers import accounts, places
 from minbuild.facts.types import Entry, Files, Kind, Text
@@ -93,7 +95,8 @@ def filesystem(data: bytes) -> None:
     """A disk that is a file system, every file of it."""
     table = read_table(data, "fuzz.raw")
     candidates(data, table)
-    root = Disk(Path("fuzz.raw"), data, Partition(0, 0, len(data)))
+    read = Erofs if data[1024:1028] == b"\xe2\xe1\xf5\xe0" else Ext4
+    root = Volume("fuzz.raw", read(data, 0, len(data), "fuzz.raw"))
     for one in list(root.walk()):
         if one.kind is Kind.FILE and one.size <= MOST:
             root.read(one.raw)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from minbuild.errors import ToolError, UsageError
-from minbuild.facts.root.disk import Disk
-from minbuild.facts.root.partitions import Partition, read_table
+from minbuild.facts.root.ext4 import Ext4
+from minbuild.facts.root.partitions import read_table
+from minbuild.facts.root.volume import Volume
 from minbuild.facts.types import Kind
 from tests.oracle import diskcases
 from tests.oracle.diskcases import SYSTEMS, System
@@ -120,7 +121,7 @@ def of_directory(top: Path) -> Rows:
 
 def of_disk(place: Path) -> tuple[Rows, dict[bytes, tuple[int, int, int]]]:
     with place.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        disk = Disk(place, data, Partition(0, 0, len(data)))
+        disk = Volume(str(place), Ext4(data, 0, len(data), str(place)))
         rows: Rows = {}
         owners = {}
         for one in disk.walk():

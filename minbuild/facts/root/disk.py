@@ -1,120 +1,28 @@
 """A root on a disk image: the partition that boots, and its file system, read without mounting it."""
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from threading import Lock
 
 from minbuild.errors import ToolError
-from minbuild.facts.root import filesystems
-from minbuild.facts.root.ext4 import LARGEST, ROOT, Ext4, Inode
+from minbuild.facts.root import erofs, filesystems
+from minbuild.facts.root.erofs import Erofs
+from minbuild.facts.root.ext4 import Ext4
 from minbuild.facts.root.filesystems import INITS, RELEASES, Candidate, Content
 from minbuild.facts.root.images import FREE, RATIO, Format, format_of
 from minbuild.facts.root.named import meant, written
 from minbuild.facts.root.partitions import Partition, has_signature, read_table
 from minbuild.facts.root.tarball import Unpacked, damaged, opened, unpack
-from minbuild.facts.root.types import Found, Readers, Source, place
-from minbuild.facts.types import Kind
-from minbuild.paths import spelled
+from minbuild.facts.root.types import Readers, Source
+from minbuild.facts.root.volume import Volume, find
+from minbuild.foreign import read_below
 
-_KINDS = {0o10: Kind.FILE, 0o12: Kind.LINK, 0o04: Kind.DIRECTORY}
-MOST_ENTRIES = 5_000_000
-MOST_NAMES = 256 << 20
-"""Bytes of all paths together."""
-_HOLES = 4 << 30
-"""Bytes of holes that its files may have in all."""
-_LONGEST_LINK = 4096
 _PIECE = 1 << 20
 
 
 Words = Callable[[mmap, str], Iterable[str]]
-
-
-class Disk:
-    """Reads an ext2, ext3 or ext4 file system of an image."""
-
-    def __init__(self, path: Path, data: mmap | bytes, partition: Partition) -> None:
-        """Raises: ToolError when there is none there, or it was not unmounted."""
-        self.path = path
-        self._fs = Ext4(data, partition.start, partition.size, str(path))
-        if self._fs.is_dirty:
-            raise damaged("its journal holds changes that are not in place", str(path))
-        self._inodes: dict[str, Inode] = {}
-
-    @property
-    def name(self) -> str:
-        return str(self.path)
-
-    def walk(self) -> Iterator[Found]:
-        """Raises: ToolError when the file system is damaged, or larger than what is read."""
-        first: dict[int, str] = {}
-        left = [("", ROOT)]
-        entered = {ROOT}
-        bounds = _Bounds(self._fs.size + _HOLES, self.name)
-        while left:
-            top, number = left.pop()
-            directory = self._fs.inode(number)
-            if directory.kind != 0o04:
-                raise damaged(f"/{top} is no directory", self.name)
-            bounds.add(directory.size, "")
-            names = set[bytes]()
-            for name, inner in self._fs.entries(directory):
-                raw = f"{top}/{_text(name)}" if top else _text(name)
-                inode = self._fs.inode(inner)
-                bounds.add(inode.size if inode.kind == 0o10 and inner not in first else 0, raw)
-                if name in names:
-                    raise damaged(f"a directory holds two files of one name: {raw}", self.name)
-                names.add(name)
-                if inode.kind == 0o04:
-                    if inner in entered:
-                        raise damaged(f"a directory has two places: {raw}", self.name)
-                    entered.add(inner)
-                    left.append((raw, inner))
-                yield self._found(raw, inode, first)
-
-    def read(self, raw: str) -> bytes:
-        """The bytes of a file. Raises: ToolError for one of more than a GiB."""
-        inode = self._inodes[raw]
-        if inode.size > LARGEST:
-            raise ToolError(
-                f"a file on the disk is larger than what is read: {raw}", where=self.name,
-                fix="mount it and name its root directory",
-            )  # fmt: skip
-        return self._fs.read(inode)
-
-    def heads(self, raws: Sequence[str], size: int) -> Iterator[tuple[str, bytes]]:
-        """The first bytes of many files."""
-        return ((raw, self._fs.read(self._inodes[raw], size)) for raw in raws)
-
-    def view(self, raw: str) -> bytes:
-        """The bytes of a file."""
-        return self.read(raw)
-
-    def _found(self, raw: str, inode: Inode, first: dict[int, str]) -> Found:
-        kind = _KINDS.get(inode.kind, Kind.OTHER)
-        self._inodes[raw] = inode
-        target, capability = "", b""
-        if kind is Kind.LINK:
-            if inode.size >= max(_LONGEST_LINK, self._fs.block):
-                raise damaged(f"the text of a link is too long: {raw}", self.name)
-            target = spelled(self._fs.read(inode))
-        elif kind is Kind.FILE:
-            capability = self._fs.capability(inode)
-            if first.setdefault(inode.number, raw) != raw:
-                kind, target = Kind.HARDLINK, first[inode.number]
-        bits = 0o777 if kind is Kind.LINK else inode.mode & 0o7777
-        size = inode.size if kind in (Kind.FILE, Kind.HARDLINK) else 0
-        return Found(
-            place(spelled(raw), kind),
-            raw,
-            kind,
-            bits,
-            inode.uid,
-            inode.gid,
-            size,
-            target,
-            capability,
-        )
 
 
 def is_disk(head: bytes) -> bool:
@@ -156,17 +64,20 @@ def open_disk(
         readers.note(f"{path}: partition {chosen} is read, since {choice.why}; not read: {others}")
     if chosen.content is Content.SQUASHFS:
         return _squashfs(path, data, chosen.partition, work, readers), True
+    if chosen.content is Content.EROFS:
+        return _erofs(path, data, chosen.partition, work, readers), True
     if chosen.content is not Content.EXT4:
         raise ToolError(
             f"the root is on {chosen.content}, which is not read", where=f"{path}: {chosen}",
             fix="mount it and name its root directory",
         )  # fmt: skip
-    if Ext4(data, chosen.partition.start, chosen.partition.size, str(path)).is_dirty:
-        return _replayed(path, data, chosen.partition, work, readers), False
-    return Disk(path, data, chosen.partition), False
+    fs = Ext4(data, chosen.partition.start, chosen.partition.size, str(path))
+    if fs.is_dirty:
+        fs = _replayed(path, data, chosen.partition, work, readers)
+    return Volume(str(path), fs), False
 
 
-def _replayed(path: Path, data: mmap, partition: Partition, work: Path, readers: Readers) -> Disk:
+def _replayed(path: Path, data: mmap, partition: Partition, work: Path, readers: Readers) -> Ext4:
     """A file system that was not unmounted, as a kernel sees it: its journal put in place."""
     out = work / "replayed"
     out.mkdir()
@@ -183,7 +94,10 @@ def _replayed(path: Path, data: mmap, partition: Partition, work: Path, readers:
     readers.note(f"{path}: it was not unmounted; its journal was put in place, on a copy")
     with alone.open("rb") as file:
         copy = mmap(file.fileno(), 0, access=ACCESS_READ)
-    return Disk(path, copy, Partition(0, 0, len(copy)))
+    fs = Ext4(copy, 0, len(copy), str(path))
+    if fs.is_dirty:
+        raise damaged("its journal holds changes that cannot be put in place", str(path))
+    return fs
 
 
 def _cut_out(data: mmap, start: int, size: int, to: Path) -> None:
@@ -225,33 +139,50 @@ def _squashfs(path: Path, data: mmap, partition: Partition, work: Path, readers:
 
 def _boots(data: mmap, one: Candidate, path: Path) -> bool:
     """Whether a file system holds what a kernel starts, or says which system it is."""
-    if one.content is not Content.EXT4:
-        return True
+    start, size = one.partition.start, one.partition.size
+    names = (*INITS, *RELEASES)
     try:
-        fs = Ext4(data, one.partition.start, one.partition.size, str(path))
-        return any(fs.find(name) is not None for name in (*INITS, *RELEASES))
+        if one.content is Content.EXT4:
+            ext4 = Ext4(data, start, size, str(path))
+            return any(find(ext4, name) is not None for name in names)
+        if one.content is Content.EROFS:
+            packed = Erofs(data, start, size, str(path))
+            return any(find(packed, name) is not None for name in names)
     except ToolError:
         return False
+    return True
 
 
-class _Bounds:
-    """What a file system may say to hold."""
+def _erofs(
+    path: Path, data: mmap, partition: Partition, work: Path, readers: Readers
+) -> Volume[erofs.Inode]:
+    """An erofs; fsck.erofs unpacks its files when the first compressed one is read."""
+    fs = Erofs(data, partition.start, partition.size, str(path))
+    alone, out, turn = work / "root.erofs", work / "unpacked", Lock()
+    top = out / "root"
 
-    def __init__(self, most: int, where: str) -> None:
-        self._bytes, self._names, self._entries = most, MOST_NAMES, MOST_ENTRIES
-        self._where = where
+    def packed(raw: str, inode: erofs.Inode) -> bytes | None:
+        if not inode.is_packed:
+            return None
+        with turn:
+            if not top.exists():
+                _cut_out(data, partition.start, fs.size, alone)
+                top.mkdir(parents=True)
+                words: list[str | Path] = [
+                    f"--extract={top}",
+                    "--overwrite",
+                    "--no-preserve",
+                    alone,
+                ]
+                readers.programs("fsck.erofs")(
+                    words, what="unpacking the erofs", reads=[alone], writes=out, file=fs.most
+                )
+        try:
+            found = read_below(top, raw, inode.size)
+        except OSError as error:
+            raise damaged(f"its erofs unpacks to something else: {error}", str(path)) from error
+        if len(found) != inode.size:
+            raise damaged(f"its erofs unpacks to another file: {raw}", str(path))
+        return found
 
-    def add(self, size: int, raw: str) -> None:
-        self._bytes -= size
-        self._names -= len(raw)
-        self._entries -= 1
-        if min(self._bytes, self._names, self._entries) < 0:
-            what = (
-                "its files say to be larger than it by far" if self._bytes < 0
-                else "it holds more names than are read"
-            )  # fmt: skip
-            raise damaged(what, self._where)
-
-
-def _text(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
+    return Volume(str(path), fs, packed)

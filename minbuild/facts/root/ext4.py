@@ -14,6 +14,8 @@ from minbuild.facts.root.tarball import damaged
 
 MAGIC = 0xEF53
 ROOT = 2
+_HOLES = 1 << 30
+"""Bytes of holes that its files may have in all."""
 _NEEDS_RECOVERY, _META_BG, _BITS64 = 0x4, 0x10, 0x80
 _KNOWN = 0x2 | _NEEDS_RECOVERY | _META_BG | 0x40 | _BITS64 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000
 _KNOWN |= 0x8000 | 0x10000 | 0x20000
@@ -68,6 +70,7 @@ class Ext4:
 
         Raises: ToolError when this is no such file system, is damaged, or has unknown features.
         """
+        self.root = ROOT
         self._data = data
         self._start = start
         self._where = where
@@ -113,6 +116,11 @@ class Ext4:
         )
         if not sound:
             raise self._damaged("its superblock says what cannot be")
+
+    @property
+    def most(self) -> int:
+        """Bytes that all files together may say to have."""
+        return self.size + _HOLES
 
     @property
     def size(self) -> int:
@@ -182,18 +190,6 @@ class Ext4:
             return
         for at in range(0, len(data), self.block):
             yield from self._list(data[at : at + self.block], inode.number)
-
-    def find(self, path: str) -> Inode | None:
-        """What lies at a path; no link is followed."""
-        inode = self.inode(ROOT)
-        for name in path.encode().split(b"/"):
-            if inode.kind != _DIRECTORY:
-                return None
-            number = next((inner for found, inner in self.entries(inode) if found == name), 0)
-            if not number:
-                return None
-            inode = self.inode(number)
-        return inode
 
     def capability(self, inode: Inode) -> bytes:
         """The extended attribute security.capability, b"" without one."""

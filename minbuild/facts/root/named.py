@@ -12,6 +12,7 @@ from minbuild.errors import MinbuildError
 from minbuild.facts.root.ext4 import Ext4
 from minbuild.facts.root.filesystems import Candidate, Content
 from minbuild.facts.root.partitions import guid
+from minbuild.facts.root.volume import find
 
 CONFIGS = tuple(
     f"{above}{name}"
@@ -43,7 +44,7 @@ def written(data: mmap | bytes, found: Iterable[Candidate], where: str) -> Itera
         try:
             fs = Ext4(data, one.partition.start, one.partition.size, where)
             for path in CONFIGS:
-                inode = fs.find(path)
+                inode = find(fs, path)
                 if inode is not None and inode.kind == 0o10:
                     yield from words_of(fs.read(inode, MOST))
         except MinbuildError:

@@ -6,6 +6,7 @@ from minbuild.manifest.types import DiskWish, Holds, ImageFormat, ImageWish, Par
 
 SPECIAL = {
     "e2fsck",
+    "fsck.erofs",
     "grub-mkimage",
     "lz4",
     "lzop",
@@ -32,6 +33,7 @@ def test_a_format_brings_its_tool() -> None:
     assert names(ImageWish((ImageFormat.VDI,)), lab=False) & SPECIAL == {"qemu-img"}
     all_but_signing = {tool.name for tool in load_tools()} - {
         "e2fsck",
+        "fsck.erofs",
         "lz4",
         "lzop",
         "rpm",

@@ -244,3 +244,43 @@ def test_a_squashfs_that_unpacks_to_far_more_is_ended(tmp_path: Path) -> None:
     toolbox().run("mksquashfs", [top, place, "-quiet", "-no-progress"], what="making a squashfs")
     with pytest.raises(MinbuildError):
         open_subject(str(place))
+
+
+EROFS = {
+    "plain": (), "lz4": ("-zlz4hc",), "small blocks": ("-b1024",), "chunks": ("--chunksize=4096",),
+    "deduplicated": ("-zlz4hc", "-Ededupe,all-fragments"), "old inodes": ("-Eforce-inode-compact",),
+    "large inodes": ("-Eforce-inode-extended",), "no inline data": ("-Enoinline_data",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("options", EROFS.values(), ids=EROFS.keys())
+def test_a_root_on_erofs_is_read(tree: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
+    (tree / "usr/bin/large").write_bytes(b"#!/bin/sh\n" * 30_000)
+    (tree / "etc" / "x").mkdir()
+    for number in range(300):
+        (tree / f"etc/x/{number:03}{'n' * 40}").write_text(str(number))
+    alone = tmp_path / "root.erofs"
+    toolbox().run("mkfs.erofs", ["--quiet", *options, alone, tree], what="making an erofs")
+    place = tmp_path / "other.img"
+    place.write_bytes(table(alone.read_bytes(), "gpt"))
+    found, inside = open_subject(str(place)), open_subject(str(tree))
+    sums(found)
+    assert found.totals.packed == place.stat().st_size
+    here, there = (
+        {(one.path, one.type, one.sha256, one.target, one.mode, one.uid) for one in each.files}
+        for each in (found, inside)
+    )
+    assert here == there
+
+
+def test_file_capabilities_on_erofs_are_found(tree: Path, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root gives a file capabilities")
+    os.setxattr(tree / "usr/bin/tool", "security.capability", CAPABILITY)
+    place = tmp_path / "root.erofs"
+    for options in ((), ("-x1",)):
+        toolbox().run("mkfs.erofs", ["--quiet", *options, place, tree], what="making an erofs")
+        surface = open_subject(str(place)).surface
+        assert surface is not None
+        found = {one.subject for one in surface.findings if one.kind == "capability"}
+        assert found == {"/usr/bin/tool", "/usr/bin/tool2"}

@@ -17,6 +17,7 @@ ORACLES = {
     "mdir": "mtools",
     "debugfs": "e2fsprogs",
     "mksquashfs": "squashfs-tools",
+    "mkfs.erofs": "erofs-utils",
     "cpio": "cpio",
     "sbverify": "sbsigntool",
     "softhsm2-util": "softhsm2",
