@@ -82,6 +82,9 @@ def stand_offer(manifest: Manifest, offer: Offer, doors: Doors) -> Ground:
         strings=strings,
     ))  # fmt: skip
     closure = heeded(closure, files, manifest.allow_missing, read, doors.store)
+    for hidden, taken in offer.hidden:
+        if taken.path in closure.chosen:
+            doors.progress.note(f"of two files one is left out: /{hidden.raw}, for /{taken.raw}")
     if closure.missing or closure.unused:
         raise _lack(closure, files, offer)
     for path, chosen in closure.chosen.items():

@@ -14,7 +14,7 @@ from minbuild.facts.damage import Damage
 from minbuild.facts.root.blobs import Blobs, mapping, mappings, parse_json, read_json, texts
 from minbuild.facts.root.inodes import FileSystem, Name
 from minbuild.facts.root.members import members
-from minbuild.facts.root.region import Region, plain
+from minbuild.facts.root.region import LARGEST_UNPACKED, Region, plain
 from minbuild.facts.root.tarball import Unpacked, damaged
 
 WHITEOUT = ".wh."
@@ -23,7 +23,6 @@ OPAQUE = ".wh..wh..opq"
 _DEPTH, _MOST = 4, 1000
 """Indices in indices that are followed; images and layers that one may hold."""
 _CONFIGS = ("vnd.oci.image.config", "vnd.docker.container.image")
-_ATTESTATION = "vnd.docker.reference.type"
 _REF = "org.opencontainers.image.ref.name"
 
 
@@ -86,16 +85,25 @@ def is_container(blobs: Blobs) -> bool:
 def images(blobs: Blobs) -> list[Image]:
     """The images that are held, each once. Raises: Damage."""
     index = read_json(blobs, "index.json")
+    manifest = read_json(blobs, "manifest.json")
     if index is not None:
         found = list(_indexed(mapping(index, "its index.json"), blobs))
+        if isinstance(manifest, list):
+            _agree(
+                found,
+                [
+                    _saved(one, blobs)
+                    for one in mappings(manifest, "its manifest.json")[: _MOST + 1]
+                ],
+            )
+    elif isinstance(manifest, dict):
+        found = [_image(manifest, blobs, "", (), "")]
+    elif manifest is not None:
+        found = [_saved(one, blobs) for one in mappings(manifest, "its manifest.json")[: _MOST + 1]]
     else:
-        manifest = read_json(blobs, "manifest.json")
-        if isinstance(manifest, dict):
-            found = [_image(manifest, blobs, "", (), "")]
-        elif manifest is not None:
-            found = [_saved(one, blobs) for one in mappings(manifest, "its manifest.json")[:_MOST]]
-        else:
-            raise Damage("it has neither index.json nor manifest.json")
+        raise Damage("it has neither index.json nor manifest.json")
+    if len(found) > _MOST:
+        raise Damage(f"it has more than {_MOST} images, the limit")
     once: dict[tuple[str, tuple[str, ...]], Image] = {}
     for image in found:
         key = (image.platform, image.layers)
@@ -103,6 +111,13 @@ def images(blobs: Blobs) -> list[Image]:
         tags = (*before.tags, *image.tags) if before else image.tags
         once[key] = Image(image.platform, tuple(dict.fromkeys(tags)), image.layers, image.plain)
     return list(once.values())
+
+
+def _agree(indexed: Sequence[Image], saved: Sequence[Image]) -> None:
+    """Refuse two lists of images that differ: some readers take the one, some the other."""
+    known = {image.plain or image.layers for image in indexed}
+    if any((image.plain or image.layers) not in known for image in saved):
+        raise Damage("its index.json and its manifest.json tell of different images")
 
 
 def _indexed(index: Mapping[str, object], blobs: Blobs) -> Iterator[Image]:
@@ -118,8 +133,8 @@ def _indexed(index: Mapping[str, object], blobs: Blobs) -> Iterator[Image]:
             notes = row.get("annotations")
             notes = notes if isinstance(notes, dict) else {}
             platform = _platform(row.get("platform"))
-            if _ATTESTATION in notes or platform.startswith("unknown/"):
-                continue  # beside images there may be attestations of them
+            if platform.startswith("unknown/"):
+                continue  # beside images there may be attestations of them, which none starts
             digest = _digest(row)
             document = mapping(
                 parse_json(_blob(blobs, f"blobs/sha256/{digest}"), digest), "a manifest"
@@ -132,10 +147,15 @@ def _indexed(index: Mapping[str, object], blobs: Blobs) -> Iterator[Image]:
 
 
 def _is_image(manifest: Mapping[str, object]) -> bool:
-    """Tell an image from other things that a manifest may describe: a signature, a chart."""
+    """Tell an image from other things that a manifest may describe: a signature, a chart.
+
+    What only has layers that could be unpacked may be started by somebody, and counts.
+    """
     config = manifest.get("config")
     kind = str(config.get("mediaType", "")) if isinstance(config, dict) else ""
-    return not kind or any(one in kind for one in _CONFIGS)
+    layers = mappings(manifest.get("layers"), "its list of layers")
+    told = [str(row.get("mediaType", "tar")) for row in layers]
+    return not kind or any(one in kind for one in _CONFIGS) or any("tar" in one for one in told)
 
 
 def _image(
@@ -205,8 +225,12 @@ def _layered(image: Image, blobs: Blobs, work: Path) -> FileSystem:
     system = FileSystem(chrooted=True)
     if len(image.layers) > _MOST:
         raise Damage(f"it has more than {_MOST} layers, the limit")
+    left = LARGEST_UNPACKED
     for number, name in enumerate(image.layers):
-        layer = plain(_blob(blobs, name), work)
+        layer = plain(_blob(blobs, name), work, left)
+        left -= layer.size
+        if left < 0:
+            raise Damage(f"its layers have more than {LARGEST_UNPACKED} bytes, the limit")
         if image.plain and layer.sha256() != image.plain[number]:
             raise Damage(f"its layer {name} unpacks to what its configuration does not tell")
         _apply(layer, system)

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 from minbuild.errors import ToolError
 from minbuild.facts import sniff
 from minbuild.facts.elftable import Bytes
 from minbuild.facts.root.owners import Owner, owners
-from minbuild.facts.root.places import Places, places
+from minbuild.facts.root.places import Places, merged_places, places
 from minbuild.facts.root.types import UNOWNED, Found, Program, Source
 from minbuild.facts.types import Entry, FileFacts, Files, Kind, Symbols
 from minbuild.paths import RootPath
@@ -60,11 +61,22 @@ class Offer:
             kept = {one.path: one for one in told if one.raw not in self.places.gone}
             return dict(sorted(kept.items()))
         merged: dict[RootPath, Found] = {}
-        for found in self.by_raw.values():
+        for found in map(merged_places(self.by_raw).told, self.by_raw.values()):
             before = merged.get(found.path)
             if before is None or before.kind is Kind.LINK or before.kind is Kind.DIRECTORY:
                 merged[found.path] = found
-        return dict(sorted(merged.items()))
+        return dict(sorted(_with_first_names(merged).items()))
+
+    @cached_property
+    def hidden(self) -> Sequence[tuple[Found, Found]]:
+        """Files that merging hides behind others, each with the one that is taken."""
+        contents = (Kind.FILE, Kind.HARDLINK)
+        pairs = ((one, self.found.get(one.path, one)) for one in self.by_raw.values())
+        return tuple(
+            (one, taken)
+            for one, taken in pairs
+            if one.raw != taken.raw and one.kind in contents and taken.kind in contents
+        )
 
     @cached_property
     def owners(self) -> Mapping[str, Owner]:
@@ -183,6 +195,21 @@ class Offer:
 
     def _is_file(self, path: RootPath) -> bool:
         return self.found[path].kind in (Kind.FILE, Kind.HARDLINK)
+
+
+def _with_first_names(merged: Mapping[RootPath, Found]) -> dict[RootPath, Found]:
+    """Hard links whose first name is hidden behind another file have another of theirs for it."""
+    there = {one.raw for one in merged.values()}
+    firsts: dict[str, str] = {}
+    told = {}
+    for path, one in merged.items():
+        if one.kind is Kind.HARDLINK and one.target not in there:
+            first = firsts.setdefault(one.target, one.raw)
+            kind, target = (Kind.FILE, "") if first == one.raw else (Kind.HARDLINK, first)
+            told[path] = replace(one, kind=kind, target=target)
+        else:
+            told[path] = one
+    return told
 
 
 class _Entries(Mapping[RootPath, Entry]):

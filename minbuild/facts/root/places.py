@@ -64,16 +64,22 @@ class Places:
 
 def places(by_raw: Mapping[str, Found]) -> Places:
     """Learn how the paths of a root are told."""
-    own = {
-        old: new
-        for old, new in MERGED.items()
-        if (top := by_raw.get(old)) is not None and top.kind is Kind.DIRECTORY
-    }
+    own = merged_places(by_raw).moves
     back = frozenset(new for old, new in own.items() if _leads(by_raw.get(new), old))
     if all(new not in by_raw or new in back for new in own.values()):
         return Places(own, back)
     within = {old: f"usr/{old}" for old in _WITHIN if old in by_raw and f"usr/{old}" not in by_raw}
     return Places(within if "lib" in own else {}, frozenset())
+
+
+def merged_places(by_raw: Mapping[str, Found]) -> Places:
+    """How the paths of a root are told that becomes one with merged /usr, whatever is hidden."""
+    tops = {
+        old: new
+        for old, new in MERGED.items()
+        if (top := by_raw.get(old)) is not None and top.kind is Kind.DIRECTORY
+    }
+    return Places(tops, frozenset())
 
 
 def _leads(found: Found | None, old: str) -> bool:

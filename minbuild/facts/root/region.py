@@ -111,11 +111,11 @@ def start_of(region: Region, size: int) -> bytes:
     return found[:size]
 
 
-def plain(region: Region, work: Path) -> Region:
+def plain(region: Region, work: Path, most: int = LARGEST_UNPACKED) -> Region:
     """All of it, unpacked to a file in `work` if need be.
 
-    Raises: Damage when it is damaged, or unpacks to more than LARGEST_UNPACKED bytes; ToolError
-    when there is no room.
+    Raises: Damage when it is damaged, or unpacks to more than `most` bytes; ToolError when there is no
+    room.
     """
     ending = packing(region.read(0, min(8, region.size)))
     if not ending:
@@ -126,8 +126,8 @@ def plain(region: Region, work: Path) -> Region:
         with place.open("wb") as out:
             for piece in unpacked(_reader(region), ending):
                 total += len(piece)
-                if total > LARGEST_UNPACKED:
-                    raise Damage(f"it unpacks to more than {LARGEST_UNPACKED} bytes, the limit")
+                if total > most:
+                    raise Damage(f"it unpacks to more than {most} bytes, the limit")
                 if piece.count(0) == len(piece):
                     out.seek(len(piece), os.SEEK_CUR)
                 else:

@@ -12,9 +12,11 @@ from minbuild.errors import ToolError
 from minbuild.facts.damage import Damage
 from minbuild.facts.root.inodes import FileSystem
 from minbuild.facts.root.members import LARGEST_HEADER, members
+from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.region import Region
 from minbuild.facts.root.tarball import Tarball
 from minbuild.facts.types import Kind
+from minbuild.paths import RootPath
 from tests.support.tars import SPARSE, Row, content, extended, header, padded, tar
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
@@ -180,3 +182,19 @@ def unpacked(archive: Region, system: FileSystem) -> FileSystem:
     for member in members(archive):
         system.add(member, archive)
     return system
+
+
+def test_of_two_files_that_merging_brings_together_one_is_told_as_hidden(tmp_path: Path) -> None:
+    data = tar(
+        Row(b"bin/a", body=b"one"), Row(b"bin/l", "2", target=b"../etc/x"), Row(b"etc/x", body=b"x"),
+        Row(b"usr/bin/a", body=b"two"), Row(b"usr/bin/h", "1", target=b"usr/bin/a"),
+        Row(b"usr/bin/i", "1", target=b"usr/bin/h"),
+    )  # fmt: skip
+    offer = Offer(opened(data, tmp_path))
+    assert [(hidden.raw, taken.raw) for hidden, taken in offer.hidden] == [("usr/bin/a", "bin/a")]
+    (files,) = offer.files
+    assert offer.content(RootPath("/usr/bin/a")) == b"one"
+    assert offer.content(RootPath("/usr/bin/h")) == offer.content(RootPath("/usr/bin/i")) == b"two"
+    assert files.entries[RootPath("/usr/bin/h")].kind is Kind.FILE
+    assert files.entries[RootPath("/usr/bin/i")].target == "/usr/bin/h"
+    assert files.entries[RootPath("/usr/bin/l")].target == "/etc/x"

@@ -107,6 +107,25 @@ def test_an_attestation_beside_an_image_is_none(tmp_path: Path) -> None:
     assert [row.path for row in found.files] == PATHS
 
 
+@pytest.mark.parametrize("how", ["annotations", "config"])
+def test_what_looks_like_an_attestation_and_could_be_started_is_an_image(
+    tmp_path: Path, how: str
+) -> None:
+    blobs = images.oci(One([TOP]), One([BASE]))
+    index = json.loads(blobs["index.json"])
+    if how == "annotations":
+        index["manifests"][0]["annotations"] = {"vnd.docker.reference.type": "attestation-manifest"}
+    else:
+        digest = index["manifests"][0]["digest"].partition(":")[2]
+        changed = blobs.pop(f"blobs/sha256/{digest}").replace(b"image.config.v1", b"other.v1")
+        digest = hashlib.sha256(changed).hexdigest()
+        blobs[f"blobs/sha256/{digest}"] = changed
+        index["manifests"][0]["digest"] = f"sha256:{digest}"
+    blobs["index.json"] = json.dumps(index).encode()
+    with pytest.raises(UsageError, match="it holds 2 images"):
+        open_subject(str(images.lay(blobs, tmp_path / "image")))
+
+
 def nested(depth: int) -> images.Blobs:
     """Indices in indices."""
     blobs = images.oci(IMAGE)
@@ -155,6 +174,7 @@ BAD: dict[str, images.Blobs] = {
     "a layer outside": {"manifest.json": b'[{"Layers": ["../../etc/passwd"]}]'},
     "a layer that is not there": without(SAVED, next(name for name in SAVED if name.endswith(".tar"))),
     "another layer than told": {**SAVED, next(name for name in SAVED if name.endswith(".tar")): TOP},
+    "two lists that differ": {**images.saved(One([TOP])), **images.oci(One([BASE]))},
     "a layer that is no tar": images.oci(One([b"x" * 600])),
 }  # fmt: skip
 
