@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from urllib3 import HTTPResponse, PoolManager
 
 
+SILENCE = 30.0
+"""Seconds, where a connection does not say how long it may stay silent."""
+
+
 class Watch:
     """Calls `end` when fewer than `lowest` bytes a second came in a window of seconds.
 
@@ -55,15 +59,27 @@ class _Bounded(HTTPConnection):
     """A connection whose answer's head must come, whole, in the time that it may stay silent."""
 
     def getresponse(self) -> "HTTPResponse":  # type: ignore[override]
-        read = getattr(getattr(self, "_timeout", None), "read_timeout", None) or self.timeout
         sock = self.sock
-        window = float(read) if isinstance(read, int | float) else 30.0
-        with Watch(lambda: sock.shutdown(socket.SHUT_RDWR), window, math.inf):
+        with Watch(lambda: sock.shutdown(socket.SHUT_RDWR), _window(self), math.inf):
             return super().getresponse()
 
 
+def _window(connection: HTTPConnection) -> float:
+    """Seconds that a connection may stay silent."""
+    told = connection.timeout
+    return float(told) if isinstance(told, int | float) else SILENCE
+
+
 class _BoundedTls(_Bounded, HTTPSConnection):
-    """The same by TLS."""
+    """The same by TLS; a proxy's tunnel must stand in that time, too."""
+
+    def connect(self) -> None:
+        def end() -> None:
+            if self.sock is not None:
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+        with Watch(end, _window(self), math.inf):
+            super().connect()
 
 
 class _Pool(HTTPConnectionPool):

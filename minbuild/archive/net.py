@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from minbuild.archive import credentials
 from minbuild.archive.proxy import proxy_for
@@ -26,6 +26,8 @@ LONGEST = 30.0
 """Seconds that a server's Retry-After may make us wait."""
 LOWEST = 1024
 """Bytes a second that a server must send, over as long as it may stay silent."""
+REDIRECTS = 5
+_MOVED = frozenset({301, 302, 303, 307, 308})
 PIECE = 1 << 17
 PARALLEL = 6
 """Connections at once."""
@@ -135,18 +137,45 @@ def _remote(url: str, start: int, *, fresh: bool) -> Iterator[Answer]:
         headers["Range"] = f"bytes={start}-"
     if fresh:
         headers |= {"Cache-Control": "no-cache", "Pragma": "no-cache"}
-    if secret := credentials.authorization(url):
-        headers["Authorization"] = secret
+    secret = ""
+    for _ in range(REDIRECTS + 1):
+        secret = credentials.authorization(url) or secret
+        own = {"Authorization": secret} if secret else {}
+        try:
+            response = _pool(url).request(
+                "GET", url, headers=headers | own, redirect=False, preload_content=False,
+                decode_content=False,
+            )  # fmt: skip
+        except urllib3.exceptions.HTTPError as error:
+            raise Unreachable(_reason(error)) from error
+        try:
+            elsewhere = response.headers.get("Location", "")
+            if response.status not in _MOVED or not elsewhere:
+                yield _answer(response, start, named=bool(secret))
+                return
+            there = _followed(url, elsewhere)
+            if urlsplit(there)[:2] != urlsplit(url)[:2]:
+                secret = ""  # another server is told nothing that is not for it
+            url = there
+            response.close()  # what it sends beside its redirection is not waited for
+        finally:
+            response.close() if response.length_remaining != 0 else response.release_conn()
+    raise Unreachable(f"the server leads to other addresses more than {REDIRECTS} times")
+
+
+def _followed(url: str, elsewhere: str) -> str:
+    """The address that a redirection leads to. Source: RFC 9110, 15.4; apt's https method.
+
+    Raises: NotThere for one that nobody may be led to.
+    """
     try:
-        response = _pool(url).request(
-            "GET", url, headers=headers, preload_content=False, decode_content=False
-        )
-    except urllib3.exceptions.HTTPError as error:
-        raise Unreachable(_reason(error)) from error
-    try:
-        yield _answer(response, start, named=bool(secret))
-    finally:
-        response.close() if response.length_remaining != 0 else response.release_conn()
+        there = urljoin(url, elsewhere)
+        scheme = urlsplit(there).scheme
+    except ValueError as error:
+        raise NotThere("the server leads to what is no address") from error
+    if scheme not in {"http", "https"} or (scheme == "http" and url.startswith("https:")):
+        raise NotThere(f"the server leads from {urlsplit(url).scheme} to {plain(scheme)}")
+    return credentials.hide(there)
 
 
 def _answer(response: "urllib3.BaseHTTPResponse", start: int, *, named: bool) -> Answer:
@@ -281,7 +310,7 @@ def _manager(proxy: str, scheme: str, bundle: str, silence: float) -> "urllib3.P
 
         context = ssl.create_default_context(cafile=bundle or None)
     retries = urllib3.Retry(
-        6, connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False
+        0, connect=0, read=0, status=0, other=0, redirect=0, respect_retry_after_header=False
     )
     timeout = urllib3.Timeout(connect=min(10.0, silence), read=silence)
     if not proxy:

@@ -37,6 +37,10 @@ class Fault(StrEnum):
     """Headers, then the body a few bytes at a time, for as long as anybody listens."""
     DRIP_HEAD = "drip-head"
     """A head that never ends, a few bytes at a time."""
+    ENDLESS = "endless"
+    """302 to the same file below /moved/, and a body that never ends."""
+    LOOP = "loop"
+    """302 to itself."""
     DATED = "dated"
     """503 with Retry-After as a date, a second after the server's own Date."""
 
@@ -55,6 +59,8 @@ class Server:
     """`/path` or `/path bytes=10-`, in order."""
     headers: list[dict[str, str]] = field(default_factory=list)
     """What each request says, names in small letters."""
+    elsewhere: str = ""
+    """The server that redirections lead to; "" for this one."""
     login: str = ""
     """`user:password` that every request must bear; "" for none."""
     closing: threading.Event = field(default_factory=threading.Event)
@@ -147,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
             case Fault.HTML:
                 self._answer(200, b"<!DOCTYPE html><title>Log in</title>" * 40)
             case Fault.REDIRECT:
-                self._answer(302, b"", {"Location": f"/moved{self.path}"})
+                self._answer(302, b"", {"Location": f"{state.elsewhere}/moved{self.path}"})
             case Fault.TRUNCATE | Fault.STALL:
                 self._answer(200, data[:half], promised=len(data))
                 if fault is Fault.STALL:
@@ -164,6 +170,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._drip(state, data)
             case Fault.DRIP_HEAD:
                 self._drip(state, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 60_000)
+            case Fault.ENDLESS:
+                self._answer(302, b"", {"Location": f"/moved{self.path}"}, promised=1 << 40)
+                self._drip(state, bytes(1 << 20))
+            case Fault.LOOP:
+                self._answer(302, b"", {"Location": self.path})
             case Fault.DATED:
                 later = {"Retry-After": formatdate(time.time() + 1, usegmt=True)}
                 self._answer(503, b"later", later)

@@ -71,6 +71,20 @@ def test_a_mirror_that_wants_a_login_is_named_as_such(world: World, login: str) 
     assert "wrong" not in f"{caught.value.what}{caught.value.where}"
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_a_redirection_bears_the_password_to_its_own_server_alone(world: World, same: bool) -> None:
+    world.server.elsewhere = "" if same else world.server.url.replace("127.0.0.1", "localhost")
+    world.mirror = find_mirror(f"{world.server.url.replace('//', '//user:s3cret@')}/debian")
+    world.server.fail("/InRelease", Fault.REDIRECT)
+    world.open()
+    (moved,) = [
+        headers
+        for path, headers in zip(world.server.requests, world.server.headers, strict=True)
+        if path.startswith("/moved/")
+    ]
+    assert ("authorization" in moved) is same
+
+
 def test_the_security_tree_beside_has_the_same_login() -> None:
     found = find_mirror("http://u:p@one.example/debian")
     assert found.security == "http://one.example/debian-security"

@@ -138,6 +138,44 @@ def test_a_server_that_sends_a_byte_now_and_then_is_left(world: World, fault: Fa
     assert time.monotonic() - began < 15
 
 
+def test_a_redirection_with_a_body_that_never_ends_is_followed_at_once(world: World) -> None:
+    world.server.fail(DOC, Fault.ENDLESS)
+    began = time.monotonic()
+    got(world)
+    assert time.monotonic() - began < 10
+    assert world.server.requests[-1].startswith("/moved/")
+
+
+def test_a_redirection_without_end_is_left(world: World) -> None:
+    world.open()
+    world.server.fail(DOC, Fault.LOOP, forever=True)
+    with pytest.raises(ArchiveError, match="leads to other addresses more than 5 times"):
+        got(world)
+
+
+@pytest.mark.parametrize(
+    ("url", "elsewhere", "there"),
+    [
+        ("http://a.example/x/y", "/z", "http://a.example/z"),
+        ("http://a.example/x/y", "z", "http://a.example/x/z"),
+        ("http://a.example/x", "https://b.example/y", "https://b.example/y"),
+        ("http://a.example/x", "//u:p@b.example/y", "http://b.example/y"),
+        ("https://a.example/x", "http://a.example/x", ""),
+        ("http://a.example/x", "file:///etc/passwd", ""),
+        ("http://a.example/x", "ftp://a.example/x", ""),
+        ("http://a.example/x", "http://[b/", ""),
+    ],
+)
+def test_a_redirection_leads_to_servers_that_are_no_worse(
+    url: str, elsewhere: str, there: str
+) -> None:
+    if there:
+        assert net._followed(url, elsewhere) == there
+    else:
+        with pytest.raises(net.NotThere, match="the server leads"):
+            net._followed(url, elsewhere)
+
+
 def test_a_date_in_retry_after_is_waited_for(world: World) -> None:
     world.server.fail(DOC, Fault.DATED)
     began = time.monotonic()
