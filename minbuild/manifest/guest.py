@@ -34,6 +34,8 @@ class Disk:
 class Card:
     bridge: str
     mac: str = ""
+    addresses: tuple[str, ...] = ()
+    """IPv4, which it may send from where the host looks at that."""
     shared: bool = False
     """The host and the guests of its bridge reach it, and it them."""
 
@@ -76,6 +78,12 @@ _MAC = Text(
     'write six pairs of hex digits, the first one even: "52:54:00:12:34:56"',
     template=False,
 )
+_IPV4 = Text(
+    "an IPv4 address",
+    r"((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}",
+    'write four numbers: "192.0.2.9"',
+    template=False,
+)
 _DISK: Record[Disk] = Record(
     Disk,
     "A disk.",
@@ -90,6 +98,7 @@ _CARD: Record[Card] = Record(
     (
         Key("bridge", _BRIDGE, "The host's bridge that it is joined to.", required=True),
         Key("mac", _MAC, "Its address; without it, one that follows from the guest's name."),
+        Key("addresses", Many(_IPV4), "IPv4 addresses of its own, with network/guest-filter."),
         Key("shared", Flag(), "true: the host and other guests can be reached by it."),
     ),
 )
@@ -167,7 +176,9 @@ def _disk(disk: Name | Disk) -> str:
 def _net(net: str | Card) -> str:
     if not isinstance(net, Card):
         return net
-    return ",".join(filter(None, (net.bridge, net.mac, "shared" if net.shared else "")))
+    return ",".join(
+        filter(None, (net.bridge, net.mac, *net.addresses, "shared" if net.shared else ""))
+    )
 
 
 def file_of(disk: Name | Disk) -> Name:

@@ -1,13 +1,18 @@
 """A guest that serves leases, advertises itself as a router and writes others' addresses into frames."""
 
+import re
+import shutil
 import socket
 import struct
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from minbuild.lab.types import Server
-from tests.guests.conftest import FUNCTIONS, Bench, conf, rows, said
-from tests.support.lab import in_namespace
+from minbuild.lab.types import Act, Server, Source
+from tests.guests.conftest import FUNCTIONS, MANIFESTS, Bench, conf, made, rows, said
+from tests.support.lab import in_namespace, stage_of
 
 pytestmark = [
     pytest.mark.long,
@@ -22,7 +27,7 @@ SERVES = "cmdline=console=ttyS0 reboot=t panic=-1 quiet inside.serve"
 SCRIPT = r"""
 # as GUEST FRAME: a frame, as that guest sends it: by its card's own device
 as() {
-    read -r link <"/run/guests/$1/cards"
+    read -r link _ <"/run/guests/$1/cards"
     read -r index <"/sys/class/net/vm${link#v?}/ifindex"
     for _ in 1 2 3 4 5; do
         cat "/data/$2" 9<>"/dev/tap$index" >&9
@@ -139,3 +144,113 @@ def test_a_shared_card_is_what_the_others_are_kept_from(ran: list[str]) -> None:
     assert rows(ran, "shared routers") == ["1"]
     (believed,) = rows(ran, "shared host")
     assert believed.startswith("the port of vs")
+
+
+FILTERED = """\
+minbuild: 1
+name: filtered
+summary: The bench, which looks at what guests send
+extends: [bench.yaml]
+network: {use: [guest-filter]}
+"""
+EAR = """\
+import socket
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+wire.bind(("lab0", 0))
+while True:
+    frame = wire.recv(2048)
+    print(frame[6:12].hex(":"), frame[12:14].hex(), frame[14:].hex()[:120], flush=True)
+"""
+"""Says what comes out of the machine: who seems to send, of what kind, and its beginning."""
+FILTER_SCRIPT = r"""
+as() {
+    read -r link _ <"/run/guests/$1/cards"
+    read -r index <"/sys/class/net/vm${link#v?}/ifindex"
+    for _ in 1 2 3; do
+        cat "/data/$2" 9<>"/dev/tap$index" >&9
+    done
+    nap 0.3
+}
+case $1 in
+start)
+    wait_for leased 'inside: ready'
+    wait_for static 'inside: ready'
+    for frame in advertisement claim spoofed lie; do as static $frame; done
+    say bench 'sent by a filtered card'
+    vm stop leased
+    vm start shared
+    wait_for shared 'inside: ready'
+    for frame in advertisement claim spoofed lie; do as shared $frame; done
+    for guest in leased static shared; do
+        grep -a heard "/run/guests/$guest/console.log" | tell "$guest"
+    done
+    nft list set bridge minbuild cards | grep 0x | tell cards
+    poweroff
+    ;;
+esac
+"""
+STATIC = "52:54:00:00:00:66"
+"""Of the card whose address stands in its guest.conf; the frames above come from it."""
+
+
+def lie() -> bytes:
+    """A datagram from the card's own MAC with the address of another machine. Source: RFC 791, 3.1."""
+    ends = socket.inet_aton("192.0.2.1") + socket.inet_aton("192.0.2.255")
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 28, 0, 0, 64, 17, 0) + ends
+    head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
+    return frame("ff:ff:ff:ff:ff:ff", STATIC, 0x0800, head + struct.pack(">HHHH", 9, 9, 8, 0))
+
+
+@pytest.fixture(scope="module")
+def filtered(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
+    """What the host said, and what the lab heard on the wire; the line between is the bench's."""
+    in_namespace(bench.stage.toolbox)
+    place = tmp_path_factory.mktemp("filtered")
+    shutil.copytree(MANIFESTS, place / "manifests")
+    (place / "manifests/filtered.yaml").write_text(FILTERED)
+    image = made(place / "manifests", "filtered") / "filtered.efi"
+    looking = replace(bench, stage=stage_of(image))
+    tree = looking.tree(place / "tree", FUNCTIONS + FILTER_SCRIPT)
+    for make in (advertisement, claim, spoofed, lie):
+        (tree / make.__name__).write_bytes(make())
+    stand = "cmdline=console=ttyS0 reboot=t panic=-1 quiet inside.stand inside.stand=192.0.2.7%d/24"
+    conf(tree, "leased", "net=br0")
+    conf(tree, "static", stand % 1, f"net=br0,{STATIC},192.0.2.71")
+    conf(tree, "shared", stand % 2, "net=br0,shared", "autostart=no")
+    disk = looking.disk(place / "disk", tree)
+    ear = Act(
+        re.compile("steps started"),
+        name="ear",
+        words=("/usr/bin/env", "-i", sys.executable, "-c", EAR),
+    )
+    result = looking.boot(disk, "init: stopped", memory=768, acts=(ear,))
+    wire = [
+        one.text
+        for one in result.lines
+        if one.source is Source.SERVERS or "bench: sent" in one.text
+    ]
+    return said(result), wire
+
+
+def test_a_filtered_guest_sends_from_its_own_addresses(
+    filtered: tuple[list[str], list[str]],
+) -> None:
+    lines, _ = filtered
+    assert any("heard" in row and row.endswith("eth0") for row in rows(lines, "leased")), lines[
+        -60:
+    ]
+    assert rows(lines, "static") == ["inside: with 192.0.2.71/24 heard standing"]
+    # that of a guest that was stopped is taken out
+    assert len(rows(lines, "cards")) == 1
+
+
+@pytest.mark.parametrize("make", [advertisement, claim, spoofed, lie])
+def test_what_is_not_its_own_comes_to_the_wire_from_a_shared_card_alone(
+    filtered: tuple[list[str], list[str]], make: Callable[[], bytes]
+) -> None:
+    _, wire = filtered
+    body = make()[10:]
+    heard = f"ear: {body[6:12].hex(':')} {body[12:14].hex()} {body[14:].hex()[:120]}"
+    middle = next(place for place, line in enumerate(wire) if "bench: sent" in line)
+    assert heard not in wire[:middle]
+    assert heard in wire[middle:]

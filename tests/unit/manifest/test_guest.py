@@ -26,6 +26,7 @@ nets:
   - br0
   - {bridge: nat0, mac: "52:54:00:12:34:56"}
   - {bridge: br0, shared: true}
+  - {bridge: br0, addresses: [192.0.2.9, 192.0.2.10]}
 autostart: false
 restart: false
 stop-wait: 5
@@ -44,6 +45,7 @@ disk=/data/images/tools.raw,ro
 net=br0
 net=nat0,52:54:00:12:34:56
 net=br0,shared
+net=br0,192.0.2.9,192.0.2.10
 autostart=no
 restart=no
 stop-wait=5
@@ -91,6 +93,7 @@ def test_the_host_knows_every_key_that_is_written() -> None:
         ("disks: [a.raw]\nmemory: 1500 kB\n", "the memory is 1500000 bytes"),
         ("disks: [a.raw]\nmachine: q53\n", "unknown machine 'q53'"),
         ('disks: [a.raw]\nready: "a\\nb"\n', "is not one line"),
+        ("disks: [a.raw]\nnets: [{bridge: br0, addresses: [1.2.3.256]}]\n", "IPv4 address"),
         ('disks: [a.raw]\nnets: [{bridge: br0, mac: "53:54:00:00:00:01"}]\n', "address of a card"),
     ],
 )

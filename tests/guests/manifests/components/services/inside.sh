@@ -61,6 +61,13 @@ write_on() {
     done
 }
 
+# An address that nobody gave, as a guest of a network without DHCP has it.
+stand() {
+    ip addr add "$1" dev eth0
+    ip link set eth0 up
+    say "with $1 heard $(echo standing | nc -w 10 192.0.2.1 7)"
+}
+
 # Leases for whoever asks on the first card.
 serve() {
     ip addr add 192.0.2.66/24 dev eth0
@@ -91,7 +98,14 @@ ip link set lo up
 say "up with $(nproc) cpus"
 # the word that it writes lies where write_on puts one
 asked write || disks
-if asked serve; then serve; else cards; fi
+for word in $words; do
+    case $word in inside.stand=*) stand "${word#*=}" ;; esac
+done
+if asked serve; then
+    serve
+elif ! asked stand; then
+    cards
+fi
 if asked hog; then
     say 'takes all memory'
     mount -t tmpfs -o size=100% tmp /tmp
