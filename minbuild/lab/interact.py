@@ -9,7 +9,8 @@ import tty
 from collections.abc import Iterator
 
 from minbuild.lab import confine, netboot
-from minbuild.lab.boot import COMPLAINTS, lay_out, qemu_failed, second, working_directory
+from minbuild.lab.boot import lay_out, second, working_directory
+from minbuild.lab.hearing import COMPLAINTS, qemu_failed
 from minbuild.lab.kvm import SYSTEM, Memory, choose, may_emulate, way_of
 from minbuild.lab.session import Session, choose_network
 from minbuild.lab.types import BootRequest, Choice, Firmware, Network, Tools
