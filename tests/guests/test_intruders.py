@@ -20,6 +20,7 @@ def test_a_hostile_file_is_refused_and_nothing_of_it_starts(ran: list[str], name
 def test_names_that_a_terminal_would_obey_are_counted(ran: list[str]) -> None:
     start = f"guests: FAILED: {len(NAMES)} with a name of other characters"
     assert any(line.startswith(start) for line in ran)
+    assert "guests: FAILED: 1 links, and a guest is a directory" in ran
     assert not any("owned" in line for line in ran if not line.startswith("bench: "))
     assert "kvm: forged" not in ran
 
@@ -54,7 +55,7 @@ def test_what_a_guest_s_process_writes_is_bounded(ran: list[str]) -> None:
     (line,) = rows(ran, "filled")
     assert 0 < int(line.split()[0]) <= 4096
     limits = rows(ran, "limits")
-    assert str((256 + 256 + 3 * 40) << 20) in limits
+    assert str((96 + 256 + 3 * 40) << 20) in limits
     assert str(2 + 160) in limits
 
 

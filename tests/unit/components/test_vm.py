@@ -408,9 +408,10 @@ def test_guest_conf_itself_is_a_small_file_and_no_link(host: Path, web: Path) ->
 def test_names_that_a_terminal_would_obey_are_counted_and_not_shown(host: Path) -> None:
     for name in ("\x1b]0;title\x07", "a\nminbuild: kvm: forged", "b c", "x" * 33):
         guest(host, name, "kernel=k")
-    (host / "init").write_text((host / "init").read_text().replace("/dev/kmsg", f"{host}/said"))
-    assert len(vm(host, "list").stdout.splitlines()) == 1
+    (host / "init").write_text((host / "init").read_text().replace(">/dev/kmsg", f">>{host}/said"))
+    (host / "guests/link").symlink_to("b c")
     assert vm(host, "start").returncode == 0
+    assert "FAILED: 1 links, and a guest is a directory" in (host / "said").read_text()
     assert "minbuild: guests: FAILED: 4 with a name of other characters" in (host / "said").read_text()  # fmt: skip
     done = vm(host, "start", "\x1b[2J")
     assert set(done.stderr) <= {*map(chr, range(0x20, 0x7F)), "\n"}
