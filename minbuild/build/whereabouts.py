@@ -108,6 +108,8 @@ class Whereabouts:
     def _owners(self, missing: Missing) -> list[Owner]:
         patterns = self._patterns(missing)
         found = self.contents.owners(*patterns) if patterns else ()
+        if not found:  # a directory on the way may be a link, which the lists name
+            found = self.contents.owners(*_above(patterns))
         useful = [one for one in found if not _NO_HELP.search(one.package)]
         likely = [self._metapackage(one) for one in useful]
         return sorted(dict.fromkeys(likely), key=lambda one: self._rank(one, missing))
@@ -147,6 +149,17 @@ class Whereabouts:
             triplet = machine(self.manifest.arch).triplet
             return (f"/usr/lib/{triplet}/{wanted}", f"/usr/lib/{wanted}", f"/usr/lib/*/{wanted}")
         return ()
+
+
+def _above(patterns: Sequence[str]) -> list[str]:
+    """The directories of paths, but not those that every package has files in."""
+    found: dict[str, None] = {}
+    for path in patterns:
+        parts = path.split("/")
+        for end in range(len(parts) - 1, 4, -1):
+            if not any(mark in path for mark in "*?["):
+                found["/".join(parts[:end])] = None
+    return list(found)
 
 
 def _names(owners: Sequence[Owner]) -> str:

@@ -16,7 +16,8 @@ LISTS = {
     "main/Contents-amd64": "usr/bin/python3  python/python3-minimal\nusr/bin/jq  utils/jq\n"
     "usr/lib/x86_64-linux-gnu/libodd.so.7  libs/odd-library\n"
     "usr/lib/modules/6.1-amd64/kernel/e1000e.ko.xz  kernel/linux-image-6.1-amd64\n",
-    "non-free-firmware/Contents-all": "usr/lib/firmware/radio.bin  x/kernel/firmware-radio\n",
+    "non-free-firmware/Contents-all": "usr/lib/firmware/linked  x/kernel/firmware-link\n"
+    "usr/lib/firmware/radio.bin  x/kernel/firmware-radio\n",
 }
 MORE = """
 Package: linux-image-amd64
@@ -35,7 +36,7 @@ Version: 1
 Package: radio
 Version: 1
 /usr/lib/modules/6.1-cloud-amd64/kernel/radio.ko.xz module name=radio firmware=radio.bin
-/usr/lib/modules/6.1-cloud-amd64/kernel/other.ko.xz module name=other firmware=nowhere.bin
+/usr/lib/modules/6.1-cloud-amd64/kernel/other.ko.xz module name=other firmware=nowhere.bin firmware=linked/one.bin
 """
 
 
@@ -63,6 +64,8 @@ def test_an_error_names_package_and_component(tmp_path: Path) -> None:
         )
         assert "archive: {components: [main, non-free-firmware]}" in err
         assert "firmware nowhere.bin is in no package of trixie\n" in err
+        # a directory that is a link: the lists name it, and no path below
+        assert "firmware linked/one.bin is in firmware-link, in non-free-firmware, which" in err
         path = small.write()
         path.write_text(
             path.read_text().replace("amd64}", "amd64, modules: [e1000e]}"), encoding="utf-8"
