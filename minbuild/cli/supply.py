@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from minbuild.cli.options import store_option
+from minbuild.cli.options import image_options, store_option
 from minbuild.cli.outputs import STDOUT, Outputting, write
 from minbuild.cli.terminal import Terminal
 
@@ -218,6 +218,7 @@ def history() -> None:
 @click.option("--file", "place", type=click.Path(path_type=Path, dir_okay=False),
               default=Path("footprint-history.jsonl"), show_default=True)  # fmt: skip
 @click.option("--label", required=True, help="What this build is called: a commit, a version.")
+@image_options
 def append(image: str, place: Path, label: str) -> None:
     """Add the totals of IMAGE as one JSON line."""
     from minbuild.cli.inspect import subject

@@ -18,7 +18,7 @@ from minbuild.paths import spelled
 
 LINK_LIMIT = 40
 """Source: path_resolution(7), ELOOP."""
-MOST_PATHS = 1_000_000
+MOST_PATHS = 500_000
 """Paths of one root, directories that only names imply among them."""
 MOST_TEXT = 1 << 28
 """Characters of all paths together: each of a deep tree holds those above it."""

@@ -16,7 +16,7 @@ from minbuild.facts.types import Kind
 from minbuild.paths import spelled
 
 BLOCK = 512
-MOST_MEMBERS = 1_000_000
+MOST_MEMBERS = 500_000
 LONGEST_NAME, LONGEST_TEXT = 32_768, 4096
 """Bytes of a name, which is laid down piece by piece, and of a link's text: limits.h, PATH_MAX."""
 LARGEST_HEADER = 1 << 20
