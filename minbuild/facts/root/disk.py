@@ -17,6 +17,7 @@ from minbuild.facts.root.partitions import Partition, has_signature, read_table
 from minbuild.facts.root.tarball import Unpacked, damaged, opened, unpack
 from minbuild.facts.root.types import Readers, Source
 from minbuild.facts.root.volume import Volume, find
+from minbuild.facts.root.xfs import Xfs
 from minbuild.foreign import read_below
 
 _PIECE = 1 << 20
@@ -66,6 +67,8 @@ def open_disk(
         return _squashfs(path, data, chosen.partition, work, readers), True
     if chosen.content is Content.EROFS:
         return _erofs(path, data, chosen.partition, work, readers), True
+    if chosen.content is Content.XFS:
+        return Volume(str(path), _xfs(path, data, chosen.partition)), False
     if chosen.content is not Content.EXT4:
         raise ToolError(
             f"the root is on {chosen.content}, which is not read", where=f"{path}: {chosen}",
@@ -148,9 +151,22 @@ def _boots(data: mmap, one: Candidate, path: Path) -> bool:
         if one.content is Content.EROFS:
             packed = Erofs(data, start, size, str(path))
             return any(find(packed, name) is not None for name in names)
+        if one.content is Content.XFS:
+            xfs = Xfs(data, start, size, str(path))
+            return any(find(xfs, name) is not None for name in names)
     except ToolError:
         return False
     return True
+
+
+def _xfs(path: Path, data: mmap, partition: Partition) -> Xfs:
+    fs = Xfs(data, partition.start, partition.size, str(path))
+    if fs.is_dirty:
+        raise ToolError(
+            "the xfs was not unmounted: its log holds changes that are not in place",
+            where=str(path), fix="mount it once where it belongs, and name it again",
+        )  # fmt: skip
+    return fs
 
 
 def _erofs(

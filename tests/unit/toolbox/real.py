@@ -18,13 +18,14 @@ ORACLES = {
     "debugfs": "e2fsprogs",
     "mksquashfs": "squashfs-tools",
     "mkfs.erofs": "erofs-utils",
+    "mkfs.xfs": "xfsprogs",
     "cpio": "cpio",
     "sbverify": "sbsigntool",
     "softhsm2-util": "softhsm2",
     "dbclient": "dropbear-bin",
     "dropbearkey": "dropbear-bin",
 }
-ADMIN = ("fsck.fat", "sgdisk", "e2fsck", "debugfs")
+ADMIN = ("fsck.fat", "sgdisk", "e2fsck", "debugfs", "mkfs.xfs")
 """Those in /usr/sbin; all others are in /usr/bin."""
 MORE = {"softhsm2-util": {"libsofthsm2": "/usr/lib/*/softhsm/libsofthsm2.so"}}
 """What an oracle opens by a name that is no soname: package and path."""
