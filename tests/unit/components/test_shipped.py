@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -195,3 +196,36 @@ ALL_APPLETS = frozenset(
     """.split()  # noqa: SIM905
 )
 """Debian's BusyBox 1.37 as far as a script of ours could want it. Source: busybox --list."""
+
+
+def test_every_module_of_the_image_is_loaded_drivers_outside_of_the_kernels_own_first(
+    tmp_path: Path,
+) -> None:
+    """The two functions of the host's init, with a modprobe that says what it is asked for."""
+    text = rendered(host())["/usr/lib/minbuild/init"].content.decode()
+    functions = "".join(
+        re.search(rf"(?ms)^{name}\(\) {{\n.*?^}}\n", text)[0]  # type: ignore[index]
+        for name in ("modules", "load_modules")
+    )
+    index = tmp_path / "modules.dep"
+    index.write_text(
+        "kernel/drivers/net/virtio_net.ko.xz: kernel/net/core/failover.ko.xz\n"
+        "kernel/net/core/failover.ko.xz:\nkernel/net/802/stp.ko.xz:\n"
+        "kernel/drivers/block/virtio_blk.ko:\nkernel/fs/fat/vfat.ko.xz: kernel/fs/fat/fat.ko.xz\n"
+        "updates/dkms/r8125.ko.zst:\nextra/zfs.ko:\nweak-updates/x.ko:\nkernel/lib/crc8.ko:\n"
+    )
+    functions = functions.replace('"/lib/modules/$release/modules.dep"', str(index))
+    stubs = "reached() { echo reached $1; }\nmodprobe() { shift 2; for m; do echo $m; done; }\n"
+    done = subprocess.run(
+        ["sh"], input=f"{stubs}{functions}load_modules", capture_output=True, text=True, check=True
+    )
+    said = done.stdout.split("\n")
+    before = said[: said.index("reached drivers")]
+    assert {"virtio_net", "stp", "r8125", "zfs", "x"} <= set(before)
+    names = {"virtio_net", "failover", "stp", "virtio_blk", "vfat", "r8125", "zfs", "x", "crc8"}
+    assert names <= set(said[: said.index("reached modules")])
+    index.unlink()
+    done = subprocess.run(
+        ["sh"], input=f"{stubs}{functions}load_modules", capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("reached drivers\nreached modules\n", "")
