@@ -12,7 +12,7 @@ from minbuild.errors import UsageError
 from minbuild.facts.root.container import ANY, Choice
 from minbuild.facts.root.offer import Offer
 from minbuild.facts.root.seen import seen
-from minbuild.facts.types import Elf, Entry, Files, Kind
+from minbuild.facts.types import Damaged, Elf, Entry, Files, Kind, Module, Script
 from minbuild.manifest.rulebook import rulebook
 from minbuild.manifest.types import Waiver
 from minbuild.report.dangling import Examined
@@ -41,15 +41,24 @@ def examine(
         offer = Offer(source, owned=False, merged=False)
         files = _as_it_is(offer)
         if not any(one.kind is Kind.FILE for one in offer.by_raw.values()):
-            raise UsageError(
-                "there is nothing to prove: it holds no file", where=source.name,
-                fix="name a root that holds programs, or another partition: --partition",
-            )  # fmt: skip
+            raise _nothing("it holds no file", source.name)
         arch = arch or _most(files)
         found = check(files, arch=arch, drop=drop, allow_missing=allow_missing, rulebook=rulebook())
+        if not found and not any(isinstance(files.facts(path), _STARTED) for path in files.entries):
+            raise _nothing("it holds no program, library, script or kernel module", source.name)
         waivers = Waivers((), allow_missing)
         warned = cautions(files, offer.content, waivers, doors.store)
         return Examined(source.name, arch, len(files.entries), found, warned)
+
+
+_STARTED = (Elf, Script, Module, Damaged)
+
+
+def _nothing(why: str, where: str) -> UsageError:
+    return UsageError(
+        f"there is nothing to prove: {why}", where=where,
+        fix="name a root that holds programs, or another partition: --partition",
+    )  # fmt: skip
 
 
 def _as_it_is(offer: Offer) -> Files:

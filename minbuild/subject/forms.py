@@ -1,6 +1,7 @@
 """What a path names, told by its first bytes and its names: the one table for all commands."""
 
 import os
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from minbuild.image.packings import packing
 
 FOOTPRINT = "footprint.json"
 _HEAD = 1 << 17
+BUNDLE = ("rootfs", "config.json", "metadata.yaml", "usr")
+"""A root in a bundle, the papers beside it, and what only a root itself has."""
 FIX = (
     "name a build directory (build/host), footprint.json, an image (host.efi, host.raw, qcow2, "
     "another disk, an initramfs), a root directory, a tar archive of one, a container image "
@@ -58,7 +61,25 @@ def form_of(path: Path) -> Form:
 def _of_directory(path: Path) -> Form:
     if (path / FOOTPRINT).exists():
         return Form.BUILD
-    return Form.CONTAINER if is_container(Folder(path)) else Form.DIRECTORY
+    if is_container(Folder(path)):
+        return Form.CONTAINER
+    if is_bundle((path / name).exists() for name in BUNDLE):
+        raise around_a_root(str(path), f"name what it holds: {path / BUNDLE[0]}")
+    return Form.DIRECTORY
+
+
+def is_bundle(there: Iterable[bool]) -> bool:
+    """Tell what stands around a root: which of BUNDLE are there.
+
+    Source: OCI Runtime Specification, bundle.md; Incus, "Image format".
+    """
+    rootfs, *papers, own = there
+    return rootfs and any(papers) and not own
+
+
+def around_a_root(where: str, fix: str) -> UsageError:
+    """The error for a bundle, which is read as a root by mistake."""
+    return UsageError("this is a bundle around a root, and no root itself", where=where, fix=fix)
 
 
 def _of_file(file: Region, path: Path) -> Form:

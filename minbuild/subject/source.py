@@ -13,7 +13,7 @@ from minbuild.facts.root.images import as_raw
 from minbuild.facts.root.tarball import Unpacked, opened, unpack
 from minbuild.facts.root.types import Reach, Source
 from minbuild.subject.disk import NoUki
-from minbuild.subject.forms import FOOTPRINT, Form, form_of
+from minbuild.subject.forms import BUNDLE, FOOTPRINT, Form, around_a_root, form_of, is_bundle
 from minbuild.subject.inside import Inside
 from minbuild.subject.loaders import root_words
 
@@ -79,6 +79,8 @@ def open_tar(path: Path, work: Path, choice: Choice) -> Unpacked:
     blobs: Blobs = Packed(system)
     if is_container(blobs):
         return Container(str(path), blobs, work, choice)
+    if is_bundle(system.find(name) is not None for name in BUNDLE):
+        raise around_a_root(str(path), f"unpack it, and name its {BUNDLE[0]}")
     return Unpacked(str(path), system)
 
 

@@ -20,6 +20,8 @@ from minbuild.facts.root.tarball import Unpacked, damaged
 WHITEOUT = ".wh."
 META = ".wh..wh."
 OPAQUE = ".wh..wh..opq"
+_LENGTHS = {"sha256": 64, "sha512": 128}
+_HEX = frozenset("0123456789abcdef")
 _DEPTH, _MOST = 4, 1000
 """Indices in indices that are followed; images and layers that one may hold."""
 _CONFIGS = ("vnd.oci.image.config", "vnd.docker.container.image")
@@ -97,7 +99,7 @@ def images(blobs: Blobs) -> list[Image]:
                 ],
             )
     elif isinstance(manifest, dict):
-        found = [_image(manifest, blobs, "", (), "")]
+        found = [_image(manifest, blobs, "", (), None)]
     elif manifest is not None:
         found = [_saved(one, blobs) for one in mappings(manifest, "its manifest.json")[: _MOST + 1]]
     else:
@@ -135,15 +137,13 @@ def _indexed(index: Mapping[str, object], blobs: Blobs) -> Iterator[Image]:
             platform = _platform(row.get("platform"))
             if platform.startswith("unknown/"):
                 continue  # beside images there may be attestations of them, which none starts
-            digest = _digest(row)
-            document = mapping(
-                parse_json(_blob(blobs, f"blobs/sha256/{digest}"), digest), "a manifest"
-            )
+            name = f"blobs/{_digest(row)}"
+            document = mapping(parse_json(_blob(blobs, name), name), "a manifest")
             tags = (str(notes[_REF]),) if _REF in notes else ()
             if "layers" not in document:
                 todo.append((document, depth - 1))
             elif _is_image(document):
-                yield _image(document, blobs, platform, tags, "blobs/sha256/")
+                yield _image(document, blobs, platform, tags, "blobs/")
 
 
 def _is_image(manifest: Mapping[str, object]) -> bool:
@@ -159,16 +159,23 @@ def _is_image(manifest: Mapping[str, object]) -> bool:
 
 
 def _image(
-    manifest: Mapping[str, object], blobs: Blobs, platform: str, tags: tuple[str, ...], place: str
+    manifest: Mapping[str, object],
+    blobs: Blobs,
+    platform: str,
+    tags: tuple[str, ...],
+    place: str | None,
 ) -> Image:
-    """The image of a manifest. Source: manifest.md; config.md."""
-    layers = tuple(
-        place + _digest(row) for row in mappings(manifest.get("layers"), "its list of layers")
-    )
+    """The image of a manifest; `place`: None where blobs lie beside it. Source: manifest.md; config.md."""
+
+    def name_of(row: Mapping[str, object]) -> str:
+        digest = _digest(row)
+        return digest.partition("/")[2] if place is None else place + digest
+
+    layers = tuple(name_of(row) for row in mappings(manifest.get("layers"), "its list of layers"))
     config: Mapping[str, object] = {}
     row = manifest.get("config")
     if isinstance(row, dict) and row.get("digest"):
-        name = place + _digest(row)
+        name = name_of(row)
         config = mapping(parse_json(_blob(blobs, name), name), "its configuration")
     return Image(platform or _platform(config), tags, layers, _plain(config, len(layers)))
 
@@ -231,7 +238,7 @@ def _layered(image: Image, blobs: Blobs, work: Path) -> FileSystem:
         left -= layer.size
         if left < 0:
             raise Damage(f"its layers have more than {LARGEST_UNPACKED} bytes, the limit")
-        if image.plain and layer.sha256() != image.plain[number]:
+        if image.plain and layer.digest("sha256") != image.plain[number]:
             raise Damage(f"its layer {name} unpacks to what its configuration does not tell")
         _apply(layer, system)
     return system
@@ -258,18 +265,20 @@ def _blob(blobs: Blobs, name: str) -> Region:
     if found is None:
         raise Damage(f"it lacks {name}")
     digest = name.rpartition("/")[2]
-    if len(digest) == 64 and set(digest) <= set("0123456789abcdef"):
-        actual = found.sha256()
+    kind = next((kind for kind, length in _LENGTHS.items() if len(digest) == length), "")
+    if kind and set(digest) <= _HEX:
+        actual = found.digest(kind)
         if actual != digest:
             raise Damage(f"its {name} has another digest: {actual}")
     return found
 
 
 def _digest(row: Mapping[str, object]) -> str:
+    """`sha256/HEX`, as blobs lie. Source: descriptor.md, "Registered Algorithms"."""
     kind, _, digest = str(row.get("digest", "")).partition(":")
-    if kind != "sha256" or len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
-        raise Damage("a digest of it is no SHA-256")
-    return digest
+    if kind not in _LENGTHS or len(digest) != _LENGTHS[kind] or not set(digest) <= _HEX:
+        raise Damage("a digest of it is no SHA-256 or SHA-512")
+    return f"{kind}/{digest}"
 
 
 def _platform(value: object) -> str:

@@ -72,9 +72,9 @@ class Region:
         for start in range(0, self.size, PIECE):
             yield self.read(start, min(PIECE, self.size - start))
 
-    def sha256(self) -> str:
-        """Hex digest of all of it."""
-        digest = hashlib.sha256()
+    def digest(self, kind: str) -> str:
+        """Hex digest of all of it: sha256, sha512."""
+        digest = hashlib.new(kind)
         for piece in self.pieces():
             digest.update(piece)
         return digest.hexdigest()

@@ -65,7 +65,7 @@ def test_an_image_is_checked_as_its_root(tmp_path: Path, form: str) -> None:
 def test_several_images_are_said_and_one_is_chosen(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    two = (One([BASE]), One([tar(Row(b"other", body=b"x"))], arch="arm", variant="v7"))
+    two = (One([BASE]), One([tar(Row(b"other", body=APP))], arch="arm", variant="v7"))
     place = str(images.lay(images.oci(*two), tmp_path / "image"))
     more = {"why": ["/other"], "diff": [place]}.get(words[0], [])
     assert run([*words, place, *more]) == 2
@@ -245,3 +245,34 @@ def test_a_table_of_an_image_of_others_says_what_is_not_known(
     said = capsys.readouterr().out
     assert "unowned " in said
     assert "hypervisor " not in said
+
+
+def test_digests_of_sha512_are_held_too(tmp_path: Path) -> None:
+    blobs = images.oci(IMAGE)
+    index = json.loads(blobs["index.json"])
+    name = f"blobs/sha256/{index['manifests'][0]['digest'].partition(':')[2]}"
+    digest = hashlib.sha512(blobs[name]).hexdigest()
+    index["manifests"][0]["digest"] = f"sha512:{digest}"
+    blobs[f"blobs/sha512/{digest}"] = blobs.pop(name)
+    blobs["index.json"] = json.dumps(index).encode()
+    place = images.lay(blobs, tmp_path / "image")
+    assert [row.path for row in open_subject(str(place)).files] == PATHS
+    with (place / f"blobs/sha512/{digest}").open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(ToolError, match="another digest"):
+        open_subject(str(place))
+
+
+@pytest.mark.parametrize("paper", ["config.json", "metadata.yaml"])
+@pytest.mark.parametrize("form", ["laid", "packed"])
+def test_a_bundle_around_a_root_is_no_root(tmp_path: Path, paper: str, form: str) -> None:
+    make = images.lay if form == "laid" else images.pack
+    place = make({"rootfs/usr/bin/app": APP, paper: b"{}"}, tmp_path / "bundle")
+    with pytest.raises(UsageError, match="bundle around a root"):
+        open_subject(str(place))
+
+
+def test_what_holds_nothing_that_runs_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(tar(Row(b"index.html", body=b"x")))
+    with pytest.raises(UsageError, match="nothing to prove: it holds no program"):
+        examine(tmp_path / "a.tar", Doors(tmp_path / "store"))
