@@ -50,8 +50,8 @@ CRASH = re.compile(r"\bBUG: .*|\bOops: .*|\bgeneral protection fault.*|invalid o
 """A kernel that went wrong by itself: of emulated boots about one in eight did on some models."""
 
 CONFINED = (
-    r"confined: guest \S+: user [1-9]\d+, (?:no_new_privs 1, seccomp 2|no filter in this QEMU), "
-    r"/dev/kvm 660 0:36"
+    r"confined: guest \S+: user [1-9]\d+, no_new_privs 1, (?:seccomp 2|no filter in this QEMU), "
+    r"/dev/kvm 660 0:36, own mnt pid net ipc uts cgroup, nothing of the host in reach"
 )
 
 FAREWELL = re.compile(r"reboot: |Kernel panic|sysrq: Resetting")

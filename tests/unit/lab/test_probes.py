@@ -20,7 +20,7 @@ GOOD = (
     "minbuild: 2.50 dns: probe.test is 192.0.2.1",
     "[    2.75] minbuild: tcp: 192.0.2.1:7 answered minbuild",
     "[    3.00] minbuild: kvm: /dev/kvm ready (AMD)",
-    "[    8.00] minbuild: confined: guest tiny: user 1077, no_new_privs 1, seccomp 2, /dev/kvm 660 0:36",
+    "[    8.00] minbuild: confined: guest tiny: user 1077, no_new_privs 1, seccomp 2, /dev/kvm 660 0:36, own mnt pid net ipc uts cgroup, nothing of the host in reach",
     "[    9.00] minbuild: guest tiny: ready: minbuild-guest: up",
 )
 

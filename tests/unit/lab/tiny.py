@@ -29,7 +29,7 @@ if [ -n "$a" ]; then say "dns: $dns is $a"; else say "dns: FAILED: no address fo
 [ "$(echo hello | nc -w 5 "${tcp%:*}" "${tcp#*:}")" = hello ] && say "tcp: $tcp answered hello"
 say "kvm: /dev/kvm ready (made up)"
 if [ -s /mnt/guests/tiny/vmlinuz ] && [ -s /mnt/guests/tiny/initrd ]; then
-    say "confined: guest tiny: user 1000, no_new_privs 1, seccomp 2, /dev/kvm 660 0:36"
+    say "confined: guest tiny: user 1000, no_new_privs 1, seccomp 2, /dev/kvm 660 0:36, own mnt pid net ipc uts cgroup, nothing of the host in reach"
     say "guest tiny: ready: made up"
 fi
 case $(cat /proc/cmdline) in *tiny.serve*) nc -l -p 7070 -e echo tiny 1.0 ;; esac
