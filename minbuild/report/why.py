@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from minbuild.escape import dot, dump
-from minbuild.footprint.types import STRING_PRIORITY, FileRow, Footprint, Waived
+from minbuild.footprint.types import STRING_PRIORITY, UNOWNED, FileRow, Footprint, Waived
 from minbuild.paths import RootPath, rootpath
 from minbuild.report.similar import similar
 from minbuild.report.units import printable, size
@@ -47,7 +47,8 @@ def explain(footprint: Footprint, word: str, *, every: bool = False) -> Answer:
     """
     rows = {row.path: row for row in footprint.files}
     namesakes = [path for path in rows if path.endswith(f"/{word}")] if "/" not in word else []
-    path = namesakes[0] if len(namesakes) == 1 else rootpath(word)
+    exact = [path for path in rows if path == word]  # /bin/su, where /bin is a directory
+    path = namesakes[0] if len(namesakes) == 1 else exact[0] if exact else rootpath(word)
     row = rows.get(path)
     if row is None:
         near = similar(path, (one.path for one in footprint.files if one.type != "directory"))
@@ -77,7 +78,8 @@ def as_text(answer: Answer, *, precise: bool = False) -> str:
     row = answer.row
     if row is None:
         return _absent(answer)
-    owner = row.package or "made by minbuild"
+    nobody = "in no package" if row.component == UNOWNED else "made by minbuild"
+    owner = row.package or nobody
     head = printable(f"{row.path}  {row.type}, {size(row.size)}, {owner}, {row.component}")
     owners = answer.owners if precise else None
     lines = [head, *(_chain(chain, owners) for chain in answer.chains)]

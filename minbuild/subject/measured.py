@@ -47,6 +47,8 @@ def measure(source: Source, name: str, reach: Reach, weighed: Weighed | None = N
     Raises: MinbuildError when it cannot be read.
     """
     by_raw = {one.raw: one for one in source.walk() if one.raw}
+    if isinstance(source, Directory) and source.left_out:
+        reach().note(f"what is mounted there is left out: {', '.join(sorted(source.left_out))}")
     told = places(by_raw)
     configs: dict[str, bytes] = {}
     seen = [*_top(source), *_read(source, by_raw, told, configs)]

@@ -31,6 +31,8 @@ class Directory:
         """`leave`: directories like /tmp whose content is left out."""
         self.top = top
         self._start = str(top)
+        self.left_out: set[str] = set()
+        """Directories, relative to the top, whose content `walk` met and left out: mounts."""
         self._leave = frozenset(each.strip("/") for each in leave)
 
     @property
@@ -52,7 +54,7 @@ class Directory:
         Raises: ToolError when a directory cannot be read.
         """
         names: dict[tuple[int, int], str] = {}
-        left_out = _mounted(self.top) | self._leave
+        mounted = _mounted(self.top)
         todo = [self._listed("")]
         while todo:
             raw = next(todo[-1], None)
@@ -65,7 +67,9 @@ class Directory:
                 continue  # a running root: it went since it was listed
             except OSError as error:
                 raise self._unreadable(error, raw) from error
-            if found.kind is Kind.DIRECTORY and raw not in left_out:
+            if raw in mounted and found.kind is Kind.DIRECTORY:
+                self.left_out.add(raw)
+            elif found.kind is Kind.DIRECTORY and raw not in self._leave:
                 todo.append(self._listed(raw))
             yield found
 

@@ -8,7 +8,7 @@
   const GROUPS = {
     component: (r) => [r[COMPONENT]],
     section: (r) => [r[SECTION], r[COMPONENT]],
-    package: (r) => [r[PACKAGE] || "[made by minbuild]"],
+    package: (r) => [r[PACKAGE] || (r[COMPONENT] === "unowned" ? "[in no package]" : "[made by minbuild]")],
     directory: (r) => r[PATH].split("/").slice(1, -1),
   };
   const MOST = 500;
@@ -206,7 +206,7 @@
       say("installed", size(r[4])); say("packed", `${size(r[5])} (estimated)`);
       if (r[6] !== null) say("added", `${size(r[6])} would go with it`);
       if (data.compared) say("change", `${signed(r[7])} ${r[STATE]}`);
-      say("component", r[COMPONENT]); say("package", r[PACKAGE] || "made by minbuild");
+      say("component", r[COMPONENT]); say("package", r[PACKAGE] || (r[COMPONENT] === "unowned" ? "in no package" : "made by minbuild"));
     } else if (node) {
       say(state.size, size(node.value)); say("files", String(node.files));
     }
