@@ -40,7 +40,7 @@ HARMLESS = frozenset({"c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 5:0", "c 5
 """Devices that all may write everywhere: null, zero, full, random, urandom, tty, ptmx."""
 NO_LOGIN = ("/nologin", "/false", "/sync", "/shutdown", "/halt")
 PASSWD, SHADOW = "/etc/passwd", "/etc/shadow"
-MODULE = re.compile(r"/usr/lib/modules/[^/]+/.*/([^/]+)\.ko(?:\.xz|\.zst|\.gz)?")
+MODULE = re.compile(r"/usr/lib/modules/[^/]+/(?:.*/)?([^/]+)\.ko(?:\.xz|\.zst|\.gz)?")
 LARGEST_TEXT = 1 << 16
 """Bytes of the largest configuration file that is read."""
 
@@ -115,7 +115,7 @@ def _modes(row: FileRow) -> Iterator[Finding]:
         kind = f"device {row.target}" if row.target else "socket, FIFO or device"
         yield Finding(FindingKind.WORLD_WRITABLE, row.path, f"{kind}, mode {row.mode:04o}")
     module = MODULE.fullmatch(row.path)
-    if module is not None and row.type == "file":
+    if module is not None and row.type != "directory":
         yield Finding(FindingKind.MODULE, module[1].replace("-", "_"), row.path)
 
 

@@ -7,6 +7,7 @@ from functools import cache, cached_property
 
 from minbuild.facts.aliases import bus, by_bus, underscored
 from minbuild.facts.types import Alias, Builtins, FileFacts, Files, KernelConfig, Module
+from minbuild.facts.versions import version_key
 from minbuild.paths import RootPath
 from minbuild.resolve import pattern
 from minbuild.resolve.catalog import Catalog
@@ -42,7 +43,10 @@ class Kernel:
 
     @cached_property
     def version(self) -> str:
-        """`uname -r` of the kernel: as given, else the one with most modules; "" without any."""
+        """`uname -r` of the kernel: as given, else the one with most modules; "" without any.
+
+        Of several with as many the newest.
+        """
         if self._given:
             return self._given
         counts: dict[str, int] = {}
@@ -52,7 +56,7 @@ class Kernel:
                 if path.startswith(start):
                     version = path[len(start) :].partition("/")[0]
                     counts[version] = counts.get(version, 0) + 1
-        return max(sorted(counts), key=lambda version: counts[version], default="")
+        return max(counts, key=lambda one: (counts[one], version_key(one)), default="")
 
     @property
     def directory(self) -> str:

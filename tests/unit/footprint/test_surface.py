@@ -31,6 +31,8 @@ ELF = Traits("elf", ("canary", "pie"), 7)
         (a_file("/usr/bin/python3.13"), ELF, {"interpreter", "executable", "no-pie", "no-canary", "exports"}),
         (a_file("/usr/bin/shred"), None, set()),
         (a_file("/usr/lib/modules/6.1/kernel/net/tun.ko.xz", 0o644), None, {"module"}),
+        (a_file("/usr/lib/modules/6.1/tun.ko", 0o644), None, {"module"}),
+        (replace(a_file("/usr/lib/modules/6.1/weak-updates/tun.ko", 0o777), type="link"), None, {"module"}),
     ],
 )  # fmt: skip
 def test_what_a_file_itself_shows(row: FileRow, traits: Traits | None, kinds: set[str]) -> None:
