@@ -31,7 +31,8 @@ def main() -> None:
     (image,) = words.build.glob("*.efi")
     place = words.build / "footprint.json"
     footprint = document.read(place.read_text(encoding="utf-8"), str(place))
-    found = members(sections(image.read_bytes(), str(image))[".initrd"])
+    packed = sections(image.read_bytes(), str(image))[".initrd"]
+    found = {one.path: one for one in members(packed).values()}
     rows = [row for row in footprint.files if row.type == "file" and row.path in found]
     contents: dict[str, dict[str, bytes]] = {}
     guess: dict[str, int] = {}

@@ -82,7 +82,8 @@ def _initramfs(tree: Path) -> Result:
     packed = (tree / "boot/initrd.img").read_bytes()
     inside = [one for one in members(packed).values() if stat.S_ISREG(one.mode)]
     kernel = next((tree / "boot").glob("vmlinuz-*")).stat().st_size
-    size = sum(len(one.content) for one in inside) + kernel
+    contents = {one.inode: len(one.content) for one in inside}
+    size = sum(contents.values()) + kernel
     return Result(len(inside) + 1, size, len(packed) + kernel)
 
 
