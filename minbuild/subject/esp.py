@@ -16,8 +16,10 @@ DEFAULTS = ("x64", "ia32", "aa64", "arm", "riscv64", "riscv32", "loongarch64")
 STUB_READS = (("loader", "addons"), ("loader", "credentials"), ("loader", "extensions"))
 BESIDE_IMAGE = ".extra.d"
 LOADER_READS = (("loader", "entries"), ("loader", "keys"))
-HEAD = 1 << 16
+HEAD = 1 << 18
 """Bytes of a program that hold the table of its sections."""
+TABLE = (1 << 16) + 8192
+"""Most bytes of a PE header with all of its sections."""
 LARGEST = 2 << 30
 
 
@@ -44,7 +46,7 @@ def started(volume: Fat) -> Started | None:
     """
     files = volume.files()
     programs = [one for one in files if volume.read(one, 2) == b"MZ"]
-    ukis = [one for one in programs if _is_uki(volume.read(one, HEAD))]
+    ukis = [one for one in programs if _is_uki(volume, one)]
     if not ukis:
         return None
     first = _default(programs)
@@ -111,8 +113,12 @@ def _read_beside(files: Sequence[File], *, by_loader: bool) -> list[str]:
     )
 
 
-def _is_uki(head: bytes) -> bool:
-    """Told by the table of sections, whose contents lie behind the head."""
+def _is_uki(volume: Fat, program: File) -> bool:
+    """Told by the table of sections, wherever in the file its header lies."""
+    head = volume.read(program, HEAD)
+    offset = int.from_bytes(head[0x3C:0x40], "little")
+    if HEAD - TABLE < offset < program.size:
+        head = volume.read(program, offset + TABLE)
     try:
         return ".linux" in names(head, "")
     except MinbuildError:

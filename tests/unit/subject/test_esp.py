@@ -81,6 +81,15 @@ def test_what_may_be_started_or_read_beside_it_is_refused(
         measured(esp({BOOT: CLEAN, **more}, tmp_path), tmp_path)
 
 
+def test_a_uki_is_told_wherever_its_header_lies(tmp_path: Path) -> None:
+    far = 300_000
+    moved = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", far)
+    data = moved.ljust(far, b"\0") + CLEAN[0x40:512]
+    assert read_boot(fat({BOOT: data}, tmp_path), "x").uki == data
+    with pytest.raises(MinbuildError, match="other programs"):
+        read_boot(fat({BOOT: CLEAN, "EFI/Linux/a.efi": data}, tmp_path), "x")
+
+
 def test_a_boot_loader_with_one_uki_is_measured_and_named(tmp_path: Path) -> None:
     files = {BOOT: LOADER, "EFI/systemd/systemd-bootx64.efi": LOADER, "EFI/Linux/a.efi": EVIL}
     found = measured(esp({**files, "loader/loader.conf": b"timeout 3\n"}, tmp_path), tmp_path)
