@@ -256,6 +256,9 @@ def test_a_renewal_removes_what_the_lease_had(root: Root) -> None:
     assert first["clocks"] == ["192.0.2.1", "192.0.2.3"]
     assert first["names"] == ["search example.net", "nameserver 192.0.2.1", "nameserver 192.0.2.2"]
     assert said(again) == said(first), "an unchanged renewal is silent"
+    assert (again["ticks"], second["ticks"]) == (True, False), (
+        "other servers end the clock's program"
+    )
     assert second["addresses"] == ["192.0.2.51/26 192.0.2.63"]
     assert second["routes"] == ["192.0.2.0/26 -", "default 192.0.2.9"]
     assert (second["mtu"], second["clocks"], second["names"]) == (1500, [], [])
