@@ -19,13 +19,14 @@ ORACLES = {
     "mksquashfs": "squashfs-tools",
     "mkfs.erofs": "erofs-utils",
     "mkfs.xfs": "xfsprogs",
+    "mkfs.btrfs": "btrfs-progs",
     "cpio": "cpio",
     "sbverify": "sbsigntool",
     "softhsm2-util": "softhsm2",
     "dbclient": "dropbear-bin",
     "dropbearkey": "dropbear-bin",
 }
-ADMIN = ("fsck.fat", "sgdisk", "e2fsck", "debugfs", "mkfs.xfs")
+ADMIN = ("fsck.fat", "sgdisk", "e2fsck", "debugfs", "mkfs.xfs", "mkfs.btrfs")
 """Those in /usr/sbin; all others are in /usr/bin."""
 MORE = {"softhsm2-util": {"libsofthsm2": "/usr/lib/*/softhsm/libsofthsm2.so"}}
 """What an oracle opens by a name that is no soname: package and path."""
