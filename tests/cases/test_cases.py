@@ -1,131 +1,86 @@
 """Scenarios of the whole resolver: from a manifest and packages as text to a tree or an error.
 
-Each folder holds host.yaml (after `minbuild:`, `name:`, `archive:` are put before it),
-packages.txt, and expected.txt, whole. MINBUILD_CASES=write writes expected.txt anew.
+tests/cases/README.md says what a case's folder holds. MINBUILD_CASES=write writes each
+expected.txt anew.
 """
 
+import json
 import os
-import random
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from minbuild.archive.index import open_index
-from minbuild.archive.mirror import find_mirror
-from minbuild.build.commands import closure_cautions, heeded, reader
-from minbuild.build.growing import Market, grow
-from minbuild.build.request import Doors
-from minbuild.errors import MinbuildError
-from minbuild.facts.rendered import rendered
-from minbuild.facts.types import Files, Kind
-from minbuild.manifest.load import load
-from minbuild.manifest.rulebook import rulebook
-from minbuild.manifest.types import Manifest
-from minbuild.progress import Silent
-from minbuild.resolve.explain import error
-from minbuild.resolve.resolve import resolve
-from minbuild.resolve.roots import roots
-from minbuild.resolve.types import Caution, Closure
-from minbuild.resolve.waivers import Waivers
-from minbuild.resolve.why import chains
+from minbuild.resolve.types import NeedKind
+from tests.cases.outcome import CASES, HERE, lay_out, outcome
 from tests.support.archive import Archive
 from tests.support.server import serve
-from tests.support.trees import needless
 
-HERE = Path(__file__).parent
-CASES = sorted(path.parent.name for path in HERE.glob("*/host.yaml"))
-HEAD = """\
-minbuild: 1
-name: host
-archive: {{suites: [trixie], signed-by: {certificate}}}
-"""
+WRITE = os.environ.get("MINBUILD_CASES") == "write"
+pytestmark = pytest.mark.xdist_group("cases")
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Every case below one directory, and the server that has their packages."""
+
+    directory: Path
+    url: str
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    return Archive(tmp_path_factory.mktemp("cases"))
+
+
+@pytest.fixture(scope="module")
+def laid(archive: Archive) -> Iterator[Laid]:
+    directory = archive.directory
+    for name in CASES:
+        lay_out(name, directory, archive)
+    with serve(directory) as server:
+        yield Laid(directory, server.url)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_case(name: str, tmp_path: Path) -> None:
-    place = tmp_path / "host.yaml"
-    archive = Archive(tmp_path)
-    head = HEAD.format(certificate=archive.certificate)
-    place.write_text(head + (HERE / name / "host.yaml").read_text())
-    archive.publish("trixie", (HERE / name / "packages.txt").read_text())
-    with serve(archive.directory) as server:
-        said = outcome(place, f"{server.url}/debian", Doors(tmp_path / "store", Silent()))
-    said = said.replace(f"{tmp_path}/", "")
+def test_case(name: str, laid: Laid) -> None:
+    mirror = f"{laid.url}/{name}/debian"
+    said = outcome(laid.directory / name, mirror, laid.directory / "store")
     expected = HERE / name / "expected.txt"
-    if os.environ.get("MINBUILD_CASES") == "write":
+    if WRITE:
         expected.write_text(said)
     assert said == expected.read_text()
+    assert "needed by nothing" not in said
 
 
-def outcome(place: Path, mirror: str, doors: Doors) -> str:
-    """The tree and its reasons, or the error, as text."""
-    try:
-        manifest = load(place, settings={}, components=[])
-        index = open_index(
-            manifest.archive, "amd64", find_mirror(mirror), doors.store,
-            offline=False, progress=doors.progress,
-        )  # fmt: skip
-        market = Market(index, find_mirror(mirror), doors)
-        closure, warned = closed(manifest, market)
-    except MinbuildError as problem:
-        return "".join(shown(problem))
-    return "".join([*listed(closure), *(f"{one.path}:{one.line}: {one.what}\n" for one in warned)])
+def test_the_order_of_packages_and_the_hash_seed_change_nothing(
+    laid: Laid, archive: Archive
+) -> None:
+    """Every case again: packages shuffled, a store of its own, another hash seed."""
+    shuffled = laid.directory / "shuffled"
+    shuffled.mkdir()
+    (shuffled / archive.certificate.name).write_bytes(archive.certificate.read_bytes())
+    for name in CASES:
+        lay_out(name, shuffled, archive, seed=7)
+    mirror, store = f"{laid.url}/shuffled", laid.directory / "shuffled-store"
+    again = subprocess.run(
+        [sys.executable, "-m", "tests.cases.outcome", shuffled, mirror, store],
+        env={**os.environ, "PYTHONHASHSEED": "4711"},
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=120,
+    )
+    said = json.loads(again.stdout)
+    assert said == {name: (HERE / name / "expected.txt").read_text() for name in CASES}
 
 
-def closed(manifest: Manifest, market: Market) -> tuple[Closure, tuple[Caution, ...]]:
-    """The closure, the same for any order of packages, and warnings; each file of it is needed.
-
-    Raises: ResolveError for what is missing.
-    """
-    own = rendered((file for one in manifest.components for file in one.files), market.doors.store)
-    rules = rulebook(manifest.rules)
-    grown = grow(
-        roots(manifest), market, arch="amd64", rendered=[own],
-        drop=manifest.drop, allow_missing=manifest.allow_missing, rulebook=rules,
-    )  # fmt: skip
-    files: list[Files] = [own, *grown.files]
-    for seed in range(3):
-        random.Random(seed).shuffle(files)
-        again = resolve(
-            roots(manifest), files, arch="amd64",
-            drop=manifest.drop, allow_missing=manifest.allow_missing, rulebook=rules,
-        )  # fmt: skip
-        assert again.chosen == grown.closure.chosen
-        assert again.needs == grown.closure.needs
-    store = market.doors.store
-    read = reader(grown.packages, store, market.bring)
-    closure = heeded(grown.closure, files, manifest.allow_missing, read, store)
-    if closure.missing or closure.unused:
-        raise error(closure, files)
-    spare = needless(
-        grown.closure, files, arch="amd64", drop=manifest.drop,
-        allow_missing=manifest.allow_missing,
-    )  # fmt: skip
-    assert list(spare) == []
-    waivers = Waivers((), manifest.allow_missing)
-    return closure, closure_cautions(closure, files, waivers, read, store)
-
-
-def listed(closure: Closure) -> Iterator[str]:
-    """One line for each path that is no directory, then the shortest chain to each."""
-    paths = [path for path, one in closure.chosen.items() if one.entry.kind is not Kind.DIRECTORY]
-    for path in paths:
-        one = closure.chosen[path]
-        link = f" -> {one.entry.target}" if one.entry.target else ""
-        package = one.package or "-"
-        yield f"{path}{link}  {one.entry.kind} {one.entry.mode:04o} {package} {one.component}\n"
-    yield "\n"
-    for path in paths:
-        chain = chains(closure.needs, path, limit=1)[0]
-        steps = " | ".join(f"{need.kind} {need.evidence}" for need in chain)
-        yield f"{path}: {chain[0].by} | {steps}\n"
-    for name, by in closure.builtin.items():
-        yield f"built in: {name}, for {by}\n"
-    for name, by in closure.absent.items():
-        yield f"absent: {name}, for {by}\n"
-
-
-def shown(problem: MinbuildError) -> Iterator[str]:
-    for each in (problem, *problem.others):
-        yield f"error: {each.what}\n  at: {each.where}\n  fix: {each.fix}\n"
+def test_every_kind_of_need_has_a_case() -> None:
+    text = "".join((HERE / name / "expected.txt").read_text() for name in CASES)
+    seen = {kind for kind in NeedKind if f" | {kind} " in text}
+    if "lacks the option CONFIG_" in text:  # an option is no file: it leaves no need behind
+        seen.add(NeedKind.KCONFIG)
+    lacking = sorted(set(NeedKind) - seen)
+    assert not lacking, f"add a case to tests/cases that needs: {', '.join(lacking)}"

@@ -18,7 +18,8 @@ A text holds packages, each a few control fields and then its files, one a line:
 
 `Compression:` is xz, zst, gz or none. `elf` takes the names of `elf.Elf`'s fields: lists with commas, `versions=libc.so.6:GLIBC_2.2.5+GLIBC_2.34`,
 `dlopen=libx.so.1:required:feature`, `machine=arm64`. `module` takes `.modinfo` keys in order, a key
-more than once, and `imports=`, `exports=`, `signed=yes`. A module named *.xz, *.zst is compressed.
+more than once, and `imports=`, `exports=`, `signed=yes`. `kernel exports=printk,lent@1f` is a vmlinux
+of these symbols. A module named *.xz, *.zst is compressed.
 """
 
 import dataclasses
@@ -214,6 +215,9 @@ def _content(path: str, words: Sequence[str]) -> Member:
         case "module":
             how = path.rpartition(".")[2]
             return Member(path, data=compress(_module(words[1:]), how))
+        case "kernel":
+            exports = dict(word.split("=", 1) for word in words[1:])["exports"]
+            return Member(path, data=elf_file.kernel(exports.split(",")))
         case kind:
             raise ValueError(f"{path}: no such kind of file: {kind}")
 
