@@ -246,7 +246,7 @@ def read(request: Request, doors: Doors | None = None) -> Manifest:
         raise UsageError(
             "the manifest takes its files from a root, and none is given",
             where=str(request.manifest),
-            fix="give it: --root PATH (a directory, a tar, an OCI layout or a disk image)",
+            fix="give it: --root PATH (a directory, a tar, a container image or a disk image)",
         )
     if manifest.drop:
         from minbuild.build.overriding import with_own_words

@@ -96,7 +96,7 @@ _BUILD = (
     click.option("--lock", "lock", type=click.Path(path_type=Path, dir_okay=False),
                  help="Lock file.  [default: beside the manifest]"),
     click.option("--root", type=click.Path(path_type=Path, exists=True), metavar="PATH",
-                 help="Take files from an installed root (directory, tar, OCI layout, disk image)."),
+                 help="Take files from an installed root (directory, tar, container image, disk image)."),
     _PARTITION_OPTION,
     click.option("--allow-downgrade", is_flag=True,
                  help="Take a suite that is older than what the store has seen."),

@@ -182,7 +182,7 @@ _ARCHIVE: Shape[Archive] = Record(
             "root",
             Text("a path"),
             "A root that files come from instead of packages, relative to this document: a "
-            "directory, a tar, an OCI image layout or a disk image.",
+            "directory, a tar, a container image or a disk image.",
         ),
         Key("owners", Flag(), "false: the root's own package database is not read."),
         Key("priority", Whole(1, 1000), "Against other archives; the higher one gives a package."),
