@@ -448,3 +448,24 @@ def test_users_are_numbers_that_no_two_guests_have(host: Path) -> None:
     first, again = done.stdout.split()[:6], done.stdout.split()[6:]
     assert sorted(map(int, first)) == list(range(1073741825, 1073741831))
     assert again == first
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("plain: 100 % ^[~", "plain: 100 % ^[~"),
+        ("a\x1b]0;t\x07b\x9b2J", "a]0;tb2J"),
+        ("a\n<2>minbuild: kvm: forged\r\n", "a<2>minbuild: kvm: forged"),
+        ("%s \\033 `id` $(id)", "%s \\033 `id` $(id)"),
+        ("x" * 2000, "x" * (900 - len("step: "))),
+    ],
+)
+def test_a_line_of_the_console_holds_nothing_that_a_terminal_obeys(
+    host: Path, text: str, line: str
+) -> None:
+    init = (host / "init").read_text().replace("/dev/kmsg", f"{host}/said")
+    script = f'{init}\nsay step "$1"\n'
+    path = os.environ["PATH"] if not (host / "bin/busybox").exists() else f"{host}/bin"
+    words = [f"{host}/bin/sh", "-c", script, "sh", text.encode("latin-1")]
+    subprocess.run(words, env={"PATH": path}, cwd=host, check=True)
+    assert (host / "said").read_text() == f"<13>minbuild: step: {line}\n"
