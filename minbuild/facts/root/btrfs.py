@@ -251,12 +251,13 @@ class Btrfs:
 
     def _items(self, place: int, first: Key, end: Key) -> Iterator[tuple[Key, bytes]]:
         """What lies in a tree from one key up to another."""
-        left = [(place, _DEEPEST + 1)]
+        left: list[tuple[int, int, Key | None]] = [(place, _DEEPEST + 1, None)]
         before: Key = (-1, 0, 0)
         while left:
-            at, above = left.pop()
+            at, above, named = left.pop()
             level, keys, values = self._decoded(at)
-            if level >= above or (not keys and level):
+            # a node begins with the key that names it above: so none is met twice
+            if level >= above or (not keys and level) or (named and keys[:1] != [named]):
                 raise self._damaged("a tree cannot be read")
             begin = max(bisect_right(keys, first) - 1, 0)
             if not level:
@@ -268,7 +269,7 @@ class Btrfs:
                         yield key, value
                 continue
             below = [
-                (int.from_bytes(value, "little"), level)
+                (int.from_bytes(value, "little"), level, key)
                 for key, value in zip(keys[begin:], values[begin:], strict=True)
                 if key < end
             ]
@@ -312,9 +313,9 @@ class Btrfs:
         (place,) = struct.unpack_from("<8xQ", item, 48)
         if profile & _ONE_COPY:
             raise self._damaged("it lies on several devices")
-        if not any(one[0] == logical for one in self._chunks):
-            self._chunks.append((logical, length, place))
-            self._chunks.sort()
+        at = bisect_right(self._chunks, (logical, 0, 0))
+        if at == len(self._chunks) or self._chunks[at][0] != logical:
+            self._chunks.insert(at, (logical, length, place))
 
     def _bytes(self, logical: int, size: int) -> bytes:
         """A stretch of the file system by its logical address, which lies in one chunk."""

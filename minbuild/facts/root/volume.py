@@ -12,7 +12,7 @@ from minbuild.paths import spelled
 _KINDS = {0o10: Kind.FILE, 0o12: Kind.LINK, 0o04: Kind.DIRECTORY}
 LARGEST = 1 << 30
 """Bytes of the largest file that is read whole."""
-MOST_ENTRIES = 5_000_000
+MOST_ENTRIES = 1_000_000
 MOST_NAMES = 256 << 20
 """Bytes of all paths together."""
 _LONGEST_LINK = 4096
