@@ -98,6 +98,16 @@ def test_the_data_partition_is_never_a_place_to_run_programs_from() -> None:
     assert "nodev,nosuid,noexec" in step
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_keys_on_the_data_partition_make_nobody_root_unless_the_image_says_so(
+    *, allowed: bool
+) -> None:
+    settings = {"ssh_data_keys": str(allowed).lower()}
+    loaded = load(MANIFESTS / "edge.yaml", settings=settings, components=())
+    step = rendered(loaded)["/usr/lib/minbuild/steps/60-ssh"].content.decode()
+    assert ("cat /etc/ssh-keys /data/ssh/authorized_keys" in step) == allowed
+
+
 def test_a_panic_reboots_the_host() -> None:
     words = [word for component in host().components for word in component.cmdline]
     assert "panic=10" in words
