@@ -3,6 +3,7 @@
 # make bench   measure, beside the other builders that are installed
 # make torture  what the suite holds in a bounded form, whole: kills, damage, a million hostile inputs
 # make lab-faults  boot the host with everything that can go wrong around it, and in every format
+# make redteam  every attack of the suite, by class, in one table (REDTEAM=--quick: without boots)
 # make oracle  hold the resolver against ld.so and kmod, whole: a quarter to half an hour, some GB
 # make check   format, lint, types, layers
 # Needs python3 (3.11 or newer) with venv, and no root.
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANIFEST ?= manifests/host.yaml
 
-.PHONY: host test lab-faults oracle bench check format clean torture
+.PHONY: host test lab-faults oracle bench check format clean torture redteam
 .DELETE_ON_ERROR:
 
 host: $(VENV)/ready
@@ -29,6 +30,9 @@ bench: $(VENV)/ready-dev
 
 torture: $(VENV)/ready-dev
 	$(BIN)/python -m tests.trust.torture
+
+redteam: $(VENV)/ready-dev
+	$(BIN)/python -m tests.trust.redteam $(REDTEAM)
 
 oracle: $(VENV)/ready-dev
 	MINBUILD_ORACLE=all $(BIN)/python -m pytest -n auto --dist loadfile -rP tests/oracle
