@@ -18,6 +18,7 @@ from minbuild.build.sums import require_sums, write, write_sums
 from minbuild.errors import UsageError
 from minbuild.footprint import document
 from minbuild.footprint.types import Inputs
+from minbuild.foreign import read_text
 from minbuild.image.outputs import SUMS
 from minbuild.manifest.types import Manifest
 from minbuild.store import Store
@@ -26,6 +27,8 @@ from minbuild.supply.purl import purl
 NAME = "provenance.json"
 SIGNATURE = f"{SUMS}.asc"
 FOOTPRINT = "footprint.json"
+LARGEST = 256 << 20
+"""Bytes of the largest footprint."""
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 _TYPE = "urn:minbuild:build:1"
@@ -101,7 +104,7 @@ def _inputs(directory: Path, sums: Mapping[str, str]) -> Inputs:
     if FOOTPRINT not in sums:
         raise _no_inputs(directory, f"SHA256SUMS does not list {FOOTPRINT}")
     place = directory / FOOTPRINT
-    inputs = document.read(place.read_text(encoding="utf-8"), str(place)).inputs
+    inputs = document.read(read_text(place, LARGEST), str(place)).inputs
     if inputs is None:
         raise _no_inputs(directory, f"{FOOTPRINT} does not say what the build was made from")
     return inputs

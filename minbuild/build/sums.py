@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from minbuild.errors import UsageError, together
+from minbuild.foreign import read_bytes
 from minbuild.image.outputs import SUMS
 from minbuild.records import full_disk
 
@@ -26,9 +27,7 @@ def read_sums(directory: Path) -> dict[str, str]:
     """
     place = directory / SUMS
     try:
-        with place.open("rb") as file:
-            data = file.read(LARGEST + 1)
-        lines = data.decode("ascii").splitlines()
+        lines = read_bytes(place, LARGEST).decode("ascii").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             "this directory holds no build: it has no SHA256SUMS",
@@ -38,7 +37,7 @@ def read_sums(directory: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         match = _LINE.fullmatch(line)
-        if match is None or match[2] in found or len(data) > LARGEST:
+        if match is None or match[2] in found:
             raise UsageError(
                 "a line of SHA256SUMS is no digest and name of an output",
                 where=f"{place}:{number}",

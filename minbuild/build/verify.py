@@ -26,6 +26,7 @@ from minbuild.errors import MinbuildError, UsageError
 from minbuild.facts.root.types import Reach
 from minbuild.footprint import document
 from minbuild.footprint.types import Footprint
+from minbuild.foreign import read_bytes
 from minbuild.image.outputs import SUMS
 from minbuild.subject.belongs import require_own
 
@@ -117,7 +118,7 @@ def _sums(build: _Build) -> Finding:
 
 def _signature(build: _Build) -> Finding:
     place = build.directory / SIGNATURE
-    if not place.is_file():
+    if not place.exists():
         if build.key is not None:
             raise _Wrong(f"there is no {SIGNATURE}")
         return Finding("signature", Verdict.OPEN, "there is none")
@@ -131,7 +132,7 @@ def _signature(build: _Build) -> Finding:
 
 
 def _provenance(build: _Build) -> Finding:
-    if not (build.directory / NAME).is_file():
+    if not (build.directory / NAME).exists():
         if NAME in build.sums:
             raise _Wrong(f"{NAME} is not there")
         return Finding("provenance", Verdict.OPEN, "there is none (minbuild attest writes it)")
@@ -228,10 +229,6 @@ def _require_summed(build: _Build, name: str) -> None:
 
 def _read(place: Path) -> bytes:
     try:
-        with place.open("rb") as file:
-            data = file.read(LARGEST + 1)
+        return read_bytes(place, LARGEST)
     except OSError as error:
         raise _Wrong(f"{place.name} cannot be read: {error.strerror}") from error
-    if len(data) > LARGEST:
-        raise _Wrong(f"{place.name} is larger than any such document")
-    return data

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -173,3 +174,12 @@ def test_sums_of_files_elsewhere_are_refused(built: Path) -> None:
     with (built / "SHA256SUMS").open("a") as sums:
         sums.write(f"{'0' * 64}  ../../../etc/passwd\n")
     assert verify(built) == (2, {})
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "SHA256SUMS.asc", "provenance.json", "small.lock"])
+def test_a_pipe_is_not_waited_for(built: Path, tmp_path: Path, name: str) -> None:
+    key = pysequoia.Tsk.generate("one <one@example.org>")
+    (tmp_path / "one.asc").write_text(str(key.extract_certificate()))
+    (built / name).unlink(missing_ok=True)
+    os.mkfifo(built / name)
+    assert verify(built, tmp_path / "one.asc")[0] == (2 if name == "SHA256SUMS" else 1)
