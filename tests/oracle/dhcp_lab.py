@@ -287,7 +287,7 @@ def main() -> None:
     root, ip = Path(sys.argv[1]), sys.argv[2:]
     for place in ("run", "dev", "var/lib/dhcpcd"):
         (root / place).mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", place, root / place], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", place, root / place], check=True)
     subprocess.run(["mount", "--rbind", "/proc", root / "proc"], check=True)
     for name in ("null", "urandom", "random"):
         (root / "dev" / name).touch()

@@ -59,7 +59,7 @@ def main() -> None:
 def mount(root: Path) -> None:
     for place in ("run", "dev"):
         (root / place).mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", place, root / place], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", place, root / place], check=True)
     subprocess.run(["mount", "-t", "sysfs", "sys", root / "sys"], check=True)
     subprocess.run(["mount", "--rbind", "/proc", root / "proc"], check=True)
     (root / "dev/null").touch()

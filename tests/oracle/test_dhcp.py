@@ -30,7 +30,7 @@ from tests.oracle.conversation import (
 from tests.support.lab import STORE, in_namespace
 from tests.whole.small import minbuild
 
-pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
+pytestmark = [pytest.mark.oracle, pytest.mark.mirror, pytest.mark.xdist_group("dhcp")]
 
 SEED = 1542
 MANIFEST = """\
