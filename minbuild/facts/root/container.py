@@ -72,11 +72,12 @@ class Container(Unpacked):
 
 def is_container(blobs: Blobs) -> bool:
     """Tell a container image from a root by the names that it begins with."""
-    if blobs.open("index.json") is not None:
-        return True
     if blobs.open("oci-layout") is not None:
         return True
     try:
+        index = read_json(blobs, "index.json")
+        if isinstance(index, dict) and "manifests" in index:
+            return True
         found = read_json(blobs, "manifest.json")
     except Damage:
         return False

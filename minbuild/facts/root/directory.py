@@ -178,8 +178,7 @@ class Directory:
                 first = names.setdefault((status.st_dev, status.st_ino), raw)
             if first != raw:
                 kind, target = Kind.HARDLINK, first
-            else:
-                capability = _capability(f"/proc/self/fd/{parent}/{at}" if parent else at)
+            capability = _capability(f"/proc/self/fd/{parent}/{at}" if parent else at)
         return Found(
             path=place(spelled(raw), kind),
             raw=raw,

@@ -166,7 +166,7 @@ class Offer:
             target = self.path(found.target)
         return Entry(
             found.path, found.kind, found.mode, found.uid, found.gid, found.size, digest, target,
-            found.capability.hex(),
+            found.capability.hex() if found.kind is Kind.FILE else "",
         )  # fmt: skip
 
     def path(self, raw: str) -> RootPath:

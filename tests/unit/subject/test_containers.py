@@ -276,3 +276,9 @@ def test_what_holds_nothing_that_runs_proves_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(tar(Row(b"index.html", body=b"x")))
     with pytest.raises(UsageError, match="nothing to prove: it holds no program"):
         examine(tmp_path / "a.tar", Doors(tmp_path / "store"))
+
+
+@pytest.mark.parametrize("name", ["index.json", "manifest.json"])
+def test_a_root_may_hold_a_document_of_that_name(tmp_path: Path, name: str) -> None:
+    place = images.lay({"usr/bin/app": APP, name: b'{"pages": []}'}, tmp_path / "root")
+    assert "/usr/bin/app" in {row.path for row in open_subject(str(place)).files}
