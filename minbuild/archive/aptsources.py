@@ -1,5 +1,6 @@
 """Apt's sources and mirror lists: which addresses of Debian's archive they name, and in what order."""
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -166,11 +167,15 @@ def _listed(uri: str, arch: str, suites: list[str], *, offline: bool) -> list[st
     elif offline or not uri.startswith(_READ):
         return [uri] if uri.startswith(_READ) else []
     else:
-        text = get(without_password(uri), what="the mirror list", limit=_LARGEST).decode(
-            "utf-8", "replace"
-        )
+        text = _asked(without_password(uri))
     rows = [row for line in text.splitlines() if (row := _row(line, arch, suites))]
     return [address for _, address in sorted(rows, key=lambda row: row[0])]
+
+
+@functools.cache
+def _asked(uri: str) -> str:
+    """A server's mirror list, asked once in a run. Raises: ArchiveError."""
+    return get(uri, what="the mirror list", limit=_LARGEST).decode("utf-8", "replace")
 
 
 def _row(line: str, arch: str, suites: list[str]) -> tuple[int, str] | None:
