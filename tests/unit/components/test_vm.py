@@ -469,3 +469,55 @@ def test_a_line_of_the_console_holds_nothing_that_a_terminal_obeys(
     words = [f"{host}/bin/sh", "-c", script, "sh", text.encode("latin-1")]
     subprocess.run(words, env={"PATH": path}, cwd=host, check=True)
     assert (host / "said").read_text() == f"<13>minbuild: step: {line}\n"
+
+
+def held(host: Path, path: str, target: Path, mode: str = "off") -> str:
+    """What `hold` says of a file that was looked at by another name before; "" when it takes it."""
+    text = (host / "vm").read_text()
+    functions = text[text.index("is_allowed() {") : text.index("# has_link PATH")]
+    functions += text[
+        text.index("# A device is named itself") : text.index("# Files that QEMU opens")
+    ]
+    functions += text[text.index("hold() {") : text.index("# show NAME FD PATH")]
+    script = f'die() {{ echo "$*"; exit; }}; ALLOWED=; {functions}\nhold 20 {mode} {path}'
+    words = [f"{host}/bin/sh", "-c", script]
+    env = {"PATH": f"{host}/bin"}
+    done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=host, check=False)
+    return (done.stdout + done.stderr).replace(str(target), "TARGET")
+
+
+@pytest.mark.parametrize("shell", ["busybox"], indirect=True)
+@pytest.mark.mirror
+def test_what_was_opened_is_asked_once_more_what_it_is(host: Path, web: Path) -> None:
+    disk, other = web / "disk.raw", host / "guests/db/db.raw"
+    disk.touch()
+    assert held(host, str(disk), other) == ""
+    assert held(host, str(disk), other, "on") == ""
+    os.link(disk, web / "second")
+    assert "has a second name" in held(host, str(disk), other)
+    disk.unlink()
+    disk.symlink_to(other)
+    assert "is another file now" in held(host, str(disk), other)
+    disk.unlink()
+    os.mkfifo(disk)
+    assert "is no regular file now" in held(host, str(disk), other)
+    (web / "way").symlink_to("../db")
+    assert "is another file now" in held(host, f"{web}/way/db.raw", other)
+
+
+@pytest.mark.parametrize("shell", ["busybox"], indirect=True)
+@pytest.mark.mirror
+def test_what_a_firmware_remembers_is_written_through_no_link(host: Path, web: Path) -> None:
+    victim = host / "victim"
+    victim.write_text("kept")
+    text = (host / "vm").read_text()
+    function = text[text.index("keep_uefi_variables() {") : text.index("# find_mounts")]
+    (host / "OVMF_VARS_4M.fd").write_text("fresh")
+    script = f"OVMF={host}/OVMF_ GUESTS={host}/guests name=web; hold() {{ :; }}; {function}\n"
+    script += "keep_uefi_variables"
+    (web / "uefi-vars.fd.new").symlink_to(victim)
+    words = [f"{host}/bin/sh", "-c", script]
+    subprocess.run(words, env={"PATH": f"{host}/bin"}, cwd=host, check=True)
+    assert victim.read_text() == "kept"
+    assert (web / "uefi-vars.fd").read_text() == "fresh"
+    assert (web / "uefi-vars.fd").stat().st_mode & 0o777 == 0o600
