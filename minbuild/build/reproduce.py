@@ -189,9 +189,9 @@ def _uki(one: bytes, other: bytes, offset: int) -> str:
 
 def _initramfs(one: bytes, other: bytes) -> str:
     first, second = unpack.members(one), unpack.members(other)
-    for path in sorted(first.keys() | second.keys()):
-        if first.get(path) != second.get(path):
-            return f": {path} in the initramfs"
+    for raw in sorted(first.keys() | second.keys()):
+        if first.get(raw) != second.get(raw):
+            return f": {(second | first)[raw].path} in the initramfs"
     return ": the same files, packed otherwise or in another order"
 
 
