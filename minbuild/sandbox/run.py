@@ -101,7 +101,10 @@ def run(
     if over:
         raise _too_much(program.argv, what, over)
     if process.returncode not in codes:
-        raise failed(program.argv, what, process.returncode, err or out)
+        error = failed(program.argv, what, process.returncode, err or out)
+        # no command to paste: it would run outside of the sandbox
+        error.where, error.fix = "", _OTHER
+        raise error
     return out
 
 
@@ -341,10 +344,13 @@ def _feed(key: selectors.SelectorKey, waiting: selectors.BaseSelector) -> None:
         key.fileobj.close()  # type: ignore[union-attr]
 
 
+_OTHER = "the file is damaged, or made to break or exhaust its reader: use another copy of it"
+
+
 def _too_much(argv: Sequence[str | Path], what: str, over: str) -> ToolError:
     return ToolError(
         f"{Path(argv[0]).name} was ended while {what}: it used more than {over}",
-        fix="the file is damaged or made to exhaust its reader; use another one",
+        fix=_OTHER,
     )
 
 
