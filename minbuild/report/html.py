@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minbuild.escape import dump, markup
 from minbuild.footprint.diff import Difference, compare, first_needs
-from minbuild.footprint.types import FileRow, Footprint
+from minbuild.footprint.types import FileRow, Footprint, Surface
 from minbuild.report import surface
 from minbuild.report.diff import TITLES, signed
 from minbuild.report.lines import Line, added, table
@@ -97,8 +97,18 @@ def _surface(footprint: Footprint) -> str:
         '<section id="surface"><h2>Attack surface</h2><div class="scroll"><table>'
         '<thead><tr><th scope="col">what</th><th scope="col" class="n">this host</th>'
         '<th scope="col" class="n">plain Debian*</th><th scope="col">which</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div><p>{_safe(debian.note)}</p></section>"
+        f"<tbody>{rows}</tbody></table></div><p>{_safe(debian.note)}</p>"
+        f"{_prices(footprint.surface)}</section>"
     )
+
+
+def _prices(found: Surface) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{_safe(name)}</th><td>{_safe(there)}</td><td>{_safe(cost)}</td></tr>'
+        for name, there, cost in surface.prices(found)
+    )
+    head = '<thead><tr><th scope="col">recommended kernel setting</th><th scope="col">what is there</th><th scope="col">what it would cost</th></tr></thead>'
+    return f'<div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div>' if rows else ""
 
 
 def _data(footprint: Footprint, baseline: Footprint | None) -> str:

@@ -40,6 +40,10 @@ def as_markdown(footprint: Footprint, *, by: str, sort: str, top: int) -> str:
         ]
         head = ["what", "this host", "plain Debian\\*\\*", ""]
         parts.append(("Attack surface", head, counts, 0))
+        if prices := surface.prices(found):
+            head = ["recommended kernel setting", "what is there", "what it would cost"]
+            rows = [[markdown.cell(cell) for cell in row] for row in prices]
+            parts.append(("Recommended kernel settings", head, rows, 0))
     lines += markdown.fitting(parts)
     notes = [minwin.NOTE.replace("*", "\\*", 1)]
     if found is not None:

@@ -47,6 +47,12 @@ def of_kind(surface: Surface, kind: FindingKind) -> list[Finding]:
     return [one for one in surface.findings if one.kind is kind]
 
 
+def prices(surface: Surface) -> list[tuple[str, str, str]]:
+    """Recommended settings that do not hold: the setting, what is there, and what it would cost."""
+    found = of_kind(surface, FindingKind.HARDENING)
+    return [(one.subject, *one.detail.partition("; costs: ")[::2]) for one in found]
+
+
 def _some(surface: Surface, kind: FindingKind) -> str:
     if kind in COUNTED:
         return ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from minbuild.footprint.types import STRING_PRIORITY, Footprint
+from minbuild.footprint.types import STRING_PRIORITY, Footprint, Surface
 from minbuild.paths import RootPath
 from minbuild.report import minwin, surface
 from minbuild.report.lines import OWNERS, Line, Table, duplicates, table
@@ -195,4 +195,15 @@ def _surface(footprint: Footprint) -> str:
         [name, count, debian.count(kind), printable(some)]
         for kind, name, count, some in surface.rows(footprint.surface)
     ]
-    return "\n".join([*columns(cells, frozenset({0, 3})), "", debian.note])
+    return "\n".join(
+        [*columns(cells, frozenset({0, 3})), "", debian.note, *_prices(footprint.surface)]
+    )
+
+
+def _prices(found: Surface) -> list[str]:
+    rows = surface.prices(found)
+    if not rows:
+        return []
+    cells = [["recommended kernel settings", "what is there", "and what it would cost"]]
+    cells += [[printable(cell) for cell in row] for row in rows]
+    return ["", *columns(cells, frozenset({0, 1, 2}))]

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from minbuild.footprint.types import FindingKind, Surface
+from minbuild.footprint.types import Finding, FindingKind, Surface
 from minbuild.paths import RootPath
-from minbuild.report import plain
+from minbuild.report import html, plain
+from minbuild.report.page import as_markdown
 from minbuild.report.text import OWNERS, page, possible_dlopens
 from minbuild.report.units import bar, printable, size
 from tests.support.footprints import tiny
@@ -82,3 +83,14 @@ def test_the_surface_stands_beside_a_plain_debian_that_was_measured() -> None:
     line = next(one for one in shown.splitlines() if one.startswith("setuid programs"))
     assert line.split() == ["setuid", "programs", "0", str(read["surface"]["setuid"])]
     assert f"{read['installed']} packages" in shown
+
+
+def test_a_recommended_setting_that_does_not_hold_has_its_price() -> None:
+    detail = "is 2; costs: strace and gdb"
+    lack = Finding(FindingKind.HARDENING, "sysctl kernel.yama.ptrace_scope=3", detail)
+    found = replace(tiny(), surface=Surface((lack,)))
+    line = "sysctl kernel.yama.ptrace_scope=3  is 2           strace and gdb"
+    assert line in page(found, full=True).splitlines()
+    assert "what it would cost" not in page(replace(tiny(), surface=Surface()), full=True)
+    for shown in (html.page(found), as_markdown(found, by="section", sort="", top=3)):
+        assert "strace and gdb" in shown
