@@ -120,7 +120,7 @@ def _seen(one: Found, told: Places) -> Seen:
     return Seen(
         placed.path, str(one.kind), one.mode, one.uid, one.gid,
         one.size if one.kind is Kind.FILE else 0,
-        target=target, capability=capability(one.capability) if one.capability and one.kind is Kind.FILE else "",
+        target=target, capability=capability(one.capability) if one.capability else "",
     )  # fmt: skip
 
 

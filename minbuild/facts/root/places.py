@@ -1,8 +1,8 @@
 """Where the paths of a root stand as it is: /bin and /usr/bin are one only where they are one.
 
-What we make, and the rules about it, say /usr/bin for /bin. A root in which /bin is a directory
-and /usr/bin is none, or a link back to it, is told so too, each path by one name. Where both are
-directories both keep their names.
+What we make, and the rules about it, say /usr/bin for /bin. A root in which /usr/bin is a link back
+to /bin is told so too: each path has both names there. Else each path keeps its own name, but for
+kernel modules and firmware, which are looked for below /usr/lib.
 """
 
 import posixpath
@@ -65,11 +65,12 @@ class Places:
 def places(by_raw: Mapping[str, Found]) -> Places:
     """Learn how the paths of a root are told."""
     own = merged_places(by_raw).moves
-    back = frozenset(new for old, new in own.items() if _leads(by_raw.get(new), old))
-    if all(new not in by_raw or new in back for new in own.values()):
-        return Places(own, back)
-    within = {old: f"usr/{old}" for old in _WITHIN if old in by_raw and f"usr/{old}" not in by_raw}
-    return Places(within if "lib" in own else {}, frozenset())
+    moves = {old: new for old, new in own.items() if _leads(by_raw.get(new), old)}
+    if "lib" in own and "lib" not in moves:
+        moves |= {
+            old: f"usr/{old}" for old in _WITHIN if old in by_raw and f"usr/{old}" not in by_raw
+        }
+    return Places(moves, frozenset(moves.values()) & by_raw.keys())
 
 
 def merged_places(by_raw: Mapping[str, Found]) -> Places:

@@ -1,0 +1,103 @@
+"""A root that is told by merged paths leads where the root itself leads, by every text."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from minbuild.facts.root.inodes import FileSystem, Inode
+from minbuild.facts.root.members import members
+from minbuild.facts.root.offer import Offer
+from minbuild.facts.root.region import Region
+from minbuild.facts.root.seen import seen
+from minbuild.facts.root.tarball import Unpacked
+from minbuild.facts.types import Entry, Files, Kind
+from minbuild.resolve.catalog import Catalog
+from tests.support.tars import Row, tar
+
+TOPS = ("bin", "lib", "lib64", "sbin")
+TEXTS = (
+    "a",
+    "../etc/x",
+    "../lib/a",
+    "/bin/a",
+    "/usr/lib/a",
+    "../usr/bin/b",
+    "../../lib/sub/a",
+    "sub",
+    "../sub/a",
+    "../../../etc/x",
+)
+FORMS = ("merged", "reversed", "only the top", "both", "mixed")
+
+
+def made_up(source: random.Random, form: str) -> bytes:
+    """A root whose /bin and /usr/bin stand to each other in some way, with links all over it."""
+    rows = [Row(b"etc/x", body=b"x"), Row(b"usr/share/y", body=b"y")]
+    for top in TOPS:
+        how = source.choice(FORMS[:4]) if form == "mixed" else form
+        places = [f"usr/{top}"] if how == "merged" else [top]
+        places += [f"usr/{top}"] if how == "both" else []
+        rows += [Row(top.encode(), "2", target=f"usr/{top}".encode())] if how == "merged" else []
+        if how == "reversed":
+            rows.append(
+                Row(
+                    f"usr/{top}".encode(),
+                    "2",
+                    target=source.choice((f"../{top}", f"/{top}")).encode(),
+                )
+            )
+        for place in places:
+            rows += [
+                Row(f"{place}/".encode(), "5"),
+                Row(f"{place}/sub/a".encode(), body=place.encode()),
+            ]
+            for name in ("a", "b", "sub/c", "sub/d"):
+                if source.random() < 0.5:
+                    rows.append(Row(f"{place}/{name}".encode(), body=f"{place}/{name}".encode()))
+                else:
+                    rows.append(
+                        Row(f"{place}/{name}".encode(), "2", target=source.choice(TEXTS).encode())
+                    )
+    return tar(*sorted(rows, key=lambda row: row.kind == "2"))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_text_leads_where_it_leads_in_the_root(tmp_path: Path, form: str) -> None:
+    source = random.Random(form)
+    asked = 0
+    for number in range(40):
+        (tmp_path / "a.tar").write_bytes(made_up(source, form))
+        archive = Region.of(tmp_path / "a.tar")
+        system = FileSystem(chrooted=True)
+        for member in members(archive):
+            system.add(member, archive)
+        offer = Offer(Unpacked("root", system), owned=False, merged=False)
+        catalog, inodes = told(offer, system)
+        for _ in range(60):
+            text = "/" + "/".join(
+                source.choice(("bin", "lib", "usr", "sub", "etc", "a", "b", "c", "x", "lib64"))
+                for _ in range(source.randrange(1, 5))
+            )
+            wanted = system.find(text)
+            reached = catalog.reach(text)
+            real = catalog.real(reached.path) if reached is not None else None
+            found = inodes.get(real) if real is not None else None
+            if wanted is None or wanted.kind is Kind.FILE:
+                assert found is wanted, (number, text)
+                asked += found is not None
+    assert asked > 30
+
+
+def told(offer: Offer, system: FileSystem) -> tuple[Catalog, dict[str, Inode]]:
+    """The root as check-tree sees it, and what stands at each of its paths."""
+    links = {
+        path: Entry(path, Kind.LINK, 0o777, target=text)
+        for path, text in offer.places.links.items()
+    }
+    files = seen(offer)
+    entries = {**files.entries, **links}
+    raws = {found.path: found.raw for found in offer.found.values()}
+    inodes = {str(path): system.find(raw, follow=False) for path, raw in raws.items()}
+    catalog = Catalog([Files("", entries, lambda _: None, lambda _: None)], merged=False)
+    return catalog, {path: inode for path, inode in inodes.items() if inode is not None}
