@@ -208,7 +208,7 @@ def ours(root: Path, ip: list[str], server: Server, leases: list[Facts]) -> list
             state = client.state("run/resolv.conf", "run/ntp-servers")
             said += heard(log)
             found.append({**state, "came": came, "said": [*said], "log": read(root / "run/log")})
-            found[-1]["ticks"] = goes_on(clock)
+            found[-1] |= {"ticks": goes_on(clock), "runs": goes_on(process)}
             (root / "run/minbuild/ntpd").write_text(f"{clock.pid}\n")
         for one in (process, clock):
             one.kill()
