@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from minbuild.footprint.types import UNOWNED, FindingKind, Footprint, Row, Surface, Totals
 from minbuild.manifest.limits import Allowed, Budget, Exemption, Limit, Limits, Owned
 from minbuild.manifest.places import Where
+from minbuild.paths import rootpath
 
 LONGEST_WAIVER = timedelta(days=366)
 
@@ -185,12 +186,19 @@ def _denied(footprint: Footprint, budget: Budget) -> Iterator[Result]:
     }
     for title, known in names.items():
         for glob in getattr(budget.deny, title):
-            found = [name for name in known if fnmatchcase(name, glob.text)]
+            found = [name for name in known if _is_named(name, glob.text, title)]
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""
             said = f"found {', '.join(found[:3])}{more}" if found else "none"
             state = State.FAILED if found else State.PASSED
             fix = f"see why it is there: minbuild why {found[0]}" if found else ""
             yield Result(f"deny.{title} {glob.text}", state, said, fix, glob.where)
+
+
+def _is_named(name: str, glob: str, title: str) -> bool:
+    """Tell whether a name is denied; of a root whose /bin is a directory also as /usr/bin has it."""
+    if fnmatchcase(name, glob):
+        return True
+    return title == "paths" and fnmatchcase(rootpath(name), rootpath(glob))
 
 
 def _relative(footprint: Footprint, budget: Budget, baseline: Footprint | None) -> Iterator[Result]:

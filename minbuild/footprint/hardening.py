@@ -18,7 +18,7 @@ ASSIGNED = re.compile(
 """NAME=VALUE alone in a line (sysctl.d(5)), or a script that writes to /proc/sys."""
 MORE = re.compile(r"^MORE_SYSCTLS=(?:'([^']*)'|(\S*))$", re.MULTILINE)
 """The manifest's own in the host's script: they win."""
-PLACES = re.compile(r"/usr/lib/minbuild/protection|/(?:etc|usr/lib)/sysctl\.d/[^/]+\.conf|/etc/sysctl\.conf")  # fmt: skip
+PLACES = re.compile(r"/usr/lib/minbuild/protection|/(?:etc|(?:usr/)?lib)/sysctl\.d/[^/]+\.conf|/etc/sysctl\.conf")  # fmt: skip
 OWN = "a kernel of your own"
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from minbuild.footprint.types import FileRow
 
-SOCKET = re.compile(r"/(?:etc|usr/lib)/systemd/system/[^/]+\.socket")
+SOCKET = re.compile(r"/(?:etc|(?:usr/(?:local/)?)?lib)/systemd/system/[^/]+\.socket")
 SCRIPTS = re.compile(
-    r"/init|/etc/(?:inittab|rc\.local|rc|init\.d/[^/]+)|/usr/lib/minbuild/.+|/usr/lib/dracut/.+\.sh"
+    r"/init|/etc/(?:inittab|rc\.local|rc|init\.d/[^/]+)|/usr/lib/minbuild/.+|(?:/usr)?/lib/dracut/.+\.sh"
 )
 LISTEN = re.compile(r"^\s*Listen(Stream|Datagram)\s*=\s*(\S+)", re.MULTILINE)
 INETD, SSHD = "/etc/inetd.conf", "/etc/ssh/sshd_config"

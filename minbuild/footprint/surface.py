@@ -40,7 +40,7 @@ HARMLESS = frozenset({"c 1:3", "c 1:5", "c 1:7", "c 1:8", "c 1:9", "c 5:0", "c 5
 """Devices that all may write everywhere: null, zero, full, random, urandom, tty, ptmx."""
 NO_LOGIN = ("/nologin", "/false", "/sync", "/shutdown", "/halt")
 PASSWD, SHADOW = "/etc/passwd", "/etc/shadow"
-MODULE = re.compile(r"/usr/lib/modules/[^/]+/(?:.*/)?([^/]+)\.ko(?:\.xz|\.zst|\.gz)?")
+MODULE = re.compile(r"(?:/usr)?/lib/modules/[^/]+/(?:.*/)?([^/]+)\.ko(?:\.xz|\.zst|\.gz)?")
 LARGEST_TEXT = 1 << 16
 """Bytes of the largest configuration file that is read."""
 

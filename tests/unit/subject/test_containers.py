@@ -282,3 +282,18 @@ def test_what_holds_nothing_that_runs_proves_nothing(tmp_path: Path) -> None:
 def test_a_root_may_hold_a_document_of_that_name(tmp_path: Path, name: str) -> None:
     place = images.lay({"usr/bin/app": APP, name: b'{"pages": []}'}, tmp_path / "root")
     assert "/usr/bin/app" in {row.path for row in open_subject(str(place)).files}
+
+
+def test_a_gate_is_not_passed_by_a_root_that_is_not_merged(tmp_path: Path) -> None:
+    socket = b"[Socket]\nListenStream=4444\n"
+    (tmp_path / "a.tar").write_bytes(tar(
+        Row(b"bin/perl", body=APP, mode=0o755), Row(b"usr/bin/x", body=APP), Row(b"usr/lib/x", body=b"x"),
+        Row(b"lib/systemd/system/a.socket", body=socket), Row(b"lib/modules/6.1/kernel/a.ko", body=b"x"),
+    ))  # fmt: skip
+    (tmp_path / "budget.yaml").write_text("minbuild-budget: 1\ndeny: {paths: [/usr/bin/perl*]}\n")
+    found = open_subject(str(tmp_path / "a.tar"))
+    assert found.surface is not None
+    said = {(str(one.kind), one.subject) for one in found.surface.findings}
+    assert {("listener", "4444/tcp"), ("module", "a")} <= said
+    words = ["check", str(tmp_path / "a.tar"), "--budget", str(tmp_path / "budget.yaml")]
+    assert run(words) == 1
