@@ -22,7 +22,7 @@ from minbuild.store import Store
 from minbuild.tree.reread import reread
 from minbuild.tree.types import Tree
 
-KIND = "shell/2"
+KIND = "shell/3"
 """SHA-256 of a script → what it runs."""
 Read = Callable[[RootPath], bytes]
 """The content of a path."""

@@ -67,6 +67,7 @@ def shell(data: bytes) -> Shell:
     }
     uses = list(found.uses)
     uses += [Use(held[name], line) for name, line in found.variables if name in held]
+    found.guarded |= {held[name] for name in found.asked if name in held}
     return Shell(
         uses=tuple(sorted(dict.fromkeys(uses), key=lambda use: (use.line, use.name))),
         functions=tuple(sorted(found.functions)),
@@ -88,6 +89,8 @@ class _Found:
     settings: Counter[str] = field(default_factory=Counter)
     functions: set[str] = field(default_factory=set)
     guarded: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)
+    """Variables whose values the script asks for before it runs them."""
     sources: set[str] = field(default_factory=set)
     path: set[str] = field(default_factory=set)
     open_path: bool = False
@@ -166,8 +169,8 @@ def _command(node: Node, above: int, depth: int, found: _Found) -> None:
 def _binary_test(node: Node, above: int, depth: int, found: _Found) -> None:
     """`[[ -x FILE ]]` says that a file may not be there."""
     if node.get("Op") in _MAY_LACK:
-        text = unquoted(node["X"], above).text if "Parts" in node.get("X", {}) else None
-        found.guarded.update([text] if text else [])
+        if "Parts" in node.get("X", {}):
+            _guard(unquoted(node["X"], above), found)
 
 
 _MAY_LACK = ("-x", "-e", "-f", "-r", "-s")
@@ -199,14 +202,24 @@ def _run(words: Sequence[Word], above: int, depth: int, found: _Found) -> None:
 
 def _asks(words: Sequence[Word], found: _Found) -> None:
     """`command -v NAME`, `type NAME`, `which NAME`, `hash NAME`: NAME may not be there."""
-    found.guarded.update(word.text for word in words if word.text and word.text[0] != "-")
+    for word in words:
+        if word.text is None or word.text[:1] != "-":
+            _guard(word, found)
 
 
 def _tests(words: Sequence[Word], found: _Found) -> None:
     """`[ -x FILE ]`: FILE may not be there."""
     for before, word in pairwise(words):
-        if before.text in _MAY_LACK and word.text:
-            found.guarded.add(word.text)
+        if before.text in _MAY_LACK:
+            _guard(word, found)
+
+
+def _guard(word: Word, found: _Found) -> None:
+    """Note what may not be there: by its name, or by the variable that holds it."""
+    if word.text:
+        found.guarded.add(word.text)
+    elif word.variable:
+        found.asked.add(word.variable)
 
 
 def _asks_command(words: Sequence[Word], found: _Found) -> None:

@@ -66,6 +66,15 @@ def test_what_a_script_makes_asks_for_and_reads_is_known() -> None:
     assert (found.open_path, found.open_sources, found.unread) == (False, False, False)
 
 
+def test_what_a_variable_holds_is_guarded_by_its_variable() -> None:
+    found = shell(
+        b'F=/usr/lib/x\n[ -x "$F" ] && "$F"\nG=nft\ncommand -v "$G" && $G list\n'
+        b'H=h\n[[ -e $H ]] && $H\nI=/i; [ -n "$I" ] && $I\n'
+    )
+    assert {"/usr/lib/x", "nft", "h"} <= set(found.guarded)
+    assert "/i" not in found.guarded
+
+
 def test_what_only_the_running_script_knows_is_said() -> None:
     assert shell(b"PATH=$1:$PATH\n").open_path
     assert shell(b'. "$DIR/common"\n').open_sources
