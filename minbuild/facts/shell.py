@@ -168,9 +168,8 @@ def _command(node: Node, above: int, depth: int, found: _Found) -> None:
 
 def _binary_test(node: Node, above: int, depth: int, found: _Found) -> None:
     """`[[ -x FILE ]]` says that a file may not be there."""
-    if node.get("Op") in _MAY_LACK:
-        if "Parts" in node.get("X", {}):
-            _guard(unquoted(node["X"], above), found)
+    if node.get("Op") in _MAY_LACK and "Parts" in node.get("X", {}):
+        _guard(unquoted(node["X"], above), found)
 
 
 _MAY_LACK = ("-x", "-e", "-f", "-r", "-s")
