@@ -5,6 +5,8 @@
 # make lab-faults  boot the host with everything that can go wrong around it, and in every format
 # make redteam  every attack of the suite, by class, in one table (REDTEAM=--quick: without boots)
 # make oracle  hold the resolver against ld.so and kmod, whole: a quarter to half an hour, some GB
+# make house   count modules, names, import circles and the frames of the main path
+# make docs    write the pages of docs/reference that the program writes itself
 # make check   format, lint, types, layers
 # Needs python3 (3.11 or newer) with venv, and no root.
 
@@ -13,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANIFEST ?= manifests/host.yaml
 
-.PHONY: host test lab-faults oracle bench check format clean torture redteam
+.PHONY: host test lab-faults oracle bench house docs check format clean torture redteam
 .DELETE_ON_ERROR:
 
 host: $(VENV)/ready
@@ -36,6 +38,12 @@ redteam: $(VENV)/ready-dev
 
 oracle: $(VENV)/ready-dev
 	MINBUILD_ORACLE=all $(BIN)/python -m pytest -n auto --dist loadfile -rP tests/oracle
+
+house: $(VENV)/ready-dev
+	$(BIN)/python -m tools.house
+
+docs: $(VENV)/ready-dev
+	$(BIN)/python -m tools.docs
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

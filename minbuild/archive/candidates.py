@@ -4,7 +4,7 @@ A wrong guess costs a download and nothing else: the resolver looks into what wa
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 
 from minbuild.archive.index import Index
@@ -64,26 +64,30 @@ def candidates(index: Index, package: str, kind: str, wanted: str) -> tuple[str,
 
     `kind` is a NeedKind's text; `wanted` the soname, path, module or firmware file.
     """
-    base = wanted.rpartition("/")[2]
-    match kind:
-        case "firmware":
-            return tuple(_firmware(index, wanted))
-        case "module" | "softdep":
-            near = dict(_walk(index, package))
-            return tuple(sorted(near, key=lambda name: not name.startswith("linux-modules-")))
-        case "root" | "kconfig":
-            return tuple(dict.fromkeys(name for name, _ in _walk(index, package)))
-        case _ if ".so" in base or kind in {"needed", "dlopen"}:
-            return tuple(dict.fromkeys(_libraries(index, package, base)))
-        case _:
-            return tuple(dict.fromkeys(_programs(index, package, wanted)))
+    return tuple(dict.fromkeys(SEARCHES[kind](index, package, wanted)))
 
 
-def _libraries(index: Index, package: str, soname: str) -> Iterator[str]:
+def _modules(index: Index, package: str, _name: str) -> list[str]:
+    near = dict(_walk(index, package))
+    return sorted(near, key=lambda name: not name.startswith("linux-modules-"))
+
+
+def _near(index: Index, package: str, _path: str) -> Iterator[str]:
+    return (name for name, _ in _walk(index, package))
+
+
+def _by_path(index: Index, package: str, path: str) -> Iterator[str]:
+    """Owners of a file: a library by its soname, any other by the last parts of its path."""
+    is_library = ".so" in path.rpartition("/")[2]
+    return (_libraries if is_library else _programs)(index, package, path)
+
+
+def _libraries(index: Index, package: str, path: str) -> Iterator[str]:
     """Owners of a library, by Debian's way to name packages after sonames.
 
     Source: Debian Policy 8.1, "Run-time shared libraries".
     """
+    soname = path.rpartition("/")[2]
     if _GLIBC.fullmatch(soname):
         yield "libc6"
     near = list(_walk(index, package))
@@ -123,7 +127,7 @@ def _programs(index: Index, package: str, path: str) -> Iterator[str]:
     yield from (name for name in (f"{base}-minimal", f"{base}-base", base) if index.package(name))
 
 
-def _firmware(index: Index, path: str) -> list[str]:
+def _firmware(index: Index, _package: str, path: str) -> list[str]:
     """Firmware packages, those first whose names are like the file's path."""
     owners = [owner for start, owner in _ELSEWHERE.items() if path.startswith(start)]
     names = [name for name in owners if index.package(name)] + [*index.names("firmware-")]
@@ -184,3 +188,17 @@ def _guesses(index: Index, stem: str, version: str) -> list[str]:
     full = _plain(stem + version)
     names = [name for name in index.names(stem.replace("_", "-")) if not _NO_LIBRARY.search(name)]
     return sorted(names, key=lambda name: -_likeness(_plain(name), full))[:4]
+
+
+SEARCHES: Mapping[str, Callable[[Index, str, str], Iterable[str]]] = {
+    "root": _near,
+    "kconfig": _near,
+    "module": _modules,
+    "softdep": _modules,
+    "firmware": _firmware,
+    "needed": _libraries,
+    "dlopen": _libraries,
+    **dict.fromkeys(("parent", "link", "interp", "shebang", "exec"), _by_path),
+    **dict.fromkeys(("data", "string", "generated"), _by_path),
+}
+"""How to look for what a need of each kind wants."""

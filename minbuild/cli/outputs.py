@@ -45,6 +45,8 @@ def output_options(*names: str) -> Callable[[Command], Command]:
 
     def add(command: Command) -> Command:
         for name in reversed(names):
+            if name not in HELP:
+                raise LookupError(f"a command offers --{name}: add {name} to HELP in this module")
             command = click.option(
                 f"--{name}", f"out_{name}", metavar="[=FILE]", help=f"Write {HELP[name]}."
             )(command)

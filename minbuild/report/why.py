@@ -149,6 +149,7 @@ def _chain(chain: Chain, owners: Mapping[str, str] | None) -> str:
 
 
 PLACES: Mapping[NeedKind, str] = {
+    NeedKind.ROOT: "the manifest",
     NeedKind.PARENT: "the path",
     NeedKind.LINK: "the link",
     NeedKind.INTERP: "the program header PT_INTERP",
@@ -159,20 +160,23 @@ PLACES: Mapping[NeedKind, str] = {
     NeedKind.SOFTDEP: "the field `softdep` of .modinfo",
     NeedKind.STRING: "the text",
     NeedKind.FIRMWARE: "the field `firmware` of .modinfo",
+    NeedKind.DLOPEN: "the dynamic symbols",
+    NeedKind.KCONFIG: "the manifest",
+    NeedKind.DATA: "a rule",
+    NeedKind.GENERATED: "a rule",
 }
-"""Where the evidence of a need stands in the file that has it."""
+"""Where the evidence of a need stands in the file that has it; of a component's, in its own line."""
 
 
 def stands(need: Need, owners: Mapping[str, str]) -> str:
     """Where the evidence of a need can be read."""
     if not need.by.startswith("/"):
         return need.evidence
-    where = PLACES.get(need.kind, "a rule")
-    if need.kind is NeedKind.DLOPEN:
-        noted = need.evidence.startswith(".note.dlopen")
-        where = "the section .note.dlopen" if noted else "the dynamic symbols"
-        if need.evidence.startswith("DT_"):
-            where = PLACES[NeedKind.NEEDED]
+    where = PLACES[need.kind]
+    if need.kind is NeedKind.DLOPEN and need.evidence.startswith(".note.dlopen"):
+        where = "the section .note.dlopen"
+    elif need.kind is NeedKind.DLOPEN and need.evidence.startswith("DT_"):
+        where = PLACES[NeedKind.NEEDED]
     return f"{where} of {need.by} ({owners.get(need.by) or 'made by minbuild'})"
 
 

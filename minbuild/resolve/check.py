@@ -1,6 +1,6 @@
 """The closed world: nothing in a tree needs anything outside of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from minbuild.facts.types import Files
@@ -24,7 +24,9 @@ PROGRAM, SCRIPT, LIBRARY, MODULE, LINK, FILE = STARTS = (
     "program", "script", "library", "module", "link", "file",
 )  # fmt: skip
 """Why something in a foreign root is looked at; a library: one that no program there loads."""
-_STARTS = {
+STARTS_BY: Mapping[NeedKind, str] = {
+    NeedKind.ROOT: FILE,
+    NeedKind.PARENT: FILE,
     NeedKind.NEEDED: LIBRARY,
     NeedKind.DLOPEN: LIBRARY,
     NeedKind.INTERP: PROGRAM,
@@ -34,7 +36,12 @@ _STARTS = {
     NeedKind.SOFTDEP: MODULE,
     NeedKind.FIRMWARE: MODULE,
     NeedKind.LINK: LINK,
+    NeedKind.DATA: FILE,
+    NeedKind.STRING: FILE,
+    NeedKind.KCONFIG: FILE,
+    NeedKind.GENERATED: FILE,
 }
+"""How a chain of a foreign root starts that no program leads to."""
 
 
 def check(
@@ -126,7 +133,7 @@ def _traced(found: set[Missing], work: Work) -> list[Missing]:
     reached, before = reached_from(programs, edges)
     chained = []
     for each in found:
-        start = PROGRAM if each.by in reached else _STARTS.get(each.kind, FILE)
+        start = PROGRAM if each.by in reached else STARTS_BY[each.kind]
         start = LINK if each.kind is NeedKind.LINK else start
         chained.append(replace(each, chain=(start, *way(each.by, before))))
     return chained

@@ -1,7 +1,7 @@
 """What an unmet need means, in words: what, where in the chain of needs, and how to go on."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from minbuild.errors import ResolveError, together
 from minbuild.facts.types import Files, KernelConfig
@@ -48,17 +48,22 @@ def _fix(missing: Missing) -> str:
     )
 
 
+NOUNS: Mapping[NeedKind, str] = {
+    **dict.fromkeys((NeedKind.MODULE, NeedKind.SOFTDEP), "module "),
+    NeedKind.FIRMWARE: "firmware ",
+    NeedKind.EXEC: "a program ",
+    NeedKind.KCONFIG: "the kernel option CONFIG_",
+    # a path or a soname says what it is
+    **dict.fromkeys((NeedKind.ROOT, NeedKind.PARENT, NeedKind.LINK, NeedKind.INTERP), ""),
+    **dict.fromkeys((NeedKind.NEEDED, NeedKind.DLOPEN, NeedKind.SHEBANG), ""),
+    **dict.fromkeys((NeedKind.DATA, NeedKind.STRING, NeedKind.GENERATED), ""),
+}
+"""What stands before the name of what a file lacks."""
+
+
 def _noun(missing: Missing) -> str:
-    match missing.kind:
-        case NeedKind.MODULE | NeedKind.SOFTDEP:
-            symbol = missing.wanted.startswith("symbol ")
-            return missing.wanted if symbol else f"module {missing.wanted}"
-        case NeedKind.FIRMWARE:
-            return f"firmware {missing.wanted}"
-        case NeedKind.EXEC:
-            return f"a program {missing.wanted}"
-        case _:
-            return missing.wanted
+    is_symbol = missing.kind is NeedKind.MODULE and missing.wanted.startswith("symbol ")
+    return missing.wanted if is_symbol else f"{NOUNS[missing.kind]}{missing.wanted}"
 
 
 def _chain(missing: Missing) -> str:

@@ -35,6 +35,7 @@ keep:
   - {package: git, paths: [/usr/bin/git]}
   - {package: openssl, paths: [/usr/bin/openssl]}
   - {package: qemu-system-x86, paths: [/usr/bin/qemu-system-x86_64]}
+  - {package: libkrb5-3, paths: [/usr/lib/x86_64-linux-gnu/libkrb5.so.3]}
 files:
   /etc/nsswitch.conf: {content: "passwd: systemd files\\nhosts: files [!UNAVAIL=return] myhostname\\n"}
   /etc/hosts: {content: "192.0.2.7 seven\\n"}
@@ -162,6 +163,16 @@ def test_openssl_has_its_configuration_and_the_provider_that_was_asked_for(tree:
     openssl = ("/usr/bin/openssl", "list", "-providers", "-provider", "legacy")
     assert "OpenSSL Legacy Provider" in run(tree, *openssl)
     assert (tree / "usr/lib/ssl/openssl.cnf").resolve().name == "openssl.cnf"
+
+
+def test_kerberos_itself_names_what_is_listed_for_it(grown: Grown, tree: Path) -> None:
+    """Rules of krb5: no header of libkrb5 tells its configuration and its plug-ins."""
+    library = f"{LIB}/libkrb5.so.3"
+    names = (tree / library[1:]).resolve().read_bytes()
+    listed = {one.wanted for one in grown.closure.possible if one.by.startswith(library)}
+    assert listed == {"/etc/krb5.conf", f"{LIB}/krb5/plugins/*/*.so"}
+    assert b"/etc/krb5.conf" in names
+    assert f"{LIB}/krb5/plugins".encode() in names
 
 
 def test_iconv_converts_to_the_character_set_that_was_asked_for(tree: Path) -> None:

@@ -1,0 +1,261 @@
+"""Each table that a new format, rule or command must stand in names all there are.
+
+A failure says where the entry is missing. CONTRIBUTING.md shows the steps.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from minbuild.archive.candidates import SEARCHES
+from minbuild.cli.main import FIRST_SCREEN, minbuild, run
+from minbuild.cli.outputs import HELP, Outputting
+from minbuild.errors import (
+    ArchiveError,
+    ManifestError,
+    ResolveError,
+    ToolError,
+    UsageError,
+    Verdict,
+)
+from minbuild.facts.root.images import Format, format_of
+from minbuild.footprint import document
+from minbuild.image.bios import TOOL as BIOS_TOOL
+from minbuild.image.formats import FORMATS, OF_DISK
+from minbuild.image.sign import TOOL as SIGN_TOOL
+from minbuild.lab.media import MARKS, kind_of
+from minbuild.manifest.tools import load_tools
+from minbuild.manifest.types import Compression, Holds, ImageFormat
+from minbuild.report import surface, why
+from minbuild.report.formats import report_formats
+from minbuild.resolve import check, explain, seeds
+from minbuild.resolve.types import Closure, Missing, NeedKind
+from minbuild.subject.belongs import ENDINGS
+from minbuild.subject.forms import Form, form_of
+from tests.support.footprints import tiny
+from tools import docs
+
+TOP = Path(__file__).parents[2]
+REFERENCE = TOP / "docs" / "reference"
+UNBOOTED = {ImageFormat.PXE: "a folder", ImageFormat.TAR: "no disk", ImageFormat.CPIO: "no disk"}
+"""Formats that no machine of the lab is given as a medium."""
+
+
+def lacks(what: Collection[str], there: Collection[str], where: str) -> None:
+    """Fail with a sentence when `where` does not know all of `what`, or knows more."""
+    missing, spare = sorted({*what} - {*there}), sorted({*there} - {*what})
+    assert not missing, f"add {', '.join(missing)} to {where}"
+    assert not spare, f"{where} has {', '.join(spare)}, which nothing else knows: remove it there"
+
+
+def first_cells(page: Path, heading: str) -> set[str]:
+    """The words in backquotes in the first column of the table below a line of a page."""
+    text = page.read_text("utf-8").partition(heading)[2]
+    table = re.search(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert table is not None, f"{page} has no table below {heading!r}"
+    cells = (row.split("|")[1] for row in table[0].splitlines()[2:])
+    return {word for cell in cells for word in re.findall("`([^`]+)`", cell)}
+
+
+# kinds of need
+
+
+def test_every_kind_of_need_can_be_looked_for() -> None:
+    lacks([*map(str, NeedKind)], SEARCHES, "archive/candidates.py, SEARCHES")
+
+
+def test_every_kind_of_need_is_placed_and_worded() -> None:
+    lacks(NeedKind, why.PLACES, "report/why.py, PLACES")
+    lacks(NeedKind, explain.NOUNS, "resolve/explain.py, NOUNS")
+    lacks(NeedKind, check.STARTS_BY, "resolve/check.py, STARTS_BY")
+
+
+def test_every_kind_of_need_is_documented() -> None:
+    page = TOP / "docs" / "explanation" / "resolver.md"
+    lacks([*map(str, NeedKind)], first_cells(page, "## Kinds of need"), str(page))
+
+
+@pytest.mark.parametrize("kind", [*seeds.NAMES])
+def test_a_name_that_nothing_stands_for_is_told_as_a_name(kind: NeedKind) -> None:
+    """Not as a path of a package, which is what explain.py says of roots that it has no words for."""
+    missing = Missing(kind, "topic/NAME", "services/x", "", "x.yaml:1:1")
+    closure = Closure({}, (), (missing,), "6.1", {}, (), {})
+    said = explain.error(closure)
+    assert "no component makes it" not in said.what, (
+        f"add words for {kind} to resolve/explain.py, _root"
+    )
+
+
+# image formats
+
+
+def test_every_image_format_is_written() -> None:
+    lacks(ImageFormat, FORMATS, "image/formats.py, FORMATS")
+    endings = [one.suffix for one in FORMATS.values()]
+    assert len(endings) == len(set(endings)), "two formats of image/formats.py have one ending"
+
+
+def test_every_image_format_is_documented() -> None:
+    known = first_cells(REFERENCE / "manifest.md", "`image`: `formats`")
+    lacks(
+        [*map(str, ImageFormat), "dib", "{dib: {…}}"], known, "docs/reference/manifest.md, `image`"
+    )
+    booted = first_cells(REFERENCE / "lab.md", "## What can be booted")
+    kinds = {FORMATS[one].suffix.rpartition(".")[2] for one in ImageFormat if one not in UNBOOTED}
+    named = {word.rpartition(".")[2] for word in booted}
+    lacks(kinds, named, "docs/reference/lab.md, What can be booted")
+
+
+def test_every_image_format_is_known_by_its_content(tmp_path: Path) -> None:
+    """By the lab, by the reader of disks, and by `report`: each by the same magic number."""
+    marks = {kind: (at, mark) for kind, at, mark in reversed(MARKS)}
+    for one in ImageFormat:
+        kind = FORMATS[one].suffix.rpartition(".")[2]
+        if one in UNBOOTED or kind == "raw":
+            continue
+        assert kind in marks, (
+            f"add the magic number of {one} to lab/media.py, MARKS; or say in UNBOOTED here why "
+            "no machine of the lab starts from it"
+        )
+        at, mark = marks[kind]
+        head = bytearray(0x9000)
+        head[510:512] = b"\x55\xaa"
+        head[at : at + len(mark)] = mark
+        path = tmp_path / "image"
+        path.write_bytes(head)
+        assert kind_of(path) == kind
+        if kind in {*Format}:
+            assert format_of(bytes(head)) == kind, f"add {kind} to facts/root/images.py, _MAGIC"
+        assert form_of(path) in {Form.UKI, Form.DISK}, f"add {kind} to subject/forms.py"
+
+
+def test_every_image_of_a_build_is_held_against_its_footprint() -> None:
+    """A tar is read as a root; the folder for a boot server is sizes alone."""
+    endings = {one.suffix.rpartition(".")[2] for one in FORMATS.values()}
+    lacks(endings, {*ENDINGS, "tar", "pxe"}, "subject/belongs.py, ENDINGS")
+
+
+# reports
+
+
+def test_every_report_format_has_its_words_and_its_page() -> None:
+    lacks(report_formats(tiny(), None, by="section", sort="", top=3), HELP, "cli/outputs.py, HELP")
+    text = (REFERENCE / "reports.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| (\w+(?:, \w+)*) \| ((?:\w+ ?)+) \|", text, re.MULTILINE))
+    of = {name: {*words.split()} for names, words in rows.items() for name in names.split(", ")}
+    for name in HELP:
+        able = {command for command, formats in outputs() if name in formats}
+        lacks(able, of.get(name, ()), f"docs/reference/reports.md, the row of {name}")
+
+
+def outputs() -> Iterator[tuple[str, set[str]]]:
+    """Commands that write several formats, and which."""
+    for name, command in minbuild.commands.items():
+        if isinstance(command, Outputting):
+            options = {one.name or "" for one in command.params}
+            yield name, {one.removeprefix("out_") for one in options if one.startswith("out_")}
+
+
+@pytest.mark.parametrize(("command", "more"), [("report", 0), ("diff", 1), ("check", 0)])
+def test_a_command_writes_every_format_that_it_offers(
+    command: str, more: int, tmp_path: Path
+) -> None:
+    place = tmp_path / "tiny.json"
+    place.write_text(document.render(tiny()), encoding="utf-8")
+    budget = tmp_path / "budget.yaml"
+    budget.write_text("minbuild-budget: 1\ntotals: {files: 100}\n", encoding="utf-8")
+    words = [command, *[str(place)] * (1 + more)]
+    words += ["--budget", str(budget)] if command == "check" else []
+    formats = dict(outputs())[command]
+    assert run([*words, *(f"--{one}={tmp_path / one}" for one in sorted(formats))]) == 0
+    for one in formats:
+        assert (tmp_path / one).stat().st_size, f"{command} writes an empty {one}"
+
+
+def test_every_kind_of_finding_has_a_name_and_a_row() -> None:
+    kinds = [*map(str, surface.FindingKind)]
+    lacks(kinds, [*map(str, surface.NAMES)], "report/surface.py, NAMES")
+    known = first_cells(REFERENCE / "reports.md", "Each kind of finding has a name")
+    lacks(kinds, known, "docs/reference/reports.md")
+
+
+# data
+
+
+def test_every_topic_of_rules_has_a_row_and_a_test() -> None:
+    topics = {path.stem for path in (TOP / "manifests/components/rules").glob("*.yaml")}
+    lacks(
+        topics,
+        first_cells(REFERENCE / "rules.md", "What a manifest or a component asks"),
+        "docs/reference/rules.md",
+    )
+    tests = (TOP / "tests/oracle/test_rules.py").read_text("utf-8")
+    for topic in topics - {"alternatives"}:  # of which awk is one
+        assert topic.partition("-")[0] in tests, f"try {topic} in tests/oracle/test_rules.py"
+
+
+def test_every_tool_of_the_toolbox_is_started_by_something() -> None:
+    there = {tool.name for tool in load_tools()}
+    wanted = {name for one in FORMATS.values() for name in one.tools} | {BIOS_TOOL, SIGN_TOOL}
+    wanted |= {name for names in OF_DISK.values() for name in names}
+    wanted |= {str(how) for how in Compression if how is not Compression.NONE}
+    for name in sorted(wanted - there):
+        pytest.fail(f"describe the tool {name}: manifests/toolbox/{name}.yaml")
+    source = "".join(path.read_text("utf-8") for path in (TOP / "minbuild").rglob("*.py"))
+    for name in sorted(there):
+        assert f'"{name}"' in source, f"nothing in minbuild starts {name}: remove its file"
+
+
+def test_every_partition_has_its_row() -> None:
+    text = (REFERENCE / "manifest.md").read_text("utf-8")
+    row = re.search(r"^\| `holds` \|(.*?)\|", text, re.MULTILINE)
+    assert row is not None
+    lacks(
+        [*map(str, Holds)], re.findall("`([^`]+)`", row[1]), "docs/reference/manifest.md, `holds`"
+    )
+
+
+# commands
+
+
+def test_every_command_is_on_the_first_screen_and_in_the_reference() -> None:
+    shown = {name for rows in FIRST_SCREEN.values() for name in rows}
+    lacks(minbuild.commands, shown, "cli/main.py, FIRST_SCREEN")
+    text = (REFERENCE / "commands.md").read_text("utf-8")
+    rows = {*re.findall(r"^\| `minbuild ([a-z-]+)", text, re.MULTILINE)}
+    lacks(minbuild.commands, rows, "docs/reference/commands.md")
+    for name, command in minbuild.commands.items():
+        if isinstance(command, click.Group):
+            row = next(line for line in text.splitlines() if line.startswith(f"| `minbuild {name}"))
+            for sub in command.commands:
+                assert sub in row, f"add {sub} to docs/reference/commands.md, the row of {name}"
+
+
+@pytest.mark.parametrize("name", ["options.md", "components.md"])
+def test_pages_that_the_program_writes_are_up_to_date(name: str) -> None:
+    there = (REFERENCE / name).read_text("utf-8")
+    assert there == docs.pages()[name], f"docs/reference/{name} is old: run `make docs`"
+
+
+def test_every_exit_code_and_variable_is_documented() -> None:
+    text = (REFERENCE / "commands.md").read_text("utf-8")
+    codes = {*re.findall(r"^\| (\d+) \|", text.partition("## Exit codes")[2], re.MULTILINE)}
+    errors = (Verdict, UsageError, ManifestError, ArchiveError, ResolveError, ToolError)
+    lacks(
+        {"0", "70", "130", *(str(one.exit_code) for one in errors)},
+        codes,
+        "commands.md, Exit codes",
+    )
+    source = "".join(path.read_text("utf-8") for path in (TOP / "minbuild").rglob("*.py"))
+    read = {*re.findall(r'"(MINBUILD_[A-Z_]+)"', source)}
+    named = {*re.findall("`(MINBUILD_[A-Z_]+)`", text.partition("## Environment")[2])}
+    lacks(read, named, "docs/reference/commands.md, Environment")
+
+
+def test_contributing_names_files_that_are_there() -> None:
+    text = (TOP / "CONTRIBUTING.md").read_text("utf-8")
+    for name in sorted({*re.findall(r"`([\w.-]+(?:/[\w.-]+)+/?)`", text)}):
+        assert (TOP / name).exists(), f"CONTRIBUTING.md names {name}, which is not there"
