@@ -27,16 +27,20 @@ class Book:
         self._values = [rule for rule in rulebook.rules if rule.value]
 
     def of_file(self, path: RootPath, facts: FileFacts | None) -> Iterator[tuple[Rule, str]]:
-        """Rules that a chosen path sets off, each with what it was that did."""
-        if self._any_file.fullmatch(path):
+        """Rules that a chosen path sets off, each with what it was that did.
+
+        They name merged paths, and mean /bin of a root where that is a directory, too.
+        """
+        merged = rootpath(path)
+        if self._any_file.fullmatch(merged):
             for match, rule in self._files:
-                if match.fullmatch(path):
+                if match.fullmatch(merged):
                     yield rule, ""
         if isinstance(facts, Elf) and self._linked:
             for soname in facts.needed:
                 if self._any_library.fullmatch(soname):
                     for rule in self._linked:
-                        here = not rule.file or pattern.matches(rule.file, path)
+                        here = not rule.file or pattern.matches(rule.file, merged)
                         if here and pattern.matches(rule.linked, soname):
                             yield rule, soname
 

@@ -87,11 +87,17 @@ def _wanted(rule: Rule, by: str, names: Names, evidence: str, world: World) -> I
 
 
 def _found(want: str, by: str, evidence: str, catalog: Catalog, owner: str | None) -> list[Need]:
+    split = want.removeprefix("/usr")  # where a root that is not merged may have it
     if re.search(r"[*?\[]", want):
         files = None if owner is None else catalog.by_name.get(owner, NOTHING)
         paths = catalog.matching(str(rootpath(want)), files)
-        return [Need(path, by, NeedKind.DATA, evidence) for path in paths]
+        found = [Need(path, by, NeedKind.DATA, evidence) for path in paths]
+        if found or split == want or catalog.generated:
+            return found
+        return [Need(path, by, NeedKind.DATA, evidence) for path in catalog.matching(split, files)]
     reached = catalog.reach(want)
+    if reached is None and not catalog.generated:
+        reached = catalog.reach(split)
     if reached is None or catalog.real(reached.path) is None:
         return []
     return catalog.edges(reached, want, by, NeedKind.DATA, evidence)

@@ -349,3 +349,19 @@ def test_musl_is_known_by_what_a_link_leads_to(tmp_path: Path, interp: str) -> N
     (top / "opt/etc/ld-musl-x86_64.path").write_text("/nowhere")
     lost = ["/usr/bin/app needed libg.so.1"] if interp.startswith("/opt") else []
     assert wanted(examined(top, tmp_path)) == lost
+
+
+@pytest.mark.parametrize("program", ["usr/bin/perl", "bin/perl"])
+@pytest.mark.parametrize("top", ["usr/lib", "lib"])
+def test_rules_hold_for_a_root_that_is_not_merged(tmp_path: Path, program: str, top: str) -> None:
+    """Rules name /usr/bin and /usr/lib; a root with two of each may have the other one."""
+    modules = f"{top}/x86_64-linux-gnu/perl-base"
+    root: dict[str, bytes | str] = {
+        program: elf(Elf()), "bin/x": b"", "usr/bin/x": b"", "lib/x": b"", "usr/lib/x": b"",
+        f"{modules}/strict.pm": b"", f"{modules}/warnings.pm": b"",
+    }  # fmt: skip
+    needs = lay(tmp_path / "root", root)
+    lacks = lay(tmp_path / "other", root, without=f"{modules}/strict.pm")
+    name = "/usr/lib/x86_64-linux-gnu/perl-base/strict.pm"
+    assert f"/{program} data {name}" in wanted(examined(lacks, tmp_path))
+    assert f"/{program} data {name}" not in wanted(examined(needs, tmp_path))
