@@ -1,5 +1,6 @@
 """Paths inside the image, kept apart from paths on the build machine."""
 
+import os
 import posixpath
 import re
 from pathlib import Path
@@ -58,4 +59,4 @@ def parents(path: RootPath) -> list[RootPath]:
 
 def under(directory: Path, path: RootPath) -> Path:
     """Where image `path` lies below `directory` on the build machine; no link is followed."""
-    return directory / path.lstrip("/")
+    return directory / os.fsdecode(unspelled(path.lstrip("/")))

@@ -10,7 +10,7 @@ from pathlib import Path
 from minbuild.errors import ToolError
 from minbuild.facts.root.types import Found
 from minbuild.facts.types import Kind
-from minbuild.paths import MERGED, RootPath
+from minbuild.paths import MERGED, RootPath, under, unspelled
 from minbuild.tree.types import Node, Tree
 
 
@@ -96,9 +96,9 @@ def _lay(top: Path, node: Node, content: Callable[[str], bytes]) -> None:
         case Kind.DIRECTORY:
             path.mkdir(exist_ok=True)
         case Kind.LINK:
-            path.symlink_to(node.target)
+            path.symlink_to(os.fsdecode(unspelled(node.target)))
         case Kind.HARDLINK:
-            os.link(top / node.target.lstrip("/"), path)
+            os.link(under(top, RootPath(node.target)), path)
         case Kind.FILE:
             path.write_bytes(content(node.sha256))
         case Kind.OTHER:
@@ -112,7 +112,7 @@ def _lay(top: Path, node: Node, content: Callable[[str], bytes]) -> None:
 def _place(top: Path, node: Node) -> Path:
     """Where a node is written. Raises: ToolError where a link would lead elsewhere."""
     path = top
-    for part in node.path.strip("/").split("/")[:-1]:
+    for part in os.fsdecode(unspelled(node.path)).strip("/").split("/")[:-1]:
         path /= part
         if path.is_symlink():
             raise ToolError(
@@ -122,4 +122,4 @@ def _place(top: Path, node: Node) -> Path:
             )
         if not path.exists():
             path.mkdir()
-    return path / node.path.rpartition("/")[2]
+    return path / os.fsdecode(unspelled(node.path.rpartition("/")[2]))
