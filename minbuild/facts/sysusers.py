@@ -13,6 +13,10 @@ _AT_BOOT = frozenset("fFwecCpbcaAtTzZhHxXrRmLl")
 """Types of lines that change what is there at boot, or clean up: no part of an image."""
 
 
+DIGITS = 10
+"""Of the longest number of a user or group: 4294967295."""
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A line `u` of sysusers.d."""
@@ -125,7 +129,7 @@ def _user(name: str, line: int, rest: Sequence[str]) -> User:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isdecimal() and len(text) <= DIGITS else None
 
 
 def _given(text: str, usual: str) -> str:

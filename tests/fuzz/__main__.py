@@ -31,7 +31,8 @@ SHARES = {
     "sums": 2,
     "lock": 10,
     "manifest": 6,
-    "footprint": 10,
+    "footprint": 8,
+    "history": 2,
 }
 """Percent of all inputs; a manifest takes the longest to read."""
 MEMORY = 1 << 30
@@ -74,12 +75,15 @@ def main() -> int:
     """Run and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000)
+    parser.add_argument("--target", action="append", choices=TARGETS, metavar="READER",
+                        help="this one alone, with all inputs; may be repeated")  # fmt: skip
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     words = parser.parse_args()
     began = time.monotonic()
     tasks = []
-    for target, share in SHARES.items():
+    shares = dict.fromkeys(words.target, 100) if words.target else SHARES
+    for target, share in shares.items():
         left = -(-words.inputs * share // 100)
         for number in range(-(-left // BATCH)):
             size = min(BATCH, left - number * BATCH)
@@ -90,6 +94,8 @@ def main() -> int:
             totals[target] = [a + b for a, b in zip(totals[target], counts, strict=True)]
     print(f"{'reader':<10} {'inputs':>9} {'read':>9} {'refused':>9} {'faults':>7}")
     for target, (read, refused, faults) in totals.items():
+        if target not in shares:
+            continue
         print(f"{target:<10} {read + refused + faults:>9} {read:>9} {refused:>9} {faults:>7}")
     total = sum(map(sum, totals.values()))
     faults = sum(counts[2] for counts in totals.values())

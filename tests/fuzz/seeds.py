@@ -11,6 +11,7 @@ from minbuild.facts.types import Kind
 from minbuild.footprint import document
 from minbuild.image import cpio
 from minbuild.paths import RootPath
+from minbuild.report.history import line, point
 from minbuild.shipped import shipped
 from minbuild.tree.types import Node
 from tests.oracle import cpios
@@ -181,6 +182,10 @@ def _archive() -> tuple[bytes, ...]:
     return (tars.tar(*rows), *held, *made)
 
 
+def _history() -> tuple[bytes, ...]:
+    return ("".join(line(point(tiny(), label)) for label in ("v1", "v2", "ä\u2028")).encode(),)
+
+
 _MAKERS = {
     "deb": _deb,
     "elf": _elf,
@@ -197,5 +202,6 @@ _MAKERS = {
     "lock": _lock,
     "manifest": _manifest,
     "footprint": _footprint,
+    "history": _history,
 }
 TARGETS = tuple(_MAKERS)

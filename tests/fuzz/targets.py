@@ -26,6 +26,7 @@ from minbuild.image.unpack import members
 from minbuild.lab.uki import read_uki
 from minbuild.manifest.load import load
 from minbuild.manifest.rulebook import rulebook
+from minbuild.report import history as past
 from minbuild.resolve.check import check
 from minbuild.subject.disk import read_boot
 from minbuild.subject.source import open_tar
@@ -130,6 +131,13 @@ def footprint(data: bytes) -> None:
     document.read(data.decode("utf-8", "surrogateescape"), "fuzz.json")
 
 
+def history(data: bytes) -> None:
+    """A history, and both forms in which it is shown."""
+    points = past.read(data.decode("utf-8", "surrogateescape"), "fuzz.jsonl")
+    past.as_text(points)
+    past.as_html(points)
+
+
 READERS: Mapping[str, Callable[[bytes], None]] = {
     one.__name__: one
     for one in (
@@ -148,6 +156,7 @@ READERS: Mapping[str, Callable[[bytes], None]] = {
         lock,
         manifest,
         footprint,
+        history,
     )
 }
 

@@ -20,6 +20,12 @@ def test_a_line_declares_a_user_a_group_or_a_member(line: str, row: User | Group
     assert accounts([line]) == (row,)
 
 
+def test_a_number_longer_than_any_is_none() -> None:
+    (user,) = accounts(["u app " + "9" * 5000])
+    assert isinstance(user, User)
+    assert user.uid is None
+
+
 def test_comments_and_ranges_declare_nothing() -> None:
     assert accounts(["# u a", "", "r - 500-900"]) == ()
 
