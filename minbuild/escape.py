@@ -7,7 +7,6 @@ for people a character that cannot be shown, or that an output would take for it
 each can be told from the other.
 """
 
-import html
 import json
 import re
 
@@ -97,6 +96,8 @@ def cell(text: str) -> str:
 
 def markup(text: str) -> str:
     """Text in HTML or XML."""
+    import html  # 5 ms, and few outputs are HTML
+
     return html.escape(printable(text))
 
 

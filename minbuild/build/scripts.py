@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from minbuild.errors import ManifestError, together
-from minbuild.facts.pool import cores
 from minbuild.facts.shfmt import Node, complaint, parse
 from minbuild.manifest import template
 from minbuild.manifest.files import place_in
@@ -62,6 +61,8 @@ def check_scripts(
     new = {data: text for data, text in marked.items() if store.get(KIND, _key(data)) is None}
     if new:
         from concurrent.futures import ThreadPoolExecutor
+
+        from minbuild.facts.pool import cores  # 10 ms, and most scripts are known
 
         with ThreadPoolExecutor(cores()) as pool:
             trees = dict(zip(new, pool.map(parse, new), strict=True))
