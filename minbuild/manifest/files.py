@@ -97,17 +97,29 @@ class Renderer:
         if wish.content is not None:
             where = wish.content.where
             return Template(wish.content.text, where, where.line if wish.content.block else 0)
-        if wish.template is None:
-            return None
-        name = wish.template
-        where = Where(str(beside(name.where, name.text)), 1, 1)
+        return self._joined(wish.template) if wish.template else None
+
+    def _joined(self, names: Sequence[Name]) -> Template:
+        """One template of several files; a file without an end of its last line gets one."""
+        parts: list[Where] = []
+        texts = [self._template_text(name) for name in names]
+        text = ""
+        for name, more in zip(names, texts, strict=True):
+            if text and not text.endswith("\n"):
+                text += "\n"
+            parts.append(Where(str(beside(name.where, name.text)), text.count("\n") + 1, 1))
+            text += more or ""
+        return Template(None if None in texts else text, parts[0], parts=tuple(parts))
+
+    def _template_text(self, name: Name) -> str | None:
         data = self._local(name)
         try:
-            return Template(None if data is None else data.decode(), where)
+            return None if data is None else data.decode()
         except UnicodeDecodeError:
+            about = f"{beside(name.where, name.text)} is not UTF-8 text"
             fix = "save it as UTF-8, or copy it as it is with source:"
-            self.inputs.problems.add(f"{where.file} is not UTF-8 text", name.where, fix)
-            return Template(None, where)
+            self.inputs.problems.add(about, name.where, fix)
+            return None
 
     def _rendered(self, entry: FileEntry, made: Template) -> str | None:
         text = made.text or ""
@@ -133,7 +145,11 @@ def place_in(made: Template, line: int, column: int = 1) -> Where:
     where = made.where
     if made.above:
         return Where(where.file, made.above + line, 1, where.document)
-    return where if where.document else Where(where.file, line, column)
+    if not made.parts:
+        return where
+    begun = [part for part in made.parts if part.line <= line]
+    part = begun[-1] if begun else made.parts[0]
+    return Where(part.file, line - part.line + 1, column)
 
 
 def beside(where: Where, name: str) -> Path:

@@ -80,7 +80,11 @@ FILE: Shape[FileWish] = Record(
     "A file, link or directory that minbuild makes.",
     (
         Key("content", Raw(), "The file's text, rendered."),
-        Key("template", _LOCAL, "A jinja2 template, relative to this document."),
+        Key(
+            "template",
+            OneOrMany(_LOCAL),
+            "A jinja2 template, relative to this document; of several, one file in their order.",
+        ),
         Key("source", _LOCAL, "A local file, copied as it is, relative to this document."),
         Key("link", Text("a link's text", "[^\\x00]+"), "The text of a symbolic link."),
         Key("directory", Flag(only_true=True), "true: an empty directory."),

@@ -87,9 +87,11 @@ class Template:
     text: str | None
     """None: it cannot be read, which was told."""
     where: Where
-    """The template's file, or the document with the text."""
+    """The template's first file, or the document with the text."""
     above: int = 0
     """Lines of that file before the text."""
+    parts: tuple[Where, ...] = ()
+    """Each file of the template, and the line of `text` that it begins with."""
 
 
 @dataclass(frozen=True, slots=True)

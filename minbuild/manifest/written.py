@@ -72,7 +72,8 @@ class FileWish:
 
     where: Where
     content: Content | None = None
-    template: Name | None = None
+    template: tuple[Name, ...] = ()
+    """The files of one template, in order."""
     source: Name | None = None
     link: str | None = None
     directory: bool = False

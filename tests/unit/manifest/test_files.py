@@ -131,3 +131,26 @@ def test_a_template_that_is_no_text_is_refused(desk: Desk) -> None:
     (desk.directory / "t.j2").write_bytes(b"\xff")
     ((where, what, _),) = desk.problems("files: {/x: {template: t.j2}}\n")
     assert (where, what) == ("host.yaml:3:24 (files[/x].template)", "t.j2 is not UTF-8 text")
+
+
+def test_a_template_in_parts_is_one_file(desk: Desk) -> None:
+    desk.write({"a.j2": "{% set x = 'one' %}\n{{ x }}", "b": "{{ x }} {{ name }}\n", "c": ""})
+    assert own(desk, "files: {/f: {template: [a.j2, c, b, c]}}\n") == [
+        ("/f", b"\none\none host\n", 0o644)
+    ]
+    assert own(desk, "files: {/f: {template: [a.j2]}}\n") == [("/f", b"\none", 0o644)]
+
+
+def test_a_mistake_in_a_part_is_told_with_its_own_file_and_line(desk: Desk) -> None:
+    parts = {"a.sh": "#!/bin/sh\n", "b.sh": "echo\necho {{ name }}", "c.sh": "\necho {{ nmae }}\n"}
+    desk.write(parts)
+    places = {
+        part: desk.problems(f"files: {{/f: {{template: {part}}}}}\n")[0][0]
+        for part in ("[a.sh, b.sh]", "[a.sh, b.sh, c.sh]", "[a.sh, none.sh, c.sh]", "[]")
+    }
+    assert places == {
+        "[a.sh, b.sh]": "b.sh:2:1",
+        "[a.sh, b.sh, c.sh]": "c.sh:2:9",
+        "[a.sh, none.sh, c.sh]": "host.yaml:3:31 (files[/f].template[1])",
+        "[]": "host.yaml:3:24 (files[/f].template)",
+    }
