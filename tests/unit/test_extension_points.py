@@ -4,6 +4,7 @@ A failure says where the entry is missing. CONTRIBUTING.md shows the steps.
 """
 
 import re
+import tomllib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -259,3 +260,32 @@ def test_contributing_names_files_that_are_there() -> None:
     text = (TOP / "CONTRIBUTING.md").read_text("utf-8")
     for name in sorted({*re.findall(r"`([\w.-]+(?:/[\w.-]+)+/?)`", text)}):
         assert (TOP / name).exists(), f"CONTRIBUTING.md names {name}, which is not there"
+
+
+# tests
+
+
+def test_the_readme_of_the_tests_names_every_tier_marker_variable_and_slow_file() -> None:
+    text = (TOP / "tests" / "README.md").read_text("utf-8")
+    tiers = {f"{path.parent.name}/" for path in (TOP / "tests").glob("*/__init__.py")}
+    tiers |= {"unit/"}
+    lacks(tiers, first_cells(TOP / "tests" / "README.md", "## Tiers"), "tests/README.md, Tiers")
+    settings = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]
+    markers = {one.partition(":")[0] for one in settings["ini_options"]["markers"]}
+    lacks(
+        {*markers, "xdist_group"},
+        first_cells(TOP / "tests/README.md", "## Markers"),
+        "tests/README.md, Markers",
+    )
+    sources = {path: path.read_text("utf-8") for path in (TOP / "tests").rglob("*.py")}
+    read = {
+        one
+        for source in sources.values()
+        for one in re.findall(r'environ\S*"(MINBUILD_\w+)"', source)
+    }
+    for name in sorted(read):
+        assert f"`{name}`" in text, f"add {name} to tests/README.md, Variables"
+    for path, source in sources.items():
+        if re.search(r"mark\.long\b", source) and path != Path(__file__):
+            name = path.relative_to(TOP / "tests")
+            assert f"`{name}`" in text, f"add {name} to tests/README.md, What is `long`"
