@@ -105,7 +105,7 @@ def from_lock(
         error = explain.error(closure, files)
         if closure.missing:
             error = _with_whereabouts(error, closure, request, manifest, doors)
-        raise _outside_lock(error, request, place)
+        raise _outside_lock(error, len(closure.missing), request, place)
     return Ground(manifest, lock, files, closure)
 
 
@@ -286,12 +286,18 @@ def _with_whereabouts(
     return Whereabouts(manifest, index, mirror, doors, request.offline).explain(error, closure)
 
 
-def _outside_lock(error: ResolveError, request: Request, place: Path) -> ResolveError:
-    """Say of needs that the lock may be too old for the manifest."""
+def _outside_lock(error: ResolveError, lacks: int, request: Request, place: Path) -> ResolveError:
+    """Say first of each need that the lock may be too old for the manifest.
+
+    `lacks`: how many of the errors, from the first, are needs; the others are waivers.
+    """
     if not error.where:
         error.where = str(place)
-    error.fix = (
-        f"{error.fix}; or, when the manifest now wants packages that {place.name} does not pin: "
-        f"minbuild lock {request.manifest}"
-    )
+    cell = f" --cell {request.cell}" if request.cell else ""
+    locks = f"minbuild lock {request.manifest}{cell}"
+    for one in (error, *error.others)[:lacks]:
+        one.what = one.what.replace(explain.NOT_OFFERED, f"is not in {place.name}")
+        one.fix = (
+            f"{locks}, if the manifest has changed since {place.name} was written; else {one.fix}"
+        )
     return error

@@ -104,6 +104,8 @@ def _root(missing: Missing, files: Sequence[Files], kernel: str) -> ResolveError
     return ResolveError(what, where=where, fix=fix)
 
 
+NOT_OFFERED = "is not there"
+"""What is said of a package that is in none of those at hand."""
 _DEVICES = (
     "name the driver: one that is built in may not say which devices it drives; or list the "
     "devices in a file (kernel: {hardware: FILE}), of which only what drives them is taken"
@@ -136,7 +138,7 @@ def _path(missing: Missing, files: Sequence[Files], where: str) -> ResolveError:
         what = f"{wanted} is asked for, and no component makes it"
         return ResolveError(what, where=where, fix="add it to files, or name its package")
     if not missing.looked:
-        what = f"the package {package} is not there, and {wanted} should come from it"
+        what = f"the package {package} {NOT_OFFERED}, and {wanted} should come from it"
         return ResolveError(what, where=where, fix="correct the package's name, or add its suite")
     if any(character in wanted for character in "*?["):
         what = f"{wanted} matches nothing in the package {package}"

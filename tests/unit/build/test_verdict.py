@@ -1,14 +1,16 @@
 """Budgets."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from minbuild.build.verdict import judge, limits
 from minbuild.errors import Verdict
 from minbuild.manifest.limits import Budget, Limit, Limits
-from minbuild.manifest.types import Compression
+from minbuild.manifest.types import Compression, Where
 from minbuild.report.text import budget
+from minbuild.shipped import shipped
 from tests.support.footprints import HERE, MANIFEST, tiny
 
 
@@ -53,3 +55,32 @@ def test_a_packed_size_is_judged_as_the_manifest_packs() -> None:
     assert "not judged: it is for xz" in " ".join(budget(rows).split())
     with pytest.raises(Verdict, match="over budget: files 4, the limit is 3"):
         judge(replace(manifest, budget=Budget(Limits(files=limit(3)))), tiny().totals)
+
+
+def test_a_limit_that_is_inherited_is_raised_in_the_manifest_itself(tmp_path: Path) -> None:
+    base = Where(str(tmp_path / "base.yaml"), 3, 9)
+    own = replace(MANIFEST, file=str(tmp_path / "mine.yaml"))
+    tight = Limits(files=Limit(3, base, is_size=False), packed=Limit(1_000_000, base, is_size=True))
+    with pytest.raises(Verdict) as caught:
+        judge(replace(own, budget=Budget(tight)), tiny().totals)
+    errors = (caught.value, *caught.value.others)
+    line = f"write budget: {{files: 4, packed: 1.4 MB}} in {tmp_path}/mine.yaml"
+    assert all(one.fix.endswith(line) for one in errors)
+    assert errors[0].where == f"mine.yaml (budget.files, set by {tmp_path}/base.yaml:3)"
+    # what is written so is kept
+    raised = Limits(files=limit(4), packed=limit(1_400_000))
+    judge(replace(own, budget=Budget(raised)), tiny().totals)
+
+
+def test_no_path_of_the_installation_is_told_for_a_shipped_limit() -> None:
+    shipped_host = shipped("manifests") / "host.yaml"
+    where = Where(str(shipped_host), 30, 10)
+    tight = Budget(Limits(files=Limit(3, where, is_size=False)))
+    for file, fix in {
+        "mine.yaml": "write budget: {files: 4} in mine.yaml",
+        str(shipped_host): "write a manifest with extends: [host] and budget: {files: 4}",
+    }.items():
+        with pytest.raises(Verdict) as caught:
+            judge(replace(MANIFEST, file=file, budget=tight), tiny().totals)
+        assert caught.value.fix.endswith(fix)
+        assert str(shipped_host) not in caught.value.where + caught.value.fix
