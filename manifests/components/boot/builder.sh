@@ -50,5 +50,5 @@ say "disk-image-create ended with $code"
 sync -f /job || fail "$full"
 tar -c -S --format=gnu -f /dev/vdc -C /job/out . || fail 'the result does not fit on its disk'
 sync /dev/vdc || fail "$full"
-say done
+say 'done'
 off

@@ -62,18 +62,13 @@ find_port() {
 change() {
     verb="$1 element bridge minbuild"
     find_port "$2"
-    old=$IFS
-    IFS=:
-    # shellcheck disable=SC2086 # its six parts
-    set -- "$@" $3
-    IFS=$old
-    eval "mac=0x\${$(($# - 5))}\${$(($# - 4))}\${$(($# - 3))}\${$(($# - 2))}\${$(($# - 1))}\${$#}"
+    mac=0x$(echo "$3" | tr -d :)
     [ "$1" != add ] || echo "$verb ports { $port }"
     echo "$verb cards { $port . $mac }"
     echo "$verb same { $mac . $mac }"
     shift 3
-    while [ $# -gt 6 ]; do
-        # shellcheck disable=SC2046 # its four parts
+    while [ $# -gt 0 ]; do
+        # shellcheck disable=SC2046,SC2183 # its four parts
         echo "$verb owned { $mac . $(printf '0x%02x%02x%02x%02x' $(echo "$1" | tr . ' ')) }"
         shift
     done

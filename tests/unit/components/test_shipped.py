@@ -105,7 +105,9 @@ def test_keys_on_the_data_partition_make_nobody_root_unless_the_image_says_so(
     settings = {"ssh_data_keys": str(allowed).lower()}
     loaded = load(MANIFESTS / "edge.yaml", settings=settings, components=())
     step = rendered(loaded)["/usr/lib/minbuild/steps/60-ssh"].content.decode()
-    assert ("cat /etc/ssh-keys /data/ssh/authorized_keys" in step) == allowed
+    assert "cat /etc/ssh-keys ${DATA_KEYS:+/data/ssh/authorized_keys} 2>/dev/null" in step
+    assert step.count("authorized_keys} ") == 1
+    assert re.findall(r"(?m)^DATA_KEYS=(.*)$", step) == ["yes" if allowed else ""]
 
 
 def test_a_panic_reboots_the_host() -> None:
@@ -130,8 +132,8 @@ def test_variables_reach_the_scripts() -> None:
         components=(),
     )
     files = rendered(manifest)
-    assert b"echo rack7 >/proc/sys/kernel/hostname" in files["/usr/lib/minbuild/init"].content
-    assert b"-C64" in files["/usr/lib/minbuild/init"].content
+    assert b"HOST_NAME=rack7\n" in files["/usr/lib/minbuild/init"].content
+    assert b"LOG_KIB=64\n" in files["/usr/lib/minbuild/init"].content
     assert b"BRIDGE=lan\n" in files["/usr/lib/minbuild/steps/30-network"].content
 
 
@@ -211,11 +213,11 @@ ALL_APPLETS = frozenset(
 def test_every_module_of_the_image_is_loaded_drivers_outside_of_the_kernels_own_first(
     tmp_path: Path,
 ) -> None:
-    """The two functions of the host's init, with a modprobe that says what it is asked for."""
+    """The three functions of the host's init, with a modprobe that says what it is asked for."""
     text = rendered(host())["/usr/lib/minbuild/init"].content.decode()
     functions = "".join(
         re.search(rf"(?ms)^{name}\(\) {{\n.*?^}}\n", text)[0]  # type: ignore[index]
-        for name in ("modules", "load_modules")
+        for name in ("modules", "load", "load_modules")
     )
     index = tmp_path / "modules.dep"
     index.write_text(

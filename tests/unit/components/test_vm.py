@@ -2,54 +2,16 @@
 
 import os
 import re
-import shutil
 import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from minbuild.manifest.load import load
-from minbuild.shipped import shipped
-from minbuild.store import Store
-from tests.support.cache import cache
-from tests.support.market import market_of
-from tests.unit.lab.conftest import busybox_of
-
-HOST = load(shipped("manifests") / "host.yaml", settings={}, components=())
-FILES = {
-    str(file.path): file.content.decode()
-    for component in HOST.components
-    for file in component.files
-}
-APPLETS = {applet.text for component in HOST.components for applet in component.applets}
-
+from tests.unit.components.conftest import FILES, PARTS, run
 
 KEYS = re.findall(r"(?m)^KEYS='(.*)'$", FILES["/usr/bin/vm"])[0]
 """What a guest.conf may hold."""
-
-
-@pytest.fixture(scope="session")
-def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with Debian's BusyBox and the links to it that the host has."""
-    store = Store(cache("lab"))
-    market = market_of(store, arch="amd64")
-    place = tmp_path_factory.mktemp("busybox")
-    (place / "busybox").write_bytes(busybox_of(market, store))
-    (place / "busybox").chmod(0o755)
-    for applet in APPLETS:
-        (place / applet).symlink_to("busybox")
-    return place
-
-
-@pytest.fixture(params=["sh", pytest.param("busybox", marks=pytest.mark.mirror)])
-def shell(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """What runs the script: this machine's shell and tools, or BusyBox alone, in `bin`."""
-    if request.param == "busybox":
-        shutil.copytree(request.getfixturevalue("busybox"), tmp_path / "bin", symlinks=True)
-        return
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/sh").symlink_to("/bin/sh")
 
 
 @pytest.fixture
@@ -250,19 +212,6 @@ def test_a_last_line_without_an_end_counts(host: Path) -> None:
     assert "cpus=3" in vm(host, "status", "web").stdout
 
 
-def test_only_plain_values_of_probe_conf_are_taken(tmp_path: Path) -> None:
-    text = FILES["/usr/lib/minbuild/steps/30-network"].replace("/data/", f"{tmp_path}/")
-    function = text[text.index("value() {") : text.index("check_dns() {")]
-    (tmp_path / "probe.conf").write_text(
-        "dns=a;reboot\ndns=$(id)\ntcp=192.0.2.1:80\ntcp=other:81\n"
-    )
-    script = f"{function}\nvalue dns; value tcp\n"
-    assert (
-        subprocess.run(["sh"], input=script, capture_output=True, text=True).stdout
-        == "192.0.2.1:80\n"
-    )
-
-
 def test_what_a_file_holds_cannot_steer_the_terminal(host: Path) -> None:
     directory = guest(host, "web")
     (directory / "guest.conf").write_bytes(b"\x1b]0;title\x07=1\n\xff\xfe\x00junk\n")
@@ -435,17 +384,14 @@ def test_a_directory_of_guests_that_is_a_link_has_none(host: Path, web: Path) ->
 
 
 def test_users_are_numbers_that_no_two_guests_have(host: Path) -> None:
-    text = (host / "vm").read_text()
-    function = text[text.index("choose_user() {") : text.index("# What the guest's QEMU will have")]
     script = (
-        f"USERS=1073741824 RUN={host}/run\nmkdir -p $RUN/.users\n{function}\n"
+        f"USERS=1073741824 RUN={host}/run\nmkdir -p $RUN/.users\n"
+        f". {PARTS}/hypervisor/guests.supervisor.sh\n"
         'for name in a b c d e f; do (dir=$RUN/$name; mkdir "$dir"; choose_user) & done; wait\n'
         "cat $RUN/?/user; dir=$RUN/c; name=c; choose_user; cat $RUN/?/user"
     )
-    path = os.environ["PATH"] if not (host / "bin/busybox").exists() else f"{host}/bin"
-    words = [f"{host}/bin/sh", "-c", script]
-    done = subprocess.run(words, capture_output=True, text=True, env={"PATH": path}, check=True)
-    first, again = done.stdout.split()[:6], done.stdout.split()[6:]
+    users = run(host, script).split()
+    first, again = users[:6], users[6:]
     assert sorted(map(int, first)) == list(range(1073741825, 1073741831))
     assert again == first
 
@@ -473,13 +419,8 @@ def test_a_line_of_the_console_holds_nothing_that_a_terminal_obeys(
 
 def held(host: Path, path: str, target: Path, mode: str = "off") -> str:
     """What `hold` says of a file that was looked at by another name before; "" when it takes it."""
-    text = (host / "vm").read_text()
-    functions = text[text.index("is_allowed() {") : text.index("# has_link PATH")]
-    functions += text[
-        text.index("# A device is named itself") : text.index("# Files that QEMU opens")
-    ]
-    functions += text[text.index("hold() {") : text.index("# show NAME FD PATH")]
-    script = f'die() {{ echo "$*"; exit; }}; ALLOWED=; {functions}\nhold 20 {mode} {path}'
+    parts = "".join(f". {PARTS}/hypervisor/guests.{name}.sh\n" for name in ("conf", "qemu"))
+    script = f'die() {{ echo "$*"; exit; }}; ALLOWED=\n{parts}hold 20 {mode} {path}'
     words = [f"{host}/bin/sh", "-c", script]
     env = {"PATH": f"{host}/bin"}
     done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=host, check=False)
@@ -510,14 +451,11 @@ def test_what_was_opened_is_asked_once_more_what_it_is(host: Path, web: Path) ->
 def test_what_a_firmware_remembers_is_written_through_no_link(host: Path, web: Path) -> None:
     victim = host / "victim"
     victim.write_text("kept")
-    text = (host / "vm").read_text()
-    function = text[text.index("keep_uefi_variables() {") : text.index("# find_mounts")]
     (host / "OVMF_VARS_4M.fd").write_text("fresh")
-    script = f"OVMF={host}/OVMF_ GUESTS={host}/guests name=web; hold() {{ :; }}; {function}\n"
-    script += "keep_uefi_variables"
+    script = f"OVMF={host}/OVMF_ GUESTS={host}/guests name=web\n"
+    script += f". {PARTS}/hypervisor/guests.qemu.sh\nhold() {{ :; }}\nkeep_uefi_variables"
     (web / "uefi-vars.fd.new").symlink_to(victim)
-    words = [f"{host}/bin/sh", "-c", script]
-    subprocess.run(words, env={"PATH": f"{host}/bin"}, cwd=host, check=True)
+    run(host, script)
     assert victim.read_text() == "kept"
     assert (web / "uefi-vars.fd").read_text() == "fresh"
     assert (web / "uefi-vars.fd").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,60 @@
+"""The host's scripts, whole and in parts, and the shells that run them."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from minbuild.manifest.load import load
+from minbuild.shipped import shipped
+from minbuild.store import Store
+from tests.support.cache import cache
+from tests.support.market import market_of
+from tests.unit.lab.conftest import busybox_of
+
+HOST = load(shipped("manifests") / "host.yaml", settings={}, components=())
+FILES = {
+    str(file.path): file.content.decode()
+    for component in HOST.components
+    for file in component.files
+}
+APPLETS = {applet.text for component in HOST.components for applet in component.applets}
+PARTS = shipped("manifests") / "components"
+"""Where the parts of long scripts are."""
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with Debian's BusyBox and the links to it that the host has."""
+    store = Store(cache("lab"))
+    market = market_of(store, arch="amd64")
+    place = tmp_path_factory.mktemp("busybox")
+    (place / "busybox").write_bytes(busybox_of(market, store))
+    (place / "busybox").chmod(0o755)
+    for applet in APPLETS:
+        (place / applet).symlink_to("busybox")
+    return place
+
+
+@pytest.fixture(params=["sh", pytest.param("busybox", marks=pytest.mark.mirror)])
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """What runs the script: this machine's shell and tools, or BusyBox alone, in `bin`."""
+    if request.param == "busybox":
+        shutil.copytree(request.getfixturevalue("busybox"), tmp_path / "bin", symlinks=True)
+        return
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sh").symlink_to("/bin/sh")
+
+
+def run(directory: Path, script: str, **variables: str) -> str:
+    """What a script prints in the shell of `directory`, with its tools alone if that is BusyBox."""
+    alone = (directory / "bin/busybox").exists()
+    path = f"{directory}/bin" if alone else f"{directory}/bin:{os.environ['PATH']}"
+    words = [f"{directory}/bin/sh", "-c", script]
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=directory, env={**variables, "PATH": path}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
