@@ -7,7 +7,7 @@
 # make oracle  hold the resolver against ld.so and kmod, whole: a quarter to half an hour, some GB
 # make house   count modules, names, import circles and the frames of the main path
 # make docs    write the pages of docs/reference that the program writes itself
-# make check   format, lint, types, layers
+# make check   format, lint, types, layers, and every shell script that an image gets
 # Needs python3 (3.11 or newer) with venv, and no root.
 
 PYTHON ?= python3
@@ -50,6 +50,7 @@ check: $(VENV)/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.shells
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format .
