@@ -22,7 +22,8 @@ Renders = Mapping[str, Callable[[], str]]
 @click.command(cls=Outputting)
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
-@click.option("--top", default=20, show_default=True, help="Rows of each kind of change; 0: all.")
+@click.option("--top", default=20, show_default=True, type=click.IntRange(min=0), metavar="N",
+              help="Rows of each kind of change; 0: all.")  # fmt: skip
 @click.option("--cve-data", metavar="FILE|URL", help="Debian's security tracker data, or OSV entries: "
               "which open issues came and went.")  # fmt: skip
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when anything differs.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minbuild.cli.options import image_options, partition_option
-from minbuild.cli.outputs import Outputting, output_options, write
+from minbuild.cli.outputs import Outputting, is_told, output_options, write
 from minbuild.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def check(
         },
         given,
     )
+    if not is_told(given):
+        click.echo(verdict.line(results), err=True)
     if annotations:
         click.echo(verdict.annotations(results), nl=False)
     return 0 if passed(results) else 1

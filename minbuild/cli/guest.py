@@ -14,7 +14,8 @@ def guest(file: Path, output: Path | None) -> None:
 
     Copy the directory with it to guests/NAME on the host's data partition.
     """
-    from minbuild.cli.outputs import STDOUT, write
+    from minbuild.cli.outputs import write
+    from minbuild.cli.words import STDOUT
     from minbuild.manifest.guest import load_guest, render
 
     text = render(load_guest(file))

@@ -16,7 +16,7 @@ from minbuild.cli.options import (
     partition_option,
     request_of,
 )
-from minbuild.cli.outputs import Outputting, output_options
+from minbuild.cli.outputs import Explaining, Outputting, output_options, part, write
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 @click.command(cls=Outputting)
 @click.argument("image", required=False)
-@click.option("--top", default=10, show_default=True, help="Lines of a long table; 0: all.")
+@click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), metavar="N",
+              help="Lines of a long table; 0: all.")  # fmt: skip
 @click.option(
     "--by",
     type=click.Choice(["section", "component", "package", "directory", "kind", "file"]),
@@ -56,7 +57,6 @@ def report(
     image (docker save, OCI layout, also as a tar), or git:REF.
     Without IMAGE: the only build below ./build. Several formats may be written in one run.
     """
-    from minbuild.cli.outputs import write
     from minbuild.report.formats import report_formats
 
     footprint = subject(image)
@@ -64,16 +64,15 @@ def report(
     write(report_formats(footprint, before, by=by, sort=sort or "", top=top), given)
 
 
-@click.command()
+@click.command(cls=Explaining)
 @click.argument("words", nargs=-1, required=True, metavar="[IMAGE|MANIFEST] PATH")
 @click.option("--all", "every", is_flag=True, help="Every reason, not only the shortest.")
 @click.option("--precise", is_flag=True, help="Say where the evidence of each need stands.")
-@click.option("--json", "as_json", is_flag=True, help="Print the chains as JSON.")
-@click.option("--dot", "as_dot", is_flag=True, help="Print the chains as a Graphviz graph.")
+@output_options("text", "json", "dot")
 @image_options
 @build_options
-def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_dot: bool,
-        store: Path | None, **build: Any) -> int:  # fmt: skip
+def why(words: tuple[str, ...], every: bool, precise: bool, store: Path | None,
+        **more: Any) -> int:  # fmt: skip
     """Say why PATH is in IMAGE: the chain of needs from a component down to it, with evidence.
 
     IMAGE is what report takes; without it, the only build below ./build. A manifest is resolved
@@ -83,6 +82,7 @@ def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_do
     """
     from minbuild.report import why as reasons
 
+    given, build = part(more)
     if len(words) > 2:
         raise UsageError(
             "why takes one image and one path", fix="minbuild why build/host /usr/bin/vm"
@@ -91,10 +91,14 @@ def why(words: tuple[str, ...], every: bool, precise: bool, as_json: bool, as_do
     answer = reasons.explain(measured(image, store, build), words[-1], every=every)
     if answer.row is None:
         answer = _with_places(answer, Path(image), store, build["components"])
-    if as_json or as_dot:
-        click.echo(reasons.as_json(answer) if as_json else reasons.as_dot(answer), nl=False)
-    else:
-        click.echo(reasons.as_text(answer, precise=precise), nl=False)
+    write(
+        {
+            "text": lambda: reasons.as_text(answer, precise=precise),
+            "json": lambda: reasons.as_json(answer),
+            "dot": lambda: reasons.as_dot(answer),
+        },
+        given,
+    )
     return 0 if answer.chains else 1
 
 

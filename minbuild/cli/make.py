@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 @click.option("--dib-in", type=click.Choice(["auto", "here", "vm"]), default="auto", show_default=True,
               help="Where diskimage-builder makes the images that the manifest wants of it.")  # fmt: skip
 @click.option("--fail-fast", is_flag=True, help="Of several, stop at the first that fails.")
-@click.option("--top", default=10, show_default=True, help="Largest files to list; 0: all.")
+@click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), metavar="N",
+              help="Largest files to list; 0: all.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print footprint.json instead of the page.")
 @build_options
 def make(manifests: tuple[str, ...], output: Path | None, check_reproducible: bool, top: int,
@@ -119,7 +120,8 @@ def _wrote(directory: Path, footprint: "Footprint", *, fresh: bool) -> str:
 @click.option("--without", multiple=True, metavar="WHAT", help="Say what would go, what would "
               "break and how much it saves without a path, component or package.")  # fmt: skip
 @click.option("--suggest", is_flag=True, help="Rank the removals that would save most.")
-@click.option("--top", default=10, show_default=True, help="Largest files to list; 0: all.")
+@click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), metavar="N",
+              help="Largest files to list; 0: all.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a footprint document.")
 @build_options
 def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_json: bool,

@@ -16,24 +16,25 @@ from minbuild.cli.options import (
     store_option,
     trust_of,
 )
+from minbuild.cli.outputs import Explaining, Outputting, output_options, part, write
 from minbuild.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from minbuild.manifest.types import Waiver
 
 
-@click.command("check-tree")
+@click.command("check-tree", cls=Outputting)
 @click.argument("root", metavar="DIR|IMAGE", type=click.Path(path_type=Path))
 @click.option("--arch", default="", help="Debian architecture.  [default: that of most programs]")
 @click.option("--waivers", "manifest", metavar="MANIFEST",
               help="Leave out what this manifest's drop and allow-missing waive.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Weak findings make the verdict no, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@output_options("text", "json")
 @partition_option
 @image_options
 @store_option
-def check_tree(root: Path, arch: str, manifest: str | None, strict: bool, as_json: bool,
-               store: Path | None) -> int:  # fmt: skip
+def check_tree(root: Path, arch: str, manifest: str | None, strict: bool,
+               store: Path | None, **given: str | None) -> int:  # fmt: skip
     """Prove that a root needs nothing outside of it, and list what dangles.
 
     DIR|IMAGE is any root, built by minbuild or not: a directory, a tar archive, a container image
@@ -52,8 +53,13 @@ def check_tree(root: Path, arch: str, manifest: str | None, strict: bool, as_jso
         root, doors_of(store, terminal), arch=arch, choice=wanted, drop=drop, allow_missing=allowed
     )
     terminal.done()
-    shown = dangling.as_json if as_json else dangling.as_text
-    click.echo(shown(found, strict=strict), nl=False)
+    write(
+        {
+            "text": lambda: dangling.as_text(found, strict=strict),
+            "json": lambda: dangling.as_json(found, strict=strict),
+        },
+        given,
+    )
     strong, _ = dangling.parted(found, strict=strict)
     return 1 if strong else 0
 
@@ -68,14 +74,15 @@ def _waivers(manifest: str | None) -> "tuple[Sequence[Waiver], Sequence[Waiver]]
     return loaded.drop, loaded.allow_missing
 
 
-@click.command()
+@click.command(cls=Explaining)
 @click.argument("words", nargs=-1, metavar="[IMAGE|MANIFEST] [PATH]")
-@click.option("--depth", default=0, metavar="N", help="Levels to print; 0: all.")
-@click.option("--json", "as_json", is_flag=True, help="Print every path's sizes as JSON.")
+@click.option(
+    "--depth", default=0, type=click.IntRange(min=0), metavar="N", help="Levels to print; 0: all."
+)
+@output_options("text", "json")
 @image_options
 @build_options
-def tree(words: tuple[str, ...], depth: int, as_json: bool, store: Path | None,
-         **build: Any) -> int:  # fmt: skip
+def tree(words: tuple[str, ...], depth: int, store: Path | None, **more: Any) -> int:
     """Print the closure as a tree: what needs what, with three sizes for each.
 
     Own: the file itself. Closure: it and all that it leads to. Added: it and all that only it
@@ -88,11 +95,17 @@ def tree(words: tuple[str, ...], depth: int, as_json: bool, store: Path | None,
 
     if len(words) > 2:
         raise UsageError("tree takes one image and one path", fix="minbuild tree build/host PATH")
+    given, build = part(more)
     path = words[-1] if len(words) == 2 else ""
     footprint = measured(words[0] if words else None, store, build)
     grown = closure.grow(footprint, path)
-    text = closure.as_json(grown) if as_json else closure.as_text(grown, depth=depth)
-    click.echo(text, nl=False)
+    write(
+        {
+            "text": lambda: closure.as_text(grown, depth=depth),
+            "json": lambda: closure.as_json(grown),
+        },
+        given,
+    )
     return 0
 
 

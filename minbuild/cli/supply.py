@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minbuild.cli.options import image_options, store_option
-from minbuild.cli.outputs import STDOUT, Outputting, write
+from minbuild.cli.outputs import Outputting, write
 from minbuild.cli.terminal import Terminal
+from minbuild.cli.words import STDOUT
 
 if TYPE_CHECKING:
     from minbuild.supply.owed import Owed

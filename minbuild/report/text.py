@@ -32,7 +32,7 @@ def page(
     `by` is one of `OWNERS`; `top` 0 lists every file. With `full` also each row's share of the
     budget, MinWin's categories and the attack surface.
     """
-    owners = table(footprint, by=by, sort=sort, top=top if by in {"file", "directory"} else 0)
+    owners = table(footprint, by=by, sort=sort, top=0 if by == "section" else top)
     limit = footprint.budget.get("packed", 0) if full else 0
     parts = [_head(footprint), _totals(footprint), "\n".join(_table(owners, limit=limit))]
     if by != "file":

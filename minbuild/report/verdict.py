@@ -26,6 +26,12 @@ def as_text(results: Sequence[Result], notes: Sequence[str]) -> str:
     return "\n".join([*lines, verdict(results)]) + "\n"
 
 
+def line(results: Sequence[Result]) -> str:
+    """The verdict and the rules that failed, in a line."""
+    failed = [one.rule for one in results if one.state is State.FAILED]
+    return verdict(results) + (f" ({printable(', '.join(failed))})" if failed else "")
+
+
 def as_json(results: Sequence[Result], notes: Sequence[str]) -> str:
     """The results as a JSON object; keys sorted."""
     document = {

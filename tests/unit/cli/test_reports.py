@@ -107,6 +107,38 @@ def test_check_prints_a_line_for_each_rule_and_a_verdict(
     assert (here / "c.md").read_text().startswith("<!-- minbuild -->\n### minbuild FAIL")
 
 
+@pytest.mark.parametrize("words", [["--md=c.md"], ["--md", "c.md", "--json"], ["--text=c.txt"]])
+def test_a_check_that_prints_no_text_still_says_its_verdict(
+    here: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    assert run(["check", "b", "--budget", "budget.yaml", *words]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "FAIL: 2 of 3 rules (totals.files, surface.setuid)"
+    assert run(["check", "b", "--budget", "budget.yaml", "--text"]) == 1
+    assert "FAIL" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["report", "a"], ["diff", "a", "b"], ["plan", "host.yaml"]])
+def test_a_negative_top_is_an_error(
+    here: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    assert run([*command, "--top", "-5"]) == 2
+    assert "-5 is not in the range x>=0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("by", ["component", "package", "kind", "directory"])
+def test_top_cuts_the_table_whatever_it_sums_up(
+    here: Path, capsys: pytest.CaptureFixture[str], by: str
+) -> None:
+    assert run(["report", "a", "--by", by, "--top", "1"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(out) if line.startswith(by))
+    rows = out[start + 1 : out.index("", start)]
+    named = [row for row in rows if not row.startswith(("[", "total"))]
+    assert len(named) == 1
+    assert any("others]" in row for row in rows)
+
+
 def test_check_without_a_file_judges_the_manifest_s_budget(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
