@@ -46,6 +46,13 @@ class Expansion:
                     self._misplaced(wanted, section, name)
                 self._take(wanted, name)
 
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """Each component that was found → what it needs, as section/name."""
+        return {
+            name: tuple(full(need.text, one.section) for need in one.outline.needs)
+            for name, one in self.found.items()
+        }
+
     def _misplaced(self, wanted: str, section: Section, name: Name) -> None:
         other, _, short = wanted.partition("/")
         if other in set(Section):

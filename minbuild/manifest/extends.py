@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.manifest import document
+from minbuild.manifest.alter import Alterations, alterable
 from minbuild.manifest.find import shipped_manifest
 from minbuild.manifest.format import EXTENDS
 from minbuild.manifest.inputs import Inputs, shown
@@ -28,18 +29,17 @@ class Document:
     node: Entries
 
 
-def merged(documents: Sequence[Document]) -> Entries:
+def merged(documents: Sequence[Document], alterations: Alterations) -> Entries:
     """One document of all: mappings merged, lists joined without repeats, later scalars win.
 
-    Where order counts, the later document's lines come last.
+    Where order counts, the later document's lines come last. A list may be altered instead.
     """
     *earlier, last = documents
-    node: Entries | None = None
+    node = Entries(last.node.where, {})
     for one in earlier:
         kept = {key: entry for key, entry in one.node.entries.items() if key not in _OWN}
-        own = Entries(one.node.where, kept)
-        node = own if node is None else _merge(node, own)
-    return last.node if node is None else _merge(node, last.node)
+        node = _merge(node, Entries(one.node.where, kept), alterations)
+    return _merge(node, last.node, alterations)
 
 
 class Chain:
@@ -94,26 +94,28 @@ class Chain:
                 self.complete = False
 
 
-def _merge(first: Entries, later: Entries, path: str = "") -> Entries:
+def _merge(first: Entries, later: Entries, alterations: Alterations, path: str = "") -> Entries:
     entries = dict(first.entries)
     for key, entry in later.entries.items():
         known = entries.pop(key, None) if path in _ORDERED else entries.get(key)
-        node = entry.node
-        if known is not None:
-            node = _both(known.node, node, f"{path}.{key}" if path else key)
+        before = None if known is None else known.node
+        node = _both(before, entry.node, f"{path}.{key}" if path else key, alterations)
         entries[key] = Entry(entry.where, node)
     return Entries(later.where, entries)
 
 
-def _both(first: Node, later: Node, path: str) -> Node:
+def _both(first: Node | None, later: Node, path: str, alterations: Alterations) -> Node:
+    if path in alterable():
+        return alterations.joined(path, first, later, repeats=path in _EVERY)
     if path in _ORDERED and isinstance(first, Scalar) and isinstance(later, Entries):
         first = Entries(first.where, {EVERY: Entry(first.where, first)})
-    if isinstance(first, Entries) and isinstance(later, Entries):
+    if isinstance(later, Entries) and (first is None or isinstance(first, Entries)):
+        known = first or Entries(later.where, {})
         if path in _WHOLE:
-            return Entries(later.where, {**first.entries, **later.entries})
-        return _merge(first, later, path)
+            return Entries(later.where, {**known.entries, **later.entries})
+        return _merge(known, later, alterations, path)
     if isinstance(first, Items) and isinstance(later, Items):
-        known = [] if path in _EVERY else [plain(node) for node in first.nodes]
-        more = [node for node in later.nodes if plain(node) not in known]
+        there = [plain(node) for node in first.nodes]
+        more = [node for node in later.nodes if plain(node) not in there]
         return Items(later.where, (*first.nodes, *more))
     return later

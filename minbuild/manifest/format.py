@@ -5,7 +5,7 @@ from minbuild.manifest.budget import PART
 from minbuild.manifest.outputs import ELEMENTS, FORMAT
 from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Raw, Size, Text, Whole
 from minbuild.manifest.shape import Shape
-from minbuild.manifest.shapes import Either, Key, Many, OneOrMany, Record, Table
+from minbuild.manifest.shapes import Alterable, Either, Key, Many, OneOrMany, Record, Table
 from minbuild.manifest.topics import TOPIC
 from minbuild.manifest.types import (
     Archive,
@@ -156,17 +156,19 @@ _TOOLS: Shape[Archive] = Record(
         Key("signed-by", Text("a file's name"), "OpenPGP certificates, relative to this document."),
     ),
 )
-_ARCHIVE: Shape[Archive] = Record(
+_ARCHIVE: Record[Archive] = Record(
     Archive,
     "The Debian archive that packages come from.",
     (
-        Key("suites", Many(_WORD, least=1), "Suites, all of them used."),
+        Key("suites", Alterable(Many(_WORD, least=1)), "Suites, all of them used."),
         Key(
-            "components", Many(_WORD, least=1), "The archive's components: main, non-free-firmware."
+            "components",
+            Alterable(Many(_WORD, least=1)),
+            "The archive's components: main, non-free-firmware.",
         ),
         Key(
             "mirror",
-            OneOrMany(Text()),
+            Alterable(OneOrMany(Text())),
             "The mirror's address, or several, the best one first; without it, the machine's own.",
         ),
         Key("trusted", Flag(), "true: an unsigned archive is accepted."),
@@ -233,10 +235,10 @@ _KERNEL: Shape[KernelPart] = Record(
     "The kernel.",
     (
         Key("package", _PACKAGE, "The package that holds the kernel; a metapackage will do."),
-        Key("cmdline", Many(cmdline.Word()), "Words of the kernel's command line."),
+        Key("cmdline", Alterable(Many(cmdline.Word())), "Words of the kernel's command line."),
         Key(
             "modules",
-            _MODULES,
+            Alterable(_MODULES),
             "Modules beside those of components: by name, alias (fs-ext4, pci:v00001AF4d*), path "
             "or glob.",
         ),
@@ -246,7 +248,7 @@ _KERNEL: Shape[KernelPart] = Record(
             "A list of modaliases that minbuild hardware wrote, relative to this document: the "
             "drivers of that machine.",
         ),
-        Key("use", Many(_REFERENCE), "Components of this section."),
+        Key("use", Alterable(Many(_REFERENCE)), "Components of this section."),
     ),
 )
 _PARTITION: Shape[Partition] = Record(
@@ -272,7 +274,11 @@ _DISK: Shape[DiskWish] = Record(
     "How the disk is laid out.",
     (
         Key("size", Size(), "The whole disk; without it, as small as can be."),
-        Key("partitions", Many(_PARTITION, least=1), "Partitions in order, one of them the ESP."),
+        Key(
+            "partitions",
+            Alterable(Many(_PARTITION, least=1)),
+            "Partitions in order, one of them the ESP.",
+        ),
     ),
 )
 
@@ -294,7 +300,7 @@ _SIGN: Shape[SignPart] = Record(
 
 
 def _section(section: Section) -> Key:
-    use = Key("use", Many(_REFERENCE), "Components of this section.")
+    use = Key("use", Alterable(Many(_REFERENCE)), "Components of this section.")
     about = f"The section {section.value}."
     return Key(section.value, Record(SectionPart, about, (use,)), about)
 
@@ -331,14 +337,16 @@ MANIFEST: Record[HostDocument] = Record(
             Either(Choice("archive", ArchiveWord), _ARCHIVE),
             "Where packages come from; root: from a root that is given when it is used.",
         ),
-        Key("archives", Many(_MORE), "Archives beside it."),
+        Key("archives", Alterable(Many(_MORE)), "Archives beside it."),
         Key("pins", Table(_PACKAGE, _PIN, PinEntry), "Package: which versions may be taken."),
         Key("vars", _VARS, "Variables for every string and template."),
         Key("kernel", _KERNEL, "The kernel, and components of its section."),
         *(_section(section) for section in Section if section is not Section.KERNEL),
-        Key("keep", Many(_KEEP), "Roots beside the components'."),
-        Key("drop", Many(_DROP), "Files that a need would bring in, left out knowingly."),
-        Key("allow-missing", Many(_ALLOW), "Needs that may stay unmet."),
+        Key("keep", Alterable(Many(_KEEP)), "Roots beside the components'."),
+        Key(
+            "drop", Alterable(Many(_DROP)), "Files that a need would bring in, left out knowingly."
+        ),
+        Key("allow-missing", Alterable(Many(_ALLOW)), "Needs that may stay unmet."),
         Key(
             "dlopen",
             Either(Named(_PRIORITY), Table(_ROOT_PATH, _PRIORITY, DlopenRule)),
@@ -359,7 +367,7 @@ MANIFEST: Record[HostDocument] = Record(
                 ImagePart,
                 "What is written.",
                 (
-                    Key("formats", Many(FORMAT, least=1), "Outputs."),
+                    Key("formats", Alterable(Many(FORMAT, least=1)), "Outputs."),
                     Key("compression", Choice("compression", Compression), "Of the initramfs."),
                     Key("disk", _DISK, "The layout of the disk and of what is made from it."),
                     Key("sign", _SIGN, "Signs the one file that boots, for UEFI Secure Boot."),

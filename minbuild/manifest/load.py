@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbuild.manifest import files, matrix, variables
+from minbuild.manifest.alter import Alterations
 from minbuild.manifest.budget import budget_of
 from minbuild.manifest.components import Shelf
 from minbuild.manifest.disk import checked
@@ -55,7 +56,8 @@ def load(
     raw = Reading(problems)
     for one in chain.documents[:-1]:
         MANIFEST.read(one.node, raw)
-    node = merged(chain.documents)
+    alterations = Alterations(problems)
+    node = merged(chain.documents, alterations)
     outline = _host(node, raw)
     if cell:
         node = _combined(node, outline, cell, path, problems)
@@ -63,6 +65,7 @@ def load(
     beside = [one.path.parent / "components" for one in reversed(chain.documents)]
     expansion = Expansion(Shelf([*components, *beside]), inputs)
     expansion.use(outline, _sections(node))
+    alterations.check(expansion.needs())
     found = tuple(expansion.found.values())
     if not (chain.complete and expansion.complete):
         for component in found:

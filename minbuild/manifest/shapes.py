@@ -54,6 +54,60 @@ class OneOrMany(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Alterable(Generic[T]):
+    """A list, or how the list of the manifests that are extended is altered.
+
+    Merging leaves no alteration: what is read of one that stands alone is what it adds.
+    """
+
+    items: Shape[tuple[T, ...]]
+
+    def read(self, node: Node, reading: Reading) -> tuple[T, ...] | None:
+        if not isinstance(node, Entries):
+            return self.items.read(node, reading)
+        lists = {
+            key: self.items.read(entry.node, reading)
+            for key, entry in node.entries.items()
+            if key in ALTERATIONS
+        }
+        for key, entry in node.entries.items():
+            if key not in ALTERATIONS:
+                fix = suggestion(key, ALTERATIONS)
+                reading.problems.add(f"unknown key {key!r}", entry.where, fix)
+        if not node.entries:
+            what = f"{last(node.where)} says nothing of how the list is altered"
+            reading.problems.add(what, node.where, "give remove, add or replace")
+        if "replace" in lists and len(lists) > 1:
+            where = node.entries["replace"].where
+            fix = "write all that the list is to have below replace"
+            reading.problems.add("replace does not go with add or remove", where, fix)
+        return lists.get("replace", lists.get("add", ()))
+
+    def schema(self) -> Json:
+        items = self.items.schema()
+        return {"anyOf": [items, _alteration(items)]}
+
+
+ALTERATIONS = ("remove", "add", "replace")
+
+
+def _alteration(items: Json) -> Json:
+    about = {
+        "remove": "What is taken out of the list of the manifests that are extended.",
+        "add": "What is added to it.",
+        "replace": "The whole list, in place of theirs.",
+    }
+    return {
+        "type": "object",
+        "description": "How the list of the manifests that are extended is altered.",
+        "properties": {key: {**items, "description": about[key]} for key in ALTERATIONS},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "allOf": [{"not": {"required": ["replace", key]}} for key in ("add", "remove")],
+    }
+
+
+@dataclass(frozen=True, slots=True)
 class Table(Generic[V, T]):
     """A mapping whose keys the user chooses; `make` is given key, value and the key's place."""
 
