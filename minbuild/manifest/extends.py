@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minbuild.manifest import document
 from minbuild.manifest.alter import Alterations, alterable
-from minbuild.manifest.find import shipped_manifest
+from minbuild.manifest.find import extended, extends_fix
 from minbuild.manifest.format import EXTENDS
 from minbuild.manifest.inputs import Inputs, shown
 from minbuild.manifest.nodes import Entries, Entry, Items, Node, Scalar, plain
@@ -76,9 +76,12 @@ class Chain:
         return isinstance(node, Entries)
 
     def _extend(self, path: Path, name: Name) -> None:
-        other = path.parent / name.text
-        if not other.is_file():
-            other = shipped_manifest(name.text) or other
+        other = extended(name.text, path.parent)
+        if other is None:
+            fix = extends_fix(name.text, path.parent)
+            self._inputs.problems.add(f"there is no manifest {name.text}", name.where, fix)
+            self.complete = False
+            return
         circle = [one.resolve() for one in self._open]
         if other.resolve() in circle:
             start = circle.index(other.resolve())

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from minbuild.errors import ManifestError
-from minbuild.manifest.problems import suggestion
+from minbuild.manifest.problems import nearest, suggestion
 from minbuild.shipped import shipped
 
 
@@ -31,6 +31,23 @@ def shipped_manifest(name: str) -> Path | None:
         if candidate.suffix == ".yaml" and candidate.is_file():
             return candidate
     return None
+
+
+def extended(name: str, directory: Path) -> Path | None:
+    """The file that a name in `extends` of a document in `directory` means; None when there is none."""
+    beside = directory / name
+    return beside if beside.is_file() else shipped_manifest(name)
+
+
+def extends_fix(name: str, directory: Path) -> str:
+    """What to write in `extends` instead of a name that is no file and ships with nothing."""
+    beside = (directory / name).parent
+    files = [f"{Path(name).parent / one}" for one in _manifests(beside)]
+    ships = sorted(Path(one).stem for one in _manifests(_shipped()))
+    near = nearest(name, [*files, *ships]) or nearest(Path(name).stem, ships)
+    if near:
+        return f"did you mean {near}?"
+    return f"name a file beside this one, or a manifest that ships: {', '.join(ships)}"
 
 
 def _shipped() -> Path:

@@ -1,6 +1,6 @@
 """The format: every key of a manifest, a component and a tool, with its shape and its meaning."""
 
-from minbuild.manifest import cmdline, scalars
+from minbuild.manifest import cmdline, scalars, slips
 from minbuild.manifest.budget import PART
 from minbuild.manifest.outputs import ELEMENTS, FORMAT
 from minbuild.manifest.scalars import Choice, Flag, Mode, Named, Raw, Size, Text, Whole
@@ -68,6 +68,7 @@ _SET = Text("a name", ONE_NAME, "use lower case, digits and -", template=False)
 _MODULES = Many(
     Named(Text("a module's name", "[^ \\t\\n\\x00]+", "write a name, an alias, a path or a glob"))
 )
+_ARCH = Choice("architecture", Arch, slips.ARCHITECTURES)
 _PRIORITY = Choice("priority", Priority)
 _OPTION = Text("a kernel option", "(?!CONFIG_)[A-Za-z0-9_]+", "write it without CONFIG_")
 _APPLET = Text("an applet's name", "[A-Za-z0-9_.+\\[-]+", "write what busybox --list calls it")
@@ -311,7 +312,7 @@ MATRIX: Shape[MatrixPart] = Record(
     "Axes whose every combination is a build of its own.",
     (
         Key("suite", Many(_WORD, least=1), "Each with its -updates and -security."),
-        Key("arch", Many(Choice("architecture", Arch), least=1), "Debian's names."),
+        Key("arch", Many(_ARCH, least=1), "Debian's names."),
         Key(
             "components",
             Table(_SET, Many(_WHOLE_REFERENCE), ComponentSet),
@@ -331,7 +332,7 @@ MANIFEST: Record[HostDocument] = Record(
         ),
         Key("summary", Text(), "One line, for people."),
         Key("extends", EXTENDS, "Manifests that this one is merged onto, in order."),
-        Key("arch", Choice("architecture", Arch), "Debian's name of the architecture."),
+        Key("arch", _ARCH, "Debian's name of the architecture."),
         Key(
             "archive",
             Either(Choice("archive", ArchiveWord), _ARCHIVE),
@@ -382,6 +383,7 @@ MANIFEST: Record[HostDocument] = Record(
             "Limits; a build over one of them fails.",
         ),
     ),
+    slips=slips.KEYS,
 )
 
 COMPONENT: Record[ComponentDocument] = Record(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from minbuild.manifest import document
 from minbuild.manifest.inputs import Inputs, shown
+from minbuild.manifest.nodes import Node
 from minbuild.manifest.problems import Problems
 from minbuild.manifest.scalars import Choice, Flag, Named, Size, Text, Whole
-from minbuild.manifest.shape import Reading
+from minbuild.manifest.shape import Json, Reading
 from minbuild.manifest.shapes import Either, Key, Many, Record
 from minbuild.manifest.types import Name, Where
 
@@ -102,13 +103,30 @@ _CARD: Record[Card] = Record(
         Key("shared", Flag(), "true: the host and other guests can be reached by it."),
     ),
 )
+
+
+class _Memory:
+    """Whole MiB."""
+
+    def read(self, node: Node, reading: Reading) -> int | None:
+        size = Size().read(node, reading)
+        if size is None or (size % MIB == 0 and 8 * MIB <= size <= 999_999 * MIB):
+            return size
+        fix = "write whole MiB from 8 on: memory: 512 MiB"
+        reading.problems.add(f"the memory is {size} bytes", node.where, fix)
+        return None
+
+    def schema(self) -> Json:
+        return Size().schema()
+
+
 GUEST: Record[Guest] = Record(
     Guest,
     "A virtual machine.",
     (
         Key("machine", Choice("machine", Machine), "microvm, or q35 for an ordinary PC."),
         Key("cpus", Whole(1, 64), "Virtual processors."),
-        Key("memory", Size(), "With a unit: 512 MiB."),
+        Key("memory", _Memory(), "With a unit: 512 MiB."),
         Key("kernel", _FILE, "A kernel to start without firmware."),
         Key("initrd", _FILE, "Its initramfs."),
         Key("cmdline", Many(_LINE), "Words of its command line."),
@@ -190,12 +208,9 @@ def _check(guest: Guest, directory: Path, problems: Problems) -> None:
     if guest.kernel is None and not guest.disks and not len(problems):
         fix = "add kernel: or disks:"
         problems.add("there is neither a kernel nor a disk to start from", guest.where, fix)
-    if guest.memory % MIB or not 8 * MIB <= guest.memory <= 999_999 * MIB:
-        fix = "write whole MiB from 8 on: memory: 512 MiB"
-        problems.add(f"the memory is {guest.memory} bytes", guest.where, fix)
     uefi = guest.firmware is not None and guest.firmware.text == UEFI
-    if uefi and guest.machine is not Machine.Q35:
-        problems.add("UEFI needs an ordinary PC", guest.where, "add machine: q35")
+    if guest.firmware is not None and uefi and guest.machine is not Machine.Q35:
+        problems.add("UEFI needs an ordinary PC", guest.firmware.where, "add machine: q35")
     named = [guest.kernel, guest.initrd, None if uefi else guest.firmware]
     for file in (*named, *map(file_of, guest.disks)):
         if file is None or file.text.startswith("/") or (directory / file.text).exists():

@@ -1,7 +1,8 @@
 """Shapes of single values: texts, words of a closed set, numbers, modes, sizes, variables."""
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -88,6 +89,8 @@ class Choice(Generic[Word]):
 
     what: str
     words: type[Word]
+    slips: Mapping[str, str] = field(default_factory=dict)
+    """What others call a word → the word."""
 
     def read(self, node: Node, reading: Reading) -> Word | None:
         text = Text(self.what).read(node, reading)
@@ -95,9 +98,9 @@ class Choice(Generic[Word]):
             return None
         known = [str(word) for word in self.words]
         if text not in known:
-            reading.problems.add(
-                f"unknown {self.what} {text!r}", node.where, suggestion(text, known)
-            )
+            meant = self.slips.get(text.lower())
+            fix = f"write {meant}" if meant else suggestion(text, known)
+            reading.problems.add(f"unknown {self.what} {text!r}", node.where, fix)
             return None
         return self.words(text)
 

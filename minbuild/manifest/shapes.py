@@ -1,7 +1,7 @@
 """Shapes of lists and mappings."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Generic, TypeVar
 
 from minbuild.manifest.nodes import Entries, Items, Kind, Node, Scalar
@@ -181,6 +181,8 @@ class Record(Generic[T]):
     """Exactly one of these keys must be there."""
     apart: tuple[tuple[str, str], ...] = ()
     """Pairs of keys that exclude each other."""
+    slips: Mapping[str, str] = field(default_factory=dict)
+    """Keys that others call so, or look for here → what to write instead."""
 
     def read(self, node: Node, reading: Reading) -> T | None:
         return self.pick(node, reading, (key.name for key in self.keys))
@@ -209,15 +211,15 @@ class Record(Generic[T]):
     def _defaults(self) -> Mapping[str, object]:
         """Each field's default; MISSING where there is none."""
         return {
-            field.name: None if field.default_factory is not MISSING else field.default
-            for field in fields(self.make)  # type: ignore[arg-type]
+            one.name: None if one.default_factory is not MISSING else one.default
+            for one in fields(self.make)  # type: ignore[arg-type]
         }
 
     def _check_keys(self, node: Entries, reading: Reading) -> None:
         known = {key.name for key in self.keys}
         for name, entry in node.entries.items():
             if name not in known:
-                fix = suggestion(name, known)
+                fix = self.slips.get(name) or self._deeper(name) or suggestion(name, known)
                 reading.problems.add(f"unknown key {name!r}", entry.where, fix)
         for key in self.keys:
             if key.required and key.name not in node.entries:
@@ -234,6 +236,14 @@ class Record(Generic[T]):
             if one in node.entries and other in node.entries:
                 what = f"{one} and {other} do not go together"
                 reading.problems.add(what, node.entries[other].where, f"remove {other}")
+
+    def _deeper(self, name: str) -> str:
+        """Where a key belongs that stands too high; "" when no mapping of this one has it."""
+        for key in self.keys:
+            shape = key.shape.record if isinstance(key.shape, Either) else key.shape
+            if isinstance(shape, Record) and any(one.name == name for one in shape.keys):
+                return f"write it below {key.name}: {key.name}: {{{name}: …}}"
+        return ""
 
     def schema(self) -> Json:
         schema: Json = {

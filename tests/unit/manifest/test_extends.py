@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from minbuild.manifest.types import ImageFormat
 from tests.unit.manifest.conftest import Desk
 
@@ -127,7 +129,7 @@ def test_one_that_extends_itself_is_a_circle(desk: Desk) -> None:
 def test_a_missing_one_is_told_with_the_nearest_name_and_hides_no_other_problem(desk: Desk) -> None:
     desk.write({"base.yaml": "minbuild: 1\n"})
     assert desk.problems("extends: [bsae.yaml]\nsumary: x\nfiles: {/x: {content: '{{ of_base }}'}}\n") == [
-        ("host.yaml:3:11 (extends[0])", "there is no file bsae.yaml", "did you mean base.yaml?"),
+        ("host.yaml:3:11 (extends[0])", "there is no manifest bsae.yaml", "did you mean base.yaml?"),
         ("host.yaml:4:1 (sumary)", "unknown key 'sumary'", "did you mean summary?"),
     ]  # fmt: skip
 
@@ -142,3 +144,21 @@ def test_a_shipped_manifest_is_extended_by_its_name(desk: Desk, tmp_path: Path) 
     manifest = desk.load("extends: [host]\nname: mine\n")
     assert manifest.name == "mine"
     assert any(part.name == "hypervisor/qemu-microvm" for part in manifest.components)
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("hots", "did you mean host?"),
+        ("edg.yaml", "did you mean edge?"),
+        ("lib/bsae.yaml", "did you mean lib/base.yaml?"),
+        ("zzz", "name a file beside this one, or a manifest that ships: builder, debug, edge, "),
+    ],
+)
+def test_a_name_that_is_none_is_told_with_files_and_what_ships(
+    desk: Desk, name: str, fix: str
+) -> None:
+    desk.write({"lib/base.yaml": "minbuild: 1\n"})
+    ((where, what, said),) = desk.problems(f"extends: [{name}]\n")
+    assert (where, what) == ("host.yaml:3:11 (extends[0])", f"there is no manifest {name}")
+    assert said.startswith(fix)

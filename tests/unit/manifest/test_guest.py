@@ -113,3 +113,12 @@ def test_the_command_writes_beside_the_document(tmp_path: Path) -> None:
     assert (tmp_path / "guest.conf").read_text() == "cpus=1\nmemory=256\ndisk=a.raw\n"
     done = subprocess.run([*words, "-o", "-"], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout == (tmp_path / "guest.conf").read_text()
+
+
+def test_mistakes_of_memory_and_firmware_are_told_where_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "guest.yaml"
+    path.write_text("cpus: 1\ndisks: [/a.raw]\nmemory: 4 MiB\nfirmware: uefi\n")
+    with pytest.raises(MinbuildError) as caught:
+        load_guest(path)
+    places = [one.where.partition("guest.yaml")[2] for one in (caught.value, *caught.value.others)]
+    assert places == [":3:9 (memory)", ":4:11 (firmware)"]
