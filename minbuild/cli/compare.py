@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minbuild.cli.options import image_options, partition_option
-from minbuild.cli.outputs import Outputting, output_options, write
+from minbuild.cli.outputs import Outputting, output_options, room, write
 
 if TYPE_CHECKING:
     from minbuild.archive.types import Lock
@@ -41,12 +41,14 @@ def diff(
     if before.endswith(".lock") and after.endswith(".lock"):
         changed, renders = _locks(before, after, cve_data)
     else:
-        changed, renders = _footprints(before, after, top, cve_data)
+        changed, renders = _footprints(before, after, top, cve_data, room(given))
     write(renders, given)
     return int(exit_code and changed)
 
 
-def _footprints(before: str, after: str, top: int, data: str | None) -> tuple[bool, Renders]:
+def _footprints(
+    before: str, after: str, top: int, data: str | None, width: int
+) -> tuple[bool, Renders]:
     from minbuild.cli.inspect import subject
     from minbuild.footprint.diff import compare
     from minbuild.report import diff as shown
@@ -56,7 +58,7 @@ def _footprints(before: str, after: str, top: int, data: str | None) -> tuple[bo
     if data is not None:
         found = replace(found, issues=_issues(found, (before, after), data))
     return bool(found), {
-        "text": lambda: shown.as_text(found, top=top),
+        "text": lambda: shown.as_text(found, top=top, width=width),
         "md": lambda: shown.as_markdown(found),
         "json": lambda: shown.as_json(found),
         "csv": lambda: shown.as_csv(found),

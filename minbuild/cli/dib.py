@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import click
 
 from minbuild.cli.options import build_options, doors_of, request_of
-from minbuild.cli.terminal import Terminal
+from minbuild.cli.terminal import Terminal, width
 
 
 @click.command()
@@ -79,7 +79,7 @@ def trim(top: Path, manifest: str, output: Path | None, keep: tuple[str, ...], d
     if output is not None:
         trimming.write(trimmed, output)
     terminal.done()
-    click.echo(page(trimmed.footprint, top=10), nl=False)
+    click.echo(page(trimmed.footprint, top=10, width=width()), nl=False)
     after = trimmed.footprint.totals
     click.echo(
         f"\n{'would trim' if dry_run else 'trimmed'} {top}: "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minbuild.cli.options import image_options, partition_option
-from minbuild.cli.outputs import Outputting, is_told, output_options, write
+from minbuild.cli.outputs import Outputting, is_told, output_options, room, write
 from minbuild.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def check(
     notes += [ALONE] if image is not None and is_alone(image) else []
     write(
         {
-            "text": lambda: verdict.as_text(results, notes),
+            "text": lambda: verdict.as_text(results, notes, room(given)),
             "md": lambda: verdict.as_markdown(results, notes, _diff(before, footprint)),
             "json": lambda: verdict.as_json(results, notes),
             "junit": lambda: junit.junit(results),

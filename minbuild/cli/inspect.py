@@ -16,7 +16,7 @@ from minbuild.cli.options import (
     partition_option,
     request_of,
 )
-from minbuild.cli.outputs import Explaining, Outputting, output_options, part, write
+from minbuild.cli.outputs import Explaining, Outputting, output_options, part, room, write
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 
@@ -61,7 +61,8 @@ def report(
 
     footprint = subject(image)
     before = subject(baseline) if baseline else None
-    write(report_formats(footprint, before, by=by, sort=sort or "", top=top), given)
+    formats = report_formats(footprint, before, by=by, sort=sort or "", top=top, width=room(given))
+    write(formats, given)
 
 
 @click.command(cls=Explaining)
@@ -93,7 +94,7 @@ def why(words: tuple[str, ...], every: bool, precise: bool, store: Path | None,
         answer = _with_places(answer, Path(image), store, build["components"])
     write(
         {
-            "text": lambda: reasons.as_text(answer, precise=precise),
+            "text": lambda: reasons.as_text(answer, precise=precise, width=room(given)),
             "json": lambda: reasons.as_json(answer),
             "dot": lambda: reasons.as_dot(answer),
         },

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minbuild.cli.options import build_options, doors_of, request_of
-from minbuild.cli.terminal import Terminal
+from minbuild.cli.terminal import Terminal, width
 
 if TYPE_CHECKING:
     from minbuild.build.life import Planned
@@ -98,7 +98,7 @@ def _make(request: "Request", doors: "Doors", terminal: Terminal, *, check_repro
     else:
         from minbuild.report.text import budget, named_paths, page
 
-        click.echo(page(built.footprint, top=top), nl=False)
+        click.echo(page(built.footprint, top=top, width=width()), nl=False)
         click.echo(named_paths(built.footprint.listed), nl=False)
         click.echo(budget(limits(built.manifest, built.footprint.totals)), nl=False)
         click.echo(_wrote(built.directory, built.footprint, fresh=built.fresh))
@@ -141,11 +141,11 @@ def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_js
     elif as_json:
         click.echo(document.render(planned.footprint), nl=False)
     else:
-        click.echo(page(planned.footprint, top=top), nl=False)
-        click.echo(possible_dlopens(planned.ground.closure.maybe_dlopen), nl=False)
-        click.echo(
-            possible_data(planned.footprint.listed, _missed(planned.footprint.name)), nl=False
-        )
+        wide = width()
+        click.echo(page(planned.footprint, top=top, width=wide), nl=False)
+        click.echo(possible_dlopens(planned.ground.closure.maybe_dlopen, wide), nl=False)
+        missed = _missed(planned.footprint.name)
+        click.echo(possible_data(planned.footprint.listed, missed, wide), nl=False)
     return 0
 
 
@@ -170,6 +170,7 @@ def _removal(planned: "Planned", without: tuple[str, ...], *, top: int, as_json:
     """What the host would be without something, or what it might do without."""
     from minbuild.errors import UsageError
     from minbuild.report import removal
+    from minbuild.report.fit import wrap
 
     components = planned.ground.manifest.components
     needs = {component.name: component.needs for component in components}
@@ -177,17 +178,19 @@ def _removal(planned: "Planned", without: tuple[str, ...], *, top: int, as_json:
     footprint = planned.footprint
     if without:
         gone = removal.without(footprint, without, needs)
-        shown = removal.as_json if as_json else removal.as_text
-        return shown(footprint, without, gone)
+        if as_json:
+            return removal.as_json(footprint, without, gone)
+        return wrap(removal.as_text(footprint, without, gone), width())
     if top < 1:
         raise UsageError("--suggest needs a number of lines", fix="give one: --top 10")
     found = removal.suggestions(footprint, needs, top)
-    ranked = removal.suggestions_as_json if as_json else removal.suggestions_as_text
     from minbuild.build.tracing import last
 
     traced = last(Path("build") / footprint.name)
     opened = frozenset(map(str, traced.used)) if traced else None
-    return ranked(footprint, found, losses, opened)
+    if as_json:
+        return removal.suggestions_as_json(footprint, found, losses, opened)
+    return wrap(removal.suggestions_as_text(footprint, found, losses, opened), width())
 
 
 COMMANDS = (make, plan)

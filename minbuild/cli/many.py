@@ -43,7 +43,8 @@ def _row(one: "Outcome") -> dict[str, object]:
 
 
 def _table(outcomes: "Sequence[Outcome]") -> list[str]:
-    from minbuild.report.units import columns, size
+    from minbuild.report.fit import columns
+    from minbuild.report.units import size
 
     cells = [["build", "files", "installed", "packed", ""]]
     for one in outcomes:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from minbuild.cli.terminal import width
 from minbuild.cli.words import (
     ENDINGS,
     STDOUT,
@@ -108,6 +109,11 @@ def part(given: Mapping[str, Any]) -> tuple[dict[str, str | None], dict[str, Any
 def is_told(given: Mapping[str, str | None]) -> bool:
     """Tell whether text goes to stdout, alone or among others."""
     return given.get("out_text") == STDOUT or not any(given.values())
+
+
+def room(given: Mapping[str, str | None]) -> int:
+    """Columns that text has: those of the terminal it goes to, 0 for no end of them."""
+    return width() if is_told(given) else 0
 
 
 def write(renders: Mapping[str, Render], given: Mapping[str, str | None]) -> None:

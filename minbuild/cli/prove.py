@@ -16,7 +16,7 @@ from minbuild.cli.options import (
     store_option,
     trust_of,
 )
-from minbuild.cli.outputs import Explaining, Outputting, output_options, part, write
+from minbuild.cli.outputs import Explaining, Outputting, output_options, part, room, write
 from minbuild.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def tree(words: tuple[str, ...], depth: int, store: Path | None, **more: Any) ->
     grown = closure.grow(footprint, path)
     write(
         {
-            "text": lambda: closure.as_text(grown, depth=depth),
+            "text": lambda: closure.as_text(grown, depth=depth, width=room(given)),
             "json": lambda: closure.as_json(grown),
         },
         given,

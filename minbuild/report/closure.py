@@ -8,7 +8,8 @@ from minbuild.escape import dump
 from minbuild.facts.types import Kind
 from minbuild.footprint.types import Footprint
 from minbuild.paths import rootpath
-from minbuild.report.units import columns, printable, size
+from minbuild.report.fit import columns
+from minbuild.report.units import printable, size
 from minbuild.resolve.types import NeedKind
 from minbuild.resolve.weight import Graph, Weight
 
@@ -67,13 +68,16 @@ def weighed(footprint: Footprint) -> Graph:
     return Graph(sizes, footprint.edges)
 
 
-def as_text(grown: Grown, *, depth: int = 0) -> str:
-    """Print the tree; what stands further up already is not unfolded again. `depth` 0: all."""
+def as_text(grown: Grown, *, depth: int = 0, width: int = 0) -> str:
+    """Print the tree; what stands further up already is not unfolded again. `depth` 0: all.
+
+    In a terminal of `width` columns long paths are shortened.
+    """
     rows = [["own", "closure", "added", ""]]
     for line, name in _lines(grown, depth):
         weight = grown.weights[name]
         rows.append([size(weight.own), size(weight.closure), size(weight.added), line])
-    return "\n".join(columns(rows, frozenset({3}))) + "\n"
+    return "\n".join(columns(rows, frozenset({3}), width=width, gives=3)) + "\n"
 
 
 def as_json(grown: Grown) -> str:

@@ -10,8 +10,9 @@ from minbuild.footprint.diff import Cause, Change, Diff, Difference
 from minbuild.footprint.issues import OpenIssue
 from minbuild.footprint.types import FileRow
 from minbuild.report import issues, markdown
+from minbuild.report.fit import columns, entry, prose
 from minbuild.report.surface import NAMES
-from minbuild.report.units import columns, printable, size
+from minbuild.report.units import printable, size
 
 SCHEMA = "minbuild.diff/1"
 TITLES = {
@@ -113,19 +114,22 @@ def _kernel(diff: Diff) -> str:
     return next((row.package for row in rows), "")
 
 
-def as_text(diff: Diff, *, top: int = 0) -> str:
-    """Print a diff; `top` rows of each kind of change, 0 for all."""
-    lines = [printable(headline(diff)), counting(diff)]
+def as_text(diff: Diff, *, top: int = 0, width: int = 0) -> str:
+    """Print a diff; `top` rows of each kind of change, 0 for all; `width` of the terminal."""
+    lines = prose(printable(headline(diff)), width) + prose(counting(diff), width, blank="  ")
     for title, rows in groups(diff):
         lines += ["", f"{title}:"]
         shown = rows[: top or None]
         cells = [[f"  {signed(gain)}", printable(name), _why(cause, several)]
                  for name, gain, cause, several in shown]  # fmt: skip
-        for line, (_, _, _, several) in zip(columns(cells, frozenset({1, 2})), shown, strict=True):
-            lines += [line, *_chain(several[0])]
+        laid = columns(cells, frozenset({1, 2}), width=width, gives=1)
+        for line, (_, _, _, several) in zip(laid, shown, strict=True):
+            lines += [line, *_chain(several[0], width)]
         if len(rows) > len(shown):
             lines.append(f"  [{len(rows) - len(shown)} others]")
-    lines += _packages(diff) + _surface(diff) + ["", *issues.as_lines(diff.issues, top=top)]
+    lines += _packages(diff, width)
+    lines += [part for line in _surface(diff) for part in prose(line, width) or [""]]
+    lines += ["", *issues.as_lines(diff.issues, top=top)]
     return "\n".join(lines) + "\n"
 
 
@@ -141,21 +145,19 @@ def _why(cause: str, several: Sequence[Difference]) -> str:
     return f"[{cause}]" if cause else ""
 
 
-def _chain(one: Difference) -> list[str]:
+def _chain(one: Difference, width: int) -> list[str]:
     """The way to a new path, with the need that is new marked."""
     lines = []
     if one.change is Change.ADDED and one.after and one.after.type == "file" and one.chain:
         lines.append(f"      {printable(one.chain[0].by)}")
         for depth, need in enumerate(one.chain):
             mark = "   <- new" if need == one.new_edge else ""
-            lines.append(
-                f"      {'   ' * depth}└─ {printable(need.path)}  "
-                f"[{need.kind}: {printable(need.evidence)}]{mark}"
-            )
+            note = f"[{need.kind}: {printable(need.evidence)}]{mark}"
+            lines += entry(f"      {'   ' * depth}└─ ", printable(need.path), note, width)
     return lines
 
 
-def _packages(diff: Diff) -> list[str]:
+def _packages(diff: Diff, width: int) -> list[str]:
     if not diff.packages:
         return []
     cells = [
@@ -163,7 +165,7 @@ def _packages(diff: Diff) -> list[str]:
          printable(one.after or "(none)")]
         for one in diff.packages
     ]  # fmt: skip
-    return ["", "packages:", *columns(cells, frozenset({0, 1, 2, 3}))]
+    return ["", "packages:", *columns(cells, frozenset({0, 1, 2, 3}), width=width)]
 
 
 def _surface(diff: Diff) -> list[str]:

@@ -11,11 +11,17 @@ Render = Callable[[], str]
 
 
 def report_formats(
-    footprint: Footprint, baseline: Footprint | None, *, by: str, sort: str, top: int
+    footprint: Footprint,
+    baseline: Footprint | None,
+    *,
+    by: str,
+    sort: str,
+    top: int,
+    width: int = 0,
 ) -> Mapping[str, Render]:
-    """Each format's name and how it is rendered."""
+    """Each format's name and how it is rendered; text for a terminal of `width` columns."""
     return {
-        "text": lambda: text.page(footprint, top=top, by=by, sort=sort, full=True),
+        "text": lambda: text.page(footprint, top=top, by=by, sort=sort, full=True, width=width),
         "md": lambda: page.as_markdown(footprint, by=by, sort=sort, top=top),
         "json": lambda: document.render(footprint),
         "csv": lambda: page.as_csv(footprint, by=by, sort=sort, top=top),

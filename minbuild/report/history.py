@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from minbuild.errors import UsageError
 from minbuild.escape import json_safe
 from minbuild.footprint.types import Footprint
-from minbuild.report.units import columns, printable, size
+from minbuild.report.fit import columns
+from minbuild.report.units import printable, size
 
 SPARKS = "▁▂▃▄▅▆▇█"
 MEASURES = ("files", "bytes", "packed")

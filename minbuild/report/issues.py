@@ -3,7 +3,8 @@
 from dataclasses import asdict
 
 from minbuild.footprint.issues import Issues, OpenIssue
-from minbuild.report.units import columns, printable
+from minbuild.report.fit import columns
+from minbuild.report.units import printable
 
 UNKNOWN = "open issues: not evaluated (no data: --cve-data FILE|URL)"
 

@@ -10,7 +10,8 @@ from minbuild.escape import csv as csv_text
 from minbuild.escape import dump
 from minbuild.footprint.issues import Issues
 from minbuild.report import issues, markdown
-from minbuild.report.units import columns, printable
+from minbuild.report.fit import columns
+from minbuild.report.units import printable
 
 SCHEMA = "minbuild.lockdiff/1"
 NONE = "(none)"

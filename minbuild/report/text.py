@@ -5,9 +5,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from minbuild.footprint.types import STRING_PRIORITY, Footprint, Surface
 from minbuild.paths import RootPath
 from minbuild.report import minwin, surface
+from minbuild.report.fit import columns, explained, prose, span
 from minbuild.report.lines import OWNERS, Line, Table, duplicates, table
 from minbuild.report.plain import plain
-from minbuild.report.units import bar, columns, printable, share, size
+from minbuild.report.units import bar, printable, share, size
 from minbuild.resolve.types import Caution, Possible
 
 MINWIN_FILES, MINWIN_PACKED = minwin.FILES, minwin.PACKED
@@ -24,25 +25,37 @@ __all__ = [
 ]
 
 
+BARS = (20, 10, 0)
+"""Columns of a table's longest bar, the first that leaves room for names."""
+NAMES = 40
+"""Columns of names that a bar gives way to."""
+
+
 def page(
-    footprint: Footprint, *, top: int = 10, by: str = "section", sort: str = "", full: bool = False
-) -> str:
+    footprint: Footprint, *, top: int = 10, by: str = "section", sort: str = "",
+    full: bool = False, width: int = 0,
+) -> str:  # fmt: skip
     """Totals beside MinWin's, a table by one kind of owner, and the `top` largest files.
 
     `by` is one of `OWNERS`; `top` 0 lists every file. With `full` also each row's share of the
-    budget, MinWin's categories and the attack surface.
+    budget, MinWin's categories and the attack surface. No line is longer than `width`, but for
+    names that are; 0 is a terminal without an end.
     """
     owners = table(footprint, by=by, sort=sort, top=0 if by == "section" else top)
     limit = footprint.budget.get("packed", 0) if full else 0
-    parts = [_head(footprint), _totals(footprint), "\n".join(_table(owners, limit=limit))]
+    parts = [
+        "\n".join(prose(_head(footprint), width, blank="  ")),
+        _totals(footprint, width),
+        "\n".join(_table(owners, limit=limit, width=width)),
+    ]
     if by != "file":
         files = table(footprint, by="file", sort=sort, top=top)
-        parts.append("\n".join(_table(files, title="largest files", limit=limit)))
+        parts.append("\n".join(_table(files, title="largest files", limit=limit, width=width)))
     if full:
         held = [(name, getattr(footprint.totals, name), limit, "")
                 for name, limit in footprint.budget.items() if hasattr(footprint.totals, name)]  # fmt: skip
-        parts += [_categories(footprint), budget(held).strip("\n"), _surface(footprint)]
-    return "\n\n".join(part for part in parts if part) + "\n" + warnings(footprint.cautions)
+        parts += [_categories(footprint), budget(held).strip("\n"), _surface(footprint, width)]
+    return "\n\n".join(part for part in parts if part) + "\n" + warnings(footprint.cautions, width)
 
 
 def budget(limits: list[tuple[str, int, int, str]]) -> str:
@@ -56,14 +69,21 @@ def budget(limits: list[tuple[str, int, int, str]]) -> str:
             f"of {size(limit) if name != 'files' else limit}",
             share(is_, limit),
             "not judged:" if unjudged else "ok" if is_ <= limit else "OVER",
-            unjudged or bar(is_, limit),
+            unjudged or _room(name, is_, limit),
         ]
         for name, is_, limit, unjudged in limits
     ]
     return "\n" + "\n".join(columns(cells, frozenset({0, 4, 5}))) + "\n"
 
 
-def possible_dlopens(found: Mapping[RootPath, tuple[str, ...]]) -> str:
+def _room(name: str, is_: int, limit: int) -> str:
+    """A bar within a limit; beyond it, by how much: 17.6 MB of 17.6 MB tells nobody."""
+    if is_ <= limit:
+        return bar(is_, limit)
+    return f"{is_ - limit:,} {'bytes ' if name != 'files' else ''}too many"
+
+
+def possible_dlopens(found: Mapping[RootPath, tuple[str, ...]], width: int = 0) -> str:
     """Libraries that a file may load by name at run time; listed, never added."""
     if not found:
         return ""
@@ -74,21 +94,26 @@ def possible_dlopens(found: Mapping[RootPath, tuple[str, ...]]) -> str:
     lines += [
         f"  {printable(path)}: {printable(', '.join(names))}" for path, names in found.items()
     ]
-    return "\n".join(lines) + "\n"
+    return _lines(lines, width)
 
 
-def warnings(found: Sequence[Caution]) -> str:
+def _lines(lines: Sequence[str], width: int) -> str:
+    broken = [part for line in lines for part in prose(line, width) or [""]]
+    return "\n".join(broken) + "\n"
+
+
+def warnings(found: Sequence[Caution], width: int = 0) -> str:
     """What may be wrong in files of the image, a line for each."""
     if not found:
         return ""
     lines = [printable(f"{one.path}:{one.line}: {one.what}") for one in found]
-    return (
-        "\n".join(["", "Warnings (allow-missing: waives them):", *(f"  {line}" for line in lines)])
-        + "\n"
-    )
+    head = "Warnings (allow-missing: waives them):"
+    return _lines(["", head, *(f"  {line}" for line in lines)], width)
 
 
-def possible_data(found: Sequence[Possible], missed: Collection[str] | None = None) -> str:
+def possible_data(
+    found: Sequence[Possible], missed: Collection[str] | None = None, width: int = 0
+) -> str:
     """Files that rules know of for a chosen one, or that its text names; listed, never added.
 
     `missed`: paths that a traced boot asked for and did not find, which confirms or removes those
@@ -109,7 +134,7 @@ def possible_data(found: Sequence[Possible], missed: Collection[str] | None = No
     if not lines:
         return ""
     head = "Files that may be of use, not in the image (keep: them, or ask with data: or paths:):"
-    return "\n".join(dict.fromkeys(["", head, *lines])) + "\n"
+    return _lines([*dict.fromkeys(["", head, *lines])], width)
 
 
 def named_paths(found: Sequence[Possible]) -> str:
@@ -132,7 +157,7 @@ def _head(footprint: Footprint) -> str:
     return printable("  ".join(part for part in parts if part))
 
 
-def _totals(footprint: Footprint) -> str:
+def _totals(footprint: Footprint, width: int) -> str:
     totals = footprint.totals
     packed = "packed" if footprint.packed else "packed (est)"
     rows = [
@@ -146,7 +171,8 @@ def _totals(footprint: Footprint) -> str:
     if twice.contents:
         notes.append(f"{twice.contents} contents stand there more than once: {size(twice.bytes)}.")
     notes.append(minwin.NOTE)
-    return "\n".join([*columns(rows, frozenset({0, 4})), "", *notes])
+    told = [part for note in notes for part in prose(note, width)]
+    return "\n".join([*columns(rows, frozenset({0, 4})), "", *told])
 
 
 def _against(name: str, ours: int, theirs: int, show: Callable[[int], str]) -> list[str]:
@@ -155,21 +181,40 @@ def _against(name: str, ours: int, theirs: int, show: Callable[[int], str]) -> l
     return [name, show(ours), show(theirs), share(ours, theirs), bar(ours, theirs)]
 
 
-def _table(found: Table, *, title: str = "", limit: int = 0) -> list[str]:
+def _table(found: Table, *, title: str = "", limit: int = 0, width: int = 0) -> list[str]:
     """One row for each line and a last one with their sum.
 
     `limit`: packed bytes that the budget allows, of which each row has a share; 0 for none.
+    In a terminal of `width` columns first the bars are shorter, then the names.
     """
+    longest, cells = next(
+        (longest, cells)
+        for longest in BARS
+        for cells in [_rows(found, title, limit, longest)]
+        if not longest or _leaves_names(cells, width)
+    )
+    right = frozenset({0, len(cells[0]) - 1}) if longest else frozenset({0})
+    return columns(cells, right, width=width)
+
+
+def _leaves_names(cells: list[list[str]], width: int) -> bool:
+    names = max(len(row[0]) for row in cells)
+    return not width or span(cells) - width <= max(0, names - NAMES)
+
+
+def _rows(found: Table, title: str, limit: int, longest: int) -> list[list[str]]:
+    """The cells of a table, with bars of at most `longest` columns; 0: without bars."""
     has_added = any(line.added is not None for line in found.lines)
     head = [title or found.by, "files", "installed", "packed est"]
-    cells = [[*head, *(["added"] if has_added else []), *(["of budget"] if limit else []), ""]]
+    last = [""] if longest else []
+    cells = [[*head, *(["added"] if has_added else []), *(["of budget"] if limit else []), *last]]
     for line in (*found.lines, found.total):
-        last = line is found.total
-        drawn = "" if last and not limit else bar(line.packed, limit or found.total.packed)
+        whole = 0 if line is found.total and not limit else limit or found.total.packed
+        drawn = [bar(line.packed, whole, longest)] if longest else []
         added = [] if not has_added else ["" if line.added is None else size(line.added)]
         part = [share(line.packed, limit)] if limit else []
-        cells.append([*_cells(line), *added, *part, drawn])
-    return columns(cells, frozenset({0, len(cells[0]) - 1}))
+        cells.append([*_cells(line), *added, *part, *drawn])
+    return cells
 
 
 def _cells(line: Line) -> list[str]:
@@ -186,7 +231,7 @@ def _categories(footprint: Footprint) -> str:
     return "\n".join(columns(cells))
 
 
-def _surface(footprint: Footprint) -> str:
+def _surface(footprint: Footprint, width: int) -> str:
     if footprint.surface is None:
         return "attack surface  not evaluated: this footprint was written without it"
     debian = plain()
@@ -196,14 +241,19 @@ def _surface(footprint: Footprint) -> str:
         for kind, name, count, some in surface.rows(footprint.surface)
     ]
     return "\n".join(
-        [*columns(cells, frozenset({0, 3})), "", debian.note, *_prices(footprint.surface)]
+        [
+            *explained(cells, frozenset({0, 3}), width=width),
+            "",
+            *prose(debian.note, width),
+            *_prices(footprint.surface, width),
+        ]
     )
 
 
-def _prices(found: Surface) -> list[str]:
+def _prices(found: Surface, width: int) -> list[str]:
     rows = surface.prices(found)
     if not rows:
         return []
     cells = [["recommended kernel settings", "what is there", "and what it would cost"]]
     cells += [[printable(cell) for cell in row] for row in rows]
-    return ["", *columns(cells, frozenset({0, 1, 2}))]
+    return ["", *explained(cells, frozenset({0, 1, 2}), width=width, sentences=2)]

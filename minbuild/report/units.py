@@ -24,16 +24,3 @@ def bar(part: int, whole: int, width: int = 20) -> str:
     eighths = max(1, round(8 * width * min(part, whole) / whole))
     full, rest = divmod(eighths, 8)
     return "█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")
-
-
-def columns(rows: list[list[str]], left: frozenset[int] = frozenset({0})) -> list[str]:
-    """Lay cells out in columns, right-aligned but for those in `left`."""
-    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if n in left else cell.rjust(width)
-            for n, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines

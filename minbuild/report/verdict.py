@@ -7,22 +7,21 @@ from minbuild.footprint.diff import Diff
 from minbuild.footprint.gate import Result, State, passed, verdict
 from minbuild.report import diff as difference
 from minbuild.report import markdown
-from minbuild.report.units import columns, printable
+from minbuild.report.fit import blocks, prose
+from minbuild.report.units import printable
 
 SCHEMA = "minbuild.check/1"
 
 
-def as_text(results: Sequence[Result], notes: Sequence[str]) -> str:
-    """One line for each rule, the fix below those that failed, and the verdict last."""
+def as_text(results: Sequence[Result], notes: Sequence[str], width: int = 0) -> str:
+    """One row for each rule, the fix below those that failed, and the verdict last."""
     cells = [[one.state, printable(one.rule), printable(one.said)] for one in results]
-    lines = list(notes)
-    for one, line in zip(
-        results, columns(cells, frozenset({0, 1, 2})) if cells else (), strict=True
-    ):
-        lines.append(line)
+    lines = [part for note in notes for part in prose(note, width)]
+    for one, row in zip(results, blocks(cells, frozenset({0, 1, 2}), width), strict=True):
+        lines += row
         if one.state is State.FAILED:
             lines += [f"        where: {printable(str(one.where))}"] if one.where else []
-            lines += [f"        fix:   {printable(one.fix)}"] if one.fix else []
+            lines += prose(f"        fix:   {printable(one.fix)}", width) if one.fix else []
     return "\n".join([*lines, verdict(results)]) + "\n"
 
 

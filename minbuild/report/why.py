@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from minbuild.escape import dot, dump
 from minbuild.footprint.types import STRING_PRIORITY, UNOWNED, FileRow, Footprint, Waived
 from minbuild.paths import RootPath, rootpath
+from minbuild.report.fit import entry, prose
 from minbuild.report.similar import similar
 from minbuild.report.units import printable, size
 from minbuild.resolve import pattern
@@ -70,29 +71,32 @@ def _strings(footprint: Footprint) -> list[Possible]:
     return [one for one in footprint.listed if one.priority == STRING_PRIORITY]
 
 
-def as_text(answer: Answer, *, precise: bool = False) -> str:
+def as_text(answer: Answer, *, precise: bool = False, width: int = 0) -> str:
     """Print an answer: the path, its owner, and each chain from the component down.
 
-    `precise`: where the evidence of each need stands, in which file of which package.
+    `precise`: where the evidence of each need stands, in which file of which package. In a terminal of `width` columns long paths are shortened.
     """
     row = answer.row
     if row is None:
-        return _absent(answer)
+        return _absent(answer, width)
     nobody = "in no package" if row.component == UNOWNED else "made by minbuild"
     owner = row.package or nobody
-    head = printable(f"{row.path}  {row.type}, {size(row.size)}, {owner}, {row.component}")
+    note = printable(f"{row.type}, {size(row.size)}, {owner}, {row.component}")
     owners = answer.owners if precise else None
-    lines = [head, *(_chain(chain, owners) for chain in answer.chains)]
+    lines = entry("", printable(row.path), note, width)
+    lines += [_chain(chain, owners, width) for chain in answer.chains]
     if answer.possible:
         names = printable(", ".join(answer.possible))
-        lines.append(f"  it may open, without a note of it, what is not in the image: {names}")
+        lines += prose(
+            f"  it may open, without a note of it, what is not in the image: {names}", width
+        )
     if answer.named:
         names = printable(", ".join(one.wanted for one in answer.named))
-        lines.append(f"  its text names what is not in the image: {names}")
+        lines += prose(f"  its text names what is not in the image: {names}", width)
     return "\n".join(lines) + "\n"
 
 
-def _absent(answer: Answer) -> str:
+def _absent(answer: Answer, width: int) -> str:
     why = "the manifest leaves it out" if answer.waived else "no need leads to it"
     lines = [f"{answer.path} is not in {answer.image}: {why}"]
     lines += [
@@ -104,7 +108,7 @@ def _absent(answer: Answer) -> str:
     ]
     lines += [f"  {text}" for text in answer.elsewhere]
     lines += [f"  similar: {path}" for path in answer.near]
-    return "".join(f"{printable(line)}\n" for line in lines)
+    return "".join(f"{part}\n" for line in lines for part in prose(printable(line), width))
 
 
 def as_json(answer: Answer) -> str:
@@ -136,15 +140,14 @@ def as_dot(answer: Answer) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def _chain(chain: Chain, owners: Mapping[str, str] | None) -> str:
+def _chain(chain: Chain, owners: Mapping[str, str] | None, width: int) -> str:
     lines = [f"  {printable(chain[0].by)}"]
     for depth, need in enumerate(chain, 1):
         margin = f"  {'   ' * (depth - 1)}"
-        lines.append(
-            f"{margin}└─ {printable(need.path)}  [{need.kind}: {printable(need.evidence)}]"
-        )
+        note = f"[{need.kind}: {printable(need.evidence)}]"
+        lines += entry(f"{margin}└─ ", printable(need.path), note, width)
         if owners is not None:
-            lines.append(f"{margin}      seen in {printable(stands(need, owners))}")
+            lines += prose(f"{margin}      seen in {printable(stands(need, owners))}", width)
     return "\n".join(lines)
 
 
