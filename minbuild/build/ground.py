@@ -65,7 +65,7 @@ def stand(request: Request, manifest: Manifest, doors: Doors) -> Ground:
         raise UsageError(
             "there is no lock, and --locked asks for one",
             where=str(place),
-            fix=f"write it first: minbuild lock {request.manifest}",
+            fix=f"write it first: minbuild lock {request.told}",
         )
     ground = make_lock(request, manifest, doors)
     lockfile.write(place, ground.lock)
@@ -294,7 +294,7 @@ def _outside_lock(error: ResolveError, lacks: int, request: Request, place: Path
     if not error.where:
         error.where = str(place)
     cell = f" --cell {request.cell}" if request.cell else ""
-    locks = f"minbuild lock {request.manifest}{cell}"
+    locks = f"minbuild lock {request.told}{cell}"
     for one in (error, *error.others)[:lacks]:
         one.what = one.what.replace(explain.NOT_OFFERED, f"is not in {place.name}")
         one.fix = (

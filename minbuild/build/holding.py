@@ -27,28 +27,32 @@ def hold(request: Request, manifest: Manifest, lock: Lock, place: Path) -> None:
 
     Raises: ArchiveError for each package that a pin is against, and one for all other suites.
     """
-    problems = [
-        ArchiveError(what, where=str(place), fix=f"take what the manifest allows: {_lock(request)}")
-        for what in _against(manifest, lock)
-    ]
+    moved = f"take what the manifest allows: {_lock(request)}"
+    problems = [ArchiveError(what, where=str(place), fix=moved) for what in _pinned(manifest, lock)]
+    names = named_suites(manifest)
+    if strange := sorted({one.suite for one in lock.packages} - names):
+        own = place.with_name(f"{place.stem}-{manifest.archive.suites[0]}.lock")
+        what = (
+            f"the lock has packages of {', '.join(strange)}, "
+            f"and the manifest takes them from {', '.join(sorted(names))}"
+        )
+        fix = (
+            f"give each suite a lock of its own: --lock {own}, or a matrix: {{suite: […]}}; "
+            f"or move this one: {_lock(request)}"
+        )
+        problems.append(ArchiveError(what, where=str(place), fix=fix))
     if problems:
         raise together(problems)
 
 
-def _against(manifest: Manifest, lock: Lock) -> Iterator[str]:
+def _pinned(manifest: Manifest, lock: Lock) -> Iterator[str]:
     for one in lock.packages:
         if not allows(manifest.pins, one):
             yield f"the lock has {one.name} {one.version}, which the manifest's pin rules out"
-    names = named_suites(manifest)
-    if strange := sorted({one.suite for one in lock.packages} - names):
-        yield (
-            f"the lock has packages of {', '.join(strange)}, "
-            f"and the manifest takes them from {', '.join(sorted(names))}"
-        )
 
 
 def _lock(request: Request) -> str:
     more = [
         word for name, value in request.settings.items() for word in ("--set", f"{name}={value}")
     ]
-    return paste(["minbuild", "lock", str(request.manifest), *more])
+    return paste(["minbuild", "lock", request.told, *more])

@@ -63,6 +63,12 @@ class Request:
         """A name before the manifest is read: its file's, and the combination of its matrix."""
         return f"{self.manifest.stem}-{self.cell}" if self.cell else self.manifest.stem
 
+    @property
+    def told(self) -> str:
+        """The manifest as a command names it: one that ships by its name alone."""
+        ships = self.manifest.is_relative_to(shipped("manifests"))
+        return self.manifest.stem if ships else str(self.manifest)
+
 
 @dataclass(frozen=True)
 class Doors:

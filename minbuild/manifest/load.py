@@ -60,7 +60,7 @@ def load(
     node = merged(chain.documents, alterations)
     outline = _host(node, raw)
     if cell:
-        node = _combined(node, outline, cell, path, problems)
+        node = _combined(node, outline, cell, path, problems, settings)
         outline = _host(node, raw)
     beside = [one.path.parent / "components" for one in reversed(chain.documents)]
     expansion = Expansion(Shelf([*components, *beside]), inputs)
@@ -110,10 +110,18 @@ def _with_rules(made: Manifest, directories: Sequence[Path], inputs: Inputs) -> 
 
 
 def _combined(
-    node: Entries, outline: HostDocument, cell: str, path: Path, problems: Problems
+    node: Entries,
+    outline: HostDocument,
+    cell: str,
+    path: Path,
+    problems: Problems,
+    settings: Mapping[str, str],
 ) -> Entries:
     found = matrix.chosen(cell, matrix.cells(outline.matrix), node.where.file, problems)
-    return node if found is None else matrix.applied(node, found, outline.name or path.stem)
+    if found is None:
+        return node
+    matrix.check_settings(settings, found, problems)
+    return matrix.applied(node, found, outline.name or path.stem)
 
 
 def _host(node: Entries, reading: Reading) -> HostDocument:

@@ -1,6 +1,6 @@
 """One manifest as many: every combination of architectures, suites and sets of components."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,6 +11,8 @@ from minbuild.manifest.written import ComponentSet, MatrixPart
 
 ALONE = ("sid", "unstable", "experimental")
 """Suites without -updates and -security."""
+VARIABLE = "suite"
+"""The variable that a suite of a matrix sets, as `--set suite=…` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,15 @@ def cells(matrix: MatrixPart | None) -> tuple[Cell, ...]:
     )
 
 
+def check_settings(settings: Mapping[str, str], cell: Cell, problems: Problems) -> None:
+    """Add a problem for a setting that is against the cell's own suite."""
+    value = settings.get(VARIABLE, cell.suite)
+    if cell.suite and value != cell.suite:
+        what = f"the suite is {cell.suite} in this combination of the matrix, and {value} is set"
+        fix = f"leave it out, or take the combination with {value}"
+        problems.add(what, f"--set {VARIABLE}={value}", fix)
+
+
 def chosen(name: str, every: Iterable[Cell], file: str, problems: Problems) -> Cell | None:
     """The combination of this name; None, and a problem, when there is none."""
     known = {cell.name: cell for cell in every}
@@ -64,10 +75,25 @@ def applied(node: Entries, cell: Cell, name: str) -> Entries:
         archive = dict(known.node.entries) if known and isinstance(known.node, Entries) else {}
         archive["suites"] = _items(cell, "archive.suites", suites(cell.suite))
         entries["archive"] = Entry(cell.where, Entries(cell.where, archive))
+        if has_variable(node):
+            variables = entries["vars"].node
+            assert isinstance(variables, Entries)
+            more = {**variables.entries, VARIABLE: _entry(cell, cell.suite)}
+            entries["vars"] = Entry(entries["vars"].where, Entries(variables.where, more))
     for component in cell.components:
         section, _, short = component.partition("/")
         entries[section] = Entry(cell.where, _using(cell, section, short, entries.get(section)))
     return Entries(node.where, entries)
+
+
+def has_variable(node: Entries) -> bool:
+    """Whether a manifest, with all it extends, has a variable for its suite, as `host` does."""
+    variables = node.entries.get("vars")
+    return (
+        variables is not None
+        and isinstance(variables.node, Entries)
+        and VARIABLE in variables.node.entries
+    )
 
 
 def suites(suite: str) -> tuple[str, ...]:

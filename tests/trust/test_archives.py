@@ -57,6 +57,8 @@ def test_a_lock_of_other_suites_is_not_used(small: Small) -> None:
     ended = run(small, "plan", "small.yaml", "--set", "suite=forky")
     assert ended.code == 4
     assert "the lock has packages of trixie, and the manifest takes them from forky" in ended.err
+    assert "--lock " in ended.err
+    assert "matrix: {suite: […]}" in ended.err
     assert "minbuild lock small.yaml --set suite=forky" in ended.err
     assert run(small, "lock", "small.yaml", "--set", "suite=forky").code == 0
     assert '"version": "2.0"' in hello(small)

@@ -80,3 +80,27 @@ def test_a_mistake_in_a_matrix_is_named_with_its_place(
     with pytest.raises(ManifestError) as caught:
         load(write(tmp_path, matrix), settings={}, components=())
     assert place in caught.value.where
+
+
+def test_a_suite_of_a_matrix_sets_the_variable_as_set_does(tmp_path: Path) -> None:
+    path = tmp_path / "rack.yaml"
+    path.write_text(
+        "minbuild: 1\nname: rack\nextends: [host]\nmatrix: {suite: [trixie, forky, bookworm]}\n"
+    )
+    for suite in ("trixie", "forky", "bookworm"):
+        cell = load(path, settings={}, components=(), cell=suite)
+        given = load(path, settings={"suite": suite}, components=())
+        assert cell.variables["suite"] == suite
+        assert cell.archive == given.archive
+        assert cell.budget.totals == given.budget.totals
+    assert not load(path, settings={}, components=(), cell="forky").archive.check_valid_until
+
+
+def test_a_setting_against_the_cells_suite_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rack.yaml"
+    path.write_text("minbuild: 1\nname: rack\nextends: [host]\nmatrix: {suite: [trixie, forky]}\n")
+    load(path, settings={"suite": "forky"}, components=(), cell="forky")
+    with pytest.raises(ManifestError) as caught:
+        load(path, settings={"suite": "trixie"}, components=(), cell="forky")
+    assert caught.value.where == "--set suite=trixie"
+    assert caught.value.fix == "leave it out, or take the combination with trixie"
