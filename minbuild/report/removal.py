@@ -11,6 +11,7 @@ from minbuild.report.closure import weighed
 from minbuild.report.units import printable, size
 from minbuild.resolve import pattern, removal
 from minbuild.resolve.removal import Removal
+from minbuild.resolve.types import NeedKind
 
 SCHEMA = "minbuild.removal/1"
 MOST = 20
@@ -88,7 +89,7 @@ def suggestions_as_text(
     for number, (name, gone) in enumerate(found, 1):
         lines.append(f"{number:>3}  {printable(name)}: {_saves(footprint, gone)}")
         lines.append(f"     costs: {'; '.join(_costs(name, gone, losses))}")
-        lines.append(f"     how:   {_how(name)}")
+        lines.append(f"     how:   {_how(name, footprint)}")
         if opened is not None and not opened & frozenset(gone.gone):
             lines.append("     trace: nothing of it was opened in the last traced boot")
     return "\n".join(lines) + "\n"
@@ -105,7 +106,7 @@ def suggestions_as_json(
         {
             **_document(footprint, [name], gone),
             "costs": _costs(name, gone, losses),
-            "how": _how(name),
+            "how": _how(name, footprint),
             "opened": None if opened is None else sorted(opened & frozenset(gone.gone)),
         }
         for name, gone in found
@@ -140,9 +141,9 @@ def _amounts(footprint: Footprint, gone: Removal) -> tuple[int, int]:
 
 def _costs(name: str, gone: Removal, losses: Losses) -> list[str]:
     costs = [f"{other} needs it" for other in gone.wanted_by]
-    if name in losses:
+    if name in losses and not removal.is_own(name):
         costs.append(f"no {losses[name]}")
-    by = list(dict.fromkeys(need.by for need in gone.broken))
+    by = list(dict.fromkeys(need.by for need in gone.broken if not removal.is_own(need.by)))
     if by:
         rest = f" and {len(by) - 4} more" if len(by) > 4 else ""
         costs.append(f"breaks {', '.join(map(printable, by[:4]))}{rest}")
@@ -152,14 +153,18 @@ def _costs(name: str, gone: Removal, losses: Losses) -> list[str]:
     return costs or ["nothing else needs it"]
 
 
-def _how(name: str) -> str:
+def _how(name: str, footprint: Footprint) -> str:
     """What to write in the manifest."""
+    kept = [one.evidence for one in footprint.edges
+            if one.path == name and removal.is_own(one.by) and one.kind is NeedKind.ROOT]  # fmt: skip
+    if kept:
+        return f"take {printable(name)} out of keep ({printable(kept[0])})"
     if name.startswith("/"):
         return f"drop: [{{path: {printable(name)}, because: …}}]"
     section, _, short = name.partition("/")
-    if short == "manifest":
-        return "take out what the manifest itself keeps: minbuild tree shows what that is"
-    return f"take {short} out of {section}: use"
+    if removal.is_own(name):
+        return "take out all that the manifest itself keeps"
+    return f"take {short} out of {section}: use, or {section}: {{use: {{remove: [{short}]}}}} where it is inherited"
 
 
 def _document(footprint: Footprint, words: Sequence[str], gone: Removal) -> dict[str, object]:

@@ -1,10 +1,12 @@
 """Words of the command line become paths and components, and what goes is said."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from minbuild.errors import UsageError
+from minbuild.paths import RootPath
 from minbuild.report.removal import (
     as_json,
     as_text,
@@ -14,6 +16,7 @@ from minbuild.report.removal import (
     suggestions_as_text,
     without,
 )
+from minbuild.resolve.types import Need, NeedKind
 from tests.support.footprints import tiny
 
 
@@ -52,6 +55,19 @@ def test_each_suggestion_says_what_it_costs() -> None:
     assert len(lines) == 3 * len(found)
     assert all(line.strip().startswith("costs:") for line in lines[1::3])
     assert all(line.strip().startswith("how:") for line in lines[2::3])
+
+
+def test_a_kept_path_is_taken_out_of_keep_and_the_manifest_is_no_loss() -> None:
+    tree = tiny()
+    need = Need(RootPath("/usr/bin/busybox"), "services/manifest", NeedKind.ROOT, "host.yaml:5:5")
+    footprint = replace(tree, edges=(*(one for one in tree.edges if one.path != need.path), need))
+    gone = without(footprint, [str(need.path)], {})
+    losses = {"services/manifest": "what the manifest itself adds"}
+    said = suggestions_as_text(footprint, [(str(need.path), gone)], losses)
+    assert "how:   take /usr/bin/busybox out of keep (host.yaml:5:5)" in said
+    whole = suggestions_as_text(footprint, [("services/manifest", gone)], losses)
+    assert "costs: no " not in whole
+    assert "how:   take out all that the manifest itself keeps" in whole
 
 
 def test_what_a_traced_boot_did_not_open_is_marked() -> None:

@@ -43,10 +43,33 @@ def test_two_together_take_what_they_share() -> None:
 def test_the_largest_is_suggested_first_and_the_kernel_never() -> None:
     found = suggest(GRAPH, EDGES, {}, 10)
     assert [(name, gone.size) for name, gone in found] == [
-        ("/lib", 40),
-        ("boot/a", 9),  # and not /only, which breaks nothing but /a
+        (
+            "boot/a",
+            9,
+        ),  # and not /only, which breaks nothing but /a, nor /lib, which both start with
         ("boot/b", 2),
     ]
+
+
+def test_what_the_manifest_keeps_is_suggested_path_by_path() -> None:
+    """No loader, library or shell that others start with; the whole where it has several."""
+    rows = (
+        ("services/manifest", "/curl", NeedKind.ROOT), ("services/manifest", "/top", NeedKind.ROOT),
+        ("boot/init", "/init", NeedKind.ROOT), ("/init", "/sh", NeedKind.SHEBANG),
+        ("/curl", "/libcurl", NeedKind.NEEDED), ("/libcurl", "/libc", NeedKind.NEEDED),
+        ("/sh", "/libc", NeedKind.NEEDED), ("/libc", "/ld", NeedKind.INTERP),
+        ("/sh", "/plugin", NeedKind.DLOPEN), ("/link", "/sh", NeedKind.LINK),
+    )  # fmt: skip
+    edges = [Need(RootPath(path), by, kind, "host.yaml:5:5") for by, path, kind in rows]
+    sizes = {"/curl": 8, "/top": 4, "/libcurl": 900, "/libc": 2000, "/ld": 200, "/init": 1,
+             "/sh": 800, "/plugin": 3}  # fmt: skip
+    found = suggest(Graph(sizes, edges), edges, {}, 10)
+    names = [name for name, _ in found]
+    assert names == ["services/manifest", "/curl", "boot/init", "/top"]
+    assert {name: gone.size for name, gone in found}["/curl"] == 908
+    alone = [need for need in edges if need.path != "/top"]
+    names = [name for name, _ in suggest(Graph(sizes, alone), alone, {}, 10)]
+    assert names == ["/curl", "boot/init"]
 
 
 nodes = st.integers(0, 7)
