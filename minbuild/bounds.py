@@ -22,11 +22,12 @@ class OutOfTime(Exception):
 def bounded(*, seconds: float = SECONDS, memory: int = MEMORY) -> Iterator[None]:
     """Let the work take so much processor time and so much more memory.
 
-    Holds in the main thread of a process without other threads; elsewhere the work goes unbounded.
+    Holds in a process's main thread, where Python handles signals; elsewhere the work goes unbounded.
+    The bounds are the whole process's while they hold, so other threads are not to do much then.
     Source: setitimer(2), ITIMER_VIRTUAL; setrlimit(2), RLIMIT_AS.
     Raises: OutOfTime; MemoryError.
     """
-    if threading.current_thread() is not threading.main_thread() or threading.active_count() > 1:
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGVTALRM, _out_of_time)
