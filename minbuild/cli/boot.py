@@ -215,8 +215,14 @@ def tool(name: str, args: tuple[str, ...], manifest: str, store: Path | None, **
     doors = doors_of(store, terminal)
     toolbox = open_tool(request, doors, name)
     argv = toolbox.argv(name)
+    words = [*args]
+    if name == "ukify":
+        from minbuild.build.request import machine_arch
+        from minbuild.image.uki import with_stub
+
+        words = with_stub(args, toolbox, machine_arch())
     terminal.done()
-    replace([*argv, *args], env=toolbox.environment(), what=f"running {name}")
+    replace([*argv, *words], env=toolbox.environment(), what=f"running {name}")
 
 
 COMMANDS = (boot, tool)

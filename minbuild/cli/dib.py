@@ -49,6 +49,8 @@ def export(source: str, output: Path, store: Path | None, **build: Any) -> None:
     terminal.done()
     with _opened(output) as out:
         archive.write(nodes, content, out)
+    if str(output) != "-":
+        click.echo(f"wrote {output}: {output.stat().st_size:,} bytes", err=True)
 
 
 @click.command()

@@ -169,7 +169,7 @@ def _update(footprint: "Footprint", budget: Path | None, rules: "Budget | None")
     }
     here = [(limit, new) for limit, new in wanted.items() if limit.where.file == shown(budget)]
     text, done = rewrite(budget.read_text(encoding="utf-8"), here)
-    write({"text": lambda: text}, {"out_text": str(budget)})
+    write({"text": lambda: text}, {"out_text": str(budget)}, tell=False)
     for limit in done:
         click.echo(f"{limit.where}: {limit.value:,} -> {wanted[limit]:,}")
     left = [str(limit.where) for limit in wanted if limit not in done]

@@ -20,7 +20,7 @@ def guest(file: Path, output: Path | None) -> None:
 
     text = render(load_guest(file))
     place = output or file.with_name("guest.conf")
-    write({"text": lambda: text}, {"out_text": str(place)})
+    write({"text": lambda: text}, {"out_text": str(place)}, tell=False)
     if str(place) != STDOUT:
         click.echo(f"wrote {place}; it belongs to guests/NAME on the host's data partition")
 

@@ -76,8 +76,9 @@ def why(words: tuple[str, ...], every: bool, precise: bool, store: Path | None,
         **more: Any) -> int:  # fmt: skip
     """Say why PATH is in IMAGE: the chain of needs from a component down to it, with evidence.
 
-    IMAGE is what report takes; without it, the only build below ./build. A manifest is resolved
-    and not built. A name without a slash stands for the only path that ends with it.
+    IMAGE is what report takes; without it, the newest build below ./build. A manifest is resolved
+    and not built. A name without a slash stands for every path that ends with it; a glob ('*.ko*',
+    '/usr/bin/*') for every path that it matches.
     Exits with 1 when PATH is not in the image, and says what leaves it out, which package of the
     lock or which component would bring it, and what has a similar name.
     """
@@ -88,19 +89,23 @@ def why(words: tuple[str, ...], every: bool, precise: bool, store: Path | None,
         raise UsageError(
             "why takes one image and one path", fix="minbuild why build/host /usr/bin/vm"
         )
-    image = words[0] if len(words) == 2 else str(_only_build())
-    answer = reasons.explain(measured(image, store, build), words[-1], every=every)
-    if answer.row is None:
-        answer = _with_places(answer, Path(image), store, build["components"])
+    image = words[0] if len(words) == 2 else str(_newest_build())
+    found = reasons.answers(measured(image, store, build), words[-1], every=every)
+    found = tuple(
+        _with_places(one, Path(image), store, build["components"]) if one.row is None else one
+        for one in found
+    )
     write(
         {
-            "text": lambda: reasons.as_text(answer, precise=precise, width=room(given)),
-            "json": lambda: reasons.as_json(answer),
-            "dot": lambda: reasons.as_dot(answer),
+            "text": lambda: "\n".join(
+                reasons.as_text(one, precise=precise, width=room(given)) for one in found
+            ),
+            "json": lambda: reasons.as_json(*found),
+            "dot": lambda: reasons.as_dot(*found),
         },
         given,
     )
-    return 0 if answer.chains else 1
+    return 0 if any(one.chains for one in found) else 1
 
 
 def _with_places(
@@ -108,7 +113,10 @@ def _with_places(
 ) -> "Answer":
     """Add where the path could come from; the lock lies with the image, or with the manifest."""
     from minbuild.build.elsewhere import elsewhere
+    from minbuild.resolve.pattern import is_pattern
 
+    if is_pattern(answer.path):  # of every package that there is something would match
+        return answer
     build = image if image.is_dir() else image.parent
     locks = {path.name: path for path in build.glob("*.lock")}
     lock = locks.get(f"{answer.image}.lock")
@@ -157,6 +165,15 @@ def _reach(store: Path | None, terminal: Terminal) -> "Reach":
         return readers(doors_of(store, terminal))
 
     return found
+
+
+def _newest_build() -> Path:
+    """The only build below ./build; of several the newest, and a note says which."""
+    found = sorted(Path("build").glob("*/footprint.json"), key=lambda path: path.stat().st_mtime_ns)
+    if len(found) < 2:
+        return _only_build()
+    Terminal().note(f"of the builds below ./build this is about the newest, {found[-1].parent}")
+    return found[-1]
 
 
 def _only_build() -> Path:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from minbuild.cli.terminal import width
+from minbuild.cli.terminal import plain, width
 from minbuild.cli.words import (
     ENDINGS,
     STDOUT,
@@ -116,10 +116,13 @@ def room(given: Mapping[str, str | None]) -> int:
     return width() if is_told(given) else 0
 
 
-def write(renders: Mapping[str, Render], given: Mapping[str, str | None]) -> None:
+def write(
+    renders: Mapping[str, Render], given: Mapping[str, str | None], *, tell: bool = True
+) -> None:
     """Write every format that was asked for; text on stdout when none was.
 
-    `given` is a command's options out_NAME. Each file appears whole or not at all.
+    `given` is a command's options out_NAME. Each file appears whole or not at all; with
+    `tell` a line on stderr says so.
     Raises: UsageError for two formats on stdout; ToolError for a file that cannot be written.
     """
     wanted = {
@@ -135,6 +138,8 @@ def write(renders: Mapping[str, Render], given: Mapping[str, str | None]) -> Non
             click.echo(made[name], nl=False)
         else:
             _file(Path(place), made[name])
+            if tell:
+                click.echo(f"wrote {plain(place)}", err=True)
 
 
 def _file(path: Path, text: str) -> None:

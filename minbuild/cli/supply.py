@@ -9,6 +9,7 @@ from minbuild.cli.options import image_options, store_option
 from minbuild.cli.outputs import Outputting, write
 from minbuild.cli.terminal import Terminal
 from minbuild.cli.words import STDOUT
+from minbuild.errors import UsageError
 
 if TYPE_CHECKING:
     from minbuild.supply.owed import Owed
@@ -48,6 +49,7 @@ def sbom(
         cyclonedx = cyclonedx or STDOUT
     if status_d is not None:
         _status(shipment, status_d)
+        click.echo(f"wrote {len(shipment.packages)} files to {status_d}/", err=True)
     if not (cyclonedx or spdx):
         return
     licences = {}
@@ -142,8 +144,6 @@ def data_of(place: str) -> str:
 
 
 def _read(path: Path) -> str:
-    from minbuild.errors import UsageError
-
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -206,7 +206,7 @@ def _status(shipment: "Shipment", directory: Path) -> None:
 
 
 def _text(path: Path, text: str) -> None:
-    write({"text": lambda: text}, {"out_text": str(path)})
+    write({"text": lambda: text}, {"out_text": str(path)}, tell=False)
 
 
 @click.group()
@@ -239,6 +239,12 @@ def show(place: Path, page: str | None) -> None:
     """Print the trend: a sparkline for each measure, then the builds."""
     from minbuild.report import history as past
 
+    if not place.exists():
+        raise UsageError(
+            "there is no history yet",
+            where=str(place),
+            fix="begin one after a build: minbuild history append build/host --label COMMIT",
+        )
     points = past.read(_read(place), str(place))
     write(
         {"text": lambda: past.as_text(points), "html": lambda: past.as_html(points)},

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from minbuild.errors import ToolError
 from minbuild.image import exchange
 from minbuild.image.exchange import PREFIX
 from minbuild.records import full_disk
@@ -108,8 +109,37 @@ def open_outputs(directory: Path) -> Iterator[Outputs]:
         for each in {real, place}:
             for left in each.glob(f"{PREFIX}*"):
                 _remove_left(left)
-    with full_disk(real), _staging(place) as staging:
+    with full_disk(real), _staging(place) as staging, _outliving(staging, real):
         yield Outputs(real, staging)
+
+
+@contextlib.contextmanager
+def _outliving(staging: Path, directory: Path) -> Iterator[None]:
+    """Keep the errors of tools from naming files that are gone when somebody reads them."""
+    try:
+        yield
+    except ToolError as error:
+        if str(staging) not in f"{error.what}{error.where}{error.fix}":
+            raise
+        first = error.what.partition("\n")[0]
+        if _is_full(staging, error.what):
+            raise ToolError(
+                f"cannot write: {os.strerror(errno.ENOSPC)} ({first})",
+                where=str(directory),
+                fix="free space there, or name another place: -o DIR",
+            ) from error
+        raise ToolError(
+            error.what.replace(f"{staging}/", ""),
+            where=str(directory),
+            fix="build again; if it ends the same way, report the lines above: what the tool worked "
+            "on is removed",
+        ) from error
+
+
+def _is_full(directory: Path, said: str) -> bool:
+    """Tell whether a tool failed for want of space; mtools and Python say it in their own words."""
+    told = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "Disk full")
+    return any(word in said for word in told) or os.statvfs(directory).f_bavail == 0
 
 
 @contextlib.contextmanager

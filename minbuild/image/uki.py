@@ -4,7 +4,9 @@ Source: UAPI group, Unified Kernel Image (UKI); ukify(1).
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from minbuild.image.uefi import UEFI
@@ -23,6 +25,22 @@ class Parts:
     """The content of os-release."""
     uname: str
     """The kernel's release, as uname -r says it."""
+
+
+def with_stub(args: Sequence[str], toolbox: Toolbox, arch: str) -> list[str]:
+    """The user's words for ukify, with the toolbox's stub where they name none.
+
+    ukify looks for it below this machine's /usr, where it seldom is. `arch`: this machine's.
+    """
+    if not any(word.startswith("--linux") for word in args):
+        return [*args]
+    if any(word.startswith("--stub") for word in args):
+        return [*args]
+    wanted = [word.partition("=")[2] for word in args if word.startswith("--efi-arch=")]
+    wanted += [word for before, word in pairwise(args) if before == "--efi-arch"]
+    names = wanted or [UEFI[arch].name]
+    stub = next((one.stub for one in UEFI.values() if one.name == names[-1]), None)
+    return [*args, f"--stub={toolbox.path(stub)}"] if stub is not None else [*args]
 
 
 def make_uki(parts: Parts, output: Path, work: Path, toolbox: Toolbox) -> None:

@@ -141,7 +141,7 @@ def entry(margin: str, path: str, note: str, width: int = 0) -> list[str]:
     if not width or len(whole) <= width:
         return [whole]
     room = width - len(margin) - GAP - len(note)
-    if room >= LEAST:
+    if room >= len(path.rpartition("/")[2]) + GAP:
         return [f"{margin}{shorten(path, room)}  {note}"]
     under = " " * (len(margin) + GAP)
     return [margin + shorten(path, max(LEAST, width - len(margin))), *prose(note, width, under)]

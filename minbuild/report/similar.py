@@ -19,7 +19,18 @@ def similar(path: RootPath, paths: Iterable[RootPath]) -> tuple[RootPath, ...]:
     ranked = [(_rank(wanted, _last(one)), _apart(directory, one), one) for one in paths]
     best = sorted(each for each in ranked if each[0] < _FAR)[:MOST]
     sure = [one for rank, _, one in best if rank[0] < _GUESS]
+    if not best:
+        return _holding(wanted, ranked)
     return tuple(sure or (one for _, _, one in best))  # a namesake leaves no room for guesses
+
+
+def _holding(wanted: str, ranked: Iterable[tuple[object, int, RootPath]]) -> tuple[RootPath, ...]:
+    """Paths whose last name has the wanted one in it, or what all libraries would call it."""
+    word = _stem(wanted).removeprefix("lib")
+    if len(word) < _LEAST:
+        return ()
+    found = sorted((len(_last(one)), apart, one) for _, apart, one in ranked if word in _last(one))
+    return tuple(one for _, _, one in found[:MOST])
 
 
 _SAME, _FORMED, _GUESS, _NONE = range(4)

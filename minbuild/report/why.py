@@ -39,6 +39,26 @@ class Answer:
     """Libraries not in the image that the path may open by name at run time."""
     named: tuple[Possible, ...] = ()
     """Paths that a text names: those of this path's text, or by whom an absent path is named."""
+    called: str = ""
+    """The name or glob that was asked for in place of an absent path."""
+
+
+def answers(footprint: Footprint, word: str, *, every: bool = False) -> tuple[Answer, ...]:
+    """An answer for each path that a word stands for: a path, a name, or a glob of either.
+
+    Links to other namesakes are left out where a file is there.
+    """
+    paths = [str(row.path) for row in footprint.files if row.type != "directory"]
+    if word in paths or str(rootpath(word)) in paths:
+        return (explain(footprint, word, every=every),)
+    if "/" in word:
+        glob = str(rootpath(word))
+        hits = [path for path in paths if pattern.matches(glob, path)]
+    else:
+        hits = [path for path in paths if pattern.matches(word, path.rpartition("/")[2])]
+    if not hits:
+        return (explain(footprint, word, every=every),)
+    return tuple(explain(footprint, path, every=every) for path in hits)
 
 
 def explain(footprint: Footprint, word: str, *, every: bool = False) -> Answer:
@@ -52,10 +72,11 @@ def explain(footprint: Footprint, word: str, *, every: bool = False) -> Answer:
     path = namesakes[0] if len(namesakes) == 1 else exact[0] if exact else rootpath(word)
     row = rows.get(path)
     if row is None:
+        called = "" if "/" in word else word
         near = similar(path, (one.path for one in footprint.files if one.type != "directory"))
         waived = tuple(one for one in footprint.waivers if _means(one.path, path))
         by = tuple(one for one in _strings(footprint) if f"{path}/".startswith(f"{one.wanted}/"))
-        return Answer(footprint.name, path, None, (), near, waived, named=by)
+        return Answer(footprint.name, path, None, (), near, waived, named=by, called=called)
     found = chains(footprint.edges, path, limit=MOST if every else 1)
     versions = {one.name: f"{one.name} {one.version}".rstrip() for one in footprint.packages}
     owners = {
@@ -99,6 +120,9 @@ def as_text(answer: Answer, *, precise: bool = False, width: int = 0) -> str:
 def _absent(answer: Answer, width: int) -> str:
     why = "the manifest leaves it out" if answer.waived else "no need leads to it"
     lines = [f"{answer.path} is not in {answer.image}: {why}"]
+    if answer.called:
+        what = "has a name like" if pattern.is_pattern(answer.called) else "is called"
+        lines = [f"no file of {answer.image} {what} {answer.called}: {why}"]
     lines += [
         f"  {one.kind}: {one.path} ({one.where}), because: {one.because}" for one in answer.waived
     ]
@@ -111,9 +135,17 @@ def _absent(answer: Answer, width: int) -> str:
     return "".join(f"{part}\n" for line in lines for part in prose(printable(line), width))
 
 
-def as_json(answer: Answer) -> str:
-    """Print an answer as a JSON object: image, path, present, chains of edges, similar, …"""
-    document = {
+def as_json(*given: Answer) -> str:
+    """Print an answer as a JSON object: image, path, present, chains of edges, similar, …
+
+    Several answers are a list of such objects.
+    """
+    documents = [_document(answer) for answer in given]
+    return dump(documents[0] if len(documents) == 1 else documents)
+
+
+def _document(answer: Answer) -> dict[str, object]:
+    return {
         "image": answer.image,
         "path": answer.path,
         "present": answer.row is not None,
@@ -124,13 +156,15 @@ def as_json(answer: Answer) -> str:
         "possible_dlopens": list(answer.possible),
         "named": [asdict(one) for one in answer.named],
     }
-    return dump(document)
 
 
-def as_dot(answer: Answer) -> str:
+def as_dot(*given: Answer) -> str:
     """The chains as one Graphviz graph, from components down; an edge says what proves it."""
-    needs = sorted({need for chain in answer.chains for need in chain})
-    names = sorted({name for need in needs for name in (need.by, need.path)} | {answer.path})
+    needs = sorted({need for answer in given for chain in answer.chains for need in chain})
+    names = sorted(
+        {name for need in needs for name in (need.by, need.path)}
+        | {answer.path for answer in given}
+    )
     lines = ["digraph why {", "  rankdir=LR;", "  node [shape=box];"]
     lines += [f"  {dot(name)}{'' if name.startswith('/') else ' [shape=oval]'};" for name in names]
     lines += [

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -137,6 +138,39 @@ def test_top_cuts_the_table_whatever_it_sums_up(
     named = [row for row in rows if not row.startswith(("[", "total"))]
     assert len(named) == 1
     assert any("others]" in row for row in rows)
+
+
+def test_files_that_are_written_are_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", "a", "--html", "a.html", "--json"]) == 0
+    assert capsys.readouterr().err.splitlines()[-1] == "wrote a.html"
+    assert run(["history", "append", "a", "--label", "one"]) == 0
+    assert "wrote footprint-history.jsonl" in capsys.readouterr().err
+
+
+def test_a_history_that_is_not_begun_says_how(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["history", "show"]) == 2
+    said = capsys.readouterr().err
+    assert "error: there is no history yet" in said
+    command = said.partition("minbuild ")[2].split()
+    assert run([word.replace("build/host", "a") for word in command]) == 0
+    assert run(["history", "show"]) == 0
+
+
+def test_why_is_about_the_newest_of_several_builds(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "build").mkdir()
+    for number, name in enumerate(("b", "a")):
+        (here / name).rename(here / "build" / name)
+        os.utime(here / "build" / name / "footprint.json", (number, number))
+    assert run(["why", "/usr/bin/vm"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("/usr/bin/vm  file, 3 kB")
+    assert "note: of the builds below ./build this is about the newest, build/a" in err
+    assert run(["check"]) == 2
+    assert "there are several builds" in capsys.readouterr().err
 
 
 def test_check_without_a_file_judges_the_manifest_s_budget(

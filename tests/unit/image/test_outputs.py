@@ -275,6 +275,48 @@ print(*(path.name for path in place.parent.glob(".minbuild-*")))
     ], done.stderr
 
 
+TOOL_FAILS = """
+import sys
+from pathlib import Path
+from minbuild.errors import ToolError
+from minbuild.image.outputs import open_outputs
+from minbuild.run import run
+try:
+    with open_outputs(Path("out/host")) as outputs:
+        script = sys.argv[1]
+        run(["/bin/sh", "-c", script, "sh", outputs.place("host.raw")], what="filling the ESP")
+except ToolError as error:
+    print(error.what, error.where, error.fix, sep="|")
+"""
+
+
+def test_a_tool_on_a_full_disk_says_so_and_names_nothing_that_is_removed(tmp_path: Path) -> None:
+    fills = 'head -c 400000 /dev/zero >"$1"'
+    script = "mkdir out; mount -t tmpfs -o size=300k none out"
+    words = sys.executable, "-c", TOOL_FAILS, fills
+    done = mounted(script, *words, cwd=tmp_path, env=PATHS)
+    what, where, fix = done.stdout.strip().split("|")
+    assert what.startswith("cannot write: No space left on device (sh failed with exit code 1 ")
+    assert "while filling the ESP" in what
+    assert where.endswith("out/host")
+    assert "-o DIR" in fix
+    assert ".minbuild-" not in done.stdout
+
+
+def test_another_failure_of_a_tool_keeps_its_words_and_names_nothing_that_is_removed(
+    tmp_path: Path,
+) -> None:
+    fails = 'echo "cannot read $1: it is mine" >&2; exit 3'
+    done = subprocess.run(
+        [sys.executable, "-c", TOOL_FAILS, fails],
+        cwd=tmp_path, env={**os.environ, **PATHS}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "sh failed with exit code 3" in done.stdout
+    assert "cannot read new/host.raw: it is mine" in done.stdout
+    assert "build again" in done.stdout
+    assert ".minbuild-" not in done.stdout
+
+
 def test_builds_at_once_lose_no_output_of_each_other(tmp_path: Path) -> None:
     program = PUBLISH.replace("while True", "for number in range(50)")
     program = program.replace('"abcdefgh"', "sys.argv[2]").replace("number += 1", "pass")

@@ -29,6 +29,8 @@ PATHS = [RootPath(path) for path in (
         ("/usr/share/qemu/linuxboot.bin", ["/usr/share/qemu/linuxboot_dma.bin"]),
         pytest.param(f"{LIB}/libselinux.so.1", [], id="all libraries look alike"),
         pytest.param("/usr/bin/qemu-img", [], id="so does all in one directory"),
+        ("/libuui", [f"{LIB}/libuuid.so.1"]),
+        ("/box", ["/usr/bin/busybox"]),
         ("/usr/bin/bash", []),
         ("/", []),
     ],

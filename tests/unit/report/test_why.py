@@ -7,7 +7,7 @@ from minbuild.escape import dot
 from minbuild.footprint.document import read, render
 from minbuild.footprint.types import Waived
 from minbuild.paths import RootPath
-from minbuild.report.why import as_dot, as_json, as_text, explain
+from minbuild.report.why import answers, as_dot, as_json, as_text, explain
 from tests.support.footprints import tiny
 
 SHELL = RootPath("/usr/bin/sh")
@@ -74,3 +74,28 @@ def test_what_a_manifest_leaves_out_is_said_with_the_reason() -> None:
     answer = explain(made, "/usr/lib/x86_64-linux-gnu/libx.so.1")
     assert [row["kind"] for row in json.loads(as_json(answer))["waived"]] == ["allow-missing"]
     assert not explain(made, "/usr/share/qemu").waived
+
+
+def test_a_glob_stands_for_every_path_that_it_matches() -> None:
+    paths = [row.path for row in tiny().files if row.type != "directory"]
+    wanted = [path for path in paths if path.startswith("/usr/bin/")]
+    assert len(wanted) > 1
+    found = answers(tiny(), "/usr/bin/*")
+    assert [one.path for one in found] == wanted
+    assert len(json.loads(as_json(*found))) == len(wanted)
+    assert all(f'"{path}"' in as_dot(*found) for path in wanted)
+    names = [path.rpartition("/")[2] for path in wanted]
+    assert {one.path for one in answers(tiny(), "*")} >= set(wanted)
+    assert answers(tiny(), f"{names[0][:-1]}?")[0].path == wanted[0]
+
+
+def test_one_path_is_one_answer_and_so_is_none() -> None:
+    assert answers(tiny(), SHELL) == (explain(tiny(), SHELL),)
+    assert answers(tiny(), "sh") == (explain(tiny(), SHELL),)
+    assert answers(tiny(), "/usr/bin") == (explain(tiny(), "/usr/bin"),)
+    (gone,) = answers(tiny(), "libgone")
+    assert as_text(gone).startswith("no file of tiny is called libgone: no need leads to it\n")
+    (none,) = answers(tiny(), "*.gone")
+    assert as_text(none).startswith("no file of tiny has a name like *.gone: ")
+    (path,) = answers(tiny(), "/opt/gone")
+    assert as_text(path).startswith("/opt/gone is not in tiny: ")
