@@ -43,11 +43,16 @@ def extends_fix(name: str, directory: Path) -> str:
     """What to write in `extends` instead of a name that is no file and ships with nothing."""
     beside = (directory / name).parent
     files = [f"{Path(name).parent / one}" for one in _manifests(beside)]
-    ships = sorted(Path(one).stem for one in _manifests(_shipped()))
-    near = nearest(name, [*files, *ships]) or nearest(Path(name).stem, ships)
+    own = ships()
+    near = nearest(name, [*files, *own]) or nearest(Path(name).stem, own)
     if near:
         return f"did you mean {near}?"
-    return f"name a file beside this one, or a manifest that ships: {', '.join(ships)}"
+    return f"name a file beside this one, or a manifest that ships: {', '.join(own)}"
+
+
+def ships() -> list[str]:
+    """The names of all manifests that ship."""
+    return sorted(Path(one).stem for one in _manifests(_shipped()))
 
 
 def _shipped() -> Path:

@@ -2,7 +2,10 @@
 
 import re
 
+from minbuild.errors import UsageError
+from minbuild.manifest.find import shipped_manifest, ships
 from minbuild.manifest.format import ONE_NAME
+from minbuild.manifest.problems import suggestion
 
 _STARTER = """\
 # A host for minbuild; build it with `minbuild make`, which writes to build/{name}/.
@@ -41,6 +44,24 @@ budget:                        # the build fails when it needs more
 
 def starter(name: str) -> str:
     """A commented manifest for a host of this name (made one that a manifest can have)."""
+    return _STARTER.format(name=_clean(name))
+
+
+def copied(origin: str, name: str) -> str:
+    """The text of a manifest that ships, under another name.
+
+    Raises: UsageError when none is called `origin`.
+    """
+    file = shipped_manifest(origin)
+    if file is None:
+        fix = suggestion(origin, ships())
+        raise UsageError(f"no manifest that ships is called {origin}", where="--from", fix=fix)
+    text = file.read_text(encoding="utf-8")
+    return re.sub(r"(?m)^name: .*$", f"name: {_clean(name)}", text, count=1)
+
+
+def _clean(name: str) -> str:
+    """The nearest name that a manifest can have."""
     clean = re.sub("[^a-z0-9+._-]+", "-", name.lower()).strip("-._+") or "host"
     assert re.fullmatch(ONE_NAME, clean)
-    return _STARTER.format(name=clean)
+    return clean

@@ -1,0 +1,131 @@
+"""One component as people read about it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from minbuild.errors import UsageError
+from minbuild.manifest.components import listing
+from minbuild.manifest.described import describe
+from minbuild.manifest.load import load
+from minbuild.manifest.starter import copied
+from minbuild.report.component import as_document, as_text
+
+TEXT = """\
+summary: One of mine
+# It does this,
+# and that.
+needs: [other, network/bridge]
+vars:
+  plain: a#b            # how # it is
+  quoted: "x # y"       # said 'so'
+  single: 'it''s # z'     # well
+  none: 5
+  many: [a, b]  # two
+  off: false
+  empty: ""
+# not of the head
+packages: {tool: [/usr/bin/tool, /usr/bin/tock]}
+applets: [sh, cat]
+files: {/etc/x: {content: "# no comment"}}
+probe: {console: x, means: nobody answered}
+"""
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    for name, text in {"network/mine": TEXT, "boot/ext4": "summary: x\n"}.items():
+        path = tmp_path / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_variables_have_the_meaning_of_their_comments(shelf: Path) -> None:
+    one = describe("mine", [shelf])
+    assert one.about == "It does this, and that."
+    assert one.needs == ("network/other", "network/bridge")
+    assert one.variables == (
+        ("plain", "a#b", "how # it is"),
+        ("quoted", "x # y", "said 'so'"),
+        ("single", "it's # z", "well"),
+        ("none", 5, ""),
+        ("many", ("a", "b"), "two"),
+        ("off", False, ""),
+        ("empty", "", ""),
+    )
+    assert one.brings["packages"] == ("tool: /usr/bin/tool", "tool: /usr/bin/tock")
+    assert one.probes == (("mine", "nobody answered"),)
+
+
+def test_a_page_and_a_document_say_the_same(shelf: Path) -> None:
+    one = describe("network/mine", [shelf])
+    page = as_text(one, 60)
+    for part in ('quoted: x # y', "said 'so'", "off: false", 'empty: ""', "many: [a, b]",
+                 "  sh, cat", "/etc/x", "fails: nobody answered", str(shelf)):  # fmt: skip
+        assert part in page
+    assert max(map(len, page.splitlines()[:-1])) <= 60
+    document = as_document(one)
+    assert document["schema"] == "minbuild.component/1"
+    assert {"name": "many", "default": ["a", "b"], "meaning": "two"} in document["variables"]  # type: ignore[operator]
+    assert document["modules"] == []
+
+
+@pytest.mark.parametrize(
+    ("word", "fix"),
+    [
+        ("sshh", "did you mean ssh?"),
+        ("network/brigde", "did you mean network/bridge?"),
+        ("zzzzzz", "`minbuild components` lists them"),
+        ("ext4", "write one of: filesystem/ext4, boot/ext4"),
+    ],
+)
+def test_a_word_that_means_no_one_component_is_refused(shelf: Path, word: str, fix: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        describe(word, [shelf])
+    assert caught.value.fix == fix
+
+
+def test_every_component_that_ships_can_be_described() -> None:
+    for one in listing([]):
+        page = as_text(describe(one.name, []), 80)
+        assert page.startswith(f"{one.name}: {one.summary}\n")
+
+
+def test_the_command_prints_a_page_and_json() -> None:
+    words = [sys.executable, "-m", "minbuild", "components", "services/ssh"]
+    said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "ssh_keys: []" in said
+    assert "lines of authorized_keys" in said
+    given = subprocess.run([*words, "--json"], capture_output=True, timeout=60, check=True).stdout
+    assert json.loads(given)["name"] == "services/ssh"
+
+
+@pytest.mark.parametrize("name", ["edge", "host", "debug", "host-full"])
+def test_a_manifest_that_ships_is_copied_under_another_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(copied(name, "mine"))
+    made, shipped = (
+        load(one, settings={}, components=[])
+        for one in (path, Path(__file__).parents[3] / f"manifests/{name}.yaml")
+    )
+    assert made.name == "mine"
+    assert [one.name for one in made.components] == [one.name for one in shipped.components]
+
+
+def test_init_prints_and_writes_a_manifest_that_ships(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "minbuild", "init", "--from", "edge"]
+    run = {"capture_output": True, "text": True, "timeout": 60, "cwd": tmp_path}
+    printed = subprocess.run([*words, "-"], **run)  # type: ignore[call-overload]
+    assert printed.stdout.startswith("minbuild: 1\nname: edge\n")
+    assert not list(tmp_path.iterdir())
+    assert subprocess.run(words, **run).returncode == 0  # type: ignore[call-overload]
+    assert (tmp_path / "edge.yaml").read_text() == printed.stdout
+    again = subprocess.run(words, **run)  # type: ignore[call-overload]
+    assert again.returncode == 2
+    assert "init does not replace it" in again.stderr
+    unknown = subprocess.run([*words[:-1], "egde"], **run)  # type: ignore[call-overload]
+    assert "did you mean edge?" in unknown.stderr
