@@ -92,7 +92,7 @@ def watched(kind: str, *words: str) -> dict[str, Any]:
         try:
             subprocess.run(
                 [sys.executable, "-m", "tools.frames", kind, *words],
-                env={**os.environ, OUT: str(write)}, pass_fds=(write,),
+                env={**os.environ, OUT: str(write), "PYTHONHASHSEED": "0"}, pass_fds=(write,),
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True, timeout=900,
             )  # fmt: skip
         except subprocess.CalledProcessError as error:
