@@ -95,7 +95,10 @@ def prepare(request: Request, doors: Doors) -> Prepared | Built:
 def finish(ready: Prepared, doors: Doors) -> Built:
     """Write the images of a prepared build."""
     from minbuild.build.packing import pack
+    from minbuild.build.starting import unstarted
 
+    for text in unstarted(ready.tree, ready.ground.manifest):
+        doors.progress.note(text)
     footprint, outputs = pack(
         ready.request, ready.ground, ready.tree, ready.toolbox, ready.directory, doors
     )
@@ -109,6 +112,7 @@ def _grown(
     """A manifest's ground and its tree, proved closed; elements see the tree without them."""
     from minbuild.build.cmdline import check_cmdline
     from minbuild.build.proof import prove
+    from minbuild.build.starting import unknown_accounts
     from minbuild.build.surface import kconfig
 
     ground = _settled(stand, request, manifest, doors)
@@ -119,6 +123,8 @@ def _grown(
         ground = _settled(stand, request, with_elements(manifest, tree, doors), doors)
         tree = grow_tree(request, ground, doors)
     prove(ground, tree, doors)
+    for text in unknown_accounts(tree, doors.store):
+        doors.progress.note(text)
     check_cmdline(ground.manifest, kconfig(ground, tree.release) or {})
     return ground, tree
 

@@ -128,11 +128,14 @@ def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_js
          store: Path | None, **build: Any) -> int:  # fmt: skip
     """Resolve MANIFEST and print what would be in the image, without building it."""
     from minbuild.build import life
+    from minbuild.build.starting import unstarted
     from minbuild.footprint import document
     from minbuild.report.text import page, possible_data, possible_dlopens
 
     terminal = Terminal()
     planned = life.plan(request_of(manifest, **build), doors_of(store, terminal))
+    for text in unstarted(planned.tree, planned.ground.manifest):
+        terminal.note(text)
     terminal.done()
     if without or suggest:
         click.echo(_removal(planned, without, top=top, as_json=as_json), nl=False)
