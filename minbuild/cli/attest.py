@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
+from minbuild.cli import completion as shell
 from minbuild.cli.options import build_options, doors_of, request_of, store_option
 from minbuild.cli.outputs import Outputting, output_options, write
 from minbuild.cli.terminal import Terminal, plain
 
 
 @click.command()
-@click.argument("manifest")
+@click.argument("manifest", shell_complete=shell.manifests)
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
               help="Where the build stands.  [default: build/NAME]")  # fmt: skip
 @click.option("--openpgp-key", type=click.Path(path_type=Path, dir_okay=False, exists=True),
@@ -40,7 +41,8 @@ def attest(manifest: str, output: Path | None, openpgp_key: Path | None, store: 
 
 
 @click.command(cls=Outputting)
-@click.argument("build", type=click.Path(path_type=Path, exists=True), metavar="DIR|IMAGE")
+@click.argument("build", type=click.Path(path_type=Path, exists=True), metavar="DIR|IMAGE",
+                shell_complete=shell.images)  # fmt: skip
 @click.option("--key", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE",
               help="OpenPGP certificate of whoever signed SHA256SUMS.")  # fmt: skip
 @output_options("text", "json")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from minbuild.cli import completion as shell
 from minbuild.cli.options import build_options, doors_of, request_of
 from minbuild.cli.terminal import Terminal, width
 
@@ -17,7 +18,7 @@ PLACE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("target", metavar="IMAGE|MANIFEST")
+@click.argument("target", metavar="IMAGE|MANIFEST", shell_complete=shell.either)
 @click.option("--uefi", "firmware", flag_value="uefi", default="uefi",
               help="Start by UEFI from the image.  [default]")  # fmt: skip
 @click.option("--bios", "firmware", flag_value="bios",
@@ -47,7 +48,7 @@ PLACE = click.Path(path_type=Path)
 @click.option("--guest-cpus", default=1, show_default=True, type=click.IntRange(1, 64),
               help="Processors of the lab's guest, which says how many it sees.")  # fmt: skip
 @click.option("--no-data", is_flag=True, help="Without the lab's data disk: no guest is run.")
-@click.option("--probe", "names", multiple=True, metavar="NAME",
+@click.option("--probe", "names", multiple=True, shell_complete=shell.probes, metavar="NAME",
               help="Wait for this probe only; may be repeated.")  # fmt: skip
 @click.option("--secure-boot", "certificate", type=PLACE, metavar="CERTIFICATE",
               help="Secure Boot is on, and trusts this certificate (PEM) and no other.")  # fmt: skip
@@ -189,9 +190,9 @@ def _show(results: Any, traced: Any, *, as_json: bool) -> int:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("name")
+@click.argument("name", shell_complete=shell.tools)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-@click.option("--manifest", default="host", metavar="MANIFEST", show_default=True,
+@click.option("--manifest", default="host", metavar="MANIFEST", show_default=True, shell_complete=shell.manifests,
               help="Whose lock pins the tool.")  # fmt: skip
 @build_options
 def tool(name: str, args: tuple[str, ...], manifest: str, store: Path | None, **build: Any) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from minbuild.cli import completion as shell
 from minbuild.cli.options import image_options, partition_option
 from minbuild.cli.outputs import Outputting, output_options, room, write
 
@@ -20,8 +21,8 @@ Renders = Mapping[str, Callable[[], str]]
 
 
 @click.command(cls=Outputting)
-@click.argument("before", metavar="A")
-@click.argument("after", metavar="B")
+@click.argument("before", metavar="A", shell_complete=shell.images)
+@click.argument("after", metavar="B", shell_complete=shell.images)
 @click.option("--top", default=20, show_default=True, type=click.IntRange(min=0), metavar="N",
               help="Rows of each kind of change; 0: all.")  # fmt: skip
 @click.option("--cve-data", metavar="FILE|URL", help="Debian's security tracker data, or OSV entries: "

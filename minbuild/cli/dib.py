@@ -6,6 +6,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from minbuild.cli import completion as shell
 from minbuild.cli.options import build_options, doors_of, request_of
 from minbuild.cli.terminal import Terminal, width
 
@@ -22,7 +23,7 @@ def elements() -> None:
 
 
 @click.command()
-@click.argument("source", metavar="MANIFEST|BUILD")
+@click.argument("source", metavar="MANIFEST|BUILD", shell_complete=shell.either)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               default=Path("-"), help="Tar file to write.  [default: stdout]")  # fmt: skip
 @build_options
@@ -57,7 +58,7 @@ def export(source: str, output: Path, store: Path | None, **build: Any) -> None:
 @click.argument(
     "top", metavar="ROOT", type=click.Path(path_type=Path, file_okay=False, exists=True)
 )
-@click.argument("manifest")
+@click.argument("manifest", shell_complete=shell.manifests)
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
               help="Write footprint.json and why.txt to this directory.")  # fmt: skip
 @click.option("--keep", multiple=True, metavar="DIR",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from minbuild.cli import completion as shell
 from minbuild.cli.options import image_options, partition_option
 from minbuild.cli.outputs import Outputting, is_told, output_options, room, write
 from minbuild.errors import UsageError
@@ -20,13 +21,18 @@ ALONE = "a footprint without its image: judged by what it says itself"
 
 
 @click.command(cls=Outputting)
-@click.argument("image", required=False)
+@click.argument("image", required=False, shell_complete=shell.images)
 @click.option("--budget", type=click.Path(path_type=Path, dir_okay=False),
               help="Budget file, or a manifest.  [default: the totals that the image's manifest allowed]")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE",
               help="Give a variable of that manifest another value; may be repeated.")  # fmt: skip
 @click.option("--cell", default="", metavar="NAME", help="A combination of that manifest's matrix.")
-@click.option("--baseline", metavar="IMAGE", help="What growth is measured against: git:main.")
+@click.option(
+    "--baseline",
+    metavar="IMAGE",
+    shell_complete=shell.images,
+    help="What growth is measured against: git:main.",
+)
 @click.option("--require-baseline", is_flag=True, help="Without a baseline, that is an error.")
 @click.option("--proposed", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="The budget that a change makes of --budget: it is shown, and fails.")  # fmt: skip

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minbuild.cli import compare, gate, supply
+from minbuild.cli import completion as shell
 from minbuild.cli.options import (
     build_options,
     choice,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Outputting)
-@click.argument("image", required=False)
+@click.argument("image", required=False, shell_complete=shell.images)
 @click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), metavar="N",
               help="Lines of a long table; 0: all.")  # fmt: skip
 @click.option(
@@ -42,7 +43,12 @@ if TYPE_CHECKING:
     type=click.Choice(["bytes", "packed", "added", "files", "name"]),
     help="Order of the table's lines.  [default: bytes; sections in their own order]",
 )
-@click.option("--baseline", metavar="IMAGE", help="What the HTML page shows changes against.")
+@click.option(
+    "--baseline",
+    metavar="IMAGE",
+    shell_complete=shell.images,
+    help="What the HTML page shows changes against.",
+)
 @partition_option
 @image_options
 @output_options("text", "md", "json", "csv", "html", "junit", "sarif", "dot")
@@ -66,7 +72,8 @@ def report(
 
 
 @click.command(cls=Explaining)
-@click.argument("words", nargs=-1, required=True, metavar="[IMAGE|MANIFEST] PATH")
+@click.argument("words", nargs=-1, required=True, metavar="[IMAGE|MANIFEST] PATH",
+                shell_complete=shell.inside)  # fmt: skip
 @click.option("--all", "every", is_flag=True, help="Every reason, not only the shortest.")
 @click.option("--precise", is_flag=True, help="Say where the evidence of each need stands.")
 @output_options("text", "json", "dot")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from minbuild.cli import completion as shell
 from minbuild.cli.options import build_options, doors_of, request_of
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("manifest")
+@click.argument("manifest", shell_complete=shell.manifests)
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
 @click.option("--update", is_flag=True, help="Take the newest version of PACKAGEs, or of all.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, and write nothing.")

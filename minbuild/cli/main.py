@@ -10,7 +10,19 @@ import traceback
 import click
 
 from minbuild import __version__
-from minbuild.cli import attest, boot, dib, guest, inspect, lock, make, new, prove, store
+from minbuild.cli import (
+    attest,
+    boot,
+    completion,
+    dib,
+    guest,
+    inspect,
+    lock,
+    make,
+    new,
+    prove,
+    store,
+)
 from minbuild.cli.streams import open_streams
 from minbuild.cli.terminal import complain
 from minbuild.errors import MinbuildError, ToolError
@@ -58,6 +70,7 @@ FIRST_SCREEN = {
         "export": "a host's files as a tar",
         "trim": "trim an installed root to a manifest's needs",
         "store": "look after the cache",
+        "completion": "completion for bash, zsh and fish",
     },
 }
 """Every command once, in the order in which people meet them: heading → name → what it does."""
@@ -102,6 +115,7 @@ for command in (
     *dib.COMMANDS,
     *attest.COMMANDS,
     *store.COMMANDS,
+    *completion.COMMANDS,
 ):
     minbuild.add_command(command)
 
@@ -123,6 +137,9 @@ def main(argv: list[str] | None = None) -> None:
 def run(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
+        asked = completion.answer(minbuild)
+        if asked is not None:
+            return asked
         # not Group.main, which ends a pipe's reader that goes away with exit code 1
         words = sys.argv[1:] if argv is None else list(argv)
         with minbuild.make_context("minbuild", words) as context:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from minbuild.cli import completion as shell
 from minbuild.cli.options import build_options, doors_of, request_of
 from minbuild.cli.terminal import Terminal, width
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Build the images of a manifest and print the footprint.")
-@click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...")
+@click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...",
+                shell_complete=shell.manifests)  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
               help="Output directory.  [default: build/NAME]")  # fmt: skip
 @click.option("--compression", type=click.Choice(["xz", "zstd", "none"]),
@@ -116,8 +118,8 @@ def _wrote(directory: Path, footprint: "Footprint", *, fresh: bool) -> str:
 
 
 @click.command()
-@click.argument("manifest")
-@click.option("--without", multiple=True, metavar="WHAT", help="Say what would go, what would "
+@click.argument("manifest", shell_complete=shell.manifests)
+@click.option("--without", multiple=True, shell_complete=shell.components, metavar="WHAT", help="Say what would go, what would "
               "break and how much it saves without a path, component or package.")  # fmt: skip
 @click.option("--suggest", is_flag=True, help="Rank the removals that would save most.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), metavar="N",

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from minbuild.cli import completion as shell
 from minbuild.cli.terminal import plain, width
 from minbuild.cli.words import (
     ENDINGS,
@@ -48,7 +49,7 @@ class Outputting(click.Command):
         found = sort_words(args, options_of(self), self.arity(tuple(args)))
         ctx.meta[_LEFT] = found.left
         for word, option in found.left.items():
-            if word.endswith(".json") and Path(word).is_file():
+            if not ctx.resilient_parsing and word.endswith(".json") and Path(word).is_file():
                 click.echo(
                     f"note: {word} is read, not written; to write it: {option}={word}", err=True
                 )
@@ -93,7 +94,11 @@ def output_options(*names: str) -> Callable[[Command], Command]:
             if name not in ENDINGS:
                 raise LookupError(f"--{name} has no usual ending: add it to ENDINGS, cli/words.py")
             command = click.option(
-                f"--{name}", f"out_{name}", metavar="[FILE]", help=f"Write {HELP[name]}."
+                f"--{name}",
+                f"out_{name}",
+                metavar="[FILE]",
+                shell_complete=shell.files,
+                help=f"Write {HELP[name]}.",
             )(command)
         return command
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from minbuild.cli import completion as shell
 from minbuild.cli.options import (
     build_options,
     choice,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @click.command("check-tree", cls=Outputting)
 @click.argument("root", metavar="DIR|IMAGE", type=click.Path(path_type=Path))
 @click.option("--arch", default="", help="Debian architecture.  [default: that of most programs]")
-@click.option("--waivers", "manifest", metavar="MANIFEST",
+@click.option("--waivers", "manifest", metavar="MANIFEST", shell_complete=shell.manifests,
               help="Leave out what this manifest's drop and allow-missing waive.")  # fmt: skip
 @click.option("--strict", is_flag=True, help="Weak findings make the verdict no, too.")
 @output_options("text", "json")
@@ -75,7 +76,8 @@ def _waivers(manifest: str | None) -> "tuple[Sequence[Waiver], Sequence[Waiver]]
 
 
 @click.command(cls=Explaining)
-@click.argument("words", nargs=-1, metavar="[IMAGE|MANIFEST] [PATH]")
+@click.argument("words", nargs=-1, metavar="[IMAGE|MANIFEST] [PATH]",
+                shell_complete=shell.inside)  # fmt: skip
 @click.option(
     "--depth", default=0, type=click.IntRange(min=0), metavar="N", help="Levels to print; 0: all."
 )

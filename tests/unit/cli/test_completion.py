@@ -1,0 +1,171 @@
+"""Shell completion, as bash asks for it; zsh and fish by click's own protocol."""
+
+import os
+import pty
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minbuild.cli.completion import SHELLS
+from minbuild.cli.main import minbuild, run
+from minbuild.footprint import document
+from minbuild.paths import RootPath
+from tests.support.changed import changed, row
+
+TOP = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a build, a manifest, and `minbuild` in bin."""
+    place = tmp_path_factory.mktemp("home")
+    (place / "build" / "tiny").mkdir(parents=True)
+    hostile = replace(row("/usr/bin/vm"), path=RootPath("/usr/bin/a\nb\x1b[2J"))
+    (place / "build/tiny/footprint.json").write_text(document.render(changed([hostile])))
+    (place / "rack.yaml").write_text("minbuild: 1\n")
+    (place / "notes.txt").touch()
+    (place / "bin").mkdir()
+    program = place / "bin" / "minbuild"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m minbuild "$@"\n')
+    program.chmod(0o755)
+    return place
+
+
+def environment(home: Path) -> dict[str, str]:
+    path = f"{home / 'bin'}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(TOP), "HOME": str(home)}
+
+
+ASKS = r"""
+eval "$(minbuild completion bash)"
+ask() {
+    COMP_WORDS=(minbuild "$@"); COMP_CWORD=$#; COMPREPLY=()
+    _minbuild_completion minbuild
+    echo "${COMPREPLY[*]}"
+}
+while read -r -a words; do ask "${words[@]/@/}"; done
+"""
+CASES = {
+    "che": "check check-tree",
+    "make rack": "rack.yaml",
+    "make host": "host-full.yaml host.yaml",
+    "report --j": "--json --junit",
+    "report build/t": "build/tiny",
+    "check --baseline build/t": "build/tiny",
+    "diff build/tiny build/": "build/tiny",
+    "why build/tiny /usr/bin/v": "/usr/bin/vm",
+    "why build/tiny v": "vm vmlinuz-6.1",
+    "why vm": "vm vmlinuz-6.1",
+    "tree build/tiny /usr/bin/s": "/usr/bin/sh",
+    "boot rack.yaml --probe d": "dhcp dns",
+    "tool uki": "ukify",
+    "plan host.yaml --without network/dh": "network/dhcp",
+    "history @": "append show",
+    "make --compression @": "xz zstd none",
+    "completion @": "bash zsh fish",
+}
+
+
+def test_bash_completes_what_the_next_word_can_be(home: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", ASKS], input="".join(f"{case}\n" for case in CASES), cwd=home,
+        env=environment(home), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert dict(zip(CASES, done.stdout.splitlines(), strict=True)) == CASES
+
+
+def test_names_of_strangers_that_a_terminal_obeys_are_left_out(home: Path) -> None:
+    done = subprocess.run(
+        ["bash", "-c", ASKS], input="why build/tiny /usr/bin/\n", cwd=home,
+        env=environment(home), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "/usr/bin/vm" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert "/usr/bin/a" not in done.stdout
+
+
+def test_a_tab_in_an_interactive_bash_completes(home: Path) -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(home)
+        os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment(home))
+    try:
+        os.write(terminal, b"PS1='READY '; bind 'set enable-bracketed-paste off'\n")
+        os.write(terminal, b'eval "$(minbuild completion bash)"\n')
+        os.write(terminal, b"echo asked\n")
+        seen(terminal, r"\nasked")
+        os.write(terminal, b"minbuild why build/t\t/usr/bin/v\t")
+        said = seen(terminal, r"minbuild why build/tiny /usr/bin/vm ")
+        assert "Traceback" not in said
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        os.close(terminal)
+
+
+def seen(terminal: int, pattern: str, seconds: float = 60) -> str:
+    """What comes from a terminal until it shows a pattern."""
+    said = ""
+    end = time.monotonic() + seconds
+    while not re.search(pattern, said):
+        left = end - time.monotonic()
+        assert left > 0, said
+        if select.select([terminal], [], [], left)[0]:
+            said += os.read(terminal, 4096).decode("utf-8", "replace")
+    return said
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_each_shell_gets_a_script_and_answers(
+    home: Path, shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert f"_MINBUILD_COMPLETE={shell}_complete" in script
+    (home / shell).write_text(script)
+    if shutil.which(shell):
+        checked = subprocess.run([shell, "-n", home / shell], capture_output=True, text=True)
+        assert (checked.returncode, checked.stderr) == (0, "")
+    words = "minbuild make ra" if shell != "fish" else "minbuild make"
+    asked = {"COMP_WORDS": words, "COMP_CWORD": "2" if shell != "fish" else "ra"}
+    done = subprocess.run(
+        [sys.executable, "-m", "minbuild"], cwd=home, capture_output=True, text=True, timeout=60,
+        env={**environment(home), **asked, "_MINBUILD_COMPLETE": f"{shell}_complete"},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rack.yaml" in re.split(r"[\s,]+", done.stdout)
+
+
+def test_a_mistaken_component_or_footprint_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "components" / "network").mkdir(parents=True)
+    (tmp_path / "components" / "network" / "dhxx.yaml").write_text("nonsense: [")
+    (tmp_path / "build" / "bad").mkdir(parents=True)
+    (tmp_path / "build" / "bad" / "footprint.json").write_bytes(b"\xff{")
+    monkeypatch.setenv("_MINBUILD_COMPLETE", "bash_complete")
+    for words, said in (
+        ("minbuild plan host --without network/dh", "plain,network/dhcp\n"),
+        ("minbuild why build/bad /u", "\n"),
+    ):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        assert run() == 0
+        assert capsys.readouterr() == (said, "")
+
+
+def test_every_argument_that_is_a_manifest_or_an_image_completes() -> None:
+    named = re.compile(r"MANIFEST|IMAGE|^A$|^B$|^image$|^manifest$")
+    for command in minbuild.commands.values():
+        for one in command.params:
+            if named.search(one.metavar or one.name or "") and one.type.name == "text":
+                assert one._custom_shell_complete is not None, f"{command.name}: {one.name}"
