@@ -12,6 +12,7 @@ from minbuild.cli.words import STDOUT
 from minbuild.errors import UsageError
 
 if TYPE_CHECKING:
+    from minbuild.facts.types import Files
     from minbuild.supply.owed import Owed
     from minbuild.supply.shipment import Shipment
 
@@ -123,8 +124,10 @@ def cve(
         return 1
     suite = next(iter(shipment.footprint.suites), "trixie").partition("-")[0]
     known = issues.read(data_of(data), suite, data)
-    offered = _offered(shipment, mirror, store, offline=offline)
-    found = issues.judge(shipment, known, offered)
+    files = _offered(shipment, mirror, store, offline=offline)
+    offered = {one.owner: tuple(one.entries) for one in files}
+    options = issues.options_of(shipment.footprint.kernel, files)
+    found = issues.judge(shipment, known, offered, options)
     write(
         {"text": lambda: issues.as_text(found), "json": lambda: as_vex(shipment, found)},
         {"out_text": None if vex == STDOUT else STDOUT, "out_json": vex},
@@ -179,7 +182,7 @@ def _owed(
 
 def _offered(
     shipment: "Shipment", mirror: tuple[str, ...], store: Path | None, *, offline: bool
-) -> dict[str, tuple[str, ...]]:
+) -> "tuple[Files, ...]":
     from minbuild.archive.fetch import fetch
     from minbuild.facts.gather import gather, known
 
@@ -190,7 +193,7 @@ def _offered(
         fetch(new, found, doors.store, offline=offline, progress=doors.progress)
     files = gather(packages, doors.store, doors.progress)
     doors.progress.done()
-    return {one.owner: tuple(one.entries) for one in files}
+    return tuple(files)
 
 
 def _status(shipment: "Shipment", directory: Path) -> None:

@@ -11,6 +11,9 @@ from typing import Any
 
 from minbuild.archive.types import Package
 from minbuild.errors import UsageError
+from minbuild.facts.types import Files, KernelConfig
+from minbuild.paths import RootPath
+from minbuild.supply.securitydata import Misshapen, check, is_osv
 from minbuild.supply.shipment import Shipment, source_of
 
 KERNEL_TEXT = re.compile(r"the following vulnerability has been resolved:\s*(.+)", re.DOTALL)
@@ -38,26 +41,33 @@ class Issue:
     packages: tuple[str, ...]
     """Of that source, those that have a file in the image."""
     trimmed: tuple[str, ...]
-    """Files that the issue names, all of which were left out; () when it may touch the image."""
+    """Files that the issue names, all of which were left out, or the option that this kernel is
+    built without; () when it may touch the image."""
 
 
 def read(text: str, suite: str, where: str) -> tuple[Known, ...]:
     """Read the tracker's JSON, or OSV's; sorted.
 
     `suite` is Debian's release: trixie.
-    Raises: UsageError when it is neither.
+    Raises: UsageError when it is neither, or says of an entry what cannot be read.
     """
     fix = "give Debian's security-tracker data/json, or a list of OSV entries"
     try:
         data = json.loads(text)
-        found = _osv(data) if _is_osv(data) else _tracker(data, suite)
+        check(data)
+        found = _osv(data) if is_osv(data) else _tracker(data, suite)
         return tuple(sorted(found, key=lambda one: (one.source, one.name)))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(f"this is no security data: {error!r}", where=where, fix=fix) from error
-
-
-def _is_osv(data: Any) -> bool:
-    return isinstance(data, list) or "affected" in data
+    except json.JSONDecodeError as error:
+        why = f"no JSON at line {error.lineno}, column {error.colno}"
+        why = f"{why} ({error.msg})" if text.strip() else "the file is empty"
+        is_cut = error.msg.startswith("Unterminated") or error.pos >= len(text.rstrip())
+        if is_cut and text.strip():
+            fix = f"fetch it again: it ends too early; or {fix}"
+    except Misshapen as error:
+        why = str(error)
+    except RecursionError:
+        why = "it is nested too deeply"
+    raise UsageError(f"this is no security data: {why}", where=where, fix=fix)
 
 
 def _tracker(data: Mapping[str, Any], suite: str) -> Iterator[Known]:
@@ -85,20 +95,47 @@ def _osv(data: Any) -> Iterator[Known]:
             yield Known(str(entry["id"]), str(affected["package"]["name"]), str(fixed), "", text)
 
 
+SUBSYSTEMS = {
+    "wifi": "CFG80211", "drm": "DRM", "bluetooth": "BT", "alsa": "SND", "asoc": "SND",
+    "media": "MEDIA_SUPPORT", "can": "CAN", "nfc": "NFC", "rdma": "INFINIBAND", "iio": "IIO",
+    "mtd": "MTD", "staging": "STAGING", "fbdev": "FB", "hid": "HID", "usb": "USB",
+    "thunderbolt": "USB4", "soundwire": "SOUNDWIRE", "comedi": "COMEDI",
+}  # fmt: skip
+"""What a fix of the kernel begins with → the option without which nothing of it is built.
+
+Source: Linux, the subject lines of each subsystem, and the menu of its Kconfig.
+"""
+
+
 def judge(
-    shipment: Shipment, known: Iterable[Known], offered: Mapping[str, Iterable[str]]
+    shipment: Shipment,
+    known: Iterable[Known],
+    offered: Mapping[str, Iterable[str]],
+    options: Mapping[str, str] | None = None,
 ) -> tuple[Issue, ...]:
     """Say of every issue that is open for the versions in the image what it touches.
 
-    `offered` gives every path of a package, chosen or not. An issue counts as trimmed only when
-    its text names files of the opened packages, and none of those is in the image.
+    `offered` gives every path of a package, chosen or not; `options` is the kernel's configuration,
+    None where nobody has it. An issue counts as trimmed only when its text names files of the
+    opened packages, and none of those is in the image, or a subsystem that this kernel is built
+    without.
     """
     found = []
     for one, names in open_for(shipment.packages, known):
         there = {row.path for name in names for row in shipment.files[name]}
         paths = {path for name in names for path in offered.get(name, ())}
-        found.append(Issue(one, names, _trimmed(one, paths, there)))
+        found.append(Issue(one, names, _trimmed(one, paths, there) or _unbuilt(one, options)))
     return tuple(found)
+
+
+def options_of(release: str, files: Iterable[Files]) -> Mapping[str, str] | None:
+    """The configuration of a kernel, as one of its packages holds it; None when none does."""
+    path = RootPath(f"/boot/config-{release}")
+    for one in files:
+        found = one.facts(path) if path in one.entries else None
+        if isinstance(found, KernelConfig):
+            return found.options
+    return None
 
 
 def open_for(
@@ -133,6 +170,17 @@ def _trimmed(one: Known, offered: Iterable[str], there: Iterable[str]) -> tuple[
     return tuple(left_out)
 
 
+def _unbuilt(one: Known, options: Mapping[str, str] | None) -> tuple[str, ...]:
+    """The option of the subsystem that an issue is of, when this kernel is built without it."""
+    fix = KERNEL_TEXT.search(one.text)
+    if one.source != "linux" or fix is None or not options:
+        return ()
+    option = SUBSYSTEMS.get(re.split(r"[\s/:,-]", fix[1].strip(), maxsplit=1)[0].lower())
+    if option is None or options.get(option, "n") != "n":
+        return ()
+    return (f"CONFIG_{option}, which this kernel is built without",)
+
+
 def _named(one: Known) -> frozenset[str]:
     """Names in an issue's text that could be a file's: for the kernel, what stands before a fix.
 
@@ -157,7 +205,7 @@ def as_text(issues: tuple[Issue, ...]) -> str:
     trimmed = [one for one in issues if one.trimmed]
     lines = [f"open issues of files in the image: {len(touching)}"]
     lines += [f"  {_line(one)}" for one in touching]
-    lines += ["", f"open issues of files that were trimmed away: {len(trimmed)}"]
+    lines += ["", f"open issues of files that are not in the image: {len(trimmed)}"]
     lines += [f"  {_line(one)}; not in the image: {one.trimmed[0]}" for one in trimmed]
     return "\n".join(lines) + "\n"
 

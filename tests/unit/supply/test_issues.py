@@ -71,10 +71,53 @@ def test_osv_says_the_same(tmp_path: Path) -> None:
     assert judge(shipment(tmp_path), read(json.dumps(newer), "trixie", "x"), OFFERED) == ()
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "3", '{"linux": 3}', '{"affected": [{}]}'])
-def test_other_data_are_an_error(text: str) -> None:
-    with pytest.raises(UsageError, match="no security data"):
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "the file is empty"),
+        ("<html>", "no JSON at line 1, column 1 (Expecting value)"),
+        ('{"linux": {"CVE-1": {"rel', "no JSON at line 1, column 22 (Unterminated string starting at)"),
+        ("{}", "neither an object nor a list with something in it"),
+        ("3", "neither an object nor a list with something in it"),
+        ("[1]", "entry 1 is no object"),
+        ('{"linux": 3}', "linux is no object"),
+        ('{"linux": {"CVE-1": {}}}', "linux: CVE-1: releases is not there"),
+        ('{"linux": {"CVE-1": {"releases": {"sid": {}}}}}', "linux: CVE-1: sid has no status"),
+        ('{"affected": [{}]}', "entry 1 has no id"),
+        ('[{"id": "x", "affected": [{"package": {"name": "a"}}]}]',
+         "entry 1: affected: package has no ecosystem"),
+        ('[{"id": "x"}]', "entry 1: affected is not there"),
+        ('[{"id": "x", "affected": 3}]', "entry 1: affected is no list"),
+        ("[" * 100_000, "it is nested too deeply"),
+    ],
+)  # fmt: skip
+def test_other_data_are_an_error(text: str, why: str) -> None:
+    with pytest.raises(UsageError) as caught:
         read(text, "trixie", "data.json")
+    assert caught.value.what == f"this is no security data: {why}"
+    assert caught.value.where == "data.json"
+    assert ("it ends too early" in caught.value.fix) == ("Unterminated" in why)
+
+
+def test_what_this_kernel_is_built_without_is_not_in_the_image(tmp_path: Path) -> None:
+    texts = {
+        "CVE-1": "wifi: iwlwifi: fix a leak", "CVE-2": "drm/amdgpu: fix", "CVE-3": "mm: fix wifi",
+        "CVE-4": "Bluetooth: fix", "CVE-5": "usb: gadget: fix",
+    }  # fmt: skip
+    data = {
+        name: {"description": FIXED + text, "releases": {"trixie": {"status": "open"}}}
+        for name, text in texts.items()
+    }
+    known = read(json.dumps({"linux": data}), "trixie", "x")
+    offered = {"linux-image": (MODULE,)}
+    options = {"USB": "y", "BT": "m"}
+    found = {
+        one.known.name: one.trimmed for one in judge(shipment(tmp_path), known, offered, options)
+    }
+    assert {name for name, trimmed in found.items() if not trimmed} == {"CVE-3", "CVE-4", "CVE-5"}
+    assert found["CVE-1"] == ("CONFIG_CFG80211, which this kernel is built without",)
+    unknown = judge(shipment(tmp_path), known, offered)
+    assert not any(one.trimmed for one in unknown)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
