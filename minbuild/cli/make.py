@@ -1,5 +1,6 @@
 """Commands that resolve and build: make, plan."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,15 +9,16 @@ import click
 
 from minbuild.cli import completion as shell
 from minbuild.cli.options import build_options, doors_of, request_of
-from minbuild.cli.terminal import Terminal, width
+from minbuild.cli.outputs import Outputting, Render, output_options, part, room, write
+from minbuild.cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from minbuild.build.life import Planned
+    from minbuild.build.life import Built, Planned
     from minbuild.build.request import Doors, Request
     from minbuild.footprint.types import Footprint
 
 
-@click.command(short_help="Build the images of a manifest and print the footprint.")
+@click.command(cls=Outputting, short_help="Build the images of a manifest and print the footprint.")
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...",
                 shell_complete=shell.manifests)  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
@@ -34,10 +36,10 @@ if TYPE_CHECKING:
 @click.option("--fail-fast", is_flag=True, help="Of several, stop at the first that fails.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), metavar="N",
               help="Largest files to list; 0: all.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print footprint.json instead of the page.")
+@output_options("text", "json")
 @build_options
 def make(manifests: tuple[str, ...], output: Path | None, check_reproducible: bool, top: int,
-         as_json: bool, jobs: int, fail_fast: bool, store: Path | None, **build: Any) -> int:  # fmt: skip
+         jobs: int, fail_fast: bool, store: Path | None, **more: Any) -> int:  # fmt: skip
     """Build the images of MANIFEST and print the footprint.
 
     MANIFEST is a file, or the name of one that ships (host.yaml). Writes host.efi, host.raw,
@@ -48,6 +50,7 @@ def make(manifests: tuple[str, ...], output: Path | None, check_reproducible: bo
     """
     from minbuild.build.many import expanded
 
+    given, build = part(more)
     terminal = Terminal()
     doors = doors_of(store, terminal)
     requests = expanded([_request(manifest, **build) for manifest in manifests])
@@ -60,14 +63,14 @@ def make(manifests: tuple[str, ...], output: Path | None, check_reproducible: bo
                 "--lock and --check-reproducible are for one build", fix="name one manifest"
             )
         apart = [replace(one, parent=output) for one in requests]
-        return make_many(apart, doors, terminal, as_json=as_json, jobs=jobs, fail_fast=fail_fast)
+        return make_many(apart, doors, terminal, given, jobs=jobs, fail_fast=fail_fast)
     return _make(
         replace(requests[0], output=output),
         doors,
         terminal,
         check_reproducible=check_reproducible,
         top=top,
-        as_json=as_json,
+        given=given,
     )
 
 
@@ -84,9 +87,9 @@ def _request(manifest: str, *, compression: str | None, dib_in: str, **build: An
 
 
 def _make(request: "Request", doors: "Doors", terminal: Terminal, *, check_reproducible: bool,
-          top: int, as_json: bool) -> int:  # fmt: skip
+          top: int, given: Mapping[str, str | None]) -> int:  # fmt: skip
     from minbuild.build import life
-    from minbuild.build.verdict import judge, limits
+    from minbuild.build.verdict import judge
 
     built = life.make(request, doors)
     if check_reproducible:
@@ -95,17 +98,26 @@ def _make(request: "Request", doors: "Doors", terminal: Terminal, *, check_repro
         reproduce.reproduce(request, built.manifest.name, built.directory, doors)
         terminal.note(f"built twice, the same bytes: {reproduce.CONDITIONS}")
     terminal.done()
-    if as_json:
-        click.echo((built.directory / "footprint.json").read_text(encoding="utf-8"), nl=False)
-    else:
-        from minbuild.report.text import budget, named_paths, page
-
-        click.echo(page(built.footprint, top=top, width=width()), nl=False)
-        click.echo(named_paths(built.footprint.listed), nl=False)
-        click.echo(budget(limits(built.manifest, built.footprint.totals)), nl=False)
-        click.echo(_wrote(built.directory, built.footprint, fresh=built.fresh))
+    renders = {
+        "text": lambda: _told(built, top=top, wide=room(given)),
+        "json": lambda: (built.directory / "footprint.json").read_text(encoding="utf-8"),
+    }
+    write(renders, given)
     judge(built.manifest, built.footprint.totals)
     return 0
+
+
+def _told(built: "Built", *, top: int, wide: int) -> str:
+    """The page of a build: its footprint, what it lacks, its budget, and what was written."""
+    from minbuild.build.verdict import limits
+    from minbuild.report.text import budget, named_paths, page
+
+    return (
+        page(built.footprint, top=top, width=wide)
+        + named_paths(built.footprint.listed)
+        + budget(limits(built.manifest, built.footprint.totals))
+        + f"{_wrote(built.directory, built.footprint, fresh=built.fresh)}\n"
+    )
 
 
 def _wrote(directory: Path, footprint: "Footprint", *, fresh: bool) -> str:
@@ -117,41 +129,51 @@ def _wrote(directory: Path, footprint: "Footprint", *, fresh: bool) -> str:
     return f"\n{done} {images}, footprint.json, the lock and SHA256SUMS in {directory}/"
 
 
-@click.command()
+@click.command(cls=Outputting)
 @click.argument("manifest", shell_complete=shell.manifests)
 @click.option("--without", multiple=True, shell_complete=shell.components, metavar="WHAT", help="Say what would go, what would "
               "break and how much it saves without a path, component or package.")  # fmt: skip
 @click.option("--suggest", is_flag=True, help="Rank the removals that would save most.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), metavar="N",
               help="Largest files to list; 0: all.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print a footprint document.")
+@output_options("text", "json")
 @build_options
-def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int, as_json: bool,
-         store: Path | None, **build: Any) -> int:  # fmt: skip
+def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int,
+         store: Path | None, **more: Any) -> int:  # fmt: skip
     """Resolve MANIFEST and print what would be in the image, without building it."""
     from minbuild.build import life
     from minbuild.build.starting import unstarted
     from minbuild.footprint import document
-    from minbuild.report.text import page, possible_data, possible_dlopens
 
+    given, build = part(more)
     terminal = Terminal()
     planned = life.plan(request_of(manifest, **build), doors_of(store, terminal))
     for text in unstarted(planned.tree, planned.ground.manifest):
         terminal.note(text)
     terminal.done()
     if without or suggest:
-        click.echo(_removal(planned, without, top=top, as_json=as_json), nl=False)
-        if suggest and not as_json:
-            click.echo(_never_opened(planned.footprint.name), nl=False)
-    elif as_json:
-        click.echo(document.render(planned.footprint), nl=False)
+        as_text, as_json = _removal(planned, without, top=top, wide=room(given))
+        opened = _never_opened(planned.footprint.name) if suggest else ""
+        write({"text": lambda: as_text() + opened, "json": as_json}, given)
     else:
-        wide = width()
-        click.echo(page(planned.footprint, top=top, width=wide), nl=False)
-        click.echo(possible_dlopens(planned.ground.closure.maybe_dlopen, wide), nl=False)
-        missed = _missed(planned.footprint.name)
-        click.echo(possible_data(planned.footprint.listed, missed, wide), nl=False)
+        renders = {
+            "text": lambda: _planned(planned, top=top, wide=room(given)),
+            "json": lambda: document.render(planned.footprint),
+        }
+        write(renders, given)
     return 0
+
+
+def _planned(planned: "Planned", *, top: int, wide: int) -> str:
+    """The page of a plan: its footprint, and what it may lack."""
+    from minbuild.report.text import page, possible_data, possible_dlopens
+
+    missed = _missed(planned.footprint.name)
+    return (
+        page(planned.footprint, top=top, width=wide)
+        + possible_dlopens(planned.ground.closure.maybe_dlopen, wide)
+        + possible_data(planned.footprint.listed, missed, wide)
+    )
 
 
 def _missed(name: str) -> "frozenset[str] | None":
@@ -171,8 +193,10 @@ def _never_opened(name: str) -> str:
     return candidates(traced) if traced else ""
 
 
-def _removal(planned: "Planned", without: tuple[str, ...], *, top: int, as_json: bool) -> str:
-    """What the host would be without something, or what it might do without."""
+def _removal(
+    planned: "Planned", without: tuple[str, ...], *, top: int, wide: int
+) -> "tuple[Render, Render]":
+    """What the host would be without something, or what it might do without: text and JSON."""
     from minbuild.errors import UsageError
     from minbuild.report import removal
     from minbuild.report.fit import wrap
@@ -183,9 +207,10 @@ def _removal(planned: "Planned", without: tuple[str, ...], *, top: int, as_json:
     footprint = planned.footprint
     if without:
         gone = removal.without(footprint, without, needs)
-        if as_json:
-            return removal.as_json(footprint, without, gone)
-        return wrap(removal.as_text(footprint, without, gone), width())
+        return (
+            lambda: wrap(removal.as_text(footprint, without, gone), wide),
+            lambda: removal.as_json(footprint, without, gone),
+        )
     if top < 1:
         raise UsageError("--suggest needs a number of lines", fix="give one: --top 10")
     found = removal.suggestions(footprint, needs, top)
@@ -193,9 +218,10 @@ def _removal(planned: "Planned", without: tuple[str, ...], *, top: int, as_json:
 
     traced = last(Path("build") / footprint.name)
     opened = frozenset(map(str, traced.used)) if traced else None
-    if as_json:
-        return removal.suggestions_as_json(footprint, found, losses, opened)
-    return wrap(removal.suggestions_as_text(footprint, found, losses, opened), width())
+    return (
+        lambda: wrap(removal.suggestions_as_text(footprint, found, losses, opened), wide),
+        lambda: removal.suggestions_as_json(footprint, found, losses, opened),
+    )
 
 
 COMMANDS = (make, plan)

@@ -1,11 +1,12 @@
 """How several builds at once are asked for and shown."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from minbuild.cli.outputs import write
 from minbuild.cli.terminal import Terminal, complain
 
 if TYPE_CHECKING:
@@ -14,17 +15,22 @@ if TYPE_CHECKING:
 
 
 def make_many(
-    requests: "Sequence[Request]", doors: "Doors", terminal: Terminal, *, as_json: bool, **how: Any
+    requests: "Sequence[Request]",
+    doors: "Doors",
+    terminal: Terminal,
+    given: Mapping[str, str | None],
+    **how: Any,
 ) -> int:
     """Build several manifests, print one table, and return the exit code of the first failure."""
     from minbuild.build.many import make_all
 
     outcomes = make_all(requests, doors, **how)
     terminal.done()
-    if as_json:
-        click.echo(json.dumps([_row(one) for one in outcomes], indent=1))
-    else:
-        click.echo("\n".join(_table(outcomes)))
+    renders = {
+        "text": lambda: "\n".join(_table(outcomes)) + "\n",
+        "json": lambda: json.dumps([_row(one) for one in outcomes], indent=1) + "\n",
+    }
+    write(renders, given)
     errors = [(one.name, one.error) for one in outcomes if one.error is not None]
     for name, error in errors:
         click.echo(f"{name}:", err=True)

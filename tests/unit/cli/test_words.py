@@ -77,7 +77,9 @@ def test_a_word_that_is_no_image_tells_how_to_write_it(
     assert not (tmp_path / "page").exists()
 
 
-@pytest.mark.parametrize("name", ["report", "check", "diff", "why", "tree", "check-tree", "verify"])
+@pytest.mark.parametrize(
+    "name", ["make", "plan", "report", "check", "diff", "why", "tree", "check-tree", "verify"]
+)
 def test_every_command_with_formats_takes_their_files_after_a_blank(
     name: str, tmp_path: Path
 ) -> None:
