@@ -105,7 +105,7 @@ def from_lock(
         error = explain.error(closure, files)
         if closure.missing:
             error = _with_whereabouts(error, closure, request, manifest, doors)
-        raise _outside_lock(error, len(closure.missing), request, place)
+        raise _outside_lock(error, len(closure.unused), request, place)
     return Ground(manifest, lock, files, closure)
 
 
@@ -286,16 +286,17 @@ def _with_whereabouts(
     return Whereabouts(manifest, index, mirror, doors, request.offline).explain(error, closure)
 
 
-def _outside_lock(error: ResolveError, lacks: int, request: Request, place: Path) -> ResolveError:
+def _outside_lock(error: ResolveError, idle: int, request: Request, place: Path) -> ResolveError:
     """Say first of each need that the lock may be too old for the manifest.
 
-    `lacks`: how many of the errors, from the first, are needs; the others are waivers.
+    `idle`: how many of the errors, from the end, are waivers; the others are needs.
     """
     if not error.where:
         error.where = str(place)
     cell = f" --cell {request.cell}" if request.cell else ""
     locks = f"minbuild lock {request.told}{cell}"
-    for one in (error, *error.others)[:lacks]:
+    told = (error, *error.others)
+    for one in told[: len(told) - idle]:
         one.what = one.what.replace(explain.NOT_OFFERED, f"is not in {place.name}")
         one.fix = (
             f"{locks}, if the manifest has changed since {place.name} was written; else {one.fix}"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os.path import commonprefix
 
 from minbuild.archive.contents import Contents, Owner, open_contents
 from minbuild.archive.index import Index
@@ -66,6 +67,7 @@ class Whereabouts:
         told = [error, *error.others]
         for missing, one in zip(closure.missing, told, strict=False):
             self._say(missing, one)
+        _bundle(error, closure)
         return error
 
     def _say(self, missing: Missing, error: "ResolveError | object") -> None:
@@ -149,6 +151,34 @@ class Whereabouts:
             triplet = machine(self.manifest.arch).triplet
             return (f"/usr/lib/{triplet}/{wanted}", f"/usr/lib/{wanted}", f"/usr/lib/*/{wanted}")
         return ()
+
+
+def _bundle(error: ResolveError, closure: Closure) -> None:
+    """Make one error of the firmware files that one module lacks and one package has.
+
+    A driver names a file for each of its cards and versions: 16 errors were 2 facts.
+    """
+    told = [error, *error.others]
+    groups: dict[tuple[str, str], list[tuple[Missing, ResolveError]]] = {}
+    for missing, one in zip(closure.missing, told, strict=False):
+        of_module = missing.kind is NeedKind.FIRMWARE and missing.by.startswith("/")
+        if of_module and isinstance(one, ResolveError):
+            said = one.what.replace(missing.wanted, "", 1)
+            groups.setdefault((missing.by, said), []).append((missing, one))
+    more: set[int] = set()
+    for rows in groups.values():
+        (first, one), *others = rows
+        if others:
+            names = [missing.wanted for missing, _ in rows]
+            start = commonprefix(names)  # noqa: RUF071  a glob may end within a name
+            glob = f"{start}*"
+            rest = f" and {len(others)} more ({glob})" if start else f", {', '.join(names[1:])}"
+            one.what = one.what.replace(first.wanted, f"{first.wanted}{rest}", 1)
+            one.what = one.what.replace(" is in ", " are in ", 1)
+            if start:
+                one.fix = one.fix.replace(f"{{path: {first.wanted},", f'{{path: "{glob}",')
+            more |= {id(other) for _, other in others}
+    error.others = tuple(one for one in error.others if id(one) not in more)
 
 
 def _above(patterns: Sequence[str]) -> list[str]:
