@@ -58,6 +58,13 @@ def manifests(_ctx: click.Context, _param: click.Parameter, start: str) -> "list
     return _items(start, [*_shipped(), *_files(start, MANIFESTS)])
 
 
+def shipped_names(
+    _ctx: click.Context, _param: click.Parameter, start: str
+) -> "list[CompletionItem]":
+    """Manifests that ship, without their ending."""
+    return _items(start, [name.removesuffix(".yaml") for name in _shipped()])
+
+
 def images(_ctx: click.Context, _param: click.Parameter, start: str) -> "list[CompletionItem]":
     """Builds below ./build, images, footprints."""
     return _items(start, [*_builds(), *_files(start, IMAGES)])

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import click
 
+from minbuild.cli import completion as shell
 from minbuild.cli.terminal import width
 from minbuild.errors import ToolError, UsageError
 
 
 @click.command()
-@click.argument("name", required=False, metavar="[NAME]")
+@click.argument("name", required=False, metavar="[NAME]", shell_complete=shell.components)
 @click.option("--components", "directories", multiple=True,
               type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR",
               help="List these components too; may be repeated.")  # fmt: skip
@@ -68,7 +69,7 @@ def schema(kind: str) -> None:
 
 
 @click.command()
-@click.option("--from", "origin", metavar="NAME",
+@click.option("--from", "origin", metavar="NAME", shell_complete=shell.shipped_names,
               help="Begin with a manifest that ships: edge; FILE is then NAME.yaml.")  # fmt: skip
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 def init(origin: str | None, file: Path | None) -> None:

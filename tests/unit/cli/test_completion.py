@@ -67,6 +67,8 @@ CASES = {
     "boot rack.yaml --probe d": "dhcp dns",
     "tool uki": "ukify",
     "plan host.yaml --without network/dh": "network/dhcp",
+    "components network/dh": "network/dhcp",
+    "init --from ed": "edge",
     "history @": "append show",
     "make --compression @": "xz zstd none",
     "completion @": "bash zsh fish",
