@@ -54,7 +54,7 @@ def read(text: str, suite: str, where: str) -> tuple[Known, ...]:
     fix = "give Debian's security-tracker data/json, or a list of OSV entries"
     try:
         data = json.loads(text)
-        check(data)
+        check(data, suite)
         found = _osv(data) if is_osv(data) else _tracker(data, suite)
         return tuple(sorted(found, key=lambda one: (one.source, one.name)))
     except json.JSONDecodeError as error:

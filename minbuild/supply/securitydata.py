@@ -15,22 +15,27 @@ def is_osv(data: Any) -> bool:
     return isinstance(data, list) or "affected" in data
 
 
-def check(data: Any) -> None:
-    """Hold data against the parts of both formats that are read. Raises: Misshapen."""
+def check(data: Any, suite: str) -> None:
+    """Hold data against the parts of both formats that are read; `suite` is Debian's release.
+
+    Raises: Misshapen.
+    """
     if not isinstance(data, list | dict) or not data:
         raise Misshapen("neither an object nor a list with something in it")
     if isinstance(data, dict) and not is_osv(data):
         for source, issues in data.items():
             for name, about in _mapping(issues, source).items():
-                _check_issue(_mapping(about, f"{source}: {name}"), f"{source}: {name}")
+                _check_issue(_mapping(about, f"{source}: {name}"), suite, f"{source}: {name}")
         return
     for number, entry in enumerate(data if isinstance(data, list) else [data], 1):
         _check_entry(_mapping(entry, f"entry {number}"), f"entry {number}")
 
 
-def _check_issue(about: dict[str, Any], place: str) -> None:
-    for suite, state in _mapping(about.get("releases"), f"{place}: releases").items():
-        _text(_mapping(state, f"{place}: releases: {suite}"), "status", f"{place}: {suite}")
+def _check_issue(about: dict[str, Any], suite: str, place: str) -> None:
+    for one, state in _mapping(about.get("releases"), f"{place}: releases").items():
+        _mapping(state, f"{place}: releases: {one}")
+        if one == suite:
+            _text(state, "status", f"{place}: {suite}")
 
 
 def _check_entry(entry: dict[str, Any], place: str) -> None:

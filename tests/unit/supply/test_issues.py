@@ -82,7 +82,7 @@ def test_osv_says_the_same(tmp_path: Path) -> None:
         ("[1]", "entry 1 is no object"),
         ('{"linux": 3}', "linux is no object"),
         ('{"linux": {"CVE-1": {}}}', "linux: CVE-1: releases is not there"),
-        ('{"linux": {"CVE-1": {"releases": {"sid": {}}}}}', "linux: CVE-1: sid has no status"),
+        ('{"linux": {"CVE-1": {"releases": {"trixie": {}}}}}', "linux: CVE-1: trixie has no status"),
         ('{"affected": [{}]}', "entry 1 has no id"),
         ('[{"id": "x", "affected": [{"package": {"name": "a"}}]}]',
          "entry 1: affected: package has no ecosystem"),
