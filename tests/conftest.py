@@ -22,6 +22,17 @@ def pytest_configure() -> None:
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**6)))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Do what boots once more when it fails, and say so in the summary (R).
+
+    QEMU's emulation loses a machine at times, guests in guests most of all: a fault of ours shows
+    twice.
+    """
+    for item in items:
+        if item.get_closest_marker("boot") is not None:
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Know what runs machines before the first test that starts one."""
     if item.get_closest_marker("boot") is not None:

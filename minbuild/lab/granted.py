@@ -5,6 +5,7 @@ far it came, only the scheduler can tell.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,35 +16,62 @@ AGAIN = 0.5
 
 
 class Granted:
-    """Follows a process and all that it started."""
+    """Follows a process and all that it started.
+
+    Of each interval between two looks counts what the thread that waited most has waited, for the
+    machine goes on no faster than the slowest of its parts; and what a hypervisor under this
+    machine took from its processors.
+    """
 
     def __init__(self, process: int) -> None:
         self._process = process
-        self._waited = 0.0
-        self._looked = 0.0
+        self._waited: dict[int, float] = {}
+        self._stolen = stolen()
+        self._lost = 0.0
+        self._looked = time.monotonic()
 
     def of(self, seconds: float) -> float:
         """Seconds that it had of so many of wall time since its start."""
         now = time.monotonic()
         if now - self._looked >= AGAIN:
+            self._look(now - self._looked)
             self._looked = now
-            # a thread that ended takes its time with it: what was seen once counts
-            self._waited = max(self._waited, waited(self._process))
-        return max(0.0, seconds - self._waited)
+        return max(0.0, seconds - self._lost)
+
+    def _look(self, interval: float) -> None:
+        before, self._waited = self._waited, waits(self._process)
+        longest = max(
+            (all_ - before.get(task, 0.0) for task, all_ in self._waited.items()), default=0.0
+        )
+        before_stolen, self._stolen = self._stolen, stolen()
+        self._lost += min(interval, max(0.0, longest) + self._stolen - before_stolen)
 
 
-def waited(process: int) -> float:
-    """Seconds that the one thread of a process or its descendants which waited most has waited.
+def waits(process: int) -> dict[int, float]:
+    """Seconds that each thread of a process and its descendants has waited for a processor, by id.
 
-    0 where the kernel does not say. Source: Linux, scheduler/sched-stats, "/proc/<pid>/schedstat".
+    Empty where the kernel does not say. Source: Linux, scheduler/sched-stats,
+    "/proc/<pid>/schedstat".
     """
-    longest = 0
-    for each in descent(process):
+    seconds: dict[int, float] = {}
+    for member in descent(process):
         with contextlib.suppress(OSError):
-            for place in (PROC / str(each) / "task").iterdir():
+            for path in (PROC / str(member) / "task").iterdir():
                 with contextlib.suppress(OSError, IndexError, ValueError):
-                    longest = max(longest, int((place / "schedstat").read_text().split()[1]))
-    return longest / 10**9
+                    waited = int((path / "schedstat").read_text().split()[1])
+                    seconds[int(path.name)] = waited / 10**9
+    return seconds
+
+
+def stolen() -> float:
+    """Seconds that a hypervisor took from each processor of this machine, their mean, since its start.
+
+    0 where the kernel does not say. Source: proc_stat(5), "steal".
+    """
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        ticks = int((PROC / "stat").read_text().splitlines()[0].split()[8])
+        return ticks / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
+    return 0.0
 
 
 def descent(process: int) -> Iterator[int]:
