@@ -25,16 +25,16 @@ test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lab-faults: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -m long tests/faults tests/guests tests/whole
+	$(BIN)/python -m pytest -m long tests/e2e
 
 bench: $(VENV)/ready-dev
 	$(BIN)/python -m benchmarks $(BENCH)
 
 torture: $(VENV)/ready-dev
-	$(BIN)/python -m tests.trust.torture
+	$(BIN)/python -m tests.security.torture
 
 redteam: $(VENV)/ready-dev
-	$(BIN)/python -m tests.trust.redteam $(REDTEAM)
+	$(BIN)/python -m tests.security.redteam $(REDTEAM)
 
 oracle: $(VENV)/ready-dev
 	MINBUILD_ORACLE=all $(BIN)/python -m pytest -n auto --dist loadfile -rP tests/oracle

@@ -163,7 +163,7 @@ def _slow(where: Bench, peer: Peer) -> Measured:
 
 def _result(directory: Path) -> Result:
     path = directory / "footprint.json"
-    totals = footprints.read(path.read_text(encoding="utf-8"), str(path)).totals
+    totals = footprints.read_footprint(path.read_text(encoding="utf-8"), str(path)).totals
     return Result(totals.files, totals.bytes, totals.packed)
 
 

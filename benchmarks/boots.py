@@ -14,24 +14,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from minbuild.build.booting import Stage, set_stage
-from minbuild.build.request import Doors, default_store
-from minbuild.cli.options import request_of
-from minbuild.lab.accel import VARIABLE, wished
-from minbuild.lab.probes import LIMIT
-from minbuild.lab.series import boots
-from minbuild.lab.types import (
-    USED,
+from minbuild.cli.options import build_request
+from minbuild.lab.accel import ACCEL_VARIABLE, resolve_accel
+from minbuild.lab.model import (
+    MEMORY_LINE,
     Accel,
+    BootProbe,
     BootRequest,
     BootResult,
+    FaultInjection,
     Firmware,
-    Probe,
-    Sign,
-    Source,
-    Trouble,
+    LineSource,
+    ProbePattern,
 )
-from minbuild.progress import Silent
+from minbuild.lab.probes import DEFAULT_LIMIT
+from minbuild.lab.repeats import boot_repeatedly
+from minbuild.pipeline.boot_setup import BootSetup, prepare_boot
+from minbuild.pipeline.session import Session, find_store_directory
+from minbuild.progress import SilentProgress
 
 SCHEMA = "minbuild.bench-boots/1"
 INIT = re.compile(r"^\[ *([\d.]+)\] Run /init as init process")
@@ -43,7 +43,7 @@ def main() -> None:
     """Boot, print the figures, and write them as JSON."""
     parser = argparse.ArgumentParser(prog="benchmarks.boots", description=main.__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="boots of each kind (default: 5)")
-    parser.add_argument("--store", type=Path, default=default_store())
+    parser.add_argument("--store", type=Path, default=find_store_directory())
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/boots.json"))
     words = parser.parse_args()
     output = words.output.absolute()
@@ -62,14 +62,14 @@ def main() -> None:
 
 def measured(rounds: int, store: Path) -> dict[str, Sequence[float]]:
     """Build the host in the current directory and boot it: each figure of each boot."""
-    doors = Doors(store, Silent())
-    request = request_of(
+    doors = Session(store, SilentProgress())
+    request = build_request(
         "host.yaml", settings=(), components=(), mirror="", lock=None, offline=False
     )
-    uefi = set_stage("host.yaml", request, doors, firmware=Firmware.UEFI)
+    uefi = prepare_boot("host.yaml", request, doors, firmware=Firmware.UEFI)
     by_uefi = booted(uefi, uefi.image, Firmware.UEFI, rounds)
     efi = uefi.image.with_suffix(".efi")
-    alone = booted(uefi, efi, Firmware.DIRECT, rounds, Trouble(no_disk=True))
+    alone = booted(uefi, efi, Firmware.DIRECT, rounds, FaultInjection(no_disk=True))
     return {
         "lease": seconds(by_uefi, "dhcp"),
         "guest": seconds(by_uefi, "guest"),
@@ -79,25 +79,34 @@ def measured(rounds: int, store: Path) -> dict[str, Sequence[float]]:
 
 
 def booted(
-    stage: Stage, image: Path, firmware: Firmware, count: int, trouble: Trouble | None = None
+    stage: BootSetup,
+    image: Path,
+    firmware: Firmware,
+    count: int,
+    trouble: FaultInjection | None = None,
 ) -> tuple[BootResult, ...]:
     """Boot an image so often; without data only until its lease and the end of its steps."""
     probes = stage.probes
     if trouble is not None:
-        told = Probe("memory", (Sign(Source.CONSOLE, USED),), LIMIT, "the host did not say it")
+        told = BootProbe(
+            "memory",
+            (ProbePattern(LineSource.CONSOLE, MEMORY_LINE),),
+            DEFAULT_LIMIT,
+            "the host did not say it",
+        )
         probes = (*(one for one in probes if one.name == "dhcp"), told)
     wish = BootRequest(
         image,
         probes,
         firmware=firmware,
-        accel=wished(None)
-        if os.environ.get(VARIABLE)
+        accel=resolve_accel(None)
+        if os.environ.get(ACCEL_VARIABLE)
         else Accel.TCG,  # figures are those of emulation
-        trouble=trouble or Trouble(),
+        faults=trouble or FaultInjection(),
         cmdline="loglevel=7" if trouble else "",
         ports=False,
     )
-    results = boots(wish, stage.toolbox, Silent(), count)
+    results = boot_repeatedly(wish, stage.toolbox, SilentProgress(), count)
     assert all(result.passed for result in results), [result.outcomes for result in results]
     return results
 

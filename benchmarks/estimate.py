@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from minbuild.footprint import document
-from minbuild.image.unpack import members
-from minbuild.lab.uki import sections
-from minbuild.report.units import columns, size
+from minbuild.formats.initramfs import unpack_members
+from minbuild.formats.uki import read_uki_sections
+from minbuild.report.layout import columns, format_size
 
 FILTERS = [
     {"id": lzma.FILTER_X86},
@@ -30,9 +30,9 @@ def main() -> None:
     words = parser.parse_args()
     (image,) = words.build.glob("*.efi")
     place = words.build / "footprint.json"
-    footprint = document.read(place.read_text(encoding="utf-8"), str(place))
-    packed = sections(image.read_bytes(), str(image))[".initrd"]
-    found = {one.path: one for one in members(packed).values()}
+    footprint = document.read_footprint(place.read_text(encoding="utf-8"), str(place))
+    packed = read_uki_sections(image.read_bytes(), str(image))[".initrd"]
+    found = {one.path: one for one in unpack_members(packed).values()}
     rows = [row for row in footprint.files if row.type == "file" and row.path in found]
     contents: dict[str, dict[str, bytes]] = {}
     guess: dict[str, int] = {}
@@ -70,7 +70,7 @@ def table(truth: Mapping[str, int], guess: Mapping[str, int]) -> str:
         errors.append(error / max(1, truth[name]))
         shares.append(error / whole)
         rows.append(
-            [name, size(truth[name]), size(guess[name]), f"{100 * errors[-1]:.1f} %",
+            [name, format_size(truth[name]), format_size(guess[name]), f"{100 * errors[-1]:.1f} %",
              f"{100 * shares[-1]:.2f} %"]
         )  # fmt: skip
     rows.append(

@@ -7,20 +7,21 @@ from pathlib import Path
 
 from benchmarks.ours import Ground, several
 from benchmarks.timing import Bench, within
-from minbuild.archive.types import Package
-from minbuild.facts.gather import gather
-from minbuild.facts.types import Kind
+from minbuild.archive.model import Package
+from minbuild.cache.store import Store
+from minbuild.facts.package_facts import load_facts
 from minbuild.footprint import document
-from minbuild.footprint.measure import measure
-from minbuild.footprint.types import Footprint
-from minbuild.manifest.types import Archive, Budget, ImageWish, Kernel, Manifest, Where
-from minbuild.paths import RootPath, parents
-from minbuild.progress import Silent
-from minbuild.report.text import page
-from minbuild.resolve.resolve import resolve
-from minbuild.resolve.types import Need, NeedKind, Root
-from minbuild.store import Store
-from minbuild.tree.types import Node, Tree
+from minbuild.footprint.measure import measure_image
+from minbuild.footprint.model import Footprint
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.image_settings import ImageSettings
+from minbuild.manifest.model import Archive, Budget, KernelSettings, Location, Manifest
+from minbuild.paths import RootPath, list_parents
+from minbuild.progress import SilentProgress
+from minbuild.report.text import render_text
+from minbuild.resolve.model import Need, NeedKind, Root
+from minbuild.resolve.resolution import resolve
+from minbuild.rootfs.model import RootfsNode, RootfsTree
 from tests.support import deb
 from tests.support.elf import LOADER
 
@@ -33,7 +34,7 @@ LEANS = 6
 """Libraries that a library of the grown archive needs."""
 NEAR = 40
 """Packages that lean on each other and on no others: a process has tens of libraries, not all."""
-HERE = Where("grown.yaml", 1, 1)
+HERE = Location("grown.yaml", 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def _packages(bench: Bench) -> Callable[[int], dict[str, float]]:
     """Resolving the first packages of a made archive, their facts in the store."""
     store = Store(bench.work / "grown")
     made = [_keep(store, text) for text in (_libc(), *_texts(max(PACKAGES)))]
-    gather(made, store, Silent())
+    load_facts(made, store, SilentProgress())
 
     def measured(count: int) -> dict[str, float]:
         some = made[: count + 1]
@@ -78,10 +79,10 @@ def _packages(bench: Bench) -> Callable[[int], dict[str, float]]:
             Root(NeedKind.ROOT, f"/usr/bin/p{number}", "grown/all", "grown.yaml:1:1", f"p{number}")
             for number in range(count)
         ]
-        loading, files = within(lambda: gather(some, store, Silent()))
+        loading, files = within(lambda: load_facts(some, store, SilentProgress()))
         resolving, closure = within(lambda: resolve(asked, files, arch="amd64"))
-        if closure.missing or len(closure.chosen) < 3 * count:
-            raise AssertionError(f"the grown archive does not resolve: {closure.missing[:3]}")
+        if closure.unmet_needs or len(closure.files) < 3 * count:
+            raise AssertionError(f"the grown archive does not resolve: {closure.unmet_needs[:3]}")
         return {"facts from the store": loading, "and resolve": loading + resolving}
 
     return measured
@@ -123,9 +124,9 @@ def _files(count: int) -> dict[str, float]:
     """Measuring and showing a tree of `count` files."""
     tree, weights = _tree(count)
     measuring, footprint = within(lambda: _measured(tree, weights))
-    rendering, text = within(lambda: document.render(footprint))
-    reading, _ = within(lambda: document.read(text, "grown"))
-    showing, _ = within(lambda: page(footprint, top=10))
+    rendering, text = within(lambda: document.render_footprint(footprint))
+    reading, _ = within(lambda: document.read_footprint(text, "grown"))
+    showing, _ = within(lambda: render_text(footprint, top=10))
     return {
         "measure": measuring,
         "footprint.json written": rendering,
@@ -134,12 +135,17 @@ def _files(count: int) -> dict[str, float]:
     }
 
 
-def _tree(count: int) -> tuple[Tree, dict[str, int]]:
+def _tree(count: int) -> tuple[RootfsTree, dict[str, int]]:
     paths = [RootPath(f"/usr/share/d{n % 97}/e{n % 1013}/f{n}") for n in range(count)]
-    above = sorted({up for path in paths for up in parents(path) if up != "/"})
-    nodes = [Node(path, Kind.DIRECTORY, 0o755, 0, 0, 0, "", "", "p", "boot/init") for path in above]
+    above = sorted({up for path in paths for up in list_parents(path) if up != "/"})
+    nodes = [
+        RootfsNode(path, FileType.DIRECTORY, 0o755, 0, 0, 0, "", "", "p", "boot/init")
+        for path in above
+    ]
     nodes += [
-        Node(path, Kind.FILE, 0o644, 0, 0, 1000, f"{n:064x}", "", f"p{n % 50}", "boot/init")
+        RootfsNode(
+            path, FileType.FILE, 0o644, 0, 0, 1000, f"{n:064x}", "", f"p{n % 50}", "boot/init"
+        )
         for n, path in enumerate(paths)
     ]
     nodes.sort(key=lambda node: node.path)
@@ -147,10 +153,10 @@ def _tree(count: int) -> tuple[Tree, dict[str, int]]:
         sorted(Need(path, "boot/init", NeedKind.ROOT, "grown.yaml:1:1") for path in paths)
     )
     weights = {node.sha256: 500 for node in nodes if node.sha256}
-    return Tree(tuple(nodes), needs, RootPath("/usr/share/d0/e0/f0"), "6.1"), weights
+    return RootfsTree(tuple(nodes), needs, RootPath("/usr/share/d0/e0/f0"), "6.1"), weights
 
 
-def _measured(tree: Tree, weights: dict[str, int]) -> Footprint:
+def _measured(tree: RootfsTree, weights: dict[str, int]) -> Footprint:
     manifest = Manifest(
         name="grown",
         summary="",
@@ -158,15 +164,15 @@ def _measured(tree: Tree, weights: dict[str, int]) -> Footprint:
         file="grown.yaml",
         archive=Archive(suites=("trixie",)),
         variables={},
-        kernel=Kernel("linux-image-cloud-amd64", (), HERE),
+        kernel=KernelSettings("linux-image-cloud-amd64", (), HERE),
         components=(),
         drop=(),
         allow_missing=(),
-        image=ImageWish(),
+        image=ImageSettings(),
         budget=Budget(),
     )
     size = 500 * len(weights)
-    return measure(
+    return measure_image(
         manifest, tree, (), initramfs=size, packed={"efi": size + 10_000}, weights=weights
     )
 

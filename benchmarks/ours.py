@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.timing import Bench, Run, minbuild
-from minbuild.store import Store
+from minbuild.cache.store import Store
 
 FORGOTTEN = ("built/1", "segment/1")
 """Kinds of records without which every segment is packed again."""
@@ -81,7 +81,7 @@ def repack(ground: Ground) -> Run:
         kept = store.get_all(kind)
         store.remove(kind, kept)
         for value in kept.values() if kind == "segment/1" else ():
-            store.forget(value.decode("ascii"))
+            store.discard(value.decode("ascii"))
     return ground.run("make", "host.yaml")
 
 

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.ours import Ground
-from minbuild.build import life
-from minbuild.build.request import Doors, Request
-from minbuild.build.tools import open_toolbox
-from minbuild.image import cpio, segments
-from minbuild.image.groups import dictionary
-from minbuild.manifest.find import manifest_file
-from minbuild.manifest.types import Compression
-from minbuild.progress import Silent
+from minbuild.image import initramfs_segments, tar_cpio
+from minbuild.image.initramfs_segments import compute_xz_dictionary
+from minbuild.manifest.image_settings import Compression
+from minbuild.manifest.shipped_manifests import find_manifest
+from minbuild.pipeline import build
+from minbuild.pipeline.session import BuildRequest, Session
+from minbuild.pipeline.tool_setup import open_toolbox
+from minbuild.progress import SilentProgress
 
 SOLID = (
     ("--x86", "--lzma2=preset=9e,dict={size}"),
@@ -40,21 +40,23 @@ class Sizes:
 
 def sizes(ground: Ground) -> Sizes:
     """Pack host.yaml's initramfs both ways."""
-    doors = Doors(ground.store, Silent())
-    request = Request(manifest_file("host.yaml"), lock=Path(ground.directory / "host.lock"))
-    planned = life.plan(request, doors)
-    toolbox = open_toolbox(request, planned.ground.lock, doors)
+    doors = Session(ground.store, SilentProgress())
+    request = BuildRequest(find_manifest("host.yaml"), lock=Path(ground.directory / "host.lock"))
+    planned = build.plan_build(request, doors)
+    toolbox = open_toolbox(request, planned.resolved.lock, doors)
     tree = planned.tree
-    ours = segments.pack(
-        tree, doors.store, toolbox, Compression.XZ, arch="amd64", progress=Silent()
+    ours = initramfs_segments.pack_initramfs(
+        tree, doors.store, toolbox, Compression.XZ, arch="amd64", progress=SilentProgress()
     )
-    nodes = [node for node in tree.nodes if node.path != tree.kernel]
-    whole = cpio.write(nodes, lambda sha256: segments.content(doors.store, sha256))
+    nodes = [node for node in tree.nodes if node.path != tree.kernel_image]
+    whole = tar_cpio.encode_cpio(
+        nodes, lambda sha256: initramfs_segments.read_content(doors.store, sha256)
+    )
     found = {}
     for settings in SOLID:
-        words = [word.format(size=dictionary(len(whole))) for word in settings]
+        words = [word.format(size=compute_xz_dictionary(len(whole))) for word in settings]
         argv = ["--format=xz", "--check=crc32", "--stdout", *words]
-        packed = toolbox.run("xz", argv, what="packing all files at once", stdin=whole)
+        packed = toolbox.run("xz", argv, purpose="packing all files at once", stdin=whole)
         found[" ".join(words)] = len(packed)
     best = min(found, key=lambda name: found[name])
     return Sizes(sum(one.size for one in ours), len(ours), found[best], best)

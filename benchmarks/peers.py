@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.timing import Bench, Run, timed
-from minbuild.image.unpack import members
+from minbuild.formats.initramfs import unpack_members
 
 SCRIPTS = Path(__file__).parent / "peers"
 SYSTEM = ("/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -80,7 +80,7 @@ def count_tar(archive: Path) -> Result:
 def _initramfs(tree: Path) -> Result:
     """What dracut packed, and the kernel beside it."""
     packed = (tree / "boot/initrd.img").read_bytes()
-    inside = [one for one in members(packed).values() if stat.S_ISREG(one.mode)]
+    inside = [one for one in unpack_members(packed).values() if stat.S_ISREG(one.mode)]
     kernel = next((tree / "boot").glob("vmlinuz-*")).stat().st_size
     contents = {one.inode: len(one.content) for one in inside}
     size = sum(contents.values()) + kernel

@@ -15,9 +15,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.timing import timed
-from minbuild.footprint.types import Footprint
-from minbuild.report.units import columns, size
-from minbuild.subject.open import open_subject
+from minbuild.footprint.model import Footprint
+from minbuild.report.layout import columns, format_size
+from minbuild.roots.footprint import load_footprint
 
 FILES = 100_000
 SECONDS, PEAK = 15.0, 1 << 30
@@ -64,7 +64,7 @@ def measured(scratch: Path, files: int) -> bool:
 
 def compared(subject: str, tree: Path) -> bool:
     """Hold a report's totals against the unpacked tree and the size of the image's file."""
-    said = open_subject(subject)
+    said = load_footprint(subject)
     path = Path(subject)
     packed = path.stat().st_size if path.is_file() else said.totals.packed
     rows = [
@@ -74,7 +74,7 @@ def compared(subject: str, tree: Path) -> bool:
         ["rows sum to", str(sum(row.packed for row in said.packages)), str(said.totals.packed)],
     ]
     same = all(row[1] == row[2] for row in rows[1:])
-    print(f"\n{subject}: {'the same' if same else 'DIFFERENT'} ({size(said.totals.bytes)})")
+    print(f"\n{subject}: {'the same' if same else 'DIFFERENT'} ({format_size(said.totals.bytes)})")
     print("\n".join(columns(rows)))
     return same
 

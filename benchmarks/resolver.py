@@ -13,19 +13,20 @@ from benchmarks.peers import path_of
 from benchmarks.timing import Bench, Failed, timed, within
 from minbuild.archive import lockfile
 from minbuild.archive.mirror import find_mirror
-from minbuild.archive.types import Package
-from minbuild.build import life
-from minbuild.build.archives import open_archives, with_archives
-from minbuild.build.ground import from_lock
-from minbuild.build.growing import Grown, Market, grow
-from minbuild.build.request import Doors, Request
-from minbuild.facts.gather import gather
-from minbuild.facts.types import Elf, Entry, Files, Kind
-from minbuild.manifest.find import manifest_file
-from minbuild.progress import Silent
-from minbuild.resolve.resolve import resolve
-from minbuild.resolve.types import Closure, NeedKind, Root
-from minbuild.store import Store
+from minbuild.archive.model import Package
+from minbuild.cache.store import Store
+from minbuild.facts.model import Elf, FileEntry, PackageFiles
+from minbuild.facts.package_facts import load_facts
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.shipped_manifests import find_manifest
+from minbuild.pipeline import build
+from minbuild.pipeline.package_selection import PackageSelection, PackageSource, select_packages
+from minbuild.pipeline.package_sources import open_archives, with_archives
+from minbuild.pipeline.resolved_host import resolve_locked
+from minbuild.pipeline.session import BuildRequest, Session
+from minbuild.progress import SilentProgress
+from minbuild.resolve.model import Closure, NeedKind, Root
+from minbuild.resolve.resolution import resolve
 
 T = TypeVar("T")
 
@@ -49,8 +50,8 @@ class Line:
 
 def lines(bench: Bench, ground: Ground, tree: Path) -> tuple[Line, ...]:
     """Measure; `tree` is one that holds QEMU's packages, for the other programs."""
-    request = Request(manifest_file("host.yaml"), lock=ground.directory / "host.lock")
-    doors = Doors(ground.store, Silent())
+    request = BuildRequest(find_manifest("host.yaml"), lock=ground.directory / "host.lock")
+    doors = Session(ground.store, SilentProgress())
     grown = _grown(request, doors)
     return (
         _host(bench, request, doors),
@@ -59,18 +60,18 @@ def lines(bench: Bench, ground: Ground, tree: Path) -> tuple[Line, ...]:
     )
 
 
-def _host(bench: Bench, request: Request, doors: Doors) -> Line:
+def _host(bench: Bench, request: BuildRequest, doors: Session) -> Line:
     """host.yaml from a read manifest and lock to its closure."""
-    manifest = life.read(request)
+    manifest = build.load_manifest(request)
     assert request.lock is not None
-    lock = lockfile.read(request.lock)
+    lock = lockfile.read_lock(request.lock)
     place = request.lock
 
     def once() -> Closure:
-        return from_lock(request, manifest, lock, place, doors).closure
+        return resolve_locked(request, manifest, lock, place, doors).closure
 
     seconds, closure = _median(bench, once)
-    note = f"{len(closure.chosen)} paths of {len(lock.packages)} packages"
+    note = f"{len(closure.files)} paths of {len(lock.packages)} packages"
     return Line("ours: host.yaml, facts in the store", seconds, 0.15, note)
 
 
@@ -88,24 +89,27 @@ def _median(bench: Bench, work: Callable[[], T]) -> tuple[float, T]:
     return median(seconds for seconds, _ in runs), runs[-1][1]
 
 
-def _grown(request: Request, doors: Doors) -> Grown:
+def _grown(request: BuildRequest, doors: Session) -> PackageSelection:
     """The packages that the full QEMU's closure is made of."""
-    manifest = life.read(request)
+    manifest = build.load_manifest(request)
     index = open_archives(with_archives(request, manifest), manifest, "amd64", doors)
-    return grow(ASKED, Market(index, find_mirror(""), doors), arch="amd64")
+    return select_packages(ASKED, PackageSource(index, find_mirror(""), doors), arch="amd64")
 
 
-def _qemu(bench: Bench, grown: Grown, doors: Doors) -> tuple[Line, ...]:
+def _qemu(bench: Bench, grown: PackageSelection, doors: Session) -> tuple[Line, ...]:
     """Facts of every package of the closure, once; then resolving with them."""
     once = []
     for _ in range(min(bench.rounds, 3)):
         store = _only_packages(bench, grown.packages, doors.store)
-        seconds, _ = within(lambda store=store: gather(grown.packages, store, Silent()))  # type: ignore[misc]
+        seconds, _ = within(lambda store=store: load_facts(grown.packages, store, SilentProgress()))  # type: ignore[misc]
         once.append(seconds)
     again, closure = _median(
-        bench, lambda: resolve(ASKED, gather(grown.packages, doors.store, Silent()), arch="amd64")
+        bench,
+        lambda: resolve(
+            ASKED, load_facts(grown.packages, doors.store, SilentProgress()), arch="amd64"
+        ),
     )
-    files = [one.entry for one in closure.chosen.values() if one.entry.kind is Kind.FILE]
+    files = [one.entry for one in closure.files.values() if one.entry.kind is FileType.FILE]
     elf = _elf(files, grown.files)
     size = sum(one.size for one in files)
     note = f"{len(grown.packages)} packages; {elf} ELF files of {size:,} bytes in the closure"
@@ -115,7 +119,7 @@ def _qemu(bench: Bench, grown: Grown, doors: Doors) -> tuple[Line, ...]:
     )
 
 
-def _elf(files: Sequence[Entry], offered: Sequence[Files]) -> int:
+def _elf(files: Sequence[FileEntry], offered: Sequence[PackageFiles]) -> int:
     """How many of the files are ELF objects."""
     return sum(
         any(isinstance(one.facts(entry.path), Elf) for one in offered if entry.path in one.entries)
@@ -129,7 +133,7 @@ def _only_packages(bench: Bench, packages: Sequence[Package], store: Store) -> S
     shutil.rmtree(directory, ignore_errors=True)
     fresh = Store(directory)
     for package in packages:
-        fresh.add(store.need(package.sha256))
+        fresh.add(store.require(package.sha256))
     return fresh
 
 

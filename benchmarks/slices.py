@@ -19,11 +19,11 @@ from pathlib import Path
 
 import yaml
 
-from minbuild.build.life import plan
-from minbuild.build.request import Doors, Request, default_store
 from minbuild.errors import MinbuildError
-from minbuild.progress import Silent
-from minbuild.resolve.types import NeedKind
+from minbuild.pipeline.build import plan_build
+from minbuild.pipeline.session import BuildRequest, Session, find_store_directory
+from minbuild.progress import SilentProgress
+from minbuild.resolve.model import NeedKind
 
 PROGRAMS = {
     "apache2-bin": "/usr/sbin/apache2", "apt": "/usr/bin/apt-get", "bash": "/usr/bin/bash",
@@ -125,7 +125,7 @@ class Slices:
 
 
 def measure(
-    name: str, program: str, slices: Slices, every: Named, doors: Doors, base: set[str]
+    name: str, program: str, slices: Slices, every: Named, doors: Session, base: set[str]
 ) -> Row:
     """Resolve one program and hold it against its slice; `base` is listed without any program."""
     row = Row(name)
@@ -133,21 +133,21 @@ def measure(
         path = Path(work, "slice.yaml")
         path.write_text(MANIFEST % {"package": name, "program": program})
         try:
-            planned = plan(Request(manifest=path), doors)
+            planned = plan_build(BuildRequest(manifest=path), doors)
         except MinbuildError as error:
             row.failed = error.what
             return row
-    there = {path for one in planned.ground.files for path in one.entries}
+    there = {path for one in planned.resolved.files for path in one.entries}
     hand = {path for glob in slices.globs(name) for path in _matching(glob, there)}
     hand = {path for path in hand if not CODE.search(path)}
     brought = {
         need.path
-        for need in planned.ground.closure.needs
-        if need.kind in {NeedKind.STRING, NeedKind.DATA} and need.by.startswith("/")
+        for need in planned.resolved.closure.needs
+        if need.kind in {NeedKind.STRING, NeedKind.DATA} and need.needed_by.startswith("/")
     }
-    lines = {each.wanted for each in planned.footprint.listed} - base
+    lines = {each.wanted for each in planned.footprint.possible_data} - base
     listed = {one for wanted in lines for one in _below(wanted, there)}
-    chosen = set(planned.ground.closure.chosen)
+    chosen = set(planned.resolved.closure.files)
     row.by_hand = len(hand)
     row.brought = len(hand & chosen)
     row.listed = len((hand & listed) - chosen)
@@ -159,12 +159,15 @@ def measure(
     return row
 
 
-def _listed_alone(doors: Doors) -> set[str]:
+def _listed_alone(doors: Session) -> set[str]:
     """What `plan` lists for a host without any of the programs."""
     with tempfile.TemporaryDirectory() as work:
         path = Path(work, "base.yaml")
         path.write_text("".join(line for line in MANIFEST.splitlines(True) if "%" not in line))
-        return {each.wanted for each in plan(Request(manifest=path), doors).footprint.listed}
+        return {
+            each.wanted
+            for each in plan_build(BuildRequest(manifest=path), doors).footprint.possible_data
+        }
 
 
 def _matching(glob: str, there: set[str]) -> list[str]:
@@ -187,7 +190,7 @@ def main(directory: Path) -> None:
     """Print a row for each program, and the sums as JSON."""
     slices = Slices(directory)
     every = slices.every()
-    doors = Doors(default_store(), Silent())
+    doors = Session(find_store_directory(), SilentProgress())
     rows = []
     base = _listed_alone(doors)
     print(f"{'program':<18} {'by hand':>8} {'brought':>8} {'listed':>7} {'beside':>7} {'noise':>6}")

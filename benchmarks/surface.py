@@ -13,12 +13,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from minbuild.archive.mirror import find_mirror, root_of
-from minbuild.footprint.types import FindingKind, Footprint
-from minbuild.report.plain import DATA, SCHEMA
-from minbuild.report.surface import NAMES, UNKNOWN
-from minbuild.report.units import columns, size
-from minbuild.subject.open import open_subject
+from minbuild.archive.mirror import find_mirror, repository_of
+from minbuild.footprint.model import FindingKind, Footprint
+from minbuild.report.baselines import DEBIAN_DATA, DEBIAN_SCHEMA
+from minbuild.report.layout import columns, format_size
+from minbuild.report.surface import FINDING_NAMES, NOT_EVALUATED
+from minbuild.roots.footprint import load_footprint
 
 VARIANT = "debootstrap"
 """Packages of priority required and important. Source: mmdebstrap(1), --variant."""
@@ -31,14 +31,14 @@ def main() -> None:
     parser.add_argument("--tree", type=Path, help="root of a plain Debian, made before")
     parser.add_argument("--write", action="store_true", help="keep the figures for reports")
     words = parser.parse_args()
-    ours = open_subject(str(words.build))
+    ours = load_footprint(str(words.build))
     if words.tree is not None:
-        theirs = open_subject(str(words.tree))
+        theirs = load_footprint(str(words.tree))
     else:
         with tempfile.TemporaryDirectory(prefix="minbuild-surface-") as scratch:
-            theirs = open_subject(str(plain(ours, Path(scratch))))
+            theirs = load_footprint(str(plain(ours, Path(scratch))))
     if words.write:
-        DATA.write_text(document(ours, theirs), encoding="utf-8")
+        DEBIAN_DATA.write_text(document(ours, theirs), encoding="utf-8")
     print(table(ours, theirs))
 
 
@@ -52,7 +52,8 @@ def plain(ours: Footprint, scratch: Path) -> Path:
     top = scratch / "root"
     mirror = find_mirror("")
     sources = [
-        f"deb {mirror.url(root_of(suite), '').rstrip('/')} {suite} main" for suite in ours.suites
+        f"deb {mirror.build_url(repository_of(suite), '').rstrip('/')} {suite} main"
+        for suite in ours.suites
     ]
     words = [f"--variant={VARIANT}", f"--include={','.join(packages(ours))}", ours.suites[0]]
     subprocess.run(["mmdebstrap", *words, top, *sources], check=True)
@@ -67,7 +68,7 @@ def document(ours: Footprint, theirs: Footprint) -> str:
         str(kind): surface.count(kind) for kind in FindingKind if kind not in surface.unknown
     }
     made = {
-        "schema": SCHEMA,
+        "schema": DEBIAN_SCHEMA,
         "made_by": "benchmarks/surface.py: mmdebstrap "
         f"--variant={VARIANT}, {', '.join(ours.suites)}, main, {ours.arch}",
         "packages": packages(ours),
@@ -83,15 +84,17 @@ def table(ours: Footprint, theirs: Footprint) -> str:
     """One line for each total and each kind of finding."""
     rows = [["", ours.name, "plain Debian"]]
     for name in ("files", "bytes"):
-        show = str if name == "files" else size
+        show = str if name == "files" else format_size
         rows.append([name, *(show(getattr(one.totals, name)) for one in (ours, theirs))])
-    rows += [[NAMES[kind], _count(ours, kind), _count(theirs, kind)] for kind in FindingKind]
+    rows += [
+        [FINDING_NAMES[kind], _count(ours, kind), _count(theirs, kind)] for kind in FindingKind
+    ]
     return "\n".join(columns(rows))
 
 
 def _count(footprint: Footprint, kind: FindingKind) -> str:
     surface = footprint.surface
-    return UNKNOWN if surface is None or kind in surface.unknown else str(surface.count(kind))
+    return NOT_EVALUATED if surface is None or kind in surface.unknown else str(surface.count(kind))
 
 
 if __name__ == "__main__":

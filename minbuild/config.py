@@ -7,8 +7,8 @@ from pathlib import Path
 
 from minbuild.errors import ArchiveError
 
-TEXTS = ("mirror", "security-mirror")
-LISTS = ("trusted",)
+TEXT_KEYS = ("mirror", "security-mirror")
+LIST_KEYS = ("trusted",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Config:
     """Directories whose manifests may do all that the user may; `~` is the home directory."""
 
 
-def config_file(environment: Mapping[str, str] | None = None) -> Path:
+def find_config_file(environment: Mapping[str, str] | None = None) -> Path:
     """Where the config file lies. Source: XDG Base Directory Specification."""
     environment = os.environ if environment is None else environment
     home = environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME", "~"), ".config")
@@ -47,44 +47,46 @@ def load_config(file: Path) -> Config:
             where=str(file),
             fix='correct it; a line of it is like mirror = "URL"',
         ) from error
-    _check(values, file)
-    places = [Path(text).expanduser() for text in values.get("trusted", [])]
+    _check_values(values, file)
+    directories = [Path(text).expanduser() for text in values.get("trusted", [])]
     return Config(
         file,
-        _texts(values.get("mirror", [])),
-        _texts(values.get("security-mirror", [])),
-        tuple(_absolute(place, file) for place in places),
+        _as_tuple(values.get("mirror", [])),
+        _as_tuple(values.get("security-mirror", [])),
+        tuple(_require_absolute(place, file) for place in directories),
     )
 
 
-def _check(values: Mapping[str, object], file: Path) -> None:
-    unknown = [key for key in values if key not in {*TEXTS, *LISTS}]
+def _check_values(values: Mapping[str, object], file: Path) -> None:
+    unknown = [key for key in values if key not in {*TEXT_KEYS, *LIST_KEYS}]
     if unknown:
         raise ArchiveError(
             f"the config file has unknown keys: {', '.join(sorted(unknown))}",
             where=str(file),
-            fix=f"remove them; the known ones are {', '.join((*TEXTS, *LISTS))}",
+            fix=f"remove them; the known ones are {', '.join((*TEXT_KEYS, *LIST_KEYS))}",
         )
     for key, value in values.items():
-        texts = value if isinstance(value, list) else [value]
-        if (key in LISTS and texts is not value) or not all(isinstance(one, str) for one in texts):
-            kind = '["DIR"]' if key in LISTS else '"URL", or ["URL", "URL"]'
+        items = value if isinstance(value, list) else [value]
+        if (key in LIST_KEYS and items is not value) or not all(
+            isinstance(one, str) for one in items
+        ):
+            kind = '["DIR"]' if key in LIST_KEYS else '"URL", or ["URL", "URL"]'
             raise ArchiveError(
-                f"the config file's {key} is no {'list of texts' if key in LISTS else 'text'}",
+                f"the config file's {key} is no {'list of texts' if key in LIST_KEYS else 'text'}",
                 where=str(file),
                 fix=f"write {key} = {kind}",
             )
 
 
-def _texts(value: str | list[str]) -> tuple[str, ...]:
+def _as_tuple(value: str | list[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def _absolute(place: Path, file: Path) -> Path:
-    if not place.is_absolute():
+def _require_absolute(path: Path, file: Path) -> Path:
+    if not path.is_absolute():
         raise ArchiveError(
-            f"a trusted directory is no absolute path: {place}",
+            f"a trusted directory is no absolute path: {path}",
             where=str(file),
             fix="begin it with / or ~/",
         )
-    return place
+    return path

@@ -27,14 +27,14 @@ class MinbuildError(Exception):
         self.what = what
         self.where = where
         self.fix = fix
-        self.others: tuple[MinbuildError, ...] = ()
+        self.also: tuple[MinbuildError, ...] = ()
         """Problems of the same run that are reported together with this one."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _again, (type(self), self.what, self.where, self.fix, self.others)
+        return _rebuild, (type(self), self.what, self.where, self.fix, self.also)
 
 
-class Verdict(MinbuildError):
+class CheckFailed(MinbuildError):
     exit_code = 1
 
 
@@ -58,17 +58,29 @@ class ToolError(MinbuildError):
     exit_code = 6
 
 
-def together(problems: Sequence[Failure]) -> Failure:
+def combine(problems: Sequence[Failure]) -> Failure:
     """Make one error of several found at once: the first one carries the others."""
-    first, *rest = problems
-    first.others = tuple(rest)
+    first, *others = problems
+    first.also = tuple(others)
     return first
 
 
-def _again(
-    kind: type[MinbuildError], what: str, where: str, fix: str, others: tuple[MinbuildError, ...]
+def _rebuild(
+    kind: type[MinbuildError], what: str, where: str, fix: str, also: tuple[MinbuildError, ...]
 ) -> MinbuildError:
     """An error that comes from another process."""
     error = kind(what, where=where, fix=fix)
-    error.others = others
+    error.also = also
     return error
+
+
+class MalformedFile(Exception):
+    """Bytes are not what their format promises; `reason` is a sentence for people.
+
+    It never leaves this package of modules: deb makes an ArchiveError of it, sniff a
+    `types.Damaged`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -12,24 +12,24 @@ RootPath = NewType("RootPath", str)
 Paths on the build machine are `pathlib.Path`.
 """
 
-MERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+USRMERGED = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 """Directories that are links into /usr. Source: Debian Policy 4.6.2, usrmerge (file-hierarchy(7))."""
 
 
-def rootpath(text: str) -> RootPath:
+def to_root_path(text: str) -> RootPath:
     """Normalise `text` ("./usr/bin/", "bin", "/usr/bin") to "/usr/bin"; `..` stops at the root."""
     clean = posixpath.normpath("/" + text.lstrip("/"))
-    first, slash, rest = clean[1:].partition("/")
-    if first in MERGED and slash:
-        return RootPath(f"/{MERGED[first]}/{rest}")
+    first, slash, remainder = clean[1:].partition("/")
+    if first in USRMERGED and slash:
+        return RootPath(f"/{USRMERGED[first]}/{remainder}")
     return RootPath(clean)
 
 
-_AMBIGUOUS = re.compile(rb"\\(?=x(?:[89a-f][0-9a-f]|5c))")
-_SPELLED = re.compile(r"\\x([89a-f][0-9a-f]|5c)")
+_AMBIGUOUS_BACKSLASH = re.compile(rb"\\(?=x(?:[89a-f][0-9a-f]|5c))")
+_ESCAPED_BYTE = re.compile(r"\\x([89a-f][0-9a-f]|5c)")
 
 
-def spelled(raw: str | bytes) -> str:
+def escape_name(raw: str | bytes) -> str:
     r"""Write a name or a link's text so that it is text: bytes that are no UTF-8 as `\xe9`.
 
     `raw`: bytes, or what Python makes of them (surrogates). A backslash of the name itself that
@@ -38,25 +38,25 @@ def spelled(raw: str | bytes) -> str:
     if isinstance(raw, str) and "\\" not in raw and raw.isascii():
         return raw
     data = raw if isinstance(raw, bytes) else raw.encode("utf-8", "surrogateescape")
-    return _AMBIGUOUS.sub(rb"\\x5c", data).decode("utf-8", "backslashreplace")
+    return _AMBIGUOUS_BACKSLASH.sub(rb"\\x5c", data).decode("utf-8", "backslashreplace")
 
 
-def unspelled(text: str) -> bytes:
+def unescape_name(text: str) -> bytes:
     """Give the bytes that `spelled` was given."""
     data = text.encode("utf-8", "surrogateescape")
     if b"\\x" not in data:
         return data
-    return _SPELLED.sub(lambda found: chr(int(found[1], 16)), data.decode("latin-1")).encode(
+    return _ESCAPED_BYTE.sub(lambda found: chr(int(found[1], 16)), data.decode("latin-1")).encode(
         "latin-1"
     )
 
 
-def parents(path: RootPath) -> list[RootPath]:
+def list_parents(path: RootPath) -> list[RootPath]:
     """Proper ancestors of `path` below the root, outermost first: /usr, /usr/bin for /usr/bin/ls."""
     parts = path.split("/")[1:-1]
     return [RootPath("/" + "/".join(parts[: n + 1])) for n in range(len(parts))]
 
 
-def under(directory: Path, path: RootPath) -> Path:
+def to_host_path(root: Path, path: RootPath) -> Path:
     """Where image `path` lies below `directory` on the build machine; no link is followed."""
-    return directory / os.fsdecode(unspelled(path.lstrip("/")))
+    return root / os.fsdecode(unescape_name(path.lstrip("/")))

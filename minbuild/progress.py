@@ -19,7 +19,7 @@ class Progress(Protocol):
         ...
 
 
-class Silent:
+class SilentProgress:
     """Progress for callers that show none."""
 
     def step(self, text: str) -> None:

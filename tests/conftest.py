@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Know what runs machines before the first test that starts one."""
     if item.get_closest_marker("boot") is not None:
-        from tests.support.settled import settled  # slow: most runs of one test need none of it
+        from tests.support.accelerator import settled  # slow: most runs of one test need none of it
 
         settled()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.main import FIRST_SCREEN, minbuild
-from minbuild.manifest.components import Listed, listing
+from minbuild.cli.main import COMMAND_GROUPS, minbuild
+from minbuild.manifest.components import ComponentSummary, list_components
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 OPTIONS = (
@@ -24,14 +24,14 @@ COMPONENTS = (
 
 def pages() -> Mapping[str, str]:
     """Name of each page → its text."""
-    return {"options.md": options(), "components.md": components(listing([]))}
+    return {"options.md": options(), "components.md": components(list_components([]))}
 
 
 def options() -> str:
     """Every option of every command, under the headings of `minbuild --help`."""
     lines = ["# Options", "", OPTIONS, ""]
     root = click.Context(minbuild)
-    for heading, rows in FIRST_SCREEN.items():
+    for heading, rows in COMMAND_GROUPS.items():
         lines += [f"## {heading}", ""]
         for name in rows:
             command = minbuild.get_command(root, name)
@@ -80,7 +80,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def components(listed: tuple[Listed, ...]) -> str:
+def components(listed: tuple[ComponentSummary, ...]) -> str:
     """Every component that ships: its name, what it is, what comes with it."""
     lines = ["# Components that ship", "", COMPONENTS, ""]
     lines += ["| component | what it is | needs |", "|---|---|---|"]

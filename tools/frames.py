@@ -20,7 +20,7 @@ import minbuild
 
 OUT = "TOOLS_FRAMES"
 INSIDE = str(Path(minbuild.__file__).parent) + os.sep
-ENTRY = "run"
+ENTRY = "run_command_line"
 """The function of cli.main that every command line goes through."""
 
 
@@ -121,7 +121,7 @@ def _need() -> type:
 
 def main(kind: str, words: list[str]) -> int:
     """Run one command line and report; returns its exit code."""
-    from minbuild.cli.main import run
+    from minbuild.cli.main import run_command_line
 
     watch = Watch()
     if kind == "frames":
@@ -131,7 +131,7 @@ def main(kind: str, words: list[str]) -> int:
     elif kind == "codes":
         threading.setprofile(watch.profile)
         sys.setprofile(watch.profile)
-    code = run(words)
+    code = run_command_line(words)
     sys.setprofile(None)
     with os.fdopen(int(os.environ[OUT]), "w") as report:
         report.write(watch.as_json())

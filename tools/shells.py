@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minbuild.manifest.components import listing
-from minbuild.manifest.files import place_in
-from minbuild.manifest.load import load
-from minbuild.manifest.types import Manifest, RenderedFile, Template, Where
-from minbuild.manifest.uses import Use, use_of
+from minbuild.manifest.components import list_components
+from minbuild.manifest.files import locate_line
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.model import Location, Manifest, RenderedFile, TemplateSource
+from minbuild.manifest.text_use import TextUse, classify_text
 
 ROOT = Path(__file__).parents[1]
 MANIFESTS = ROOT / "manifests"
@@ -37,11 +37,11 @@ class Script:
     text: bytes
     name: str
     """The file that it was copied from, or its path in the image."""
-    template: Template | None = None
+    template: TemplateSource | None = None
 
-    def place(self, line: int) -> Where | str:
+    def place(self, line: int) -> Location | str:
         """Where a line of the script was written."""
-        return f"{self.name}:{line}" if self.template is None else place_in(self.template, line)
+        return f"{self.name}:{line}" if self.template is None else locate_line(self.template, line)
 
 
 def main() -> int:
@@ -72,21 +72,21 @@ def find_scripts(directory: Path) -> tuple[Script, ...]:
 def load_all(directory: Path) -> Iterator[Manifest]:
     """Every manifest that ships, and one for each component alone, with what it needs."""
     for path in sorted(MANIFESTS.glob("*.yaml")):
-        yield load(path, settings={}, components=())
+        yield read_manifest(path, settings={}, components=())
     path = directory / "alone.yaml"
-    for component in listing(()):
+    for component in list_components(()):
         section, _, name = component.name.partition("/")
         use = f"use: [{name}]"
         lines = ["minbuild: 1", "arch: amd64", "kernel:", "  package: linux-image-amd64"]
         lines += [f"  {use}"] if section == "kernel" else [f"{section}: {{{use}}}"]
         path.write_text("\n".join(lines))
-        yield load(path, settings={}, components=())
+        yield read_manifest(path, settings={}, components=())
 
 
 def is_script(file: RenderedFile) -> bool:
     """Tell whether a shell runs or sources the file."""
     text = file.content.decode(errors="replace")
-    return use_of(str(file.path), text, file.mode) is Use.SHELL if text else False
+    return classify_text(str(file.path), text, file.mode) is TextUse.SHELL if text else False
 
 
 def check(scripts: tuple[Script, ...], directory: Path) -> list[str]:

@@ -99,7 +99,7 @@ class Module:
     """One source file."""
 
     name: str
-    """minbuild.build.life; a package stands for its __init__.py."""
+    """minbuild.pipeline.life; a package stands for its __init__.py."""
     path: Path
     tree: ast.Module
     lines: int

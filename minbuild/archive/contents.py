@@ -23,34 +23,34 @@ from functools import cached_property
 import zstandard
 
 from minbuild.archive import openpgp
-from minbuild.archive.download import Wanted, download, side_by_side
+from minbuild.archive.download import DownloadSpec, download, map_in_threads
 from minbuild.archive.index import Index
 from minbuild.archive.mirror import Mirror
-from minbuild.archive.offers import get
-from minbuild.archive.part import addresses
-from minbuild.archive.types import SuiteState
+from minbuild.archive.mirror_retry import fetch_small
+from minbuild.archive.model import LockedSuite
+from minbuild.archive.packages_file import list_addresses
+from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
 from minbuild.progress import Progress
-from minbuild.store import Store
 
-KIND = "contents/1"
+CONTENTS_KIND = "contents/1"
 """Digest of a Contents file → digest of its small form."""
-HINT = "contents-hint/1"
+HINT_KIND = "contents-hint/1"
 """The same, made of what a mirror has in place of the file that the Release names."""
-LARGEST = 4 << 30
+MAX_CONTENTS_SIZE = 4 << 30
 """Bytes of the largest unpacked Contents file."""
-PIECE = 1 << 22
-BLOCK = 1 << 16
+CHUNK_SIZE = 1 << 22
+BLOCK_SIZE = 1 << 16
 _TAIL = struct.Struct("<I")
 _ROW = re.compile(r"^ ([0-9a-f]{64}) +(\d+) (\S+)/Contents-(\S+)\.gz$", re.MULTILINE)
-_SHARED = (
+_SKIPPED_SHARE = (
     "doc man locale help info icons pixmaps gocode games texlive texmf texmf-dist nodejs libreoffice "
     "gimp qgis kicad ldraw mediawiki javascript themes ri maven-repo fonts cargo lintian backgrounds "
     "wallpapers sounds rubygems-integration gnome bug applications metainfo perl5 jsmath openclipart "
     "scilab pari eccodes mariadb php qt6 gnulib tuxpaint refmac-dictionary inkscape kodi octave"
 )
-_LEFT_OUT = (
-    *(f"usr/share/{name}/".encode() for name in _SHARED.split()),
+_SKIPPED_PREFIXES = (
+    *(f"usr/share/{name}/".encode() for name in _SKIPPED_SHARE.split()),
     *(f"usr/lib/{name}/".encode() for name in
       ["debug", "gcc-cross", "gcc", "haskell-packages", "R", "python3/dist-packages", "ghc", "iraf", "lazarus"]),
     b"usr/include/", b"usr/src/", b"var/", b"opt/", b"usr/lib/locale/", b"usr/share/acl2",
@@ -60,7 +60,7 @@ _LEFT_OUT = (
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Owner:
+class PathOwner:
     """One package that has a path."""
 
     path: str
@@ -74,11 +74,11 @@ class Owner:
 
 
 @dataclass
-class Listing:
+class ContentsFile:
     """One Contents file of one suite."""
 
     suite: str
-    root: str
+    repository: str
     component: str
     arch: str
     sha256: str
@@ -91,74 +91,85 @@ class Listing:
         return f"{self.component}/Contents-{self.arch}.gz"
 
     @property
-    def is_kept(self) -> bool:
+    def is_cached(self) -> bool:
         """Whether a small form is in the store."""
-        return bool(self._kept(KIND) or self._kept(HINT))
+        return bool(self._find_cached(CONTENTS_KIND) or self._find_cached(HINT_KIND))
 
     @property
     def is_signed(self) -> bool:
         """Whether the small form was made of the very file that the Release names."""
-        return bool(self._kept(KIND))
+        return bool(self._find_cached(CONTENTS_KIND))
 
-    def bring(self, mirror: Mirror, progress: Progress) -> str:
+    def fetch(self, mirror: Mirror, progress: Progress) -> str:
         """Fetch the Contents file and make its small form; says why not, else "".
 
         Mirrors fetch these large files seldom, and have older ones: who has a path is then read
         off what the mirror has, for people only.
         """
         paths = [f"{self.component}/by-hash/SHA256/{self.sha256}"] if self.by_hash else []
-        places = addresses(mirror, self.root, self.suite, [*paths, self.path], offline=False)
+        urls = list_addresses(
+            mirror, self.repository, self.suite, [*paths, self.path], offline=False
+        )
         fix = "wait until the mirror is whole again, or use another mirror (--mirror URL)"
-        what = f"the list of files of {self.suite}/{self.component}"
-        wanted = Wanted(what, places, self.sha256, self.size, fix)
+        label = f"the list of files of {self.suite}/{self.component}"
+        spec = DownloadSpec(label, urls, self.sha256, self.size, fix)
         try:
-            download([wanted], self.store, progress, "lists of files")
-            place = self.store.sound(self.sha256)
-            self._make(KIND, place.read_bytes() if place is not None else b"")
-            self.store.forget(self.sha256)
+            download([spec], self.store, progress, "lists of files")
+            path = self.store.find_verified(self.sha256)
+            self._build_index(CONTENTS_KIND, path.read_bytes() if path is not None else b"")
+            self.store.discard(self.sha256)
         except ArchiveError:
             try:
                 limit = 2 * self.size + (1 << 20)
-                self._make(HINT, get(places[0][-1], what=what, limit=limit))
+                self._build_index(HINT_KIND, fetch_small(urls[0][-1], purpose=label, limit=limit))
             except ArchiveError as error:
                 return error.what
         return ""
 
-    def _make(self, kind: str, data: bytes) -> None:
-        digest = self.store.add(pack(unpacked(data, f"{self.suite}/{self.path}")))
+    def _build_index(self, kind: str, data: bytes) -> None:
+        digest = self.store.add(
+            encode_contents(decompress_lines(data, f"{self.suite}/{self.path}"))
+        )
         self.store.put(kind, {self.sha256: digest.encode()})
 
-    def _kept(self, kind: str) -> str:
+    def _find_cached(self, kind: str) -> str:
         digest = (self.store.get(kind, self.sha256) or b"").decode()
-        return digest if digest and self.store.file(digest) is not None else ""
+        return digest if digest and self.store.path(digest) is not None else ""
 
     @cached_property
-    def small(self) -> "Small":
-        return Small(self.store.need(self._kept(KIND) or self._kept(HINT)))
+    def index(self) -> "ContentsIndexFile":
+        return ContentsIndexFile(
+            self.store.require(self._find_cached(CONTENTS_KIND) or self._find_cached(HINT_KIND))
+        )
 
-    def owners(self, pattern: str) -> Iterator[Owner]:
+    def find_owners(self, pattern: str) -> Iterator[PathOwner]:
         """The packages that have a path, or paths of a glob."""
-        for path, packages in self.small.matching(pattern):
+        for path, packages in self.index.find_matches(pattern):
             for package in packages:
-                yield Owner(path, package, self.component, self.suite, self.is_signed)
+                yield PathOwner(path, package, self.component, self.suite, self.is_signed)
 
 
 class Contents:
     """The Contents files of an archive's suites."""
 
-    def __init__(self, listings: Sequence[Listing], unknown: Sequence[str] = ()) -> None:
+    def __init__(self, contents_files: Sequence[ContentsFile], unknown: Sequence[str] = ()) -> None:
         """`unknown`: suites whose lists cannot be looked into, and why."""
-        self._listings = tuple(listings)
+        self._contents_files = tuple(contents_files)
         self.unknown = tuple(unknown)
-        self.is_there = bool(listings or unknown)
+        self.is_available = bool(contents_files or unknown)
         """False: the archive has no lists of files."""
-        self.is_signed = all(one.is_signed for one in listings)
+        self.is_signed = all(one.is_signed for one in contents_files)
         """False: some are older than the Release, or of nobody knows whom."""
 
-    def owners(self, *patterns: str) -> tuple[Owner, ...]:
+    def find_owners(self, *patterns: str) -> tuple[PathOwner, ...]:
         """The packages that have one of these paths or globs; sorted."""
-        found = {one for text in patterns for each in self._listings for one in each.owners(text)}
-        return tuple(sorted(found))
+        owners = {
+            one
+            for text in patterns
+            for each in self._contents_files
+            for one in each.find_owners(text)
+        }
+        return tuple(sorted(owners))
 
 
 def open_contents(
@@ -168,80 +179,84 @@ def open_contents(
 
     Every component that a suite has counts, also those that the manifest does not list.
     """
-    listings = _all(index.suites, arch, store)
-    new = [one for one in listings if not one.is_kept]
-    if new and offline:
+    contents_files = _list_contents_files(index.suites, arch, store)
+    missing = [one for one in contents_files if not one.is_cached]
+    if missing and offline:
         unknown = ["--offline, and the store lacks the archive's lists of files"]
-    elif new:
+    elif missing:
         progress.step("fetching the archive's lists of files")
-        found = side_by_side(lambda one: one.bring(mirror, progress), new)
-        unknown = [reason for reason in found if reason]
+        failures = map_in_threads(lambda one: one.fetch(mirror, progress), missing)
+        unknown = [reason for reason in failures if reason]
     else:
         unknown = []
-    return Contents([one for one in listings if one.is_kept], sorted(set(unknown)))
+    return Contents([one for one in contents_files if one.is_cached], sorted(set(unknown)))
 
 
-def kept_contents(suites: Sequence[SuiteState], arch: str, store: Store) -> Contents:
+def open_cached_contents(suites: Sequence[LockedSuite], arch: str, store: Store) -> Contents:
     """The Contents files of these suites that the store has; nothing is fetched."""
-    return Contents([one for one in _all(suites, arch, store) if one.is_kept])
+    return Contents([one for one in _list_contents_files(suites, arch, store) if one.is_cached])
 
 
-def _all(suites: Sequence[SuiteState], arch: str, store: Store) -> list[Listing]:
+def _list_contents_files(
+    suites: Sequence[LockedSuite], arch: str, store: Store
+) -> list[ContentsFile]:
     return [
         one
         for suite in suites
-        for one in _listings(suite.name, suite.root, suite.sha256, arch, store)
+        for one in _parse_contents_files(suite.name, suite.root, suite.sha256, arch, store)
     ]
 
 
-def _listings(suite: str, root: str, release: str, arch: str, store: Store) -> Iterator[Listing]:
+def _parse_contents_files(
+    suite: str, repository: str, release: str, arch: str, store: Store
+) -> Iterator[ContentsFile]:
     """The Contents files that a suite's verified InRelease names, by its digest."""
     signed = store.read(release)
-    text = openpgp.cleartext(signed).decode("utf-8", "replace") if signed else ""
+    text = openpgp.read_unverified(signed).decode("utf-8", "replace") if signed else ""
     by_hash = re.search(r"^Acquire-By-Hash: *yes", text, re.MULTILINE | re.IGNORECASE) is not None
     sums = text.partition("\nSHA256:")[2]
     for sha256, size, component, of in _ROW.findall(re.split(r"\n(?=\S)", sums)[0]):
         if of in (arch, "all"):
-            yield Listing(suite, root, component, of, sha256, int(size), by_hash, store)
+            yield ContentsFile(suite, repository, component, of, sha256, int(size), by_hash, store)
 
 
-def unpacked(data: bytes, where: str) -> Iterator[bytes]:
+def decompress_lines(data: bytes, where: str) -> Iterator[bytes]:
     """Whole lines of a packed Contents file, piece by piece.
 
     Raises: ArchiveError when it is damaged or unpacks to more than can be.
     """
     stream = zlib.decompressobj(wbits=31)
-    rest, size = b"", 0
+    partial_line, size = b"", 0
     try:
         while data:
-            piece = stream.decompress(data, PIECE)
+            chunk = stream.decompress(data, CHUNK_SIZE)
             data = stream.unconsumed_tail
             if stream.eof:  # a file of several members
                 data, stream = stream.unused_data, zlib.decompressobj(wbits=31)
-            elif not piece:
+            elif not chunk:
                 break
-            size += len(piece)
-            if size > LARGEST:
+            size += len(chunk)
+            if size > MAX_CONTENTS_SIZE:
                 raise ArchiveError(
-                    f"a list of files unpacks to more than {LARGEST} bytes",
+                    f"a list of files unpacks to more than {MAX_CONTENTS_SIZE} bytes",
                     where=where, fix="use another mirror (--mirror URL)",
                 )  # fmt: skip
-            lines, newline, rest = (rest + piece).rpartition(b"\n")
+            lines, newline, partial_line = (partial_line + chunk).rpartition(b"\n")
             yield lines + newline
     except zlib.error as error:
         fix = "use another mirror (--mirror URL)"
         raise ArchiveError(
             f"a list of files cannot be unpacked: {error}", where=where, fix=fix
         ) from error
-    yield rest
+    yield partial_line
 
 
-def pack(pieces: Iterator[bytes]) -> bytes:
+def encode_contents(chunks: Iterator[bytes]) -> bytes:
     """Make the small form of a Contents file."""
     rows = []
-    for piece in pieces:
-        for line in piece.split(b"\n"):
-            if line.startswith(_LEFT_OUT) or len(parts := line.rsplit(None, 1)) != 2:
+    for chunk in chunks:
+        for line in chunk.split(b"\n"):
+            if line.startswith(_SKIPPED_PREFIXES) or len(parts := line.rsplit(None, 1)) != 2:
                 continue
             directory, _, name = parts[0].rstrip().rpartition(b"/")
             names = b",".join([one.rpartition(b"/")[2] for one in parts[1].split(b",")])
@@ -254,7 +269,7 @@ def pack(pieces: Iterator[bytes]) -> bytes:
     for number, row in enumerate(rows):
         block.append(row)
         size += len(row)
-        if size >= BLOCK or number == len(rows) - 1:
+        if size >= BLOCK_SIZE or number == len(rows) - 1:
             firsts.append(block[0].partition(b"\t")[0].decode("utf-8", "surrogateescape"))
             out += compressor.compress(b"\n".join(block))
             ends.append(len(out))
@@ -263,7 +278,7 @@ def pack(pieces: Iterator[bytes]) -> bytes:
     return bytes(out) + table + _TAIL.pack(len(table))
 
 
-class Small:
+class ContentsIndexFile:
     """A small form, read a block at a time."""
 
     def __init__(self, data: bytes) -> None:
@@ -274,37 +289,39 @@ class Small:
         end = len(data) - _TAIL.size
         self._firsts, self._ends = json.loads(self._decompressor.decompress(data[end - size : end]))
 
-    def matching(self, pattern: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    def find_matches(self, pattern: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Merged path and packages of every line that a path or a glob names."""
         directory, _, name = pattern.rpartition("/")
         start = re.split(r"[*?\[]", name, maxsplit=1)[0]
-        is_match = _matcher(pattern) if start != name or re.search(r"[*?\[]", directory) else None
-        for line in self._near(start, exactly=start == name):
-            base, place, packages = line.split("\t")
-            path = merged(f"/{place}/{base}")
+        is_match = (
+            _compile_glob(pattern) if start != name or re.search(r"[*?\[]", directory) else None
+        )
+        for line in self._find_lines(start, exactly=start == name):
+            base, parent, packages = line.split("\t")
+            path = merge_usr(f"/{parent}/{base}")
             if is_match(path) if is_match is not None else path == pattern:
                 yield path, tuple(packages.split(","))
 
-    def _near(self, start: str, *, exactly: bool) -> Iterator[str]:
+    def _find_lines(self, start: str, *, exactly: bool) -> Iterator[str]:
         """Lines whose name is `start`, or begins so."""
         at = max(bisect.bisect_left(self._firsts, start) - 1, 0)
-        wanted = f"{start}\t" if exactly else start
+        prefix = f"{start}\t" if exactly else start
         while at < len(self._firsts) and self._firsts[at][: len(start)] <= start:
-            yield from (line for line in self._block(at) if line.startswith(wanted))
+            yield from (line for line in self._read_block(at) if line.startswith(prefix))
             at += 1
 
-    def _block(self, place: int) -> list[str]:
-        if place not in self._blocks:
-            begin = self._ends[place - 1] if place else 0
-            data = self._decompressor.decompress(self._data[begin : self._ends[place]])
-            self._blocks[place] = data.decode("utf-8", "surrogateescape").split("\n")
-        return self._blocks[place]
+    def _read_block(self, number: int) -> list[str]:
+        if number not in self._blocks:
+            start = self._ends[number - 1] if number else 0
+            data = self._decompressor.decompress(self._data[start : self._ends[number]])
+            self._blocks[number] = data.decode("utf-8", "surrogateescape").split("\n")
+        return self._blocks[number]
 
 
-def merged(path: str) -> str:
+def merge_usr(path: str) -> str:
     """A path with /bin, /lib and the like below /usr."""
     return re.sub(r"^/(?=s?bin/|lib(?:32|64|x32|o32)?/)", "/usr/", path)
 
 
-def _matcher(pattern: str) -> Callable[[str], object]:
+def _compile_glob(pattern: str) -> Callable[[str], object]:
     return re.compile(fnmatch.translate(pattern)).match

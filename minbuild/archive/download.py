@@ -13,22 +13,24 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar, cast
 
-from minbuild.archive import net
-from minbuild.archive.offers import Wrong, first_right
+from minbuild.archive import http_client
+from minbuild.archive.mirror import Mirror, is_local
+from minbuild.archive.mirror_retry import WrongContent, try_mirrors
+from minbuild.archive.model import Package
+from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
+from minbuild.file_io import translate_disk_errors
 from minbuild.progress import Progress
-from minbuild.records import full_disk
-from minbuild.store import Store
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DownloadSpec:
     """One file to be had, and what it must be."""
 
-    what: str
+    description: str
     """For people: `package busybox 1.37.0-6`."""
     mirrors: tuple[tuple[str, ...], ...]
     """Its addresses at each mirror, each tried when the server has nothing at the one before."""
@@ -38,11 +40,11 @@ class Wanted:
     """What to do when no server has it or what it has is wrong."""
 
 
-class Unfit(ArchiveError):
+class MirrorOutOfSync(ArchiveError):
     """No mirror has what an index or a Release names: they may have changed meanwhile."""
 
 
-class _Stopped(Exception):
+class _Cancelled(Exception):
     """The caller has gone: end this download."""
 
 
@@ -52,174 +54,180 @@ class Downloads:
     def __init__(self, store: Store, progress: Progress, label: str, total: int) -> None:
         self.store, self.progress, self.label, self.total = store, progress, label, total
         self.done = 0
-        self.gone: dict[Wanted, str] = {}
+        self.missing: dict[DownloadSpec, str] = {}
         """What no server has, and what they said."""
-        self.stopped = threading.Event()
+        self.cancelled = threading.Event()
         self._lock = threading.Lock()
 
-    def count(self, size: int) -> None:
+    def add_progress(self, size: int) -> None:
         with self._lock:
             self.done += size
             done = self.done
         self.progress.bar(self.label, min(done, self.total), self.total)
 
-    def one(self, wanted: Wanted) -> None:
+    def download_one(self, spec: DownloadSpec) -> None:
         """Bring one file into the store.
 
         Raises: ArchiveError.
         """
-        with self._alone(wanted) as file:
+        with self._lock_partial(spec) as file:
             if file is None:
-                self.count(wanted.size)
+                self.add_progress(spec.size)
                 return
 
-            def take(url: str, fresh: bool) -> None:
-                self._from(wanted, url, file, fresh=fresh)
+            def fetch_from(url: str, fresh: bool) -> None:
+                self._download_from(spec, url, file, fresh=fresh)
 
             try:
-                first_right(wanted.what, wanted.mirrors, take)
-            except net.NotThere as error:
-                self.gone[wanted] = error.reason
+                try_mirrors(spec.description, spec.mirrors, fetch_from)
+            except http_client.NotFound as error:
+                self.missing[spec] = error.reason
                 return
-            self.store.adopt(self.store.partial(wanted.sha256), wanted.sha256)
+            self.store.adopt(self.store.partial_path(spec.sha256), spec.sha256)
 
-    def _from(self, wanted: Wanted, url: str, file: FileIO, *, fresh: bool) -> None:
+    def _download_from(self, spec: DownloadSpec, url: str, file: FileIO, *, fresh: bool) -> None:
         """Fill `file` by one request, until it is what it must be.
 
         Raises: Wrong, Unreachable, NotThere.
         """
-        held = file.seek(0, os.SEEK_END)
-        if held < wanted.size or wanted.size == 0:
+        offset = file.seek(0, os.SEEK_END)
+        if offset < spec.size or spec.size == 0:
             try:
-                self._more(wanted, url, file, held, fresh=fresh)
-            except net.Shorter:
-                self._empty(file)
+                self._resume(spec, url, file, offset, fresh=fresh)
+            except http_client.RangeNotSatisfiable:
+                self._truncate(file)
                 raise
-        found = _digest(file)
-        if found != wanted.sha256:
-            self._empty(file)
-            raise _wrong(wanted, url, f"its SHA-256 is {found}")
+        digest = _hash_file(file)
+        if digest != spec.sha256:
+            self._truncate(file)
+            raise _mismatch_error(spec, url, f"its SHA-256 is {digest}")
 
-    def _empty(self, file: FileIO) -> None:
+    def _truncate(self, file: FileIO) -> None:
         """Begin anew."""
-        held = file.seek(0, os.SEEK_END)
-        with full_disk(self.store.directory):
+        size = file.seek(0, os.SEEK_END)
+        with translate_disk_errors(self.store.directory):
             file.truncate(0)
-        self.count(-held)
+        self.add_progress(-size)
 
-    def _more(self, wanted: Wanted, url: str, file: FileIO, held: int, *, fresh: bool) -> None:
+    def _resume(
+        self, spec: DownloadSpec, url: str, file: FileIO, offset: int, *, fresh: bool
+    ) -> None:
         """Append what is missing; begins anew when the server cannot resume."""
-        with net.opened(url, held, fresh=fresh) as answer:
-            if answer.start != held:
-                self._empty(file)
-                held = 0
-            if answer.length is not None and held + answer.length != wanted.size:
-                kind = answer.kind or "no type"
-                raise _wrong(
-                    wanted, url, f"the server offers {held + answer.length} bytes ({kind})"
+        with http_client.open_url(url, offset, fresh=fresh) as response:
+            if response.start != offset:
+                self._truncate(file)
+                offset = 0
+            if response.length is not None and offset + response.length != spec.size:
+                content_type = response.content_type or "no type"
+                raise _mismatch_error(
+                    spec,
+                    url,
+                    f"the server offers {offset + response.length} bytes ({content_type})",
                 )
-            for piece in answer.pieces:
-                if self.stopped.is_set():
-                    raise _Stopped
-                held += len(piece)
-                if held > wanted.size:
-                    self._empty(file)
-                    raise _wrong(wanted, url, "the server sends more")
-                with full_disk(self.store.directory):
-                    _write(file, piece)
-                self.count(len(piece))
-        if held < wanted.size:
-            raise net.Unreachable(f"the connection ended after {held} of {wanted.size} bytes")
+            for chunk in response.chunks:
+                if self.cancelled.is_set():
+                    raise _Cancelled
+                offset += len(chunk)
+                if offset > spec.size:
+                    self._truncate(file)
+                    raise _mismatch_error(spec, url, "the server sends more")
+                with translate_disk_errors(self.store.directory):
+                    _write_all(file, chunk)
+                self.add_progress(len(chunk))
+        if offset < spec.size:
+            raise http_client.TransientError(
+                f"the connection ended after {offset} of {spec.size} bytes"
+            )
 
     @contextlib.contextmanager
-    def _alone(self, wanted: Wanted) -> Iterator[FileIO | None]:
+    def _lock_partial(self, spec: DownloadSpec) -> Iterator[FileIO | None]:
         """The file that grows, locked against other processes; None when another one got it."""
-        path = self.store.partial(wanted.sha256)
+        path = self.store.partial_path(spec.sha256)
         while True:
-            with full_disk(self.store.directory):
+            with translate_disk_errors(self.store.directory):
                 file = path.open("a+b", buffering=0)
             with file:
-                if not _locked(file) or not _same(file, path):
-                    if self.stopped.is_set():
-                        raise _Stopped
+                if not _try_lock(file) or not _is_same_file(file, path):
+                    if self.cancelled.is_set():
+                        raise _Cancelled
                     time.sleep(0.05)
                     continue
-                if self.store.file(wanted.sha256) is not None:
+                if self.store.path(spec.sha256) is not None:
                     path.unlink(missing_ok=True)
                     yield None
                     return
-                self.count(min(file.seek(0, os.SEEK_END), wanted.size))
+                self.add_progress(min(file.seek(0, os.SEEK_END), spec.size))
                 yield file
                 return
 
 
-def download(files: Sequence[Wanted], store: Store, progress: Progress, label: str) -> None:
+def download(files: Sequence[DownloadSpec], store: Store, progress: Progress, label: str) -> None:
     """Bring every file that the store lacks into it, the largest ones first, side by side.
 
     Ends at once on an interrupt. Raises: ArchiveError, the first one found.
     """
-    absent = {one.sha256: one for one in files if store.file(one.sha256) is None}
+    absent = {one.sha256: one for one in files if store.path(one.sha256) is None}
     ordered = sorted(absent.values(), key=lambda one: (-one.size, one.sha256))
     downloads = Downloads(store, progress, label, sum(one.size for one in ordered))
     try:
-        side_by_side(downloads.one, ordered)
+        map_in_threads(downloads.download_one, ordered)
     finally:
-        downloads.stopped.set()
-    if downloads.gone:
-        raise _gone(downloads.gone)
+        downloads.cancelled.set()
+    if downloads.missing:
+        raise _missing_error(downloads.missing)
 
 
-def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+def map_in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """Do network work on every item, several at once; results in the items' order.
 
     Raises what the first failing item raises, and does not wait for the others then.
     """
-    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
-    ended: queue.SimpleQueue[tuple[int, R | None, BaseException | None]] = queue.SimpleQueue()
-    for place in range(len(items)):
-        waiting.put(place)
+    pending: queue.SimpleQueue[int] = queue.SimpleQueue()
+    finished: queue.SimpleQueue[tuple[int, R | None, BaseException | None]] = queue.SimpleQueue()
+    for number in range(len(items)):
+        pending.put(number)
 
-    def labour() -> None:
+    def run_worker() -> None:
         while True:
             try:
-                place = waiting.get_nowait()
+                number = pending.get_nowait()
             except queue.Empty:
                 return
             try:
-                ended.put((place, work(items[place]), None))
+                finished.put((number, work(items[number]), None))
             except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-                ended.put((place, None, error))
+                finished.put((number, None, error))
 
-    for _ in range(min(net.PARALLEL, len(items))):
+    for _ in range(min(http_client.MAX_CONNECTIONS, len(items))):
         # daemons: a thread that waits for a silent server must not hold back an interrupt
-        threading.Thread(target=labour, daemon=True).start()
-    found: dict[int, R] = {}
+        threading.Thread(target=run_worker, daemon=True).start()
+    results: dict[int, R] = {}
     try:
         for _ in items:
-            place, result, error = ended.get()
+            number, result, error = finished.get()
             if error is not None:
                 raise error
-            found[place] = cast("R", result)
+            results[number] = cast("R", result)
     finally:
         with contextlib.suppress(queue.Empty):
             while True:
-                waiting.get_nowait()
-    return [found[place] for place in range(len(items))]
+                pending.get_nowait()
+    return [results[number] for number in range(len(items))]
 
 
-def _write(file: FileIO, data: bytes) -> None:
+def _write_all(file: FileIO, data: bytes) -> None:
     """Write all of it; unbuffered, so that a full disk is seen here and not when closing."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
+    remaining = memoryview(data)
+    while remaining:
+        remaining = remaining[file.write(remaining) :]
 
 
-def _digest(file: FileIO) -> str:
+def _hash_file(file: FileIO) -> str:
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _locked(file: FileIO) -> bool:
+def _try_lock(file: FileIO) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -227,7 +235,7 @@ def _locked(file: FileIO) -> bool:
     return True
 
 
-def _same(file: FileIO, path: Path) -> bool:
+def _is_same_file(file: FileIO, path: Path) -> bool:
     """The locked file still lies at its path: it was not adopted meanwhile."""
     try:
         return path.stat().st_ino == os.fstat(file.fileno()).st_ino
@@ -235,23 +243,70 @@ def _same(file: FileIO, path: Path) -> bool:
         return False
 
 
-def _gone(found: Mapping[Wanted, str]) -> Unfit:
+def _missing_error(reasons: Mapping[DownloadSpec, str]) -> MirrorOutOfSync:
     """The error for what no server has: all of it is named, each by a line of its own."""
-    wanted = sorted(found, key=lambda one: one.what)
-    first = wanted[0]
-    if len(wanted) == 1:
-        what = f"the mirror does not have {first.what}: {found[first]}"
+    specs = sorted(reasons, key=lambda one: one.description)
+    first = specs[0]
+    if len(specs) == 1:
+        message = f"the mirror does not have {first.description}: {reasons[first]}"
     else:
-        names = "".join(f"\n    {one.what}: {found[one]}" for one in wanted)
-        what = f"the mirror does not have {len(wanted)} files:{names}"
-    return Unfit(what, where=first.mirrors[0][-1] if first.mirrors else "", fix=first.fix)
-
-
-def _wrong(wanted: Wanted, url: str, said: str) -> Wrong:
-    error = Unfit(
-        f"{wanted.what} is not what the archive says: {said}; "
-        f"expected are {wanted.size} bytes with SHA-256 {wanted.sha256}",
-        where=url,
-        fix=wanted.fix,
+        names = "".join(f"\n    {one.description}: {reasons[one]}" for one in specs)
+        message = f"the mirror does not have {len(specs)} files:{names}"
+    return MirrorOutOfSync(
+        message, where=first.mirrors[0][-1] if first.mirrors else "", fix=first.fix
     )
-    return Wrong(said, error)
+
+
+def _mismatch_error(spec: DownloadSpec, url: str, reason: str) -> WrongContent:
+    error = MirrorOutOfSync(
+        f"{spec.description} is not what the archive says: {reason}; "
+        f"expected are {spec.size} bytes with SHA-256 {spec.sha256}",
+        where=url,
+        fix=spec.fix,
+    )
+    return WrongContent(reason, error)
+
+
+_MAX_NAMED = 5
+"""Packages that an error names before it only counts them."""
+
+
+def fetch_packages(
+    packages: Sequence[Package],
+    mirror: Mirror,
+    store: Store,
+    *,
+    offline: bool,
+    progress: Progress,
+) -> None:
+    """Bring packages into the store, each checked by size and SHA-256.
+
+    Raises: ArchiveError when one cannot be had, is not what it must be, or `offline` forbids.
+    """
+    absent = [package for package in packages if store.path(package.sha256) is None]
+    if not absent:
+        return
+    specs = {package: _make_package_spec(package, mirror, offline=offline) for package in absent}
+    unreachable = [package for package in absent if not specs[package].mirrors]
+    if unreachable:
+        names = [f"{package.name} {package.version}" for package in unreachable]
+        more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+        raise ArchiveError(
+            f"the store lacks {', '.join(names[:_MAX_NAMED])}{more}, and --offline forbids to fetch",
+            where=str(store.directory),
+            fix="build once without --offline",
+        )
+    download([*specs.values()], store, progress, "packages")
+
+
+def _make_package_spec(package: Package, mirror: Mirror, *, offline: bool) -> DownloadSpec:
+    """How to get a package; offline, only mirrors on this machine are asked."""
+    urls = mirror.build_urls(package.root, package.path)
+    return DownloadSpec(
+        description=f"package {package.name} {package.version}",
+        mirrors=tuple((url,) for url in urls if is_local(url) or not offline),
+        sha256=package.sha256,
+        size=package.size,
+        fix="use another mirror or a snapshot (--mirror URL), take newer packages "
+        "(minbuild lock MANIFEST --update), or a store that has them (minbuild store import FILE)",
+    )

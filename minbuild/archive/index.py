@@ -1,21 +1,134 @@
 """Which packages an archive's suites offer, all suites taken as one."""
 
 import fnmatch
+import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
-from minbuild.archive.download import download, side_by_side
+from minbuild.archive.download import download, map_in_threads
 from minbuild.archive.mirror import Mirror
-from minbuild.archive.paragraph import depends, newest, package, version
-from minbuild.archive.part import Part
-from minbuild.archive.suite import Suite, open_suite, parts, settled
-from minbuild.archive.types import Package, SuiteState
+from minbuild.archive.model import ARCHITECTURE, PACKAGE_NAME, PACKAGE_VERSION, LockedSuite, Package
+from minbuild.archive.packages_file import PackagesFile
+from minbuild.archive.suite import Suite, list_packages_files, open_consistently, open_suite
+from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
-from minbuild.manifest.types import Archive, Pin
+from minbuild.manifest.model import Archive, Pin
 from minbuild.progress import Progress
-from minbuild.store import Store
 
-_LIKE = 0.75
+if TYPE_CHECKING:
+    from debian.deb822 import Packages
+
+
+T = TypeVar("T")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def pick_newest(candidates: Sequence[tuple[str, T]]) -> tuple[str, T]:
+    """The paragraph with the highest version, and what came with it; the first one of equals."""
+    if len(candidates) == 1:
+        return candidates[0]
+    from debian.debian_support import Version
+
+    return max(candidates, key=lambda pair: Version(_read_field(pair[0], "Version")))
+
+
+def read_version(stanza: str) -> str:
+    """The version in a paragraph."""
+    return _read_field(stanza, "Version")
+
+
+def parse_package(stanza: str, root: str, suite: str) -> Package:
+    """Read a paragraph as a package of a suite.
+
+    Raises: ArchiveError when it lacks a field or names a place outside of the mirror.
+    """
+    fields = _parse_stanza(stanza)
+    try:
+        source, _, version = fields.get("Source", "").partition(" ")
+        package = Package(
+            name=fields["Package"],
+            version=fields["Version"],
+            arch=fields["Architecture"],
+            root=root,
+            path=fields["Filename"].removeprefix("./"),
+            size=int(fields["Size"]),
+            sha256=fields["SHA256"],
+            suite=suite,
+            source=source,
+            source_version=version.strip("() "),
+        )
+    except (KeyError, ValueError) as error:
+        raise _stanza_error(stanza, suite, f"{error!r}") from error
+    invalid = [
+        text
+        for text, form in (
+            (package.name, PACKAGE_NAME),
+            (package.version, PACKAGE_VERSION),
+            (package.arch, ARCHITECTURE),
+            (package.source, PACKAGE_NAME),
+            (package.source_version, PACKAGE_VERSION),
+        )
+        if text and not form.fullmatch(text)
+    ]
+    if invalid or not package.name or not package.version:
+        raise _stanza_error(
+            stanza, suite, f"its name, version or architecture is {invalid[:1] or 'empty'}"
+        )
+    parts = package.path.split("/")
+    if not _SHA256.fullmatch(package.sha256) or package.size < 0 or {"", "..", "."} & {*parts}:
+        raise _stanza_error(
+            stanza, suite, f"{package.path}, {package.size} bytes, SHA-256 {package.sha256}"
+        )
+    return package
+
+
+def parse_depends(stanza: str) -> tuple[tuple[str, ...], ...]:
+    """Pre-Depends and Depends: each with its alternatives, names only.
+
+    Source: Debian Policy 7.1, "Syntax of relationship fields".
+
+    Raises: ArchiveError for a dependency that is none.
+    """
+    relations = _parse_stanza(stanza).relations
+    groups = tuple(
+        tuple(dict.fromkeys(one["name"] for one in alternatives if one["name"]))
+        for key in ("pre-depends", "depends")
+        for alternatives in relations[key] or ()
+    )
+    for name in (name for names in groups for name in names):
+        if not PACKAGE_NAME.fullmatch(name):
+            raise _stanza_error(stanza, "its dependencies", f"it depends on {name[:80]!r}")
+    return tuple(names for names in groups if names)
+
+
+@functools.lru_cache(maxsize=4)
+def _parse_stanza(stanza: str) -> "Packages":
+    import logging
+
+    from debian.deb822 import Packages
+
+    # what it cannot parse it would write to the terminal as it stands, and `depends` refuses it
+    logging.getLogger("debian.deb822").disabled = True
+    return Packages(stanza)
+
+
+def _read_field(stanza: str, name: str) -> str:
+    match = re.search(rf"^{name}: *(.*)$", stanza, re.MULTILINE)
+    return match[1].strip() if match else "0"
+
+
+def _stanza_error(stanza: str, suite: str, reason: str) -> ArchiveError:
+    return ArchiveError(
+        f"the index says something impossible of {_read_field(stanza, 'Package')}: {reason}",
+        where=suite,
+        fix="use another mirror (--mirror URL)",
+    )
+
+
+_MIN_SIMILARITY = 0.75
 """How like a name must be to be suggested, of 1."""
 
 
@@ -23,113 +136,133 @@ _LIKE = 0.75
 class Index:
     """The packages of several suites: of each name the newest version counts."""
 
-    suites: tuple[SuiteState, ...]
-    parts: tuple[Part, ...]
+    suites: tuple[LockedSuite, ...]
+    packages_files: tuple[PackagesFile, ...]
     pins: tuple[Pin, ...] = ()
     _packages: dict[str, Package | None] = field(default_factory=dict)
     _depends: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
-    _texts: dict[str, tuple[str, Part] | None] = field(default_factory=dict)
+    _stanzas: dict[str, tuple[str, PackagesFile] | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The suites, for people: `trixie, trixie-updates`."""
         return ", ".join(suite.name for suite in self.suites)
 
-    def package(self, name: str) -> Package | None:
+    def find_package(self, name: str) -> Package | None:
         """The newest version of a package over all suites; None when there is none.
 
         Raises: ArchiveError when the index says something impossible of it.
         """
         if name not in self._packages:
-            found = self._text(name)
+            newest_stanza = self._find_newest_stanza(name)
             self._packages[name] = (
-                package(found[0], found[1].root, found[1].suite) if found else None
+                parse_package(newest_stanza[0], newest_stanza[1].repository, newest_stanza[1].suite)
+                if newest_stanza
+                else None
             )
         return self._packages[name]
 
-    def offers(self, name: str) -> tuple[tuple[Package, str], ...]:
+    def list_offers(self, name: str) -> tuple[tuple[Package, str], ...]:
         """Every version of a package, of every suite, and whose word it is.
 
         Raises: ArchiveError when the index says something impossible of it.
         """
         return tuple(
-            (package(text, part.root, part.suite), part.signer)
-            for part in self.parts
-            for text in part.ask(lambda kept: kept.paragraphs(name))
+            (parse_package(text, part.repository, part.suite), part.signer)
+            for part in self.packages_files
+            for text in part.query(lambda kept: kept.find_stanzas(name))
         )
 
-    def depends(self, name: str) -> tuple[tuple[str, ...], ...]:
+    def find_depends(self, name: str) -> tuple[tuple[str, ...], ...]:
         """Pre-Depends and Depends of the newest version: each with its alternatives, names only.
 
         () for a package that is not there.
         """
         if name not in self._depends:
-            found = self._text(name)
-            self._depends[name] = depends(found[0]) if found else ()
+            newest_stanza = self._find_newest_stanza(name)
+            self._depends[name] = parse_depends(newest_stanza[0]) if newest_stanza else ()
         return self._depends[name]
 
-    def providers(self, virtual: str) -> tuple[str, ...]:
+    def find_providers(self, virtual: str) -> tuple[str, ...]:
         """Names of the packages that provide a virtual package, sorted."""
-        found = {
-            name for part in self.parts for name in part.ask(lambda kept: kept.providers(virtual))
+        providers = {
+            name
+            for part in self.packages_files
+            for name in part.query(lambda kept: kept.find_providers(virtual))
         }
-        return tuple(sorted(found))
+        return tuple(sorted(providers))
 
-    def names(self, prefix: str) -> tuple[str, ...]:
+    def find_names(self, prefix: str) -> tuple[str, ...]:
         """Names of all packages that start with `prefix`, sorted."""
-        found = {name for part in self.parts for name in part.ask(lambda kept: kept.names(prefix))}
-        return tuple(sorted(found))
+        names = {
+            name
+            for part in self.packages_files
+            for name in part.query(lambda kept: kept.find_names(prefix))
+        }
+        return tuple(sorted(names))
 
-    def nearest(self, name: str) -> str:
+    def find_similar_name(self, name: str) -> str:
         """The package whose name is most like `name`; "" when none is like it."""
         import difflib
 
-        names = {one for part in self.parts for one in part.ask(lambda kept: kept.names(name[:2]))}
-        found = difflib.get_close_matches(name, sorted(names), n=1, cutoff=_LIKE)
-        return found[0] if found else ""
+        names = {
+            one
+            for part in self.packages_files
+            for one in part.query(lambda kept: kept.find_names(name[:2]))
+        }
+        matches = difflib.get_close_matches(name, sorted(names), n=1, cutoff=_MIN_SIMILARITY)
+        return matches[0] if matches else ""
 
-    def _text(self, name: str) -> tuple[str, Part] | None:
+    def _find_newest_stanza(self, name: str) -> tuple[str, PackagesFile] | None:
         """The newest paragraph of a name, and where it stands."""
-        if name not in self._texts:
-            found = [
+        if name not in self._stanzas:
+            stanzas = [
                 (text, part)
-                for part in self.parts
-                for text in part.ask(lambda kept: kept.paragraphs(name))
+                for part in self.packages_files
+                for text in part.query(lambda kept: kept.find_stanzas(name))
             ]
-            self._texts[name] = self._best(name, found)
-        return self._texts[name]
+            self._stanzas[name] = self._apply_pins_and_priority(name, stanzas)
+        return self._stanzas[name]
 
-    def _best(self, name: str, found: Sequence[tuple[str, Part]]) -> tuple[str, Part] | None:
+    def _apply_pins_and_priority(
+        self, name: str, stanzas: Sequence[tuple[str, PackagesFile]]
+    ) -> tuple[str, PackagesFile] | None:
         """The newest of what the pins allow, from the archives of the highest priority.
 
         Raises: ArchiveError when a pin allows nothing.
         """
         pin = next((one for one in self.pins if one.package == name), None)
         allowed = [
-            one for one in found if pin is None or _meets(pin, version(one[0]), one[1].suite)
+            one
+            for one in stanzas
+            if pin is None or _pin_matches(pin, read_version(one[0]), one[1].suite)
         ]
         if pin is not None and not allowed:
-            there = ", ".join(f"{version(text)} in {part.suite}" for text, part in found)
-            wanted = " in ".join(part for part in (pin.version, pin.suite) if part)
+            available = ", ".join(f"{read_version(text)} in {part.suite}" for text, part in stanzas)
+            constraint = " in ".join(part for part in (pin.version, pin.suite) if part)
             raise ArchiveError(
-                f"no {name} is {wanted}; there is {there or 'none'}",
+                f"no {name} is {constraint}; there is {available or 'none'}",
                 where=str(pin.where),
                 fix="correct the pin, or add the suite or snapshot that has this version",
             )
         if not allowed:
             return None
         highest = max(part.priority for _, part in allowed)
-        return newest([one for one in allowed if one[1].priority == highest])
+        return pick_newest([one for one in allowed if one[1].priority == highest])
 
 
-def _meets(pin: Pin, is_: str, suite: str) -> bool:
-    return pin.suite in ("", suite) and (not pin.version or fnmatch.fnmatchcase(is_, pin.version))
+def _pin_matches(pin: Pin, version: str, suite: str) -> bool:
+    return pin.suite in ("", suite) and (
+        not pin.version or fnmatch.fnmatchcase(version, pin.version)
+    )
 
 
-def allows(pins: Sequence[Pin], package: Package) -> bool:
+def is_allowed_by_pins(pins: Sequence[Pin], package: Package) -> bool:
     """Whether the pins of a manifest let a package be taken."""
     return all(
-        _meets(pin, package.version, package.suite) for pin in pins if pin.package == package.name
+        _pin_matches(pin, package.version, package.suite)
+        for pin in pins
+        if pin.package == package.name
     )
 
 
@@ -150,7 +283,7 @@ def open_index(
     Raises: ArchiveError.
     """
 
-    def opened(name: str, fresh: bool) -> Suite:
+    def open_by_name(name: str, fresh: bool) -> Suite:
         return open_suite(
             archive,
             name,
@@ -163,13 +296,15 @@ def open_index(
             fresh=fresh,
         )
 
-    def filled(suites: Sequence[Suite]) -> list[Part]:
-        found = [part for suite in suites for part in parts(suite, archive, arch, store)]
-        new = [part for part in found if not part.kept]
-        wanted = [part.wanted(mirror, offline=offline) for part in new]
-        download([one for one in wanted if one.mirrors], store, progress, "indices")
-        side_by_side(Part.make, new)
-        return found
+    def download_indices(suites: Sequence[Suite]) -> list[PackagesFile]:
+        files = [
+            part for suite in suites for part in list_packages_files(suite, archive, arch, store)
+        ]
+        missing = [part for part in files if not part.is_cached]
+        specs = [part.download_spec(mirror, offline=offline) for part in missing]
+        download([one for one in specs if one.mirrors], store, progress, "indices")
+        map_in_threads(PackagesFile.build_index, missing)
+        return files
 
-    suites, found = settled(archive.suites, opened, filled)
-    return Index(tuple(suite.state for suite in suites), tuple(found))
+    suites, files = open_consistently(archive.suites, open_by_name, download_indices)
+    return Index(tuple(suite.state for suite in suites), tuple(files))

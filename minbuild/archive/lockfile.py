@@ -5,155 +5,214 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from minbuild.archive.forms import ARCH, NAME, VERSION
-from minbuild.archive.types import INSTALLED, Lock, Package, SuiteState
-from minbuild.errors import ArchiveError, together
-from minbuild.foreign import read_text
-from minbuild.records import full_disk
+from minbuild.archive.model import (
+    ARCHITECTURE,
+    INSTALLED,
+    PACKAGE_NAME,
+    PACKAGE_VERSION,
+    Lock,
+    LockedSuite,
+    Package,
+)
+from minbuild.errors import ArchiveError, combine
+from minbuild.file_io import read_regular_text, translate_disk_errors
+
+
+@dataclass(frozen=True, slots=True)
+class LockChange:
+    """One package that comes, goes, or changes."""
+
+    part: str
+    """host or toolbox."""
+    name: str
+    before: str
+    """Its version; "" when it comes."""
+    after: str
+    """Its version; "" when it goes."""
+    suite: str
+
+
+def format_lock_changes(before: Lock | None, after: Lock) -> tuple[str, ...]:
+    """List what a new lock adds, removes and changes, a line for each package."""
+    return tuple(_format_change(change) for change in diff_locks(before, after))
+
+
+def diff_locks(before: Lock | None, after: Lock) -> tuple[LockChange, ...]:
+    """What a new lock adds, removes and changes: the host's first, sorted by name."""
+    changes = _diff_packages("host", before.packages if before else (), after.packages)
+    changes += _diff_packages("toolbox", before.toolbox if before else (), after.toolbox)
+    return tuple(changes)
+
+
+def _format_change(change: LockChange) -> str:
+    if not change.before:
+        return f"{change.part}: + {change.name} {change.after}"
+    if not change.after:
+        return f"{change.part}: - {change.name} {change.before}"
+    return f"{change.part}: ~ {change.name} {change.before} -> {change.after}"
+
+
+def _diff_packages(
+    part: str, before: Sequence[Package], after: Sequence[Package]
+) -> list[LockChange]:
+    old = {package.name: package for package in before}
+    new = {package.name: package for package in after}
+    changes = []
+    for name in sorted(old.keys() | new.keys()):
+        was, now = old.get(name), new.get(name)
+        if was is None or now is None or was.sha256 != now.sha256:
+            suite = (now or was).suite if now or was else ""  # type: ignore[union-attr]
+            versions = (was.version if was else "", now.version if now else "")
+            changes.append(LockChange(part, name, *versions, suite))
+    return changes
+
 
 SCHEMA = "minbuild.lock/1"
-LARGEST = 64 << 20
+MAX_SIZE = 64 << 20
 """Bytes of a lock: those of hosts have 30 kB."""
 _KEYS = ("schema", "arch", "suites", "packages", "toolbox")
-_ROOT = "([a-z][a-z0-9.-]*)?"
+_REPOSITORY_PATTERN = "([a-z][a-z0-9.-]*)?"
 """debian, debian-security, another archive's name; \"\" for a local file."""
-_FORMS = {
-    "name": NAME,
-    "version": VERSION,
-    "arch": ARCH,
-    "source": NAME,
-    "source_version": VERSION,
+_PATTERNS = {
+    "name": PACKAGE_NAME,
+    "version": PACKAGE_VERSION,
+    "arch": ARCHITECTURE,
+    "source": PACKAGE_NAME,
+    "source_version": PACKAGE_VERSION,
 }
 _HEX = frozenset("0123456789abcdef")
 
-T = TypeVar("T", Package, SuiteState)
+T = TypeVar("T", Package, LockedSuite)
 
 
-def read(path: Path) -> Lock:
+def read_lock(path: Path) -> Lock:
     """Read a lock.
 
     Raises: ArchiveError with every problem of the file.
     """
     try:
-        text = read_text(path, LARGEST)
+        text = read_regular_text(path, MAX_SIZE)
     except (OSError, UnicodeDecodeError) as error:
         raise ArchiveError(
-            f"the lock cannot be read: {error}", where=str(path), fix=_fix(path)
+            f"the lock cannot be read: {error}", where=str(path), fix=_suggest_fix(path)
         ) from error
-    return parse(text, path)
+    return parse_lock(text, path)
 
 
 @lru_cache(maxsize=4)
-def parse(text: str, path: Path) -> Lock:
+def parse_lock(text: str, path: Path) -> Lock:
     """Read a lock's text, which a build does more than once; `path` is for messages.
 
     Raises: ArchiveError with every problem of the text.
     """
     try:
-        found: object = json.loads(text)
+        document: object = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"this is no lock: {error}", where=str(path), fix=_fix(path)) from error
+        raise ArchiveError(
+            f"this is no lock: {error}", where=str(path), fix=_suggest_fix(path)
+        ) from error
     problems: list[ArchiveError] = []
 
-    def problem(what: str, place: str = "") -> None:
-        where = f"{path} ({place})" if place else str(path)
-        problems.append(ArchiveError(what, where=where, fix=_fix(path)))
+    def add_problem(message: str, position: str = "") -> None:
+        where = f"{path} ({position})" if position else str(path)
+        problems.append(ArchiveError(message, where=where, fix=_suggest_fix(path)))
 
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        problem(f"this is no lock that minbuild knows: its schema is not {SCHEMA}")
-        raise together(problems)
-    for key in sorted(found.keys() ^ {*_KEYS}):
-        problem(f"a lock {'has no' if key in found else 'needs a'} field {key!r}")
-    arch = found.get("arch")
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        add_problem(f"this is no lock that minbuild knows: its schema is not {SCHEMA}")
+        raise combine(problems)
+    for key in sorted(document.keys() ^ {*_KEYS}):
+        add_problem(f"a lock {'has no' if key in document else 'needs a'} field {key!r}")
+    arch = document.get("arch")
     if not isinstance(arch, str) or not arch:
-        problem("not an architecture", "arch")
-    suites = _rows(SuiteState, "suites", found, problem)
-    packages = _packages("packages", found, problem)
-    toolbox = _packages("toolbox", found, problem)
+        add_problem("not an architecture", "arch")
+    suites = _parse_rows(LockedSuite, "suites", document, add_problem)
+    packages = _parse_packages("packages", document, add_problem)
+    toolbox = _parse_packages("toolbox", document, add_problem)
     if problems:
-        raise together(problems)
+        raise combine(problems)
     return Lock(str(arch), suites, packages, toolbox)
 
 
-def render(lock: Lock) -> str:
+def render_lock(lock: Lock) -> str:
     """Write a lock as text: always the same for the same lock, however it is ordered."""
     out = [f'{{"schema": {json.dumps(SCHEMA)}', f'"arch": {json.dumps(lock.arch)}']
-    out.append(_table("suites", SuiteState, lock.suites))
-    out.append(_table("packages", Package, sorted(lock.packages, key=_order)))
-    out.append(_table("toolbox", Package, sorted(lock.toolbox, key=_order)))
+    out.append(_render_table("suites", LockedSuite, lock.suites))
+    out.append(_render_table("packages", Package, sorted(lock.packages, key=_sort_key)))
+    out.append(_render_table("toolbox", Package, sorted(lock.toolbox, key=_sort_key)))
     return ",\n".join(out) + "}\n"
 
 
-def write(path: Path, lock: Lock) -> None:
+def write_lock(path: Path, lock: Lock) -> None:
     """Write a lock, whole or not at all.
 
     Raises: ToolError when its directory cannot be written.
     """
-    place = path.resolve()
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
-    with full_disk(place.parent):
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    with translate_disk_errors(target.parent):
         try:
-            with beside.open("w", encoding="utf-8") as file:
-                file.write(render(lock))
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(render_lock(lock))
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(beside, place)
+            os.replace(temporary, target)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
-def _fix(path: Path) -> str:
+def _suggest_fix(path: Path) -> str:
     return f"restore {path.name} from your version control, or remove it and run: minbuild lock"
 
 
-def _order(package: Package) -> tuple[str, ...]:
+def _sort_key(package: Package) -> tuple[str, ...]:
     return (package.name, package.arch, package.version, package.sha256)
 
 
-def _table(key: str, kind: type[T], rows: Sequence[T]) -> str:
+def _render_table(key: str, kind: type[T], rows: Sequence[T]) -> str:
     """A list with one object a line: its fields, without those that are empty and may be."""
     fields = [(field.name, field.default == "") for field in dataclasses.fields(kind)]
 
-    def said(row: T) -> dict[str, object]:
+    def to_object(row: T) -> dict[str, object]:
         values = ((name, getattr(row, name), optional) for name, optional in fields)
         return {name: value for name, value, optional in values if value or not optional}
 
-    body = ",\n ".join(json.dumps(said(row)) for row in rows)
+    body = ",\n ".join(json.dumps(to_object(row)) for row in rows)
     return f'"{key}": [\n {body}]' if body else f'"{key}": []'
 
 
-def _packages(
-    key: str, found: Mapping[str, object], problem: Callable[[str, str], None]
+def _parse_packages(
+    key: str, document: Mapping[str, object], add_problem: Callable[[str, str], None]
 ) -> tuple[Package, ...]:
-    packages = _rows(Package, key, found, problem)
+    packages = _parse_rows(Package, key, document, add_problem)
     for number, package in enumerate(packages):
         if number and packages[number - 1].name == package.name:
-            problem(f"{package.name} stands twice in the lock", f"{key}[{number}]")
-    return tuple(sorted(packages, key=_order))
+            add_problem(f"{package.name} stands twice in the lock", f"{key}[{number}]")
+    return tuple(sorted(packages, key=_sort_key))
 
 
-def _rows(
-    kind: type[T], key: str, found: Mapping[str, object], problem: Callable[[str, str], None]
+def _parse_rows(
+    kind: type[T], key: str, document: Mapping[str, object], add_problem: Callable[[str, str], None]
 ) -> tuple[T, ...]:
-    rows = found.get(key, [])
+    rows = document.get(key, [])
     if not isinstance(rows, list):
-        problem("not a list", key)
+        add_problem("not a list", key)
         return ()
-    made: list[T] = []
+    parsed: list[T] = []
     for number, row in enumerate(rows):
-        reason = _unfit(kind, row)
+        reason = _find_type_problem(kind, row)
         if reason:
-            problem(reason, f"{key}[{number}]")
+            add_problem(reason, f"{key}[{number}]")
         else:
-            made.append(kind(**row))
-    return tuple(made)
+            parsed.append(kind(**row))
+    return tuple(parsed)
 
 
-def _unfit(kind: type[T], row: object) -> str:
+def _find_type_problem(kind: type[T], row: object) -> str:
     """Why a row is no such thing; "" when it is one."""
     if not isinstance(row, dict):
         return "not an object"
@@ -170,44 +229,44 @@ def _unfit(kind: type[T], row: object) -> str:
             return f"{name} is not a {'number' if field.type is int else 'text'}"
         if isinstance(value, int) and value < 0:
             return f"{name} is below zero"
-    return _unsafe(row)
+    return _find_unsafe_value(row)
 
 
-def _unsafe(row: Mapping[str, object]) -> str:
+def _find_unsafe_value(row: Mapping[str, object]) -> str:
     """Why a row may not be used though its fields have the right types."""
-    digest, path, root = row.get("sha256", ""), str(row.get("path", "x")), row.get("root", "")
+    digest, path, repository = row.get("sha256", ""), str(row.get("path", "x")), row.get("root", "")
     if not isinstance(digest, str) or len(digest) != 64 or not {*digest} <= _HEX:
         return "sha256 is no SHA-256"
-    if not re.fullmatch(_ROOT, str(root)):
-        return f"no name of an archive: {root!r}"
-    if "path" in row and not root and not path.startswith(f"{INSTALLED}/"):
+    if not re.fullmatch(_REPOSITORY_PATTERN, str(repository)):
+        return f"no name of an archive: {repository!r}"
+    if "path" in row and not repository and not path.startswith(f"{INSTALLED}/"):
         return "it names a file of this machine, and a lock pins packages of archives alone"
-    parts = path.removesuffix("/") if not root else path
+    parts = path.removesuffix("/") if not repository else path
     if path.startswith("/") or {"", ".", ".."} & {*parts.split("/")}:
         return f"path leads out of the mirror: {path!r}"
     if "path" in row and not path:
         return "path is empty"
-    return _odd(row) if root and "path" in row else ""
+    return _find_malformed_field(row) if repository and "path" in row else ""
 
 
-def _odd(row: Mapping[str, object]) -> str:
+def _find_malformed_field(row: Mapping[str, object]) -> str:
     """Which text of an archive's package is none that dpkg would take; "" for none."""
-    for field, form in _FORMS.items():
+    for field, pattern in _PATTERNS.items():
         text = row.get(field, "")
-        if text and isinstance(text, str) and not form.fullmatch(text):
+        if text and isinstance(text, str) and not pattern.fullmatch(text):
             return f"{field} is no {field.replace('_', ' ')} of a package: {text!r}"
     return ""
 
 
-def schema() -> dict[str, object]:
+def lock_json_schema() -> dict[str, object]:
     """The JSON Schema of a lock. Source: JSON Schema 2020-12."""
-    tables = {"suites": SuiteState, "packages": Package, "toolbox": Package}
+    tables = {"suites": LockedSuite, "packages": Package, "toolbox": Package}
     properties: dict[str, object] = {
         "schema": {"const": SCHEMA},
         "arch": {"type": "string", "minLength": 1},
     }
     for key, kind in tables.items():
-        properties[key] = {"type": "array", "items": _schema_of(kind)}
+        properties[key] = {"type": "array", "items": _row_json_schema(kind)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "minbuild lock",
@@ -218,18 +277,18 @@ def schema() -> dict[str, object]:
     }
 
 
-def _schema_of(kind: type[Package] | type[SuiteState]) -> dict[str, object]:
+def _row_json_schema(kind: type[Package] | type[LockedSuite]) -> dict[str, object]:
     special: dict[str, dict[str, object]] = {
         "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "root": {"type": "string", "pattern": f"^{_ROOT}$"},
+        "root": {"type": "string", "pattern": f"^{_REPOSITORY_PATTERN}$"},
         "path": {"type": "string", "minLength": 1},
     }
     fields = dataclasses.fields(kind)
-    whole: dict[str, object] = {"type": "integer", "minimum": 0}
+    integer: dict[str, object] = {"type": "integer", "minimum": 0}
     return {
         "type": "object",
         "properties": {
-            one.name: special.get(one.name, whole if one.type is int else {"type": "string"})
+            one.name: special.get(one.name, integer if one.type is int else {"type": "string"})
             for one in fields
         },
         "required": [one.name for one in fields if one.default is dataclasses.MISSING],

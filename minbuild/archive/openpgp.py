@@ -19,7 +19,9 @@ KEYS = Path(__file__).resolve().parent / "keys"
 _ARMOUR = b"-----BEGIN PGP SIGNED MESSAGE-----"
 
 
-def verified(signed: bytes, *, where: str, signed_by: str = "", now: int | None = None) -> bytes:
+def verify_cleartext(
+    signed: bytes, *, where: str, signed_by: str = "", now: int | None = None
+) -> bytes:
     """Return the content that a trusted key signed: exactly the bytes that were verified.
 
     `where` names the suite and its address. `signed_by` is a certificate file; "" for Debian's.
@@ -38,68 +40,79 @@ def verified(signed: bytes, *, where: str, signed_by: str = "", now: int | None 
             fix="check that this is a Debian archive and not a login page; "
             "for an archive of your own that is not signed, say `trusted: true` below `archive:`",
         )
-    certificates = _certificates(signed_by)
+    certificates = _load_certificates(signed_by)
     issuers: list[str] = []
 
-    def trusted(keys: Sequence[str]) -> list[object]:
+    def collect_certificates(keys: Sequence[str]) -> list[object]:
         issuers.extend(keys)
         return list(certificates)
 
     try:
-        found = pysequoia.verify(signed, trusted)
-        content: bytes | None = found.bytes
+        result = pysequoia.verify(signed, collect_certificates)
+        content: bytes | None = result.bytes
     except RuntimeError as error:
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise _refused(reason, issuers, where, signed_by) from error
+        raise _refusal_error(reason, issuers, where, signed_by) from error
     if content is None:
-        raise _refused("no content came out of the verification", issuers, where, signed_by)
-    ends = _expirations(signed_by)
-    keys = [(str(one.certificate), str(one.signing_key)) for one in found.valid_sigs]
-    left = [min(ends[main], ends.get(key, ends[main])) for main, key in keys if main in ends]
+        raise _refusal_error("no content came out of the verification", issuers, where, signed_by)
+    expirations = _read_expirations(signed_by)
+    keys = [(str(one.certificate), str(one.signing_key)) for one in result.valid_sigs]
+    expiry_times = [
+        min(expirations[main], expirations.get(key, expirations[main]))
+        for main, key in keys
+        if main in expirations
+    ]
     moment = time.time() if now is None else now
-    if not any(end > moment for end in left):
-        day = time.strftime("%Y-%m-%d", time.gmtime(max(left))) if left else "no known day"
-        raise _refused(f"the key expired on {day}", issuers, where, signed_by)
+    if not any(end > moment for end in expiry_times):
+        day = (
+            time.strftime("%Y-%m-%d", time.gmtime(max(expiry_times)))
+            if expiry_times
+            else "no known day"
+        )
+        raise _refusal_error(f"the key expired on {day}", issuers, where, signed_by)
     return content
 
 
-def signer(data: bytes, signature: bytes, key: Path, *, now: int | None = None) -> str:
+def verify_detached(data: bytes, signature: bytes, key: Path, *, now: int | None = None) -> str:
     """The fingerprint of the key in a certificate file that made a detached signature of `data`.
 
     Raises: ArchiveError when none did, or when it has expired.
     """
     import pysequoia
 
-    certificates = list(_certificates(str(key)))
+    certificates = list(_load_certificates(str(key)))
     try:
-        made = pysequoia.Sig.from_bytes(signature)
-        found = pysequoia.verify(data, lambda _: certificates, signature=made)
+        parsed = pysequoia.Sig.from_bytes(signature)
+        result = pysequoia.verify(data, lambda _: certificates, signature=parsed)
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise _unsigned(f"no key in {key} made it: {reason}") from error
-    ends = _expirations(str(key))
+        raise _untrusted_error(f"no key in {key} made it: {reason}") from error
+    expirations = _read_expirations(str(key))
     moment = time.time() if now is None else now
-    for one in found.valid_sigs:
-        main, own = str(one.certificate), str(one.signing_key)
-        if main in ends and min(ends[main], ends.get(own, ends[main])) > moment:
+    for valid in result.valid_sigs:
+        main, subkey = str(valid.certificate), str(valid.signing_key)
+        if (
+            main in expirations
+            and min(expirations[main], expirations.get(subkey, expirations[main])) > moment
+        ):
             return main.upper()
-    raise _unsigned(f"the key in {key} has expired")
+    raise _untrusted_error(f"the key in {key} has expired")
 
 
-def _unsigned(why: str) -> ArchiveError:
+def _untrusted_error(reason: str) -> ArchiveError:
     return ArchiveError(
-        f"the signature cannot be trusted: {why}",
+        f"the signature cannot be trusted: {reason}",
         fix="ask whoever made the build for its certificate, by a way that you trust",
     )
 
 
-def trust(signed_by: str) -> str:
+def hash_trusted_keys(signed_by: str) -> str:
     """Which keys are trusted, as a digest of their files: "" stands for Debian's.
 
     Raises: ArchiveError when the file cannot be read.
     """
     digest = hashlib.sha256()
-    for file in _key_files(signed_by):
+    for file in _list_key_files(signed_by):
         try:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         except OSError as error:
@@ -111,11 +124,11 @@ def trust(signed_by: str) -> str:
     return digest.hexdigest()
 
 
-def _key_files(signed_by: str) -> list[Path]:
+def _list_key_files(signed_by: str) -> list[Path]:
     return [Path(signed_by)] if signed_by else sorted(KEYS.glob("*.asc"))
 
 
-def cleartext(signed: bytes) -> bytes:
+def read_unverified(signed: bytes) -> bytes:
     """Return what an InRelease file says, signed or not, without any verification."""
     if not signed.lstrip().startswith(_ARMOUR):
         return signed
@@ -123,7 +136,7 @@ def cleartext(signed: bytes) -> bytes:
     return body.replace(b"\n- ", b"\n")
 
 
-def signature(data: bytes, key: Path) -> bytes:
+def sign_detached(data: bytes, key: Path) -> bytes:
     """A detached signature of `data`, in armour, by the private key in a file.
 
     Raises: ArchiveError when the file holds no private key that can be used without a password.
@@ -132,7 +145,7 @@ def signature(data: bytes, key: Path) -> bytes:
 
     try:
         secret = pysequoia.Tsk.from_file(str(key))
-        made: bytes = pysequoia.sign(secret.signer(), data, mode=pysequoia.SignatureMode.DETACHED)
+        signed: bytes = pysequoia.sign(secret.signer(), data, mode=pysequoia.SignatureMode.DETACHED)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ArchiveError(
@@ -140,17 +153,17 @@ def signature(data: bytes, key: Path) -> bytes:
             where=str(key),
             fix="name a file with one OpenPGP private key that has no password",
         ) from error
-    return made
+    return signed
 
 
 @functools.cache
-def _certificates(signed_by: str) -> "tuple[Cert, ...]":
+def _load_certificates(signed_by: str) -> "tuple[Cert, ...]":
     import pysequoia
 
-    found: list[Cert] = []
-    for file in _key_files(signed_by):
+    certificates: list[Cert] = []
+    for file in _list_key_files(signed_by):
         try:
-            found += pysequoia.Cert.split_bytes(file.read_bytes())
+            certificates += pysequoia.Cert.split_bytes(file.read_bytes())
         except (OSError, RuntimeError) as error:
             reason = str(error).partition("\n")[0]
             raise ArchiveError(
@@ -158,41 +171,41 @@ def _certificates(signed_by: str) -> "tuple[Cert, ...]":
                 where=str(file),
                 fix="name a file with OpenPGP certificates in `signed-by:`",
             ) from error
-    if not found:
+    if not certificates:
         raise ArchiveError(
             "the certificate file holds no certificate",
             where=signed_by or str(KEYS),
             fix="name a file with OpenPGP certificates in `signed-by:`",
         )
-    return tuple(found)
+    return tuple(certificates)
 
 
 @functools.cache
-def _expirations(signed_by: str) -> Mapping[str, float]:
+def _read_expirations(signed_by: str) -> Mapping[str, float]:
     """When each key and subkey ends: fingerprint → seconds UTC, infinity for never."""
     from pysequoia.packet import PacketPile, SignatureType
 
-    found: dict[str, float] = {}
-    for certificate in _certificates(signed_by):
+    expirations: dict[str, float] = {}
+    for certificate in _load_certificates(signed_by):
         main = certificate.fingerprint
-        found[main] = _moment(certificate.expiration)
-        key, made, newest = main, None, None
+        expirations[main] = _as_timestamp(certificate.expiration)
+        key, created, newest = main, None, None
         for packet in PacketPile.from_bytes(bytes(certificate)):
             if packet.fingerprint and packet.key_created:
-                key, made, newest = packet.fingerprint, packet.key_created, None
-            elif packet.signature_type == SignatureType.SubkeyBinding and made is not None:
-                signed = packet.signature_created or made
+                key, created, newest = packet.fingerprint, packet.key_created, None
+            elif packet.signature_type == SignatureType.SubkeyBinding and created is not None:
+                signed = packet.signature_created or created
                 if newest is None or signed >= newest:  # the newest binding is the one that holds
                     newest, span = signed, packet.key_validity_period
-                    found[key] = _moment(made + span if span else None)
-    return found
+                    expirations[key] = _as_timestamp(created + span if span else None)
+    return expirations
 
 
-def _moment(end: dt.datetime | None) -> float:
+def _as_timestamp(end: dt.datetime | None) -> float:
     return float("inf") if end is None else end.timestamp()
 
 
-def _refused(reason: str, issuers: Sequence[str], where: str, signed_by: str) -> ArchiveError:
+def _refusal_error(reason: str, issuers: Sequence[str], where: str, signed_by: str) -> ArchiveError:
     keys = ", ".join(issuer.upper() for issuer in issuers) or "no key that is named"
     trusted = signed_by or "Debian's archive keys"
     return ArchiveError(

@@ -11,9 +11,9 @@ from minbuild.errors import ArchiveError
 from minbuild.progress import Progress
 
 DIGEST_LENGTH = 64
-FUTURE = 10
+MAX_CLOCK_SKEW = 10
 """Seconds that a Release may be ahead of this machine's clock."""
-LATEST = 1 << 37
+MAX_DATE = 1 << 37
 """Seconds UTC that no date may be beyond: the year 6325, which `time` can still write."""
 
 
@@ -37,7 +37,7 @@ class Release:
     """Path below dists/SUITE/ → SHA-256 and size: the Packages and Sources files only."""
 
 
-def parse(content: bytes, *, where: str) -> Release:
+def parse_release(content: bytes, *, where: str) -> Release:
     """Read a Release file whose signature was verified.
 
     Source: https://wiki.debian.org/DebianRepository/Format, "Release" files.
@@ -50,19 +50,19 @@ def parse(content: bytes, *, where: str) -> Release:
         fields = Deb822(content.decode())
         rows = fields["SHA256"]
         architectures = tuple(fields.get("Architectures", "").split())
-        apart = "Packages" not in fields.get("No-Support-for-Architecture-all", "").split()
+        separates_all = "Packages" not in fields.get("No-Support-for-Architecture-all", "").split()
         return Release(
             suite=fields.get("Suite", ""),
             codename=fields.get("Codename", ""),
             origin=fields.get("Origin", ""),
             label=fields.get("Label", ""),
-            date=_seconds(fields["Date"]),
-            valid_until=_seconds(fields["Valid-Until"]) if "Valid-Until" in fields else 0,
+            date=_parse_date(fields["Date"]),
+            valid_until=_parse_date(fields["Valid-Until"]) if "Valid-Until" in fields else 0,
             by_hash=fields.get("Acquire-By-Hash", "").lower() == "yes",
             architectures=architectures,
-            all_apart="all" in architectures and apart,
+            all_apart="all" in architectures and separates_all,
             indices={
-                row["name"]: _checked(row)
+                row["name"]: _parse_index_row(row)
                 for row in rows
                 if "/Packages" in row["name"] or "/source/Sources" in row["name"]
             },
@@ -75,11 +75,11 @@ def parse(content: bytes, *, where: str) -> Release:
         ) from error
 
 
-class Expired(ArchiveError):
+class ReleaseExpired(ArchiveError):
     """A Release that is past its Valid-Until."""
 
 
-def checked(
+def validate_release(
     release: Release,
     suite: str,
     *,
@@ -106,7 +106,7 @@ def checked(
             fix="use another mirror, or name the suite as its Release does",
         )
     now = int(time.time()) if now is None else now
-    if check_date and release.date > now + FUTURE:
+    if check_date and release.date > now + MAX_CLOCK_SKEW:
         date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(release.date))
         raise ArchiveError(
             f"the Release of {suite} is from {date}, which is in the future",
@@ -117,7 +117,7 @@ def checked(
         return release
     until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(release.valid_until))
     if check_valid_until:
-        raise Expired(
+        raise ReleaseExpired(
             f"the Release of {suite} held until {until}, and that is over",
             where=where,
             fix="check this machine's clock, use another mirror, or accept old packages: "
@@ -129,29 +129,29 @@ def checked(
     return release
 
 
-def dump(release: Release) -> bytes:
+def dump_release(release: Release) -> bytes:
     """A Release as bytes to be kept."""
     return json.dumps(asdict(release), sort_keys=True).encode()
 
 
-def load(data: bytes) -> Release:
+def load_release(data: bytes) -> Release:
     """A Release from what `dump` made."""
-    found = json.loads(data)
-    indices = {name: (digest, size) for name, (digest, size) in found.pop("indices").items()}
-    architectures = tuple(found.pop("architectures"))
-    return Release(indices=indices, architectures=architectures, **found)
+    fields = json.loads(data)
+    indices = {name: (digest, size) for name, (digest, size) in fields.pop("indices").items()}
+    architectures = tuple(fields.pop("architectures"))
+    return Release(indices=indices, architectures=architectures, **fields)
 
 
-def _seconds(text: str) -> int:
-    found = parsedate_to_datetime(text.replace(" UTC", " +0000"))
-    found = found if found.tzinfo else found.replace(tzinfo=dt.UTC)
-    seconds = int(found.timestamp())
-    if not 0 <= seconds < LATEST:
+def _parse_date(text: str) -> int:
+    date = parsedate_to_datetime(text.replace(" UTC", " +0000"))
+    date = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
+    seconds = int(date.timestamp())
+    if not 0 <= seconds < MAX_DATE:
         raise ValueError(f"a date that is none: {text}")
     return seconds
 
 
-def _checked(row: Mapping[str, str]) -> tuple[str, int]:
+def _parse_index_row(row: Mapping[str, str]) -> tuple[str, int]:
     digest, size = row["sha256"], int(row["size"])
     if len(digest) != DIGEST_LENGTH or size < 0:
         raise ValueError(f"a SHA-256 or size that is none: {digest} {size}")

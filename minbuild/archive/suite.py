@@ -5,41 +5,41 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from minbuild.archive import net, openpgp, release
-from minbuild.archive.credentials import hide
-from minbuild.archive.download import Unfit, side_by_side
-from minbuild.archive.mirror import SECURITY, Mirror, is_local, root_of
-from minbuild.archive.offers import Wrong, first_right
-from minbuild.archive.part import Part
+from minbuild.archive import http_client, openpgp, release
+from minbuild.archive.download import MirrorOutOfSync, map_in_threads
+from minbuild.archive.http_access import hide_credentials
+from minbuild.archive.mirror import SECURITY, Mirror, is_local, repository_of
+from minbuild.archive.mirror_retry import WrongContent, try_mirrors
+from minbuild.archive.model import LockedSuite
+from minbuild.archive.packages_file import PackagesFile
 from minbuild.archive.release import Release
-from minbuild.archive.types import SuiteState
-from minbuild.archive.unpack import ENDINGS
+from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
-from minbuild.manifest.types import Archive
+from minbuild.formats.compression import INDEX_ENDINGS
+from minbuild.manifest.model import Archive
 from minbuild.progress import Progress
-from minbuild.store import Store
 
 T = TypeVar("T")
 
-_LIMIT = 4 << 20
+_MAX_INRELEASE_SIZE = 4 << 20
 """Bytes of an InRelease."""
-_LAST = "inrelease/1"
+_INRELEASE_KIND = "inrelease/1"
 """Address, or archive and suite → digest of what was there the last time."""
-_NEWEST = "newest/2"
+_NEWEST_DATE_KIND = "newest/2"
 """Archive, keys and canonical suite → date of the newest Release verified, seconds UTC."""
-CHANGES = 3
+MAX_CHANGES = 3
 """Times that a suite may change while its indices are read."""
-READ = "release/3"
+RELEASE_KIND = "release/3"
 """Digest of an InRelease → what it says."""
 
 
-class NoSuite(ArchiveError):
+class SuiteNotFound(ArchiveError):
     """No mirror of an archive has a suite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    state: SuiteState
+    state: LockedSuite
     release: Release
     where: str
     """Address of its InRelease."""
@@ -64,41 +64,43 @@ def open_suite(
 
     Raises: ArchiveError.
     """
-    root = root_of(name, archive.name if archive.mirror else "")
-    place = f"dists/{name.strip('/')}"
+    repository = repository_of(name, archive.name if archive.mirror else "")
+    directory = f"dists/{name.strip('/')}"
     files = ("InRelease", "Release") if archive.trusted else ("InRelease",)
-    opener = _Opener(archive, name, root, mirror, store, progress, offline, now, allow_downgrade)
+    opener = _SuiteOpener(
+        archive, name, repository, mirror, store, progress, offline, now, allow_downgrade
+    )
     mirrors = [
         tuple(f"{url}/{file}" for file in files)
-        for url in mirror.urls(root, place)
+        for url in mirror.build_urls(repository, directory)
         if is_local(url) or not offline
     ]
     if not mirrors:
-        where, signed = opener.last(f"{mirror.url(root, place)}/InRelease")
-        found = opener.judge(signed, where)
+        where, signed = opener.read_cached(f"{mirror.build_url(repository, directory)}/InRelease")
+        suite = opener.verify(signed, where)
     else:
         try:
-            found = first_right(
+            suite = try_mirrors(
                 f"the InRelease of {name}",
                 mirrors,
-                lambda url, again: opener.ask(url, fresh=again or fresh),
+                lambda url, again: opener.download(url, fresh=again or fresh),
             )
-        except net.NotThere as error:
-            raise _absent(name, mirrors[0][-1], error) from error
+        except http_client.NotFound as error:
+            raise _absence_error(name, mirrors[0][-1], error) from error
     if archive.trusted:
         progress.note(f"{name}: its signature is not checked, as the manifest says (trusted)")
     if not offline:
-        opener.remember(found)
-    return found
+        opener.remember(suite)
+    return suite
 
 
 @dataclass(frozen=True, slots=True)
-class _Opener:
+class _SuiteOpener:
     """What holds for one suite, whichever mirror it comes from."""
 
     archive: Archive
     name: str
-    root: str
+    repository: str
     mirror: Mirror
     store: Store
     progress: Progress
@@ -106,32 +108,34 @@ class _Opener:
     now: int | None
     allow_downgrade: bool
 
-    def ask(self, url: str, *, fresh: bool) -> Suite:
+    def download(self, url: str, *, fresh: bool) -> Suite:
         """The suite as one answer has it. Raises: Wrong, Unreachable, NotThere."""
         try:
-            signed = net.read(url, what=f"the InRelease of {self.name}", limit=_LIMIT, fresh=fresh)
-            return self.judge(signed, url)
+            signed = http_client.read_url(
+                url, purpose=f"the InRelease of {self.name}", limit=_MAX_INRELEASE_SIZE, fresh=fresh
+            )
+            return self.verify(signed, url)
         except ArchiveError as error:
-            raise Wrong(error.what, error) from error
+            raise WrongContent(error.what, error) from error
 
-    def judge(self, signed: bytes, where: str) -> Suite:
+    def verify(self, signed: bytes, where: str) -> Suite:
         """Hold an InRelease against the keys, the name, the time and what was seen before.
 
         Raises: ArchiveError.
         """
         archive = self.archive
         if archive.trusted:
-            content = openpgp.cleartext(signed)
+            content = openpgp.read_unverified(signed)
         else:
-            content = openpgp.verified(
+            content = openpgp.verify_cleartext(
                 signed,
                 where=f"{self.name}: {where}",
                 signed_by=archive.signed_by,
                 now=None if self.offline else self.now,
             )
         digest = self.store.add(signed)
-        found = release.checked(
-            _read(content, digest, where, self.store),
+        candidate = release.validate_release(
+            _parse_cached(content, digest, where, self.store),
             self.name,
             where=where,
             check_date=not self.offline,
@@ -140,29 +144,31 @@ class _Opener:
             now=self.now,
         )
         if not self.offline:
-            self._hold(found, where)
-        return Suite(SuiteState(self.name, self.root, found.date, digest), found, where)
+            self._refuse_rollback(candidate, where)
+        return Suite(
+            LockedSuite(self.name, self.repository, candidate.date, digest), candidate, where
+        )
 
     def remember(self, suite: Suite) -> None:
         """Keep what is there now for builds without a network, and its date."""
         digest = suite.state.sha256.encode()
-        keys = [suite.where, self._any_mirror]
-        new = {key: digest for key in keys if self.store.get(_LAST, key) != digest}
-        if new:
-            self.store.put(_LAST, new)
-        memory = self._memory(suite.release)
+        keys = [suite.where, self._mirrorless_key]
+        changed = {key: digest for key in keys if self.store.get(_INRELEASE_KIND, key) != digest}
+        if changed:
+            self.store.put(_INRELEASE_KIND, changed)
+        memory_key = self._build_memory_key(suite.release)
         date = str(suite.release.date).encode()
-        if memory and self.store.get(_NEWEST, memory) != date:
-            self.store.put(_NEWEST, {memory: date})
+        if memory_key and self.store.get(_NEWEST_DATE_KIND, memory_key) != date:
+            self.store.put(_NEWEST_DATE_KIND, {memory_key: date})
 
-    def last(self, where: str) -> tuple[str, bytes]:
+    def read_cached(self, where: str) -> tuple[str, bytes]:
         """The InRelease of the last time: from this mirror, or else from any.
 
         Raises: ArchiveError.
         """
-        keys = (where, f"{where.removesuffix('InRelease')}Release", self._any_mirror)
+        keys = (where, f"{where.removesuffix('InRelease')}Release", self._mirrorless_key)
         for key in keys:
-            digest = self.store.get(_LAST, key)
+            digest = self.store.get(_INRELEASE_KIND, key)
             data = self.store.read(digest.decode()) if digest else None
             if data is not None:
                 return where, data
@@ -173,38 +179,39 @@ class _Opener:
         )
 
     @property
-    def _archive(self) -> str:
+    def _archive_id(self) -> str:
         """Which archive this is, and whose signature it must bear.
 
         Debian's trees are the same at every mirror; a snapshot and other archives are where they
         are. Two manifests that name two archives alike do not share a memory, nor two keys.
         """
         archive = self.archive
-        own = archive.snapshot or archive.mirror
-        place = self.mirror.url(self.root, "") if own else self.root
-        return f"{place} {signer(archive)}"
+        separate = archive.snapshot or archive.mirror
+        base = self.mirror.build_url(self.repository, "") if separate else self.repository
+        return f"{base} {identify_signer(archive)}"
 
     @property
-    def _any_mirror(self) -> str:
-        return f"{self._archive} {self.name.strip('/')}"
+    def _mirrorless_key(self) -> str:
+        return f"{self._archive_id} {self.name.strip('/')}"
 
-    def _memory(self, found: Release) -> str:
+    def _build_memory_key(self, candidate: Release) -> str:
         """The key of the newest Release's date; "" for archives that nobody has signed."""
         if self.archive.trusted:
             return ""
-        own = found.codename or found.suite or self.name.strip("/")
-        return f"{self._archive} {found.origin} {found.label} {own}"
+        suite_name = candidate.codename or candidate.suite or self.name.strip("/")
+        return f"{self._archive_id} {candidate.origin} {candidate.label} {suite_name}"
 
-    def _hold(self, found: Release, where: str) -> None:
+    def _refuse_rollback(self, candidate: Release, where: str) -> None:
         """Refuse a Release from before the newest one that this store has seen, from any mirror.
 
         Raises: ArchiveError.
         """
-        memory = self._memory(found)
-        seen = int(self.store.get(_NEWEST, memory) or b"0") if memory else 0
-        if found.date < seen and not self.allow_downgrade:
+        memory_key = self._build_memory_key(candidate)
+        seen = int(self.store.get(_NEWEST_DATE_KIND, memory_key) or b"0") if memory_key else 0
+        if candidate.date < seen and not self.allow_downgrade:
             was, now = (
-                time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one)) for one in (seen, found.date)
+                time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one))
+                for one in (seen, candidate.date)
             )
             raise ArchiveError(
                 f"the Release of {self.name} is from {now}; this store has seen one from {was}",
@@ -214,93 +221,99 @@ class _Opener:
             )
 
 
-def _absent(name: str, where: str, error: net.NotThere) -> ArchiveError:
-    hint = "or security-mirror" if root_of(name) == SECURITY else "(--mirror URL)"
-    if not error.missing:
+def _absence_error(name: str, where: str, error: http_client.NotFound) -> ArchiveError:
+    hint = "or security-mirror" if repository_of(name) == SECURITY else "(--mirror URL)"
+    if not error.is_absent:
         return ArchiveError(
             f"the mirror keeps the suite {name} to itself: {error.reason}",
             where=where,
             fix=f"give the address a user and a password, or use another mirror {hint}",
         )
-    return NoSuite(
+    return SuiteNotFound(
         f"the mirror has no suite {name}: {error.reason}",
         where=where,
         fix=f"correct the suite's name, or use another mirror {hint}",
     )
 
 
-def settled(
+def open_consistently(
     names: Sequence[str],
-    opened: Callable[[str, bool], Suite],
-    filled: Callable[[Sequence[Suite]], T],
+    open_by_name: Callable[[str, bool], Suite],
+    read_indices: Callable[[Sequence[Suite]], T],
 ) -> tuple[list[Suite], T]:
     """Open suites and fetch what they name; when that has changed meanwhile, begin anew.
 
     `opened` gets a name and whether caches are to be passed by.
     Raises: ArchiveError; Unfit when what a fresh InRelease names cannot be had either.
     """
-    suites = side_by_side(lambda name: opened(name, False), names)
-    for _ in range(CHANGES):
+    suites = map_in_threads(lambda name: open_by_name(name, False), names)
+    for _ in range(MAX_CHANGES):
         try:
-            return suites, filled(suites)
-        except Unfit:
+            return suites, read_indices(suites)
+        except MirrorOutOfSync:
             before = [suite.state.sha256 for suite in suites]
-            suites = side_by_side(lambda name: opened(name, True), names)
+            suites = map_in_threads(lambda name: open_by_name(name, True), names)
             if before == [suite.state.sha256 for suite in suites]:
                 raise
-    return suites, filled(suites)
+    return suites, read_indices(suites)
 
 
-def signer(archive: Archive) -> str:
+def identify_signer(archive: Archive) -> str:
     """Whose word an archive's index is: that of keys, of an unsigned address, of a directory."""
     if archive.directory:
         return f"directory {archive.directory}"
     if archive.trusted:
-        return f"unsigned {hide(' '.join(archive.mirror))}"
-    return f"signed {openpgp.trust(archive.signed_by)}"
+        return f"unsigned {hide_credentials(' '.join(archive.mirror))}"
+    return f"signed {openpgp.hash_trusted_keys(archive.signed_by)}"
 
 
-def parts(suite: Suite, archive: Archive, arch: str, store: Store) -> list[Part]:
+def list_packages_files(
+    suite: Suite, archive: Archive, arch: str, store: Store
+) -> list[PackagesFile]:
     """The Packages files of a suite for one architecture, packages for all of them included.
 
     Raises: ArchiveError when the suite has no such component or architecture.
     """
-    found: list[Part] = []
-    told = signer(archive)
+    files: list[PackagesFile] = []
+    signer_id = identify_signer(archive)
     for component in archive.components:
         folders = [f"{component}/binary-{arch}"]
         if suite.release.all_apart and f"{component}/binary-all/Packages" in suite.release.indices:
             folders.append(f"{component}/binary-all")
-        found += [
-            replace(_part(suite, folder, arch, store), priority=archive.priority, signer=told)
+        files += [
+            replace(
+                _find_packages_file(suite, folder, arch, store),
+                priority=archive.priority,
+                signer=signer_id,
+            )
             for folder in folders
         ]
-    return found
+    return files
 
 
-def _part(suite: Suite, folder: str, arch: str, store: Store) -> Part:
+def _find_packages_file(suite: Suite, directory: str, arch: str, store: Store) -> PackagesFile:
     indices = suite.release.indices
-    for ending in ENDINGS:
-        path = f"{folder}/Packages{ending}"
+    for ending in INDEX_ENDINGS:
+        path = f"{directory}/Packages{ending}"
         if path in indices:
             sha256, size = indices[path]
-            _, unpacked = indices.get(f"{folder}/Packages", ("", -1))
-            name, root = suite.state.name, suite.state.root
+            _, unpacked = indices.get(f"{directory}/Packages", ("", -1))
+            name, repository = suite.state.name, suite.state.root
             by_hash = suite.release.by_hash
-            return Part(name, root, path, sha256, size, unpacked, by_hash, store)
-    known = ", ".join(suite.release.architectures)
+            return PackagesFile(name, repository, path, sha256, size, unpacked, by_hash, store)
+    architectures = ", ".join(suite.release.architectures)
     raise ArchiveError(
-        f"{suite.state.name} has no packages in {folder} (its architectures are {known})",
+        f"{suite.state.name} has no packages in {directory} (its architectures are {architectures})",
         where=suite.where,
         fix=f"correct `components:` below `archive:`, or the architecture {arch}",
     )
 
 
-def _read(content: bytes, digest: str, where: str, store: Store) -> Release:
+def _parse_cached(content: bytes, digest: str, where: str, store: Store) -> Release:
     """What a verified InRelease says; what was read once is kept by its digest."""
-    kept = store.get(READ, digest)
-    if kept is not None:
-        return release.load(kept)
-    found = release.parse(content, where=where)
-    store.put(READ, {digest: release.dump(found)})
-    return found
+    cached = store.get(RELEASE_KIND, digest)
+    if cached is not None:
+        return release.load_release(cached)
+    parsed = release.parse_release(content, where=where)
+    store.put(RELEASE_KIND, {digest: release.dump_release(parsed)})
+    return parsed

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minbuild.cli import completion as shell
-from minbuild.cli.options import build_options, doors_of, request_of
-from minbuild.cli.terminal import Terminal, width
+from minbuild.cli.console import Terminal, get_terminal_width
+from minbuild.cli.options import build_options, build_request, open_session
 
 if TYPE_CHECKING:
-    from minbuild.build.request import Request
+    from minbuild.pipeline.session import BuildRequest
 
-PLACE = click.Path(path_type=Path)
+PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("target", metavar="IMAGE|MANIFEST", shell_complete=shell.either)
+@click.argument("target", metavar="IMAGE|MANIFEST", shell_complete=shell.complete_sources)
 @click.option("--uefi", "firmware", flag_value="uefi", default="uefi",
               help="Start by UEFI from the image.  [default]")  # fmt: skip
 @click.option("--bios", "firmware", flag_value="bios",
@@ -43,24 +43,24 @@ PLACE = click.Path(path_type=Path)
 @click.option("--cards", default=1, show_default=True, type=click.IntRange(0, 8),
               help="Network cards, all on the lab's wire.")  # fmt: skip
 @click.option(
-    "--disk", "disks", type=PLACE, multiple=True, help="Attach a further disk; may be repeated."
+    "--disk", "disks", type=PATH, multiple=True, help="Attach a further disk; may be repeated."
 )
 @click.option("--guest-cpus", default=1, show_default=True, type=click.IntRange(1, 64),
               help="Processors of the lab's guest, which says how many it sees.")  # fmt: skip
 @click.option("--no-data", is_flag=True, help="Without the lab's data disk: no guest is run.")
-@click.option("--probe", "names", multiple=True, shell_complete=shell.probes, metavar="NAME",
+@click.option("--probe", "names", multiple=True, shell_complete=shell.complete_probes, metavar="NAME",
               help="Wait for this probe only; may be repeated.")  # fmt: skip
-@click.option("--secure-boot", "certificate", type=PLACE, metavar="CERTIFICATE",
+@click.option("--secure-boot", "certificate", type=PATH, metavar="CERTIFICATE",
               help="Secure Boot is on, and trusts this certificate (PEM) and no other.")  # fmt: skip
 @click.option(
     "--timeout", default=180, show_default=True, help="Seconds that the machine of each boot has."
 )
-@click.option("--log", type=PLACE, help="Write every line that was seen to this file.")
-@click.option("--keep", type=PLACE, help="Keep the lab's working files in this directory.")
+@click.option("--log", type=PATH, help="Write every line that was seen to this file.")
+@click.option("--keep", type=PATH, help="Keep the lab's working files in this directory.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1, 1000),
               help="Boot that many times, and show the spread of the times.")  # fmt: skip
 @click.option(
-    "--junit", type=PLACE, help="Write the result to this file as JUnit XML, for a build server."
+    "--junit", type=PATH, help="Write the result to this file as JUnit XML, for a build server."
 )
 @click.option("--trace", is_flag=True,
               help="Say which files of the image were never opened, and what was missed.")  # fmt: skip
@@ -70,86 +70,92 @@ PLACE = click.Path(path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @build_options
 def boot(target: str, firmware: str, attach: str | None, names: tuple[str, ...], interactive: bool, as_json: bool, no_ports: bool,
-         repeat: int, junit: Path | None, store: Path | None, **rest: Any) -> int:  # fmt: skip
+         repeat: int, junit: Path | None, store: Path | None, **options: Any) -> int:  # fmt: skip
     """Boot an image in QEMU and wait until it proves that it works.
 
     IMAGE is host.raw, host.efi or a build directory; a MANIFEST is built first. The host must
     come up, take a lease, resolve a name, open a TCP connection and run a virtual machine, or
     show what else the components of its manifest ask. Exits with 1 when a probe fails.
     """
-    from minbuild.build.booting import is_manifest, set_stage
-    from minbuild.lab.series import boots
-    from minbuild.lab.types import Firmware
+    from minbuild.lab.model import Firmware
+    from minbuild.lab.repeats import boot_repeatedly
+    from minbuild.pipeline.boot_setup import is_manifest_name, prepare_boot
 
-    build = {name: rest.pop(name) for name in _OF_THE_BUILD}
+    build_args = {name: options.pop(name) for name in _BUILD_OPTION_NAMES}
     terminal = Terminal()
-    request = request_of(target if is_manifest(target) else "host", **build)
-    stage = set_stage(target, request, doors_of(store, terminal), firmware=Firmware(firmware))
-    probes = _chosen(stage.probes, names)
+    request = build_request(target if is_manifest_name(target) else "host", **build_args)
+    stage = prepare_boot(
+        target, request, open_session(store, terminal), firmware=Firmware(firmware)
+    )
+    probes = _select_probes(stage.probes, names)
     ports = not (no_ports or interactive)
-    wanted = _wanted(
-        rest, image=stage.image, probes=probes, firmware=firmware, attach=attach, ports=ports
+    boot_request = _make_boot_request(
+        options, image=stage.image, probes=probes, firmware=firmware, attach=attach, ports=ports
     )
     if interactive:
-        return _hand_over(wanted, stage.toolbox, terminal)
-    if wanted.trace:
-        from minbuild.build.tracing import traceable
+        return _run_interactive(boot_request, stage.toolbox, terminal)
+    if boot_request.trace:
+        from minbuild.pipeline.boot_records import require_footprint
 
-        traceable(stage.image)
-    results = boots(wanted, stage.toolbox, terminal, repeat)
-    terminal.done()
+        require_footprint(stage.image)
+    results = boot_repeatedly(boot_request, stage.toolbox, terminal, repeat)
+    terminal.finish()
     if junit is not None:
-        from minbuild.lab.junit import write
+        from minbuild.lab.boot_results import write_boot_junit
 
-        write(junit, results)
-    return _show(results, _recorded(wanted, results, terminal), as_json=as_json)
+        write_boot_junit(junit, results)
+    return _print_results(
+        results, _save_observations(boot_request, results, terminal), as_json=as_json
+    )
 
 
-_OF_THE_BUILD = (
+_BUILD_OPTION_NAMES = (
     "settings", "cell", "components", "mirror", "lock", "root", "offline", "allow_downgrade",
     "trust_lock", "outside", "code",
 )  # fmt: skip
 """Options that a manifest is built with."""
 
 
-def _wanted(rest: dict[str, Any], *, firmware: str, attach: str | None, **more: Any) -> Any:
+def _make_boot_request(
+    options: dict[str, Any], *, firmware: str, attach: str | None, **fields: Any
+) -> Any:
     """The boot that the options ask for."""
-    from minbuild.lab import types as lab
+    from minbuild.lab import model
 
-    accel = rest.pop("accel")
-    return lab.BootRequest(
-        firmware=lab.Firmware(firmware),
-        attach=lab.Attach(attach) if attach else None,
-        accel=lab.Accel(accel) if accel else None,
-        network=lab.Network(rest.pop("network")),
-        lease=lab.Shape(rest.pop("lease")),
-        trouble=lab.Trouble(no_disk=rest.pop("no_data")),
-        **more,
-        **rest,
+    accel = options.pop("accel")
+    return model.BootRequest(
+        firmware=model.Firmware(firmware),
+        attach=model.AttachAs(attach) if attach else None,
+        accel=model.Accel(accel) if accel else None,
+        network=model.Network(options.pop("network")),
+        lease=model.LeaseShape(options.pop("lease")),
+        faults=model.FaultInjection(no_disk=options.pop("no_data")),
+        **fields,
+        **options,
     )
 
 
-def _hand_over(wanted: Any, toolbox: Any, terminal: Terminal) -> int:
-    from minbuild.lab.interact import interact
+def _run_interactive(boot_request: Any, toolbox: Any, terminal: Terminal) -> int:
+    from minbuild.lab.interactive import interact
 
-    interact(wanted, toolbox, terminal, keys=sys.stdin.fileno(), screen=sys.stdout.fileno())
+    interact(boot_request, toolbox, terminal, keys=sys.stdin.fileno(), screen=sys.stdout.fileno())
     return 0
 
 
-def _recorded(wanted: Any, results: Any, terminal: Terminal) -> Any:
+def _save_observations(boot_request: Any, results: Any, terminal: Terminal) -> Any:
     """Keep what boots showed of ports and files; what the trace says."""
-    if wanted.ports:
-        from minbuild.build.listening import keep
+    if boot_request.ports:
+        from minbuild.pipeline.boot_records import save_observed_ports
 
-        keep(wanted.image, results, terminal)
-    if not wanted.trace:
+        save_observed_ports(boot_request.image, results, terminal)
+    if not boot_request.trace:
         return None
-    from minbuild.build.tracing import record
+    from minbuild.pipeline.boot_records import save_trace
 
-    return record(wanted.image, results)
+    return save_trace(boot_request.image, results)
 
 
-def _chosen(probes: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
+def _select_probes(probes: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
     from minbuild.errors import UsageError
 
     known = {probe.name for probe in probes}
@@ -161,69 +167,79 @@ def _chosen(probes: tuple[Any, ...], names: tuple[str, ...]) -> tuple[Any, ...]:
     return tuple(probe for probe in probes if not names or probe.name in names)
 
 
-def _show(results: Any, traced: Any, *, as_json: bool) -> int:
-    from minbuild.lab import series, table
+def _print_results(results: Any, trace: Any, *, as_json: bool) -> int:
+    from minbuild.lab import boot_results, repeats
 
-    several = len(results) > 1
+    is_series = len(results) > 1
     if as_json:
-        data = series.document(results) if several else table.to_json(results[0])
-        if traced is not None:
-            from minbuild.footprint.usage import render
+        data = (
+            repeats.statistics_to_json(results)
+            if is_series
+            else boot_results.result_to_json(results[0])
+        )
+        if trace is not None:
+            from minbuild.footprint.boot_trace import render_trace
 
-            data |= {"trace": json.loads(render(traced))}
-        from minbuild.escape import dump
+            data |= {"trace": json.loads(render_trace(trace))}
+        from minbuild.escape import dump_json
 
-        click.echo(dump(data), nl=False)
+        click.echo(dump_json(data), nl=False)
     else:
-        wide = width()
-        shown = series.table(results, wide) if several else table.table(results[0], wide)
-        click.echo("\n".join(shown))
-        if traced is not None:
-            from minbuild.report.usage import text
+        columns = get_terminal_width()
+        result_lines = (
+            repeats.format_statistics_table(results, columns)
+            if is_series
+            else boot_results.format_result_table(results[0], columns)
+        )
+        click.echo("\n".join(result_lines))
+        if trace is not None:
+            from minbuild.report.unused_files import render_trace_summary
 
-            click.echo(f"\n{text(traced)}", nl=False)
+            click.echo(f"\n{render_trace_summary(trace)}", nl=False)
     for result in results:
-        failed = table.verdict(result)
-        if failed is not None:
-            raise failed
+        failure = boot_results.make_boot_error(result)
+        if failure is not None:
+            raise failure
     return 0
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("name", shell_complete=shell.tools)
+@click.argument("name", shell_complete=shell.complete_tools)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
-@click.option("--manifest", default="host", metavar="MANIFEST", show_default=True, shell_complete=shell.manifests,
+@click.option("--manifest", default="host", metavar="MANIFEST", show_default=True, shell_complete=shell.complete_manifests,
               help="Whose lock pins the tool.")  # fmt: skip
 @build_options
-def tool(name: str, args: tuple[str, ...], manifest: str, store: Path | None, **build: Any) -> None:
+def tool(
+    name: str, args: tuple[str, ...], manifest: str, store: Path | None, **build_args: Any
+) -> None:
     """Run a tool of the toolbox: minbuild tool mcopy -- -i disk.img ::
 
     Tools come from the archive, pinned by the lock, and run with none of this machine's
     libraries. `minbuild tool list` lists them.
     """
-    from minbuild.build.booting import open_tool
-    from minbuild.manifest.tools import load_tools
-    from minbuild.run import replace
+    from minbuild.manifest.tool_documents import load_tools
+    from minbuild.pipeline.boot_setup import open_single_tool
+    from minbuild.process import exec_program
 
     tools = load_tools()
     if name == "list" and not args:
-        width = max(len(one.name) for one in tools)
-        for one in tools:
-            click.echo(f"{one.name:<{width}}  {one.summary}")
+        width = max(len(known_tool.name) for known_tool in tools)
+        for known_tool in tools:
+            click.echo(f"{known_tool.name:<{width}}  {known_tool.summary}")
         return
     terminal = Terminal()
-    request: Request = request_of(manifest, **build)
-    doors = doors_of(store, terminal)
-    toolbox = open_tool(request, doors, name)
+    request: BuildRequest = build_request(manifest, **build_args)
+    session = open_session(store, terminal)
+    toolbox = open_single_tool(request, session, name)
     argv = toolbox.argv(name)
-    words = [*args]
+    arguments = [*args]
     if name == "ukify":
-        from minbuild.build.request import machine_arch
-        from minbuild.image.uki import with_stub
+        from minbuild.image.ukify import add_stub_argument
+        from minbuild.pipeline.session import detect_machine_arch
 
-        words = with_stub(args, toolbox, machine_arch())
-    terminal.done()
-    replace([*argv, *words], env=toolbox.environment(), what=f"running {name}")
+        arguments = add_stub_argument(args, toolbox, detect_machine_arch())
+    terminal.finish()
+    exec_program([*argv, *arguments], env=toolbox.environment(), purpose=f"running {name}")
 
 
 COMMANDS = (boot, tool)

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 VARIABLE = "_MINBUILD_COMPLETE"
 PROGRAM = "minbuild"
 SHELLS = ("bash", "zsh", "fish")
-MANIFESTS = (".yaml", ".yml")
-IMAGES = (".efi", ".raw", ".json", ".qcow2", ".vhdx", ".vmdk", ".iso", ".tar", ".cpio")
+MANIFEST_ENDINGS = (".yaml", ".yml")
+IMAGE_ENDINGS = (".efi", ".raw", ".json", ".qcow2", ".vhdx", ".vmdk", ".iso", ".tar", ".cpio")
 FOOTPRINT = "footprint.json"
-LARGEST = 64 << 20
+MAX_BYTES = 64 << 20
 """Bytes of the largest footprint whose paths are completed."""
 
-Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
+Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
 
 @click.command()
@@ -36,111 +36,148 @@ def completion(shell: str) -> None:
     """
     from click.shell_completion import ShellComplete, get_completion_class
 
-    kind = get_completion_class(shell)
-    if kind is None:
+    completion_class = get_completion_class(shell)
+    if completion_class is None:
         raise LookupError(f"click has no completion for {shell}")
     root = click.get_current_context().find_root().command
-    click.echo(ShellComplete.source(kind(root, {}, PROGRAM, VARIABLE)))
+    click.echo(ShellComplete.source(completion_class(root, {}, PROGRAM, VARIABLE)))
 
 
-def answer(root: click.Command) -> int | None:
+def answer_shell(root: click.Command) -> int | None:
     """Answer a shell that asks what to complete; None when nobody asks."""
-    asked = os.environ.get(VARIABLE)
-    if not asked:
+    instruction = os.environ.get(VARIABLE)
+    if not instruction:
         return None
     from click.shell_completion import shell_complete
 
-    return shell_complete(root, {}, PROGRAM, VARIABLE, asked)
+    return shell_complete(root, {}, PROGRAM, VARIABLE, instruction)
 
 
-def manifests(_ctx: click.Context, _param: click.Parameter, start: str) -> "list[CompletionItem]":
+def complete_manifests(
+    _ctx: click.Context, _param: click.Parameter, start: str
+) -> "list[CompletionItem]":
     """Manifests in a directory, and those that ship."""
-    return _items(start, [*_shipped(), *_files(start, MANIFESTS)])
+    return _make_items(start, [*_list_shipped(), *_list_files(start, MANIFEST_ENDINGS)])
 
 
-def shipped_names(
+def complete_shipped_names(
     _ctx: click.Context, _param: click.Parameter, start: str
 ) -> "list[CompletionItem]":
     """Manifests that ship, without their ending."""
-    return _items(start, [name.removesuffix(".yaml") for name in _shipped()])
+    return _make_items(start, [name.removesuffix(".yaml") for name in _list_shipped()])
 
 
-def images(_ctx: click.Context, _param: click.Parameter, start: str) -> "list[CompletionItem]":
+def complete_images(
+    _ctx: click.Context, _param: click.Parameter, start: str
+) -> "list[CompletionItem]":
     """Builds below ./build, images, footprints."""
-    return _items(start, [*_builds(), *_files(start, IMAGES)])
+    return _make_items(start, [*_list_builds(), *_list_files(start, IMAGE_ENDINGS)])
 
 
-def either(_ctx: click.Context, _param: click.Parameter, start: str) -> "list[CompletionItem]":
+def complete_sources(
+    _ctx: click.Context, _param: click.Parameter, start: str
+) -> "list[CompletionItem]":
     """Images or manifests."""
-    return _items(start, [*_builds(), *_shipped(), *_files(start, (*MANIFESTS, *IMAGES))])
+    return _make_items(
+        start,
+        [
+            *_list_builds(),
+            *_list_shipped(),
+            *_list_files(start, (*MANIFEST_ENDINGS, *IMAGE_ENDINGS)),
+        ],
+    )
 
 
-def inside(ctx: click.Context, param: click.Parameter, start: str) -> "list[CompletionItem]":
+def complete_paths(
+    ctx: click.Context, param: click.Parameter, start: str
+) -> "list[CompletionItem]":
     """Of [IMAGE] PATH: a path or name inside the image that is typed, or an image."""
-    typed = [str(word) for word in ctx.params.get("words") or ()]
-    if typed:
-        return _items(start, _paths(Path(typed[0]), start))
-    newest = max(map(Path, _builds()), key=lambda path: path.stat().st_mtime_ns, default=None)
-    within = _paths(newest, start) if newest is not None and start else []
-    found = _items(start, [*within, *_builds(), *_shipped(), *_files(start, (*MANIFESTS, *IMAGES))])
-    return found or either(ctx, param, start)
+    typed_words = [str(word) for word in ctx.params.get("words") or ()]
+    if typed_words:
+        return _make_items(start, _list_paths(Path(typed_words[0]), start))
+    newest = max(map(Path, _list_builds()), key=lambda path: path.stat().st_mtime_ns, default=None)
+    paths = _list_paths(newest, start) if newest is not None and start else []
+    items = _make_items(
+        start,
+        [
+            *paths,
+            *_list_builds(),
+            *_list_shipped(),
+            *_list_files(start, (*MANIFEST_ENDINGS, *IMAGE_ENDINGS)),
+        ],
+    )
+    return items or complete_sources(ctx, param, start)
 
 
-def components(_ctx: click.Context, _param: click.Parameter, start: str) -> "list[CompletionItem]":
+def complete_components(
+    _ctx: click.Context, _param: click.Parameter, start: str
+) -> "list[CompletionItem]":
     """Components that ship, and those in ./components; mistaken ones are left out."""
-    from minbuild.manifest.components import asked_for
+    from minbuild.manifest.components import read_package_requests
 
-    beside = Path("components")
-    return _items(start, sorted(asked_for([beside] if beside.is_dir() else [])))
+    directory = Path("components")
+    return _make_items(
+        start, sorted(read_package_requests([directory] if directory.is_dir() else []))
+    )
 
 
-def probes(ctx: click.Context, _param: click.Parameter, start: str) -> "list[CompletionItem]":
+def complete_probes(
+    ctx: click.Context, _param: click.Parameter, start: str
+) -> "list[CompletionItem]":
     """Probes of the image or manifest that is to be booted."""
-    from minbuild.lab.probes import standard
+    from minbuild.lab.probes import make_default_probes
 
     target = str(ctx.params.get("target") or "")
     build = Path(target) if Path(target).is_dir() else Path("build") / Path(target).stem
-    asked = _document(build).get("probes")
-    named = [one.get("name") for one in asked if isinstance(one, dict)] if isinstance(asked, list) else []  # fmt: skip
-    return _items(start, [str(name) for name in named] or [one.name for one in standard()])
+    probe_rows = _read_footprint(build).get("probes")
+    names = [one.get("name") for one in probe_rows if isinstance(one, dict)] if isinstance(probe_rows, list) else []  # fmt: skip
+    return _make_items(
+        start, [str(name) for name in names] or [one.name for one in make_default_probes()]
+    )
 
 
-def tools(_ctx: click.Context, _param: click.Parameter, start: str) -> "list[CompletionItem]":
+def complete_tools(
+    _ctx: click.Context, _param: click.Parameter, start: str
+) -> "list[CompletionItem]":
     """Tools of the toolbox."""
-    from minbuild.manifest.tools import load_tools
+    from minbuild.manifest.tool_documents import load_tools
 
-    return _items(start, ["list", *(one.name for one in load_tools())])
+    return _make_items(start, ["list", *(one.name for one in load_tools())])
 
 
-def files(_ctx: click.Context, _param: click.Parameter, start: str) -> "list[CompletionItem]":
+def complete_files(
+    _ctx: click.Context, _param: click.Parameter, start: str
+) -> "list[CompletionItem]":
     """Whatever the shell finds itself."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(start, type="file")]
 
 
-def _items(start: str, words: Iterable[str]) -> "list[CompletionItem]":
+def _make_items(start: str, candidates: Iterable[str]) -> "list[CompletionItem]":
     """Those that begin so, once each; directories alone are left to the shell, which goes on there.
 
     What a terminal would obey is left out: names come from images that others made.
     """
     from click.shell_completion import CompletionItem
 
-    found = [word for word in dict.fromkeys(words) if word.startswith(start) and word.isprintable()]
-    found = [word for word in found if not (word.endswith("/") and word[:-1] in found)]
-    if found and all(word.endswith("/") for word in found):
+    matches = [
+        word for word in dict.fromkeys(candidates) if word.startswith(start) and word.isprintable()
+    ]
+    matches = [word for word in matches if not (word.endswith("/") and word[:-1] in matches)]
+    if matches and all(word.endswith("/") for word in matches):
         return [CompletionItem(start, type="file")]
-    return [CompletionItem(word) for word in found]
+    return [CompletionItem(word) for word in matches]
 
 
-def _files(start: str, endings: tuple[str, ...]) -> Iterator[str]:
+def _list_files(start: str, endings: tuple[str, ...]) -> Iterator[str]:
     """Directories, and files with one of these endings, where `start` is in a directory."""
     directory = start.rpartition("/")[0] + "/" if "/" in start else ""
     try:
-        there = sorted(Path(directory or ".").iterdir())
+        entries = sorted(Path(directory or ".").iterdir())
     except OSError:
         return
-    for path in there:
+    for path in entries:
         if path.name.startswith(".") and not start.rpartition("/")[2].startswith("."):
             continue
         if path.name.endswith(endings):
@@ -149,35 +186,35 @@ def _files(start: str, endings: tuple[str, ...]) -> Iterator[str]:
             yield f"{directory}{path.name}/"
 
 
-def _shipped() -> list[str]:
-    from minbuild.shipped import shipped
+def _list_shipped() -> list[str]:
+    from minbuild.data import data_directory
 
-    return sorted(path.name for path in shipped("manifests").glob("*.yaml"))
+    return sorted(path.name for path in data_directory("manifests").glob("*.yaml"))
 
 
-def _builds() -> list[str]:
+def _list_builds() -> list[str]:
     return sorted(str(path.parent) for path in Path("build").glob(f"*/{FOOTPRINT}"))
 
 
-def _paths(image: Path, start: str) -> list[str]:
+def _list_paths(image: Path, start: str) -> list[str]:
     """Paths of a build that begin so; their last names where no slash is typed."""
-    rows = _document(image).get("files")
+    rows = _read_footprint(image).get("files")
     paths = [str(row.get("path")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []  # fmt: skip
     return paths if "/" in start else sorted({path.rpartition("/")[2] for path in paths})
 
 
-def _document(image: Path) -> dict[str, object]:
+def _read_footprint(image: Path) -> dict[str, object]:
     """A build's footprint, as it stands there; empty where there is none that can be read."""
-    place = image if image.name.endswith(".json") else image / FOOTPRINT
+    path = image if image.name.endswith(".json") else image / FOOTPRINT
     if not image.is_dir() and image.with_name(FOOTPRINT).is_file():
-        place = image.with_name(FOOTPRINT)
+        path = image.with_name(FOOTPRINT)
     try:
-        if not place.is_file() or place.stat().st_size > LARGEST:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
             return {}
-        read = json.loads(place.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return read if isinstance(read, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 COMMANDS = (completion,)

@@ -10,29 +10,16 @@ import traceback
 import click
 
 from minbuild import __version__
-from minbuild.cli import (
-    attest,
-    boot,
-    completion,
-    dib,
-    guest,
-    inspect,
-    lock,
-    make,
-    new,
-    prove,
-    store,
-)
-from minbuild.cli.streams import open_streams
-from minbuild.cli.terminal import complain
+from minbuild.cli import boot, cache, completion, dib, explain, lock, make, scaffold, ship
+from minbuild.cli.console import open_streams, print_error
 from minbuild.errors import MinbuildError, ToolError
 
-BUG = 70
-INTERRUPTED = 130
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF)
+EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF)
 
 
-FIRST_SCREEN = {
+COMMAND_GROUPS = {
     "Build": {
         "make": "build images of manifests, print the footprint",
         "plan": "resolve, and print what would be in the image",
@@ -76,22 +63,22 @@ FIRST_SCREEN = {
 """Every command once, in the order in which people meet them: heading → name → what it does."""
 
 
-class Minbuild(click.Group):
+class CommandGroup(click.Group):
     """Lists commands under headings."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return [name for rows in FIRST_SCREEN.values() for name in rows]
+        return [name for rows in COMMAND_GROUPS.values() for name in rows]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
-        for heading, rows in FIRST_SCREEN.items():
+        for heading, rows in COMMAND_GROUPS.items():
             with formatter.section(heading):
                 formatter.write_dl(list(rows.items()), col_spacing=max(2, 12 - max(map(len, rows))))
 
 
 @click.group(
-    cls=Minbuild,
+    cls=CommandGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 the verdict is no, 2 usage, 3 manifest, 4 archive, 5 resolve, "
     "6 a tool or this machine, 70 a bug, 130 interrupted.",
@@ -108,13 +95,13 @@ for command in (
     *make.COMMANDS,
     *lock.COMMANDS,
     *boot.COMMANDS,
-    *inspect.COMMANDS,
-    *prove.COMMANDS,
-    *new.COMMANDS,
-    *guest.COMMANDS,
+    *explain.COMMANDS,
+    *explain.ROOT_COMMANDS,
+    *scaffold.COMMANDS,
+    *scaffold.GUEST_COMMANDS,
     *dib.COMMANDS,
-    *attest.COMMANDS,
-    *store.COMMANDS,
+    *ship.ATTEST_COMMANDS,
+    *cache.COMMANDS,
     *completion.COMMANDS,
 ):
     minbuild.add_command(command)
@@ -127,53 +114,53 @@ def main(argv: list[str] | None = None) -> None:
     command; what is to be done at an exit is done.
     """
     open_streams()
-    code = run(argv)
+    code = run_command_line(argv)
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     atexit._run_exitfuncs()
     os._exit(code)
 
 
-def run(argv: list[str] | None = None) -> int:
+def run_command_line(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
-        asked = completion.answer(minbuild)
-        if asked is not None:
-            return asked
+        completion_code = completion.answer_shell(minbuild)
+        if completion_code is not None:
+            return completion_code
         # not Group.main, which ends a pipe's reader that goes away with exit code 1
-        words = sys.argv[1:] if argv is None else list(argv)
-        with minbuild.make_context("minbuild", words) as context:
+        arguments = sys.argv[1:] if argv is None else list(argv)
+        with minbuild.make_context("minbuild", arguments) as context:
             code: object = minbuild.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
     except MinbuildError as error:
-        complain(error)
+        print_error(error)
         return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt, EOFError):
         click.echo("\ninterrupted: nothing half-written is left", err=True)
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001  a bug: say so, with the traceback, in one place
-        return _unforeseen(error)
+        return _report_crash(error)
     return code if isinstance(code, int) else 0
 
 
-def _unforeseen(error: Exception) -> int:
+def _report_crash(error: Exception) -> int:
     """Report a bug, or an output that cannot be written; returns the exit code."""
-    if isinstance(error, OSError) and error.filename is None and error.errno in UNWRITABLE:
-        said = ToolError(
+    if isinstance(error, OSError) and error.filename is None and error.errno in WRITE_ERRORS:
+        failure = ToolError(
             f"cannot write the output: {error.strerror}",
             where="stdout",
             fix="free space where it goes, or send it elsewhere",
         )
-        complain(said)
-        return said.exit_code
+        print_error(failure)
+        return failure.exit_code
     traceback.print_exception(error)
     click.echo("this is a bug in minbuild: please report it with the lines above", err=True)
-    return BUG
+    return EXIT_BUG

@@ -1,6 +1,7 @@
 """Commands that resolve and build: make, plan."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,19 +9,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from minbuild.cli import completion as shell
-from minbuild.cli.options import build_options, doors_of, request_of
-from minbuild.cli.outputs import Outputting, Render, output_options, part, room, write
-from minbuild.cli.terminal import Terminal
+from minbuild.cli.console import Terminal, print_error
+from minbuild.cli.options import build_options, build_request, open_session
+from minbuild.cli.output_options import (
+    FormatOptionsCommand,
+    Renderer,
+    find_text_width,
+    output_options,
+    split_targets,
+    write_formats,
+)
 
 if TYPE_CHECKING:
-    from minbuild.build.life import Built, Planned
-    from minbuild.build.request import Doors, Request
-    from minbuild.footprint.types import Footprint
+    from minbuild.footprint.model import Footprint
+    from minbuild.pipeline.batch import BuildOutcome
+    from minbuild.pipeline.build import BuildResult, Plan
+    from minbuild.pipeline.session import BuildRequest, Session
 
 
-@click.command(cls=Outputting, short_help="Build the images of a manifest and print the footprint.")
+@click.command(
+    cls=FormatOptionsCommand, short_help="Build the images of a manifest and print the footprint."
+)
 @click.argument("manifests", nargs=-1, required=True, metavar="MANIFEST...",
-                shell_complete=shell.manifests)  # fmt: skip
+                shell_complete=shell.complete_manifests)  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
               help="Output directory.  [default: build/NAME]")  # fmt: skip
 @click.option("--compression", type=click.Choice(["xz", "zstd", "none"]),
@@ -39,7 +50,7 @@ if TYPE_CHECKING:
 @output_options("text", "json")
 @build_options
 def make(manifests: tuple[str, ...], output: Path | None, check_reproducible: bool, top: int,
-         jobs: int, fail_fast: bool, store: Path | None, **more: Any) -> int:  # fmt: skip
+         jobs: int, fail_fast: bool, store: Path | None, **options: Any) -> int:  # fmt: skip
     """Build the images of MANIFEST and print the footprint.
 
     MANIFEST is a file, or the name of one that ships (host.yaml). Writes host.efi, host.raw,
@@ -48,90 +59,93 @@ def make(manifests: tuple[str, ...], output: Path | None, check_reproducible: bo
     Several manifests, or one with a matrix, share packages, facts and packed segments; each goes
     to OUTPUT/NAME, and one table sums them up.
     """
-    from minbuild.build.many import expanded
+    from minbuild.pipeline.batch import expand_matrices
 
-    given, build = part(more)
+    targets, build_args = split_targets(options)
     terminal = Terminal()
-    doors = doors_of(store, terminal)
-    requests = expanded([_request(manifest, **build) for manifest in manifests])
+    session = open_session(store, terminal)
+    requests = expand_matrices([_make_request(manifest, **build_args) for manifest in manifests])
     if len(requests) > 1:
-        from minbuild.cli.many import make_many
         from minbuild.errors import UsageError
 
-        if check_reproducible or build["lock"] is not None:
+        if check_reproducible or build_args["lock"] is not None:
             raise UsageError(
                 "--lock and --check-reproducible are for one build", fix="name one manifest"
             )
-        apart = [replace(one, parent=output) for one in requests]
-        return make_many(apart, doors, terminal, given, jobs=jobs, fail_fast=fail_fast)
-    return _make(
+        separate_requests = [replace(one, output_root=output) for one in requests]
+        return make_many(
+            separate_requests, session, terminal, targets, jobs=jobs, fail_fast=fail_fast
+        )
+    return _build_one(
         replace(requests[0], output=output),
-        doors,
+        session,
         terminal,
         check_reproducible=check_reproducible,
         top=top,
-        given=given,
+        targets=targets,
     )
 
 
-def _request(manifest: str, *, compression: str | None, dib_in: str, **build: Any) -> "Request":
-    from minbuild.dib.types import DibIn
-    from minbuild.manifest.types import Compression
+def _make_request(
+    manifest: str, *, compression: str | None, dib_in: str, **build_args: Any
+) -> "BuildRequest":
+    from minbuild.dib.model import DibLocation
+    from minbuild.manifest.image_settings import Compression
 
-    return request_of(
+    return build_request(
         manifest,
         compression=Compression(compression) if compression else None,
-        dib_in=DibIn(dib_in),
-        **build,
+        dib_in=DibLocation(dib_in),
+        **build_args,
     )
 
 
-def _make(request: "Request", doors: "Doors", terminal: Terminal, *, check_reproducible: bool,
-          top: int, given: Mapping[str, str | None]) -> int:  # fmt: skip
-    from minbuild.build import life
-    from minbuild.build.verdict import judge
+def _build_one(request: "BuildRequest", session: "Session", terminal: Terminal, *, check_reproducible: bool,
+          top: int, targets: Mapping[str, str | None]) -> int:  # fmt: skip
+    from minbuild.pipeline import build
+    from minbuild.pipeline.size_budget import check_size_budget
 
-    built = life.make(request, doors)
+    built = build.build_host(request, session)
     if check_reproducible:
-        from minbuild.build import reproduce
+        from minbuild.pipeline import reproducibility
 
-        reproduce.reproduce(request, built.manifest.name, built.directory, doors)
-        terminal.note(f"built twice, the same bytes: {reproduce.CONDITIONS}")
-    terminal.done()
-    renders = {
-        "text": lambda: _told(built, top=top, wide=room(given)),
+        reproducibility.verify_reproducible(request, built.manifest.name, built.directory, session)
+        terminal.note(f"built twice, the same bytes: {reproducibility.CONDITIONS}")
+    terminal.finish()
+    renderers = {
+        "text": lambda: _render_build(built, top=top, columns=find_text_width(targets)),
         "json": lambda: (built.directory / "footprint.json").read_text(encoding="utf-8"),
     }
-    write(renders, given)
-    judge(built.manifest, built.footprint.totals)
+    write_formats(renderers, targets)
+    check_size_budget(built.manifest, built.footprint.totals)
     return 0
 
 
-def _told(built: "Built", *, top: int, wide: int) -> str:
+def _render_build(built: "BuildResult", *, top: int, columns: int) -> str:
     """The page of a build: its footprint, what it lacks, its budget, and what was written."""
-    from minbuild.build.verdict import limits
-    from minbuild.report.text import budget, named_paths, page
+    from minbuild.pipeline.size_budget import list_total_limits
+    from minbuild.report.text import render_budget, render_named_paths, render_text
 
     return (
-        page(built.footprint, top=top, width=wide)
-        + named_paths(built.footprint.listed)
-        + budget(limits(built.manifest, built.footprint.totals))
-        + f"{_wrote(built.directory, built.footprint, fresh=built.fresh)}\n"
+        render_text(built.footprint, top=top, width=columns)
+        + render_named_paths(built.footprint.possible_data)
+        + render_budget(list_total_limits(built.manifest, built.footprint.totals))
+        + f"{_describe_outputs(built.directory, built.footprint, fresh=built.rebuilt)}\n"
     )
 
 
-def _wrote(directory: Path, footprint: "Footprint", *, fresh: bool) -> str:
-    listed = (directory / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    names = [line.partition("  ")[2] for line in listed]
+def _describe_outputs(directory: Path, footprint: "Footprint", *, fresh: bool) -> str:
+    lines = (directory / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    names = [line.partition("  ")[2] for line in lines]
     by_dib = [name for name in names if name.startswith(f"{footprint.name}-dib")]
     images = ", ".join([*(f"{footprint.name}.{suffix}" for suffix in footprint.packed), *by_dib])
-    done = "wrote" if fresh else "nothing changed since the last build:"
-    return f"\n{done} {images}, footprint.json, the lock and SHA256SUMS in {directory}/"
+    verb = "wrote" if fresh else "nothing changed since the last build:"
+    return f"\n{verb} {images}, footprint.json, the lock and SHA256SUMS in {directory}/"
 
 
-@click.command(cls=Outputting)
-@click.argument("manifest", shell_complete=shell.manifests)
-@click.option("--without", multiple=True, shell_complete=shell.components, metavar="WHAT", help="Say what would go, what would "
+@click.command(cls=FormatOptionsCommand)
+@click.argument("manifest", shell_complete=shell.complete_manifests)
+@click.option("--without", multiple=True, shell_complete=shell.complete_components, metavar="WHAT", help="Say what would go, what would "
               "break and how much it saves without a path, component or package.")  # fmt: skip
 @click.option("--suggest", is_flag=True, help="Rank the removals that would save most.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), metavar="N",
@@ -139,89 +153,148 @@ def _wrote(directory: Path, footprint: "Footprint", *, fresh: bool) -> str:
 @output_options("text", "json")
 @build_options
 def plan(manifest: str, without: tuple[str, ...], suggest: bool, top: int,
-         store: Path | None, **more: Any) -> int:  # fmt: skip
+         store: Path | None, **options: Any) -> int:  # fmt: skip
     """Resolve MANIFEST and print what would be in the image, without building it."""
-    from minbuild.build import life
-    from minbuild.build.starting import unstarted
     from minbuild.footprint import document
+    from minbuild.pipeline import build
+    from minbuild.pipeline.rootfs_checks import explain_missing_init
 
-    given, build = part(more)
+    targets, build_args = split_targets(options)
     terminal = Terminal()
-    planned = life.plan(request_of(manifest, **build), doors_of(store, terminal))
-    for text in unstarted(planned.tree, planned.ground.manifest):
+    resolved = build.plan_build(
+        build_request(manifest, **build_args), open_session(store, terminal)
+    )
+    for text in explain_missing_init(resolved.tree, resolved.resolved.manifest):
         terminal.note(text)
-    terminal.done()
+    terminal.finish()
     if without or suggest:
-        as_text, as_json = _removal(planned, without, top=top, wide=room(given))
-        opened = _never_opened(planned.footprint.name) if suggest else ""
-        write({"text": lambda: as_text() + opened, "json": as_json}, given)
+        as_text, as_json = _render_removals(
+            resolved, without, top=top, columns=find_text_width(targets)
+        )
+        unused_text = _render_never_opened(resolved.footprint.name) if suggest else ""
+        write_formats({"text": lambda: as_text() + unused_text, "json": as_json}, targets)
     else:
-        renders = {
-            "text": lambda: _planned(planned, top=top, wide=room(given)),
-            "json": lambda: document.render(planned.footprint),
+        renderers = {
+            "text": lambda: _render_plan(resolved, top=top, columns=find_text_width(targets)),
+            "json": lambda: document.render_footprint(resolved.footprint),
         }
-        write(renders, given)
+        write_formats(renderers, targets)
     return 0
 
 
-def _planned(planned: "Planned", *, top: int, wide: int) -> str:
+def _render_plan(planned: "Plan", *, top: int, columns: int) -> str:
     """The page of a plan: its footprint, and what it may lack."""
-    from minbuild.report.text import page, possible_data, possible_dlopens
+    from minbuild.report.text import render_possible_data, render_possible_dlopens, render_text
 
-    missed = _missed(planned.footprint.name)
+    missed_paths = _read_missed_paths(planned.footprint.name)
     return (
-        page(planned.footprint, top=top, width=wide)
-        + possible_dlopens(planned.ground.closure.maybe_dlopen, wide)
-        + possible_data(planned.footprint.listed, missed, wide)
+        render_text(planned.footprint, top=top, width=columns)
+        + render_possible_dlopens(planned.resolved.closure.unexplained_sonames, columns)
+        + render_possible_data(planned.footprint.possible_data, missed_paths, columns)
     )
 
 
-def _missed(name: str) -> "frozenset[str] | None":
+def _read_missed_paths(name: str) -> "frozenset[str] | None":
     """What the last traced boot of the host in build/NAME asked for and did not find."""
-    from minbuild.build.tracing import last
+    from minbuild.pipeline.boot_records import read_last_trace
 
-    traced = last(Path("build") / name)
-    return None if traced is None else frozenset(one.path for one in traced.missed)
+    trace = read_last_trace(Path("build") / name)
+    return None if trace is None else frozenset(one.path for one in trace.missed)
 
 
-def _never_opened(name: str) -> str:
+def _render_never_opened(name: str) -> str:
     """What the last traced boot of the host in build/NAME did not open; "" without one."""
-    from minbuild.build.tracing import last
-    from minbuild.report.usage import candidates
+    from minbuild.pipeline.boot_records import read_last_trace
+    from minbuild.report.unused_files import render_drop_candidates
 
-    traced = last(Path("build") / name)
-    return candidates(traced) if traced else ""
+    trace = read_last_trace(Path("build") / name)
+    return render_drop_candidates(trace) if trace else ""
 
 
-def _removal(
-    planned: "Planned", without: tuple[str, ...], *, top: int, wide: int
-) -> "tuple[Render, Render]":
+def _render_removals(
+    planned: "Plan", without: tuple[str, ...], *, top: int, columns: int
+) -> "tuple[Renderer, Renderer]":
     """What the host would be without something, or what it might do without: text and JSON."""
     from minbuild.errors import UsageError
-    from minbuild.report import removal
-    from minbuild.report.fit import wrap
+    from minbuild.explain.removal import rank_removals, remove_selected
+    from minbuild.report import removals
+    from minbuild.report.layout import wrap_text
 
-    components = planned.ground.manifest.components
+    components = planned.resolved.manifest.components
     needs = {component.name: component.needs for component in components}
     losses = {component.name: component.summary for component in components if component.summary}
     footprint = planned.footprint
     if without:
-        gone = removal.without(footprint, without, needs)
+        result = remove_selected(footprint, without, needs)
         return (
-            lambda: wrap(removal.as_text(footprint, without, gone), wide),
-            lambda: removal.as_json(footprint, without, gone),
+            lambda: wrap_text(removals.render_removal(footprint, without, result), columns),
+            lambda: removals.render_removal_json(footprint, without, result),
         )
     if top < 1:
         raise UsageError("--suggest needs a number of lines", fix="give one: --top 10")
-    found = removal.suggestions(footprint, needs, top)
-    from minbuild.build.tracing import last
+    suggestions = rank_removals(footprint, needs, top)
+    from minbuild.pipeline.boot_records import read_last_trace
 
-    traced = last(Path("build") / footprint.name)
-    opened = frozenset(map(str, traced.used)) if traced else None
+    trace = read_last_trace(Path("build") / footprint.name)
+    opened_paths = frozenset(map(str, trace.used)) if trace else None
     return (
-        lambda: wrap(removal.suggestions_as_text(footprint, found, losses, opened), wide),
-        lambda: removal.suggestions_as_json(footprint, found, losses, opened),
+        lambda: wrap_text(
+            removals.render_suggestions(footprint, suggestions, losses, opened_paths), columns
+        ),
+        lambda: removals.render_suggestions_json(footprint, suggestions, losses, opened_paths),
     )
 
 
 COMMANDS = (make, plan)
+
+
+def make_many(
+    requests: "Sequence[BuildRequest]",
+    session: "Session",
+    terminal: Terminal,
+    targets: Mapping[str, str | None],
+    **options: Any,
+) -> int:
+    """Build several manifests, print one table, and return the exit code of the first failure."""
+    from minbuild.pipeline.batch import build_all
+
+    outcomes = build_all(requests, session, **options)
+    terminal.finish()
+    renderers = {
+        "text": lambda: "\n".join(_render_outcomes(outcomes)) + "\n",
+        "json": lambda: json.dumps([_outcome_to_json(one) for one in outcomes], indent=1) + "\n",
+    }
+    write_formats(renderers, targets)
+    errors = [(one.name, one.error) for one in outcomes if one.error is not None]
+    for name, error in errors:
+        click.echo(f"{name}:", err=True)
+        print_error(error)
+    return errors[0][1].exit_code if errors else 0
+
+
+def _outcome_to_json(outcome: "BuildOutcome") -> dict[str, object]:
+    row: dict[str, object] = {"name": outcome.name, "seconds": round(outcome.seconds, 3)}
+    if outcome.totals is not None:
+        row |= {
+            "files": outcome.totals.files,
+            "bytes": outcome.totals.bytes,
+            "packed": outcome.totals.packed,
+        }
+        row |= {"directory": str(outcome.directory), "fresh": outcome.rebuilt}
+    if outcome.error is not None:
+        row |= {"error": outcome.error.what, "exit_code": outcome.error.exit_code}
+    return row
+
+
+def _render_outcomes(outcomes: "Sequence[BuildOutcome]") -> list[str]:
+    from minbuild.report.layout import align_columns, format_size
+
+    cells = [["build", "files", "installed", "packed", ""]]
+    for outcome in outcomes:
+        if outcome.totals is None:
+            cells.append([outcome.name, "", "", "", "failed"])
+            continue
+        state = str(outcome.directory) if outcome.rebuilt else f"{outcome.directory} (unchanged)"
+        weights = format_size(outcome.totals.bytes), format_size(outcome.totals.packed)
+        cells.append([outcome.name, str(outcome.totals.files), *weights, state])
+    return align_columns(cells, frozenset({0, 4}))

@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbuild.dib import archive, here
+from minbuild.dib import local_requirements, root_tar
 from minbuild.dib.elements import Element
 from minbuild.errors import ToolError
 from minbuild.paths import RootPath
-from minbuild.run import run
-from minbuild.tree.types import Node
+from minbuild.process import run_program
+from minbuild.rootfs.model import RootfsNode
 
-OUTSIDE = ("extra-data.d", "post-root.d", "pre-finalise.d", "cleanup.d")
+HOST_PHASES = ("extra-data.d", "post-root.d", "pre-finalise.d", "cleanup.d")
 """In dib's order. Source: diskimage-builder, lib/disk-image-create."""
-STATIC = "install-static"
-ALWAYS = (
+STATIC_ELEMENT = "install-static"
+BASE_DIRECTORIES = (
     "dev",
     "etc",
     "proc",
@@ -35,11 +35,11 @@ ALWAYS = (
     "var/log",
 )
 """Directories that elements find in any root; they come into the host only with a file in them."""
-State = tuple[int, int, int, int, str]
+PathState = tuple[int, int, int, int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class ElementFile:
     """One path that an element made or changed."""
 
     element: str
@@ -52,85 +52,99 @@ class Brought:
     directory: bool = False
 
 
-def apply(
-    elements: Sequence[Element], nodes: Sequence[Node], content: Callable[[str], bytes], work: Path
-) -> tuple[Brought, ...]:
+def run_elements(
+    elements: Sequence[Element],
+    nodes: Sequence[RootfsNode],
+    content: Callable[[str], bytes],
+    work: Path,
+) -> tuple[ElementFile, ...]:
     """Run the elements' phases over a copy of a tree in `work`; returns what they made, by path.
 
     Raises: ToolError when a script fails, or removes a file of the host.
     """
     root, hooks = work / "root", work / "hooks"
     root.mkdir()
-    _lay(nodes, content, work / "tree.tar", root)
-    for name in ALWAYS:
+    _unpack_tree(nodes, content, work / "tree.tar", root)
+    for name in BASE_DIRECTORIES:
         (root / name).mkdir(parents=True, exist_ok=True)
     _copy_hooks(elements, hooks)
-    env = _environment(elements, root, hooks, work)
-    before = last = _states(root)
-    owner: dict[str, str] = {}
-    for element, step in _steps(elements, root, hooks, env):
+    env = _make_environment(elements, root, hooks, work)
+    initial = previous = _snapshot(root)
+    element_by_path: dict[str, str] = {}
+    for element, step in _plan_steps(elements, root, hooks, env):
         step()
-        now = _states(root)
-        owner |= {path: element for path, state in now.items() if last.get(path) != state}
-        last = now
-    gone = sorted(before.keys() - last.keys())
-    if gone:
+        current = _snapshot(root)
+        element_by_path |= {
+            path: element for path, state in current.items() if previous.get(path) != state
+        }
+        previous = current
+    removed = sorted(initial.keys() - previous.keys())
+    if removed:
         raise ToolError(
-            f"elements removed {gone[0]}, which the host needs",
+            f"elements removed {removed[0]}, which the host needs",
             where=", ".join(element.name for element in elements),
             fix="drop it in the manifest with a reason (drop:), or leave that element out",
         )
-    return tuple(_brought(owner[path], root, path) for path in sorted(owner.keys() & last.keys()))
+    return tuple(
+        _read_element_file(element_by_path[path], root, path)
+        for path in sorted(element_by_path.keys() & previous.keys())
+    )
 
 
-def _steps(
+def _plan_steps(
     elements: Sequence[Element], root: Path, hooks: Path, env: Mapping[str, str]
 ) -> "list[tuple[str, Callable[[], object]]]":
     """Each element's part, in dib's order: static files first, then script by script."""
     steps: list[tuple[str, Callable[[], object]]] = []
-    if any(element.name == STATIC for element in elements):
+    if any(element.name == STATIC_ELEMENT for element in elements):
         for element in elements:
-            place = element.directory / "static"
-            if place.is_dir():
-                steps.append((element.name, _static(place, root)))
-    for phase in OUTSIDE:
+            static_directory = element.directory / "static"
+            if static_directory.is_dir():
+                steps.append((element.name, _defer_static_copy(static_directory, root)))
+    for phase in HOST_PHASES:
         scripts = [
             (script.name, element.name)
             for element in elements
             for script in (element.directory / phase).glob("*")
             if os.access(script, os.X_OK) and script.is_file()
         ]
-        for name, owner in sorted(scripts, key=_number):
-            steps.append((owner, _script(hooks, phase, name, env)))
+        for name, owner in sorted(scripts, key=_make_sort_key):
+            steps.append((owner, _defer_script(hooks, phase, name, env)))
     return steps
 
 
-def _static(place: Path, root: Path) -> Callable[[], object]:
-    return lambda: shutil.copytree(place, root, symlinks=True, dirs_exist_ok=True)
+def _defer_static_copy(source: Path, root: Path) -> Callable[[], object]:
+    return lambda: shutil.copytree(source, root, symlinks=True, dirs_exist_ok=True)
 
 
-def _script(hooks: Path, phase: str, name: str, env: Mapping[str, str]) -> Callable[[], object]:
+def _defer_script(
+    hooks: Path, phase: str, name: str, env: Mapping[str, str]
+) -> Callable[[], object]:
     """One script by dib's own runner, which reads the elements' environment first."""
 
-    def step() -> bytes:
-        alone = hooks / f"{phase.removesuffix('.d')}-{name}.d"
-        alone.mkdir()
-        (alone / name).symlink_to(hooks / phase / name)
-        argv: list[str | Path] = ["bash", Path(env["_LIB"]) / "dib-run-parts", alone]
-        return run(argv, what=f"running {phase}/{name} of an element", env=env, cwd=hooks)
+    def run_script() -> bytes:
+        script_directory = hooks / f"{phase.removesuffix('.d')}-{name}.d"
+        script_directory.mkdir()
+        (script_directory / name).symlink_to(hooks / phase / name)
+        argv: list[str | Path] = ["bash", Path(env["_LIB"]) / "dib-run-parts", script_directory]
+        return run_program(
+            argv, purpose=f"running {phase}/{name} of an element", env=env, cwd=hooks
+        )
 
-    return step
+    return run_script
 
 
-def _number(script: tuple[str, str]) -> tuple[int, str]:
+def _make_sort_key(script: tuple[str, str]) -> tuple[int, str]:
     """sort -n: by the number in front, then by name."""
-    found = re.match(r"\d+", script[0])
-    return int(found[0]) if found else 0, script[0]
+    match = re.match(r"\d+", script[0])
+    return int(match[0]) if match else 0, script[0]
 
 
-def _lay(nodes: Sequence[Node], content: Callable[[str], bytes], tar: Path, root: Path) -> None:
+def _unpack_tree(
+    nodes: Sequence[RootfsNode], content: Callable[[str], bytes], tar: Path, root: Path
+) -> None:
     with tar.open("wb") as out:
-        archive.write(nodes, content, out)
+        root_tar.write_root_tar(nodes, content, out)
     with tarfile.open(tar) as packed:
         # ours, and written a moment ago: links of it may well be absolute
         packed.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
@@ -144,7 +158,7 @@ def _copy_hooks(elements: Sequence[Element], hooks: Path) -> None:
         shutil.copytree(element.directory, hooks, symlinks=True, dirs_exist_ok=True)
 
 
-def _environment(
+def _make_environment(
     elements: Sequence[Element], root: Path, hooks: Path, work: Path
 ) -> dict[str, str]:
     from diskimage_builder import paths
@@ -152,12 +166,12 @@ def _environment(
     programs = work / "bin"
     programs.mkdir()
     # a tree of ours is laid down as the user: nothing needs more rights
-    (programs / "sudo").write_text(here.SUDO, encoding="utf-8")
+    (programs / "sudo").write_text(local_requirements.SUDO_STUB, encoding="utf-8")
     (programs / "sudo").chmod(0o755)
     listed = " ".join(f"[{element.name}]={element.directory}" for element in elements)
     return {
         **{name: value for name, value in os.environ.items() if name.startswith("DIB_")},
-        "PATH": f"{programs}:{here.search_path()}",
+        "PATH": f"{programs}:{local_requirements.make_tool_path()}",
         "LC_ALL": "C",
         "HOME": str(work),
         "USER": pwd.getpwuid(os.geteuid()).pw_name,
@@ -175,24 +189,24 @@ def _environment(
     }
 
 
-def _states(root: Path) -> dict[str, State]:
+def _snapshot(root: Path) -> dict[str, PathState]:
     """What tells that a path has changed, for every path below the root."""
-    found: dict[str, State] = {}
-    for at, directories, files in os.walk(root):
+    states: dict[str, PathState] = {}
+    for directory, directories, files in os.walk(root):
         for name in (*directories, *files):
-            path = Path(at) / name
+            path = Path(directory) / name
             status = path.lstat()
             link = str(path.readlink()) if stat.S_ISLNK(status.st_mode) else ""
-            moved = 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns
+            mtime = 0 if stat.S_ISDIR(status.st_mode) else status.st_mtime_ns
             size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
-            found[str(path.relative_to(root))] = (status.st_mode, size, moved, status.st_uid, link)
-    return found
+            states[str(path.relative_to(root))] = (status.st_mode, size, mtime, status.st_uid, link)
+    return states
 
 
-def _brought(element: str, root: Path, name: str) -> Brought:
+def _read_element_file(element: str, root: Path, name: str) -> ElementFile:
     path = root / name
     status = path.lstat()
-    own = os.geteuid() == 0
+    is_root = os.geteuid() == 0
     kind = stat.S_IFMT(status.st_mode)
     if kind not in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR):
         raise ToolError(
@@ -200,12 +214,12 @@ def _brought(element: str, root: Path, name: str) -> Brought:
             where=f"/{name}",
             fix="leave it out: the host makes its devices when it boots",
         )
-    return Brought(
+    return ElementFile(
         element=element,
         path=RootPath(f"/{name}"),
         mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid if own else 0,
-        gid=status.st_gid if own else 0,
+        uid=status.st_uid if is_root else 0,
+        gid=status.st_gid if is_root else 0,
         content=path.read_bytes() if kind == stat.S_IFREG else b"",
         link=str(path.readlink()) if kind == stat.S_IFLNK else "",
         directory=kind == stat.S_IFDIR,

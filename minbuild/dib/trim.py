@@ -8,65 +8,69 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.facts.root.types import Found
-from minbuild.facts.types import Kind
-from minbuild.paths import MERGED, RootPath, under, unspelled
-from minbuild.tree.types import Node, Tree
+from minbuild.formats.root_entry import FileType, RootEntry
+from minbuild.paths import USRMERGED, RootPath, to_host_path, unescape_name
+from minbuild.rootfs.model import RootfsNode, RootfsTree
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class TrimPlan:
     """The way from a root to a tree."""
 
     remove: tuple[str, ...]
     """Raw paths, what a directory holds before the directory."""
-    lay: tuple[Node, ...]
+    add: tuple[RootfsNode, ...]
     """What the root has not, or not so; a directory before what it holds."""
 
 
-def plan(
-    found: Mapping[RootPath, Found], raw: Iterable[str], tree: Tree, keep: Sequence[str]
-) -> Cut:
+def plan_trim(
+    entries: Mapping[RootPath, RootEntry],
+    native_paths: Iterable[str],
+    tree: RootfsTree,
+    keep: Sequence[str],
+) -> TrimPlan:
     """Say what is to go and what is to come.
 
     `found`: the root's paths that the tree was resolved from; `raw`: all of its paths; `keep`:
     directories that stay with all they hold, relative to the top.
     """
-    stays: set[str] = set()
-    lay: list[Node] = []
+    remaining: set[str] = set()
+    added: list[RootfsNode] = []
     for node in tree.nodes:
-        here = found.get(node.path)
-        if here is not None and (node.package or _is_same(here, node)):
-            stays.add(here.raw)
+        entry = entries.get(node.path)
+        if entry is not None and (node.package or _is_present(entry, node)):
+            remaining.add(entry.native_path)
         else:
-            lay.append(node)
-    for name in raw:
+            added.append(node)
+    for name in native_paths:
         if any(f"{name}/".startswith(f"{each}/") for each in keep):
-            stays.add(name)
-    for name in list(stays):
+            remaining.add(name)
+    for name in list(remaining):
         parts = name.split("/")
-        stays.update("/".join(parts[:count]) for count in range(1, len(parts)))
-    gone = [name for name in raw if name not in stays]
-    return Cut(tuple(sorted(gone, reverse=True)), tuple(lay))
+        remaining.update("/".join(parts[:count]) for count in range(1, len(parts)))
+    removed = [name for name in native_paths if name not in remaining]
+    return TrimPlan(tuple(sorted(removed, reverse=True)), tuple(added))
 
 
-def _is_same(here: Found, node: Node) -> bool:
+def _is_present(entry: RootEntry, node: RootfsNode) -> bool:
     """Tell that a made directory or merged-/usr link is there already."""
-    if here.kind is Kind.DIRECTORY:
-        return node.kind is Kind.DIRECTORY or here.raw in MERGED
-    return here.kind is Kind.LINK and node.kind is Kind.LINK and here.target == node.target
+    if entry.kind is FileType.DIRECTORY:
+        return node.kind is FileType.DIRECTORY or entry.native_path in USRMERGED
+    return (
+        entry.kind is FileType.LINK and node.kind is FileType.LINK and entry.target == node.target
+    )
 
 
-def apply(top: Path, cut: Cut, content: Callable[[str], bytes]) -> None:
+def apply_trim(top: Path, trim_plan: TrimPlan, content: Callable[[str], bytes]) -> None:
     """Cut the root below `top` in place; what is mounted on it stays.
 
     Raises: ToolError when something cannot be removed or written.
     """
     try:
-        for name in cut.remove:
-            _remove(top / name)
-        for node in cut.lay:
-            _lay(top, node, content)
+        for name in trim_plan.remove:
+            _remove_path(top / name)
+        for node in trim_plan.add:
+            _write_node(top, node, content)
     except OSError as error:
         raise ToolError(
             f"the root cannot be trimmed: {error.strerror}",
@@ -75,7 +79,7 @@ def apply(top: Path, cut: Cut, content: Callable[[str], bytes]) -> None:
         ) from error
 
 
-def _remove(path: Path) -> None:
+def _remove_path(path: Path) -> None:
     mode = path.lstat().st_mode
     if not stat.S_ISDIR(mode):
         path.unlink()
@@ -88,31 +92,31 @@ def _remove(path: Path) -> None:
             raise
 
 
-def _lay(top: Path, node: Node, content: Callable[[str], bytes]) -> None:
-    path = _place(top, node)
-    if node.kind is not Kind.DIRECTORY:
+def _write_node(top: Path, node: RootfsNode, content: Callable[[str], bytes]) -> None:
+    path = _resolve_target(top, node)
+    if node.kind is not FileType.DIRECTORY:
         path.unlink(missing_ok=True)
     match node.kind:
-        case Kind.DIRECTORY:
+        case FileType.DIRECTORY:
             path.mkdir(exist_ok=True)
-        case Kind.LINK:
-            path.symlink_to(os.fsdecode(unspelled(node.target)))
-        case Kind.HARDLINK:
-            os.link(under(top, RootPath(node.target)), path)
-        case Kind.FILE:
+        case FileType.LINK:
+            path.symlink_to(os.fsdecode(unescape_name(node.target)))
+        case FileType.HARDLINK:
+            os.link(to_host_path(top, RootPath(node.target)), path)
+        case FileType.FILE:
             path.write_bytes(content(node.sha256))
-        case Kind.OTHER:
+        case FileType.OTHER:
             raise ValueError(node)  # an image of ours holds none
     if os.geteuid() == 0:  # else all of the root is the user's, and so is this
         os.chown(path, node.uid, node.gid, follow_symlinks=False)
-    if node.kind is not Kind.LINK:
+    if node.kind is not FileType.LINK:
         path.chmod(node.mode)
 
 
-def _place(top: Path, node: Node) -> Path:
+def _resolve_target(top: Path, node: RootfsNode) -> Path:
     """Where a node is written. Raises: ToolError where a link would lead elsewhere."""
     path = top
-    for part in os.fsdecode(unspelled(node.path)).strip("/").split("/")[:-1]:
+    for part in os.fsdecode(unescape_name(node.path)).strip("/").split("/")[:-1]:
         path /= part
         if path.is_symlink():
             raise ToolError(
@@ -122,4 +126,4 @@ def _place(top: Path, node: Node) -> Path:
             )
         if not path.exists():
             path.mkdir()
-    return path / os.fsdecode(unspelled(node.path.rpartition("/")[2]))
+    return path / os.fsdecode(unescape_name(node.path.rpartition("/")[2]))

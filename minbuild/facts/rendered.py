@@ -2,52 +2,53 @@
 
 from collections.abc import Iterable
 
+from minbuild.cache.store import Store
 from minbuild.errors import ManifestError
-from minbuild.facts import sniff
-from minbuild.facts.types import Entry, FileFacts, Files, Kind, Symbols
-from minbuild.manifest.types import RenderedFile
+from minbuild.facts import detect
+from minbuild.facts.model import FileEntry, FileFacts, PackageFiles, Symbols
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.model import RenderedFile
 from minbuild.paths import RootPath
-from minbuild.store import Store
 
 
-def rendered(files: Iterable[RenderedFile], store: Store) -> Files:
+def collect_rendered_files(files: Iterable[RenderedFile], store: Store) -> PackageFiles:
     """Put the contents into the store and return the files, owned by "".
 
     Raises: ManifestError when two different files have one path.
     """
-    found: dict[RootPath, RenderedFile] = {}
+    files_by_path: dict[RootPath, RenderedFile] = {}
     for file in files:
-        before = found.setdefault(file.path, file)
-        if _meaning(before) != _meaning(file):
+        earlier = files_by_path.setdefault(file.path, file)
+        if _comparison_key(earlier) != _comparison_key(file):
             raise ManifestError(
-                f"two different files are to lie at {file.path}: see also {before.where}",
+                f"two different files are to lie at {file.path}: see also {earlier.where}",
                 where=str(file.where),
                 fix="leave one of them out, or give one another path",
             )
-    entries = {path: _entry(found[path], store) for path in sorted(found)}
+    entries = {path: _make_entry(files_by_path[path], store) for path in sorted(files_by_path)}
 
-    def facts(path: RootPath) -> FileFacts | None:
-        return sniff.sniff(path, found[path].content) if _is_file(path) else None
+    def read_file_facts(path: RootPath) -> FileFacts | None:
+        return detect.read_facts(path, files_by_path[path].content) if _is_file(path) else None
 
-    def symbols(path: RootPath) -> Symbols | None:
-        return sniff.symbols(path, found[path].content) if _is_file(path) else None
+    def read_file_symbols(path: RootPath) -> Symbols | None:
+        return detect.read_symbols(path, files_by_path[path].content) if _is_file(path) else None
 
     def _is_file(path: RootPath) -> bool:
-        return path in entries and entries[path].kind is Kind.FILE
+        return path in entries and entries[path].kind is FileType.FILE
 
-    return Files(owner="", entries=entries, facts=facts, symbols=symbols)
+    return PackageFiles(owner="", entries=entries, facts=read_file_facts, symbols=read_file_symbols)
 
 
-def _entry(file: RenderedFile, store: Store) -> Entry:
+def _make_entry(file: RenderedFile, store: Store) -> FileEntry:
     if file.directory:
-        return Entry(file.path, Kind.DIRECTORY, file.mode, file.uid, file.gid)
+        return FileEntry(file.path, FileType.DIRECTORY, file.mode, file.uid, file.gid)
     if file.link:
-        return Entry(file.path, Kind.LINK, 0o777, file.uid, file.gid, target=file.link)
+        return FileEntry(file.path, FileType.LINK, 0o777, file.uid, file.gid, target=file.link)
     sha256 = store.add(file.content)
     size = len(file.content)
-    return Entry(file.path, Kind.FILE, file.mode, file.uid, file.gid, size, sha256)
+    return FileEntry(file.path, FileType.FILE, file.mode, file.uid, file.gid, size, sha256)
 
 
-def _meaning(file: RenderedFile) -> tuple[object, ...]:
+def _comparison_key(file: RenderedFile) -> tuple[object, ...]:
     """All of a file but where it stands."""
     return (file.content, file.mode, file.uid, file.gid, file.link, file.directory)

@@ -1,39 +1,100 @@
 """footprint.json: the footprint as a document, written and read back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from minbuild.errors import UsageError
-from minbuild.escape import json_safe
-from minbuild.footprint.sums import faults
-from minbuild.footprint.types import (
+from minbuild.escape import escape_json
+from minbuild.footprint.measure import count_totals, sum_by_owner
+from minbuild.footprint.model import (
     SCHEMA,
+    BuildInput,
+    BuildInputs,
     FileRow,
-    Finding,
     FindingKind,
     Footprint,
-    Input,
-    Inputs,
+    OwnerRow,
     PackageRow,
     ProbeRow,
-    Row,
     Surface,
+    SurfaceFinding,
     Totals,
-    Waived,
+    WaiverRow,
 )
 from minbuild.paths import RootPath
-from minbuild.resolve.types import Caution, Need, NeedKind, Possible
+from minbuild.resolve.model import Need, NeedKind, OptionalFile, ScriptWarning
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+
+MODE_BITS = {FindingKind.SETUID: 0o4000, FindingKind.SETGID: 0o2000}
+OWNER_TABLES = ("section", "component", "package")
+
+
+def find_faults(footprint: Footprint) -> Iterator[str]:
+    """Say what does not add up: sums, sizes below zero, a path twice, programs left out."""
+    files = footprint.files
+    if len({row.path for row in files}) != len(files):
+        yield "a path is listed twice"
+    if any(min(row.size, row.packed, row.mode) < 0 for row in files):
+        yield "a file has a size below zero"
+    overhead_sums = set()
+    for name in OWNER_TABLES:
+        table: Sequence[OwnerRow | PackageRow] = getattr(footprint, f"{name}s")
+        table_faults = list(_check_table(files, name, table))
+        yield from table_faults
+        owners = {getattr(row, name) for row in files}
+        overhead_sums.add(sum(row.packed for row in table if row.name not in owners))
+    if len(overhead_sums) > 1:
+        yield "its tables differ in what belongs to no file"
+    packed = sum(row.packed for row in files) + max(overhead_sums)
+    totals = count_totals(files)
+    for field in ("files", "links", "directories", "bytes"):
+        if getattr(totals, field) != getattr(footprint.totals, field):
+            yield f"its {field} are not those of the paths that it lists"
+    if packed != footprint.totals.packed:
+        yield "its packed size is not the sum of its rows"
+    yield from _find_omissions(footprint)
+
+
+def _check_table(
+    files: Sequence[FileRow], name: str, table: Sequence[OwnerRow | PackageRow]
+) -> Iterator[str]:
+    unmatched = {row.name: row for row in table}
+    if len(unmatched) != len(table):
+        yield f"a {name} is listed twice"
+    for row in sum_by_owner(files, lambda row: str(getattr(row, name))):
+        stated = unmatched.pop(row.name, None)
+        if stated is None or (stated.files, stated.bytes, stated.packed) != (
+            row.files,
+            row.bytes,
+            row.packed,
+        ):
+            yield f"the {name} {row.name or '(none)'} is not the sum of its files"
+    if any(row.files or row.bytes or row.packed < 0 for row in unmatched.values()):
+        yield f"a {name} has files that are not listed"
+
+
+def _find_omissions(footprint: Footprint) -> Iterator[str]:
+    """Modes say what is set-user-ID, whatever the findings do."""
+    if footprint.surface is None:
+        return
+    reported = {(one.kind, one.subject) for one in footprint.surface.findings}
+    for row in footprint.files:
+        for kind, bit in MODE_BITS.items():
+            is_executable = row.type == "file" and row.mode & bit and row.mode & 0o111
+            if is_executable and (kind, row.path) not in reported:
+                yield f"its findings leave out {row.path}, which is {kind}"
+
+
 T = TypeVar("T")
 
 
-def render(footprint: Footprint) -> str:
+def render_footprint(footprint: Footprint) -> str:
     """Write a footprint as JSON: keys sorted, sizes in bytes, no time stamps."""
     document: dict[str, object] = {
         "schema": SCHEMA,
@@ -44,48 +105,54 @@ def render(footprint: Footprint) -> str:
             "suites": list(footprint.suites),
             "packed": dict(footprint.packed),
         },
-        "totals": _flat(footprint.totals),
-        "sections": [_flat(row) for row in footprint.sections],
-        "components": [_flat(row) for row in footprint.components],
-        "packages": [_flat(row) for row in footprint.packages],
-        "files": [_file_out(row) for row in footprint.files],
+        "totals": _flatten(footprint.totals),
+        "sections": [_flatten(row) for row in footprint.sections],
+        "components": [_flatten(row) for row in footprint.components],
+        "packages": [_flatten(row) for row in footprint.packages],
+        "files": [_encode_file(row) for row in footprint.files],
         "edges": [
-            {"to": need.path, "from": need.by, "kind": str(need.kind), "evidence": need.evidence}
+            {
+                "to": need.path,
+                "from": need.needed_by,
+                "kind": str(need.kind),
+                "evidence": need.evidence,
+            }
             for need in footprint.edges
         ],
         "budget": dict(footprint.budget),
     }
-    if footprint.places:
-        document["budget_places"] = dict(footprint.places)
+    if footprint.budget_locations:
+        document["budget_places"] = dict(footprint.budget_locations)
     if footprint.surface is not None:
         document["surface"] = {
-            "findings": [_flat(one) for one in footprint.surface.findings],
+            "findings": [_flatten(one) for one in footprint.surface.findings],
             "unknown": list(footprint.surface.unknown),
             "may_listen": FindingKind.MAY_LISTEN not in footprint.surface.unknown,
             **({"in_lab": True} if footprint.surface.in_lab else {}),
         }
-    if footprint.possible:
+    if footprint.possible_dlopens:
         document["possible_dlopens"] = [
-            {"path": path, "sonames": list(names)} for path, names in footprint.possible.items()
+            {"path": path, "sonames": list(names)}
+            for path, names in footprint.possible_dlopens.items()
         ]
-    if footprint.listed:
-        document["possible_data"] = [_flat(one) for one in footprint.listed]
-    if footprint.cautions:
-        document["warnings"] = [_flat(one) for one in footprint.cautions]
+    if footprint.possible_data:
+        document["possible_data"] = [_flatten(one) for one in footprint.possible_data]
+    if footprint.warnings:
+        document["warnings"] = [_flatten(one) for one in footprint.warnings]
     if footprint.waivers:
-        document["waivers"] = [_flat(one) for one in footprint.waivers]
+        document["waivers"] = [_flatten(one) for one in footprint.waivers]
     if footprint.probes is not None:
-        document["probes"] = [_flat(one) for one in footprint.probes]
+        document["probes"] = [_flatten(one) for one in footprint.probes]
     if footprint.inputs is not None:
-        inputs = _flat(footprint.inputs)
+        inputs = _flatten(footprint.inputs)
         document["inputs"] = inputs | {
             "formats": list(footprint.inputs.formats),
-            "files": [_flat(one) for one in footprint.inputs.files],
+            "files": [_flatten(one) for one in footprint.inputs.files],
         }
-    return json_safe(_lines(document))
+    return escape_json(_render_document(document))
 
 
-def _lines(document: Mapping[str, object]) -> str:
+def _render_document(document: Mapping[str, object]) -> str:
     """Write a document with each row of its tables on a line of its own, which shows well in a diff.
 
     A table is written at once: to begin json's encoder takes longer than a row. No text holds the
@@ -95,18 +162,18 @@ def _lines(document: Mapping[str, object]) -> str:
     for name, value in sorted(document.items()):
         text = _encode(value)
         if isinstance(value, list) and value:
-            rows = text[1:-1].replace(f"}}{_BETWEEN}{{", "},\n  {").replace(_BETWEEN, ", ")
+            rows = text[1:-1].replace(f"}}{_SEPARATOR}{{", "},\n  {").replace(_SEPARATOR, ", ")
             parts.append(f' "{name}": [\n  {rows}\n ]')
         else:
-            parts.append(f' "{name}": {text.replace(_BETWEEN, ", ")}')
+            parts.append(f' "{name}": {text.replace(_SEPARATOR, ", ")}')
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-_BETWEEN = ",\0"
-_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(_BETWEEN, ": ")).encode
+_SEPARATOR = ",\0"
+_encode = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(_SEPARATOR, ": ")).encode
 
 
-def read(text: str, where: str) -> Footprint:
+def read_footprint(text: str, where: str) -> Footprint:
     """Read a footprint that `render` wrote.
 
     Raises: UsageError when the document is damaged or of another schema.
@@ -115,80 +182,89 @@ def read(text: str, where: str) -> Footprint:
         document = json.loads(text)
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ValueError(f"its schema is not {SCHEMA}")
-        found = _footprint(document)
-        for fault in faults(found):
+        footprint = _parse_footprint(document)
+        for fault in find_faults(footprint):
             raise ValueError(f"it does not add up: {fault}")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"this is no footprint: {error}", where=where, fix="name a footprint.json of minbuild"
         ) from error
-    return found
+    return footprint
 
 
-def _footprint(document: Mapping[str, Any]) -> Footprint:
+def _parse_footprint(document: Mapping[str, Any]) -> Footprint:
     image = document["image"]
     return Footprint(
-        name=_text(image["name"]),
-        arch=_text(image["arch"]),
-        kernel=_text(image["kernel"]),
-        suites=tuple(_text(suite) for suite in image["suites"]),
-        packed={_text(name): _size(size) for name, size in sorted(image["packed"].items())},
-        totals=_typed(Totals, document["totals"]),
-        sections=tuple(_typed(Row, row) for row in document["sections"]),
-        components=tuple(_typed(Row, row) for row in document["components"]),
-        packages=tuple(_typed(PackageRow, row) for row in document["packages"]),
-        files=tuple(_file_in(row) for row in document["files"]),
+        name=_require_text(image["name"]),
+        arch=_require_text(image["arch"]),
+        kernel=_require_text(image["kernel"]),
+        suites=tuple(_require_text(suite) for suite in image["suites"]),
+        packed={
+            _require_text(name): _require_size(size)
+            for name, size in sorted(image["packed"].items())
+        },
+        totals=_parse_row(Totals, document["totals"]),
+        sections=tuple(_parse_row(OwnerRow, row) for row in document["sections"]),
+        components=tuple(_parse_row(OwnerRow, row) for row in document["components"]),
+        packages=tuple(_parse_row(PackageRow, row) for row in document["packages"]),
+        files=tuple(_parse_file(row) for row in document["files"]),
         edges=tuple(
             Need(
-                RootPath(_text(edge["to"])),
-                _text(edge["from"]),
+                RootPath(_require_text(edge["to"])),
+                _require_text(edge["from"]),
                 NeedKind(edge["kind"]),
-                _text(edge["evidence"]),
+                _require_text(edge["evidence"]),
             )
             for edge in document["edges"]
         ),
         budget={
-            _text(name): _size(limit) for name, limit in sorted(document.get("budget", {}).items())
+            _require_text(name): _require_size(limit)
+            for name, limit in sorted(document.get("budget", {}).items())
         },
-        places={
-            _text(name): _text(place)
-            for name, place in sorted(document.get("budget_places", {}).items())
+        budget_locations={
+            _require_text(name): _require_text(location)
+            for name, location in sorted(document.get("budget_places", {}).items())
         },
-        surface=_surface(document["surface"]) if "surface" in document else None,
-        possible={
-            RootPath(_text(row["path"])): tuple(_text(name) for name in row["sonames"])
+        surface=_parse_surface(document["surface"]) if "surface" in document else None,
+        possible_dlopens={
+            RootPath(_require_text(row["path"])): tuple(
+                _require_text(name) for name in row["sonames"]
+            )
             for row in document.get("possible_dlopens", ())
         },
-        cautions=tuple(_typed(Caution, row) for row in document.get("warnings", ())),
-        listed=tuple(_possible(row) for row in document.get("possible_data", ())),
-        waivers=tuple(_typed(Waived, row) for row in document.get("waivers", ())),
-        probes=tuple(_typed(ProbeRow, row) for row in document["probes"])
+        warnings=tuple(_parse_row(ScriptWarning, row) for row in document.get("warnings", ())),
+        possible_data=tuple(_parse_possible_data(row) for row in document.get("possible_data", ())),
+        waivers=tuple(_parse_row(WaiverRow, row) for row in document.get("waivers", ())),
+        probes=tuple(_parse_row(ProbeRow, row) for row in document["probes"])
         if "probes" in document
         else None,
-        inputs=_inputs(document["inputs"]) if "inputs" in document else None,
+        inputs=_parse_inputs(document["inputs"]) if "inputs" in document else None,
     )
 
 
-def _inputs(row: Mapping[str, Any]) -> Inputs:
-    return Inputs(
-        arch=_text(row["arch"]),
-        cell=_text(row["cell"]),
-        compression=_text(row["compression"]),
-        formats=tuple(_text(name) for name in row["formats"]),
-        settings=_text(row["settings"]),
-        files=tuple(_typed(Input, one) for one in row["files"]),
+def _parse_inputs(row: Mapping[str, Any]) -> BuildInputs:
+    return BuildInputs(
+        arch=_require_text(row["arch"]),
+        cell=_require_text(row["cell"]),
+        compression=_require_text(row["compression"]),
+        formats=tuple(_require_text(name) for name in row["formats"]),
+        settings=_require_text(row["settings"]),
+        files=tuple(_parse_row(BuildInput, one) for one in row["files"]),
     )
 
 
-def _possible(row: Mapping[str, Any]) -> Possible:
-    return Possible(
-        RootPath(_text(row["by"])), *(_text(row[name]) for name in _names(Possible)[1:])
+def _parse_possible_data(row: Mapping[str, Any]) -> OptionalFile:
+    return OptionalFile(
+        RootPath(_require_text(row["by"])),
+        *(_require_text(row[name]) for name in _list_fields(OptionalFile)[1:]),
     )
 
 
-def _surface(document: Mapping[str, Any]) -> Surface:
+def _parse_surface(document: Mapping[str, Any]) -> Surface:
     findings = tuple(
-        Finding(FindingKind(row["kind"]), _text(row["subject"]), _text(row["detail"]))
+        SurfaceFinding(
+            FindingKind(row["kind"]), _require_text(row["subject"]), _require_text(row["detail"])
+        )
         for row in document["findings"]
     )
     if any(one.kind is FindingKind.EXPORTS and not one.detail.isdecimal() for one in findings):
@@ -199,46 +275,47 @@ def _surface(document: Mapping[str, Any]) -> Surface:
     return Surface(findings, tuple(unknown), document.get("in_lab", False) is True)
 
 
-def _flat(row: "DataclassInstance") -> dict[str, object]:
+def _flatten(row: "DataclassInstance") -> dict[str, object]:
     """The fields of a dataclass, none of which is one; dataclasses.asdict takes ten times as long."""
-    return {name: getattr(row, name) for name in _names(type(row))}
+    return {name: getattr(row, name) for name in _list_fields(type(row))}
 
 
 @cache
-def _names(kind: "type[DataclassInstance]") -> tuple[str, ...]:
+def _list_fields(kind: "type[DataclassInstance]") -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
-def _file_out(row: FileRow) -> dict[str, object]:
-    return _flat(row) | {"mode": f"{row.mode:04o}"}
+def _encode_file(row: FileRow) -> dict[str, object]:
+    return _flatten(row) | {"mode": f"{row.mode:04o}"}
 
 
-def _file_in(row: Mapping[str, Any]) -> FileRow:
-    return _typed(FileRow, {**row, "mode": int(row["mode"], 8)})
+def _parse_file(row: Mapping[str, Any]) -> FileRow:
+    return _parse_row(FileRow, {**row, "mode": int(row["mode"], 8)})
 
 
-def _typed(kind: type[T], row: Mapping[str, Any]) -> T:
+def _parse_row(kind: type[T], row: Mapping[str, Any]) -> T:
     """Build a flat dataclass of texts, sizes and claims; a wrong key or type is a TypeError."""
-    read = {int: _size, bool: _claim}
-    checked = {
-        name: read.get(wanted, _text)(row[name]) for name, wanted in kind.__annotations__.items()
+    parsers = {int: _require_size, bool: _require_bool}
+    values = {
+        name: parsers.get(annotation, _require_text)(row[name])
+        for name, annotation in kind.__annotations__.items()
     }
-    return kind(**checked)
+    return kind(**values)
 
 
-def _claim(value: object) -> bool:
+def _require_bool(value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{value!r} is neither true nor false")
     return value
 
 
-def _text(value: object) -> str:
+def _require_text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
 
 
-def _size(value: object) -> int:
+def _require_size(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{value!r} is no number of bytes")
     return value

@@ -4,38 +4,38 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from minbuild.archive.types import Package
-from minbuild.facts.types import Kind
-from minbuild.footprint.types import (
-    OVERHEAD,
+from minbuild.archive.model import Package
+from minbuild.footprint.model import (
+    IMAGE_OVERHEAD,
+    BuildInputs,
     FileRow,
     Footprint,
-    Inputs,
+    OwnerRow,
     PackageRow,
     ProbeRow,
-    Row,
     Surface,
     Totals,
-    Waived,
+    WaiverRow,
 )
-from minbuild.manifest.limits import Limit, limits_set
-from minbuild.manifest.types import Manifest, Section
-from minbuild.resolve.place import place
-from minbuild.tree.types import Node, Tree
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.limits import Limit, list_limits
+from minbuild.manifest.model import Manifest, Section
+from minbuild.resolve.model import shorten_location
+from minbuild.rootfs.model import RootfsNode, RootfsTree
 
-NOTHING = Totals(0, 0, 0, 0, 0)
+ZERO_TOTALS = Totals(0, 0, 0, 0, 0)
 
 
-def measure(
+def measure_image(
     manifest: Manifest,
-    tree: Tree,
+    tree: RootfsTree,
     packages: Sequence[Package],
     *,
     initramfs: int,
     packed: Mapping[str, int],
     weights: Mapping[str, int],
     surface: Surface | None = None,
-    inputs: Inputs | None = None,
+    inputs: BuildInputs | None = None,
 ) -> Footprint:
     """Measure an image.
 
@@ -43,55 +43,62 @@ def measure(
     boots; `weights` a compressed size for each content digest, by which the initramfs's bytes are
     shared out among its files.
     """
-    shares = _shares(tree, initramfs, weights)
-    files = tuple(file_row(node, shares[node.path]) for node in tree.nodes)
-    return add_up(
+    shares = _share_out(tree, initramfs, weights)
+    files = tuple(make_file_row(node, shares[node.path]) for node in tree.nodes)
+    return with_totals(
         Footprint(
             name=manifest.name,
             arch=manifest.arch,
-            kernel=tree.release,
+            kernel=tree.kernel_release,
             suites=manifest.archive.suites,
             packed=dict(sorted(packed.items())),
-            totals=NOTHING,
+            totals=ZERO_TOTALS,
             sections=(),
             components=(),
             packages=(),
             files=files,
             edges=tree.needs,
-            budget={name: limit.value for name, limit in limits(manifest).items()},
-            places={name: place(limit.where) for name, limit in limits(manifest).items()},
+            budget={name: limit.value for name, limit in manifest_limits(manifest).items()},
+            budget_locations={
+                name: shorten_location(limit.where)
+                for name, limit in manifest_limits(manifest).items()
+            },
             surface=surface,
-            possible=tree.maybe_dlopen,
-            listed=tree.possible,
-            cautions=tree.cautions,
-            waivers=tuple(_waived(manifest)),
-            probes=probe_rows(manifest),
+            possible_dlopens=tree.unexplained_sonames,
+            possible_data=tree.optional_files,
+            warnings=tree.script_warnings,
+            waivers=tuple(_list_waivers(manifest)),
+            probes=list_probes(manifest),
             inputs=inputs,
         ),
         {package.name: package.version for package in packages},
-        {OVERHEAD: packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0},
+        {
+            IMAGE_OVERHEAD: packed["efi"] - sum(row.packed for row in files)
+            if "efi" in packed
+            else 0
+        },
     )
 
 
-def _waived(manifest: Manifest) -> Iterator[Waived]:
+def _list_waivers(manifest: Manifest) -> Iterator[WaiverRow]:
     for kind, lines in (("drop", manifest.drop), ("allow-missing", manifest.allow_missing)):
         for line in lines:
-            yield Waived(kind, line.path, line.because, place(line.where))
+            yield WaiverRow(kind, line.path, line.because, shorten_location(line.where))
 
 
-def probe_rows(manifest: Manifest) -> tuple[ProbeRow, ...]:
+def list_probes(manifest: Manifest) -> tuple[ProbeRow, ...]:
     """List what the manifest's components have the lab ask."""
     return tuple(
         ProbeRow(
             one.name, one.console, one.limit, one.means,
-            one.lease, one.lookup, one.tcp, one.to, one.says, place(one.where),
+            one.lease, one.lookup, one.tcp, one.to, one.says, shorten_location(one.where),
         )
         for component in manifest.components
         for one in (*([component.probe] if component.probe else ()), *component.probes)
     )  # fmt: skip
 
 
-def add_up(
+def with_totals(
     footprint: Footprint, versions: Mapping[str, str], overhead: Mapping[str, int]
 ) -> Footprint:
     """Fill a footprint's totals and tables in from its files.
@@ -99,62 +106,65 @@ def add_up(
     `overhead` is what is packed of no file: a row of every table for each, in the order given.
     """
     files = footprint.files
-    rest = tuple(Row(name, 0, 0, size) for name, size in overhead.items())
-    boots = sum(row.packed for row in files) + sum(overhead.values())
+    overhead_rows = tuple(OwnerRow(name, 0, 0, size) for name, size in overhead.items())
+    packed_total = sum(row.packed for row in files) + sum(overhead.values())
     return replace(
         footprint,
-        totals=replace(counts(files), packed=boots),
-        sections=(*rows(files, lambda row: row.section, [str(one) for one in Section]), *rest),
-        components=(*rows(files, lambda row: row.component), *rest),
+        totals=replace(count_totals(files), packed=packed_total),
+        sections=(
+            *sum_by_owner(files, lambda row: row.section, [str(one) for one in Section]),
+            *overhead_rows,
+        ),
+        components=(*sum_by_owner(files, lambda row: row.component), *overhead_rows),
         packages=tuple(
             PackageRow(row.name, versions.get(row.name, ""), row.files, row.bytes, row.packed)
-            for row in (*rows(files, lambda row: row.package), *rest)
+            for row in (*sum_by_owner(files, lambda row: row.package), *overhead_rows)
         ),
     )
 
 
-def limits(manifest: Manifest) -> dict[str, Limit]:
+def manifest_limits(manifest: Manifest) -> dict[str, Limit]:
     """The limits that a manifest sets, sorted by name; none of what is packed in another way."""
-    other = {"packed"} if manifest.image.instead_of is not None else set()
+    excluded = {"packed"} if manifest.image.overridden_compression is not None else set()
     return {
         name: limit
-        for name, limit in limits_set(manifest.budget.totals).items()
-        if name not in other
+        for name, limit in list_limits(manifest.budget.totals).items()
+        if name not in excluded
     }
 
 
-def counts(files: Iterable[FileRow]) -> Totals:
+def count_totals(files: Iterable[FileRow]) -> Totals:
     """Files, links and directories, and bytes of files; a hard link weighs nothing again."""
     types = Counter(row.type for row in files)
     return Totals(
-        files=types[Kind.FILE],
-        links=types[Kind.LINK] + types[Kind.HARDLINK],
-        directories=types[Kind.DIRECTORY],
-        bytes=sum(weight(row) for row in files),
+        files=types[FileType.FILE],
+        links=types[FileType.LINK] + types[FileType.HARDLINK],
+        directories=types[FileType.DIRECTORY],
+        bytes=sum(weigh_row(row) for row in files),
         packed=0,
     )
 
 
-def weight(row: FileRow) -> int:
+def weigh_row(row: FileRow) -> int:
     """The bytes that a path adds: a file's size; nothing for another name of the same file."""
-    return row.size if row.type == Kind.FILE else 0
+    return row.size if row.type == FileType.FILE else 0
 
 
-def rows(
+def sum_by_owner(
     files: Iterable[FileRow], owner: Callable[[FileRow], str], order: Sequence[str] = ()
-) -> tuple[Row, ...]:
+) -> tuple[OwnerRow, ...]:
     """Sum files by owner: in the order given, then by name; every one of `order` has a row."""
     sums: dict[str, list[int]] = {name: [0, 0, 0] for name in order}
     for row in files:
         total = sums.setdefault(owner(row), [0, 0, 0])
-        total[0] += row.type == Kind.FILE
-        total[1] += weight(row)
+        total[0] += row.type == FileType.FILE
+        total[1] += weigh_row(row)
         total[2] += row.packed
     names = [*order, *sorted(sums.keys() - set(order))]
-    return tuple(Row(name, *sums[name]) for name in names)
+    return tuple(OwnerRow(name, *sums[name]) for name in names)
 
 
-def file_row(node: Node, share: int = 0) -> FileRow:
+def make_file_row(node: RootfsNode, share: int = 0) -> FileRow:
     """One path of a tree as the footprint says it; `share` is what it adds to the image."""
     return FileRow(
         path=node.path,
@@ -172,18 +182,33 @@ def file_row(node: Node, share: int = 0) -> FileRow:
     )
 
 
-def _shares(tree: Tree, initramfs: int, weights: Mapping[str, int]) -> dict[str, int]:
+def _share_out(tree: RootfsTree, initramfs: int, weights: Mapping[str, int]) -> dict[str, int]:
     """Share the initramfs's bytes out by weight; the parts sum to it exactly."""
     shares = {node.path: 0 for node in tree.nodes}
-    packed = [node for node in tree.nodes if node.kind is Kind.FILE and node.path != tree.kernel]
+    packed = [
+        node for node in tree.nodes if node.kind is FileType.FILE and node.path != tree.kernel_image
+    ]
     total = sum(weights[node.sha256] for node in packed)
-    given = before = 0
+    weight_sum = previous_end = 0
     for node in packed:
-        given += weights[node.sha256]
-        upto = initramfs * given // total
-        shares[node.path] = upto - before
-        before = upto
+        weight_sum += weights[node.sha256]
+        end = initramfs * weight_sum // total
+        shares[node.path] = end - previous_end
+        previous_end = end
     for node in tree.nodes:
-        if node.path == tree.kernel:
+        if node.path == tree.kernel_image:
             shares[node.path] = node.size
     return {str(path): share for path, share in shares.items()}
+
+
+SOLID_XZ = 0.87
+"""Of what a file weighs alone (x86 filter, LZMA2 preset 0), what it weighs packed with others."""
+SOLID_ZLIB = 0.68
+"""The same of zlib -1, which is quicker and less like xz: for trees of others."""
+INCOMPRESSIBLE_RATIO = 0.97
+"""From this ratio on, a file is packed already and weighs what it is."""
+
+
+def estimate_compressed(compressed: int, size: int, solid: float = SOLID_ZLIB) -> int:
+    """Bytes in a solid archive of a file of `size` bytes that is `compressed` alone."""
+    return size if compressed > INCOMPRESSIBLE_RATIO * size else round(solid * compressed)

@@ -1,29 +1,175 @@
 """From a tree to the images of a host, in its output directory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from minbuild.image.disk import Identity
-from minbuild.image.formats import FORMATS, Material, in_order
-from minbuild.image.outputs import Outputs, open_outputs
-from minbuild.image.segments import Segment, join, pack
-from minbuild.image.uki import Parts
-from minbuild.manifest.types import Compression, DiskWish, ImageFormat, Sign
+from minbuild.cache.store import Store
+from minbuild.image import grub
+from minbuild.image.boot_media import (
+    DerivedIds,
+    find_esp_number,
+    list_esp_files,
+    make_disk,
+    make_iso,
+)
+from minbuild.image.initramfs_segments import InitramfsSegment, concatenate_segments, pack_initramfs
+from minbuild.image.publish import Outputs, open_outputs
+from minbuild.image.pxe import write_pxe_directory
+from minbuild.image.qemu_formats import convert_disk
+from minbuild.image.tar_cpio import write_cpio, write_tar
+from minbuild.image.ukify import UkiParts, build_uki, sign_uki
+from minbuild.manifest.image_settings import (
+    Compression,
+    DiskSettings,
+    ImageFormat,
+    PartitionType,
+    SigningSettings,
+)
 from minbuild.progress import Progress
-from minbuild.store import Store
+from minbuild.rootfs.model import RootfsTree
 from minbuild.toolbox.toolbox import Toolbox
-from minbuild.tree.types import Tree
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class FormatInput:
+    """What every format is made from."""
+
+    parts: UkiParts
+    identity: DerivedIds
+    toolbox: Toolbox
+    work: Path
+    """A directory for what is needed on the way."""
+    prerequisites: Mapping[ImageFormat, Path]
+    """The formats that were made before."""
+    tree: RootfsTree
+    content: Callable[[str], bytes]
+    """Gives the bytes of a digest."""
+    name: str
+    """Of the outputs: host for host.efi."""
+    disk: DiskSettings | None
+    sign: SigningSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FormatWriter:
+    """One way to write an image."""
+
+    suffix: str
+    """host.SUFFIX"""
+    write: Callable[[FormatInput, Path], None]
+    needs: tuple[ImageFormat, ...] = ()
+    """Formats that must be made before."""
+    tools: tuple[str, ...] = ()
+    """Tools of the toolbox that `make` starts, beside those of `needs`."""
+
+
+def _write_uki(source: FormatInput, output: Path) -> None:
+    build_uki(source.parts, output, source.work, source.toolbox)
+    if source.sign is not None:
+        sign_uki(output, source.sign, source.work, source.toolbox)
+
+
+def _write_raw(source: FormatInput, output: Path) -> None:
+    uki = source.prerequisites[ImageFormat.UKI]
+    toolbox, spec = source.toolbox, source.disk or DiskSettings()
+    files = list_esp_files(uki, source.parts.arch)
+    folder, _, name = next(iter(files)).rpartition("/")
+    if spec.bios:
+        settings = source.work / grub.GRUB_CFG
+        settings.write_text(grub.render_grub_config(source.parts, uki, name), encoding="utf-8")
+        files[f"{folder}/{grub.GRUB_CFG}"] = settings
+    make_disk(files, source.identity, output, toolbox, spec)
+    if spec.bios:
+        grub.install_grub(output, find_esp_number(spec), folder, source.work, toolbox)
+
+
+def _write_qemu_format(kind: ImageFormat, source: FormatInput, output: Path) -> None:
+    raw = source.prerequisites[ImageFormat.RAW]
+    convert_disk(kind, raw, source.identity, output, source.toolbox)
+
+
+def _write_iso(source: FormatInput, output: Path) -> None:
+    files = list_esp_files(source.prerequisites[ImageFormat.UKI], source.parts.arch)
+    make_iso(files, source.identity, output, source.work, source.toolbox)
+
+
+def _write_pxe(source: FormatInput, output: Path) -> None:
+    write_pxe_directory(source.parts, source.prerequisites[ImageFormat.UKI], source.name, output)
+
+
+def _write_tar(source: FormatInput, output: Path) -> None:
+    write_tar(source.tree, source.content, output)
+
+
+def _write_cpio(source: FormatInput, output: Path) -> None:
+    write_cpio(source.tree, source.content, output)
+
+
+_FAT_TOOLS = ("mcopy", "mkfs.fat", "mmd")
+_NEEDS_UKI = (ImageFormat.UKI,)
+
+
+def _make_qemu_writer(kind: ImageFormat, suffix: str = "") -> FormatWriter:
+    needs = (ImageFormat.RAW,)
+    return FormatWriter(
+        suffix or str(kind), partial(_write_qemu_format, kind), needs=needs, tools=("qemu-img",)
+    )
+
+
+FORMATS: Mapping[ImageFormat, FormatWriter] = {
+    ImageFormat.UKI: FormatWriter("efi", _write_uki, tools=("ukify",)),
+    ImageFormat.RAW: FormatWriter(
+        "raw", _write_raw, needs=_NEEDS_UKI, tools=(*_FAT_TOOLS, "sfdisk")
+    ),
+    ImageFormat.QCOW2: _make_qemu_writer(ImageFormat.QCOW2),
+    ImageFormat.VHDX: _make_qemu_writer(ImageFormat.VHDX),
+    ImageFormat.VMDK: _make_qemu_writer(ImageFormat.VMDK),
+    ImageFormat.VMDK_STREAM: _make_qemu_writer(ImageFormat.VMDK_STREAM, "stream.vmdk"),
+    ImageFormat.VDI: _make_qemu_writer(ImageFormat.VDI),
+    ImageFormat.ISO: FormatWriter(
+        "iso", _write_iso, needs=_NEEDS_UKI, tools=(*_FAT_TOOLS, "xorriso")
+    ),
+    ImageFormat.PXE: FormatWriter("pxe", _write_pxe, needs=_NEEDS_UKI),
+    ImageFormat.TAR: FormatWriter("tar", _write_tar),
+    ImageFormat.CPIO: FormatWriter("cpio", _write_cpio),
+}
+
+PARTITION_TOOLS = {PartitionType.EXT4: ("mke2fs",)}
+"""Tools that only some partitions need."""
+
+
+def add_prerequisites(requested: Sequence[ImageFormat]) -> tuple[ImageFormat, ...]:
+    """The formats to make, each after those it needs."""
+    ordered: dict[ImageFormat, None] = {}
+    for image_format in requested:
+        ordered |= dict.fromkeys((*add_prerequisites(FORMATS[image_format].needs), image_format))
+    return tuple(ordered)
+
+
+def list_format_tools(
+    requested: Sequence[ImageFormat], compression: Compression, disk: DiskSettings | None = None
+) -> tuple[str, ...]:
+    """The tools that writing these formats starts, sorted."""
+    names = set() if compression is Compression.NONE else {str(compression)}
+    for image_format in add_prerequisites(requested):
+        names.update(FORMATS[image_format].tools)
+    if disk is not None and ImageFormat.RAW in add_prerequisites(requested):
+        names.update((grub.GRUB_TOOL,) if disk.bios else ())
+        for partition in disk.partitions:
+            names.update(PARTITION_TOOLS.get(partition.holds, ()))
+    return tuple(sorted(names))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
     """What is to be written."""
 
     name: str
     """Of the outputs: host for host.efi."""
     arch: str
-    tree: Tree
+    tree: RootfsTree
     cmdline: str
     osrel: bytes
     """The content of os-release, which a boot menu shows."""
@@ -31,32 +177,32 @@ class Order:
     compression: Compression
     seed: str
     """What identifiers follow from: the lock's digest."""
-    disk: DiskWish | None = None
+    disk: DiskSettings | None = None
     """None: an ESP alone."""
-    sign: Sign | None = None
+    sign: SigningSettings | None = None
     """None: nothing is signed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class WrittenImages:
     """What was written, before it is published."""
 
-    initramfs: int
+    initramfs_size: int
     """Packed bytes of the initramfs."""
-    packed: Mapping[str, int]
+    image_sizes: Mapping[str, int]
     """Bytes of each image by its suffix, "efi" the one that boots."""
-    segments: tuple[Segment, ...]
+    segments: tuple[InitramfsSegment, ...]
 
 
-def write(
-    order: Order,
+def write_images(
+    spec: ImageSpec,
     directory: Path,
-    beside: Callable[[Images], Mapping[str, bytes]],
+    extra_files: Callable[[WrittenImages], Mapping[str, bytes]],
     *,
     store: Store,
     toolbox: Toolbox,
     progress: Progress,
-    last: Callable[[Outputs], None] = lambda outputs: None,
+    after_images: Callable[[Outputs], None] = lambda outputs: None,
 ) -> tuple[Path, ...]:
     """Write every image of an order, and SHA256SUMS, to `directory`: all of them or none.
 
@@ -64,54 +210,64 @@ def write(
     what is made of all of these. Returns all paths.
     Raises: ToolError when a tool fails or the directory cannot be written.
     """
-    segments = pack(
-        order.tree, store, toolbox, order.compression, arch=order.arch, progress=progress
+    segments = pack_initramfs(
+        spec.tree, store, toolbox, spec.compression, arch=spec.arch, progress=progress
     )
     with open_outputs(directory) as outputs:
-        kernel, initrd = _kept(store, _kernel(order.tree)), outputs.work / "initrd"
-        join(segments, store, initrd)
-        parts = Parts(order.arch, kernel, initrd, order.cmdline, order.osrel, order.tree.release)
-        made: dict[ImageFormat, Path] = {}
-        for each in in_order(order.formats):
-            name = f"{order.name}.{FORMATS[each].suffix}"
-            place = outputs.place(name) if each in order.formats else outputs.work / name
+        kernel, initrd = (
+            _get_verified_path(store, _find_kernel_digest(spec.tree)),
+            outputs.work / "initrd",
+        )
+        concatenate_segments(segments, store, initrd)
+        parts = UkiParts(
+            spec.arch, kernel, initrd, spec.cmdline, spec.osrel, spec.tree.kernel_release
+        )
+        images: dict[ImageFormat, Path] = {}
+        for image_format in add_prerequisites(spec.formats):
+            name = f"{spec.name}.{FORMATS[image_format].suffix}"
+            output = outputs.path(name) if image_format in spec.formats else outputs.work / name
             progress.step(f"writing {name}")
-            material = Material(
+            format_input = FormatInput(
                 parts=parts,
-                identity=Identity(order.seed),
+                identity=DerivedIds(spec.seed),
                 toolbox=toolbox,
                 work=outputs.work,
-                made=made,
-                tree=order.tree,
-                content=store.need,
-                name=order.name,
-                disk=order.disk,
-                sign=order.sign,
+                prerequisites=images,
+                tree=spec.tree,
+                content=store.require,
+                name=spec.name,
+                disk=spec.disk,
+                sign=spec.sign,
             )
-            FORMATS[each].make(material, place)
-            made[each] = place
-        sizes = {FORMATS[each].suffix: _size(path) for each, path in made.items()}
-        for name, data in beside(Images(initrd.stat().st_size, sizes, segments)).items():
-            outputs.place(name).write_bytes(data)
-        last(outputs)
+            FORMATS[image_format].write(format_input, output)
+            images[image_format] = output
+        sizes = {
+            FORMATS[image_format].suffix: _measure_size(path)
+            for image_format, path in images.items()
+        }
+        for name, data in extra_files(
+            WrittenImages(initrd.stat().st_size, sizes, segments)
+        ).items():
+            outputs.path(name).write_bytes(data)
+        after_images(outputs)
         return outputs.publish()
 
 
-def _size(path: Path) -> int:
+def _measure_size(path: Path) -> int:
     """Bytes of a file, or of all files of a directory."""
     if path.is_dir():
         return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
     return path.stat().st_size
 
 
-def _kept(store: Store, sha256: str) -> Path:
+def _get_verified_path(store: Store, sha256: str) -> Path:
     """Where the store holds these bytes, which were checked in this run."""
-    path = store.sound(sha256)
+    path = store.find_verified(sha256)
     if path is None:
-        store.need(sha256)  # says what is lost
+        store.require(sha256)  # says what is lost
     assert path is not None
     return path
 
 
-def _kernel(tree: Tree) -> str:
-    return next(node.sha256 for node in tree.nodes if node.path == tree.kernel)
+def _find_kernel_digest(tree: RootfsTree) -> str:
+    return next(node.sha256 for node in tree.nodes if node.path == tree.kernel_image)

@@ -7,160 +7,193 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.lab import confine, netboot, relay
-from minbuild.lab.accel import QEMU, settings
-from minbuild.lab.data import Guest, by_uefi, data_disk, unasked
-from minbuild.lab.dial import render
-from minbuild.lab.hearing import Run
-from minbuild.lab.kvm import SYSTEM, Memory, choose, may_emulate, way_of
-from minbuild.lab.link import ADDRESS, NAME, dnsmasq_arguments, echo_address, need_leases
-from minbuild.lab.machine import DOOR, ECHO_PORT, boot_from, qemu_arguments
-from minbuild.lab.probes import Watch, network_boot, skipped
-from minbuild.lab.session import Session, choose_network, mortal
-from minbuild.lab.types import (
+from minbuild.lab import landlock, qemu
+from minbuild.lab.accel import (
+    QEMU,
+    REAL_SYSTEM,
+    KvmHistory,
+    can_retry_emulated,
+    choose_accelerator,
+    choose_extra_cmdline,
+    choose_trial_firmware,
+)
+from minbuild.lab.data_disk import LabGuest, find_unavailable_probes, has_uefi_probe, make_data_disk
+from minbuild.lab.model import (
     BootRequest,
     BootResult,
-    Choice,
+    Decision,
     Firmware,
-    Line,
+    LabServer,
+    LogLine,
     Network,
-    Server,
     Tools,
 )
-from minbuild.lab.wire import Plan
+from minbuild.lab.monitor import BootMonitor
+from minbuild.lab.probes import ProbeTracker, find_unreachable_probes, list_netboot_probes
+from minbuild.lab.qemu import ECHO_PORT, USER_NETWORK_ADDRESS, build_qemu_args, prepare_boot_source
+from minbuild.lab.worker import echo_pipe
+from minbuild.lab.worker.client import WorkerClient, choose_network, die_with_parent
+from minbuild.lab.worker.network import (
+    PROBE_DOMAIN,
+    SERVER_ADDRESS,
+    build_dnsmasq_args,
+    require_lease_support,
+    select_echo_address,
+)
+from minbuild.lab.worker.protocol import WorkerPlan
+from minbuild.lab.worker.tcp_probe import encode_tcp_probe
 from minbuild.progress import Progress
 
 
-def boot(request: BootRequest, tools: Tools, progress: Progress) -> BootResult:
+def boot_image(request: BootRequest, tools: Tools, progress: Progress) -> BootResult:
     """Boot an image and wait for its probes; repeat it once when KVM ran nothing, or the emulation crashed.
 
     A probe that failed is part of the result (see `verdict.verdict`), not an error.
     Raises: ToolError when the lab itself cannot do its work, UsageError for what cannot be booted.
     """
-    way = way_of(request.starts_by, secure=request.certificate is not None)
-    accel = choose(request.accel, tools, way)
-    result = one_boot(request, tools, progress, accel)
-    if result.stalled and may_emulate(request.accel, accel):
-        return by_emulation(request, tools, progress, result)
+    trial_firmware = choose_trial_firmware(
+        request.boot_firmware, secure=request.certificate is not None
+    )
+    accel = choose_accelerator(request.accel, tools, trial_firmware)
+    result = boot_once(request, tools, progress, accel)
+    if result.stall_reason and can_retry_emulated(request.accel, accel):
+        return boot_by_emulation(request, tools, progress, result)
     crash = result.retried
     if result.passed or accel.name != "tcg" or not crash:
         return replace(result, tries=1, retried="")
     progress.note(f"it crashed under emulation ({crash}): booting once more")
-    again = one_boot(second(request), tools, progress, accel)
-    return replace(again, tries=2, retried=f"the first one crashed ({crash})")
+    retry = boot_once(make_retry_request(request), tools, progress, accel)
+    return replace(retry, tries=2, retried=f"the first one crashed ({crash})")
 
 
-def by_emulation(
+def boot_by_emulation(
     request: BootRequest, tools: Tools, progress: Progress, result: BootResult
 ) -> BootResult:
     """Boot once more what KVM did not run; when it comes further so, this is remembered."""
-    why = f"under KVM {result.stalled}"
-    progress.note(f"{why}: booting once more, by emulation")
-    again = one_boot(second(request), tools, progress, Choice("tcg", why))
-    if again.stage > result.stage:
-        Memory(tools).keep(SYSTEM, f"{why}, and by emulation it went on")
+    reason = f"under KVM {result.stall_reason}"
+    progress.note(f"{reason}: booting once more, by emulation")
+    retry = boot_once(make_retry_request(request), tools, progress, Decision("tcg", reason))
+    if retry.stage > result.stage:
+        KvmHistory(tools).save_fault(REAL_SYSTEM, f"{reason}, and by emulation it went on")
         progress.note("KVM is left alone on this machine from now on: minbuild store forget-kvm")
-    return replace(again, tries=2, retried=why)
+    return replace(retry, tries=2, retried=reason)
 
 
-def second(request: BootRequest) -> BootRequest:
+def make_retry_request(request: BootRequest) -> BootRequest:
     """The request for the second try, whose working files lie beside those of the first."""
     keep = request.keep
     return replace(request, keep=keep and keep.with_name(f"{keep.name}.2"))
 
 
-def one_boot(request: BootRequest, tools: Tools, progress: Progress, accel: Choice) -> BootResult:
+def boot_once(
+    request: BootRequest, tools: Tools, progress: Progress, accel: Decision
+) -> BootResult:
     """Boot once; `retried` of the result is the kernel's or QEMU's crash, if there was one."""
-    with working_directory(request.keep) as work:
+    with make_working_directory(request.keep) as work:
         network = choose_network(request.network, tools)
-        netboot.checked(request.firmware, network)
-        need_leases(request.lease, network)
-        plan, no_guest = lay_out(request, tools, work, accel, network)
-        if not confine.available():
-            progress.note(confine.UNABLE)
+        qemu.require_http_support(request.firmware, network)
+        require_lease_support(request.lease, network)
+        plan, guest_skip_reasons = prepare_files(request, tools, work, accel, network)
+        if not landlock.is_available():
+            progress.note(landlock.UNCONFINED_NOTE)
         progress.step(f"booting {request.image.name} ({accel.name}, {request.firmware})")
         kind = Network(network.name)
-        probes = (*network_boot(request.firmware), *request.probes)
-        skip = skipped(probes, kind) | no_guest
-        watch = Watch(probes, skip, kind, request.firmware.by_network, request.trouble.patient)
-        suspect = may_emulate(request.accel, accel)
-        with Session(kind, plan) as session:
-            run = Run(request, watch, progress, session, suspect=suspect)
-            ended = run.wait()
-        run.finish()
+        probes = (*list_netboot_probes(request.firmware), *request.probes)
+        skip_reasons = find_unreachable_probes(probes, kind) | guest_skip_reasons
+        tracker = ProbeTracker(
+            probes, skip_reasons, kind, request.firmware.by_network, request.faults.patient
+        )
+        suspect = can_retry_emulated(request.accel, accel)
+        with WorkerClient(kind, plan) as client:
+            monitor = BootMonitor(request, tracker, progress, client, suspect=suspect)
+            end_reason = monitor.wait()
+        monitor.flush()
     if request.log is not None:
-        write_log(request.log, run.lines)
+        write_log(request.log, monitor.lines)
     return BootResult(
         image=request.image.name,
-        outcomes=watch.outcomes(),
-        ended=ended,
+        outcomes=tracker.list_outcomes(),
+        end_reason=end_reason,
         accel=accel,
         network=network,
         firmware=request.firmware,
         memory=request.memory,
         cpus=request.cpus,
         tries=1,
-        retried=watch.crash,
-        seconds=run.seconds,
-        lines=tuple(run.lines),
-        stage=run.voice.stage,
-        stalled=run.stalled,
+        retried=tracker.crash,
+        seconds=monitor.seconds,
+        lines=tuple(monitor.lines),
+        stage=monitor.stage_tracker.stage,
+        stall_reason=monitor.stall_reason,
     )
 
 
-def lay_out(
-    request: BootRequest, tools: Tools, work: Path, accel: Choice, network: Choice
-) -> tuple[Plan, dict[str, str]]:
+def prepare_files(
+    request: BootRequest, tools: Tools, work: Path, accel: Decision, network: Decision
+) -> tuple[WorkerPlan, dict[str, str]]:
     """Make what the boot needs in `work`; say what shall be started and what cannot be asked."""
-    inside = network.name == Network.NAMESPACE
-    uefi = by_uefi(request)
-    start = boot_from(request, tools, work, settings(accel, uefi=uefi))
-    port = 0 if Server.TCP in request.without else ECHO_PORT
-    data, guest = request.data, guest_of(request, start.kernel)
-    no_guest = unasked(request, guest)
-    if data is None and not request.trouble.no_disk:
-        asked = {
-            "dns": NAME,
-            "tcp": f"{echo_address(request.lease) if inside else DOOR}:{ECHO_PORT}",
+    in_namespace = network.name == Network.NAMESPACE
+    uefi = has_uefi_probe(request)
+    source = prepare_boot_source(request, tools, work, choose_extra_cmdline(accel, uefi=uefi))
+    echo_port = 0 if LabServer.TCP in request.disabled_servers else ECHO_PORT
+    data, guest = request.data, select_guest(request, source.kernel)
+    skip_reasons = find_unavailable_probes(request, guest)
+    if data is None and not request.faults.no_disk:
+        lookups = {
+            "dns": PROBE_DOMAIN,
+            "tcp": f"{select_echo_address(request.lease) if in_namespace else USER_NETWORK_ADDRESS}:{ECHO_PORT}",
         }
-        data = data_disk(work, tools, asked, guest, uefi=uefi)
-    door = None if inside else bool(port)
-    qemu = qemu_arguments(request, tools, start, data, accel, door)
-    clock = Server.NTP not in request.without
-    trouble = request.trouble
-    serve = dnsmasq_arguments(
-        lease=trouble.lease,
-        silent=trouble.silent_dns,
+        data = make_data_disk(work, tools, lookups, guest, uefi=uefi)
+    echo_reachable = None if in_namespace else bool(echo_port)
+    qemu_args = build_qemu_args(request, tools, source, data, accel, echo_reachable)
+    has_ntp = LabServer.NTP not in request.disabled_servers
+    faults = request.faults
+    dnsmasq_args = build_dnsmasq_args(
+        lease=faults.lease,
+        silent=faults.silent_dns,
         shape=request.lease,
-        dhcp=Server.DHCP not in request.without,
-        dns=Server.DNS not in request.without,
-        clock=clock,
-        boot=netboot.dnsmasq_words(request.firmware, work / netboot.FOLDER),
+        dhcp=LabServer.DHCP not in request.disabled_servers,
+        dns=LabServer.DNS not in request.disabled_servers,
+        clock=has_ntp,
+        boot=qemu.build_netboot_dnsmasq_args(request.firmware, work / qemu.SERVED_DIRECTORY),
         settings=request.settings,
     )
-    plan = Plan(
+    plan = WorkerPlan(
         work=str(work),
-        remove=request.keep is None,
+        remove_work=request.keep is None,
         environment={**tools.environment(), "TMPDIR": str(work)},
-        qemu=mortal(
-            confined(request, tools, work, data, (*tools.argv(QEMU), *qemu), network=not inside),
+        qemu=die_with_parent(
+            confine_qemu(
+                request,
+                tools,
+                work,
+                data,
+                (*tools.argv(QEMU), *qemu_args),
+                network=not in_namespace,
+            ),
             Network(network.name),
         ),
-        dnsmasq=(*tools.argv("dnsmasq"), *serve) if inside else (),
-        ip=tools.argv("ip") if inside else (),
-        port=port,
-        address=ADDRESS if inside else relay.SOCKET,
-        clock=clock and inside,
-        outages=trouble.outages,
+        dnsmasq=(*tools.argv("dnsmasq"), *dnsmasq_args) if in_namespace else (),
+        ip=tools.argv("ip") if in_namespace else (),
+        echo_port=echo_port,
+        address=SERVER_ADDRESS if in_namespace else echo_pipe.ECHO_SOCKET,
+        has_ntp=has_ntp and in_namespace,
+        outages=faults.outages,
         cards=request.cards,
-        silent=trouble.silent_dns and inside,
-        dials=tuple(render(one.name, one.dial) for one in request.probes if one.dial and inside),
-        web=str(start.folder) if start.folder and request.firmware is Firmware.HTTP else "",
+        silent_dns=faults.silent_dns and in_namespace,
+        tcp_probes=tuple(
+            encode_tcp_probe(one.name, one.tcp_probe)
+            for one in request.probes
+            if one.tcp_probe and in_namespace
+        ),
+        http_directory=str(source.served_directory)
+        if source.served_directory and request.firmware is Firmware.HTTP
+        else "",
     )
-    return plan, no_guest
+    return plan, skip_reasons
 
 
-def confined(
+def confine_qemu(
     request: BootRequest,
     tools: Tools,
     work: Path,
@@ -170,23 +203,23 @@ def confined(
     network: bool,
 ) -> tuple[str, ...]:
     """QEMU's words, so that it reaches the files of this boot and its own, and no others."""
-    given = (request.image, request.initramfs, *request.disks)
-    reads = [path.resolve() for path in given if path is not None]
+    paths = (request.image, request.initramfs, *request.disks)
+    reads = [path.resolve() for path in paths if path is not None]
     reads += [Path(argv[0]), *tools.places]
     writes = [work, *([data.resolve()] if data else [])]
-    return confine.words(reads, writes, argv, network=network)
+    return landlock.build_confined_argv(reads, writes, argv, network=network)
 
 
-def guest_of(request: BootRequest, kernel: Path | None) -> Guest | None:
+def select_guest(request: BootRequest, kernel: Path | None) -> LabGuest | None:
     """The guest of the data disk; None without any kernel for it."""
     kernel = request.guest_kernel or kernel
     if kernel is None:
         return None
-    return Guest(kernel, request.guest_initramfs, request.guest_ready, request.guest_cpus)
+    return LabGuest(kernel, request.guest_initramfs, request.guest_ready, request.guest_cpus)
 
 
 @contextmanager
-def working_directory(keep: Path | None) -> Iterator[Path]:
+def make_working_directory(keep: Path | None) -> Iterator[Path]:
     """A directory for one boot's files: `keep`, or one that is removed.
 
     Raises: ToolError when it cannot be made.
@@ -206,7 +239,7 @@ def working_directory(keep: Path | None) -> Iterator[Path]:
     yield keep.absolute()
 
 
-def write_log(path: Path, lines: list[Line]) -> None:
+def write_log(path: Path, lines: list[LogLine]) -> None:
     """Write every line with its time and source.
 
     Raises: ToolError when the file cannot be written.

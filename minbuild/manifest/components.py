@@ -1,25 +1,28 @@
 """Where components lie, and which there are."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbuild.manifest import document
-from minbuild.manifest.format import COMPONENT, ONE_NAME
-from minbuild.manifest.inputs import Inputs, shown
-from minbuild.manifest.problems import Problems, nearest
-from minbuild.manifest.shape import Reading
-from minbuild.manifest.types import PackagePaths, Section
-from minbuild.manifest.written import ComponentDocument
-from minbuild.shipped import shipped
+from minbuild.data import data_directory
+from minbuild.errors import UsageError
+from minbuild.manifest.document import yaml_reader
+from minbuild.manifest.document.nodes import Node
+from minbuild.manifest.document.problems import Problems, find_nearest, suggest
+from minbuild.manifest.document.schema import ReadContext
+from minbuild.manifest.grammar import COMPONENT
+from minbuild.manifest.input_files import InputFiles, display_path
+from minbuild.manifest.model import LocatedName, PackagePaths, Section, VariableValue
+from minbuild.manifest.names import NAME_PATTERN
+from minbuild.manifest.raw import RawComponent, RawManifest
 
-OWN = "manifest"
+OWN_COMPONENT = "manifest"
 """The name of the component that holds what a manifest itself keeps; no file may have it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ComponentSummary:
     """A component as a list shows it."""
 
     name: str
@@ -31,88 +34,297 @@ class Listed:
     """Its file."""
 
 
-class Shelf:
+class ComponentPath:
     """Directories of components, searched in order."""
 
     def __init__(self, directories: Sequence[Path]) -> None:
         """Take the directories, first come first served; the shipped one is added last."""
-        first: dict[Path, Path] = {}
-        for path in (*directories, shipped("manifests") / "components"):
-            first.setdefault(path.absolute(), path)
-        self._directories = tuple(first.values())
+        directories_by_path: dict[Path, Path] = {}
+        for path in (*directories, data_directory("manifests") / "components"):
+            directories_by_path.setdefault(path.absolute(), path)
+        self._directories = tuple(directories_by_path.values())
 
-    def find(self, name: str, inputs: Inputs) -> tuple[Path, bytes] | None:
+    def find(self, name: str, inputs: InputFiles) -> tuple[Path, bytes] | None:
         """The file of section/name and its bytes; None when no directory has it."""
         for directory in self._directories:
             path = directory / f"{name}.yaml"
-            data = inputs.read(path, shown(path))
+            data = inputs.read(path, display_path(path))
             if data is not None:
                 return path, data
         return None
 
-    def files(self) -> dict[str, Path]:
+    def list_files(self) -> dict[str, Path]:
         """Every component: section/name → file, by section in the report's order, then name."""
-        found: dict[str, Path] = {}
+        components: dict[str, Path] = {}
         for section in Section:
-            here: dict[str, Path] = {}
+            in_section: dict[str, Path] = {}
             for directory in self._directories:
                 for path in sorted((directory / section).glob("*.yaml")):
-                    if re.fullmatch(ONE_NAME, path.stem):
-                        here.setdefault(f"{section}/{path.stem}", path)
-            found.update(sorted(here.items()))
-        return found
+                    if re.fullmatch(NAME_PATTERN, path.stem):
+                        in_section.setdefault(f"{section}/{path.stem}", path)
+            components.update(sorted(in_section.items()))
+        return components
 
-    def fix(self, name: str) -> str:
+    def suggest_fix(self, name: str) -> str:
         """What to write instead of a component that is not there."""
-        known = self.files()
+        known = self.list_files()
         section, _, short = name.partition("/")
-        elsewhere = [other for other in known if other.partition("/")[2] == short]
-        if elsewhere:
-            places = " or ".join(other.partition("/")[0] for other in elsewhere)
-            return f"it exists in section {places}: write {elsewhere[0]}, or use it there"
-        mine = {
+        other_sections = [other for other in known if other.partition("/")[2] == short]
+        if other_sections:
+            sections = " or ".join(other.partition("/")[0] for other in other_sections)
+            return f"it exists in section {sections}: write {other_sections[0]}, or use it there"
+        same_section = {
             other.partition("/")[2]: other for other in known if other.startswith(f"{section}/")
         }
-        every = {other.partition("/")[2]: other for other in known}
-        for names in (mine, every):
-            near = nearest(short, names)
-            if near:
-                return f"did you mean {names[near]}?"
+        all_sections = {other.partition("/")[2]: other for other in known}
+        for names in (same_section, all_sections):
+            closest = find_nearest(short, names)
+            if closest:
+                return f"did you mean {names[closest]}?"
         return f"write one that `minbuild components` lists, or write {name}.yaml yourself"
 
 
-def listing(directories: Sequence[Path]) -> tuple[Listed, ...]:
+def list_components(directories: Sequence[Path]) -> tuple[ComponentSummary, ...]:
     """Every component of these directories and those that ship, by section, then name.
 
     Raises: ManifestError with every problem of every component.
     """
     problems = Problems()
-    listed = []
-    for name, path, made in _read_all(directories, problems):
+    summaries = []
+    for name, path, raw in _read_components(directories, problems):
         section = Section(name.partition("/")[0])
-        needs = tuple(full(need.text, section) for need in made.needs)
-        listed.append(Listed(name, section, made.summary, needs, shown(path)))
-    problems.check()
-    return tuple(listed)
+        needs = tuple(qualify_name(need.text, section) for need in raw.needs)
+        summaries.append(ComponentSummary(name, section, raw.summary, needs, display_path(path)))
+    problems.raise_if_any()
+    return tuple(summaries)
 
 
-def asked_for(directories: Sequence[Path]) -> dict[str, tuple[PackagePaths, ...]]:
+def read_package_requests(directories: Sequence[Path]) -> dict[str, tuple[PackagePaths, ...]]:
     """What each component asks of packages, as it is written; those with problems are left out."""
-    return {name: made.packages for name, _, made in _read_all(directories, Problems())}
+    return {name: raw.packages for name, _, raw in _read_components(directories, Problems())}
 
 
-def _read_all(
+def _read_components(
     directories: Sequence[Path], problems: Problems
-) -> Iterator[tuple[str, Path, ComponentDocument]]:
-    inputs = Inputs(problems)
-    for name, path in Shelf(directories).files().items():
-        data = inputs.read(path, shown(path))
-        node = None if data is None else document.parse(data, shown(path), problems)
-        made = None if node is None else COMPONENT.read(node, Reading(problems))
-        if made is not None:
-            yield name, path, made
+) -> Iterator[tuple[str, Path, RawComponent]]:
+    inputs = InputFiles(problems)
+    for name, path in ComponentPath(directories).list_files().items():
+        data = inputs.read(path, display_path(path))
+        node = (
+            None if data is None else yaml_reader.parse_document(data, display_path(path), problems)
+        )
+        raw = None if node is None else COMPONENT.read(node, ReadContext(problems))
+        if raw is not None:
+            yield name, path, raw
 
 
-def full(reference: str, section: Section) -> str:
+def qualify_name(reference: str, section: Section) -> str:
     """section/name of a reference that stands in `section` and may leave its section out."""
     return reference if "/" in reference else f"{section}/{reference}"
+
+
+_COMMENT = re.compile(
+    r"""(?:[^\s#'"]|'[^']*'|"(?:[^"\\]|\\.)*"|(?<=\S)#|[ \t](?!\#)|['"])*+[ \t]\#\s?(.*)"""
+)
+"""A line with a comment behind what it says; a # in quotes begins none. Source: YAML 1.2.2, 6.6."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentDescription:
+    """A component with the meaning that its comments give."""
+
+    name: str
+    """section/name."""
+    summary: str
+    comments: str
+    """The comments that stand before its first list or mapping, as one text; "" when there are none."""
+    needs: tuple[str, ...]
+    variables: tuple[tuple[str, VariableValue, str], ...]
+    """Name, default, and the comment on its line."""
+    contents: Mapping[str, tuple[str, ...]]
+    """packages, applets, files, modules, firmware, kconfig, cmdline → what; none is empty."""
+    probes: tuple[tuple[str, str], ...]
+    """Name, and what a failure means."""
+    where: str
+    """Its file."""
+
+
+def describe_component(reference: str, directories: Sequence[Path]) -> ComponentDescription:
+    """The component that `word` (section/name, or a name that only one section has) means.
+
+    Raises: UsageError when there is none, or several; ManifestError with every problem of it.
+    """
+    name, path = _find_file(reference, ComponentPath(directories).list_files())
+    problems = Problems()
+    data = InputFiles(problems).read(path, display_path(path))
+    node = None if data is None else yaml_reader.parse_document(data, display_path(path), problems)
+    raw = None if node is None else COMPONENT.read(node, ReadContext(problems))
+    problems.raise_if_any()
+    assert data is not None
+    assert raw is not None
+    lines = data.decode("utf-8-sig").splitlines()
+    section = Section(name.partition("/")[0])
+    return ComponentDescription(
+        name=name,
+        summary=raw.summary,
+        comments=_read_leading_comments(lines),
+        needs=tuple(qualify_name(need.text, section) for need in raw.needs),
+        variables=tuple(
+            (one.name, one.value, _read_comment(lines, one.where.line)) for one in raw.vars
+        ),
+        contents={key: rows for key, rows in _list_contents(raw).items() if rows},
+        probes=_list_probes(raw, name),
+        where=display_path(path),
+    )
+
+
+def _find_file(reference: str, files: Mapping[str, Path]) -> tuple[str, Path]:
+    matches = [name for name in files if reference in (name, name.partition("/")[2])]
+    if len(matches) == 1:
+        return matches[0], files[matches[0]]
+    if matches:
+        raise UsageError(
+            f"several components are called {reference}", fix=f"write one of: {', '.join(matches)}"
+        )
+    shorts = [name.partition("/")[2] for name in files] if "/" not in reference else []
+    fix = suggest(reference, [*files, *shorts], otherwise="`minbuild components` lists them")
+    raise UsageError(f"there is no component {reference}", fix=fix)
+
+
+def _read_leading_comments(lines: Sequence[str]) -> str:
+    """The whole lines of comment at the top of the document, in paragraphs as they stand."""
+    paragraphs: list[str] = []
+    for line in lines:
+        if line.startswith("#"):
+            paragraphs.append(line.lstrip("#").strip())
+        elif line.startswith(("summary:", "needs:")) or not line.strip():
+            continue
+        else:
+            break
+    return " ".join(filter(None, paragraphs))
+
+
+def _read_comment(lines: Sequence[str], number: int) -> str:
+    """The comment behind a line, from 1."""
+    match = _COMMENT.fullmatch(lines[number - 1])
+    return match[1].strip() if match else ""
+
+
+def _list_contents(raw: RawComponent) -> dict[str, tuple[str, ...]]:
+    def list_texts(names: Sequence[LocatedName]) -> tuple[str, ...]:
+        return tuple(one.text for one in names)
+
+    return {
+        "packages": tuple(f"{one.package}: {path}" for one in raw.packages for path in one.paths),
+        "applets": list_texts(raw.applets),
+        "files": tuple(str(one.path) for one in raw.files),
+        "modules": list_texts(raw.modules),
+        "firmware": list_texts(raw.firmware),
+        "kconfig": list_texts(raw.kconfig),
+        "cmdline": raw.cmdline,
+    }
+
+
+def _list_probes(raw: RawComponent, name: str) -> tuple[tuple[str, str], ...]:
+    probes = (*(() if raw.probe is None else (raw.probe,)), *raw.probes)
+    return tuple(
+        (one.text, "")
+        if isinstance(one, LocatedName)
+        else (one.name or name.partition("/")[2], one.means)
+        for one in probes
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundComponent:
+    """A component's document; its texts are still templates."""
+
+    name: str
+    """section/name."""
+    section: Section
+    node: Node
+    outline: RawComponent
+    """Only `needs` and `vars` are read."""
+
+
+class ComponentResolver:
+    """The components found so far, in order."""
+
+    def __init__(self, component_path: ComponentPath, inputs: InputFiles) -> None:
+        self.components: dict[str, FoundComponent] = {}
+        self.is_complete = True
+        """False: a component is missing or cannot be read, so variables may be missing too."""
+        self._component_path = component_path
+        self._inputs = inputs
+        self._problems = inputs.problems
+        self._chain: list[str] = []
+
+    def add_used(self, host: RawManifest, sections: tuple[Section, ...]) -> None:
+        """Take what each section uses, and all that those need."""
+        for section in sections:
+            part = host.get_section(section)
+            for name in part.use if part is not None else ():
+                qualified = qualify_name(name.text, section)
+                if not qualified.startswith(f"{section}/"):
+                    self._report_wrong_section(qualified, section, name)
+                self._add(qualified, name)
+
+    def list_needs(self) -> dict[str, tuple[str, ...]]:
+        """Each component that was found → what it needs, as section/name."""
+        return {
+            name: tuple(qualify_name(need.text, one.section) for need in one.outline.needs)
+            for name, one in self.components.items()
+        }
+
+    def _report_wrong_section(self, qualified: str, section: Section, name: LocatedName) -> None:
+        other, _, short = qualified.partition("/")
+        if other in set(Section):
+            message = f"{qualified} is no component of section {section}"
+            self._problems.add(message, name.where, f"write {short} under {other}: use:")
+
+    def _add(self, qualified: str, name: LocatedName) -> None:
+        if qualified in self._chain:
+            circle = " → ".join([*self._chain[self._chain.index(qualified) :], qualified])
+            self._problems.add(
+                f"components need each other in a circle: {circle}",
+                name.where,
+                f"remove {name.text} from this needs:",
+            )
+        elif qualified not in self.components and (
+            component := self._read_component(qualified, name)
+        ):
+            self._chain.append(qualified)
+            for need in component.outline.needs:
+                self._add(qualify_name(need.text, component.section), need)
+            self._chain.pop()
+            self.components[qualified] = component
+
+    def _read_component(self, qualified: str, name: LocatedName) -> FoundComponent | None:
+        """Read a component's file; None when there is none, or none that can be read."""
+        section, _, short = qualified.partition("/")
+        if section not in set(Section) or short == OWN_COMPONENT:
+            self._report_unknown(qualified, name)
+            return None
+        problems_before = len(self._problems)
+        file = self._component_path.find(qualified, self._inputs)
+        if file is None:
+            if len(self._problems) == problems_before:
+                self._report_unknown(qualified, name)
+            self.is_complete = False
+            return None
+        path, data = file
+        node = yaml_reader.parse_document(data, display_path(path), self._problems)
+        context = ReadContext(self._problems)
+        outline = COMPONENT.read_keys(node, context, ("needs", "vars")) if node else None
+        if node is None or outline is None:
+            self.is_complete = False
+            return None
+        return FoundComponent(qualified, Section(section), node, outline)
+
+    def _report_unknown(self, qualified: str, name: LocatedName) -> None:
+        self.is_complete = False
+        self._problems.add(
+            f"there is no component {qualified}",
+            name.where,
+            self._component_path.suggest_fix(qualified),
+        )

@@ -1,124 +1,274 @@
 """Manifests that extend others: which documents make one manifest, and how they are merged."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-from minbuild.manifest import document
-from minbuild.manifest.alter import Alterations, alterable
-from minbuild.manifest.find import extended, extends_fix
-from minbuild.manifest.format import EXTENDS
-from minbuild.manifest.inputs import Inputs, shown
-from minbuild.manifest.nodes import Entries, Entry, Items, Node, Scalar, plain
-from minbuild.manifest.shape import Reading
-from minbuild.manifest.types import EVERY, Name, Where
+from minbuild.manifest.components import qualify_name
+from minbuild.manifest.document import yaml_reader
+from minbuild.manifest.document.containers import AlterableList, Key, Record, TextOrMapping
+from minbuild.manifest.document.nodes import (
+    MappingEntry,
+    MappingNode,
+    Node,
+    ScalarNode,
+    SequenceNode,
+    to_plain,
+)
+from minbuild.manifest.document.problems import Problems, suggest
+from minbuild.manifest.document.schema import ReadContext, ValueShape, name_key
+from minbuild.manifest.grammar import EXTENDS, MANIFEST
+from minbuild.manifest.input_files import InputFiles, display_path
+from minbuild.manifest.model import ALL_FILES, LocatedName, Location, Section
+from minbuild.manifest.shipped_manifests import find_extended, suggest_extended
 
-_OWN = ("name", "extends", "matrix")
+USE_KEY = "use"
+
+
+@cache
+def find_alterable_lists() -> Mapping[str, AlterableList[object]]:
+    """Every list of a manifest that can be altered, by its path: network.use, image.formats."""
+    return dict(_walk_lists("", MANIFEST.keys))
+
+
+def _walk_lists(path: str, keys: tuple[Key, ...]) -> Iterator[tuple[str, AlterableList[object]]]:
+    for key in keys:
+        key_path = f"{path}.{key.name}" if path else key.name
+        shape: ValueShape[object] = key.shape
+        if isinstance(shape, TextOrMapping):
+            shape = shape.record
+        if isinstance(shape, AlterableList):
+            yield key_path, shape
+        elif isinstance(shape, Record):
+            yield from _walk_lists(key_path, shape.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class Alterations:
+    """How lists come to be while documents are merged, and which components were taken out."""
+
+    problems: Problems
+    removed: dict[str, LocatedName] = field(default_factory=dict)
+    """Components that no later document uses again: section/name → where that is said."""
+    absent: dict[str, tuple[LocatedName, str]] = field(default_factory=dict)
+    """Removed components that none of the manifests uses: where that is said, what to do."""
+
+    def merge_list(self, path: str, existing: Node | None, later: Node, *, repeats: bool) -> Node:
+        """The list at a path after one more document; `repeats`: what is there is added again."""
+        if isinstance(later, SequenceNode):
+            return self._add_items(path, _as_sequence(existing, later), later, repeats=repeats)
+        if not isinstance(later, MappingNode):
+            return later
+        if find_alterable_lists()[path].read(later, ReadContext(self.problems)) is None:
+            return _as_sequence(existing, later)
+        lists = {key: entry.node for key, entry in later.entries.items()}
+        if isinstance(replacement := lists.get("replace"), SequenceNode):
+            return self._add_items(
+                path, SequenceNode(replacement.where, ()), replacement, repeats=True
+            )
+        items = _as_sequence(existing, later)
+        if isinstance(removals := lists.get("remove"), SequenceNode):
+            items = self._remove_items(path, items, removals)
+        if isinstance(additions := lists.get("add"), SequenceNode):
+            items = self._add_items(path, items, additions, repeats=repeats)
+        return SequenceNode(later.where, items.nodes)
+
+    def _add_items(
+        self, path: str, existing: SequenceNode, additions: SequenceNode, *, repeats: bool
+    ) -> SequenceNode:
+        for node in additions.nodes:
+            self.removed.pop(_qualify_component(path, node), None)
+        identities = [] if repeats else [_identify(path, node) for node in existing.nodes]
+        new = [node for node in additions.nodes if _identify(path, node) not in identities]
+        return SequenceNode(additions.where, (*existing.nodes, *new))
+
+    def _remove_items(
+        self, path: str, existing: SequenceNode, removals: SequenceNode
+    ) -> SequenceNode:
+        removed = [_identify(path, node) for node in removals.nodes]
+        identities = [_identify(path, node) for node in existing.nodes]
+        for node, identity in zip(removals.nodes, removed, strict=True):
+            component = _qualify_component(path, node)
+            if component:
+                self.removed[component] = LocatedName(component, node.where)
+            if identity not in identities:
+                self._report_absent(path, node, existing, component)
+        remaining = [
+            node
+            for node, identity in zip(existing.nodes, identities, strict=True)
+            if identity not in removed
+        ]
+        return SequenceNode(removals.where, tuple(remaining))
+
+    def _report_absent(self, path: str, node: Node, existing: SequenceNode, component: str) -> None:
+        names = [one.text for one in existing.nodes if isinstance(one, ScalarNode)]
+        text = node.text if isinstance(node, ScalarNode) else name_key(node.where)
+        fix = suggest(text, names, otherwise="" if names else "remove that line")
+        if component:  # what it is needed by is known once all components are
+            self.absent[component] = (LocatedName(component, node.where), fix)
+        else:
+            message = f"{text} is removed, and {path} of the extended manifests has it not"
+            self.problems.add(message, node.where, fix)
+
+    def check_removed(self, needs: Mapping[str, tuple[str, ...]]) -> None:
+        """Add problems for components that were taken out and come all the same, or never came.
+
+        `needs`: what each component that is found needs, as section/name.
+        """
+        needed_by = {
+            name: sorted(one for one, wanted in needs.items() if name in wanted)
+            for name in self.removed
+        }
+        for name, dependents in needed_by.items():
+            if dependents:
+                names, verb = (
+                    " and ".join(dependents),
+                    "need it" if len(dependents) > 1 else "needs it",
+                )
+                message = f"{name} is removed, and {names} {verb}"
+                fix = f"remove {names} too, or keep {name}"
+                self.problems.add(message, self.removed[name].where, fix)
+        for name, (item, fix) in self.absent.items():
+            if not needed_by.get(name):
+                message = f"{name} is removed, and none of the extended manifests uses it"
+                self.problems.add(message, item.where, fix)
+
+
+def _as_sequence(existing: Node | None, later: Node) -> SequenceNode:
+    if isinstance(existing, SequenceNode):
+        return existing
+    return SequenceNode(later.where, () if existing is None else (existing,))
+
+
+def _identify(path: str, node: Node) -> object:
+    return _qualify_component(path, node) or to_plain(node)
+
+
+def _qualify_component(path: str, node: Node) -> str:
+    """section/name of an item of `use`; "" for an item of another list."""
+    section, _, key = path.partition(".")
+    if key != USE_KEY or not isinstance(node, ScalarNode):
+        return ""
+    return qualify_name(node.text, Section(section))
+
+
+_UNMERGED_KEYS = ("name", "extends", "matrix")
 """Keys that say something of one document only."""
-_WHOLE = ("vars", "files")
+_REPLACED_MAPPINGS = ("vars", "files")
 """Mappings whose values are replaced whole, not merged: a variable, a file."""
-_EVERY = ("kernel.cmdline",)
+_REPEATABLE_LISTS = ("kernel.cmdline",)
 """Lists whose order counts, and where a word said again is no repeat."""
-_ORDERED = ("dlopen", "paths")
+_ORDERED_MAPPINGS = ("dlopen", "paths")
 """Mappings of which the last line that fits holds: what is said later stands last."""
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ManifestFile:
     path: Path
-    node: Entries
+    node: MappingNode
 
 
-def merged(documents: Sequence[Document], alterations: Alterations) -> Entries:
+def merge_documents(documents: Sequence[ManifestFile], alterations: Alterations) -> MappingNode:
     """One document of all: mappings merged, lists joined without repeats, later scalars win.
 
     Where order counts, the later document's lines come last. A list may be altered instead.
     """
     *earlier, last = documents
-    node = Entries(last.node.where, {})
-    for one in earlier:
-        kept = {key: entry for key, entry in one.node.entries.items() if key not in _OWN}
-        node = _merge(node, Entries(one.node.where, kept), alterations)
-    return _merge(node, last.node, alterations)
+    node = MappingNode(last.node.where, {})
+    for document in earlier:
+        entries = {
+            key: entry for key, entry in document.node.entries.items() if key not in _UNMERGED_KEYS
+        }
+        node = _merge_mappings(node, MappingNode(document.node.where, entries), alterations)
+    return _merge_mappings(node, last.node, alterations)
 
 
-class Chain:
+class ExtendsChain:
     """The documents of one manifest, each once, after those it extends; itself the last one."""
 
-    def __init__(self, inputs: Inputs) -> None:
-        self.documents: list[Document] = []
-        self.complete = True
+    def __init__(self, inputs: InputFiles) -> None:
+        self.documents: list[ManifestFile] = []
+        self.is_complete = True
         """False: a document is missing or cannot be read, so variables may be missing too."""
         self._inputs = inputs
-        self._open: list[Path] = []
-        self._done: set[Path] = set()
+        self._open_files: list[Path] = []
+        self._read_files: set[Path] = set()
 
     def read(self, path: Path) -> bool:
         """Take the manifest and all it extends; False when the manifest itself cannot be read."""
-        data = self._inputs.wanted(path, Where(shown(path), 1, 1))
-        return data is not None and self._follow(path, data)
+        data = self._inputs.require(path, Location(display_path(path), 1, 1))
+        return data is not None and self._read_extended(path, data)
 
-    def _follow(self, path: Path, data: bytes) -> bool:
-        self._done.add(path.resolve())
-        self._open.append(path)
-        node = document.parse(data, shown(path), self._inputs.problems)
-        if isinstance(node, Entries):
+    def _read_extended(self, path: Path, data: bytes) -> bool:
+        self._read_files.add(path.resolve())
+        self._open_files.append(path)
+        node = yaml_reader.parse_document(data, display_path(path), self._inputs.problems)
+        if isinstance(node, MappingNode):
             entry = node.entries.get("extends")
-            reading = Reading(self._inputs.problems)
-            for name in (EXTENDS.read(entry.node, reading) or ()) if entry else ():
-                self._extend(path, name)
-            self.documents.append(Document(path, node))
+            context = ReadContext(self._inputs.problems)
+            for name in (EXTENDS.read(entry.node, context) or ()) if entry else ():
+                self._extend_by(path, name)
+            self.documents.append(ManifestFile(path, node))
         elif node is not None:
             self._inputs.problems.add(
                 "the document is no mapping", node.where, "begin it with minbuild: 1"
             )
-        self._open.pop()
-        return isinstance(node, Entries)
+        self._open_files.pop()
+        return isinstance(node, MappingNode)
 
-    def _extend(self, path: Path, name: Name) -> None:
-        other = extended(name.text, path.parent)
+    def _extend_by(self, path: Path, name: LocatedName) -> None:
+        other = find_extended(name.text, path.parent)
         if other is None:
-            fix = extends_fix(name.text, path.parent)
+            fix = suggest_extended(name.text, path.parent)
             self._inputs.problems.add(f"there is no manifest {name.text}", name.where, fix)
-            self.complete = False
+            self.is_complete = False
             return
-        circle = [one.resolve() for one in self._open]
+        circle = [one.resolve() for one in self._open_files]
         if other.resolve() in circle:
             start = circle.index(other.resolve())
-            chain = " → ".join(shown(one) for one in [*self._open[start:], other])
+            chain = " → ".join(display_path(one) for one in [*self._open_files[start:], other])
             self._inputs.problems.add(
                 f"manifests extend each other in a circle: {chain}",
                 name.where,
                 "remove this one from extends:",
             )
-        elif other.resolve() not in self._done:
-            data = self._inputs.wanted(other, name.where)
-            if data is None or not self._follow(other, data):
-                self.complete = False
+        elif other.resolve() not in self._read_files:
+            data = self._inputs.require(other, name.where)
+            if data is None or not self._read_extended(other, data):
+                self.is_complete = False
 
 
-def _merge(first: Entries, later: Entries, alterations: Alterations, path: str = "") -> Entries:
+def _merge_mappings(
+    first: MappingNode, later: MappingNode, alterations: Alterations, path: str = ""
+) -> MappingNode:
     entries = dict(first.entries)
     for key, entry in later.entries.items():
-        known = entries.pop(key, None) if path in _ORDERED else entries.get(key)
-        before = None if known is None else known.node
-        node = _both(before, entry.node, f"{path}.{key}" if path else key, alterations)
-        entries[key] = Entry(entry.where, node)
-    return Entries(later.where, entries)
+        existing = entries.pop(key, None) if path in _ORDERED_MAPPINGS else entries.get(key)
+        existing_node = None if existing is None else existing.node
+        node = _merge_values(
+            existing_node, entry.node, f"{path}.{key}" if path else key, alterations
+        )
+        entries[key] = MappingEntry(entry.where, node)
+    return MappingNode(later.where, entries)
 
 
-def _both(first: Node | None, later: Node, path: str, alterations: Alterations) -> Node:
-    if path in alterable():
-        return alterations.joined(path, first, later, repeats=path in _EVERY)
-    if path in _ORDERED and isinstance(first, Scalar) and isinstance(later, Entries):
-        first = Entries(first.where, {EVERY: Entry(first.where, first)})
-    if isinstance(later, Entries) and (first is None or isinstance(first, Entries)):
-        known = first or Entries(later.where, {})
-        if path in _WHOLE:
-            return Entries(later.where, {**known.entries, **later.entries})
-        return _merge(known, later, alterations, path)
-    if isinstance(first, Items) and isinstance(later, Items):
-        there = [plain(node) for node in first.nodes]
-        more = [node for node in later.nodes if plain(node) not in there]
-        return Items(later.where, (*first.nodes, *more))
+def _merge_values(first: Node | None, later: Node, path: str, alterations: Alterations) -> Node:
+    if path in find_alterable_lists():
+        return alterations.merge_list(path, first, later, repeats=path in _REPEATABLE_LISTS)
+    if (
+        path in _ORDERED_MAPPINGS
+        and isinstance(first, ScalarNode)
+        and isinstance(later, MappingNode)
+    ):
+        first = MappingNode(first.where, {ALL_FILES: MappingEntry(first.where, first)})
+    if isinstance(later, MappingNode) and (first is None or isinstance(first, MappingNode)):
+        existing = first or MappingNode(later.where, {})
+        if path in _REPLACED_MAPPINGS:
+            return MappingNode(later.where, {**existing.entries, **later.entries})
+        return _merge_mappings(existing, later, alterations, path)
+    if isinstance(first, SequenceNode) and isinstance(later, SequenceNode):
+        plain_items = [to_plain(node) for node in first.nodes]
+        additions = [node for node in later.nodes if to_plain(node) not in plain_items]
+        return SequenceNode(later.where, (*first.nodes, *additions))
     return later

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from minbuild.manifest.places import Name, Where
+from minbuild.manifest.document.location import LocatedName, Location
 
 
 class FindingKind(StrEnum):
@@ -37,7 +37,7 @@ class Limit:
     """A number and where it stands."""
 
     value: int
-    where: Where
+    where: Location
     is_size: bool
 
 
@@ -51,16 +51,16 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
+class OwnerLimits:
     """The limits of one section, component or package; "*" is for all without their own."""
 
     name: str
     limits: Limits
-    where: Where
+    where: Location
 
 
 @dataclass(frozen=True, slots=True)
-class Partition:
+class PartitionSize:
     """Room on a disk that some copies of the image have to fit into."""
 
     size: Limit
@@ -70,40 +70,40 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class PartitionBudget:
     name: str
-    partition: Partition
-    where: Where
+    partition: PartitionSize
+    where: Location
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class AllowedFindings:
     """Findings that there may be, by their subjects or globs of them, and where the list stands."""
 
-    subjects: tuple[Name, ...]
-    where: Where
+    subjects: tuple[LocatedName, ...]
+    where: Location
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class FindingLimit:
     """How many findings of one kind there may be, or which: all others fail."""
 
     kind: str
-    allowed: Limit | Allowed
-    where: Where
+    allowed: Limit | AllowedFindings
+    where: Location
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class DenyList:
     """What may not be in the image at all: globs."""
 
-    paths: tuple[Name, ...] = ()
-    packages: tuple[Name, ...] = ()
-    components: tuple[Name, ...] = ()
+    paths: tuple[LocatedName, ...] = ()
+    packages: tuple[LocatedName, ...] = ()
+    components: tuple[LocatedName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class GrowthThreshold:
     """Growth against a baseline that fails: both must be exceeded."""
 
     bytes: Limit
@@ -111,22 +111,22 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
+class GrowthLimit:
     measure: str
-    step: Step
-    where: Where
+    step: GrowthThreshold
+    where: Location
 
 
 @dataclass(frozen=True, slots=True)
-class Exemption:
+class BudgetWaiver:
     """A rule that may fail for a while."""
 
-    rule: Name
+    rule: LocatedName
     owner: str
     """Who answers for it."""
     because: str
     expires: date | None
-    where: Where
+    where: Location
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,22 +134,22 @@ class Budget:
     """Every rule that an image is held to."""
 
     totals: Limits = Limits()
-    sections: tuple[Owned, ...] = ()
-    components: tuple[Owned, ...] = ()
-    packages: tuple[Owned, ...] = ()
-    partitions: tuple[Room, ...] = ()
-    surface: tuple[Count, ...] = ()
-    deny: Denied = Denied()
+    sections: tuple[OwnerLimits, ...] = ()
+    components: tuple[OwnerLimits, ...] = ()
+    packages: tuple[OwnerLimits, ...] = ()
+    partitions: tuple[PartitionBudget, ...] = ()
+    surface: tuple[FindingLimit, ...] = ()
+    deny: DenyList = DenyList()
     new_components: Limit | None = None
     """0: a component that the baseline has not fails."""
-    growth: tuple[Growth, ...] = ()
+    growth: tuple[GrowthLimit, ...] = ()
     shrink: Limit | None = None
     """Percent that the image may lie below its limit before the limit is to be lowered; 0: any."""
     unowned: Limit | None = None
-    waivers: tuple[Exemption, ...] = ()
+    waivers: tuple[BudgetWaiver, ...] = ()
 
 
-def limits_set(totals: Limits) -> dict[str, Limit]:
+def list_limits(totals: Limits) -> dict[str, Limit]:
     """The limits of totals that are set, by name, sorted."""
     rows = {"bytes": totals.bytes, "files": totals.files, "packed": totals.packed}
     return {name: limit for name, limit in rows.items() if limit is not None}

@@ -4,30 +4,39 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
 
-from minbuild.manifest.nodes import Entries, Entry, Items, Kind, Node, Scalar, joined, plain
-from minbuild.manifest.problems import Problems, suggestion
-from minbuild.manifest.types import Where
-from minbuild.manifest.written import ComponentSet, MatrixPart
+from minbuild.manifest.document.nodes import (
+    MappingEntry,
+    MappingNode,
+    Node,
+    ScalarKind,
+    ScalarNode,
+    SequenceNode,
+    join_document_path,
+    to_plain,
+)
+from minbuild.manifest.document.problems import Problems, suggest
+from minbuild.manifest.model import Location
+from minbuild.manifest.raw import ComponentSet, RawMatrix
 
-ALONE = ("sid", "unstable", "experimental")
+SUITES_WITHOUT_UPDATES = ("sid", "unstable", "experimental")
 """Suites without -updates and -security."""
-VARIABLE = "suite"
+SUITE_VARIABLE = "suite"
 """The variable that a suite of a matrix sets, as `--set suite=…` does."""
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class MatrixVariant:
     """One combination; its name follows the manifest's: host-trixie-amd64-micro."""
 
     name: str
-    where: Where
+    where: Location
     suite: str = ""
     arch: str = ""
     components: tuple[str, ...] = ()
     """As section/name."""
 
 
-def cells(matrix: MatrixPart | None) -> tuple[Cell, ...]:
+def list_variants(matrix: RawMatrix | None) -> tuple[MatrixVariant, ...]:
     """Every combination, in the order of the manifest: suites, then architectures, then sets."""
     if matrix is None:
         return ()
@@ -35,7 +44,7 @@ def cells(matrix: MatrixPart | None) -> tuple[Cell, ...]:
     arches = tuple(str(arch) for arch in matrix.arch) or ("",)
     sets: tuple[ComponentSet | None, ...] = matrix.components or (None,)
     return tuple(
-        Cell(
+        MatrixVariant(
             "-".join(word for word in (suite, arch, one.name if one else "") if word),
             matrix.where,
             suite,
@@ -46,81 +55,101 @@ def cells(matrix: MatrixPart | None) -> tuple[Cell, ...]:
     )
 
 
-def check_settings(settings: Mapping[str, str], cell: Cell, problems: Problems) -> None:
+def check_settings(settings: Mapping[str, str], variant: MatrixVariant, problems: Problems) -> None:
     """Add a problem for a setting that is against the cell's own suite."""
-    value = settings.get(VARIABLE, cell.suite)
-    if cell.suite and value != cell.suite:
-        what = f"the suite is {cell.suite} in this combination of the matrix, and {value} is set"
+    value = settings.get(SUITE_VARIABLE, variant.suite)
+    if variant.suite and value != variant.suite:
+        message = (
+            f"the suite is {variant.suite} in this combination of the matrix, and {value} is set"
+        )
         fix = f"leave it out, or take the combination with {value}"
-        problems.add(what, f"--set {VARIABLE}={value}", fix)
+        problems.add(message, f"--set {SUITE_VARIABLE}={value}", fix)
 
 
-def chosen(name: str, every: Iterable[Cell], file: str, problems: Problems) -> Cell | None:
+def find_variant(
+    name: str, variants: Iterable[MatrixVariant], file: str, problems: Problems
+) -> MatrixVariant | None:
     """The combination of this name; None, and a problem, when there is none."""
-    known = {cell.name: cell for cell in every}
-    if name not in known:
-        fix = suggestion(name, list(known), otherwise="give the manifest a matrix:")
-        problems.add(f"the matrix has no combination {name}", Where(file, 1, 1, "matrix"), fix)
-    return known.get(name)
+    by_name = {cell.name: cell for cell in variants}
+    if name not in by_name:
+        fix = suggest(name, list(by_name), otherwise="give the manifest a matrix:")
+        problems.add(f"the matrix has no combination {name}", Location(file, 1, 1, "matrix"), fix)
+    return by_name.get(name)
 
 
-def applied(node: Entries, cell: Cell, name: str) -> Entries:
+def apply_variant(node: MappingNode, variant: MatrixVariant, name: str) -> MappingNode:
     """The document of one combination, named after the manifest `name` and the cell."""
     entries = dict(node.entries)
-    entries["name"] = _entry(cell, f"{name}-{cell.name}")
-    if cell.arch:
-        entries["arch"] = _entry(cell, cell.arch)
-    if cell.suite:
-        known = entries.get("archive")
-        archive = dict(known.node.entries) if known and isinstance(known.node, Entries) else {}
-        archive["suites"] = _items(cell, "archive.suites", suites(cell.suite))
-        entries["archive"] = Entry(cell.where, Entries(cell.where, archive))
-        if has_variable(node):
+    entries["name"] = _create_entry(variant, f"{name}-{variant.name}")
+    if variant.arch:
+        entries["arch"] = _create_entry(variant, variant.arch)
+    if variant.suite:
+        existing = entries.get("archive")
+        archive = (
+            dict(existing.node.entries)
+            if existing and isinstance(existing.node, MappingNode)
+            else {}
+        )
+        archive["suites"] = _create_items(variant, "archive.suites", expand_suite(variant.suite))
+        entries["archive"] = MappingEntry(variant.where, MappingNode(variant.where, archive))
+        if has_suite_variable(node):
             variables = entries["vars"].node
-            assert isinstance(variables, Entries)
-            more = {**variables.entries, VARIABLE: _entry(cell, cell.suite)}
-            entries["vars"] = Entry(entries["vars"].where, Entries(variables.where, more))
-    for component in cell.components:
+            assert isinstance(variables, MappingNode)
+            extended = {**variables.entries, SUITE_VARIABLE: _create_entry(variant, variant.suite)}
+            entries["vars"] = MappingEntry(
+                entries["vars"].where, MappingNode(variables.where, extended)
+            )
+    for component in variant.components:
         section, _, short = component.partition("/")
-        entries[section] = Entry(cell.where, _using(cell, section, short, entries.get(section)))
-    return Entries(node.where, entries)
+        entries[section] = MappingEntry(
+            variant.where, _add_component(variant, section, short, entries.get(section))
+        )
+    return MappingNode(node.where, entries)
 
 
-def has_variable(node: Entries) -> bool:
+def has_suite_variable(node: MappingNode) -> bool:
     """Whether a manifest, with all it extends, has a variable for its suite, as `host` does."""
     variables = node.entries.get("vars")
     return (
         variables is not None
-        and isinstance(variables.node, Entries)
-        and VARIABLE in variables.node.entries
+        and isinstance(variables.node, MappingNode)
+        and SUITE_VARIABLE in variables.node.entries
     )
 
 
-def suites(suite: str) -> tuple[str, ...]:
+def expand_suite(suite: str) -> tuple[str, ...]:
     """A suite with its updates. Source: Debian's release notes, "Adding APT sources entries"."""
-    return (suite,) if suite in ALONE else (suite, f"{suite}-updates", f"{suite}-security")
+    return (
+        (suite,)
+        if suite in SUITES_WITHOUT_UPDATES
+        else (suite, f"{suite}-updates", f"{suite}-security")
+    )
 
 
-def _using(cell: Cell, section: str, short: str, known: Entry | None) -> Entries:
-    parts = dict(known.node.entries) if known and isinstance(known.node, Entries) else {}
+def _add_component(
+    variant: MatrixVariant, section: str, short: str, existing: MappingEntry | None
+) -> MappingNode:
+    parts = (
+        dict(existing.node.entries) if existing and isinstance(existing.node, MappingNode) else {}
+    )
     use = parts.get("use")
-    before: tuple[Node, ...] = use.node.nodes if use and isinstance(use.node, Items) else ()
-    names = [str(plain(node)) for node in before]
-    added = () if short in names else (_scalar(cell, f"{section}.use", short),)
-    parts["use"] = Entry(cell.where, Items(cell.where, (*before, *added)))
-    return Entries(cell.where, parts)
+    present: tuple[Node, ...] = use.node.nodes if use and isinstance(use.node, SequenceNode) else ()
+    names = [str(to_plain(node)) for node in present]
+    added = () if short in names else (_create_scalar(variant, f"{section}.use", short),)
+    parts["use"] = MappingEntry(variant.where, SequenceNode(variant.where, (*present, *added)))
+    return MappingNode(variant.where, parts)
 
 
-def _items(cell: Cell, document: str, texts: Iterable[str]) -> Entry:
-    nodes = tuple(_scalar(cell, document, text) for text in texts)
-    return Entry(cell.where, Items(cell.where, nodes))
+def _create_items(variant: MatrixVariant, document: str, texts: Iterable[str]) -> MappingEntry:
+    nodes = tuple(_create_scalar(variant, document, text) for text in texts)
+    return MappingEntry(variant.where, SequenceNode(variant.where, nodes))
 
 
-def _entry(cell: Cell, text: str) -> Entry:
-    return Entry(cell.where, _scalar(cell, "", text))
+def _create_entry(variant: MatrixVariant, text: str) -> MappingEntry:
+    return MappingEntry(variant.where, _create_scalar(variant, "", text))
 
 
-def _scalar(cell: Cell, document: str, text: str) -> Scalar:
-    where = cell.where
-    return Scalar(Where(where.file, where.line, where.column, joined("matrix", document)
-                        if document else where.document), text, Kind.TEXT)  # fmt: skip
+def _create_scalar(variant: MatrixVariant, document: str, text: str) -> ScalarNode:
+    where = variant.where
+    return ScalarNode(Location(where.file, where.line, where.column, join_document_path("matrix", document)
+                        if document else where.document), text, ScalarKind.TEXT)  # fmt: skip

@@ -11,17 +11,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from jinja2 import Environment, nodes
 from jinja2.exceptions import FilterArgumentError
 
-from minbuild.manifest.types import Value
-from minbuild.manifest.uses import Use, shell_word
+from minbuild.manifest.model import VariableValue
+from minbuild.manifest.text_use import TextUse, quote_shell_word
 
-NUMBERS = frozenset({"abs", "count", "float", "int", "length", "round", "wordcount"})
+NUMERIC_FILTERS = frozenset({"abs", "count", "float", "int", "length", "round", "wordcount"})
 """Filters that give a number."""
-LOOP = frozenset({"index", "index0", "revindex", "revindex0", "first", "last", "length", "depth"})
-_OPEN = re.compile(r"\{%.*?%\}|\{#.*?#\}")
+NUMERIC_LOOP_ATTRIBUTES = frozenset(
+    {"index", "index0", "revindex", "revindex0", "first", "last", "length", "depth"}
+)
+_STATEMENT = re.compile(r"\{%.*?%\}|\{#.*?#\}")
 _OUTPUT = re.compile(r"\{\{.*?(\}\}|$)")
 
 
-def quote(value: object) -> str:
+def quote_value(value: object) -> str:
     """Make one shell word of a text or number.
 
     Raises: FilterArgumentError for a list.
@@ -31,10 +33,10 @@ def quote(value: object) -> str:
             "quote makes one word of one text; of a list write join(' ') | quote for one word, "
             "map('quote') | join(' ') for several"
         )
-    return shell_word(str(value))
+    return quote_shell_word(str(value))
 
 
-def one_line(value: object) -> object:
+def require_one_line(value: object) -> object:
     """Give back a value that is one line.
 
     Raises: FilterArgumentError.
@@ -47,12 +49,14 @@ def one_line(value: object) -> object:
     return value
 
 
-def guard(tree: nodes.Template, text: str, use: Use, environment: Environment) -> nodes.Template:
+def guard_line_breaks(
+    tree: nodes.Template, text: str, use: TextUse, environment: Environment
+) -> nodes.Template:
     """A template whose values must be one line where they share a line with other text."""
     lines = text.split("\n")
     for output in tree.find_all(nodes.Output):
         output.nodes = [
-            each if _may_have_lines(each, lines, use)
+            each if _can_have_lines(each, lines, use)
             else nodes.Filter(each, "one_line", [], [], None, None, lineno=each.lineno,
                               environment=environment)
             for each in output.nodes
@@ -60,57 +64,61 @@ def guard(tree: nodes.Template, text: str, use: Use, environment: Environment) -
     return tree
 
 
-def _may_have_lines(node: nodes.Expr, lines: list[str], use: Use) -> bool:
+def _can_have_lines(node: nodes.Expr, lines: list[str], use: TextUse) -> bool:
     if isinstance(node, nodes.TemplateData | nodes.Const):
         return True
-    if use is Use.SHELL and _is_filter(node, "quote"):
+    if use is TextUse.SHELL and _is_filter(node, "quote"):
         return True
-    line = _OPEN.sub("", lines[node.lineno - 1]) if node.lineno <= len(lines) else ""
+    line = _STATEMENT.sub("", lines[node.lineno - 1]) if node.lineno <= len(lines) else ""
     return not _OUTPUT.sub("", line, count=1).strip()
 
 
-def unquoted(tree: nodes.Template, values: Mapping[str, Value]) -> Iterator[tuple[int, str]]:
+def find_unquoted_outputs(
+    tree: nodes.Template, values: Mapping[str, VariableValue]
+) -> Iterator[tuple[int, str]]:
     """Line and variables of each output that is neither quoted nor a number or constant."""
-    safe = _Safe(tree, values)
+    safe = _SafeExpressions(tree, values)
     for output in tree.find_all(nodes.Output):
         for node in output.nodes:
-            if not safe.holds(node):
-                names = sorted({name.name for name in _with(node).find_all(nodes.Name)})
+            if not safe.is_safe(node):
+                names = sorted({name.name for name in _wrap_output(node).find_all(nodes.Name)})
                 yield node.lineno, ", ".join(names)
 
 
-def _with(node: nodes.Node) -> nodes.Output:
+def _wrap_output(node: nodes.Node) -> nodes.Output:
     return nodes.Output([node], lineno=node.lineno)
 
 
-class _Safe:
+class _SafeExpressions:
     """Which expressions of a template give no text from outside of it without quotes."""
 
-    def __init__(self, tree: nodes.Template, values: Mapping[str, Value]) -> None:
+    def __init__(self, tree: nodes.Template, values: Mapping[str, VariableValue]) -> None:
         self._macros = {macro.name for macro in tree.find_all(nodes.Macro)} | {"caller", "range"}
         bound: dict[str, list[nodes.Node]] = {}
         pairs = [(loop.target, loop.iter) for loop in tree.find_all(nodes.For)]
-        pairs += [(each.target, each.node) for each in tree.find_all(nodes.Assign)]
-        for target, given in pairs:
-            for name in _with(target).find_all(nodes.Name):
-                bound.setdefault(name.name, []).append(given)
-        own = {name.name for macro in tree.find_all(nodes.Macro) for name in macro.args}
-        own |= {
+        pairs += [
+            (expressions.target, expressions.node) for expressions in tree.find_all(nodes.Assign)
+        ]
+        for target, bound_to in pairs:
+            for name in _wrap_output(target).find_all(nodes.Name):
+                bound.setdefault(name.name, []).append(bound_to)
+        unsafe = {name.name for macro in tree.find_all(nodes.Macro) for name in macro.args}
+        unsafe |= {
             name.name
             for block in tree.find_all(nodes.AssignBlock)
-            for name in _with(block.target).find_all(nodes.Name)
+            for name in _wrap_output(block.target).find_all(nodes.Name)
         }
         numbers = {name for name, value in values.items() if isinstance(value, int)}
-        self._names = (numbers - own) | {"loop"} - own
+        self._names = (numbers - unsafe) | {"loop"} - unsafe
         self._names -= bound.keys()
         for _ in bound:  # a name may be bound to another one
             self._names |= {
                 name
-                for name, each in bound.items()
-                if name not in own and all(map(self.holds, each))
+                for name, expressions in bound.items()
+                if name not in unsafe and all(map(self.is_safe, expressions))
             }
 
-    def holds(self, node: nodes.Node) -> bool:
+    def is_safe(self, node: nodes.Node) -> bool:
         """Whether an expression needs no quotes, or has them."""
         match node:
             case (
@@ -120,41 +128,43 @@ class _Safe:
             case nodes.Name():
                 return node.name in self._names
             case nodes.Filter():
-                return self._filter(node)
+                return self._is_safe_filter(node)
             case nodes.Getattr():
                 loop = isinstance(node.node, nodes.Name) and node.node.name == "loop"
-                return node.attr in LOOP if loop else self.holds(node.node)
+                return node.attr in NUMERIC_LOOP_ATTRIBUTES if loop else self.is_safe(node.node)
             case nodes.Call():
                 macro = isinstance(node.node, nodes.Name) and node.node.name in self._macros
-                return macro or self._all(node.iter_child_nodes())
+                return macro or self._are_safe(node.iter_child_nodes())
             case nodes.CondExpr():
-                return self._all(filter(None, (node.expr1, node.expr2)))
+                return self._are_safe(filter(None, (node.expr1, node.expr2)))
             case (
                 nodes.BinExpr() | nodes.UnaryExpr() | nodes.Concat()
                 | nodes.List() | nodes.Tuple() | nodes.Dict() | nodes.Pair() | nodes.Getitem()
             ):  # fmt: skip
-                return self._all(node.iter_child_nodes())
+                return self._are_safe(node.iter_child_nodes())
             case _:
                 return False
 
-    def _all(self, found: Iterable[nodes.Node]) -> bool:
-        return all(self.holds(node) for node in found)
+    def _are_safe(self, expressions: Iterable[nodes.Node]) -> bool:
+        return all(self.is_safe(node) for node in expressions)
 
-    def _filter(self, node: nodes.Filter) -> bool:
-        if node.name == "quote" or node.name in NUMBERS:
+    def _is_safe_filter(self, node: nodes.Filter) -> bool:
+        if node.name == "quote" or node.name in NUMERIC_FILTERS:
             return True
         if node.node is None:
             return False
         parts = [*node.args, *(pair.value for pair in node.kwargs)]
         if isinstance(node.node, nodes.Filter) and node.node.name == "map":
-            inner = node.node.args
+            arguments = node.node.args
             quoted = (
-                len(inner) == 1 and isinstance(inner[0], nodes.Const) and inner[0].value == "quote"
+                len(arguments) == 1
+                and isinstance(arguments[0], nodes.Const)
+                and arguments[0].value == "quote"
             )
-            return node.name == "join" and quoted and self._all(parts)
+            return node.name == "join" and quoted and self._are_safe(parts)
         # another filter may take the quotes apart
         quoted = _is_filter(node.node, "quote")
-        return not quoted and self._all((node.node, *parts))
+        return not quoted and self._are_safe((node.node, *parts))
 
 
 def _is_filter(node: nodes.Node | None, name: str) -> bool:

@@ -4,126 +4,137 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from minbuild.manifest import document, template
-from minbuild.manifest.nodes import Scalar
-from minbuild.manifest.problems import Problems, suggestion
-from minbuild.manifest.scalars import Variable as VariableShape
-from minbuild.manifest.shape import Reading
-from minbuild.manifest.types import Value, Where
-from minbuild.manifest.written import Variable
+from minbuild.manifest import templates
+from minbuild.manifest.document import yaml_reader
+from minbuild.manifest.document.nodes import (
+    TEMPLATE_MARK,
+    Node,
+    ScalarKind,
+    ScalarNode,
+    SequenceNode,
+)
+from minbuild.manifest.document.problems import Problems, suggest
+from minbuild.manifest.document.scalars import Integer, Text
+from minbuild.manifest.document.schema import Json, ReadContext, report_wrong_type
+from minbuild.manifest.model import Location, VariableValue
+from minbuild.manifest.raw import VariableDefinition
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    value: Value
-    where: Where | str
+class _Assignment:
+    value: VariableValue
+    where: Location | str
 
 
-def table(
+def resolve_variables(
     builtin: Mapping[str, str],
-    defaults: Sequence[Variable],
-    given: Sequence[Variable],
+    defaults: Sequence[VariableDefinition],
+    definitions: Sequence[VariableDefinition],
     settings: Mapping[str, str],
     problems: Problems,
-) -> dict[str, Value]:
+) -> dict[str, VariableValue]:
     """Every variable's value, sorted by name: settings over the manifest's over the defaults."""
-    known: dict[str, _Known] = {}
-    overridden = {variable.name for variable in given}
+    assignments: dict[str, _Assignment] = {}
+    overridden = {variable.name for variable in definitions}
     for variable in defaults:
         _check_name(variable, builtin, problems)
-        first = known.setdefault(variable.name, _Known(variable.value, variable.where))
-        if not _same(first.value, variable.value) and variable.name not in overridden:
+        assignment = assignments.setdefault(
+            variable.name, _Assignment(variable.value, variable.where)
+        )
+        if not _is_same(assignment.value, variable.value) and variable.name not in overridden:
             problems.add(
-                f"the variable {variable.name!r} has another default at {first.where}",
+                f"the variable {variable.name!r} has another default at {assignment.where}",
                 variable.where,
                 f"rename it, or set {variable.name} under the manifest's vars:",
             )
-    for variable in given:
+    for variable in definitions:
         _check_name(variable, builtin, problems)
-        default = known.get(variable.name)
-        if default is not None and _kind(default.value) != _kind(variable.value):
+        default = assignments.get(variable.name)
+        if default is not None and _name_type(default.value) != _name_type(variable.value):
             problems.add(
-                f"{variable.name} is {_kind(variable.value)}, its default {_kind(default.value)}",
+                f"{variable.name} is {_name_type(variable.value)}, its default {_name_type(default.value)}",
                 variable.where,
-                f"write {_kind(default.value)}, as at {default.where}",
+                f"write {_name_type(default.value)}, as at {default.where}",
             )
-        known[variable.name] = _Known(variable.value, variable.where)
+        assignments[variable.name] = _Assignment(variable.value, variable.where)
     for name, text in sorted(settings.items()):
-        _set(name, text, known, builtin, problems)
+        _apply_setting(name, text, assignments, builtin, problems)
     for name in builtin:
-        known[name] = _Known(builtin[name], "")
-    return _Filling(known, problems).all()
+        assignments[name] = _Assignment(builtin[name], "")
+    return _VariableRenderer(assignments, problems).render_all()
 
 
-def unused(
-    given: Sequence[Variable],
-    defaults: Sequence[Variable],
-    words: Collection[str],
+def report_unused(
+    definitions: Sequence[VariableDefinition],
+    defaults: Sequence[VariableDefinition],
+    template_words: Collection[str],
     problems: Problems,
 ) -> None:
     """Say of each variable of the manifest that no component knows and no template uses."""
-    known = {variable.name for variable in defaults}
-    texts = [str(variable.value) for variable in (*given, *defaults)]
-    inside = " ".join(text for text in texts if template.MARKS.search(text))
-    used = {*known, *words, *re.findall("[A-Za-z_][A-Za-z0-9_]*", inside)}
-    for variable in given:
+    default_names = {variable.name for variable in defaults}
+    texts = [str(variable.value) for variable in (*definitions, *defaults)]
+    template_texts = " ".join(text for text in texts if TEMPLATE_MARK.search(text))
+    used = {*default_names, *template_words, *re.findall("[A-Za-z_][A-Za-z0-9_]*", template_texts)}
+    for variable in definitions:
         if variable.name not in used:
-            fix = suggestion(variable.name, known, otherwise="remove it, or use it")
+            fix = suggest(variable.name, default_names, otherwise="remove it, or use it")
             problems.add(f"nothing uses the variable {variable.name!r}", variable.where, fix)
 
 
-def _check_name(variable: Variable, builtin: Mapping[str, str], problems: Problems) -> None:
+def _check_name(
+    variable: VariableDefinition, builtin: Mapping[str, str], problems: Problems
+) -> None:
     if variable.name in builtin:
         fix = f"the manifest's own {variable.name}: is that variable; use another name"
         problems.add(f"{variable.name!r} is always defined", variable.where, fix)
-    elif variable.name in template.RESERVED:
+    elif variable.name in templates.RESERVED_WORDS:
         fix = "use another name"
         problems.add(f"{variable.name!r} is a word of the templates", variable.where, fix)
 
 
-def _set(
+def _apply_setting(
     name: str,
     text: str,
-    known: dict[str, _Known],
+    assignments: dict[str, _Assignment],
     builtin: Mapping[str, str],
     problems: Problems,
 ) -> None:
     """Take one --set."""
-    place = f"--set {name}={text}"
+    origin = f"--set {name}={text}"
     if name in builtin:
-        problems.add(f"{name!r} cannot be set", place, f"write {name}: in the manifest")
+        problems.add(f"{name!r} cannot be set", origin, f"write {name}: in the manifest")
         return
-    if name not in known:
-        fix = suggestion(name, known, otherwise="declare it under the manifest's vars:")
-        problems.add(f"no variable is named {name!r}", place, fix)
+    if name not in assignments:
+        fix = suggest(name, assignments, otherwise="declare it under the manifest's vars:")
+        problems.add(f"no variable is named {name!r}", origin, fix)
         return
-    declared = known[name].value
-    value = _setting(text, declared)
-    if value is None or _kind(value) != _kind(declared):
+    declared = assignments[name].value
+    value = _parse_setting(text, declared)
+    if value is None or _name_type(value) != _name_type(declared):
         example = {bool: "true", int: "5", tuple: "[a, b]"}.get(type(declared), f'"{text}"')
         problems.add(
-            f"{name} is {_kind(declared)}, and {text!r} is not",
-            place,
+            f"{name} is {_name_type(declared)}, and {text!r} is not",
+            origin,
             f"write it like --set '{name}={example}'",
         )
         return
-    known[name] = _Known(value, place)
+    assignments[name] = _Assignment(value, origin)
 
 
-def _setting(text: str, declared: Value) -> Value | None:
+def _parse_setting(text: str, declared: VariableValue) -> VariableValue | None:
     """The value that a --set gives, as YAML; None when it is not one."""
-    if not text.strip() or template.MARKS.match(text):
+    if not text.strip() or TEMPLATE_MARK.match(text):
         return text
     scratch = Problems()
-    node = document.parse(text.encode(errors="surrogateescape"), "--set", scratch)
+    node = yaml_reader.parse_document(text.encode(errors="surrogateescape"), "--set", scratch)
     if node is None or len(scratch):
         return None
-    if isinstance(declared, str) and isinstance(node, Scalar):
+    if isinstance(declared, str) and isinstance(node, ScalarNode):
         return node.text
-    return VariableShape().read(node, Reading(scratch))
+    return VariableShape().read(node, ReadContext(scratch))
 
 
-def _kind(value: Value) -> str:
+def _name_type(value: VariableValue) -> str:
     match value:
         case bool():
             return "true or false"
@@ -135,58 +146,92 @@ def _kind(value: Value) -> str:
             return "a list of texts"
 
 
-def _same(one: Value, other: Value) -> bool:
-    return one == other and _kind(one) == _kind(other)
+def _is_same(value: VariableValue, other: VariableValue) -> bool:
+    return value == other and _name_type(value) == _name_type(other)
 
 
-class _Filling:
+class _VariableRenderer:
     """Renders variables that use others, each after those it uses."""
 
-    def __init__(self, known: Mapping[str, _Known], problems: Problems) -> None:
-        self._known = known
+    def __init__(self, assignments: Mapping[str, _Assignment], problems: Problems) -> None:
+        self._assignments = assignments
         self._problems = problems
-        self._done: dict[str, Value] = {}
+        self._values: dict[str, VariableValue] = {}
         self._chain: list[str] = []
 
-    def all(self) -> dict[str, Value]:
+    def render_all(self) -> dict[str, VariableValue]:
         """All values, sorted by name."""
-        for name in self._known:
-            self._fill(name)
-        return dict(sorted(self._done.items()))
+        for name in self._assignments:
+            self._render_variable(name)
+        return dict(sorted(self._values.items()))
 
-    def _fill(self, name: str) -> None:
-        if name in self._done:
+    def _render_variable(self, name: str) -> None:
+        if name in self._values:
             return
         if name in self._chain:
             circle = [*self._chain[self._chain.index(name) :], name]
             self._problems.add(
                 f"variables use each other in a circle: {' → '.join(circle)}",
-                self._known[name].where,
+                self._assignments[name].where,
                 "give one of them a value of its own",
             )
-            self._done.update(dict.fromkeys(circle, ""))
+            self._values.update(dict.fromkeys(circle, ""))
             return
         self._chain.append(name)
-        value = self._value(self._known[name])
-        self._done.setdefault(name, value)
+        value = self._render_value(self._assignments[name])
+        self._values.setdefault(name, value)
         self._chain.pop()
 
-    def _value(self, known: _Known) -> Value:
-        match known.value:
+    def _render_value(self, assignment: _Assignment) -> VariableValue:
+        match assignment.value:
             case str():
-                return self._text(known.value, known.where)
+                return self._render_text(assignment.value, assignment.where)
             case tuple():
-                return tuple(self._text(text, known.where) for text in known.value)
+                return tuple(self._render_text(text, assignment.where) for text in assignment.value)
             case _:
-                return known.value
+                return assignment.value
 
-    def _text(self, text: str, where: Where | str) -> str:
+    def _render_text(self, text: str, where: Location | str) -> str:
         try:
-            for name in sorted(template.names(text) & self._known.keys()):
-                self._fill(name)
-            visible = {**dict.fromkeys(self._known, ""), **self._done}
-            return template.render(text, visible)
-        except template.Faulty as error:
-            for fault in error.faults:
-                self._problems.add(fault.what, where, fault.fix)
+            for name in sorted(templates.find_variables(text) & self._assignments.keys()):
+                self._render_variable(name)
+            visible = {**dict.fromkeys(self._assignments, ""), **self._values}
+            return templates.render_template(text, visible)
+        except templates.InvalidTemplate as error:
+            for fault in error.problems:
+                self._problems.add(fault.message, where, fault.fix)
             return ""
+
+
+class VariableShape:
+    """A variable's value: text, a whole number, true or false, or a list of texts."""
+
+    def read(self, node: Node, context: ReadContext) -> VariableValue | None:
+        if isinstance(node, SequenceNode):
+            texts = [Text(template=False).read(item, context) for item in node.nodes]
+            return tuple(text for text in texts if text is not None)
+        if isinstance(node, ScalarNode):
+            match node.kind:
+                case ScalarKind.TEXT:
+                    return node.text
+                case ScalarKind.INTEGER:
+                    return Integer(-(2**63), 2**63 - 1).read(node, context)
+                case ScalarKind.BOOLEAN:
+                    return node.text.lower() == "true"
+                case _:
+                    pass
+        text = node.text if isinstance(node, ScalarNode) else ""
+        report_wrong_type(
+            node,
+            "text, a whole number, true or false, or a list of texts",
+            context,
+            f'put it in quotes: "{text}"'
+            if isinstance(node, ScalarNode)
+            else "split it into several variables",
+        )
+        return None
+
+    def schema(self) -> Json:
+        kinds = ("string", "integer", "boolean")
+        texts: Json = {"type": "array", "items": {"type": "string"}}
+        return {"anyOf": [*({"type": kind} for kind in kinds), texts]}

@@ -4,291 +4,345 @@ import csv
 import io
 from collections.abc import Sequence
 
-from minbuild.escape import csv as csv_text
-from minbuild.escape import dump
-from minbuild.footprint.diff import Cause, Change, Diff, Difference
-from minbuild.footprint.issues import OpenIssue
-from minbuild.footprint.types import FileRow
-from minbuild.report import issues, markdown
-from minbuild.report.fit import columns, entry, prose
-from minbuild.report.surface import NAMES
-from minbuild.report.units import printable, size
+from minbuild.escape import dump_json
+from minbuild.escape import escape_csv as csv_text
+from minbuild.footprint.comparison import (
+    ChangeCause,
+    ChangeKind,
+    FootprintDiff,
+    OpenIssue,
+    PathChange,
+)
+from minbuild.footprint.model import FileRow
+from minbuild.report import markdown, open_issues
+from minbuild.report.layout import align_columns, escape_line, format_entry, format_size, wrap_line
+from minbuild.report.surface import FINDING_NAMES
 
 SCHEMA = "minbuild.diff/1"
-TITLES = {
-    Change.ADDED: "new",
-    Change.REMOVED: "gone",
-    Change.GROWN: "grown",
-    Change.SHRUNK: "shrunk",
-    Change.CONTENT: "changed in place",
-    Change.MODE: "other mode",
-    Change.OWNER: "other owner",
-    Change.TYPE: "other type",
-    Change.RENAMED: "renamed",
+CHANGE_TITLES = {
+    ChangeKind.ADDED: "new",
+    ChangeKind.REMOVED: "gone",
+    ChangeKind.GROWN: "grown",
+    ChangeKind.SHRUNK: "shrunk",
+    ChangeKind.CONTENT: "changed in place",
+    ChangeKind.MODE: "other mode",
+    ChangeKind.OWNER: "other owner",
+    ChangeKind.TYPE: "other type",
+    ChangeKind.RENAMED: "renamed",
 }
-GROUPED = frozenset({Change.GROWN, Change.SHRUNK, Change.CONTENT, Change.RENAMED})
+GROUPED_CHANGES = frozenset(
+    {ChangeKind.GROWN, ChangeKind.SHRUNK, ChangeKind.CONTENT, ChangeKind.RENAMED}
+)
 MIB = 1 << 20
 
 
-def headline(diff: Diff) -> str:
+def summarize_diff(diff: FootprintDiff) -> str:
     """The change of the totals in one sentence."""
-    old, new = diff.before.totals, diff.after.totals
+    before, after = diff.before.totals, diff.after.totals
     if not diff:
         return f"{diff.after.name}: nothing differs"
     return (
-        f"{diff.after.name}: {new.files} files ({new.files - old.files:+d}), "
-        f"installed {size(new.bytes)} ({signed(new.bytes - old.bytes)}), "
-        f"packed {size(new.packed)} ({signed(new.packed - old.packed)})"
+        f"{diff.after.name}: {after.files} files ({after.files - before.files:+d}), "
+        f"installed {format_size(after.bytes)} ({format_signed(after.bytes - before.bytes)}), "
+        f"packed {format_size(after.packed)} ({format_signed(after.packed - before.packed)})"
     )
 
 
-def counting(diff: Diff) -> str:
+def count_changes(diff: FootprintDiff) -> str:
     """One line of counts: add/remove, grow/shrink, up/down, mode/owner, surface."""
     up = sum(one.bytes for one in diff.differences if one.bytes > 0)
     down = -sum(one.bytes for one in diff.differences if one.bytes < 0)
-    count = {change: len(diff.of(change)) for change in Change}
+    count = {change: len(diff.select_changes(change)) for change in ChangeKind}
     surface = len(diff.findings_new) - len(diff.findings_gone)
-    moved = count[Change.MODE] + count[Change.OWNER] + count[Change.TYPE]
+    moved = count[ChangeKind.MODE] + count[ChangeKind.OWNER] + count[ChangeKind.TYPE]
     return (
-        f"add/remove: {count[Change.ADDED]}/{count[Change.REMOVED]}  "
-        f"grow/shrink: {count[Change.GROWN]}/{count[Change.SHRUNK]}  "
+        f"add/remove: {count[ChangeKind.ADDED]}/{count[ChangeKind.REMOVED]}  "
+        f"grow/shrink: {count[ChangeKind.GROWN]}/{count[ChangeKind.SHRUNK]}  "
         f"up/down: +{up / MIB:.1f}/-{down / MIB:.1f} MiB  "
         f"mode/owner: {moved}  surface: {surface:+d}"
     )
 
 
-def signed(count: int) -> str:
+def format_signed(count: int) -> str:
     """A change of size with its sign: +3.1 MB, -120 B."""
-    return f"{'-' if count < 0 else '+'}{size(abs(count))}"
+    return f"{'-' if count < 0 else '+'}{format_size(abs(count))}"
 
 
-Group = tuple[str, int, str, list[Difference]]
+DiffRow = tuple[str, int, str, list[PathChange]]
 """A row: name, bytes gained, cause, and what stands behind it."""
 
 
-def updated(diff: Diff) -> list[Group]:
+def group_updates(diff: FootprintDiff) -> list[DiffRow]:
     """One row for each package that has another version, with all its files that differ.
 
     So a kernel's update is one row and not 40. A package with one such file is left to that file's
     own row. An index that was made for a kernel goes with it.
     """
-    packages: dict[str, list[Difference]] = {}
-    for one in diff.of(*GROUPED):
-        row = one.after or one.before
-        if one.cause is Cause.VERSION and row is not None:
-            packages.setdefault(row.package or _kernel(diff), []).append(one)
-    rows: list[Group] = []
-    for package, several in packages.items():
-        if len(several) > 1:
+    packages: dict[str, list[PathChange]] = {}
+    for difference in diff.select_changes(*GROUPED_CHANGES):
+        row = difference.after or difference.before
+        if difference.cause is ChangeCause.VERSION and row is not None:
+            packages.setdefault(row.package or _find_kernel_package(diff), []).append(difference)
+    rows: list[DiffRow] = []
+    for package, differences in packages.items():
+        if len(differences) > 1:
             counts = [
-                (TITLES[change], sum(one.change is change for one in several)) for change in Change
+                (
+                    CHANGE_TITLES[change],
+                    sum(difference.change is change for difference in differences),
+                )
+                for change in ChangeKind
             ]
-            how = ", ".join(f"{count} {title}" for title, count in counts if count)
-            gain = sum(one.bytes for one in several)
+            counts_text = ", ".join(f"{count} {title}" for title, count in counts if count)
+            gain = sum(difference.bytes for difference in differences)
             rows.append(
-                (f"{package}: {len(several)} files ({how})", gain, str(Cause.VERSION), several)
+                (
+                    f"{package}: {len(differences)} files ({counts_text})",
+                    gain,
+                    str(ChangeCause.VERSION),
+                    differences,
+                )
             )
     return sorted(rows, key=lambda row: (-abs(row[1]), row[0]))
 
 
-def grouped(diff: Diff, change: Change) -> list[Group]:
+def group_changes(diff: FootprintDiff, change: ChangeKind) -> list[DiffRow]:
     """Rows of one kind of change, without those of packages that have a row of their own."""
-    together = {id(one) for _, _, _, several in updated(diff) for one in several}
+    grouped_ids = {id(one) for _, _, _, several in group_updates(diff) for one in several}
     rows = [
         (str(one.path), one.bytes, str(one.cause), [one])
-        for one in diff.of(change)
-        if id(one) not in together
+        for one in diff.select_changes(change)
+        if id(one) not in grouped_ids
     ]
     return sorted(rows, key=lambda row: (-abs(row[1]), row[0]))
 
 
-def groups(diff: Diff) -> list[tuple[str, list[Group]]]:
+def list_groups(diff: FootprintDiff) -> list[tuple[str, list[DiffRow]]]:
     """Every table of a diff that is not empty: its title and its rows."""
-    every = [("updated", updated(diff))]
-    every += [(TITLES[change], grouped(diff, change)) for change in Change]
-    return [(title, rows) for title, rows in every if rows]
+    tables = [("updated", group_updates(diff))]
+    tables += [(CHANGE_TITLES[change], group_changes(diff, change)) for change in ChangeKind]
+    return [(title, rows) for title, rows in tables if rows]
 
 
-def _kernel(diff: Diff) -> str:
+def _find_kernel_package(diff: FootprintDiff) -> str:
     rows = (row for row in diff.after.files if row.path.startswith("/boot/vmlinuz-"))
     return next((row.package for row in rows), "")
 
 
-def as_text(diff: Diff, *, top: int = 0, width: int = 0) -> str:
+def render_diff(diff: FootprintDiff, *, top: int = 0, width: int = 0) -> str:
     """Print a diff; `top` rows of each kind of change, 0 for all; `width` of the terminal."""
-    lines = prose(printable(headline(diff)), width) + prose(counting(diff), width, blank="  ")
-    for title, rows in groups(diff):
+    lines = wrap_line(escape_line(summarize_diff(diff)), width) + wrap_line(
+        count_changes(diff), width, blank="  "
+    )
+    for title, rows in list_groups(diff):
         lines += ["", f"{title}:"]
-        shown = rows[: top or None]
-        cells = [[f"  {signed(gain)}", printable(name), _why(cause, several)]
-                 for name, gain, cause, several in shown]  # fmt: skip
-        laid = columns(cells, frozenset({1, 2}), width=width, gives=1)
-        for line, (_, _, _, several) in zip(laid, shown, strict=True):
-            lines += [line, *_chain(several[0], width)]
-        if len(rows) > len(shown):
-            lines.append(f"  [{len(rows) - len(shown)} others]")
-    lines += _packages(diff, width)
-    lines += [part for line in _surface(diff) for part in prose(line, width) or [""]]
-    lines += ["", *issues.as_lines(diff.issues, top=top)]
+        shown_rows = rows[: top or None]
+        cells = [[f"  {format_signed(gain)}", escape_line(name), _describe_cause(cause, differences)]
+                 for name, gain, cause, differences in shown_rows]  # fmt: skip
+        table_lines = align_columns(cells, frozenset({1, 2}), width=width, shrinkable=1)
+        for line, (_, _, _, differences) in zip(table_lines, shown_rows, strict=True):
+            lines += [line, *_render_chain(differences[0], width)]
+        if len(rows) > len(shown_rows):
+            lines.append(f"  [{len(rows) - len(shown_rows)} others]")
+    lines += _render_packages(diff, width)
+    lines += [part for line in _render_surface(diff) for part in wrap_line(line, width) or [""]]
+    lines += ["", *open_issues.list_issue_lines(diff.issues, top=top)]
     return "\n".join(lines) + "\n"
 
 
-def _why(cause: str, several: Sequence[Difference]) -> str:
-    one = several[0]
+def _describe_cause(cause: str, differences: Sequence[PathChange]) -> str:
+    difference = differences[0]
     notes = {
-        Change.MODE: lambda old, new: f"{old.mode:04o} -> {new.mode:04o}",
-        Change.OWNER: lambda old, new: f"{old.uid}:{old.gid} -> {new.uid}:{new.gid}",
-        Change.TYPE: lambda old, new: f"{old.type} -> {new.type}",
+        ChangeKind.MODE: lambda old, new: f"{old.mode:04o} -> {new.mode:04o}",
+        ChangeKind.OWNER: lambda old, new: f"{old.uid}:{old.gid} -> {new.uid}:{new.gid}",
+        ChangeKind.TYPE: lambda old, new: f"{old.type} -> {new.type}",
     }
-    if len(several) == 1 and one.before and one.after and one.change in notes:
-        return notes[one.change](one.before, one.after)
+    if (
+        len(differences) == 1
+        and difference.before
+        and difference.after
+        and difference.change in notes
+    ):
+        return notes[difference.change](difference.before, difference.after)
     return f"[{cause}]" if cause else ""
 
 
-def _chain(one: Difference, width: int) -> list[str]:
+def _render_chain(difference: PathChange, width: int) -> list[str]:
     """The way to a new path, with the need that is new marked."""
     lines = []
-    if one.change is Change.ADDED and one.after and one.after.type == "file" and one.chain:
-        lines.append(f"      {printable(one.chain[0].by)}")
-        for depth, need in enumerate(one.chain):
-            mark = "   <- new" if need == one.new_edge else ""
-            note = f"[{need.kind}: {printable(need.evidence)}]{mark}"
-            lines += entry(f"      {'   ' * depth}└─ ", printable(need.path), note, width)
+    if (
+        difference.change is ChangeKind.ADDED
+        and difference.after
+        and difference.after.type == "file"
+        and difference.chain
+    ):
+        lines.append(f"      {escape_line(difference.chain[0].needed_by)}")
+        for depth, need in enumerate(difference.chain):
+            mark = "   <- new" if need == difference.new_need else ""
+            note = f"[{need.kind}: {escape_line(need.evidence)}]{mark}"
+            lines += format_entry(f"      {'   ' * depth}└─ ", escape_line(need.path), note, width)
     return lines
 
 
-def _packages(diff: Diff, width: int) -> list[str]:
+def _render_packages(diff: FootprintDiff, width: int) -> list[str]:
     if not diff.packages:
         return []
     cells = [
-        [f"  {printable(one.name)}", printable(one.before or "(none)"), "->",
-         printable(one.after or "(none)")]
+        [f"  {escape_line(one.name)}", escape_line(one.before or "(none)"), "->",
+         escape_line(one.after or "(none)")]
         for one in diff.packages
     ]  # fmt: skip
-    return ["", "packages:", *columns(cells, frozenset({0, 1, 2, 3}), width=width)]
+    return ["", "packages:", *align_columns(cells, frozenset({0, 1, 2, 3}), width=width)]
 
 
-def _surface(diff: Diff) -> list[str]:
+def _render_surface(diff: FootprintDiff) -> list[str]:
     if not (diff.findings_new or diff.findings_gone):
         return []
     signs = [("+", one) for one in diff.findings_new] + [("-", one) for one in diff.findings_gone]
     return ["", "attack surface:"] + [
-        f"  {sign} {NAMES[one.kind]}: {printable(one.subject)}"
-        + (f" ({printable(one.detail)})" if one.detail else "")
+        f"  {sign} {FINDING_NAMES[one.kind]}: {escape_line(one.subject)}"
+        + (f" ({escape_line(one.detail)})" if one.detail else "")
         for sign, one in signs
     ]
 
 
-def as_markdown(diff: Diff) -> str:
+def render_diff_markdown(diff: FootprintDiff) -> str:
     """A comment for a pull request."""
-    lines = [f"### {markdown.cell(headline(diff))}", "", f"`{counting(diff)}`", ""]
-    lines += [markdown.cell(issues.headline(diff.issues)), ""]
-    return markdown.page([*lines, *markdown.fitting(parts(diff))])
+    lines = [
+        f"### {markdown.escape_markdown(summarize_diff(diff))}",
+        "",
+        f"`{count_changes(diff)}`",
+        "",
+    ]
+    lines += [markdown.escape_markdown(open_issues.summarize_issues(diff.issues)), ""]
+    return markdown.render_page([*lines, *markdown.fit_tables(list_tables(diff))])
 
 
-def parts(diff: Diff) -> list[tuple[str, Sequence[str], Sequence[Sequence[str]], int]]:
+def list_tables(
+    diff: FootprintDiff,
+) -> list[tuple[str, Sequence[str], Sequence[Sequence[str]], int]]:
     """The folded tables of a diff that are not empty."""
-    found: list[tuple[str, Sequence[str], Sequence[Sequence[str]], int]] = []
-    for title, rows in groups(diff):
+    tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]], int]] = []
+    for title, rows in list_groups(diff):
         body = [
-            [markdown.code(name), markdown.cell(_reason(cause, several)), signed(gain)]
+            [
+                markdown.format_code(name),
+                markdown.escape_markdown(_explain_cause(cause, several)),
+                format_signed(gain),
+            ]
             for name, gain, cause, several in rows
         ]
-        found.append((title.capitalize(), ["path", "why", "bytes"], body, 1))
+        tables.append((title.capitalize(), ["path", "why", "bytes"], body, 1))
     if diff.packages:
         body = [
-            [markdown.code(one.name), markdown.cell(one.before), markdown.cell(one.after)]
+            [
+                markdown.format_code(one.name),
+                markdown.escape_markdown(one.before),
+                markdown.escape_markdown(one.after),
+            ]
             for one in diff.packages
         ]
-        found.append(("Packages", ["package", "before", "after"], body, 0))
+        tables.append(("Packages", ["package", "before", "after"], body, 0))
     for title, findings in (("New attack surface", diff.findings_new), ("Attack surface gone", diff.findings_gone)):  # fmt: skip
         if findings:
-            body = [[NAMES[one.kind], markdown.code(one.subject), markdown.cell(one.detail)]
+            body = [[FINDING_NAMES[one.kind], markdown.format_code(one.subject), markdown.escape_markdown(one.detail)]
                     for one in findings]  # fmt: skip
-            found.append((title, ["what", "where", ""], body, 0))
+            tables.append((title, ["what", "where", ""], body, 0))
     if diff.issues is not None:
-        for title, some in (("New open issues", diff.issues.new), ("Issues no longer open", diff.issues.gone)):  # fmt: skip
-            if some:
-                body = [_cells(one) for one in some]
-                found.append((title, ["issue", "source", ""], body, 0))
-    return found
+        for title, open_issues in (("New open issues", diff.issues.new), ("Issues no longer open", diff.issues.gone)):  # fmt: skip
+            if open_issues:
+                body = [_render_issue(one) for one in open_issues]
+                tables.append((title, ["issue", "source", ""], body, 0))
+    return tables
 
 
-def _cells(one: OpenIssue) -> list[str]:
-    return [markdown.cell(one.name), markdown.code(one.source), markdown.cell(issues.fix(one))]
+def _render_issue(issue: OpenIssue) -> list[str]:
+    return [
+        markdown.escape_markdown(issue.name),
+        markdown.format_code(issue.source),
+        markdown.escape_markdown(open_issues.describe_fix(issue)),
+    ]
 
 
-def _reason(cause: str, several: Sequence[Difference]) -> str:
-    edge = several[0].new_edge
-    if edge is None:
-        return _why(cause, several).strip("[]")
-    return f"{cause}: {edge.by} -> {edge.path} ({edge.kind}: {edge.evidence})"
+def _explain_cause(cause: str, differences: Sequence[PathChange]) -> str:
+    need = differences[0].new_need
+    if need is None:
+        return _describe_cause(cause, differences).strip("[]")
+    return f"{cause}: {need.needed_by} -> {need.path} ({need.kind}: {need.evidence})"
 
 
-def as_json(diff: Diff) -> str:
+def render_diff_json(diff: FootprintDiff) -> str:
     """Print a diff as a JSON object; sizes in bytes, keys sorted."""
     document = {
         "schema": SCHEMA,
-        "before": _totals(diff.before.name, diff.before.totals),
-        "after": _totals(diff.after.name, diff.after.totals),
-        "counting": counting(diff),
-        "differences": [_difference(one) for one in diff.differences],
+        "before": _totals_to_json(diff.before.name, diff.before.totals),
+        "after": _totals_to_json(diff.after.name, diff.after.totals),
+        "counting": count_changes(diff),
+        "differences": [_difference_to_json(one) for one in diff.differences],
         "packages": [
             {"name": one.name, "before": one.before, "after": one.after} for one in diff.packages
         ],
         "surface": {
-            "new": [_finding(one) for one in diff.findings_new],
-            "gone": [_finding(one) for one in diff.findings_gone],
+            "new": [_finding_to_json(one) for one in diff.findings_new],
+            "gone": [_finding_to_json(one) for one in diff.findings_gone],
         },
-        "issues": issues.as_document(diff.issues),
+        "issues": open_issues.issues_to_json(diff.issues),
     }
-    return dump(document, sort=True)
+    return dump_json(document, sort=True)
 
 
-def _totals(name: str, totals: object) -> dict[str, object]:
+def _totals_to_json(name: str, totals: object) -> dict[str, object]:
     from dataclasses import asdict
 
     return {"name": name, "totals": asdict(totals)}  # type: ignore[call-overload]
 
 
-def _finding(one: object) -> dict[str, object]:
+def _finding_to_json(finding: object) -> dict[str, object]:
     from dataclasses import asdict
 
-    return asdict(one)  # type: ignore[call-overload,no-any-return]
+    return asdict(finding)  # type: ignore[call-overload,no-any-return]
 
 
-def _difference(one: Difference) -> dict[str, object]:
-    edge = one.new_edge
+def _difference_to_json(difference: PathChange) -> dict[str, object]:
+    new_need = difference.new_need
     return {
-        "change": str(one.change),
-        "path": one.path,
-        "bytes": one.bytes,
-        "cause": str(one.cause),
-        "before": _row(one.before),
-        "after": _row(one.after),
-        "chain": [f"{need.by} -> {need.path} ({need.kind}: {need.evidence})" for need in one.chain],
+        "change": str(difference.change),
+        "path": difference.path,
+        "bytes": difference.bytes,
+        "cause": str(difference.cause),
+        "before": _row_to_json(difference.before),
+        "after": _row_to_json(difference.after),
+        "chain": [
+            f"{need.needed_by} -> {need.path} ({need.kind}: {need.evidence})"
+            for need in difference.chain
+        ],
         "new_edge": None
-        if edge is None
-        else {"from": edge.by, "to": edge.path, "kind": str(edge.kind), "evidence": edge.evidence},
+        if new_need is None
+        else {
+            "from": new_need.needed_by,
+            "to": new_need.path,
+            "kind": str(new_need.kind),
+            "evidence": new_need.evidence,
+        },
     }
 
 
-def _row(row: FileRow | None) -> dict[str, object] | None:
+def _row_to_json(row: FileRow | None) -> dict[str, object] | None:
     if row is None:
         return None
     return {"path": row.path, "type": row.type, "mode": f"{row.mode:04o}", "size": row.size,
             "sha256": row.sha256, "package": row.package, "component": row.component}  # fmt: skip
 
 
-def as_csv(diff: Diff) -> str:
+def render_diff_csv(diff: FootprintDiff) -> str:
     """One row for each difference; sizes in bytes."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow(["change", "path", "bytes", "cause", "before", "after"])
-    for one in diff.differences:
-        old, new = one.before, one.after
+    for difference in diff.differences:
+        before, after = difference.before, difference.after
         writer.writerow(
-            [one.change, csv_text(one.path), one.bytes, one.cause,
-             old.size if old else "", new.size if new else ""]
+            [difference.change, csv_text(difference.path), difference.bytes, difference.cause,
+             before.size if before else "", after.size if after else ""]
         )  # fmt: skip
     return out.getvalue()

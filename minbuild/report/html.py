@@ -6,70 +6,83 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from minbuild.escape import dump, markup
-from minbuild.footprint.diff import Difference, compare, first_needs
-from minbuild.footprint.types import FileRow, Footprint, Surface
+from minbuild.escape import dump_json, escape_markup
+from minbuild.explain.weights import find_added_bytes
+from minbuild.footprint.comparison import PathChange, compare_footprints, find_first_needs
+from minbuild.footprint.model import FileRow, Footprint, Surface
 from minbuild.report import surface
-from minbuild.report.diff import TITLES, signed
-from minbuild.report.lines import Line, added, table
-from minbuild.report.plain import plain
-from minbuild.report.units import printable, size
+from minbuild.report.baselines import load_debian_baseline
+from minbuild.report.diff import CHANGE_TITLES, format_signed
+from minbuild.report.layout import escape_line, format_size
+from minbuild.report.tables import TableRow, build_table
 
 ASSETS = Path(__file__).parent / "assets"
-SHOWN = 50
+MAX_FILES = 50
 """Files that a reader without script sees."""
-_MARK = re.compile(r"@([A-Z_]+)@")
+_PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
 
 
-def page(footprint: Footprint, baseline: Footprint | None = None) -> str:
+def render_html(footprint: Footprint, baseline: Footprint | None = None) -> str:
     """Render a footprint; with a baseline also what has changed since."""
     style, script = (
         (ASSETS / "page.css").read_text("utf-8"),
         (ASSETS / "page.js").read_text("utf-8"),
     )
-    largest = table(footprint, by="file", top=SHOWN)
+    largest = build_table(footprint, by="file", top=MAX_FILES)
     owners = {str(row.path): row.component for row in footprint.files}
     parts = {
-        "TITLE": _safe(f"{footprint.name}: footprint"),
-        "NAME": _safe(footprint.name),
-        "ABOUT": _safe(_about(footprint)),
-        "TOTALS": _totals(footprint, baseline),
-        "ROWS": "".join(_row(line, owners) for line in largest.lines),
-        "SHOWN": str(min(SHOWN, footprint.totals.files)),
-        "SURFACE": _surface(footprint),
-        "DATA": _data(footprint, baseline),
+        "TITLE": _escape(f"{footprint.name}: footprint"),
+        "NAME": _escape(footprint.name),
+        "ABOUT": _escape(_describe_image(footprint)),
+        "TOTALS": _render_totals(footprint, baseline),
+        "ROWS": "".join(_render_row(line, owners) for line in largest.rows),
+        "SHOWN": str(min(MAX_FILES, footprint.totals.files)),
+        "SURFACE": _render_surface(footprint),
+        "DATA": _render_data(footprint, baseline),
         "STYLE": style,
-        "STYLE_HASH": _hash(style),
+        "STYLE_HASH": _hash_source(style),
         "SCRIPT": script,
-        "SCRIPT_HASH": _hash(script),
+        "SCRIPT_HASH": _hash_source(script),
     }
     template = (ASSETS / "page.html").read_text("utf-8")
-    return _MARK.sub(lambda found: parts[found[1]], template)
+    return _PLACEHOLDER.sub(lambda match: parts[match[1]], template)
 
 
-def _safe(text: str) -> str:
-    return markup(text)
+def _escape(text: str) -> str:
+    return escape_markup(text)
 
 
-def _hash(text: str) -> str:
+def _hash_source(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _about(footprint: Footprint) -> str:
+def _describe_image(footprint: Footprint) -> str:
     parts = [footprint.arch]
     parts += [f"Linux {footprint.kernel}"] if footprint.kernel else []
     parts += [f"from {', '.join(footprint.suites)}"] if footprint.suites else []
     return " · ".join(part for part in parts if part)
 
 
-def _totals(footprint: Footprint, baseline: Footprint | None) -> str:
-    new, old = footprint.totals, baseline.totals if baseline else None
+def _render_totals(footprint: Footprint, baseline: Footprint | None) -> str:
+    totals, totals_before = footprint.totals, baseline.totals if baseline else None
     cells = [
-        ("files", f"{new.files}", f"{new.files - old.files:+d}" if old else ""),
-        ("installed", size(new.bytes), signed(new.bytes - old.bytes) if old else ""),
-        ("packed", size(new.packed), signed(new.packed - old.packed) if old else ""),
-        ("links", str(new.links), ""),
-        ("directories", str(new.directories), ""),
+        (
+            "files",
+            f"{totals.files}",
+            f"{totals.files - totals_before.files:+d}" if totals_before else "",
+        ),
+        (
+            "installed",
+            format_size(totals.bytes),
+            format_signed(totals.bytes - totals_before.bytes) if totals_before else "",
+        ),
+        (
+            "packed",
+            format_size(totals.packed),
+            format_signed(totals.packed - totals_before.packed) if totals_before else "",
+        ),
+        ("links", str(totals.links), ""),
+        ("directories", str(totals.directories), ""),
     ]
     return "".join(
         f"<li><b>{value}</b><span>{name}{f' ({change})' if change else ''}</span></li>"
@@ -77,74 +90,81 @@ def _totals(footprint: Footprint, baseline: Footprint | None) -> str:
     )
 
 
-def _row(line: Line, owners: Mapping[str, str]) -> str:
+def _render_row(line: TableRow, owners: Mapping[str, str]) -> str:
     return (
-        f'<tr><td class="path">{_safe(line.name)}</td><td>{_safe(owners.get(line.name, ""))}</td>'
-        f'<td class="n">{size(line.bytes)}</td><td class="n">{size(line.packed)}</td></tr>'
+        f'<tr><td class="path">{_escape(line.name)}</td><td>{_escape(owners.get(line.name, ""))}</td>'
+        f'<td class="n">{format_size(line.bytes)}</td><td class="n">{format_size(line.packed)}</td></tr>'
     )
 
 
-def _surface(footprint: Footprint) -> str:
+def _render_surface(footprint: Footprint) -> str:
     if footprint.surface is None:
         return ""
-    debian = plain()
+    debian = load_debian_baseline()
     rows = "".join(
-        f'<tr><th scope="row">{_safe(name)}</th><td class="n">{_safe(count)}</td>'
-        f'<td class="n">{_safe(debian.count(kind))}</td><td>{_safe(some)}</td></tr>'
-        for kind, name, count, some in surface.rows(footprint.surface)
+        f'<tr><th scope="row">{_escape(name)}</th><td class="n">{_escape(count)}</td>'
+        f'<td class="n">{_escape(debian.count(kind))}</td><td>{_escape(some)}</td></tr>'
+        for kind, name, count, some in surface.list_surface_rows(footprint.surface)
     )
     return (
         '<section id="surface"><h2>Attack surface</h2><div class="scroll"><table>'
         '<thead><tr><th scope="col">what</th><th scope="col" class="n">this host</th>'
         '<th scope="col" class="n">plain Debian*</th><th scope="col">which</th></tr></thead>'
-        f"<tbody>{rows}</tbody></table></div><p>{_safe(debian.note)}</p>"
-        f"{_prices(footprint.surface)}</section>"
+        f"<tbody>{rows}</tbody></table></div><p>{_escape(debian.note)}</p>"
+        f"{_render_prices(footprint.surface)}</section>"
     )
 
 
-def _prices(found: Surface) -> str:
+def _render_prices(attack_surface: Surface) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{_safe(name)}</th><td>{_safe(there)}</td><td>{_safe(cost)}</td></tr>'
-        for name, there, cost in surface.prices(found)
+        f'<tr><th scope="row">{_escape(name)}</th><td>{_escape(current)}</td><td>{_escape(cost)}</td></tr>'
+        for name, current, cost in surface.list_prices(attack_surface)
     )
     head = '<thead><tr><th scope="col">recommended kernel setting</th><th scope="col">what is there</th><th scope="col">what it would cost</th></tr></thead>'
     return f'<div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div>' if rows else ""
 
 
-def _data(footprint: Footprint, baseline: Footprint | None) -> str:
+def _render_data(footprint: Footprint, baseline: Footprint | None) -> str:
     """What the script reads; no text in it can end the element that holds it."""
-    known = added(footprint)
-    changes = _changes(footprint, baseline)
+    added_bytes = find_added_bytes(footprint)
+    changes = _index_changes(footprint, baseline)
     rows = [
-        _entry(row, known.get(row.path), changes.get(row.path))
+        _make_entry(row, added_bytes.get(row.path), changes.get(row.path))
         for row in footprint.files
         if row.type == "file"
     ]
     rows += [
-        [*_entry(row, None, one)[:4], 0, 0, None, one.bytes, TITLES[one.change]]
-        for one in changes.values()
-        if one.after is None and (row := one.before) is not None and row.type == "file"
+        [
+            *_make_entry(row, None, change)[:4],
+            0,
+            0,
+            None,
+            change.bytes,
+            CHANGE_TITLES[change.change],
+        ]
+        for change in changes.values()
+        if change.after is None and (row := change.before) is not None and row.type == "file"
     ]
     needs = {
-        printable(path): [printable(need.by), str(need.kind), printable(need.evidence)]
-        for path, need in sorted(first_needs(footprint.edges).items())
+        escape_line(path): [escape_line(need.needed_by), str(need.kind), escape_line(need.evidence)]
+        for path, need in sorted(find_first_needs(footprint.edges).items())
     }
     document = {
-        "name": printable(footprint.name), "compared": baseline is not None, "rows": rows, "needs": needs
+        "name": escape_line(footprint.name), "compared": baseline is not None, "rows": rows, "needs": needs
     }  # fmt: skip
-    text = dump(document, indent=None).rstrip("\n")
+    text = dump_json(document, indent=None).rstrip("\n")
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _changes(footprint: Footprint, baseline: Footprint | None) -> dict[str, Difference]:
+def _index_changes(footprint: Footprint, baseline: Footprint | None) -> dict[str, PathChange]:
     if baseline is None:
         return {}
-    return {one.path: one for one in compare(baseline, footprint).differences}
+    return {one.path: one for one in compare_footprints(baseline, footprint).differences}
 
 
-def _entry(row: FileRow, weight: int | None, one: Difference | None) -> list[object]:
+def _make_entry(row: FileRow, weight: int | None, change: PathChange | None) -> list[object]:
     return [
-        printable(row.path), printable(row.component), printable(row.section),
-        printable(row.package), row.size, row.packed, weight,
-        one.bytes if one else 0, TITLES[one.change] if one else "",
+        escape_line(row.path), escape_line(row.component), escape_line(row.section),
+        escape_line(row.package), row.size, row.packed, weight,
+        change.bytes if change else 0, CHANGE_TITLES[change.change] if change else "",
     ]  # fmt: skip

@@ -1,8 +1,8 @@
 """The attack surface as lines: a count for each kind of finding, and the findings themselves."""
 
-from minbuild.footprint.types import SEEN, Finding, FindingKind, Surface
+from minbuild.footprint.model import SEEN_IN_LAB, FindingKind, Surface, SurfaceFinding
 
-NAMES = {
+FINDING_NAMES = {
     FindingKind.SETUID: "setuid programs",
     FindingKind.SETGID: "setgid programs",
     FindingKind.CAPABILITY: "files with capabilities",
@@ -24,52 +24,57 @@ NAMES = {
     FindingKind.NO_NX: "ELF with an executable stack",
     FindingKind.EXPORTS: "exported symbols",
 }
-UNKNOWN = "not evaluated"
-SHORT = 4
+NOT_EVALUATED = "not evaluated"
+MAX_NAMED = 4
 """Findings that are named in a line."""
-COUNTED = frozenset({FindingKind.EXPORTS, FindingKind.EXECUTABLE, FindingKind.MODULE})
+COUNT_ONLY = frozenset({FindingKind.EXPORTS, FindingKind.EXECUTABLE, FindingKind.MODULE})
 """Kinds of which the page says only how many."""
 
 
-def rows(surface: Surface) -> list[tuple[FindingKind, str, str, str]]:
+def list_surface_rows(surface: Surface) -> list[tuple[FindingKind, str, str, str]]:
     """Kind, its name, how many (or that nobody looked), and the first of them."""
-    found = []
+    surface_rows = []
     for kind in FindingKind:
         if kind in surface.unknown:
-            found.append((kind, NAMES[kind], UNKNOWN, ""))
+            surface_rows.append((kind, FINDING_NAMES[kind], NOT_EVALUATED, ""))
         else:
-            found.append((kind, NAMES[kind], str(surface.count(kind)), _some(surface, kind)))
-    return found
+            surface_rows.append(
+                (kind, FINDING_NAMES[kind], str(surface.count(kind)), _name_findings(surface, kind))
+            )
+    return surface_rows
 
 
-def of_kind(surface: Surface, kind: FindingKind) -> list[Finding]:
+def select_findings(surface: Surface, kind: FindingKind) -> list[SurfaceFinding]:
     """The findings of one kind, sorted."""
     return [one for one in surface.findings if one.kind is kind]
 
 
-def prices(surface: Surface) -> list[tuple[str, str, str]]:
+def list_prices(surface: Surface) -> list[tuple[str, str, str]]:
     """Recommended settings that do not hold: the setting, what is there, and what it would cost."""
-    found = of_kind(surface, FindingKind.HARDENING)
-    return [(one.subject, *one.detail.partition("; costs: ")[::2]) for one in found]
+    findings = select_findings(surface, FindingKind.HARDENING)
+    return [(one.subject, *one.detail.partition("; costs: ")[::2]) for one in findings]
 
 
-def _some(surface: Surface, kind: FindingKind) -> str:
-    if kind in COUNTED:
+def _name_findings(surface: Surface, kind: FindingKind) -> str:
+    if kind in COUNT_ONLY:
         return ""
     if kind is FindingKind.LISTENER:
-        return _listeners(surface)
-    found = [one.subject for one in of_kind(surface, kind)]
-    more = f" and {len(found) - SHORT} more" if len(found) > SHORT else ""
-    return ", ".join(name.rpartition("/")[2] or name for name in found[:SHORT]) + more
+        return _describe_listeners(surface)
+    subjects = [one.subject for one in select_findings(surface, kind)]
+    suffix = f" and {len(subjects) - MAX_NAMED} more" if len(subjects) > MAX_NAMED else ""
+    return ", ".join(name.rpartition("/")[2] or name for name in subjects[:MAX_NAMED]) + suffix
 
 
-def _listeners(surface: Surface) -> str:
+def _describe_listeners(surface: Surface) -> str:
     """Each port with what says so: the configuration, a boot in the lab, or both."""
-    found: dict[str, list[str]] = {}
-    for one in of_kind(surface, FindingKind.LISTENER):
-        how = "seen" if one.detail.startswith(SEEN) else "configured"
-        found.setdefault(one.subject, []).append(how)
-    named = [f"{port} ({' and '.join(sorted(set(how)))})" for port, how in sorted(found.items())]
+    sources_by_port: dict[str, list[str]] = {}
+    for finding in select_findings(surface, FindingKind.LISTENER):
+        source = "seen" if finding.detail.startswith(SEEN_IN_LAB) else "configured"
+        sources_by_port.setdefault(finding.subject, []).append(source)
+    ports = [
+        f"{port} ({' and '.join(sorted(set(source)))})"
+        for port, source in sorted(sources_by_port.items())
+    ]
     if not surface.in_lab:
-        return "; ".join([*named, f"in the lab: {UNKNOWN}, minbuild boot looks"])
-    return ", ".join(named) or "none configured, none seen in the lab"
+        return "; ".join([*ports, f"in the lab: {NOT_EVALUATED}, minbuild boot looks"])
+    return ", ".join(ports) or "none configured, none seen in the lab"

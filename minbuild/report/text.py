@@ -2,36 +2,44 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from minbuild.footprint.types import STRING_PRIORITY, Footprint, Surface
+from minbuild.footprint.model import STRING_PRIORITY, Footprint, Surface
 from minbuild.paths import RootPath
-from minbuild.report import minwin, surface
-from minbuild.report.fit import columns, explained, prose, span
-from minbuild.report.lines import OWNERS, Line, Table, duplicates, table
-from minbuild.report.plain import plain
-from minbuild.report.units import bar, printable, share, size
-from minbuild.resolve.types import Caution, Possible
+from minbuild.report import baselines, surface
+from minbuild.report.baselines import load_debian_baseline
+from minbuild.report.layout import (
+    align_columns,
+    escape_line,
+    format_bar,
+    format_share,
+    format_size,
+    layout_lines,
+    measure_table,
+    wrap_line,
+)
+from minbuild.report.tables import OWNER_KEYS, SummaryTable, TableRow, build_table, find_duplicates
+from minbuild.resolve.model import OptionalFile, ScriptWarning
 
-MINWIN_FILES, MINWIN_PACKED = minwin.FILES, minwin.PACKED
+MINWIN_FILES, MINWIN_PACKED = baselines.MINWIN_FILES, baselines.MINWIN_PACKED
 __all__ = [
     "MINWIN_FILES",
     "MINWIN_PACKED",
-    "OWNERS",
-    "budget",
-    "named_paths",
-    "page",
-    "possible_data",
-    "possible_dlopens",
-    "warnings",
+    "OWNER_KEYS",
+    "render_budget",
+    "render_named_paths",
+    "render_possible_data",
+    "render_possible_dlopens",
+    "render_text",
+    "render_warnings",
 ]
 
 
-BARS = (20, 10, 0)
+BAR_WIDTHS = (20, 10, 0)
 """Columns of a table's longest bar, the first that leaves room for names."""
-NAMES = 40
+MIN_NAMES = 40
 """Columns of names that a bar gives way to."""
 
 
-def page(
+def render_text(
     footprint: Footprint, *, top: int = 10, by: str = "section", sort: str = "",
     full: bool = False, width: int = 0,
 ) -> str:  # fmt: skip
@@ -41,78 +49,88 @@ def page(
     budget, MinWin's categories and the attack surface. No line is longer than `width`, but for
     names that are; 0 is a terminal without an end.
     """
-    owners = table(footprint, by=by, sort=sort, top=0 if by == "section" else top)
+    owners = build_table(footprint, by=by, sort=sort, top=0 if by == "section" else top)
     limit = footprint.budget.get("packed", 0) if full else 0
     parts = [
-        "\n".join(prose(_head(footprint), width, blank="  ")),
-        _totals(footprint, width),
-        "\n".join(_table(owners, limit=limit, width=width)),
+        "\n".join(wrap_line(_render_head(footprint), width, blank="  ")),
+        _render_totals(footprint, width),
+        "\n".join(_render_table(owners, limit=limit, width=width)),
     ]
     if by != "file":
-        files = table(footprint, by="file", sort=sort, top=top)
-        parts.append("\n".join(_table(files, title="largest files", limit=limit, width=width)))
+        files = build_table(footprint, by="file", sort=sort, top=top)
+        parts.append(
+            "\n".join(_render_table(files, title="largest files", limit=limit, width=width))
+        )
     if full:
-        held = [(name, getattr(footprint.totals, name), limit, "")
+        limits = [(name, getattr(footprint.totals, name), limit, "")
                 for name, limit in footprint.budget.items() if hasattr(footprint.totals, name)]  # fmt: skip
-        parts += [_categories(footprint), budget(held).strip("\n"), _surface(footprint, width)]
-    return "\n\n".join(part for part in parts if part) + "\n" + warnings(footprint.cautions, width)
+        parts += [
+            _render_categories(footprint),
+            render_budget(limits).strip("\n"),
+            _render_surface(footprint, width),
+        ]
+    return (
+        "\n\n".join(part for part in parts if part)
+        + "\n"
+        + render_warnings(footprint.warnings, width)
+    )
 
 
-def budget(limits: list[tuple[str, int, int, str]]) -> str:
+def render_budget(limits: list[tuple[str, int, int, str]]) -> str:
     """One line for each limit that is set: what is, what may be, and a verdict or why not."""
     if not limits:
         return ""
     cells = [
         [
             f"budget {name}",
-            size(is_) if name != "files" else str(is_),
-            f"of {size(limit) if name != 'files' else limit}",
-            share(is_, limit),
-            "not judged:" if unjudged else "ok" if is_ <= limit else "OVER",
-            unjudged or _room(name, is_, limit),
+            format_size(actual) if name != "files" else str(actual),
+            f"of {format_size(limit) if name != 'files' else limit}",
+            format_share(actual, limit),
+            "not judged:" if unjudged else "ok" if actual <= limit else "OVER",
+            unjudged or _describe_room(name, actual, limit),
         ]
-        for name, is_, limit, unjudged in limits
+        for name, actual, limit, unjudged in limits
     ]
-    return "\n" + "\n".join(columns(cells, frozenset({0, 4, 5}))) + "\n"
+    return "\n" + "\n".join(align_columns(cells, frozenset({0, 4, 5}))) + "\n"
 
 
-def _room(name: str, is_: int, limit: int) -> str:
+def _describe_room(name: str, actual: int, limit: int) -> str:
     """A bar within a limit; beyond it, by how much: 17.6 MB of 17.6 MB tells nobody."""
-    if is_ <= limit:
-        return bar(is_, limit)
-    return f"{is_ - limit:,} {'bytes ' if name != 'files' else ''}too many"
+    if actual <= limit:
+        return format_bar(actual, limit)
+    return f"{actual - limit:,} {'bytes ' if name != 'files' else ''}too many"
 
 
-def possible_dlopens(found: Mapping[RootPath, tuple[str, ...]], width: int = 0) -> str:
+def render_possible_dlopens(dlopens: Mapping[RootPath, tuple[str, ...]], width: int = 0) -> str:
     """Libraries that a file may load by name at run time; listed, never added."""
-    if not found:
+    if not dlopens:
         return ""
     lines = [
         "",
         "Possible dlopens without a note, not in the image (name them in keep: if needed):",
     ]
     lines += [
-        f"  {printable(path)}: {printable(', '.join(names))}" for path, names in found.items()
+        f"  {escape_line(path)}: {escape_line(', '.join(names))}" for path, names in dlopens.items()
     ]
-    return _lines(lines, width)
+    return _wrap_lines(lines, width)
 
 
-def _lines(lines: Sequence[str], width: int) -> str:
-    broken = [part for line in lines for part in prose(line, width) or [""]]
+def _wrap_lines(lines: Sequence[str], width: int) -> str:
+    broken = [part for line in lines for part in wrap_line(line, width) or [""]]
     return "\n".join(broken) + "\n"
 
 
-def warnings(found: Sequence[Caution], width: int = 0) -> str:
+def render_warnings(cautions: Sequence[ScriptWarning], width: int = 0) -> str:
     """What may be wrong in files of the image, a line for each."""
-    if not found:
+    if not cautions:
         return ""
-    lines = [printable(f"{one.path}:{one.line}: {one.what}") for one in found]
+    lines = [escape_line(f"{one.path}:{one.line}: {one.what}") for one in cautions]
     head = "Warnings (allow-missing: waives them):"
-    return _lines(["", head, *(f"  {line}" for line in lines)], width)
+    return _wrap_lines(["", head, *(f"  {line}" for line in lines)], width)
 
 
-def possible_data(
-    found: Sequence[Possible], missed: Collection[str] | None = None, width: int = 0
+def render_possible_data(
+    candidates: Sequence[OptionalFile], missed: Collection[str] | None = None, width: int = 0
 ) -> str:
     """Files that rules know of for a chosen one, or that its text names; listed, never added.
 
@@ -121,67 +139,73 @@ def possible_data(
     """
     lines = []
     removed = 0
-    for one in found:
-        because = f": {one.because}" if one.because else ""
-        if one.priority == STRING_PRIORITY and missed is not None:
-            if not _was_missed(one.wanted, missed):
+    for candidate in candidates:
+        because = f": {candidate.because}" if candidate.because else ""
+        if candidate.priority == STRING_PRIORITY and missed is not None:
+            if not _is_missed(candidate.wanted, missed):
                 removed += 1
                 continue
             because += "; a traced boot asked for it"
-        lines.append(printable(f"  {one.by}: {one.wanted} ({one.priority}){because}"))
+        lines.append(
+            escape_line(f"  {candidate.by}: {candidate.wanted} ({candidate.priority}){because}")
+        )
     if removed:
         lines.append(f"  [{removed} more that texts name, and that no traced boot has asked for]")
     if not lines:
         return ""
     head = "Files that may be of use, not in the image (keep: them, or ask with data: or paths:):"
-    return _lines([*dict.fromkeys(["", head, *lines])], width)
+    return _wrap_lines([*dict.fromkeys(["", head, *lines])], width)
 
 
-def named_paths(found: Sequence[Possible]) -> str:
+def render_named_paths(candidates: Sequence[OptionalFile]) -> str:
     """How many paths that texts name are not in the image, in a line; "" for none."""
-    count = len({one.wanted for one in found if one.priority == STRING_PRIORITY})
+    count = len({one.wanted for one in candidates if one.priority == STRING_PRIORITY})
     if not count:
         return ""
     paths = "path that a file names is" if count == 1 else "paths that files name are"
     return f"\n{count} {paths} not in the image: minbuild plan lists them\n"
 
 
-def _was_missed(wanted: str, missed: Collection[str]) -> bool:
-    return any(path == wanted or path.startswith(f"{wanted}/") for path in missed)
+def _is_missed(candidate: str, missed: Collection[str]) -> bool:
+    return any(path == candidate or path.startswith(f"{candidate}/") for path in missed)
 
 
-def _head(footprint: Footprint) -> str:
+def _render_head(footprint: Footprint) -> str:
     parts = [footprint.name, footprint.arch]
     parts += [f"Linux {footprint.kernel}"] if footprint.kernel else []
     parts += [f"from {', '.join(footprint.suites)}"] if footprint.suites else []
-    return printable("  ".join(part for part in parts if part))
+    return escape_line("  ".join(part for part in parts if part))
 
 
-def _totals(footprint: Footprint, width: int) -> str:
+def _render_totals(footprint: Footprint, width: int) -> str:
     totals = footprint.totals
     packed = "packed" if footprint.packed else "packed (est)"
     rows = [
         ["", "this host", "MinWin*", "of MinWin", ""],
-        _against("files", totals.files, MINWIN_FILES, str),
-        _against(packed, totals.packed, MINWIN_PACKED, size),
-        ["installed", size(totals.bytes), "", "", ""],
+        _compare_row("files", totals.files, MINWIN_FILES, str),
+        _compare_row(packed, totals.packed, MINWIN_PACKED, format_size),
+        ["installed", format_size(totals.bytes), "", "", ""],
     ]
     notes = [f"{totals.links} links and {totals.directories} directories beside the files."]
-    twice = duplicates(footprint)
-    if twice.contents:
-        notes.append(f"{twice.contents} contents stand there more than once: {size(twice.bytes)}.")
-    notes.append(minwin.NOTE)
-    told = [part for note in notes for part in prose(note, width)]
-    return "\n".join([*columns(rows, frozenset({0, 4})), "", *told])
+    repeated = find_duplicates(footprint)
+    if repeated.contents:
+        notes.append(
+            f"{repeated.contents} contents stand there more than once: {format_size(repeated.bytes)}."
+        )
+    notes.append(baselines.MINWIN_NOTE)
+    note_lines = [part for note in notes for part in wrap_line(note, width)]
+    return "\n".join([*align_columns(rows, frozenset({0, 4})), "", *note_lines])
 
 
-def _against(name: str, ours: int, theirs: int, show: Callable[[int], str]) -> list[str]:
+def _compare_row(name: str, ours: int, theirs: int, show: Callable[[int], str]) -> list[str]:
     if ours > 10 * theirs:  # a distribution's root, which is no smallest host
         return [name, show(ours), show(theirs), "", ""]
-    return [name, show(ours), show(theirs), share(ours, theirs), bar(ours, theirs)]
+    return [name, show(ours), show(theirs), format_share(ours, theirs), format_bar(ours, theirs)]
 
 
-def _table(found: Table, *, title: str = "", limit: int = 0, width: int = 0) -> list[str]:
+def _render_table(
+    summary: SummaryTable, *, title: str = "", limit: int = 0, width: int = 0
+) -> list[str]:
     """One row for each line and a last one with their sum.
 
     `limit`: packed bytes that the budget allows, of which each row has a share; 0 for none.
@@ -189,71 +213,76 @@ def _table(found: Table, *, title: str = "", limit: int = 0, width: int = 0) -> 
     """
     longest, cells = next(
         (longest, cells)
-        for longest in BARS
-        for cells in [_rows(found, title, limit, longest)]
-        if not longest or _leaves_names(cells, width)
+        for longest in BAR_WIDTHS
+        for cells in [_make_cells(summary, title, limit, longest)]
+        if not longest or _has_room_for_names(cells, width)
     )
     right = frozenset({0, len(cells[0]) - 1}) if longest else frozenset({0})
-    return columns(cells, right, width=width)
+    return align_columns(cells, right, width=width)
 
 
-def _leaves_names(cells: list[list[str]], width: int) -> bool:
+def _has_room_for_names(cells: list[list[str]], width: int) -> bool:
     names = max(len(row[0]) for row in cells)
-    return not width or span(cells) - width <= max(0, names - NAMES)
+    return not width or measure_table(cells) - width <= max(0, names - MIN_NAMES)
 
 
-def _rows(found: Table, title: str, limit: int, longest: int) -> list[list[str]]:
+def _make_cells(summary: SummaryTable, title: str, limit: int, longest: int) -> list[list[str]]:
     """The cells of a table, with bars of at most `longest` columns; 0: without bars."""
-    has_added = any(line.added is not None for line in found.lines)
-    head = [title or found.by, "files", "installed", "packed est"]
+    has_added = any(line.added is not None for line in summary.rows)
+    head = [title or summary.by, "files", "installed", "packed est"]
     last = [""] if longest else []
     cells = [[*head, *(["added"] if has_added else []), *(["of budget"] if limit else []), *last]]
-    for line in (*found.lines, found.total):
-        whole = 0 if line is found.total and not limit else limit or found.total.packed
-        drawn = [bar(line.packed, whole, longest)] if longest else []
-        added = [] if not has_added else ["" if line.added is None else size(line.added)]
-        part = [share(line.packed, limit)] if limit else []
-        cells.append([*_cells(line), *added, *part, *drawn])
+    for line in (*summary.rows, summary.total):
+        bar_total = 0 if line is summary.total and not limit else limit or summary.total.packed
+        drawn = [format_bar(line.packed, bar_total, longest)] if longest else []
+        added = [] if not has_added else ["" if line.added is None else format_size(line.added)]
+        part = [format_share(line.packed, limit)] if limit else []
+        cells.append([*_render_cells(line), *added, *part, *drawn])
     return cells
 
 
-def _cells(line: Line) -> list[str]:
-    return [printable(line.name), str(line.files), size(line.bytes), size(line.packed)]
+def _render_cells(line: TableRow) -> list[str]:
+    return [
+        escape_line(line.name),
+        str(line.files),
+        format_size(line.bytes),
+        format_size(line.packed),
+    ]
 
 
-def _categories(footprint: Footprint) -> str:
+def _render_categories(footprint: Footprint) -> str:
     cells = [["MinWin's categories", "files", "installed", "packed est"]]
-    cells += [_cells(line) for line in minwin.lines(footprint)]
+    cells += [_render_cells(line) for line in baselines.sum_by_category(footprint)]
     totals = footprint.totals
-    whole = "every file, and the image"
-    cells.append([whole, str(totals.files), size(totals.bytes), size(totals.packed)])
-    cells.append(["MinWin*", str(MINWIN_FILES), "", size(MINWIN_PACKED)])
-    return "\n".join(columns(cells))
+    label = "every file, and the image"
+    cells.append([label, str(totals.files), format_size(totals.bytes), format_size(totals.packed)])
+    cells.append(["MinWin*", str(MINWIN_FILES), "", format_size(MINWIN_PACKED)])
+    return "\n".join(align_columns(cells))
 
 
-def _surface(footprint: Footprint, width: int) -> str:
+def _render_surface(footprint: Footprint, width: int) -> str:
     if footprint.surface is None:
         return "attack surface  not evaluated: this footprint was written without it"
-    debian = plain()
+    debian = load_debian_baseline()
     cells = [["attack surface", "this host", "plain Debian*", ""]]
     cells += [
-        [name, count, debian.count(kind), printable(some)]
-        for kind, name, count, some in surface.rows(footprint.surface)
+        [name, count, debian.count(kind), escape_line(some)]
+        for kind, name, count, some in surface.list_surface_rows(footprint.surface)
     ]
     return "\n".join(
         [
-            *explained(cells, frozenset({0, 3}), width=width),
+            *layout_lines(cells, frozenset({0, 3}), width=width),
             "",
-            *prose(debian.note, width),
-            *_prices(footprint.surface, width),
+            *wrap_line(debian.note, width),
+            *_render_prices(footprint.surface, width),
         ]
     )
 
 
-def _prices(found: Surface, width: int) -> list[str]:
-    rows = surface.prices(found)
+def _render_prices(attack_surface: Surface, width: int) -> list[str]:
+    rows = surface.list_prices(attack_surface)
     if not rows:
         return []
     cells = [["recommended kernel settings", "what is there", "and what it would cost"]]
-    cells += [[printable(cell) for cell in row] for row in rows]
-    return ["", *explained(cells, frozenset({0, 1, 2}), width=width, sentences=2)]
+    cells += [[escape_line(cell) for cell in row] for row in rows]
+    return ["", *layout_lines(cells, frozenset({0, 1, 2}), width=width, sentences=2)]

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
 
-def reached_from(
+def trace_from(
     starts: Sequence[str], edges: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Give every node the first of `starts` that reaches it, and its neighbour on that way.
@@ -13,33 +13,33 @@ def reached_from(
     neighbour.
     """
     owner: dict[str, str] = {}
-    before: dict[str, str] = {}
+    predecessors: dict[str, str] = {}
     for start in starts:
         if start in owner:
             continue
         owner[start] = start
-        todo = deque([start])
-        while todo:
-            node = todo.popleft()
-            for following in edges.get(node, ()):
-                if following not in owner:
-                    owner[following] = start
-                    before[following] = node
-                    todo.append(following)
-    return owner, before
+        queue = deque([start])
+        while queue:
+            node = queue.popleft()
+            for successor in edges.get(node, ()):
+                if successor not in owner:
+                    owner[successor] = start
+                    predecessors[successor] = node
+                    queue.append(successor)
+    return owner, predecessors
 
 
-def adjacency(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def build_adjacency(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Edges by their start, each list sorted and without repeats."""
-    found: dict[str, set[str]] = {}
-    for by, path in pairs:
-        found.setdefault(by, set()).add(path)
-    return {by: sorted(paths) for by, paths in found.items()}
+    neighbours: dict[str, set[str]] = {}
+    for start, path in pairs:
+        neighbours.setdefault(start, set()).add(path)
+    return {start: sorted(paths) for start, paths in neighbours.items()}
 
 
-def way(node: str, before: Mapping[str, str]) -> tuple[str, ...]:
+def trace_path(node: str, predecessors: Mapping[str, str]) -> tuple[str, ...]:
     """The way that `before` remembers, from its start down to `node`."""
-    found = [node]
-    while found[-1] in before:
-        found.append(before[found[-1]])
-    return tuple(reversed(found))
+    nodes = [node]
+    while nodes[-1] in predecessors:
+        nodes.append(predecessors[nodes[-1]])
+    return tuple(reversed(nodes))

@@ -5,25 +5,106 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
-from minbuild.facts.aliases import bus, by_bus, underscored
-from minbuild.facts.types import Alias, Builtins, FileFacts, Files, KernelConfig, Module
+from minbuild.facts.model import (
+    BuiltinModules,
+    FileFacts,
+    KernelConfig,
+    Module,
+    ModuleAlias,
+    PackageFiles,
+)
+from minbuild.facts.module_aliases import group_by_bus, normalize_alias, parse_bus
 from minbuild.facts.versions import version_key
 from minbuild.paths import RootPath
-from minbuild.resolve import pattern
-from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.depmod import chosen, module_name, search_order
-from minbuild.resolve.knowledge import BUILT_IN_DEVICES
+from minbuild.resolve import path_glob
+from minbuild.resolve.builtin_knowledge import BUILTIN_DRIVER_ALIASES
+from minbuild.resolve.depmod import choose_modules, get_module_name, read_search_order
+from minbuild.resolve.package_view import PackageView, ResolvedPath
 
-IMAGE = "/boot/vmlinu[xz]-*"
+FIRMWARE_DIRECTORY = "/lib/firmware"
+FIRMWARE_FORMS = {"": "", ".zst": "FW_LOADER_COMPRESS_ZSTD", ".xz": "FW_LOADER_COMPRESS_XZ"}
+"""Endings in the kernel's order → the option that lets it read them."""
+BUILT_IN_FIRMWARE_OPTION = "EXTRA_FIRMWARE"
+"""Names of files that are part of the kernel, which go before all others."""
+OLD_COMPRESS_OPTION = "FW_LOADER_COMPRESS"
+"""Up to Linux 5.18 it stands for xz alone."""
+
+
+class FirmwareFiles:
+    """The firmware files of one kernel."""
+
+    def __init__(self, view: PackageView, version: str, options: Mapping[str, str]) -> None:
+        """`options`: the kernel's configuration; empty where nobody knows it: all forms count."""
+        self._view = view
+        self._options = options
+        self._directories = (
+            f"{FIRMWARE_DIRECTORY}/updates/{version}", f"{FIRMWARE_DIRECTORY}/updates", f"{FIRMWARE_DIRECTORY}/{version}", FIRMWARE_DIRECTORY,
+        )  # fmt: skip
+
+    def find_files(self, name: str) -> Iterator[tuple[str, ResolvedPath]]:
+        """Every file that serves the firmware `name`, which may be a glob: raw path and its end."""
+        for file_name in sorted(self._expand_glob(name)) if path_glob.is_glob(name) else (name,):
+            file = next(self._find_by_name(file_name), None)
+            if file is not None:
+                yield file
+
+    def list_unreadable(self, name: str) -> tuple[str, ...]:
+        """Files in forms that this kernel does not read, each with the option that it lacks."""
+        return tuple(
+            f"{raw} (CONFIG_{option} is not set)"
+            for form, option in FIRMWARE_FORMS.items()
+            if form and not self._can_read(form)
+            for directory in self._directories
+            if not path_glob.is_glob(name)
+            and self._view.look_up(raw := f"{directory}/{name}{form}") is not None
+        )
+
+    def _find_by_name(self, name: str) -> Iterator[tuple[str, ResolvedPath]]:
+        """Files in the kernel's order; links to nothing, which it passes over, come last."""
+        dangling = []
+        for form in filter(self._can_read, FIRMWARE_FORMS):
+            for directory in self._directories:
+                raw = f"{directory}/{name}{form}"
+                resolved = self._view.look_up(raw)
+                if resolved is None:
+                    continue
+                real = self._view.resolve_links(resolved.path)
+                if real is None:
+                    dangling.append((raw, resolved))
+                elif not self._view.is_directory(real):
+                    yield raw, resolved
+        yield from dangling
+
+    def _expand_glob(self, glob: str) -> Iterator[str]:
+        """Names that a glob stands for; a packed file has the name of what it holds."""
+        names: dict[str, None] = {}
+        for directory in self._directories:
+            start = f"/usr{directory}/"
+            for form in filter(self._can_read, FIRMWARE_FORMS):
+                for path in self._view.find_paths(start + glob + form):
+                    name = path.removeprefix(start).removesuffix(form)
+                    if form or not name.endswith(tuple(FIRMWARE_FORMS)[1:]):
+                        names[name] = None
+        yield from names
+
+    def _can_read(self, form: str) -> bool:
+        options = self._options
+        if not form or not options or options.get(FIRMWARE_FORMS[form]) == "y":
+            return True
+        before_zstd = not any(option in options for option in FIRMWARE_FORMS.values())
+        return form == ".xz" and before_zstd and options.get(OLD_COMPRESS_OPTION) == "y"
+
+
+IMAGE_GLOB = "/boot/vmlinu[xz]-*"
 """riscv64's is not compressed."""
-MODULES = "/usr/lib/modules"
-IMAGES = (IMAGE, f"{MODULES}/*/vmlinu[xz]")
+MODULES_DIRECTORY = "/usr/lib/modules"
+IMAGE_GLOBS = (IMAGE_GLOB, f"{MODULES_DIRECTORY}/*/vmlinu[xz]")
 """Where packages keep it; the second is Debian's place since Linux 7."""
-MODULE_FORMS = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
+MODULE_SUFFIXES = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
+class ModuleMatches:
     """What a module's name, alias, path or glob stands for."""
 
     paths: tuple[RootPath, ...] = ()
@@ -33,13 +114,13 @@ class Hits:
         return bool(self.paths or self.builtin)
 
 
-class Kernel:
+class InstalledKernel:
     """The kernel of the image; everything in it is computed when first asked for."""
 
-    def __init__(self, catalog: Catalog, version: str = "", asked: str = "") -> None:
-        self._catalog = catalog
-        self._given = version
-        self._asked = asked
+    def __init__(self, view: PackageView, version: str = "", requested_package: str = "") -> None:
+        self._view = view
+        self._given_version = version
+        self._requested_package = requested_package
 
     @cached_property
     def version(self) -> str:
@@ -47,11 +128,11 @@ class Kernel:
 
         Of several with as many the newest.
         """
-        if self._given:
-            return self._given
+        if self._given_version:
+            return self._given_version
         counts: dict[str, int] = {}
-        start = MODULES + "/"
-        for files in self._catalog.files:
+        start = MODULES_DIRECTORY + "/"
+        for files in self._view.packages:
             for path in files.entries:
                 if path.startswith(start):
                     version = path[len(start) :].partition("/")[0]
@@ -60,54 +141,54 @@ class Kernel:
 
     @property
     def directory(self) -> str:
-        return f"{MODULES}/{self.version}"
+        return f"{MODULES_DIRECTORY}/{self.version}"
 
     @cached_property
     def package(self) -> str:
         """The package of the modules, or of the image; without modules the one that was asked for."""
-        if self._asked and not self.modules:
-            return self._asked
+        if self._requested_package and not self.modules:
+            return self._requested_package
         names = (RootPath(f"/boot/vmlinu{end}-{self.version}") for end in "xz")
-        owner = next(filter(None, map(self._catalog.owner, names)), "")
-        return owner or next((self._catalog.owner(path) for path in self.modules.values()), "")
+        owner = next(filter(None, map(self._view.get_owner, names)), "")
+        return owner or next((self._view.get_owner(path) for path in self.modules.values()), "")
 
     @cached_property
     def modules(self) -> Mapping[str, RootPath]:
         """Loadable modules by name, sorted by path; of several with one name depmod's choice."""
         if not self.version:
             return {}
-        order = search_order(self._catalog, self.version)
-        found = chosen(self._module_paths(), self.directory, order)
-        return {module_name(path): path for path in found}
+        order = read_search_order(self._view, self.version)
+        paths = choose_modules(self._list_module_paths(), self.directory, order)
+        return {get_module_name(path): path for path in paths}
 
     @cached_property
-    def builtin(self) -> Mapping[str, Module]:
+    def builtin_modules(self) -> Mapping[str, Module]:
         """Modules that are part of the kernel image, by name."""
-        found: dict[str, Module] = {}
+        modules: dict[str, Module] = {}
         for name in ("modules.builtin", "modules.builtin.modinfo"):
-            facts = self._catalog.facts(RootPath(f"{self.directory}/{name}"))
-            if isinstance(facts, Builtins):
-                found |= facts.modules
-        for name, devices in BUILT_IN_DEVICES.items():
-            one = found.get(name)
-            if one is not None and not any(":" in alias for alias in one.aliases):
-                found[name] = replace(one, aliases=(*one.aliases, *devices))
-        return found
+            facts = self._view.get_facts(RootPath(f"{self.directory}/{name}"))
+            if isinstance(facts, BuiltinModules):
+                modules |= facts.modules
+        for name, devices in BUILTIN_DRIVER_ALIASES.items():
+            module = modules.get(name)
+            if module is not None and not any(":" in alias for alias in module.aliases):
+                modules[name] = replace(module, aliases=(*module.aliases, *devices))
+        return modules
 
     @property
     def config_path(self) -> RootPath:
-        beside = RootPath(f"{self.directory}/config")
-        if self._catalog.entry(beside) is not None:
-            return beside
+        path = RootPath(f"{self.directory}/config")
+        if self._view.get_entry(path) is not None:
+            return path
         return RootPath(f"/boot/config-{self.version}")
 
     @cached_property
     def options(self) -> Mapping[str, str]:
         """Options of the kernel's configuration, without CONFIG_."""
-        facts = self._catalog.facts(self.config_path) if self.version else None
+        facts = self._view.get_facts(self.config_path) if self.version else None
         return facts.options if isinstance(facts, KernelConfig) else {}
 
-    def find(self, text: str) -> Hits:
+    def find(self, text: str) -> ModuleMatches:
         """Find modules by path or its glob, by name or its glob, by alias, by a built-in's name.
 
         Source: kmod, libkmod-module.c kmod_module_new_from_lookup: loadable modules of a name go
@@ -116,146 +197,169 @@ class Kernel:
         """
         # of an alias it is a part: devname:net/tun, dmi…bd07/12/2017
         if "/" in text and ":" not in text:
-            return Hits(paths=self._by_path(text))
+            return ModuleMatches(paths=self._find_by_path(text))
         name = text.replace("-", "_")
         if name in self.modules:
-            return Hits(paths=(self.modules[name],))
-        hits = self._by_glob(name) if pattern.is_pattern(text) and ":" not in text else Hits()
-        hits = hits or self.by_alias(text)
-        return Hits(builtin=(name,)) if name in self.builtin and not hits.paths else hits
+            return ModuleMatches(paths=(self.modules[name],))
+        matches = (
+            self._find_by_glob(name)
+            if path_glob.is_glob(text) and ":" not in text
+            else ModuleMatches()
+        )
+        matches = matches or self.find_by_alias(text)
+        return (
+            ModuleMatches(builtin=(name,))
+            if name in self.builtin_modules and not matches.paths
+            else matches
+        )
 
-    def by_alias(self, alias: str) -> Hits:
+    def find_by_alias(self, alias: str) -> ModuleMatches:
         """Find every module that says it serves `alias`, which may be a glob itself."""
-        wanted = underscored(alias)
-        loadable = dict.fromkeys(map(RootPath, self._aliases.serving(wanted)))
-        builtin = dict.fromkeys(self._builtin_aliases.serving(wanted))
-        return Hits(tuple(loadable), tuple(builtin))
+        normalized = normalize_alias(alias)
+        loadable = dict.fromkeys(map(RootPath, self._aliases.find_matching(normalized)))
+        builtin = dict.fromkeys(self._builtin_aliases.find_matching(normalized))
+        return ModuleMatches(tuple(loadable), tuple(builtin))
 
-    def _module_paths(self) -> Iterator[RootPath]:
+    def _list_module_paths(self) -> Iterator[RootPath]:
         start = self.directory + "/"
-        holders = [one for one in self._catalog.files if self.directory in one.entries]
-        for files in holders or self._catalog.files:
+        holders = [one for one in self._view.packages if self.directory in one.entries]
+        for files in holders or self._view.packages:
             for path in files.entries:
-                if path.startswith(start) and path.endswith(MODULE_FORMS):
+                if path.startswith(start) and path.endswith(MODULE_SUFFIXES):
                     yield path
 
     @cached_property
-    def _aliases(self) -> "Aliases":
-        holders = [files for files in self._catalog.files if self.directory in files.entries]
-        return Aliases(lambda bus: sorted(self._loadable(holders, bus), key=lambda each: each[1]))
+    def _aliases(self) -> "AliasIndex":
+        holders = [files for files in self._view.packages if self.directory in files.entries]
+        return AliasIndex(
+            lambda bus: sorted(self._list_aliases(holders, bus), key=lambda each: each[1])
+        )
 
     @cached_property
-    def _builtin_aliases(self) -> "Aliases":
-        found = by_bus((RootPath(name), self.builtin[name]) for name in sorted(self.builtin))
-        return Aliases(lambda bus: found.get(bus, ()) if bus is not None else _every(found))
+    def _builtin_aliases(self) -> "AliasIndex":
+        aliases_by_bus = group_by_bus(
+            (RootPath(name), self.builtin_modules[name]) for name in sorted(self.builtin_modules)
+        )
+        return AliasIndex(
+            lambda bus: aliases_by_bus.get(bus, ()) if bus is not None else _flatten(aliases_by_bus)
+        )
 
-    def _loadable(self, holders: Sequence[Files], bus: str | None) -> Iterator[Alias]:
+    def _list_aliases(
+        self, holders: Sequence[PackageFiles], bus: str | None
+    ) -> Iterator[ModuleAlias]:
         """Aliases of one bus, None: of all, with the path of the module that counts."""
-        counted = set(self.modules.values())
-        for files in holders or self._catalog.files:
+        chosen_paths = set(self.modules.values())
+        for files in holders or self._view.packages:
             if files.aliases is not None:
-                near = files.aliases(bus)
+                aliases = files.aliases(bus)
             else:
-                modules = (path for path in files.entries if path in counted)
-                found = by_bus((path, self._facts(path)) for path in modules)
-                near = found.get(bus, ()) if bus is not None else _every(found)
+                modules = (path for path in files.entries if path in chosen_paths)
+                aliases_by_bus = group_by_bus((path, self._read_facts(path)) for path in modules)
+                aliases = (
+                    aliases_by_bus.get(bus, ()) if bus is not None else _flatten(aliases_by_bus)
+                )
             yield from (
                 (alias, path)
-                for alias, path in near
-                if path in counted and self._catalog.owner(path) == files.owner
+                for alias, path in aliases
+                if path in chosen_paths and self._view.get_owner(path) == files.owner
             )
 
-    def _facts(self, path: RootPath) -> FileFacts | None:
+    def _read_facts(self, path: RootPath) -> FileFacts | None:
         """The facts of a module, which may be a link to another kernel's (weak-updates/)."""
-        real = self._catalog.real(path)
-        return self._catalog.facts(real) if real is not None else None
+        real = self._view.resolve_links(path)
+        return self._view.get_facts(real) if real is not None else None
 
-    def _by_path(self, text: str) -> tuple[RootPath, ...]:
-        wanted = (
-            text.replace("/lib/modules/", f"{MODULES}/", 1) if text.startswith("/lib/") else text
+    def _find_by_path(self, text: str) -> tuple[RootPath, ...]:
+        requested = (
+            text.replace("/lib/modules/", f"{MODULES_DIRECTORY}/", 1)
+            if text.startswith("/lib/")
+            else text
         )
-        start = "" if wanted.startswith("/") else self.directory + "/"
-        found = (
+        start = "" if requested.startswith("/") else self.directory + "/"
+        paths = (
             self.modules[name]
-            for path, name in self._names.items()
-            if pattern.matches(start + wanted, path) or pattern.matches(start + wanted, plain(path))
+            for path, name in self._name_by_path.items()
+            if path_glob.matches(start + requested, path)
+            or path_glob.matches(start + requested, strip_compression(path))
         )
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(paths))
 
     @cached_property
-    def _names(self) -> Mapping[RootPath, str]:
+    def _name_by_path(self) -> Mapping[RootPath, str]:
         """Every module's path, sorted, also where another file of its name counts → its name."""
-        paths = sorted(self._module_paths())
-        return {path: name for path in paths if (name := module_name(path)) in self.modules}
+        paths = sorted(self._list_module_paths())
+        return {path: name for path in paths if (name := get_module_name(path)) in self.modules}
 
-    def _by_glob(self, glob: str) -> Hits:
-        return Hits(
-            tuple(path for name, path in self.modules.items() if pattern.matches(glob, name)),
-            tuple(name for name in sorted(self.builtin) if pattern.matches(glob, name)),
+    def _find_by_glob(self, glob: str) -> ModuleMatches:
+        return ModuleMatches(
+            tuple(path for name, path in self.modules.items() if path_glob.matches(glob, name)),
+            tuple(name for name in sorted(self.builtin_modules) if path_glob.matches(glob, name)),
         )
 
 
-class Aliases:
+class AliasIndex:
     """Many aliases with what they name, found by how they begin."""
 
-    def __init__(self, near: Callable[[str | None], Sequence[Alias]]) -> None:
+    def __init__(self, list_aliases: Callable[[str | None], Sequence[ModuleAlias]]) -> None:
         """`near` gives the aliases of a bus, or with None those of all."""
-        self._near = cache(near)
+        self._list_aliases = cache(list_aliases)
 
-    def serving(self, wanted: str) -> Iterator[str]:
+    def find_matching(self, requested: str) -> Iterator[str]:
         """What is named by aliases that serve `wanted`, an alias or a glob of them."""
-        begins = pattern.prefix(wanted)
-        some = ":" in begins or begins == wanted
-        buses: dict[str | None, None] = dict.fromkeys((bus(begins), "") if some else (None,))
-        for alias, name in (each for one in buses for each in self._near(one)):
-            start = pattern.prefix(alias)
-            near = begins.startswith(start) or start.startswith(begins)
-            if near and _overlap(wanted, alias):
+        prefix = path_glob.get_literal_prefix(requested)
+        has_bus = ":" in prefix or prefix == requested
+        buses: dict[str | None, None] = dict.fromkeys(
+            (parse_bus(prefix), "") if has_bus else (None,)
+        )
+        for alias, name in (each for one in buses for each in self._list_aliases(one)):
+            alias_prefix = path_glob.get_literal_prefix(alias)
+            may_match = prefix.startswith(alias_prefix) or alias_prefix.startswith(prefix)
+            if may_match and _globs_intersect(requested, alias):
                 yield name
 
 
-def _every(found: Mapping[str, Sequence[Alias]]) -> list[Alias]:
-    return [each for aliases in found.values() for each in aliases]
+def _flatten(aliases_by_bus: Mapping[str, Sequence[ModuleAlias]]) -> list[ModuleAlias]:
+    return [each for aliases in aliases_by_bus.values() for each in aliases]
 
 
-def image_version(path: str) -> str:
+def parse_image_version(path: str) -> str:
     """The version of the kernel image at `path`; "" for another file."""
-    if pattern.matches(IMAGE, path):
+    if path_glob.matches(IMAGE_GLOB, path):
         return path.partition("-")[2]
-    return path.split("/")[4] if pattern.matches(IMAGES[1], path) else ""
+    return path.split("/")[4] if path_glob.matches(IMAGE_GLOBS[1], path) else ""
 
 
-def plain(path: str) -> str:
+def strip_compression(path: str) -> str:
     """`path` of a module without the suffix of its compression."""
     stem, dot, _ = path.rpartition(".ko")
     return stem + dot
 
 
-def _overlap(wanted: str, alias: str) -> bool:
+def _globs_intersect(requested: str, alias: str) -> bool:
     """Tell whether a wanted alias or glob and a module's alias glob can mean one device."""
     return (
-        wanted == alias
-        or _alias(alias).fullmatch(wanted) is not None
-        or (pattern.is_pattern(wanted) and _alike(wanted, alias))
+        requested == alias
+        or _compile_alias(alias).fullmatch(requested) is not None
+        or (path_glob.is_glob(requested) and _glob_covers_alias(requested, alias))
     )
 
 
-def _alike(wanted: str, alias: str) -> bool:
+def _glob_covers_alias(requested: str, alias: str) -> bool:
     """Tell whether a glob of devices means an alias that serves some of them.
 
     pci:v00001AF4* names a vendor: drivers of a class of devices, pci:v*d*…bc01sc06*, of whomever,
     are not meant, though the vendor may make such a device.
     """
-    of_whomever = _OPEN.fullmatch(pattern.prefix(alias)) is not None
-    if of_whomever and not _OPEN.fullmatch(pattern.prefix(wanted)):
+    is_open = _OPEN_PREFIX.fullmatch(path_glob.get_literal_prefix(alias)) is not None
+    if is_open and not _OPEN_PREFIX.fullmatch(path_glob.get_literal_prefix(requested)):
         return False
-    return pattern.overlap(wanted, alias)
+    return path_glob.globs_intersect(requested, alias)
 
 
-_OPEN = re.compile(r"[^:]+:[a-z]*")
+_OPEN_PREFIX = re.compile(r"[^:]+:[a-z]*")
 """How an alias begins that leaves its first field open: pci:v, usb:v, acpi: alone."""
 
 
-def _alias(glob: str) -> re.Pattern[str]:
+def _compile_alias(glob: str) -> re.Pattern[str]:
     # aliases are no paths: `*` runs over `/` too. Source: fnmatch(3) as depmod uses it
-    return pattern.compiled(glob.replace("*", "**"))
+    return path_glob.compile_glob(glob.replace("*", "**"))

@@ -11,56 +11,56 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from minbuild.facts.types import Elf, Listing
-from minbuild.paths import RootPath, parents
-from minbuild.resolve.catalog import LOOP, Catalog
-from minbuild.resolve.machine import Machine
-from minbuild.resolve.process import Loaded, Process
-from minbuild.resolve.search import Hit, Search, Searcher
+from minbuild.facts.model import Elf, LoaderConfigLines
+from minbuild.paths import RootPath, list_parents
+from minbuild.resolve.arch import Architecture
+from minbuild.resolve.elf_process import LoadedObject, Process
+from minbuild.resolve.library_search import LibraryFound, LibrarySearch, SearchResult
+from minbuild.resolve.package_view import LINK_LOOP, PackageView
 
-DIRECTORIES = ("/lib", "/usr/local/lib", "/usr/lib")
+DEFAULT_DIRECTORIES = ("/lib", "/usr/local/lib", "/usr/lib")
 """Without a file that says others."""
-_RESERVED = re.compile(r"lib(?:c|pthread|rt|m|dl|util|xnet)\.")
+_RESERVED_NAMES = re.compile(r"lib(?:c|pthread|rt|m|dl|util|xnet)\.")
 """Names that stand for the loader, which is the C library itself."""
 _ORIGIN = re.compile(r"\$(?:ORIGIN|\{ORIGIN\})")
-_LIBC = re.compile(r"libc\.musl-.*|libc\.so")
+_LIBC_SONAME = re.compile(r"libc\.musl-.*|libc\.so")
 """Sonames of musl, in Alpine and as it is built."""
 
 
 @dataclass(eq=False, slots=True)
-class Musl:
+class MuslLoader:
     """The loader of one process."""
 
-    catalog: Catalog
-    searcher: Searcher
+    view: PackageView
+    library_search: LibrarySearch
     interpreter: str
     """PT_INTERP's text, or where it would be for a library on its own."""
     arch: str
-    itself: Loaded | None = None
+    loaded_object: LoadedObject | None = None
     """None where it is not there."""
-    _paths: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _directories_by_file: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def is_itself(self, name: str) -> bool:
+    def is_loader(self, name: str) -> bool:
         """Tell whether a name stands for the loader."""
-        return _RESERVED.match(name) is not None or name == self.interpreter
+        return _RESERVED_NAMES.match(name) is not None or name == self.interpreter
 
-    def search(self, via: Loaded, name: str) -> Search:
+    def search(self, opener: LoadedObject, name: str) -> SearchResult:
         """Find the file for a name that `via` asks for."""
         if "/" in name:
-            found = self._open(name) if name.startswith("/") else None
-            return _as_search(found, name, (name,))
-        looked: tuple[str, ...] = ()
-        for directories in (*self._lists(via), self.directories):
+            opened = self._open(name) if name.startswith("/") else None
+            return _as_result(opened, name, (name,))
+        searched: tuple[str, ...] = ()
+        for directories in (*self._list_rpaths(opener), self.directories):
             for number, directory in enumerate(directories):
                 raw = f"{directory}/{name}"
-                found = self._open(raw)
-                if found is not None:
-                    return _as_search(found, raw, (*looked, *directories[: number + 1]))
-            looked += directories
-        return Search(None, looked)
+                opened = self._open(raw)
+                if opened is not None:
+                    return _as_result(opened, raw, (*searched, *directories[: number + 1]))
+            searched += directories
+        return SearchResult(None, searched)
 
     @property
-    def file(self) -> str:
+    def path_file(self) -> str:
         """The file that lists directories: by the prefix that the interpreter stands in."""
         prefix = posixpath.dirname(posixpath.dirname(self.interpreter)).rstrip("/")
         return f"{prefix}/etc/ld-musl-{self.arch}.path"
@@ -68,92 +68,104 @@ class Musl:
     @property
     def directories(self) -> tuple[str, ...]:
         """The directories for all; none where the file that lists them is empty or unreadable."""
-        if self.file not in self._paths:
-            self._paths[self.file] = self._listed()
-        return self._paths[self.file]
+        if self.path_file not in self._directories_by_file:
+            self._directories_by_file[self.path_file] = self._read_directories()
+        return self._directories_by_file[self.path_file]
 
-    def _listed(self) -> tuple[str, ...]:
-        reached = self.catalog.reach(self.file)
-        if reached is None:
-            return DIRECTORIES
-        real = self.catalog.real(reached.path)
+    def _read_directories(self) -> tuple[str, ...]:
+        resolved = self.view.look_up(self.path_file)
+        if resolved is None:
+            return DEFAULT_DIRECTORIES
+        real = self.view.resolve_links(resolved.path)
         if real is None:  # ENOENT of a dangling link; a circle is another error
-            return DIRECTORIES if self.catalog.why_not(self.file) == "nothing is there" else ()
-        facts = self.catalog.facts(real)
-        lines = facts.lines if isinstance(facts, Listing) else ()
+            return (
+                DEFAULT_DIRECTORIES
+                if self.view.explain_failure(self.path_file) == "nothing is there"
+                else ()
+            )
+        facts = self.view.get_facts(real)
+        lines = facts.lines if isinstance(facts, LoaderConfigLines) else ()
         return tuple(line for line in lines if line.startswith("/"))
 
-    def _lists(self, via: Loaded) -> Iterator[tuple[str, ...]]:
+    def _list_rpaths(self, opener: LoadedObject) -> Iterator[tuple[str, ...]]:
         """RPATHs of the object and of all that led to it."""
-        by: Loaded | None = via
-        while by is not None:
-            yield tuple(_expanded(by))
-            by = by.loader
+        loaded: LoadedObject | None = opener
+        while loaded is not None:
+            yield tuple(_expand_rpaths(loaded))
+            loaded = loaded.loaded_by
 
-    def _open(self, raw: str) -> Hit | str | None:
+    def _open(self, raw: str) -> LibraryFound | str | None:
         """Open what is at `raw`: None to search on, a text for what ends the search."""
-        hit = self.searcher.interpreter(raw)
-        if isinstance(hit, Hit):
+        hit = self.library_search.open_interpreter(raw)
+        if isinstance(hit, LibraryFound):
             return hit if hit.elf.dynamic else "no dynamic section"
         if hit is None:
-            reached = self.catalog.reach(raw)
-            if reached is not None and self.catalog.real(reached.path) is not None:
+            resolved = self.view.look_up(raw)
+            if resolved is not None and self.view.resolve_links(resolved.path) is not None:
                 return "made for another machine"
-            return LOOP if reached is None and self._turns(raw) else None
+            return LINK_LOOP if resolved is None and self._has_link_loop(raw) else None
         return hit
 
-    def _turns(self, raw: str) -> bool:
+    def _has_link_loop(self, raw: str) -> bool:
         """Tell whether a link on the way turns in a circle, which ends every search."""
-        return any(self.catalog.why_not(parent) == LOOP for parent in parents(RootPath(raw)))
+        return any(
+            self.view.explain_failure(parent) == LINK_LOOP for parent in list_parents(RootPath(raw))
+        )
 
 
-def musl_of(
-    process: Process, catalog: Catalog, searcher: Searcher, machine: Machine
-) -> Musl | None:
+def find_musl(
+    process: Process, view: PackageView, library_search: LibrarySearch, architecture: Architecture
+) -> MuslLoader | None:
     """The loader of a process where it is musl's; None for glibc's."""
-    elf, arch = process.main.elf, machine.triplet.partition("-")[0]
+    elf, arch = process.main.elf, architecture.triplet.partition("-")[0]
     raw = elf.interpreter or f"/lib/ld-musl-{arch}.so.1"
-    hit = searcher.interpreter(raw) if raw.startswith("/") else None
-    found = hit if isinstance(hit, Hit) else None
-    if not (_names_musl(raw, found) if elf.interpreter else _wants_musl(elf, found, searcher)):
+    hit = library_search.open_interpreter(raw) if raw.startswith("/") else None
+    library = hit if isinstance(hit, LibraryFound) else None
+    if not (
+        _is_musl_by_name(raw, library)
+        if elf.interpreter
+        else _is_built_for_musl(elf, library, library_search)
+    ):
         return None
-    musl = Musl(catalog, searcher, raw, arch)
-    if found is not None:
-        musl.itself = process.paths.get(found.real) or Loaded(
-            found.real, found.reach.path, found.elf, posixpath.dirname(raw), None
+    musl = MuslLoader(view, library_search, raw, arch)
+    if library is not None:
+        musl.loaded_object = process.paths.get(library.real_path) or LoadedObject(
+            library.real_path, library.resolved.path, library.elf, posixpath.dirname(raw), None
         )
     return musl
 
 
-def _names_musl(raw: str, hit: Hit | None) -> bool:
+def _is_musl_by_name(raw: str, hit: LibraryFound | None) -> bool:
     """Tell musl's loader by its name, or by what a link under another name leads to."""
-    names = [raw, *([hit.real] if hit is not None else [])]
+    names = [raw, *([hit.real_path] if hit is not None else [])]
     if any(name.rpartition("/")[2].startswith("ld-musl-") for name in names):
         return True
-    return hit is not None and _LIBC.fullmatch(hit.elf.soname) is not None
+    return hit is not None and _LIBC_SONAME.fullmatch(hit.elf.soname) is not None
 
 
-def _wants_musl(elf: Elf, hit: Hit | None, searcher: Searcher) -> bool:
+def _is_built_for_musl(elf: Elf, hit: LibraryFound | None, library_search: LibrarySearch) -> bool:
     """Tell a library for musl: by what it needs, or by a root that has no other loader."""
-    if any(_LIBC.fullmatch(name) for name in elf.needed):
+    if any(_LIBC_SONAME.fullmatch(name) for name in elf.needed):
         return True
-    return hit is not None and "libc.so.6" not in elf.needed and not searcher.has_glibc
+    return hit is not None and "libc.so.6" not in elf.needed and not library_search.has_glibc
 
 
-def _expanded(by: Loaded) -> Iterator[str]:
+def _expand_rpaths(loaded: LoadedObject) -> Iterator[str]:
     """The directories of an object's RUNPATH, or else RPATH; an unknown token voids all of it."""
-    text = ":".join(by.elf.runpath or by.elf.rpath)
+    text = ":".join(loaded.elf.runpath or loaded.elf.rpath)
     if "$" in _ORIGIN.sub("", text):
         return
-    for directory in _ORIGIN.sub(lambda _: by.origin, text).split(":"):
+    for directory in _ORIGIN.sub(lambda _: loaded.origin, text).split(":"):
         # one that is relative to wherever a program is started proves nothing
         if directory.startswith("/"):
             yield directory
 
 
-def _as_search(found: Hit | str | None, raw: str, looked: tuple[str, ...]) -> Search:
-    if isinstance(found, Hit):
-        return Search(found, looked)
-    if found is None:
-        return Search(None, looked)
-    return Search(None, (*looked[:-1], f"{raw} ({found})"), final=True)
+def _as_result(
+    opened: LibraryFound | str | None, raw: str, searched: tuple[str, ...]
+) -> SearchResult:
+    if isinstance(opened, LibraryFound):
+        return SearchResult(opened, searched)
+    if opened is None:
+        return SearchResult(None, searched)
+    return SearchResult(None, (*searched[:-1], f"{raw} ({opened})"), is_final=True)

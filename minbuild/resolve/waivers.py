@@ -3,12 +3,12 @@
 import posixpath
 from collections.abc import Sequence
 
-from minbuild.manifest.types import Waiver
-from minbuild.paths import rootpath
-from minbuild.resolve import pattern
-from minbuild.resolve.types import Missing
+from minbuild.manifest.model import Waiver
+from minbuild.paths import to_root_path
+from minbuild.resolve import path_glob
+from minbuild.resolve.model import UnmetNeed
 
-_OF_THE_PROOF = ("symbol ", "version ")
+_PROOF_PREFIXES = ("symbol ", "version ")
 """How what only a whole tree can lack is named."""
 
 
@@ -16,54 +16,54 @@ class Waivers:
     """`drop` and `allow-missing` of a manifest; remembers which were used."""
 
     def __init__(self, drop: Sequence[Waiver] = (), allow_missing: Sequence[Waiver] = ()) -> None:
-        self._drop = tuple((waiver, str(rootpath(waiver.path))) for waiver in drop)
+        self._drop = tuple((waiver, str(to_root_path(waiver.path))) for waiver in drop)
         self._allow = tuple(allow_missing)
         self._used: set[Waiver] = set()
 
     def drops(self, path: str) -> bool:
         """Tell whether a file is left out."""
-        hits = [waiver for waiver, glob in self._drop if pattern.matches(glob, path)]
-        self._used.update(hits)
-        return bool(hits)
+        matches = [waiver for waiver, glob in self._drop if path_glob.matches(glob, path)]
+        self._used.update(matches)
+        return bool(matches)
 
-    def allows(self, missing: Missing) -> bool:
+    def allows(self, unmet: UnmetNeed) -> bool:
         """Tell whether a need may stay unmet: allowed by name, or the file was left out."""
-        hits = [waiver for waiver in self._allow if _names(waiver.path, missing.wanted)]
-        places = [missing.wanted, *(posixpath.join(at, missing.wanted) for at in missing.looked)]
-        hits += [
+        matches = [waiver for waiver in self._allow if _covers(waiver.path, unmet.wanted)]
+        paths = [unmet.wanted, *(posixpath.join(at, unmet.wanted) for at in unmet.looked)]
+        matches += [
             waiver
             for waiver, glob in self._drop
-            if any(pattern.matches(glob, str(rootpath(place))) for place in places)
+            if any(path_glob.matches(glob, str(to_root_path(place))) for place in paths)
         ]
-        self._used.update(hits)
-        return bool(hits)
+        self._used.update(matches)
+        return bool(matches)
 
     @property
-    def used(self) -> tuple[str, ...]:
+    def used_paths(self) -> tuple[str, ...]:
         """As written, sorted."""
         return tuple(sorted({waiver.path for waiver in self._used}))
 
     @property
-    def unused(self) -> tuple[Waiver, ...]:
+    def unused_waivers(self) -> tuple[Waiver, ...]:
         """Those that nothing needed, in the manifest's order; but for those of the proof."""
-        every = (*(waiver for waiver, _ in self._drop), *self._allow)
+        all_waivers = (*(waiver for waiver, _ in self._drop), *self._allow)
         return tuple(
             waiver
-            for waiver in every
-            if waiver not in self._used and not waiver.path.startswith(_OF_THE_PROOF)
+            for waiver in all_waivers
+            if waiver not in self._used and not waiver.path.startswith(_PROOF_PREFIXES)
         )
 
     @property
-    def unproved(self) -> tuple[Waiver, ...]:
+    def unused_by_check(self) -> tuple[Waiver, ...]:
         """Those of symbols and versions that a closed-world check did not need."""
         return tuple(
             waiver
             for waiver in self._allow
-            if waiver not in self._used and waiver.path.startswith(_OF_THE_PROOF)
+            if waiver not in self._used and waiver.path.startswith(_PROOF_PREFIXES)
         )
 
 
-def _names(text: str, wanted: str) -> bool:
-    if wanted.startswith("/"):
-        return pattern.matches(str(rootpath(text)), str(rootpath(wanted)))
-    return pattern.matches(text, wanted)
+def _covers(waiver_path: str, name: str) -> bool:
+    if name.startswith("/"):
+        return path_glob.matches(str(to_root_path(waiver_path)), str(to_root_path(name)))
+    return path_glob.matches(waiver_path, name)

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minbuild.build.life import Planned, plan
-from minbuild.build.request import Doors, Request
 from minbuild.errors import MinbuildError
-from minbuild.footprint.types import FileRow
-from minbuild.progress import Silent
-from minbuild.resolve.types import NeedKind
-from minbuild.resolve.why import chains
+from minbuild.explain.why import find_chains
+from minbuild.footprint.model import FileRow
+from minbuild.pipeline.build import Plan, plan_build
+from minbuild.pipeline.session import BuildRequest, Session
+from minbuild.progress import SilentProgress
+from minbuild.resolve.model import NeedKind
 from tests.support.archive import Archive
 from tests.support.deb import Deb, parse
 from tests.support.trees import needless
@@ -36,7 +36,7 @@ OWN = ("host.yaml", "packages.txt", "contents.txt", "expected.txt")
 
 
 @dataclass
-class Noting(Silent):
+class Noting(SilentProgress):
     """Progress that keeps what the user should read."""
 
     notes: list[str] = field(default_factory=list)
@@ -85,10 +85,10 @@ def packages(case: Path, seed: int) -> list[Deb]:
 def outcome(place: Path, mirror: str, store: Path) -> str:
     """The tree and its reasons, or the error, as text; `place` is a case that was laid out."""
     noting = Noting()
-    doors = Doors(store, noting)
+    doors = Session(store, noting)
     try:
-        request = Request(place / "host.yaml", mirror=(mirror,))
-        planned = plan(request, doors)
+        request = BuildRequest(place / "host.yaml", mirror=(mirror,))
+        planned = plan_build(request, doors)
         text = "".join((*listed(planned), *spare(planned)))
     except MinbuildError as problem:
         text = "".join(shown(problem))
@@ -98,38 +98,38 @@ def outcome(place: Path, mirror: str, store: Path) -> str:
     return text.replace(f"{place}/", "")
 
 
-def listed(planned: Planned) -> Iterator[str]:
+def listed(planned: Plan) -> Iterator[str]:
     """One line for each path, the shortest chain to each, then what is told beside.
 
     Directories of the usual mode and owner are left out.
     """
-    footprint, closure = planned.footprint, planned.ground.closure
+    footprint, closure = planned.footprint, planned.resolved.closure
     usual = ("directory", 0o755, 0, 0)
     rows = [row for row in footprint.files if (row.type, row.mode, row.uid, row.gid) != usual]
     yield from (f"{line(row)}\n" for row in rows)
     yield "\n"
     for row in rows:
-        chain = chains(footprint.edges, row.path, limit=1)[0]
+        chain = find_chains(footprint.edges, row.path, limit=1)[0]
         steps = " | ".join(f"{need.kind} {need.evidence}" for need in chain)
-        yield f"{row.path}: {chain[0].by} | {steps}\n"
-    for name, by in closure.builtin.items():
+        yield f"{row.path}: {chain[0].needed_by} | {steps}\n"
+    for name, by in closure.builtin_modules.items():
         yield f"built in: {name}, for {by}\n"
-    for name, by in closure.absent.items():
+    for name, by in closure.skipped_softdeps.items():
         yield f"absent: {name}, for {by}\n"
-    for possible in footprint.listed:
+    for possible in footprint.possible_data:
         yield f"{possible.priority}: {possible.wanted}, for {possible.by} ({possible.evidence})\n"
-    for path, names in footprint.possible.items():
+    for path, names in footprint.possible_dlopens.items():
         yield f"may open: {', '.join(names)}, for {path}\n"
-    for caution in footprint.cautions:
+    for caution in footprint.warnings:
         yield f"{caution.path}:{caution.line}: {caution.what}\n"
 
 
-def spare(planned: Planned) -> Iterator[str]:
+def spare(planned: Plan) -> Iterator[str]:
     """A line for each file that nothing would miss; a case is wrong that has one.
 
     What a text names is not proved, and no loader asks for the module index or a cache.
     """
-    manifest, ground = planned.ground.manifest, planned.ground
+    manifest, ground = planned.resolved.manifest, planned.resolved
     unproved = {NeedKind.STRING, NeedKind.GENERATED}
     named = {need.path for need in ground.closure.needs if need.kind in unproved}
     for path in needless(
@@ -150,7 +150,7 @@ def line(row: FileRow) -> str:
 
 def shown(problem: MinbuildError) -> Iterator[str]:
     """An error and all that are told with it."""
-    for each in (problem, *problem.others):
+    for each in (problem, *problem.also):
         yield f"error: {each.what}\n  at: {each.where}\n  fix: {each.fix}\n"
 
 

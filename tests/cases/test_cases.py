@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.resolve.types import NeedKind
+from minbuild.resolve.model import NeedKind
 from tests.cases.outcome import CASES, HERE, lay_out, outcome
 from tests.support.archive import Archive
 from tests.support.server import serve

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbuild.shipped import shipped
+from minbuild.data import data_directory
 from tests.dib.elements import element
-from tests.whole.small import Ended
+from tests.e2e.small_host import Ended
 
 PROGRAMS = ("bash", "tar", "losetup", "mkfs.ext4", "fstrim", "findmnt", "lsattr", "ps")
 SUDO = """\
@@ -101,7 +101,7 @@ class Builder:
             "PATH": f"{programs}:{os.environ['PATH']}",
             "HOME": str(self.directory),
             "USER": "root",
-            "ELEMENTS_PATH": f"{self.elements}:{shipped('elements')}",
+            "ELEMENTS_PATH": f"{self.elements}:{data_directory('elements')}",
             "DIB_MINBUILD": self._program(programs),
             "DIB_BLOCK_DEVICE_CONFIG": layout.as_uri(),
             "DIB_IMAGE_SIZE": "0.05",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.dib.builder import Builder, lacking
-from tests.whole.conftest import small
+from tests.e2e.conftest import small
 
 __all__ = ["builder", "small"]
 

@@ -6,13 +6,13 @@ import tarfile
 from pathlib import Path
 
 from minbuild.footprint import document
-from minbuild.image import cpio
-from tests.whole.small import Small, minbuild
+from minbuild.image import tar_cpio
+from tests.e2e.small_host import Small, minbuild
 
 
 def build_folder(small: Small) -> Path:
     """What `minbuild make` leaves of the small host: its footprint, and an image that holds it."""
-    from minbuild.dib.folder import node_of
+    from minbuild.dib.build_directory import node_from_row
 
     small.write()
     place = small.directory / "build" / "small"
@@ -31,9 +31,11 @@ def build_folder(small: Small) -> Path:
         if row["type"] == "file":
             contents[row["sha256"]] = bodies[row["path"]]
             kernel = bodies[row["path"]] if row["path"].startswith("/boot/vmlinuz") else kernel
-    footprint = document.read(plan.out, "footprint.json")
-    nodes = [node_of(row) for row in footprint.files if not row.path.startswith("/boot/vmlinuz")]
-    initrd = cpio.write(nodes, contents.__getitem__)
+    footprint = document.read_footprint(plan.out, "footprint.json")
+    nodes = [
+        node_from_row(row) for row in footprint.files if not row.path.startswith("/boot/vmlinuz")
+    ]
+    initrd = tar_cpio.encode_cpio(nodes, contents.__getitem__)
     (place / "small.efi").write_bytes(uki({".linux": kernel, ".initrd": initrd}))
     return place
 

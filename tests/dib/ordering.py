@@ -4,11 +4,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from minbuild.dib.assemble import Order, assemble
-from minbuild.dib.machine import Machine
-from minbuild.dib.types import DibIn
-from minbuild.manifest.types import DibFormat, DibWish, Where
-from minbuild.progress import Silent
+from minbuild.dib.builder_vm import BuilderVm
+from minbuild.dib.disk_image_create import DibJob, make_dib_images
+from minbuild.dib.model import DibLocation
+from minbuild.manifest.image_settings import DibFormat, DibSettings
+from minbuild.manifest.model import Location
+from minbuild.progress import SilentProgress
 
 
 def order(
@@ -16,17 +17,19 @@ def order(
     work: Path,
     element: str,
     form: DibFormat,
-    builder: Callable[[Path], Machine] | None = None,
+    builder: Callable[[Path], BuilderVm] | None = None,
 ) -> tuple[Path, ...]:
     """Have dib make an image of the small host, here or in the machine that `builder` makes."""
     work.mkdir(exist_ok=True)
-    wish = DibWish(Where("small.yaml", 8, 5), (element,), formats=(form,))
-    one = Order(wish, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
-    place = DibIn.VM if builder else DibIn.HERE
-    return assemble(one, work, progress=Silent(), place=place, builder=builder or _nowhere)
+    wish = DibSettings(Location("small.yaml", 8, 5), (element,), formats=(form,))
+    one = DibJob(wish, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
+    place = DibLocation.VM if builder else DibLocation.HERE
+    return make_dib_images(
+        one, work, progress=SilentProgress(), location=place, open_builder=builder or _nowhere
+    )
 
 
-def _nowhere(work: Path) -> Machine:
+def _nowhere(work: Path) -> BuilderVm:
     raise AssertionError(f"dib runs here, not in a machine made in {work}")
 
 

@@ -10,14 +10,14 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from minbuild.manifest.types import PackagePaths, Tool, Where
+from minbuild.cache.store import Store
+from minbuild.manifest.model import Location, PackagePaths, Tool
 from minbuild.paths import RootPath
-from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.cache import cache
-from tests.support.market import market_of, toolbox_of
+from tests.support.real_archive import market_of, toolbox_of
 
-HERE = Where("test", 1, 1)
+HERE = Location("test", 1, 1)
 CONFIG = RootPath("/usr/lib/rpm")
 PACKAGES = {
     "rpm": ("/usr/bin/rpm", "/usr/bin/rpmbuild"),

@@ -5,24 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.dib.assemble import Order, assemble
-from minbuild.dib.elements import expand, fingerprint, refuse_inside
-from minbuild.dib.here import lacking, mounts
-from minbuild.dib.log import blame
-from minbuild.dib.machine import Machine
-from minbuild.dib.types import DibIn
+from minbuild.data import data_directory
+from minbuild.dib.builder_vm import BuilderVm
+from minbuild.dib.disk_image_create import DibJob, find_error_lines, make_dib_images
+from minbuild.dib.elements import expand_elements, fingerprint_elements, refuse_chroot_phases
+from minbuild.dib.local_requirements import list_missing_requirements, list_mounts
+from minbuild.dib.model import DibLocation
 from minbuild.errors import ToolError
-from minbuild.manifest.load import load
-from minbuild.manifest.trust import Trust
-from minbuild.manifest.types import DibFormat, DibLayout, DibWish, Where
-from minbuild.progress import Silent
-from minbuild.shipped import shipped
+from minbuild.manifest.image_settings import DibFormat, DibLayout, DibSettings
+from minbuild.manifest.input_files import Trust
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.model import Location
+from minbuild.progress import SilentProgress
 from tests.dib.builder import Builder
 from tests.dib.elements import element
 from tests.dib.folders import build_folder
-from tests.whole.small import Small, minbuild
+from tests.e2e.small_host import Small, minbuild
 
-WHERE = Where("small.yaml", 8, 5)
+WHERE = Location("small.yaml", 8, 5)
 
 
 def test_a_build_folder_gives_the_same_files_as_its_manifest(small: Small) -> None:
@@ -47,7 +47,7 @@ def test_a_manifest_asks_for_dib_among_its_formats(small: Small) -> None:
     path = small.write(
         "image: {formats: [raw, {dib: {elements: [one], layout: gpt, formats: [tar]}}]}\n"
     )
-    image = load(path, settings={}, components=(), trust=Trust(code=True)).image
+    image = read_manifest(path, settings={}, components=(), trust=Trust(allows_code=True)).image
     assert [str(each) for each in image.formats] == ["raw", "uki"]
     (wish,) = image.dib
     assert (wish.elements, wish.layout, wish.formats) == (
@@ -66,30 +66,34 @@ def test_dependencies_are_those_of_dib_itself(elements: Path) -> None:
     element(elements, "one", post_root__50_test="true")
     (elements / "one" / "element-deps").write_text("two\n", encoding="utf-8")
     element(elements, "two", cleanup__50_test="true")
-    found = expand(["minbuild-root", "one"], f"{elements}:{shipped('elements')}")
+    found = expand_elements(["minbuild-root", "one"], f"{elements}:{data_directory('elements')}")
     assert [each.name for each in found] == ["minbuild-root", "one", "two"]
 
 
 def test_an_element_that_is_not_there_is_named(elements: Path) -> None:
     with pytest.raises(ToolError) as caught:
-        expand(["minbuild-root", "nowhere"], f"{elements}:{shipped('elements')}")
+        expand_elements(["minbuild-root", "nowhere"], f"{elements}:{data_directory('elements')}")
     assert "nowhere" in caught.value.what
     assert "ELEMENTS_PATH" in caught.value.fix
 
 
 def test_an_element_that_needs_a_shell_inside_is_refused(elements: Path) -> None:
     element(elements, "packages", install__50_test="apt-get install something")
-    found = expand(["minbuild-root", "packages"], f"{elements}:{shipped('elements')}")
+    found = expand_elements(
+        ["minbuild-root", "packages"], f"{elements}:{data_directory('elements')}"
+    )
     with pytest.raises(ToolError) as caught:
-        refuse_inside(found, ["/usr/bin/busybox"])
+        refuse_chroot_phases(found, ["/usr/bin/busybox"])
     assert "packages runs install.d inside the root, and there is no bash" in caught.value.what
     assert "minbuild-trim" in caught.value.fix
-    refuse_inside(found, ["/usr/bin/bash"])
+    refuse_chroot_phases(found, ["/usr/bin/bash"])
 
 
 def test_the_partitioned_layout_needs_more_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    assert set(lacking(DibLayout.PLAIN, [])) <= set(lacking(DibLayout.GPT, []))
+    assert set(list_missing_requirements(DibLayout.PLAIN, [])) <= set(
+        list_missing_requirements(DibLayout.GPT, [])
+    )
 
 
 def test_dib_that_shall_run_here_says_what_this_machine_lacks(
@@ -98,28 +102,28 @@ def test_dib_that_shall_run_here_says_what_this_machine_lacks(
     folder = build_folder(small)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ToolError) as caught:
-        run(DibWish(WHERE, layout=DibLayout.GPT, formats=(DibFormat.SQUASHFS,)), folder,
+        run(DibSettings(WHERE, layout=DibLayout.GPT, formats=(DibFormat.SQUASHFS,)), folder,
             tmp_path / "assembling")  # fmt: skip
     assert "this machine lacks" in caught.value.what
     assert "--dib-in vm" in caught.value.fix
 
 
 def test_squashfs_comes_first_because_dib_looks_only_there(tmp_path: Path) -> None:
-    wish = DibWish(WHERE, formats=(DibFormat.QCOW2, DibFormat.TAR, DibFormat.SQUASHFS))
-    order = Order(wish, "host-dib", tmp_path, tmp_path / "log", 1, [])
-    assert order.words("/out")[:5] == ("-n", "-o", "/out/host-dib", "-t", "squashfs,qcow2,tar")
-    assert order.files == ("host-dib.qcow2", "host-dib.tar", "host-dib.squash")
+    wish = DibSettings(WHERE, formats=(DibFormat.QCOW2, DibFormat.TAR, DibFormat.SQUASHFS))
+    order = DibJob(wish, "host-dib", tmp_path, tmp_path / "log", 1, [])
+    assert order.make_argv("/out")[:5] == ("-n", "-o", "/out/host-dib", "-t", "squashfs,qcow2,tar")
+    assert order.image_names == ("host-dib.qcow2", "host-dib.tar", "host-dib.squash")
 
 
 def test_a_change_of_an_element_is_seen(elements: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     element(elements, "one", post_root__50_test="true")
-    before = fingerprint(["one"])
-    assert fingerprint(["one"]) == before
+    before = fingerprint_elements(["one"])
+    assert fingerprint_elements(["one"]) == before
     (elements / "one" / "post-root.d" / "50-test").write_text("#!/bin/bash\nfalse\n", "utf-8")
-    after = fingerprint(["one"])
+    after = fingerprint_elements(["one"])
     assert after != before
     monkeypatch.setenv("DIB_ONE", "1")
-    assert fingerprint(["one"]) != after
+    assert fingerprint_elements(["one"]) != after
 
 
 def test_the_lines_to_blame_are_those_before_the_clean_up() -> None:
@@ -129,16 +133,18 @@ def test_the_lines_to_blame_are_those_before_the_clean_up() -> None:
         "Unmount /tmp/x/mnt/proc",
         "INFO diskimage_builder.block_device.utils [-] Calling [sudo losetup -d /dev/loop0]",
     ]
-    assert blame(log) == log[1]
+    assert find_error_lines(log) == log[1]
 
 
-def run(wish: DibWish, folder: Path, work: Path) -> tuple[Path, ...]:
+def run(wish: DibSettings, folder: Path, work: Path) -> tuple[Path, ...]:
     work.mkdir()
-    order = Order(wish, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
-    return assemble(order, work, progress=Silent(), place=DibIn.HERE, builder=nowhere)
+    order = DibJob(wish, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
+    return make_dib_images(
+        order, work, progress=SilentProgress(), location=DibLocation.HERE, open_builder=nowhere
+    )
 
 
-def nowhere(work: Path) -> Machine:
+def nowhere(work: Path) -> BuilderVm:
     raise AssertionError(f"dib runs here, not in a machine made in {work}")
 
 
@@ -147,7 +153,7 @@ def test_dib_makes_images_of_a_build(
     builder: Builder, small: Small, elements: Path, tmp_path: Path
 ) -> None:
     element(elements, "greeting", post_root__50_test="echo hello > $TMP_MOUNT_PATH/etc/greeting")
-    wish = DibWish(WHERE, ("greeting",), formats=(DibFormat.TAR, DibFormat.RAW))
+    wish = DibSettings(WHERE, ("greeting",), formats=(DibFormat.TAR, DibFormat.RAW))
     folder = build_folder(small)
     tar, raw = run(wish, folder, tmp_path / "assembling")
     with tarfile.open(tar) as archive:
@@ -157,7 +163,7 @@ def test_dib_makes_images_of_a_build(
     assert [name for name in names if name.startswith("./dev/")] == []
     assert raw.stat().st_size > 0
     assert "greeting" in (folder / "small-dib.log").read_text(encoding="utf-8")
-    assert mounts(tmp_path) == ()
+    assert list_mounts(tmp_path) == ()
     del builder
 
 
@@ -172,11 +178,11 @@ def test_an_element_that_fails_is_shown_and_nothing_is_left(
         **{f"{phase}__50_test": "echo 'cannot frobnicate: no widget' >&2; exit 3"},
     )
     with pytest.raises(ToolError) as caught:
-        run(DibWish(WHERE, ("broken",), formats=(DibFormat.TAR,)), build_folder(small),
+        run(DibSettings(WHERE, ("broken",), formats=(DibFormat.TAR,)), build_folder(small),
             tmp_path / "assembling")  # fmt: skip
     assert "cannot frobnicate: no widget" in caught.value.what
     assert "small-dib.log" in caught.value.where
-    assert mounts(tmp_path) == ()
+    assert list_mounts(tmp_path) == ()
     assert Builder(tmp_path).left() == []
     del builder
 
@@ -196,7 +202,7 @@ def test_an_image_that_is_too_small_is_an_error(
     monkeypatch.setenv("DIB_IMAGE_SIZE", "0.004")
     monkeypatch.setenv("DIB_JOURNAL_SIZE", "1")
     with pytest.raises(ToolError) as caught:
-        run(DibWish(WHERE, ("big",), formats=(DibFormat.RAW,)), folder, tmp_path / "assembling")
+        run(DibSettings(WHERE, ("big",), formats=(DibFormat.RAW,)), folder, tmp_path / "assembling")
     assert "No space left" in caught.value.what
     assert Builder(tmp_path).left() == []
     del builder

@@ -9,27 +9,27 @@ from pathlib import Path
 import pytest
 
 from minbuild.archive.mirror import find_mirror
-from minbuild.build.booting import set_stage
-from minbuild.build.request import Doors, Request
-from minbuild.dib.folder import node_of
+from minbuild.data import data_directory
+from minbuild.dib.build_directory import node_from_row
 from minbuild.footprint import document
-from minbuild.image import cpio
-from minbuild.lab.boot import boot
-from minbuild.lab.types import BootRequest, BootResult, Firmware, State
-from minbuild.manifest.types import PackagePaths, Tool, Where
+from minbuild.image import tar_cpio
+from minbuild.lab.boot import boot_image
+from minbuild.lab.model import BootRequest, BootResult, Firmware, ProbeState
+from minbuild.manifest.model import Location, PackagePaths, Tool
 from minbuild.paths import RootPath
-from minbuild.progress import Silent
-from minbuild.shipped import shipped
+from minbuild.pipeline.boot_setup import prepare_boot
+from minbuild.pipeline.session import BuildRequest, Session
+from minbuild.progress import SilentProgress
 from tests.dib.builder import Builder
 from tests.dib.rpms import laid
+from tests.e2e.small_host import minbuild
 from tests.support.cache import cache
-from tests.whole.small import minbuild
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.long]
 
 STORE = cache("lab")
 PACKAGES = "linux-image-cloud-amd64,busybox,qemu-system-x86,seabios,qemu-system-data,cgpt,openntpd"
-HERE = Where("test", 1, 1)
+HERE = Location("test", 1, 1)
 SCRIPT = RootPath("/usr/share/debootstrap/functions")
 DEBOOTSTRAP = Tool(
     "debootstrap",
@@ -61,8 +61,8 @@ def test_a_debian_root_of_dib_is_trimmed_to_the_host_and_boots(
     assert rows(text) == rows(plan.out), plan.err
     boot_uki(builder.directory / "trimmed.tar", tmp_path)
     result = boot_tar(builder.directory / "trimmed.tar", text, tmp_path)
-    lost = {one.name: one.detail for one in result.outcomes if one.state is not State.PASSED}
-    assert lost == {}, result.ended
+    lost = {one.name: one.detail for one in result.outcomes if one.state is not ProbeState.PASSED}
+    assert lost == {}, result.end_reason
 
 
 def environment(builder: Builder) -> dict[str, str]:
@@ -80,12 +80,12 @@ def environment(builder: Builder) -> dict[str, str]:
         "DEBOOTSTRAP_DIR": str(box.path(SCRIPT).parent),
         "DIB_DEBOOTSTRAP_EXTRA_ARGS": f"--keyring={keys}",
         "DIB_MMDEBSTRAP_EXTRA_ARGS": f"--keyring={keys}",
-        "DIB_DISTRIBUTION_MIRROR": mirror.url("debian", ""),
-        "DIB_DEBIAN_SECURITY_MIRROR": mirror.url("debian-security", ""),
+        "DIB_DISTRIBUTION_MIRROR": mirror.build_url("debian", ""),
+        "DIB_DEBIAN_SECURITY_MIRROR": mirror.build_url("debian-security", ""),
         "DIB_RELEASE": "trixie",
         "DIB_IMAGE_SIZE": "0.3",
         "DIB_JOURNAL_SIZE": "4",
-        "DIB_BLOCK_DEVICE_CONFIG": (shipped("elements") / PLAIN).as_uri(),
+        "DIB_BLOCK_DEVICE_CONFIG": (data_directory("elements") / PLAIN).as_uri(),
         "DIB_MINBUILD_MANIFEST": "host.yaml",
         "MINBUILD_STORE": str(STORE),
     }
@@ -113,7 +113,9 @@ def boot_uki(place: Path, work: Path) -> None:
 def boot_tar(place: Path, footprint: str, work: Path) -> BootResult:
     """Boot the files of a trimmed root as an initramfs, with the root's own kernel."""
     contents: dict[str, bytes] = {}
-    nodes = [node_of(row) for row in document.read(footprint, "footprint.json").files]
+    nodes = [
+        node_from_row(row) for row in document.read_footprint(footprint, "footprint.json").files
+    ]
     kernel = next(node.path for node in nodes if node.path.startswith("/boot/vmlinuz"))
     with tarfile.open(place) as tar:
         for member in tar:
@@ -125,9 +127,13 @@ def boot_tar(place: Path, footprint: str, work: Path) -> BootResult:
                 if member.name == f".{kernel}":
                     (work / "vmlinuz").write_bytes(data)
     own = [node for node in nodes if not node.path.startswith("/boot")]
-    (work / "initrd").write_bytes(cpio.write(own, contents.__getitem__))
-    manifest = Request(manifest=shipped("manifests") / "host.yaml", lock=work / "host.lock")
-    stage = set_stage("host.yaml", manifest, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
+    (work / "initrd").write_bytes(tar_cpio.encode_cpio(own, contents.__getitem__))
+    manifest = BuildRequest(
+        manifest=data_directory("manifests") / "host.yaml", lock=work / "host.lock"
+    )
+    stage = prepare_boot(
+        "host.yaml", manifest, Session(STORE, SilentProgress()), firmware=Firmware.DIRECT
+    )
     request = BootRequest(
         work / "vmlinuz",
         stage.probes,
@@ -138,4 +144,4 @@ def boot_tar(place: Path, footprint: str, work: Path) -> BootResult:
         memory=1536,
         timeout=600,
     )
-    return boot(request, stage.toolbox, Silent())
+    return boot_image(request, stage.toolbox, SilentProgress())

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.shipped import shipped
-from tests.whole.small import minbuild
+from minbuild.data import data_directory
+from tests.e2e.small_host import minbuild
 
-ELEMENTS = sorted(path for path in shipped("elements").iterdir() if path.is_dir())
+ELEMENTS = sorted(path for path in data_directory("elements").iterdir() if path.is_dir())
 
 
 def test_the_command_prints_where_the_elements_are(tmp_path: Path) -> None:
@@ -31,8 +31,8 @@ def test_dib_lint_passes(tmp_path: Path) -> None:
         cwd=tmp_path,
         env={
             "PATH": f"{scripts}:{os.environ['PATH']}",
-            "ELEMENTS_DIR": str(shipped("elements")),
-            "LIB_DIR": str(shipped("elements")),
+            "ELEMENTS_DIR": str(data_directory("elements")),
+            "LIB_DIR": str(data_directory("elements")),
         },
         capture_output=True,
         text=True,

@@ -11,9 +11,9 @@ import pytest
 
 from tests.dib import rpms
 from tests.dib.installed import paths
+from tests.e2e.small_host import Small, minbuild
 from tests.support.cache import cache
 from tests.support.deb import Deb, parse
-from tests.whole.small import Small, minbuild
 
 STORE = cache("lab")
 VERSION = "6.9.1"

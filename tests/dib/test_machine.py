@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.builder import open_machine
-from minbuild.build.request import Doors, Request
-from minbuild.dib.machine import Machine
+from minbuild.data import data_directory
+from minbuild.dib.builder_vm import BuilderVm
 from minbuild.errors import ToolError
-from minbuild.manifest.load import load
-from minbuild.manifest.types import DibFormat
-from minbuild.shipped import shipped
+from minbuild.manifest.image_settings import DibFormat
+from minbuild.manifest.loader import read_manifest
+from minbuild.pipeline.dib_builder import open_builder_vm
+from minbuild.pipeline.session import BuildRequest, Session
 from tests.dib.builder import Builder
 from tests.dib.elements import element
 from tests.dib.folders import build_folder
 from tests.dib.ordering import order
-from tests.support.bound import bound, unable
+from tests.e2e.small_host import Ended, Small, minbuild
 from tests.support.cache import cache
-from tests.whole.small import Ended, Small, minbuild
+from tests.support.unprivileged import bound, unable
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("builder")]
 
@@ -111,10 +111,12 @@ def test_a_disk_of_this_machine_that_is_full_is_an_error(
     del builder
 
 
-def machine(work: Path) -> Machine:
+def machine(work: Path) -> BuilderVm:
     """The builder, laid down where there is space."""
     place = work.parents[1] / "machine"
     place.mkdir()
-    manifest = shipped("manifests") / "host.yaml"
-    request = Request(manifest, lock=place / "host.lock")
-    return open_machine(request, load(manifest, settings={}, components=()), place, Doors(STORE))
+    manifest = data_directory("manifests") / "host.yaml"
+    request = BuildRequest(manifest, lock=place / "host.lock")
+    return open_builder_vm(
+        request, read_manifest(manifest, settings={}, components=()), place, Session(STORE)
+    )

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from minbuild.archive import lockfile
-from minbuild.paths import MERGED
-from minbuild.store import Store
+from minbuild.cache.store import Store
+from minbuild.paths import USRMERGED
 from tests.dib.installed import install, paths
+from tests.e2e.small_host import PACKAGES, Small, minbuild
 from tests.support.cache import cache
 from tests.support.deb import compress, parse
-from tests.whole.small import PACKAGES, Small, minbuild
 
 STORE = cache("lab")
 TOP = "/usr/lib/modules/6.1-cloud-amd64"
@@ -136,11 +136,11 @@ def repacked(directory: Path) -> Path:
         ended = minbuild(*words, *lock, cwd=directory)
         assert ended.code == 0, ended.err
     top = directory / "root"
-    for name in MERGED:
+    for name in USRMERGED:
         (top / "usr" / name).mkdir(parents=True)
         (top / name).symlink_to(f"usr/{name}")
-    for package in lockfile.read(directory / "host.lock").packages:
-        deb = Store(STORE).file(package.sha256)
+    for package in lockfile.read_lock(directory / "host.lock").packages:
+        deb = Store(STORE).path(package.sha256)
         listed = subprocess.run(
             ["dpkg-deb", "--fsys-tarfile", str(deb)], check=True, capture_output=True
         )

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.dib import parcel
+from minbuild.dib import builder_vm
 from minbuild.dib.elements import Element
 from tests.dib.folders import build_folder
-from tests.whole.small import Small
+from tests.e2e.small_host import Small
 
 MEBI = 1 << 20
 
@@ -37,7 +37,9 @@ def test_an_order_holds_the_host_and_the_elements(small: Small, tmp_path: Path) 
     elements = (Element("own", own, (), False), Element("bootloader", tmp_path, (), True))
     work = tmp_path / "packing"
     work.mkdir()
-    place = parcel.pack(["disk", "a b"], {"DIB_X": "it's"}, elements, build_folder(small), work)
+    place = builder_vm.write_job(
+        ["disk", "a b"], {"DIB_X": "it's"}, elements, build_folder(small), work
+    )
     with tarfile.open(place) as tar:
         held = {member.name: member for member in tar}
         run = tar.extractfile("order/run")
@@ -58,19 +60,21 @@ def test_a_layout_in_a_file_is_taken_along_as_text(
     monkeypatch.setenv("DIB_IMAGE_SIZE", "3")
     monkeypatch.setenv("DIB_MINBUILD", "/here/minbuild")
     monkeypatch.setenv("SECRET", "1")
-    found = parcel.settings({"DIB_IMAGE_SIZE": "1", "DIB_JOURNAL_SIZE": "4"}, layout="")
+    found = builder_vm.merge_environment(
+        {"DIB_IMAGE_SIZE": "1", "DIB_JOURNAL_SIZE": "4"}, layout=""
+    )
     assert found["DIB_BLOCK_DEVICE_CONFIG"] == "- local_loop: {name: image0}\n"
     assert (found["DIB_IMAGE_SIZE"], found["DIB_JOURNAL_SIZE"]) == ("3", "4")
     assert found["DIB_MINBUILD"] == "/job/order/minbuild"
     assert "SECRET" not in found
-    assert parcel.settings({}, layout="plain")["DIB_BLOCK_DEVICE_CONFIG"] == "plain"
+    assert builder_vm.merge_environment({}, layout="plain")["DIB_BLOCK_DEVICE_CONFIG"] == "plain"
 
 
 def test_an_image_with_holes_comes_out_whole(tmp_path: Path) -> None:
     image = os.urandom(5000) + bytes(3 * MEBI) + b"end" + bytes(2 * MEBI)
     disk = result(tmp_path, _code=b"0\n", host_raw=image, other=b"x")
     (tmp_path / "work").mkdir()
-    assert parcel.unpack(disk, ["host.raw", "host.tar"], tmp_path / "work") == 0
+    assert builder_vm.read_result(disk, ["host.raw", "host.tar"], tmp_path / "work") == 0
     made = tmp_path / "work" / "host.raw"
     assert made.read_bytes() == image
     assert made.stat().st_blocks * 512 < len(image)
@@ -78,16 +82,16 @@ def test_an_image_with_holes_comes_out_whole(tmp_path: Path) -> None:
 
 
 def test_dib_s_exit_code_comes_out(tmp_path: Path) -> None:
-    assert parcel.unpack(result(tmp_path, _code=b"3\n"), [], tmp_path) == 3
+    assert builder_vm.read_result(result(tmp_path, _code=b"3\n"), [], tmp_path) == 3
 
 
 def test_a_machine_that_ended_early_left_no_result(tmp_path: Path) -> None:
     disk = tmp_path / "empty.disk"
     with disk.open("wb") as file:
         file.truncate(MEBI)
-    assert parcel.unpack(disk, ["host.raw"], tmp_path) is None
+    assert builder_vm.read_result(disk, ["host.raw"], tmp_path) is None
     whole = result(tmp_path, host_raw=os.urandom(MEBI), _code=b"0\n").read_bytes()
     disk.write_bytes(whole[: MEBI // 2])
-    assert parcel.unpack(disk, ["host.raw"], tmp_path) is None
+    assert builder_vm.read_result(disk, ["host.raw"], tmp_path) is None
     disk.write_bytes(b"no tar at all" * 1000)
-    assert parcel.unpack(disk, ["host.raw"], tmp_path) is None
+    assert builder_vm.read_result(disk, ["host.raw"], tmp_path) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.dib.elements import element
-from tests.whole.small import Ended, Small, minbuild
+from tests.e2e.small_host import Ended, Small, minbuild
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="dib is written in bash")
 

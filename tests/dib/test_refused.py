@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ToolError
-from minbuild.manifest.types import DibFormat
+from minbuild.manifest.image_settings import DibFormat
 from tests.dib.builder import Builder
 from tests.dib.elements import element
 from tests.dib.folders import build_folder
 from tests.dib.ordering import order
-from tests.support.bound import bound, unable
-from tests.whole.small import Small
+from tests.e2e.small_host import Small
+from tests.support.unprivileged import bound, unable
 
 LACKING = (
-    "from minbuild.dib.here import lacking; from minbuild.manifest.types import DibLayout; "
-    "print(*lacking(DibLayout.PLAIN, []), sep='\\n')"
+    "from minbuild.dib.local_requirements import list_missing_requirements; from minbuild.manifest.image_settings import DibLayout; "
+    "print(*list_missing_requirements(DibLayout.PLAIN, []), sep='\\n')"
 )
 CAGED = pytest.mark.skipif(bool(unable()), reason=f"nobody can be bound here: {unable()}")
 TOP = Path(__file__).parents[2]

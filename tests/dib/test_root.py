@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.dib.builder import Builder
+from tests.e2e.small_host import Small, minbuild
 from tests.support.subjects import STORE, open_subject
 from tests.unit.toolbox.real import toolbox
-from tests.whole.small import Small, minbuild
 
 pytestmark = pytest.mark.oracle
 
@@ -42,7 +42,7 @@ def test_a_manifest_becomes_a_tar_and_a_file_system(builder: Builder, small: Sma
     assert found["/lib64"].linkname == "usr/lib64"
     assert "/etc/greeting" in found
     words = ["-R", "ls -p /usr/bin", builder.directory / "host.raw"]
-    assert b"/hello/" in toolbox().run("debugfs", words, what="listing")
+    assert b"/hello/" in toolbox().run("debugfs", words, purpose="listing")
     disk, tar = (open_subject(str(builder.directory / f"host.{form}")) for form in ("raw", "tar"))
     for one, form in ((disk, "raw"), (tar, "tar")):
         assert one.totals.packed == (builder.directory / f"host.{form}").stat().st_size

@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.request import Doors
-from minbuild.build.rooted import readers
 from minbuild.errors import ToolError
-from minbuild.facts.root.directory import Directory
-from minbuild.facts.root.offer import Offer
-from minbuild.facts.root.types import UNOWNED
-from minbuild.facts.types import Kind
+from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
-from minbuild.subject.source import open_source
+from minbuild.pipeline.installed_root import make_external_readers
+from minbuild.pipeline.session import Session
+from minbuild.roots.directory import Directory
+from minbuild.roots.model import UNOWNED
+from minbuild.roots.open import open_root_source
+from minbuild.roots.root_packages import RootPackages
 from tests.dib import rpms
 from tests.dib.installed import as_disk, as_layout, as_tar, install, paths
+from tests.e2e.small_host import PACKAGES, Small, minbuild
 from tests.support.cache import cache
 from tests.support.deb import Member, tar
-from tests.whole.small import PACKAGES, Small, minbuild
 
 STORE = cache("lab")
 
@@ -66,17 +66,19 @@ def test_a_root_gives_the_files_that_its_packages_give(small: Small, form: str) 
 def test_a_disk_is_read_as_its_tree(tmp_path: Path, form: str) -> None:
     tree = install(PACKAGES, tmp_path / "tree")
     disk = as_disk(tree, tmp_path / "disk", table=form == "partition")
-    doors = Doors(STORE)
+    doors = Session(STORE)
     (tmp_path / "work").mkdir()
-    found = Offer(open_source(disk, tmp_path / "work", lambda: readers(doors)))
-    wanted = Offer(Directory(tree))
+    found = RootPackages(
+        open_root_source(disk, tmp_path / "work", lambda: make_external_readers(doors))
+    )
+    wanted = RootPackages(Directory(tree))
     assert offered(found) == offered(wanted)
     hello = RootPath("/usr/bin/hello")
-    assert found.entry(hello).sha256 == wanted.entry(hello).sha256
+    assert found.read_entry(hello).sha256 == wanted.read_entry(hello).sha256
     assert not doors.toolboxes, "no program reads it"
 
 
-def offered(offer: Offer) -> dict[str, tuple[RootPath, ...]]:
+def offered(offer: RootPackages) -> dict[str, tuple[RootPath, ...]]:
     """Whose each path is, without what mke2fs makes."""
     return {
         one.owner: tuple(path for path in one.entries if path != "/lost+found")
@@ -169,7 +171,9 @@ def test_a_diverted_file_belongs_to_whom_it_was_diverted_for(tmp_path: Path) -> 
     (top / "var/lib/dpkg/diversions").write_text(
         "/usr/bin/x\n/usr/bin/x.one\ntwo\n", encoding="utf-8"
     )
-    owned = {path: files.owner for files in Offer(Directory(top)).files for path in files.entries}
+    owned = {
+        path: files.owner for files in RootPackages(Directory(top)).files for path in files.entries
+    }
     assert owned[RootPath("/usr/bin/x")] == "two"
     assert owned[RootPath("/usr/bin/x.one")] == "one"
     assert owned[RootPath("/usr/bin/made")] == UNOWNED
@@ -191,10 +195,10 @@ def test_a_module_that_no_package_lists_is_found(small: Small) -> None:
 def test_hard_links_keep_their_first_name(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("same", encoding="utf-8")
     (tmp_path / "b").hardlink_to(tmp_path / "a")
-    offer = Offer(Directory(tmp_path))
-    assert offer.entry(RootPath("/a")).kind is Kind.FILE
-    assert offer.entry(RootPath("/b")).target == "/a"
-    assert offer.entry(RootPath("/b")).sha256 == offer.entry(RootPath("/a")).sha256
+    offer = RootPackages(Directory(tmp_path))
+    assert offer.read_entry(RootPath("/a")).kind is FileType.FILE
+    assert offer.read_entry(RootPath("/b")).target == "/a"
+    assert offer.read_entry(RootPath("/b")).sha256 == offer.read_entry(RootPath("/a")).sha256
 
 
 def test_a_root_before_merged_usr_is_seen_merged(tmp_path: Path) -> None:
@@ -202,9 +206,9 @@ def test_a_root_before_merged_usr_is_seen_merged(tmp_path: Path) -> None:
     (tmp_path / "usr/bin").mkdir(parents=True)
     (tmp_path / "bin/sh").write_text("shell", encoding="utf-8")
     (tmp_path / "usr/bin/sh").symlink_to("/bin/sh")
-    offer = Offer(Directory(tmp_path))
-    assert offer.entry(RootPath("/usr/bin/sh")).kind is Kind.FILE
-    assert offer.content(RootPath("/usr/bin/sh")) == b"shell"
+    offer = RootPackages(Directory(tmp_path))
+    assert offer.read_entry(RootPath("/usr/bin/sh")).kind is FileType.FILE
+    assert offer.read_content(RootPath("/usr/bin/sh")) == b"shell"
 
 
 def test_a_layer_hides_what_its_whiteouts_name(small: Small) -> None:
@@ -279,8 +283,8 @@ def rpm_root(top: Path, blob: bytes) -> Path:
 
 def test_an_rpm_root_says_whose_its_files_are(tmp_path: Path) -> None:
     root = rpm_root(tmp_path, header("hello", "/usr/bin/hello", "/usr/share/hello/x"))
-    offer = Offer(Directory(root))
-    assert offer.owners["hello"].version == "1.0-3"
+    offer = RootPackages(Directory(root))
+    assert offer.installed_packages["hello"].version == "1.0-3"
     owned = {path: files.owner for files in offer.files for path in files.entries}
     assert owned[RootPath("/usr/bin/hello")] == "hello"
 
@@ -289,7 +293,7 @@ def test_an_rpm_root_says_whose_its_files_are(tmp_path: Path) -> None:
 def test_a_damaged_rpm_database_is_an_error(tmp_path: Path, cut: int) -> None:
     root = rpm_root(tmp_path, header("hello", "/usr/bin/hello")[:cut])
     with pytest.raises(ToolError) as caught:
-        _ = Offer(Directory(root)).files
+        _ = RootPackages(Directory(root)).files
     assert "owners: false" in caught.value.fix
 
 
@@ -298,10 +302,10 @@ def test_a_database_that_only_rpm_reads_needs_rpm(tmp_path: Path, name: str, kin
     (tmp_path / "var/lib/rpm").mkdir(parents=True)
     (tmp_path / "var/lib/rpm" / name).write_bytes(b"some")
     with pytest.raises(ToolError) as caught:
-        _ = Offer(Directory(tmp_path)).files
+        _ = RootPackages(Directory(tmp_path)).files
     assert f"is {kind}, which only rpm reads, and there is no rpm here" in caught.value.what
     assert "owners: false" in caught.value.fix
-    assert Offer(Directory(tmp_path), owned=False).owners == {}
+    assert RootPackages(Directory(tmp_path), use_database=False).installed_packages == {}
 
 
 @pytest.mark.mirror
@@ -332,12 +336,12 @@ def test_a_root_that_rpm_itself_installed(tmp_path: Path, backend: str, file: st
     if backend == "bdb":
         rpms.as_berkeley(top)
     assert (top / file).exists()
-    offer = Offer(Directory(top), rpm=readers(Doors(STORE)).rpm)
+    offer = RootPackages(Directory(top), rpm=make_external_readers(Session(STORE)).rpm)
     owned = {path: one.owner for one in offer.files for path in one.entries}
     assert owned[RootPath("/usr/bin/hello")] == owned[RootPath("/usr/share/hello/text")] == "hello"
     assert owned[RootPath("/usr/bin/sh")] == "dash"
     assert owned[RootPath("/etc/made")] == UNOWNED
-    package = offer.owners["hello"]
+    package = offer.installed_packages["hello"]
     assert (package.version, package.arch) == ("1.5-2", "noarch")
     report = minbuild("report", str(top), "--by", "package", "--json", cwd=tmp_path,
                       env={"MINBUILD_STORE": str(STORE)})  # fmt: skip
@@ -356,11 +360,11 @@ def test_a_berkeley_database_that_is_cut_off_is_an_error(tmp_path: Path, left: i
     assert len(whole) > left
     place.write_bytes(whole[:left])
     with pytest.raises(ToolError) as caught:
-        _ = Offer(Directory(top), rpm=readers(Doors(STORE)).rpm).files
+        _ = RootPackages(Directory(top), rpm=make_external_readers(Session(STORE)).rpm).files
     assert "shorter than it says" in caught.value.what
     place.write_bytes(whole[:512] + bytes(len(whole) - 512))
     with pytest.raises(ToolError) as caught:
-        _ = Offer(Directory(top), rpm=readers(Doors(STORE)).rpm).files
+        _ = RootPackages(Directory(top), rpm=make_external_readers(Session(STORE)).rpm).files
     assert "owners: false" in caught.value.fix
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.shipped import shipped
+from minbuild.data import data_directory
 from tests.dib.builder import Builder
 from tests.dib.installed import as_tar
-from tests.whole.small import PACKAGES, Small
+from tests.e2e.small_host import PACKAGES, Small
 
 pytestmark = pytest.mark.oracle
 
@@ -79,7 +79,7 @@ def test_the_file_that_boots_lies_where_uefi_looks(builder: Builder, small: Smal
     build = builder.directory / "build"
     build.mkdir()
     (build / "host.efi").write_bytes(b"MZ")
-    layout = shipped("elements") / "minbuild-boot" / "layouts" / "plain.yaml"
+    layout = data_directory("elements") / "minbuild-boot" / "layouts" / "plain.yaml"
     env = {
         **environment(builder, small),
         "DIB_BLOCK_DEVICE_CONFIG": layout.as_uri(),
@@ -101,7 +101,7 @@ def test_the_file_that_boots_lies_where_uefi_looks(builder: Builder, small: Smal
 def test_the_partitioned_layout_is_one_that_dib_understands() -> None:
     import yaml
 
-    path: Path = shipped("elements") / "minbuild-boot" / "block-device-default.yaml"
+    path: Path = data_directory("elements") / "minbuild-boot" / "block-device-default.yaml"
     loop, table = yaml.safe_load(path.read_text(encoding="utf-8"))
     parts = table["partitioning"]["partitions"]
     assert loop["local_loop"]["name"] == table["partitioning"]["base"]

@@ -6,14 +6,14 @@ import random
 from pathlib import Path
 
 from minbuild.archive import lockfile
-from minbuild.archive.types import Lock, Package, SuiteState
-from minbuild.facts.types import Kind
+from minbuild.archive.model import Lock, LockedSuite, Package
+from minbuild.data import data_directory
 from minbuild.footprint import document
-from minbuild.image import cpio
+from minbuild.formats.root_entry import FileType
+from minbuild.image import tar_cpio
 from minbuild.paths import RootPath
-from minbuild.report.history import line, point
-from minbuild.shipped import shipped
-from minbuild.tree.types import Node
+from minbuild.report.history import make_point, point_to_json
+from minbuild.rootfs.model import RootfsNode
 from tests.oracle import cpios
 from tests.support import elf, images, tars
 from tests.support.deb import build, compress, parse
@@ -84,11 +84,11 @@ def _module() -> tuple[bytes, ...]:
 
 def _cpio() -> tuple[bytes, ...]:
     nodes = [
-        Node(RootPath("/usr"), Kind.DIRECTORY, 0o755, 0, 0, 0, "", "", "p", "c"),
-        Node(RootPath("/usr/a"), Kind.FILE, 0o644, 0, 0, 5, "a" * 64, "", "p", "c"),
-        Node(RootPath("/usr/b"), Kind.LINK, 0o777, 0, 0, 0, "", "a", "p", "c"),
+        RootfsNode(RootPath("/usr"), FileType.DIRECTORY, 0o755, 0, 0, 0, "", "", "p", "c"),
+        RootfsNode(RootPath("/usr/a"), FileType.FILE, 0o644, 0, 0, 5, "a" * 64, "", "p", "c"),
+        RootfsNode(RootPath("/usr/b"), FileType.LINK, 0o777, 0, 0, 0, "", "a", "p", "c"),
     ]
-    plain = cpio.write(nodes, lambda _: b"hello")
+    plain = tar_cpio.encode_cpio(nodes, lambda _: b"hello")
     packed = [compress(plain, how) for how in ("xz", "zst", "gz")]
     packed += [bz2.compress(plain), lzma.compress(plain, lzma.FORMAT_ALONE)]
     joined = b"".join(part + bytes(-len(part) % 4) for part in (plain, *packed))
@@ -120,8 +120,8 @@ def _lock() -> tuple[bytes, ...]:
         Package(f"p{n}", "1.0-1", "amd64", "debian", f"pool/p{n}.deb", 10, "a" * 64, "trixie")
         for n in range(3)
     ]
-    suites = (SuiteState("trixie", "debian", 1_789_199_741, "b" * 64),)
-    return (lockfile.render(Lock("amd64", suites, tuple(rows), tuple(rows[:1]))).encode(),)
+    suites = (LockedSuite("trixie", "debian", 1_789_199_741, "b" * 64),)
+    return (lockfile.render_lock(Lock("amd64", suites, tuple(rows), tuple(rows[:1]))).encode(),)
 
 
 def _manifest() -> tuple[bytes, ...]:
@@ -136,7 +136,7 @@ def _manifest() -> tuple[bytes, ...]:
 
 
 def _footprint() -> tuple[bytes, ...]:
-    return (document.render(tiny()).encode(),)
+    return (document.render_footprint(tiny()).encode(),)
 
 
 def _config() -> tuple[bytes, ...]:
@@ -154,7 +154,7 @@ def _declared() -> tuple[bytes, ...]:
 
 
 def _rules() -> tuple[bytes, ...]:
-    place = shipped("manifests") / "components" / "rules"
+    place = data_directory("manifests") / "components" / "rules"
     return tuple(path.read_bytes() for path in sorted(place.glob("*.yaml")))
 
 
@@ -183,7 +183,11 @@ def _archive() -> tuple[bytes, ...]:
 
 
 def _history() -> tuple[bytes, ...]:
-    return ("".join(line(point(tiny(), label)) for label in ("v1", "v2", "ä\u2028")).encode(),)
+    return (
+        "".join(
+            point_to_json(make_point(tiny(), label)) for label in ("v1", "v2", "ä\u2028")
+        ).encode(),
+    )
 
 
 _MAKERS = {

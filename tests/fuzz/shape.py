@@ -7,7 +7,7 @@ import random
 import struct
 import zlib
 
-from minbuild.image.cpio import HEADER, MAGIC
+from minbuild.formats.cpio import HEADER_SIZE, NEWC_MAGIC
 from tests.support import tars
 
 ODD = (0, 1, 2, 3, 4, 7, 109, 511, 512, 4095, 4096, 4097, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -85,14 +85,14 @@ def _number(source: random.Random) -> int:
 
 def _cpio(data: bytearray, source: random.Random) -> None:
     """One number or the name of one member."""
-    places = [at for at in range(0, len(data) - HEADER, 4) if data.startswith(MAGIC, at)]
+    places = [at for at in range(0, len(data) - HEADER_SIZE, 4) if data.startswith(NEWC_MAGIC, at)]
     if not places:
         return
     at = source.choice(places)
     field = source.randrange(13)
     if source.random() < 0.3:
         text = source.choice(NAMES)
-        data[at + HEADER : at + HEADER + len(text)] = text
+        data[at + HEADER_SIZE : at + HEADER_SIZE + len(text)] = text
         field = 11
     value = source.choice(MODES) if field == 1 else _number(source)
     data[at + 6 + 8 * field : at + 14 + 8 * field] = b"%08x" % value

@@ -9,31 +9,32 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from minbuild.archive import lockfile
-from minbuild.build.sums import read_sums, wrong
 from minbuild.errors import MinbuildError
-from minbuild.facts.compute import compute
-from minbuild.facts.root.container import ANY
-from minbuild.facts.root.erofs import Erofs
-from minbuild.facts.root.ext4 import Ext4
-from minbuild.facts.root.filesystems import candidates
-from minbuild.facts.root.partitions import read_table
-from minbuild.facts.root.volume import Volume
-from minbuild.facts.sniff import sniff, symbols
-from minbuild.facts.sysusers import accounts, places
-from minbuild.facts.types import Entry, Files, Kind, Text
+from minbuild.facts.detect import read_facts, read_symbols
+from minbuild.facts.model import FileEntry, PackageFiles, TextLines
+from minbuild.facts.package_analysis import analyse_package
+from minbuild.facts.sysusers import parse_sysusers, parse_tmpfiles
 from minbuild.footprint import document
-from minbuild.image.unpack import members
-from minbuild.lab.uki import read_uki
-from minbuild.manifest.load import load
-from minbuild.manifest.rulebook import rulebook
+from minbuild.formats.erofs import Erofs
+from minbuild.formats.ext4 import Ext4
+from minbuild.formats.filesystem import Volume
+from minbuild.formats.initramfs import unpack_members
+from minbuild.formats.partition_table import read_partition_table
+from minbuild.formats.root_entry import FileType
+from minbuild.formats.uki import read_uki
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.rule_files import load_rules
+from minbuild.pipeline.attestation import compare_sums, read_sums
 from minbuild.report import history as past
-from minbuild.resolve.check import check
-from minbuild.subject.disk import read_boot
-from minbuild.subject.source import open_tar
+from minbuild.resolve.closed_world import check_closed_world
+from minbuild.roots.boot_disk import read_disk_boot
+from minbuild.roots.oci import ANY_IMAGE
+from minbuild.roots.open import open_tar_root
+from minbuild.roots.root_partition import find_candidates
 
 MOST = 64 << 20
 """Bytes that an initramfs may unpack to here, so that bombs end soon."""
-RULES = rulebook()
+RULES = load_rules()
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 _DIRECTORY = Path(tempfile.mkdtemp(prefix="minbuild-fuzz-", dir=_MEMORY))
 atexit.register(shutil.rmtree, _DIRECTORY, ignore_errors=True)
@@ -41,101 +42,103 @@ atexit.register(shutil.rmtree, _DIRECTORY, ignore_errors=True)
 
 def deb(data: bytes) -> None:
     with _file(data, ".deb") as path:
-        compute(path, "fuzz", 1)
+        analyse_package(path, "fuzz", 1)
 
 
 def elf(data: bytes) -> None:
-    sniff("/usr/lib/x.so", data)
-    symbols("/usr/lib/x.so", data)
+    read_facts("/usr/lib/x.so", data)
+    read_symbols("/usr/lib/x.so", data)
 
 
 def module(data: bytes) -> None:
     ending = {b"\xfd7zXZ\0": ".xz", b"(\xb5/\xfd": ".zst"}
     kind = next((name for start, name in ending.items() if data.startswith(start)), "")
-    sniff(f"/usr/lib/modules/6.1/kernel/a.ko{kind}", data)
-    symbols(f"/usr/lib/modules/6.1/kernel/a.ko{kind}", data)
-    symbols("/boot/vmlinuz-6.1", data)
-    sniff("/usr/lib/modules/6.1/modules.builtin.modinfo", data)
-    sniff("/boot/config-6.1", data)
+    read_facts(f"/usr/lib/modules/6.1/kernel/a.ko{kind}", data)
+    read_symbols(f"/usr/lib/modules/6.1/kernel/a.ko{kind}", data)
+    read_symbols("/boot/vmlinuz-6.1", data)
+    read_facts("/usr/lib/modules/6.1/modules.builtin.modinfo", data)
+    read_facts("/boot/config-6.1", data)
 
 
 def config(data: bytes) -> None:
     for path in ("/etc/nsswitch.conf", "/etc/pam.d/app"):
-        facts = sniff(path, data)
-        if isinstance(facts, Text):
-            files = Files("", {path: Entry(path, Kind.FILE, 0o644)}, {path: facts}.get, {}.get)
-            check(files, arch="amd64", rulebook=RULES)
+        facts = read_facts(path, data)
+        if isinstance(facts, TextLines):
+            files = PackageFiles(
+                "", {path: FileEntry(path, FileType.FILE, 0o644)}, {path: facts}.get, {}.get
+            )
+            check_closed_world(files, arch="amd64", rulebook=RULES)
 
 
 def declared(data: bytes) -> None:
-    facts = sniff("/usr/lib/sysusers.d/app.conf", data)
-    if isinstance(facts, Text):
-        (places if data.startswith(b"d") else accounts)(facts.lines)
+    facts = read_facts("/usr/lib/sysusers.d/app.conf", data)
+    if isinstance(facts, TextLines):
+        (parse_tmpfiles if data.startswith(b"d") else parse_sysusers)(facts.lines)
 
 
 def rules(data: bytes) -> None:
     with _file(data, ".yaml") as path:
-        rulebook([path])
+        load_rules([path])
 
 
 def cpio(data: bytes) -> None:
-    members(data, most=MOST)
+    unpack_members(data, limit=MOST)
 
 
 def image(data: bytes) -> None:
     """A UKI, then its initramfs."""
-    members(read_uki(data, "fuzz.efi").initrd, most=MOST)
+    unpack_members(read_uki(data, "fuzz.efi").initrd, limit=MOST)
 
 
 def disk(data: bytes) -> None:
     """A disk, the UKI that it starts, and the initramfs in that."""
-    members(read_uki(read_boot(data, "fuzz.raw").uki, "fuzz.raw").initrd, most=MOST)
+    unpack_members(read_uki(read_disk_boot(data, "fuzz.raw").uki, "fuzz.raw").initrd, limit=MOST)
 
 
 def filesystem(data: bytes) -> None:
     """A disk that is a file system, every file of it."""
-    table = read_table(data, "fuzz.raw")
-    candidates(data, table)
+    table = read_partition_table(data, "fuzz.raw")
+    find_candidates(data, table)
     read = Erofs if data[1024:1028] == b"\xe2\xe1\xf5\xe0" else Ext4
     root = Volume("fuzz.raw", read(data, 0, len(data), "fuzz.raw"))
     for one in list(root.walk()):
-        if one.kind is Kind.FILE and one.size <= MOST:
-            root.read(one.raw)
+        if one.kind is FileType.FILE and one.size <= MOST:
+            root.read(one.native_path)
 
 
 def archive(data: bytes) -> None:
     """A tar of a root or of a container image, every file of it."""
     with _file(data, ".tar") as path, tempfile.TemporaryDirectory(dir=_DIRECTORY) as work:
-        root = open_tar(path, Path(work), ANY)
+        root = open_tar_root(path, Path(work), ANY_IMAGE)
         for one in list(root.walk()):
-            if one.kind is Kind.FILE and one.size <= MOST:
-                root.read(one.raw)
+            if one.kind is FileType.FILE and one.size <= MOST:
+                root.read(one.native_path)
 
 
 def sums(data: bytes) -> None:
     with tempfile.TemporaryDirectory(dir=_DIRECTORY) as place:
         (Path(place) / "SHA256SUMS").write_bytes(data)
-        wrong(Path(place), read_sums(Path(place)))
+        compare_sums(Path(place), read_sums(Path(place)))
 
 
 def lock(data: bytes) -> None:
-    lockfile.parse(data.decode("utf-8", "surrogateescape"), Path("fuzz.lock"))
+    lockfile.parse_lock(data.decode("utf-8", "surrogateescape"), Path("fuzz.lock"))
 
 
 def manifest(data: bytes) -> None:
     with _file(data, ".yaml") as path:
-        load(path, settings={}, components=())
+        read_manifest(path, settings={}, components=())
 
 
 def footprint(data: bytes) -> None:
-    document.read(data.decode("utf-8", "surrogateescape"), "fuzz.json")
+    document.read_footprint(data.decode("utf-8", "surrogateescape"), "fuzz.json")
 
 
 def history(data: bytes) -> None:
     """A history, and both forms in which it is shown."""
-    points = past.read(data.decode("utf-8", "surrogateescape"), "fuzz.jsonl")
-    past.as_text(points)
-    past.as_html(points)
+    points = past.read_history(data.decode("utf-8", "surrogateescape"), "fuzz.jsonl")
+    past.render_history(points)
+    past.render_history_html(points)
 
 
 READERS: Mapping[str, Callable[[bytes], None]] = {

@@ -2,10 +2,10 @@
 
 import pytest
 
-from minbuild.build.growing import Market
+from minbuild.pipeline.package_selection import PackageSource
 from tests.oracle.trees import open_market
 
 
 @pytest.fixture(scope="session")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Market:
+def market(tmp_path_factory: pytest.TempPathFactory) -> PackageSource:
     return open_market(tmp_path_factory.mktemp("store"), "amd64")

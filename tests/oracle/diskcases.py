@@ -41,7 +41,7 @@ def tables(directory: Path, count: int, seed: int = SEED) -> Iterator[Table]:
         with place.open("wb") as file:
             file.truncate(64 * MIB)
         words = ["-q", "--no-reread", "--no-tell-kernel", "--sector-size", str(sector), place]
-        toolbox().run("sfdisk", words, what="making a table", stdin=script.encode())
+        toolbox().run("sfdisk", words, purpose="making a table", stdin=script.encode())
         damage = source.choice(DAMAGE) if gpt else ""
         _damage(place, sector, damage, source)
         yield Table(f"{number}: {'gpt' if gpt else 'dos'} {sector} {damage}", place, sector)

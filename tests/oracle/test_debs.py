@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ArchiveError
-from minbuild.facts.compute import compute
-from minbuild.facts.deb import opened
-from minbuild.facts.record import read_files
-from minbuild.facts.types import Kind
-from minbuild.manifest.types import PackagePaths, Tool
+from minbuild.facts.package_analysis import analyse_package
+from minbuild.facts.serialize import decode_files
+from minbuild.formats.deb import open_deb
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.model import PackagePaths, Tool
 from minbuild.paths import RootPath
 from tests.dib.rpms import HERE, laid
 from tests.support import debs
@@ -39,7 +39,7 @@ def dpkg_deb() -> Run:
     if found is not None:
         return lambda *words: subprocess.run([found, *words], check=True, capture_output=True).stdout  # fmt: skip
     toolbox = laid(DPKG)
-    return lambda *words: toolbox.run("dpkg-deb", words, what="unpacking")
+    return lambda *words: toolbox.run("dpkg-deb", words, purpose="unpacking")
 
 
 def unpacked(top: Path) -> Tree:
@@ -58,12 +58,12 @@ def unpacked(top: Path) -> Tree:
 
 def counted(path: Path) -> Tree:
     """The same, as minbuild has it."""
-    _, entries = read_files(compute(path, "made", 1).files)
+    _, entries = decode_files(analyse_package(path, "made", 1).files)
     found: dict[str, tuple[object, ...]] = {}
     for name, entry in entries.items():
-        if entry.kind is Kind.LINK:
+        if entry.kind is FileType.LINK:
             found[name] = ("link", entry.target)
-        elif entry.kind in {Kind.FILE, Kind.HARDLINK}:
+        elif entry.kind in {FileType.FILE, FileType.HARDLINK}:
             found[name] = ("file", entry.mode, entry.size, entry.sha256)
     return found
 
@@ -77,7 +77,7 @@ def test_packages_are_read_as_dpkg_deb_reads_them(tmp_path: Path, dpkg_deb: Run)
         path.write_bytes(one.data)
         if one.refused:
             with pytest.raises(ArchiveError, match=one.refused):
-                compute(path, one.name, 1)
+                analyse_package(path, one.name, 1)
             continue
         shutil.rmtree(top, ignore_errors=True)
         try:
@@ -99,6 +99,6 @@ def test_control_fields_are_those_that_dpkg_deb_tells(tmp_path: Path, dpkg_deb: 
         said = dict(
             line.split(": ", 1) for line in dpkg_deb("-f", str(path), *names).decode().splitlines()
         )
-        with opened(path, one.name) as deb:
-            fields = deb.control()
+        with open_deb(path, one.name) as deb:
+            fields = deb.read_control()
         assert {name: fields[name.lower()] for name in names} == said, one.name

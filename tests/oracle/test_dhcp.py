@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from minbuild.build.booting import open_tool
-from minbuild.build.request import Doors, Request
-from minbuild.manifest.load import load
+from minbuild.data import data_directory
+from minbuild.manifest.loader import read_manifest
 from minbuild.paths import RootPath
-from minbuild.progress import Silent
-from minbuild.shipped import shipped
+from minbuild.pipeline.boot_setup import open_single_tool
+from minbuild.pipeline.session import BuildRequest, Session
+from minbuild.progress import SilentProgress
+from tests.e2e.small_host import minbuild
 from tests.oracle import dhcp_lab, ports_lab
 from tests.oracle.conversation import (
     Conversation,
@@ -28,7 +29,6 @@ from tests.oracle.conversation import (
     packed,
 )
 from tests.support.lab import STORE, in_namespace
-from tests.whole.small import minbuild
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror, pytest.mark.xdist_group("dhcp")]
 
@@ -97,7 +97,9 @@ class Root:
 
     def step(self, **settings: str) -> None:
         """Put the step there as the shipped component renders it."""
-        manifest = load(shipped("manifests") / "host.yaml", settings=settings, components=())
+        manifest = read_manifest(
+            data_directory("manifests") / "host.yaml", settings=settings, components=()
+        )
         files = {file.path: file for part in manifest.components for file in part.files}
         place = self.place / dhcp_lab.STEP.lstrip("/")
         place.write_bytes(files[RootPath(dhcp_lab.STEP)].content)
@@ -124,8 +126,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     (tree / "etc/dhcpcd.conf").write_text(DHCPCD)
     hooks = tree / "usr/lib/dhcpcd/dhcpcd-hooks"
     (hooks / "99-clocks").write_text(CLOCKS)
-    tools = open_tool(
-        Request(manifest=shipped("manifests") / "host.yaml"), Doors(STORE, Silent()), "ip"
+    tools = open_single_tool(
+        BuildRequest(manifest=data_directory("manifests") / "host.yaml"),
+        Session(STORE, SilentProgress()),
+        "ip",
     )
     in_namespace(tools)
     found = Root(tree, tools.argv("ip"))

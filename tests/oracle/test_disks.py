@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from minbuild.errors import ToolError, UsageError
-from minbuild.facts.root.ext4 import Ext4
-from minbuild.facts.root.partitions import read_table
-from minbuild.facts.root.volume import Volume
-from minbuild.facts.types import Kind
+from minbuild.formats.ext4 import Ext4
+from minbuild.formats.filesystem import Volume
+from minbuild.formats.partition_table import read_partition_table
+from minbuild.formats.root_entry import FileType
 from tests.oracle import diskcases
 from tests.oracle.diskcases import SYSTEMS, System
 from tests.unit.toolbox.real import toolbox
@@ -30,7 +30,7 @@ def by_sfdisk(place: Path, sector: int) -> list[Row] | None:
     """Number, start, size, type, UUID and name of each partition; None where sfdisk gives up."""
     words = ["--json", "--sector-size", str(sector), place]
     try:
-        said = json.loads(toolbox().run("sfdisk", words, what="reading a table"))
+        said = json.loads(toolbox().run("sfdisk", words, purpose="reading a table"))
     except ToolError:
         return None
     if said["partitiontable"]["label"] == "dos" and "ee" in _kinds(said):
@@ -51,7 +51,7 @@ def _kinds(said: dict[str, Any]) -> set[str]:
 def ours(place: Path) -> list[Row] | None:
     with place.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         try:
-            table = read_table(data, str(place))
+            table = read_partition_table(data, str(place))
         except UsageError:
             return None
     gpt = table.label == "gpt"
@@ -89,13 +89,13 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(system: System, tree: Path, place: Path) -> Path:
     """The file system, its directories indexed by e2fsck, one owner beyond 16 bits."""
     words = ["-q", "-F", *system.options, "-d", tree, place, system.size]
-    toolbox().run("mke2fs", words, what="making a file system")
+    toolbox().run("mke2fs", words, purpose="making a file system")
     with contextlib.suppress(ToolError):  # it has "modified the file system"
-        toolbox().run("e2fsck", ["-fyD", place], what="indexing directories")
+        toolbox().run("e2fsck", ["-fyD", place], purpose="indexing directories")
     owners = "sif /file4 uid 70001\nsif /file4 gid 80002\nrm /many/again\nunlink /file7\n"
     script = place.with_suffix(".script")
     script.write_text(owners)
-    toolbox().run("debugfs", ["-w", "-f", script, place], what="changing it")
+    toolbox().run("debugfs", ["-w", "-f", script, place], purpose="changing it")
     return place
 
 
@@ -125,12 +125,12 @@ def of_disk(place: Path) -> tuple[Rows, dict[bytes, tuple[int, int, int]]]:
         rows: Rows = {}
         owners = {}
         for one in disk.walk():
-            raw = one.raw.encode("utf-8", "surrogateescape")
+            raw = one.native_path.encode("utf-8", "surrogateescape")
             owners[raw] = (one.uid, one.gid, one.mode)
-            body = one.target if one.kind is Kind.LINK else ""
-            if one.kind in (Kind.FILE, Kind.HARDLINK):
-                body = hashlib.sha256(disk.read(one.raw)).hexdigest()
-            kind = "file" if one.kind is Kind.HARDLINK else str(one.kind)
+            body = one.target if one.kind is FileType.LINK else ""
+            if one.kind in (FileType.FILE, FileType.HARDLINK):
+                body = hashlib.sha256(disk.read(one.native_path)).hexdigest()
+            kind = "file" if one.kind is FileType.HARDLINK else str(one.kind)
             rows[raw] = (kind, one.mode & 0o777, body)
     return rows, owners
 
@@ -146,8 +146,8 @@ def test_file_systems_are_read_as_debugfs_reads_them(
     holes = rows.pop(b"holes")
     if "inline_data" not in str(system.options):  # mke2fs itself writes others' bytes there
         assert holes == of_directory(tree)[b"holes"]
-    toolbox().run("debugfs", ["-w", "-R", "rm /holes", place], what="making it smaller")
-    toolbox().run("debugfs", ["-R", f"rdump / {out}", place], what="reading it")
+    toolbox().run("debugfs", ["-w", "-R", "rm /holes", place], purpose="making it smaller")
+    toolbox().run("debugfs", ["-R", f"rdump / {out}", place], purpose="reading it")
     wanted = of_directory(out)
     assert len(rows) > 700
     if "inline_data" in str(system.options):  # debugfs dumps 60 bytes of shorter files

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.closed import examine
-from minbuild.build.contents import bring
-from minbuild.build.growing import Market, grow
-from minbuild.build.request import Doors, Request
-from minbuild.facts.rendered import rendered
-from minbuild.manifest.find import manifest_file
-from minbuild.manifest.load import load
-from minbuild.paths import RootPath, under
-from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.check import check
-from minbuild.resolve.roots import roots
-from minbuild.resolve.types import NeedKind, Root
+from minbuild.facts.rendered import collect_rendered_files
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.shipped_manifests import find_manifest
+from minbuild.paths import RootPath, to_host_path
+from minbuild.pipeline.package_selection import PackageSource, select_packages
+from minbuild.pipeline.resolved_host import extract_chosen_files
+from minbuild.pipeline.root_check import check_root
+from minbuild.pipeline.session import BuildRequest, Session
+from minbuild.resolve.closed_world import check_closed_world
+from minbuild.resolve.model import NeedKind, Root
+from minbuild.resolve.package_view import PackageView
+from minbuild.resolve.root_selection import list_roots
 from tests.oracle.test_ldso import LISTED, asked, loadable, simulated, whole
 from tests.oracle.trees import WHOLE, lay, open_market, sampled
 from tests.support.trees import tree
@@ -59,7 +59,7 @@ class Emulator:
         done = subprocess.run(
             [
                 self.tree / "usr/bin" / EMULATORS[self.arch], "-L", root,
-                under(root, RootPath(LOADERS[self.arch])), "--list", program,
+                to_host_path(root, RootPath(LOADERS[self.arch])), "--list", program,
             ],
             capture_output=True, text=True, cwd=root,
         )  # fmt: skip
@@ -69,22 +69,24 @@ class Emulator:
 
 @pytest.mark.parametrize("arch", ["arm64", "riscv64"])
 def test_foreign_packages_are_closed_and_their_loader_agrees(
-    arch: str, market: Market, tmp_path: Path
+    arch: str, market: PackageSource, tmp_path: Path
 ) -> None:
     emulator = emulated(arch, market, tmp_path)
-    foreign = open_market(market.doors.store_directory, arch, ["trixie"])
+    foreign = open_market(market.session.store_directory, arch, ["trixie"])
     compared = objects = 0
     problems: list[str] = []
     for name in sampled(PACKAGES, 2):
         grown, paths = whole(name, foreign, arch=arch, loader=LOADERS[arch])
-        bring(Request(tmp_path), grown.packages, grown.closure.chosen.values(), foreign.doors)
+        extract_chosen_files(
+            BuildRequest(tmp_path), grown.packages, grown.closure.files.values(), foreign.session
+        )
         root = tmp_path / f"{arch}-{name}"
-        lay(grown.closure, root, foreign.doors.store)
+        lay(grown.closure, root, foreign.session.store)
         if not (root / "lib").is_symlink():
             (root / "lib").symlink_to("usr/lib")
-        found = examine(root, Doors(tmp_path / "store"))
+        found = check_root(root, Session(tmp_path / "store"))
         assert found.arch == arch
-        known = {(one.kind, one.wanted) for one in grown.closure.missing}
+        known = {(one.kind, one.wanted) for one in grown.closure.unmet_needs}
         problems += [
             f"{name}: {one}"
             for one in found.dangling
@@ -106,15 +108,17 @@ def test_foreign_packages_are_closed_and_their_loader_agrees(
     assert compared
 
 
-def emulated(arch: str, market: Market, tmp_path: Path) -> Emulator:
+def emulated(arch: str, market: PackageSource, tmp_path: Path) -> Emulator:
     name = EMULATORS[arch]
-    grown = grow(
+    grown = select_packages(
         [Root(NeedKind.ROOT, f"/usr/bin/{name}", "oracle/emulator", "", "qemu-user")],
         market,
         arch="amd64",
     )
-    bring(Request(tmp_path), grown.packages, grown.closure.chosen.values(), market.doors)
-    lay(grown.closure, tmp_path / "emulator", market.doors.store)
+    extract_chosen_files(
+        BuildRequest(tmp_path), grown.packages, grown.closure.files.values(), market.session
+    )
+    lay(grown.closure, tmp_path / "emulator", market.session.store)
     return Emulator(tmp_path / "emulator", arch)
 
 
@@ -127,26 +131,32 @@ def inside(root: Path, listed: str) -> str:
 
 @pytest.mark.parametrize("suite", ["bookworm", "forky"] if WHOLE else ["bookworm"])
 def test_the_host_resolves_in_other_suites_and_their_loaders_agree(
-    suite: str, market: Market, tmp_path: Path
+    suite: str, market: PackageSource, tmp_path: Path
 ) -> None:
-    manifest = load(manifest_file("host.yaml"), settings={}, components=[])
-    other = open_market(market.doors.store_directory, "amd64", SUITES[suite])
-    own = rendered((file for one in manifest.components for file in one.files), other.doors.store)
-    grown = grow(
-        roots(manifest), other, arch="amd64", rendered=[own],
+    manifest = read_manifest(find_manifest("host.yaml"), settings={}, components=[])
+    other = open_market(market.session.store_directory, "amd64", SUITES[suite])
+    own = collect_rendered_files(
+        (file for one in manifest.components for file in one.files), other.session.store
+    )
+    grown = select_packages(
+        list_roots(manifest), other, arch="amd64", manifest_files=[own],
         drop=manifest.drop, allow_missing=manifest.allow_missing,
     )  # fmt: skip
     closure = grown.closure
-    assert not closure.missing, [f"{one.by}: {one.kind} {one.wanted}" for one in closure.missing]
+    assert not closure.unmet_needs, [
+        f"{one.by}: {one.kind} {one.wanted}" for one in closure.unmet_needs
+    ]
     files = (own, *grown.files)
-    assert check(tree(closure, files), arch="amd64", closure=closure) == ()
-    assert Catalog(files).entry(RootPath("/usr/bin/busybox")) is not None
-    bring(Request(tmp_path), grown.packages, closure.chosen.values(), other.doors)
-    lay(closure, tmp_path / "tree", other.doors.store)
+    assert check_closed_world(tree(closure, files), arch="amd64", closure=closure) == ()
+    assert PackageView(files).get_entry(RootPath("/usr/bin/busybox")) is not None
+    extract_chosen_files(
+        BuildRequest(tmp_path), grown.packages, closure.files.values(), other.session
+    )
+    lay(closure, tmp_path / "tree", other.session.store)
     by_name = {one.owner: one for one in files}
     paths = [
         path
-        for path, one in closure.chosen.items()
+        for path, one in closure.files.items()
         if one.package and loadable(by_name[one.package], path)
     ]
     problems = []

@@ -7,9 +7,9 @@ import tarfile
 
 import pytest
 
-from minbuild.footprint.hardening import RECOMMENDED
+from minbuild.footprint.hardening import RECOMMENDED_SETTINGS
+from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE
-from tests.whole.small import minbuild
 
 pytestmark = [pytest.mark.mirror, pytest.mark.oracle, pytest.mark.long]
 
@@ -61,9 +61,9 @@ OURS_ALONE = {"core_pattern", "rp_filter", "nohibernate"}
 
 def test_every_row_is_asked_for_by_the_checker_too(asked: dict[tuple[str, str], set[str]]) -> None:
     assert len(asked) > 200
-    for row in RECOMMENDED:
-        ways = [way for way in row.ways if not any(name in way for name in OURS_ALONE)]
-        assert not ways or any(is_asked(way, asked) for way in ways), row.ways
+    for row in RECOMMENDED_SETTINGS:
+        ways = [way for way in row.alternatives if not any(name in way for name in OURS_ALONE)]
+        assert not ways or any(is_asked(way, asked) for way in ways), row.alternatives
 
 
 def is_asked(way: str, asked: dict[tuple[str, str], set[str]]) -> bool:

@@ -13,20 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.request import Doors
-from minbuild.build.rooted import readers
+from minbuild.cache.store import Store
 from minbuild.errors import ToolError
-from minbuild.image import cpio
-from minbuild.image.uefi import UEFI
-from minbuild.image.unpack import members
-from minbuild.lab.accel import WORDS, data_words
-from minbuild.lab.machine import OVMF_CODE, OVMF_VARS
-from minbuild.lab.uki import read_uki
-from minbuild.manifest.tools import load_tools
-from minbuild.store import Store
+from minbuild.formats import cpio
+from minbuild.formats.initramfs import unpack_members
+from minbuild.formats.uki import read_uki
+from minbuild.image.ukify import UEFI_NAMES
+from minbuild.lab.accel import ACCEL_ARGS, build_data_args
+from minbuild.lab.ovmf import OVMF_CODE, OVMF_VARS
+from minbuild.manifest.tool_documents import load_tools
+from minbuild.pipeline.installed_root import make_external_readers
+from minbuild.pipeline.session import Session
 from minbuild.toolbox.toolbox import Toolbox
 from tests.oracle import cpios
-from tests.support.market import market_of, toolbox_of
+from tests.support.real_archive import market_of, toolbox_of
 from tests.support.uki import over
 from tests.unit.lab.conftest import busybox_of, kernel_of
 
@@ -91,8 +91,21 @@ class Machine:
         return self._run([*words, "-drive", stick])
 
     def _run(self, more: Sequence[str]) -> str:
-        words = [*self.tools.argv("qemu-system-x86_64"), "-M", "q35", *WORDS["tcg"], "-m", "1024"]
-        words += [*data_words(self.tools), "-nodefaults", "-no-user-config", "-display", "none"]
+        words = [
+            *self.tools.argv("qemu-system-x86_64"),
+            "-M",
+            "q35",
+            *ACCEL_ARGS["tcg"],
+            "-m",
+            "1024",
+        ]
+        words += [
+            *build_data_args(self.tools),
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+        ]
         words += ["-no-reboot", "-serial", "stdio", *more]
         done = subprocess.run(
             words, capture_output=True, timeout=SECONDS, env=self.tools.environment()
@@ -128,11 +141,11 @@ def tree_of(console: str) -> dict[bytes, Row]:
     at = 0
     while True:
         head = cpio.read_header(data, at, "console")
-        name = data[at + cpio.HEADER :][: head.length - 1]
-        if name == cpio.END.encode():
+        name = data[at + cpio.HEADER_SIZE :][: head.name_size - 1]
+        if name == cpio.TRAILER.encode():
             break
-        body = data[at + cpio.HEADER + head.body :][: head.size]
-        at += cpio.HEADER + head.end
+        body = data[at + cpio.HEADER_SIZE + head.body_offset :][: head.size]
+        at += cpio.HEADER_SIZE + head.end_offset
         raw = name.lstrip(b"/")
         if raw and raw.partition(b"/")[0] not in OWN:
             bodies[head.inode] = body or bodies.get(head.inode, b"")
@@ -154,8 +167,8 @@ def with_names(rows: dict[bytes, Row], numbers: dict[bytes, int], bodies: dict[i
     }
 
 
-def counted(data: bytes, doors: Doors) -> dict[bytes, Row]:
-    found = members(data, tool=readers(doors).unpack)
+def counted(data: bytes, doors: Session) -> dict[bytes, Row]:
+    found = unpack_members(data, unpack_tool=make_external_readers(doors).unpack)
     rows: dict[bytes, Row] = {}
     numbers, bodies = {}, {}
     for text, one in found.items():
@@ -170,7 +183,7 @@ def variants(tools: Toolbox) -> bytes:
     random_ = random.Random(SEED)
     pack = cpios.packings(
         lambda name, data: tools.run(
-            name, ["-lc" if name == "lz4" else "-c"], what="packing", stdin=data
+            name, ["-lc" if name == "lz4" else "-c"], purpose="packing", stdin=data
         )
     )
     known = [(title, parts) for title, parts in _known()]
@@ -178,7 +191,7 @@ def variants(tools: Toolbox) -> bytes:
         top = b"r%03d" % number
         part = cpios.archive(cpios.random_entries(random_, top))
         with contextlib.suppress(ToolError):  # a file that would be written into a device
-            members(part)
+            unpack_members(part)
             known.append(("random", [part]))
     out = bytearray()
     for number, (title, parts) in enumerate(known):
@@ -210,7 +223,7 @@ def test_what_is_counted_is_what_the_kernel_makes(
     boot: Callable[[bytes], str], tools: Toolbox, market_store: Store
 ) -> None:
     data = variants(tools)
-    mine = counted(data, Doors(market_store.directory))
+    mine = counted(data, Session(market_store.directory))
     theirs = tree_of(boot(data))
     assert len({raw.partition(b"/")[0] for raw in theirs}) > 100
     different = {
@@ -227,7 +240,7 @@ def test_what_is_counted_is_what_the_kernel_makes(
 def test_what_the_kernel_stops_at_is_refused(boot: Callable[[bytes], str], title: str) -> None:
     data = cpios.stopping()[title]
     with pytest.raises(ToolError):
-        members(data)
+        unpack_members(data)
     after = cpios.archive([cpios.file(b"after", b"x")])
     theirs = tree_of(boot(data + bytes(-len(data) % 4) + after))
     assert b"after" not in theirs
@@ -242,7 +255,7 @@ def _archive(top: bytes) -> bytes:
 def test_what_is_taken_of_a_uki_is_what_the_stub_takes(
     machine: Machine, market_store: Store
 ) -> None:
-    stub = machine.tools.path(UEFI["amd64"].stub).read_bytes()
+    stub = machine.tools.path(UEFI_NAMES["amd64"].stub).read_bytes()
     image = over(
         stub,
         [
@@ -263,7 +276,7 @@ def test_what_is_taken_of_a_uki_is_what_the_stub_takes(
     console = machine.uefi(image)
     theirs = tree_of(console)
     assert theirs == {
-        raw: row for raw, row in counted(found.initrd, Doors(market_store.directory)).items()
+        raw: row for raw, row in counted(found.initrd, Session(market_store.directory)).items()
         if raw.partition(b"/")[0] not in OWN
     }  # fmt: skip
     assert {b"early/su", b"first/su"} < theirs.keys()

@@ -15,24 +15,29 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.archive.types import Package
-from minbuild.build.contents import bring
-from minbuild.build.growing import Market, grow
-from minbuild.build.request import Request
-from minbuild.facts.types import Module, Text
-from minbuild.manifest.types import Waiver, Where
-from minbuild.paths import RootPath, under
-from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.depmod import module_name, search_order
-from minbuild.resolve.kernel import IMAGE, MODULES, Kernel, image_version
-from minbuild.resolve.ksymbols import ModuleSymbolCheck
-from minbuild.resolve.resolve import resolve
-from minbuild.resolve.types import Closure, NeedKind, Root
-from minbuild.tree import modindex
+from minbuild.archive.model import Package
+from minbuild.facts.model import Module, TextLines
+from minbuild.manifest.model import Location, Waiver
+from minbuild.paths import RootPath, to_host_path
+from minbuild.pipeline.package_selection import PackageSource, select_packages
+from minbuild.pipeline.resolved_host import extract_chosen_files
+from minbuild.pipeline.session import BuildRequest
+from minbuild.resolve.depmod import get_module_name, read_search_order
+from minbuild.resolve.kernel import (
+    IMAGE_GLOB,
+    MODULES_DIRECTORY,
+    InstalledKernel,
+    parse_image_version,
+)
+from minbuild.resolve.model import Closure, NeedKind, Root
+from minbuild.resolve.package_view import PackageView
+from minbuild.resolve.resolution import resolve
+from minbuild.resolve.symbol_check import ModuleSymbolCheck
+from minbuild.rootfs import module_index
 from tests.oracle.trees import WHOLE, lay, sampled
 from tests.support.elf import module
-from tests.unit.resolve import world
-from tests.unit.resolve.world import Content
+from tests.unit.resolve import builders
+from tests.unit.resolve.builders import Content
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
 
@@ -43,7 +48,7 @@ SAMPLE = 150
 FEW = 12
 DEVICES, MOST_DEVICES = 150, 3000
 LIB = "usr/lib/x86_64-linux-gnu"
-NO_FIRMWARE = (Waiver("**", "firmware is another matter", Where("", 1, 1)),)
+NO_FIRMWARE = (Waiver("**", "firmware is another matter", Location("", 1, 1)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,40 +83,44 @@ class Full:
 
 
 @pytest.fixture(scope="module")
-def kmod(market: Market, tmp_path_factory: pytest.TempPathFactory) -> Kmod:
+def kmod(market: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Kmod:
     place = tmp_path_factory.mktemp("kmod")
     root = Root(NeedKind.ROOT, "/usr/bin/kmod", "oracle/kmod", "", "kmod")
-    grown = grow([root], market, arch="amd64")
-    bring(Request(place), grown.packages, grown.closure.chosen.values(), market.doors)
-    lay(grown.closure, place / "tree", market.doors.store)
+    grown = select_packages([root], market, arch="amd64")
+    extract_chosen_files(
+        BuildRequest(place), grown.packages, grown.closure.files.values(), market.session
+    )
+    lay(grown.closure, place / "tree", market.session.store)
     (place / "nothing").mkdir()
     return Kmod(place / "tree", place / "nothing")
 
 
 @pytest.fixture(scope="module", params=KERNELS)
 def full(
-    request: pytest.FixtureRequest, market: Market, kmod: Kmod,
+    request: pytest.FixtureRequest, market: PackageSource, kmod: Kmod,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Full:  # fmt: skip
     package: str = request.param
-    image = Root(NeedKind.ROOT, IMAGE, "oracle/kernel", "", package)
-    grown = grow([image], market, arch="amd64")
+    image = Root(NeedKind.ROOT, IMAGE_GLOB, "oracle/kernel", "", package)
+    grown = select_packages([image], market, arch="amd64")
     every = Root(NeedKind.MODULE, "kernel/**", "oracle/kernel", "")
     index = [
         Root(NeedKind.ROOT, path, "oracle/kernel", "", files.owner)
         for files in grown.files
         for path in files.entries
-        if path.startswith(f"{MODULES}/{grown.closure.kernel}/modules.")
+        if path.startswith(f"{MODULES_DIRECTORY}/{grown.closure.kernel_release}/modules.")
     ]
     closure = resolve([image, every, *index], grown.files, arch="amd64", allow_missing=NO_FIRMWARE)
-    assert not closure.missing, closure.missing[:5]
-    bring(Request(Path()), grown.packages, closure.chosen.values(), market.doors)
+    assert not closure.unmet_needs, closure.unmet_needs[:5]
+    extract_chosen_files(
+        BuildRequest(Path()), grown.packages, closure.files.values(), market.session
+    )
     tree = tmp_path_factory.mktemp("full") / "tree"
-    lay(closure, tree, market.doors.store)
-    kmod.run("depmod", "-b", str(tree), closure.kernel)
-    found = {module_name(path): path for path in closure.chosen if ".ko" in path}
-    print(f"{package}: {len(found)} modules of {closure.kernel}")
-    return Full(closure.kernel, tree, closure, found)
+    lay(closure, tree, market.session.store)
+    kmod.run("depmod", "-b", str(tree), closure.kernel_release)
+    found = {get_module_name(path): path for path in closure.files if ".ko" in path}
+    print(f"{package}: {len(found)} modules of {closure.kernel_release}")
+    return Full(closure.kernel_release, tree, closure, found)
 
 
 def test_every_module_brings_what_modprobe_would_load(full: Full, kmod: Kmod) -> None:
@@ -120,8 +129,8 @@ def test_every_module_brings_what_modprobe_would_load(full: Full, kmod: Kmod) ->
     for need in full.closure.needs:
         if need.evidence.startswith("weakdep "):
             continue  # modprobe leaves them to the kernel
-        if need.kind in (NeedKind.MODULE, NeedKind.SOFTDEP) and need.by.startswith("/"):
-            edges.setdefault(need.by, []).append(need.path)
+        if need.kind in (NeedKind.MODULE, NeedKind.SOFTDEP) and need.needed_by.startswith("/"):
+            edges.setdefault(need.needed_by, []).append(need.path)
     asked = Asked(kmod, full)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         theirs = list(pool.map(asked.closure, names))
@@ -139,12 +148,14 @@ def test_every_module_brings_what_modprobe_would_load(full: Full, kmod: Kmod) ->
 
 
 def test_a_device_selects_what_modprobe_would_load_for_it(
-    full: Full, kmod: Kmod, market: Market
+    full: Full, kmod: Kmod, market: PackageSource
 ) -> None:
-    kernel = Kernel(Catalog(market.open(kernel_packages(full, market))), full.version)
+    kernel = InstalledKernel(
+        PackageView(market.fetch_and_analyse(kernel_packages(full, market))), full.version
+    )
     patterns = sorted({
         alias
-        for line in lines(full.tree, f"{MODULES}/{full.version}", "modules.alias")
+        for line in lines(full.tree, f"{MODULES_DIRECTORY}/{full.version}", "modules.alias")
         if ":" in (alias := line.split()[1])
     })  # fmt: skip
     devices = [device(alias) for alias in sampled(patterns, DEVICES)][:MOST_DEVICES]
@@ -155,7 +166,7 @@ def test_a_device_selects_what_modprobe_would_load_for_it(
     problems = []
     for each, their in zip(devices, theirs, strict=True):
         hits = kernel.find(each)
-        ours = {module_name(path) for path in hits.paths}
+        ours = {get_module_name(path) for path in hits.paths}
         if ours != their:
             problems.append(f"{each}: only ours {ours - their}, only modprobe's {their - ours}")
     print(f"{len(devices)} devices of {len(patterns)} kinds, {sum(map(len, theirs))} drivers")
@@ -168,13 +179,15 @@ def device(pattern: str) -> str:
     return re.sub(r"\[(.)[^]]*\]", r"\1", pattern).replace("*", "0").replace("?", "0")
 
 
-def test_every_symbol_of_every_module_is_offered_where_it_looks(full: Full, market: Market) -> None:
-    files = market.open(kernel_packages(full, market))
+def test_every_symbol_of_every_module_is_offered_where_it_looks(
+    full: Full, market: PackageSource
+) -> None:
+    files = market.fetch_and_analyse(kernel_packages(full, market))
     offered = [
         symbols
         for one in files
         for path in one.entries
-        if image_version(path) and (symbols := one.symbols(path)) is not None
+        if parse_image_version(path) and (symbols := one.symbols(path)) is not None
     ]
     assert [len(symbols.defined) > 5000 for symbols in offered] == [True]
     wanted = [
@@ -187,24 +200,24 @@ def test_every_symbol_of_every_module_is_offered_where_it_looks(full: Full, mark
     print(f"{len(full.modules)} modules, {len(wanted)} symbols")
     assert len(wanted) > 10 * len(full.modules)
     assert all("@" in symbol for symbol in wanted)
-    assert [str(each) for each in ModuleSymbolCheck(Catalog(files)).unmet()] == []
+    assert [str(each) for each in ModuleSymbolCheck(PackageView(files)).find_unmet()] == []
 
 
 def test_the_index_of_a_trimmed_tree_is_that_of_the_full_one(
-    full: Full, kmod: Kmod, market: Market, tmp_path: Path
+    full: Full, kmod: Kmod, market: PackageSource, tmp_path: Path
 ) -> None:
     for number, names in enumerate(chunks(sampled(sorted(full.modules), FEW), FEW)):
         chosen = trimmed(full, names, market)
         tree = tmp_path / str(number)
-        lay(chosen, tree, market.doors.store)
+        lay(chosen, tree, market.session.store)
         kmod.run("depmod", "-b", str(tree), full.version)
-        inside = {path: full_facts(full, market, path) for path in chosen.chosen if ".ko" in path}
-        top = f"{MODULES}/{full.version}"
-        for file, make in modindex.INDEX.items():
+        inside = {path: full_facts(full, market, path) for path in chosen.files if ".ko" in path}
+        top = f"{MODULES_DIRECTORY}/{full.version}"
+        for file, make in module_index.INDEX_FILES.items():
             theirs = lines(tree, top, file)
             assert unordered(made(make(inside, top))) == unordered(theirs), file
             assert unordered(theirs) <= unordered(lines(full.tree, top, file)), file
-        ours = made(modindex.dependencies(inside, top))
+        ours = made(module_index.render_modules_dep(inside, top))
         assert ours
         assert not [line for line in ours if not needed_last(line, ours)]
 
@@ -245,20 +258,20 @@ def chunks(names: Sequence[str], size: int) -> list[Sequence[str]]:
     return [names[at : at + size] for at in range(0, len(names), size)][:40]
 
 
-def trimmed(full: Full, names: Iterable[str], market: Market) -> Closure:
+def trimmed(full: Full, names: Iterable[str], market: PackageSource) -> Closure:
     """The closure of some modules and of nothing else."""
     roots = [Root(NeedKind.MODULE, name, "oracle/kernel", "") for name in names]
-    files = market.open(kernel_packages(full, market))
+    files = market.fetch_and_analyse(kernel_packages(full, market))
     return resolve(roots, files, arch="amd64", allow_missing=NO_FIRMWARE)
 
 
-def kernel_packages(full: Full, market: Market) -> list[Package]:
-    owners = sorted({one.package for one in full.closure.chosen.values() if one.package})
-    return [package for name in owners if (package := market.package(name)) is not None]
+def kernel_packages(full: Full, market: PackageSource) -> list[Package]:
+    owners = sorted({one.package for one in full.closure.files.values() if one.package})
+    return [package for name in owners if (package := market.find_package(name)) is not None]
 
 
-def full_facts(full: Full, market: Market, path: RootPath) -> Module:
-    for files in market.open(kernel_packages(full, market)):
+def full_facts(full: Full, market: PackageSource, path: RootPath) -> Module:
+    for files in market.fetch_and_analyse(kernel_packages(full, market)):
         if path in files.entries:
             facts = files.facts(path)
             assert isinstance(facts, Module)
@@ -279,7 +292,7 @@ class Asked:
         self._shown: dict[str, set[str]] = {}
         self.several: dict[str, list[str]] = {}
         fields: dict[str, list[list[str]]] = {}
-        for line in lines(full.tree, f"{MODULES}/{full.version}", "modules.softdep"):
+        for line in lines(full.tree, f"{MODULES_DIRECTORY}/{full.version}", "modules.softdep"):
             _, name, *words = line.split()
             fields.setdefault(name, []).append(meant(words))
         for name, lists in fields.items():
@@ -296,7 +309,7 @@ class Asked:
             seen.add(asked)
             new = self._ask(asked, must=asked == name) - found
             found |= new
-            todo += [each for path in new for each in self.several.get(module_name(path), ())]
+            todo += [each for path in new for each in self.several.get(get_module_name(path), ())]
         return found
 
     def _ask(self, name: str, *, must: bool) -> set[str]:
@@ -330,7 +343,7 @@ def reached(start: str, edges: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def lines(tree: Path, top: str, name: str) -> list[str]:
-    return made(under(tree, RootPath(f"{top}/{name}")).read_bytes())
+    return made(to_host_path(tree, RootPath(f"{top}/{name}")).read_bytes())
 
 
 def made(data: bytes) -> list[str]:
@@ -384,25 +397,25 @@ def test_of_modules_of_one_name_depmods_choice_is_taken(kmod: Kmod, tmp_path: Pa
         (work / "conf/a.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
         kmod.run("depmod", "-C", str(work / "conf"), "-b", str(work / "root"), "6.1-t")
         theirs = {
-            module_name(path): path
+            get_module_name(path): path
             for line in (top / "modules.dep").read_text(encoding="utf-8").splitlines()
             if (path := line.partition(":")[0])
         }
         content: dict[str, Content] = {
-            f"{MODULES}/6.1-t/{path}": Module(module_name(path)) for path in paths
+            f"{MODULES_DIRECTORY}/6.1-t/{path}": Module(get_module_name(path)) for path in paths
         }
-        content["/etc/depmod.d/a.conf"] = Text(tuple(lines))
-        catalog = Catalog([world.package("linux", content)])
-        order = search_order(catalog, "6.1-t")
+        content["/etc/depmod.d/a.conf"] = TextLines(tuple(lines))
+        catalog = PackageView([builders.package("linux", content)])
+        order = read_search_order(catalog, "6.1-t")
         ours = {
             name: path.partition("6.1-t/")[2]
-            for name, path in Kernel(catalog, "6.1-t").modules.items()
+            for name, path in InstalledKernel(catalog, "6.1-t").modules.items()
         }
         assert ours.keys() == theirs.keys(), (number, lines)
         for name, path in ours.items():
             equal = [
                 each for each in paths
-                if module_name(each) == name and order.has(each) and order.rank(each)[:2] == order.rank(path)[:2]
+                if get_module_name(each) == name and order.includes(each) and order.rank_module(each)[:2] == order.rank_module(path)[:2]
             ]  # fmt: skip
             if len(equal) == 1:
                 compared += 1

@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.contents import bring
-from minbuild.build.growing import Grown, Market, grow
-from minbuild.build.request import Request
-from minbuild.facts.types import Elf, FileFacts, Files, Kind
-from minbuild.paths import RootPath, under
-from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.ldso import Loader
-from minbuild.resolve.machine import machine
-from minbuild.resolve.types import Missing, NeedKind, Root
+from minbuild.facts.model import Elf, FileFacts, PackageFiles
+from minbuild.formats.root_entry import FileType
+from minbuild.paths import RootPath, to_host_path
+from minbuild.pipeline.package_selection import PackageSelection, PackageSource, select_packages
+from minbuild.pipeline.resolved_host import extract_chosen_files
+from minbuild.pipeline.session import BuildRequest
+from minbuild.resolve.arch import find_architecture
+from minbuild.resolve.ldso import DynamicLoader
+from minbuild.resolve.model import NeedKind, Root, UnmetNeed
+from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.waivers import Waivers
-from tests.oracle.jail import trace
+from tests.oracle.chroot import trace
 from tests.oracle.trees import lay, sampled
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
@@ -35,15 +36,19 @@ LISTED = re.compile(r"^\t(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 LOST = re.compile(r"^\t(\S+) => not found$", re.MULTILINE)
 
 
-def test_every_process_is_what_the_loader_makes_of_it(market: Market, tmp_path: Path) -> None:
+def test_every_process_is_what_the_loader_makes_of_it(
+    market: PackageSource, tmp_path: Path
+) -> None:
     names = sampled(PACKAGES, SAMPLE)
     compared = objects = lost = 0
     problems: list[str] = []
     for name in names:
         tree = tmp_path / name
         grown, paths = whole(name, market)
-        bring(Request(tmp_path), grown.packages, grown.closure.chosen.values(), market.doors)
-        lay(grown.closure, tree, market.doors.store)
+        extract_chosen_files(
+            BuildRequest(tmp_path), grown.packages, grown.closure.files.values(), market.session
+        )
+        lay(grown.closure, tree, market.session.store)
         for one in simulated(grown.files, paths):
             theirs = asked(tree, one.path)
             compared += len(theirs.loaded)
@@ -60,21 +65,21 @@ def test_every_process_is_what_the_loader_makes_of_it(market: Market, tmp_path: 
 
 
 def whole(
-    name: str, market: Market, *, arch: str = "amd64", loader: str = LOADER
-) -> tuple[Grown, list[RootPath]]:
+    name: str, market: PackageSource, *, arch: str = "amd64", loader: str = LOADER
+) -> tuple[PackageSelection, list[RootPath]]:
     """The closure of all dynamic objects of one package, and those objects."""
-    package = market.package(name)
+    package = market.find_package(name)
     assert package is not None, f"no package {name}"
-    (files,) = market.open([package])
+    (files,) = market.fetch_and_analyse([package])
     paths = [path for path in files.entries if loadable(files, path)]
     roots = [Root(NeedKind.ROOT, path, "oracle/all", "", name) for path in paths]
     # plug-ins name no interpreter
     roots.append(Root(NeedKind.ROOT, loader, "oracle/all", "", "libc6"))
-    return grow(roots, market, arch=arch), paths
+    return select_packages(roots, market, arch=arch), paths
 
 
-def loadable(files: Files, path: RootPath) -> bool:
-    facts = files.facts(path) if files.entries[path].kind is Kind.FILE else None
+def loadable(files: PackageFiles, path: RootPath) -> bool:
+    facts = files.facts(path) if files.entries[path].kind is FileType.FILE else None
     return isinstance(facts, Elf) and facts.dynamic and bool(facts.interpreter or facts.needed)
 
 
@@ -90,20 +95,20 @@ class Listed:
 
 
 def simulated(
-    files: Sequence[Files], paths: Sequence[RootPath], *, arch: str = "amd64"
+    files: Sequence[PackageFiles], paths: Sequence[RootPath], *, arch: str = "amd64"
 ) -> Iterator[Listed]:
     """What our loader makes of each object."""
-    catalog = Catalog([startup_only(one) for one in files])
+    catalog = PackageView([startup_only(one) for one in files])
     for path in paths:
-        elf = catalog.facts(path)
+        elf = catalog.get_facts(path)
         assert isinstance(elf, Elf)
-        process = Loader(catalog, machine(arch), Waivers()).process(path, elf)
+        process = DynamicLoader(catalog, find_architecture(arch), Waivers()).load_process(path, elf)
         loaded = [str(each.path) for each in process.objects[1:]]
-        lost = {one.wanted for one in process.outcomes if isinstance(one, Missing)}
+        lost = {one.wanted for one in process.results if isinstance(one, UnmetNeed)}
         yield Listed(path, [one for one in loaded if "/ld-linux-" not in one], sorted(lost))
 
 
-def startup_only(files: Files) -> Files:
+def startup_only(files: PackageFiles) -> PackageFiles:
     def facts(path: RootPath) -> FileFacts | None:
         known = files.facts(path)
         return replace(known, dlopen=()) if isinstance(known, Elf) else known
@@ -115,7 +120,9 @@ def asked(tree: Path, path: RootPath) -> Listed:
     """What the tree's own loader says."""
     done = trace(tree, path)
     assert done.returncode == 0, f"{path}: {done.stdout}{done.stderr}"
-    found = [os.path.realpath(under(tree, RootPath(each))) for each in LISTED.findall(done.stdout)]
+    found = [
+        os.path.realpath(to_host_path(tree, RootPath(each))) for each in LISTED.findall(done.stdout)
+    ]
     inside = ["/" + os.path.relpath(each, os.path.realpath(tree)) for each in found]
     loaded = [each for each in inside if "/ld-linux-" not in each]
     return Listed(path, loaded, sorted(set(LOST.findall(done.stdout))))

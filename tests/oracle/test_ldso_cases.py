@@ -14,19 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.facts.ldconfig import write_cache
-from minbuild.facts.root.directory import Directory
-from minbuild.facts.root.offer import Offer
-from minbuild.facts.root.seen import seen
-from minbuild.facts.types import Elf
-from minbuild.paths import RootPath, under
-from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.configured import cacheable, configured
-from minbuild.resolve.ldso import Loader
-from minbuild.resolve.machine import machine
-from minbuild.resolve.types import Missing
+from minbuild.facts.ldconfig import build_ld_cache
+from minbuild.facts.model import Elf
+from minbuild.paths import RootPath, to_host_path
+from minbuild.resolve.arch import find_architecture
+from minbuild.resolve.ldso import DynamicLoader
+from minbuild.resolve.library_search import list_cacheable, read_loader_config
+from minbuild.resolve.model import UnmetNeed
+from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.waivers import Waivers
-from tests.oracle.jail import entering
+from minbuild.roots.directory import Directory
+from minbuild.roots.root_packages import RootPackages, make_lazy_files
+from tests.oracle.chroot import entering
 
 GCC = shutil.which("gcc")
 pytestmark = [
@@ -172,11 +171,13 @@ def test_what_is_mapped_is_what_we_load(name: str, tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     build(case, tree, tmp_path)
     if "/etc/ld.so.conf" in case.files:
-        catalog = Catalog([seen(Offer(Directory(tree), owned=False))], merged=False)
-        there = catalog.files[0].entries
-        rows = cacheable(catalog, there.keys(), machine("amd64"))
+        catalog = PackageView(
+            [make_lazy_files(RootPackages(Directory(tree), use_database=False))], merged=False
+        )
+        there = catalog.packages[0].entries
+        rows = list_cacheable(catalog, there.keys(), find_architecture("amd64"))
         assert rows
-        (tree / "etc/ld.so.cache").write_bytes(write_cache(rows, 0x303))
+        (tree / "etc/ld.so.cache").write_bytes(build_ld_cache(rows, 0x303))
     ours, lost = simulated(tree, case)
     assert lost == sorted(case.lost)
     mapped, said = started(tree, case)
@@ -188,14 +189,14 @@ def test_what_is_mapped_is_what_we_load(name: str, tmp_path: Path) -> None:
 
 def build(case: Case, tree: Path, work: Path) -> None:
     for directory in (LIB, "/usr/lib64", "/opt/bin", "/etc/ld.so.conf.d", "/usr/bin", "/proc"):
-        under(tree, RootPath(directory)).mkdir(parents=True, exist_ok=True)
+        to_host_path(tree, RootPath(directory)).mkdir(parents=True, exist_ok=True)
     (tree / "lib64").symlink_to("usr/lib64")
     (tree / "lib").symlink_to("usr/lib")
     for name in OF_LIBC:
         found = subprocess.run(
             ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
         ).stdout.strip()
-        shutil.copy(found, under(tree, RootPath(f"{LIB}/{name}")))
+        shutil.copy(found, to_host_path(tree, RootPath(f"{LIB}/{name}")))
     (tree / "usr/lib64" / OF_LIBC[0]).symlink_to(f"../lib/x86_64-linux-gnu/{OF_LIBC[0]}")
     stubs = work / "stubs"
     stubs.mkdir()
@@ -204,7 +205,7 @@ def build(case: Case, tree: Path, work: Path) -> None:
                  ["-shared", "-fPIC", f"-Wl,-soname,lib{key.strip()}.so"])  # fmt: skip
     for key, one in case.libraries.items():
         name = key.strip()
-        place = under(tree, RootPath(f"{one.place}/lib{name}.so"))
+        place = to_host_path(tree, RootPath(f"{one.place}/lib{name}.so"))
         place.parent.mkdir(parents=True, exist_ok=True)
         body = "".join(f"int {each}(void);" for each in one.calls)
         body += f"{one.source}\nint {name}(void) {{ return 1 {''.join(f'+ {c}()' for c in one.calls)}; }}"
@@ -217,11 +218,11 @@ def build(case: Case, tree: Path, work: Path) -> None:
     compiled([MAIN % {"declared": declared, "calls": calls}], tree / "opt/bin/app",
              ["-pthread", *case.options], stubs, case.calls)  # fmt: skip
     for path, text in case.links.items():
-        place = under(tree, RootPath(path))
+        place = to_host_path(tree, RootPath(path))
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(text)
     for path, text in case.files.items():
-        under(tree, RootPath(path)).write_text(text)
+        to_host_path(tree, RootPath(path)).write_text(text)
 
 
 def compiled(
@@ -236,16 +237,16 @@ def compiled(
 
 
 def simulated(tree: Path, case: Case) -> tuple[set[str], list[str]]:
-    files = seen(Offer(Directory(tree), owned=False))
-    catalog = Catalog([files], merged=False)
-    loader = Loader(catalog, machine("amd64"), Waivers())
-    loader.configure(configured(catalog, files.entries.keys(), machine("amd64")))
-    real = catalog.real(RootPath(case.program))
+    files = make_lazy_files(RootPackages(Directory(tree), use_database=False))
+    catalog = PackageView([files], merged=False)
+    loader = DynamicLoader(catalog, find_architecture("amd64"), Waivers())
+    loader.configure(read_loader_config(catalog, files.entries.keys(), find_architecture("amd64")))
+    real = catalog.resolve_links(RootPath(case.program))
     assert real is not None
     elf = files.facts(real)
     assert isinstance(elf, Elf)
-    outcomes = loader.process(real, elf).outcomes
-    lost = sorted(one.wanted for one in outcomes if isinstance(one, Missing))
+    outcomes = loader.load_process(real, elf).results
+    lost = sorted(one.wanted for one in outcomes if isinstance(one, UnmetNeed))
     return {str(path) for path in loader.loaded}, lost
 
 

@@ -20,20 +20,20 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, assume, example, given, settings, target
 
-from minbuild.build.contents import bring
-from minbuild.build.growing import Market, grow
-from minbuild.build.request import Request
-from minbuild.facts.types import Elf
+from minbuild.facts.model import Elf
 from minbuild.paths import RootPath
-from minbuild.resolve.catalog import LOOP, Catalog
-from minbuild.resolve.configured import PRELOAD, configured
-from minbuild.resolve.ldso import Loader
-from minbuild.resolve.machine import Machine, machine
-from minbuild.resolve.types import Missing, NeedKind, Root
+from minbuild.pipeline.package_selection import PackageSource, select_packages
+from minbuild.pipeline.resolved_host import extract_chosen_files
+from minbuild.pipeline.session import BuildRequest
+from minbuild.resolve.arch import Architecture, find_architecture
+from minbuild.resolve.ldso import DynamicLoader
+from minbuild.resolve.library_search import LD_SO_PRELOAD, read_loader_config
+from minbuild.resolve.model import NeedKind, Root, UnmetNeed
+from minbuild.resolve.package_view import LINK_LOOP, PackageView
 from minbuild.resolve.waivers import Waivers
-from tests.oracle.jail import trace
+from tests.oracle.chroot import trace
+from tests.oracle.random_roots import LINKS, LOADER, PROGRAM, SPOILT, World, lay, offered, worlds
 from tests.oracle.trees import WHOLE
-from tests.oracle.worlds import LINKS, LOADER, PROGRAM, SPOILT, World, lay, offered, worlds
 from tests.support import elf as made
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
@@ -70,14 +70,14 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def loader(market: Market, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def loader(market: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive's own loader."""
     root = Root(NeedKind.ROOT, LOADER, "oracle/loader", "", "libc6")
-    grown = grow([root], market, arch="amd64")
-    chosen = grown.closure.chosen[RootPath(LOADER)]
+    grown = select_packages([root], market, arch="amd64")
+    chosen = grown.closure.files[RootPath(LOADER)]
     place = tmp_path_factory.mktemp("loader")
-    bring(Request(place), grown.packages, [chosen], market.doors)
-    data = market.doors.store.read(chosen.entry.sha256)
+    extract_chosen_files(BuildRequest(place), grown.packages, [chosen], market.session)
+    data = market.session.store.read(chosen.entry.sha256)
     assert data is not None
     (place / "ld.so").write_bytes(data)
     (place / "ld.so").chmod(0o755)
@@ -195,38 +195,38 @@ def inside(tree: Path, path: str) -> str:
 
 
 @cache
-def asking(loader: Path) -> Machine:
+def asking(loader: Path) -> Architecture:
     """The machine as its loader sees it: $PLATFORM is haswell on many of Intel's."""
     said = subprocess.run(
         [loader, "--list-diagnostics"], capture_output=True, text=True, check=True
     )
     match = re.search(r'^dl_platform="(\w+)"$', said.stdout, re.MULTILINE)
     assert match, said.stdout
-    return replace(machine("amd64"), platform=match[1])
+    return replace(find_architecture("amd64"), platform=match[1])
 
 
-def simulated(world: World, machine: Machine, *, with_cache: bool = False) -> Outcome:
+def simulated(world: World, machine: Architecture, *, with_cache: bool = False) -> Outcome:
     """What we say of the program."""
     files = offered(world, with_cache=with_cache)
-    catalog = Catalog([files], merged=False)
-    loader = Loader(catalog, machine, Waivers())
-    loader.configure(configured(catalog, files.entries.keys(), machine))
+    catalog = PackageView([files], merged=False)
+    loader = DynamicLoader(catalog, machine, Waivers())
+    loader.configure(read_loader_config(catalog, files.entries.keys(), machine))
     elf = files.facts(PROGRAM)
     assert isinstance(elf, Elf)
-    process = loader.process(PROGRAM, elf)
+    process = loader.load_process(PROGRAM, elf)
     # ld.so goes on without a preload that is not there, and lists it nowhere
     lacks = [
         one
-        for one in process.outcomes
-        if isinstance(one, Missing) and not one.evidence.startswith(PRELOAD)
+        for one in process.results
+        if isinstance(one, UnmetNeed) and not one.evidence.startswith(LD_SO_PRELOAD)
     ]
     for lack in lacks:
         match = _GIVEN_UP.fullmatch(lack.looked[-1]) if lack.looked else None
-        if match and match[2] != LOOP:
+        if match and match[2] != LINK_LOOP:
             if match[2] == "no dynamic section" and "/" not in lack.wanted:
                 return Outcome(fatal=lack.wanted)  # the loader knows its name no more
-            reached = catalog.reach(match[1])
+            reached = catalog.look_up(match[1])
             assert reached is not None
-            return Outcome(fatal=str(catalog.real(reached.path)))
+            return Outcome(fatal=str(catalog.resolve_links(reached.path)))
     loaded = tuple(each.path for each in process.objects[1:] if each.path != LOADER)
     return Outcome(loaded, tuple(sorted({lack.wanted for lack in lacks})))

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.growing import Market
-from minbuild.build.life import plan
-from minbuild.build.request import Request
-from minbuild.manifest.find import manifest_file
+from minbuild.manifest.shipped_manifests import find_manifest
+from minbuild.pipeline.build import plan_build
+from minbuild.pipeline.package_selection import PackageSource
+from minbuild.pipeline.session import BuildRequest
 from tests.oracle.trees import WHOLE
 from tests.support.trees import needless
 
@@ -18,14 +18,14 @@ SHIPPED = ("host", "host-full", "edge", "debug", "guest", "builder")
 
 @pytest.mark.parametrize("name", SHIPPED if WHOLE else SHIPPED[:1])
 def test_no_file_of_a_host_is_too_much(
-    name: str, market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, market: PackageSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ground = plan(Request(manifest_file(f"{name}.yaml")), market.doors).ground
+    ground = plan_build(BuildRequest(find_manifest(f"{name}.yaml")), market.session).resolved
     manifest = ground.manifest
     spare = needless(
         ground.closure, ground.files, arch=manifest.arch, drop=manifest.drop,
         allow_missing=manifest.allow_missing, dlopen=manifest.dlopen,
     )  # fmt: skip
     assert list(spare) == []
-    print(f"{name}: {len(ground.closure.chosen)} paths, none of them too much")
+    print(f"{name}: {len(ground.closure.files)} paths, none of them too much")

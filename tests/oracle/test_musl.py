@@ -14,19 +14,19 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from minbuild.build.contents import bring
-from minbuild.build.growing import Market, grow
-from minbuild.build.request import Request
-from minbuild.facts.types import Elf
-from minbuild.paths import RootPath, under
-from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.ldso import Loader
-from minbuild.resolve.machine import machine
-from minbuild.resolve.types import Missing, NeedKind, Root
+from minbuild.facts.model import Elf
+from minbuild.paths import RootPath, to_host_path
+from minbuild.pipeline.package_selection import PackageSource, select_packages
+from minbuild.pipeline.resolved_host import extract_chosen_files
+from minbuild.pipeline.session import BuildRequest
+from minbuild.resolve.arch import find_architecture
+from minbuild.resolve.ldso import DynamicLoader
+from minbuild.resolve.model import NeedKind, Root, UnmetNeed
+from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.waivers import Waivers
-from tests.oracle.jail import entering
+from tests.oracle.chroot import entering
+from tests.oracle.random_roots import CONFIGURED, LINKS, PROGRAM, World, offered, worlds
 from tests.oracle.test_ldso_random import SEARCHED, inside, laid
-from tests.oracle.worlds import CONFIGURED, LINKS, PROGRAM, World, offered, worlds
 from tests.support import elf as made
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
@@ -47,14 +47,16 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def libc(market: Market, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def libc(market: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive's own musl, which is loader and library."""
     wanted = RootPath("/usr/lib/x86_64-linux-musl/libc.so")
-    grown = grow([Root(NeedKind.ROOT, wanted, "oracle/musl", "", "musl")], market, arch="amd64")
-    chosen = grown.closure.chosen[wanted]
+    grown = select_packages(
+        [Root(NeedKind.ROOT, wanted, "oracle/musl", "", "musl")], market, arch="amd64"
+    )
+    chosen = grown.closure.files[wanted]
     place = tmp_path_factory.mktemp("musl")
-    bring(Request(place), grown.packages, [chosen], market.doors)
-    data = market.doors.store.read(chosen.entry.sha256)
+    extract_chosen_files(BuildRequest(place), grown.packages, [chosen], market.session)
+    data = market.session.store.read(chosen.entry.sha256)
     assert data is not None
     (place / "libc.so").write_bytes(data)
     return place / "libc.so"
@@ -122,7 +124,7 @@ def test_any_process_is_what_musl_makes_of_it(
 
 def asked(tree: Path) -> Outcome:
     """What the loader says of the program when it is called ldd."""
-    under(tree, RootPath("/lib")).resolve().joinpath("ld-musl-x86_64.so.1").chmod(0o755)
+    to_host_path(tree, RootPath("/lib")).resolve().joinpath("ld-musl-x86_64.so.1").chmod(0o755)
     done = subprocess.run(
         ["ldd", PROGRAM], executable=INTERP, capture_output=True, text=True, check=False,
         preexec_fn=entering(tree, bound=True), env={},
@@ -137,13 +139,13 @@ def asked(tree: Path) -> Outcome:
 def simulated(world: World) -> Outcome:
     """What we say of the program."""
     files = offered(world)
-    catalog = Catalog([files], merged=False)
-    loader = Loader(catalog, machine("amd64"), Waivers())
+    catalog = PackageView([files], merged=False)
+    loader = DynamicLoader(catalog, find_architecture("amd64"), Waivers())
     elf = files.facts(PROGRAM)
     assert isinstance(elf, Elf)
-    process = loader.process(PROGRAM, elf)
+    process = loader.load_process(PROGRAM, elf)
     assert process.musl is not None
-    lost = {one.wanted for one in process.outcomes if isinstance(one, Missing)}
-    itself = process.musl.itself
+    lost = {one.wanted for one in process.results if isinstance(one, UnmetNeed)}
+    itself = process.musl.loaded_object
     loaded = [one.path for one in process.objects[1:] if itself is None or one.path != itself.path]
     return Outcome(tuple(loaded), tuple(sorted(lost)))

@@ -7,15 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.growing import Grown, Market, grow
-from minbuild.facts.content import extract_all
-from minbuild.facts.rendered import rendered
-from minbuild.facts.sysusers import Group, Place, User, accounts, places
-from minbuild.facts.types import Text
-from minbuild.manifest.load import load
-from minbuild.manifest.rulebook import rulebook
-from minbuild.resolve.roots import roots
-from tests.oracle.jail import entering
+from minbuild.facts.extract import extract_from_packages
+from minbuild.facts.model import TextLines
+from minbuild.facts.rendered import collect_rendered_files
+from minbuild.facts.sysusers import (
+    DeclaredDirectory,
+    DeclaredGroup,
+    DeclaredUser,
+    parse_sysusers,
+    parse_tmpfiles,
+)
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.rule_files import load_rules
+from minbuild.pipeline.package_selection import PackageSelection, PackageSource, select_packages
+from minbuild.resolve.root_selection import list_roots
+from tests.oracle.chroot import entering
 from tests.oracle.trees import lay
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror, pytest.mark.xdist_group("rules")]
@@ -51,31 +57,37 @@ data:
 
 
 @pytest.fixture(scope="module")
-def grown(market: Market, tmp_path_factory: pytest.TempPathFactory) -> Grown:
+def grown(market: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> PackageSelection:
     """All of MANIFEST but its kernel."""
     place = tmp_path_factory.mktemp("manifest") / "host.yaml"
     place.write_text(MANIFEST)
-    manifest = load(place, settings={}, components=())
-    own = rendered((file for one in manifest.components for file in one.files), market.doors.store)
-    asked = [root for root in roots(manifest) if root.package != "linux-image-cloud-amd64"]
-    return grow(asked, market, arch="amd64", rendered=[own], rulebook=rulebook(manifest.rules))
+    manifest = read_manifest(place, settings={}, components=())
+    own = collect_rendered_files(
+        (file for one in manifest.components for file in one.files), market.session.store
+    )
+    asked = [root for root in list_roots(manifest) if root.package != "linux-image-cloud-amd64"]
+    return select_packages(
+        asked, market, arch="amd64", manifest_files=[own], rulebook=load_rules(manifest.rules)
+    )
 
 
 @pytest.fixture(scope="module")
-def tree(grown: Grown, market: Market, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tree(
+    grown: PackageSelection, market: PackageSource, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """It, written down."""
     top = tmp_path_factory.mktemp("rules") / "tree"
     by_name = {package.name: package for package in grown.packages}
     wanted: dict[str, set[str]] = {}
-    for one in grown.closure.chosen.values():
-        if one.package and one.entry.sha256 and market.doors.store.file(one.entry.sha256) is None:
+    for one in grown.closure.files.values():
+        if one.package and one.entry.sha256 and market.session.store.path(one.entry.sha256) is None:
             wanted.setdefault(one.package, set()).add(one.entry.sha256)
-    extract_all(
+    extract_from_packages(
         {by_name[name]: of for name, of in wanted.items()},
-        market.doors.store,
-        market.doors.progress,
+        market.session.store,
+        market.session.progress,
     )
-    lay(grown.closure, top, market.doors.store)
+    lay(grown.closure, top, market.session.store)
     (top / "dev").mkdir(exist_ok=True)
     (top / "dev/null").touch()
     (top / "known.gz").write_bytes(b"\x1f\x8b\x08" + bytes(7))
@@ -96,8 +108,8 @@ def run(tree: Path, *words: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_every_need_is_met(grown: Grown) -> None:
-    assert grown.closure.missing == ()
+def test_every_need_is_met(grown: PackageSelection) -> None:
+    assert grown.closure.unmet_needs == ()
 
 
 def test_libc_opens_the_services_of_nsswitch_conf(tree: Path) -> None:
@@ -108,14 +120,14 @@ def test_libc_opens_the_services_of_nsswitch_conf(tree: Path) -> None:
     assert "calling init: " + LIB + "/libnss_systemd.so.2" in log
 
 
-def test_a_service_of_pam_has_every_module_that_its_files_name(grown: Grown) -> None:
+def test_a_service_of_pam_has_every_module_that_its_files_name(grown: PackageSelection) -> None:
     brought = {
         need.path.rpartition("/")[2]
         for need in grown.closure.needs
-        if need.by.startswith("/etc/pam.d/") and need.path.endswith(".so")
+        if need.needed_by.startswith("/etc/pam.d/") and need.path.endswith(".so")
     }
     assert {"pam_unix.so", "pam_limits.so", "pam_loginuid.so"} <= brought
-    listed = {one.wanted.rpartition("/")[2] for one in grown.closure.possible}
+    listed = {one.wanted.rpartition("/")[2] for one in grown.closure.optional_files}
     assert "pam_selinux.so" in listed - brought  # module_unknown=ignore
 
 
@@ -165,11 +177,11 @@ def test_openssl_has_its_configuration_and_the_provider_that_was_asked_for(tree:
     assert (tree / "usr/lib/ssl/openssl.cnf").resolve().name == "openssl.cnf"
 
 
-def test_kerberos_itself_names_what_is_listed_for_it(grown: Grown, tree: Path) -> None:
+def test_kerberos_itself_names_what_is_listed_for_it(grown: PackageSelection, tree: Path) -> None:
     """Rules of krb5: no header of libkrb5 tells its configuration and its plug-ins."""
     library = f"{LIB}/libkrb5.so.3"
     names = (tree / library[1:]).resolve().read_bytes()
-    listed = {one.wanted for one in grown.closure.possible if one.by.startswith(library)}
+    listed = {one.wanted for one in grown.closure.optional_files if one.by.startswith(library)}
     assert listed == {"/etc/krb5.conf", f"{LIB}/krb5/plugins/*/*.so"}
     assert b"/etc/krb5.conf" in names
     assert f"{LIB}/krb5/plugins".encode() in names
@@ -180,7 +192,9 @@ def test_iconv_converts_to_the_character_set_that_was_asked_for(tree: Path) -> N
     assert run(tree, "/usr/bin/iconv", "-f", "ISO8859-1", "-t", "UTF-8", "/text") == "ä\n"
 
 
-def test_the_bundle_holds_every_certificate_of_the_package(grown: Grown, tree: Path) -> None:
+def test_the_bundle_holds_every_certificate_of_the_package(
+    grown: PackageSelection, tree: Path
+) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=str(tree / "etc/ssl/certs/ca-certificates.crt"))
     (files,) = (one for one in grown.files if one.owner == "ca-certificates")
@@ -188,8 +202,10 @@ def test_the_bundle_holds_every_certificate_of_the_package(grown: Grown, tree: P
     assert len(context.get_ca_certs()) == len(certificates) > 100
 
 
-def test_qemus_files_are_those_of_the_machine_the_device_and_the_plug_in(grown: Grown) -> None:
-    chosen = set(grown.closure.chosen)
+def test_qemus_files_are_those_of_the_machine_the_device_and_the_plug_in(
+    grown: PackageSelection,
+) -> None:
+    chosen = set(grown.closure.files)
     assert {
         "/usr/share/seabios/bios-256k.bin",
         "/usr/share/qemu/kvmvapic.bin",
@@ -200,14 +216,14 @@ def test_qemus_files_are_those_of_the_machine_the_device_and_the_plug_in(grown: 
     } <= chosen
 
 
-def test_every_alternative_is_what_the_packages_own_script_says(market: Market) -> None:
-    rows = rulebook().installs
+def test_every_alternative_is_what_the_packages_own_script_says(market: PackageSource) -> None:
+    rows = load_rules().installs
     names = sorted({one.package for one in rows if one.alternative})
-    packages = [package for name in names if (package := market.package(name))]
+    packages = [package for name in names if (package := market.find_package(name))]
     assert [package.name for package in packages] == names
-    market.open(packages)
+    market.fetch_and_analyse(packages)
     for package in packages:
-        deb = market.doors.store.file(package.sha256)
+        deb = market.session.store.path(package.sha256)
         assert deb is not None
         said = postinst(deb)
         for row in rows:
@@ -229,22 +245,22 @@ def test_qemu_finds_the_roms_of_its_machine_and_its_card(tree: Path) -> None:
         run(tree, *qemu, "e1000")
 
 
-def test_what_packages_declare_is_read(market: Market) -> None:
+def test_what_packages_declare_is_read(market: PackageSource) -> None:
     names = ("openssh-server", "systemd", "dbus-system-bus-common", "polkitd", "sudo", "tpm-udev")
-    packages = [package for name in names if (package := market.package(name))]
+    packages = [package for name in names if (package := market.find_package(name))]
     found = {}
-    for files in market.open(packages):
+    for files in market.fetch_and_analyse(packages):
         for path in files.entries:
             facts = files.facts(path) if path.endswith(".conf") else None
-            if isinstance(facts, Text) and path.startswith("/usr/lib/sysusers.d/"):
-                found.update({row.name: row for row in accounts(facts.lines)})
-            elif isinstance(facts, Text) and path.startswith("/usr/lib/tmpfiles.d/"):
-                found.update({row.path: row for row in places(facts.lines)})
-    assert isinstance(found["sshd"], User)
+            if isinstance(facts, TextLines) and path.startswith("/usr/lib/sysusers.d/"):
+                found.update({row.name: row for row in parse_sysusers(facts.lines)})
+            elif isinstance(facts, TextLines) and path.startswith("/usr/lib/tmpfiles.d/"):
+                found.update({row.path: row for row in parse_tmpfiles(facts.lines)})
+    assert isinstance(found["sshd"], DeclaredUser)
     assert (found["sshd"].group, found["sshd"].home) == ("nogroup", "/run/sshd")
-    assert isinstance(found["adm"], Group)
+    assert isinstance(found["adm"], DeclaredGroup)
     assert found["adm"].gid == 4
-    assert isinstance(found["/run/sudo"], Place)
+    assert isinstance(found["/run/sudo"], DeclaredDirectory)
     assert found["/run/sudo"].mode == 0o711
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import MinbuildError
-from minbuild.facts.root.blobs import Folder
-from minbuild.facts.root.container import ANY, Container
-from minbuild.facts.root.tarball import Tarball
-from minbuild.facts.root.types import Source
-from minbuild.manifest.types import PackagePaths, Tool
-from minbuild.paths import RootPath, unspelled
+from minbuild.manifest.model import PackagePaths, Tool
+from minbuild.paths import RootPath, unescape_name
+from minbuild.roots.model import RootSource
+from minbuild.roots.oci import ANY_IMAGE, Container
+from minbuild.roots.oci_blobs import BlobDirectory
+from minbuild.roots.tarball import Tarball
 from tests.dib.rpms import HERE, laid
 from tests.support import images, tars
 
@@ -74,23 +74,23 @@ def walked(top: Path) -> Tree:
     return rows, {tuple(sorted(each)) for each in names.values() if len(each) > 1}
 
 
-def counted(source: Source) -> Tree:
+def counted(source: RootSource) -> Tree:
     """A tree as it is counted."""
     rows: dict[bytes, tuple[str, int, bytes]] = {}
     names: dict[str, list[bytes]] = {}
     for one in source.walk():
-        kind, raw, text = str(one.kind), os.fsencode(one.raw), b""
+        kind, raw, text = str(one.kind), os.fsencode(one.native_path), b""
         if kind == "link":
-            text = unspelled(one.target)
+            text = unescape_name(one.target)
         elif kind in ("file", "hardlink"):
-            text = source.read(one.raw)
-            names.setdefault(one.target if kind == "hardlink" else one.raw, []).append(raw)
+            text = source.read(one.native_path)
+            names.setdefault(one.target if kind == "hardlink" else one.native_path, []).append(raw)
             kind = "file"
         rows[raw] = (kind, one.mode, text)
     return rows, {tuple(sorted(each)) for each in names.values() if len(each) > 1}
 
 
-def tried(source: Callable[[], Source]) -> tuple[Tree | None, str]:
+def tried(source: Callable[[], RootSource]) -> tuple[Tree | None, str]:
     """What is counted, or why it is refused."""
     try:
         return counted(source()), ""
@@ -156,11 +156,11 @@ def test_the_layers_of_an_image_are_counted_as_umoci_unpacks_them() -> None:
             words = ["unpack", "--rootless", "--image", f"{place}/image:latest", place / "out"]
             refused = ""
             try:
-                umoci.run("umoci", words, what="unpacking")
+                umoci.run("umoci", words, purpose="unpacking")
             except MinbuildError as error:
                 refused = f"{error.what} {error.where}"
-            blobs = Folder(place / "image")
-            found, why = tried(lambda: Container("image", blobs, place, ANY))  # noqa: B023
+            blobs = BlobDirectory(place / "image")
+            found, why = tried(lambda: Container("image", blobs, place, ANY_IMAGE))  # noqa: B023
             if found is None:
                 assert refused, f"{number}: only we refuse: {why}"
                 outcomes["both refuse"] += 1

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from minbuild.build.growing import Market
-from minbuild.facts.types import Kind
-from minbuild.manifest.types import Archive
-from minbuild.paths import under
-from minbuild.resolve.types import Closure
-from minbuild.store import Store
-from tests.support.market import market_of
+from minbuild.cache.store import Store
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.model import Archive
+from minbuild.paths import to_host_path
+from minbuild.pipeline.package_selection import PackageSource
+from minbuild.resolve.model import Closure
+from tests.support.real_archive import market_of
 
 WHOLE = os.environ.get("MINBUILD_ORACLE") == "all"
 T = TypeVar("T")
 
 
-def open_market(store: Path, arch: str, suites: Sequence[str] = ()) -> Market:
+def open_market(store: Path, arch: str, suites: Sequence[str] = ()) -> PackageSource:
     """The machine's mirror for one architecture; a Release past its date will do."""
     archive = Archive(check_valid_until=False)
     if suites:
@@ -39,17 +39,17 @@ def sampled(everything: Sequence[T], count: int) -> Sequence[T]:
 def lay(closure: Closure, tree: Path, store: Store) -> None:
     """Write a closure down; absolute links are made relative so that they stay inside."""
     tree.mkdir()
-    if "/usr/lib64" in closure.chosen:
+    if "/usr/lib64" in closure.files:
         (tree / "lib64").symlink_to("usr/lib64")
-    for path, one in closure.chosen.items():
-        place = under(tree, path)
+    for path, one in closure.files.items():
+        place = to_host_path(tree, path)
         if place.is_symlink():
             continue
         place.parent.mkdir(parents=True, exist_ok=True)
         match one.entry.kind:
-            case Kind.DIRECTORY:
+            case FileType.DIRECTORY:
                 place.mkdir(exist_ok=True)
-            case Kind.LINK:
+            case FileType.LINK:
                 target = one.entry.target
                 if target.startswith("/"):
                     target = os.path.relpath(target, Path(path).parent)

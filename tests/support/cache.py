@@ -6,8 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from minbuild.cache.store import require_private
 from minbuild.errors import ToolError
-from minbuild.private import check_private
 
 VARIABLE = "MINBUILD_TESTS_CACHE"
 """The directory of this run, for its workers and what they start."""
@@ -21,7 +21,7 @@ def cache(name: str) -> Path:
     """
     place = _top() / name
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    check_private(place)
+    require_private(place)
     return place
 
 
@@ -37,7 +37,7 @@ def _kept() -> Path | None:
     top = Path(home) / "minbuild-tests"
     try:
         top.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_private(top)
+        require_private(top)
     except (OSError, ToolError):
         return None
     return top if os.access(top, os.W_OK) else None

@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from minbuild.manifest.types import Archive, PackagePaths, Tool, Where
+from minbuild.cache.store import Store
+from minbuild.manifest.model import Archive, Location, PackagePaths, Tool
 from minbuild.paths import RootPath
-from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.cache import cache
-from tests.support.market import market_of, toolbox_of
+from tests.support.real_archive import market_of, toolbox_of
 
-HERE = Where("test", 1, 1)
+HERE = Location("test", 1, 1)
 PROGRAM = RootPath("/usr/lib/chromium/chromium-headless-shell")
 PACKAGES = {
     "chromium-headless-shell": (str(PROGRAM),),

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from minbuild.manifest.cmdline import fault
+from minbuild.manifest.kernel_cmdline import find_word_problem
 
 LETTERS = "abz09,;:/'\\$#{}|&<>*?=~é"
 COUNT = 28
@@ -23,7 +23,7 @@ def _some(make: Callable[[int], str]) -> list[str]:
     found: list[str] = []
     while len(found) < COUNT:
         word = make(len(found))
-        if not fault(word):
+        if not find_word_problem(word):
             found.append(word)
     return found
 

@@ -18,7 +18,7 @@ START = 1 << 20
 def ext4(tree: Path, place: Path, size: str, *more: str) -> Path:
     """An ext4 file system of `size` (12M) with the files of a directory; `more` is for mke2fs."""
     words = ["-q", "-F", "-t", "ext4", *more, "-d", tree, place, size]
-    toolbox().run("mke2fs", words, what="making a file system")
+    toolbox().run("mke2fs", words, purpose="making a file system")
     return place
 
 
@@ -82,5 +82,5 @@ def virtual(disk: bytes, place: Path, *options: str) -> Path:
     raw = place.with_suffix(".source")
     raw.write_bytes(disk)
     words = ["convert", "-q", "-f", "raw", "-O", place.suffix[1:], *options, raw, place]
-    toolbox().run("qemu-img", words, what="making a disk image")
+    toolbox().run("qemu-img", words, purpose="making a disk image")
     return place

@@ -4,23 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.booting import Stage, set_stage
-from minbuild.build.request import Doors, Request
-from minbuild.lab.data import LABEL
-from minbuild.lab.session import choose_network
-from minbuild.lab.types import Firmware, Network
-from minbuild.progress import Silent
-from minbuild.shipped import shipped
+from minbuild.data import data_directory
+from minbuild.lab.data_disk import DATA_LABEL
+from minbuild.lab.model import Firmware, Network
+from minbuild.lab.worker.client import choose_network
+from minbuild.pipeline.boot_setup import BootSetup, prepare_boot
+from minbuild.pipeline.session import BuildRequest, Session
+from minbuild.progress import SilentProgress
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.cache import cache
 
 STORE = cache("lab")
 
 
-def stage_of(image: Path) -> Stage:
+def stage_of(image: Path) -> BootSetup:
     """An image with the lock beside it, and the tools of that lock."""
-    manifest = Request(manifest=shipped("manifests") / "host.yaml")
-    return set_stage(str(image), manifest, Doors(STORE, Silent()), firmware=Firmware.DIRECT)
+    manifest = BuildRequest(manifest=data_directory("manifests") / "host.yaml")
+    return prepare_boot(
+        str(image), manifest, Session(STORE, SilentProgress()), firmware=Firmware.DIRECT
+    )
 
 
 def in_namespace(toolbox: Toolbox) -> None:
@@ -35,7 +37,7 @@ def data_disk(
     """A data disk of `size` MiB with the files of a directory; `more` is for mke2fs."""
     with place.open("wb") as file:
         file.truncate(size << 20)
-    words = ["-t", "ext4", "-F", "-q", "-m", "0", "-L", LABEL, "-E", "root_owner=0:0", *more]
+    words = ["-t", "ext4", "-F", "-q", "-m", "0", "-L", DATA_LABEL, "-E", "root_owner=0:0", *more]
     words += ["-d", str(tree)] if tree is not None else []
-    toolbox.run("mke2fs", [*words, place], what="making a disk")
+    toolbox.run("mke2fs", [*words, place], purpose="making a disk")
     return place

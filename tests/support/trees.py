@@ -4,24 +4,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 
-from minbuild.facts.types import FileFacts, Files, Kind, Symbols
-from minbuild.manifest.types import DlopenRule, Waiver
+from minbuild.facts.model import FileFacts, PackageFiles, Symbols
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.model import DlopenPolicy, Waiver
 from minbuild.paths import RootPath
-from minbuild.resolve.check import check
-from minbuild.resolve.types import Closure
+from minbuild.resolve.closed_world import check_closed_world
+from minbuild.resolve.model import Closure
 
 
-def tree(closure: Closure, files: Sequence[Files]) -> Files:
+def tree(closure: Closure, files: Sequence[PackageFiles]) -> PackageFiles:
     """The files of a closure as one."""
     by_name = {one.owner: one for one in files}
 
-    def holder(path: RootPath) -> tuple[Files, RootPath] | None:
-        chosen = closure.chosen.get(path)
+    def holder(path: RootPath) -> tuple[PackageFiles, RootPath] | None:
+        chosen = closure.files.get(path)
         one = by_name.get(chosen.package) if chosen is not None else None
         if one is None or path not in one.entries:
             return None
         entry = one.entries[path]
-        return one, RootPath(entry.target) if entry.kind is Kind.HARDLINK else path
+        return one, RootPath(entry.target) if entry.kind is FileType.HARDLINK else path
 
     @cache
     def facts(path: RootPath) -> FileFacts | None:
@@ -33,27 +34,27 @@ def tree(closure: Closure, files: Sequence[Files]) -> Files:
         found = holder(path)
         return None if found is None else found[0].symbols(found[1])
 
-    entries = {path: one.entry for path, one in closure.chosen.items()}
-    return Files(owner="", entries=entries, facts=facts, symbols=symbols)
+    entries = {path: one.entry for path, one in closure.files.items()}
+    return PackageFiles(owner="", entries=entries, facts=facts, symbols=symbols)
 
 
 def needless(
     closure: Closure,
-    files: Sequence[Files],
+    files: Sequence[PackageFiles],
     *,
     arch: str,
     drop: Sequence[Waiver] = (),
     allow_missing: Sequence[Waiver] = (),
-    dlopen: Sequence[DlopenRule] = (),
+    dlopen: Sequence[DlopenPolicy] = (),
 ) -> Iterator[RootPath]:
     """Paths that no component names and that the closed-world check does not miss."""
     whole = tree(closure, files)
-    named = {need.path for need in closure.needs if not need.by.startswith("/")}
-    for path, one in closure.chosen.items():
-        if path in named or one.entry.kind is Kind.DIRECTORY:
+    named = {need.path for need in closure.needs if not need.needed_by.startswith("/")}
+    for path, one in closure.files.items():
+        if path in named or one.entry.kind is FileType.DIRECTORY:
             continue
         left = {other: entry for other, entry in whole.entries.items() if other != path}
-        found = check(
+        found = check_closed_world(
             replace(whole, entries=left), arch=arch, drop=drop, allow_missing=allow_missing,
             closure=closure, dlopen=dlopen,
         )  # fmt: skip

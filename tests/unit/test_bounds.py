@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from minbuild.bounds import OutOfTime, bounded
+from minbuild.bounds import TimeExceeded, limit_resources
 
 
 def count_on() -> None:
@@ -15,13 +15,13 @@ def count_on() -> None:
 
 
 def test_work_without_end_is_ended() -> None:
-    with pytest.raises(OutOfTime), bounded(seconds=0.05):
+    with pytest.raises(TimeExceeded), limit_resources(seconds=0.05):
         count_on()
 
 
 def test_work_without_bounds_is_refused_memory() -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
-    with pytest.raises(MemoryError), bounded(memory=64 << 20):
+    with pytest.raises(MemoryError), limit_resources(memory=64 << 20):
         bytearray(256 << 20)
     assert resource.getrlimit(resource.RLIMIT_AS) == before
     assert len(bytearray(80 << 20)) == 80 << 20
@@ -31,7 +31,7 @@ def test_work_in_a_thread_is_done() -> None:
     done = []
 
     def work() -> None:
-        with bounded(seconds=0.001, memory=1):
+        with limit_resources(seconds=0.001, memory=1):
             done.append(sum(range(10)))
 
     thread = threading.Thread(target=work)

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minbuild import escape
-from minbuild.paths import spelled, unspelled
+from minbuild.paths import escape_name, unescape_name
 
 PIECES = st.sampled_from([
     b"\\", b"x", b"e9", b"5c", b"\xe9", b"\xc3\xa9", b"n", b"u202e", b"\n", b"\r", b"\x1b[2J", b"::", b"##[error]",
@@ -19,7 +19,7 @@ PIECES = st.sampled_from([
     b"[a](http://x)", b"@all", b"#1", b"www.x.y", b"{0}", b"=cmd", b"\xef\xbb\xbf", b"\xf3\xa0\x81\x81", b"\x7f", b"\0", b"$",
 ])  # fmt: skip
 NAMES = st.lists(PIECES | st.binary(max_size=4), max_size=8).map(b"".join)
-TEXTS = st.text(alphabet=st.characters(), max_size=20) | NAMES.map(spelled)
+TEXTS = st.text(alphabet=st.characters(), max_size=20) | NAMES.map(escape_name)
 MARK = re.compile(r"\\(?:([tnr])|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 
 
@@ -56,25 +56,25 @@ KNOWN = {"5c", "23", "3a", "7f", "7c", "60"}
 @example(rb"\x2d\x5cn")
 @example(b"\\\n\\n\\x0a\xe9\\xe9")
 def test_a_name_in_a_table_can_be_told_from_every_other(name: bytes) -> None:
-    shown = escape.printable(spelled(name))
+    shown = escape.escape_line(escape_name(name))
     assert shown.isprintable()
     assert unescaped(shown) == name
 
 
 @given(NAMES)
 def test_a_name_in_json_is_the_name(name: bytes) -> None:
-    text = escape.dump({"path": spelled(name)})
-    assert unspelled(json.loads(text.encode())["path"]) == name
+    text = escape.dump_json({"path": escape_name(name)})
+    assert unescape_name(json.loads(text.encode())["path"]) == name
 
 
 @given(TEXTS)
 @settings(max_examples=200)
 def test_no_ci_system_obeys_a_line(text: str) -> None:
-    shown = escape.printable(text)
+    shown = escape.escape_line(text)
     assert "##[" not in shown
     assert "##vso[" not in shown
     assert not shown.lstrip().startswith("::")
-    for line in escape.lines(text).split("\n"):
+    for line in escape.escape_lines(text).split("\n"):
         assert not line.lstrip().startswith("::")
         assert line.replace("\t", "").isprintable()
 
@@ -82,7 +82,7 @@ def test_no_ci_system_obeys_a_line(text: str) -> None:
 @given(TEXTS)
 @settings(max_examples=200)
 def test_json_holds_nothing_that_is_obeyed(text: str) -> None:
-    shown = escape.dump([text], indent=None)
+    shown = escape.dump_json([text], indent=None)
     assert shown.rstrip("\n").isprintable() or not re.search(
         r"[\x00-\x1f\x7f-\x9f\u2028-\u202e]", shown[:-1]
     )
@@ -95,21 +95,21 @@ def test_json_holds_nothing_that_is_obeyed(text: str) -> None:
 @given(TEXTS)
 @settings(max_examples=200)
 def test_a_string_of_dot_ends_where_it_should(text: str) -> None:
-    assert re.fullmatch(r'"(?:[^"\\]|\\[\\"])*"', escape.dot(text))
+    assert re.fullmatch(r'"(?:[^"\\]|\\[\\"])*"', escape.quote_dot(text))
 
 
 @given(TEXTS)
 @settings(max_examples=200)
 def test_xml_holds_the_text_alone(text: str) -> None:
-    shown = f"<a b={escape.attribute(text)}>{escape.markup(text)}</a>"
+    shown = f"<a b={escape.quote_attribute(text)}>{escape.escape_markup(text)}</a>"
     found = ET.fromstring(shown)
-    assert (found.get("b"), found.text or "", len(found)) == (escape.printable(text),) * 2 + (0,)
+    assert (found.get("b"), found.text or "", len(found)) == (escape.escape_line(text),) * 2 + (0,)
 
 
 @given(TEXTS)
 @settings(max_examples=200)
 def test_a_cell_of_markdown_is_one_cell_and_links_to_nothing(text: str) -> None:
-    for shown in (escape.cell(text), escape.code(text)):
+    for shown in (escape.escape_markdown(text), escape.format_code(text)):
         assert "|" not in shown.replace("\\|", "")
         assert "\\\\|" not in shown
         if shown.startswith("`"):
@@ -123,13 +123,13 @@ def test_a_cell_of_markdown_is_one_cell_and_links_to_nothing(text: str) -> None:
     "text", ["a@b.example", "@all", "#12", "http://x.example", "WWW.x.example", r"\[a](http://x)", "![a](b)", ":smile:", "0123abcdef"]
 )  # fmt: skip
 def test_what_a_host_would_link_is_code(text: str) -> None:
-    assert escape.cell(text).startswith("`")
+    assert escape.escape_markdown(text).startswith("`")
 
 
 @given(TEXTS)
 def test_a_field_of_csv_is_one_field(text: str) -> None:
     out = io.StringIO()
-    csv.writer(out).writerow([escape.csv(text)])
+    csv.writer(out).writerow([escape.escape_csv(text)])
     ((field,),) = csv.reader(io.StringIO(out.getvalue())) if out.getvalue().strip() else [[""]]
     assert not field.startswith(("=", "+", "-", "@"))
 
@@ -137,14 +137,16 @@ def test_a_field_of_csv_is_one_field(text: str) -> None:
 @given(TEXTS)
 def test_an_annotation_is_one_line(text: str) -> None:
     assert (
-        len(f"::error file={escape.annotation_field(text)}::{escape.annotation(text)}".splitlines())
+        len(
+            f"::error file={escape.escape_annotation_field(text)}::{escape.escape_annotation(text)}".splitlines()
+        )
         == 1
     )
-    assert not set(":,") & set(escape.annotation_field(text))
+    assert not set(":,") & set(escape.escape_annotation_field(text))
 
 
 @given(TEXTS)
 def test_a_message_of_sarif_has_no_links_and_no_arguments(text: str) -> None:
-    shown = escape.sarif(text)
+    shown = escape.escape_sarif(text)
     assert not re.search(r"(?<!\\)(?:\\\\)*[\[\]]", shown)
     assert not re.search(r"(?<!\{)\{(?:\{\{)*(?!\{)", shown)

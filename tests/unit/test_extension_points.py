@@ -11,31 +11,32 @@ from pathlib import Path
 import click
 import pytest
 
-from minbuild.archive.candidates import SEARCHES
-from minbuild.cli.main import FIRST_SCREEN, minbuild, run
-from minbuild.cli.outputs import HELP, Outputting
+from minbuild.archive.provider_guess import SEARCHES
+from minbuild.cli.main import COMMAND_GROUPS, minbuild, run_command_line
+from minbuild.cli.output_options import FORMAT_HELP, FormatOptionsCommand
 from minbuild.errors import (
     ArchiveError,
+    CheckFailed,
     ManifestError,
     ResolveError,
     ToolError,
     UsageError,
-    Verdict,
 )
-from minbuild.facts.root.images import Format, format_of
+from minbuild.explain import why
 from minbuild.footprint import document
-from minbuild.image.bios import TOOL as BIOS_TOOL
-from minbuild.image.formats import FORMATS, OF_DISK
-from minbuild.image.sign import TOOL as SIGN_TOOL
-from minbuild.lab.media import MARKS, kind_of
-from minbuild.manifest.tools import load_tools
-from minbuild.manifest.types import Compression, Holds, ImageFormat
-from minbuild.report import surface, why
-from minbuild.report.formats import report_formats
-from minbuild.resolve import check, explain, seeds
-from minbuild.resolve.types import Closure, Missing, NeedKind
-from minbuild.subject.belongs import ENDINGS
-from minbuild.subject.forms import Form, form_of
+from minbuild.formats.qemu_image import DiskFormat, detect_disk_format
+from minbuild.image.grub import GRUB_TOOL as BIOS_TOOL
+from minbuild.image.ukify import SIGN_TOOL
+from minbuild.image.write import FORMATS, PARTITION_TOOLS
+from minbuild.lab.drives import FORMAT_MAGICS, detect_drive_format
+from minbuild.manifest.image_settings import Compression, ImageFormat, PartitionType
+from minbuild.manifest.tool_documents import load_tools
+from minbuild.report import surface
+from minbuild.report.formats import list_renderers
+from minbuild.resolve import closed_world, error_messages, root_selection
+from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
+from minbuild.roots.image_verification import BOOTABLE_ENDINGS
+from minbuild.roots.input_kind import InputKind, detect_input
 from tests.support.footprints import tiny
 from tools import docs
 
@@ -65,13 +66,13 @@ def first_cells(page: Path, heading: str) -> set[str]:
 
 
 def test_every_kind_of_need_can_be_looked_for() -> None:
-    lacks([*map(str, NeedKind)], SEARCHES, "archive/candidates.py, SEARCHES")
+    lacks([*map(str, NeedKind)], SEARCHES, "archive/provider_guess.py, SEARCHES")
 
 
 def test_every_kind_of_need_is_placed_and_worded() -> None:
-    lacks(NeedKind, why.PLACES, "report/why.py, PLACES")
-    lacks(NeedKind, explain.NOUNS, "resolve/explain.py, NOUNS")
-    lacks(NeedKind, check.STARTS_BY, "resolve/check.py, STARTS_BY")
+    lacks(NeedKind, why.EVIDENCE_LOCATIONS, "explain/why.py, EVIDENCE_LOCATIONS")
+    lacks(NeedKind, error_messages.KIND_NOUNS, "resolve/error_messages.py, KIND_NOUNS")
+    lacks(NeedKind, closed_world.ORIGIN_BY_KIND, "resolve/closed_world.py, ORIGIN_BY_KIND")
 
 
 def test_every_kind_of_need_is_documented() -> None:
@@ -79,14 +80,14 @@ def test_every_kind_of_need_is_documented() -> None:
     lacks([*map(str, NeedKind)], first_cells(page, "## Kinds of need"), str(page))
 
 
-@pytest.mark.parametrize("kind", [*seeds.NAMES])
+@pytest.mark.parametrize("kind", [*root_selection.SELECTORS])
 def test_a_name_that_nothing_stands_for_is_told_as_a_name(kind: NeedKind) -> None:
     """Not as a path of a package, which is what explain.py says of roots that it has no words for."""
-    missing = Missing(kind, "topic/NAME", "services/x", "", "x.yaml:1:1")
+    missing = UnmetNeed(kind, "topic/NAME", "services/x", "", "x.yaml:1:1")
     closure = Closure({}, (), (missing,), "6.1", {}, (), {})
-    said = explain.error(closure)
+    said = error_messages.make_unresolved_error(closure)
     assert "no component makes it" not in said.what, (
-        f"add words for {kind} to resolve/explain.py, _root"
+        f"add words for {kind} to resolve/error_messages.py, _root"
     )
 
 
@@ -94,9 +95,9 @@ def test_a_name_that_nothing_stands_for_is_told_as_a_name(kind: NeedKind) -> Non
 
 
 def test_every_image_format_is_written() -> None:
-    lacks(ImageFormat, FORMATS, "image/formats.py, FORMATS")
+    lacks(ImageFormat, FORMATS, "image/write.py, FORMATS")
     endings = [one.suffix for one in FORMATS.values()]
-    assert len(endings) == len(set(endings)), "two formats of image/formats.py have one ending"
+    assert len(endings) == len(set(endings)), "two formats of image/write.py have one ending"
 
 
 def test_every_image_format_is_documented() -> None:
@@ -112,13 +113,13 @@ def test_every_image_format_is_documented() -> None:
 
 def test_every_image_format_is_known_by_its_content(tmp_path: Path) -> None:
     """By the lab, by the reader of disks, and by `report`: each by the same magic number."""
-    marks = {kind: (at, mark) for kind, at, mark in reversed(MARKS)}
+    marks = {kind: (at, mark) for kind, at, mark in reversed(FORMAT_MAGICS)}
     for one in ImageFormat:
         kind = FORMATS[one].suffix.rpartition(".")[2]
         if one in UNBOOTED or kind == "raw":
             continue
         assert kind in marks, (
-            f"add the magic number of {one} to lab/media.py, MARKS; or say in UNBOOTED here why "
+            f"add the magic number of {one} to lab/drives.py, FORMAT_MAGICS; or say in UNBOOTED here why "
             "no machine of the lab starts from it"
         )
         at, mark = marks[kind]
@@ -127,27 +128,37 @@ def test_every_image_format_is_known_by_its_content(tmp_path: Path) -> None:
         head[at : at + len(mark)] = mark
         path = tmp_path / "image"
         path.write_bytes(head)
-        assert kind_of(path) == kind
-        if kind in {*Format}:
-            assert format_of(bytes(head)) == kind, f"add {kind} to facts/root/images.py, _MAGIC"
-        assert form_of(path) in {Form.UKI, Form.DISK}, f"add {kind} to subject/forms.py"
+        assert detect_drive_format(path) == kind
+        if kind in {*DiskFormat}:
+            assert detect_disk_format(bytes(head)) == kind, (
+                f"add {kind} to formats/qemu_image.py, _MAGIC_NUMBERS"
+            )
+        assert detect_input(path) in {InputKind.UKI, InputKind.DISK}, (
+            f"add {kind} to roots/input_kind.py"
+        )
 
 
 def test_every_image_of_a_build_is_held_against_its_footprint() -> None:
     """A tar is read as a root; the folder for a boot server is sizes alone."""
     endings = {one.suffix.rpartition(".")[2] for one in FORMATS.values()}
-    lacks(endings, {*ENDINGS, "tar", "pxe"}, "subject/belongs.py, ENDINGS")
+    lacks(
+        endings, {*BOOTABLE_ENDINGS, "tar", "pxe"}, "roots/image_verification.py, BOOTABLE_ENDINGS"
+    )
 
 
 # reports
 
 
 def test_every_report_format_has_its_words_and_its_page() -> None:
-    lacks(report_formats(tiny(), None, by="section", sort="", top=3), HELP, "cli/outputs.py, HELP")
+    lacks(
+        list_renderers(tiny(), None, by="section", sort="", top=3),
+        FORMAT_HELP,
+        "cli/output_options.py, FORMAT_HELP",
+    )
     text = (REFERENCE / "reports.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| (\w+(?:, \w+)*) \| ([a-z -]+) \|", text, re.MULTILINE))
     of = {name: {*words.split()} for names, words in rows.items() for name in names.split(", ")}
-    for name in HELP:
+    for name in FORMAT_HELP:
         able = {command for command, formats in outputs() if name in formats}
         lacks(able, of.get(name, ()), f"docs/reference/reports.md, the row of {name}")
 
@@ -155,7 +166,7 @@ def test_every_report_format_has_its_words_and_its_page() -> None:
 def outputs() -> Iterator[tuple[str, set[str]]]:
     """Commands that write several formats, and which."""
     for name, command in minbuild.commands.items():
-        if isinstance(command, Outputting):
+        if isinstance(command, FormatOptionsCommand):
             options = {one.name or "" for one in command.params}
             yield name, {one.removeprefix("out_") for one in options if one.startswith("out_")}
 
@@ -165,20 +176,22 @@ def test_a_command_writes_every_format_that_it_offers(
     command: str, more: int, tmp_path: Path
 ) -> None:
     place = tmp_path / "tiny.json"
-    place.write_text(document.render(tiny()), encoding="utf-8")
+    place.write_text(document.render_footprint(tiny()), encoding="utf-8")
     budget = tmp_path / "budget.yaml"
     budget.write_text("minbuild-budget: 1\ntotals: {files: 100}\n", encoding="utf-8")
     words = [command, *[str(place)] * (1 + more)]
     words += ["--budget", str(budget)] if command == "check" else []
     formats = dict(outputs())[command]
-    assert run([*words, *(f"--{one}={tmp_path / one}" for one in sorted(formats))]) == 0
+    assert (
+        run_command_line([*words, *(f"--{one}={tmp_path / one}" for one in sorted(formats))]) == 0
+    )
     for one in formats:
         assert (tmp_path / one).stat().st_size, f"{command} writes an empty {one}"
 
 
 def test_every_kind_of_finding_has_a_name_and_a_row() -> None:
     kinds = [*map(str, surface.FindingKind)]
-    lacks(kinds, [*map(str, surface.NAMES)], "report/surface.py, NAMES")
+    lacks(kinds, [*map(str, surface.FINDING_NAMES)], "report/surface.py, NAMES")
     known = first_cells(REFERENCE / "reports.md", "Each kind of finding has a name")
     lacks(kinds, known, "docs/reference/reports.md")
 
@@ -201,7 +214,7 @@ def test_every_topic_of_rules_has_a_row_and_a_test() -> None:
 def test_every_tool_of_the_toolbox_is_started_by_something() -> None:
     there = {tool.name for tool in load_tools()}
     wanted = {name for one in FORMATS.values() for name in one.tools} | {BIOS_TOOL, SIGN_TOOL}
-    wanted |= {name for names in OF_DISK.values() for name in names}
+    wanted |= {name for names in PARTITION_TOOLS.values() for name in names}
     wanted |= {str(how) for how in Compression if how is not Compression.NONE}
     for name in sorted(wanted - there):
         pytest.fail(f"describe the tool {name}: manifests/toolbox/{name}.yaml")
@@ -215,7 +228,9 @@ def test_every_partition_has_its_row() -> None:
     row = re.search(r"^\| `holds` \|(.*?)\|", text, re.MULTILINE)
     assert row is not None
     lacks(
-        [*map(str, Holds)], re.findall("`([^`]+)`", row[1]), "docs/reference/manifest.md, `holds`"
+        [*map(str, PartitionType)],
+        re.findall("`([^`]+)`", row[1]),
+        "docs/reference/manifest.md, `holds`",
     )
 
 
@@ -223,7 +238,7 @@ def test_every_partition_has_its_row() -> None:
 
 
 def test_every_command_is_on_the_first_screen_and_in_the_reference() -> None:
-    shown = {name for rows in FIRST_SCREEN.values() for name in rows}
+    shown = {name for rows in COMMAND_GROUPS.values() for name in rows}
     lacks(minbuild.commands, shown, "cli/main.py, FIRST_SCREEN")
     text = (REFERENCE / "commands.md").read_text("utf-8")
     rows = {*re.findall(r"^\| `minbuild ([a-z-]+)", text, re.MULTILINE)}
@@ -244,7 +259,7 @@ def test_pages_that_the_program_writes_are_up_to_date(name: str) -> None:
 def test_every_exit_code_and_variable_is_documented() -> None:
     text = (REFERENCE / "commands.md").read_text("utf-8")
     codes = {*re.findall(r"^\| (\d+) \|", text.partition("## Exit codes")[2], re.MULTILINE)}
-    errors = (Verdict, UsageError, ManifestError, ArchiveError, ResolveError, ToolError)
+    errors = (CheckFailed, UsageError, ManifestError, ArchiveError, ResolveError, ToolError)
     lacks(
         {"0", "70", "130", *(str(one.exit_code) for one in errors)},
         codes,
@@ -268,6 +283,7 @@ def test_contributing_names_files_that_are_there() -> None:
 def test_the_readme_of_the_tests_names_every_tier_marker_variable_and_slow_file() -> None:
     text = (TOP / "tests" / "README.md").read_text("utf-8")
     tiers = {f"{path.parent.name}/" for path in (TOP / "tests").glob("*/__init__.py")}
+    tiers |= {f"e2e/{path.parent.name}/" for path in (TOP / "tests/e2e").glob("*/__init__.py")}
     tiers |= {"unit/"}
     lacks(tiers, first_cells(TOP / "tests" / "README.md", "## Tiers"), "tests/README.md, Tiers")
     settings = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.paths import parents, rootpath, under
+from minbuild.paths import list_parents, to_host_path, to_root_path
 
 
 @pytest.mark.parametrize(
@@ -23,17 +23,21 @@ from minbuild.paths import parents, rootpath, under
     ],
 )
 def test_a_path_is_absolute_normal_and_merged(text: str, path: str) -> None:
-    assert rootpath(text) == path
+    assert to_root_path(text) == path
 
 
 def test_a_path_stays_as_it_is_when_normalised_again() -> None:
-    assert rootpath(rootpath("bin/../lib/x")) == rootpath("bin/../lib/x")
+    assert to_root_path(to_root_path("bin/../lib/x")) == to_root_path("bin/../lib/x")
 
 
 def test_parents_come_outermost_first_without_the_root() -> None:
-    assert parents(rootpath("/usr/share/qemu/x.bin")) == ["/usr", "/usr/share", "/usr/share/qemu"]
-    assert parents(rootpath("/etc")) == []
+    assert list_parents(to_root_path("/usr/share/qemu/x.bin")) == [
+        "/usr",
+        "/usr/share",
+        "/usr/share/qemu",
+    ]
+    assert list_parents(to_root_path("/etc")) == []
 
 
 def test_an_image_path_lies_below_its_directory() -> None:
-    assert under(Path("/tmp/x"), rootpath("/etc/passwd")) == Path("/tmp/x/etc/passwd")
+    assert to_host_path(Path("/tmp/x"), to_root_path("/etc/passwd")) == Path("/tmp/x/etc/passwd")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.manifest.types import Template, Where
+from minbuild.manifest.model import Location, TemplateSource
 from tools.shells import ROOT, Script, check, find_scripts
 
 
@@ -25,11 +25,11 @@ def test_every_script_of_every_component_is_found(scripts: tuple[Script, ...]) -
 
 def test_a_finding_names_the_part_that_it_is_in(tmp_path: Path) -> None:
     text = "#!/bin/sh\n. /usr/lib/minbuild/init\nsay a\necho $1\n"
-    parts = (Where("a.sh.j2", 1, 1), Where("b.sh", 3, 1))
+    parts = (Location("a.sh.j2", 1, 1), Location("b.sh", 3, 1))
     library = tmp_path / "usr/lib/minbuild/init"
     library.parent.mkdir(parents=True)
     library.write_text('# shellcheck shell=sh\nsay() { echo "$1"; }\n')
-    script = Script(text.encode(), "/usr/bin/x", Template(text, parts[0], parts=parts))
+    script = Script(text.encode(), "/usr/bin/x", TemplateSource(text, parts[0], parts=parts))
     (line,) = check((script,), tmp_path)
     assert line.startswith("b.sh:2:1: info: Double quote")
     assert line.endswith("[SC2086]")

@@ -7,9 +7,9 @@ import pytest
 
 from minbuild.archive.index import Index, open_index
 from minbuild.archive.mirror import Mirror, find_mirror
-from minbuild.manifest.types import Archive as Wish
-from minbuild.progress import Silent
-from minbuild.store import Store
+from minbuild.cache.store import Store
+from minbuild.manifest.model import Archive as Wish
+from minbuild.progress import SilentProgress
 from tests.support.archive import Archive
 from tests.support.server import Server, serve
 
@@ -36,7 +36,7 @@ Compression: none
 """
 
 
-class Notes(Silent):
+class Notes(SilentProgress):
     """Progress that keeps what was noted."""
 
     def __init__(self) -> None:

@@ -6,12 +6,18 @@ from pathlib import Path
 import pytest
 
 from minbuild.archive import lockfile
-from minbuild.archive.contents import Contents, Small, open_contents, pack, unpacked
-from minbuild.archive.types import Lock
-from minbuild.build.elsewhere import command_owners, elsewhere
+from minbuild.archive.contents import (
+    Contents,
+    ContentsIndexFile,
+    decompress_lines,
+    encode_contents,
+    open_contents,
+)
+from minbuild.archive.model import Lock
 from minbuild.errors import ArchiveError
+from minbuild.explain.providers import find_command_packages, suggest_providers
 from minbuild.paths import RootPath
-from minbuild.resolve.types import Caution
+from minbuild.resolve.model import ScriptWarning
 from tests.unit.archive.conftest import World
 
 MAIN = """\
@@ -43,7 +49,7 @@ def contents(world: World, *, offline: bool = False) -> Contents:
 
 
 def owners(found: Contents, *patterns: str) -> list[tuple[str, str]]:
-    return [(one.package, one.component) for one in found.owners(*patterns)]
+    return [(one.package, one.component) for one in found.find_owners(*patterns)]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +102,9 @@ def test_a_list_that_is_not_the_signed_one_is_marked(world: World) -> None:
     place = world.archive.directory / "debian/dists/trixie/non-free-firmware/Contents-all.gz"
     place.write_bytes(gzip.compress(b"usr/lib/firmware/bar  x/firmware-old\n"))
     found = contents(world)
-    (owner,) = found.owners("/usr/lib/firmware/bar")
+    (owner,) = found.find_owners("/usr/lib/firmware/bar")
     assert (owner.package, owner.signed, found.is_signed) == ("firmware-old", False, False)
-    (owner,) = found.owners("/usr/bin/python3")
+    (owner,) = found.find_owners("/usr/bin/python3")
     assert owner.signed
 
 
@@ -113,45 +119,47 @@ def test_a_list_that_nobody_has_is_said(world: World) -> None:
 
 def test_many_lines_stand_in_blocks(tmp_path: Path) -> None:
     lines = "".join(f"usr/lib/d{n % 7}/file{n:05}  s/p{n % 50}\n" for n in range(20_000))
-    small = Small(pack(unpacked(gzip.compress(lines.encode()), "x")))
-    assert list(small.matching("/usr/lib/d3/file00010")) == [("/usr/lib/d3/file00010", ("p10",))]
-    assert len(list(small.matching("/usr/lib/d3/*"))) == 2857
-    assert len(list(small.matching("/usr/lib/*/file0001*"))) == 10
-    assert list(small.matching("/usr/lib/d3/zzz")) == []
-    assert list(Small(pack(iter([b""]))).matching("/usr/bin/*")) == []
+    small = ContentsIndexFile(encode_contents(decompress_lines(gzip.compress(lines.encode()), "x")))
+    assert list(small.find_matches("/usr/lib/d3/file00010")) == [
+        ("/usr/lib/d3/file00010", ("p10",))
+    ]
+    assert len(list(small.find_matches("/usr/lib/d3/*"))) == 2857
+    assert len(list(small.find_matches("/usr/lib/*/file0001*"))) == 10
+    assert list(small.find_matches("/usr/lib/d3/zzz")) == []
+    assert list(ContentsIndexFile(encode_contents(iter([b""]))).find_matches("/usr/bin/*")) == []
 
 
 @pytest.mark.parametrize("data", [b"no gzip", b"\x1f\x8b\x08\0" + bytes(40)])
 def test_a_damaged_list_is_an_error(data: bytes) -> None:
     with pytest.raises(ArchiveError, match="cannot be unpacked"):
-        pack(unpacked(data, "x"))
+        encode_contents(decompress_lines(data, "x"))
 
 
 def test_a_list_that_is_cut_off_has_the_lines_before() -> None:
     whole = gzip.compress(b"usr/bin/x  a/b\n" * 3)
-    assert pack(unpacked(whole[:-10], "x"))
-    assert pack(unpacked(b"", "x"))
+    assert encode_contents(decompress_lines(whole[:-10], "x"))
+    assert encode_contents(decompress_lines(b"", "x"))
 
 
 def test_a_list_of_several_members_is_read_whole() -> None:
     parts = (gzip.compress(f"usr/bin/x{n}  a/b\n".encode()) for n in range(3))
-    small = Small(pack(unpacked(b"".join(parts), "x")))
-    assert len(list(small.matching("/usr/bin/*"))) == 3
+    small = ContentsIndexFile(encode_contents(decompress_lines(b"".join(parts), "x")))
+    assert len(list(small.find_matches("/usr/bin/*"))) == 3
 
 
 def test_what_is_kept_says_who_has_a_command_or_a_path(world: World, tmp_path: Path) -> None:
     world.archive.publish("trixie", "Package: hello\n", lists=LISTS)
     cautions = [
-        Caution(RootPath("/x"), 1, f'command "{name}" is not in the image')
+        ScriptWarning(RootPath("/x"), 1, f'command "{name}" is not in the image')
         for name in ("python3", "nobody", "/usr/bin/old")
     ]
     suites = world.open().suites
-    assert command_owners(cautions, suites, "amd64", world.store) == {}
+    assert find_command_packages(cautions, suites, "amd64", world.store) == {}
     contents(world)
-    found = command_owners(cautions, suites, "amd64", world.store)
+    found = find_command_packages(cautions, suites, "amd64", world.store)
     assert found == {"python3": "python3-minimal"}
-    lockfile.write(tmp_path / "host.lock", Lock("amd64", suites, (), ()))
+    lockfile.write_lock(tmp_path / "host.lock", Lock("amd64", suites, (), ()))
     path = RootPath("/usr/lib/firmware/foo.bin.xz")
-    assert elsewhere(path, tmp_path / "host.lock", world.store) == (
+    assert suggest_providers(path, tmp_path / "host.lock", world.store) == (
         f"the package firmware-misc, in non-free-firmware of trixie, holds {path}",
     )

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.archive import credentials
-from minbuild.archive.fetch import fetch
+from minbuild.archive import http_access
+from minbuild.archive.download import fetch_packages
 from minbuild.archive.mirror import find_mirror
 from minbuild.archive.suite import open_suite
 from minbuild.errors import ArchiveError
@@ -23,23 +23,23 @@ QUOTED = "s3cr%25et%2F%40%3A"
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """Nothing is known from a test before."""
-    own, places = dict(credentials._own), list(credentials._places)
-    credentials._own.clear()
+    own, places = dict(http_access._url_logins), list(http_access._apt_directories)
+    http_access._url_logins.clear()
     yield
-    credentials._own.clear()
-    credentials._own.update(own)
-    credentials._places[:] = places
+    http_access._url_logins.clear()
+    http_access._url_logins.update(own)
+    http_access._apt_directories[:] = places
 
 
 def sent(url: str) -> str:
     """User and password that a request for an address bears."""
-    return b64decode(credentials.authorization(url).removeprefix("Basic ")).decode()
+    return b64decode(http_access.find_authorization(url).removeprefix("Basic ")).decode()
 
 
 def test_an_address_gives_its_user_and_password_to_the_header_alone(world: World) -> None:
     world.server.login = f"user:{SECRET}"
     world.mirror = find_mirror(f"{world.server.url.replace('//', f'//user:{QUOTED}@')}/debian")
-    assert world.open().package("hello") is not None
+    assert world.open().find_package("hello") is not None
     for seen in (repr(world.mirror), str(world.mirror), *world.server.requests):
         assert "s3cr" not in seen
     assert b"s3cr" not in pickle.dumps(world.mirror)
@@ -92,11 +92,11 @@ def test_the_security_tree_beside_has_the_same_login() -> None:
 
 
 def test_a_login_is_for_its_own_tree_and_host_alone() -> None:
-    credentials.without_password("http://u:p@one.example/debian")
+    http_access.strip_credentials("http://u:p@one.example/debian")
     assert sent("http://one.example/debian/dists") == "u:p"
     for other in ("http://one.example/debiana", "http://one.example/", "https://one.example/debian",
                   "http://one.example:81/debian", "http://one.example.org/debian"):  # fmt: skip
-        assert credentials.authorization(other) == "", other
+        assert http_access.find_authorization(other) == "", other
 
 
 CONF = """\
@@ -131,16 +131,16 @@ def test_apts_auth_conf_is_read_as_apt_reads_it(tmp_path: Path, url: str, login:
     (tmp_path / "auth.conf.d" / "not.disabled").write_text(
         "machine three.example login x password y"
     )
-    credentials.look_in(tmp_path)
-    header = credentials.authorization(url)
+    http_access.add_apt_directory(tmp_path)
+    header = http_access.find_authorization(url)
     assert (sent(url) if header else "") == login
 
 
 def test_an_addresss_own_login_goes_before_apts(tmp_path: Path) -> None:
     (tmp_path / "auth.conf").write_text("machine https://one.example login x password y\n")
-    credentials.look_in(tmp_path)
+    http_access.add_apt_directory(tmp_path)
     assert sent("https://one.example/debian") == "x:y"
-    credentials.without_password("https://u:p@one.example/debian")
+    http_access.strip_credentials("https://u:p@one.example/debian")
     assert sent("https://one.example/debian") == "u:p"
 
 
@@ -148,8 +148,8 @@ def test_an_addresss_own_login_goes_before_apts(tmp_path: Path) -> None:
 def test_a_file_of_passwords_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "auth.conf").write_text("machine x login y password z")
     (tmp_path / "auth.conf").chmod(0)
-    credentials.look_in(tmp_path)
-    assert str(tmp_path / "auth.conf") in credentials.unreadable()
+    http_access.add_apt_directory(tmp_path)
+    assert str(tmp_path / "auth.conf") in http_access.list_unreadable_files()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_proxys_password_is_in_no_error(world: World, monkeypatch: pytest.Monk
 
 def test_a_path_is_encoded_as_a_path(world: World) -> None:
     index = world.open()
-    package = index.package("hello")
+    package = index.find_package("hello")
     assert package is not None
     place = world.archive.directory / "debian" / package.path
     odd = "pool/a%3a#?b +~é/x%20y.deb"
@@ -183,6 +183,6 @@ def test_a_path_is_encoded_as_a_path(world: World) -> None:
     target.write_bytes(place.read_bytes())
     from dataclasses import replace
 
-    fetch([replace(package, path=odd)], world.mirror, world.store, offline=False, progress=world.progress)  # fmt: skip
-    assert world.store.file(package.sha256) is not None
+    fetch_packages([replace(package, path=odd)], world.mirror, world.store, offline=False, progress=world.progress)  # fmt: skip
+    assert world.store.path(package.sha256) is not None
     assert world.server.requests[-1] == "/debian/pool/a%253a%23%3Fb%20+~%C3%A9/x%2520y.deb"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.archive.fetch import fetch
+from minbuild.archive.download import fetch_packages
 from minbuild.archive.mirror import Mirror
-from minbuild.archive.types import Package
+from minbuild.archive.model import Package
+from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, ToolError
-from minbuild.progress import Silent
-from minbuild.store import Store
+from minbuild.progress import SilentProgress
 from tests.support.server import Fault
 from tests.unit.archive.conftest import World
 
@@ -22,14 +22,14 @@ DOC = "hello-doc_1.0_all.deb"
 
 def get(world: World, *names: str, offline: bool = False) -> list[Package]:
     index = world.open(offline=offline)
-    found = [package for name in names if (package := index.package(name))]
+    found = [package for name in names if (package := index.find_package(name))]
     world.server.requests.clear()
-    fetch(found, world.mirror, world.store, offline=offline, progress=world.progress)
+    fetch_packages(found, world.mirror, world.store, offline=offline, progress=world.progress)
     return found
 
 
 def held(store: Store, package: Package) -> bool:
-    place = store.file(package.sha256)
+    place = store.path(package.sha256)
     return place is not None and hashlib.sha256(place.read_bytes()).hexdigest() == package.sha256
 
 
@@ -61,10 +61,10 @@ def test_a_truncated_download_is_resumed_where_it_ended(world: World) -> None:
 
 
 def test_an_interrupted_run_is_resumed_by_the_next_one(world: World) -> None:
-    package = world.open().package("hello-doc")
+    package = world.open().find_package("hello-doc")
     assert package is not None
     data = world.archive.path("hello-doc").read_bytes()
-    world.store.partial(package.sha256).write_bytes(data[:100])
+    world.store.partial_path(package.sha256).write_bytes(data[:100])
     get(world, "hello-doc")
     assert held(world.store, package)
     assert [one.partition(" ")[2] for one in world.server.requests] == ["bytes=100-"]
@@ -72,9 +72,9 @@ def test_an_interrupted_run_is_resumed_by_the_next_one(world: World) -> None:
 
 @pytest.mark.parametrize("junk", [b"junk", b"x" * 10_000_000])
 def test_a_partial_download_that_is_wrong_is_thrown_away(world: World, junk: bytes) -> None:
-    package = world.open().package("hello-doc")
+    package = world.open().find_package("hello-doc")
     assert package is not None
-    world.store.partial(package.sha256).write_bytes(junk)
+    world.store.partial_path(package.sha256).write_bytes(junk)
     get(world, "hello-doc")
     assert held(world.store, package)
 
@@ -86,12 +86,12 @@ def test_a_package_that_is_not_what_the_index_says_is_refused(world: World, faul
         ArchiveError, match=r"package hello-doc 1\.0 is not what the archive says"
     ) as caught:
         get(world, "hello-doc")
-    package = world.open().package("hello-doc")
+    package = world.open().find_package("hello-doc")
     assert package is not None
     assert f"expected are {package.size} bytes with SHA-256 {package.sha256}" in caught.value.what
     assert caught.value.where.endswith(DOC)
     assert caught.value.exit_code == 4
-    assert world.store.file(package.sha256) is None
+    assert world.store.path(package.sha256) is None
 
 
 def test_a_package_that_is_gone_is_named_with_what_to_do(world: World) -> None:
@@ -121,11 +121,11 @@ def test_a_proxy_of_the_environment_is_used(world: World, monkeypatch: pytest.Mo
         world.open()
     assert world.server.requests == []
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert world.open().package("hello") is not None
+    assert world.open().find_package("hello") is not None
 
 
 def _fetch(packages: list[Package], mirror: Mirror, directory: Path) -> None:
-    fetch(packages, mirror, Store(directory), offline=False, progress=Silent())
+    fetch_packages(packages, mirror, Store(directory), offline=False, progress=SilentProgress())
 
 
 def _fetch_little(packages: list[Package], mirror: Mirror, directory: Path) -> None:
@@ -134,7 +134,7 @@ def _fetch_little(packages: list[Package], mirror: Mirror, directory: Path) -> N
     store = Store(directory)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
     try:
-        fetch(packages, mirror, store, offline=False, progress=Silent())
+        fetch_packages(packages, mirror, store, offline=False, progress=SilentProgress())
     except ToolError as error:
         sys.exit(error.what)
 
@@ -142,14 +142,14 @@ def _fetch_little(packages: list[Package], mirror: Mirror, directory: Path) -> N
 def test_a_disk_that_takes_no_more_is_an_error_of_this_machine(
     world: World, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    package = world.open().package("hello-doc")
+    package = world.open().find_package("hello-doc")
     assert package is not None
     spawn = multiprocessing.get_context("spawn")
     one = spawn.Process(target=_fetch_little, args=([package], world.mirror, world.store.directory))
     one.start()
     one.join()
     assert (one.exitcode, capfd.readouterr().err.strip()) == (1, "cannot write: File too large")
-    assert world.store.file(package.sha256) is None
+    assert world.store.path(package.sha256) is None
     get(world, "hello-doc")
     assert held(world.store, package)
 
@@ -157,7 +157,7 @@ def test_a_disk_that_takes_no_more_is_an_error_of_this_machine(
 def test_an_interrupt_ends_a_download_that_a_silent_server_holds(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = world.open().package("hello-doc")
+    package = world.open().find_package("hello-doc")
     assert package is not None
     world.server.requests.clear()
     world.server.fail(DOC, Fault.STALL, forever=True)
@@ -165,14 +165,14 @@ def test_an_interrupt_ends_a_download_that_a_silent_server_holds(
     spawn = multiprocessing.get_context("spawn")
     one = spawn.Process(target=_fetch, args=([package], world.mirror, world.store.directory))
     one.start()
-    part = world.store.partial(package.sha256)
+    part = world.store.partial_path(package.sha256)
     while not (part.exists() and part.stat().st_size):
         time.sleep(0.02)
     os.kill(one.pid or 0, signal.SIGINT)
     one.join(60)
     assert one.exitcode == 1
     had = part.stat().st_size
-    assert world.store.file(package.sha256) is None
+    assert world.store.path(package.sha256) is None
     world.server.faults.clear()
     get(world, "hello-doc")
     assert held(world.store, package)
@@ -182,7 +182,7 @@ def test_an_interrupt_ends_a_download_that_a_silent_server_holds(
 def test_processes_that_fetch_the_same_packages_do_not_disturb_each_other(world: World) -> None:
     index = world.open()
     names = ("hello", "libhello1", "hello-doc", "small-greeter")
-    packages = [package for name in names if (package := index.package(name))]
+    packages = [package for name in names if (package := index.find_package(name))]
     world.server.requests.clear()
     spawn = multiprocessing.get_context("spawn")
     args = (packages, world.mirror, world.store.directory)

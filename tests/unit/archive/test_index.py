@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pysequoia import SignatureMode, Tsk, sign
 
-from minbuild.archive.compact import FORMAT
 from minbuild.archive.mirror import find_mirror
-from minbuild.archive.openpgp import cleartext
+from minbuild.archive.openpgp import read_unverified
+from minbuild.archive.packages_file import INDEX_KIND
 from minbuild.errors import ArchiveError
 from tests.support.deb import Deb
 from tests.support.server import Fault
@@ -15,7 +15,7 @@ from tests.unit.archive.conftest import PACKAGES, World
 
 
 def test_a_package_is_read_with_all_that_the_index_says(world: World) -> None:
-    found = world.open().package("hello")
+    found = world.open().find_package("hello")
     assert found is not None
     assert (found.name, found.version, found.arch, found.suite) == (
         "hello",
@@ -29,22 +29,22 @@ def test_a_package_is_read_with_all_that_the_index_says(world: World) -> None:
 
 def test_a_name_that_is_not_there_is_none_and_has_a_nearest_name(world: World) -> None:
     index = world.open()
-    assert index.package("helo") is None
-    assert index.depends("helo") == ()
-    assert index.nearest("helo") == "hello"
-    assert index.nearest("qqqq") == ""
+    assert index.find_package("helo") is None
+    assert index.find_depends("helo") == ()
+    assert index.find_similar_name("helo") == "hello"
+    assert index.find_similar_name("qqqq") == ""
 
 
 def test_depends_are_names_with_alternatives_pre_depends_first(world: World) -> None:
     expected = (("base",), ("libhello1",), ("default-greeter", "greeter"))
-    assert world.open().depends("hello") == expected
+    assert world.open().find_depends("hello") == expected
 
 
 def test_providers_of_a_virtual_package_are_found(world: World) -> None:
     index = world.open()
-    assert index.providers("greeter") == ("small-greeter",)
-    assert index.providers("default-greeter") == ("small-greeter",)
-    assert index.providers("hello") == ()
+    assert index.find_providers("greeter") == ("small-greeter",)
+    assert index.find_providers("default-greeter") == ("small-greeter",)
+    assert index.find_providers("hello") == ()
 
 
 def test_the_newest_version_over_all_suites_counts(world: World) -> None:
@@ -52,11 +52,11 @@ def test_the_newest_version_over_all_suites_counts(world: World) -> None:
     world.archive.publish("trixie-updates", "Package: hello\nVersion: 2.0-1~rc1\n")
     suites = ("trixie", "trixie-updates", "trixie-security")
     index = world.open(dataclasses.replace(world.wish, suites=suites))
-    found = index.package("hello")
+    found = index.find_package("hello")
     assert found is not None
     assert (found.version, found.root) == ("2.0-1+deb13u1", "debian-security")
     assert [suite.root for suite in index.suites] == ["debian", "debian", "debian-security"]
-    assert index.depends("hello") == ()
+    assert index.find_depends("hello") == ()
     assert index.name == "trixie, trixie-updates, trixie-security"
 
 
@@ -65,19 +65,19 @@ def test_every_name_of_a_large_index_is_found(world: World) -> None:
     world.archive.publish("trixie", [Deb(name, compression="") for name in names])
     index = world.open()
     for name in names:
-        found = index.package(name)
+        found = index.find_package(name)
         assert found is not None
         assert found.name == name
-    assert index.names("lib") == tuple(sorted(names))
-    assert index.package("liba0x") is None
-    assert index.package("a") is None
-    assert index.package("z") is None
+    assert index.find_names("lib") == tuple(sorted(names))
+    assert index.find_package("liba0x") is None
+    assert index.find_package("a") is None
+    assert index.find_package("z") is None
 
 
 def test_a_second_run_reads_only_the_inrelease(world: World) -> None:
-    world.open().package("hello")
+    world.open().find_package("hello")
     world.server.requests.clear()
-    assert world.open().package("hello") is not None
+    assert world.open().find_package("hello") is not None
     assert world.server.requests == ["/debian/dists/trixie/InRelease"]
 
 
@@ -92,14 +92,14 @@ def test_by_hash_is_used_when_the_release_offers_it(world: World) -> None:
 
 def test_a_file_mirror_serves_as_well(world: World) -> None:
     world.mirror = find_mirror(str(world.archive.directory / "debian"))
-    assert world.open().package("hello") is not None
+    assert world.open().find_package("hello") is not None
     assert world.server.requests == []
 
 
 def test_offline_uses_what_the_last_run_left(world: World) -> None:
     world.open()
     world.server.requests.clear()
-    assert world.open(offline=True).package("hello") is not None
+    assert world.open(offline=True).find_package("hello") is not None
     assert world.server.requests == []
 
 
@@ -155,7 +155,9 @@ def test_an_archive_without_a_signature_is_refused_unless_it_is_trusted(world: W
     world.archive.publish("trixie", PACKAGES, signed=False)
     with pytest.raises(ArchiveError, match="carries no signature"):
         world.open()
-    assert world.open(dataclasses.replace(world.wish, trusted=True)).package("hello") is not None
+    assert (
+        world.open(dataclasses.replace(world.wish, trusted=True)).find_package("hello") is not None
+    )
     assert any("not checked" in note for note in world.progress.notes)
 
 
@@ -163,7 +165,7 @@ def test_what_stands_around_the_signed_text_is_not_read(world: World) -> None:
     place = world.archive.directory / "debian/dists/trixie/InRelease"
     signed = place.read_bytes()
     place.write_bytes(signed + b"\nSuite: other\nSHA256:\n " + b"0" * 64 + b" 1 main/x/Packages\n")
-    assert world.open().package("hello") is not None
+    assert world.open().find_package("hello") is not None
 
 
 def test_a_certificate_file_that_is_none_is_named(world: World, tmp_path: Path) -> None:
@@ -177,12 +179,12 @@ def test_an_expired_release_is_refused_unless_the_manifest_accepts_it(world: Wor
     until = dt.datetime(2026, 1, 9, tzinfo=dt.UTC)
     world.archive.publish("trixie", PACKAGES, valid_until=until)
     late = int(until.timestamp()) + 1
-    assert world.open(now=late - 1).package("hello") is not None
+    assert world.open(now=late - 1).find_package("hello") is not None
     with pytest.raises(ArchiveError, match="held until 2026-01-09 00:00 UTC") as caught:
         world.open(now=late)
     assert "check-valid-until" in caught.value.fix
     wish = dataclasses.replace(world.wish, check_valid_until=False)
-    assert world.open(wish, now=late).package("hello") is not None
+    assert world.open(wish, now=late).find_package("hello") is not None
     assert any("held until" in note for note in world.progress.notes)
 
 
@@ -231,19 +233,19 @@ def test_an_index_that_says_something_impossible_is_refused(
 ) -> None:
     world.archive.publish("trixie", PACKAGES, damage=damage)
     with pytest.raises(ArchiveError, match="something impossible of hello"):
-        world.open().package("hello")
+        world.open().find_package("hello")
 
 
 def test_a_damaged_compact_form_is_made_again(world: World) -> None:
     world.open()
-    (digest,) = world.store.get_all(FORMAT, "").values()
-    place = world.store.file(digest.decode())
+    (digest,) = world.store.get_all(INDEX_KIND, "").values()
+    place = world.store.path(digest.decode())
     assert place is not None
     data = bytearray(place.read_bytes())
     for damaged in (data[: len(data) // 2], b"", bytes(len(data)), bytes([data[0] ^ 1]) + data[1:]):
         place.chmod(0o644)
         place.write_bytes(damaged)
-        found = world.open().package("hello")
+        found = world.open().find_package("hello")
         assert found is not None
         assert found.version == "2.0-1"
 
@@ -261,7 +263,7 @@ def test_a_mirror_that_nobody_serves_is_named(world: World) -> None:
 @pytest.mark.parametrize("ending", ["", ".gz", ".xz"])
 def test_an_index_is_read_whatever_its_compression(world: World, ending: str) -> None:
     world.archive.publish("trixie", PACKAGES, ending=ending)
-    assert world.open().package("hello") is not None
+    assert world.open().find_package("hello") is not None
 
 
 def test_packages_for_all_architectures_may_stand_apart(world: World) -> None:
@@ -272,18 +274,18 @@ def test_packages_for_all_architectures_may_stand_apart(world: World) -> None:
     apart = "\n".join(line for line in release.splitlines() if "binary-all/Packages" in line)
     world.archive.publish("trixie", PACKAGES)
     place = world.archive.directory / "debian/dists/trixie/InRelease"
-    content = cleartext(place.read_bytes()).decode().rstrip()
+    content = read_unverified(place.read_bytes()).decode().rstrip()
     whole = f"{content}\n{apart}\n"
     place.write_bytes(sign(world.archive.key.signer(), whole.encode(), mode=SignatureMode.CLEAR))
     index = world.open()
-    assert index.package("everywhere") is not None
-    assert index.package("hello") is not None
+    assert index.find_package("everywhere") is not None
+    assert index.find_package("hello") is not None
 
 
 @pytest.mark.parametrize("field", ["Date: ", "SHA256:"])
 def test_a_release_that_lacks_what_it_must_say_is_refused(world: World, field: str) -> None:
     place = world.archive.directory / "debian/dists/trixie/InRelease"
-    content = cleartext(place.read_bytes()).decode().replace(field, "X-Other: ")
+    content = read_unverified(place.read_bytes()).decode().replace(field, "X-Other: ")
     place.write_bytes(sign(world.archive.key.signer(), content.encode(), mode=SignatureMode.CLEAR))
     with pytest.raises(ArchiveError, match="the Release file cannot be understood"):
         world.open()
@@ -299,4 +301,4 @@ def test_a_page_of_a_captive_portal_is_no_inrelease(world: World) -> None:
 @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.TRUNCATE, Fault.REDIRECT])
 def test_an_inrelease_that_comes_at_the_second_attempt_is_used(world: World, fault: Fault) -> None:
     world.server.fail("/InRelease", fault)
-    assert world.open().package("hello") is not None
+    assert world.open().find_package("hello") is not None

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.archive.mirror import Mirror, find_mirror, root_of
+from minbuild.archive.mirror import Mirror, find_mirror, repository_of
 from minbuild.errors import ArchiveError
 from tests.support.server import serve
 
@@ -41,9 +41,9 @@ def test_deb822_sources_name_both_trees(tmp_path: Path) -> None:
         "http://one.example/debian",
         "http://sec.example/debian-security",
     )
-    assert found.source.endswith("debian.sources")
-    assert found.url("debian-security", "x/y") == "http://sec.example/debian-security/x/y"
-    assert found.url("debian", "x/y") == "http://one.example/debian/x/y"
+    assert found.configured_by.endswith("debian.sources")
+    assert found.build_url("debian-security", "x/y") == "http://sec.example/debian-security/x/y"
+    assert found.build_url("debian", "x/y") == "http://one.example/debian/x/y"
 
 
 def test_one_line_sources_are_read(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_order_is_argument_environment_config_apt(tmp_path: Path) -> None:
     found = find_mirror(
         "http://given.example/debian/", environment=environment, apt=tmp_path / "apt"
     )
-    assert (found.debian, found.source) == ("http://given.example/debian", "--mirror")
+    assert (found.debian, found.configured_by) == ("http://given.example/debian", "--mirror")
 
 
 def test_the_security_tree_lies_beside_the_given_one(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_wrong_config_file_is_named(tmp_path: Path, text: str) -> None:
 
 def test_security_suites_have_a_tree_of_their_own() -> None:
     suites = ["trixie-security", "trixie", "trixie-updates"]
-    assert [root_of(suite) for suite in suites] == ["debian-security", "debian", "debian"]
+    assert [repository_of(suite) for suite in suites] == ["debian-security", "debian", "debian"]
 
 
 def one_line(address: str, options: str = "", suites: str = "trixie main") -> str:
@@ -185,7 +185,7 @@ def test_sources_for_other_architectures_are_passed_over(
     environment = {"XDG_CONFIG_HOME": str(tmp_path)}
     found = find_mirror("", arch=arch, environment=environment, apt=tmp_path / "apt")
     assert found.debian == f"http://{'first' if taken else 'second'}.example/debian"
-    assert ("http://first.example/debian" in found.debians) is False
+    assert ("http://first.example/debian" in found.debian_alternates) is False
 
 
 LIST = """\
@@ -205,13 +205,13 @@ def test_mirrors_of_a_list_come_by_priority(tmp_path: Path, uri: str) -> None:
     (tmp_path / "list").write_text(LIST)
     line = one_line(uri % (tmp_path / "list"), suites="trixie trixie-updates main")
     found = find(tmp_path, a_list=line)
-    assert (found.debian, *found.debians) == (
+    assert (found.debian, *found.debian_alternates) == (
         "http://second.example/debian",
         "https://third.example/debian",
         "file:///srv/debian",
         "http://none.example/debian",
     )
-    assert found.urls("debian-security", "x")[:2] == (
+    assert found.build_urls("debian-security", "x")[:2] == (
         "http://second.example/debian-security/x",
         "https://third.example/debian-security/x",
     )
@@ -247,8 +247,8 @@ def test_several_mirrors_are_named_by_option_environment_config_and_apt(tmp_path
         find(tmp_path, config=config),
     ]
     for found in ways:
-        assert found.urls("debian", "x") == (f"{one}/x", f"{two}/x")
-        assert found.urls("debian-security", "x")[:2] == tuple(
+        assert found.build_urls("debian", "x") == (f"{one}/x", f"{two}/x")
+        assert found.build_urls("debian-security", "x")[:2] == tuple(
             f"{address}-security/x" for address in (one, two)
         )
 
@@ -256,7 +256,7 @@ def test_several_mirrors_are_named_by_option_environment_config_and_apt(tmp_path
 def test_the_uris_of_a_source_are_mirrors_of_each_other(tmp_path: Path) -> None:
     (tmp_path / "config" / "minbuild" / "config.toml").unlink(missing_ok=True)
     found = find(tmp_path, a_sources=SOURCES.replace("one.example/debian/", "one.example/debian http://two.example/debian"))  # fmt: skip
-    assert found.urls("debian", "x") == (
+    assert found.build_urls("debian", "x") == (
         "http://one.example/debian/x",
         "http://two.example/debian/x",
     )

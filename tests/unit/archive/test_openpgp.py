@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pysequoia import Cert, SignatureMode, Tsk, sign
 
-from minbuild.archive.openpgp import KEYS, cleartext, verified
+from minbuild.archive.openpgp import KEYS, read_unverified, verify_cleartext
 from minbuild.errors import ArchiveError
 
 KEY = Tsk.generate("Test <test@example.org>")
@@ -21,13 +21,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_content_is_what_was_signed(certificate: str) -> None:
-    assert verified(SIGNED, where="x", signed_by=certificate).rstrip() == CONTENT.rstrip()
+    assert verify_cleartext(SIGNED, where="x", signed_by=certificate).rstrip() == CONTENT.rstrip()
 
 
 def test_the_text_without_verification_is_the_same(certificate: str) -> None:
-    content = verified(SIGNED, where="x", signed_by=certificate)
-    assert cleartext(SIGNED).rstrip() == content.rstrip()
-    assert cleartext(CONTENT) == CONTENT
+    content = verify_cleartext(SIGNED, where="x", signed_by=certificate)
+    assert read_unverified(SIGNED).rstrip() == content.rstrip()
+    assert read_unverified(CONTENT) == CONTENT
 
 
 @given(st.data())
@@ -39,7 +39,7 @@ def test_damaged_text_is_refused_or_verifies_to_the_same(
     damaged = SIGNED[:at] + bytes([SIGNED[at] ^ 1 << bit]) + SIGNED[at + 1 :]
     for text in (damaged, SIGNED[:at]):
         try:
-            found = verified(text, where="x", signed_by=certificate)
+            found = verify_cleartext(text, where="x", signed_by=certificate)
         except ArchiveError:
             continue
         assert found.split() == CONTENT.split()

@@ -2,7 +2,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from minbuild.archive.proxy import passes_by, proxy_for
+from minbuild.archive.http_access import bypasses_proxy, find_proxy
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ from minbuild.archive.proxy import passes_by, proxy_for
 def test_no_proxy_names_hosts_domains_ports_and_ranges(
     host: str, port: int, no_proxy: str, by: bool
 ) -> None:
-    assert passes_by(host, port, no_proxy) is by
+    assert bypasses_proxy(host, port, no_proxy) is by
 
 
 def test_the_proxy_is_that_of_the_scheme_or_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,12 +46,12 @@ def test_the_proxy_is_that_of_the_scheme_or_of_all(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     plain, tls = urlsplit("http://m.example/debian"), urlsplit("https://m.example:444/debian")
-    assert (proxy_for(plain), proxy_for(tls)) == ("", "")
+    assert (find_proxy(plain), find_proxy(tls)) == ("", "")
     monkeypatch.setenv("ALL_PROXY", "http://all:1")
     monkeypatch.setenv("http_proxy", "p:3128")
-    assert (proxy_for(plain), proxy_for(tls)) == ("http://p:3128", "http://all:1")
+    assert (find_proxy(plain), find_proxy(tls)) == ("http://p:3128", "http://all:1")
     monkeypatch.setenv("no_proxy", "m.example:444")
-    assert (proxy_for(plain), proxy_for(tls)) == ("http://p:3128", "")
+    assert (find_proxy(plain), find_proxy(tls)) == ("http://p:3128", "")
     monkeypatch.setenv("http_proxy", "")
     monkeypatch.setenv("HTTP_PROXY", "http://big:1")
-    assert proxy_for(plain) == "http://all:1"
+    assert find_proxy(plain) == "http://all:1"

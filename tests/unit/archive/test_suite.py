@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from minbuild.archive.mirror import find_mirror
-from minbuild.archive.openpgp import trust, verified
+from minbuild.archive.openpgp import hash_trusted_keys, verify_cleartext
 from minbuild.errors import ArchiveError
-from minbuild.manifest.types import Archive as Wish
+from minbuild.manifest.model import Archive as Wish
 from tests.support.archive import DATE, Archive
 from tests.unit.archive.conftest import PACKAGES, World
 
@@ -25,9 +25,9 @@ def test_a_key_that_has_expired_signs_nothing_more(kind: str) -> None:
     signed = (EXPIRED / f"{kind}.InRelease").read_bytes()
     certificate = str(EXPIRED / f"{kind}.asc")
     good = int(dt.datetime(2020, 7, 1, tzinfo=dt.UTC).timestamp())
-    assert b"Suite: x" in verified(signed, where="x", signed_by=certificate, now=good)
+    assert b"Suite: x" in verify_cleartext(signed, where="x", signed_by=certificate, now=good)
     with pytest.raises(ArchiveError, match="the key expired on 2020-12-31"):
-        verified(signed, where="x", signed_by=certificate)
+        verify_cleartext(signed, where="x", signed_by=certificate)
 
 
 @pytest.mark.parametrize("trusted", [False, True])
@@ -38,12 +38,12 @@ def test_a_release_from_the_future_is_refused_and_not_remembered(
     with pytest.raises(ArchiveError, match="from 2099-01-01 00:00 UTC, which is in the future"):
         world.open(replace(world.wish, trusted=trusted))
     world.archive.publish("trixie", PACKAGES)
-    assert world.open().package("hello") is not None
+    assert world.open().find_package("hello") is not None
 
 
 def test_a_clock_that_is_a_few_seconds_behind_is_no_error(world: World) -> None:
     now = int(DATE.timestamp())
-    assert world.open(now=now - 10).package("hello") is not None
+    assert world.open(now=now - 10).find_package("hello") is not None
     with pytest.raises(ArchiveError, match="in the future"):
         world.open(now=now - 11)
 
@@ -90,7 +90,7 @@ def test_the_memory_holds_for_all_mirrors_of_debian(world: World) -> None:
 
 def test_a_release_without_names_is_taken_and_told(world: World) -> None:
     world.archive.publish("trixie", PACKAGES, fields={"Suite": "", "Codename": ""})
-    assert world.open().package("hello") is not None
+    assert world.open().find_package("hello") is not None
     assert any("names no suite" in note for note in world.progress.notes)
 
 
@@ -113,18 +113,22 @@ def test_a_date_that_is_none_is_an_error_of_the_archive(world: World, date: str)
 def test_trust_goes_by_what_a_certificate_file_holds(world: World, tmp_path: Path) -> None:
     copy = tmp_path / "copy.asc"
     copy.write_bytes(world.archive.certificate.read_bytes())
-    assert trust(str(copy)) == trust(str(world.archive.certificate)) != trust("")
+    assert (
+        hash_trusted_keys(str(copy))
+        == hash_trusted_keys(str(world.archive.certificate))
+        != hash_trusted_keys("")
+    )
 
 
 def test_without_a_network_the_last_release_of_any_mirror_serves(world: World) -> None:
     world.open()
     world.mirror = find_mirror("http://elsewhere.invalid/debian")
-    assert world.open(offline=True).package("hello") is not None
+    assert world.open(offline=True).find_package("hello") is not None
     with pytest.raises(ArchiveError, match="the store knows nothing of forky"):
         world.open(Wish(suites=("forky",), signed_by=world.wish.signed_by), offline=True)
 
 
 def test_a_mirror_that_is_a_directory_is_read_without_a_network(world: World) -> None:
     world.mirror = find_mirror(str(world.archive.directory / "debian"))
-    assert world.open(offline=True).package("hello") is not None
+    assert world.open(offline=True).find_package("hello") is not None
     assert world.server.requests == []

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from minbuild.cli.completion import SHELLS
-from minbuild.cli.main import minbuild, run
+from minbuild.cli.main import minbuild, run_command_line
 from minbuild.footprint import document
 from minbuild.paths import RootPath
-from tests.support.changed import changed, row
+from tests.support.footprint_variants import changed, row
 
 TOP = Path(__file__).parents[3]
 
@@ -28,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("home")
     (place / "build" / "tiny").mkdir(parents=True)
     hostile = replace(row("/usr/bin/vm"), path=RootPath("/usr/bin/a\nb\x1b[2J"))
-    (place / "build/tiny/footprint.json").write_text(document.render(changed([hostile])))
+    (place / "build/tiny/footprint.json").write_text(document.render_footprint(changed([hostile])))
     (place / "rack.yaml").write_text("minbuild: 1\n")
     (place / "notes.txt").touch()
     (place / "bin").mkdir()
@@ -129,7 +129,7 @@ def seen(terminal: int, pattern: str, seconds: float = 60) -> str:
 def test_each_shell_gets_a_script_and_answers(
     home: Path, shell: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["completion", shell]) == 0
+    assert run_command_line(["completion", shell]) == 0
     script = capsys.readouterr().out
     assert f"_MINBUILD_COMPLETE={shell}_complete" in script
     (home / shell).write_text(script)
@@ -161,7 +161,7 @@ def test_a_mistaken_component_or_footprint_is_passed_over(
     ):
         monkeypatch.setenv("COMP_WORDS", words)
         monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
-        assert run() == 0
+        assert run_command_line() == 0
         assert capsys.readouterr() == (said, "")
 
 

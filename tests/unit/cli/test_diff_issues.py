@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from minbuild.archive import lockfile
-from minbuild.archive.types import Lock, SuiteState
-from minbuild.cli.main import run
+from minbuild.archive.model import Lock, LockedSuite
+from minbuild.cli.main import run_command_line
 from minbuild.footprint import document
-from tests.unit.supply.shipments import PACKAGES, shipment
+from tests.unit.compliance.shipments import PACKAGES, shipment
 
 OPEN = {"releases": {"trixie": {"status": "open"}, "sid": {"fixed_version": "6.1.12-1"}}}
 FIXED = {"releases": {"trixie": {"status": "resolved", "fixed_version": "6.1.10-1"}}}
@@ -27,12 +27,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "b").mkdir()
     packages = [replace(one, version="6.1.10-1", source_version="6.1.10+1", sha256="a" * 64)
                 if one.name == "linux-image" else one for one in PACKAGES]  # fmt: skip
-    suite = SuiteState("trixie", "debian", 1_700_000_000, "5" * 64)
-    lockfile.write(tmp_path / "b/tiny.lock", Lock("amd64", (suite,), tuple(packages), ()))
+    suite = LockedSuite("trixie", "debian", 1_700_000_000, "5" * 64)
+    lockfile.write_lock(tmp_path / "b/tiny.lock", Lock("amd64", (suite,), tuple(packages), ()))
     rows = [replace(one, version="6.1.10-1") if one.name == "linux-image" else one
             for one in old.footprint.packages]  # fmt: skip
     new = replace(old.footprint, packages=tuple(rows))
-    (tmp_path / "b/footprint.json").write_text(document.render(new))
+    (tmp_path / "b/footprint.json").write_text(document.render_footprint(new))
     (tmp_path / "cves.json").write_text(json.dumps(TRACKER))
     return tmp_path
 
@@ -42,7 +42,7 @@ def test_issues_that_an_update_closes_are_named(
     here: Path, pair: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--cve-data", "cves.json", "--json=d.json", "--md=d.md", "--csv=d.csv", "--text"]
-    assert run(["diff", *pair, *words]) == 0
+    assert run_command_line(["diff", *pair, *words]) == 0
     said = capsys.readouterr().out
     assert "open issues: 2 -> 1 (+0, -1)" in said
     assert "- CVE-1  linux  fixed in 6.1.10-1" in said
@@ -57,7 +57,7 @@ def test_issues_that_an_update_closes_are_named(
 def test_without_data_nothing_is_said_to_be_open_or_closed(
     here: Path, pair: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["diff", *pair, "--json=d.json", "--text"]) == 0
+    assert run_command_line(["diff", *pair, "--json=d.json", "--text"]) == 0
     assert "open issues: not evaluated" in capsys.readouterr().out
     assert json.loads((here / "d.json").read_text())["issues"] is None
 
@@ -66,10 +66,10 @@ def test_locks_are_shown_in_several_formats_but_not_as_a_page(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pair = ["a/tiny.lock", "b/tiny.lock"]
-    assert run(["diff", *pair, "--csv", "--exit-code"]) == 1
+    assert run_command_line(["diff", *pair, "--csv", "--exit-code"]) == 1
     assert list(csv.reader(capsys.readouterr().out.splitlines()))[1] == [
         "host", "linux-image", "6.1.9-1", "6.1.10-1", "trixie",
     ]  # fmt: skip
-    assert run(["diff", *pair, "--html=x.html"]) == 2
-    assert run(["diff", "a/tiny.lock", "a/tiny.lock", "--exit-code"]) == 0
+    assert run_command_line(["diff", *pair, "--html=x.html"]) == 2
+    assert run_command_line(["diff", "a/tiny.lock", "a/tiny.lock", "--exit-code"]) == 0
     assert "nothing differs" in capsys.readouterr().out

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 import pytest
 
-from minbuild.cli.main import minbuild, run
-from minbuild.cli.terminal import complain
-from minbuild.errors import ManifestError, together
+from minbuild.cli.console import print_error
+from minbuild.cli.main import minbuild, run_command_line
+from minbuild.errors import ManifestError, combine
 
 
 def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["--help"]) == 0
+    assert run_command_line(["--help"]) == 0
     said = capsys.readouterr().out
     assert sorted(minbuild.list_commands(click.Context(minbuild))) == sorted(minbuild.commands)
     for name in minbuild.commands:
@@ -23,7 +23,7 @@ def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize("name", sorted(minbuild.commands))
 def test_every_command_teaches_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([name, "--help"]) == 0
+    assert run_command_line([name, "--help"]) == 0
     assert "Usage: minbuild" in capsys.readouterr().out
     assert minbuild.commands[name].get_short_help_str(200)
 
@@ -32,7 +32,7 @@ def test_every_command_teaches_itself(name: str, capsys: pytest.CaptureFixture[s
 def test_a_command_line_that_cannot_be_exits_with_2(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(argv) == 2
+    assert run_command_line(argv) == 2
     assert "rror: " in capsys.readouterr().err
 
 
@@ -43,7 +43,7 @@ def test_a_bug_shows_its_traceback_and_exits_with_70(capsys: pytest.CaptureFixtu
 
     minbuild.add_command(broken)
     try:
-        assert run(["broken"]) == 70
+        assert run_command_line(["broken"]) == 70
     finally:
         del minbuild.commands["broken"]
     assert "LookupError: a bug" in capsys.readouterr().err
@@ -56,7 +56,7 @@ def test_an_error_says_what_where_and_how_to_fix_it_and_so_do_the_others(
         ManifestError("first is wrong", where="host.yaml:1:1", fix="mend it"),
         ManifestError("second is wrong", where="host.yaml:2:1", fix="mend that"),
     ]
-    complain(together(problems))
+    print_error(combine(problems))
     assert capsys.readouterr().err.splitlines() == [
         "error: first is wrong",
         "  where: host.yaml:1:1",

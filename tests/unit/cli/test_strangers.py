@@ -7,11 +7,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from minbuild.cli.main import run
+from minbuild.cli.main import run_command_line
 from minbuild.footprint import document
-from minbuild.footprint.types import Finding, FindingKind, Surface
+from minbuild.footprint.model import FindingKind, Surface, SurfaceFinding
 from minbuild.paths import RootPath
-from minbuild.resolve.types import Need, NeedKind
+from minbuild.resolve.model import Need, NeedKind
 from tests.support.footprints import tiny
 
 EVIL = "\x1b]0;x\x07<img src=x onerror=x></script><script>x</script>\n::error::x`|$(id)\u202e"
@@ -22,7 +22,7 @@ RAW = ("\x1b", "\x07", "\u202e", "\n::error::x")
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The small footprint as a, and the stranger's as evil.json."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.json").write_text(document.render(tiny()))
+    (tmp_path / "a.json").write_text(document.render_footprint(tiny()))
     base = tiny()
     files = tuple(
         replace(row, path=RootPath(row.path + EVIL), component=row.component + EVIL,
@@ -30,15 +30,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for row in base.files
     )  # fmt: skip
     edges = (*base.edges, Need(files[1].path, "boot/init" + EVIL, NeedKind.ROOT, EVIL))
-    findings = (Finding(FindingKind.LISTENER, EVIL, EVIL), Finding(FindingKind.SETUID, EVIL, EVIL))
+    findings = (
+        SurfaceFinding(FindingKind.LISTENER, EVIL, EVIL),
+        SurfaceFinding(FindingKind.SETUID, EVIL, EVIL),
+    )
     evil = replace(
         base, name=f"../\0{EVIL}", kernel=EVIL, arch=EVIL, suites=(EVIL,), files=files, edges=edges,
-        surface=Surface(findings), budget={"files": 1}, places={"files": f"{EVIL}:1:2"},
+        surface=Surface(findings), budget={"files": 1}, budget_locations={"files": f"{EVIL}:1:2"},
         packages=tuple(replace(row, name=row.name + EVIL, version=EVIL) for row in base.packages),
         components=tuple(replace(row, name=row.name + EVIL) for row in base.components),
         sections=tuple(replace(row, name=row.name + EVIL) for row in base.sections),
     )  # fmt: skip
-    (tmp_path / "evil.json").write_text(document.render(evil))
+    (tmp_path / "evil.json").write_text(document.render_footprint(evil))
     return tmp_path
 
 
@@ -58,7 +61,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_output_carries_an_attack_out(
     here: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(words) in {0, 1}
+    assert run_command_line(words) in {0, 1}
     told = capsys.readouterr()
     made = {path.suffix: path.read_text() for path in here.glob("o.*")} | {
         "said": told.out + told.err

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.manifest.load import load
-from minbuild.shipped import shipped
-from minbuild.store import Store
+from minbuild.cache.store import Store
+from minbuild.data import data_directory
+from minbuild.manifest.loader import read_manifest
 from tests.support.cache import cache
-from tests.support.market import market_of
+from tests.support.real_archive import market_of
 from tests.unit.lab.conftest import busybox_of
 
-HOST = load(shipped("manifests") / "host.yaml", settings={}, components=())
+HOST = read_manifest(data_directory("manifests") / "host.yaml", settings={}, components=())
 FILES = {
     str(file.path): file.content.decode()
     for component in HOST.components
     for file in component.files
 }
 APPLETS = {applet.text for component in HOST.components for applet in component.applets}
-PARTS = shipped("manifests") / "components"
+PARTS = data_directory("manifests") / "components"
 """Where the parts of long scripts are."""
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.manifest.components import listing
-from minbuild.manifest.load import load
-from minbuild.manifest.types import Manifest, RenderedFile
-from minbuild.shipped import shipped
+from minbuild.data import data_directory
+from minbuild.manifest.components import list_components
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.model import Manifest, RenderedFile
 
-MANIFESTS = shipped("manifests")
-NAMES = tuple(one.name for one in listing(()))
+MANIFESTS = data_directory("manifests")
+NAMES = tuple(one.name for one in list_components(()))
 
 
 Alone = Callable[[str], Manifest]
@@ -35,14 +35,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
         )
         path = directory / "one.yaml"
         path.write_text("\n".join(lines) + "\n")
-        return load(path, settings={}, components=())
+        return read_manifest(path, settings={}, components=())
 
     return one
 
 
 @cache
 def host() -> Manifest:
-    return load(MANIFESTS / "host.yaml", settings={}, components=())
+    return read_manifest(MANIFESTS / "host.yaml", settings={}, components=())
 
 
 def rendered(manifest: Manifest) -> dict[str, RenderedFile]:
@@ -103,7 +103,7 @@ def test_keys_on_the_data_partition_make_nobody_root_unless_the_image_says_so(
     *, allowed: bool
 ) -> None:
     settings = {"ssh_data_keys": str(allowed).lower()}
-    loaded = load(MANIFESTS / "edge.yaml", settings=settings, components=())
+    loaded = read_manifest(MANIFESTS / "edge.yaml", settings=settings, components=())
     step = rendered(loaded)["/usr/lib/minbuild/steps/60-ssh"].content.decode()
     assert "cat /etc/ssh-keys ${DATA_KEYS:+/data/ssh/authorized_keys} 2>/dev/null" in step
     assert step.count("authorized_keys} ") == 1
@@ -126,7 +126,7 @@ def test_memory_that_runs_out_takes_guests_and_not_the_host() -> None:
 
 
 def test_variables_reach_the_scripts() -> None:
-    manifest = load(
+    manifest = read_manifest(
         MANIFESTS / "host.yaml",
         settings={"hostname": "rack7", "log_kib": "64", "bridge": "lan"},
         components=(),

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from minbuild.archive.types import Package
-from minbuild.facts.gather import gather
-from minbuild.facts.types import FileFacts, Files
+from minbuild.archive.model import Package
+from minbuild.cache.store import Store
+from minbuild.facts.model import FileFacts, PackageFiles
+from minbuild.facts.package_facts import load_facts
 from minbuild.paths import RootPath
-from minbuild.progress import Silent
-from minbuild.store import Store
+from minbuild.progress import SilentProgress
 from tests.support import deb as made
 
 
@@ -36,10 +36,10 @@ def keep_bytes(store: Store, name: str, data: bytes) -> Package:
     return Package(name, "1.0", "amd64", "debian", path, len(data), store.add(data))
 
 
-def files(directory: Path, text: str) -> Files:
+def files(directory: Path, text: str) -> PackageFiles:
     """The facts of the one package of the text, in a fresh store."""
     store = Store(directory / "store")
-    (found,) = gather(keep(store, text), store, Silent())
+    (found,) = load_facts(keep(store, text), store, SilentProgress())
     return found
 
 

@@ -2,20 +2,21 @@
 
 import pytest
 
-from minbuild.facts.config import LARGEST, text
-from minbuild.facts.record import pack_facts, read_facts
-from minbuild.facts.sniff import sniff, whole
-from minbuild.facts.types import Script, Text
+from minbuild.facts.detect import MAX_TEXT_SIZE, needs_whole_file, read_facts, read_text_lines
+from minbuild.facts.model import Script, TextLines
+from minbuild.facts.serialize import decode_facts, encode_facts
 
 
 def test_a_line_that_ends_in_a_backslash_goes_on_in_the_next() -> None:
-    assert text(b"one \\\n   two\nthree\n") == Text(("one two", "", "three"))
-    assert text(b"one\\\ntwo\\\nthree\nfour") == Text(("onetwothree", "", "", "four"))
+    assert read_text_lines(b"one \\\n   two\nthree\n") == TextLines(("one two", "", "three"))
+    assert read_text_lines(b"one\\\ntwo\\\nthree\nfour") == TextLines(
+        ("onetwothree", "", "", "four")
+    )
 
 
-@pytest.mark.parametrize("data", [b"a\0b", b"\xff\xfe", b"x" * (LARGEST + 1)])
+@pytest.mark.parametrize("data", [b"a\0b", b"\xff\xfe", b"x" * (MAX_TEXT_SIZE + 1)])
 def test_what_is_no_text_is_none(data: bytes) -> None:
-    assert text(data) is None
+    assert read_text_lines(data) is None
 
 
 @pytest.mark.parametrize(
@@ -27,14 +28,14 @@ def test_what_is_no_text_is_none(data: bytes) -> None:
     ],
 )
 def test_text_is_kept_where_programs_are_configured(path: str, data: bytes, kept: bool) -> None:
-    assert isinstance(sniff(path, data), Text) is kept
-    assert whole(path, data) is kept
+    assert isinstance(read_facts(path, data), TextLines) is kept
+    assert needs_whole_file(path, data) is kept
 
 
 def test_a_script_in_etc_stays_a_script() -> None:
-    assert isinstance(sniff("/etc/init.d/a", b"#!/bin/sh\n"), Script)
+    assert isinstance(read_facts("/etc/init.d/a", b"#!/bin/sh\n"), Script)
 
 
 def test_a_record_of_text_is_read_back() -> None:
-    facts = Text(("one", "", "ünï"))
-    assert read_facts(pack_facts(facts)) == facts
+    facts = TextLines(("one", "", "ünï"))
+    assert decode_facts(encode_facts(facts)) == facts

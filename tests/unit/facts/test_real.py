@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.archive.fetch import fetch
-from minbuild.archive.types import Package
-from minbuild.facts.content import extract
-from minbuild.facts.gather import gather
-from minbuild.facts.types import Builtins, Damaged, Elf, Files, KernelConfig, Kind, Module
+from minbuild.archive.download import fetch_packages
+from minbuild.archive.model import Package
+from minbuild.cache.store import Store
+from minbuild.facts.extract import extract_contents
+from minbuild.facts.model import BuiltinModules, Elf, KernelConfig, Malformed, Module, PackageFiles
+from minbuild.facts.package_facts import load_facts
+from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
-from minbuild.progress import Silent
-from minbuild.run import run
-from minbuild.store import Store
-from tests.support.market import market_of
+from minbuild.process import run_program
+from minbuild.progress import SilentProgress
+from tests.support.real_archive import market_of
 
 pytestmark = pytest.mark.mirror
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -28,18 +29,18 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def packages(store: Store, *names: str) -> list[Package]:
     """Fetch packages of trixie; a name that ends with * is the newest that starts so."""
     market = market_of(store, arch="amd64")
-    found = [market.package(name) for name in names]
+    found = [market.find_package(name) for name in names]
     kept = [package for package in found if package is not None]
     assert len(kept) == len(names)
-    fetch(kept, market.mirror, store, offline=False, progress=Silent())
+    fetch_packages(kept, market.mirror, store, offline=False, progress=SilentProgress())
     return kept
 
 
 def test_a_library_with_dlopen_notes(store: Store) -> None:
-    (found,) = gather(packages(store, "libsystemd0"), store, Silent())
+    (found,) = load_facts(packages(store, "libsystemd0"), store, SilentProgress())
     place = RootPath(f"{LIBRARIES}/libsystemd.so.0")
     entry = found.entries[place]
-    assert entry.kind is Kind.LINK
+    assert entry.kind is FileType.LINK
     library = found.facts(RootPath(f"{LIBRARIES}/{entry.target}"))
     assert isinstance(library, Elf)
     assert (library.machine, library.soname) == ("EM_X86_64", "libsystemd.so.0")
@@ -56,45 +57,45 @@ def test_dpkg_deb_lists_the_same(store: Store, name: str, tmp_path: Path) -> Non
     if shutil.which("dpkg-deb") is None:
         pytest.skip("no dpkg-deb on this machine")
     (package,) = packages(store, name)
-    (found,) = gather([package], store, Silent())
-    deb = store.file(package.sha256)
+    (found,) = load_facts([package], store, SilentProgress())
+    deb = store.path(package.sha256)
     assert deb is not None
-    run(["dpkg-deb", "-x", deb, tmp_path], what="comparing")
+    run_program(["dpkg-deb", "-x", deb, tmp_path], purpose="comparing")
     theirs = {f"/{path.relative_to(tmp_path)}" for path in tmp_path.rglob("*")}
     plain = {path for path in theirs if path not in ("/lib", "/lib64")}
     assert {path.replace("/lib64/", "/usr/lib64/", 1) if path.startswith("/lib64/") else path
             for path in plain} == set(found.entries)  # fmt: skip
     for entry in found.entries.values():
         path = tmp_path / entry.path.lstrip("/")
-        if entry.kind is Kind.FILE and path.exists():
+        if entry.kind is FileType.FILE and path.exists():
             assert path.stat().st_mode & 0o7777 == entry.mode
             assert path.stat().st_size == entry.size
 
 
 def test_every_wanted_content_comes_out(store: Store) -> None:
     (package,) = packages(store, "busybox")
-    (found,) = gather([package], store, Silent())
+    (found,) = load_facts([package], store, SilentProgress())
     busybox = found.entries[RootPath("/usr/bin/busybox")]
-    extract(package, [busybox.sha256], store)
+    extract_contents(package, [busybox.sha256], store)
     data = store.read(busybox.sha256)
     assert data is not None
     assert len(data) == busybox.size
 
 
 @pytest.fixture(scope="module")
-def kernel(store: Store) -> Files:
-    (meta,) = gather(packages(store, "linux-image-cloud-amd64"), store, Silent())
+def kernel(store: Store) -> PackageFiles:
+    (meta,) = load_facts(packages(store, "linux-image-cloud-amd64"), store, SilentProgress())
     (name,) = [name for names in meta.depends for name in names if "cloud-amd64" in name]
-    (found,) = gather(packages(store, name), store, Silent())
+    (found,) = load_facts(packages(store, name), store, SilentProgress())
     return found
 
 
-def test_a_kernel_package(kernel: Files) -> None:
+def test_a_kernel_package(kernel: PackageFiles) -> None:
     modules = {
         fact.name: fact for path in kernel.entries if isinstance(fact := kernel.facts(path), Module)
     }
     assert len(modules) > 1000
-    assert not [path for path in kernel.entries if isinstance(kernel.facts(path), Damaged)]
+    assert not [path for path in kernel.entries if isinstance(kernel.facts(path), Malformed)]
     assert modules["virtio_net"].depends == ("net_failover",)
     assert modules["net_failover"].depends == ("failover",)
     assert "virtio:d00000001v*" in modules["virtio_net"].aliases
@@ -102,7 +103,7 @@ def test_a_kernel_package(kernel: Files) -> None:
     assert all(module.vermagic for module in modules.values())
 
 
-def test_modules_and_their_kernel_agree_about_every_symbol(kernel: Files) -> None:
+def test_modules_and_their_kernel_agree_about_every_symbol(kernel: PackageFiles) -> None:
     """`depends` of each module names exactly the modules whose exports it wants, CRC for CRC."""
     found = [
         (fact, symbols)
@@ -120,10 +121,10 @@ def test_modules_and_their_kernel_agree_about_every_symbol(kernel: Files) -> Non
         assert all("@" in symbol for symbol in symbols.undefined)
 
 
-def test_a_kernel_config_and_builtins(kernel: Files) -> None:
+def test_a_kernel_config_and_builtins(kernel: PackageFiles) -> None:
     facts = [kernel.facts(path) for path in kernel.entries]
     (config,) = [fact for fact in facts if isinstance(fact, KernelConfig)]
     assert config.options["KVM"] == "m"
-    lists = [fact for fact in facts if isinstance(fact, Builtins)]
+    lists = [fact for fact in facts if isinstance(fact, BuiltinModules)]
     assert len(lists) == 2
     assert all("ext4" in one.modules for one in lists)

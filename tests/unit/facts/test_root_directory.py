@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from minbuild.facts.root.directory import Directory
-from minbuild.facts.types import Kind
-from minbuild.paths import unspelled
+from minbuild.formats.root_entry import FileType
+from minbuild.paths import unescape_name
+from minbuild.roots.directory import Directory
 from tests.support.tars import NAMES
 
 DEEP = "d" * 200
@@ -33,14 +33,14 @@ def test_a_path_longer_than_a_system_call_takes_is_read(tmp_path: Path) -> None:
         Path("l").symlink_to("end")
         os.link("end", "other")
     source = Directory(tmp_path)
-    found = {one.raw.rpartition("/")[2]: one for one in source.walk()}
+    found = {one.native_path.rpartition("/")[2]: one for one in source.walk()}
     assert len(found) == 33
     end = found["end"]
-    assert len(end.raw) > 6000
-    assert (source.read(end.raw), bytes(source.view(end.raw))) == (b"read", b"read")
-    assert list(source.heads([end.raw], 2)) == [(end.raw, b"re")]
-    assert (found["l"].kind, found["l"].target) == (Kind.LINK, "end")
-    assert (found["other"].kind, found["other"].target) == (Kind.HARDLINK, end.raw)
+    assert len(end.native_path) > 6000
+    assert (source.read(end.native_path), bytes(source.view(end.native_path))) == (b"read", b"read")
+    assert list(source.read_heads([end.native_path], 2)) == [(end.native_path, b"re")]
+    assert (found["l"].kind, found["l"].target) == (FileType.LINK, "end")
+    assert (found["other"].kind, found["other"].target) == (FileType.HARDLINK, end.native_path)
 
 
 def test_names_of_any_bytes_are_told_apart_and_given_back(tmp_path: Path) -> None:
@@ -52,6 +52,6 @@ def test_names_of_any_bytes_are_told_apart_and_given_back(tmp_path: Path) -> Non
     for name in names:
         (tmp_path / os.fsdecode(name)).write_bytes(name)
     found = list(Directory(tmp_path).walk())
-    assert {unspelled(one.path[1:]) for one in found} == names
+    assert {unescape_name(one.path[1:]) for one in found} == names
     assert len({one.path for one in found}) == len(names)
     assert all(one.path.encode() for one in found)

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.facts.root.inodes import FileSystem, Inode
-from minbuild.facts.root.members import members
-from minbuild.facts.root.offer import Offer
-from minbuild.facts.root.region import Region
-from minbuild.facts.root.seen import seen
-from minbuild.facts.root.tarball import Unpacked
-from minbuild.facts.types import Entry, Files, Kind
-from minbuild.resolve.catalog import Catalog
+from minbuild.facts.model import FileEntry, PackageFiles
+from minbuild.formats.region import Region
+from minbuild.formats.root_entry import FileType
+from minbuild.formats.tar_members import read_tar_members
+from minbuild.resolve.package_view import PackageView
+from minbuild.roots.root_packages import RootPackages, make_lazy_files
+from minbuild.roots.tarball import UnpackedInode, UnpackedRoot, UnpackedTree
 from tests.support.tars import Row, tar
 
 TOPS = ("bin", "lib", "lib64", "sbin")
@@ -68,11 +67,11 @@ def test_every_text_leads_where_it_leads_in_the_root(tmp_path: Path, form: str) 
     asked = 0
     for number in range(40):
         (tmp_path / "a.tar").write_bytes(made_up(source, form))
-        archive = Region.of(tmp_path / "a.tar")
-        system = FileSystem(chrooted=True)
-        for member in members(archive):
+        archive = Region.from_path(tmp_path / "a.tar")
+        system = UnpackedTree(chrooted=True)
+        for member in read_tar_members(archive):
             system.add(member, archive)
-        offer = Offer(Unpacked("root", system), owned=False, merged=False)
+        offer = RootPackages(UnpackedRoot("root", system), use_database=False, usrmerge=False)
         catalog, inodes = told(offer, system)
         for _ in range(60):
             text = "/" + "/".join(
@@ -80,24 +79,24 @@ def test_every_text_leads_where_it_leads_in_the_root(tmp_path: Path, form: str) 
                 for _ in range(source.randrange(1, 5))
             )
             wanted = system.find(text)
-            reached = catalog.reach(text)
-            real = catalog.real(reached.path) if reached is not None else None
+            reached = catalog.look_up(text)
+            real = catalog.resolve_links(reached.path) if reached is not None else None
             found = inodes.get(real) if real is not None else None
-            if wanted is None or wanted.kind is Kind.FILE:
+            if wanted is None or wanted.kind is FileType.FILE:
                 assert found is wanted, (number, text)
                 asked += found is not None
     assert asked > 30
 
 
-def told(offer: Offer, system: FileSystem) -> tuple[Catalog, dict[str, Inode]]:
+def told(offer: RootPackages, system: UnpackedTree) -> tuple[PackageView, dict[str, UnpackedInode]]:
     """The root as check-tree sees it, and what stands at each of its paths."""
     links = {
-        path: Entry(path, Kind.LINK, 0o777, target=text)
-        for path, text in offer.places.links.items()
+        path: FileEntry(path, FileType.LINK, 0o777, target=text)
+        for path, text in offer.layout.links.items()
     }
-    files = seen(offer)
+    files = make_lazy_files(offer)
     entries = {**files.entries, **links}
-    raws = {found.path: found.raw for found in offer.found.values()}
+    raws = {found.path: found.native_path for found in offer.by_image_path.values()}
     inodes = {str(path): system.find(raw, follow=False) for path, raw in raws.items()}
-    catalog = Catalog([Files("", entries, lambda _: None, lambda _: None)], merged=False)
+    catalog = PackageView([PackageFiles("", entries, lambda _: None, lambda _: None)], merged=False)
     return catalog, {path: inode for path, inode in inodes.items() if inode is not None}

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.errors import ToolError
-from minbuild.facts.damage import Damage
-from minbuild.facts.root.inodes import FileSystem
-from minbuild.facts.root.members import LARGEST_HEADER, members
-from minbuild.facts.root.offer import Offer
-from minbuild.facts.root.region import Region
-from minbuild.facts.root.tarball import Tarball
-from minbuild.facts.types import Kind
+from minbuild.errors import MalformedFile, ToolError
+from minbuild.formats.region import Region
+from minbuild.formats.root_entry import FileType
+from minbuild.formats.tar_members import MAX_EXTENDED_HEADER, read_tar_members
 from minbuild.paths import RootPath
+from minbuild.roots.root_packages import RootPackages
+from minbuild.roots.tarball import Tarball, UnpackedTree
 from tests.support.tars import SPARSE, Row, content, extended, header, padded, tar
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
@@ -30,7 +28,13 @@ def opened(data: bytes, tmp_path: Path) -> Tarball:
 
 def rows(source: Tarball) -> list[tuple[str, str, int, str, bytes]]:
     return [
-        (one.raw, str(one.kind), one.mode, one.target, source.read(one.raw) if one.size else b"")
+        (
+            one.native_path,
+            str(one.kind),
+            one.mode,
+            one.target,
+            source.read(one.native_path) if one.size else b"",
+        )
         for one in source.walk()
     ]
 
@@ -54,8 +58,8 @@ def test_a_hard_link_to_a_link_is_that_link(tmp_path: Path) -> None:
 def test_the_bytes_of_a_file_with_several_names_are_counted_once(tmp_path: Path) -> None:
     data = tar(Row(b"z", body=b"x" * 9), Row(b"a", "1", target=b"z"), Row(b"m", "1", target=b"a"))
     found = list(opened(data, tmp_path).walk())
-    assert [(one.raw, one.kind, one.target) for one in found] == [
-        ("a", Kind.FILE, ""), ("m", Kind.HARDLINK, "a"), ("z", Kind.HARDLINK, "a"),
+    assert [(one.native_path, one.kind, one.target) for one in found] == [
+        ("a", FileType.FILE, ""), ("m", FileType.HARDLINK, "a"), ("z", FileType.HARDLINK, "a"),
     ]  # fmt: skip
 
 
@@ -104,7 +108,7 @@ def test_devices_and_modes_are_told_as_they_are(tmp_path: Path) -> None:
         Row(b"dev/sda", "4", mode=0o660, device=(8, 0)), Row(b"dev/p", "6", mode=0o4777),
     )  # fmt: skip
     found = opened(data, tmp_path).walk()
-    assert [(one.raw, str(one.kind), one.mode, one.target) for one in found] == [
+    assert [(one.native_path, str(one.kind), one.mode, one.target) for one in found] == [
         ("dev", "directory", 0o2777, ""), ("dev/mem", "other", 0o666, "c 1:1"),
         ("dev/p", "other", 0o4777, ""), ("dev/sda", "other", 0o660, "b 8:0"),
     ]  # fmt: skip
@@ -162,7 +166,7 @@ def test_a_bomb_in_a_header_is_refused_before_it_is_read(tmp_path: Path) -> None
     place = tmp_path / "bomb.tar.gz"
     place.write_bytes(gzip.compress(bomb, 1))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ToolError, match=f"the limit is {LARGEST_HEADER}"):
+    with pytest.raises(ToolError, match=f"the limit is {MAX_EXTENDED_HEADER}"):
         Tarball(place, tmp_path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 << 10
 
@@ -172,14 +176,14 @@ def test_names_that_imply_too_many_directories_are_refused(tmp_path: Path) -> No
     data = tar(*(Row(b"%d/" % number + deep + b"/", "5", form="gnu") for number in range(10)))
     place = tmp_path / "deep.tar"
     place.write_bytes(data)
-    archive = Region.of(place)
-    assert len(list(unpacked(archive, FileSystem()).walk())) == 20410
-    with pytest.raises(Damage, match="more than 20000 paths"):
-        unpacked(archive, FileSystem(most=20000))
+    archive = Region.from_path(place)
+    assert len(list(unpacked(archive, UnpackedTree()).walk())) == 20410
+    with pytest.raises(MalformedFile, match="more than 20000 paths"):
+        unpacked(archive, UnpackedTree(max_paths=20000))
 
 
-def unpacked(archive: Region, system: FileSystem) -> FileSystem:
-    for member in members(archive):
+def unpacked(archive: Region, system: UnpackedTree) -> UnpackedTree:
+    for member in read_tar_members(archive):
         system.add(member, archive)
     return system
 
@@ -190,11 +194,17 @@ def test_of_two_files_that_merging_brings_together_one_is_told_as_hidden(tmp_pat
         Row(b"usr/bin/a", body=b"two"), Row(b"usr/bin/h", "1", target=b"usr/bin/a"),
         Row(b"usr/bin/i", "1", target=b"usr/bin/h"),
     )  # fmt: skip
-    offer = Offer(opened(data, tmp_path))
-    assert [(hidden.raw, taken.raw) for hidden, taken in offer.hidden] == [("usr/bin/a", "bin/a")]
+    offer = RootPackages(opened(data, tmp_path))
+    assert [(hidden.native_path, taken.native_path) for hidden, taken in offer.hidden_files] == [
+        ("usr/bin/a", "bin/a")
+    ]
     (files,) = offer.files
-    assert offer.content(RootPath("/usr/bin/a")) == b"one"
-    assert offer.content(RootPath("/usr/bin/h")) == offer.content(RootPath("/usr/bin/i")) == b"two"
-    assert files.entries[RootPath("/usr/bin/h")].kind is Kind.FILE
+    assert offer.read_content(RootPath("/usr/bin/a")) == b"one"
+    assert (
+        offer.read_content(RootPath("/usr/bin/h"))
+        == offer.read_content(RootPath("/usr/bin/i"))
+        == b"two"
+    )
+    assert files.entries[RootPath("/usr/bin/h")].kind is FileType.FILE
     assert files.entries[RootPath("/usr/bin/i")].target == "/usr/bin/h"
     assert files.entries[RootPath("/usr/bin/l")].target == "/etc/x"

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbuild.facts.script import script
-from minbuild.facts.sniff import sniff
-from minbuild.facts.types import Damaged, Script
-from minbuild.run import run
+from minbuild.facts.detect import read_facts, read_script
+from minbuild.facts.model import Malformed, Script
+from minbuild.process import run_program
 
 LINES = {
     b"#!/bin/sh\n": Script("/bin/sh"),
@@ -27,7 +26,7 @@ LINES = {
 
 @pytest.mark.parametrize("data", LINES)
 def test_a_line_gives_interpreter_and_argument(data: bytes) -> None:
-    assert sniff("/a", data) == LINES[data]
+    assert read_facts("/a", data) == LINES[data]
 
 
 @pytest.mark.parametrize(
@@ -41,14 +40,14 @@ def test_a_line_gives_interpreter_and_argument(data: bytes) -> None:
     ],
 )
 def test_a_line_that_no_kernel_runs_is_damaged(data: bytes, reason: str) -> None:
-    found = sniff("/a", data)
-    assert isinstance(found, Damaged)
+    found = read_facts("/a", data)
+    assert isinstance(found, Malformed)
     assert reason in found.reason
 
 
 @given(st.binary(max_size=300))
 def test_any_line_is_a_script_or_damaged(data: bytes) -> None:
-    assert isinstance(script(b"#!" + data), Script | Damaged)
+    assert isinstance(read_script(b"#!" + data), Script | Malformed)
 
 
 @pytest.mark.oracle
@@ -64,10 +63,10 @@ def test_any_line_is_a_script_or_damaged(data: bytes) -> None:
 )
 def test_the_kernel_agrees(tmp_path: Path, line: bytes) -> None:
     """The interpreter gets the argument that we read, as one word, and the script's path."""
-    found = script(line)
+    found = read_script(line)
     assert isinstance(found, Script)
     place = tmp_path / "script"
     place.write_bytes(line)
     place.chmod(0o755)
-    said = run([place], what="asking the kernel").decode()
+    said = run_program([place], purpose="asking the kernel").decode()
     assert said == " ".join(filter(None, [found.argument, f"{place}\n"]))

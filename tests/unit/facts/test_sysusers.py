@@ -3,31 +3,39 @@
 import pytest
 
 from minbuild.errors import ArchiveError
-from minbuild.facts.sysusers import Group, Place, User, accounts, places
+from minbuild.facts.sysusers import (
+    DeclaredDirectory,
+    DeclaredGroup,
+    DeclaredUser,
+    parse_sysusers,
+    parse_tmpfiles,
+)
 
 
 @pytest.mark.parametrize(
     ("line", "row"),
     [
-        ('u sshd -:nogroup "sshd user" /run/sshd', User("sshd", 1, None, "nogroup", "sshd user", "/run/sshd")),
-        ("u! app 300 - - /bin/sh", User("app", 1, 300, "", "", "/", "/bin/sh")),
-        ("u app 300:400", User("app", 1, 300, "400")),
-        ("g disk 6 -", Group("disk", 1, 6)),
-        ("m app disk", Group("disk", 1, member="app")),
+        ('u sshd -:nogroup "sshd user" /run/sshd', DeclaredUser("sshd", 1, None, "nogroup", "sshd user", "/run/sshd")),
+        ("u! app 300 - - /bin/sh", DeclaredUser("app", 1, 300, "", "", "/", "/bin/sh")),
+        ("u app 300:400", DeclaredUser("app", 1, 300, "400")),
+        ("g disk 6 -", DeclaredGroup("disk", 1, 6)),
+        ("m app disk", DeclaredGroup("disk", 1, member="app")),
     ],
 )  # fmt: skip
-def test_a_line_declares_a_user_a_group_or_a_member(line: str, row: User | Group) -> None:
-    assert accounts([line]) == (row,)
+def test_a_line_declares_a_user_a_group_or_a_member(
+    line: str, row: DeclaredUser | DeclaredGroup
+) -> None:
+    assert parse_sysusers([line]) == (row,)
 
 
 def test_a_number_longer_than_any_is_none() -> None:
-    (user,) = accounts(["u app " + "9" * 5000])
-    assert isinstance(user, User)
+    (user,) = parse_sysusers(["u app " + "9" * 5000])
+    assert isinstance(user, DeclaredUser)
     assert user.uid is None
 
 
 def test_comments_and_ranges_declare_nothing() -> None:
-    assert accounts(["# u a", "", "r - 500-900"]) == ()
+    assert parse_sysusers(["# u a", "", "r - 500-900"]) == ()
 
 
 def test_directories_have_their_modes_and_owners() -> None:
@@ -38,9 +46,9 @@ def test_directories_have_their_modes_and_owners() -> None:
         "x /tmp/a*",
         "L /a - - - - /b",
     ]
-    assert places(lines) == (
-        Place("/run/app", 1, 0o750, "app", "disk"),
-        Place("/var/lib/app", 2),
+    assert parse_tmpfiles(lines) == (
+        DeclaredDirectory("/run/app", 1, 0o750, "app", "disk"),
+        DeclaredDirectory("/var/lib/app", 2),
     )
 
 
@@ -49,11 +57,11 @@ def test_directories_have_their_modes_and_owners() -> None:
     [("k a b", "line 1 has the unknown type 'k'"), ('u "a', "line 1 has a quote without its end")],
 )
 def test_an_unknown_line_is_damage(line: str, reason: str) -> None:
-    for read in (accounts, places):
+    for read in (parse_sysusers, parse_tmpfiles):
         with pytest.raises(ArchiveError, match=reason.replace("(", r"\(")):
             read([line])
 
 
 def test_a_mode_that_is_no_number_is_damage() -> None:
     with pytest.raises(ArchiveError, match="mode 'rwx'"):
-        places(["d /a rwx"])
+        parse_tmpfiles(["d /a rwx"])

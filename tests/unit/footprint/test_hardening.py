@@ -2,9 +2,9 @@
 
 import pytest
 
-from minbuild.footprint.hardening import RECOMMENDED, lacks, sysctls
-from minbuild.manifest.load import load
-from minbuild.shipped import shipped
+from minbuild.data import data_directory
+from minbuild.footprint.hardening import RECOMMENDED_SETTINGS, find_unmet_settings, read_sysctls
+from minbuild.manifest.loader import read_manifest
 
 
 def found(
@@ -14,17 +14,17 @@ def found(
     modules: tuple[str, ...] = (),
 ) -> dict[str, str]:
     texts = {"/etc/sysctl.d/a.conf": script}
-    return dict(lacks(config or {}, cmdline, texts, modules))
+    return dict(find_unmet_settings(config or {}, cmdline, texts, modules))
 
 
-@pytest.mark.parametrize("row", RECOMMENDED, ids=lambda row: row.ways[0])
+@pytest.mark.parametrize("row", RECOMMENDED_SETTINGS, ids=lambda row: row.alternatives[0])
 def test_any_way_to_have_a_setting_is_enough(row: object) -> None:
-    first = row.ways[0]  # type: ignore[attr-defined]
-    for way in row.ways:  # type: ignore[attr-defined]
+    first = row.alternatives[0]  # type: ignore[attr-defined]
+    for way in row.alternatives:  # type: ignore[attr-defined]
         kind, _, wish = way.partition(" ")
         name, _, value = wish.partition("=")
         # what is `n` holds where nobody says anything
-        config = {one.partition("=")[0][7:]: "y" for one in row.ways if one[:7] == "config " and one.endswith("=n")}  # type: ignore[attr-defined]  # fmt: skip
+        config = {one.partition("=")[0][7:]: "y" for one in row.alternatives if one[:7] == "config " and one.endswith("=n")}  # type: ignore[attr-defined]  # fmt: skip
         if kind == "config":
             config[name] = value
         cmdline = wish if kind == "cmdline" else "console=ttyS0"
@@ -39,8 +39,8 @@ def wrong(way: str) -> dict[str, str]:
 
 
 def test_every_setting_has_a_price_and_one_place() -> None:
-    assert all(row.cost for row in RECOMMENDED)
-    firsts = [row.ways[0] for row in RECOMMENDED]
+    assert all(row.cost for row in RECOMMENDED_SETTINGS)
+    firsts = [row.alternatives[0] for row in RECOMMENDED_SETTINGS]
     assert len(set(firsts)) == len(firsts)
 
 
@@ -65,7 +65,7 @@ def test_sysctls_are_read_where_they_are_set() -> None:
         "/usr/lib/minbuild/protection": "MORE_SYSCTLS='kernel/warn_limit=7 a/b=c'\n"
         "    echo 1 >/proc/sys/kernel/modules_disabled\n",
     }
-    assert sysctls(texts) == {
+    assert read_sysctls(texts) == {
         "kernel.sysrq": "0",
         "kernel.oops_limit": "1",
         "kernel.warn_limit": "7",
@@ -76,9 +76,13 @@ def test_sysctls_are_read_where_they_are_set() -> None:
 
 def test_the_shipped_host_sets_what_is_recommended_and_says_what_not() -> None:
     def of_host(**settings: str) -> set[str]:
-        manifest = load(shipped("manifests") / "host.yaml", settings=settings, components=())
+        manifest = read_manifest(
+            data_directory("manifests") / "host.yaml", settings=settings, components=()
+        )
         texts = {str(file.path): file.content.decode() for one in manifest.components for file in one.files}  # fmt: skip
-        return {name for name, _ in lacks({}, "", texts, ()) if name.startswith("sysctl ")}
+        return {
+            name for name, _ in find_unmet_settings({}, "", texts, ()) if name.startswith("sysctl ")
+        }
 
     left = {
         "sysctl kernel.yama.ptrace_scope=3",

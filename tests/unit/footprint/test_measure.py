@@ -2,7 +2,7 @@
 
 import pytest
 
-from minbuild.footprint.types import Row
+from minbuild.footprint.model import OwnerRow
 from tests.support.footprints import KERNEL, TREE, tiny
 
 
@@ -32,7 +32,7 @@ def test_the_initramfs_is_shared_out_to_its_last_byte() -> None:
 
 
 def test_what_belongs_to_no_file_has_a_row_of_its_own() -> None:
-    assert tiny().sections[-1] == Row("image", 0, 0, 5_000)
+    assert tiny().sections[-1] == OwnerRow("image", 0, 0, 5_000)
 
 
 def test_every_section_has_a_row_even_without_files() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from minbuild.footprint.document import read, render
-from minbuild.footprint.types import Finding, FindingKind, Footprint, ProbeRow, Surface
-from minbuild.resolve.types import NeedKind
+from minbuild.footprint.document import read_footprint, render_footprint
+from minbuild.footprint.model import FindingKind, Footprint, ProbeRow, Surface, SurfaceFinding
+from minbuild.resolve.model import NeedKind
 from tests.support.footprints import tiny
 
 GOLDEN = Path(__file__).parent / "golden" / "footprint.json"
@@ -21,9 +21,9 @@ SCHEMA = json.loads(
 def golden() -> Footprint:
     """The small footprint with one finding of each kind of value."""
     findings = (
-        Finding(FindingKind.EXECUTABLE, "/usr/bin/busybox", "elf"),
-        Finding(FindingKind.EXPORTS, "/usr/bin/busybox", "12"),
-        Finding(FindingKind.LISTENER, "22/tcp", "configured: sshd in /etc/inittab"),
+        SurfaceFinding(FindingKind.EXECUTABLE, "/usr/bin/busybox", "elf"),
+        SurfaceFinding(FindingKind.EXPORTS, "/usr/bin/busybox", "12"),
+        SurfaceFinding(FindingKind.LISTENER, "22/tcp", "configured: sshd in /etc/inittab"),
     )
     surface = Surface(findings, (FindingKind.KERNEL_LACKS,), in_lab=True)
     probe = ProbeRow(
@@ -32,19 +32,19 @@ def golden() -> Footprint:
     )  # fmt: skip
     return replace(
         tiny(), surface=surface, probes=(probe,), budget={"files": 48, "packed": 17_600_000},
-        places={"files": "host.yaml:30:10", "packed": "host.yaml:31:11"},
+        budget_locations={"files": "host.yaml:30:10", "packed": "host.yaml:31:11"},
     )  # fmt: skip
 
 
 def test_the_document_is_the_golden_one() -> None:
-    assert render(golden()) == GOLDEN.read_text("utf-8")
-    assert read(GOLDEN.read_text("utf-8"), "x") == golden()
+    assert render_footprint(golden()) == GOLDEN.read_text("utf-8")
+    assert read_footprint(GOLDEN.read_text("utf-8"), "x") == golden()
 
 
 @pytest.mark.parametrize("footprint", [tiny(), golden()])
 def test_the_document_keeps_to_the_schema(footprint: Footprint) -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    jsonschema.validate(json.loads(render(footprint)), SCHEMA)
+    jsonschema.validate(json.loads(render_footprint(footprint)), SCHEMA)
 
 
 def test_the_schema_knows_every_kind() -> None:
@@ -55,7 +55,7 @@ def test_the_schema_knows_every_kind() -> None:
 
 
 def test_the_schema_refuses_what_is_not_in_it() -> None:
-    document = json.loads(render(golden()))
+    document = json.loads(render_footprint(golden()))
     document["more"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, SCHEMA)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.image.write import Order, write
-from minbuild.manifest.cmdline import join, parameter
-from minbuild.manifest.types import Compression, ImageFormat
+from minbuild.cache.store import Store
+from minbuild.image.write import ImageSpec, write_images
+from minbuild.manifest.image_settings import Compression, ImageFormat
+from minbuild.manifest.kernel_cmdline import join_cmdline, parse_parameter
 from minbuild.paths import RootPath
-from minbuild.progress import Silent
-from minbuild.store import Store
-from minbuild.tree.types import Tree
+from minbuild.progress import SilentProgress
+from minbuild.rootfs.model import RootfsTree
 from tests.support.cmdlines import words
 from tests.unit.image.trees import KERNEL, file, hard, link, program, tree
 from tests.unit.toolbox.real import toolbox
@@ -36,7 +36,7 @@ $busybox reboot -f
 """
 
 
-def host(store: Store) -> Tree:
+def host(store: Store) -> RootfsTree:
     box = toolbox(lab=True)
     kernel = next(box.root.glob("boot/vmlinuz-*")).read_bytes()
     busybox = box.path(RootPath("/usr/bin/busybox")).read_bytes()
@@ -57,9 +57,11 @@ def host(store: Store) -> Tree:
 def test_a_disk_boots_by_uefi_and_holds_the_tree(how: Compression, tmp_path: Path) -> None:
     store, box = Store(tmp_path / "store"), toolbox(lab=True)
     valued, alone = words(len(how))
-    cmdline = join(("console=ttyS0", "panic=-1", "quiet", "rdinit=/init"), valued, alone)
-    wish = Order("host", "amd64", host(store), cmdline, b"ID=x\n", (ImageFormat.RAW,), how, "seed")
-    write(wish, tmp_path, lambda _: {}, store=store, toolbox=box, progress=Silent())
+    cmdline = join_cmdline(("console=ttyS0", "panic=-1", "quiet", "rdinit=/init"), valued, alone)
+    wish = ImageSpec(
+        "host", "amd64", host(store), cmdline, b"ID=x\n", (ImageFormat.RAW,), how, "seed"
+    )
+    write_images(wish, tmp_path, lambda _: {}, store=store, toolbox=box, progress=SilentProgress())
     said = console(tmp_path / "host.raw", tmp_path)
     digest = hashlib.sha256(program(300_000, 1)).hexdigest()
     lines = [line.partition("SEEN ")[2].split(" ")[:2] for line in said if "SEEN " in line]
@@ -68,7 +70,7 @@ def test_a_disk_boots_by_uefi_and_holds_the_tree(how: Compression, tmp_path: Pat
         for kind in ("environ", "cmdline")
     )
     # what the kernel made of words that it does not know: variables and arguments of init
-    read = {word: parameter(word) for word in (*valued, *alone)}
+    read = {word: parse_parameter(word) for word in (*valued, *alone)}
     assert [f"{read[word].name}={read[word].value}" for word in valued] == [
         one for one in environment if one.startswith("zq")
     ]

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cache.store import Store
 from minbuild.errors import ToolError
-from minbuild.facts.types import Kind
-from minbuild.image import identifiers
-from minbuild.image.cpio import read
-from minbuild.image.disk import Identity
-from minbuild.lab.media import kind_of
-from minbuild.lab.uki import sections
-from minbuild.manifest.types import ImageFormat
+from minbuild.formats.cpio import read_members
+from minbuild.formats.root_entry import FileType
+from minbuild.formats.uki import read_uki_sections
+from minbuild.image import qemu_formats
+from minbuild.image.boot_media import DerivedIds
+from minbuild.lab.drives import detect_drive_format
+from minbuild.manifest.image_settings import ImageFormat
 from minbuild.paths import RootPath
-from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.subjects import open_subject
 from tests.unit.image.test_write import order, written
@@ -39,7 +39,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(name: str, *args: str | Path, box: Toolbox | None = None) -> str:
-    return (box or toolbox()).run(name, args, what="reading back").decode()
+    return (box or toolbox()).run(name, args, purpose="reading back").decode()
 
 
 @pytest.mark.oracle
@@ -84,8 +84,8 @@ def test_a_tar_is_the_whole_host(out: Path, tmp_path: Path) -> None:
         for node in tree.nodes:
             member = found.pop(str(node.path))
             assert member.mode == node.mode
-            assert member.isdir() == (node.kind is Kind.DIRECTORY)
-            if node.kind is Kind.FILE:
+            assert member.isdir() == (node.kind is FileType.DIRECTORY)
+            if node.kind is FileType.FILE:
                 file = archive.extractfile(member)
                 assert file is not None
                 assert file.read() == store.read(node.sha256)
@@ -103,7 +103,7 @@ def test_a_cpio_is_the_initramfs(out: Path) -> None:
         check=True,
         capture_output=True,
     )
-    members = {member.path: member for member in read(data)}
+    members = {member.path: member for member in read_members(data)}
     names = {f"/{name}" for name in listed.stdout.decode().split()}
     assert names == set(members)
     assert KERNEL not in members
@@ -113,7 +113,7 @@ def test_a_cpio_is_the_initramfs(out: Path) -> None:
 @pytest.mark.oracle
 def test_a_pxe_folder_holds_what_its_settings_name(out: Path) -> None:
     folder = out / "host.pxe"
-    found = sections((out / "host.efi").read_bytes(), "host.efi")
+    found = read_uki_sections((out / "host.efi").read_bytes(), "host.efi")
     assert (folder / "vmlinuz").read_bytes() == found[".linux"]
     assert (folder / "initrd").read_bytes() == found[".initrd"]
     assert (folder / "host.efi").read_bytes() == (out / "host.efi").read_bytes()
@@ -135,7 +135,7 @@ def test_a_pxe_folder_holds_what_its_settings_name(out: Path) -> None:
 
 def test_the_lab_knows_each_format_by_its_content(out: Path) -> None:
     for kind in ("efi", "raw", "iso", *VIRTUAL):
-        assert kind_of(out / f"host.{kind}") == kind.rpartition(".")[2]
+        assert detect_drive_format(out / f"host.{kind}") == kind.rpartition(".")[2]
 
 
 @pytest.mark.parametrize("kind", VIRTUAL)
@@ -150,16 +150,16 @@ def test_a_report_reads_each_disk_that_we_write(kind: str, out: Path) -> None:
 @functools.cache
 def head(kind: str, out: Path) -> bytes:
     with (out / f"host.{kind}").open("rb") as file:
-        return file.read(identifiers.HEAD)
+        return file.read(qemu_formats.HEAD_SIZE)
 
 
 @pytest.mark.parametrize("kind", ["vdi", "vmdk", "vhdx"])
 def test_other_locks_have_other_identifiers(kind: str, out: Path) -> None:
-    patch = getattr(identifiers, kind)
+    patch = getattr(qemu_formats, f"patch_{kind}")
     made = []
     for seed in ("one", "two"):
         data = bytearray(head(kind, out))
-        patch(data, Identity(seed))
+        patch(data, DerivedIds(seed))
         made.append(bytes(data))
     assert made[0] != made[1]
     assert len(made[0]) == len(head(kind, out))
@@ -170,7 +170,9 @@ def test_a_header_that_is_not_as_expected_is_an_error(kind: str, tmp_path: Path)
     path = tmp_path / "image"
     path.write_bytes(bytes(1 << 20))
     with pytest.raises(ToolError, match="not as expected"):
-        identifiers.fix(path, getattr(identifiers, kind), Identity("x"))
+        qemu_formats.make_deterministic(
+            path, getattr(qemu_formats, f"patch_{kind}"), DerivedIds("x")
+        )
 
 
 @pytest.mark.parametrize("cid", [b"1", b"0badcafe"])
@@ -179,11 +181,13 @@ def test_a_short_content_id_is_replaced_too(cid: bytes) -> None:
     struct.pack_into("<4s24xQQ", head, 0, b"KDMV", 1, 2)
     text = b"version=1\nCID=" + cid + b"\nparentCID=ffffffff\n"
     head[512 : 512 + len(text)] = text
-    identifiers.vmdk(head, Identity("x"))
-    wanted = f"version=1\nCID={Identity('x').volume('vmdk')}\nparentCID=ffffffff\n".encode()
+    qemu_formats.patch_vmdk(head, DerivedIds("x"))
+    wanted = (
+        f"version=1\nCID={DerivedIds('x').make_volume_id('vmdk')}\nparentCID=ffffffff\n".encode()
+    )
     assert head[512:1536].rstrip(b"\0") == wanted
     assert len(head) == 4096
 
 
 def test_the_checksum_is_castagnoli_s() -> None:
-    assert identifiers.crc32c(b"123456789") == 0xE3069283
+    assert qemu_formats.compute_crc32c(b"123456789") == 0xE3069283

@@ -1,45 +1,53 @@
 import pytest
 
-from minbuild.image.groups import BIG, FULL, Sort, dictionary, groups, settings, sort_of
-from minbuild.manifest.types import Compression
-from minbuild.tree.types import Node, Tree
+from minbuild.image.initramfs_segments import (
+    BIG_FILE,
+    MAX_GROUP,
+    ContentClass,
+    build_packer_args,
+    classify,
+    compute_xz_dictionary,
+    split_into_groups,
+)
+from minbuild.manifest.image_settings import Compression
+from minbuild.rootfs.model import RootfsNode, RootfsTree
 from tests.unit.image.trees import KERNEL, file, hard, link, program, tree
 
 X86, KO = program(64, 1), program(64, 1, kind=1)
 
 
-def heads(*pairs: tuple[str, bytes]) -> tuple[list[Node], dict[str, bytes]]:
+def heads(*pairs: tuple[str, bytes]) -> tuple[list[RootfsNode], dict[str, bytes]]:
     nodes = [file(path, data) for path, data in pairs]
     return nodes, {node.sha256: data[:20] for node, (_, data) in zip(nodes, pairs, strict=True)}
 
 
-def sized(node: Node, size: int) -> Node:
-    fields = {name: getattr(node, name) for name in Node.__slots__} | {"size": size}
-    return Node(**fields)
+def sized(node: RootfsNode, size: int) -> RootfsNode:
+    fields = {name: getattr(node, name) for name in RootfsNode.__slots__} | {"size": size}
+    return RootfsNode(**fields)
 
 
-def paths(tree: Tree, given: dict[str, bytes]) -> list[tuple[Sort, list[str]]]:
+def paths(tree: RootfsTree, given: dict[str, bytes]) -> list[tuple[ContentClass, list[str]]]:
     return [
-        (group.sort, [node.path for node in group.nodes])
-        for group in groups(tree, given.__getitem__, "amd64")
+        (group.content_class, [node.path for node in group.nodes])
+        for group in split_into_groups(tree, given.__getitem__, "amd64")
     ]
 
 
 @pytest.mark.parametrize(
     ("start", "sort"),
     [
-        (X86, Sort.CODE),
-        (KO, Sort.DATA),
-        (program(64, 1, machine=183), Sort.DATA),
-        (b"\x7fELF", Sort.DATA),
-        (b"\xfd7zXZ\0...", Sort.STORED),
-        (b"\x28\xb5\x2f\xfd", Sort.STORED),
-        (b"#!/bin/sh\n", Sort.DATA),
-        (b"", Sort.DATA),
+        (X86, ContentClass.CODE),
+        (KO, ContentClass.DATA),
+        (program(64, 1, machine=183), ContentClass.DATA),
+        (b"\x7fELF", ContentClass.DATA),
+        (b"\xfd7zXZ\0...", ContentClass.STORED),
+        (b"\x28\xb5\x2f\xfd", ContentClass.STORED),
+        (b"#!/bin/sh\n", ContentClass.DATA),
+        (b"", ContentClass.DATA),
     ],
 )
-def test_the_first_bytes_tell_how_a_file_packs(start: bytes, sort: Sort) -> None:
-    assert sort_of(start, "amd64") is sort
+def test_the_first_bytes_tell_how_a_file_packs(start: bytes, sort: ContentClass) -> None:
+    assert classify(start, "amd64") is sort
 
 
 def test_directories_links_and_data_come_first() -> None:
@@ -48,9 +56,9 @@ def test_directories_links_and_data_come_first() -> None:
     )
     made = paths(tree(*nodes, link("/bin", "usr/bin")), given)
     assert made == [
-        (Sort.DATA, ["/bin", "/etc", "/etc/motd", "/usr", "/usr/bin"]),
-        (Sort.STORED, ["/usr/m.ko.xz"]),
-        (Sort.CODE, ["/usr/bin/x"]),
+        (ContentClass.DATA, ["/bin", "/etc", "/etc/motd", "/usr", "/usr/bin"]),
+        (ContentClass.STORED, ["/usr/m.ko.xz"]),
+        (ContentClass.CODE, ["/usr/bin/x"]),
     ]
 
 
@@ -62,14 +70,14 @@ def test_the_kernel_is_not_in_the_initramfs() -> None:
 def test_hard_links_stay_with_their_file() -> None:
     nodes, given = heads(("/usr/bin/x", X86))
     made = paths(tree(*nodes, hard("/etc/x", "/usr/bin/x")), given)
-    assert made[-1] == (Sort.CODE, ["/etc/x", "/usr/bin/x"])
+    assert made[-1] == (ContentClass.CODE, ["/etc/x", "/usr/bin/x"])
 
 
 def test_big_programs_stand_alone_and_small_ones_together() -> None:
     nodes, given = heads(*((f"/usr/bin/{n}", X86 + bytes([n])) for n in range(4)))
-    sizes = (BIG, 1000, BIG - 1, BIG)
+    sizes = (BIG_FILE, 1000, BIG_FILE - 1, BIG_FILE)
     made = paths(tree(*(sized(n, s) for n, s in zip(nodes, sizes, strict=True))), given)
-    assert [found for sort, found in made if sort is Sort.CODE] == [
+    assert [found for sort, found in made if sort is ContentClass.CODE] == [
         ["/usr/bin/0"],
         ["/usr/bin/3"],
         ["/usr/bin/1", "/usr/bin/2"],
@@ -78,10 +86,12 @@ def test_big_programs_stand_alone_and_small_ones_together() -> None:
 
 def test_a_group_of_small_programs_does_not_grow_without_end() -> None:
     nodes, given = heads(*((f"/usr/bin/{n:02}", X86 + bytes([n])) for n in range(12)))
-    made = groups(tree(*(sized(n, BIG - 1) for n in nodes)), given.__getitem__, "amd64")
-    code = [group for group in made if group.sort is Sort.CODE]
+    made = split_into_groups(
+        tree(*(sized(n, BIG_FILE - 1) for n in nodes)), given.__getitem__, "amd64"
+    )
+    code = [group for group in made if group.content_class is ContentClass.CODE]
     assert len(code) == 3
-    assert all(group.size <= FULL for group in code)
+    assert all(group.size <= MAX_GROUP for group in code)
 
 
 @pytest.mark.parametrize(
@@ -89,14 +99,14 @@ def test_a_group_of_small_programs_does_not_grow_without_end() -> None:
     [(1, 65536), (65536, 65536), (65537, 98304), (98305, 131072), (9 << 20, 12 << 20)],
 )
 def test_the_dictionary_is_the_least_that_holds_all(size: int, wanted: int) -> None:
-    assert dictionary(size) == wanted
+    assert compute_xz_dictionary(size) == wanted
 
 
 def test_settings_follow_from_what_is_packed() -> None:
     nodes, given = heads(("/usr/bin/x", X86), ("/usr/m.ko.xz", b"\xfd7zXZ\0"))
-    data, stored, code = groups(tree(*nodes), given.__getitem__, "amd64")
-    assert "--x86" in settings(code, 1000, Compression.XZ, "amd64")
-    assert "--arm64" in settings(code, 1000, Compression.XZ, "arm64")
-    assert "--x86" not in settings(data, 1000, Compression.XZ, "amd64")
-    assert settings(stored, 1000, Compression.XZ, "amd64") == ()
-    assert settings(code, 1000, Compression.NONE, "amd64") == ()
+    data, stored, code = split_into_groups(tree(*nodes), given.__getitem__, "amd64")
+    assert "--x86" in build_packer_args(code, 1000, Compression.XZ, "amd64")
+    assert "--arm64" in build_packer_args(code, 1000, Compression.XZ, "arm64")
+    assert "--x86" not in build_packer_args(data, 1000, Compression.XZ, "amd64")
+    assert build_packer_args(stored, 1000, Compression.XZ, "amd64") == ()
+    assert build_packer_args(code, 1000, Compression.NONE, "amd64") == ()

@@ -3,13 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cache.store import Store
 from minbuild.errors import ToolError
-from minbuild.image import cpio, unpack
-from minbuild.image.segments import Segment, join, pack
-from minbuild.manifest.types import Compression
-from minbuild.progress import Silent
-from minbuild.store import Store
-from minbuild.tree.types import Tree
+from minbuild.formats import cpio, initramfs
+from minbuild.image import tar_cpio
+from minbuild.image.initramfs_segments import InitramfsSegment, concatenate_segments, pack_initramfs
+from minbuild.manifest.image_settings import Compression
+from minbuild.progress import SilentProgress
+from minbuild.rootfs.model import RootfsTree
 from tests.unit.image.trees import KERNEL, file, link, program, tree
 from tests.unit.toolbox.real import toolbox
 
@@ -21,7 +22,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def host(store: Store, *, motd: bytes = b"hello\n") -> Tree:
+def host(store: Store, *, motd: bytes = b"hello\n") -> RootfsTree:
     return tree(
         file(KERNEL, b"MZ", store=store),
         file("/usr/bin/big", program(200_000, 1) * 22, 0o755, store),
@@ -32,20 +33,22 @@ def host(store: Store, *, motd: bytes = b"hello\n") -> Tree:
     )
 
 
-def packed(tree: Tree, store: Store, how: Compression = Compression.XZ) -> tuple[Segment, ...]:
-    return pack(tree, store, toolbox(), how, arch="amd64", progress=Silent())
+def packed(
+    tree: RootfsTree, store: Store, how: Compression = Compression.XZ
+) -> tuple[InitramfsSegment, ...]:
+    return pack_initramfs(tree, store, toolbox(), how, arch="amd64", progress=SilentProgress())
 
 
-def joined(segments: tuple[Segment, ...], store: Store) -> bytes:
+def joined(segments: tuple[InitramfsSegment, ...], store: Store) -> bytes:
     place = store.directory / "initrd"
-    join(segments, store, place)
+    concatenate_segments(segments, store, place)
     return place.read_bytes()
 
 
 @pytest.mark.parametrize("how", list(Compression))
 def test_segments_unpack_to_the_tree(store: Store, how: Compression) -> None:
     wanted = host(store)
-    found = unpack.members(joined(packed(wanted, store, how), store))
+    found = initramfs.unpack_members(joined(packed(wanted, store, how), store))
     paths = sorted(f"/{raw}" for raw in found)
     assert paths == [node.path for node in wanted.nodes if node.path != KERNEL]
     for node in wanted.nodes:
@@ -56,7 +59,7 @@ def test_segments_unpack_to_the_tree(store: Store, how: Compression) -> None:
 def test_every_segment_begins_where_the_kernel_looks_for_it(store: Store) -> None:
     segments = packed(host(store), store)
     assert len(segments) == 4
-    assert all(segment.size % cpio.ALIGN == 0 for segment in segments)
+    assert all(segment.size % cpio.ALIGNMENT == 0 for segment in segments)
     assert sum(segment.size for segment in segments) == len(joined(segments, store))
 
 
@@ -64,9 +67,9 @@ def test_what_did_not_change_is_not_packed_again(store: Store) -> None:
     first = packed(host(store), store)
     again = packed(host(store), store)
     changed = packed(host(store, motd=b"other\n"), store)
-    assert not any(segment.kept for segment in first)
-    assert all(segment.kept for segment in again)
-    assert [segment.kept for segment in changed] == [False, True, True, True]
+    assert not any(segment.from_cache for segment in first)
+    assert all(segment.from_cache for segment in again)
+    assert [segment.from_cache for segment in changed] == [False, True, True, True]
     assert [s.sha256 for s in again] == [s.sha256 for s in first]
 
 
@@ -78,18 +81,18 @@ def test_a_cold_store_gives_the_same_bytes_as_a_warm_one(store: Store, tmp_path:
 
 def test_a_damaged_segment_is_packed_again(store: Store) -> None:
     first = packed(host(store), store)
-    place = store.file(first[-1].sha256)
+    place = store.path(first[-1].sha256)
     assert place is not None
     place.chmod(0o644)
     place.write_bytes(place.read_bytes()[:-4] + b"oops")
     again = packed(host(store), store)
-    assert [segment.kept for segment in again] == [True, True, True, False]
+    assert [segment.from_cache for segment in again] == [True, True, True, False]
     assert again[-1].sha256 == first[-1].sha256
 
 
 def test_a_content_that_the_store_lost_is_an_error(store: Store) -> None:
     wanted = host(store)
-    store.forget(next(node.sha256 for node in wanted.nodes if node.path == "/etc/motd"))
+    store.discard(next(node.sha256 for node in wanted.nodes if node.path == "/etc/motd"))
     with pytest.raises(ToolError, match="lost a file"):
         packed(wanted, store)
 
@@ -97,7 +100,7 @@ def test_a_content_that_the_store_lost_is_an_error(store: Store) -> None:
 def test_segments_stay_near_the_best_solid_archive(store: Store) -> None:
     wanted = tree(*(file(f"/usr/{n}", program(n * 300_000, n), store=store) for n in (1, 2, 5)))
     nodes = [node for node in wanted.nodes if node.path != KERNEL]
-    whole = cpio.write(nodes, lambda sha256: store.read(sha256) or b"")
+    whole = tar_cpio.encode_cpio(nodes, lambda sha256: store.read(sha256) or b"")
     words = ["--format=xz", "--check=crc32", "--x86", "--lzma2=preset=9e", "--stdout"]
-    solid = toolbox().run("xz", words, what="packing it whole", stdin=whole)
+    solid = toolbox().run("xz", words, purpose="packing it whole", stdin=whole)
     assert sum(segment.size for segment in packed(wanted, store)) <= len(solid) * 1.01

@@ -7,24 +7,30 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cache.store import Store
 from minbuild.errors import ToolError
-from minbuild.image.formats import FORMATS, in_order, tools
-from minbuild.image.write import Images, Order, write
-from minbuild.lab.uki import sections
-from minbuild.manifest.tools import load_tools
-from minbuild.manifest.types import Compression, ImageFormat
+from minbuild.formats.uki import read_uki_sections
+from minbuild.image.write import (
+    FORMATS,
+    ImageSpec,
+    WrittenImages,
+    add_prerequisites,
+    list_format_tools,
+    write_images,
+)
+from minbuild.manifest.image_settings import Compression, ImageFormat
+from minbuild.manifest.tool_documents import load_tools
 from minbuild.paths import RootPath
-from minbuild.progress import Silent
-from minbuild.store import Store
+from minbuild.progress import SilentProgress
 from tests.unit.image.trees import KERNEL, file, tree
 from tests.unit.toolbox.real import toolbox
 
 USUAL = (ImageFormat.UKI, ImageFormat.RAW)
 
 
-def order(store: Store, *, formats: tuple[ImageFormat, ...] = USUAL) -> Order:
+def order(store: Store, *, formats: tuple[ImageFormat, ...] = USUAL) -> ImageSpec:
     stub = toolbox().path(RootPath("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")).read_bytes()
-    return Order(
+    return ImageSpec(
         name="host",
         arch="amd64",
         # a PE file, as every kernel is
@@ -37,12 +43,14 @@ def order(store: Store, *, formats: tuple[ImageFormat, ...] = USUAL) -> Order:
     )
 
 
-def written(directory: Path, store: Store, wish: Order) -> list[str]:
-    def beside(images: Images) -> dict[str, bytes]:
-        assert images.initramfs == sum(segment.size for segment in images.segments)
-        return {"footprint.json": json.dumps(dict(images.packed)).encode()}
+def written(directory: Path, store: Store, wish: ImageSpec) -> list[str]:
+    def beside(images: WrittenImages) -> dict[str, bytes]:
+        assert images.initramfs_size == sum(segment.size for segment in images.segments)
+        return {"footprint.json": json.dumps(dict(images.image_sizes)).encode()}
 
-    made = write(wish, directory, beside, store=store, toolbox=toolbox(), progress=Silent())
+    made = write_images(
+        wish, directory, beside, store=store, toolbox=toolbox(), progress=SilentProgress()
+    )
     return [path.name for path in made]
 
 
@@ -69,7 +77,7 @@ def test_a_host_is_written_with_what_stands_beside_it(store: Store, tmp_path: Pa
 def test_the_uki_holds_each_part_as_it_was_given(store: Store, tmp_path: Path) -> None:
     wish = order(store)
     written(tmp_path / "out", store, wish)
-    found = sections((tmp_path / "out/host.efi").read_bytes(), "host.efi")
+    found = read_uki_sections((tmp_path / "out/host.efi").read_bytes(), "host.efi")
     assert found[".cmdline"].rstrip(b"\0") == b"console=ttyS0 quiet"
     assert found[".osrel"].rstrip(b"\0") == b"ID=minbuild\n"
     assert found[".uname"].rstrip(b"\0") == b"1"
@@ -92,8 +100,8 @@ def test_the_same_bytes_whatever_surrounds_the_build(tmp_path: Path) -> None:
         script = f"""
 import os
 from pathlib import Path
-from minbuild.manifest.types import ImageFormat
-from minbuild.store import Store
+from minbuild.manifest.image_settings import ImageFormat
+from minbuild.cache.store import Store
 from tests.unit.image.test_write import order, written
 os.umask({mask})
 store = Store(Path({str(place)!r}) / "store")
@@ -111,7 +119,7 @@ def test_a_failed_build_publishes_nothing(store: Store, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/host.efi").write_bytes(b"former")
     broken = order(store)
-    store.forget(next(node.sha256 for node in broken.tree.nodes if node.path == KERNEL))
+    store.discard(next(node.sha256 for node in broken.tree.nodes if node.path == KERNEL))
     with pytest.raises(ToolError):
         written(tmp_path / "out", store, broken)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["host.efi"]
@@ -119,12 +127,12 @@ def test_a_failed_build_publishes_nothing(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_format_comes_after_those_it_needs() -> None:
-    assert in_order((ImageFormat.RAW,)) == (ImageFormat.UKI, ImageFormat.RAW)
+    assert add_prerequisites((ImageFormat.RAW,)) == (ImageFormat.UKI, ImageFormat.RAW)
     assert set(FORMATS) == set(ImageFormat)
 
 
 def test_every_tool_that_a_build_starts_is_in_the_toolbox() -> None:
     known = {tool.name for tool in load_tools()}
     for how in Compression:
-        assert set(tools(tuple(ImageFormat), how)) <= known
-    assert tools((ImageFormat.UKI,), Compression.NONE) == ("ukify",)
+        assert set(list_format_tools(tuple(ImageFormat), how)) <= known
+    assert list_format_tools((ImageFormat.UKI,), Compression.NONE) == ("ukify",)

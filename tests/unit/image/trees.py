@@ -4,38 +4,38 @@ import hashlib
 import random
 import struct
 
-from minbuild.facts.types import Kind
-from minbuild.paths import RootPath, parents
-from minbuild.store import Store
-from minbuild.tree.types import Node, Tree
+from minbuild.cache.store import Store
+from minbuild.formats.root_entry import FileType
+from minbuild.paths import RootPath, list_parents
+from minbuild.rootfs.model import RootfsNode, RootfsTree
 
 KERNEL = RootPath("/boot/vmlinuz-1")
 
 
-def directory(path: str) -> Node:
-    return Node(RootPath(path), Kind.DIRECTORY, 0o755, 0, 0, 0, "", "", "", "boot/x")
+def directory(path: str) -> RootfsNode:
+    return RootfsNode(RootPath(path), FileType.DIRECTORY, 0o755, 0, 0, 0, "", "", "", "boot/x")
 
 
-def link(path: str, target: str) -> Node:
-    return Node(RootPath(path), Kind.LINK, 0o777, 0, 0, 0, "", target, "", "boot/x")
+def link(path: str, target: str) -> RootfsNode:
+    return RootfsNode(RootPath(path), FileType.LINK, 0o777, 0, 0, 0, "", target, "", "boot/x")
 
 
-def hard(path: str, first: str, mode: int = 0o644) -> Node:
-    return Node(RootPath(path), Kind.HARDLINK, mode, 0, 0, 0, "", first, "", "boot/x")
+def hard(path: str, first: str, mode: int = 0o644) -> RootfsNode:
+    return RootfsNode(RootPath(path), FileType.HARDLINK, mode, 0, 0, 0, "", first, "", "boot/x")
 
 
-def file(path: str, content: bytes, mode: int = 0o644, store: Store | None = None) -> Node:
+def file(path: str, content: bytes, mode: int = 0o644, store: Store | None = None) -> RootfsNode:
     sha256 = store.add(content) if store else hashlib.sha256(content).hexdigest()
-    return Node(
-        RootPath(path), Kind.FILE, mode, 0, 0, len(content), sha256, "", "package", "boot/x"
+    return RootfsNode(
+        RootPath(path), FileType.FILE, mode, 0, 0, len(content), sha256, "", "package", "boot/x"
     )
 
 
-def tree(*nodes: Node) -> Tree:
+def tree(*nodes: RootfsNode) -> RootfsTree:
     """A tree of these nodes and the directories that hold them."""
-    found = {parent: directory(parent) for node in nodes for parent in parents(node.path)}
+    found = {parent: directory(parent) for node in nodes for parent in list_parents(node.path)}
     found |= {node.path: node for node in nodes}
-    return Tree(tuple(found[path] for path in sorted(found)), (), KERNEL, "1")
+    return RootfsTree(tuple(found[path] for path in sorted(found)), (), KERNEL, "1")
 
 
 def program(size: int, seed: int, *, machine: int = 62, kind: int = 3) -> bytes:

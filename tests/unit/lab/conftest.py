@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.build.growing import Market
-from minbuild.facts.content import extract
-from minbuild.facts.types import Kind
-from minbuild.manifest.tools import load_tools
-from minbuild.store import Store
+from minbuild.cache.store import Store
+from minbuild.facts.extract import extract_contents
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.tool_documents import load_tools
+from minbuild.pipeline.package_selection import PackageSource
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.cache import cache
-from tests.support.market import market_of, toolbox_of
+from tests.support.real_archive import market_of, toolbox_of
 from tests.unit.lab.cpio import initramfs
 from tests.unit.lab.tiny import APPLETS, INIT, LEASE, MODULES
 
@@ -47,31 +47,33 @@ def bench(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return Bench(toolbox_of(tools, market), directory / "vmlinuz", directory / "initrd")
 
 
-def busybox_of(market: Market, store: Store) -> bytes:
+def busybox_of(market: PackageSource, store: Store) -> bytes:
     path = "/usr/bin/busybox"
     return contents(market, store, "busybox-static", (path,))[path]
 
 
 def kernel_of(
-    market: Market, store: Store, modules: tuple[str, ...] = MODULES
+    market: PackageSource, store: Store, modules: tuple[str, ...] = MODULES
 ) -> tuple[bytes, dict[str, bytes]]:
-    name = market.index.depends("linux-image-cloud-amd64")[0][0]
+    name = market.index.find_depends("linux-image-cloud-amd64")[0][0]
     version = name.removeprefix("linux-image-")
     image = f"/vmlinuz-{version}"
     found = contents(market, store, name, (image, *(f"/{one}.ko.xz" for one in modules)))
     return found[image], {one: lzma.decompress(found[f"/{one}.ko.xz"]) for one in modules}
 
 
-def contents(market: Market, store: Store, name: str, ends: tuple[str, ...]) -> dict[str, bytes]:
+def contents(
+    market: PackageSource, store: Store, name: str, ends: tuple[str, ...]
+) -> dict[str, bytes]:
     """The content of each file of a package, by how its path ends."""
-    package = market.package(name)
+    package = market.find_package(name)
     assert package is not None
-    (files,) = market.open([package])
+    (files,) = market.fetch_and_analyse([package])
     digests = {
         end: entry.sha256
         for path, entry in files.entries.items()
         for end in ends
-        if entry.kind is Kind.FILE and path.endswith(end)
+        if entry.kind is FileType.FILE and path.endswith(end)
     }
-    extract(package, list(digests.values()), store)
+    extract_contents(package, list(digests.values()), store)
     return {end: store.read(digest) or b"" for end, digest in digests.items()}

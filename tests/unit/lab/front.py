@@ -7,8 +7,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from minbuild.cache.store import Store
 from minbuild.paths import RootPath
-from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
 
 PROGRAM = """#!{python} -IS

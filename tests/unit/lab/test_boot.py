@@ -13,27 +13,27 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.errors import ToolError, UsageError, Verdict
-from minbuild.lab import ports
-from minbuild.lab.boot import boot
-from minbuild.lab.interact import interact
-from minbuild.lab.probes import asked, standard
-from minbuild.lab.session import choose_network
-from minbuild.lab.table import verdict
-from minbuild.lab.trace import opened
-from minbuild.lab.types import (
+from minbuild.errors import CheckFailed, ToolError, UsageError
+from minbuild.lab import kprobes
+from minbuild.lab.boot import boot_image
+from minbuild.lab.boot_results import make_boot_error
+from minbuild.lab.interactive import interact
+from minbuild.lab.kprobes import read_opened_files
+from minbuild.lab.model import (
+    BootProbe,
     BootRequest,
     Firmware,
+    LabServer,
+    LineSource,
     Network,
-    Probe,
-    Server,
-    Sign,
-    Source,
-    State,
+    ProbePattern,
+    ProbeState,
 )
-from minbuild.manifest import types as manifest_types
-from minbuild.manifest.types import Where
-from minbuild.progress import Silent
+from minbuild.lab.probes import make_component_probe, make_default_probes
+from minbuild.lab.worker.client import choose_network
+from minbuild.manifest import model
+from minbuild.manifest.model import Location
+from minbuild.progress import SilentProgress
 from tests.unit.lab.conftest import Bench
 
 pytestmark = [pytest.mark.mirror]
@@ -43,7 +43,7 @@ def request(bench: Bench, **more: object) -> BootRequest:
     values: dict[str, object] = {
         "image": bench.kernel,
         "initramfs": bench.initramfs,
-        "probes": standard(),
+        "probes": make_default_probes(),
         "cmdline": "console=ttyS0 panic=-1 tiny.panic",
         "timeout": 150,
     }
@@ -55,43 +55,48 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
     bench: Bench, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    never = Probe(
-        "never", (Sign(Source.CONSOLE, re.compile("no such line")),), 140, "it is not there"
+    never = BootProbe(
+        "never",
+        (ProbePattern(LineSource.CONSOLE, re.compile("no such line")),),
+        140,
+        "it is not there",
     )
     user = choose_network(Network.AUTO, bench.tools).name == Network.USER
-    here = Where("x.yaml", 1, 1)
-    door = asked("door", manifest_types.Probe("door", here, limit=140, tcp=7070, says="^tiny"))
+    here = Location("x.yaml", 1, 1)
+    door = make_component_probe(
+        "door", model.ProbeSettings("door", here, limit=140, tcp=7070, says="^tiny")
+    )
     cmdline = f"console=ttyS0 panic=-1 tiny.panic{'' if user else ' tiny.serve'}"
-    probes = (*standard(), never, door)
+    probes = (*make_default_probes(), never, door)
     wish = request(
-        bench, without=frozenset({Server.DNS}), log=log, probes=probes, cmdline=cmdline, trace=True,
+        bench, without=frozenset({LabServer.DNS}), log=log, probes=probes, cmdline=cmdline, trace=True,
         ports=True,
     )  # fmt: skip
-    result = boot(wish, bench.tools, Silent())
+    result = boot_image(wish, bench.tools, SilentProgress())
     states = {outcome.name: outcome.state for outcome in result.outcomes}
-    failed = {name for name, state in states.items() if state is State.FAILED}
-    assert states["door"] is (State.SKIPPED if user else State.PASSED)
+    failed = {name for name, state in states.items() if state is ProbeState.FAILED}
+    assert states["door"] is (ProbeState.SKIPPED if user else ProbeState.PASSED)
     assert failed == ({"never"} if user else {"dns", "never"})
-    assert states["dns"] is (State.SKIPPED if user else State.FAILED)
+    assert states["dns"] is (ProbeState.SKIPPED if user else ProbeState.FAILED)
     inside = [one for one in result.outcomes if one.name != "door"]
-    assert all(one.uptime for one in inside if one.state is State.PASSED)
-    assert result.ended == "kernel panic: sysrq triggered crash"
+    assert all(one.uptime for one in inside if one.state is ProbeState.PASSED)
+    assert result.end_reason == "kernel panic: sysrq triggered crash"
     if not user:
-        problem = verdict(result)
-        assert isinstance(problem, Verdict)
+        problem = make_boot_error(result)
+        assert isinstance(problem, CheckFailed)
         assert "dns: " in problem.what
         assert "FAILED: no address for probe.test" in problem.what
-        assert any(line.source is Source.DNSMASQ for line in result.lines)
+        assert any(line.source is LineSource.DNSMASQ for line in result.lines)
     assert "minbuild: init: ready" in log.read_text(encoding="utf-8")
-    found = ports.opened(result.lines)
+    found = kprobes.read_open_ports(result.lines)
     assert found is not None
-    listening = {(one.number, one.protocol, one.by) for one in found}
+    listening = {(one.number, one.protocol, one.process) for one in found}
     assert user or (7070, "tcp", "nc") in listening
-    traced = opened(result.lines)
+    traced = read_opened_files(result.lines)
     # a script and its interpreter, a module; and nothing that was only unpacked
-    assert {"/init", "/bin/sh", "/modules/virtio_net.ko"} <= traced.found
-    assert "/lease.sh" in traced.found
-    assert not {"bin/cat", "modules/failover.ko"} & traced.found
+    assert {"/init", "/bin/sh", "/modules/virtio_net.ko"} <= traced.opened
+    assert "/lease.sh" in traced.opened
+    assert not {"bin/cat", "modules/failover.ko"} & traced.opened
     assert all(path.startswith("/") and times for path, times in traced.missing)
 
 
@@ -114,7 +119,7 @@ def test_the_console_is_given_to_a_terminal(bench: Bench) -> None:
     thread = threading.Thread(target=person, daemon=True)
     thread.start()
     wish = request(bench, cmdline="console=ttyS0", network=Network.USER)
-    interact(wish, bench.tools, Silent(), keys=lab, screen=lab)
+    interact(wish, bench.tools, SilentProgress(), keys=lab, screen=lab)
     os.close(lab)
     thread.join()
     os.close(user)
@@ -124,14 +129,14 @@ def test_the_console_is_given_to_a_terminal(bench: Bench) -> None:
 
 def test_an_image_that_is_not_there_is_named(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(ToolError) as caught:
-        boot(request(bench, image=tmp_path / "gone.raw"), bench.tools, Silent())
+        boot_image(request(bench, image=tmp_path / "gone.raw"), bench.tools, SilentProgress())
     assert caught.value.where == str(tmp_path / "gone.raw")
 
 
 def test_a_kernel_that_is_none_is_qemu_s_own_word(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "kernel").write_bytes(b"no kernel" * 1000)
     with pytest.raises(ToolError, match="QEMU ended with 1"):
-        boot(request(bench, image=tmp_path / "kernel"), bench.tools, Silent())
+        boot_image(request(bench, image=tmp_path / "kernel"), bench.tools, SilentProgress())
 
 
 def test_a_disk_cannot_be_booted_directly(bench: Bench, tmp_path: Path) -> None:
@@ -140,7 +145,7 @@ def test_a_disk_cannot_be_booted_directly(bench: Bench, tmp_path: Path) -> None:
         bench, image=tmp_path / "host.raw", initramfs=None, firmware=Firmware.DIRECT, cmdline=""
     )
     with pytest.raises(UsageError, match="is a disk"):
-        boot(wish, bench.tools, Silent())
+        boot_image(wish, bench.tools, SilentProgress())
 
 
 @pytest.mark.parametrize("name", ["host.raw", "host.efi"])
@@ -150,35 +155,35 @@ def test_what_has_no_boot_loader_is_not_given_to_a_bios(
     (tmp_path / name).write_bytes((b"MZ" if name.endswith("efi") else b"") + bytes(4096))
     wish = request(bench, image=tmp_path / name, initramfs=None, firmware=Firmware.BIOS, cmdline="")
     with pytest.raises(UsageError, match="boot loader"):
-        boot(wish, bench.tools, Silent())
+        boot_image(wish, bench.tools, SilentProgress())
 
 
 def test_a_damaged_uki_is_an_error(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "host.efi").write_bytes(b"MZ" + bytes(100))
     with pytest.raises(ToolError, match="not a UKI"):
-        boot(request(bench, image=tmp_path / "host.efi", initramfs=None, cmdline=""),
-             bench.tools, Silent())  # fmt: skip
+        boot_image(request(bench, image=tmp_path / "host.efi", initramfs=None, cmdline=""),
+             bench.tools, SilentProgress())  # fmt: skip
 
 
 def test_the_chosen_network_says_why(bench: Bench) -> None:
-    assert choose_network(Network.USER, bench.tools).why == "asked for"
+    assert choose_network(Network.USER, bench.tools).reason == "asked for"
     chosen = choose_network(Network.AUTO, bench.tools)
     assert chosen.name in {Network.USER, Network.NAMESPACE}
-    assert chosen.why
+    assert chosen.reason
 
 
 OWNER = """
 import sys
-from minbuild.lab.session import Session
-from minbuild.lab.types import Network
-from minbuild.lab.wire import Plan
+from minbuild.lab.worker.client import WorkerClient
+from minbuild.lab.model import Network
+from minbuild.lab.worker.protocol import WorkerPlan
 
 words = ("/bin/sh", "-c", "echo $$; exec sleep 600")
 work = sys.argv[1]
-plan = Plan(work, True, {"PATH": "/usr/bin:/bin"}, words, (), (), 0, "127.0.0.1", False)
-with Session(Network.USER, plan) as session:
+plan = WorkerPlan(work, True, {"PATH": "/usr/bin:/bin"}, words, (), (), 0, "127.0.0.1", False)
+with WorkerClient(Network.USER, plan) as client:
     while True:
-        for tag, block in session.blocks(1):
+        for tag, block in client.receive(1):
             print(tag.name, block.decode().strip(), flush=True)
 """
 

@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 
 from minbuild.errors import UsageError
-from minbuild.lab.machine import boot_from
-from minbuild.lab.types import BootRequest, Firmware, Tools
+from minbuild.lab.model import BootRequest, Firmware, Tools
+from minbuild.lab.qemu import prepare_boot_source
 from tests.support.uki import uki
 
 
@@ -16,7 +16,7 @@ def words_of(tmp_path: Path, own: str, **more: object) -> list[str]:
     image = tmp_path / "host.efi"
     image.write_bytes(uki({".linux": b"kernel", ".initrd": b"initramfs", ".cmdline": own.encode()}))
     request = BootRequest(image=image, probes=(), firmware=Firmware.DIRECT, **more)  # type: ignore[arg-type]
-    return list(boot_from(request, cast("Tools", None), tmp_path, "clock=x").words)
+    return list(prepare_boot_source(request, cast("Tools", None), tmp_path, "clock=x").args)
 
 
 def test_the_labs_words_come_last_and_before_those_for_init(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import UsageError
-from minbuild.image.uki import Parts, make_uki
-from minbuild.lab.boot import boot
-from minbuild.lab.netboot import checked
-from minbuild.lab.probes import make
-from minbuild.lab.types import BootRequest, Choice, Firmware, Network, State
+from minbuild.image.ukify import UkiParts, build_uki
+from minbuild.lab.boot import boot_image
+from minbuild.lab.model import BootRequest, Decision, Firmware, Network, ProbeState
+from minbuild.lab.probes import make_probe
+from minbuild.lab.qemu import require_http_support
 from minbuild.paths import RootPath
-from minbuild.progress import Silent
+from minbuild.progress import SilentProgress
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = [pytest.mark.mirror]
@@ -23,35 +23,37 @@ def uki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work, box = tmp_path_factory.mktemp("uki"), toolbox(lab=True)
     stub = box.path(RootPath("/usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
     (work / "initrd").write_bytes(b"none")
-    parts = Parts("amd64", stub, work / "initrd", "quiet", b"ID=x\n", "1")
-    make_uki(parts, work / "host.efi", work, box)
+    parts = UkiParts("amd64", stub, work / "initrd", "quiet", b"ID=x\n", "1")
+    build_uki(parts, work / "host.efi", work, box)
     return work / "host.efi"
 
 
 @pytest.mark.boot
 @pytest.mark.parametrize("firmware", [Firmware.PXE, Firmware.HTTP])
 def test_uefi_fetches_the_image_and_starts_it(firmware: Firmware, uki: Path) -> None:
-    started = make("stub", "(?i)(Error registering initrd|EFI stub|Unable to|kernel)", 150, "x")
+    started = make_probe(
+        "stub", "(?i)(Error registering initrd|EFI stub|Unable to|kernel)", 150, "x"
+    )
     wish = BootRequest(
         uki, (started,), firmware=firmware, timeout=150,
         network=Network.AUTO, memory=256, cpus=1,
     )  # fmt: skip
     try:
-        result = boot(wish, toolbox(lab=True), Silent())
+        result = boot_image(wish, toolbox(lab=True), SilentProgress())
     except UsageError:
         pytest.skip("HTTP boot needs a network namespace, which this user may not make")
     fetched = result.outcomes[0]
-    assert (fetched.name, fetched.state) == (firmware.value, State.PASSED), result.lines
+    assert (fetched.name, fetched.state) == (firmware.value, ProbeState.PASSED), result.lines
 
 
 def test_http_is_refused_on_qemu_s_own_network() -> None:
-    checked(Firmware.PXE, Choice(Network.USER, "asked for"))
+    require_http_support(Firmware.PXE, Decision(Network.USER, "asked for"))
     with pytest.raises(UsageError, match="HTTP boot needs"):
-        checked(Firmware.HTTP, Choice(Network.USER, "asked for"))
+        require_http_support(Firmware.HTTP, Decision(Network.USER, "asked for"))
 
 
 def test_a_disk_cannot_come_from_the_network(tmp_path: Path) -> None:
     (tmp_path / "host.raw").write_bytes(bytes(4096))
     wish = BootRequest(tmp_path / "host.raw", (), firmware=Firmware.PXE)
     with pytest.raises(UsageError, match="is a disk"):
-        boot(wish, toolbox(lab=True), Silent())
+        boot_image(wish, toolbox(lab=True), SilentProgress())

@@ -1,7 +1,7 @@
 """What the kernel's own probes say of ports."""
 
-from minbuild.lab.ports import EVENT, Opened, opened, words
-from minbuild.lab.types import Line, Source
+from minbuild.lab.kprobes import PORT_EVENT, PortEvent, build_port_kprobes, read_open_ports
+from minbuild.lab.model import LineSource, LogLine
 
 BOOT = """\
 [    6.68] bind: (udp_lib_get_port+0x4/0x590) port=0 family=10 address=0x0 by="dropbear"
@@ -12,26 +12,26 @@ BOOT = """\
 """
 
 
-def lines(text: str) -> list[Line]:
-    return [Line(Source.TRACE, float(n), line) for n, line in enumerate(text.splitlines())]
+def lines(text: str) -> list[LogLine]:
+    return [LogLine(LineSource.TRACE, float(n), line) for n, line in enumerate(text.splitlines())]
 
 
 def test_each_port_is_named_once_with_its_process() -> None:
-    assert opened(lines(BOOT)) == (
-        Opened(22, "tcp", "dropbear", local=False),
-        Opened(123, "udp", "ntpd", local=False),
-        Opened(5900, "tcp", "qemu", local=True),
+    assert read_open_ports(lines(BOOT)) == (
+        PortEvent(22, "tcp", "dropbear", local=False),
+        PortEvent(123, "udp", "ntpd", local=False),
+        PortEvent(5900, "tcp", "qemu", local=True),
     )
 
 
 def test_a_client_s_own_port_only_shows_that_the_kernel_was_watched() -> None:
-    assert opened(lines(BOOT.splitlines()[0])) == ()
+    assert read_open_ports(lines(BOOT.splitlines()[0])) == ()
 
 
 def test_without_a_word_of_the_kernel_nobody_looked() -> None:
-    assert opened(lines("[ 1.0] minbuild: init: ready")) is None
-    assert EVENT.match('[ 1.0] listen: (x) port=1 family=2 address=0x0 by="a" more') is None
+    assert read_open_ports(lines("[ 1.0] minbuild: init: ready")) is None
+    assert PORT_EVENT.match('[ 1.0] listen: (x) port=1 family=2 address=0x0 by="a" more') is None
 
 
 def test_the_probes_have_no_blanks() -> None:
-    assert not any(" " in word for word in words())
+    assert not any(" " in word for word in build_port_kprobes())

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from minbuild.lab.probes import Watch, skipped, standard
-from minbuild.lab.types import Line, Network, Probe, Sign, Source, State
+from minbuild.lab.model import BootProbe, LineSource, LogLine, Network, ProbePattern, ProbeState
+from minbuild.lab.probes import ProbeTracker, find_unreachable_probes, make_default_probes
 
 
-def fed(watch: Watch, *texts: str, source: Source = Source.CONSOLE) -> Watch:
+def fed(watch: ProbeTracker, *texts: str, source: LineSource = LineSource.CONSOLE) -> ProbeTracker:
     for number, text in enumerate(texts):
-        watch.feed(Line(source, float(number), text))
+        watch.feed(LogLine(source, float(number), text))
     return watch
 
 
@@ -25,13 +25,13 @@ GOOD = (
 )
 
 
-def states(watch: Watch) -> dict[str, State]:
-    return {outcome.name: outcome.state for outcome in watch.outcomes()}
+def states(watch: ProbeTracker) -> dict[str, ProbeState]:
+    return {outcome.name: outcome.state for outcome in watch.list_outcomes()}
 
 
 def test_a_probe_passes_when_both_sides_saw_it() -> None:
-    watch = fed(Watch(standard()), *GOOD)
-    assert {name for name, state in states(watch).items() if state is State.FAILED} == {
+    watch = fed(ProbeTracker(make_default_probes()), *GOOD)
+    assert {name for name, state in states(watch).items() if state is ProbeState.FAILED} == {
         "dhcp",
         "dns",
         "tcp",
@@ -40,35 +40,37 @@ def test_a_probe_passes_when_both_sides_saw_it() -> None:
         watch,
         "dnsmasq-dhcp: DHCPACK(lab0) 192.0.2.82 52:54:00:6d:62:01",
         "dnsmasq: query[A] probe.test from 192.0.2.82",
-        source=Source.DNSMASQ,
+        source=LineSource.DNSMASQ,
     )
-    fed(watch, "tcp: connection from 192.0.2.82:40000", source=Source.SERVERS)
-    assert set(states(watch).values()) == {State.PASSED}
-    assert watch.open(0) == []
-    uptimes = [outcome.uptime for outcome in watch.outcomes()]
+    fed(watch, "tcp: connection from 192.0.2.82:40000", source=LineSource.SERVERS)
+    assert set(states(watch).values()) == {ProbeState.PASSED}
+    assert watch.list_pending(0) == []
+    uptimes = [outcome.uptime for outcome in watch.list_outcomes()]
     assert uptimes == [1.5, 2.25, 2.5, 2.75, 3.0, 8.0, 9.0]
 
 
 def test_qemu_s_own_network_has_no_log_and_no_names() -> None:
-    probes = standard()
-    watch = fed(Watch(probes, skipped(probes, Network.USER), Network.USER), *GOOD)
-    fed(watch, "tcp: connection from 127.0.0.1:40000", source=Source.SERVERS)
-    assert states(watch).pop("dns") is State.SKIPPED
-    assert State.FAILED not in states(watch).values()
+    probes = make_default_probes()
+    watch = fed(
+        ProbeTracker(probes, find_unreachable_probes(probes, Network.USER), Network.USER), *GOOD
+    )
+    fed(watch, "tcp: connection from 127.0.0.1:40000", source=LineSource.SERVERS)
+    assert states(watch).pop("dns") is ProbeState.SKIPPED
+    assert ProbeState.FAILED not in states(watch).values()
 
 
 def test_what_the_host_gave_up_is_not_waited_for() -> None:
-    watch = fed(Watch(standard()), "[ 9.0] minbuild: dns: FAILED: no lease")
-    assert "dns" not in {probe.name for probe in watch.open(0)}
-    (outcome,) = (one for one in watch.outcomes() if one.name == "dns")
-    assert (outcome.state, outcome.detail) == (State.FAILED, "FAILED: no lease")
+    watch = fed(ProbeTracker(make_default_probes()), "[ 9.0] minbuild: dns: FAILED: no lease")
+    assert "dns" not in {probe.name for probe in watch.list_pending(0)}
+    (outcome,) = (one for one in watch.list_outcomes() if one.name == "dns")
+    assert (outcome.state, outcome.detail) == (ProbeState.FAILED, "FAILED: no lease")
 
 
 def test_a_probe_seen_after_its_limit_failed() -> None:
-    sign = Sign(Source.CONSOLE, re.compile("up"))
-    watch = Watch((Probe("late", (sign,), 5, "slow"),))
-    watch.feed(Line(Source.CONSOLE, 6.0, "up"))
-    assert states(watch) == {"late": State.FAILED}
+    sign = ProbePattern(LineSource.CONSOLE, re.compile("up"))
+    watch = ProbeTracker((BootProbe("late", (sign,), 5, "slow"),))
+    watch.feed(LogLine(LineSource.CONSOLE, 6.0, "up"))
+    assert states(watch) == {"late": ProbeState.FAILED}
 
 
 @pytest.mark.parametrize(
@@ -80,40 +82,42 @@ def test_a_probe_seen_after_its_limit_failed() -> None:
     ],
 )
 def test_the_end_of_all_hope_is_seen_at_once(text: str, dead: str) -> None:
-    assert fed(Watch(standard()), text).dead == dead
+    assert fed(ProbeTracker(make_default_probes()), text).fatal_reason == dead
 
 
 def test_a_machine_that_restarts_without_a_word_crashed() -> None:
-    silent = fed(Watch(standard()), "[ 1.0] minbuild: init: 7 steps started")
-    assert silent.gone() == "the machine switched itself off or restarted"
+    silent = fed(ProbeTracker(make_default_probes()), "[ 1.0] minbuild: init: 7 steps started")
+    assert silent.describe_exit() == "the machine switched itself off or restarted"
     assert silent.crash == "it restarted without a word"
 
 
 @pytest.mark.parametrize("text", ["[ 9.0] reboot: Power down", "Kernel panic - not syncing: x"])
 def test_a_machine_whose_kernel_said_so_did_not(text: str) -> None:
-    watch = fed(Watch(standard()), text)
-    assert watch.gone()
+    watch = fed(ProbeTracker(make_default_probes()), text)
+    assert watch.describe_exit()
     assert watch.crash == ""
 
 
 def test_where_a_watchdog_bites_a_restart_is_no_crash() -> None:
-    watch = Watch(standard(), patient=True)
-    assert watch.gone()
+    watch = ProbeTracker(make_default_probes(), patient=True)
+    assert watch.describe_exit()
     assert watch.crash == ""
 
 
 def test_a_crash_of_the_kernel_is_told_from_a_panic() -> None:
-    watch = fed(Watch(standard()), "[ 1.0] Oops: general protection fault: 0000 [#1] SMP")
+    watch = fed(
+        ProbeTracker(make_default_probes()), "[ 1.0] Oops: general protection fault: 0000 [#1] SMP"
+    )
     assert watch.crash
-    assert not watch.dead
+    assert not watch.fatal_reason
 
 
 def test_without_its_data_disk_nothing_is_waited_for_that_the_disk_asks() -> None:
-    watch = fed(Watch(standard()), *GOOD[:2])
-    assert {one.name for one in watch.open(0)} >= {"dhcp", "dns", "guest"}
+    watch = fed(ProbeTracker(make_default_probes()), *GOOD[:2])
+    assert {one.name for one in watch.list_pending(0)} >= {"dhcp", "dns", "guest"}
     fed(watch, "[    5.00] minbuild: data: FAILED: /dev/vdb cannot be mounted")
-    assert {one.name for one in watch.open(0)} == {"dhcp", "kvm"}
-    details = {one.name: one.detail for one in watch.outcomes()}
+    assert {one.name for one in watch.list_pending(0)} == {"dhcp", "kvm"}
+    details = {one.name: one.detail for one in watch.list_outcomes()}
     assert details["guest"] == "data: FAILED: /dev/vdb cannot be mounted"
     assert details["kvm"] == "not seen on the console"
     assert details["dhcp"] == "not seen in dnsmasq's log"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from minbuild.lab.trace import EVENT, opened, words
-from minbuild.lab.types import Line, Source
+from minbuild.lab.kprobes import FILE_EVENT, build_file_kprobes, read_opened_files
+from minbuild.lab.model import LineSource, LogLine
 
 BOOT = """\
 [    1.38] look: (kern_path+0x2f/0x50 <- filename_lookup) name="dev" ret=-2
@@ -21,32 +21,32 @@ BOOT = """\
 """
 
 
-def lines(text: str) -> list[Line]:
-    return [Line(Source.TRACE, float(n), line) for n, line in enumerate(text.splitlines())]
+def lines(text: str) -> list[LogLine]:
+    return [LogLine(LineSource.TRACE, float(n), line) for n, line in enumerate(text.splitlines())]
 
 
 def test_only_what_processes_open_counts() -> None:
-    seen = opened(lines(BOOT))
-    assert seen.found == {"/init", "here", "/etc/later"}
+    seen = read_opened_files(lines(BOOT))
+    assert seen.opened == {"/init", "here", "/etc/later"}
     assert seen.missing == (("/etc/ld.so.cache", 2),)
 
 
 def test_each_boot_begins_anew() -> None:
-    again = Line(Source.CONSOLE, 9.0, "[    0.00] Linux version 6.12")
-    seen = opened([*lines(BOOT), again, *lines(BOOT.replace("/init", "/other"))])
-    assert "usr/bin/never" not in seen.found
-    assert {"/init", "/other"} <= seen.found
+    again = LogLine(LineSource.CONSOLE, 9.0, "[    0.00] Linux version 6.12")
+    seen = read_opened_files([*lines(BOOT), again, *lines(BOOT.replace("/init", "/other"))])
+    assert "usr/bin/never" not in seen.opened
+    assert {"/init", "/other"} <= seen.opened
 
 
 @pytest.mark.parametrize("text", ["minbuild: open: x", '[ 1.0] open: (x) name="', ""])
 def test_other_lines_are_none_of_it(text: str) -> None:
-    assert EVENT.match(text) is None
+    assert FILE_EVENT.match(text) is None
 
 
 def test_an_old_kernel_tells_no_result() -> None:
-    assert "$retval" in words()[0]
-    assert "$retval" in words("6.12.117+deb13-cloud-amd64")[0]
-    assert "$retval" not in words("6.1.0-30-cloud-amd64")[0]
-    assert len(";".join(words())) < 400
+    assert "$retval" in build_file_kprobes()[0]
+    assert "$retval" in build_file_kprobes("6.12.117+deb13-cloud-amd64")[0]
+    assert "$retval" not in build_file_kprobes("6.1.0-30-cloud-amd64")[0]
+    assert len(";".join(build_file_kprobes())) < 400
     (line,) = lines('[    2.00] open: (do_filp_open+0x0/0x1) name="/init"')
-    assert opened([line]).found == {"/init"}
+    assert read_opened_files([line]).opened == {"/init"}

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ManifestError
-from minbuild.manifest.load import load
-from minbuild.manifest.trust import Trust
-from minbuild.manifest.types import Manifest
+from minbuild.manifest.input_files import Trust
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.model import Manifest
 
 HEAD = "minbuild: 1\nkernel: {package: linux-image-cloud-amd64}\n"
 """Two lines that every manifest needs."""
@@ -33,11 +33,11 @@ class Desk:
     def load(self, text: str = "", /, **settings: str) -> Manifest:
         """Load HEAD and `text` as host.yaml."""
         self.write({"host.yaml": HEAD + text})
-        return load(Path("host.yaml"), settings=settings, components=[], trust=self.trust)
+        return read_manifest(Path("host.yaml"), settings=settings, components=[], trust=self.trust)
 
     def load_file(self, name: str) -> Manifest:
         """Load a file that is there already."""
-        return load(Path(name), settings={}, components=[], trust=self.trust)
+        return read_manifest(Path(name), settings={}, components=[], trust=self.trust)
 
     def problems(self, text: str = "", /, **settings: str) -> list[tuple[str, str, str]]:
         """Where, what and fix of all that is wrong with HEAD and `text`."""
@@ -47,9 +47,9 @@ class Desk:
     def refused(self, name: str, /, **settings: str) -> list[tuple[str, str, str]]:
         """Where, what and fix of all that is wrong with a file that is there already."""
         with pytest.raises(ManifestError) as raised:
-            load(Path(name), settings=settings, components=[], trust=self.trust)
+            read_manifest(Path(name), settings=settings, components=[], trust=self.trust)
         error = raised.value
-        return [(one.where, one.what, one.fix) for one in (error, *error.others)]
+        return [(one.where, one.what, one.fix) for one in (error, *error.also)]
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from minbuild.manifest.alter import alterable
-from minbuild.manifest.load import load
-from minbuild.manifest.schema import DocumentKind, schema
-from minbuild.manifest.types import ImageFormat, Manifest
+from minbuild.manifest.extends import find_alterable_lists
+from minbuild.manifest.grammar import DocumentKind, build_json_schema
+from minbuild.manifest.image_settings import ImageFormat
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.model import Manifest
 from tests.unit.manifest.conftest import Desk
 
 BASE = (
@@ -105,9 +106,11 @@ def test_a_list_that_replaces_components_brings_what_they_need(based: Desk) -> N
 
 
 def test_every_list_that_can_be_altered_is_so_in_the_schema() -> None:
-    assert {"network.use", "kernel.use", "image.formats", "archive.suites"} <= set(alterable())
-    checks = jsonschema.Draft202012Validator(schema(DocumentKind.MANIFEST))
-    for path in alterable():
+    assert {"network.use", "kernel.use", "image.formats", "archive.suites"} <= set(
+        find_alterable_lists()
+    )
+    checks = jsonschema.Draft202012Validator(build_json_schema(DocumentKind.MANIFEST))
+    for path in find_alterable_lists():
         document: object = {"replace": ["x"], "add": ["x"]}
         for key in reversed(path.split(".")):
             document = {key: document}
@@ -124,7 +127,7 @@ def test_the_example_of_the_reference_is_a_host_without_dhcp(
     (text,) = re.findall(r"```yml\n(minbuild: 1\nname: rack\n.*?)```", page.read_text(), re.DOTALL)
     monkeypatch.chdir(tmp_path)
     Path("rack.yaml").write_text(text)
-    manifest = load(Path("rack.yaml"), settings={}, components=[])
+    manifest = read_manifest(Path("rack.yaml"), settings={}, components=[])
     names = [one.name for one in manifest.components]
     assert "network/dhcp" not in names
     assert {"network/static", "services/time"} <= set(names)

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ManifestError
-from minbuild.manifest.components import listing
-from minbuild.manifest.load import load
-from minbuild.manifest.types import Section
+from minbuild.manifest.components import list_components
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.model import Section
 from tests.unit.manifest.conftest import HEAD, Desk
 
 
@@ -33,7 +33,7 @@ def test_sections_stand_in_the_order_of_the_manifest(desk: Desk) -> None:
         desk.component(name)
     desk.write({"host.yaml": "minbuild: 1\nboot: {use: [x]}\nnetwork: {use: [network/x]}\n"
                 "kernel: {package: linux, use: [x]}\n"})  # fmt: skip
-    manifest = load(Path("host.yaml"), settings={}, components=[])
+    manifest = read_manifest(Path("host.yaml"), settings={}, components=[])
     assert [one.name for one in manifest.components] == ["boot/x", "network/x", "kernel/x"]
 
 
@@ -77,7 +77,7 @@ def test_a_probe_is_named_or_has_its_components_name(desk: Desk, text: str, name
 
 def test_the_manifests_own_modules_are_a_component_of_the_kernel(desk: Desk) -> None:
     desk.write({"a.yaml": "minbuild: 1\nkernel: {package: linux, modules: [vfat]}\n"})
-    (own,) = load(Path("a.yaml"), settings={}, components=[]).components
+    (own,) = read_manifest(Path("a.yaml"), settings={}, components=[]).components
     assert (own.name, own.modules[0].text) == ("kernel/manifest", "vfat")
 
 
@@ -150,7 +150,7 @@ def test_given_directories_come_before_those_beside_the_manifest(desk: Desk) -> 
     desk.component("network/part")
     desk.write({"mine/network/part.yaml": "summary: my own\n"})
     desk.write({"host.yaml": HEAD + "network: {use: [part]}\n"})
-    (part,) = load(Path("host.yaml"), settings={}, components=[Path("mine")]).components
+    (part,) = read_manifest(Path("host.yaml"), settings={}, components=[Path("mine")]).components
     assert part.summary == "my own"
 
 
@@ -167,7 +167,7 @@ def test_a_component_beside_the_manifest_replaces_the_shipped_one(desk: Desk) ->
 def test_a_list_shows_every_component_once(desk: Desk) -> None:
     desk.write({"mine/services/busybox.yaml": "summary: my own\nneeds: [aa]\n"})
     desk.write({"mine/services/aa.yaml": "summary: another\n"})
-    listed = listing([Path("mine")])
+    listed = list_components([Path("mine")])
     mine = [one for one in listed if one.name in ("services/aa", "services/busybox")]
     assert [(one.name, one.summary, one.needs) for one in mine] == [
         ("services/aa", "another", ()),
@@ -180,8 +180,8 @@ def test_a_list_shows_every_component_once(desk: Desk) -> None:
 def test_a_list_tells_every_broken_component(desk: Desk) -> None:
     desk.write({"mine/boot/a.yaml": "sumary: x\n", "mine/boot/b.yaml": "["})
     with pytest.raises(ManifestError) as raised:
-        listing([Path("mine")])
-    assert {one.where.partition(":")[0] for one in (raised.value, *raised.value.others)} == {
+        list_components([Path("mine")])
+    assert {one.where.partition(":")[0] for one in (raised.value, *raised.value.also)} == {
         "mine/boot/a.yaml",
         "mine/boot/b.yaml",
     }

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import UsageError
-from minbuild.manifest.components import listing
-from minbuild.manifest.described import describe
-from minbuild.manifest.load import load
-from minbuild.manifest.starter import copied
-from minbuild.report.component import as_document, as_text
+from minbuild.manifest.components import describe_component, list_components
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.shipped_manifests import copy_shipped
+from minbuild.report.component import component_to_json, render_component
 
 TEXT = """\
 summary: One of mine
@@ -45,8 +44,8 @@ def shelf(tmp_path: Path) -> Path:
 
 
 def test_variables_have_the_meaning_of_their_comments(shelf: Path) -> None:
-    one = describe("mine", [shelf])
-    assert one.about == "It does this, and that."
+    one = describe_component("mine", [shelf])
+    assert one.comments == "It does this, and that."
     assert one.needs == ("network/other", "network/bridge")
     assert one.variables == (
         ("plain", "a#b", "how # it is"),
@@ -57,18 +56,18 @@ def test_variables_have_the_meaning_of_their_comments(shelf: Path) -> None:
         ("off", False, ""),
         ("empty", "", ""),
     )
-    assert one.brings["packages"] == ("tool: /usr/bin/tool", "tool: /usr/bin/tock")
+    assert one.contents["packages"] == ("tool: /usr/bin/tool", "tool: /usr/bin/tock")
     assert one.probes == (("mine", "nobody answered"),)
 
 
 def test_a_page_and_a_document_say_the_same(shelf: Path) -> None:
-    one = describe("network/mine", [shelf])
-    page = as_text(one, 60)
+    one = describe_component("network/mine", [shelf])
+    page = render_component(one, 60)
     for part in ('quoted: x # y', "said 'so'", "off: false", 'empty: ""', "many: [a, b]",
                  "  sh, cat", "/etc/x", "fails: nobody answered", str(shelf)):  # fmt: skip
         assert part in page
     assert max(map(len, page.splitlines()[:-1])) <= 60
-    document = as_document(one)
+    document = component_to_json(one)
     assert document["schema"] == "minbuild.component/1"
     assert {"name": "many", "default": ["a", "b"], "meaning": "two"} in document["variables"]  # type: ignore[operator]
     assert document["modules"] == []
@@ -85,13 +84,13 @@ def test_a_page_and_a_document_say_the_same(shelf: Path) -> None:
 )
 def test_a_word_that_means_no_one_component_is_refused(shelf: Path, word: str, fix: str) -> None:
     with pytest.raises(UsageError) as caught:
-        describe(word, [shelf])
+        describe_component(word, [shelf])
     assert caught.value.fix == fix
 
 
 def test_every_component_that_ships_can_be_described() -> None:
-    for one in listing([]):
-        page = as_text(describe(one.name, []), 80)
+    for one in list_components([]):
+        page = render_component(describe_component(one.name, []), 80)
         assert page.startswith(f"{one.name}: {one.summary}\n")
 
 
@@ -107,9 +106,9 @@ def test_the_command_prints_a_page_and_json() -> None:
 @pytest.mark.parametrize("name", ["edge", "host", "debug", "host-full"])
 def test_a_manifest_that_ships_is_copied_under_another_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(copied(name, "mine"))
+    path.write_text(copy_shipped(name, "mine"))
     made, shipped = (
-        load(one, settings={}, components=[])
+        read_manifest(one, settings={}, components=[])
         for one in (path, Path(__file__).parents[3] / f"manifests/{name}.yaml")
     )
     assert made.name == "mine"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.manifest.types import ImageFormat
+from minbuild.manifest.image_settings import ImageFormat
 from tests.unit.manifest.conftest import Desk
 
 

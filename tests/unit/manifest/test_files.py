@@ -2,7 +2,7 @@
 
 import pytest
 
-from minbuild.manifest.types import RenderedFile
+from minbuild.manifest.model import RenderedFile
 from tests.unit.manifest.conftest import Desk
 
 

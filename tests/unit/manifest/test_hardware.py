@@ -2,7 +2,7 @@
 
 import pytest
 
-from minbuild.manifest.types import Priority
+from minbuild.manifest.model import Priority
 from tests.unit.manifest.conftest import Desk
 
 KERNEL = "minbuild: 1\nkernel: {{package: linux, hardware: {}}}\n"

@@ -6,33 +6,33 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.manifest import kept
-from minbuild.manifest.template import Faulty, names, render
-from minbuild.store import Store
+from minbuild.cache.store import Store
+from minbuild.manifest import templates
+from minbuild.manifest.templates import InvalidTemplate, find_variables, render_template
 
 TEXT = "{{ 'big' if size > 3 else 'small' }} {{ name }}"
 
 
 def made(store: Store) -> int:
     """How many renderings a store has."""
-    return len(store.get_all(kept.KIND))
+    return len(store.get_all(templates.RENDERING_KIND))
 
 
 def test_a_kept_rendering_is_the_one_that_was_made(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for _ in ("made", "kept"):
-        with kept.remembering(store, "1"):
-            assert render(TEXT, {"size": 5, "name": "x"}) == "big x"
-            assert render(TEXT, {"size": 1, "name": "x"}) == "small x"
-            assert names(TEXT) == {"size", "name"}
+        with templates.use_render_cache(store, "1"):
+            assert render_template(TEXT, {"size": 5, "name": "x"}) == "big x"
+            assert render_template(TEXT, {"size": 1, "name": "x"}) == "small x"
+            assert find_variables(TEXT) == {"size", "name"}
     assert made(store) == 3
 
 
 def test_only_values_that_a_template_may_use_count(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for other in ("a", "b"):
-        with kept.remembering(store, "1"):
-            render(TEXT, {"size": 5, "name": "x", "other": other})
+        with templates.use_render_cache(store, "1"):
+            render_template(TEXT, {"size": 5, "name": "x", "other": other})
     assert made(store) == 1
 
 
@@ -40,33 +40,33 @@ def test_only_values_that_a_template_may_use_count(tmp_path: Path) -> None:
 def test_values_of_other_types_are_others(tmp_path: Path, value: bool | str | int) -> None:
     store = Store(tmp_path)
     text = "{{ one ~ ' ' }}"
-    with kept.remembering(store, "1"):
+    with templates.use_render_cache(store, "1"):
         for each in (True, "True", 1, ("1",), value):
-            assert render(text, {"one": each}) == f"{each} "
+            assert render_template(text, {"one": each}) == f"{each} "
     assert made(store) == 4
 
 
 def test_a_variable_that_comes_to_be_defined_counts(tmp_path: Path) -> None:
     store = Store(tmp_path)
     text = "{{ 'yes' if extra is defined else 'no' }}"
-    with kept.remembering(store, "1"):
-        assert render(text, {}) == "no"
-        assert render(text, {"extra": ""}) == "yes"
+    with templates.use_render_cache(store, "1"):
+        assert render_template(text, {}) == "no"
+        assert render_template(text, {"extra": ""}) == "yes"
 
 
 def test_faults_are_found_each_time(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for _ in range(2):
-        with kept.remembering(store, "1"), pytest.raises(Faulty):
-            render(TEXT, {"size": 5})
+        with templates.use_render_cache(store, "1"), pytest.raises(InvalidTemplate):
+            render_template(TEXT, {"size": 5})
     assert made(store) == 0
 
 
 def test_other_code_renders_anew(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for code in ("1", "2"):
-        with kept.remembering(store, code):
-            render(TEXT, {"size": 5, "name": "x"})
+        with templates.use_render_cache(store, code):
+            render_template(TEXT, {"size": 5, "name": "x"})
     assert made(store) == 2
 
 
@@ -74,11 +74,10 @@ def test_what_is_kept_is_used_without_jinja2(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from minbuild.manifest import kept
-from minbuild.manifest.template import names, render
-from minbuild.store import Store
-with kept.remembering(Store(Path(sys.argv[1])), "1"):
-    print(render(sys.argv[2], {"size": 5, "name": "x"}), len(names(sys.argv[2])), "jinja2" in sys.modules)
+from minbuild.manifest.templates import find_variables, render_template, use_render_cache
+from minbuild.cache.store import Store
+with use_render_cache(Store(Path(sys.argv[1])), "1"):
+    print(render_template(sys.argv[2], {"size": 5, "name": "x"}), len(find_variables(sys.argv[2])), "jinja2" in sys.modules)
 """
     said = [
         subprocess.run(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ManifestError
-from minbuild.manifest.load import combinations, load
+from minbuild.manifest.loader import list_combinations, read_manifest
 
 BASE = """\
 minbuild: 1
@@ -26,13 +26,13 @@ def test_every_combination_has_a_name(tmp_path: Path) -> None:
         tmp_path,
         "matrix: {suite: [trixie, sid], arch: [amd64, arm64], components: {a: [boot/init]}}\n",
     )
-    assert combinations(path) == (
+    assert list_combinations(path) == (
         "trixie-amd64-a", "trixie-arm64-a", "sid-amd64-a", "sid-arm64-a",
     )  # fmt: skip
 
 
 def test_a_manifest_without_a_matrix_has_no_combinations(tmp_path: Path) -> None:
-    assert combinations(write(tmp_path, "")) == ()
+    assert list_combinations(write(tmp_path, "")) == ()
 
 
 def test_a_combination_is_a_host_of_its_own(tmp_path: Path) -> None:
@@ -40,15 +40,17 @@ def test_a_combination_is_a_host_of_its_own(tmp_path: Path) -> None:
         tmp_path,
         "matrix: {suite: [bookworm, sid], arch: [arm64], components: {t: [network/tcp]}}\n",
     )
-    host = load(path, settings={}, components=(), cell="bookworm-arm64-t")
+    host = read_manifest(path, settings={}, components=(), variant="bookworm-arm64-t")
     assert (host.name, host.arch) == ("rack-bookworm-arm64-t", "arm64")
     assert host.archive.suites == ("bookworm", "bookworm-updates", "bookworm-security")
     assert {"network/tcp", "services/logging"} <= {one.name for one in host.components}
-    assert load(path, settings={}, components=(), cell="sid-arm64-t").archive.suites == ("sid",)
+    assert read_manifest(
+        path, settings={}, components=(), variant="sid-arm64-t"
+    ).archive.suites == ("sid",)
 
 
 def test_without_a_combination_the_manifest_stands_as_it_is(tmp_path: Path) -> None:
-    host = load(write(tmp_path, "matrix: {suite: [sid]}\n"), settings={}, components=())
+    host = read_manifest(write(tmp_path, "matrix: {suite: [sid]}\n"), settings={}, components=())
     assert (host.name, host.archive.suites[0]) == ("rack", "trixie")
 
 
@@ -56,13 +58,13 @@ def test_a_matrix_is_not_inherited(tmp_path: Path) -> None:
     write(tmp_path, "matrix: {suite: [sid]}\n")
     other = tmp_path / "other.yaml"
     other.write_text("minbuild: 1\nextends: [rack.yaml]\n")
-    assert combinations(other) == ()
+    assert list_combinations(other) == ()
 
 
 def test_an_unknown_combination_is_refused_with_the_nearest(tmp_path: Path) -> None:
     path = write(tmp_path, "matrix: {suite: [sid, trixie]}\n")
     with pytest.raises(ManifestError, match="no combination trixi") as caught:
-        load(path, settings={}, components=(), cell="trixi")
+        read_manifest(path, settings={}, components=(), variant="trixi")
     assert "trixie" in caught.value.fix
 
 
@@ -78,7 +80,7 @@ def test_a_mistake_in_a_matrix_is_named_with_its_place(
     tmp_path: Path, matrix: str, place: str
 ) -> None:
     with pytest.raises(ManifestError) as caught:
-        load(write(tmp_path, matrix), settings={}, components=())
+        read_manifest(write(tmp_path, matrix), settings={}, components=())
     assert place in caught.value.where
 
 
@@ -88,19 +90,21 @@ def test_a_suite_of_a_matrix_sets_the_variable_as_set_does(tmp_path: Path) -> No
         "minbuild: 1\nname: rack\nextends: [host]\nmatrix: {suite: [trixie, forky, bookworm]}\n"
     )
     for suite in ("trixie", "forky", "bookworm"):
-        cell = load(path, settings={}, components=(), cell=suite)
-        given = load(path, settings={"suite": suite}, components=())
+        cell = read_manifest(path, settings={}, components=(), variant=suite)
+        given = read_manifest(path, settings={"suite": suite}, components=())
         assert cell.variables["suite"] == suite
         assert cell.archive == given.archive
         assert cell.budget.totals == given.budget.totals
-    assert not load(path, settings={}, components=(), cell="forky").archive.check_valid_until
+    assert not read_manifest(
+        path, settings={}, components=(), variant="forky"
+    ).archive.check_valid_until
 
 
 def test_a_setting_against_the_cells_suite_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rack.yaml"
     path.write_text("minbuild: 1\nname: rack\nextends: [host]\nmatrix: {suite: [trixie, forky]}\n")
-    load(path, settings={"suite": "forky"}, components=(), cell="forky")
+    read_manifest(path, settings={"suite": "forky"}, components=(), variant="forky")
     with pytest.raises(ManifestError) as caught:
-        load(path, settings={"suite": "trixie"}, components=(), cell="forky")
+        read_manifest(path, settings={"suite": "trixie"}, components=(), variant="forky")
     assert caught.value.where == "--set suite=trixie"
     assert caught.value.fix == "leave it out, or take the combination with trixie"

@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from minbuild.manifest.template import Faulty, render, unquoted
-from minbuild.manifest.uses import MARK, Use, use_of
+from minbuild.manifest.templates import InvalidTemplate, find_unquoted, render_template
+from minbuild.manifest.text_use import QUOTED_MARK, TextUse, classify_text
 from tests.unit.manifest.conftest import Desk
 
 VALUES = {"x": "text", "y": "more", "n": 5, "flag": True, "many": ("a", "b")}
@@ -28,7 +28,7 @@ VALUES = {"x": "text", "y": "more", "n": 5, "flag": True, "many": ("a", "b")}
     ],
 )
 def test_quoted_values_numbers_and_constants_are_sound(text: str) -> None:
-    assert unquoted(text, VALUES) == ()
+    assert find_unquoted(text, VALUES) == ()
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,11 @@ def test_quoted_values_numbers_and_constants_are_sound(text: str) -> None:
     ],
 )
 def test_a_value_without_quotes_is_named(text: str, names: str) -> None:
-    (fault,) = unquoted("first\n" + text, VALUES)
+    (fault,) = find_unquoted("first\n" + text, VALUES)
     assert fault.line == 2
-    assert fault.what == f"the value of {names} goes into shell commands without the filter quote"
+    assert (
+        fault.message == f"the value of {names} goes into shell commands without the filter quote"
+    )
 
 
 def test_a_shell_reads_every_value_as_it_was() -> None:
@@ -66,68 +68,77 @@ def test_a_shell_reads_every_value_as_it_was() -> None:
         "".join(chance.choice(letters) for _ in range(chance.randrange(20))) for _ in range(200)
     ]
     lines = [
-        render("printf '%s\\0' {{ v | quote }}\n", {"v": value}, Use.SHELL) for value in values
+        render_template("printf '%s\\0' {{ v | quote }}\n", {"v": value}, TextUse.SHELL)
+        for value in values
     ]
     ended = subprocess.run(["sh"], input="".join(lines).encode(), capture_output=True, check=True)
     assert ended.stdout.decode().split("\0")[:-1] == values
 
 
 def test_a_list_is_no_word() -> None:
-    with pytest.raises(Faulty, match="of a list write") as raised:
-        render("\n{{ many | quote }}", VALUES)
-    assert raised.value.faults[0].line == 2
-    assert render("{{ many | map('quote') | join(' ') }}", {"many": ("a b", "c")}) == "'a b' c"
+    with pytest.raises(InvalidTemplate, match="of a list write") as raised:
+        render_template("\n{{ many | quote }}", VALUES)
+    assert raised.value.problems[0].line == 2
+    assert (
+        render_template("{{ many | map('quote') | join(' ') }}", {"many": ("a b", "c")})
+        == "'a b' c"
+    )
 
 
 def test_marks_stand_for_quoted_values_alone() -> None:
     text = "{{ x | quote }} {{ n }}{% if flag %} {{ y | quote }}{% endif %}"
-    assert render(text, VALUES, Use.SHELL, marked=True) == f"{MARK} 5 {MARK}"
-    assert render("{{ x | quote }}", VALUES, marked=True) == MARK
+    assert (
+        render_template(text, VALUES, TextUse.SHELL, marked=True)
+        == f"{QUOTED_MARK} 5 {QUOTED_MARK}"
+    )
+    assert render_template("{{ x | quote }}", VALUES, marked=True) == QUOTED_MARK
 
 
 @pytest.mark.parametrize(
     ("text", "use", "sound"),
     [
-        ("a = {{ v }}\n", Use.FILE, False),
-        ("a = {{ v }}{% if v %}\n{% endif %}", Use.FILE, False),
-        ("a = {{ v | quote }}\n", Use.COMMANDS, False),
-        ("a = {{ v | quote }}\n", Use.SHELL, True),
-        ("{{ v }}\n", Use.FILE, True),
-        ("{% if v %}{{ v }}{% endif %}\n", Use.FILE, True),
-        ("{{ v }}{{ v }}\n", Use.FILE, False),
-        ("a = {{ v }}\n", Use.TEXT, True),
+        ("a = {{ v }}\n", TextUse.FILE, False),
+        ("a = {{ v }}{% if v %}\n{% endif %}", TextUse.FILE, False),
+        ("a = {{ v | quote }}\n", TextUse.COMMANDS, False),
+        ("a = {{ v | quote }}\n", TextUse.SHELL, True),
+        ("{{ v }}\n", TextUse.FILE, True),
+        ("{% if v %}{{ v }}{% endif %}\n", TextUse.FILE, True),
+        ("{{ v }}{{ v }}\n", TextUse.FILE, False),
+        ("a = {{ v }}\n", TextUse.TEXT, True),
     ],
 )
 def test_a_line_break_in_a_value_makes_no_line_within_another(
-    text: str, use: Use, sound: bool
+    text: str, use: TextUse, sound: bool
 ) -> None:
     values = {"v": "one\ntwo"}
     if sound:
-        assert "one\ntwo" in render(text, values, use)
+        assert "one\ntwo" in render_template(text, values, use)
         return
-    with pytest.raises(Faulty, match="a value with a line break stands within a line"):
-        render(text, values, use)
+    with pytest.raises(InvalidTemplate, match="a value with a line break stands within a line"):
+        render_template(text, values, use)
 
 
 @pytest.mark.parametrize(
     ("path", "text", "mode", "file", "use"),
     [
-        ("/x", "#!/bin/sh\n", 0o644, "", Use.SHELL),
-        ("/x", "#!/usr/bin/env bash\n", 0o755, "", Use.SHELL),
-        ("/x", "#! /usr/bin/busybox sh -e\n", 0o755, "", Use.SHELL),
-        ("/x", "#!/usr/bin/env -S dash -e\n", 0o755, "", Use.SHELL),
-        ("/x", "#!/usr/bin/python3\n", 0o755, "", Use.FILE),
-        ("/x", "#!/usr/bin/fish\n", 0o755, "a.sh", Use.FILE),
-        ("/x", "# shellcheck shell=sh\n", 0o644, "", Use.SHELL),
-        ("/x", "echo\n", 0o755, "", Use.SHELL),
-        ("/x", "echo\n", 0o644, "a.sh.j2", Use.SHELL),
-        ("/etc/profile.d/x", "echo\n", 0o644, "", Use.SHELL),
-        ("/etc/inittab", "::sysinit:x\n", 0o644, "", Use.COMMANDS),
-        ("/etc/motd", "hello\n", 0o644, "", Use.FILE),
+        ("/x", "#!/bin/sh\n", 0o644, "", TextUse.SHELL),
+        ("/x", "#!/usr/bin/env bash\n", 0o755, "", TextUse.SHELL),
+        ("/x", "#! /usr/bin/busybox sh -e\n", 0o755, "", TextUse.SHELL),
+        ("/x", "#!/usr/bin/env -S dash -e\n", 0o755, "", TextUse.SHELL),
+        ("/x", "#!/usr/bin/python3\n", 0o755, "", TextUse.FILE),
+        ("/x", "#!/usr/bin/fish\n", 0o755, "a.sh", TextUse.FILE),
+        ("/x", "# shellcheck shell=sh\n", 0o644, "", TextUse.SHELL),
+        ("/x", "echo\n", 0o755, "", TextUse.SHELL),
+        ("/x", "echo\n", 0o644, "a.sh.j2", TextUse.SHELL),
+        ("/etc/profile.d/x", "echo\n", 0o644, "", TextUse.SHELL),
+        ("/etc/inittab", "::sysinit:x\n", 0o644, "", TextUse.COMMANDS),
+        ("/etc/motd", "hello\n", 0o644, "", TextUse.FILE),
     ],
 )
-def test_what_reads_a_file_is_seen(path: str, text: str, mode: int, file: str, use: Use) -> None:
-    assert use_of(path, text, mode, file) is use
+def test_what_reads_a_file_is_seen(
+    path: str, text: str, mode: int, file: str, use: TextUse
+) -> None:
+    assert classify_text(path, text, mode, file) is use
 
 
 def test_the_error_names_line_and_fix_in_a_template_and_in_a_text(desk: Desk) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from minbuild.manifest.document import parse
-from minbuild.manifest.nodes import plain
-from minbuild.manifest.problems import Problems
-from minbuild.manifest.schema import DocumentKind, schema
+from minbuild.manifest.document.nodes import to_plain
+from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.yaml_reader import parse_document
+from minbuild.manifest.grammar import DocumentKind, build_json_schema
 
 _PAGE = Path(__file__).parents[3] / "docs" / "reference" / "manifest.md"
 _EXAMPLES = [
@@ -24,15 +24,17 @@ _EXAMPLES = [
 
 @pytest.mark.parametrize(("kind", "text"), _EXAMPLES)
 def test_every_example_fits_its_schema(kind: DocumentKind, text: str) -> None:
-    node = parse(text.encode(), "example.yaml", Problems())
+    node = parse_document(text.encode(), "example.yaml", Problems())
     assert node is not None
-    jsonschema.Draft202012Validator(schema(kind)).validate(plain(node))
+    jsonschema.Draft202012Validator(build_json_schema(kind)).validate(to_plain(node))
 
 
 @pytest.mark.parametrize("kind", DocumentKind)
 def test_every_key_is_described(kind: DocumentKind) -> None:
     page = _PAGE.read_text("utf-8")
-    assert [key for key in sorted(set(_keys(schema(kind)))) if f"`{key}`" not in page] == []
+    assert [
+        key for key in sorted(set(_keys(build_json_schema(kind)))) if f"`{key}`" not in page
+    ] == []
 
 
 def _keys(part: object) -> Iterator[str]:

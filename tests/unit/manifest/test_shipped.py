@@ -5,20 +5,19 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from minbuild.data import data_directory
 from minbuild.errors import ManifestError
-from minbuild.manifest.components import listing
-from minbuild.manifest.document import parse
-from minbuild.manifest.find import manifest_file
-from minbuild.manifest.load import load
-from minbuild.manifest.nodes import plain
-from minbuild.manifest.problems import Problems
-from minbuild.manifest.schema import DocumentKind, schema
-from minbuild.manifest.starter import starter
-from minbuild.manifest.tools import load_tools
-from minbuild.shipped import shipped
+from minbuild.manifest.components import list_components
+from minbuild.manifest.document.nodes import to_plain
+from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.yaml_reader import parse_document
+from minbuild.manifest.grammar import DocumentKind, build_json_schema
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.shipped_manifests import find_manifest, render_starter
+from minbuild.manifest.tool_documents import load_tools
 from tests.unit.manifest.conftest import Desk
 
-_MANIFESTS = shipped("manifests")
+_MANIFESTS = data_directory("manifests")
 _DOCUMENTS = [
     *((DocumentKind.MANIFEST, path) for path in sorted(_MANIFESTS.glob("*.yaml"))),
     *(
@@ -32,24 +31,27 @@ _DOCUMENTS = [
 
 @pytest.mark.parametrize(("kind", "path"), _DOCUMENTS, ids=lambda one: getattr(one, "stem", one))
 def test_every_shipped_document_fits_its_schema(kind: DocumentKind, path: Path) -> None:
-    node = parse(path.read_bytes(), path.name, Problems())
+    node = parse_document(path.read_bytes(), path.name, Problems())
     assert node is not None
-    jsonschema.Draft202012Validator(schema(kind)).validate(plain(node))
+    jsonschema.Draft202012Validator(build_json_schema(kind)).validate(to_plain(node))
 
 
 @pytest.mark.parametrize("kind", DocumentKind)
 def test_each_schema_is_one(kind: DocumentKind) -> None:
-    jsonschema.Draft202012Validator.check_schema(schema(kind))
+    jsonschema.Draft202012Validator.check_schema(build_json_schema(kind))
 
 
 @pytest.mark.parametrize("path", sorted(_MANIFESTS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_manifest_loads(path: Path) -> None:
-    manifest = load(path, settings={}, components=[])
+    manifest = read_manifest(path, settings={}, components=[])
     assert manifest.name == path.stem
 
 
 def test_every_shipped_component_loads_and_is_listed() -> None:
-    assert {one.name for one in listing([])} >= {"services/busybox", "hypervisor/qemu-microvm"}
+    assert {one.name for one in list_components([])} >= {
+        "services/busybox",
+        "hypervisor/qemu-microvm",
+    }
 
 
 def test_every_shipped_tool_loads() -> None:
@@ -66,7 +68,7 @@ def test_a_broken_tool_is_told_with_its_place(
     (tmp_path / "b.yaml").write_text("summary: b\nrun: /bin/b\npackages: {bb: [/bin/b]}\nlab: 1\n")
     with pytest.raises(ManifestError) as raised:
         load_tools(Path())
-    assert [one.where for one in (raised.value, *raised.value.others)] == [
+    assert [one.where for one in (raised.value, *raised.value.also)] == [
         "a.yaml:1:1",
         "a.yaml:2:1 (runn)",
         "b.yaml:4:6 (lab)",
@@ -83,19 +85,19 @@ def test_a_tool_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["host", "My Host_1", "ÄÖ", "-x", "a.b"])
 def test_a_starter_loads(desk: Desk, name: str) -> None:
-    desk.write({"host.yaml": starter(name)})
-    manifest = load(Path("host.yaml"), settings={}, components=[])
+    desk.write({"host.yaml": render_starter(name)})
+    manifest = read_manifest(Path("host.yaml"), settings={}, components=[])
     motd = next(file for file in manifest.components[-1].files if file.path == "/etc/motd")
     assert motd.content == f"Welcome to {manifest.name}\n".encode()
 
 
 def test_a_manifest_is_found_as_given_or_among_the_shipped(desk: Desk) -> None:
     host = _MANIFESTS / "host.yaml"
-    assert manifest_file("host.yaml") == host
-    assert manifest_file("host") == host
+    assert find_manifest("host.yaml") == host
+    assert find_manifest("host") == host
     desk.write({"host.yaml": "mine", "sub/x.yaml": ""})
-    assert manifest_file("host.yaml") == Path("host.yaml")
-    assert manifest_file("sub/x.yaml") == Path("sub/x.yaml")
+    assert find_manifest("host.yaml") == Path("host.yaml")
+    assert find_manifest("sub/x.yaml") == Path("sub/x.yaml")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,6 @@ def test_a_manifest_that_is_not_there_has_a_nearest_name(
 ) -> None:
     desk.write({"sub/x.yaml": ""})
     with pytest.raises(ManifestError) as raised:
-        manifest_file(name)
+        find_manifest(name)
     assert (raised.value.where, raised.value.what) == (name, what)
     assert name == "sub" or raised.value.fix == fix

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from minbuild.manifest import template
-from minbuild.manifest.types import Value
+from minbuild.manifest import templates
+from minbuild.manifest.model import VariableValue
 from tests.unit.manifest.conftest import Desk
 
-_VALUES: dict[str, Value] = {"text": "a b", "number": 5, "flag": True, "many": ("x", "y")}
+_VALUES: dict[str, VariableValue] = {"text": "a b", "number": 5, "flag": True, "many": ("x", "y")}
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,10 @@ _VALUES: dict[str, Value] = {"text": "a b", "number": 5, "flag": True, "many": (
 )
 def test_texts_are_rendered(text: str, rendered: str | None) -> None:
     if rendered is None:
-        with pytest.raises(template.Faulty):
-            template.render(text, _VALUES)
+        with pytest.raises(templates.InvalidTemplate):
+            templates.render_template(text, _VALUES)
     else:
-        assert template.render(text, _VALUES) == rendered
+        assert templates.render_template(text, _VALUES) == rendered
 
 
 @given(
@@ -47,16 +47,19 @@ def test_texts_are_rendered(text: str, rendered: str | None) -> None:
 def test_the_short_way_renders_as_jinja2_does(pieces: list[str]) -> None:
     text = "".join(pieces)
     try:
-        rendered = template.render(text, _VALUES)
-    except template.Faulty:
+        rendered = templates.render_template(text, _VALUES)
+    except templates.InvalidTemplate:
         return
     assert rendered == Environment(keep_trailing_newline=True).from_string(text).render(_VALUES)
 
 
 @given(st.text(alphabet="{}%#'\"ab.|()[]0 \n*-"))
 def test_any_text_is_rendered_or_faulty(text: str) -> None:
-    for way in (lambda: template.render(text, _VALUES), lambda: template.names(text)):
-        with contextlib.suppress(template.Faulty):
+    for way in (
+        lambda: templates.render_template(text, _VALUES),
+        lambda: templates.find_variables(text),
+    ):
+        with contextlib.suppress(templates.InvalidTemplate):
             way()
 
 
@@ -78,8 +81,8 @@ def test_any_text_is_rendered_or_faulty(text: str) -> None:
     ],
 )
 def test_what_is_no_business_of_a_template_is_faulty(text: str) -> None:
-    with pytest.raises(template.Faulty):
-        template.render(text, _VALUES)
+    with pytest.raises(templates.InvalidTemplate):
+        templates.render_template(text, _VALUES)
 
 
 def test_every_undefined_variable_of_a_template_is_told_at_its_place(desk: Desk) -> None:
@@ -243,5 +246,5 @@ EXHAUSTING = {
 
 @pytest.mark.parametrize("text", EXHAUSTING.values(), ids=EXHAUSTING.keys())
 def test_a_template_that_would_eat_the_machine_is_refused(text: str) -> None:
-    with pytest.raises(template.Faulty):
-        template.render(text, {})
+    with pytest.raises(templates.InvalidTemplate):
+        templates.render_template(text, {})

@@ -3,12 +3,18 @@
 import json
 from dataclasses import replace
 
-from minbuild.footprint.diff import compare
-from minbuild.footprint.types import FileRow, Footprint
+from minbuild.footprint.comparison import compare_footprints
+from minbuild.footprint.model import FileRow, Footprint
 from minbuild.paths import RootPath
-from minbuild.report.diff import as_json, as_markdown, as_text, counting, groups
-from minbuild.resolve.types import Need, NeedKind
-from tests.support.changed import changed, row
+from minbuild.report.diff import (
+    count_changes,
+    list_groups,
+    render_diff,
+    render_diff_json,
+    render_diff_markdown,
+)
+from minbuild.resolve.model import Need, NeedKind
+from tests.support.footprint_variants import changed, row
 from tests.support.footprints import tiny
 
 
@@ -27,24 +33,24 @@ def kernel(release: str, digit: str) -> Footprint:
 
 
 def test_a_kernel_update_is_one_row() -> None:
-    diff = compare(kernel("6.12.107", "1"), kernel("6.12.117", "2"))
-    ((title, rows),) = groups(diff)
+    diff = compare_footprints(kernel("6.12.107", "1"), kernel("6.12.117", "2"))
+    ((title, rows),) = list_groups(diff)
     assert title == "updated"
     assert [(name, gain, cause) for name, gain, cause, _ in rows] == [
         ("linux-image-6.12.117-cloud-amd64: 3 files (3 grown)", 3, "version")
     ]
-    assert "grow/shrink: 3/0" in counting(diff)
-    assert "linux-image-#" in as_text(diff)
+    assert "grow/shrink: 3/0" in count_changes(diff)
+    assert "linux-image-#" in render_diff(diff)
 
 
 def test_the_need_that_is_new_is_marked_in_the_chain() -> None:
     tool = RootPath("/usr/bin/tool")
     new = replace(row("/usr/bin/vm"), path=tool, size=7, sha256="7" * 64)
     need = Need(tool, "/usr/bin/vm", NeedKind.EXEC, "runs tool")
-    diff = compare(tiny(), changed([new], needs=[need]))
-    lines = as_text(diff).splitlines()
+    diff = compare_footprints(tiny(), changed([new], needs=[need]))
+    lines = render_diff(diff).splitlines()
     assert "         └─ /usr/bin/tool  [exec: runs tool]   <- new" in lines
-    (one,) = json.loads(as_json(diff))["differences"]
+    (one,) = json.loads(render_diff_json(diff))["differences"]
     assert one["new_edge"] == {
         "from": "/usr/bin/vm", "to": "/usr/bin/tool", "kind": "exec", "evidence": "runs tool",
     }  # fmt: skip
@@ -53,7 +59,7 @@ def test_the_need_that_is_new_is_marked_in_the_chain() -> None:
 def test_names_cannot_break_a_markdown_table() -> None:
     evil = RootPath("/usr/bin/a|b`</details>@everyone")
     new = replace(row("/usr/bin/vm"), path=evil, size=7, sha256="7" * 64)
-    text = as_markdown(compare(tiny(), changed([new])))
+    text = render_diff_markdown(compare_footprints(tiny(), changed([new])))
     line = next(line for line in text.splitlines() if "everyone" in line)
     assert line.count(" | ") == 2
     assert r"`/usr/bin/a\x7cb\x60</details>@everyone`" in line
@@ -61,5 +67,7 @@ def test_names_cannot_break_a_markdown_table() -> None:
 
 def test_the_same_diff_gives_the_same_bytes() -> None:
     pair = kernel("6.12.107", "1"), kernel("6.12.117", "2")
-    assert as_text(compare(*pair)) == as_text(compare(*pair))
-    assert as_json(compare(*pair)) == as_json(compare(*pair))
+    assert render_diff(compare_footprints(*pair)) == render_diff(compare_footprints(*pair))
+    assert render_diff_json(compare_footprints(*pair)) == render_diff_json(
+        compare_footprints(*pair)
+    )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.footprint.measure import add_up
-from minbuild.footprint.types import FileRow, Footprint
+from minbuild.footprint.measure import with_totals
+from minbuild.footprint.model import FileRow, Footprint
 from minbuild.paths import RootPath
-from minbuild.report.html import page
+from minbuild.report.html import render_html
 from tests.support.chromium import Page
 from tests.support.footprints import tiny
 
@@ -41,11 +41,11 @@ def many(count: int) -> Footprint:
         )
         for n in range(count)
     )  # fmt: skip
-    return add_up(replace(tiny(), files=rows, edges=()), {}, {})
+    return with_totals(replace(tiny(), files=rows, edges=()), {}, {})
 
 
 def test_nothing_may_be_fetched_and_only_its_own_script_runs() -> None:
-    text = page(tiny())
+    text = render_html(tiny())
     policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', text)
     assert policy is not None
     assert policy[1].startswith("default-src 'none'; style-src 'sha256-")
@@ -55,14 +55,14 @@ def test_nothing_may_be_fetched_and_only_its_own_script_runs() -> None:
 
 
 def test_a_reader_without_script_sees_the_largest_files() -> None:
-    text = page(tiny())
+    text = render_html(tiny())
     plain = text[text.index('<section id="plain">') : text.index("</section>", text.index("plain"))]
     assert "/boot/vmlinuz-6.1" in plain
     assert "4 largest files" in plain
 
 
 def test_the_same_footprint_gives_the_same_bytes() -> None:
-    assert page(tiny(), LATER) == page(tiny(), LATER)
+    assert render_html(tiny(), LATER) == render_html(tiny(), LATER)
 
 
 def test_a_name_cannot_break_out_of_the_page() -> None:
@@ -71,7 +71,7 @@ def test_a_name_cannot_break_out_of_the_page() -> None:
         replace(row, path=RootPath(evil)) if row.path == "/usr/bin/vm" else row
         for row in tiny().files
     )
-    text = page(replace(tiny(), files=rows, name="<img src=x onerror=alert(1)>"))
+    text = render_html(replace(tiny(), files=rows, name="<img src=x onerror=alert(1)>"))
     assert "<script>document" not in text
     assert "<img" not in text
 
@@ -79,7 +79,7 @@ def test_a_name_cannot_break_out_of_the_page() -> None:
 @pytest.mark.mirror
 def test_the_page_works_in_a_browser(browser: Page, tmp_path: Path) -> None:
     place = tmp_path / "report.html"
-    place.write_text(page(LATER, tiny()), encoding="utf-8")
+    place.write_text(render_html(LATER, tiny()), encoding="utf-8")
     browser.open(place)
     browser.wait(READY)
     box = browser.js(
@@ -123,7 +123,7 @@ def test_the_page_works_in_a_browser(browser: Page, tmp_path: Path) -> None:
 @pytest.mark.mirror
 def test_keys_choose_and_open_tiles(browser: Page, tmp_path: Path) -> None:
     place = tmp_path / "report.html"
-    place.write_text(page(tiny()), encoding="utf-8")
+    place.write_text(render_html(tiny()), encoding="utf-8")
     browser.open(place, "#by=section")
     browser.wait(READY)
     browser.js("document.getElementById('map').focus()")
@@ -153,7 +153,7 @@ def test_keys_choose_and_open_tiles(browser: Page, tmp_path: Path) -> None:
 @pytest.mark.mirror
 def test_ten_thousand_files_are_drawn_in_one_go(browser: Page, tmp_path: Path) -> None:
     place = tmp_path / "report.html"
-    place.write_text(page(many(10_000)), encoding="utf-8")
+    place.write_text(render_html(many(10_000)), encoding="utf-8")
     browser.open(place)
     browser.wait(READY)
     browser.js("document.querySelector('[data-view=table]').click()")
@@ -163,7 +163,7 @@ def test_ten_thousand_files_are_drawn_in_one_go(browser: Page, tmp_path: Path) -
 
 
 def test_the_data_is_json_and_complete() -> None:
-    text = page(tiny())
+    text = render_html(tiny())
     found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.DOTALL)
     assert found is not None
     data = json.loads(found[1])

@@ -2,13 +2,13 @@
 
 import pytest
 
-from minbuild.facts.types import Module, Text
+from minbuild.facts.model import Module, TextLines
 from minbuild.paths import RootPath
-from minbuild.resolve.catalog import Catalog
-from minbuild.resolve.check import check
-from minbuild.resolve.kernel import Kernel
-from minbuild.resolve.types import NeedKind
-from tests.unit.resolve.world import Content, closed, missing, named, package, regular, root
+from minbuild.resolve.closed_world import check_closed_world
+from minbuild.resolve.kernel import InstalledKernel
+from minbuild.resolve.model import NeedKind
+from minbuild.resolve.package_view import PackageView
+from tests.unit.resolve.builders import Content, closed, missing, named, package, regular, root
 
 TOP = "/usr/lib/modules/6.1-t"
 
@@ -20,10 +20,10 @@ def chosen(conf: str, *paths: str, more: dict[str, Content] | None = None) -> li
         for path in paths
     }
     if conf:
-        content["/etc/depmod.d/a.conf"] = Text(tuple(conf.split("\n")))
-    catalog = Catalog([package("linux", {**content, **(more or {})})])
+        content["/etc/depmod.d/a.conf"] = TextLines(tuple(conf.split("\n")))
+    catalog = PackageView([package("linux", {**content, **(more or {})})])
     start = len(TOP) + 1
-    return [path[start:] for path in Kernel(catalog, "6.1-t").modules.values()]
+    return [path[start:] for path in InstalledKernel(catalog, "6.1-t").modules.values()]
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_the_directory_that_the_order_names_first_wins(
 
 def test_of_two_files_of_a_name_the_one_in_etc_is_read() -> None:
     more: dict[str, Content] = {
-        "/usr/lib/depmod.d/a.conf": Text(("search extra built-in",)),
-        "/usr/lib/depmod.d/b.conf": Text(("override foo * x",)),
+        "/usr/lib/depmod.d/a.conf": TextLines(("search extra built-in",)),
+        "/usr/lib/depmod.d/b.conf": TextLines(("override foo * x",)),
     }
     paths = ("kernel/foo.ko", "extra/foo.ko", "kernel/bar.ko", "x/foo.ko")
     assert chosen("search built-in extra", *paths, more=more) == ["kernel/bar.ko", "x/foo.ko"]
@@ -82,7 +82,7 @@ def test_a_link_to_another_kernels_module_is_that_module() -> None:
         f"{TOP}/kernel/dep.ko",
         "/usr/lib/modules/6.0-t/extra/foo.ko",
     } <= set(regular(closure))
-    assert RootPath(f"{TOP}/weak-updates/foo.ko") in closure.chosen
+    assert RootPath(f"{TOP}/weak-updates/foo.ko") in closure.files
 
 
 def test_a_path_whose_place_another_file_takes_means_that_one() -> None:
@@ -90,7 +90,7 @@ def test_a_path_whose_place_another_file_takes_means_that_one() -> None:
     content: dict[str, Content] = {
         f"{TOP}/{path}": Module(path.rpartition("/")[2][:-3]) for path in paths
     }
-    kernel = Kernel(Catalog([package("linux", content)]), "6.1-t")
+    kernel = InstalledKernel(PackageView([package("linux", content)]), "6.1-t")
     assert kernel.find("kernel/net/foo.ko").paths == (f"{TOP}/updates/foo.ko",)
     assert kernel.find("kernel/net/*").paths == (
         f"{TOP}/kernel/net/bar.ko",
@@ -110,5 +110,5 @@ def test_each_kernel_of_a_root_is_held_against_its_own_modules(gone: str, found:
     }
     del content[f"{top}/{gone}/kernel/b.ko"]
     files = package("", {"/lib": "-> usr/lib", **content})
-    lacking = check(files, arch="amd64")
+    lacking = check_closed_world(files, arch="amd64")
     assert [f"{one.kind} {one.wanted}" for one in lacking] == found

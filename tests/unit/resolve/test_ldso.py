@@ -2,9 +2,9 @@
 
 import pytest
 
-from minbuild.facts.types import Elf, Filter, Listing, Symbols
-from minbuild.resolve.types import NeedKind
-from tests.unit.resolve.world import (
+from minbuild.facts.model import Elf, Filter, LoaderConfigLines, Symbols
+from minbuild.resolve.model import NeedKind
+from tests.unit.resolve.builders import (
     INTERPRETER,
     LIB,
     LOADER,
@@ -32,7 +32,7 @@ def test_a_program_brings_its_interpreter_through_the_merged_link() -> None:
         f"{LIB}/libc.so.6",
         "/usr/lib64/ld-linux-x86-64.so.2",
     ]
-    assert not closure.missing
+    assert not closure.unmet_needs
     need = edge(closure, "/usr/lib64/ld-linux-x86-64.so.2", "/usr/bin/app")
     assert (need.kind, need.evidence) == (NeedKind.INTERP, f"PT_INTERP {INTERPRETER}")
     # DT_NEEDED of the loader is the one already there, not a second look-up
@@ -93,8 +93,8 @@ def test_rpath_is_inherited_along_the_chain_of_loaders() -> None:
         "/opt/libs/sub/libc3.so": library("libc3.so"),
     }
     closure = closed(libc(), package("app", files), roots=(root("/opt/app"),))
-    assert not closure.missing
-    assert "/opt/libs/sub/libc3.so" in closure.chosen
+    assert not closure.unmet_needs
+    assert "/opt/libs/sub/libc3.so" in closure.files
 
 
 def test_an_object_with_runpath_uses_no_rpath_at_all() -> None:
@@ -124,8 +124,8 @@ def test_runpath_goes_before_the_system_directories() -> None:
         f"{LIB}/liba.so": library("liba.so"),
     }
     closure = closed(libc(), package("app", files))
-    assert "/opt/libs/liba.so" in closure.chosen
-    assert f"{LIB}/liba.so" not in closure.chosen
+    assert "/opt/libs/liba.so" in closure.files
+    assert f"{LIB}/liba.so" not in closure.files
 
 
 def test_a_soname_loads_once_for_each_process() -> None:
@@ -136,7 +136,7 @@ def test_a_soname_loads_once_for_each_process() -> None:
         "/opt/two/liba.so": library("liba.so"),
     }
     closure = closed(libc(), package("app", files))
-    assert "/opt/two/liba.so" not in closure.chosen
+    assert "/opt/two/liba.so" not in closure.files
     assert edge(closure, "/opt/one/liba.so", f"{LIB}/libb.so").kind is NeedKind.NEEDED
 
 
@@ -151,8 +151,8 @@ def test_loading_is_breadth_first() -> None:
         "/opt/broad/libx.so": library("libx.so"),
     }
     closure = closed(libc(), package("app", files))
-    assert "/opt/broad/libx.so" in closure.chosen
-    assert "/opt/deep/libx.so" not in closure.chosen
+    assert "/opt/broad/libx.so" in closure.files
+    assert "/opt/deep/libx.so" not in closure.files
 
 
 def test_a_loaded_object_answers_to_its_soname() -> None:
@@ -162,7 +162,7 @@ def test_a_loaded_object_answers_to_its_soname() -> None:
         "/opt/libother.so": library("libother.so", "libreal.so.1"),
     }
     closure = closed(libc(), package("app", files))
-    assert not closure.missing
+    assert not closure.unmet_needs
     assert edge(closure, "/opt/libplain.so", "/opt/libother.so").evidence == (
         "DT_NEEDED libreal.so.1"
     )
@@ -175,8 +175,8 @@ def test_origin_of_a_program_is_where_it_really_is() -> None:
         "/opt/app/lib/liba.so": library("liba.so"),
     }
     closure = closed(libc(), package("app", files))
-    assert not closure.missing
-    assert "/opt/app/lib/liba.so" in closure.chosen
+    assert not closure.unmet_needs
+    assert "/opt/app/lib/liba.so" in closure.files
 
 
 def test_origin_of_a_library_is_where_it_was_opened() -> None:
@@ -188,8 +188,8 @@ def test_origin_of_a_library_is_where_it_was_opened() -> None:
         "/opt/real/libb.so": library("libb.so"),
     }
     closure = closed(libc(), package("app", files))
-    assert "/opt/links/libb.so" in closure.chosen
-    assert "/opt/real/libb.so" not in closure.chosen
+    assert "/opt/links/libb.so" in closure.files
+    assert "/opt/real/libb.so" not in closure.files
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_tokens_are_replaced(text: str, directory: str) -> None:
         "/usr/bin/app": program("liba.so", runpath=(text,), nodeflib=True),
         f"{directory}/liba.so": library("liba.so"),
     }
-    assert not closed(libc(), package("app", files)).missing
+    assert not closed(libc(), package("app", files)).unmet_needs
 
 
 def test_directories_relative_to_the_working_directory_are_not_searched() -> None:
@@ -234,8 +234,8 @@ def test_objects_of_another_class_or_machine_are_passed_over() -> None:
         f"{LIB}/liba.so": library("liba.so"),
     }
     closure = closed(libc(), package("app", files))
-    assert f"{LIB}/liba.so" in closure.chosen
-    assert "/opt/32/liba.so" not in closure.chosen
+    assert f"{LIB}/liba.so" in closure.files
+    assert "/opt/32/liba.so" not in closure.files
 
 
 def test_a_file_that_is_no_library_ends_the_search() -> None:
@@ -257,8 +257,8 @@ def test_links_in_a_circle_end_one_list_of_directories() -> None:
         "/opt/more/libb.so": library("libb.so"),
     }
     closure = closed(libc(), package("app", files))
-    assert "/opt/more/libb.so" in closure.chosen
-    assert "/opt/lost/libb.so" not in closure.chosen
+    assert "/opt/more/libb.so" in closure.files
+    assert "/opt/lost/libb.so" not in closure.files
 
 
 def test_a_name_with_a_slash_is_a_path() -> None:
@@ -267,7 +267,7 @@ def test_a_name_with_a_slash_is_a_path() -> None:
         "/opt/lib/liba.so": library("liba.so"),
     }
     closure = closed(libc(), package("app", files), roots=(root("/opt/bin/app"),))
-    assert "/opt/lib/liba.so" in closure.chosen
+    assert "/opt/lib/liba.so" in closure.files
 
 
 def test_directory_links_on_the_way_are_needs() -> None:
@@ -288,7 +288,7 @@ def test_variants_for_newer_processors_are_never_taken() -> None:
         f"{LIB}/liba.so": library("liba.so"),
     }
     closure = closed(libc(), package("app", files))
-    assert f"{LIB}/glibc-hwcaps/x86-64-v3/liba.so" not in closure.chosen
+    assert f"{LIB}/glibc-hwcaps/x86-64-v3/liba.so" not in closure.files
 
 
 def test_required_dlopen_is_followed_and_recommended_is_not() -> None:
@@ -299,9 +299,9 @@ def test_required_dlopen_is_followed_and_recommended_is_not() -> None:
         f"{LIB}/libb.so": library("libb.so"),
     }
     closure = closed(libc(), package("app", files))
-    assert not closure.missing
+    assert not closure.unmet_needs
     assert edge(closure, f"{LIB}/liba.so", "/usr/bin/app").kind is NeedKind.DLOPEN
-    assert f"{LIB}/libb.so" in closure.chosen
+    assert f"{LIB}/libb.so" in closure.files
 
 
 def test_of_alternatives_the_first_that_is_there_wins() -> None:
@@ -311,8 +311,8 @@ def test_of_alternatives_the_first_that_is_there_wins() -> None:
         f"{LIB}/libolder.so": library("libolder.so"),
     }
     closure = closed(libc(), package("app", files))
-    assert f"{LIB}/libold.so" in closure.chosen
-    assert f"{LIB}/libolder.so" not in closure.chosen
+    assert f"{LIB}/libold.so" in closure.files
+    assert f"{LIB}/libolder.so" not in closure.files
 
 
 def test_ending_a_thread_brings_the_unwinder() -> None:
@@ -328,7 +328,7 @@ def test_ending_a_thread_brings_the_unwinder() -> None:
 def test_asking_whether_there_are_threads_brings_no_unwinder() -> None:
     asks = Symbols((), ("puts",), ("pthread_cancel@GLIBC_2.34",))
     closure = closed(libc(), package("app", {"/usr/bin/app": (program("libc.so.6"), asks)}))
-    assert not closure.missing
+    assert not closure.unmet_needs
 
 
 def test_a_plug_in_without_a_program_is_resolved_on_its_own() -> None:
@@ -337,7 +337,7 @@ def test_a_plug_in_without_a_program_is_resolved_on_its_own() -> None:
         f"{LIB}/liba.so": library("liba.so", "libgone.so"),
     }
     closure = closed(libc(), package("app", files), roots=(root(f"{LIB}/plug/*.so"),))
-    assert f"{LIB}/liba.so" in closure.chosen
+    assert f"{LIB}/liba.so" in closure.files
     assert missing(closure) == ["needed libgone.so"]
 
 
@@ -348,7 +348,7 @@ def test_a_plug_in_that_a_program_loads_lives_by_that_programs_rpath() -> None:
         "/opt/libs/liba.so": library("liba.so"),
     }
     roots = (root("/opt/libs/plug.so"), root("/opt/app"))
-    assert not closed(libc(), package("app", files), roots=roots).missing
+    assert not closed(libc(), package("app", files), roots=roots).unmet_needs
 
 
 def test_firmware_in_elf_is_no_library() -> None:
@@ -356,7 +356,7 @@ def test_firmware_in_elf_is_no_library() -> None:
     closure = closed(
         package("app", {"/usr/share/qemu/rom": rom}), roots=(root("/usr/share/qemu/*"),)
     )
-    assert not closure.missing
+    assert not closure.unmet_needs
 
 
 def test_a_program_of_another_machine_says_so() -> None:
@@ -371,8 +371,8 @@ def test_directories_of_ld_so_conf_are_searched_where_it_is_in_the_image() -> No
         "/usr/bin/app": program("libx.so", "mod.so"),
         "/opt/b/libx.so": library("libx.so"),
         "/opt/a/mod.so": library("mod.so"),
-        "/etc/ld.so.conf": Listing(("include /etc/ld.so.conf.d/*.conf", "/opt/b")),
-        "/etc/ld.so.conf.d/a.conf": Listing(("/opt/a",)),
+        "/etc/ld.so.conf": LoaderConfigLines(("include /etc/ld.so.conf.d/*.conf", "/opt/b")),
+        "/etc/ld.so.conf.d/a.conf": LoaderConfigLines(("/opt/a",)),
     }
     roots = tuple(map(root, ("/usr/bin/app", "/etc/ld.so.conf", "/etc/ld.so.conf.d/a.conf")))
     closure = closed(libc(), package("app", files), roots=roots)
@@ -388,8 +388,8 @@ def test_a_cache_that_is_there_is_what_the_loader_reads() -> None:
         "/usr/bin/app": program("libx.so", "liby.so"),
         "/opt/a/libx.so": library("libx.so"),
         "/opt/a/liby.so": library("liby.so"),
-        "/etc/ld.so.conf": Listing(("/opt/a",)),
-        "/etc/ld.so.cache": Listing(cached),
+        "/etc/ld.so.conf": LoaderConfigLines(("/opt/a",)),
+        "/etc/ld.so.cache": LoaderConfigLines(cached),
     }
     roots = tuple(map(root, ("/usr/bin/app", "/etc/ld.so.conf", "/etc/ld.so.cache")))
     closure = closed(libc(), package("app", files), roots=roots)
@@ -402,7 +402,7 @@ def test_preloads_are_loaded_into_every_program() -> None:
         "/usr/bin/app": program("libb.so"),
         f"{LIB}/liba.so": library("liba.so"),
         f"{LIB}/libb.so": library("libb.so", "libgone.so"),
-        "/etc/ld.so.preload": Listing(("liba.so", "/usr/lib/libgone2.so")),
+        "/etc/ld.so.preload": LoaderConfigLines(("liba.so", "/usr/lib/libgone2.so")),
     }
     roots = tuple(map(root, ("/usr/bin/app", "/etc/ld.so.preload")))
     closure = closed(libc(), package("app", files), roots=roots)
@@ -420,7 +420,9 @@ def test_an_auditor_is_found_by_rpath_and_not_by_runpath() -> None:
     }
     roots = tuple(map(root, ("/usr/bin/one", "/usr/bin/two")))
     closure = closed(libc(), package("app", files), roots=roots)
-    assert [(lack.by, lack.wanted) for lack in closure.missing] == [("/usr/bin/one", "libaud.so")]
+    assert [(lack.by, lack.wanted) for lack in closure.unmet_needs] == [
+        ("/usr/bin/one", "libaud.so")
+    ]
     assert edge(closure, "/opt/libaud.so", "/usr/bin/two").evidence == "DT_AUDIT libaud.so"
     assert "/opt/libhelp.so" in regular(closure)
 
@@ -447,7 +449,7 @@ def test_an_auxiliary_is_loaded_where_it_is_and_missed_nowhere() -> None:
     files = filtered("?liba.so.1", **{f"{LIB}/liba.so.1": library("liba.so.1")})
     need = edge(closed(libc(), package("app", files)), f"{LIB}/liba.so.1", f"{LIB}/libx.so.1")
     assert (need.kind, need.evidence) == (NeedKind.DLOPEN, "DT_AUXILIARY liba.so.1")
-    assert not closed(libc(), package("app", filtered("?liba.so.1"))).missing
+    assert not closed(libc(), package("app", filtered("?liba.so.1"))).unmet_needs
 
 
 def test_what_an_auxiliary_needs_is_needed() -> None:
@@ -458,17 +460,17 @@ def test_what_an_auxiliary_needs_is_needed() -> None:
 def test_libraries_that_filter_each_other_end() -> None:
     other = library("libf.so.1", filters=(Filter("libx.so.1", auxiliary=False, after=0),))
     files = filtered("libf.so.1", "libx.so.1", **{f"{LIB}/libf.so.1": other})
-    assert not closed(libc(), package("app", files)).missing
+    assert not closed(libc(), package("app", files)).unmet_needs
 
 
 def test_the_cache_takes_numbers_for_numbers() -> None:
     files: dict[str, Content] = {
         "/usr/bin/app": program("libx.so.1"),
         "/opt/a/libx.so.01": library("libx.so.01"),
-        "/etc/ld.so.conf": Listing(("/opt/a",)),
+        "/etc/ld.so.conf": LoaderConfigLines(("/opt/a",)),
     }
     roots = tuple(map(root, ("/usr/bin/app", "/etc/ld.so.conf")))
-    assert not closed(libc(), package("app", files), roots=roots).missing
-    files["/etc/ld.so.cache"] = Listing(("771 libx.so.01 /opt/a/libx.so.01",))
+    assert not closed(libc(), package("app", files), roots=roots).unmet_needs
+    files["/etc/ld.so.cache"] = LoaderConfigLines(("771 libx.so.01 /opt/a/libx.so.01",))
     roots = tuple(map(root, ("/usr/bin/app", "/etc/ld.so.cache")))
-    assert not closed(libc(), package("app", files), roots=roots).missing
+    assert not closed(libc(), package("app", files), roots=roots).unmet_needs

@@ -8,30 +8,30 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbuild.facts.types import Files
-from minbuild.manifest.rule import Rule, Rulebook
-from minbuild.manifest.types import Priority, Where
-from minbuild.resolve import resolve as resolving
-from minbuild.resolve.types import Closure, NeedKind, Root
-from minbuild.resolve.weight import Graph
-from minbuild.resolve.why import chains
-from tests.unit.resolve.world import LIB, Content, libc, library, package, program
+from minbuild.explain.weights import ClosureGraph
+from minbuild.explain.why import find_chains
+from minbuild.facts.model import PackageFiles
+from minbuild.manifest.model import Location, Priority
+from minbuild.manifest.rule_files import Rule, RuleSet
+from minbuild.resolve import resolution
+from minbuild.resolve.model import Closure, NeedKind, Root
+from tests.unit.resolve.builders import LIB, Content, libc, library, package, program
 
-HERE = Where("components/rules/r.yaml", 1, 1)
-BOOK = Rulebook(
+HERE = Location("components/rules/r.yaml", 1, 1)
+BOOK = RuleSet(
     (
         Rule(HERE, (f"{LIB}/lib9.so", f"{LIB}/lib8.so"), linked="lib[0-4].so"),
         Rule(HERE, ("/usr/bin/p[34]",), file="/usr/bin/p1"),
         Rule(HERE, (f"{LIB}/lib7.so",), file=f"{LIB}/lib8.so", priority=Priority.SUGGESTED),
     )
 )
-resolve = partial(resolving.resolve, rulebook=BOOK)
+resolve = partial(resolution.resolve, rulebook=BOOK)
 NUMBERS = st.integers(0, 9)
 SONAMES = st.lists(NUMBERS.map(lambda n: f"lib{n}.so"), max_size=4, unique=True)
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> tuple[Files, ...]:
+def worlds(draw: st.DrawFn) -> tuple[PackageFiles, ...]:
     """Up to ten libraries and five programs that need any of them, in three packages."""
     made: list[dict[str, Content]] = [{}, {}, {}]
     for number in draw(st.sets(NUMBERS)):
@@ -48,7 +48,7 @@ def worlds(draw: st.DrawFn) -> tuple[Files, ...]:
     return (libc(), *(package(name, content) for name, content in zip("abc", made, strict=True)))
 
 
-def wanted(world: Sequence[Files], numbers: Sequence[int]) -> list[Root]:
+def wanted(world: Sequence[PackageFiles], numbers: Sequence[int]) -> list[Root]:
     found = []
     for number in numbers:
         path = f"/usr/bin/p{number}"
@@ -62,7 +62,7 @@ PROGRAMS = st.lists(st.integers(0, 4), min_size=1, max_size=5, unique=True)
 
 @given(worlds(), PROGRAMS, st.randoms(use_true_random=False))
 def test_the_order_of_packages_changes_nothing(
-    world: tuple[Files, ...], numbers: list[int], chance: random.Random
+    world: tuple[PackageFiles, ...], numbers: list[int], chance: random.Random
 ) -> None:
     roots = wanted(world, numbers)
     shuffled = list(world)
@@ -72,47 +72,49 @@ def test_the_order_of_packages_changes_nothing(
 
 @given(worlds(), PROGRAMS, PROGRAMS)
 def test_more_roots_never_take_a_path_away(
-    world: tuple[Files, ...], numbers: list[int], more: list[int]
+    world: tuple[PackageFiles, ...], numbers: list[int], more: list[int]
 ) -> None:
     small = resolve(wanted(world, numbers), world, arch="amd64")
     every = list(dict.fromkeys([*numbers, *more]))
     large = resolve(wanted(world, every), world, arch="amd64")
-    assert set(small.chosen) <= set(large.chosen)
+    assert set(small.files) <= set(large.files)
     assert set(small.needs) <= set(large.needs)
 
 
 @given(worlds(), PROGRAMS)
 def test_what_was_chosen_as_roots_chooses_itself(
-    world: tuple[Files, ...], numbers: list[int]
+    world: tuple[PackageFiles, ...], numbers: list[int]
 ) -> None:
     once = resolve(wanted(world, numbers), world, arch="amd64")
     again = resolve(
         [
             Root(NeedKind.ROOT, path, one.component, "", one.package)
-            for path, one in once.chosen.items()
+            for path, one in once.files.items()
         ],
         world,
         arch="amd64",
     )
-    assert set(once.chosen) == set(again.chosen)
+    assert set(once.files) == set(again.files)
 
 
 @given(worlds(), PROGRAMS)
-def test_every_path_has_a_chain_of_real_needs(world: tuple[Files, ...], numbers: list[int]) -> None:
+def test_every_path_has_a_chain_of_real_needs(
+    world: tuple[PackageFiles, ...], numbers: list[int]
+) -> None:
     closure = resolve(wanted(world, numbers), world, arch="amd64")
-    for path, one in closure.chosen.items():
-        chain = chains(closure.needs, path, limit=1)[0]
+    for path, one in closure.files.items():
+        chain = find_chains(closure.needs, path, limit=1)[0]
         assert chain[-1].path == path
-        assert not chain[0].by.startswith("/")
-        assert all(above.path == below.by for above, below in pairwise(chain))
+        assert not chain[0].needed_by.startswith("/")
+        assert all(above.path == below.needed_by for above, below in pairwise(chain))
         assert set(chain) <= set(closure.needs)
         assert one.component.startswith("boot/")
 
 
 @given(worlds(), PROGRAMS)
-def test_added_size_is_what_goes(world: tuple[Files, ...], numbers: list[int]) -> None:
+def test_added_size_is_what_goes(world: tuple[PackageFiles, ...], numbers: list[int]) -> None:
     closure: Closure = resolve(wanted(world, numbers), world, arch="amd64")
-    graph = Graph.of(closure)
-    for node, weight in graph.weights().items():
+    graph = ClosureGraph.from_closure(closure)
+    for node, weight in graph.compute_weights().items():
         assert weight.own <= weight.added <= weight.closure
-        assert weight.added == graph.size(graph.without([node]))
+        assert weight.added == graph.sum_sizes(graph.find_removed([node]))

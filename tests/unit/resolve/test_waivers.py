@@ -2,12 +2,12 @@
 
 import pytest
 
-from minbuild.facts.types import Damaged, KernelConfig, Module, Script
-from minbuild.resolve.explain import error
-from minbuild.resolve.resolve import resolve
-from minbuild.resolve.types import Closure, NeedKind
-from tests.unit.resolve.world import Content, libc, missing, named, note, package, program, root
-from tests.unit.resolve.world import waiver as waived
+from minbuild.facts.model import KernelConfig, Malformed, Module, Script
+from minbuild.resolve.error_messages import make_unresolved_error
+from minbuild.resolve.model import Closure, NeedKind
+from minbuild.resolve.resolution import resolve
+from tests.unit.resolve.builders import Content, libc, missing, named, note, package, program, root
+from tests.unit.resolve.builders import waiver as waived
 
 TOP = "/usr/lib/modules/6/kernel"
 LACKS: dict[str, tuple[Content, str]] = {
@@ -18,7 +18,7 @@ LACKS: dict[str, tuple[Content, str]] = {
     "shebang /usr/bin/gone": (Script("/usr/bin/gone"), "/usr/bin/gone"),
     "exec gone": (Script("/usr/bin/env", "gone"), "gone"),
     "link /usr/bin/gone": ("-> gone", "/usr/bin/gone"),
-    "data /usr/bin/app": (Damaged("its ELF header is truncated"), "/usr/bin/app"),
+    "data /usr/bin/app": (Malformed("its ELF header is truncated"), "/usr/bin/app"),
 }
 OF_KERNEL = {
     "module gone": (Module("a", ("gone",)), "gone"),
@@ -39,7 +39,7 @@ def test_a_need_of_a_file_can_be_waived(lack: str) -> None:
     app, path = LACKS[lack]
     assert missing(made(app)) == [lack]
     closure = made(app, path)
-    assert (missing(closure), closure.unused, closure.waived) == ([], (), (path,))
+    assert (missing(closure), closure.unused_waivers, closure.used_waivers) == ([], (), (path,))
 
 
 @pytest.mark.parametrize("lack", OF_KERNEL)
@@ -49,7 +49,7 @@ def test_a_need_of_a_module_can_be_waived(lack: str) -> None:
     roots = (root("/boot/vmlinuz-6", "linux"), named(NeedKind.MODULE, "a"))
     assert missing(resolve(roots, [linux], arch="amd64")) == [lack]
     closure = resolve(roots, [linux], arch="amd64", allow_missing=(waived(path),))
-    assert (missing(closure), closure.unused) == ([], ())
+    assert (missing(closure), closure.unused_waivers) == ([], ())
 
 
 def test_a_kernels_option_can_be_waived() -> None:
@@ -62,10 +62,10 @@ def test_a_kernels_option_can_be_waived() -> None:
 @pytest.mark.parametrize("path", [path for _, path in (*LACKS.values(), *OF_KERNEL.values())])
 def test_a_waiver_that_nothing_needs_is_an_error(path: str) -> None:
     closure = made(program("libc.so.6"), path)
-    assert [each.path for each in closure.unused] == [path]
-    assert error(closure).what == f"nothing needs the waiver for {path} any more"
+    assert [each.path for each in closure.unused_waivers] == [path]
+    assert make_unresolved_error(closure).what == f"nothing needs the waiver for {path} any more"
 
 
 def test_a_drop_that_no_need_would_bring_in_is_an_error() -> None:
     closure = made(program("libc.so.6"), drop=("/usr/bin/env", "/usr/lib/*/libc.so.6"))
-    assert [each.path for each in closure.unused] == ["/usr/bin/env"]
+    assert [each.path for each in closure.unused_waivers] == ["/usr/bin/env"]

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbuild.facts.types import Builtins, Module
-from minbuild.manifest.types import DlopenRule, Priority, Where
+from minbuild.facts.model import BuiltinModules, Module
+from minbuild.manifest.model import DlopenPolicy, Location, Priority
 from minbuild.paths import RootPath
-from minbuild.resolve import pattern
-from minbuild.resolve.explain import error
-from minbuild.resolve.kernel import underscored
-from minbuild.resolve.resolve import resolve
-from minbuild.resolve.types import Closure, NeedKind, Root
-from tests.unit.resolve.world import (
+from minbuild.resolve import path_glob
+from minbuild.resolve.error_messages import make_unresolved_error
+from minbuild.resolve.kernel import normalize_alias
+from minbuild.resolve.model import Closure, NeedKind, Root
+from minbuild.resolve.resolution import resolve
+from tests.unit.resolve.builders import (
     LIB,
     closed,
     libc,
@@ -30,7 +30,7 @@ KERNEL = package(
     "linux",
     {
         "/boot/vmlinuz-6": None,
-        "/usr/lib/modules/6/modules.builtin.modinfo": Builtins(
+        "/usr/lib/modules/6/modules.builtin.modinfo": BuiltinModules(
             {"virtio_pci": Module("virtio_pci", aliases=("pci:v00001AF4d*sv*sd*bc*sc*i*",))}
         ),
         "/usr/lib/modules/6/kernel/drivers/e1000e.ko": Module(
@@ -65,7 +65,7 @@ def test_devices_bring_their_drivers_and_what_these_need() -> None:
     names, closure = modules(device(SATA), device(NET), device("acpi:PNP0C0C:"))
     assert names == ["ahci.ko", "e1000e.ko", "libahci.ko"]
     assert missing(closure) == []
-    assert closure.absent == {"acpi:PNP0C0C:": "kernel/manifest"}
+    assert closure.skipped_softdeps == {"acpi:PNP0C0C:": "kernel/manifest"}
 
 
 @pytest.mark.parametrize("alias", ["dmi:bd07/12/2017:svnX:rvnDefault1:", "devname:net/tablet"])
@@ -76,7 +76,7 @@ def test_an_alias_with_a_slash_is_no_path(alias: str) -> None:
 def test_a_driver_that_is_built_in_counts_as_there() -> None:
     wanted = "pci:v00001AF4d00001000sv00001AF4sd00000001bc02sc00i00"
     names, closure = modules(device(wanted))
-    assert (names, dict(closure.builtin)) == ([], {"virtio_pci": "kernel/manifest"})
+    assert (names, dict(closure.builtin_modules)) == ([], {"virtio_pci": "kernel/manifest"})
 
 
 @pytest.mark.parametrize("wanted", ["pci:v00001AF4d00001000*", "pci:v00001AF4*"])
@@ -86,18 +86,20 @@ def test_a_built_in_driver_counts_where_the_kernel_does_not_say_what_it_drives(w
         "linux",
         {
             "/boot/vmlinuz-6": None,
-            "/usr/lib/modules/6/modules.builtin": Builtins({"virtio_pci": Module("virtio_pci")}),
+            "/usr/lib/modules/6/modules.builtin": BuiltinModules(
+                {"virtio_pci": Module("virtio_pci")}
+            ),
         },
     )
     ask = Root(NeedKind.MODULE, wanted, "kernel/manifest", "host.yaml:1:1")
     closure = closed(silent, roots=(root("/boot/vmlinuz-6", "linux"), ask))
-    assert (missing(closure), list(closure.builtin)) == ([], ["virtio_pci"])
+    assert (missing(closure), list(closure.builtin_modules)) == ([], ["virtio_pci"])
 
 
 def test_a_device_that_nothing_drives_says_how_to_go_on() -> None:
     ask = Root(NeedKind.MODULE, "pci:v0000FFF1*", "kernel/manifest", "host.yaml:1:1")
     found = closed(KERNEL, roots=(root("/boot/vmlinuz-6", "linux"), ask))
-    assert "hardware: FILE" in error(found).fix
+    assert "hardware: FILE" in make_unresolved_error(found).fix
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_a_glob_of_aliases_meets_every_alias_that_can_mean_one_device(
 
 
 def test_brackets_keep_their_dash() -> None:
-    assert underscored("a-b[0-9]c-d") == "a_b[0-9]c_d"
+    assert normalize_alias("a-b[0-9]c-d") == "a_b[0-9]c_d"
 
 
 texts = st.text("ab", max_size=4)
@@ -132,13 +134,14 @@ def test_two_globs_overlap_when_a_text_matches_both(one: str, other: str) -> Non
 
     every = ["".join(letters) for n in range(9) for letters in itertools.product("ab", repeat=n)]
     both = any(
-        pattern.compiled(one).fullmatch(text) and pattern.compiled(other).fullmatch(text)
+        path_glob.compile_glob(one).fullmatch(text)
+        and path_glob.compile_glob(other).fullmatch(text)
         for text in every
     )
     # [!a] may also be a letter that `every` has not
-    assert pattern.overlap(one, other) or not both
+    assert path_glob.globs_intersect(one, other) or not both
     if "!" not in one + other and len(one + other) <= 8:
-        assert pattern.overlap(one, other) == both
+        assert path_glob.globs_intersect(one, other) == both
 
 
 WORLD = (
@@ -155,17 +158,17 @@ WORLD = (
 )
 
 
-def rule(path: str, priority: str) -> DlopenRule:
-    return DlopenRule(path, Priority(priority), Where("host.yaml", 4, 1))
+def rule(path: str, priority: str) -> DlopenPolicy:
+    return DlopenPolicy(path, Priority(priority), Location("host.yaml", 4, 1))
 
 
-def libraries(*rules: DlopenRule) -> list[str]:
+def libraries(*rules: DlopenPolicy) -> list[str]:
     closure = resolve(
         (root("/usr/bin/app"), root("/usr/bin/other")), WORLD, arch="amd64", dlopen=rules
     )
-    assert not closure.missing, missing(closure)
+    assert not closure.unmet_needs, missing(closure)
     chosen = (RootPath(f"{LIB}/lib{name}.so") for name in "rs")
-    return [path[-4] for path in chosen if path in closure.chosen]
+    return [path[-4] for path in chosen if path in closure.files]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +182,7 @@ def libraries(*rules: DlopenRule) -> list[str]:
     ],
 )
 def test_libraries_of_less_weight_come_when_they_are_asked_for(
-    rules: list[DlopenRule], taken: list[str]
+    rules: list[DlopenPolicy], taken: list[str]
 ) -> None:
     assert libraries(*rules) == taken
 

@@ -2,13 +2,13 @@
 
 import functools
 
-from minbuild.manifest.tools import load_tools
-from minbuild.manifest.types import PackagePaths, Tool, Where
+from minbuild.cache.store import Store
+from minbuild.manifest.model import Location, PackagePaths, Tool
+from minbuild.manifest.tool_documents import load_tools
 from minbuild.paths import RootPath
-from minbuild.store import Store
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.cache import cache
-from tests.support.market import market_of, toolbox_of
+from tests.support.real_archive import market_of, toolbox_of
 
 EPOCH = 1700000000
 ORACLES = {
@@ -39,7 +39,7 @@ BUILDS = ("mke2fs",)
 def oracle(name: str, package: str) -> Tool:
     """A tool that nothing but a test runs."""
     place = f"/usr/{'sbin' if name in ADMIN else 'bin'}/{name}"
-    where = Where("test", 1, 1)
+    where = Location("test", 1, 1)
     paths = {package: place, **MORE.get(name, {})}
     packages = tuple(PackagePaths(each, (path,), where) for each, path in paths.items())
     return Tool(name, name, RootPath(place), packages, False, where)
@@ -47,7 +47,7 @@ def oracle(name: str, package: str) -> Tool:
 
 def kernel(version: str) -> Tool:
     """The kernel, as if it were a tool: only its image."""
-    where = Where("test", 1, 1)
+    where = Location("test", 1, 1)
     path = f"/boot/vmlinuz-{version}"
     package = PackagePaths(f"linux-image-{version}", (path,), where)
     return Tool("kernel", "kernel", RootPath(path), (package,), False, where)
@@ -55,7 +55,7 @@ def kernel(version: str) -> Tool:
 
 def ipxe() -> Tool:
     """iPXE, as if it were a tool: as a kernel for a BIOS, and for UEFI."""
-    where = Where("test", 1, 1)
+    where = Location("test", 1, 1)
     package = PackagePaths("ipxe", (IPXE_KERNEL, IPXE_EFI), where)
     return Tool("ipxe", "ipxe", IPXE_KERNEL, (package,), False, where)
 
@@ -74,6 +74,6 @@ def toolbox(*, lab: bool = False) -> Toolbox:
     tools += [oracle(name, package) for name, package in ORACLES.items()]
     if lab:
         tools += [oracle("busybox", "busybox-static"), ipxe()]
-        name = market.index.depends("linux-image-cloud-amd64")[0][0]
+        name = market.index.find_depends("linux-image-cloud-amd64")[0][0]
         tools.append(kernel(name.removeprefix("linux-image-")))
     return toolbox_of(tools, market, epoch=EPOCH)

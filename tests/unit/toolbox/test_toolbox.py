@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ToolError, UsageError
-from minbuild.manifest.tools import load_tools
+from minbuild.manifest.tool_documents import load_tools
 from minbuild.paths import RootPath
 from tests.unit.toolbox.real import EPOCH, toolbox
 
@@ -19,8 +19,8 @@ def test_every_tool_of_the_build_starts() -> None:
     for tool in load_tools():
         if not tool.lab:
             assert box.argv(tool.name)
-    assert b"ukify 257" in box.run("ukify", ["--version"], what="trying")
-    assert b"5." in box.run("xz", ["--version"], what="trying")
+    assert b"ukify 257" in box.run("ukify", ["--version"], purpose="trying")
+    assert b"5." in box.run("xz", ["--version"], purpose="trying")
 
 
 def test_an_unknown_tool_is_named_with_those_there_are() -> None:
@@ -31,7 +31,7 @@ def test_an_unknown_tool_is_named_with_those_there_are() -> None:
 
 def test_a_failing_tool_says_how_to_run_it_alone() -> None:
     with pytest.raises(ToolError, match=r"^xz failed with exit code 1 while packing it") as error:
-        toolbox().run("xz", ["--no-such-option"], what="packing it")
+        toolbox().run("xz", ["--no-such-option"], purpose="packing it")
     assert "minbuild tool xz -- --no-such-option" in error.value.fix
 
 
@@ -43,8 +43,8 @@ def test_a_missing_file_of_the_toolbox_is_an_error() -> None:
 def test_a_digest_follows_links() -> None:
     box = toolbox()
     library = RootPath(f"{box.libraries}/liblzma.so.5")
-    assert len(box.digest(library)) == 64
-    assert box.digest(RootPath("/usr/none")) == ""
+    assert len(box.find_digest(library)) == 64
+    assert box.find_digest(RootPath("/usr/none")) == ""
 
 
 def test_the_environment_holds_nothing_of_the_machine() -> None:
@@ -77,7 +77,7 @@ def traced(name: str, work: Path) -> list[str]:
         file.truncate(8 << 20)
     (work / "file").write_bytes(b"MZ")
     script = b"label: gpt\nstart=2048, size=12000, type=U\n"
-    box.run("sfdisk", ["--quiet", "--no-reread", disk], what="preparing", stdin=script)
+    box.run("sfdisk", ["--quiet", "--no-reread", disk], purpose="preparing", stdin=script)
     format_esp: list[str | Path] = [
         "--invariant",
         "-F",
@@ -88,7 +88,7 @@ def traced(name: str, work: Path) -> list[str]:
         disk,
         "6000",
     ]
-    box.run("mkfs.fat", format_esp, what="preparing")
+    box.run("mkfs.fat", format_esp, purpose="preparing")
     inside = ["-i", f"{disk}@@1M"]
     words = {
         "xz": ["--stdout"],

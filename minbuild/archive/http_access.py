@@ -1,0 +1,200 @@
+"""Users and passwords of mirrors: taken out of addresses at the edge, and known here alone.
+
+An address that went through `without_password` can be printed, locked and kept: what was in it goes
+into the request's header and nowhere else.
+"""
+
+import base64
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+APT = Path("/etc/apt")
+_ENCRYPTED = frozenset({"https"})
+_USER = re.compile(r"(?<=://)[^/\s?#]*@")
+
+_apt_directories = [APT]
+_url_logins: dict[str, tuple[str, str]] = {}
+"""Address without its user → user and password, of this process alone."""
+
+
+def strip_credentials(address: str) -> str:
+    """Remember the user and password that an address names; returns the address without them."""
+    try:
+        parts = urlsplit(address)
+        if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
+            return address
+        user, _, host = parts.netloc.rpartition("@")
+        plain = urlunsplit((parts.scheme, host, parts.path, parts.query, parts.fragment))
+    except ValueError:
+        return hide_credentials(address)
+    name, _, password = user.partition(":")
+    _url_logins[plain.rstrip("/")] = (unquote(name), unquote(password))
+    return plain
+
+
+def hide_credentials(text: str) -> str:
+    """Text without the users and passwords of addresses in it."""
+    return _USER.sub("", text)
+
+
+def add_apt_directory(apt: Path) -> None:
+    """Take passwords from this directory of apt's configuration, too."""
+    if apt not in _apt_directories:
+        _apt_directories.append(apt)
+
+
+def find_authorization(url: str) -> str:
+    """The header Authorization for an address; "" when nobody names a user for it.
+
+    An address's own user goes before apt's auth.conf. Source: RFC 7617; apt_auth.conf(5).
+    """
+    prefixes = [start for start in _url_logins if url == start or url.startswith(f"{start}/")]
+    if prefixes:
+        user, password = _url_logins[max(prefixes, key=len)]
+    else:
+        user, password = _find_apt_login(urlsplit(url))
+    if not user and not password:
+        return ""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def list_unreadable_files() -> tuple[str, ...]:
+    """The files of apt's that hold passwords and that this user may not read."""
+    return tuple(str(file) for file in _list_auth_files() if _read_auth_file(file) is None)
+
+
+def _list_auth_files() -> Iterator[Path]:
+    """Source: apt_auth.conf(5), FILES."""
+    for apt in _apt_directories:
+        with contextlib.suppress(OSError):
+            yield from sorted((apt / "auth.conf.d").glob("*.conf"))
+        yield apt / "auth.conf"
+
+
+def _read_auth_file(file: Path) -> str | None:
+    """A file's text; "" when there is none, None when it may not be read."""
+    try:
+        return file.read_text(errors="replace")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return ""
+    except OSError:
+        return None
+
+
+def _find_apt_login(parts: SplitResult) -> tuple[str, str]:
+    for file in _list_auth_files():
+        for machine, login, password in _parse_machines(_read_auth_file(file) or ""):
+            if _machine_matches(machine, parts):
+                return login, password
+    return "", ""
+
+
+def _parse_machines(text: str) -> Iterator[tuple[str, str, str]]:
+    """Each `machine`, with its `login` and `password`, in any order and on any lines."""
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    tokens = iter(" ".join(lines).split())
+    machine, fields = "", dict[str, str]()
+    for token in tokens:
+        if token == "machine":
+            if machine:
+                yield machine, fields.get("login", ""), fields.get("password", "")
+            machine, fields = next(tokens, ""), {}
+        elif token in {"login", "password"}:
+            fields[token] = next(tokens, "")
+    if machine:
+        yield machine, fields.get("login", ""), fields.get("password", "")
+
+
+def _machine_matches(machine: str, parts: SplitResult) -> bool:
+    """Whether a `machine` is that of an address; without a protocol only encrypted ones count.
+
+    Source: apt, apt-pkg/contrib/netrc.cc.
+    """
+    scheme, mark, rest = machine.partition("://")
+    if mark and scheme != parts.scheme:
+        return False
+    if not mark and parts.scheme not in _ENCRYPTED:
+        return False
+    pattern = rest if mark else machine
+    if "/" in pattern:
+        return f"{parts.netloc}{parts.path}".startswith(pattern)
+    return pattern in {parts.netloc, parts.hostname}
+
+
+def find_proxy(parts: SplitResult) -> str:
+    """The proxy's address for an address; "" for none. Source: curl(1), ENVIRONMENT."""
+    proxy = _read_proxy_variable(parts.scheme) or _read_proxy_variable("all")
+    if not proxy or bypasses_proxy(
+        parts.hostname or "", _find_port(parts), _read_proxy_variable("no")
+    ):
+        return ""
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _read_proxy_variable(scheme: str) -> str:
+    """`http_proxy`, or `HTTP_PROXY` where it is not set at all.
+
+    The latter is a request's header where a server of CGI set it. Source: CVE-2016-5385.
+    """
+    name = f"{scheme}_proxy"
+    value = os.environ.get(name)
+    if value is not None:
+        return value
+    return (
+        ""
+        if scheme == "http" and "REQUEST_METHOD" in os.environ
+        else os.environ.get(name.upper(), "")
+    )
+
+
+def bypasses_proxy(host: str, port: int, no_proxy: str) -> bool:
+    """Whether `no_proxy` names a host: by its name or domain, address, range, with a port or not.
+
+    `*` names every host, `example.org` and `.example.org` that domain, `10.0.0.0/8` a range.
+    """
+    host = host.rstrip(".").lower()
+    return any(
+        _entry_matches(word, host, port) for word in no_proxy.replace(",", " ").lower().split()
+    )
+
+
+def _entry_matches(entry: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    name, entry_port = _split_port(entry)
+    if entry_port and entry_port != port:
+        return False
+    import ipaddress
+
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        domain = name.removeprefix("*").strip(".")
+        return bool(domain) and (host == domain or host.endswith(f".{domain}"))
+    try:
+        return address in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return False
+
+
+def _split_port(entry: str) -> tuple[str, int]:
+    """A word's name and port; port 0 where it says none. `[::1]:80`, `::1`, `host:80`."""
+    if entry.startswith("["):
+        name, _, rest = entry[1:].partition("]")
+        port = rest.removeprefix(":")
+    elif entry.count(":") == 1:
+        name, _, port = entry.partition(":")
+    else:
+        name, port = entry, ""
+    return name, int(port) if port.isdecimal() else 0
+
+
+def _find_port(parts: SplitResult) -> int:
+    try:
+        return parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return 0

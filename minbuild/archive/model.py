@@ -1,0 +1,85 @@
+"""Packages, the suites they come from, and the lock that pins them: frozen data."""
+
+import platform
+import re
+from dataclasses import dataclass
+
+PACKAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,255}")
+"""dpkg takes more than Debian's policy allows: capitals and underscores."""
+PACKAGE_VERSION = re.compile(r"(?:[0-9]{1,9}:)?[A-Za-z0-9.+:~_-]{1,255}")
+ARCHITECTURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+
+
+MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
+"""uname -m → Debian architecture."""
+
+
+def detect_machine_architecture() -> str:
+    """The Debian architecture of this machine; "" for one that Debian has no packages for here."""
+    return MACHINES.get(platform.machine(), "")
+
+
+INSTALLED = "installed"
+"""Where a package of a root lies, for want of an archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One exact .deb of an archive."""
+
+    name: str
+    version: str
+    arch: str
+    """amd64, or all."""
+    root: str
+    """Which of the mirror's trees holds it: "debian" or "debian-security"; "" for a local file."""
+    path: str
+    """Relative to that tree: pool/main/b/busybox/busybox_1.37.0-6_amd64.deb; of what a root has
+    installed: installed/deb/debian, its kind and the root's distribution."""
+    size: int
+    sha256: str
+    suite: str = ""
+    source: str = ""
+    """Source package, when it has another name."""
+    source_version: str = ""
+    """Version of the source package, when it differs (binNMU)."""
+
+    @property
+    def installed_origin(self) -> tuple[str, str] | None:
+        """The kind and the distribution of an installed root's package; None for an archive's.
+
+        ("", "") for the root's files that are in no package.
+        """
+        top, _, rest = self.path.partition("/")
+        kind, _, distribution = rest.partition("/")
+        return (kind, distribution) if top == INSTALLED and not self.root else None
+
+
+@dataclass(frozen=True, slots=True)
+class LockedSuite:
+    """The Release of one suite at the time of the lock."""
+
+    name: str
+    """trixie-security."""
+    root: str
+    date: int
+    """Seconds UTC, from the Release's Date."""
+    sha256: str
+    """Of the InRelease file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """Every package that a build may take a file from, for the host and for the toolbox."""
+
+    arch: str
+    suites: tuple[LockedSuite, ...]
+    packages: tuple[Package, ...]
+    """For the host, sorted by name."""
+    toolbox: tuple[Package, ...]
+    """For the build machine's tools, sorted by name."""
+
+    @property
+    def epoch(self) -> int:
+        """SOURCE_DATE_EPOCH of everything built from this lock: the newest Release's date."""
+        return max((suite.date for suite in self.suites), default=0)

@@ -1,0 +1,321 @@
+"""How an index is kept: paragraphs in small compressed blocks, found by name without reading all.
+
+block*      64 package names' paragraphs, sorted, one zstd frame with a checksum
+provides    lines `VIRTUAL PROVIDER PROVIDER …`, sorted, one frame
+table       JSON: first name and end of each block, one frame
+tail        sizes of provides and table, and how many packages there are
+"""
+
+import bisect
+import contextlib
+import json
+import mmap
+import re
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TypeVar
+
+import zstandard
+
+from minbuild.archive.download import DownloadSpec
+from minbuild.archive.mirror import Mirror, is_local
+from minbuild.cache.store import CacheCorrupted, Store
+from minbuild.errors import ArchiveError
+from minbuild.formats.compression import decompress_index
+
+INDEX_KIND = "index/2"
+"""Part of the key under which the store keeps it: another layout, another key."""
+
+_FIELDS = rb"Package|Version|Architecture|Source|Depends|Pre-Depends|Provides|Filename|Size|SHA256"
+_INDEXED_FIELDS = re.compile(rb"\n((?:" + _FIELDS + rb"): ?[^\n]*(?:\n[ \t][^\n]*)*+|(?=\n))")
+MAX_PACKAGES = 1_000_000
+"""Paragraphs of one index: Debian's largest have 70,000."""
+MAX_LINES = 12_000_000
+"""Lines of one index: Debian's largest have 2 million."""
+MAX_STANZA_SIZE = 256 << 10
+"""Bytes that are kept of one paragraph: those of real packages stay below 40,000."""
+_NAMES_PER_BLOCK = 64
+_TAIL = struct.Struct("<III")
+_LEVEL = 1
+
+
+class IndexDamaged(Exception):
+    """The kept form cannot be read: it is to be made again."""
+
+
+def encode_index(packages: bytes) -> bytes:
+    """Make the compact form of a Packages file.
+
+    Raises: ArchiveError for more packages, lines or bytes of one package than an index has.
+    """
+    if packages.count(b"\n") > MAX_LINES:
+        raise _oversize_error(f"it has more than {MAX_LINES} lines")
+    stanzas = b"\n".join(_INDEXED_FIELDS.findall(b"\n" + packages + b"\n")).split(b"\n\n")
+    if len(stanzas) > MAX_PACKAGES:
+        raise _oversize_error(f"it has more than {MAX_PACKAGES} packages")
+    if max(map(len, stanzas)) > MAX_STANZA_SIZE:
+        raise _oversize_error(f"a package of it has more than {MAX_STANZA_SIZE} bytes")
+    sorted_stanzas = sorted(
+        _move_name_first(one.strip(b"\n")) for one in stanzas if b"Package: " in one
+    )
+    compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+    out = bytearray()
+    firsts: list[str] = []
+    ends: list[int] = []
+    for block in _group_into_blocks(sorted_stanzas):
+        firsts.append(_stanza_name(block[0]).decode())
+        out += compressor.compress(b"\n\n".join(block) + b"\n")
+        ends.append(len(out))
+    provides = compressor.compress(_encode_provides(sorted_stanzas))
+    table = compressor.compress(json.dumps([firsts, ends]).encode())
+    return (
+        bytes(out) + provides + table + _TAIL.pack(len(provides), len(table), len(sorted_stanzas))
+    )
+
+
+class PackageIndexFile:
+    """A compact form, read a block at a time."""
+
+    def __init__(self, data: memoryview) -> None:
+        """Open it from its bytes (mapped or read).
+
+        Raises: Damaged.
+        """
+        self._data = data
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._blocks: dict[int, bytes] = {}
+        with _translate_errors():
+            provides, table, self.count = _TAIL.unpack(data[-_TAIL.size :])
+            end = len(data) - _TAIL.size
+            self._provides_range = (end - table - provides, end - table)
+            self._firsts, self._ends = json.loads(self._read_frame(end - table, end))
+        self._provides: bytes | None = None
+
+    def find_stanzas(self, name: str) -> list[str]:
+        """Every paragraph of the package with this name.
+
+        Raises: Damaged.
+        """
+        number = bisect.bisect_right(self._firsts, name) - 1
+        if number < 0:
+            return []
+        block = b"\n\n" + self._read_block(number)
+        start = f"\n\nPackage: {name}\n".encode()
+        stanzas = []
+        at = block.find(start)
+        while at >= 0:
+            end = block.find(b"\n\n", at + 2)
+            stanzas.append(block[at + 2 : end if end >= 0 else len(block)].decode())
+            at = block.find(start, at + 2)
+        return stanzas
+
+    def find_providers(self, virtual: str) -> list[str]:
+        """Names of the packages that provide a virtual package, sorted.
+
+        Raises: Damaged.
+        """
+        if self._provides is None:
+            with _translate_errors():
+                self._provides = b"\n" + self._read_frame(*self._provides_range)
+        at = self._provides.find(f"\n{virtual} ".encode())
+        if at < 0:
+            return []
+        return self._provides[at : self._provides.find(b"\n", at + 1)].decode().split()[1:]
+
+    def find_names(self, prefix: str) -> list[str]:
+        """Names of packages that start with `prefix`, sorted.
+
+        Raises: Damaged.
+        """
+        names: dict[str, None] = {}
+        number = max(bisect.bisect_left(self._firsts, prefix) - 1, 0)
+        while number < len(self._firsts) and self._firsts[number][: len(prefix)] <= prefix:
+            text = "\n" + self._read_block(number).decode()
+            matches = re.findall(r"\nPackage: (\S+)", text)
+            names |= dict.fromkeys(name for name in matches if name.startswith(prefix))
+            number += 1
+        return list(names)
+
+    def _read_block(self, number: int) -> bytes:
+        block = self._blocks.get(number)
+        if block is None:
+            with _translate_errors():
+                start = self._ends[number - 1] if number else 0
+                block = self._read_frame(start, self._ends[number])
+            self._blocks[number] = block
+        return block
+
+    def _read_frame(self, start: int, end: int) -> bytes:
+        return self._decompressor.decompress(self._data[start:end])
+
+
+@contextlib.contextmanager
+def _translate_errors() -> Iterator[None]:
+    try:
+        yield
+    except (zstandard.ZstdError, struct.error, ValueError, IndexError, TypeError) as error:
+        raise IndexDamaged(str(error)) from error
+
+
+def _oversize_error(reason: str) -> ArchiveError:
+    return ArchiveError(
+        f"the index cannot be one of packages: {reason}",
+        where="Packages",
+        fix="use another mirror (--mirror URL)",
+    )
+
+
+def _stanza_name(stanza: bytes) -> bytes:
+    return stanza[9:].partition(b"\n")[0]
+
+
+def _move_name_first(stanza: bytes) -> bytes:
+    """Put the field Package before the others, where it usually is."""
+    if stanza.startswith(b"Package: "):
+        return stanza
+    match = re.search(rb"^Package: .*$", stanza, re.MULTILINE)
+    if match is None:
+        raise ArchiveError(
+            "the index has a paragraph without a package's name",
+            where=stanza[:80].decode("utf-8", "replace"),
+            fix="use another mirror",
+        )
+    return match[0] + b"\n" + stanza[: match.start()] + stanza[match.end() + 1 :]
+
+
+def _group_into_blocks(stanzas: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Groups of paragraphs; all those of one name stay together."""
+    block: list[bytes] = []
+    names = 0
+    for _, namesakes in groupby(stanzas, _stanza_name):
+        block += namesakes
+        names += 1
+        if names == _NAMES_PER_BLOCK:
+            yield block
+            block, names = [], 0
+    if block:
+        yield block
+
+
+def _encode_provides(stanzas: Iterable[bytes]) -> bytes:
+    providers: dict[bytes, set[bytes]] = {}
+    for stanza in stanzas:
+        at = stanza.find(b"\nProvides:")
+        if at < 0:
+            continue
+        end = stanza.find(b"\n", at + 1)
+        value = stanza[at + 10 : end if end >= 0 else len(stanza)]
+        for virtual in re.findall(
+            rb"([^\s,(:]+)(?::\w+)?[ \t\n]*+(?:\([^(),]*\))?[ \t\n]*+(?:,|$)", value
+        ):
+            providers.setdefault(virtual, set()).add(_stanza_name(stanza))
+    lines = (
+        virtual + b" " + b" ".join(sorted(providers[virtual])) for virtual in sorted(providers)
+    )
+    return b"\n".join(lines) + b"\n"
+
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class PackagesFile:
+    """One Packages file of one suite."""
+
+    suite: str
+    repository: str
+    path: str
+    """Below dists/SUITE/: main/binary-amd64/Packages.xz."""
+    sha256: str
+    size: int
+    unpacked_size: int
+    """Bytes when unpacked; -1 where the Release does not say."""
+    by_hash: bool
+    store: Store
+    priority: int = 500
+    """Against other archives."""
+    signer: str = ""
+    """Whose word it is, as by `suite.signer`."""
+    _index: PackageIndexFile | None = None
+
+    @property
+    def is_cached(self) -> bool:
+        """The compact form is in the store."""
+        digest = self.store.get(INDEX_KIND, self.sha256)
+        return digest is not None and self.store.path(digest.decode()) is not None
+
+    def download_spec(self, mirror: Mirror, *, offline: bool) -> DownloadSpec:
+        """How to get the Packages file; offline, only mirrors on this machine are asked."""
+        directory = self.path.rpartition("/")[0]
+        paths = [f"{directory}/by-hash/SHA256/{self.sha256}"] if self.by_hash else []
+        return DownloadSpec(
+            description=f"the index of {self.suite}",
+            mirrors=list_addresses(
+                mirror, self.repository, self.suite, [*paths, self.path], offline=offline
+            ),
+            sha256=self.sha256,
+            size=self.size,
+            fix="wait until the mirror is whole again, or use another mirror (--mirror URL)",
+        )
+
+    def build_index(self) -> None:
+        """Make the compact form of the Packages file in the store.
+
+        Raises: ArchiveError when that file is not there or cannot be unpacked.
+        """
+        data = self.store.read(self.sha256)
+        if data is None:
+            raise ArchiveError(
+                f"the store lacks the index of {self.suite}",
+                where=str(self.store.directory),
+                fix="build once without --offline",
+            )
+        text = decompress_index(
+            data, self.path, f"the index of {self.suite}", size=self.unpacked_size
+        )
+        digest = self.store.add(encode_index(text))
+        self.store.put(INDEX_KIND, {self.sha256: digest.encode()})
+
+    def query(self, reader: Callable[[PackageIndexFile], T]) -> T:
+        """Ask the compact form; when it is damaged it is made again, once.
+
+        Raises: ArchiveError; Lost when what it is made of is damaged, too.
+        """
+        try:
+            return reader(self._open_index())
+        except IndexDamaged:
+            self._index = None
+            if digest := self.store.get(INDEX_KIND, self.sha256):
+                self.store.discard(digest.decode())
+            if self.store.find_verified(self.sha256) is None:
+                raise CacheCorrupted(
+                    f"the store's index of {self.suite} was damaged and has been removed",
+                    where=str(self.store.directory),
+                    fix="run the command again: the index is fetched anew",
+                ) from None
+            self.build_index()
+            return reader(self._open_index())
+
+    def _open_index(self) -> PackageIndexFile:
+        if self._index is None:
+            digest = self.store.get(INDEX_KIND, self.sha256)
+            path = self.store.path(digest.decode()) if digest else None
+            if path is None:
+                raise IndexDamaged("not there")
+            with path.open("rb") as file:
+                try:
+                    data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                except ValueError as error:  # an empty file
+                    raise IndexDamaged(str(error)) from error
+            self._index = PackageIndexFile(memoryview(data))
+        return self._index
+
+
+def list_addresses(
+    mirror: Mirror, repository: str, suite: str, paths: Sequence[str], *, offline: bool
+) -> tuple[tuple[str, ...], ...]:
+    """The addresses of one file of a suite at each mirror, which may have it at several paths."""
+    columns = [mirror.build_urls(repository, f"dists/{suite}/{path}") for path in paths]
+    return tuple(urls for urls in zip(*columns, strict=True) if is_local(urls[0]) or not offline)

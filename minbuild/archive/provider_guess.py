@@ -1,0 +1,216 @@
+"""Which package probably has what another one needs: a guess by name along Depends, best first.
+
+A wrong guess costs a download and nothing else: the resolver looks into what was fetched.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import SequenceMatcher
+
+from minbuild.archive.index import Index
+
+MAX_DEPTH = 4
+"""Steps along Depends from the needing package."""
+MAX_VISITED = 400
+"""Packages that one search looks at."""
+
+_GLIBC = re.compile(
+    r"ld-linux.*|ld64\.so\..*|ld\.so\..*|ld-(?:musl-)?[\w-]+\.so\.\d+|libnss_(?:files|dns|compat)\.so\.2|"
+    r"lib(?:c|m|mvec|dl|rt|pthread|resolv|util|anl|nsl|thread_db|c_malloc_debug|BrokenLocale)"
+    r"(?:\.so\.[16]|\.so\.[12]|\.so\.6\.1)?"
+)
+"""What libc6 holds beside the library it is named after."""
+
+_KNOWN_OWNERS = {
+    "libz.so": "zlib1g",
+    "libcrypto.so": "libssl",
+    "liblber.so": "libldap",
+    "libpulsecommon": "libpulse",
+    "libgthread-2.0.so": "libglib2.0",
+    "libgobject-2.0.so": "libglib2.0",
+    "libgio-2.0.so": "libglib2.0",
+    "libgmodule-2.0.so": "libglib2.0",
+    "libform": "libncurses",
+    "libmenu": "libncurses",
+    "libpanel": "libncurses",
+    "libplc4": "libnspr4",
+    "libplds4": "libnspr4",
+    "regulatory.db": "wireless-regdb",
+    "intel-ucode": "intel-microcode",
+    "amd-ucode": "amd64-microcode",
+    "amd/amd_sev": "amd64-microcode",
+}
+"""How sonames and firmware files start → the start of a package whose name does not tell."""
+
+_NO_LIBRARY = re.compile(
+    r"-(?:dev|doc|dbg|dbgsym|tools|utils|bin|common|java|ruby|perl|cil|data)\b"
+)
+
+_ESSENTIAL = {
+    "sh": ("dash", "busybox"),
+    "bash": ("bash",),
+    "env": ("coreutils",),
+    "perl": ("perl-base",),
+    "awk": ("mawk", "gawk"),
+    "sed": ("sed",),
+    "false": ("coreutils",),
+    "nologin": ("login",),
+}
+"""Programs of essential packages, which nobody names in Depends. Source: Debian Policy 3.8."""
+
+
+def guess_providers(index: Index, package: str, kind: str, needed: str) -> tuple[str, ...]:
+    """Packages that could have what `package` needs, best first, each a name in the index.
+
+    `kind` is a NeedKind's text; `wanted` the soname, path, module or firmware file.
+    """
+    return tuple(dict.fromkeys(SEARCHES[kind](index, package, needed)))
+
+
+def _guess_module_owners(index: Index, package: str, _name: str) -> list[str]:
+    dependencies = dict(_walk_depends(index, package))
+    return sorted(dependencies, key=lambda name: not name.startswith("linux-modules-"))
+
+
+def _list_dependencies(index: Index, package: str, _path: str) -> Iterator[str]:
+    return (name for name, _ in _walk_depends(index, package))
+
+
+def _guess_file_owners(index: Index, package: str, path: str) -> Iterator[str]:
+    """Owners of a file: a library by its soname, any other by the last parts of its path."""
+    is_library = ".so" in path.rpartition("/")[2]
+    return (_guess_library_owners if is_library else _guess_program_owners)(index, package, path)
+
+
+def _guess_library_owners(index: Index, package: str, path: str) -> Iterator[str]:
+    """Owners of a library, by Debian's way to name packages after sonames.
+
+    Source: Debian Policy 8.1, "Run-time shared libraries".
+    """
+    soname = path.rpartition("/")[2]
+    if _GLIBC.fullmatch(soname):
+        yield "libc6"
+    dependencies = list(_walk_depends(index, package))
+    stem, _, version = soname.lower().partition(".so")
+    full = _normalise_name(stem + version)
+    yield from (name for name, _ in dependencies if _normalise_name(name) == full)
+    for start, owner in _KNOWN_OWNERS.items():
+        if soname.startswith(start):
+            yield from (name for name, _ in dependencies if name.startswith(owner))
+    words = {*re.findall(r"[a-z+]+", stem.removeprefix("lib"))}
+    similar = [
+        (name, depth) for name, depth in dependencies if words and words <= _split_name(name)
+    ]
+    yield from sorted(
+        dict(similar), key=lambda name: (-_rate_similarity(_normalise_name(name), full), name)
+    )
+    yield from (name for name in _guess_by_name(index, stem, version) if name not in dict(similar))
+    direct = [name for name, depth in dependencies if depth == 1]
+    yield from sorted(direct, key=lambda name: _rank_last_resort(name, words))
+    yield from (name for name, depth in dependencies if depth == 2 and name.startswith("lib"))
+
+
+def _rank_last_resort(name: str, words: set[str]) -> tuple[bool, bool, bool]:
+    """Order of packages whose names do not tell: some word in common, a library, not libc6."""
+    return (
+        not words & _split_name(name),
+        not name.startswith("lib"),
+        name in {"libc6", "libgcc-s1"},
+    )
+
+
+def _guess_program_owners(index: Index, package: str, path: str) -> Iterator[str]:
+    """Owners of a program or a data file, by the last parts of its path."""
+    base = path.rpartition("/")[2]
+    dependencies = list(_walk_depends(index, package))
+    yield from (name for name in _ESSENTIAL.get(base, ()) if index.find_package(name))
+    for candidate in (f"{base}-minimal", f"{base}-base", f"{base}-bin", base, f"{base}-common"):
+        yield from (name for name, _ in dependencies if name == candidate)
+    words = _split_name(path)
+    stem = re.sub(r"[\d.]+$", "", base)
+    yield from (name for name, _ in dependencies if len(stem) > 2 and name.startswith(stem))
+    direct = [name for name, depth in dependencies if depth == 1]
+    yield from sorted(direct, key=lambda name: -len(words & _split_name(name)))
+    yield from (name for name, depth in dependencies if depth > 1 and words & _split_name(name))
+    yield from (
+        name for name in (f"{base}-minimal", f"{base}-base", base) if index.find_package(name)
+    )
+
+
+def _guess_firmware_owners(index: Index, _package: str, path: str) -> list[str]:
+    """Firmware packages, those first whose names are like the file's path."""
+    owners = [owner for start, owner in _KNOWN_OWNERS.items() if path.startswith(start)]
+    names = [name for name in owners if index.find_package(name)] + [*index.find_names("firmware-")]
+    text = path.lower()
+
+    def rank(name: str) -> tuple[int, str]:
+        words = [word for word in name.removeprefix("firmware-").split("-") if len(word) > 2]
+        return (
+            -99
+            if name in owners
+            else -max((len(word) for word in words if word in text), default=0),
+            name,
+        )
+
+    return sorted(names, key=rank)
+
+
+def _walk_depends(index: Index, package: str) -> Iterator[tuple[str, int]]:
+    """Real packages along Depends, breadth first, each once, with its number of steps."""
+    seen = {package}
+    level = [package]
+    for depth in range(1, MAX_DEPTH + 1):
+        following: list[str] = []
+        for dependent in level:
+            for alternatives in index.find_depends(dependent):
+                for name in _resolve_virtual(index, alternatives):
+                    if name not in seen and len(seen) < MAX_VISITED:
+                        seen.add(name)
+                        following.append(name)
+                        yield name, depth
+        level = following
+
+
+def _resolve_virtual(index: Index, names: tuple[str, ...]) -> Iterator[str]:
+    """The packages that names of a dependency stand for: themselves, or those that provide them."""
+    for name in names:
+        if index.find_package(name) is not None:
+            yield name
+        else:
+            yield from index.find_providers(name)
+
+
+def _normalise_name(name: str) -> str:
+    """A name without what differs between sonames and package names: libglib200."""
+    return re.sub(r"[-_.]", "", re.sub(r"t64\b", "", name.lower()))
+
+
+def _split_name(name: str) -> set[str]:
+    return {*re.findall(r"[a-z+]+", re.sub(r"t64\b", "", name.lower()).removeprefix("lib"))}
+
+
+def _rate_similarity(name: str, other: str) -> float:
+    return SequenceMatcher(None, name, other, autojunk=False).ratio()
+
+
+def _guess_by_name(index: Index, stem: str, version: str) -> list[str]:
+    """Packages named after a library though nothing depends on them (dlopen)."""
+    full = _normalise_name(stem + version)
+    names = [
+        name for name in index.find_names(stem.replace("_", "-")) if not _NO_LIBRARY.search(name)
+    ]
+    return sorted(names, key=lambda name: -_rate_similarity(_normalise_name(name), full))[:4]
+
+
+SEARCHES: Mapping[str, Callable[[Index, str, str], Iterable[str]]] = {
+    "root": _list_dependencies,
+    "kconfig": _list_dependencies,
+    "module": _guess_module_owners,
+    "softdep": _guess_module_owners,
+    "firmware": _guess_firmware_owners,
+    "needed": _guess_library_owners,
+    "dlopen": _guess_library_owners,
+    **dict.fromkeys(("parent", "link", "interp", "shebang", "exec"), _guess_file_owners),
+    **dict.fromkeys(("data", "string", "generated"), _guess_file_owners),
+}
+"""How to look for what a need of each kind wants."""

@@ -1,0 +1,1 @@
+"""The cache: records and files that may be deleted at any time."""

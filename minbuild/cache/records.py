@@ -1,0 +1,234 @@
+"""Small records in SQLite: (kind, key) → bytes, each behind a checksum.
+
+Records are committed by SQLite, so processes may share them. A damaged record is dropped; a file of
+records too damaged to be used is left for a new one, whose number is one higher.
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+import weakref
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from minbuild.errors import ToolError
+from minbuild.file_io import translate_disk_errors
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS record (kind TEXT, key TEXT, value BLOB, PRIMARY KEY (kind, key))
+WITHOUT ROWID
+"""
+
+
+FORMAT_VERSION = 1
+"""Counts up when records are kept in another way: files of other formats are left alone."""
+MAX_ATTEMPTS = 3
+"""Files of records that one question may find damaged."""
+
+T = TypeVar("T")
+
+
+class Records:
+    """The records of one directory, which is there; safe to use from several threads."""
+
+    def __init__(self, directory: Path) -> None:
+        """Know where they are: they are opened, or made, when they are first asked."""
+        self.directory = directory.absolute()
+        self._local = threading.local()
+        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self.damage_log: list[str] = []
+        """Entries that were found damaged and dropped, for people."""
+
+    def close_this_thread(self) -> None:
+        """Close this thread's records until they are asked again: before a fork they must be."""
+        connection: tuple[Path, sqlite3.Connection] | None = getattr(self._local, "records", None)
+        self._local.records = None
+        if connection is not None:
+            connection[1].close()
+
+    def close(self) -> None:
+        """Close the records of every thread; none of them may be asking."""
+        self.close_this_thread()
+        for connection in list(self._connections):
+            connection.close()
+
+    def get(self, kind: str, key: str) -> bytes | None:
+        """One record's value; None when there is none, or it was damaged."""
+        query = "SELECT value FROM record WHERE kind = ? AND key = ?"
+        row = self._query(lambda records: records.execute(query, (kind, key)).fetchone())
+        if row is None:
+            return None
+        value = _check_and_strip(kind, key, row[0])
+        if value is None:
+            self.damage_log.append(f"record {kind} {key}")
+            with contextlib.suppress(ToolError):
+                self.remove(kind, [key])
+        return value
+
+    def get_all(self, kind: str, prefix: str = "") -> dict[str, bytes]:
+        """Every sound record whose key starts with `prefix`, sorted by key."""
+        query = "SELECT key, value FROM record WHERE kind = ? AND key >= ? AND key < ? ORDER BY key"
+        parameters = (kind, prefix, prefix + "\U0010ffff")
+        rows = self._query(lambda records: records.execute(query, parameters).fetchall())
+        rows_as_text = ((key.decode("utf-8", "replace"), value) for key, value in rows)
+        values = {key: _check_and_strip(kind, key, value) for key, value in rows_as_text}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def put(self, kind: str, rows: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> None:
+        """Keep records, all or none of them; a record that is there is replaced."""
+        pairs = rows.items() if isinstance(rows, Mapping) else rows
+        checksummed = [(kind, key, _add_checksum(kind, key, value)) for key, value in pairs]
+        query = "INSERT OR REPLACE INTO record (kind, key, value) VALUES (?, ?, ?)"
+        self._modify(lambda records: records.executemany(query, checksummed))
+
+    def remove(self, kind: str, keys: Iterable[str]) -> None:
+        """Remove records, those that are there."""
+        pairs = [(kind, key) for key in keys]
+        query = "DELETE FROM record WHERE kind = ? AND key = ?"
+        self._modify(lambda records: records.executemany(query, pairs))
+
+    def count_records(self) -> int:
+        """How many records there are."""
+        query = "SELECT count(*) FROM record"
+        return int(self._query(lambda records: records.execute(query).fetchone())[0])
+
+    def check_records(self) -> tuple[int, tuple[str, ...]]:
+        """Hold every record against its checksum; a damaged one is removed.
+
+        Returns how many were checked, and the damaged ones.
+        """
+
+        def read_all(records: sqlite3.Connection) -> list[tuple[bytes, bytes, object]]:
+            (result,) = records.execute("PRAGMA quick_check(1)").fetchone()
+            if result != b"ok":
+                raise sqlite3.DatabaseError(result.decode("utf-8", "replace"))
+            return records.execute("SELECT kind, key, value FROM record").fetchall()
+
+        damage_before = len(self.damage_log)
+        rows = self._query(read_all)
+        damaged: list[tuple[bytes, bytes]] = []
+        for kind, key, value in rows:
+            identity = (kind.decode("utf-8", "replace"), key.decode("utf-8", "replace"))
+            if _check_and_strip(*identity, value) is None:
+                damaged.append((kind, key))
+        query = "DELETE FROM record WHERE CAST(kind AS BLOB) = ? AND CAST(key AS BLOB) = ?"
+        if damaged:
+            self._modify(lambda records: records.executemany(query, damaged))
+        names = [f"{kind!r} {key!r}" for kind, key in damaged]
+        return len(rows), (*self.damage_log[damage_before:], *names)
+
+    def vacuum(self) -> None:
+        """Give the space of removed records back to the disk."""
+        self._query(lambda records: records.execute("VACUUM"))
+
+    def _modify(self, modify: Callable[[sqlite3.Connection], object]) -> None:
+        def run_transaction(records: sqlite3.Connection) -> None:
+            with records:
+                modify(records)
+
+        self._query(run_transaction)
+
+    def _query(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Ask the records; those that are no database any more are left for new ones.
+
+        Raises: ToolError when they cannot be read or written.
+        """
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                return query(self._connect())
+            except sqlite3.DatabaseError as error:
+                if not _is_damage(error):
+                    with translate_disk_errors(self.directory):
+                        raise
+                self._start_new_file(str(error))
+        raise ToolError(
+            "the store's records are damaged, and new ones too",
+            where=str(self.current_file),
+            fix=f"check the disk, then remove the store, it is only a cache: rm -r {self.directory}",
+        )
+
+    @property
+    def current_file(self) -> Path:
+        """The file of records in use."""
+        prefix = f"records-{FORMAT_VERSION}."
+        numbers = (
+            path.name.removeprefix(prefix).removesuffix(".sqlite")
+            for path in self.directory.glob(f"{prefix}*.sqlite")
+        )
+        newest = max((int(text) for text in numbers if text.isdecimal()), default=0)
+        return self.directory / f"{prefix}{newest}.sqlite"
+
+    def _start_new_file(self, reason: str) -> None:
+        """Leave damaged records; other processes that use them find the new ones by themselves.
+
+        Nothing is removed: SQLite may not lose files that another process has open.
+        """
+        connected: tuple[Path, sqlite3.Connection] | None = getattr(self._local, "records", None)
+        self._local.records = None
+        damaged = self.current_file if connected is None else connected[0]
+        if connected is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connected[1].close()
+        self.damage_log.append(f"{damaged.name} ({reason})")
+        if self.current_file == damaged:
+            stem, number, suffix = damaged.name.rsplit(".", 2)
+            with translate_disk_errors(self.directory):
+                damaged.with_name(f"{stem}.{int(number) + 1}.{suffix}").touch()
+
+    def _connect(self) -> sqlite3.Connection:
+        connected: tuple[Path, sqlite3.Connection] | None = getattr(self._local, "records", None)
+        if connected is not None:
+            return connected[1]
+        path = self.current_file
+        _make_private(path)
+        connection = sqlite3.connect(path, timeout=60, check_same_thread=False, factory=_Connection)
+        connection.text_factory = bytes  # a damaged text must not fail to be read
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(_SCHEMA)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        self._local.records = (path, connection)
+        self._connections.add(connection)
+        return connection
+
+
+def _make_private(path: Path) -> None:
+    """Let the user alone read a file of records, and those that SQLite makes like it."""
+    if path.exists():
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+        return
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that is closed when its thread or its store is gone, by whichever thread."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """It is no database (any more), and not the disk or the rights that fail."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return True
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR
+
+
+def _add_checksum(kind: str, key: str, value: bytes) -> bytes:
+    """A value behind a checksum over it and its key."""
+    return zlib.crc32(value, zlib.crc32(f"{kind}\0{key}".encode())).to_bytes(4, "little") + value
+
+
+def _check_and_strip(kind: str, key: str, stored: object) -> bytes | None:
+    """The value behind its checksum; None when it is damaged."""
+    if not isinstance(stored, bytes) or _add_checksum(kind, key, stored[4:]) != stored:
+        return None
+    return stored[4:]

@@ -1,0 +1,113 @@
+"""One image together with the packages that have a file in it, as a build directory holds them."""
+
+import hashlib
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbuild.archive import lockfile
+from minbuild.archive.model import Lock, Package
+from minbuild.errors import UsageError
+from minbuild.footprint import document
+from minbuild.footprint.model import FileRow, Footprint
+from minbuild.formats.initramfs import unpack_members
+from minbuild.formats.uki import read_uki_sections
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """A footprint and its lock."""
+
+    footprint: Footprint
+    lock: Lock
+    packages: tuple[Package, ...]
+    """Those that have a file in the image, sorted by name."""
+    files: Mapping[str, tuple[FileRow, ...]]
+    """Package → its regular files in the image, sorted by path; "" for those made here or found
+    in a root without a package."""
+
+
+def open_built_image(directory: Path) -> BuiltImage:
+    """Read a build directory.
+
+    Raises: UsageError when it holds no footprint and lock that belong together.
+    """
+    fix = "name a build directory: minbuild make writes footprint.json and the lock into it"
+    locks = sorted(directory.glob("*.lock"))
+    path = directory / "footprint.json"
+    try:
+        footprint = document.read_footprint(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError("this is no build directory", where=str(directory), fix=fix) from error
+    if len(locks) != 1:
+        raise UsageError(f"{len(locks) or 'no'} locks lie there", where=str(directory), fix=fix)
+    lock = lockfile.read_lock(locks[0])
+    files: dict[str, list[FileRow]] = {}
+    for row in footprint.files:
+        if row.type == "file":
+            files.setdefault(row.package, []).append(row)
+    by_name = {package.name: package for package in lock.packages}
+    for name in [one.name for one in lock.packages if one.installed_origin == ("", "")]:
+        files.setdefault("", []).extend(files.pop(name, ()))
+    unknown_packages = sorted(name for name in files if name and name not in by_name)
+    if unknown_packages:
+        raise UsageError(
+            f"the lock does not know {', '.join(unknown_packages)}", where=str(locks[0]),
+            fix="build the image again, so that lock and footprint belong together",
+        )  # fmt: skip
+    return BuiltImage(
+        footprint,
+        lock,
+        tuple(by_name[name] for name in sorted(files) if name),
+        {
+            name: tuple(sorted(rows, key=lambda row: row.path))
+            for name, rows in sorted(files.items())
+        },
+    )
+
+
+def require_archive_packages(built_image: BuiltImage, purpose: str) -> None:
+    """Accept an image whose packages an archive has; `asked`: what it is wanted for.
+
+    Raises: UsageError for one that was made of an installed root.
+    """
+    if any(package.installed_origin for package in built_image.packages):
+        raise UsageError(
+            f"its packages come from an installed root, and no archive tells {purpose}",
+            where=built_image.footprint.name,
+            fix="look in that root (usr/share/doc, usr/share/licenses), or build from packages",
+        )
+
+
+def compute_sha1s(directory: Path) -> dict[str, str]:
+    """Path → SHA-1 of every file in the UKI of a build directory; empty without one."""
+    images = sorted(directory.glob("*.efi"))
+    if not images:
+        return {}
+    parts = read_uki_sections(images[0].read_bytes(), str(images[0]))
+    digests = {
+        str(member.path): hashlib.sha1(member.content, usedforsecurity=False).hexdigest()
+        for member in unpack_members(parts.get(".initrd", b""), where=str(images[0])).values()
+        if stat.S_ISREG(member.mode)
+    }
+    release = parts.get(".uname", b"").rstrip(b"\0").decode("utf-8", "replace")
+    kernel = hashlib.sha1(parts.get(".linux", b""), usedforsecurity=False).hexdigest()
+    return digests | {f"/boot/vmlinuz-{release}": kernel}
+
+
+def get_source(package: Package) -> tuple[str, str]:
+    """Name and version of a package's source. Source: Debian Policy 5.6.1."""
+    return package.source or package.name, package.source_version or package.version
+
+
+def list_sources(package: Package) -> tuple[tuple[str, str], ...]:
+    """Every source that a package was built from: a signed kernel's own source only signs it.
+
+    Source: Debian, linux-signed-ARCH 6.12.117+1 is built from linux 6.12.117-1 (Built-Using).
+    """
+    name, version = get_source(package)
+    if name.startswith("linux-signed-") and "+" in version:
+        before, _, after = version.rpartition("+")
+        return (name, version), ("linux", f"{before}-{after}")
+    return ((name, version),)

@@ -1,0 +1,79 @@
+"""A build folder read back as the tree that it was made from, each file checked."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbuild.errors import UsageError
+from minbuild.footprint import document
+from minbuild.footprint.model import FileRow, Footprint
+from minbuild.formats.initramfs import unpack_members
+from minbuild.formats.root_entry import FileType
+from minbuild.formats.uki import read_uki_parts
+from minbuild.rootfs.model import RootfsNode
+
+FOOTPRINT = "footprint.json"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildDirectory:
+    """The files of one build."""
+
+    footprint: Footprint
+    nodes: tuple[RootfsNode, ...]
+    """Sorted by path."""
+    content: Callable[[str], bytes]
+    """The bytes of a digest."""
+
+
+def read_build_directory(directory: Path) -> BuildDirectory:
+    """Read the host's files out of the image in a build folder.
+
+    Raises: UsageError when it is no build folder, or image and footprint are not of one build;
+    ToolError when the image is damaged.
+    """
+    try:
+        text = (directory / FOOTPRINT).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"this is no build folder: it has no {FOOTPRINT} that can be read",
+            where=str(directory),
+            fix="name a manifest, or a folder that minbuild make wrote: build/host",
+        ) from error
+    footprint = document.read_footprint(text, str(directory / FOOTPRINT))
+    contents = _read_contents(directory / f"{footprint.name}.efi")
+    digests = {row.sha256 for row in footprint.files if row.type == FileType.FILE}
+    if not digests <= contents.keys():
+        raise UsageError(
+            f"{footprint.name}.efi does not hold the files that {FOOTPRINT} lists",
+            where=str(directory),
+            fix="the two are of different builds: build again (minbuild make)",
+        )
+    return BuildDirectory(
+        footprint, tuple(map(node_from_row, footprint.files)), contents.__getitem__
+    )
+
+
+def _read_contents(image: Path) -> dict[str, bytes]:
+    kernel, initramfs, _ = read_uki_parts(image)
+    contents = [kernel]
+    contents += [member.content for member in unpack_members(initramfs, where=str(image)).values()]
+    return {hashlib.sha256(content).hexdigest(): content for content in contents}
+
+
+def node_from_row(row: FileRow) -> RootfsNode:
+    """The node that a footprint's row was made from."""
+    kind = FileType(row.type)
+    return RootfsNode(
+        path=row.path,
+        kind=kind,
+        mode=row.mode,
+        uid=row.uid,
+        gid=row.gid,
+        size=row.size,
+        sha256=row.sha256,
+        target=row.target,
+        package=row.package,
+        component=row.component,
+    )

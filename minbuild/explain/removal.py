@@ -1,0 +1,203 @@
+"""What would go with a path or component, what would break, and what it would save."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from minbuild.errors import UsageError
+from minbuild.explain.weights import ClosureGraph, build_graph
+from minbuild.footprint.model import Footprint
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.components import OWN_COMPONENT
+from minbuild.paths import to_root_path
+from minbuild.resolve import path_glob
+from minbuild.resolve.model import Need, NeedKind
+from minbuild.resolve.root_selection import KERNEL_COMPONENT
+
+ESSENTIAL_KINDS = frozenset(
+    {NeedKind.NEEDED, NeedKind.INTERP, NeedKind.SHEBANG, NeedKind.LINK,
+     NeedKind.MODULE, NeedKind.SOFTDEP}
+)  # fmt: skip
+"""Needs without which a file does not start, load or lead anywhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A host without something."""
+
+    removed: tuple[str, ...]
+    """Paths that would go, sorted: what was named, and all that nothing else leads to."""
+    broken: tuple[Need, ...]
+    """Needs of what would stay for what was named; sorted."""
+    needed_by: tuple[str, ...]
+    """Components that need a component that was named; sorted."""
+    affected: tuple[str, ...]
+    """Components that would stay and lead to something broken; sorted."""
+    size: int
+    """Bytes of content that would go."""
+
+
+def simulate_removal(
+    graph: ClosureGraph,
+    edges: Sequence[Need],
+    names: Collection[str],
+    needs: Mapping[str, Sequence[str]] | None = None,
+) -> Removal:
+    """Take `names` (paths, components) out of a closure; `needs`: what components need of others."""
+    targets = frozenset(names)
+    removed = graph.find_removed(targets)
+    broken = {
+        need
+        for need in edges
+        if need.path in targets
+        and need.needed_by not in removed
+        and need.kind is not NeedKind.PARENT
+    }
+    needed_by = {
+        name
+        for name, others in (needs or {}).items()
+        if name not in targets and targets & set(others)
+    }
+    paths = tuple(sorted(name for name in removed if name.startswith("/")))
+    affected = _find_dependents(edges, {need.needed_by for need in broken}) - removed
+    return Removal(
+        paths,
+        tuple(sorted(broken)),
+        tuple(sorted(needed_by)),
+        tuple(sorted(name for name in affected if not name.startswith("/"))),
+        graph.sum_sizes(removed),
+    )
+
+
+def _find_dependents(edges: Sequence[Need], names: Collection[str]) -> set[str]:
+    """All that lead to `names`, and they themselves."""
+    dependents: dict[str, list[str]] = {}
+    for need in edges:
+        if need.kind is not NeedKind.PARENT:
+            dependents.setdefault(need.path, []).append(need.needed_by)
+    seen = set(names)
+    queue = list(names)
+    while queue:
+        for dependent in dependents.get(queue.pop(), ()):
+            if dependent not in seen:
+                seen.add(dependent)
+                queue.append(dependent)
+    return seen
+
+
+def is_manifest_component(component: str) -> bool:
+    """Whether a component is what the manifest itself adds."""
+    return component.partition("/")[2] == OWN_COMPONENT and not component.startswith("/")
+
+
+def _list_manifest_roots(edges: Sequence[Need]) -> dict[str, list[str]]:
+    """What the manifest itself asks for, by its component."""
+    paths_by_component: dict[str, list[str]] = {}
+    for need in edges:
+        if is_manifest_component(need.needed_by) and need.kind is not NeedKind.PARENT:
+            paths_by_component.setdefault(need.needed_by, []).append(need.path)
+    return paths_by_component
+
+
+def suggest_removals(
+    graph: ClosureGraph,
+    edges: Sequence[Need],
+    needs: Mapping[str, Sequence[str]],
+    limit: int,
+) -> tuple[tuple[str, Removal], ...]:
+    """Name the removals that would save most, each once: a component before its only file.
+
+    What the kernel's own component leads to is none: a host without a kernel is no host. Nor is
+    a library, loader or program that files which stay cannot start without, nor what only breaks
+    things that would go with an earlier one: that is the same choice again. What the manifest keeps
+    is told path by path, and as a whole where there are several.
+    """
+    kernel = {need.path for need in edges if need.needed_by == KERNEL_COMPONENT} | {
+        KERNEL_COMPONENT
+    }
+    added = graph.compute_added()
+    only_paths = {
+        names[0]: own for own, names in _list_manifest_roots(edges).items() if len(names) == 1
+    }
+    heaviest = sorted(
+        (name for name in added if name and name not in kernel and added[name]),
+        key=lambda name: (-added[name], name.startswith("/") and name not in only_paths, name),
+    )
+    suggestions: list[tuple[str, Removal]] = []
+    seen: set[frozenset[str]] = set()
+    covered: list[frozenset[str]] = []
+    for name in heaviest:
+        if len(suggestions) >= limit:
+            break
+        if name in only_paths.values():
+            continue  # its only path stands for it
+        removal = simulate_removal(graph, edges, {name}, needs)
+        if any(
+            need.kind in ESSENTIAL_KINDS and need.needed_by.startswith("/")
+            for need in removal.broken
+        ):
+            continue
+        # a link and what it points to, a component and its only file, save the same
+        heavy_paths = frozenset(path for path in removal.removed if graph.sizes.get(path))
+        broken_names = frozenset(
+            need.needed_by for need in removal.broken if not is_manifest_component(need.needed_by)
+        )
+        if heavy_paths not in seen and not (
+            broken_names and any(broken_names <= each for each in covered)
+        ):
+            seen.add(heavy_paths)
+            covered.append(frozenset((name, *removal.removed)))
+            suggestions.append((name, removal))
+    return tuple(suggestions)
+
+
+ComponentNeeds = Mapping[str, Sequence[str]]
+
+
+LossTexts = Mapping[str, str]
+"""Component → what a host without it has not."""
+
+
+def expand_selectors(footprint: Footprint, selectors: Sequence[str]) -> tuple[str, ...]:
+    """The paths and components that words stand for: a path or its glob, a component, a package.
+
+    Raises: UsageError for a word that is nothing in the image.
+    """
+    selected: dict[str, None] = {}
+    for selector in selectors:
+        matches = _match_selector(footprint, selector)
+        if not matches:
+            raise UsageError(
+                f"{selector} is no path, component or package of {footprint.name}",
+                fix="minbuild tree lists paths and components, report --by package packages",
+            )
+        selected |= dict.fromkeys(matches)
+    return tuple(selected)
+
+
+def remove_selected(
+    footprint: Footprint, selectors: Sequence[str], needs: ComponentNeeds
+) -> Removal:
+    """Take what words stand for out of a footprint. Raises: UsageError for an unknown word."""
+    return simulate_removal(
+        build_graph(footprint), footprint.edges, expand_selectors(footprint, selectors), needs
+    )
+
+
+def rank_removals(
+    footprint: Footprint, needs: ComponentNeeds, limit: int
+) -> tuple[tuple[str, Removal], ...]:
+    """The removals that would save most, ranked."""
+    return suggest_removals(build_graph(footprint), footprint.edges, needs, limit)
+
+
+def _match_selector(footprint: Footprint, selector: str) -> tuple[str, ...]:
+    if selector.startswith("/"):
+        glob = str(to_root_path(selector))
+        return tuple(str(row.path) for row in footprint.files if path_glob.matches(glob, row.path))
+    if any(need.needed_by == selector for need in footprint.edges):
+        return (selector,)
+    return tuple(
+        str(row.path)
+        for row in footprint.files
+        if row.package == selector and row.type != FileType.DIRECTORY
+    )

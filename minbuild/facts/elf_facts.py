@@ -1,0 +1,239 @@
+"""What an ELF object asks of the loader. The one door to pyelftools.
+
+pyelftools gives the names of machines and types; its own readers of sections and symbols are too
+slow for whole packages and stop at section headers that no loader reads, so `elftable` unpacks
+the tables, and the tests hold both against each other.
+Source: elf(5), ld.so(8), gABI chapter 5, Linux Standard Base "Symbol Versioning".
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+from minbuild.errors import MalformedFile
+from minbuild.facts.model import Dlopen, Elf, Filter, Malformed, VersionNeed
+from minbuild.formats import elf_file
+from minbuild.formats.elf_file import Bytes, ElfFile, decode_printable
+
+DF_1_NODEFLIB, DF_1_PIE = 0x800, 0x08000000
+VER_FLG_BASE, VER_FLG_WEAK = 1, 2
+NOTE_DLOPEN = 0x407C0C0A
+"""Type of the note of owner FDO. Source: UAPI group, dlopen() Metadata for ELF Files."""
+_SONAME = re.compile(rb"lib[A-Za-z0-9_.+-]+\.so(?:\.[0-9]+)*\0")
+_PRIORITIES = frozenset({"required", "recommended", "suggested"})
+
+
+def read_elf(data: Bytes, *, strings: bool = True) -> Elf | Malformed:
+    """Read the facts of a file that starts with the ELF magic.
+
+    `strings`: look through all read-only data for possible dlopens, too.
+    """
+    try:
+        return _read_elf_facts(ElfFile(data), strings=strings)
+    except MalformedFile as damage:
+        return Malformed(damage.reason)
+
+
+def _read_elf_facts(elf: ElfFile, *, strings: bool) -> Elf:
+    flags_1 = elf.tags.get(elf_file.DT_FLAGS_1, 0)
+    needed = _read_strings(elf, elf_file.DT_NEEDED)
+    soname = "".join(_read_strings(elf, elf_file.DT_SONAME)[:1])
+    notes = tuple(_read_dlopen_notes(elf))
+    noted = {*needed, soname, *(name for note in notes for name in note.sonames)}
+    return Elf(
+        bits=elf.bits,
+        little=elf.is_little_endian,
+        machine=_name_machine(elf.machine),
+        kind=_name_type(elf.type),
+        flags=elf.flags,
+        osabi=elf.osabi,
+        interpreter=_read_interpreter(elf),
+        dynamic=elf.dynamic is not None,
+        soname=soname,
+        needed=needed,
+        rpath=_split_paths(_read_strings(elf, elf_file.DT_RPATH)),
+        runpath=_split_paths(_read_strings(elf, elf_file.DT_RUNPATH)),
+        nodeflib=bool(flags_1 & DF_1_NODEFLIB),
+        pie=bool(flags_1 & DF_1_PIE),
+        audit=tuple(name for name in _split_paths(_read_audits(elf)) if name),
+        dlopen=notes,
+        version_needs=read_version_needs(elf)[0],
+        version_defs=read_version_defs(elf)[0],
+        maybe_dlopen=tuple(sorted(_scan_sonames(elf) - noted)) if strings else (),
+        filters=tuple(_read_filters(elf)),
+    )
+
+
+@cache
+def _load_names() -> tuple[dict[int, str], dict[int, str]]:
+    from elftools.elf.enums import ENUM_E_MACHINE, ENUM_E_TYPE
+
+    def invert(names: Mapping[str, object]) -> dict[int, str]:
+        return {number: name for name, number in names.items() if isinstance(number, int)}
+
+    return invert(ENUM_E_MACHINE), invert(ENUM_E_TYPE)
+
+
+def _name_machine(number: int) -> str:
+    return _load_names()[0].get(number, f"EM_{number}")
+
+
+def _name_type(number: int) -> str:
+    return _load_names()[1].get(number, f"ET_{number}")
+
+
+def _read_interpreter(elf: ElfFile) -> str:
+    for segment in elf.segments:
+        if segment.kind == elf_file.PT_INTERP:
+            return decode_printable(
+                elf_file.read_c_string(elf.read(segment.offset, segment.size), 0)
+            )
+    return ""
+
+
+def _read_strings(elf: ElfFile, tag: int) -> tuple[str, ...]:
+    return tuple(
+        elf.read_string(value) for entry_tag, value in elf.dynamic or () if entry_tag == tag
+    )
+
+
+def _read_filters(elf: ElfFile) -> Iterator[Filter]:
+    if elf_file.DT_FILTER not in elf.tags and elf_file.DT_AUXILIARY not in elf.tags:
+        return
+    needed_count = 0
+    for tag, value in elf.dynamic or ():
+        needed_count += tag == elf_file.DT_NEEDED
+        if tag in (elf_file.DT_FILTER, elf_file.DT_AUXILIARY):
+            yield Filter(elf.read_string(value), tag == elf_file.DT_AUXILIARY, needed_count)
+
+
+def _read_audits(elf: ElfFile) -> tuple[str, ...]:
+    return (*_read_strings(elf, elf_file.DT_AUDIT), *_read_strings(elf, elf_file.DT_DEPAUDIT))
+
+
+def _split_paths(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Directories of search paths, empty ones too: even an empty RUNPATH makes RPATHs void."""
+    return tuple(part for text in texts for part in text.split(":"))
+
+
+def _read_dlopen_notes(elf: ElfFile) -> Iterator[Dlopen]:
+    for segment in elf.segments:
+        if segment.kind != elf_file.PT_NOTE:
+            continue
+        align = 8 if segment.align == 8 else 4
+        for owner, kind, content in _walk_notes(elf, segment.offset, segment.size, align):
+            if owner == b"FDO\0" and kind == NOTE_DLOPEN:
+                yield from _parse_dlopen_note(content)
+
+
+def _walk_notes(
+    elf: ElfFile, offset: int, size: int, align: int
+) -> Iterator[tuple[bytes, int, bytes]]:
+    end = offset + size
+    while offset + 12 <= end:
+        name_size, size, kind = elf.unpack_row("III", offset)
+        content = offset + 12 + name_size + -(12 + name_size) % align
+        if content + size > end:
+            raise MalformedFile("it has a truncated note")
+        yield elf.read(offset + 12, name_size), kind, elf.read(content, size)
+        offset = content + size + -size % align
+
+
+def _parse_dlopen_note(content: bytes) -> Iterator[Dlopen]:
+    try:
+        entries = json.loads(content.rstrip(b"\0"))
+    except (ValueError, RecursionError) as error:
+        raise MalformedFile("its .note.dlopen is not JSON") from error
+    if not isinstance(entries, list):
+        raise MalformedFile("its .note.dlopen is not a list")
+    for entry in entries:
+        sonames = entry.get("soname") if isinstance(entry, dict) else None
+        if not isinstance(sonames, list) or not all(_is_name(name) for name in sonames):
+            raise MalformedFile("its .note.dlopen has an entry without sonames")
+        priority = entry.get("priority", "recommended")
+        if not isinstance(priority, str) or priority not in _PRIORITIES:
+            raise MalformedFile(f"its .note.dlopen has an unknown priority: {priority!r}")
+        feature, description = entry.get("feature", ""), entry.get("description", "")
+        yield Dlopen(tuple(sonames), priority, str(feature), str(description))
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and name.isprintable()
+
+
+def _scan_sonames(elf: ElfFile) -> set[str]:
+    """Whole strings of read-only data that look like a soname."""
+    sonames: set[str] = set()
+    size = len(elf.data)
+    for start, end in find_read_only_data(elf):
+        if start > size:
+            continue
+        for match in _SONAME.finditer(elf.data, start, min(end, size)):
+            if match.start() == start or elf.data[match.start() - 1] == 0:
+                sonames.add(match[0][:-1].decode("ascii"))
+    return sonames
+
+
+def find_read_only_data(elf: ElfFile) -> Iterator[tuple[int, int]]:
+    """Read-only data in the file, as start and end: sections where there are any, else segments."""
+    required, forbidden = elf_file.SHF_ALLOC, elf_file.SHF_WRITE | elf_file.SHF_EXECINSTR
+    for section in elf.sections:
+        if (
+            section.kind == elf_file.SHT_PROGBITS
+            and section.flags & (required | forbidden) == required
+        ):
+            yield section.offset, section.offset + section.size
+    if not elf.sections:
+        for segment in elf.segments:
+            if segment.kind == elf_file.PT_LOAD and not segment.flags & elf_file.PF_W:
+                yield segment.offset, segment.offset + segment.size
+
+
+def read_version_needs(elf: ElfFile) -> tuple[tuple[VersionNeed, ...], dict[int, str]]:
+    """The versions wanted of each library, and the version that each index stands for."""
+    if elf_file.DT_VERNEED not in elf.tags:
+        return (), {}
+    offset = elf.find_offset(elf.tags[elf_file.DT_VERNEED])
+    needs: list[VersionNeed] = []
+    indices: dict[int, str] = {}
+    remaining = elf_file.MAX_DYNAMIC
+    for _ in range(elf.tags.get(elf_file.DT_VERNEEDNUM, 0)):
+        _, count, library, auxiliary, after = elf.unpack_row("HHIII", offset)
+        versions: list[str] = []
+        weak: list[str] = []
+        aux_offset = offset + auxiliary
+        remaining -= count + 1
+        if remaining < 0:
+            raise MalformedFile("it needs more versions than any linker writes")
+        for _ in range(count):
+            _, flags, index, name, step = elf.unpack_row("IHHII", aux_offset)
+            versions.append(elf.read_string(name))
+            if flags & VER_FLG_WEAK:
+                weak.append(versions[-1])
+            indices[index & 0x7FFF] = versions[-1]
+            if not step:
+                break
+            aux_offset += step
+        needs.append(VersionNeed(elf.read_string(library), tuple(versions), tuple(weak)))
+        if not after:
+            break
+        offset += after
+    return tuple(needs), indices
+
+
+def read_version_defs(elf: ElfFile) -> tuple[tuple[str, ...], dict[int, str]]:
+    """The versions defined (the file's own name apart), and which index stands for each."""
+    if elf_file.DT_VERDEF not in elf.tags:
+        return (), {}
+    offset = elf.find_offset(elf.tags[elf_file.DT_VERDEF])
+    indices: dict[int, str] = {}
+    for _ in range(min(elf.tags.get(elf_file.DT_VERDEFNUM, 0), elf_file.MAX_DYNAMIC)):
+        _, flags, index, _, _, auxiliary, after = elf.unpack_row("HHHHIII", offset)
+        name, _ = elf.unpack_row("II", offset + auxiliary)
+        if not flags & VER_FLG_BASE:
+            indices[index & 0x7FFF] = elf.read_string(name)
+        if not after:
+            break
+        offset += after
+    return tuple(indices.values()), indices

@@ -1,0 +1,192 @@
+"""One pass over a package: its entries, and what is known of each file's content."""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from threading import BoundedSemaphore
+
+from minbuild.errors import MalformedFile
+from minbuild.facts import detect, serialize
+from minbuild.facts.control_file import PackageIdentity, parse_identity
+from minbuild.facts.model import FileEntry, FileFacts, Malformed, Symbols
+from minbuild.formats.deb import open_deb, parse_alternatives, resolve_image_path
+from minbuild.formats.root_entry import FileType
+from minbuild.formats.tar import Tar, TarHeader, TarType
+from minbuild.paths import RootPath, to_root_path
+
+MAX_FILE_SIZE = 384 << 20
+"""Bytes of the largest file that is read whole; a larger ELF object is Damaged."""
+
+FactsAndSymbols = tuple[FileFacts | None, Symbols | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRecords:
+    """The records of one package, as the store keeps them."""
+
+    files: bytes
+    facts: tuple[tuple[int, bytes], ...]
+    symbols: tuple[tuple[int, bytes], ...]
+    control: PackageIdentity
+
+
+def analyse_package(path: Path, label: str, threads: int) -> PackageRecords:
+    """Read the .deb at `path`; `label` names it in errors.
+
+    Raises: ArchiveError when it cannot be read or must not be.
+    """
+    with open_deb(path, label) as deb:
+        control = deb.read_control()
+        files = _read_files(deb.open_data(), threads)
+    info = serialize.ControlInfo(
+        version=control.get("version", ""),
+        depends=parse_alternatives(control.get("pre-depends", ""))
+        + parse_alternatives(control.get("depends", "")),
+        provides=tuple(group[0] for group in parse_alternatives(control.get("provides", ""))),
+    )
+    return _encode_records(info, files, parse_identity(control))
+
+
+def _encode_records(
+    info: serialize.ControlInfo,
+    rows: list[tuple[FileEntry, FactsAndSymbols]],
+    control: PackageIdentity,
+) -> PackageRecords:
+    rows.sort(key=lambda pair: pair[0].path)
+    facts: list[tuple[int, bytes]] = []
+    symbols: list[tuple[int, bytes]] = []
+    flags: list[int] = []
+    for index, (_, (file_facts, file_symbols)) in enumerate(rows):
+        flags.append(0)
+        if file_facts is not None:
+            flags[-1] |= serialize.HAS_FACTS
+            facts.append((index, serialize.encode_facts(file_facts)))
+        if file_symbols is not None:
+            flags[-1] |= serialize.HAS_SYMBOLS
+            symbols.append((index, serialize.encode_symbols(file_symbols)))
+    files = serialize.encode_files(info, [entry for entry, _ in rows], flags)
+    return PackageRecords(files, tuple(facts), tuple(symbols), control)
+
+
+def _read_files(tar: Tar, threads: int) -> list[tuple[FileEntry, FactsAndSymbols]]:
+    entries: dict[RootPath, FileEntry] = {}
+    facts: dict[RootPath, FactsAndSymbols | Future[FactsAndSymbols]] = {}
+    with _open_readers(threads) as readers:
+        for header in tar:
+            path = resolve_image_path(header)
+            if path == "/" or _is_repeated_directory(header, entries.get(path)):
+                continue
+            if header.type is TarType.FILE:
+                sha256, facts[path] = _read_content(tar, path, header.size, readers)
+                entries[path] = _make_file_entry(header, path, sha256)
+            else:
+                entries[path] = _make_other_entry(header, path, entries)
+    _check_links(entries)
+    return [(entry, _resolve_facts(facts.get(path))) for path, entry in entries.items()]
+
+
+class _ModuleReaders:
+    """Threads that unpack and read modules while the next one is read from the package."""
+
+    def __init__(self, threads: int) -> None:
+        self.pool = ThreadPoolExecutor(threads)
+        self._slots = BoundedSemaphore(threads + 1)
+
+    def read(self, path: str, data: bytes) -> Future[FactsAndSymbols]:
+        self._slots.acquire()
+        future = self.pool.submit(detect.read_facts_and_symbols, path, data)
+        future.add_done_callback(lambda _: self._slots.release())
+        return future
+
+
+@contextmanager
+def _open_readers(threads: int) -> Iterator[_ModuleReaders]:
+    helpers = _ModuleReaders(threads)
+    try:
+        yield helpers
+    except BaseException:
+        helpers.pool.shutdown(cancel_futures=True)
+        raise
+    helpers.pool.shutdown()
+
+
+def _read_content(
+    tar: Tar, path: RootPath, size: int, readers: _ModuleReaders
+) -> tuple[str, FactsAndSymbols | Future[FactsAndSymbols]]:
+    head = tar.read_start(detect.HEAD_SIZE)
+    if not detect.needs_whole_file(path, head):
+        return _hash_rest(tar, head), (detect.read_facts(path, head), None)
+    if size > MAX_FILE_SIZE:
+        reason = f"it is larger than what is read of one file ({MAX_FILE_SIZE} bytes)"
+        return _hash_rest(tar, head), (Malformed(reason), None)
+    data = head + tar.read_content()
+    sha256 = hashlib.sha256(data).hexdigest()
+    if detect.find_module_compression(path):
+        return sha256, readers.read(path, data)
+    return sha256, detect.read_facts_and_symbols(path, data)
+
+
+def _hash_rest(tar: Tar, head: bytes) -> str:
+    digest = hashlib.sha256(head)
+    for piece in tar.iterate_content():
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _resolve_facts(facts: FactsAndSymbols | Future[FactsAndSymbols] | None) -> FactsAndSymbols:
+    if facts is None:
+        return None, None
+    return facts.result() if isinstance(facts, Future) else facts
+
+
+def _is_repeated_directory(header: TarHeader, earlier: FileEntry | None) -> bool:
+    """True for a directory that came before. Raises: Damage for anything else that did."""
+    if earlier is None:
+        return False
+    if earlier.kind is FileType.DIRECTORY and header.type is TarType.DIRECTORY:
+        return True
+    raise MalformedFile(f"it has two members of one name: {earlier.path}")
+
+
+def _make_file_entry(header: TarHeader, path: RootPath, sha256: str) -> FileEntry:
+    return FileEntry(path, FileType.FILE, header.mode, header.uid, header.gid, header.size, sha256)
+
+
+def _make_other_entry(
+    header: TarHeader, path: RootPath, entries: dict[RootPath, FileEntry]
+) -> FileEntry:
+    """An entry without content of its own."""
+    if header.type is TarType.DIRECTORY:
+        return FileEntry(path, FileType.DIRECTORY, header.mode, header.uid, header.gid)
+    if header.type is TarType.LINK:
+        return FileEntry(path, FileType.LINK, 0o777, header.uid, header.gid, target=header.target)
+    first = entries.get(to_root_path(header.target))
+    if first is not None and first.kind is FileType.LINK:  # a second name of the link itself
+        return FileEntry(path, FileType.LINK, 0o777, first.uid, first.gid, target=first.target)
+    if first is None or first.kind not in (FileType.FILE, FileType.HARDLINK):
+        raise MalformedFile(
+            f"it has a hard link to what is no file of it: {path} to {header.target}"
+        )
+    return FileEntry(
+        path,
+        FileType.HARDLINK,
+        first.mode,
+        first.uid,
+        first.gid,
+        first.size,
+        first.sha256,
+        first.target or first.path,
+    )
+
+
+def _check_links(entries: dict[RootPath, FileEntry]) -> None:
+    """Refuse members that would be laid down through a link or below a file of the package."""
+    for path, after in pairwise(sorted(f"{path}/" for path in entries)):
+        if after.startswith(path) and entries[RootPath(path[:-1])].kind is not FileType.DIRECTORY:
+            raise MalformedFile(
+                f"it has {after[:-1]} below {path[:-1]}, which is no directory of it"
+            )

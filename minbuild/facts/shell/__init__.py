@@ -1,0 +1,1 @@
+"""Shell scripts: the commands that they run, read by shfmt."""

@@ -1,0 +1,1 @@
+"""Foreign file formats: packages, programs, archives, disks and file systems, without policy."""

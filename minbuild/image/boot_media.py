@@ -1,0 +1,265 @@
+"""A disk with a partition table, the one partition that UEFI starts from, and others."""
+
+import hashlib
+import os
+import tempfile
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbuild.image import grub
+from minbuild.image.disk_layout import (
+    PARTITION_ALIGNMENT,
+    ROOT_ENTRIES,
+    SECTOR,
+    DiskLayout,
+    PartitionPlan,
+    fit_fat,
+    plan_disk,
+)
+from minbuild.image.ukify import UEFI_NAMES
+from minbuild.manifest.image_settings import DiskSettings, PartitionType
+from minbuild.toolbox.toolbox import Toolbox
+
+ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
+"""Type of an EFI System Partition. Source: UEFI 2.10, 5.3.3."""
+LINUX_TYPE = "0fc63daf-8483-4772-8e79-3d69d8477de4"
+"""Source: UAPI group, Discoverable Partitions Specification: generic Linux data."""
+BASIC_TYPE = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
+"""Basic data, which every system reads. Source: Microsoft, PARTITION_BASIC_DATA_GUID."""
+PARTITION_TYPES = {
+    PartitionType.ESP: ESP_TYPE,
+    PartitionType.EXT4: LINUX_TYPE,
+    PartitionType.FAT: BASIC_TYPE,
+    PartitionType.EMPTY: LINUX_TYPE,
+}
+VOLUME_LABEL = "MINBUILD"
+SIZE_UNIT = 1024
+"""What mke2fs and mkfs.fat count a size in."""
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedIds:
+    """Identifiers that follow from a lock: the same for the same build, other for any other."""
+
+    seed: str
+
+    def make_guid(self, name: str) -> str:
+        """A GUID, version 8 (RFC 9562, 5.8)."""
+        raw = bytearray(self._hash_name(name)[:16])
+        raw[6] = raw[6] & 0x0F | 0x80
+        raw[8] = raw[8] & 0x3F | 0x80
+        return str(uuid.UUID(bytes=bytes(raw)))
+
+    def make_volume_id(self, name: str) -> str:
+        """A FAT volume id: 8 hexadecimal digits."""
+        return self._hash_name(name)[:4].hex()
+
+    def _hash_name(self, name: str) -> bytes:
+        return hashlib.sha256(f"{self.seed}\0{name}".encode()).digest()
+
+
+def list_esp_files(uki: Path, arch: str) -> dict[str, Path]:
+    """What the ESP holds, by its place: the file that any UEFI machine starts."""
+    return {f"EFI/BOOT/{UEFI_NAMES[arch].boot_file}": uki}
+
+
+def find_esp_number(spec: DiskSettings) -> int:
+    """The number of the ESP in the partition table."""
+    holds = [one.holds for one in spec.partitions] or [PartitionType.ESP]
+    return holds.index(PartitionType.ESP) + 1 + spec.bios
+
+
+def make_disk(
+    files: Mapping[str, Path],
+    identity: DerivedIds,
+    output: Path,
+    toolbox: Toolbox,
+    spec: DiskSettings | None = None,
+) -> None:
+    """Write a GPT disk whose ESP holds `files`, by their place in it; sparse.
+
+    Without a `wish` the disk is the ESP alone, no larger than it must be.
+    Raises: ToolError when a tool fails or a partition is too small.
+    """
+    sizes = [path.stat().st_size for path in files.values()]
+    plan = plan_disk(spec or DiskSettings(), sizes, len(_list_directories(files)))
+    with output.open("wb") as disk:
+        disk.truncate(plan.size)
+    _write_partition_table(plan, identity, output, toolbox)
+    for number, partition in enumerate(plan.partitions):
+        _format_partition(partition, _make_id_key(partition, number), identity, output, toolbox)
+        if partition.holds is PartitionType.ESP:
+            _fill_esp(files, output, partition.start, toolbox)
+
+
+def make_esp(
+    files: Mapping[str, Path], identity: DerivedIds, output: Path, toolbox: Toolbox
+) -> None:
+    """Write the file system of an ESP alone, with no table around it.
+
+    Raises: ToolError when a tool fails.
+    """
+    fat = fit_fat([path.stat().st_size for path in files.values()], len(_list_directories(files)))
+    with output.open("wb") as disk:
+        disk.truncate(fat.sectors * SECTOR)
+    partition = PartitionPlan(0, fat.sectors * SECTOR, PartitionType.ESP, "", "", fat)
+    _format_partition(partition, "esp", identity, output, toolbox)
+    _fill_esp(files, output, 0, toolbox)
+
+
+def _make_id_key(partition: PartitionPlan, number: int) -> str:
+    """What a partition's identifiers follow from."""
+    return "esp" if partition.holds is PartitionType.ESP else f"partition {number}"
+
+
+def _fill_esp(files: Mapping[str, Path], output: Path, start: int, toolbox: Toolbox) -> None:
+    drive, created = f"{output}@@{start}", set[str]()
+    for name, path in sorted(files.items()):
+        purpose = f"filling the ESP: {name}"
+        missing = [each for each in _list_directories([name]) if each not in created]
+        created.update(missing)
+        if (
+            missing
+            and "/" not in missing[0]
+            and _copy_with_directories(name, path, output, start, toolbox)
+        ):
+            continue
+        if missing:
+            toolbox.run("mmd", ["-i", drive, *(f"::{each}" for each in missing)], purpose=purpose)
+        # -Q: no question, an error; without -m the time is SOURCE_DATE_EPOCH
+        toolbox.run("mcopy", ["-i", drive, "-Q", path, f"::{name}"], purpose=purpose)
+
+
+def _copy_with_directories(
+    name: str, path: Path, output: Path, start: int, toolbox: Toolbox
+) -> bool:
+    """Copy a file and all directories that it lies in by one tool; False where that cannot be."""
+    with tempfile.TemporaryDirectory(dir=output.parent) as work:
+        link, top = Path(work, name), Path(work, name.partition("/")[0])
+        link.parent.mkdir(parents=True)
+        try:
+            os.link(path, link)
+        except OSError:  # no hard links, or another file system
+            return False
+        args = ("-i", f"{output}@@{start}", "-Q", "-s", top, "::")
+        toolbox.run("mcopy", args, purpose=f"filling the ESP: {name}")
+    return True
+
+
+def _list_directories(files: Iterable[str]) -> Sequence[str]:
+    """Every directory of these places, outer ones first."""
+    directories = set()
+    for name in files:
+        parts = name.split("/")[:-1]
+        directories |= {"/".join(parts[: n + 1]) for n in range(len(parts))}
+    return sorted(directories)
+
+
+def _write_partition_table(
+    plan: DiskLayout, identity: DerivedIds, output: Path, toolbox: Toolbox
+) -> None:
+    loader = (
+        f"start={grub.FIRST_SECTOR}, size={grub.END_SECTOR - grub.FIRST_SECTOR}, type={grub.BIOS_PARTITION_TYPE}, "
+        f'uuid={identity.make_guid("bios boot")}, name="{grub.BIOS_PARTITION_NAME}"\n'
+    )
+    script = f"label: gpt\nlabel-id: {identity.make_guid('disk')}\nfirst-lba: 34\n"
+    script += (loader if plan.bios else "") + "".join(
+        f"start={partition.start // SECTOR}, size={partition.size // SECTOR}, type={PARTITION_TYPES[partition.holds]}, "
+        f'uuid={identity.make_guid(_make_id_key(partition, number))}, name="{_quote_name(partition.name)}"\n'
+        for number, partition in enumerate(plan.partitions)
+    )
+    args: list[str | Path] = ["--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", output]
+    toolbox.run("sfdisk", args, purpose="writing the partition table", stdin=script.encode())
+
+
+def _quote_name(name: str) -> str:
+    """A name in sfdisk's script. Source: libfdisk, script.c: \\xHH, as printf has it."""
+    return name.replace("\\", "\\x5c").replace('"', "\\x22")
+
+
+def _format_partition(
+    partition: PartitionPlan, key: str, identity: DerivedIds, output: Path, toolbox: Toolbox
+) -> None:
+    match partition.holds:
+        case PartitionType.ESP | PartitionType.FAT:
+            _format_fat(partition, key, identity, output, toolbox)
+        case PartitionType.EXT4:
+            _format_ext4(partition, key, identity, output, toolbox)
+        case PartitionType.EMPTY:
+            pass
+
+
+def _format_fat(
+    partition: PartitionPlan, key: str, identity: DerivedIds, output: Path, toolbox: Toolbox
+) -> None:
+    fat = partition.fat
+    assert fat is not None
+    label = partition.label or (VOLUME_LABEL if partition.holds is PartitionType.ESP else "")
+    args: list[str | Path] = [
+        "--invariant",
+        "-a",
+        *("-F", str(fat.bits)),
+        *("-s", str(fat.cluster_size // SECTOR)),
+        *("-S", str(SECTOR)),
+        *(("-r", str(ROOT_ENTRIES)) if fat.bits == 16 else ()),
+        *("-h", str(partition.start // SECTOR)),
+        *("-i", identity.make_volume_id(key)),
+        *(("-n", label) if label else ()),
+        f"--offset={partition.start // SECTOR}",
+        output,
+        str(fat.sectors * SECTOR // SIZE_UNIT),
+    ]
+    toolbox.run("mkfs.fat", args, purpose=f"formatting the {partition.name or 'ESP'} partition")
+
+
+def _format_ext4(
+    partition: PartitionPlan, key: str, identity: DerivedIds, output: Path, toolbox: Toolbox
+) -> None:
+    """Make an ext4 file system in place; the disk is new, so its tables are zero already."""
+    extended = (
+        f"offset={partition.start},root_owner=0:0,nodiscard,assume_storage_prezeroed=1,"
+        f"hash_seed={identity.make_guid(f'{key} hash')}"
+    )
+    args: list[str | Path] = [
+        *("-t", "ext4", "-q", "-F", "-m", "0"),
+        *("-U", identity.make_guid(f"{key} file system")),
+        *(("-L", partition.label) if partition.label else ()),
+        *("-E", extended),
+        output,
+        f"{partition.size // SIZE_UNIT}k",
+    ]
+    toolbox.run("mke2fs", args, purpose=f"formatting the {partition.name} partition")
+
+
+__all__ = [
+    "PARTITION_ALIGNMENT",
+    "DerivedIds",
+    "find_esp_number",
+    "list_esp_files",
+    "make_disk",
+    "make_esp",
+]
+
+
+def make_iso(
+    files: Mapping[str, Path], identity: DerivedIds, output: Path, work: Path, toolbox: Toolbox
+) -> None:
+    """Write an image whose ESP holds `files`, by their place in it.
+
+    Raises: ToolError when a tool fails.
+    """
+    esp, empty = work / "esp.img", work / "iso"
+    make_esp(files, identity, esp, toolbox)
+    empty.mkdir()
+    epoch = toolbox.environment()["SOURCE_DATE_EPOCH"]
+    args: list[str | Path] = [
+        *("-no_rc", "-as", "mkisofs", "-quiet", "-volid", VOLUME_LABEL, "-rational-rock"),
+        # the directory's times and the partitions' identifiers would follow from the clock; -rational-rock hides who builds
+        *("--set_all_file_dates", f"={epoch}", "--gpt_disk_guid", identity.make_guid("iso")),
+        *("-append_partition", "2", ESP_TYPE, esp, "-appended_part_as_gpt"),
+        *("-e", "--interval:appended_partition_2:all::", "-no-emul-boot"),
+        *("-output", output, empty),
+    ]
+    toolbox.run("xorriso", args, purpose=f"writing {output.name}")

@@ -1,0 +1,317 @@
+"""An initramfs in segments: each packed once, side by side, and kept by what is in it."""
+
+import hashlib
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from enum import StrEnum
+from io import BufferedWriter
+from pathlib import Path
+
+from minbuild.cache.store import Store
+from minbuild.formats import cpio
+from minbuild.formats.root_entry import FileType
+from minbuild.image.tar_cpio import CPIO_WRITER_VERSION, compute_cpio_size, encode_cpio
+from minbuild.manifest.image_settings import Compression
+from minbuild.paths import RootPath
+from minbuild.progress import Progress
+from minbuild.rootfs.model import RootfsNode, RootfsTree
+from minbuild.toolbox.toolbox import Toolbox
+
+BIG_FILE = 4 << 20
+"""Bytes from which an ELF file is packed alone."""
+MAX_GROUP = 16 << 20
+"""Bytes after which a group of smaller ELF files is closed."""
+HEAD_SIZE = 20
+"""Bytes of a file's content that tell its group."""
+PACKED_MAGICS = (b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x1f\x8b")
+"""xz, zstd, gzip."""
+ELF_MACHINES = {62: "amd64", 183: "arm64", 243: "riscv64"}
+"""e_machine → Debian architecture. Source: elf.h."""
+BCJ_FILTERS = {"amd64": "--x86", "arm64": "--arm64", "riscv64": "--riscv"}
+"""xz's filters for code that the kernel of that architecture undoes. Source: Linux,
+lib/decompress_unxz.c."""
+
+
+class ContentClass(StrEnum):
+    DATA = "data"
+    CODE = "code"
+    STORED = "stored"
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentGroup:
+    """Files packed into one segment; sorted by path."""
+
+    content_class: ContentClass
+    nodes: tuple[RootfsNode, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of content."""
+        return sum(node.size for node in self.nodes)
+
+
+def split_into_groups(
+    tree: RootfsTree, read_head: Callable[[str], bytes], arch: str
+) -> tuple[SegmentGroup, ...]:
+    """Split a tree, its kernel left out, into groups in the order in which they are unpacked.
+
+    `head` gives the first bytes of the content with a digest. Directories come first, with links
+    and data; hard links stay with their file.
+    """
+    nodes = [node for node in tree.nodes if node.path != tree.kernel_image]
+    classes = {
+        node.path: classify(read_head(node.sha256), arch)
+        for node in nodes
+        if node.kind is FileType.FILE
+    }
+    by_class: dict[ContentClass, list[RootfsNode]] = {sort: [] for sort in ContentClass}
+    for node in nodes:
+        path = RootPath(node.target) if node.kind is FileType.HARDLINK else node.path
+        by_class[classes.get(path, ContentClass.DATA)].append(node)
+    segment_groups = [SegmentGroup(ContentClass.DATA, tuple(by_class[ContentClass.DATA]))]
+    if by_class[ContentClass.STORED]:
+        segment_groups.append(
+            SegmentGroup(ContentClass.STORED, tuple(by_class[ContentClass.STORED]))
+        )
+    segment_groups += [
+        SegmentGroup(ContentClass.CODE, part) for part in _group_code(by_class[ContentClass.CODE])
+    ]
+    return tuple(segment_groups)
+
+
+def classify(head: bytes, arch: str) -> ContentClass:
+    """Tell by a file's first bytes how it packs best: a relocatable object is data to a filter."""
+    if head.startswith(PACKED_MAGICS):
+        return ContentClass.STORED
+    if head.startswith(b"\x7fELF") and len(head) >= HEAD_SIZE:
+        kind, machine = struct.unpack_from("<HH", head, 16)
+        if kind in {2, 3} and ELF_MACHINES.get(machine) == arch:
+            return ContentClass.CODE
+    return ContentClass.DATA
+
+
+def build_packer_args(
+    group: SegmentGroup, size: int, compression: Compression, arch: str
+) -> tuple[str, ...]:
+    """The packer's arguments for a group whose archive has `size` bytes; none: stored as it is."""
+    if compression is Compression.NONE or group.content_class is ContentClass.STORED:
+        return ()
+    if compression is Compression.ZSTD:
+        return ("--quiet", "--single-thread", "-9", "--no-check", "--stdout")
+    lzma2_options = f"mode=normal,mf=bt4,nice=96,lc=4,dict={compute_xz_dictionary(size)}"
+    code = group.content_class is ContentClass.CODE
+    filters = (BCJ_FILTERS[arch],) if code else ()
+    lzma2 = (
+        f"--lzma2={lzma2_options}"
+        if code
+        else f"--lzma2=preset=9e,pb=0,dict={compute_xz_dictionary(size)}"
+    )
+    return ("--format=xz", "--check=crc32", "--threads=1", "--stdout", *filters, lzma2)
+
+
+def compute_xz_dictionary(size: int) -> int:
+    """The least dictionary that holds all of `size` bytes: the kernel takes that much memory.
+
+    Source: xz file format 5.3.1: 2^n or 2^n + 2^(n-1).
+    """
+    capacity = 1 << 16
+    while capacity < size:
+        if capacity + capacity // 2 >= size:
+            return capacity + capacity // 2
+        capacity *= 2
+    return capacity
+
+
+def _group_code(nodes: Sequence[RootfsNode]) -> Iterator[tuple[RootfsNode, ...]]:
+    """Big files alone, with their hard links; all others together while they fit."""
+    links: dict[str, list[RootfsNode]] = {}
+    for node in nodes:
+        links.setdefault(node.target or node.path, []).append(node)
+    batch: list[RootfsNode] = []
+    for family in links.values():
+        size = sum(node.size for node in family)
+        if size >= BIG_FILE:
+            yield tuple(family)
+            continue
+        if batch and sum(node.size for node in batch) + size > MAX_GROUP:
+            yield tuple(batch)
+            batch = []
+        batch += family
+    if batch:
+        yield tuple(batch)
+
+
+SEGMENT_KIND = "segment/1"
+
+
+@dataclass(frozen=True, slots=True)
+class InitramfsSegment:
+    """Some files of the initramfs, packed."""
+
+    content_class: str
+    nodes: tuple[RootfsNode, ...]
+    unpacked_size: int
+    """Bytes of its cpio archive."""
+    size: int
+    """Bytes as it stands in the initramfs, padding included."""
+    sha256: str
+    """Of those bytes, which the store holds."""
+    from_cache: bool
+    """True: the store had it from an earlier build."""
+
+
+def pack_initramfs(
+    tree: RootfsTree,
+    store: Store,
+    toolbox: Toolbox,
+    compression: Compression,
+    *,
+    arch: str,
+    progress: Progress,
+) -> tuple[InitramfsSegment, ...]:
+    """Pack a tree into segments, in the order in which they stand in the initramfs.
+
+    Only those that the store lacks are packed, on all cores, the biggest first.
+    Raises: ToolError when the packer fails or the store lost a content.
+    """
+    packer = SegmentPacker(store, toolbox, compression, arch)
+    segment_groups = split_into_groups(tree, packer.read_head, arch)
+    segments: dict[SegmentGroup, InitramfsSegment] = {}
+    for group in segment_groups:
+        cached = packer.find_cached(group)
+        if cached is not None:
+            segments[group] = cached
+    remaining = sorted(
+        (g for g in segment_groups if g not in segments), key=lambda group: -group.size
+    )
+    total = sum(group.size for group in remaining)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        running = {pool.submit(packer.pack, group): group for group in remaining}
+        for done in as_completed(running):
+            segments[running[done]] = done.result()
+            packed = sum(group.size for group in remaining if group in segments)
+            progress.bar("packing", packed, total)
+    return tuple(segments[group] for group in segment_groups)
+
+
+def concatenate_segments(segments: Sequence[InitramfsSegment], store: Store, output: Path) -> None:
+    """Write the initramfs to `place`: all segments one after the other.
+
+    Raises: Lost when the store lost one.
+    """
+    with output.open("wb") as initrd:
+        for segment in segments:
+            path = store.find_verified(segment.sha256)
+            if path is None or not _append_file(path, segment.size, initrd):
+                initrd.write(read_content(store, segment.sha256))  # which says that it is lost
+
+
+def _append_file(path: Path, size: int, output: BufferedWriter) -> bool:
+    """Append a file without a copy in our memory; False when it is shorter than `size`."""
+    output.flush()
+    start = output.tell()
+    with path.open("rb") as file:
+        done = 0
+        while done < size:
+            sent = os.sendfile(output.fileno(), file.fileno(), done, size - done)
+            if not sent:
+                output.truncate(start)
+                output.seek(start)
+                return False
+            done += sent
+    output.seek(start + size)
+    return True
+
+
+def read_content(store: Store, sha256: str) -> bytes:
+    """Bytes that the store must hold.
+
+    Raises: Lost when they are lost or damaged.
+    """
+    return store.require(sha256)
+
+
+class SegmentPacker:
+    """Packs groups one at a time; used by several threads at once."""
+
+    def __init__(self, store: Store, toolbox: Toolbox, compression: Compression, arch: str) -> None:
+        """Pack for a host of `arch`."""
+        self._store = store
+        self._toolbox = toolbox
+        self._compression = compression
+        self._arch = arch
+
+    def read_head(self, sha256: str) -> bytes:
+        """The first bytes of a content."""
+        path = self._store.path(sha256)
+        if path is None:
+            return read_content(self._store, sha256)[:HEAD_SIZE]
+        with path.open("rb") as file:
+            return file.read(HEAD_SIZE)
+
+    def find_cached(self, group: SegmentGroup) -> InitramfsSegment | None:
+        """The segment of a group that an earlier build packed, if its bytes are sound."""
+        key = self._compute_key(group)
+        value = self._store.get(SEGMENT_KIND, key)
+        if value is None:
+            return None
+        path = self._store.find_verified(value.decode())
+        if path is None:
+            return None
+        return self._make_segment(group, path.stat().st_size, value.decode(), from_cache=True)
+
+    def pack(self, group: SegmentGroup) -> InitramfsSegment:
+        """Pack a group and keep the result; one that another process packs is waited for."""
+        with self._store.lock(self._compute_key(group)):
+            return self.find_cached(group) or self._pack_and_store(group)
+
+    def _pack_and_store(self, group: SegmentGroup) -> InitramfsSegment:
+        args = self._build_args(group)
+        data = encode_cpio(group.nodes, lambda sha256: read_content(self._store, sha256))
+        if args:
+            data = self._toolbox.run(
+                self._tool, args, purpose=f"packing {len(group.nodes)} files", stdin=data
+            )
+        data += bytes(-len(data) % cpio.ALIGNMENT)
+        sha256 = self._store.add(data)
+        self._store.put(SEGMENT_KIND, {self._compute_key(group): sha256.encode()})
+        return self._make_segment(group, len(data), sha256, from_cache=False)
+
+    @property
+    def _tool(self) -> str:
+        return "xz" if self._compression is Compression.XZ else "zstd"
+
+    def _make_segment(
+        self, group: SegmentGroup, size: int, sha256: str, *, from_cache: bool
+    ) -> InitramfsSegment:
+        unpacked = compute_cpio_size(group.nodes)
+        return InitramfsSegment(
+            group.content_class, group.nodes, unpacked, size, sha256, from_cache
+        )
+
+    def _build_args(self, group: SegmentGroup) -> tuple[str, ...]:
+        return build_packer_args(
+            group, compute_cpio_size(group.nodes), self._compression, self._arch
+        )
+
+    def _compute_key(self, group: SegmentGroup) -> str:
+        """All that decides the packed bytes: nodes, settings, and the packer itself."""
+        args = self._build_args(group)
+        parts = [CPIO_WRITER_VERSION, *args, *(self._digest_packer() if args else ())]
+        for node in group.nodes:
+            owner = f"{node.mode:o} {node.uid}:{node.gid}"
+            parts += [node.path, node.kind, owner, node.sha256, node.target]
+        return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def _digest_packer(self) -> tuple[str, ...]:
+        """Digests of the programs and libraries that pack."""
+        if self._compression is Compression.XZ:
+            library = RootPath(f"{self._toolbox.libraries}/liblzma.so.5")
+            paths = [RootPath("/usr/bin/xz"), library]
+        else:
+            paths = [RootPath("/usr/bin/zstd")]
+        return tuple(self._toolbox.find_digest(path) for path in paths)

@@ -1,0 +1,124 @@
+"""The Unified Kernel Image: one file of kernel, initramfs and command line that UEFI starts.
+
+Source: UAPI group, Unified Kernel Image (UKI); ukify(1).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from minbuild.manifest.image_settings import SigningSettings
+from minbuild.paths import RootPath
+from minbuild.toolbox.toolbox import Toolbox
+
+SIGN_TOOL = "sbsign"
+ENGINE_DIRECTORY = "engines-3"
+"""Directory of OpenSSL's engines beside its libraries."""
+STEERING_PREFIXES = ("LD_", "OPENSSL_", "PKCS11_", "GLIBC_")
+
+
+def sign_uki(uki: Path, spec: SigningSettings, work: Path, toolbox: Toolbox) -> None:
+    """Sign a UKI in place; the signature carries the time of signing, all else stays as it was.
+
+    Source: UEFI 2.10, 32.2, "Authenticode"; sbsign(1).
+    Raises: ToolError when the key or the certificate cannot be used.
+    """
+    signed = work / f"{uki.name}.signed"
+    args: list[str | Path] = ["--key", spec.key, "--cert", spec.certificate]
+    if spec.module:
+        args = ["--engine", "pkcs11", *args]
+    env = _make_token_environment(spec, toolbox) if spec.module else {}
+    toolbox.run(SIGN_TOOL, [*args, "--output", signed, uki], purpose=f"signing {uki.name}", env=env)
+    signed.replace(uki)
+
+
+def _make_token_environment(spec: SigningSettings, toolbox: Toolbox) -> Mapping[str, str]:
+    """The user's own environment, which tokens are found by, with the toolbox's engine in it."""
+    ours = {
+        "OPENSSL_ENGINES": str(toolbox.path(RootPath(f"{toolbox.libraries}/{ENGINE_DIRECTORY}"))),
+        "PKCS11_MODULE_PATH": spec.module,
+    }
+    inherited = {
+        key: value for key, value in os.environ.items() if not key.startswith(STEERING_PREFIXES)
+    }
+    return {**inherited, **toolbox.environment(), **ours}
+
+
+@dataclass(frozen=True, slots=True)
+class UefiNames:
+    """The names of one architecture."""
+
+    name: str
+    """As systemd's stub and ukify say it: x64."""
+    boot_file: str
+    """The file that firmware starts from a disk with no entry of its own, below EFI/BOOT."""
+
+    @property
+    def stub(self) -> RootPath:
+        """systemd's stub, which begins a UKI."""
+        return RootPath(f"/usr/lib/systemd/boot/efi/linux{self.name}.efi.stub")
+
+
+UEFI_NAMES: Mapping[str, UefiNames] = {
+    "amd64": UefiNames("x64", "BOOTX64.EFI"),
+    "arm64": UefiNames("aa64", "BOOTAA64.EFI"),
+    "riscv64": UefiNames("riscv64", "BOOTRISCV64.EFI"),
+}
+"""By Debian architecture. Source: UEFI 2.10, 3.5.1.1, Removable Media Boot Behavior."""
+
+
+@dataclass(frozen=True, slots=True)
+class UkiParts:
+    """What a UKI is made of."""
+
+    arch: str
+    linux: Path
+    initrd: Path
+    cmdline: str
+    osrel: bytes
+    """The content of os-release."""
+    uname: str
+    """The kernel's release, as uname -r says it."""
+
+
+def add_stub_argument(args: Sequence[str], toolbox: Toolbox, arch: str) -> list[str]:
+    """The user's words for ukify, with the toolbox's stub where they name none.
+
+    ukify looks for it below this machine's /usr, where it seldom is. `arch`: this machine's.
+    """
+    if not any(word.startswith("--linux") for word in args):
+        return [*args]
+    if any(word.startswith("--stub") for word in args):
+        return [*args]
+    architectures = [word.partition("=")[2] for word in args if word.startswith("--efi-arch=")]
+    architectures += [word for before, word in pairwise(args) if before == "--efi-arch"]
+    names = architectures or [UEFI_NAMES[arch].name]
+    stub = next((one.stub for one in UEFI_NAMES.values() if one.name == names[-1]), None)
+    return [*args, f"--stub={toolbox.path(stub)}"] if stub is not None else [*args]
+
+
+def build_uki(parts: UkiParts, output: Path, work: Path, toolbox: Toolbox) -> None:
+    """Write the UKI to `output`; `work` is an empty directory for files that are needed for it.
+
+    Raises: ToolError when ukify fails.
+    """
+    uefi = UEFI_NAMES[parts.arch]
+    osrel, cmdline = work / "os-release", work / "cmdline"
+    osrel.write_bytes(parts.osrel)
+    cmdline.write_text(parts.cmdline, encoding="utf-8")
+    args = [
+        "build",
+        f"--config={os.devnull}",
+        f"--efi-arch={uefi.name}",
+        f"--stub={toolbox.path(uefi.stub)}",
+        f"--linux={parts.linux}",
+        f"--initrd={parts.initrd}",
+        f"--cmdline=@{cmdline}",
+        f"--os-release=@{osrel}",
+        f"--uname={parts.uname}",
+        f"--output={output}",
+    ]
+    purpose = f"building {output.name}"
+    toolbox.run("ukify", args, purpose=purpose, cwd=work, env={"TMPDIR": str(work)})

@@ -1,0 +1,219 @@
+"""How the result of a boot is shown: a table with bars, and JSON."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from textwrap import wrap
+from xml.etree import ElementTree as ET
+
+from minbuild.errors import CheckFailed, ToolError
+from minbuild.escape import escape_line
+from minbuild.lab.model import BootResult, LineSource, ProbeOutcome, ProbeState
+from minbuild.lab.probes import NOT_SEEN
+
+JUNIT_CONSOLE_LINES = 200
+"""Console lines that a suite carries."""
+XML_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Source: XML 1.0, 2.2."""
+
+
+def write_boot_junit(path: Path, results: Sequence[BootResult]) -> None:
+    """Write a suite for each boot, a case for each probe.
+
+    Raises: ToolError when the file cannot be written.
+    """
+    try:
+        path.write_bytes(render_boot_junit(results))
+    except OSError as error:
+        raise ToolError(
+            f"cannot write the JUnit document: {error.strerror}",
+            where=str(path),
+            fix="name a file in a directory that may be written",
+        ) from error
+
+
+def render_boot_junit(results: Sequence[BootResult]) -> bytes:
+    """Render a suite for each boot, a case for each probe."""
+    root = ET.Element("testsuites")
+    for number, result in enumerate(results, 1):
+        root.append(_build_suite(result, f"{result.image} boot {number}"))
+    ET.indent(root, " ")
+    data: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return data + b"\n"
+
+
+def _build_suite(result: BootResult, name: str) -> ET.Element:
+    counts = {state: sum(one.state is state for one in result.outcomes) for state in ProbeState}
+    suite = ET.Element(
+        "testsuite",
+        name=_replace_forbidden(name),
+        tests=str(len(result.outcomes)),
+        failures=str(counts[ProbeState.FAILED]),
+        errors="0",
+        skipped=str(counts[ProbeState.SKIPPED]),
+        time=f"{result.seconds:.3f}",
+    )
+    suite.extend(_build_case(one, name) for one in result.outcomes)
+    console = [line.text for line in result.lines if line.source is LineSource.CONSOLE]
+    ET.SubElement(suite, "system-out").text = _replace_forbidden(
+        "\n".join(console[-JUNIT_CONSOLE_LINES:])
+    )
+    return suite
+
+
+def _build_case(outcome: ProbeOutcome, suite: str) -> ET.Element:
+    case = ET.Element(
+        "testcase",
+        classname=_replace_forbidden(suite),
+        name=_replace_forbidden(outcome.name),
+        time=f"{outcome.seconds or 0:.3f}",
+    )
+    if outcome.state is ProbeState.FAILED:
+        ET.SubElement(
+            case, "failure", message=_replace_forbidden(outcome.means)
+        ).text = _replace_forbidden(outcome.detail)
+    elif outcome.state is ProbeState.SKIPPED:
+        ET.SubElement(case, "skipped", message=_replace_forbidden(outcome.detail))
+    return case
+
+
+def _replace_forbidden(text: str) -> str:
+    return XML_FORBIDDEN.sub("?", text)
+
+
+BOOT_SCHEMA = "minbuild.boot/1"
+BAR_WIDTH, SHORT_BAR_WIDTH = 30, 12
+"""Columns of the longest bar, and of one in a terminal that has no room for it."""
+EIGHTHS = " ▏▎▍▌▋▊▉█"
+CONSOLE_TAIL = 15
+"""Console lines that are shown when a probe failed."""
+STATE_MARKS = {ProbeState.PASSED: "ok", ProbeState.FAILED: "FAILED", ProbeState.SKIPPED: "skipped"}
+
+
+def format_result_table(result: BootResult, width: int = 0) -> tuple[str, ...]:
+    """One line for each probe: state, seconds since power-on, the guest's own clock, a bar.
+
+    In a terminal of `width` columns no line is longer (0: any may be): bars are shorter there, and
+    what was seen is cut.
+    """
+    result = replace(result, outcomes=tuple(map(_escape_outcome, result.outcomes)))
+    name_width = max((len(outcome.name) for outcome in result.outcomes), default=5)
+    name_width = max(name_width, len("probe"))
+    longest = max((outcome.seconds or 0 for outcome in result.outcomes), default=0)
+    header = f"{'probe':<{name_width}}  {'':<7}  {'seconds':>7}  {'uptime':>6}"
+    detail = max((len(one.detail) for one in result.outcomes if one.seconds is not None), default=0)
+    columns = compute_bar_width(width, len(header) + 2, detail + 2)
+    rows = [_format_outcome(outcome, name_width, longest, columns) for outcome in result.outcomes]
+    return (
+        header.rstrip(),
+        *(truncate_line(row, width) for row in rows),
+        "",
+        *format_summary(result, width),
+    )
+
+
+def _escape_outcome(outcome: ProbeOutcome) -> ProbeOutcome:
+    """An outcome whose words no terminal obeys: names come with the image, details from it."""
+    return replace(outcome, name=escape_line(outcome.name), detail=escape_line(outcome.detail))
+
+
+def compute_bar_width(width: int, left_columns: int, right_columns: int = 0) -> int:
+    """Columns for bars between others' in a terminal; 0 is one without an end."""
+    return (
+        min(BAR_WIDTH, max(SHORT_BAR_WIDTH, width - left_columns - right_columns))
+        if width
+        else BAR_WIDTH
+    )
+
+
+def truncate_line(text: str, width: int) -> str:
+    """A line that is no longer than a terminal; 0 is one without an end."""
+    return f"{text[: width - 1]}…" if 0 < width < len(text) else text
+
+
+def _format_outcome(outcome: ProbeOutcome, name_width: int, longest: float, columns: int) -> str:
+    start = f"{outcome.name:<{name_width}}  {STATE_MARKS[outcome.state]:<7}"
+    if outcome.seconds is None:
+        return f"{start}  {outcome.detail}"
+    uptime = "" if outcome.uptime is None else f"{outcome.uptime:.2f}"
+    bar_text = f"{draw_time_bar(outcome.seconds, longest, columns):<{columns}}"
+    return f"{start}  {outcome.seconds:>7.2f}  {uptime:>6}  {bar_text}  {outcome.detail}".rstrip()
+
+
+def draw_time_bar(value: float, longest: float, columns: int = BAR_WIDTH) -> str:
+    """Draw `value` where `longest` has so many columns."""
+    eighths = round(value / longest * columns * 8) if longest > 0 else 0
+    return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
+
+
+def format_summary(result: BootResult, width: int = 0) -> Iterable[str]:
+    """What it was booted on, and how it ended, in lines for a terminal of `width` columns."""
+    for line in map(escape_line, _iter_summary_lines(result)):
+        yield from wrap(line, width, subsequent_indent=" " * 13) if width else (line,)
+
+
+def _iter_summary_lines(result: BootResult) -> Iterable[str]:
+    yield f"accelerator  {result.accel.name} ({result.accel.reason})"
+    yield f"network      {result.network.name} ({result.network.reason})"
+    memory_used = (
+        "" if result.memory_used is None else f", {result.memory_used} MiB in use beside files"
+    )
+    yield f"machine      {result.firmware}, {result.cpus} CPUs, {result.memory} MiB{memory_used}"
+    if result.tries > 1:
+        yield f"tries        {result.tries}: {result.retried}"
+    yield f"ended        {result.end_reason}, after {result.seconds:.1f} s"
+
+
+def make_boot_error(result: BootResult) -> CheckFailed | None:
+    """The error of a boot whose probes were not all met; None when they were."""
+    failures = [outcome for outcome in result.outcomes if outcome.state is ProbeState.FAILED]
+    if not failures:
+        return None
+    console = [line.text for line in result.lines if line.source is LineSource.CONSOLE]
+    last_lines = [text for text in console if text][-CONSOLE_TAIL:]
+    message = [f"{len(failures)} of {len(result.outcomes)} probes failed: {result.end_reason}"]
+    message += [
+        f"    {outcome.name}: {outcome.means}{_quote_host_reason(outcome)}" for outcome in failures
+    ]
+    message += ["the console's last lines:", *(f"    {text}" for text in last_lines or ["nothing"])]
+    return CheckFailed(
+        "\n".join(message),
+        where=result.image,
+        fix="look at the whole console with --log FILE, or at the host itself with --interactive",
+    )
+
+
+def _quote_host_reason(outcome: ProbeOutcome) -> str:
+    """What the host said of a probe that failed; "" where it said nothing, as the table tells."""
+    return "" if outcome.detail.startswith(NOT_SEEN) else f" ({outcome.detail})"
+
+
+def result_to_json(result: BootResult) -> dict[str, object]:
+    """The result as data: schema `minbuild.boot/1`, times in seconds."""
+    return {
+        "schema": BOOT_SCHEMA,
+        "image": result.image,
+        "passed": result.passed,
+        "ended": result.end_reason,
+        "accel": {"name": result.accel.name, "why": result.accel.reason},
+        "network": {"name": result.network.name, "why": result.network.reason},
+        "firmware": result.firmware.value,
+        "memory": result.memory,
+        "memory_used": result.memory_used,
+        "cpus": result.cpus,
+        "tries": result.tries,
+        "retried": result.retried,
+        "seconds": round(result.seconds, 3),
+        "probes": [
+            {
+                "name": outcome.name,
+                "state": outcome.state.value,
+                "seconds": outcome.seconds,
+                "uptime": outcome.uptime,
+                "detail": outcome.detail,
+                "means": outcome.means,
+            }
+            for outcome in result.outcomes
+        ],
+    }

@@ -1,0 +1,199 @@
+"""Disk images that name other files: QEMU would open those, so they are refused before.
+
+QEMU itself refuses a VHDX with a parent and a VDI with one. Whatever a header says, QEMU is told the
+format, and to have no backing file: see `media.node`.
+"""
+
+import json
+import re
+import struct
+from pathlib import Path
+
+from minbuild.errors import ToolError, UsageError
+from minbuild.lab.model import AttachAs
+
+QCOW2_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
+"""Source: QEMU, docs/interop/qcow2.rst, "Header"; the fields from 72 on are those of version 3."""
+QCOW2_V2_SIZE = 72
+EXTERNAL_DATA_FLAG = 1 << 2
+"""Bit of the incompatible features: the contents are in another file."""
+DATA_FILE_EXTENSION = 0x44415441
+"""Type of the header extension that names it."""
+VMDK_HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
+"""Source: VMware, Virtual Disk Format 5.0, "Hosted Sparse Extent Header"."""
+SECTOR = 512
+MAX_DESCRIPTOR = 64 << 10
+"""Bytes of a descriptor at most; it has about 500."""
+SINGLE_FILE_TYPES = frozenset({"monolithicSparse", "streamOptimized"})
+"""Kinds of VMDK that are one file."""
+NO_PARENT = "ffffffff"
+"""The parent of a disk without one."""
+
+
+def refuse_external_files(path: Path, kind: str) -> None:
+    """Refuse an image that names another file.
+
+    Raises: UsageError.
+    """
+    fault = {"qcow2": _find_qcow2_reference, "vmdk": _find_vmdk_reference}.get(kind, lambda _: "")(
+        path
+    )
+    if fault:
+        raise UsageError(
+            f"this image {fault}, which the machine could then read",
+            where=str(path),
+            fix="boot only one that is whole: qemu-img convert, by whom you trust to have made it",
+        )
+
+
+def _read_at(path: Path, at: int, count: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read(count)
+
+
+def _find_qcow2_reference(path: Path) -> str:
+    head = _read_at(path, 0, 4096).ljust(QCOW2_HEADER.size, b"\0")
+    fields = QCOW2_HEADER.unpack_from(head)
+    version, backing, length = fields[1], fields[2], fields[3]
+    if backing or length:
+        name = _read_at(path, backing, min(length, 1023)).decode("utf-8", "replace")
+        return f"has a backing file, {name!r}"
+    if version < 3:
+        return ""
+    if fields[13] & EXTERNAL_DATA_FLAG or DATA_FILE_EXTENSION in _read_extension_types(
+        head, fields[17]
+    ):
+        return "keeps its contents in another file"
+    return ""
+
+
+def _read_extension_types(head: bytes, at: int) -> set[int]:
+    """Types of the header extensions. Source: the same, "Header extensions"."""
+    extension_types = set[int]()
+    while QCOW2_V2_SIZE <= at <= len(head) - 8:
+        kind, length = struct.unpack_from(">II", head, at)
+        if kind == 0:
+            break
+        extension_types.add(kind)
+        at += 8 + length + -length % 8
+    return extension_types
+
+
+def _find_vmdk_reference(path: Path) -> str:
+    head = _read_at(path, 0, SECTOR).ljust(VMDK_HEADER.size, b"\0")
+    fields = VMDK_HEADER.unpack_from(head)
+    capacity, offset, sectors = fields[3], fields[5], fields[6]
+    if fields[0] != b"KDMV" or not capacity:
+        return "is only a description of other files"
+    size = min(max(sectors * SECTOR, SECTOR), MAX_DESCRIPTOR)
+    texts = [_read_at(path, offset * SECTOR, size)] if offset else []
+    texts.append(
+        _read_at(path, SECTOR, MAX_DESCRIPTOR)
+    )  # where QEMU looks whatever the header says
+    for text in texts:
+        descriptor = dict(
+            re.findall(r'(?m)^[ \t]*(\w+)[ \t]*=[ \t]*"?([^"\r\n]*)', text.decode("latin-1"))
+        )
+        if (
+            "parentFileNameHint" in descriptor
+            or descriptor.get("parentCID", NO_PARENT).lower() != NO_PARENT
+        ):
+            return f"has a backing file, {descriptor.get('parentFileNameHint', 'unnamed')!r}"
+        if descriptor.get("createType", "monolithicSparse") not in SINGLE_FILE_TYPES:
+            return f"is {descriptor['createType']}: its contents are in other files"
+    return ""
+
+
+FORMAT_MAGICS = (
+    ("efi", 0, b"MZ"),
+    ("qcow2", 0, b"QFI\xfb"),
+    ("vhdx", 0, b"vhdxfile"),
+    ("vmdk", 0, b"KDMV"),
+    ("vmdk", 0, b"# Disk DescriptorFile"),
+    ("vdi", 0x40, b"\x7f\x10\xda\xbe"),
+    ("iso", 0x8001, b"CD001"),
+)
+"""What stands where in a file of each format; a file without any is raw."""
+HEAD_SIZE = 0x8006
+BACKING_FORMATS = frozenset({"qcow2", "vmdk"})
+"""Formats whose driver takes a backing file."""
+
+
+def detect_drive_format(path: Path) -> str:
+    """The format of a file that the user named, by its content.
+
+    Raises: ToolError when it cannot be read.
+    """
+    head = read_first_bytes(path, HEAD_SIZE)
+    return next((kind for kind, at, mark in FORMAT_MAGICS if head[at:].startswith(mark)), "raw")
+
+
+def read_first_bytes(path: Path, count: int) -> bytes:
+    """The first bytes of a file that the user named.
+
+    Raises: ToolError when it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(count)
+    except OSError as error:
+        raise ToolError(
+            f"cannot read what shall be booted: {error.strerror}",
+            where=str(path),
+            fix="check the name, or build it: minbuild make",
+        ) from error
+
+
+def build_boot_drive_args(path: Path, kind: str, attach: AttachAs | None) -> tuple[str, ...]:
+    """QEMU's words for the image that is booted; what the machine writes to it is forgotten.
+
+    Raises: UsageError for a CD that is no ISO image.
+    """
+    if attach is None:
+        attach = AttachAs.CD if kind == "iso" else AttachAs.DISK
+    format_ = "raw" if kind == "iso" else kind
+    match attach:
+        case AttachAs.DISK:
+            return build_disk_args(path, format_, written=False)
+        case AttachAs.CD if kind != "iso":
+            raise UsageError(f"{path.name} is no ISO image: it fits no CD", fix="leave out --as cd")
+        case AttachAs.CD:
+            drive = (
+                f"if=none,id=medium,media=cdrom,readonly=on,file={build_file_option(path, 'raw')}"
+            )
+            return ("-drive", drive, "-device", "ide-cd,drive=medium")
+        case AttachAs.STICK:
+            drive = f"if=none,id=medium,snapshot=on,file={build_file_option(path, format_)}"
+            stick = ("-device", "qemu-xhci", "-device", "usb-storage,drive=medium,removable=on")
+            return ("-drive", drive, *stick)
+
+
+def build_disk_args(path: Path, kind: str, *, written: bool) -> tuple[str, ...]:
+    """QEMU's words for a disk; without `written`, what the machine writes is forgotten.
+
+    Raises: UsageError for an image that names another file.
+    """
+    snapshot = "off" if written else "on"
+    return ("-drive", f"if=virtio,snapshot={snapshot},file={build_file_option(path, kind)}")
+
+
+def build_file_option(path: Path, kind: str) -> str:
+    """A disk image as the value of QEMU's option `file`: of this format, with nothing behind it.
+
+    Raises: UsageError for an image that names another file.
+    """
+    refuse_external_files(path, kind)
+    driver = "host_device" if path.is_block_device() else "file"
+    block_node: dict[str, object] = {
+        "driver": kind,
+        "file": {"driver": driver, "filename": str(path)},
+    }
+    if kind in BACKING_FORMATS:
+        block_node["backing"] = None
+    return f"json:{json.dumps(block_node)}".replace(",", ",,")
+
+
+def escape_commas(path: Path) -> str:
+    """Write a path as the value of a QEMU option. Source: qemu(1), "-drive": double each comma."""
+    return str(path).replace(",", ",,")

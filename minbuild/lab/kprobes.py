@@ -1,0 +1,126 @@
+"""What a host opens, told by its own kernel: the image stays as it is, its command line grows.
+
+The kernel sets up two probes by itself before the first process and prints each hit on the console.
+`do_filp_open` is the one way to every file: of open(2), of programs, interpreters and libraries,
+of modules and of firmware; `filename_lookup` is that of stat(2), access(2), mount(2) and others.
+Source: Linux, admin-guide/kernel-parameters (kprobe_event, tp_printk), trace/kprobetrace.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from minbuild.lab.model import LineSource, LogLine
+
+SOCKET_FIELDS = "port=+14($arg1):u16 family=+16($arg1):u16 address=+4($arg1):x32 by=$comm"
+PORT_PROBES = (
+    f"p:minbuild/listen,inet_csk_listen_start,{SOCKET_FIELDS}",
+    f"p:minbuild/bind,udp_lib_get_port,{SOCKET_FIELDS.replace('+14($arg1):u16', '$arg2:u16')}",
+)
+PORT_EVENT = re.compile(
+    r"^\[ *[\d.]+\] (listen|bind): \([^)]*\) port=(\d+) family=(\d+) address=0x([0-9a-f]+)"
+    r' by="([^"]*)"$'
+)
+INET = "2"
+"""AF_INET; an IPv6 socket's own address is not looked at. Source: socket(2)."""
+LOOPBACK = 0x7F
+"""The first byte of an address in memory. Source: RFC 1122, 3.2.1.3."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PortEvent:
+    """A port that was opened while a host ran."""
+
+    number: int
+    protocol: str
+    """tcp or udp."""
+    process: str
+    """The process's name."""
+    local: bool
+    """True: on the loopback address only."""
+
+
+def build_port_kprobes() -> tuple[str, ...]:
+    """The probes, as `kprobe_event=` takes them."""
+    return tuple(probe.replace(" ", ",") for probe in PORT_PROBES)
+
+
+def read_open_ports(lines: Iterable[LogLine]) -> tuple[PortEvent, ...] | None:
+    """The ports of one or more boots, sorted; None where the kernel was not watched."""
+    events = [event for line in lines if (event := PORT_EVENT.match(line.text)) is not None]
+    if not events:
+        return None
+    return tuple(sorted({_parse_port(event) for event in events if event[2] != "0"}))
+
+
+def _parse_port(event: re.Match[str]) -> PortEvent:
+    kind, number, family, address, process = event.groups()
+    local = family == INET and int(address, 16) & 0xFF == LOOPBACK
+    return PortEvent(int(number), "tcp" if kind == "listen" else "udp", process, local)
+
+
+WITH_RESULT = (6, 9)
+"""The first kernel whose return probes see the arguments, too; an older one tells no result."""
+FILE_PROBES = (("open", "do_filp_open", "s64"), ("look", "filename_lookup", "s32"))
+NAME_FIELD = "name=+0(+0($arg2)):string"
+FILE_EVENT = re.compile(r'^\[ *[\d.]+\] (open|look): \([^)]*\) name="([^"]*)"(?: ret=(-?\d+))?$')
+ENOENT_RESULT = -2
+"""ENOENT. Source: errno(3)."""
+ERROR_RANGE = (-4095, -1)
+"""A result in this range is an error. Source: Linux, include/linux/err.h."""
+KERNEL_OPENS = ("/dev/console", "/sbin/modprobe")
+"""What the kernel itself opens before the first process; unpacking names no path with a slash."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFiles:
+    """What was asked for during a boot, in the host's own names."""
+
+    opened: frozenset[str]
+    """Opened, executed or mapped; a name without a slash in front is relative."""
+    missing: tuple[tuple[str, int], ...]
+    """Absolute paths that were never there, and how often each was asked for; sorted."""
+
+
+def build_file_kprobes(release: str = "") -> tuple[str, ...]:
+    """The probes, as `kprobe_event=` takes them, of a kernel of that release ("": a new one)."""
+    numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+    if numbers and numbers < WITH_RESULT:
+        return tuple(
+            f"p:minbuild/{name},{symbol},{NAME_FIELD}" for name, symbol, _ in FILE_PROBES[:1]
+        )
+    return tuple(
+        f"r:minbuild/{name},{symbol},{NAME_FIELD},ret=$retval:{kind}"
+        for name, symbol, kind in FILE_PROBES
+    )
+
+
+def read_opened_files(lines: Iterable[LogLine]) -> OpenedFiles:
+    """Read what the kernel printed of one or more boots."""
+    opened_names: set[str] = set()
+    existing: set[str] = set()
+    missing: Counter[str] = Counter()
+    started = False
+    for line in lines:
+        if line.source is not LineSource.TRACE:
+            # another boot begins when time does
+            started = started and line.text.find("Linux version ") < 0
+            continue
+        event = FILE_EVENT.match(line.text)
+        if event is None:
+            continue
+        kind, name, result = event[1], event[2], int(event[3] or 0)
+        started = started or (kind == "open" and name.startswith("/") and name not in KERNEL_OPENS)
+        if not started:
+            continue
+        if result == ENOENT_RESULT:
+            missing[name] += name.startswith("/")
+        elif not ERROR_RANGE[0] <= result <= ERROR_RANGE[1]:
+            existing.add(name)
+            if kind == "open":
+                opened_names.add(name)
+    never_opened = {
+        name: count for name, count in missing.items() if count and name not in existing
+    }
+    return OpenedFiles(frozenset(opened_names), tuple(sorted(never_opened.items())))

@@ -1,0 +1,279 @@
+"""What is heard of one boot, and when enough was heard."""
+
+import re
+import time
+
+from minbuild.errors import ToolError
+from minbuild.lab import kprobes
+from minbuild.lab.accel import find_tcg_abort
+from minbuild.lab.model import BootRequest, BootStage, Firmware, LineSource, LogLine, ProbeState
+from minbuild.lab.probes import ProbeTracker
+from minbuild.lab.worker.client import WorkerClient
+from minbuild.lab.worker.protocol import LineDecoder, Tag
+from minbuild.progress import Progress
+
+KERNEL_LINE = re.compile(r"^\[ *\d+\.\d+\] |^Linux version |^\(XEN\) ")
+"""What no firmware and no boot loader says, and every kernel with a console."""
+SYSTEM_LINE = re.compile(
+    r"^minbuild: |^builder: |\blogin: *$|^\[ {1,2}OK {1,2}\] |^Welcome to (?!GRUB)"
+)
+
+FIRMWARE_SILENCE = {
+    Firmware.DIRECT: 30,
+    Firmware.BIOS: 45,
+    Firmware.UEFI: 60,
+    Firmware.PXE: 150,
+    Firmware.HTTP: 150,
+}
+"""Seconds in which a kernel would have spoken under emulation: several times what it needs on an idle machine."""
+KERNEL_SILENCE = 30
+"""Seconds that no kernel is silent before its first process, under emulation either."""
+KVM_FAILURE = re.compile(
+    r"KVM internal error.*|error: kvm run failed.*|KVM: entry failed.*|kvm_buf_set_msrs.*"
+)
+"""What QEMU complains of when KVM gave a machine up: some of these leave it there, stopped."""
+
+
+class StageTracker:
+    """Follows the console of a machine: its stage, and since when it has been silent.
+
+    All seconds are those that the machine had since power-on, see `granted`.
+    """
+
+    def __init__(self) -> None:
+        self.stage = BootStage.FIRMWARE
+        self._last_line_at = 0.0
+
+    def feed(self, text: str, seconds: float) -> None:
+        """Take a line of the console."""
+        if SYSTEM_LINE.search(text):
+            self.stage = BootStage.SYSTEM
+        elif self.stage is BootStage.FIRMWARE and KERNEL_LINE.search(text):
+            self.stage = BootStage.KERNEL
+        if self.stage is not BootStage.FIRMWARE:
+            self._last_line_at = seconds
+
+    def mark_system(self) -> None:
+        """A probe was met: the system runs, whatever it says."""
+        self.stage = BootStage.SYSTEM
+
+    def find_stall(self, seconds: float, firmware: Firmware) -> str:
+        """Say how a machine shows that it runs nothing; "" if it may."""
+        silence = seconds - self._last_line_at
+        match self.stage:
+            case BootStage.FIRMWARE if silence >= FIRMWARE_SILENCE[firmware]:
+                return f"no kernel said a word for {silence:.0f} s"
+            case BootStage.KERNEL if silence >= KERNEL_SILENCE:
+                return f"the kernel began and was then silent for {silence:.0f} s"
+            case _:
+                return ""
+
+    def describe_timeout(self) -> str:
+        """Say of a machine whose time is over what that shows; "" when its system ran."""
+        return self.describe_exit().replace("it ended before", "the time was over before")
+
+    def describe_exit(self) -> str:
+        """Say of a machine that ended by itself what that shows; "" when its system ran."""
+        match self.stage:
+            case BootStage.FIRMWARE:
+                return "it ended before any kernel said a word"
+            case BootStage.KERNEL:
+                return "it ended before the kernel's first process said a word"
+            case BootStage.SYSTEM:
+                return ""
+
+
+def find_kvm_failure(stderr: bytes) -> str:
+    """What QEMU said when KVM gave the machine up; "" when it did not."""
+    match = KVM_FAILURE.search(stderr.decode("utf-8", "replace"))
+    return match[0].strip() if match else ""
+
+
+POLL_INTERVAL = 0.5
+"""Seconds between two looks at the clock while nothing is said."""
+MAX_LOG_CHARACTERS = 64 << 20
+"""Characters that a machine and its servers may say in one boot."""
+STDERR_TAIL = 1 << 16
+"""Bytes of QEMU's own words that are kept, the last ones."""
+MAX_SILENCE_FACTOR = 4
+"""Times `timeout` that a console may be silent, however busy the machine is."""
+PANIC_GRACE = 0.3
+"""Seconds that a kernel gets to finish its panic message."""
+
+LINE_SOURCES = {
+    Tag.CONSOLE: LineSource.CONSOLE,
+    Tag.DNSMASQ: LineSource.DNSMASQ,
+    Tag.SERVERS: LineSource.SERVERS,
+}
+
+
+class BootMonitor:
+    """What is heard of one boot, and when enough was heard."""
+
+    def __init__(
+        self,
+        request: BootRequest,
+        tracker: ProbeTracker,
+        progress: Progress,
+        client: WorkerClient,
+        *,
+        suspect: bool = False,
+    ) -> None:
+        """`suspect`: what runs the machine may run nothing, and silence is a sign of that."""
+        self.lines: list[LogLine] = []
+        self.seconds = 0.0
+        self.stage_tracker = StageTracker()
+        self.stall_reason = ""
+        self._suspect = suspect
+        self._request = request
+        self._tracker = tracker
+        self._progress = progress
+        self._client = client
+        self._actions = list(request.actions)
+        self._decoders = {tag: LineDecoder() for tag in LINE_SOURCES}
+        self._powered_on_at = 0.0
+        self._undelayed = 0.0
+        self._last_console_at = 0.0
+        self._log_characters = 0
+        self._exit_code: int | None = None
+        self._stderr = b""
+
+    def wait(self) -> str:
+        """Listen until the boot is over; say why it is.
+
+        Raises: ToolError when QEMU could not start the machine.
+        """
+        self._powered_on_at = time.monotonic()
+        fatal_at: float | None = None
+        while True:
+            for tag, block in self._client.receive(
+                POLL_INTERVAL if fatal_at is None else PANIC_GRACE
+            ):
+                self._dispatch_block(tag, block)
+            self.seconds = time.monotonic() - self._powered_on_at
+            self._undelayed = self._client.run_delay.subtract_from(self.seconds)
+            if self._exit_code is not None:
+                return self._describe_exit()
+            if self._tracker.fatal_reason:
+                fatal_at = fatal_at or self.seconds
+                if self.seconds - fatal_at >= PANIC_GRACE:
+                    return self._tracker.fatal_reason
+            elif reason := self._find_stall() or self._find_end_reason():
+                return reason
+
+    def _find_stall(self) -> str:
+        """Why what runs the machine is taken to run nothing; "" when it may run it."""
+        if self._suspect:
+            self.stall_reason = find_kvm_failure(self._stderr) or self.stage_tracker.find_stall(
+                self._undelayed, self._request.boot_firmware
+            )
+        return self.stall_reason
+
+    def _find_end_reason(self) -> str:
+        pending = self._tracker.list_pending(self._undelayed)
+        if not pending:
+            has_failed = any(
+                one.state is ProbeState.FAILED for one in self._tracker.list_outcomes()
+            )
+            return "no probe is open any more" if has_failed else "every probe was seen"
+        if timeout_reason := self._find_timeout():
+            self.stall_reason = self.stage_tracker.describe_timeout() if self._suspect else ""
+            return f"{timeout_reason} without: {', '.join(probe.name for probe in pending)}"
+        return ""
+
+    def _find_timeout(self) -> str:
+        """Why the boot had its time; "" while it has some left.
+
+        What a busy machine took from it does not count while the console goes on.
+        """
+        limit = self._request.timeout
+        if self._log_characters > MAX_LOG_CHARACTERS:
+            return (
+                f"the machine said more than {MAX_LOG_CHARACTERS >> 20} MiB, which ended its time"
+            )
+        if self._undelayed >= limit:
+            return f"{limit} s passed"
+        silence = self.seconds - self._last_console_at
+        return f"{silence:.0f} s of silence passed" if silence >= MAX_SILENCE_FACTOR * limit else ""
+
+    def _dispatch_block(self, tag: Tag, block: bytes) -> None:
+        if tag is Tag.POWERED_ON:
+            self._powered_on_at = time.monotonic()
+        elif tag is Tag.QEMU_EXIT:
+            self._exit_code = int(block)
+        elif tag is Tag.QEMU_STDERR:
+            self._stderr = (self._stderr + block)[-STDERR_TAIL:]
+        elif tag in LINE_SOURCES:
+            for text in self._decoders[tag].feed(block):
+                self._handle_line(LINE_SOURCES[tag], text)
+
+    def _handle_line(self, source: LineSource, text: str) -> None:
+        if source is LineSource.CONSOLE and self._is_kernel_event(text):
+            source = LineSource.TRACE
+        seen_count = len(self._tracker.matches)
+        seconds = time.monotonic() - self._powered_on_at
+        undelayed = self._client.run_delay.subtract_from(seconds)
+        line = LogLine(source, round(seconds, 3), text, round(undelayed, 3))
+        self.lines.append(line)
+        self._log_characters += len(text) + 1
+        self._tracker.feed(line)
+        if source in {LineSource.CONSOLE, LineSource.TRACE}:
+            self._last_console_at = seconds
+            self.stage_tracker.feed(text, undelayed)
+        if source is LineSource.CONSOLE:
+            self._run_console_actions(text)
+        if len(self._tracker.matches) > seen_count:
+            if any(self._tracker.is_seen_on_console(probe) for probe in self._request.probes):
+                self.stage_tracker.mark_system()
+            done = sum(
+                not self._tracker.list_missing_patterns(probe) for probe in self._tracker.probes
+            )
+            self._progress.bar("probes", done, len(self._tracker.probes))
+
+    def _is_kernel_event(self, text: str) -> bool:
+        """Whether a line on the console is the kernel's word of what is opened."""
+        request = self._request
+        return (request.trace and kprobes.FILE_EVENT.match(text) is not None) or (
+            request.ports and kprobes.PORT_EVENT.match(text) is not None
+        )
+
+    def _run_console_actions(self, text: str) -> None:
+        """Do what waited for this line."""
+        for action in [action for action in self._actions if action.trigger.search(text)]:
+            self._actions.remove(action)
+            self._client.send_keys(action.keys.encode())
+            if action.argv:
+                self._client.run_command(action.name, action.argv)
+
+    def flush(self) -> None:
+        """Take the lines that had no end yet."""
+        for tag, stream in self._decoders.items():
+            for text in stream.flush():
+                self._handle_line(LINE_SOURCES[tag], text)
+
+    def _describe_exit(self) -> str:
+        if (
+            self._suspect
+            and (reason := self.stage_tracker.describe_exit())
+            and not self._tracker.fatal_reason
+        ):
+            error_lines = self._stderr.decode("utf-8", "replace").strip().splitlines()
+            self.stall_reason = (
+                f"{reason} ({error_lines[-1]})" if self._exit_code and error_lines else reason
+            )
+            return self.stall_reason
+        if self._exit_code:
+            self._tracker.crash = find_tcg_abort(self._stderr)
+            if not self._tracker.crash:
+                raise make_qemu_error(self._exit_code, self._stderr)
+            return f"QEMU crashed: {self._tracker.crash}"
+        return self._tracker.describe_exit()
+
+
+def make_qemu_error(code: int, stderr: bytes) -> ToolError:
+    """The error of a QEMU that did not run the machine."""
+    error_lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    return ToolError(
+        f"QEMU ended with {code}: {error_lines[-1] if error_lines else 'it said nothing'}",
+        fix="look at what it was given: --keep DIR",
+    )

@@ -1,0 +1,84 @@
+"""The time that a machine had: wall time without that in which it waited for a processor.
+
+Under emulation and under KVM a guest's own clock goes on while the machine is busy with others: how
+far it came, only the scheduler can tell.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+PROC = Path("/proc")
+POLL_INTERVAL = 0.5
+"""Seconds between two looks."""
+
+
+class RunDelay:
+    """Follows a process and all that it started.
+
+    Of each interval between two looks counts what the thread that waited most has waited, for the
+    machine goes on no faster than the slowest of its parts; and what a hypervisor under this
+    machine took from its processors.
+    """
+
+    def __init__(self, process: int) -> None:
+        self._process = process
+        self._delays: dict[int, float] = {}
+        self._steal_time = read_steal_time()
+        self._lost = 0.0
+        self._polled_at = time.monotonic()
+
+    def subtract_from(self, seconds: float) -> float:
+        """Seconds that it had of so many of wall time since its start."""
+        now = time.monotonic()
+        if now - self._polled_at >= POLL_INTERVAL:
+            self._poll(now - self._polled_at)
+            self._polled_at = now
+        return max(0.0, seconds - self._lost)
+
+    def _poll(self, interval: float) -> None:
+        before, self._delays = self._delays, read_run_delays(self._process)
+        longest = max(
+            (all_ - before.get(task, 0.0) for task, all_ in self._delays.items()), default=0.0
+        )
+        before_stolen, self._steal_time = self._steal_time, read_steal_time()
+        self._lost += min(interval, max(0.0, longest) + self._steal_time - before_stolen)
+
+
+def read_run_delays(process: int) -> dict[int, float]:
+    """Seconds that each thread of a process and its descendants has waited for a processor, by id.
+
+    Empty where the kernel does not say. Source: Linux, scheduler/sched-stats,
+    "/proc/<pid>/schedstat".
+    """
+    seconds: dict[int, float] = {}
+    for member in iter_process_tree(process):
+        with contextlib.suppress(OSError):
+            for path in (PROC / str(member) / "task").iterdir():
+                with contextlib.suppress(OSError, IndexError, ValueError):
+                    waited = int((path / "schedstat").read_text().split()[1])
+                    seconds[int(path.name)] = waited / 10**9
+    return seconds
+
+
+def read_steal_time() -> float:
+    """Seconds that a hypervisor took from each processor of this machine, their mean, since its start.
+
+    0 where the kernel does not say. Source: proc_stat(5), "steal".
+    """
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        ticks = int((PROC / "stat").read_text().splitlines()[0].split()[8])
+        return ticks / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1)
+    return 0.0
+
+
+def iter_process_tree(process: int) -> Iterator[int]:
+    """A process, its children and theirs. Source: proc_pid_task(5), children."""
+    yield process
+    with contextlib.suppress(OSError):
+        for task in (PROC / str(process) / "task").iterdir():
+            with contextlib.suppress(OSError):
+                for child in (task / "children").read_text().split():
+                    yield from iter_process_tree(int(child))

@@ -1,0 +1,1 @@
+"""The process that runs QEMU, the network and the servers of one boot."""

@@ -1,0 +1,152 @@
+"""The process inside the lab, seen from outside: how it is started, heard and ended."""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import minbuild
+from minbuild.errors import ToolError
+from minbuild.lab.model import Decision, Network, Tools
+from minbuild.lab.run_delay import RunDelay
+from minbuild.lab.worker.network import SERVER_CARD, VETH_PEER
+from minbuild.lab.worker.protocol import BlockDecoder, Tag, WorkerPlan, encode_plan, send_block
+from minbuild.process import minimal_environment, run_program, start_program, stop_program
+
+UNSHARE_ARGS = ("--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child")
+PIPE = -1
+"""As subprocess.PIPE."""
+CHUNK = 65536
+EXIT_TIMEOUT = 30
+"""Seconds for the inside to end all and to remove its files, on a busy machine."""
+
+
+def choose_network(requested: Network, tools: Tools) -> Decision:
+    """Take a network namespace where this user may make one, QEMU's own network otherwise.
+
+    Raises: ToolError when a namespace was asked for and may not be made.
+    """
+    if requested is Network.USER:
+        return Decision(Network.USER, "asked for")
+    unshare = shutil.which("unshare", path=minimal_environment()["PATH"])
+    reason = "this machine has no unshare (package util-linux)"
+    if unshare:
+        veth_args = ("link", "add", SERVER_CARD, "type", "veth", "peer", "name", VETH_PEER)
+        argv = [unshare, *UNSHARE_ARGS, *tools.argv("ip"), *veth_args]
+        try:
+            run_program(argv, purpose="trying a network namespace", env=tools.environment())
+        except ToolError as error:
+            reason = f"no network namespace for this user: {error.what.splitlines()[-1].strip()}"
+        else:
+            return Decision(Network.NAMESPACE, "dnsmasq in a network namespace")
+    if requested is Network.NAMESPACE:
+        raise ToolError(reason, fix="use --network user for QEMU's own network")
+    return Decision(Network.USER, reason)
+
+
+def build_worker_argv(network: Network) -> tuple[str, ...]:
+    """What starts the process inside, in namespaces of its own or as it is."""
+    python = (sys.executable, "-P", "-m", "minbuild.lab.worker.worker")
+    if network is not Network.NAMESPACE:
+        return python
+    return (
+        shutil.which("unshare", path=minimal_environment()["PATH"]) or "unshare",
+        *UNSHARE_ARGS,
+        *python,
+    )
+
+
+def die_with_parent(argv: tuple[str, ...], network: Network) -> tuple[str, ...]:
+    """Have QEMU end with its parent where no process namespace sees to that. Source: prctl(2)."""
+    setpriv = shutil.which("setpriv", path=minimal_environment()["PATH"])
+    if network is Network.NAMESPACE or setpriv is None:
+        return argv
+    return (setpriv, "--pdeathsig", "KILL", *argv)
+
+
+class WorkerClient:
+    """One running lab; leaving the `with` ends it."""
+
+    def __init__(self, network: Network, plan: WorkerPlan) -> None:
+        self._plan = plan
+        environment = minimal_environment() | {
+            "PYTHONPATH": str(Path(minbuild.__file__).parents[1])
+        }
+        self._process = start_program(
+            build_worker_argv(network),
+            purpose="starting the lab",
+            env=environment,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input_fd = self._process.stdin.fileno()
+        self.output_fd = self._process.stdout.fileno()
+        self._decoder = BlockDecoder()
+        self.run_delay = RunDelay(self._process.pid)
+        """The time that all of the lab had; its QEMU waits longest."""
+
+    def __enter__(self) -> "WorkerClient":
+        with contextlib.suppress(BrokenPipeError):
+            send_block(self._input_fd, Tag.PLAN, encode_plan(self._plan))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the inside by ending its stdin, which it always follows; by force after a while."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        end = time.monotonic() + EXIT_TIMEOUT
+        while self._process.poll() is None and time.monotonic() < end:
+            if select.select([self.output_fd], [], [], 0.02)[0]:
+                os.read(self.output_fd, CHUNK)
+        stop_program(self._process)
+        with self._process:
+            pass
+
+    def send_keys(self, keys: bytes) -> None:
+        """Send bytes to the console."""
+        with contextlib.suppress(BrokenPipeError):
+            send_block(self._input_fd, Tag.KEYS, keys)
+
+    def run_command(self, name: str, argv: tuple[str, ...]) -> None:
+        """Start a program beside the lab's servers."""
+        with contextlib.suppress(BrokenPipeError):
+            send_block(self._input_fd, Tag.RUN_COMMAND, json.dumps([name, argv]).encode())
+
+    def receive(self, seconds: float) -> Iterator[tuple[Tag, bytes]]:
+        """Give what was said until now, waiting at most `seconds` for the first.
+
+        Raises: ToolError when the inside could not do its work.
+        """
+        if not select.select([self.output_fd], [], [], max(seconds, 0))[0]:
+            return
+        data = os.read(self.output_fd, CHUNK)
+        if not data:
+            raise self._make_exit_error()
+        for tag, block in self._decoder.feed(data):
+            if tag is Tag.FAILURE:
+                message, where, fix = json.loads(block)
+                raise ToolError(message, where=where, fix=fix)
+            yield tag, block
+
+    def _make_exit_error(self) -> ToolError:
+        assert self._process.stderr is not None
+        error_lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
+        return ToolError(
+            f"the lab ended before its time: {error_lines[-1] if error_lines else 'it said nothing'}",
+            fix="use --network user for QEMU's own network",
+        )

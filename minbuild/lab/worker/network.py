@@ -1,0 +1,233 @@
+"""The lab's own network: cards in a namespace, and the wires from them to QEMU's.
+
+One end of a veth pair has the servers' address; what leaves the other end is carried to QEMU as
+datagrams, to each of the machine's cards. Behind a second pair is a VLAN, whose tag is put on and
+taken off here. A tap would need /dev/net/tun, which machines may keep to root.
+"""
+
+import array
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+from minbuild.errors import ToolError, UsageError
+from minbuild.lab.model import Decision, LeaseShape, Network
+from minbuild.process import run_program
+
+SERVER_CARD = "lab0"
+VETH_PEER = "lab1"
+SERVER_ADDRESS = "192.0.2.1"
+"""TEST-NET-1. Source: RFC 5737, section 3."""
+DHCP_RANGE = "192.0.2.50,192.0.2.99"
+PROBE_DOMAIN = "probe.test"
+"""A name that no one owns. Source: RFC 6761, section 6.2."""
+FIRST_MAC = "52:54:00:6d:62:01"
+"""Of the machine's first card."""
+
+VLAN_NUMBER = 20
+VLAN_CARD = "lab20"
+VLAN_PEER = "lab21"
+VLAN_ADDRESS = "198.51.100.1"
+"""TEST-NET-2. Source: RFC 5737, section 3."""
+VLAN_NET = "198.51.100.0/24"
+VLAN_RANGE = "198.51.100.50,198.51.100.99"
+TPID = 0x8100
+VLAN_TAG = struct.pack(">HH", TPID, VLAN_NUMBER)
+"""Source: IEEE 802.1Q, 9.6."""
+TAG_SLICE = slice(12, 16)
+"""Where the tag stands in a frame."""
+VLAN_ID_MASK = 0x0FFF
+
+
+def make_mac(number: int) -> str:
+    """The address of the machine's card `number`, from 0."""
+    return f"{FIRST_MAC[:-2]}{int(FIRST_MAC[-2:], 16) + number:02x}"
+
+
+def name_sockets(number: int) -> tuple[str, str]:
+    """QEMU's and the lab's socket; relative, since a path may be no longer than 107 bytes."""
+    return f"qemu{number}.net", f"lab{number}.net"
+
+
+def build_netdev_arg(number: int) -> str:
+    """QEMU's end of the wire to the card `number`."""
+    qemu, lab = name_sockets(number)
+    return (
+        f"dgram,id=n{number},local.type=unix,local.path={qemu},remote.type=unix,remote.path={lab}"
+    )
+
+
+IP_COMMANDS = f"""link set lo up
+link add {SERVER_CARD} type veth peer name {VETH_PEER}
+addr add {SERVER_ADDRESS}/24 dev {SERVER_CARD}
+link add {VLAN_CARD} type veth peer name {VLAN_PEER}
+addr add {VLAN_ADDRESS}/24 dev {VLAN_CARD}
+link set {SERVER_CARD} up
+link set {VETH_PEER} up
+link set {VLAN_CARD} up
+link set {VLAN_PEER} up
+"""
+
+SIOCETHTOOL = 0x8946
+ETHTOOL_STXCSUM = 0x17
+"""Source: linux/sockios.h, linux/ethtool.h."""
+PACKET_IGNORE_OUTGOING = 23
+SOL_PACKET = 263
+"""Source: linux/if_packet.h, linux/socket.h."""
+ETH_P_ALL = 3
+MAX_FRAME = 65536
+SEND_TIMEOUT = 0.05
+"""Seconds that a frame waits for QEMU before it is lost, as on a real wire."""
+
+
+class FrameRelay:
+    """Frames between the namespace's cards and QEMU's; needs a network namespace of one's own."""
+
+    def __init__(self, ip: tuple[str, ...], environment: Mapping[str, str], cards: int) -> None:
+        run_program(
+            [*ip, "-batch", "-"],
+            purpose="making the lab's card",
+            env=environment,
+            stdin=IP_COMMANDS.encode(),
+        )
+        try:
+            self.card_socket = open_packet_socket(SERVER_CARD, VETH_PEER)
+            self.vlan_socket = open_packet_socket(VLAN_CARD, VLAN_PEER)
+        except OSError as error:
+            raise ToolError(
+                f"cannot open the lab's card: {error.strerror}",
+                fix="use --network user for QEMU's own network",
+            ) from error
+        # ten datagrams is the default, less than one burst of TCP
+        with contextlib.suppress(OSError):
+            Path("/proc/sys/net/unix/max_dgram_qlen").write_text("512", encoding="ascii")
+        self.qemu_sockets = tuple(open_qemu_socket(number) for number in range(cards))
+
+    def relay_from_card(self) -> None:
+        """Carry one frame from the card."""
+        self._send_to_qemu(self.card_socket.recv(MAX_FRAME))
+
+    def relay_from_vlan(self) -> None:
+        """Carry one frame from the VLAN's card, with its tag."""
+        frame = self.vlan_socket.recv(MAX_FRAME)
+        self._send_to_qemu(frame[: TAG_SLICE.start] + VLAN_TAG + frame[TAG_SLICE.start :])
+
+    def relay_from_qemu(self, number: int) -> None:
+        """Carry one frame from QEMU's card `number`; of a VLAN that is not ours it is lost."""
+        frame = self.qemu_sockets[number].recv(MAX_FRAME)
+        with contextlib.suppress(OSError):
+            kind, vlan = struct.unpack(">HH", frame[TAG_SLICE].ljust(4, b"\0"))
+            if kind != TPID:
+                self.card_socket.send(frame)
+            elif vlan & VLAN_ID_MASK == VLAN_NUMBER:
+                self.vlan_socket.send(frame[: TAG_SLICE.start] + frame[TAG_SLICE.stop :])
+
+    def _send_to_qemu(self, frame: bytes) -> None:
+        """To every card of QEMU's; the frame is lost where there is no socket yet."""
+        for number, endpoint in enumerate(self.qemu_sockets):
+            with contextlib.suppress(OSError):
+                endpoint.sendto(frame, name_sockets(number)[0])
+
+    def close(self) -> None:
+        """Give all ends back."""
+        for endpoint in (self.card_socket, self.vlan_socket, *self.qemu_sockets):
+            endpoint.close()
+
+
+def open_packet_socket(card: str, peer: str) -> socket.socket:
+    """The far end of a pair, for whole frames."""
+    enable_software_checksums(card)
+    packet_socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
+    packet_socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    packet_socket.bind((peer, 0))
+    return packet_socket
+
+
+def open_qemu_socket(number: int) -> socket.socket:
+    """The lab's end of the wire to QEMU's card `number`."""
+    qemu_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    qemu_socket.bind(name_sockets(number)[1])
+    qemu_socket.settimeout(SEND_TIMEOUT)
+    return qemu_socket
+
+
+def enable_software_checksums(card: str) -> None:
+    """Have the kernel write every checksum itself: no hardware follows that would do it."""
+    value = array.array("B", struct.pack("II", ETHTOOL_STXCSUM, 0))
+    address, _ = value.buffer_info()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, SIOCETHTOOL, struct.pack("16sP16x", card.encode(), address))
+
+
+LEASE_ARGS = {
+    LeaseShape.PLAIN: (),
+    LeaseShape.SLASH32: ("--dhcp-option-force=1,255.255.255.255",),
+    # the lab's other address is reached over the route, and over the router it is not
+    LeaseShape.CLASSLESS: (
+        "--dhcp-option=3,192.0.2.254",
+        f"--dhcp-option=121,{VLAN_NET},{SERVER_ADDRESS}",
+    ),
+    LeaseShape.MTU1400: ("--dhcp-option=26,1400",),
+    LeaseShape.NOMASK: ("--dhcp-option=1",),
+}
+"""dnsmasq's words for each. Source: dnsmasq(8), RFC 2132, RFC 3442."""
+
+
+def require_lease_support(shape: LeaseShape, network: Decision) -> None:
+    """Refuse leases that the lab's network does not give.
+
+    Raises: UsageError.
+    """
+    if shape is not LeaseShape.PLAIN and network.name != Network.NAMESPACE:
+        raise UsageError(
+            f"--lease {shape} needs the lab's own DHCP server: {network.reason}",
+            fix="boot without --lease, or allow user namespaces",
+        )
+
+
+def select_echo_address(shape: LeaseShape) -> str:
+    """Where a host shall find the server that answers: beyond the route of the lease, if it has one."""
+    return VLAN_ADDRESS if shape is LeaseShape.CLASSLESS else SERVER_ADDRESS
+
+
+def build_dnsmasq_args(
+    *,
+    dhcp: bool,
+    dns: bool,
+    clock: bool,
+    boot: tuple[str, ...] = (),
+    lease: int = 3600,
+    silent: bool = False,
+    shape: LeaseShape = LeaseShape.PLAIN,
+    settings: Path | None = None,
+) -> tuple[str, ...]:
+    """dnsmasq's own arguments: DHCP and DNS on the lab's card, its log on stderr.
+
+    With `settings`, a file for dnsmasq, the addresses and what is booted are said there.
+    """
+    args = [
+        *("--no-daemon", f"--conf-file={settings or os.devnull}", "--pid-file=", "--log-queries"),
+        *(
+            f"--interface={SERVER_CARD}",
+            f"--interface={VLAN_CARD}",
+            "--except-interface=lo",
+            "--bind-interfaces",
+        ),
+        *("--no-resolv", "--no-hosts", "--domain=test", "--local=/test/"),
+    ]
+    if dhcp:
+        # --no-ping: dnsmasq otherwise waits three seconds for an echo of each address it offers
+        ranges = (VLAN_RANGE,) if settings else (DHCP_RANGE, VLAN_RANGE)
+        args += [f"--dhcp-range={each},{lease}" for each in ranges]
+        args += LEASE_ARGS[shape]
+        args += ["--dhcp-authoritative", "--no-ping", "--leasefile-ro"]
+        args += [f"--dhcp-option=option:ntp-server,{SERVER_ADDRESS}"] if clock else []
+        args += () if settings else boot
+        # without a DNS port of its own dnsmasq names no server
+        args += [f"--dhcp-option=option:dns-server,{SERVER_ADDRESS}"] if silent else []
+    args += [f"--address=/{PROBE_DOMAIN}/{SERVER_ADDRESS}"] if dns and not silent else ["--port=0"]
+    return tuple(args)

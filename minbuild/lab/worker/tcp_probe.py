@@ -1,0 +1,130 @@
+"""Connections from the lab to what it booted: tried again and again until one answers."""
+
+import contextlib
+import json
+import re
+import selectors
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from minbuild.lab.model import TcpProbe
+from minbuild.lab.worker.network import FIRST_MAC
+
+RETRY_INTERVAL = 0.5
+"""Seconds between two tries."""
+TRY_TIMEOUT = 3.0
+"""Seconds for one try."""
+CHUNK = 4096
+LEASE_LINE = re.compile(r"DHCPACK\(\S+\) (\d+\.\d+\.\d+\.\d+) (\S+)")
+"""What dnsmasq says of an address that it granted."""
+
+
+def encode_tcp_probe(name: str, probe: TcpProbe) -> str:
+    """Write the dial of a probe for `parse`."""
+    return json.dumps([name, probe.port, probe.target, probe.banner])
+
+
+def decode_tcp_probe(text: str) -> tuple[str, TcpProbe]:
+    """Read what `render` wrote."""
+    name, port, target, banner = json.loads(text)
+    return name, TcpProbe(port, target, banner)
+
+
+@dataclass
+class ProbeConnection:
+    """One probe's connection, from try to try."""
+
+    name: str
+    probe: TcpProbe
+    connection: socket.socket | None = None
+    deadline: float = 0.0
+    """When this try is given up, or when the next one begins."""
+    received: bytearray = field(default_factory=bytearray)
+    done: bool = False
+
+
+class TcpProber:
+    """Makes each connection when the address it goes to is known."""
+
+    def __init__(
+        self,
+        probes: Sequence[tuple[str, TcpProbe]],
+        loop: selectors.BaseSelector,
+        log: Callable[[str], None],
+    ) -> None:
+        self._connections = [ProbeConnection(name, dial) for name, dial in probes]
+        self._loop = loop
+        self._log = log
+        self._addresses: dict[str, str] = {}
+
+    @property
+    def poll_interval(self) -> float | None:
+        """Seconds that the loop may sleep; None for as long as it likes."""
+        return None if all(call.done for call in self._connections) else RETRY_INTERVAL / 2
+
+    def learn_addresses(self, log: str) -> None:
+        """Learn the addresses that dnsmasq granted: the host's by its card, any other a guest's."""
+        for address, mac in LEASE_LINE.findall(log):
+            self._addresses["host" if mac == FIRST_MAC else "guest"] = address
+
+    def tick(self) -> None:
+        """Begin what is due, give up what took too long."""
+        now = time.monotonic()
+        for call in self._connections:
+            if call.done or now < call.deadline:
+                continue
+            if call.connection is not None:
+                self._close(call)
+            address = self._addresses.get(call.probe.target, call.probe.target)
+            if address not in {"host", "guest"}:
+                self._connect(call, address)
+
+    def _connect(self, call: ProbeConnection, address: str) -> None:
+        call.connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        call.connection.setblocking(False)
+        call.received.clear()
+        call.deadline = time.monotonic() + TRY_TIMEOUT
+        with contextlib.suppress(OSError):
+            call.connection.connect((address, call.probe.port))
+        self._loop.register(
+            call.connection, selectors.EVENT_WRITE, lambda: self._finish_connect(call)
+        )
+
+    def _finish_connect(self, call: ProbeConnection) -> None:
+        assert call.connection is not None
+        if call.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._close(call)
+        elif not call.probe.banner:
+            self._report_success(call, "open")
+        else:
+            self._loop.modify(call.connection, selectors.EVENT_READ, lambda: self._receive(call))
+
+    def _receive(self, call: ProbeConnection) -> None:
+        assert call.connection is not None
+        try:
+            data = call.connection.recv(CHUNK)
+        except OSError:
+            data = b""
+        call.received += data
+        text = call.received[:CHUNK].decode("utf-8", "replace")
+        match = re.search(call.probe.banner, text)
+        if match:
+            self._report_success(call, f"said {' '.join(match[0].split())}")
+        elif not data or len(call.received) > CHUNK:
+            self._close(call)
+
+    def _report_success(self, call: ProbeConnection, result: str) -> None:
+        assert call.connection is not None
+        address, port = call.connection.getpeername()[:2]
+        self._log(f"probe {call.name}: {address}:{port} {result}")
+        call.done = True
+        self._close(call)
+
+    def _close(self, call: ProbeConnection) -> None:
+        assert call.connection is not None
+        self._loop.unregister(call.connection)
+        call.connection.close()
+        call.connection = None
+        call.deadline = time.monotonic() + RETRY_INTERVAL

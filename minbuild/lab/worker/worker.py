@@ -1,0 +1,195 @@
+"""The process inside the lab: it starts the servers and QEMU, and ends all when its owner ends.
+
+Run as `python -m minbuild.lab.worker.worker`, in a namespace of its own where the machine allows that. It
+reads a plan and then keys for the console from stdin, and writes blocks to stdout. When stdin
+ends, its owner has ended, and so does everything here: as the first process of a process
+namespace it takes all others with it; without one, QEMU has its own order to die with it.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+
+from minbuild.errors import MinbuildError
+from minbuild.lab.worker.network import VLAN_ADDRESS, FrameRelay
+from minbuild.lab.worker.programs import Dnsmasq, SideCommand
+from minbuild.lab.worker.protocol import BlockDecoder, Tag, WorkerPlan, decode_plan, send_block
+from minbuild.lab.worker.servers import (
+    EchoServer,
+    HttpServer,
+    NtpServer,
+    SyslogServer,
+    open_silent_dns,
+)
+from minbuild.lab.worker.tcp_probe import TcpProber, decode_tcp_probe
+from minbuild.process import start_program, stop_program
+
+PIPE = -1
+"""As subprocess.PIPE."""
+CHUNK = 65536
+STDIN, STDOUT = 0, 1
+
+
+class Worker:
+    """Everything that runs inside, driven by one loop."""
+
+    def __init__(self, plan: WorkerPlan, blocks: BlockDecoder) -> None:
+        self._plan = plan
+        self._blocks = blocks
+        self._loop = selectors.DefaultSelector()
+        self._running = True
+        self._dnsmasq: Dnsmasq | None = None
+        self._exit_stack = contextlib.ExitStack()
+
+    def run(self) -> None:
+        """Start all, carry what they say until QEMU or the owner ends, then end all."""
+        with self._exit_stack:
+            self._loop.register(STDIN, selectors.EVENT_READ, self._read_commands)
+            self._start_servers()
+            self._start_qemu()
+            send_block(STDOUT, Tag.POWERED_ON)
+            while self._running:
+                for key, _ in self._loop.select(self._compute_timeout()):
+                    key.data()
+                self._prober.tick()
+                if self._dnsmasq is not None:
+                    self._dnsmasq.tick()
+
+    def _compute_timeout(self) -> float | None:
+        """Seconds until someone must look at the clock; None when nobody must."""
+        waits = [
+            self._prober.poll_interval,
+            self._dnsmasq.poll_interval if self._dnsmasq is not None else None,
+        ]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _start_servers(self) -> None:
+        plan = self._plan
+        self._prober = TcpProber(
+            [decode_tcp_probe(text) for text in plan.tcp_probes], self._loop, self._log_server_line
+        )
+        if plan.ip:
+            self._start_relay(FrameRelay(plan.ip, plan.environment, plan.cards))
+        if plan.dnsmasq:
+            self._dnsmasq = Dnsmasq(
+                plan.dnsmasq, plan.environment, plan.outages, self._loop, self._forward_dnsmasq_log
+            )
+            self._exit_stack.callback(self._dnsmasq.close)
+        if plan.silent_dns:
+            self._exit_stack.enter_context(open_silent_dns(plan.address))
+        if plan.echo_port:
+            EchoServer(plan.address, plan.echo_port, self._loop, self._log_server_line)
+            if plan.ip:
+                EchoServer(VLAN_ADDRESS, plan.echo_port, self._loop, self._log_server_line)
+        if plan.has_ntp:
+            NtpServer(plan.address, self._loop, self._log_server_line)
+        if plan.ip:
+            SyslogServer(plan.address, self._loop, self._log_server_line)
+        if plan.http_directory:
+            HttpServer(plan.address, Path(plan.http_directory), self._loop, self._log_server_line)
+
+    def _start_relay(self, relay: FrameRelay) -> None:
+        self._exit_stack.callback(relay.close)
+        self._loop.register(relay.card_socket, selectors.EVENT_READ, relay.relay_from_card)
+        self._loop.register(relay.vlan_socket, selectors.EVENT_READ, relay.relay_from_vlan)
+        for number, end in enumerate(relay.qemu_sockets):
+            self._loop.register(end, selectors.EVENT_READ, partial(relay.relay_from_qemu, number))
+
+    def _start_qemu(self) -> None:
+        process = start_program(
+            self._plan.qemu,
+            purpose="booting the image",
+            env=self._plan.environment,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        self._exit_stack.callback(stop_program, process)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._qemu_process = process
+        self._console_input = process.stdin.fileno()
+        stdout_fd, stderr_fd = process.stdout.fileno(), process.stderr.fileno()
+        self._loop.register(
+            stdout_fd, selectors.EVENT_READ, lambda: self._forward_console(stdout_fd)
+        )
+        self._loop.register(
+            stderr_fd, selectors.EVENT_READ, lambda: self._forward_stderr(stderr_fd)
+        )
+
+    def _read_commands(self) -> None:
+        data = os.read(STDIN, CHUNK)
+        if not data:
+            self._running = False
+        for tag, block in self._blocks.feed(data):
+            if tag is Tag.KEYS:
+                with contextlib.suppress(OSError):
+                    os.write(self._console_input, block)
+            elif tag is Tag.RUN_COMMAND:
+                name, argv = json.loads(block)
+                command = SideCommand(
+                    name, argv, self._plan.environment, self._loop, self._log_server_line
+                )
+                self._exit_stack.callback(command.close)
+
+    def _forward_console(self, fd: int) -> None:
+        data = os.read(fd, CHUNK)
+        if data:
+            send_block(STDOUT, Tag.CONSOLE, data)
+            return
+        self._running = False
+        code = self._qemu_process.wait()
+        send_block(STDOUT, Tag.QEMU_EXIT, str(code).encode())
+
+    def _forward_stderr(self, fd: int) -> None:
+        data = os.read(fd, CHUNK)
+        if data:
+            send_block(STDOUT, Tag.QEMU_STDERR, data)
+        else:
+            self._loop.unregister(fd)
+
+    def _forward_dnsmasq_log(self, data: bytes) -> None:
+        send_block(STDOUT, Tag.DNSMASQ, data)
+        self._prober.learn_addresses(data.decode("utf-8", "replace"))
+
+    def _log_server_line(self, text: str) -> None:
+        send_block(STDOUT, Tag.SERVERS, text.encode() + b"\n")
+
+
+def main() -> int:
+    """Do what the plan on stdin says; 0 when the lab ended by itself or with its owner."""
+    blocks = BlockDecoder()
+    plan = _receive_plan(blocks)
+    if plan is None:
+        return 0
+    os.chdir(plan.work)
+    try:
+        Worker(plan, blocks).run()
+    except BrokenPipeError:
+        pass  # the owner reads no more
+    except MinbuildError as error:
+        texts = json.dumps([error.what, error.where, error.fix])
+        with contextlib.suppress(BrokenPipeError):
+            send_block(STDOUT, Tag.FAILURE, texts.encode())
+    finally:
+        if plan.remove_work:
+            shutil.rmtree(Path(plan.work), ignore_errors=True)
+    return 0
+
+
+def _receive_plan(blocks: BlockDecoder) -> WorkerPlan | None:
+    while data := os.read(STDIN, CHUNK):
+        for tag, block in blocks.feed(data):
+            if tag is Tag.PLAN:
+                return decode_plan(block)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""YAML documents whose every node knows its place, and the shapes that they must have."""

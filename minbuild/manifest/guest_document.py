@@ -1,0 +1,235 @@
+"""guest.yaml: a virtual machine for people and tools, and the guest.conf that a host reads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from minbuild.manifest.document import yaml_reader
+from minbuild.manifest.document.containers import Key, ListOf, Record, TextOrMapping
+from minbuild.manifest.document.nodes import Node
+from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.scalars import Boolean, Integer, Keyword, Located, Size, Text
+from minbuild.manifest.document.schema import Json, ReadContext
+from minbuild.manifest.input_files import InputFiles, display_path
+from minbuild.manifest.model import LocatedName, Location
+
+MIB = 1 << 20
+UEFI = "uefi"
+
+
+class MachineType(StrEnum):
+    MICROVM = "microvm"
+    """virtio devices alone; every host has it."""
+    Q35 = "q35"
+    """A PC; the host needs hypervisor/qemu-full."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestDisk:
+    file: LocatedName
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkCard:
+    bridge: str
+    mac: str = ""
+    addresses: tuple[str, ...] = ()
+    """IPv4, which it may send from where the host looks at that."""
+    shared: bool = False
+    """The host and the guests of its bridge reach it, and it them."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuestConfig:
+    """A virtual machine as it is written; files are relative to the document."""
+
+    where: Location
+    machine: MachineType = MachineType.MICROVM
+    cpus: int = 1
+    memory: int = 256 * MIB
+    """Bytes."""
+    kernel: LocatedName | None = None
+    initrd: LocatedName | None = None
+    cmdline: tuple[str, ...] = ()
+    firmware: LocatedName | None = None
+    disks: tuple[LocatedName | GuestDisk, ...] = ()
+    nets: tuple[str | NetworkCard, ...] = ()
+    autostart: bool = True
+    restart: bool = True
+    stop_wait: int = 30
+    """Seconds."""
+    ready: str = ""
+
+
+_FILE_PATH = Located(
+    Text(
+        "a file's path",
+        r"(?!(.*/)?\.\.?(/|$))(?!.*//)[A-Za-z0-9._/+-]+",
+        "use letters, digits and ._/+- only, and neither . nor .. between two /",
+        template=False,
+    )
+)
+_TEXT_LINE = Text("one line", r"[^\x00-\x1f\x7f]*", "write it on one line", template=False)
+_BRIDGE_NAME = Text(
+    "a bridge's name", r"[A-Za-z0-9._-]{1,15}", "name one, such as br0", template=False
+)
+_MAC_ADDRESS = Text(
+    "an address of a card",
+    r"[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}",
+    'write six pairs of hex digits, the first one even: "52:54:00:12:34:56"',
+    template=False,
+)
+_IPV4_ADDRESS = Text(
+    "an IPv4 address",
+    r"((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}",
+    'write four numbers: "192.0.2.9"',
+    template=False,
+)
+_DISK_RECORD: Record[GuestDisk] = Record(
+    GuestDisk,
+    "A disk.",
+    (
+        Key("file", _FILE_PATH, "Raw, or qcow2 when its name ends so.", required=True),
+        Key("read-only", Boolean(), "true: the guest cannot write to it."),
+    ),
+)
+_CARD_RECORD: Record[NetworkCard] = Record(
+    NetworkCard,
+    "A network card.",
+    (
+        Key("bridge", _BRIDGE_NAME, "The host's bridge that it is joined to.", required=True),
+        Key(
+            "mac", _MAC_ADDRESS, "Its address; without it, one that follows from the guest's name."
+        ),
+        Key(
+            "addresses",
+            ListOf(_IPV4_ADDRESS),
+            "IPv4 addresses of its own, with network/guest-filter.",
+        ),
+        Key("shared", Boolean(), "true: the host and other guests can be reached by it."),
+    ),
+)
+
+
+class _MemorySize:
+    """Whole MiB."""
+
+    def read(self, node: Node, context: ReadContext) -> int | None:
+        size = Size().read(node, context)
+        if size is None or (size % MIB == 0 and 8 * MIB <= size <= 999_999 * MIB):
+            return size
+        fix = "write whole MiB from 8 on: memory: 512 MiB"
+        context.problems.add(f"the memory is {size} bytes", node.where, fix)
+        return None
+
+    def schema(self) -> Json:
+        return Size().schema()
+
+
+GUEST_DOCUMENT: Record[GuestConfig] = Record(
+    GuestConfig,
+    "A virtual machine.",
+    (
+        Key("machine", Keyword("machine", MachineType), "microvm, or q35 for an ordinary PC."),
+        Key("cpus", Integer(1, 64), "Virtual processors."),
+        Key("memory", _MemorySize(), "With a unit: 512 MiB."),
+        Key("kernel", _FILE_PATH, "A kernel to start without firmware."),
+        Key("initrd", _FILE_PATH, "Its initramfs."),
+        Key("cmdline", ListOf(_TEXT_LINE), "Words of its command line."),
+        Key("firmware", _FILE_PATH, "uefi (with machine: q35), or a firmware file."),
+        Key(
+            "disks",
+            ListOf(TextOrMapping(_FILE_PATH, _DISK_RECORD)),
+            "The first one is booted without a kernel.",
+        ),
+        Key(
+            "nets",
+            ListOf(TextOrMapping(_BRIDGE_NAME, _CARD_RECORD)),
+            "Bridges of the host, a card on each.",
+        ),
+        Key("autostart", Boolean(), "false: not started with the host."),
+        Key("restart", Boolean(), "false: not started again when it ends."),
+        Key("stop-wait", Integer(0, 3600), "Seconds from the power button to the plug."),
+        Key("ready", _TEXT_LINE, "Text of a console line that means that it is up."),
+    ),
+)
+
+
+def load_guest(path: Path) -> GuestConfig:
+    """Read a guest.yaml; the files that it names by relative paths must be there.
+
+    Raises: ManifestError with every problem, each with its place.
+    """
+    problems = Problems()
+    inputs = InputFiles(problems)
+    data = inputs.require(path, Location(display_path(path), 1, 1))
+    node = None if data is None else yaml_reader.parse_document(data, display_path(path), problems)
+    guest = None if node is None else GUEST_DOCUMENT.read(node, ReadContext(problems))
+    if guest is not None:
+        _check_guest(guest, path.parent, problems)
+    problems.raise_if_any()
+    assert guest is not None
+    return guest
+
+
+def render_guest_conf(guest: GuestConfig) -> str:
+    """Write the guest.conf of a guest: what differs from the host's defaults, one key a line.
+
+    Source: docs/reference/console.md, "guests/NAME/guest.conf"
+    """
+    return "".join(f"{key}={value}\n" for key, value in _list_settings(guest))
+
+
+def _list_settings(guest: GuestConfig) -> Iterator[tuple[str, str]]:
+    files = {"kernel": guest.kernel, "initrd": guest.initrd, "firmware": guest.firmware}
+    defaults = GuestConfig(guest.where)
+    if guest.machine is not defaults.machine:
+        yield "machine", guest.machine
+    yield "cpus", str(guest.cpus)
+    yield "memory", str(guest.memory // MIB)
+    yield from ((key, file.text) for key, file in files.items() if file is not None)
+    if guest.cmdline:
+        yield "cmdline", " ".join(guest.cmdline)
+    yield from (("disk", _format_disk(disk)) for disk in guest.disks)
+    yield from (("net", _format_card(net)) for net in guest.nets)
+    switches = {"autostart": guest.autostart, "restart": guest.restart}
+    yield from ((key, "no") for key, wanted in switches.items() if not wanted)
+    if guest.stop_wait != defaults.stop_wait:
+        yield "stop-wait", str(guest.stop_wait)
+    if guest.ready:
+        yield "ready", guest.ready
+
+
+def _format_disk(disk: LocatedName | GuestDisk) -> str:
+    read_only = isinstance(disk, GuestDisk) and disk.read_only
+    return get_disk_file(disk).text + (",ro" if read_only else "")
+
+
+def _format_card(net: str | NetworkCard) -> str:
+    if not isinstance(net, NetworkCard):
+        return net
+    return ",".join(
+        filter(None, (net.bridge, net.mac, *net.addresses, "shared" if net.shared else ""))
+    )
+
+
+def get_disk_file(disk: LocatedName | GuestDisk) -> LocatedName:
+    """The file behind a disk, however it is written."""
+    return disk.file if isinstance(disk, GuestDisk) else disk
+
+
+def _check_guest(guest: GuestConfig, directory: Path, problems: Problems) -> None:
+    if guest.kernel is None and not guest.disks and not len(problems):
+        fix = "add kernel: or disks:"
+        problems.add("there is neither a kernel nor a disk to start from", guest.where, fix)
+    uefi = guest.firmware is not None and guest.firmware.text == UEFI
+    if guest.firmware is not None and uefi and guest.machine is not MachineType.Q35:
+        problems.add("UEFI needs an ordinary PC", guest.firmware.where, "add machine: q35")
+    boot_files = [guest.kernel, guest.initrd, None if uefi else guest.firmware]
+    for file in (*boot_files, *map(get_disk_file, guest.disks)):
+        if file is None or file.text.startswith("/") or (directory / file.text).exists():
+            continue
+        fix = f"put it into {display_path(directory)}, or correct the name"
+        problems.add(f"there is no file {file.text}", file.where, fix)

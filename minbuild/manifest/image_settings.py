@@ -1,0 +1,113 @@
+"""What a manifest asks of its images: formats, disk, signature, boot by BIOS, dib."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from minbuild.manifest.document.location import Location
+
+
+class Compression(StrEnum):
+    XZ = "xz"
+    ZSTD = "zstd"
+    NONE = "none"
+
+
+class ImageFormat(StrEnum):
+    UKI = "uki"
+    RAW = "raw"
+    QCOW2 = "qcow2"
+    VHDX = "vhdx"
+    VMDK = "vmdk"
+    VMDK_STREAM = "vmdk-stream"
+    VDI = "vdi"
+    ISO = "iso"
+    PXE = "pxe"
+    TAR = "tar"
+    CPIO = "cpio"
+
+
+class PartitionType(StrEnum):
+    """What a partition holds."""
+
+    ESP = "esp"
+    """The EFI System Partition with the host's one file."""
+    EXT4 = "ext4"
+    FAT = "fat"
+    EMPTY = "empty"
+    """Nothing: its bytes are zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionSettings:
+    """One partition of the disk."""
+
+    where: Location
+    holds: PartitionType
+    name: str = ""
+    """In the partition table; "" for one that follows from `holds`."""
+    label: str = ""
+    """Of the file system."""
+    size: int | None = None
+    """Bytes. None: the ESP as small as can be, any other takes what is left of the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSettings:
+    """How the disk is laid out; no partitions stand for an ESP alone."""
+
+    size: int | None = None
+    """Bytes; None for as small as can be."""
+    partitions: tuple[PartitionSettings, ...] = ()
+    bios: bool = False
+    """True: a BIOS starts it too."""
+
+
+class DibLayout(StrEnum):
+    """How diskimage-builder lays an image out."""
+
+    PLAIN = "plain"
+    """One file system over the whole image."""
+    GPT = "gpt"
+    """ESP, root and data: the layout of the element minbuild-boot."""
+
+
+class DibFormat(StrEnum):
+    QCOW2 = "qcow2"
+    RAW = "raw"
+    TAR = "tar"
+    SQUASHFS = "squashfs"
+
+
+@dataclass(frozen=True, slots=True)
+class DibSettings:
+    """Images that diskimage-builder makes of the host."""
+
+    where: Location
+    elements: tuple[str, ...] = ()
+    """Beside minbuild-root, in the user's order."""
+    layout: DibLayout = DibLayout.PLAIN
+    formats: tuple[DibFormat, ...] = (DibFormat.QCOW2,)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningSettings:
+    """What the one file that boots is signed with, for UEFI Secure Boot."""
+
+    key: str
+    """PEM file on the build machine, or the URI of a key in a token. Source: RFC 7512."""
+    certificate: str
+    """PEM file on the build machine."""
+    module: str = ""
+    """The token's PKCS#11 module, a shared library of the build machine; "" for a key in a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSettings:
+    formats: tuple[ImageFormat, ...] = (ImageFormat.UKI, ImageFormat.RAW)
+    compression: Compression = Compression.XZ
+    disk: DiskSettings = field(default_factory=DiskSettings)
+    dib: tuple[DibSettings, ...] = ()
+    sign: SigningSettings | None = None
+    """None: it is not signed."""
+    overridden_compression: Compression | None = None
+    """The manifest's own compression, where the command line asked for another."""

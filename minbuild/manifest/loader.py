@@ -1,0 +1,191 @@
+"""Loading: from a manifest's file to a Manifest, with every problem told at once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from minbuild.manifest import files, matrix, variables
+from minbuild.manifest.budget_document import build_manifest_budget
+from minbuild.manifest.build_model import (
+    RenderedComponent,
+    add_bios_boot,
+    build_archive,
+    build_components,
+    build_dlopen_policy,
+    build_extra_archives,
+    build_kernel,
+    build_pins,
+    build_waivers,
+)
+from minbuild.manifest.components import ComponentPath, ComponentResolver
+from minbuild.manifest.document.nodes import MappingNode
+from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.schema import ReadContext
+from minbuild.manifest.extends import Alterations, ExtendsChain, merge_documents
+from minbuild.manifest.grammar import COMPONENT, MANIFEST, MATRIX
+from minbuild.manifest.image_checks import add_signing_key, validate_disk
+from minbuild.manifest.input_files import NO_TRUST, InputFiles, Trust
+from minbuild.manifest.model import Manifest, Section, VariableValue
+from minbuild.manifest.raw import RawManifest
+from minbuild.manifest.rule_files import find_rule_files
+
+
+def read_manifest(
+    path: Path,
+    *,
+    settings: Mapping[str, str],
+    components: Sequence[Path],
+    variant: str = "",
+    trust: Trust = NO_TRUST,
+) -> Manifest:
+    """Read a manifest with all it extends and uses; `components` are searched first.
+
+    `cell` names one combination of its matrix; "" for the manifest as it stands. Texts are read twice: first as templates, to learn what is used and which variables there are,
+    then rendered. `trust` says what it may reach besides its own files.
+    Raises: ManifestError with every problem, each with its place.
+    """
+    problems = Problems()
+    inputs = InputFiles(problems, trust.grant(path, tuple(components)))
+    chain = ExtendsChain(inputs)
+    if not chain.read(path):
+        problems.raise_if_any()
+    raw_context = ReadContext(problems)
+    for document in chain.documents[:-1]:
+        MANIFEST.read(document.node, raw_context)
+    alterations = Alterations(problems)
+    node = merge_documents(chain.documents, alterations)
+    outline = _read_host(node, raw_context)
+    if variant:
+        node = _apply_matrix(node, outline, variant, path, problems, settings)
+        outline = _read_host(node, raw_context)
+    component_directories = [
+        document.path.parent / "components" for document in reversed(chain.documents)
+    ]
+    resolver = ComponentResolver(ComponentPath([*components, *component_directories]), inputs)
+    resolver.add_used(outline, _list_sections(node))
+    alterations.check_removed(resolver.list_needs())
+    found_components = tuple(resolver.components.values())
+    if not (chain.is_complete and resolver.is_complete):
+        for component in found_components:
+            COMPONENT.read(component.node, raw_context)
+        problems.raise_if_any()
+    defaults = [variable for document in found_components for variable in document.outline.vars]
+    builtin = {"name": outline.name or path.stem, "arch": str(outline.arch)}
+    values = variables.resolve_variables(builtin, defaults, outline.vars, settings, problems)
+    renderer = files.Renderer(values, inputs)
+    rendered_context = ReadContext(problems, renderer.render_text)
+    host = _read_host(node, rendered_context)
+    rendered_components = [
+        RenderedComponent(
+            document, COMPONENT.read(document.node, rendered_context) or document.outline
+        )
+        for document in found_components
+    ]
+    manifest = _build_manifest(path, node, host, rendered_components, values, renderer)
+    manifest = _add_rules(manifest, [*components, *component_directories], inputs)
+    if not len(problems):
+        variables.report_unused(outline.vars, defaults, renderer.template_words, problems)
+    problems.raise_if_any()
+    return manifest
+
+
+def list_combinations(path: Path) -> tuple[str, ...]:
+    """The names of every combination of a manifest's matrix; () without one.
+
+    Raises: ManifestError when the manifest itself cannot be read.
+    """
+    problems = Problems()
+    chain = ExtendsChain(InputFiles(problems))
+    if not chain.read(path):
+        problems.raise_if_any()
+    entry = chain.documents[-1].node.entries.get("matrix")
+    if entry is None:
+        return ()
+    return tuple(
+        cell.name for cell in matrix.list_variants(MATRIX.read(entry.node, ReadContext(problems)))
+    )
+
+
+def _add_rules(manifest: Manifest, directories: Sequence[Path], inputs: InputFiles) -> Manifest:
+    """The manifest with its files of rules, which are read when something is resolved."""
+    rules = find_rule_files(directories)
+    for path in rules:
+        inputs.read(path)
+    return replace(manifest, rules=rules, inputs=inputs.digests)
+
+
+def _apply_matrix(
+    node: MappingNode,
+    outline: RawManifest,
+    name: str,
+    path: Path,
+    problems: Problems,
+    settings: Mapping[str, str],
+) -> MappingNode:
+    variant = matrix.find_variant(
+        name, matrix.list_variants(outline.matrix), node.where.file, problems
+    )
+    if variant is None:
+        return node
+    matrix.check_settings(settings, variant, problems)
+    return matrix.apply_variant(node, variant, outline.name or path.stem)
+
+
+def _read_host(node: MappingNode, context: ReadContext) -> RawManifest:
+    host = MANIFEST.read(node, context)
+    assert host is not None
+    return host
+
+
+def _list_sections(node: MappingNode) -> tuple[Section, ...]:
+    """The sections that a manifest names, in its order."""
+    by_name = {section.value: section for section in Section}
+    return tuple(by_name[key] for key in node.entries if key in by_name)
+
+
+def _build_manifest(
+    path: Path,
+    node: MappingNode,
+    host: RawManifest,
+    rendered: Sequence[RenderedComponent],
+    values: Mapping[str, VariableValue],
+    renderer: files.Renderer,
+) -> Manifest:
+    components = build_components(host, rendered, renderer)
+    problems = renderer.inputs.problems
+    _check_code(host, renderer.inputs)
+    image = add_bios_boot(
+        validate_disk(host.image.to_settings(), problems), host, rendered, problems
+    )
+    return Manifest(
+        name=str(values["name"]),
+        summary=host.summary,
+        arch=str(host.arch),
+        file=str(path),
+        archive=build_archive(host, node, renderer.inputs),
+        variables=values,
+        kernel=build_kernel(host, problems),
+        components=components,
+        drop=host.drop,
+        allow_missing=build_waivers(host, rendered),
+        archives=build_extra_archives(host, renderer.inputs),
+        pins=build_pins(host, problems),
+        dlopen=build_dlopen_policy(host),
+        paths=host.paths,
+        image=add_signing_key(image, host, renderer.inputs),
+        budget=build_manifest_budget(host.budget, problems),
+        elements=host.elements,
+        trusted=renderer.inputs.permissions.allows_code,
+        inputs=renderer.inputs.digests,
+    )
+
+
+def _check_code(host: RawManifest, inputs: InputFiles) -> None:
+    """Add a problem for each part of the manifest that runs code, where it may not."""
+    for name in host.elements:
+        inputs.require_code_permission(f"the element {name.text} runs on this machine", name.where)
+    for dib in host.image.to_settings().dib:
+        for element in dib.elements:
+            inputs.require_code_permission(
+                f"the element {element} runs while the image is made", dib.where
+            )

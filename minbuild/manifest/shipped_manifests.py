@@ -1,0 +1,131 @@
+"""Where a manifest lies that a user names: a file, or one that ships with minbuild."""
+
+import re
+from pathlib import Path
+
+from minbuild.data import data_directory
+from minbuild.errors import ManifestError, UsageError
+from minbuild.manifest.document.problems import find_nearest, suggest
+from minbuild.manifest.names import NAME_PATTERN
+
+
+def find_manifest(name: str) -> Path:
+    """The file that `name` means: as given when it is there, else a shipped manifest's name.
+
+    Raises: ManifestError with the nearest name.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = find_shipped(name)
+    if shipped is not None:
+        return shipped
+    message = "a directory, not a manifest" if path.is_dir() else "there is no such manifest"
+    candidates = [
+        *_list_yaml_files(path if path.is_dir() else path.parent),
+        *_list_yaml_files(_locate_manifests()),
+    ]
+    raise ManifestError(message, where=name, fix=suggest(path.name, candidates))
+
+
+def find_shipped(name: str) -> Path | None:
+    """The shipped manifest with this name, with or without .yaml; None when there is none."""
+    if "/" in name or "\0" in name or not name:
+        return None
+    for candidate in (_locate_manifests() / name, _locate_manifests() / f"{name}.yaml"):
+        if candidate.suffix == ".yaml" and candidate.is_file():
+            return candidate
+    return None
+
+
+def find_extended(name: str, directory: Path) -> Path | None:
+    """The file that a name in `extends` of a document in `directory` means; None when there is none."""
+    sibling = directory / name
+    return sibling if sibling.is_file() else find_shipped(name)
+
+
+def suggest_extended(name: str, directory: Path) -> str:
+    """What to write in `extends` instead of a name that is no file and ships with nothing."""
+    parent = (directory / name).parent
+    files = [f"{Path(name).parent / one}" for one in _list_yaml_files(parent)]
+    shipped = list_shipped()
+    closest = find_nearest(name, [*files, *shipped]) or find_nearest(Path(name).stem, shipped)
+    if closest:
+        return f"did you mean {closest}?"
+    return f"name a file beside this one, or a manifest that ships: {', '.join(shipped)}"
+
+
+def list_shipped() -> list[str]:
+    """The names of all manifests that ship."""
+    return sorted(Path(one).stem for one in _list_yaml_files(_locate_manifests()))
+
+
+def _locate_manifests() -> Path:
+    return data_directory("manifests")
+
+
+def _list_yaml_files(directory: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in directory.iterdir() if path.suffix == ".yaml")
+    except OSError:
+        return []
+
+
+_STARTER = """\
+# A host for minbuild; build it with `minbuild make`, which writes to build/{name}/.
+# Every key is described in the reference: docs/reference/manifest.md
+
+minbuild: 1                    # version of this format
+name: {name}
+extends: [host]                # start from a manifest that ships; what stands below is added
+
+vars:                          # {{{{ hostname }}}} in strings and templates; --set hostname=x wins
+  hostname: {name}
+
+# kernel:
+#   cmdline: [quiet]           # added to the command line of the shipped host
+
+# services:
+#   use: [logging]             # more components; `minbuild components` lists them
+
+# keep:                        # more files of packages, with all that they need
+#   - {{package: pciutils, paths: [/usr/bin/lspci]}}
+
+files:                         # files that are made here; they replace those of components
+  /etc/motd: {{content: "Welcome to {{{{ hostname }}}}\\n"}}
+
+# drop:                        # files that a need brings in, left out knowingly
+#   - {{path: "/usr/lib/*/gconv/*", because: "no charset conversion on this host"}}
+
+image:
+  compression: xz              # xz is smallest, zstd is fast to make, none is neither
+
+budget:                        # the build fails when it needs more
+  files: 60
+  packed: 20 MB
+"""
+
+
+def render_starter(name: str) -> str:
+    """A commented manifest for a host of this name (made one that a manifest can have)."""
+    return _STARTER.format(name=_clean_name(name))
+
+
+def copy_shipped(origin: str, name: str) -> str:
+    """The text of a manifest that ships, under another name.
+
+    Raises: UsageError when none is called `origin`.
+    """
+    file = find_shipped(origin)
+    if file is None:
+        fix = suggest(origin, list_shipped())
+        raise UsageError(f"no manifest that ships is called {origin}", where="--from", fix=fix)
+    text = file.read_text(encoding="utf-8")
+    return re.sub(r"(?m)^name: .*$", f"name: {_clean_name(name)}", text, count=1)
+
+
+def _clean_name(name: str) -> str:
+    """The nearest name that a manifest can have."""
+    cleaned = re.sub("[^a-z0-9+._-]+", "-", name.lower()).strip("-._+") or "host"
+    assert re.fullmatch(NAME_PATTERN, cleaned)
+    return cleaned

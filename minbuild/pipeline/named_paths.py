@@ -1,0 +1,156 @@
+"""Paths that chosen files name in their texts: read once of each content, followed or listed."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from minbuild.cache.store import Store
+from minbuild.errors import ResolveError
+from minbuild.facts.model import PackageFiles
+from minbuild.facts.path_strings import find_named_paths
+from minbuild.footprint.model import STRING_PRIORITY
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.model import Manifest, PathAction, PathRule
+from minbuild.paths import RootPath, to_root_path
+from minbuild.pipeline.shell_check import ReadPackagePath
+from minbuild.resolve import path_glob
+from minbuild.resolve.file_rules import find_named_files
+from minbuild.resolve.kernel import parse_image_version
+from minbuild.resolve.model import Closure, NeedKind, OptionalFile
+from minbuild.resolve.package_view import PackageView
+from minbuild.rootfs.model import RootfsNode, RootfsTree
+
+NAMED_PATHS_KIND = "strings/1"
+"""SHA-256 of a content → the paths that it names."""
+EXCLUDED_DIRECTORIES = ("/usr/lib/modules/", "/usr/lib/firmware/", "/usr/share/doc/")
+"""Where no file names what it opens."""
+
+PathStrings = Mapping[RootPath, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class PathFollower:
+    """Finds, closure after closure, the files whose named paths are to come along."""
+
+    rules: Sequence[PathRule]
+    store: Store
+    strings: dict[RootPath, tuple[str, ...]] = field(default_factory=dict)
+    """What was read so far; given to `resolve`."""
+
+    def read_more(self, closure: Closure, read: ReadPackagePath) -> tuple[RootPath, ...]:
+        """Read files that a closure has new and that are followed; returns them, sorted."""
+        if not any(rule.action is PathAction.FOLLOW for rule in self.rules):
+            return ()
+        new = [
+            path for path in _find_followed_files(closure, self.rules) if path not in self.strings
+        ]
+        for path in new:
+            selected = closure.files[path]
+            digest = selected.entry.sha256
+            content = partial(read, selected.package, path, digest)
+            self.strings[path] = read_named_paths(digest, content, self.store)
+        return tuple(new)
+
+
+def read_named_paths(digest: str, content: Callable[[], bytes], store: Store) -> tuple[str, ...]:
+    """The paths that a content names, by its digest, or read and kept."""
+    record = store.get(NAMED_PATHS_KIND, digest) if digest else None
+    if record is not None:
+        return tuple(json.loads(record))
+    paths = find_named_paths(content())
+    if digest:
+        store.put(NAMED_PATHS_KIND, {digest: json.dumps(paths).encode()})
+    return paths
+
+
+def _find_followed_files(closure: Closure, rules: Sequence[PathRule]) -> tuple[RootPath, ...]:
+    """Files that a rule names, and what they bring in of their own package or by such names."""
+    matching = {path for path in closure.files if _find_path_word(path, rules) is PathAction.FOLLOW}
+    start_files = {
+        path for path in matching if closure.files[path].entry.kind is not FileType.DIRECTORY
+    }
+    paths_by_parent: dict[str, set[RootPath]] = {}
+    for need in closure.needs:
+        if need.kind in {NeedKind.STRING, NeedKind.NEEDED, NeedKind.LINK, NeedKind.DLOPEN}:
+            paths_by_parent.setdefault(need.needed_by, set()).add(need.path)
+    todo, reached = list(start_files), set(start_files)
+    while todo:
+        parent = todo.pop()
+        for path in paths_by_parent.get(parent, ()):
+            is_same_package = closure.files[path].package == closure.files[parent].package
+            if path not in reached and is_same_package:
+                reached.add(path)
+                todo.append(path)
+    files = {FileType.FILE, FileType.HARDLINK}
+    return tuple(sorted(path for path in reached if closure.files[path].entry.kind in files))
+
+
+def _find_path_word(path: RootPath, rules: Sequence[PathRule]) -> PathAction:
+    matches = [rule.action for rule in rules if path_glob.matches(rule.path, path)]
+    return matches[-1] if matches else PathAction.LIST
+
+
+def resolve_with_named_paths(
+    manifest: Manifest,
+    store: Store,
+    read: ReadPackagePath,
+    resolve: Callable[[PathStrings], Closure],
+) -> Closure:
+    """Resolve with what files name, until nothing new is named.
+
+    Raises: ResolveError for a rule of `paths:` that no file matches.
+    """
+    follower = PathFollower(manifest.paths, store)
+    closure = resolve(follower.strings)
+    while manifest.paths and not closure.unmet_needs and follower.read_more(closure, read):
+        closure = resolve(follower.strings)
+    check_path_rules(closure, manifest)
+    return closure
+
+
+def check_path_rules(closure: Closure, manifest: Manifest) -> None:
+    """Refuse rules of `paths:` that no chosen file matches. Raises: ResolveError."""
+    if closure.unmet_needs:
+        return  # a file that is missing may be the one that is meant
+    for rule in manifest.paths:
+        if not any(path_glob.matches(rule.path, path) for path in closure.files):
+            raise ResolveError(
+                f"no file of the image matches {rule.path}, whose named paths are to be followed",
+                where=str(rule.where),
+                fix="correct the path under paths:, or remove it",
+            )
+
+
+def with_named_paths(tree: RootfsTree, files: Sequence[PackageFiles], store: Store) -> RootfsTree:
+    """A tree that lists the files of its packages which its files name and it has not."""
+    view = PackageView(files)
+    tree_paths = {node.path for node in tree.nodes}
+    optional_files: set[OptionalFile] = set()
+    for node in tree.nodes:
+        if node.kind is FileType.FILE and _can_name_paths(node):
+            texts = read_named_paths(node.sha256, partial(store.require, node.sha256), store)
+            optional_files.update(_list_optional_files(node.path, texts, view, tree_paths))
+    return replace(tree, optional_files=tuple(sorted({*tree.optional_files, *optional_files})))
+
+
+def _can_name_paths(node: RootfsNode) -> bool:
+    return not node.path.startswith(EXCLUDED_DIRECTORIES) and not parse_image_version(node.path)
+
+
+def _list_optional_files(
+    needed_by: RootPath, texts: Iterable[str], view: PackageView, tree_paths: set[RootPath]
+) -> Iterable[OptionalFile]:
+    for text in texts:
+        paths = find_named_files(text, view)
+        missing = [path for path in paths if path not in tree_paths]
+        # a directory of which the image has a part was thought of
+        if missing and len(missing) == len(paths):
+            count_text = (
+                f"{len(missing)} files"
+                if to_root_path(text) not in missing and len(missing) > 1
+                else ""
+            )
+            yield OptionalFile(
+                needed_by, str(to_root_path(text)), STRING_PRIORITY, f'string "{text}"', count_text
+            )

@@ -1,0 +1,228 @@
+"""What the kernel of a host is told when it starts, and whether it can read all of it."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from minbuild.cache.store import Store
+from minbuild.errors import ManifestError, combine
+from minbuild.formats.root_entry import FileType
+from minbuild.image import grub, pxe
+from minbuild.manifest.image_settings import ImageFormat
+from minbuild.manifest.kernel_cmdline import MAX_LENGTH, join_cmdline, split_cmdline
+from minbuild.manifest.model import Manifest
+from minbuild.manifest.rule_files import load_rules
+from minbuild.paths import to_root_path
+from minbuild.pipeline.resolved_host import ResolvedHost
+from minbuild.pipeline.session import Session
+from minbuild.pipeline.up_to_date import digest_source_code
+from minbuild.resolve import error_messages
+from minbuild.resolve.closed_world import check_closed_world
+from minbuild.resolve.waivers import Waivers
+from minbuild.rootfs.content_view import files_from_content
+from minbuild.rootfs.model import RootfsTree
+
+_OVERRIDE_OPTIONS = ("CMDLINE_OVERRIDE", "CMDLINE_FORCE")
+"""Options of kernels that use their own line alone."""
+_APPEND_OPTIONS = ("CMDLINE_BOOL", "CMDLINE_EXTEND")
+"""Options of kernels that read their own line too. Source: Linux, arch/*/Kconfig."""
+
+
+def build_cmdline(manifest: Manifest) -> str:
+    """The kernel's command line: the components' words, then the manifest's, since the last counts.
+
+    Source: Linux, Documentation/admin-guide/kernel-parameters.rst.
+    """
+    return join_cmdline(*(part.cmdline for part in manifest.components), manifest.kernel.cmdline)
+
+
+def check_cmdline(manifest: Manifest, options: Mapping[str, str]) -> None:
+    """Make sure that the kernel, of which `options` is the configuration, reads the whole line.
+
+    Raises: ManifestError when it does not, or a boot loader cannot hand it over.
+    """
+    problems = [
+        *_find_ignored_cmdline(manifest, options),
+        *_find_overlong_cmdline(manifest, options),
+        *_find_unsupported_words(manifest),
+    ]
+    if problems:
+        raise combine(problems)
+
+
+def _find_ignored_cmdline(
+    manifest: Manifest, options: Mapping[str, str]
+) -> Iterator[ManifestError]:
+    option = next((name for name in _OVERRIDE_OPTIONS if options.get(name) == "y"), "")
+    if option and build_cmdline(manifest):
+        yield ManifestError(
+            f"the kernel has a command line of its own and reads no other (CONFIG_{option})",
+            where=f"{manifest.kernel.where}",
+            fix="take another kernel, or remove every cmdline: word",
+        )
+
+
+def _find_overlong_cmdline(
+    manifest: Manifest, options: Mapping[str, str]
+) -> Iterator[ManifestError]:
+    line = build_cmdline(manifest)
+    configured_size = options.get("COMMAND_LINE_SIZE", "")
+    limit = (int(configured_size) if configured_size.isdecimal() else MAX_LENGTH[manifest.arch]) - 1
+    added_bytes = dict(_list_added_bytes(manifest, options))
+    size = len(line.encode())
+    if size + sum(added_bytes.values()) <= limit:
+        return
+    additions = "".join(f", and {count} that {adder} adds" for adder, count in added_bytes.items())
+    shares = {part.name: part.cmdline for part in manifest.components}
+    shares["the manifest"] = manifest.kernel.cmdline
+    sizes = {
+        name: len(" ".join(parameters).encode())
+        for name, parameters in shares.items()
+        if parameters
+    }
+    largest = sorted(sizes, key=lambda name: (-sizes[name], name))[:4]
+    yield ManifestError(
+        f"the kernel's command line has {size:,} bytes{additions}; the kernel of {manifest.arch} reads "
+        f"{limit:,} and drops the end",
+        where=f"{manifest.kernel.where}",
+        fix="remove words: " + ", ".join(f"{name} gives {sizes[name]:,} bytes" for name in largest),
+    )
+
+
+def _list_added_bytes(manifest: Manifest, options: Mapping[str, str]) -> Iterator[tuple[str, int]]:
+    """Who adds words to the line on its way to the kernel, and how many bytes at most."""
+    kernel_cmdline = options.get("CMDLINE", "")
+    if kernel_cmdline and any(options.get(name) == "y" for name in _APPEND_OPTIONS):
+        yield "the kernel's CONFIG_CMDLINE", len(kernel_cmdline.encode()) + 1
+    if manifest.image.disk.bios:
+        yield "GRUB", grub.GRUB_ADDED_BYTES
+    if ImageFormat.PXE in manifest.image.formats:
+        yield "iPXE", pxe.IPXE_ADDED_BYTES
+
+
+def _find_unsupported_words(manifest: Manifest) -> Iterator[ManifestError]:
+    """Words that a boot loader of the image cannot hand over as they are."""
+    checks = []
+    if manifest.image.disk.bios:
+        checks.append(("GRUB (boot/bios)", grub.find_grub_problem))
+    if ImageFormat.PXE in manifest.image.formats:
+        checks.append(("iPXE (image.formats: pxe)", pxe.find_ipxe_problem))
+    for word in split_cmdline(build_cmdline(manifest)):
+        for loader, fault in checks:
+            reason = fault(word)
+            if reason:
+                yield ManifestError(
+                    f"{loader} cannot hand over the word {word!r}: {reason}",
+                    where=f"{manifest.kernel.where}",
+                    fix="write it otherwise, or leave out that way to boot",
+                )
+
+
+VERIFIED_ROOTFS_KIND = "proved/1"
+
+
+def verify_closed_world(resolved: ResolvedHost, tree: RootfsTree, session: Session) -> None:
+    """Check a tree's own bytes; a tree that was proved by this very code is not checked again.
+
+    Raises: ResolveError that lists all that dangles.
+    """
+    manifest = resolved.manifest
+    parts = [
+        digest_source_code(),
+        repr(manifest.drop),
+        repr(manifest.allow_missing),
+        repr(manifest.dlopen),
+        *(manifest.inputs[str(path.absolute())] for path in manifest.rules),
+        *map(repr, tree.nodes),
+    ]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    if session.store.get(VERIFIED_ROOTFS_KIND, key) is not None:
+        return
+    session.progress.step(f"proving that {manifest.name} needs nothing outside of it")
+    waivers = Waivers(manifest.drop, manifest.allow_missing)
+    unmet = check_closed_world(
+        files_from_content(tree, session.store),
+        arch=manifest.arch,
+        waivers=waivers,
+        dlopen=manifest.dlopen,
+        rulebook=load_rules(manifest.rules),
+        closure=replace(resolved.closure, needs=tree.needs),
+    )
+    if unmet or waivers.unused_by_check:
+        raise error_messages.make_not_closed_error(unmet, waivers.unused_by_check)
+    session.store.put(VERIFIED_ROOTFS_KIND, {key: b""})
+
+
+DEFAULT_INIT = "/init"
+MAX_CONFIG_SIZE = 64 << 10
+"""Bytes of a configuration file that is looked through."""
+_BOOTABLE_FORMATS = frozenset(ImageFormat) - {ImageFormat.TAR, ImageFormat.CPIO}
+_ACCOUNT_LINE = re.compile(
+    r"^\s*(user|group)\s*(?:=\s*|\s)\s*\"?([a-z_][a-z0-9_-]*)\"?(?:\s+([a-z_][a-z0-9_-]*))?\s*;?\s*$",
+    re.IGNORECASE,
+)
+"""`user www-data;`, `user nobody nogroup;`, `User nobody`, `group = dip`."""
+
+
+def explain_missing_init(tree: RootfsTree, manifest: Manifest) -> Iterator[str]:
+    """Say why no kernel starts anything in a tree that is packed to be booted.
+
+    The kernel runs `rdinit=`, else /init; without one it takes the initramfs for none and mounts
+    `root=`. Source: Linux, init/main.c, kernel_init_freeable.
+    """
+    if not _BOOTABLE_FORMATS & set(manifest.image.formats):
+        return
+    parameters = split_cmdline(build_cmdline(manifest))
+    rdinit = [word.partition("=")[2] for word in parameters if word.startswith("rdinit=")]
+    init = rdinit[-1] if rdinit else DEFAULT_INIT
+    paths = {node.path for node in tree.nodes}
+    if not init.startswith("/") or to_root_path(init) in paths:
+        return
+    if not any(word.startswith("root=") for word in parameters):
+        yield (
+            f"nothing starts this host: the kernel runs {init}, which is not in the image, and no "
+            "root= names another root; take boot: {use: [init]}, extend host, or make /init in files"
+        )
+
+
+def find_unknown_accounts(tree: RootfsTree, store: Store) -> Iterator[str]:
+    """Say of configuration files in /etc which users and groups they name that the host has not.
+
+    Source: nginx.conf(5) and dnsmasq.conf, sshd_config and their like: a line `user NAME`.
+    """
+    names_by_kind = {
+        "user": _read_account_names(tree, store, "/etc/passwd"),
+        "group": _read_account_names(tree, store, "/etc/group"),
+    }
+    for node in tree.nodes:
+        if not (
+            node.path.startswith("/etc/")
+            and node.kind is FileType.FILE
+            and node.size <= MAX_CONFIG_SIZE
+        ):
+            continue
+        text = store.require(node.sha256).decode("utf-8", "replace")
+        for number, line in enumerate(text.splitlines(), 1):
+            for kind, name in _parse_account_line(line):
+                if name not in names_by_kind[kind]:
+                    table = "/etc/passwd" if kind == "user" else "/etc/group"
+                    yield (
+                        f"{node.path}:{number} names the {kind} {name}, and {table} of the image has "
+                        "no such line: a daemon that asks for it does not start; add it to files, or "
+                        "name another"
+                    )
+
+
+def _parse_account_line(line: str) -> Iterator[tuple[str, str]]:
+    match = _ACCOUNT_LINE.match(line)
+    if match is not None:
+        yield match[1].lower(), match[2]
+        if match[3] and match[1].lower() == "user":
+            yield "group", match[3]
+
+
+def _read_account_names(tree: RootfsTree, store: Store, path: str) -> frozenset[str]:
+    node = next((one for one in tree.nodes if one.path == path and one.sha256), None)
+    text = "" if node is None else store.require(node.sha256).decode("utf-8", "replace")
+    return frozenset(line.partition(":")[0] for line in text.splitlines())

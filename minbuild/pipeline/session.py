@@ -1,0 +1,200 @@
+"""What a command asks of a build, and the doors it goes through."""
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from minbuild.archive.model import MACHINES
+from minbuild.cache.store import CacheCorrupted, Store
+from minbuild.data import data_directory
+from minbuild.dib.model import DibLocation
+from minbuild.errors import ToolError
+from minbuild.manifest.image_settings import Compression
+from minbuild.manifest.input_files import Trust
+from minbuild.manifest.model import Archive, Manifest
+from minbuild.progress import Progress, SilentProgress
+
+if TYPE_CHECKING:
+    from minbuild.facts.model import PackageFiles
+    from minbuild.toolbox.toolbox import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRequest:
+    """One build as the command line asks for it."""
+
+    manifest: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    cell: str = ""
+    """One combination of the manifest's matrix; "" for the manifest as it stands."""
+    components: tuple[Path, ...] = ()
+    mirror: tuple[str, ...] = ()
+    """Addresses of mirrors, best first; () for those of the manifest or this machine."""
+    output: Path | None = None
+    """Output directory; None for build/NAME below the current directory."""
+    output_root: Path | None = None
+    """Directory that holds the output directory, when that is not named itself; None for build."""
+    lock: Path | None = None
+    """Lock file; None for MANIFEST's own place."""
+    locked: bool = False
+    """True: refuse to build without a lock."""
+    offline: bool = False
+    allow_downgrade: bool = False
+    """True: a Release older than the newest one that the store has seen is taken."""
+    trust_lock: bool = False
+    """True: rows of the lock that no signed index has are taken as they stand."""
+    archives: tuple[Archive, ...] = ()
+    """Those of the manifest once it is read, Debian's own first."""
+    chooses_tools: bool = True
+    """False: the manifest, once it is read, may not choose what runs on this machine."""
+    root: Path | None = None
+    """A root that files come from instead of packages; None for the manifest's own archive."""
+    compression: Compression | None = None
+    """None for the manifest's own."""
+    dib_in: DibLocation = DibLocation.AUTO
+    trust: Trust = field(default_factory=Trust)
+    """What the manifest may reach on this machine."""
+
+    @property
+    def provisional_name(self) -> str:
+        """A name before the manifest is read: its file's, and the combination of its matrix."""
+        return f"{self.manifest.stem}-{self.cell}" if self.cell else self.manifest.stem
+
+    @property
+    def manifest_argument(self) -> str:
+        """The manifest as a command names it: one that ships by its name alone."""
+        is_shipped = self.manifest.is_relative_to(data_directory("manifests"))
+        return self.manifest.stem if is_shipped else str(self.manifest)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a build reaches the world through."""
+
+    store_directory: Path
+    progress: Progress = field(default_factory=SilentProgress)
+    parallel_builds: int = 1
+    """Builds that go on side by side."""
+    partition: int | None = None
+    """Of a disk that a root or an image is read from: the one to read; None for what boots."""
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.store_directory)
+
+    @cached_property
+    def toolboxes(self) -> "dict[tuple[object, ...], Toolbox]":
+        """Those that this run has used: each tree of tools is checked once."""
+        return {}
+
+    @cached_property
+    def package_files(self) -> "dict[str, PackageFiles]":
+        """What locked packages offer that this run has asked, by the SHA-256 of the package."""
+        return {}
+
+    def with_progress(self, progress: Progress) -> "Session":
+        """The same doors, with progress shown elsewhere."""
+        return self._share_caches_with(replace(self, progress=progress))
+
+    def for_parallel_builds(self, parallel_builds: int) -> "Session":
+        """The same doors, for builds that go on side by side."""
+        return self._share_caches_with(replace(self, parallel_builds=parallel_builds))
+
+    def _share_caches_with(self, session: "Session") -> "Session":
+        session.__dict__.update(
+            store=self.store, toolboxes=self.toolboxes, package_files=self.package_files
+        )
+        return session
+
+    def stop_preloaded_tools(self) -> None:
+        """End what was begun ahead."""
+        for toolbox in self.toolboxes.values():
+            toolbox.stop_preloaded()
+
+    def close(self) -> None:
+        """End what was begun, and close the store's records."""
+        self.stop_preloaded_tools()
+        if "store" in self.__dict__:
+            self.store.close()
+
+
+def find_store_directory() -> Path:
+    """The store's place when no option names it. Source: XDG Base Directory Specification."""
+    if configured := os.environ.get("MINBUILD_STORE"):
+        return Path(configured)
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(cache) if cache.startswith("/") else Path.home() / ".cache"
+    return base / "minbuild"
+
+
+def locate_lock(request: BuildRequest, manifest: Manifest) -> Path:
+    """Where the lock lies: beside the manifest.
+
+    That of a shipped manifest which was found by its name alone lies in the current directory.
+    """
+    return _locate_lock_named(request, manifest.name)
+
+
+def read_lock_size(request: BuildRequest) -> int:
+    """How much there is to do, before the manifest is read: bytes of its lock; 0: not known."""
+    try:
+        return _locate_lock_named(request, request.provisional_name).stat().st_size
+    except OSError:
+        return 0
+
+
+def _locate_lock_named(request: BuildRequest, name: str) -> Path:
+    if request.lock is not None:
+        return request.lock
+    if request.manifest.is_relative_to(data_directory("manifests")):
+        return Path(f"{name}.lock")
+    if request.cell:
+        return request.manifest.with_name(f"{name}.lock")
+    return request.manifest.with_suffix(".lock")
+
+
+def detect_machine_arch() -> str:
+    """The Debian architecture of this machine, which tools are taken for.
+
+    Raises: ToolError on a machine that Debian has no packages for here.
+    """
+    machine = platform.machine()
+    if machine not in MACHINES:
+        raise ToolError(
+            f"minbuild has no tools for this machine's architecture {machine}",
+            fix=f"build on one of {', '.join(sorted(MACHINES))}",
+        )
+    return MACHINES[machine]
+
+
+BUILD_ATTEMPTS = 4
+"""Times that a build begins; each finds at least one damaged entry and drops it."""
+
+T = TypeVar("T")
+
+
+def retry_on_corruption(work: Callable[[], T], session: Session) -> T:
+    """Do work, from its start again when the store lost something on the way; says what.
+
+    Raises: Lost when the store does not keep what is written to it.
+    """
+    for remaining in reversed(range(BUILD_ATTEMPTS)):
+        try:
+            return work()
+        except CacheCorrupted as error:
+            if not remaining:
+                raise
+            session.progress.note(f"{error.what} ({error.where}): made anew")
+        finally:
+            _report_damage(session)
+    raise AssertionError("the last try returns or raises")
+
+
+def _report_damage(session: Session) -> None:
+    entries, session.store.damage_log = session.store.damage_log, []
+    for entry in entries:
+        session.progress.note(f"the store had a damaged entry, and dropped it: {entry}")

@@ -1,0 +1,169 @@
+"""The closed world: nothing in a tree needs anything outside of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from minbuild.facts.model import PackageFiles
+from minbuild.manifest.model import DlopenPolicy, Waiver
+from minbuild.manifest.rule_files import NO_RULES, RuleSet
+from minbuild.paths import USRMERGED
+from minbuild.resolve.arch import find_architecture
+from minbuild.resolve.builtin_knowledge import PROGRAM_DIRECTORIES
+from minbuild.resolve.elf_process import is_program
+from minbuild.resolve.graph import build_adjacency, trace_from, trace_path
+from minbuild.resolve.model import Closure, Need, NeedKind, ScriptWarning, UnmetNeed
+from minbuild.resolve.package_view import PackageView
+from minbuild.resolve.resolution import Resolution
+from minbuild.resolve.rule_index import RuleIndex
+from minbuild.resolve.symbol_check import ModuleSymbolCheck, SymbolCheck
+from minbuild.resolve.waivers import Waivers
+
+_TREE = "the tree"
+PROGRAM, SCRIPT, LIBRARY, MODULE, LINK, FILE = ORIGINS = (
+    "program", "script", "library", "module", "link", "file",
+)  # fmt: skip
+"""Why something in a foreign root is looked at; a library: one that no program there loads."""
+ORIGIN_BY_KIND: Mapping[NeedKind, str] = {
+    NeedKind.ROOT: FILE,
+    NeedKind.PARENT: FILE,
+    NeedKind.NEEDED: LIBRARY,
+    NeedKind.DLOPEN: LIBRARY,
+    NeedKind.INTERP: PROGRAM,
+    NeedKind.SHEBANG: SCRIPT,
+    NeedKind.EXEC: SCRIPT,
+    NeedKind.MODULE: MODULE,
+    NeedKind.SOFTDEP: MODULE,
+    NeedKind.FIRMWARE: MODULE,
+    NeedKind.LINK: LINK,
+    NeedKind.DATA: FILE,
+    NeedKind.STRING: FILE,
+    NeedKind.KCONFIG: FILE,
+    NeedKind.GENERATED: FILE,
+}
+"""How a chain of a foreign root starts that no program leads to."""
+
+
+def check_closed_world(
+    files: PackageFiles,
+    *,
+    arch: str,
+    drop: Sequence[Waiver] = (),
+    allow_missing: Sequence[Waiver] = (),
+    closure: Closure | None = None,
+    dlopen: Sequence[DlopenPolicy] = (),
+    rulebook: RuleSet = NO_RULES,
+    waivers: Waivers | None = None,
+) -> tuple[UnmetNeed, ...]:
+    """List every need of the tree's `files` that the tree itself does not meet; sorted.
+
+    `files` are the tree's own bytes read again, every path among them. `closure`, where there is
+    one, gives the chains of needs, and tells what the kernel has built in or never had; softdeps
+    are checked only then. Without one a chain starts with what is looked at and why: one of
+    STARTS, then the path. `waivers`: instead of `drop` and `allow_missing`, to ask it afterwards
+    what was used.
+    """
+    view = PackageView([files], merged=False)
+    waivers = waivers or Waivers(drop, allow_missing)
+    version = closure.kernel_release if closure else ""
+    resolution = Resolution(view, find_architecture(arch), waivers, dlopen=dlopen, version=version)
+    resolution.state.rule_index = RuleIndex(rulebook)
+    if closure is not None:
+        resolution.state.require_softdeps = True
+        resolution.state.known_builtin = closure.builtin_modules
+        resolution.state.known_skipped = closure.skipped_softdeps
+    resolution.add_all(Need(path, _TREE, NeedKind.ROOT, "") for path in files.entries)
+    resolution.run()
+    symbols = SymbolCheck(view)
+    unmet_symbols = {
+        each
+        for process in resolution.state.loader.processes
+        for each in symbols.find_unmet(process)
+    }
+    unmet_symbols |= set(ModuleSymbolCheck(view).find_unmet())
+    missing_files = _find_missing_files(files, closure) if closure is not None else ()
+    unmet_needs = {
+        *resolution.unmet_needs,
+        *(each for each in (*unmet_symbols, *missing_files) if not waivers.allows(each)),
+    }
+    chained = (
+        _add_chains(unmet_needs, closure)
+        if closure is not None
+        else _trace_to_programs(unmet_needs, resolution)
+    )
+    return tuple(
+        sorted(
+            chained,
+            key=lambda each: (each.kind, each.wanted, each.by, each.evidence),
+        )
+    )
+
+
+def is_minor(unmet: UnmetNeed) -> bool:
+    """Tell whether a finding of a foreign root keeps nothing from starting.
+
+    Strong are programs, kernel modules, scripts and links where programs are looked for, and /lib
+    and the like. Weak is what somebody may never use: a plug-in, an example, firmware of a device
+    that is not there.
+    """
+    origin, directory = unmet.chain[0], unmet.by.rpartition("/")[0]
+    if origin in (SCRIPT, LINK):
+        return directory not in PROGRAM_DIRECTORIES and unmet.wanted.lstrip("/") not in USRMERGED
+    return origin in (LIBRARY, FILE) or unmet.kind is NeedKind.FIRMWARE
+
+
+_KINDS_WITH_ALTERNATIVES = (NeedKind.FIRMWARE, NeedKind.DATA, NeedKind.DLOPEN)
+"""Needs that another file may seem to meet: globs, alternatives."""
+
+
+def _find_missing_files(files: PackageFiles, closure: Closure) -> Iterator[UnmetNeed]:
+    """Files that a closure chose for a need, and that the tree has not."""
+    for need in closure.needs:
+        if (
+            need.kind in _KINDS_WITH_ALTERNATIVES
+            and need.path not in files.entries
+            and need.needed_by in files.entries
+        ):
+            yield UnmetNeed(need.kind, need.path, need.needed_by, "", need.evidence)
+
+
+def _add_chains(unmet_needs: set[UnmetNeed], closure: Closure) -> list[UnmetNeed]:
+    origins = dict.fromkeys(
+        need.needed_by for need in closure.needs if not need.needed_by.startswith("/")
+    )
+    edges = build_adjacency((need.needed_by, need.path) for need in closure.needs)
+    _, predecessors = trace_from(sorted(origins), edges)
+    return [replace(each, chain=trace_path(each.by, predecessors)) for each in unmet_needs]
+
+
+def _trace_to_programs(unmet_needs: set[UnmetNeed], resolution: Resolution) -> list[UnmetNeed]:
+    """Chains of a foreign root: each from the program that leads there by the shortest way."""
+    programs = sorted(
+        process.main.path
+        for process in resolution.state.loader.processes
+        if is_program(process.main.elf)
+    )
+    loads = (NeedKind.NEEDED, NeedKind.DLOPEN, NeedKind.INTERP, NeedKind.LINK)
+    edges = build_adjacency(
+        (need.needed_by, need.path) for need in resolution.needs if need.kind in loads
+    )
+    reached, predecessors = trace_from(programs, edges)
+    chained = []
+    for unmet in unmet_needs:
+        origin = PROGRAM if unmet.by in reached else ORIGIN_BY_KIND[unmet.kind]
+        origin = LINK if unmet.kind is NeedKind.LINK else origin
+        chained.append(replace(unmet, chain=(origin, *trace_path(unmet.by, predecessors))))
+    return chained
+
+
+@dataclass(frozen=True, slots=True)
+class RootCheck:
+    """A root that was checked."""
+
+    name: str
+    arch: str
+    """That of most of its programs."""
+    paths: int
+    dangling: tuple[UnmetNeed, ...]
+    """Sorted."""
+    warnings: tuple[ScriptWarning, ...] = ()
+    """Commands of its scripts that it has not; sorted."""

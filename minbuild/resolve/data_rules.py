@@ -1,0 +1,128 @@
+"""What rule files tell: the needs of a chosen file, and of what a manifest asks for by name."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from minbuild.facts.model import PackageFiles, TextLines
+from minbuild.manifest.model import Priority
+from minbuild.manifest.rule_files import Rule
+from minbuild.paths import RootPath, to_root_path
+from minbuild.resolve.model import Need, NeedKind, OptionalFile, Root, UnmetNeed, shorten_location
+from minbuild.resolve.package_view import PackageView
+from minbuild.resolve.resolve_state import ResolveState, RuleInput, RuleResult
+
+Placeholders = Mapping[str, str]
+NO_FILES = PackageFiles("", {}, lambda _: None, lambda _: None)
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+def find_file_needs(subject: RuleInput, state: ResolveState) -> Iterator[RuleResult]:
+    """What rules say of a chosen file: by its path, by its lines, by the libraries it needs."""
+    for rule, soname in state.rule_index.match_file(subject.path, subject.facts):
+        directory, _, name = subject.path.rpartition("/")
+        placeholders = {"name": name, "directory": directory, "triplet": state.triplet}
+        if soname:
+            yield from _find_first_available(
+                rule, subject.path, placeholders, f"DT_NEEDED {soname}", state
+            )
+        elif rule.line or rule.each:
+            for names, evidence in _match_lines(rule, subject):
+                yield from _find_first_available(
+                    rule, subject.path, {**placeholders, **names}, evidence, state
+                )
+        else:
+            yield from _find_first_available(rule, subject.path, placeholders, "", state)
+
+
+def find_value_needs(root: Root, state: ResolveState) -> Iterator[RuleResult]:
+    """What a manifest asks for: `data: {TOPIC: [VALUE]}`."""
+    topic, _, value = root.text.partition("/")
+    names = {"value": value, "initial": value[:1], "triplet": state.triplet}
+    rules = tuple(state.rule_index.match_value(topic, value))
+    for rule, captured in rules:
+        yield from _find_first_available(
+            rule, root.component, {**names, **captured}, root.evidence, state
+        )
+    if not rules:
+        searched = state.rule_index.topics
+        evidence = root.evidence
+        yield UnmetNeed(NeedKind.DATA, root.text, root.component, "", evidence, looked=searched)
+
+
+def _match_lines(rule: Rule, subject: RuleInput) -> Iterator[tuple[Placeholders, str]]:
+    """Names that the lines of a file give, each with the line as evidence."""
+    lines = subject.facts.lines if isinstance(subject.facts, TextLines) else ()
+    for number, line in enumerate(lines, 1):
+        match = re.search(rule.line, line)
+        if match is None:
+            continue
+        evidence = f'line {number} "{" ".join(line.split())}"'
+        names = {name: text for name, text in match.groupdict().items() if text is not None}
+        if not rule.each:
+            yield names, evidence
+            continue
+        for part in re.finditer(rule.each, names.get("rest", line)):
+            captured = {name: text for name, text in part.groupdict().items() if text is not None}
+            if captured:
+                yield names | captured, evidence
+
+
+def _find_first_available(
+    rule: Rule, needed_by: str, names: Placeholders, evidence: str, state: ResolveState
+) -> Iterator[RuleResult]:
+    """The first of a rule's files that is there, or that none is."""
+    if not all(name in names for text in rule.needs for name in _PLACEHOLDER.findall(text)):
+        return
+    full_evidence = "; ".join(part for part in (evidence, shorten_location(rule.where)) if part)
+    candidates = [_fill_escaped(text, names) for text in rule.needs]
+    if rule.priority is not Priority.REQUIRED:
+        if needed_by.startswith("/"):
+            path, priority = RootPath(needed_by), str(rule.priority)
+            state.optional_files.add(
+                OptionalFile(path, candidates[0], priority, full_evidence, rule.because)
+            )
+        return
+    package = _fill_plain(rule.package, names)
+    owner = state.view.get_owner(RootPath(needed_by)) if needed_by.startswith("/") else package
+    package = package or owner
+    only_owner = owner if rule.own else None
+    for candidate in candidates:
+        needs = _find_files(candidate, needed_by, full_evidence, state.view, only_owner)
+        if needs:
+            yield from needs
+            return
+    searched = (package,) if package in state.view.by_name else ()
+    yield UnmetNeed(
+        NeedKind.DATA, candidates[0], needed_by, package, full_evidence, looked=searched
+    )
+
+
+def _find_files(
+    candidate: str, needed_by: str, evidence: str, view: PackageView, owner: str | None
+) -> list[Need]:
+    unmerged = candidate.removeprefix("/usr")  # where a root that is not merged may have it
+    if re.search(r"[*?\[]", candidate):
+        files = None if owner is None else view.by_name.get(owner, NO_FILES)
+        paths = view.find_paths(str(to_root_path(candidate)), files)
+        needs = [Need(path, needed_by, NeedKind.DATA, evidence) for path in paths]
+        if needs or unmerged == candidate or view.is_image:
+            return needs
+        return [
+            Need(path, needed_by, NeedKind.DATA, evidence)
+            for path in view.find_paths(unmerged, files)
+        ]
+    resolved = view.look_up(candidate)
+    if resolved is None and not view.is_image:
+        resolved = view.look_up(unmerged)
+    if resolved is None or view.resolve_links(resolved.path) is None:
+        return []
+    return view.list_needs(resolved, candidate, needed_by, NeedKind.DATA, evidence)
+
+
+def _fill_escaped(text: str, names: Placeholders) -> str:
+    """A path with its names filled in; what they hold is no glob."""
+    return _PLACEHOLDER.sub(lambda name: re.sub(r"([*?\[])", r"[\1]", names[name[1]]), text)
+
+
+def _fill_plain(text: str, names: Placeholders) -> str:
+    return _PLACEHOLDER.sub(lambda name: names.get(name[1], ""), text)

@@ -1,0 +1,223 @@
+"""What an unmet need means, in words: what, where in the chain of needs, and how to go on."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+
+from minbuild.errors import ResolveError, combine
+from minbuild.facts.model import KernelConfig, PackageFiles
+from minbuild.manifest.model import Waiver
+from minbuild.resolve.depmod import get_module_name
+from minbuild.resolve.kernel import MODULE_SUFFIXES, MODULES_DIRECTORY
+from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
+from minbuild.resolve.root_selection import APPLET_CONFLICT
+
+
+def make_unresolved_error(closure: Closure, packages: Sequence[PackageFiles] = ()) -> ResolveError:
+    """Make one error of all that a closure lacks and of every waiver that nothing needs.
+
+    `files`: what was resolved, to find similar names in.
+    """
+    problems = [
+        _make_unmet_error(missing, packages, closure.kernel_release)
+        for missing in closure.unmet_needs
+    ]
+    problems += [_make_waiver_error(waiver) for waiver in closure.unused_waivers]
+    return combine(problems)
+
+
+def make_not_closed_error(
+    unmet_needs: Sequence[UnmetNeed], unused: Sequence[Waiver] = ()
+) -> ResolveError:
+    """Make one error of all that a closed-world check found, and of waivers it did not need."""
+    problems = [_make_unmet_error(missing, (), "", tree=True) for missing in unmet_needs]
+    return combine([*problems, *map(_make_waiver_error, unused)])
+
+
+def _make_unmet_error(
+    unmet: UnmetNeed, packages: Sequence[PackageFiles], kernel: str, *, tree: bool = False
+) -> ResolveError:
+    if not unmet.by.startswith("/"):
+        return _make_root_error(unmet, packages, kernel)
+    problem = (
+        f"{_name_with_kind(unmet)} is {'not in the image' if tree else 'in none of the packages'}"
+    )
+    if unmet.kind is NeedKind.DATA and unmet.wanted == unmet.by:
+        problem = f"{unmet.wanted} is damaged"
+    return ResolveError(problem, where=_render_chain(unmet), fix=_suggest_fix(unmet))
+
+
+def _suggest_fix(unmet: UnmetNeed) -> str:
+    if unmet.kind is NeedKind.EXEC and " " in unmet.wanted:
+        return f"write `env -S {unmet.wanted}`: without -S env takes all of it for one name"
+    return (
+        "keep a package that holds it (keep: [{package: …, paths: […]}]), or waive it with a "
+        f"reason (allow-missing: [{{path: {unmet.wanted}, because: …}}])"
+    )
+
+
+KIND_NOUNS: Mapping[NeedKind, str] = {
+    **dict.fromkeys((NeedKind.MODULE, NeedKind.SOFTDEP), "module "),
+    NeedKind.FIRMWARE: "firmware ",
+    NeedKind.EXEC: "a program ",
+    NeedKind.KCONFIG: "the kernel option CONFIG_",
+    # a path or a soname says what it is
+    **dict.fromkeys((NeedKind.ROOT, NeedKind.PARENT, NeedKind.LINK, NeedKind.INTERP), ""),
+    **dict.fromkeys((NeedKind.NEEDED, NeedKind.DLOPEN, NeedKind.SHEBANG), ""),
+    **dict.fromkeys((NeedKind.DATA, NeedKind.STRING, NeedKind.GENERATED), ""),
+}
+"""What stands before the name of what a file lacks."""
+
+
+def _name_with_kind(unmet: UnmetNeed) -> str:
+    is_symbol = unmet.kind is NeedKind.MODULE and unmet.wanted.startswith("symbol ")
+    return unmet.wanted if is_symbol else f"{KIND_NOUNS[unmet.kind]}{unmet.wanted}"
+
+
+def _render_chain(unmet: UnmetNeed) -> str:
+    chain = " → ".join((*(unmet.chain or (unmet.by,)), unmet.wanted))
+    searched = f"; looked in {', '.join(_shorten_list(unmet.looked))}" if unmet.looked else ""
+    return f"{chain} ({unmet.evidence}{searched})"
+
+
+def _shorten_list(names: Sequence[str], limit: int = 6) -> list[str]:
+    omitted = len(names) - limit
+    return [*names[:limit], f"and {omitted} more"] if omitted > 0 else list(names)
+
+
+def _make_root_error(
+    unmet: UnmetNeed, packages: Sequence[PackageFiles], kernel: str
+) -> ResolveError:
+    where = f"{unmet.evidence}, component {unmet.by}"
+    match unmet.kind:
+        case NeedKind.MODULE:
+            names = [get_module_name(path) for path in _list_modules(packages)]
+            problem = f"{_describe_kernel(unmet, kernel)} has no module {unmet.wanted}"
+            fix = _suggest_name(unmet.wanted.replace("-", "_"), names, "name a module that it has")
+            if ":" in unmet.wanted:
+                fix = _DEVICES_FIX
+        case NeedKind.KCONFIG:
+            names = [name for config in _read_kernel_configs(packages) for name in config.options]
+            problem = f"{_describe_kernel(unmet, kernel)} lacks the option CONFIG_{unmet.wanted}"
+            fix = _suggest_name(
+                unmet.wanted, names, "use another kernel, or leave the component out"
+            )
+        case NeedKind.FIRMWARE:
+            problem = f"firmware {unmet.wanted} is in none of the packages"
+            fix = "keep a package that holds it, or waive it: allow-missing"
+        case NeedKind.DATA if not unmet.wanted.startswith("/"):
+            return _make_rule_error(unmet, where)
+        case NeedKind.DLOPEN:
+            where = f"{unmet.evidence} (dlopen)"
+            problem = f"no ELF file of the host matches {unmet.wanted}"
+            fix = "correct the path, or remove that line"
+        case _:
+            return _make_path_error(unmet, packages, where)
+    return ResolveError(problem, where=where, fix=fix)
+
+
+NOT_OFFERED = "is not there"
+"""What is said of a package that is in none of those at hand."""
+_DEVICES_FIX = (
+    "name the driver: one that is built in may not say which devices it drives; or list the "
+    "devices in a file (kernel: {hardware: FILE}), of which only what drives them is taken"
+)
+"""Source: Linux before 6.18 leaves aliases of device tables out of modules.builtin.modinfo."""
+
+
+def _make_rule_error(unmet: UnmetNeed, where: str) -> ResolveError:
+    topic, _, value = unmet.wanted.partition("/")
+    if topic in unmet.looked:
+        problem, fix = (
+            f"no rule of {topic} tells what {value} needs",
+            f"write what rules/{topic}.yaml knows",
+        )
+    else:
+        problem = f"there are no rules of {topic}"
+        fix = _suggest_name(topic, unmet.looked, f"write rules/{topic}.yaml among your components")
+    return ResolveError(problem, where=where, fix=fix)
+
+
+def _make_path_error(
+    unmet: UnmetNeed, packages: Sequence[PackageFiles], where: str
+) -> ResolveError:
+    requested, package = unmet.wanted, unmet.package
+    paths = [path for one in packages if one.owner in unmet.looked for path in one.entries]
+    if APPLET_CONFLICT in unmet.evidence:
+        return _make_applet_error(unmet)
+    if ": already taken" in unmet.evidence:
+        problem = f"{requested} is wanted from two packages that differ"
+        return ResolveError(problem, where=where, fix="ask for it from one of them")
+    if not package:
+        problem = f"{requested} is asked for, and no component makes it"
+        return ResolveError(problem, where=where, fix="add it to files, or name its package")
+    if not unmet.looked:
+        problem = f"the package {package} {NOT_OFFERED}, and {requested} should come from it"
+        return ResolveError(
+            problem, where=where, fix="correct the package's name, or add its suite"
+        )
+    if any(character in requested for character in "*?["):
+        problem = f"{requested} matches nothing in the package {package}"
+    else:
+        problem = f"the package {package} holds no {requested}"
+    return ResolveError(problem, where=where, fix=_suggest_path(requested, paths))
+
+
+def _make_applet_error(unmet: UnmetNeed) -> ResolveError:
+    path, package = unmet.wanted, unmet.package
+    package_evidence, _, applet_evidence = unmet.evidence.partition(APPLET_CONFLICT)
+    return ResolveError(
+        f"{path} is wanted from the package {package}, and as a link to BusyBox's applet",
+        where=f"{package_evidence}, component {unmet.by}; the applet: {applet_evidence}",
+        fix="take it out of one of them, or say in the manifest which one it is: "
+        f"keep: [{{package: {package}, paths: [{path}]}}], or "
+        f"files: {{{path}: {{link: busybox}}}}",
+    )
+
+
+def _make_waiver_error(waiver: Waiver) -> ResolveError:
+    return ResolveError(
+        f"nothing needs the waiver for {waiver.path} any more",
+        where=str(waiver.where),
+        fix="remove that line",
+    )
+
+
+def _describe_kernel(unmet: UnmetNeed, version: str) -> str:
+    if version:
+        return f"the kernel {version}"
+    return f"the kernel of {unmet.package}" if unmet.package else "the kernel"
+
+
+def _suggest_name(name: str, names: Iterable[str], otherwise: str) -> str:
+    matches = difflib.get_close_matches(name, sorted(set(names)), n=3, cutoff=0.7)
+    return f"did you mean {' or '.join(matches)}?" if matches else otherwise
+
+
+def _suggest_path(requested: str, paths: Sequence[str]) -> str:
+    """Compare last names: whole paths of one directory all look alike."""
+    name = requested.rpartition("/")[2]
+    by_name: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        by_name.setdefault(path.rpartition("/")[2], []).append(path)
+    names = difflib.get_close_matches(name, by_name, n=3, cutoff=0.7)
+    matches = [path for name in names for path in by_name[name]][:3]
+    return f"did you mean {' or '.join(matches)}?" if matches else "name a path that it holds"
+
+
+def _list_modules(packages: Sequence[PackageFiles]) -> list[str]:
+    return [
+        path
+        for one in packages
+        for path in one.entries
+        if path.startswith(MODULES_DIRECTORY) and path.endswith(MODULE_SUFFIXES)
+    ]
+
+
+def _read_kernel_configs(packages: Sequence[PackageFiles]) -> list[KernelConfig]:
+    configs = []
+    for package in packages:
+        for path in package.entries:
+            facts = package.facts(path) if path.startswith("/boot/config-") else None
+            if isinstance(facts, KernelConfig):
+                configs.append(facts)
+    return configs

@@ -1,0 +1,144 @@
+"""Needs, what they chose, and what could not be met: frozen data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from minbuild.facts.model import FileEntry
+from minbuild.manifest.model import Location, Waiver
+from minbuild.paths import RootPath
+
+
+def shorten_location(where: Location) -> str:
+    """A place as evidence shows it: `host.yaml:9:3`, `components/network/dhcp.yaml:3:11`.
+
+    It does not depend on where on this machine the file lies, so that footprints do not either.
+    """
+    parts = where.file.split("/")
+    start = parts.index("components") if "components" in parts else len(parts) - 1
+    return f"{'/'.join(parts[start:])}:{where.line}:{where.column}"
+
+
+class NeedKind(StrEnum):
+    ROOT = "root"
+    PARENT = "parent"
+    LINK = "link"
+    INTERP = "interp"
+    NEEDED = "needed"
+    DLOPEN = "dlopen"
+    SHEBANG = "shebang"
+    EXEC = "exec"
+    DATA = "data"
+    MODULE = "module"
+    SOFTDEP = "softdep"
+    FIRMWARE = "firmware"
+    KCONFIG = "kconfig"
+    GENERATED = "generated"
+    STRING = "string"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Need:
+    """One edge of the closure."""
+
+    path: RootPath
+    """What is needed."""
+    needed_by: str
+    """Who needs it: a RootPath, or the component (`network/dhcp`) of a root."""
+    kind: NeedKind
+    evidence: str
+    """`DT_NEEDED libc.so.6`, `#! /bin/sh`, `depends=net_failover`, `dhcp.yaml:3:11`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A path, glob, module or firmware name that a component asks for."""
+
+    kind: NeedKind
+    """ROOT for paths; MODULE, FIRMWARE, KCONFIG for names; DATA for `TOPIC/VALUE` of a rule."""
+    text: str
+    component: str
+    evidence: str
+    package: str = ""
+    """The package that `text` must come from; "" for rendered files and names."""
+    optional: bool = False
+    """True: a name that nothing stands for is no lack (a device without a driver)."""
+    applet: bool = False
+    """True: a link to BusyBox, whose place a file takes that the manifest itself keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnmetNeed:
+    """A need that the packages at hand do not meet."""
+
+    kind: NeedKind
+    wanted: str
+    """As asked for: soname, absolute path, module name, firmware name."""
+    by: str
+    package: str
+    """The package of `by`, whose Depends may lead to a provider; or the package that a root
+    names; "" when unknown."""
+    evidence: str
+    chain: tuple[str, ...] = ()
+    """From the component down to `by`."""
+    looked: tuple[str, ...] = ()
+    """Directories or packages that were searched."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ScriptWarning:
+    """Something in a file of the image that may be wrong."""
+
+    path: RootPath
+    line: int
+    """From 1."""
+    what: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class OptionalFile:
+    """Files that a chosen one may use, and that nobody has asked for."""
+
+    by: RootPath
+    wanted: str
+    """Path or glob; the first of several."""
+    priority: str
+    """recommended or suggested."""
+    evidence: str
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedFile:
+    """One path of the closure and who owns it."""
+
+    entry: FileEntry
+    package: str
+    """"" for rendered files and merged-/usr links."""
+    component: str
+    """The first component, in manifest order, whose needs lead here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Closure:
+    """Every chosen path, the needs that brought it in, and what is missing."""
+
+    files: Mapping[RootPath, SelectedFile]
+    """By path, sorted."""
+    needs: tuple[Need, ...]
+    """All edges between chosen paths, sorted."""
+    unmet_needs: tuple[UnmetNeed, ...]
+    kernel_release: str
+    """Kernel version: 6.12.107+deb13-cloud-amd64; "" without a kernel."""
+    builtin_modules: Mapping[str, str]
+    """Module asked for that is built into the kernel → who asked; sorted."""
+    used_waivers: tuple[str, ...]
+    """Waivers that were used, as written."""
+    unexplained_sonames: Mapping[RootPath, tuple[str, ...]]
+    """Sonames in strings of chosen ELF files that no note and no need explains."""
+    unused_waivers: tuple[Waiver, ...] = ()
+    """Waivers that nothing needed, in the manifest's order."""
+    skipped_softdeps: Mapping[str, str] = field(default_factory=dict)
+    """What may be absent and is (a softdep that this kernel has not) → who asked; sorted."""
+    optional_files: tuple[OptionalFile, ...] = ()
+    """What rules list and do not take; sorted."""

@@ -1,1 +1,0 @@
-"""What a report is about: a build, an image, a tree, an archive, read into a footprint."""

@@ -1,0 +1,113 @@
+"""Every format that a machine can start from is started, and comes to its lease."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from minbuild.lab.model import AttachAs, BootProbe, Firmware, LineSource, ProbePattern
+from tests.e2e.faults.conftest import Host
+from tests.unit.toolbox.real import IPXE_EFI, IPXE_KERNEL, toolbox
+
+pytestmark = [pytest.mark.boot, pytest.mark.mirror, pytest.mark.xdist_group("formats")]
+
+LEASE = r"minbuild: dhcp: lease"
+LIMIT = 600
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["efi", "raw", "qcow2", "vhdx", "vmdk", "stream.vmdk", "vdi"])
+def test_it_boots_by_uefi(kind: str, host: Host) -> None:
+    host.boot(LEASE, image=f"host.{kind}")
+
+
+@pytest.mark.parametrize("attach", [AttachAs.CD, AttachAs.STICK])
+def test_an_iso_boots_from_a_cd_and_from_a_stick(attach: AttachAs, host: Host) -> None:
+    host.boot(LEASE, image="host.iso", attach=attach)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize("firmware", [Firmware.PXE, Firmware.HTTP])
+def test_it_boots_from_the_network(firmware: Firmware, host: Host) -> None:
+    result = host.boot(LEASE, image="host.efi", firmware=firmware)
+    assert result.outcomes[0].name == firmware.value
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["host.cpio", "host.pxe/initrd"])
+def test_kernel_and_initramfs_boot_directly(name: str, host: Host) -> None:
+    images = host.images
+    host.boot(
+        LEASE,
+        image="host.pxe/vmlinuz",
+        initramfs=images / name,
+        firmware=Firmware.DIRECT,
+        cmdline="console=ttyS0 panic=10 loglevel=6",
+    )
+
+
+@pytest.fixture
+def settings(host: Host, tmp_path: Path) -> Path:
+    """The example of host.pxe, with the folder where it is."""
+    folder = host.images / "host.pxe"
+    text = (folder / "dnsmasq.conf").read_text()
+    assert "/srv/host.pxe" in text
+    (tmp_path / "dnsmasq.conf").write_text(text.replace("/srv/host.pxe", str(folder)))
+    return tmp_path / "dnsmasq.conf"
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize("firmware", [Firmware.PXE, Firmware.HTTP])
+def test_the_example_settings_of_pxe_boot_the_host(
+    firmware: Firmware, host: Host, settings: Path
+) -> None:
+    host.boot(LEASE, image="host.efi", firmware=firmware, settings=settings)
+
+
+@pytest.mark.usefixtures("namespace")
+def test_the_script_of_pxe_boots_the_host_on_a_bios(
+    host: Host, settings: Path, tmp_path: Path
+) -> None:
+    """iPXE is started as if a card had it, and asks the example's dnsmasq what to do."""
+    (tmp_path / "start").write_text("#!ipxe\nautoboot\n")
+    host.boot(
+        LEASE,
+        BootProbe("script", fetched("boot.ipxe", "vmlinuz", "initrd"), LIMIT, "not fetched"),
+        image=str(toolbox(lab=True).path(IPXE_KERNEL)),
+        initramfs=tmp_path / "start",
+        firmware=Firmware.DIRECT,
+        settings=settings,
+    )
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("namespace")
+def test_the_script_of_pxe_boots_the_host_by_uefi(
+    host: Host, settings: Path, tmp_path: Path
+) -> None:
+    """The firmware is handed iPXE, and iPXE what the example says."""
+    folder, served = host.images / "host.pxe", tmp_path / "served"
+    served.mkdir()
+    for each in (*folder.iterdir(), toolbox(lab=True).path(IPXE_EFI)):
+        (served / each.name).symlink_to(each)
+    text = settings.read_text().replace(str(folder), str(served))
+    ours = "dhcp-boot=tag:uefi,tag:!ipxe,"
+    assert f"{ours}host.efi" in text
+    settings.write_text(text.replace(f"{ours}host.efi", f"{ours}snponly.efi"))
+    host.boot(
+        LEASE,
+        BootProbe("script", fetched("snponly.efi", "boot.ipxe", "host.efi"), LIMIT, "not fetched"),
+        image="host.efi",
+        firmware=Firmware.PXE,
+        settings=settings,
+    )
+
+
+def fetched(*names: str) -> tuple[ProbePattern, ...]:
+    """What dnsmasq says of files that were fetched by TFTP."""
+    return tuple(
+        ProbePattern(LineSource.DNSMASQ, re.compile(rf"sent \S*/{re.escape(name)} to "))
+        for name in names
+    )

@@ -1,0 +1,286 @@
+"""The shipped host, from the machine's own mirror: built, explained, built again, and booted."""
+
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.small_host import Ended, minbuild
+from tests.support.private_mounts import mounted
+from tests.support.usage_counter import watched
+
+pytestmark = [pytest.mark.mirror, pytest.mark.xdist_group("host")]
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A directory in which host.yaml was built with a store of its own."""
+
+    directory: Path
+    built: Ended
+
+    def run(self, *words: str) -> Ended:
+        """Run a command there, with that store."""
+        return minbuild(*words, cwd=self.directory, env={"MINBUILD_STORE": self.store})
+
+    @property
+    def store(self) -> str:
+        return str(self.directory / "store")
+
+    @property
+    def images(self) -> Path:
+        return self.directory / "build" / "host"
+
+    def footprint(self) -> dict[str, object]:
+        """The footprint document of the build."""
+        document = json.loads((self.images / "footprint.json").read_text())
+        assert isinstance(document, dict)
+        return document
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """The host, built once from an empty store."""
+    directory = tmp_path_factory.mktemp("host")
+    env = {"MINBUILD_STORE": str(directory / "store")}
+    built = minbuild("make", "host.yaml", cwd=directory, env=env)
+    return Host(directory, built)
+
+
+def digests(directory: Path) -> dict[str, str]:
+    """The SHA-256 of every output; what a boot left there is none."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.iterdir())
+        if path.name != "ports.json"
+    }
+
+
+def test_the_shipped_host_keeps_to_its_budget(host: Host) -> None:
+    assert host.built.code == 0, host.built.err
+    totals = host.footprint()["totals"]
+    assert isinstance(totals, dict)
+    assert 0 < totals["files"] <= 52
+    assert totals["packed"] == (host.images / "host.efi").stat().st_size <= 17_600_000
+    assert "of MinWin" in host.built.out
+
+
+def test_the_outputs_agree_with_their_sums(host: Host) -> None:
+    assert digests(host.images).keys() == {
+        "host.efi",
+        "host.raw",
+        "footprint.json",
+        "host.lock",
+        "SHA256SUMS",
+    }
+    lines = (host.images / "SHA256SUMS").read_text().splitlines()
+    assert {line.split()[1]: line.split()[0] for line in lines} == {
+        name: digest for name, digest in digests(host.images).items() if name != "SHA256SUMS"
+    }
+
+
+def test_building_again_changes_nothing_and_asks_no_network(host: Host) -> None:
+    before = digests(host.images)
+    stamps = {path: path.stat().st_mtime_ns for path in host.images.iterdir()}
+    again = host.run("make", "host.yaml", "--offline", "--mirror", "http://127.0.0.1:9/debian")
+    assert again.code == 0, again.err
+    assert "nothing changed" in again.out
+    assert digests(host.images) == before
+    assert {path: path.stat().st_mtime_ns for path in host.images.iterdir()} == stamps
+
+
+def test_a_build_without_a_change_opens_no_package_and_starts_nothing(host: Host) -> None:
+    env = dict(os.environ) | {"MINBUILD_STORE": host.store}
+    assert host.run("make", "host.yaml").code == 0  # other tests may have changed something
+    counted = watched("make", "host.yaml", cwd=host.directory, env=env)
+    assert counted.code == 0
+    assert not [name for name in counted.opened if name.startswith(f"{host.store}/files/")]
+    assert (counted.processes, counted.connections) == (0, 0)
+    assert counted.read < 2 << 20
+
+
+def test_the_same_lock_gives_the_same_bytes_from_an_empty_store(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "host.lock").write_bytes((host.directory / "host.lock").read_bytes())
+    env = {"TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
+    old = os.umask(0o077)
+    try:
+        built = minbuild("make", "host.yaml", "--store", "elsewhere", cwd=tmp_path, env=env)
+    finally:
+        os.umask(old)
+    assert built.code == 0, built.err
+    assert digests(tmp_path / "build" / "host") == digests(host.images)
+
+
+def test_no_more_than_twice_of_what_is_used_was_fetched(host: Host) -> None:
+    lock = json.loads((host.directory / "host.lock").read_text())
+    used = {row["sha256"]: row["size"] for row in [*lock["packages"], *lock["toolbox"]]}
+    kept = Path(host.store).glob("files/*/*")
+    fetched = [path for path in kept if path.read_bytes()[:8] == b"!<arch>\n"]
+    assert {path.name for path in fetched} >= used.keys()
+    assert sum(path.stat().st_size for path in fetched) <= 2 * sum(used.values())
+
+
+def test_every_file_has_a_chain_of_needs(host: Host) -> None:
+    document = host.footprint()
+    rows, edges = document["files"], document["edges"]
+    assert isinstance(rows, list)
+    assert isinstance(edges, list)
+    reached: set[str] = set()
+    todo = [edge["to"] for edge in edges if not edge["from"].startswith("/")]
+    below: dict[str, list[str]] = {}
+    for edge in edges:
+        below.setdefault(edge["from"], []).append(edge["to"])
+    while todo:
+        path = todo.pop()
+        if path not in reached:
+            reached.add(path)
+            todo += below.get(path, [])
+    assert {row["path"] for row in rows} == reached
+
+
+def test_the_starter_manifest_builds_within_its_own_budget(host: Host) -> None:
+    assert host.run("init", "rack.yaml").code == 0
+    built = host.run("make", "rack.yaml", "--lock", "host.lock", "-o", "rack")
+    assert built.code == 0, built.err
+    assert (host.directory / "rack" / "rack.efi").exists()
+    assert host.run("init", "rack.yaml").code == 2
+
+
+def test_a_host_with_users_that_a_package_declares_is_not_built_twice(host: Host) -> None:
+    component = host.directory / "own" / "services" / "uuids.yaml"
+    component.parent.mkdir(parents=True)
+    component.write_text("summary: UUIDs\npackages:\n  uuid-runtime: [/usr/sbin/uuidd]\n")
+    (host.directory / "uuids.yaml").write_text(
+        "minbuild: 1\nname: uuids\nextends: [host]\nservices: {use: [uuids]}\n"
+        "budget: {files: 90, bytes: 60000000, packed: 60000000}\n"
+    )
+    words = ("make", "uuids.yaml", "--components", "own", "--compression", "zstd", "-o", "users")
+    built = host.run(*words)
+    assert built.code == 0, built.err
+    text = (host.directory / "users" / "footprint.json").read_text()
+    assert "services/declared" in text
+    assert "nothing changed" in host.run(*words).out
+
+
+def test_a_matrix_and_another_manifest_are_built_at_once(host: Host) -> None:
+    (host.directory / "racks.yaml").write_text(
+        "minbuild: 1\nname: racks\nextends: [host]\nbudget: {files: 60}\n"
+        "matrix: {components: {plain: [network/tcp], shell: [boot/console-shell]}}\n"
+    )
+    (host.directory / "broken.yaml").write_text("minbuild: 1\nextends: [host]\nkernal: {}\n")
+    tight = "minbuild: 1\nname: tight\nextends: [host]\nbudget: {files: 10}\n"
+    (host.directory / "tight.yaml").write_text(tight)
+    words = ("host.yaml", "broken.yaml", "racks.yaml", "tight.yaml", "-o", "many", "--json")
+    said = host.run("make", *words)
+    rows = {row["name"]: row for row in json.loads(said.out)}
+    assert [*rows] == ["host", "broken", "racks-plain", "racks-shell", "tight"]
+    assert said.code == rows["broken"]["exit_code"] == 3
+    assert rows["tight"]["exit_code"] == 1
+    assert rows["tight"]["error"].startswith("over budget: files 52")
+    for name in ("host", "racks-plain", "racks-shell", "tight"):
+        assert rows[name]["files"] > 0, said.err
+        assert (host.directory / "many" / name / f"{name}.efi").exists()
+    assert digests(host.directory / "many" / "host") == digests(host.images)
+    stopped = host.run("make", "--fail-fast", *words)
+    assert [row["name"] for row in json.loads(stopped.out)] == ["host", "broken"]
+
+
+def test_why_names_the_chain_and_its_evidence(host: Host) -> None:
+    said = host.run("why", "/usr/lib/x86_64-linux-gnu/libglib-2.0.so.0")
+    assert said.code == 0
+    assert "hypervisor/qemu-microvm" in said.out
+    assert "DT_NEEDED libglib-2.0.so.0" in said.out
+    gone = host.run("why", "/usr/bin/bash")
+    assert gone.code == 1
+    assert "/usr/bin/bash is not in host: no need leads to it\n" in gone.out
+    assert "the component boot/builder asks bash for /usr/bin/bash" in gone.out
+    full = host.run("why", "qemu-system-x86_64").out
+    assert ", in the lock, holds /usr/bin/qemu-system-x86_64\n" in full
+    assert "similar: /usr/bin/qemu-system-x86_64-microvm" in full
+    assert host.run("why", "qemu-system-x86_64-microvm").code == 0
+
+
+def test_no_file_of_this_machine_is_in_the_image(host: Host) -> None:
+    text = (host.images / "footprint.json").read_text() + (host.images / "host.lock").read_text()
+    assert str(Path.home()) not in text
+    assert str(host.directory) not in text
+    assert "http" not in (host.images / "host.lock").read_text()
+
+
+def test_a_tool_of_the_toolbox_runs_with_libraries_of_its_own(host: Host) -> None:
+    said = host.run("tool", "xz", "--", "--version")
+    assert said.code == 0, said.err
+    lock = json.loads((host.directory / "host.lock").read_text())
+    (version,) = [row["version"] for row in lock["toolbox"] if row["name"] == "xz-utils"]
+    assert f"liblzma {version.split('-')[0]}" in said.out
+
+
+@pytest.mark.oracle
+def test_disk_tools_find_nothing_wrong(host: Host) -> None:
+    said = host.run("tool", "sfdisk", "--", "--verify", str(host.images / "host.raw"))
+    assert said.code == 0, said.err
+    assert "No errors detected" in said.out
+
+
+@pytest.mark.boot
+def test_the_host_boots_by_uefi_and_runs_a_guest(host: Host) -> None:
+    said = host.run("boot", "host.yaml", "--json", "--timeout", "400")
+    assert said.code == 0, said.err
+    result = json.loads(said.out)
+    assert {row["name"]: row["state"] for row in result["probes"]} == dict.fromkeys(
+        (
+            *("init", "dhcp", "dns", "tcp", "kvm", "guest", "confined", "protection", "readonly"),
+            *("mounts", "cores", "kernel", "users", "modules", "lockdown"),
+        ),
+        "passed",
+    )
+    assert json.loads((host.images / "ports.json").read_text())["ports"] == []
+    assert "none configured, none seen in the lab" in host.run("report", "build/host").out
+
+
+@pytest.mark.boot
+def test_a_disk_with_a_boot_loader_starts_on_a_bios(host: Host) -> None:
+    text = "minbuild: 1\nextends: [host]\nname: old\nboot: {use: [bios]}\n"
+    (host.directory / "old.yaml").write_text(text)
+    made = host.run("make", "old.yaml", "-o", "old")  # not below build/, which other tests read
+    assert made.code == 0, made.err
+    words = ("boot", "old", "--bios", "--network", "user", "--timeout", "300", "--json")
+    said = host.run(*words, "--probe", "init")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["firmware"] == "bios"
+    assert (
+        host.footprint()["totals"]
+        == json.loads((host.directory / "old/footprint.json").read_text())["totals"]
+    ), "the host itself stays as it is"
+
+
+@pytest.mark.boot
+def test_a_host_without_a_network_still_comes_up(host: Host) -> None:
+    words = ("boot", str(host.images), "--direct", "--network", "user", "--json")
+    said = host.run(*words, "--probe", "init", "--probe", "kvm", "--timeout", "400")
+    assert said.code == 0, said.err
+
+
+def test_an_output_directory_below_a_file_is_an_error_and_nothing_is_lost(host: Host) -> None:
+    (host.directory / "plain").write_text("a file")
+    ended = host.run("make", "host.yaml", "-o", "plain/out")
+    assert ended.code == 6
+    assert "error: " in ended.err
+    assert (host.directory / "plain").read_text() == "a file"
+
+
+def test_an_output_directory_that_is_read_only_is_an_error(host: Host) -> None:
+    (host.directory / "closed").mkdir(exist_ok=True)
+    done = mounted(
+        "mount -t tmpfs -o ro none closed",
+        *(sys.executable, "-m", "minbuild", "make", "host.yaml", "-o", "closed/out"),
+        cwd=host.directory,
+        env={"MINBUILD_STORE": host.store},
+    )
+    assert done.returncode == 6, done.stderr
+    assert "closed" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,85 @@
+"""A host on networks whose leases are not the usual ones, booted on each once."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from minbuild.lab.boot import boot_image
+from minbuild.lab.model import (
+    Accel,
+    BootProbe,
+    BootRequest,
+    BootResult,
+    Firmware,
+    LeaseShape,
+    LineSource,
+    ProbePattern,
+    ProbeState,
+)
+from minbuild.pipeline.boot_setup import BootSetup
+from minbuild.progress import SilentProgress
+from tests.e2e.small_host import minbuild
+from tests.support.lab import STORE, in_namespace, stage_of
+
+pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("leases")]
+
+MANIFEST = """\
+minbuild: 1
+name: small
+summary: The network of a host, and the data partition that asks for its proof
+arch: amd64
+kernel: {package: linux-image-cloud-amd64, cmdline: [console=ttyS0]}
+network: {use: [virtio, bridge, dhcp, dns, tcp]}
+filesystem: {use: [ext4]}
+boot: {use: [init]}
+image: {formats: [uki], compression: zstd}
+"""
+SEEN = {
+    LeaseShape.SLASH32: ("lease 192.0.2.[0-9]+/32 on", "tcp: 192.0.2.1:7 answered"),
+    LeaseShape.CLASSLESS: (
+        "lease 192.0.2.[0-9]+/24 on",
+        "dhcp: router 192.0.2.254 left out: the lease has classless routes",
+        "tcp: 198.51.100.1:7 answered",
+    ),
+    LeaseShape.MTU1400: ("dhcp: mtu 1400", "tcp: 192.0.2.1:7 answered"),
+    # the one whose card is the host's alone
+    LeaseShape.NOMASK: (
+        "no bridge br0: eth0 .* is not bridged",
+        "its class says /24",
+        "lease 192.0.2.[0-9]+/24 on",
+        "tcp: 192.0.2.1:7 answered",
+    ),
+}
+
+
+@pytest.fixture
+def stage(shape: LeaseShape, tmp_path: Path) -> BootSetup:
+    place = tmp_path
+    (place / "small.yaml").write_text(MANIFEST)
+    words = ["--set", "bridged=false"] if shape is LeaseShape.NOMASK else []
+    ended = minbuild("make", "small.yaml", "--store", str(STORE), *words, cwd=place)
+    image = place / "build/small/small.efi"
+    assert image.exists(), ended.err
+    found = stage_of(image)
+    in_namespace(found.toolbox)
+    return found
+
+
+def seen(pattern: str) -> BootProbe:
+    return BootProbe(
+        pattern, (ProbePattern(LineSource.CONSOLE, re.compile(pattern)),), 180, "it was not seen"
+    )
+
+
+@pytest.mark.parametrize("shape", SEEN)
+def test_a_host_is_reached_on_each_network(stage: BootSetup, shape: LeaseShape) -> None:
+    probes = tuple(map(seen, (*SEEN[shape], "dns: probe.test is 192.0.2.1")))
+    request = BootRequest(
+        stage.image, probes, firmware=Firmware.DIRECT, accel=Accel.TCG, lease=shape, memory=512
+    )
+    result: BootResult = boot_image(request, stage.toolbox, SilentProgress())
+    console = [line.text for line in result.lines if line.source is LineSource.CONSOLE]
+    lost = [one.name for one in result.outcomes if one.state is not ProbeState.PASSED]
+    assert lost == [], "\n".join(console[-30:])
+    assert not [line for line in console if "FAILED" in line]

@@ -1,0 +1,68 @@
+"""The `minbuild` command in a process that counts what it asks of the machine.
+
+Run as a script: watched.py REPORT WORD…; writes what it counted to REPORT as JSON.
+"""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PROCESSES = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
+"""Source: CPython, Doc/library/audit_events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one run asked for."""
+
+    code: int
+    opened: tuple[str, ...]
+    """Every file that was opened, the code of Python modules apart."""
+    processes: int
+    connections: int
+    read: int
+    """Bytes, the code of Python modules apart."""
+
+
+def watched(*words: str, cwd: Path, env: dict[str, str]) -> Counted:
+    """Run the command in `cwd` and count."""
+    report = cwd / "counted.json"
+    argv = [sys.executable, __file__, str(report), *words]
+    subprocess.run(argv, cwd=cwd, env=env, capture_output=True, check=True)
+    counted = json.loads(report.read_text())
+    report.unlink()
+    return Counted(**{**counted, "opened": tuple(counted["opened"])})
+
+
+def main(report: str, words: list[str]) -> None:
+    """Run the command here and write what was counted."""
+    events: list[tuple[str, str]] = []
+    sys.addaudithook(lambda event, args: events.append((event, str(args[0]) if args else "")))
+    before = _read()
+    from minbuild.cli.main import run_command_line
+
+    code = run_command_line(words)
+    read = _read() - before
+    seen = list(events)
+    files = [name for event, name in seen if event == "open"]
+    python = [name for name in files if name.endswith((".py", ".pyc")) and Path(name).is_file()]
+    counted = {
+        "code": code,
+        "opened": [name for name in files if not name.endswith((".py", ".pyc"))],
+        "processes": sum(event in PROCESSES for event, _ in seen),
+        "connections": sum(event == "socket.connect" for event, _ in seen),
+        "read": read - sum(Path(name).stat().st_size for name in python),
+    }
+    Path(report).write_text(json.dumps(counted), encoding="utf-8")
+
+
+def _read() -> int:
+    """Bytes that this process has read so far. Source: proc_pid_io(5), rchar."""
+    counters = Path("/proc/self/io").read_text(encoding="ascii")
+    return int(counters.split()[1])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])

@@ -1,0 +1,373 @@
+"""Whether KVM runs systems: the trial guest by real QEMUs, and machines whose KVM lies in several ways."""
+
+import contextlib
+import os
+import pty
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from minbuild.cache.store import Store
+from minbuild.dib import builder_vm
+from minbuild.errors import ToolError, UsageError
+from minbuild.lab import accel, kvm_test_guest, monitor
+from minbuild.lab.accel import (
+    ACCEL_VARIABLE,
+    TrialFirmware,
+    build_trial_args,
+    choose_accelerator,
+    choose_trial_firmware,
+    resolve_accel,
+    start_trial_guest,
+)
+from minbuild.lab.boot import boot_image
+from minbuild.lab.interactive import interact
+from minbuild.lab.model import Accel, BootRequest, BootStage, Firmware, Network
+from minbuild.lab.monitor import StageTracker, find_kvm_failure
+from minbuild.lab.probes import make_default_probes
+from minbuild.process import start_program, stop_program
+from minbuild.progress import Progress, SilentProgress
+from minbuild.toolbox.toolbox import Toolbox
+from tests.support.accelerator import settle
+from tests.support.real_archive import market_of
+from tests.unit.lab.conftest import Bench, busybox_of
+from tests.unit.lab.cpio import initramfs
+from tests.unit.lab.front import Front
+from tests.unit.toolbox.real import toolbox
+
+INIT = next(probe for probe in make_default_probes() if probe.name == "init")
+
+
+@pytest.fixture
+def has_kvm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A machine that has a device, whose modules let guests run guests, and that waits briefly."""
+    (tmp_path / "device").touch()
+    monkeypatch.setattr(accel, "KVM_DEVICE", tmp_path / "device")
+    monkeypatch.setattr(accel, "SYSFS_MODULES", tmp_path / "modules")
+    monkeypatch.setitem(monitor.FIRMWARE_SILENCE, Firmware.DIRECT, 3)
+    monkeypatch.setattr(monitor, "KERNEL_SILENCE", 3)
+    monkeypatch.delenv(ACCEL_VARIABLE, raising=False)
+
+
+Fronts = Callable[[Toolbox, str], Front]
+
+
+@pytest.fixture
+def fronts(tmp_path: Path) -> Iterator[Fronts]:
+    """Makes QEMUs that go wrong in a way of their own."""
+    made: list[Front] = []
+
+    def make(tools: Toolbox, way: str) -> Front:
+        place = tmp_path / f"front {len(made)}"
+        place.mkdir()
+        made.append(Front(tools, way, place))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+class Notes(SilentProgress):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def boot_tiny(bench: Bench, front: Front, progress: Progress, **more: object) -> object:
+    values: dict[str, object] = {
+        "image": bench.kernel,
+        "probes": (INIT,),
+        "initramfs": bench.initramfs,
+        "cmdline": "console=ttyS0 panic=-1",
+        "network": Network.USER,
+        "timeout": 150,
+    }
+    return boot_image(BootRequest(**{**values, **more}), front, progress)  # type: ignore[arg-type]
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("way", list(TrialFirmware))
+def test_the_trial_guest_ends_itself_by_every_firmware(way: TrialFirmware, tmp_path: Path) -> None:
+    with start_trial_guest(toolbox(lab=True), way, tmp_path, "tcg") as (process, _):
+        assert accel.wait_for_exit(process, 120) == kvm_test_guest.KVM_TEST_EXIT_CODE
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("words", [("-smp", "1"), ("-cpu", "qemu32")], ids=" ".join)
+def test_the_trial_guest_needs_what_a_kernel_needs(words: tuple[str, ...], tmp_path: Path) -> None:
+    """Without a second processor or long mode it does not come to its end."""
+    box = toolbox(lab=True)
+    asked = build_trial_args(box, TrialFirmware.BIOS, tmp_path, "tcg")
+    asked[asked.index(words[0]) + 1] = words[1]
+    argv = [*box.argv("qemu-system-x86_64"), *asked, *accel.build_data_args(box)]
+    with start_program(argv, purpose="trying", env=box.environment()) as process:
+        assert accel.wait_for_exit(process, 3) != kvm_test_guest.KVM_TEST_EXIT_CODE
+        stop_program(process)
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize("way", ["stops", "one processor", "resets", "aborts"])
+def test_a_kvm_that_runs_no_guest_is_told_by_the_trial(
+    way: str, has_kvm: None, fronts: Fronts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accel, "KVM_TRIAL_SECONDS", 1)
+    front = fronts(toolbox(lab=True), way)
+    chosen = choose_accelerator(None, front, TrialFirmware.BIOS)
+    assert (chosen.name, "ran no guest" in chosen.reason) == ("tcg", True)
+    assert ("MSR" in chosen.reason) is (way == "aborts")
+    first = front.asked
+    assert first[0] == "kvm trial"
+    assert choose_accelerator(None, front, TrialFirmware.BIOS).name == "tcg"
+    # one that fails at once is asked again, as it may have been in use
+    assert front.asked == (["kvm trial"] if way in {"resets", "aborts"} else [])
+    with pytest.raises(ToolError, match="KVM does not work"):
+        choose_accelerator(Accel.KVM, front, TrialFirmware.BIOS)
+    assert choose_accelerator(Accel.TCG, front, TrialFirmware.BIOS).name == "tcg"
+
+
+@pytest.mark.mirror
+def test_a_kvm_that_runs_the_guest_is_tried_once(has_kvm: None, fronts: Fronts) -> None:
+    front = fronts(toolbox(lab=True), "good")
+    assert (
+        choose_accelerator(None, front, TrialFirmware.BIOS).name
+        == choose_accelerator(None, front, TrialFirmware.BIOS).name
+        == "kvm"
+    )
+    assert front.asked == ["kvm trial"]
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+def test_a_kvm_whose_kernel_is_silent_is_left_for_emulation_and_remembered(
+    bench: Bench, has_kvm: None, fronts: Fronts
+) -> None:
+    front = fronts(bench.tools, "firmware alone")
+    notes = Notes()
+    result = boot_tiny(bench, front, notes)
+    assert result.passed  # type: ignore[attr-defined]
+    assert result.accel.name == "tcg"  # type: ignore[attr-defined]
+    assert result.tries == 2  # type: ignore[attr-defined]
+    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert "no kernel said a word" in notes.notes[0]
+    assert "forget-kvm" in notes.notes[1]
+    chosen = choose_accelerator(None, front, TrialFirmware.UEFI)
+    assert (chosen.name, "by emulation it went on" in chosen.reason) == ("tcg", True)
+    assert front.asked == []
+    assert len(accel.forget_kvm_faults(front.store)) == 1
+    assert choose_accelerator(None, front, TrialFirmware.BIOS).name == "kvm"
+    # what was asked for is done, whatever is remembered
+    accel.KvmHistory(front).save_fault(accel.REAL_SYSTEM, "it was silent")
+    assert choose_accelerator(Accel.KVM, front, TrialFirmware.BIOS).name == "kvm"
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+@pytest.mark.parametrize(
+    "way",
+    [
+        "kernel alone",
+        *(pytest.param(one, marks=pytest.mark.long) for one in ("resets a system", "gives up")),
+    ],
+)
+def test_a_kvm_that_starts_a_system_and_loses_it_is_left_for_emulation(
+    way: str, bench: Bench, has_kvm: None, fronts: Fronts
+) -> None:
+    front = fronts(bench.tools, way)
+    result = boot_tiny(bench, front, SilentProgress())
+    assert result.passed  # type: ignore[attr-defined]
+    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert choose_accelerator(None, front, TrialFirmware.BIOS).name == "tcg"
+
+
+@pytest.mark.mirror
+def test_an_image_that_says_nothing_by_emulation_either_is_not_kvm_s_fault(
+    bench: Bench, has_kvm: None, fronts: Fronts
+) -> None:
+    front = fronts(bench.tools, "trial alone")
+    result = boot_tiny(bench, front, SilentProgress(), cmdline="console=tty0", timeout=6)
+    assert not result.passed  # type: ignore[attr-defined]
+    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert choose_accelerator(None, front, TrialFirmware.BIOS).name == "kvm"
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+def test_a_good_kvm_boots_once(bench: Bench, has_kvm: None, fronts: Fronts) -> None:
+    front = fronts(bench.tools, "good")
+    result = boot_tiny(bench, front, SilentProgress())
+    assert result.passed  # type: ignore[attr-defined]
+    assert result.accel.name == "kvm"  # type: ignore[attr-defined]
+    assert front.asked == ["kvm trial", "kvm system"]
+
+
+def test_what_is_remembered_is_of_this_machine_alone(has_kvm: None, fronts: Fronts) -> None:
+    front, other = fronts(toolbox(lab=True), "good"), fronts(toolbox(lab=True), "another QEMU")
+    other.store = front.store
+    accel.KvmHistory(front).save_fault("bios", "")
+    assert accel.KvmHistory(front).read_fault("bios") == ""
+    assert accel.KvmHistory(other).read_fault("bios") is None
+
+
+def test_the_environment_says_what_no_option_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ACCEL_VARIABLE, "tcg")
+    assert resolve_accel(None) is Accel.TCG
+    assert resolve_accel(Accel.KVM) is Accel.KVM
+    monkeypatch.setenv(ACCEL_VARIABLE, "hvf")
+    with pytest.raises(UsageError, match="hvf"):
+        resolve_accel(None)
+    monkeypatch.setenv(ACCEL_VARIABLE, "")
+    assert resolve_accel(None) is Accel.AUTO
+
+
+@pytest.mark.parametrize(
+    ("line", "stage"),
+    [
+        ('BdsDxe: loading Boot0001 "UEFI Misc Device" from PciRoot(0x0)/Pci(0x3,0x0)', 0),
+        ("SeaBIOS (version 1.16.3-debian-1.16.3-2)", 0),
+        ("iPXE (https://ipxe.org) 00:03.0 CA00 PCI2.10 PnP PMM+3EFCAF60+3EF0AF60 CA00", 0),
+        ("Welcome to GRUB!", 0),
+        ("EFI stub: Loaded initrd from LINUX_EFI_INITRD_MEDIA_GUID device path", 0),
+        ("Booting from Hard Disk...", 0),
+        ("[    0.000000] Linux version 6.12.41+deb13-cloud-amd64", 1),
+        ("(XEN) Xen version 4.20.0", 1),
+        ("minbuild: 2.31 init: 9 steps started", 2),
+        ("Welcome to Debian GNU/Linux 13 (trixie)!", 2),
+        ("host login: ", 2),
+    ],
+)
+def test_a_firmware_s_line_is_not_the_kernel_s_word(line: str, stage: int) -> None:
+    heard = StageTracker()
+    heard.feed(line, 1.0)
+    assert heard.stage == BootStage(stage)
+    assert bool(heard.find_stall(10_000, Firmware.UEFI)) is (stage < BootStage.SYSTEM)
+    assert heard.find_stall(2, Firmware.UEFI) == ""
+
+
+def test_what_qemu_says_of_a_kvm_that_gave_up_is_found() -> None:
+    assert find_kvm_failure(b"x\nKVM internal error. Suberror: 3\nextra data") != ""
+    assert (
+        find_kvm_failure(b"qemu-system-x86_64: warning: host doesn't support requested feature")
+        == ""
+    )
+
+
+def test_every_firmware_has_its_trial() -> None:
+    ways = {firmware: choose_trial_firmware(firmware) for firmware in Firmware}
+    assert [ways[one] for one in (Firmware.DIRECT, Firmware.BIOS)] == [
+        TrialFirmware.BIOS,
+        TrialFirmware.BIOS,
+    ]
+    assert {ways[one] for one in Firmware if "bios" not in one and one != "direct"} == {
+        TrialFirmware.UEFI
+    }
+    assert choose_trial_firmware(Firmware.UEFI, secure=True) is TrialFirmware.SECURE
+
+
+def test_forgetting_names_what_was_remembered(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.put(accel.KVM_FAULT_KIND, {"a\nbios": b'""', "a\nsystem": b'"it was silent"'})
+    assert accel.forget_kvm_faults(store) == ("it was silent",)
+    assert store.get_all(accel.KVM_FAULT_KIND) == {}
+
+
+@pytest.mark.mirror
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [("kernel alone", "tcg"), ("aborts", "tcg"), pytest.param("good", "", marks=pytest.mark.long)],
+)
+def test_the_suite_knows_once_for_all_what_runs_its_machines(
+    way: str,
+    said: str,
+    bench: Bench,
+    has_kvm: None,
+    fronts: Fronts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment = dict(os.environ)
+    monkeypatch.setattr(os, "environ", environment)
+    front = fronts(bench.tools, way)
+    settle(front, bench.kernel)
+    assert environment.get(ACCEL_VARIABLE, "") == said
+    assert front.asked[-1] in {"kvm trial", "kvm system", "tcg system"}
+    environment.pop(ACCEL_VARIABLE, "")
+    settle(front, bench.kernel)
+    # it is remembered; what fails at once is asked anew
+    assert front.asked == {"good": ["kvm system"], "aborts": ["kvm trial"]}.get(way, [])
+
+
+BUILDER = """#!/bin/sh
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
+echo "builder: started" >/dev/console
+echo o >/proc/sysrq-trigger
+"""
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+def test_a_builder_machine_that_is_silent_under_kvm_is_run_by_emulation(
+    bench: Bench,
+    store: Store,
+    has_kvm: None,
+    fronts: Fronts,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its kernel is told to be quiet: only the builder's own word counts."""
+    monkeypatch.setattr(builder_vm, "SILENCE_LIMIT", 3)
+    front = fronts(bench.tools, "kernel alone")
+    packed = initramfs(busybox_of(market_of(store), store), ("sh", "mount"), {}, "", BUILDER)
+    (tmp_path / "initrd").write_bytes(packed)
+    (tmp_path / "order").write_bytes(bytes(512))
+    machine = builder_vm.BuilderVm(bench.kernel, tmp_path / "initrd", tmp_path / "order", front)  # type: ignore[arg-type]
+    heard: list[bytes] = []
+    told: list[str] = []
+    result = builder_vm.run_job(machine, tmp_path / "order", tmp_path, heard.append, told.append)
+    assert result.exists()
+    assert b"builder: started\n" in heard
+    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert "the builder said no word" in told[0]
+    assert choose_accelerator(None, front, TrialFirmware.BIOS, nested=False).name == "tcg"
+    # the next one starts by emulation at once
+    heard.clear()
+    builder_vm.run_job(machine, tmp_path / "order", tmp_path, heard.append, told.append)
+    assert front.asked == ["tcg system"]
+    assert len(told) == 2
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+def test_a_terminal_whose_machine_is_silent_under_kvm_is_given_an_emulated_one(
+    bench: Bench, has_kvm: None, fronts: Fronts
+) -> None:
+    front = fronts(bench.tools, "trial alone")
+    notes = Notes()
+    user, lab = pty.openpty()
+    heard = bytearray()
+
+    def person() -> None:
+        with contextlib.suppress(OSError):
+            while data := os.read(user, 4096):
+                heard.extend(data)
+                if b"Linux version" in heard:
+                    os.write(user, b"\x01x")
+
+    thread = threading.Thread(target=person, daemon=True)
+    thread.start()
+    wish = BootRequest(
+        bench.kernel, (), initramfs=bench.initramfs, cmdline="console=ttyS0", network=Network.USER
+    )
+    interact(wish, front, notes, keys=lab, screen=lab)
+    os.close(lab)
+    thread.join()
+    os.close(user)
+    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert [note for note in notes.notes if "by emulation" in note]
+    assert choose_accelerator(None, front, TrialFirmware.BIOS).name == "tcg"

@@ -1,0 +1,124 @@
+"""What a busy machine takes from a guest does not count: held against the kernel's own scheduling."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from minbuild.lab.boot import boot_image
+from minbuild.lab.model import (
+    BootProbe,
+    BootRequest,
+    LineSource,
+    LogLine,
+    Network,
+    ProbePattern,
+    ProbeState,
+)
+from minbuild.lab.probes import ProbeTracker
+from minbuild.lab.run_delay import RunDelay, iter_process_tree, read_run_delays
+from minbuild.progress import SilentProgress
+from tests.unit.lab.conftest import Bench
+
+SPIN = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile True: pass"
+NEST = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+
+
+@contextmanager
+def running(count: int, *words: str) -> Iterator[list[int]]:
+    """So many processes, ended at the end with what they started."""
+    started = [
+        subprocess.Popen([sys.executable, "-c", *words], start_new_session=True)
+        for _ in range(count)
+    ]
+    try:
+        yield [one.pid for one in started]
+    finally:
+        for one in started:
+            os.killpg(one.pid, 9)
+            one.wait()
+
+
+def lost(granted: RunDelay, began: float) -> float:
+    """Seconds since `began` that a process did not have."""
+    passed = time.monotonic() - began
+    return passed - granted.subtract_from(passed)
+
+
+def test_processes_that_share_a_processor_had_a_part_of_the_time() -> None:
+    with running(2, SPIN) as two, running(1, NEST, SPIN) as (nested,):
+        followed = [RunDelay(process) for process in (*two, nested)]
+        began = time.monotonic()
+        while min(lost(granted, began) for granted in followed) < 1:
+            assert time.monotonic() - began < 60, "no process waited"
+            time.sleep(0.05)
+        passed = time.monotonic() - began
+        assert all(granted.subtract_from(passed) > 0 for granted in followed)
+        assert len(list(iter_process_tree(nested))) == 2
+
+
+def test_threads_that_wait_in_turn_are_added_up() -> None:
+    """Of two that are followed each waits for a while, and neither for as long as both."""
+    turns = (
+        "import os, threading, time; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "def spin(start):\n"
+        "    time.sleep(start); end = time.monotonic() + 1.5\n"
+        "    while time.monotonic() < end: sum(range(50))\n"
+        "for start in (0, 1.5): threading.Thread(target=spin, args=(start,)).start()\n"
+    )
+    with running(1, SPIN), running(1, turns) as (process,):
+        granted, began, longest = RunDelay(process), time.monotonic(), 0.0
+        while (passed := time.monotonic() - began) < 3:
+            had = granted.subtract_from(passed)
+            longest = max(longest, *read_run_delays(process).values(), 0.0)
+            time.sleep(0.05)
+        assert passed - had > longest
+
+
+def test_a_process_that_sleeps_had_all_of_it() -> None:
+    with running(1, "import time; time.sleep(600)") as (one,):
+        time.sleep(0.3)
+        assert RunDelay(one).subtract_from(1000) > 999
+
+
+def test_a_process_that_is_gone_waits_no_more() -> None:
+    with running(1, "pass") as (one,):
+        pass
+    assert read_run_delays(one) == {}
+
+
+def test_a_limit_is_held_against_what_the_machine_had() -> None:
+    sign = ProbePattern(LineSource.CONSOLE, re.compile("up"))
+    watch = ProbeTracker((BootProbe("init", (sign,), 10, "x"), BootProbe("late", (sign,), 4, "x")))
+    watch.feed(LogLine(LineSource.CONSOLE, 60.0, "up", 5.0))
+    first, second = watch.list_outcomes()
+    assert (first.state, first.seconds) == (ProbeState.PASSED, 60.0)
+    assert second.state is ProbeState.FAILED
+
+
+@pytest.mark.mirror
+@pytest.mark.boot
+@pytest.mark.long
+def test_a_boot_on_a_busy_processor_has_its_time(bench: Bench) -> None:
+    """Five processes turn round on the one processor that the lab may use."""
+    told = BootProbe(
+        "init", (ProbePattern(LineSource.CONSOLE, re.compile("minbuild: init")),), 15, "x"
+    )
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        with running(5, SPIN):
+            wish = BootRequest(
+                bench.kernel, (told,), initramfs=bench.initramfs, cmdline="console=ttyS0",
+                network=Network.USER, timeout=15,
+            )  # fmt: skip
+            result = boot_image(wish, bench.tools, SilentProgress())
+    finally:
+        os.sched_setaffinity(0, before)
+    assert result.passed, (result.end_reason, result.seconds)
+    assert result.seconds > 15

@@ -1,0 +1,84 @@
+"""What will not start in a tree though nothing is missing from it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from minbuild.cache.store import Store
+from minbuild.formats.root_entry import FileType
+from minbuild.manifest.image_settings import ImageFormat, ImageSettings
+from minbuild.manifest.model import KernelSettings, Manifest
+from minbuild.paths import RootPath
+from minbuild.pipeline.rootfs_checks import explain_missing_init, find_unknown_accounts
+from minbuild.rootfs.model import RootfsNode, RootfsTree
+from tests.support.footprints import HERE, KERNEL, MANIFEST
+
+
+def tree(files: Mapping[str, str], store: Store | None = None) -> RootfsTree:
+    nodes = []
+    for path, text in sorted(files.items()):
+        data = text.encode()
+        digest = hashlib.sha256(data).hexdigest() if store is None else store.add(data)
+        nodes.append(
+            RootfsNode(
+                RootPath(path), FileType.FILE, 0o644, 0, 0, len(data), digest, "", "", "boot/x"
+            )
+        )
+    return RootfsTree(tuple(nodes), (), KERNEL, "6.1")
+
+
+def told(*words: str, formats: tuple[ImageFormat, ...] = (ImageFormat.UKI,)) -> Manifest:
+    image = ImageSettings(formats=formats)
+    return replace(MANIFEST, image=image, kernel=KernelSettings("linux", words, HERE))
+
+
+@pytest.mark.parametrize(
+    ("paths", "manifest", "runs"),
+    [
+        ((), told(), "/init"),
+        (("/init",), told(), ""),
+        (("/init",), told("rdinit=/bin/sh"), "/bin/sh"),
+        (("/usr/bin/sh",), told("rdinit=/bin/sh"), ""),
+        (("/usr/bin/sh",), told("rdinit=/x", "rdinit=/bin/sh"), ""),
+        ((), told("root=/dev/vda2"), ""),
+        ((), told("init=/init"), "/init"),
+        ((), told(formats=(ImageFormat.TAR, ImageFormat.CPIO)), ""),
+        ((), told(formats=(ImageFormat.TAR, ImageFormat.PXE)), "/init"),
+    ],
+)
+def test_a_host_that_nothing_starts_is_told(
+    paths: tuple[str, ...], manifest: Manifest, runs: str
+) -> None:
+    said = list(explain_missing_init(tree(dict.fromkeys(paths, "")), manifest))
+    assert [f"the kernel runs {runs}, which" in one for one in said] == ([True] if runs else [])
+
+
+CONFIGURATION = {
+    "/etc/nginx/nginx.conf": "# user of\nuser www-data;\nhttp { user_agent x; }\n",
+    "/etc/dnsmasq.conf": "user=dnsmasq\ngroup = dip\n",
+    "/etc/apache2.conf": "  User nobody\n  Group nogroup\nUserDir public_html\n",
+    "/etc/two.conf": 'user nobody "x y";\nuser nobody kmem;\ngroup 33\nuser %u\n',
+    "/usr/lib/other.conf": "user gone;\n",
+}
+
+
+def test_accounts_that_configuration_names_and_the_image_lacks_are_told(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    accounts = {"/etc/passwd": "nobody:*:65534:65534::/:/bin/false\n", "/etc/group": "dip:*:30:\n"}
+    said = list(find_unknown_accounts(tree(CONFIGURATION | accounts, store), store))
+    assert [one.partition(", and ")[0] for one in said] == [
+        "/etc/apache2.conf:2 names the group nogroup",
+        "/etc/dnsmasq.conf:1 names the user dnsmasq",
+        "/etc/nginx/nginx.conf:2 names the user www-data",
+        "/etc/two.conf:2 names the group kmem",
+    ]
+    assert "/etc/group of the image has no such line" in said[0]
+
+
+def test_an_image_without_books_of_accounts_has_none(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (one,) = find_unknown_accounts(tree({"/etc/x.conf": "user nobody;\n"}, store), store)
+    assert one.startswith("/etc/x.conf:1 names the user nobody, and /etc/passwd of the image")
