@@ -7,6 +7,7 @@
 # make oracle  hold the resolver against ld.so and kmod, whole: a quarter to half an hour, some GB
 # make house   count modules, names, import circles and the frames of the main path
 # make docs    write the pages of docs/reference that the program writes itself
+# make dist    build the wheel and the sdist in dist/, and check both
 # make check   format, lint, types, layers, and every shell script that an image gets
 # Needs python3 (3.11 or newer) with venv, and no root.
 
@@ -15,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANIFEST ?= manifests/host.yaml
 
-.PHONY: host test lab-faults oracle bench house docs check format clean torture redteam
+.PHONY: host test lab-faults oracle bench house docs dist check format clean torture redteam
 .DELETE_ON_ERROR:
 
 host: $(VENV)/ready
@@ -44,6 +45,12 @@ house: $(VENV)/ready-dev
 
 docs: $(VENV)/ready-dev
 	$(BIN)/python -m tools.docs
+
+dist: $(VENV)/ready-dev
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m tools.dist
 
 check: $(VENV)/ready-dev
 	$(BIN)/ruff format --check .

@@ -1,0 +1,57 @@
+"""Check of what `make dist` built: every file of the package is in the wheel, and nothing else."""
+
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+TOP = Path(__file__).parents[1]
+SHARED = ("manifests", "elements")
+"""Directories that a wheel has below minbuild/share/. Source: pyproject.toml, force-include."""
+
+
+def main(directory: Path = TOP / "dist") -> int:
+    """Compare the wheel and the sdist in `directory` with the tree; returns 1 when they differ."""
+    (wheel,), (sdist,) = directory.glob("*.whl"), directory.glob("*.tar.gz")
+    problems = [*_compare("wheel", read_wheel(wheel), list_package_files()),
+                *_compare("sdist", read_sdist(sdist), list_package_files(of_sdist=True))]  # fmt: skip
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if not problems:
+        print(f"{wheel.name}: {wheel.stat().st_size:,} bytes, {len(read_wheel(wheel))} files")
+    return int(bool(problems))
+
+
+def list_package_files(*, of_sdist: bool = False) -> set[str]:
+    """The files that users need, as a wheel names them; of an sdist as the tree does."""
+    files = set()
+    for name in ("minbuild", *SHARED):
+        prefix = "" if of_sdist or name not in SHARED else "minbuild/share/"
+        for path in (TOP / name).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                files.add(prefix + path.relative_to(TOP).as_posix())
+    return files
+
+
+def read_wheel(path: Path) -> set[str]:
+    """The files of a wheel, without its metadata. Source: PEP 427."""
+    with zipfile.ZipFile(path) as wheel:
+        return {name for name in wheel.namelist() if ".dist-info/" not in name}
+
+
+def read_sdist(path: Path) -> set[str]:
+    """The files of the package in an sdist, without its top directory. Source: PEP 625."""
+    with tarfile.open(path) as sdist:
+        names = [member.name.partition("/")[2] for member in sdist if member.isfile()]
+    return {name for name in names if name.partition("/")[0] in {"minbuild", *SHARED}}
+
+
+def _compare(kind: str, built: set[str], expected: set[str]) -> list[str]:
+    missing = [f"the {kind} lacks {name}" for name in sorted(expected - built)]
+    return missing + [
+        f"the {kind} has {name}, which the tree has not" for name in sorted(built - expected)
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
