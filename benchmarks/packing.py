@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.ours import Ground
 from minbuild.image import initramfs_segments, tar_cpio
-from minbuild.image.initramfs_segments import compute_xz_dictionary
+from minbuild.image.initramfs_segments import compute_xz_dictionary_size
 from minbuild.manifest.image_settings import Compression
 from minbuild.manifest.shipped_manifests import find_manifest
 from minbuild.pipeline import build
@@ -54,7 +54,7 @@ def sizes(ground: Ground) -> Sizes:
     )
     found = {}
     for settings in SOLID:
-        words = [word.format(size=compute_xz_dictionary(len(whole))) for word in settings]
+        words = [word.format(size=compute_xz_dictionary_size(len(whole))) for word in settings]
         argv = ["--format=xz", "--check=crc32", "--stdout", *words]
         packed = toolbox.run("xz", argv, purpose="packing all files at once", stdin=whole)
         found[" ".join(words)] = len(packed)

@@ -136,9 +136,11 @@ def _make_boot_request(
 
 
 def _run_interactive(boot_request: Any, toolbox: Any, terminal: Terminal) -> int:
-    from minbuild.lab.interactive import interact
+    from minbuild.lab.interactive import boot_interactively
 
-    interact(boot_request, toolbox, terminal, keys=sys.stdin.fileno(), screen=sys.stdout.fileno())
+    boot_interactively(
+        boot_request, toolbox, terminal, input_fd=sys.stdin.fileno(), output_fd=sys.stdout.fileno()
+    )
     return 0
 
 
@@ -231,7 +233,7 @@ def tool(
     request: BuildRequest = build_request(manifest, **build_args)
     session = open_session(store, terminal)
     toolbox = open_single_tool(request, session, name)
-    argv = toolbox.argv(name)
+    argv = toolbox.build_argv(name)
     arguments = [*args]
     if name == "ukify":
         from minbuild.image.ukify import add_stub_argument
@@ -239,7 +241,7 @@ def tool(
 
         arguments = add_stub_argument(args, toolbox, detect_machine_arch())
     terminal.finish()
-    exec_program([*argv, *arguments], env=toolbox.environment(), purpose=f"running {name}")
+    exec_program([*argv, *arguments], env=toolbox.build_environment(), purpose=f"running {name}")
 
 
 COMMANDS = (boot, tool)

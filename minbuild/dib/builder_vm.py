@@ -21,15 +21,15 @@ from minbuild.lab.accel import (
     REAL_SYSTEM,
     KvmHistory,
     TrialFirmware,
-    build_data_args,
+    build_data_directory_args,
     can_retry_emulated,
     choose_accelerator,
 )
 from minbuild.lab.drives import escape_commas
 from minbuild.lab.model import Network, Tools
 from minbuild.lab.monitor import find_kvm_failure
-from minbuild.lab.run_delay import RunDelay
-from minbuild.lab.worker.client import die_with_parent
+from minbuild.lab.run_delay import RunDelayMeter
+from minbuild.lab.worker.client import end_with_parent
 from minbuild.process import start_program, stop_program
 
 MEMORY_MIB = 2048
@@ -98,15 +98,15 @@ def _run_once(
         disk.unlink(missing_ok=True)
         with disk.open("wb") as file:
             file.truncate(DISK_SIZE)
-    argv = [*machine.tools.argv(QEMU), *make_qemu_argv(machine, accel)]
+    argv = [*machine.tools.build_argv(QEMU), *make_qemu_argv(machine, accel)]
     argv += _make_disk_argv(job, written=False) + _make_disk_argv(scratch, written=True)
     argv += _make_disk_argv(result, written=True) + _make_disk_argv(machine.python, written=False)
-    with start_program(die_with_parent(tuple(argv), Network.USER), purpose="running the builder machine",
-               env=machine.tools.environment(), stderr=subprocess.STDOUT) as process:  # fmt: skip
+    with start_program(end_with_parent(tuple(argv), Network.USER), purpose="running the builder machine",
+               env=machine.tools.build_environment(), stderr=subprocess.STDOUT) as process:  # fmt: skip
         assert process.stdout is not None
         try:
             reason = watch_console(
-                process.stdout.fileno(), on_line, RunDelay(process.pid), suspect=suspect
+                process.stdout.fileno(), on_line, RunDelayMeter(process.pid), suspect=suspect
             )
         finally:
             stop_program(process)
@@ -115,7 +115,7 @@ def _run_once(
 
 
 def watch_console(
-    console: int, on_line: Callable[[bytes], None], granted: RunDelay, *, suspect: bool
+    console: int, on_line: Callable[[bytes], None], granted: RunDelayMeter, *, suspect: bool
 ) -> str:
     """Give every line until the console ends, or shows that nothing runs; returns why it does.
 
@@ -136,7 +136,7 @@ def watch_console(
                     return reason
             if not data:
                 return "" if spoke else "it ended before the builder said a word"
-        silent = granted.subtract_from(time.monotonic() - began)
+        silent = granted.to_effective_seconds(time.monotonic() - began)
         if suspect and not spoke and silent >= SILENCE_LIMIT:
             return f"the builder said no word for {silent:.0f} s"
 
@@ -146,7 +146,7 @@ def make_qemu_argv(machine: BuilderVm, accel: str) -> tuple[str, ...]:
     return (
         *("-M", "q35", *ACCEL_ARGS[accel], "-smp", "2", "-m", str(MEMORY_MIB)),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *build_data_args(machine.tools),
+        *build_data_directory_args(machine.tools),
         *(
             "-kernel",
             str(machine.kernel),

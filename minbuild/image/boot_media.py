@@ -15,7 +15,7 @@ from minbuild.image.disk_layout import (
     SECTOR,
     DiskLayout,
     PartitionPlan,
-    fit_fat,
+    compute_smallest_fat,
     plan_disk,
 )
 from minbuild.image.ukify import UEFI_NAMES
@@ -60,7 +60,7 @@ class DerivedIds:
         return hashlib.sha256(f"{self.seed}\0{name}".encode()).digest()
 
 
-def list_esp_files(uki: Path, arch: str) -> dict[str, Path]:
+def list_boot_files(uki: Path, arch: str) -> dict[str, Path]:
     """What the ESP holds, by its place: the file that any UEFI machine starts."""
     return {f"EFI/BOOT/{UEFI_NAMES[arch].boot_file}": uki}
 
@@ -73,7 +73,7 @@ def find_esp_number(spec: DiskSettings) -> int:
 
 def make_disk(
     files: Mapping[str, Path],
-    identity: DerivedIds,
+    ids: DerivedIds,
     output: Path,
     toolbox: Toolbox,
     spec: DiskSettings | None = None,
@@ -87,25 +87,25 @@ def make_disk(
     plan = plan_disk(spec or DiskSettings(), sizes, len(_list_directories(files)))
     with output.open("wb") as disk:
         disk.truncate(plan.size)
-    _write_partition_table(plan, identity, output, toolbox)
+    _write_partition_table(plan, ids, output, toolbox)
     for number, partition in enumerate(plan.partitions):
-        _format_partition(partition, _make_id_key(partition, number), identity, output, toolbox)
+        _format_partition(partition, _make_id_key(partition, number), ids, output, toolbox)
         if partition.holds is PartitionType.ESP:
             _fill_esp(files, output, partition.start, toolbox)
 
 
-def make_esp(
-    files: Mapping[str, Path], identity: DerivedIds, output: Path, toolbox: Toolbox
-) -> None:
+def make_esp(files: Mapping[str, Path], ids: DerivedIds, output: Path, toolbox: Toolbox) -> None:
     """Write the file system of an ESP alone, with no table around it.
 
     Raises: ToolError when a tool fails.
     """
-    fat = fit_fat([path.stat().st_size for path in files.values()], len(_list_directories(files)))
+    fat = compute_smallest_fat(
+        [path.stat().st_size for path in files.values()], len(_list_directories(files))
+    )
     with output.open("wb") as disk:
         disk.truncate(fat.sectors * SECTOR)
     partition = PartitionPlan(0, fat.sectors * SECTOR, PartitionType.ESP, "", "", fat)
-    _format_partition(partition, "esp", identity, output, toolbox)
+    _format_partition(partition, "esp", ids, output, toolbox)
     _fill_esp(files, output, 0, toolbox)
 
 
@@ -118,7 +118,7 @@ def _fill_esp(files: Mapping[str, Path], output: Path, start: int, toolbox: Tool
     drive, created = f"{output}@@{start}", set[str]()
     for name, path in sorted(files.items()):
         purpose = f"filling the ESP: {name}"
-        missing = [each for each in _list_directories([name]) if each not in created]
+        missing = [directory for directory in _list_directories([name]) if directory not in created]
         created.update(missing)
         if (
             missing
@@ -127,7 +127,9 @@ def _fill_esp(files: Mapping[str, Path], output: Path, start: int, toolbox: Tool
         ):
             continue
         if missing:
-            toolbox.run("mmd", ["-i", drive, *(f"::{each}" for each in missing)], purpose=purpose)
+            toolbox.run(
+                "mmd", ["-i", drive, *(f"::{directory}" for directory in missing)], purpose=purpose
+            )
         # -Q: no question, an error; without -m the time is SOURCE_DATE_EPOCH
         toolbox.run("mcopy", ["-i", drive, "-Q", path, f"::{name}"], purpose=purpose)
 
@@ -158,16 +160,16 @@ def _list_directories(files: Iterable[str]) -> Sequence[str]:
 
 
 def _write_partition_table(
-    plan: DiskLayout, identity: DerivedIds, output: Path, toolbox: Toolbox
+    plan: DiskLayout, ids: DerivedIds, output: Path, toolbox: Toolbox
 ) -> None:
     loader = (
         f"start={grub.FIRST_SECTOR}, size={grub.END_SECTOR - grub.FIRST_SECTOR}, type={grub.BIOS_PARTITION_TYPE}, "
-        f'uuid={identity.make_guid("bios boot")}, name="{grub.BIOS_PARTITION_NAME}"\n'
+        f'uuid={ids.make_guid("bios boot")}, name="{grub.BIOS_PARTITION_NAME}"\n'
     )
-    script = f"label: gpt\nlabel-id: {identity.make_guid('disk')}\nfirst-lba: 34\n"
+    script = f"label: gpt\nlabel-id: {ids.make_guid('disk')}\nfirst-lba: 34\n"
     script += (loader if plan.bios else "") + "".join(
         f"start={partition.start // SECTOR}, size={partition.size // SECTOR}, type={PARTITION_TYPES[partition.holds]}, "
-        f'uuid={identity.make_guid(_make_id_key(partition, number))}, name="{_quote_name(partition.name)}"\n'
+        f'uuid={ids.make_guid(_make_id_key(partition, number))}, name="{_quote_name(partition.name)}"\n'
         for number, partition in enumerate(plan.partitions)
     )
     args: list[str | Path] = ["--quiet", "--no-reread", "--no-tell-kernel", "--wipe=never", output]
@@ -180,19 +182,19 @@ def _quote_name(name: str) -> str:
 
 
 def _format_partition(
-    partition: PartitionPlan, key: str, identity: DerivedIds, output: Path, toolbox: Toolbox
+    partition: PartitionPlan, key: str, ids: DerivedIds, output: Path, toolbox: Toolbox
 ) -> None:
     match partition.holds:
         case PartitionType.ESP | PartitionType.FAT:
-            _format_fat(partition, key, identity, output, toolbox)
+            _format_fat(partition, key, ids, output, toolbox)
         case PartitionType.EXT4:
-            _format_ext4(partition, key, identity, output, toolbox)
+            _format_ext4(partition, key, ids, output, toolbox)
         case PartitionType.EMPTY:
             pass
 
 
 def _format_fat(
-    partition: PartitionPlan, key: str, identity: DerivedIds, output: Path, toolbox: Toolbox
+    partition: PartitionPlan, key: str, ids: DerivedIds, output: Path, toolbox: Toolbox
 ) -> None:
     fat = partition.fat
     assert fat is not None
@@ -205,7 +207,7 @@ def _format_fat(
         *("-S", str(SECTOR)),
         *(("-r", str(ROOT_ENTRIES)) if fat.bits == 16 else ()),
         *("-h", str(partition.start // SECTOR)),
-        *("-i", identity.make_volume_id(key)),
+        *("-i", ids.make_volume_id(key)),
         *(("-n", label) if label else ()),
         f"--offset={partition.start // SECTOR}",
         output,
@@ -215,16 +217,16 @@ def _format_fat(
 
 
 def _format_ext4(
-    partition: PartitionPlan, key: str, identity: DerivedIds, output: Path, toolbox: Toolbox
+    partition: PartitionPlan, key: str, ids: DerivedIds, output: Path, toolbox: Toolbox
 ) -> None:
     """Make an ext4 file system in place; the disk is new, so its tables are zero already."""
     extended = (
         f"offset={partition.start},root_owner=0:0,nodiscard,assume_storage_prezeroed=1,"
-        f"hash_seed={identity.make_guid(f'{key} hash')}"
+        f"hash_seed={ids.make_guid(f'{key} hash')}"
     )
     args: list[str | Path] = [
         *("-t", "ext4", "-q", "-F", "-m", "0"),
-        *("-U", identity.make_guid(f"{key} file system")),
+        *("-U", ids.make_guid(f"{key} file system")),
         *(("-L", partition.label) if partition.label else ()),
         *("-E", extended),
         output,
@@ -237,27 +239,27 @@ __all__ = [
     "PARTITION_ALIGNMENT",
     "DerivedIds",
     "find_esp_number",
-    "list_esp_files",
+    "list_boot_files",
     "make_disk",
     "make_esp",
 ]
 
 
 def make_iso(
-    files: Mapping[str, Path], identity: DerivedIds, output: Path, work: Path, toolbox: Toolbox
+    files: Mapping[str, Path], ids: DerivedIds, output: Path, work: Path, toolbox: Toolbox
 ) -> None:
     """Write an image whose ESP holds `files`, by their place in it.
 
     Raises: ToolError when a tool fails.
     """
     esp, empty = work / "esp.img", work / "iso"
-    make_esp(files, identity, esp, toolbox)
+    make_esp(files, ids, esp, toolbox)
     empty.mkdir()
-    epoch = toolbox.environment()["SOURCE_DATE_EPOCH"]
+    epoch = toolbox.build_environment()["SOURCE_DATE_EPOCH"]
     args: list[str | Path] = [
         *("-no_rc", "-as", "mkisofs", "-quiet", "-volid", VOLUME_LABEL, "-rational-rock"),
         # the directory's times and the partitions' identifiers would follow from the clock; -rational-rock hides who builds
-        *("--set_all_file_dates", f"={epoch}", "--gpt_disk_guid", identity.make_guid("iso")),
+        *("--set_all_file_dates", f"={epoch}", "--gpt_disk_guid", ids.make_guid("iso")),
         *("-append_partition", "2", ESP_TYPE, esp, "-appended_part_as_gpt"),
         *("-e", "--interval:appended_partition_2:all::", "-no-emul-boot"),
         *("-output", output, empty),

@@ -34,14 +34,14 @@ class FatGeometry:
     """In all; an even number, mkfs.fat counts in KiB."""
 
 
-def fit_fat(files: Sequence[int], directories: int) -> FatGeometry:
+def compute_smallest_fat(files: Sequence[int], directories: int) -> FatGeometry:
     """The smallest file system for files of these sizes and some one-cluster directories."""
     return min(
         _iter_geometries(files, directories), key=lambda fat: (fat.sectors, fat.cluster_size)
     )
 
 
-def fill_fat(sectors: int, files: Sequence[int], directories: int) -> FatGeometry | None:
+def compute_fat_of_size(sectors: int, files: Sequence[int], directories: int) -> FatGeometry | None:
     """The shape that makes use of all `sectors`, an even number; None when the files do not fit."""
     for bits in (16, 32):
         for cluster in _CLUSTER_SIZES:
@@ -160,7 +160,7 @@ def _plan_partition(
     directories: int,
 ) -> PartitionPlan:
     if partition is None or (partition.holds is PartitionType.ESP and partition.size is None):
-        fat = fit_fat(files, directories)
+        fat = compute_smallest_fat(files, directories)
         label = partition.label if partition else ""
         name = partition.name if partition else ""
         return _make_plan(start, fat.sectors * SECTOR, PartitionType.ESP, name, label, fat)
@@ -173,7 +173,7 @@ def _plan_partition(
     geometry = None
     if partition.holds in {PartitionType.ESP, PartitionType.FAT}:
         contents = (files, directories) if partition.holds is PartitionType.ESP else ((), 0)
-        geometry = fill_fat(size // SECTOR, *contents)
+        geometry = compute_fat_of_size(size // SECTOR, *contents)
         if geometry is None:
             raise ToolError(
                 f"the {partition.holds} partition of {size} bytes does not hold "

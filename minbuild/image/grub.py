@@ -26,7 +26,7 @@ FIRST_SECTOR, END_SECTOR = 40, 2048
 GRUB_CFG = "grub.cfg"
 _IMAGES = RootPath("/usr/lib/grub/i386-pc")
 _MODULES = ("biosdisk", "part_gpt", "fat", "loopback", "linux", "normal", "serial")
-_MODULES_OF_FAILURE = ("echo", "sleep", "reboot")
+_FAILURE_MODULES = ("echo", "sleep", "reboot")
 _BOOT_CODE_SIZE = 440
 """Bytes of the first sector that are code; behind them the disk's own table begins."""
 _KERNEL_SECTOR, _DRIVE_CHECK = 0x5C, 0x66
@@ -117,11 +117,11 @@ def install_grub(output: Path, esp: int, folder: str, work: Path, toolbox: Toolb
     core = work / "core.img"
     args: list[str | Path] = [
         *("-O", "i386-pc"),
-        *("-d", toolbox.path(_IMAGES)),
+        *("-d", toolbox.find_path(_IMAGES)),
         *("-p", f"(,gpt{esp})/{folder}"),
         *("-o", core),
         *_MODULES,
-        *_MODULES_OF_FAILURE,
+        *_FAILURE_MODULES,
     ]
     toolbox.run(GRUB_TOOL, args, purpose="making the boot loader for a BIOS")
     data = bytearray(core.read_bytes())
@@ -129,7 +129,9 @@ def install_grub(output: Path, esp: int, folder: str, work: Path, toolbox: Toolb
         fix = "leave out boot/bios, or lock another version of grub-pc-bin"
         raise ToolError(f"GRUB's core has {len(data)} bytes, too many", where=str(output), fix=fix)
     struct.pack_into("<Q", data, _CORE_REST, FIRST_SECTOR + 1)
-    code = bytearray(toolbox.path(RootPath(f"{_IMAGES}/boot.img")).read_bytes()[:_BOOT_CODE_SIZE])
+    code = bytearray(
+        toolbox.find_path(RootPath(f"{_IMAGES}/boot.img")).read_bytes()[:_BOOT_CODE_SIZE]
+    )
     struct.pack_into("<Q", code, _KERNEL_SECTOR, FIRST_SECTOR)
     code[_DRIVE_CHECK : _DRIVE_CHECK + 2] = _NOPS
     with output.open("r+b") as disk:
@@ -138,7 +140,9 @@ def install_grub(output: Path, esp: int, folder: str, work: Path, toolbox: Toolb
         disk.write(data)
 
 
-def is_config_of(config: str, uki: str, spans: Mapping[str, tuple[int, int]], cmdline: str) -> bool:
+def is_grub_config_of(
+    config: str, uki: str, spans: Mapping[str, tuple[int, int]], cmdline: str
+) -> bool:
     """Whether GRUB's settings are those that start this UKI's kernel, initramfs and command line.
 
     `uki`: its name beside the settings; `spans`: where .linux and .initrd begin in it, and their
@@ -169,4 +173,4 @@ def _compile_config_pattern(uki: str) -> re.Pattern[str]:
         "cmdline": r"(?P<cmdline>[^\n]*)",
     }
     text = re.sub(r"\\\{(\w+)\\\}", r"{\1}", re.escape(CONFIG_TEMPLATE))
-    return re.compile(re.sub(r"\{(\w+)\}", lambda found: patterns[found[1]], text))
+    return re.compile(re.sub(r"\{(\w+)\}", lambda match: patterns[match[1]], text))

@@ -64,11 +64,13 @@ def split_into_groups(
     """
     nodes = [node for node in tree.nodes if node.path != tree.kernel_image]
     classes = {
-        node.path: classify(read_head(node.sha256), arch)
+        node.path: classify_content(read_head(node.sha256), arch)
         for node in nodes
         if node.kind is FileType.FILE
     }
-    by_class: dict[ContentClass, list[RootfsNode]] = {sort: [] for sort in ContentClass}
+    by_class: dict[ContentClass, list[RootfsNode]] = {
+        content_class: [] for content_class in ContentClass
+    }
     for node in nodes:
         path = RootPath(node.target) if node.kind is FileType.HARDLINK else node.path
         by_class[classes.get(path, ContentClass.DATA)].append(node)
@@ -83,7 +85,7 @@ def split_into_groups(
     return tuple(segment_groups)
 
 
-def classify(head: bytes, arch: str) -> ContentClass:
+def classify_content(head: bytes, arch: str) -> ContentClass:
     """Tell by a file's first bytes how it packs best: a relocatable object is data to a filter."""
     if head.startswith(PACKED_MAGICS):
         return ContentClass.STORED
@@ -102,18 +104,18 @@ def build_packer_args(
         return ()
     if compression is Compression.ZSTD:
         return ("--quiet", "--single-thread", "-9", "--no-check", "--stdout")
-    lzma2_options = f"mode=normal,mf=bt4,nice=96,lc=4,dict={compute_xz_dictionary(size)}"
+    lzma2_options = f"mode=normal,mf=bt4,nice=96,lc=4,dict={compute_xz_dictionary_size(size)}"
     code = group.content_class is ContentClass.CODE
     filters = (BCJ_FILTERS[arch],) if code else ()
     lzma2 = (
         f"--lzma2={lzma2_options}"
         if code
-        else f"--lzma2=preset=9e,pb=0,dict={compute_xz_dictionary(size)}"
+        else f"--lzma2=preset=9e,pb=0,dict={compute_xz_dictionary_size(size)}"
     )
     return ("--format=xz", "--check=crc32", "--threads=1", "--stdout", *filters, lzma2)
 
 
-def compute_xz_dictionary(size: int) -> int:
+def compute_xz_dictionary_size(size: int) -> int:
     """The least dictionary that holds all of `size` bytes: the kernel takes that much memory.
 
     Source: xz file format 5.3.1: 2^n or 2^n + 2^(n-1).
@@ -191,8 +193,8 @@ def pack_initramfs(
     total = sum(group.size for group in remaining)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         running = {pool.submit(packer.pack, group): group for group in remaining}
-        for done in as_completed(running):
-            segments[running[done]] = done.result()
+        for future in as_completed(running):
+            segments[running[future]] = future.result()
             packed = sum(group.size for group in remaining if group in segments)
             progress.bar("packing", packed, total)
     return tuple(segments[group] for group in segment_groups)
@@ -215,14 +217,14 @@ def _append_file(path: Path, size: int, output: BufferedWriter) -> bool:
     output.flush()
     start = output.tell()
     with path.open("rb") as file:
-        done = 0
-        while done < size:
-            sent = os.sendfile(output.fileno(), file.fileno(), done, size - done)
+        copied = 0
+        while copied < size:
+            sent = os.sendfile(output.fileno(), file.fileno(), copied, size - copied)
             if not sent:
                 output.truncate(start)
                 output.seek(start)
                 return False
-            done += sent
+            copied += sent
     output.seek(start + size)
     return True
 

@@ -30,7 +30,7 @@ VHDX_METADATA = uuid.UUID("8b7ca206-4790-4b9a-b8fe-575f050f886e").bytes_le
 VHDX_PAGE83 = uuid.UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le
 
 
-def make_deterministic(path: Path, patch: IdPatch, identity: DerivedIds) -> None:
+def replace_random_ids(path: Path, patch: IdPatch, ids: DerivedIds) -> None:
     """Replace the random identifiers of the image at `path`.
 
     Raises: ToolError when qemu-img wrote something else than is known.
@@ -38,7 +38,7 @@ def make_deterministic(path: Path, patch: IdPatch, identity: DerivedIds) -> None
     with path.open("r+b") as file:
         head = bytearray(file.read(HEAD_SIZE))
         try:
-            patch(head, identity)
+            patch(head, ids)
         except (struct.error, ValueError) as error:
             raise ToolError(
                 f"qemu-img wrote an image whose header is not as expected: {error}",
@@ -49,28 +49,28 @@ def make_deterministic(path: Path, patch: IdPatch, identity: DerivedIds) -> None
         file.write(head)
 
 
-def patch_vdi(head: bytearray, identity: DerivedIds) -> None:
+def patch_vdi(head: bytearray, ids: DerivedIds) -> None:
     """VirtualBox: the image's and its last snapshot's."""
     for at, name in ((VDI_IMAGE, "vdi"), (VDI_SNAPSHOT, "vdi snapshot")):
-        head[at : at + 16] = uuid.UUID(identity.make_guid(name)).bytes_le
+        head[at : at + 16] = uuid.UUID(ids.make_guid(name)).bytes_le
 
 
-def patch_vmdk(head: bytearray, identity: DerivedIds) -> None:
+def patch_vmdk(head: bytearray, ids: DerivedIds) -> None:
     """VMware: the content id, in the text that describes the image."""
     start, size = (512 * number for number in struct.unpack_from("<QQ", head, VMDK_DESCRIPTOR))
     text = bytes(head[start : start + size]).rstrip(b"\0")
     # qemu-img writes the number without leading zeros
-    cid = f"CID={identity.make_volume_id('vmdk')}".encode()
+    cid = f"CID={ids.make_volume_id('vmdk')}".encode()
     text, count = re.subn(rb"^CID=[0-9a-f]{1,8}$", cid, text, flags=re.MULTILINE)
     if count != 1 or len(text) > size:
         raise ValueError("no CID")
     head[start : start + size] = text.ljust(size, b"\0")
 
 
-def patch_vhdx(head: bytearray, identity: DerivedIds) -> None:
+def patch_vhdx(head: bytearray, ids: DerivedIds) -> None:
     """Hyper-V: who wrote file and data, in both headers, and the disk's own; the log is empty."""
-    file_guid = uuid.UUID(identity.make_guid("vhdx file")).bytes_le
-    data_guid = uuid.UUID(identity.make_guid("vhdx data")).bytes_le
+    file_guid = uuid.UUID(ids.make_guid("vhdx file")).bytes_le
+    data_guid = uuid.UUID(ids.make_guid("vhdx data")).bytes_le
     for at in VHDX_HEADERS:
         if head[at : at + 4] != b"head":
             raise ValueError(f"no header at {at:#x}")
@@ -84,7 +84,7 @@ def patch_vhdx(head: bytearray, identity: DerivedIds) -> None:
         struct.pack_into("<I", head, at + 4, compute_crc32c(head[at : at + VHDX_HEADER]))
     table = _find_offset(head, VHDX_REGIONS + 16, VHDX_METADATA, "<QI")
     item = table + _find_offset(head, table + 32, VHDX_PAGE83, "<II")
-    head[item : item + 16] = uuid.UUID(identity.make_guid("vhdx disk")).bytes_le
+    head[item : item + 16] = uuid.UUID(ids.make_guid("vhdx disk")).bytes_le
 
 
 def _find_offset(head: bytearray, table: int, guid: bytes, numbers: str) -> int:
@@ -132,7 +132,7 @@ QEMU_FORMATS: Mapping[ImageFormat, QemuFormat] = {
 
 
 def convert_disk(
-    kind: ImageFormat, raw: Path, identity: DerivedIds, output: Path, toolbox: Toolbox
+    kind: ImageFormat, raw: Path, ids: DerivedIds, output: Path, toolbox: Toolbox
 ) -> None:
     """Write the disk `raw` to `output` in a hypervisor's format.
 
@@ -153,4 +153,4 @@ def convert_disk(
     args += ["-o", qemu_format.options, raw, output.name]
     toolbox.run("qemu-img", args, purpose=f"writing {output.name}", cwd=output.parent)
     if qemu_format.patch is not None:
-        make_deterministic(output, qemu_format.patch, identity)
+        replace_random_ids(output, qemu_format.patch, ids)

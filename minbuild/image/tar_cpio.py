@@ -55,9 +55,9 @@ def _make_tar_info(node: RootfsNode) -> tarfile.TarInfo:
     return info
 
 
-def to_tar_name(spelled: str) -> str:
+def to_tar_name(escaped_name: str) -> str:
     """A name as tarfile wants it: bytes that are no UTF-8 as surrogates."""
-    return unescape_name(spelled).decode("utf-8", "surrogateescape")
+    return unescape_name(escaped_name).decode("utf-8", "surrogateescape")
 
 
 CPIO_WRITER_VERSION = "newc/1"

@@ -37,13 +37,15 @@ def sign_uki(uki: Path, spec: SigningSettings, work: Path, toolbox: Toolbox) -> 
 def _make_token_environment(spec: SigningSettings, toolbox: Toolbox) -> Mapping[str, str]:
     """The user's own environment, which tokens are found by, with the toolbox's engine in it."""
     ours = {
-        "OPENSSL_ENGINES": str(toolbox.path(RootPath(f"{toolbox.libraries}/{ENGINE_DIRECTORY}"))),
+        "OPENSSL_ENGINES": str(
+            toolbox.find_path(RootPath(f"{toolbox.libraries}/{ENGINE_DIRECTORY}"))
+        ),
         "PKCS11_MODULE_PATH": spec.module,
     }
     inherited = {
         key: value for key, value in os.environ.items() if not key.startswith(STEERING_PREFIXES)
     }
-    return {**inherited, **toolbox.environment(), **ours}
+    return {**inherited, **toolbox.build_environment(), **ours}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def add_stub_argument(args: Sequence[str], toolbox: Toolbox, arch: str) -> list[
     architectures += [word for before, word in pairwise(args) if before == "--efi-arch"]
     names = architectures or [UEFI_NAMES[arch].name]
     stub = next((one.stub for one in UEFI_NAMES.values() if one.name == names[-1]), None)
-    return [*args, f"--stub={toolbox.path(stub)}"] if stub is not None else [*args]
+    return [*args, f"--stub={toolbox.find_path(stub)}"] if stub is not None else [*args]
 
 
 def build_uki(parts: UkiParts, output: Path, work: Path, toolbox: Toolbox) -> None:
@@ -112,7 +114,7 @@ def build_uki(parts: UkiParts, output: Path, work: Path, toolbox: Toolbox) -> No
         "build",
         f"--config={os.devnull}",
         f"--efi-arch={uefi.name}",
-        f"--stub={toolbox.path(uefi.stub)}",
+        f"--stub={toolbox.find_path(uefi.stub)}",
         f"--linux={parts.linux}",
         f"--initrd={parts.initrd}",
         f"--cmdline=@{cmdline}",

@@ -10,7 +10,7 @@ from minbuild.image import grub
 from minbuild.image.boot_media import (
     DerivedIds,
     find_esp_number,
-    list_esp_files,
+    list_boot_files,
     make_disk,
     make_iso,
 )
@@ -74,7 +74,7 @@ def _write_uki(source: FormatInput, output: Path) -> None:
 def _write_raw(source: FormatInput, output: Path) -> None:
     uki = source.prerequisites[ImageFormat.UKI]
     toolbox, spec = source.toolbox, source.disk or DiskSettings()
-    files = list_esp_files(uki, source.parts.arch)
+    files = list_boot_files(uki, source.parts.arch)
     folder, _, name = next(iter(files)).rpartition("/")
     if spec.bios:
         settings = source.work / grub.GRUB_CFG
@@ -91,7 +91,7 @@ def _write_qemu_format(kind: ImageFormat, source: FormatInput, output: Path) -> 
 
 
 def _write_iso(source: FormatInput, output: Path) -> None:
-    files = list_esp_files(source.prerequisites[ImageFormat.UKI], source.parts.arch)
+    files = list_boot_files(source.prerequisites[ImageFormat.UKI], source.parts.arch)
     make_iso(files, source.identity, output, source.work, source.toolbox)
 
 

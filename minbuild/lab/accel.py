@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from minbuild.cache.records import Records
 from minbuild.errors import ToolError, UsageError
-from minbuild.lab import kvm_test_guest
+from minbuild.lab import kvm_trial_guest
 from minbuild.lab.model import Accel, Decision, Firmware, Tools
-from minbuild.lab.ovmf import OVMF_VARS, build_application_args, build_pflash_args
+from minbuild.lab.ovmf import OVMF_VARS, build_efi_stick_args, build_ovmf_args
 from minbuild.paths import RootPath
 from minbuild.process import run_program, start_program, stop_program
 
@@ -67,14 +67,18 @@ def find_tcg_abort(qemu_stderr: bytes) -> str:
     return match[1].decode("utf-8", "replace").strip() if match else ""
 
 
-def choose_extra_cmdline(accel: Decision, *, uefi: bool) -> str:
+def choose_emulation_parameters(accel: Decision, *, uefi: bool) -> str:
     """What the host's kernel is told because it is emulated; "" for nothing."""
     return OVMF_TIMER_WORKAROUND if uefi and accel.name == "tcg" else ""
 
 
-def build_data_args(tools: Tools) -> tuple[str, ...]:
+def build_data_directory_args(tools: Tools) -> tuple[str, ...]:
     """Tell QEMU where its firmware lies: it would look beside its loader."""
-    return tuple(word for place in QEMU_DATA_DIRECTORIES for word in ("-L", str(tools.path(place))))
+    return tuple(
+        word
+        for directory in QEMU_DATA_DIRECTORIES
+        for word in ("-L", str(tools.find_path(directory)))
+    )
 
 
 KVM_DEVICE = Path("/dev/kvm")
@@ -182,30 +186,30 @@ class KvmHistory:
         self._store = tools.store
         self._machine = describe_machine(tools)
 
-    def read_fault(self, subject: str) -> str | None:
+    def read_fault(self, trial: str) -> str | None:
         """Why KVM ran nothing the last time; "" when it did, None when it is not known."""
-        record = self._store.get(KVM_FAULT_KIND, self._make_key(subject))
+        record = self._store.get(KVM_FAULT_KIND, self._make_key(trial))
         return None if record is None else str(json.loads(record))
 
-    def save_fault(self, subject: str, fault: str) -> None:
+    def save_fault(self, trial: str, fault: str) -> None:
         """Remember it."""
-        self._store.put(KVM_FAULT_KIND, {self._make_key(subject): json.dumps(fault).encode()})
+        self._store.put(KVM_FAULT_KIND, {self._make_key(trial): json.dumps(fault).encode()})
 
-    def _make_key(self, subject: str) -> str:
-        return f"{self._machine}\n{subject}"
+    def _make_key(self, trial: str) -> str:
+        return f"{self._machine}\n{trial}"
 
 
 def forget_kvm_faults(store: Records) -> tuple[str, ...]:
     """Forget all that is remembered; returns what KVM did not run, one sentence each."""
     records = store.get_all(KVM_FAULT_KIND)
     store.remove(KVM_FAULT_KIND, records)
-    return tuple(why for kept in records.values() if (why := str(json.loads(kept))))
+    return tuple(fault for record in records.values() if (fault := str(json.loads(record))))
 
 
 def describe_machine(tools: Tools) -> str:
     """A line that names what KVM's work depends on."""
-    argv = [*tools.argv(QEMU), "--version"]
-    output = run_program(argv, purpose="asking for QEMU's version", env=tools.environment())
+    argv = [*tools.build_argv(QEMU), "--version"]
+    output = run_program(argv, purpose="asking for QEMU's version", env=tools.build_environment())
     qemu = output.decode("utf-8", "replace").partition("\n")[0]
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -230,26 +234,26 @@ def try_kvm(tools: Tools, trial_firmware: TrialFirmware, work: Path) -> tuple[st
             with start_trial_guest(tools, trial_firmware, work, "tcg") as (tcg_process, _):
                 wait_for_exit(tcg_process, TCG_TRIAL_SECONDS)
             code = wait_for_exit(process, 1)
-        if code == kvm_test_guest.KVM_TEST_EXIT_CODE:
+        if code == kvm_trial_guest.KVM_TRIAL_EXIT_CODE:
             return "", slow
         first_line = stderr_path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
-    complaint = first_line.rpartition(f"{QEMU}: ")[2].strip()
-    stuck = "it did not come to its end in a time in which emulation does"
-    outcome = stuck if code is None else complaint or f"QEMU ended with {code}"
+    message = first_line.rpartition(f"{QEMU}: ")[2].strip()
+    hang = "it did not come to its end in a time in which emulation does"
+    outcome = hang if code is None else message or f"QEMU ended with {code}"
     return f"/dev/kvm ran no guest: {outcome}", slow
 
 
 @contextmanager
 def start_trial_guest(
-    tools: Tools, trial_firmware: TrialFirmware, work: Path, name: str
+    tools: Tools, trial_firmware: TrialFirmware, work: Path, accel: str
 ) -> "Iterator[tuple[Popen[bytes], Path]]":
     """Start the trial's guest; gives the process, and the file with what QEMU complains of."""
-    directory = work / name
+    directory = work / accel
     directory.mkdir()
     argv = [
-        *tools.argv(QEMU),
-        *build_trial_args(tools, trial_firmware, directory, name),
-        *build_data_args(tools),
+        *tools.build_argv(QEMU),
+        *build_trial_args(tools, trial_firmware, directory, accel),
+        *build_data_directory_args(tools),
     ]
     stderr_path = directory / "said"
     with (
@@ -257,7 +261,7 @@ def start_trial_guest(
         start_program(
             argv,
             purpose="trying KVM",
-            env=tools.environment(),
+            env=tools.build_environment(),
             stdout=log.fileno(),
             stderr=log.fileno(),
         ) as process,
@@ -269,30 +273,30 @@ def start_trial_guest(
 
 
 def build_trial_args(
-    tools: Tools, trial_firmware: TrialFirmware, work: Path, name: str, *, cpus: int = 2
+    tools: Tools, trial_firmware: TrialFirmware, work: Path, accel: str, *, cpus: int = 2
 ) -> list[str]:
     """QEMU's arguments for a machine that ends itself with exit code `trial.ENDED`."""
     args = [
         "-M",
         "q35",
-        *ACCEL_ARGS[name],
+        *ACCEL_ARGS[accel],
         "-smp",
         str(cpus),
         "-m",
         "128",
         "-device",
-        kvm_test_guest.EXIT_DEVICE,
+        kvm_trial_guest.EXIT_DEVICE,
     ]
     args += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     program = work / "guest"
     if trial_firmware is TrialFirmware.BIOS:
-        program.write_bytes(kvm_test_guest.make_bios_trial())
+        program.write_bytes(kvm_trial_guest.make_bios_trial_guest())
         return [*args, "-kernel", str(program)]
-    program.write_bytes(kvm_test_guest.make_uefi_trial())
+    program.write_bytes(kvm_trial_guest.make_uefi_trial_guest())
     variables = work / "vars.fd"
-    variables.write_bytes(tools.path(OVMF_VARS).read_bytes())
-    firmware = build_pflash_args(tools, variables, secure=trial_firmware is TrialFirmware.SECURE)
-    return [*args, *firmware, *build_application_args(program, work)]
+    variables.write_bytes(tools.find_path(OVMF_VARS).read_bytes())
+    firmware = build_ovmf_args(tools, variables, secure=trial_firmware is TrialFirmware.SECURE)
+    return [*args, *firmware, *build_efi_stick_args(program, work)]
 
 
 def wait_for_exit(process: "Popen[bytes]", seconds: float) -> int | None:

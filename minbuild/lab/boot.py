@@ -14,7 +14,7 @@ from minbuild.lab.accel import (
     KvmHistory,
     can_retry_emulated,
     choose_accelerator,
-    choose_extra_cmdline,
+    choose_emulation_parameters,
     choose_trial_firmware,
 )
 from minbuild.lab.data_disk import LabGuest, find_unavailable_probes, has_uefi_probe, make_data_disk
@@ -32,7 +32,7 @@ from minbuild.lab.monitor import BootMonitor
 from minbuild.lab.probes import ProbeTracker, find_unreachable_probes, list_netboot_probes
 from minbuild.lab.qemu import ECHO_PORT, USER_NETWORK_ADDRESS, build_qemu_args, prepare_boot_source
 from minbuild.lab.worker import echo_pipe
-from minbuild.lab.worker.client import WorkerClient, choose_network, die_with_parent
+from minbuild.lab.worker.client import WorkerClient, choose_network, end_with_parent
 from minbuild.lab.worker.network import (
     PROBE_DOMAIN,
     SERVER_ADDRESS,
@@ -57,16 +57,16 @@ def boot_image(request: BootRequest, tools: Tools, progress: Progress) -> BootRe
     accel = choose_accelerator(request.accel, tools, trial_firmware)
     result = boot_once(request, tools, progress, accel)
     if result.stall_reason and can_retry_emulated(request.accel, accel):
-        return boot_by_emulation(request, tools, progress, result)
-    crash = result.retried
+        return retry_by_emulation(request, tools, progress, result)
+    crash = result.retry_reason
     if result.passed or accel.name != "tcg" or not crash:
-        return replace(result, tries=1, retried="")
+        return replace(result, tries=1, retry_reason="")
     progress.note(f"it crashed under emulation ({crash}): booting once more")
     retry = boot_once(make_retry_request(request), tools, progress, accel)
-    return replace(retry, tries=2, retried=f"the first one crashed ({crash})")
+    return replace(retry, tries=2, retry_reason=f"the first one crashed ({crash})")
 
 
-def boot_by_emulation(
+def retry_by_emulation(
     request: BootRequest, tools: Tools, progress: Progress, result: BootResult
 ) -> BootResult:
     """Boot once more what KVM did not run; when it comes further so, this is remembered."""
@@ -76,7 +76,7 @@ def boot_by_emulation(
     if retry.stage > result.stage:
         KvmHistory(tools).save_fault(REAL_SYSTEM, f"{reason}, and by emulation it went on")
         progress.note("KVM is left alone on this machine from now on: minbuild store forget-kvm")
-    return replace(retry, tries=2, retried=reason)
+    return replace(retry, tries=2, retry_reason=reason)
 
 
 def make_retry_request(request: BootRequest) -> BootRequest:
@@ -101,15 +101,19 @@ def boot_once(
         probes = (*list_netboot_probes(request.firmware), *request.probes)
         skip_reasons = find_unreachable_probes(probes, kind) | guest_skip_reasons
         tracker = ProbeTracker(
-            probes, skip_reasons, kind, request.firmware.by_network, request.faults.patient
+            probes,
+            skip_reasons,
+            kind,
+            request.firmware.by_network,
+            request.faults.ignore_fatal_lines,
         )
         suspect = can_retry_emulated(request.accel, accel)
         with WorkerClient(kind, plan) as client:
-            monitor = BootMonitor(request, tracker, progress, client, suspect=suspect)
+            monitor = BootMonitor(request, tracker, progress, client, detect_stall=suspect)
             end_reason = monitor.wait()
         monitor.flush()
     if request.log is not None:
-        write_log(request.log, monitor.lines)
+        write_boot_log(request.log, monitor.lines)
     return BootResult(
         image=request.image.name,
         outcomes=tracker.list_outcomes(),
@@ -120,7 +124,7 @@ def boot_once(
         memory=request.memory,
         cpus=request.cpus,
         tries=1,
-        retried=tracker.crash,
+        retry_reason=tracker.crash_line,
         seconds=monitor.seconds,
         lines=tuple(monitor.lines),
         stage=monitor.stage_tracker.stage,
@@ -134,9 +138,11 @@ def prepare_files(
     """Make what the boot needs in `work`; say what shall be started and what cannot be asked."""
     in_namespace = network.name == Network.NAMESPACE
     uefi = has_uefi_probe(request)
-    source = prepare_boot_source(request, tools, work, choose_extra_cmdline(accel, uefi=uefi))
+    source = prepare_boot_source(
+        request, tools, work, choose_emulation_parameters(accel, uefi=uefi)
+    )
     echo_port = 0 if LabServer.TCP in request.disabled_servers else ECHO_PORT
-    data, guest = request.data, select_guest(request, source.kernel)
+    data, guest = request.data_disk, select_guest(request, source.kernel)
     skip_reasons = find_unavailable_probes(request, guest)
     if data is None and not request.faults.no_disk:
         lookups = {
@@ -150,31 +156,33 @@ def prepare_files(
     faults = request.faults
     dnsmasq_args = build_dnsmasq_args(
         lease=faults.lease,
-        silent=faults.silent_dns,
+        silent_dns=faults.silent_dns,
         shape=request.lease,
         dhcp=LabServer.DHCP not in request.disabled_servers,
         dns=LabServer.DNS not in request.disabled_servers,
-        clock=has_ntp,
-        boot=qemu.build_netboot_dnsmasq_args(request.firmware, work / qemu.SERVED_DIRECTORY),
-        settings=request.settings,
+        ntp=has_ntp,
+        netboot_args=qemu.build_netboot_dnsmasq_args(
+            request.firmware, work / qemu.SERVED_DIRECTORY
+        ),
+        conf_file=request.dnsmasq_conf,
     )
     plan = WorkerPlan(
         work=str(work),
         remove_work=request.keep is None,
-        environment={**tools.environment(), "TMPDIR": str(work)},
-        qemu=die_with_parent(
+        environment={**tools.build_environment(), "TMPDIR": str(work)},
+        qemu=end_with_parent(
             confine_qemu(
                 request,
                 tools,
                 work,
                 data,
-                (*tools.argv(QEMU), *qemu_args),
+                (*tools.build_argv(QEMU), *qemu_args),
                 network=not in_namespace,
             ),
             Network(network.name),
         ),
-        dnsmasq=(*tools.argv("dnsmasq"), *dnsmasq_args) if in_namespace else (),
-        ip=tools.argv("ip") if in_namespace else (),
+        dnsmasq=(*tools.build_argv("dnsmasq"), *dnsmasq_args) if in_namespace else (),
+        ip=tools.build_argv("ip") if in_namespace else (),
         echo_port=echo_port,
         address=SERVER_ADDRESS if in_namespace else echo_pipe.ECHO_SOCKET,
         has_ntp=has_ntp and in_namespace,
@@ -205,7 +213,7 @@ def confine_qemu(
     """QEMU's words, so that it reaches the files of this boot and its own, and no others."""
     paths = (request.image, request.initramfs, *request.disks)
     reads = [path.resolve() for path in paths if path is not None]
-    reads += [Path(argv[0]), *tools.places]
+    reads += [Path(argv[0]), *tools.directories]
     writes = [work, *([data.resolve()] if data else [])]
     return landlock.build_confined_argv(reads, writes, argv, network=network)
 
@@ -239,7 +247,7 @@ def make_working_directory(keep: Path | None) -> Iterator[Path]:
     yield keep.absolute()
 
 
-def write_log(path: Path, lines: list[LogLine]) -> None:
+def write_boot_log(path: Path, lines: list[LogLine]) -> None:
     """Write every line with its time and source.
 
     Raises: ToolError when the file cannot be written.

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 from minbuild.errors import CheckFailed, ToolError
 from minbuild.escape import escape_line
 from minbuild.lab.model import BootResult, LineSource, ProbeOutcome, ProbeState
-from minbuild.lab.probes import NOT_SEEN
+from minbuild.lab.probes import NOT_SEEN_PREFIX
 
 JUNIT_CONSOLE_LINES = 200
 """Console lines that a suite carries."""
@@ -161,7 +161,7 @@ def _iter_summary_lines(result: BootResult) -> Iterable[str]:
     )
     yield f"machine      {result.firmware}, {result.cpus} CPUs, {result.memory} MiB{memory_used}"
     if result.tries > 1:
-        yield f"tries        {result.tries}: {result.retried}"
+        yield f"tries        {result.tries}: {result.retry_reason}"
     yield f"ended        {result.end_reason}, after {result.seconds:.1f} s"
 
 
@@ -186,7 +186,7 @@ def make_boot_error(result: BootResult) -> CheckFailed | None:
 
 def _quote_host_reason(outcome: ProbeOutcome) -> str:
     """What the host said of a probe that failed; "" where it said nothing, as the table tells."""
-    return "" if outcome.detail.startswith(NOT_SEEN) else f" ({outcome.detail})"
+    return "" if outcome.detail.startswith(NOT_SEEN_PREFIX) else f" ({outcome.detail})"
 
 
 def result_to_json(result: BootResult) -> dict[str, object]:
@@ -203,7 +203,7 @@ def result_to_json(result: BootResult) -> dict[str, object]:
         "memory_used": result.memory_used,
         "cpus": result.cpus,
         "tries": result.tries,
-        "retried": result.retried,
+        "retried": result.retry_reason,
         "seconds": round(result.seconds, 3),
         "probes": [
             {

@@ -72,14 +72,14 @@ def make_data_disk(
     disk = work / "data.raw"
     with disk.open("wb") as file:
         file.truncate(compute_filesystem_size(tree))
-    argv = [*tools.argv("mke2fs"), "-t", "ext4", "-F", "-q", "-b", str(BLOCK_SIZE), "-m", "0"]
+    argv = [*tools.build_argv("mke2fs"), "-t", "ext4", "-F", "-q", "-b", str(BLOCK_SIZE), "-m", "0"]
     argv += ["-L", DATA_LABEL, "-E", "root_owner=0:0", "-d", str(tree), str(disk)]
     # a file that is not there: mke2fs then keeps to its built-in profile, whatever this machine has
     mke2fs_environment = {"MKE2FS_CONFIG": str(work / "mke2fs.conf")}
     run_program(
         argv,
         purpose="making the lab's data disk",
-        env={**mke2fs_environment, **tools.environment()},
+        env={**mke2fs_environment, **tools.build_environment()},
     )
     shutil.rmtree(tree)
     return disk
@@ -87,7 +87,7 @@ def make_data_disk(
 
 def find_unavailable_probes(request: BootRequest, guest: LabGuest | None) -> dict[str, str]:
     """Probes that the data disk of this boot does not ask for, and why."""
-    if request.data is not None:
+    if request.data_disk is not None:
         return {}
     if request.faults.no_disk:
         names = (*GUEST_PROBES, UEFI_PROBE, "dns", "tcp")

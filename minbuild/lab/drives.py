@@ -46,9 +46,9 @@ def refuse_external_files(path: Path, kind: str) -> None:
         )
 
 
-def _read_at(path: Path, at: int, count: int) -> bytes:
+def _read_at(path: Path, offset: int, count: int) -> bytes:
     with path.open("rb") as file:
-        file.seek(at)
+        file.seek(offset)
         return file.read(count)
 
 
@@ -155,7 +155,7 @@ def build_boot_drive_args(path: Path, kind: str, attach: AttachAs | None) -> tup
     format_ = "raw" if kind == "iso" else kind
     match attach:
         case AttachAs.DISK:
-            return build_disk_args(path, format_, written=False)
+            return build_disk_args(path, format_, writable=False)
         case AttachAs.CD if kind != "iso":
             raise UsageError(f"{path.name} is no ISO image: it fits no CD", fix="leave out --as cd")
         case AttachAs.CD:
@@ -169,12 +169,12 @@ def build_boot_drive_args(path: Path, kind: str, attach: AttachAs | None) -> tup
             return ("-drive", drive, *stick)
 
 
-def build_disk_args(path: Path, kind: str, *, written: bool) -> tuple[str, ...]:
+def build_disk_args(path: Path, kind: str, *, writable: bool) -> tuple[str, ...]:
     """QEMU's words for a disk; without `written`, what the machine writes is forgotten.
 
     Raises: UsageError for an image that names another file.
     """
-    snapshot = "off" if written else "on"
+    snapshot = "off" if writable else "on"
     return ("-drive", f"if=virtio,snapshot={snapshot},file={build_file_option(path, kind)}")
 
 

@@ -74,7 +74,9 @@ def make_efi_disk(output: Path, content: bytes, work: Path, tools: Tools) -> Non
         ("mmd", (*image_args, "::EFI", "::EFI/BOOT")),
         ("mcopy", (*image_args, str(application), BOOT_PATH)),
     ):
-        argv = [*tools.argv(name), *tool_args]
+        argv = [*tools.build_argv(name), *tool_args]
         run_program(
-            argv, purpose="making the disk of the guest by UEFI", env=dict(tools.environment())
+            argv,
+            purpose="making the disk of the guest by UEFI",
+            env=dict(tools.build_environment()),
         )

@@ -37,7 +37,7 @@ class PortEvent:
     """tcp or udp."""
     process: str
     """The process's name."""
-    local: bool
+    is_local: bool
     """True: on the loopback address only."""
 
 
@@ -60,7 +60,7 @@ def _parse_port(event: re.Match[str]) -> PortEvent:
     return PortEvent(int(number), "tcp" if kind == "listen" else "udp", process, local)
 
 
-WITH_RESULT = (6, 9)
+FIRST_KERNEL_WITH_RESULT = (6, 9)
 """The first kernel whose return probes see the arguments, too; an older one tells no result."""
 FILE_PROBES = (("open", "do_filp_open", "s64"), ("look", "filename_lookup", "s32"))
 NAME_FIELD = "name=+0(+0($arg2)):string"
@@ -86,7 +86,7 @@ class OpenedFiles:
 def build_file_kprobes(release: str = "") -> tuple[str, ...]:
     """The probes, as `kprobe_event=` takes them, of a kernel of that release ("": a new one)."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
-    if numbers and numbers < WITH_RESULT:
+    if numbers and numbers < FIRST_KERNEL_WITH_RESULT:
         return tuple(
             f"p:minbuild/{name},{symbol},{NAME_FIELD}" for name, symbol, _ in FILE_PROBES[:1]
         )

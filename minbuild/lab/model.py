@@ -14,20 +14,20 @@ from minbuild.paths import RootPath
 class Tools(Protocol):
     """The programs that the lab runs: qemu-system-x86_64, dnsmasq, ip, mke2fs, mtools and so on."""
 
-    def argv(self, name: str) -> tuple[str, ...]:
+    def build_argv(self, name: str) -> tuple[str, ...]:
         """The words that start the tool `name`; its own arguments follow them."""
         ...
 
-    def environment(self) -> Mapping[str, str]:
+    def build_environment(self) -> Mapping[str, str]:
         """The whole environment that the tools run in."""
         ...
 
-    def path(self, path: RootPath) -> Path:
+    def find_path(self, path: RootPath) -> Path:
         """Where a data file of the tools (/usr/share/OVMF/OVMF_CODE_4M.fd) lies."""
         ...
 
     @property
-    def places(self) -> tuple[Path, ...]:
+    def directories(self) -> tuple[Path, ...]:
         """The directories of this machine that hold all of these."""
         ...
 
@@ -123,7 +123,7 @@ class FaultInjection:
     """True: there is no data disk."""
     clock: str = ""
     """What the machine's own clock says at power-on (2020-01-01T00:00:00); "" for the truth."""
-    patient: bool = False
+    ignore_fatal_lines: bool = False
     """True: a kernel panic does not end the boot, and any restart is one that was meant to be."""
 
 
@@ -159,7 +159,7 @@ class ProbePattern:
     source: LineSource
     regex: re.Pattern[str]
     """Searched for in the line; what its first group matches is shown as the detail."""
-    times: int = 1
+    count: int = 1
     """How often it must be seen."""
 
 
@@ -248,7 +248,7 @@ class BootRequest:
     actions: tuple[ConsoleAction, ...] = ()
     timeout: int = 180
     """Seconds of one try, from power-on, counted as those of a probe's limit."""
-    settings: Path | None = None
+    dnsmasq_conf: Path | None = None
     """A file for dnsmasq, which says what is booted from the network; None: the lab's own."""
     guest_kernel: Path | None = None
     """Kernel of the guest on the data disk; None: that of the image, if it can be read there."""
@@ -257,7 +257,7 @@ class BootRequest:
     guest_ready: str = ""
     """What the guest of `guest_initramfs` says on its console when it is up."""
     guest_cpus: int = 1
-    data: Path | None = None
+    data_disk: Path | None = None
     """A raw disk attached in place of the lab's data disk; it is written to."""
     trace: bool = False
     """True: the kernel says which files are opened."""
@@ -286,13 +286,13 @@ class LogLine:
     seconds: float
     """Wall time since power-on."""
     text: str
-    undelayed: float | None = None
+    effective_seconds: float | None = None
     """The part of it that the machine had, without waiting for a processor; None: all of it."""
 
     @property
     def limit_seconds(self) -> float:
         """Seconds that limits are held against."""
-        return self.seconds if self.undelayed is None else self.undelayed
+        return self.seconds if self.effective_seconds is None else self.effective_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +312,7 @@ class BootResult:
     cpus: int
     tries: int
     """2 when the first one was repeated: the kernel crashed under emulation, or KVM ran none."""
-    retried: str
+    retry_reason: str
     """What made the lab try again; "" when it did not."""
     seconds: float
     """Wall time of the last try, power-on to power-off."""

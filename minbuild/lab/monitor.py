@@ -44,7 +44,7 @@ class StageTracker:
         self.stage = BootStage.FIRMWARE
         self._last_line_at = 0.0
 
-    def feed(self, text: str, seconds: float) -> None:
+    def add_line(self, text: str, seconds: float) -> None:
         """Take a line of the console."""
         if SYSTEM_LINE.search(text):
             self.stage = BootStage.SYSTEM
@@ -117,14 +117,14 @@ class BootMonitor:
         progress: Progress,
         client: WorkerClient,
         *,
-        suspect: bool = False,
+        detect_stall: bool = False,
     ) -> None:
         """`suspect`: what runs the machine may run nothing, and silence is a sign of that."""
         self.lines: list[LogLine] = []
         self.seconds = 0.0
         self.stage_tracker = StageTracker()
         self.stall_reason = ""
-        self._suspect = suspect
+        self._detect_stall = detect_stall
         self._request = request
         self._tracker = tracker
         self._progress = progress
@@ -132,7 +132,7 @@ class BootMonitor:
         self._actions = list(request.actions)
         self._decoders = {tag: LineDecoder() for tag in LINE_SOURCES}
         self._powered_on_at = 0.0
-        self._undelayed = 0.0
+        self._effective_seconds = 0.0
         self._last_console_at = 0.0
         self._log_characters = 0
         self._exit_code: int | None = None
@@ -151,7 +151,9 @@ class BootMonitor:
             ):
                 self._dispatch_block(tag, block)
             self.seconds = time.monotonic() - self._powered_on_at
-            self._undelayed = self._client.run_delay.subtract_from(self.seconds)
+            self._effective_seconds = self._client.run_delay_meter.to_effective_seconds(
+                self.seconds
+            )
             if self._exit_code is not None:
                 return self._describe_exit()
             if self._tracker.fatal_reason:
@@ -163,21 +165,21 @@ class BootMonitor:
 
     def _find_stall(self) -> str:
         """Why what runs the machine is taken to run nothing; "" when it may run it."""
-        if self._suspect:
+        if self._detect_stall:
             self.stall_reason = find_kvm_failure(self._stderr) or self.stage_tracker.find_stall(
-                self._undelayed, self._request.boot_firmware
+                self._effective_seconds, self._request.boot_firmware
             )
         return self.stall_reason
 
     def _find_end_reason(self) -> str:
-        pending = self._tracker.list_pending(self._undelayed)
+        pending = self._tracker.list_pending(self._effective_seconds)
         if not pending:
             has_failed = any(
                 one.state is ProbeState.FAILED for one in self._tracker.list_outcomes()
             )
             return "no probe is open any more" if has_failed else "every probe was seen"
         if timeout_reason := self._find_timeout():
-            self.stall_reason = self.stage_tracker.describe_timeout() if self._suspect else ""
+            self.stall_reason = self.stage_tracker.describe_timeout() if self._detect_stall else ""
             return f"{timeout_reason} without: {', '.join(probe.name for probe in pending)}"
         return ""
 
@@ -191,7 +193,7 @@ class BootMonitor:
             return (
                 f"the machine said more than {MAX_LOG_CHARACTERS >> 20} MiB, which ended its time"
             )
-        if self._undelayed >= limit:
+        if self._effective_seconds >= limit:
             return f"{limit} s passed"
         silence = self.seconds - self._last_console_at
         return f"{silence:.0f} s of silence passed" if silence >= MAX_SILENCE_FACTOR * limit else ""
@@ -212,14 +214,14 @@ class BootMonitor:
             source = LineSource.TRACE
         seen_count = len(self._tracker.matches)
         seconds = time.monotonic() - self._powered_on_at
-        undelayed = self._client.run_delay.subtract_from(seconds)
-        line = LogLine(source, round(seconds, 3), text, round(undelayed, 3))
+        effective_seconds = self._client.run_delay_meter.to_effective_seconds(seconds)
+        line = LogLine(source, round(seconds, 3), text, round(effective_seconds, 3))
         self.lines.append(line)
         self._log_characters += len(text) + 1
-        self._tracker.feed(line)
+        self._tracker.add_line(line)
         if source in {LineSource.CONSOLE, LineSource.TRACE}:
             self._last_console_at = seconds
-            self.stage_tracker.feed(text, undelayed)
+            self.stage_tracker.add_line(text, effective_seconds)
         if source is LineSource.CONSOLE:
             self._run_console_actions(text)
         if len(self._tracker.matches) > seen_count:
@@ -247,13 +249,13 @@ class BootMonitor:
 
     def flush(self) -> None:
         """Take the lines that had no end yet."""
-        for tag, stream in self._decoders.items():
-            for text in stream.flush():
+        for tag, decoder in self._decoders.items():
+            for text in decoder.flush():
                 self._handle_line(LINE_SOURCES[tag], text)
 
     def _describe_exit(self) -> str:
         if (
-            self._suspect
+            self._detect_stall
             and (reason := self.stage_tracker.describe_exit())
             and not self._tracker.fatal_reason
         ):
@@ -263,10 +265,10 @@ class BootMonitor:
             )
             return self.stall_reason
         if self._exit_code:
-            self._tracker.crash = find_tcg_abort(self._stderr)
-            if not self._tracker.crash:
+            self._tracker.crash_line = find_tcg_abort(self._stderr)
+            if not self._tracker.crash_line:
                 raise make_qemu_error(self._exit_code, self._stderr)
-            return f"QEMU crashed: {self._tracker.crash}"
+            return f"QEMU crashed: {self._tracker.crash_line}"
         return self._tracker.describe_exit()
 
 

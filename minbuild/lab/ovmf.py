@@ -73,12 +73,12 @@ def _encode_variable(name: str, vendor: uuid.UUID, attributes: int, data: bytes)
 
 def _find_free_space(template: bytes, where: str) -> tuple[int, int]:
     """Where the first free byte of the store lies, and where it ends."""
-    bad = UsageError("OVMF's variables have an unknown form", where=where, fix="update the lock")
+    error = UsageError("OVMF's variables have an unknown form", where=where, fix="update the lock")
     if template[40:44] != b"_FVH":
-        raise bad
+        raise error
     (start,) = struct.unpack_from("<H", template, 48)
     if template[start : start + 16] != _STORE.bytes_le:
-        raise bad
+        raise error
     (size,) = struct.unpack_from("<I", template, start + 16)
     at = start + 28
     while struct.unpack_from("<H", template, at) == (_MARK,):
@@ -91,29 +91,29 @@ def _find_free_space(template: bytes, where: str) -> tuple[int, int]:
 OVMF_CODE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd")
 
 
-OVMF_SECURE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
+OVMF_SECURE_CODE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
 
 
 OVMF_VARS = RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
 
-def build_flash_args(tools: Tools, work: Path, certificate: Path | None) -> tuple[str, ...]:
+def prepare_ovmf_args(tools: Tools, work: Path, certificate: Path | None) -> tuple[str, ...]:
     """QEMU's words for OVMF, with variables of its own; with a certificate, Secure Boot is on."""
     flash = work / "vars.fd"
     if certificate is None:
-        shutil.copyfile(tools.path(OVMF_VARS), flash)
+        shutil.copyfile(tools.find_path(OVMF_VARS), flash)
     else:
-        template = tools.path(OVMF_VARS).read_bytes()
+        template = tools.find_path(OVMF_VARS).read_bytes()
         text = read_first_bytes(certificate, 1 << 16).decode("utf-8", "replace")
         flash.write_bytes(enrol_keys(template, text, str(certificate)))
-    return build_pflash_args(tools, flash, secure=certificate is not None)
+    return build_ovmf_args(tools, flash, secure=certificate is not None)
 
 
-def build_pflash_args(tools: Tools, variables: Path, *, secure: bool) -> tuple[str, ...]:
+def build_ovmf_args(tools: Tools, variables: Path, *, secure: bool) -> tuple[str, ...]:
     """QEMU's words for OVMF with these variables, whether or not it is the one for Secure Boot."""
     # the system may not write these variables: only code in system management mode does
     smm_args = ("-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
-    code = tools.path(OVMF_SECURE if secure else OVMF_CODE)
+    code = tools.find_path(OVMF_SECURE_CODE if secure else OVMF_CODE)
     return (
         *(smm_args if secure else ()),
         *("-drive", f"if=pflash,format=raw,readonly=on,file={escape_commas(code)}"),
@@ -121,7 +121,7 @@ def build_pflash_args(tools: Tools, variables: Path, *, secure: bool) -> tuple[s
     )
 
 
-def build_application_args(application: Path, work: Path) -> tuple[str, ...]:
+def build_efi_stick_args(application: Path, work: Path) -> tuple[str, ...]:
     """QEMU's words for a stick from which UEFI starts an application."""
     esp = work / "esp" / "EFI" / "BOOT"
     esp.mkdir(parents=True)

@@ -29,14 +29,14 @@ HOST_LINE = re.compile(r"minbuild: (?:\d+\.\d+ )?([a-z]+)(?: \S+)?: (.*)")
 Source: docs/reference/console.md
 """
 UPTIME_PREFIX = re.compile(r"^\[ *(\d+\.\d+)\] |^minbuild: (\d+\.\d+) ")
-REFUSAL = "FAILED"
+FAILURE_PREFIX = "FAILED"
 """How the text begins when a step gave up."""
 DEPENDENT_PROBES = {
     "data": ("dns", "tcp", "confined", "guest", "ovmf"),
     "kvm": ("confined", "guest", "ovmf"),
 }
 """Steps, and the probes that are not met after they gave up: the data disk asks for these."""
-NOT_SEEN = "not seen "
+NOT_SEEN_PREFIX = "not seen "
 FATAL_LINES = (
     ("kernel panic: ", re.compile(r"Kernel panic - not syncing: (.*)")),
     ("the firmware found nothing to boot: ", re.compile(r"(BdsDxe: No bootable option.*)")),
@@ -215,47 +215,47 @@ class ProbeTracker:
     skip_reasons: Mapping[str, str] = field(default_factory=dict)
     """Probes that are not asked, and why."""
     network: Network = Network.NAMESPACE
-    from_network: bool = False
+    netboot: bool = False
     """True: the firmware is to fetch the image."""
-    patient: bool = False
+    ignore_fatal_lines: bool = False
     """True: nothing that the machine says is its end."""
     fatal_reason: str = ""
     """Why nothing more can come; "" while something may."""
-    crash: str = ""
+    crash_line: str = ""
     exit_expected: bool = False
     """True: the kernel said that it would go."""
-    refusals: dict[str, str] = field(default_factory=dict)
+    host_failures: dict[str, str] = field(default_factory=dict)
     """What the host itself said of a probe that it gave up."""
     matches: dict[tuple[str, int], tuple[LogLine, str]] = field(default_factory=dict)
     pattern_counts: Counter[tuple[str, int]] = field(default_factory=Counter)
     """How often each sign was seen so far."""
 
-    def feed(self, line: LogLine) -> None:
+    def add_line(self, line: LogLine) -> None:
         """Take one more line into account."""
         if line.source is LineSource.CONSOLE:
-            fatal_lines = FATAL_LINES if self.from_network else (*FATAL_LINES, *FATAL_DISK_LINES)
+            fatal_lines = FATAL_LINES if self.netboot else (*FATAL_LINES, *FATAL_DISK_LINES)
             self.fatal_reason = self.fatal_reason or (
-                "" if self.patient else _find_fatal_line(line.text, fatal_lines)
+                "" if self.ignore_fatal_lines else _find_fatal_line(line.text, fatal_lines)
             )
-            self.crash = self.crash or _find_text(CRASH_LINE, line.text)
+            self.crash_line = self.crash_line or _find_text(CRASH_LINE, line.text)
             self.exit_expected = self.exit_expected or EXPECTED_EXIT.search(line.text) is not None
             host_line = HOST_LINE.search(line.text)
-            if host_line and host_line[2].startswith(REFUSAL):
-                self.refusals[host_line[1]] = host_line[2]
+            if host_line and host_line[2].startswith(FAILURE_PREFIX):
+                self.host_failures[host_line[1]] = host_line[2]
                 for name in DEPENDENT_PROBES.get(host_line[1], ()):
-                    self.refusals.setdefault(name, f"{host_line[1]}: {host_line[2]}")
+                    self.host_failures.setdefault(name, f"{host_line[1]}: {host_line[2]}")
         for probe in self.probes:
             for number, pattern in self._iter_patterns(probe):
                 if pattern.source is line.source and (probe.name, number) not in self.matches:
                     match = pattern.regex.search(line.text)
                     self.pattern_counts[probe.name, number] += match is not None
-                    if match and self.pattern_counts[probe.name, number] >= pattern.times:
+                    if match and self.pattern_counts[probe.name, number] >= pattern.count:
                         self.matches[probe.name, number] = (line, _extract_detail(match))
 
     def describe_exit(self) -> str:
         """Say that the machine ended itself; one whose kernel ran and said nothing crashed."""
-        if not self.exit_expected and not self.patient:
-            self.crash = self.crash or "it restarted without a word"
+        if not self.exit_expected and not self.ignore_fatal_lines:
+            self.crash_line = self.crash_line or "it restarted without a word"
         return self.fatal_reason or "the machine switched itself off or restarted"
 
     def _iter_patterns(self, probe: BootProbe) -> Iterable[tuple[int, ProbePattern]]:
@@ -267,14 +267,16 @@ class ProbeTracker:
     def list_missing_patterns(self, probe: BootProbe) -> list[ProbePattern]:
         """The signs of `probe` that were not seen yet."""
         return [
-            sign for n, sign in self._iter_patterns(probe) if (probe.name, n) not in self.matches
+            pattern
+            for number, pattern in self._iter_patterns(probe)
+            if (probe.name, number) not in self.matches
         ]
 
     def is_seen_on_console(self, probe: BootProbe) -> bool:
         """Whether a sign of `probe` was seen on the console."""
         return any(
-            sign.source is LineSource.CONSOLE and (probe.name, number) in self.matches
-            for number, sign in enumerate(probe.patterns)
+            pattern.source is LineSource.CONSOLE and (probe.name, number) in self.matches
+            for number, pattern in enumerate(probe.patterns)
         )
 
     def list_pending(self, seconds: float) -> list[BootProbe]:
@@ -283,7 +285,7 @@ class ProbeTracker:
             probe
             for probe in self.probes
             if probe.name not in self.skip_reasons
-            and probe.name not in self.refusals
+            and probe.name not in self.host_failures
             and probe.limit > seconds
             and self.list_missing_patterns(probe)
         ]
@@ -298,11 +300,13 @@ class ProbeTracker:
             return ProbeOutcome(probe.name, ProbeState.SKIPPED, None, None, reason, probe.means)
         hits = [self.matches[key] for key in sorted(self.matches) if key[0] == probe.name]
         missing = self.list_missing_patterns(probe)
-        if missing and probe.name in self.refusals:
-            detail = self.refusals[probe.name]
+        if missing and probe.name in self.host_failures:
+            detail = self.host_failures[probe.name]
             return ProbeOutcome(probe.name, ProbeState.FAILED, None, None, detail, probe.means)
         if missing:
-            detail = NOT_SEEN + ", ".join(dict.fromkeys(_describe_source(sign) for sign in missing))
+            detail = NOT_SEEN_PREFIX + ", ".join(
+                dict.fromkeys(_describe_source(sign) for sign in missing)
+            )
             return ProbeOutcome(probe.name, ProbeState.FAILED, None, None, detail, probe.means)
         seconds = max(line.seconds for line, _ in hits)
         uptime = next((time for line, _ in hits if (time := _parse_uptime(line)) is not None), None)

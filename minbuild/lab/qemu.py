@@ -9,7 +9,7 @@ from minbuild.errors import UsageError
 from minbuild.formats.uki import read_cmdline, read_kernel_release
 from minbuild.formats.uki import read_uki_parts as parts
 from minbuild.lab import kprobes
-from minbuild.lab.accel import ACCEL_ARGS, build_data_args
+from minbuild.lab.accel import ACCEL_ARGS, build_data_directory_args
 from minbuild.lab.drives import (
     build_boot_drive_args,
     build_disk_args,
@@ -18,7 +18,7 @@ from minbuild.lab.drives import (
     read_first_bytes,
 )
 from minbuild.lab.model import BootRequest, Decision, Firmware, Network, Tools
-from minbuild.lab.ovmf import build_application_args, build_flash_args
+from minbuild.lab.ovmf import build_efi_stick_args, prepare_ovmf_args
 from minbuild.lab.worker import echo_pipe
 from minbuild.lab.worker.network import SERVER_ADDRESS, build_netdev_arg, make_mac
 from minbuild.manifest.kernel_cmdline import MAX_LENGTH, append_words, split_cmdline
@@ -105,7 +105,7 @@ def prepare_boot_source(
 
     Raises: UsageError for what cannot be booted this way, ToolError for a damaged image.
     """
-    for path in (request.image, request.initramfs, request.data, *request.disks):
+    for path in (request.image, request.initramfs, request.data_disk, *request.disks):
         if path is not None:
             read_first_bytes(path, 1)
     image = request.image.absolute()
@@ -129,7 +129,7 @@ def prepare_boot_source(
         )
     if request.firmware is Firmware.BIOS:
         return _boot_by_bios(request, image, kind, work)
-    flash_args = build_flash_args(tools, work, request.certificate)
+    flash_args = prepare_ovmf_args(tools, work, request.certificate)
     extra_cmdline = _build_trace_cmdline(request, image, kind)
     if request.certificate is None:
         extra_cmdline = f"{extra_cmdline} {settings}".strip()
@@ -203,9 +203,7 @@ def _boot_by_uefi(
     if kind != "efi":
         drive = build_boot_drive_args(image, kind, request.attach)
         return BootSource((*firmware, *drive), _extract_sibling_kernel(image, work))
-    return BootSource(
-        (*firmware, *build_application_args(image, work)), _extract_uki(image, work)[0]
-    )
+    return BootSource((*firmware, *build_efi_stick_args(image, work)), _extract_uki(image, work)[0])
 
 
 def _boot_by_bios(request: BootRequest, image: Path, kind: str, work: Path) -> BootSource:
@@ -272,13 +270,13 @@ def build_qemu_args(
     ]
     args += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     # what resets a machine that hangs, if the host feeds it; any reset ends QEMU
-    args += [*build_data_args(tools), *source.args, "-device", "i6300esb"]
+    args += [*build_data_directory_args(tools), *source.args, "-device", "i6300esb"]
     if request.faults.clock:
         args += ["-rtc", f"base={request.faults.clock}"]
     if data is not None:
-        args += build_disk_args(data.absolute(), "raw", written=True)
+        args += build_disk_args(data.absolute(), "raw", writable=True)
     for path in request.disks:
-        args += build_disk_args(path.absolute(), detect_drive_format(path), written=False)
+        args += build_disk_args(path.absolute(), detect_drive_format(path), writable=False)
     for number in range(request.cards):
         args += _build_card_args(number, request.firmware, source.served_directory, echo_reachable)
     # OVMF's network also wants the random numbers

@@ -15,7 +15,7 @@ POLL_INTERVAL = 0.5
 """Seconds between two looks."""
 
 
-class RunDelay:
+class RunDelayMeter:
     """Follows a process and all that it started.
 
     Of each interval between two looks counts what the thread that waited most has waited, for the
@@ -23,38 +23,41 @@ class RunDelay:
     machine took from its processors.
     """
 
-    def __init__(self, process: int) -> None:
-        self._process = process
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
         self._delays: dict[int, float] = {}
         self._steal_time = read_steal_time()
-        self._lost = 0.0
+        self._lost_seconds = 0.0
         self._polled_at = time.monotonic()
 
-    def subtract_from(self, seconds: float) -> float:
+    def to_effective_seconds(self, wall_seconds: float) -> float:
         """Seconds that it had of so many of wall time since its start."""
         now = time.monotonic()
         if now - self._polled_at >= POLL_INTERVAL:
             self._poll(now - self._polled_at)
             self._polled_at = now
-        return max(0.0, seconds - self._lost)
+        return max(0.0, wall_seconds - self._lost_seconds)
 
     def _poll(self, interval: float) -> None:
-        before, self._delays = self._delays, read_run_delays(self._process)
+        previous, self._delays = self._delays, read_run_delays(self._pid)
         longest = max(
-            (all_ - before.get(task, 0.0) for task, all_ in self._delays.items()), default=0.0
+            (delay - previous.get(thread, 0.0) for thread, delay in self._delays.items()),
+            default=0.0,
         )
-        before_stolen, self._steal_time = self._steal_time, read_steal_time()
-        self._lost += min(interval, max(0.0, longest) + self._steal_time - before_stolen)
+        previous_steal_time, self._steal_time = self._steal_time, read_steal_time()
+        self._lost_seconds += min(
+            interval, max(0.0, longest) + self._steal_time - previous_steal_time
+        )
 
 
-def read_run_delays(process: int) -> dict[int, float]:
+def read_run_delays(pid: int) -> dict[int, float]:
     """Seconds that each thread of a process and its descendants has waited for a processor, by id.
 
     Empty where the kernel does not say. Source: Linux, scheduler/sched-stats,
     "/proc/<pid>/schedstat".
     """
     seconds: dict[int, float] = {}
-    for member in iter_process_tree(process):
+    for member in iter_process_tree(pid):
         with contextlib.suppress(OSError):
             for path in (PROC / str(member) / "task").iterdir():
                 with contextlib.suppress(OSError, IndexError, ValueError):
@@ -74,11 +77,11 @@ def read_steal_time() -> float:
     return 0.0
 
 
-def iter_process_tree(process: int) -> Iterator[int]:
+def iter_process_tree(pid: int) -> Iterator[int]:
     """A process, its children and theirs. Source: proc_pid_task(5), children."""
-    yield process
+    yield pid
     with contextlib.suppress(OSError):
-        for task in (PROC / str(process) / "task").iterdir():
+        for task in (PROC / str(pid) / "task").iterdir():
             with contextlib.suppress(OSError):
                 for child in (task / "children").read_text().split():
                     yield from iter_process_tree(int(child))

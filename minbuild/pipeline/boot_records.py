@@ -26,7 +26,7 @@ def save_observed_ports(image: Path, results: Sequence[BootResult], progress: Pr
     if events is None or not footprint_path.is_file():
         return
     observed = [
-        ObservedPort(f"{one.number}/{one.protocol}", one.process, one.local) for one in events
+        ObservedPort(f"{one.number}/{one.protocol}", one.process, one.is_local) for one in events
     ]
     try:
         text = render_ports(observed, footprint_path.read_text(encoding="utf-8"))

@@ -145,7 +145,7 @@ def _make_tool_runner(name: str, request: BuildRequest, session: Session) -> Run
         codes: Sequence[int] = (0,),
     ) -> bytes:
         env = (
-            {"RPM_CONFIGDIR": str(get_toolbox().path(RPM_CONFIG_DIRECTORY))}
+            {"RPM_CONFIGDIR": str(get_toolbox().find_path(RPM_CONFIG_DIRECTORY))}
             if name == "rpm"
             else {}
         )

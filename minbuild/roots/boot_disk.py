@@ -222,7 +222,7 @@ def _require_same_grub(table: PartitionTable, boot: StartedUki, where: str) -> N
     for one in read_sections(boot.uki, where):
         spans.setdefault(one.name, (one.start, len(one.data)))
     cmdline = read_uki(boot.uki, where).cmdlines[0]
-    if len(boot.configs) != 1 or not grub.is_config_of(config, name, spans, cmdline):
+    if len(boot.configs) != 1 or not grub.is_grub_config_of(config, name, spans, cmdline):
         raise _unmeasurable_error(
             "a BIOS would start another thing than UEFI does, or none that is known", where
         )

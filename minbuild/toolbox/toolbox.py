@@ -58,7 +58,7 @@ class Toolbox:
         return self._store.tree_path(compute_tree_key(tuple(self._entries.values())))
 
     @property
-    def places(self) -> tuple[Path, ...]:
+    def directories(self) -> tuple[Path, ...]:
         """The directories of this machine that hold the tools and their files."""
         return (self.root,)
 
@@ -78,7 +78,7 @@ class Toolbox:
         """The tools' main library directory: /usr/lib/x86_64-linux-gnu."""
         return self._loader_paths.libraries
 
-    def path(self, path: RootPath) -> Path:
+    def find_path(self, path: RootPath) -> Path:
         """Where a file of the toolbox lies on this machine.
 
         Raises: ToolError when the toolbox has no such file.
@@ -93,7 +93,7 @@ class Toolbox:
             path = to_root_path(posixpath.join(posixpath.dirname(path), entry.target))
         return entry.sha256 if entry else ""
 
-    def argv(self, name: str) -> tuple[str, ...]:
+    def build_argv(self, name: str) -> tuple[str, ...]:
         """The words that start a tool; its own arguments follow them.
 
         Raises: UsageError when there is no tool of that name, ToolError when none can be started.
@@ -108,7 +108,7 @@ class Toolbox:
             )
         return installed.build_argv(tool)
 
-    def environment(self) -> dict[str, str]:
+    def build_environment(self) -> dict[str, str]:
         """The whole environment of a tool: nothing of this machine's, nothing that varies."""
         return self._installed.build_environment()
 
@@ -126,7 +126,7 @@ class Toolbox:
 
         Raises: ToolError when it fails, with its last lines and a command to paste.
         """
-        argv = self.argv(name)
+        argv = self.build_argv(name)
         out = self._run_preloaded(name, args, cwd, env or {}) if stdin is None else None
         if out is None:
             out = self._run_new_process(name, [*argv, *args], args, purpose, cwd, env or {}, stdin)
@@ -162,7 +162,7 @@ class Toolbox:
 
         temporary = {"TMPDIR": str(writes)} if writes is not None else {}
         program = ConfinedProgram(
-            [*self.argv(name), *args], [self.root, *reads], self.environment() | temporary | dict(env or {}),
+            [*self.build_argv(name), *args], [self.root, *reads], self.build_environment() | temporary | dict(env or {}),
             writes, ResourceLimits(output=output, file=file),
         )  # fmt: skip
         try:
@@ -232,7 +232,7 @@ class Toolbox:
         env: Mapping[str, str],
         stdin: bytes | None,
     ) -> bytes:
-        environment = self.environment() | dict(env)
+        environment = self.build_environment() | dict(env)
         try:
             return run_program(argv, purpose=purpose, cwd=cwd, env=environment, stdin=stdin)
         except ToolError as error:

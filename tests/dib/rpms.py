@@ -107,12 +107,16 @@ def lay(place: Path, files: Mapping[str, str | bytes]) -> Path:
 
 def _run(name: str, work: Path, backend: str, *words: str | Path) -> None:
     box = laid(*TOOLS)
-    config = box.path(CONFIG)
+    config = box.find_path(CONFIG)
     defined = [
         text.format(db="/usr/lib/sysimage/rpm", backend=backend, top=work) for text in MACROS
     ]
-    argv = [*box.argv(name), *(word for text in defined for word in ("--define", text)), *words]
-    env = box.environment() | {
+    argv = [
+        *box.build_argv(name),
+        *(word for text in defined for word in ("--define", text)),
+        *words,
+    ]
+    env = box.build_environment() | {
         "PATH": "/usr/bin:/bin",
         "RPM_CONFIGDIR": str(config),
         "HOME": str(work),
@@ -134,7 +138,7 @@ def as_berkeley(top: Path) -> Path:
     old = top / "var/lib/rpm"
     old.mkdir(parents=True)
     box = laid(DB_LOAD)
-    subprocess.run([*box.argv(DB_LOAD.name), old / "Packages"], input=f"{text}DATA=END\n",
-                   text=True, check=True, env=box.environment())  # fmt: skip
+    subprocess.run([*box.build_argv(DB_LOAD.name), old / "Packages"], input=f"{text}DATA=END\n",
+                   text=True, check=True, env=box.build_environment())  # fmt: skip
     shutil.rmtree(new)
     return top

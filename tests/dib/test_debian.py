@@ -69,15 +69,15 @@ def environment(builder: Builder) -> dict[str, str]:
     box = laid(DEBOOTSTRAP)
     programs = builder.directory / "bin"
     programs.mkdir()
-    script = box.path(RootPath("/usr/sbin/debootstrap"))
+    script = box.find_path(RootPath("/usr/sbin/debootstrap"))
     (programs / "debootstrap").write_text(f'#!/bin/sh\nexec sh {script} "$@"\n', encoding="utf-8")
     (programs / "debootstrap").chmod(0o755)
     keys = builder.directory / "keys.gpg"
-    rings = box.path(RootPath("/usr/share/keyrings")).glob("debian-archive-*.?p*")
+    rings = box.find_path(RootPath("/usr/share/keyrings")).glob("debian-archive-*.?p*")
     keys.write_bytes(b"".join(ring.read_bytes() for ring in sorted(rings)))
     mirror = find_mirror("")
     return {
-        "DEBOOTSTRAP_DIR": str(box.path(SCRIPT).parent),
+        "DEBOOTSTRAP_DIR": str(box.find_path(SCRIPT).parent),
         "DIB_DEBOOTSTRAP_EXTRA_ARGS": f"--keyring={keys}",
         "DIB_MMDEBSTRAP_EXTRA_ARGS": f"--keyring={keys}",
         "DIB_DISTRIBUTION_MIRROR": mirror.build_url("debian", ""),

@@ -42,7 +42,7 @@ class Made:
             replace(one, limit=LIMIT) for one in self.probes if not probes or one.name in probes
         )
         request = BootRequest(
-            self.efi, chosen, firmware=Firmware.DIRECT, data=data, memory=1536, timeout=LIMIT
+            self.efi, chosen, firmware=Firmware.DIRECT, data_disk=data, memory=1536, timeout=LIMIT
         )
         return boot_image(request, stage.toolbox, SilentProgress())
 
@@ -121,9 +121,9 @@ def checked(directory: Path, name: str, *words: str) -> tuple[int, str]:
     """Exit code and output of a reference tool."""
     box = toolbox()
     ended = subprocess.run(
-        [*box.argv(name), *words],
+        [*box.build_argv(name), *words],
         cwd=directory,
-        env=box.environment(),
+        env=box.build_environment(),
         capture_output=True,
         text=True,
     )

@@ -88,7 +88,7 @@ def test_what_goes_wrong_is_said_and_survived_and_a_panic_restarts(tmp_path: Pat
         firmware=Firmware.DIRECT,
         memory=384,
         timeout=LIMIT,
-        faults=FaultInjection(no_disk=True, clock="2020-01-01T00:00:00", patient=True),
+        faults=FaultInjection(no_disk=True, clock="2020-01-01T00:00:00", ignore_fatal_lines=True),
         actions=(
             typed("time: set to", SCREEN),
             typed(r"^\[.*\] screen has a prompt", TICK),

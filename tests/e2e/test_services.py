@@ -74,7 +74,7 @@ class Net:
         own = ("-i", str(self.key)) if key else ()
         # a home of its own: no host is known there
         home = tempfile.mkdtemp(dir=self.key.parent)
-        client = ("/usr/bin/env", f"HOME={home}", *toolbox().argv("dbclient"))
+        client = ("/usr/bin/env", f"HOME={home}", *toolbox().build_argv("dbclient"))
         words = (*client, "-y", "-T", *own, HOST, *command)
         return ConsoleAction(re.compile(after), name=name, argv=words)
 
@@ -82,8 +82,8 @@ class Net:
         self, data: Path, acts: tuple[ConsoleAction, ...], probes: tuple[BootProbe, ...], cards: int
     ) -> BootResult:
         request = BootRequest(
-            self.efi, probes, firmware=Firmware.DIRECT, data=data, memory=1024, timeout=LIMIT,
-            cards=cards, actions=acts, faults=FaultInjection(patient=True),  # the watchdog may bite
+            self.efi, probes, firmware=Firmware.DIRECT, data_disk=data, memory=1024, timeout=LIMIT,
+            cards=cards, actions=acts, faults=FaultInjection(ignore_fatal_lines=True),  # the watchdog may bite
         )  # fmt: skip
         return boot_image(request, self.stage.toolbox, SilentProgress())
 
@@ -92,7 +92,7 @@ class Net:
 def net(tmp_path_factory: pytest.TempPathFactory) -> Net:
     place = tmp_path_factory.mktemp("net")
     key = place / "key"
-    words = [*toolbox().argv("dropbearkey"), "-t", "ed25519", "-f", str(key)]
+    words = [*toolbox().build_argv("dropbearkey"), "-t", "ed25519", "-f", str(key)]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     public = next(line for line in said.splitlines() if line.startswith("ssh-ed25519 "))
     (place / "net.yaml").write_text(MANIFEST % public)

@@ -132,7 +132,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
         "ip",
     )
     in_namespace(tools)
-    found = Root(tree, tools.argv("ip"))
+    found = Root(tree, tools.build_argv("ip"))
     found.step()
     return found
 

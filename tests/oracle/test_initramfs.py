@@ -19,7 +19,7 @@ from minbuild.formats import cpio
 from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.uki import read_uki
 from minbuild.image.ukify import UEFI_NAMES
-from minbuild.lab.accel import ACCEL_ARGS, build_data_args
+from minbuild.lab.accel import ACCEL_ARGS, build_data_directory_args
 from minbuild.lab.ovmf import OVMF_CODE, OVMF_VARS
 from minbuild.manifest.tool_documents import load_tools
 from minbuild.pipeline.installed_root import make_external_readers
@@ -84,15 +84,18 @@ class Machine:
         boot = self.work / "esp/EFI/BOOT"
         boot.mkdir(parents=True, exist_ok=True)
         (boot / "BOOTX64.EFI").write_bytes(image)
-        (self.work / "vars.fd").write_bytes(self.tools.path(OVMF_VARS).read_bytes())
-        words = ["-drive", f"if=pflash,format=raw,readonly=on,file={self.tools.path(OVMF_CODE)}"]
+        (self.work / "vars.fd").write_bytes(self.tools.find_path(OVMF_VARS).read_bytes())
+        words = [
+            "-drive",
+            f"if=pflash,format=raw,readonly=on,file={self.tools.find_path(OVMF_CODE)}",
+        ]
         words += ["-drive", f"if=pflash,format=raw,file={self.work / 'vars.fd'}"]
         stick = f"if=virtio,format=raw,file=fat:{self.work / 'esp'},readonly=on"
         return self._run([*words, "-drive", stick])
 
     def _run(self, more: Sequence[str]) -> str:
         words = [
-            *self.tools.argv("qemu-system-x86_64"),
+            *self.tools.build_argv("qemu-system-x86_64"),
             "-M",
             "q35",
             *ACCEL_ARGS["tcg"],
@@ -100,7 +103,7 @@ class Machine:
             "1024",
         ]
         words += [
-            *build_data_args(self.tools),
+            *build_data_directory_args(self.tools),
             "-nodefaults",
             "-no-user-config",
             "-display",
@@ -108,7 +111,7 @@ class Machine:
         ]
         words += ["-no-reboot", "-serial", "stdio", *more]
         done = subprocess.run(
-            words, capture_output=True, timeout=SECONDS, env=self.tools.environment()
+            words, capture_output=True, timeout=SECONDS, env=self.tools.build_environment()
         )
         return (done.stdout + done.stderr).decode("utf-8", "replace")
 
@@ -255,7 +258,7 @@ def _archive(top: bytes) -> bytes:
 def test_what_is_taken_of_a_uki_is_what_the_stub_takes(
     machine: Machine, market_store: Store
 ) -> None:
-    stub = machine.tools.path(UEFI_NAMES["amd64"].stub).read_bytes()
+    stub = machine.tools.find_path(UEFI_NAMES["amd64"].stub).read_bytes()
     image = over(
         stub,
         [

@@ -94,7 +94,7 @@ def test_a_signature_changes_nothing_but_the_signature(uki: Path, tmp_path: Path
 
 
 def test_a_certificate_is_enrolled_behind_what_is_there() -> None:
-    template = toolbox(lab=True).path(RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")).read_bytes()
+    template = toolbox(lab=True).find_path(RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")).read_bytes()
     text = (KEYS / "signing.pem").read_text()
     made = enrol_keys(template, text, "signing.pem")
     assert len(made) == len(template)

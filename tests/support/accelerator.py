@@ -18,7 +18,7 @@ from tests.unit.toolbox.real import toolbox
 def settled() -> None:
     """Find it out with the suite's own tools, once in each of its processes."""
     tools = toolbox(lab=True)
-    settle(tools, Path(tools.argv("kernel")[-1]))
+    settle(tools, Path(tools.build_argv("kernel")[-1]))
 
 
 def settle(tools: Tools, kernel: Path) -> None:

@@ -76,9 +76,9 @@ def _beside_its_data(box: Toolbox, home: Path) -> list[str]:
     """
     directory = home / "chromium"
     directory.mkdir()
-    for path in box.path(PROGRAM).parent.iterdir():
+    for path in box.find_path(PROGRAM).parent.iterdir():
         (directory / path.name).symlink_to(path)
-    loader, *rest = box.argv("chromium")
+    loader, *rest = box.build_argv("chromium")
     copy = directory / "loader"
     shutil.copyfile(loader, copy)
     copy.chmod(0o755)
@@ -105,7 +105,7 @@ class Page:
         box = toolbox()
         home = work / "home"
         home.mkdir()
-        fonts = box.path(RootPath("/usr/share/fonts"))
+        fonts = box.find_path(RootPath("/usr/share/fonts"))
         (home / "fonts.conf").write_text(
             f"<fontconfig><dir>{fonts}</dir><cachedir>{home}/cache</cachedir></fontconfig>"
         )

@@ -14,7 +14,7 @@ from types import TracebackType
 import minbuild
 from minbuild.errors import ToolError
 from minbuild.lab.model import Decision, Network, Tools
-from minbuild.lab.run_delay import RunDelay
+from minbuild.lab.run_delay import RunDelayMeter
 from minbuild.lab.worker.network import SERVER_CARD, VETH_PEER
 from minbuild.lab.worker.protocol import BlockDecoder, Tag, WorkerPlan, encode_plan, send_block
 from minbuild.process import minimal_environment, run_program, start_program, stop_program
@@ -38,9 +38,9 @@ def choose_network(requested: Network, tools: Tools) -> Decision:
     reason = "this machine has no unshare (package util-linux)"
     if unshare:
         veth_args = ("link", "add", SERVER_CARD, "type", "veth", "peer", "name", VETH_PEER)
-        argv = [unshare, *UNSHARE_ARGS, *tools.argv("ip"), *veth_args]
+        argv = [unshare, *UNSHARE_ARGS, *tools.build_argv("ip"), *veth_args]
         try:
-            run_program(argv, purpose="trying a network namespace", env=tools.environment())
+            run_program(argv, purpose="trying a network namespace", env=tools.build_environment())
         except ToolError as error:
             reason = f"no network namespace for this user: {error.what.splitlines()[-1].strip()}"
         else:
@@ -62,7 +62,7 @@ def build_worker_argv(network: Network) -> tuple[str, ...]:
     )
 
 
-def die_with_parent(argv: tuple[str, ...], network: Network) -> tuple[str, ...]:
+def end_with_parent(argv: tuple[str, ...], network: Network) -> tuple[str, ...]:
     """Have QEMU end with its parent where no process namespace sees to that. Source: prctl(2)."""
     setpriv = shutil.which("setpriv", path=minimal_environment()["PATH"])
     if network is Network.NAMESPACE or setpriv is None:
@@ -91,7 +91,7 @@ class WorkerClient:
         self._input_fd = self._process.stdin.fileno()
         self.output_fd = self._process.stdout.fileno()
         self._decoder = BlockDecoder()
-        self.run_delay = RunDelay(self._process.pid)
+        self.run_delay_meter = RunDelayMeter(self._process.pid)
         """The time that all of the lab had; its QEMU waits longest."""
 
     def __enter__(self) -> "WorkerClient":

@@ -38,7 +38,7 @@ VLAN_RANGE = "198.51.100.50,198.51.100.99"
 TPID = 0x8100
 VLAN_TAG = struct.pack(">HH", TPID, VLAN_NUMBER)
 """Source: IEEE 802.1Q, 9.6."""
-TAG_SLICE = slice(12, 16)
+VLAN_TAG_SLICE = slice(12, 16)
 """Where the tag stands in a frame."""
 VLAN_ID_MASK = 0x0FFF
 
@@ -114,17 +114,17 @@ class FrameRelay:
     def relay_from_vlan(self) -> None:
         """Carry one frame from the VLAN's card, with its tag."""
         frame = self.vlan_socket.recv(MAX_FRAME)
-        self._send_to_qemu(frame[: TAG_SLICE.start] + VLAN_TAG + frame[TAG_SLICE.start :])
+        self._send_to_qemu(frame[: VLAN_TAG_SLICE.start] + VLAN_TAG + frame[VLAN_TAG_SLICE.start :])
 
     def relay_from_qemu(self, number: int) -> None:
         """Carry one frame from QEMU's card `number`; of a VLAN that is not ours it is lost."""
         frame = self.qemu_sockets[number].recv(MAX_FRAME)
         with contextlib.suppress(OSError):
-            kind, vlan = struct.unpack(">HH", frame[TAG_SLICE].ljust(4, b"\0"))
+            kind, vlan = struct.unpack(">HH", frame[VLAN_TAG_SLICE].ljust(4, b"\0"))
             if kind != TPID:
                 self.card_socket.send(frame)
             elif vlan & VLAN_ID_MASK == VLAN_NUMBER:
-                self.vlan_socket.send(frame[: TAG_SLICE.start] + frame[TAG_SLICE.stop :])
+                self.vlan_socket.send(frame[: VLAN_TAG_SLICE.start] + frame[VLAN_TAG_SLICE.stop :])
 
     def _send_to_qemu(self, frame: bytes) -> None:
         """To every card of QEMU's; the frame is lost where there is no socket yet."""
@@ -198,19 +198,19 @@ def build_dnsmasq_args(
     *,
     dhcp: bool,
     dns: bool,
-    clock: bool,
-    boot: tuple[str, ...] = (),
+    ntp: bool,
+    netboot_args: tuple[str, ...] = (),
     lease: int = 3600,
-    silent: bool = False,
+    silent_dns: bool = False,
     shape: LeaseShape = LeaseShape.PLAIN,
-    settings: Path | None = None,
+    conf_file: Path | None = None,
 ) -> tuple[str, ...]:
     """dnsmasq's own arguments: DHCP and DNS on the lab's card, its log on stderr.
 
     With `settings`, a file for dnsmasq, the addresses and what is booted are said there.
     """
     args = [
-        *("--no-daemon", f"--conf-file={settings or os.devnull}", "--pid-file=", "--log-queries"),
+        *("--no-daemon", f"--conf-file={conf_file or os.devnull}", "--pid-file=", "--log-queries"),
         *(
             f"--interface={SERVER_CARD}",
             f"--interface={VLAN_CARD}",
@@ -221,13 +221,15 @@ def build_dnsmasq_args(
     ]
     if dhcp:
         # --no-ping: dnsmasq otherwise waits three seconds for an echo of each address it offers
-        ranges = (VLAN_RANGE,) if settings else (DHCP_RANGE, VLAN_RANGE)
-        args += [f"--dhcp-range={each},{lease}" for each in ranges]
+        ranges = (VLAN_RANGE,) if conf_file else (DHCP_RANGE, VLAN_RANGE)
+        args += [f"--dhcp-range={address_range},{lease}" for address_range in ranges]
         args += LEASE_ARGS[shape]
         args += ["--dhcp-authoritative", "--no-ping", "--leasefile-ro"]
-        args += [f"--dhcp-option=option:ntp-server,{SERVER_ADDRESS}"] if clock else []
-        args += () if settings else boot
+        args += [f"--dhcp-option=option:ntp-server,{SERVER_ADDRESS}"] if ntp else []
+        args += () if conf_file else netboot_args
         # without a DNS port of its own dnsmasq names no server
-        args += [f"--dhcp-option=option:dns-server,{SERVER_ADDRESS}"] if silent else []
-    args += [f"--address=/{PROBE_DOMAIN}/{SERVER_ADDRESS}"] if dns and not silent else ["--port=0"]
+        args += [f"--dhcp-option=option:dns-server,{SERVER_ADDRESS}"] if silent_dns else []
+    args += (
+        [f"--address=/{PROBE_DOMAIN}/{SERVER_ADDRESS}"] if dns and not silent_dns else ["--port=0"]
+    )
     return tuple(args)

@@ -38,7 +38,7 @@ class ProbeConnection:
 
     name: str
     probe: TcpProbe
-    connection: socket.socket | None = None
+    tcp_socket: socket.socket | None = None
     deadline: float = 0.0
     """When this try is given up, or when the next one begins."""
     received: bytearray = field(default_factory=bytearray)
@@ -72,59 +72,61 @@ class TcpProber:
     def tick(self) -> None:
         """Begin what is due, give up what took too long."""
         now = time.monotonic()
-        for call in self._connections:
-            if call.done or now < call.deadline:
+        for connection in self._connections:
+            if connection.done or now < connection.deadline:
                 continue
-            if call.connection is not None:
-                self._close(call)
-            address = self._addresses.get(call.probe.target, call.probe.target)
+            if connection.tcp_socket is not None:
+                self._close(connection)
+            address = self._addresses.get(connection.probe.target, connection.probe.target)
             if address not in {"host", "guest"}:
-                self._connect(call, address)
+                self._connect(connection, address)
 
-    def _connect(self, call: ProbeConnection, address: str) -> None:
-        call.connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        call.connection.setblocking(False)
-        call.received.clear()
-        call.deadline = time.monotonic() + TRY_TIMEOUT
+    def _connect(self, connection: ProbeConnection, address: str) -> None:
+        connection.tcp_socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        connection.tcp_socket.setblocking(False)
+        connection.received.clear()
+        connection.deadline = time.monotonic() + TRY_TIMEOUT
         with contextlib.suppress(OSError):
-            call.connection.connect((address, call.probe.port))
+            connection.tcp_socket.connect((address, connection.probe.port))
         self._loop.register(
-            call.connection, selectors.EVENT_WRITE, lambda: self._finish_connect(call)
+            connection.tcp_socket, selectors.EVENT_WRITE, lambda: self._finish_connect(connection)
         )
 
-    def _finish_connect(self, call: ProbeConnection) -> None:
-        assert call.connection is not None
-        if call.connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            self._close(call)
-        elif not call.probe.banner:
-            self._report_success(call, "open")
+    def _finish_connect(self, connection: ProbeConnection) -> None:
+        assert connection.tcp_socket is not None
+        if connection.tcp_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._close(connection)
+        elif not connection.probe.banner:
+            self._report_success(connection, "open")
         else:
-            self._loop.modify(call.connection, selectors.EVENT_READ, lambda: self._receive(call))
+            self._loop.modify(
+                connection.tcp_socket, selectors.EVENT_READ, lambda: self._receive(connection)
+            )
 
-    def _receive(self, call: ProbeConnection) -> None:
-        assert call.connection is not None
+    def _receive(self, connection: ProbeConnection) -> None:
+        assert connection.tcp_socket is not None
         try:
-            data = call.connection.recv(CHUNK)
+            data = connection.tcp_socket.recv(CHUNK)
         except OSError:
             data = b""
-        call.received += data
-        text = call.received[:CHUNK].decode("utf-8", "replace")
-        match = re.search(call.probe.banner, text)
+        connection.received += data
+        text = connection.received[:CHUNK].decode("utf-8", "replace")
+        match = re.search(connection.probe.banner, text)
         if match:
-            self._report_success(call, f"said {' '.join(match[0].split())}")
-        elif not data or len(call.received) > CHUNK:
-            self._close(call)
+            self._report_success(connection, f"said {' '.join(match[0].split())}")
+        elif not data or len(connection.received) > CHUNK:
+            self._close(connection)
 
-    def _report_success(self, call: ProbeConnection, result: str) -> None:
-        assert call.connection is not None
-        address, port = call.connection.getpeername()[:2]
-        self._log(f"probe {call.name}: {address}:{port} {result}")
-        call.done = True
-        self._close(call)
+    def _report_success(self, connection: ProbeConnection, result: str) -> None:
+        assert connection.tcp_socket is not None
+        address, port = connection.tcp_socket.getpeername()[:2]
+        self._log(f"probe {connection.name}: {address}:{port} {result}")
+        connection.done = True
+        self._close(connection)
 
-    def _close(self, call: ProbeConnection) -> None:
-        assert call.connection is not None
-        self._loop.unregister(call.connection)
-        call.connection.close()
-        call.connection = None
-        call.deadline = time.monotonic() + RETRY_INTERVAL
+    def _close(self, connection: ProbeConnection) -> None:
+        assert connection.tcp_socket is not None
+        self._loop.unregister(connection.tcp_socket)
+        connection.tcp_socket.close()
+        connection.tcp_socket = None
+        connection.deadline = time.monotonic() + RETRY_INTERVAL

@@ -38,9 +38,9 @@ STDIN, STDOUT = 0, 1
 class Worker:
     """Everything that runs inside, driven by one loop."""
 
-    def __init__(self, plan: WorkerPlan, blocks: BlockDecoder) -> None:
+    def __init__(self, plan: WorkerPlan, decoder: BlockDecoder) -> None:
         self._plan = plan
-        self._blocks = blocks
+        self._decoder = decoder
         self._loop = selectors.DefaultSelector()
         self._running = True
         self._dnsmasq: Dnsmasq | None = None
@@ -127,7 +127,7 @@ class Worker:
         data = os.read(STDIN, CHUNK)
         if not data:
             self._running = False
-        for tag, block in self._blocks.feed(data):
+        for tag, block in self._decoder.feed(data):
             if tag is Tag.KEYS:
                 with contextlib.suppress(OSError):
                     os.write(self._console_input, block)
@@ -164,13 +164,13 @@ class Worker:
 
 def main() -> int:
     """Do what the plan on stdin says; 0 when the lab ended by itself or with its owner."""
-    blocks = BlockDecoder()
-    plan = _receive_plan(blocks)
+    decoder = BlockDecoder()
+    plan = _receive_plan(decoder)
     if plan is None:
         return 0
     os.chdir(plan.work)
     try:
-        Worker(plan, blocks).run()
+        Worker(plan, decoder).run()
     except BrokenPipeError:
         pass  # the owner reads no more
     except MinbuildError as error:
@@ -183,9 +183,9 @@ def main() -> int:
     return 0
 
 
-def _receive_plan(blocks: BlockDecoder) -> WorkerPlan | None:
+def _receive_plan(decoder: BlockDecoder) -> WorkerPlan | None:
     while data := os.read(STDIN, CHUNK):
-        for tag, block in blocks.feed(data):
+        for tag, block in decoder.feed(data):
             if tag is Tag.PLAN:
                 return decode_plan(block)
     return None

@@ -32,7 +32,7 @@ def guest(host: Host, tree: Path, name: str, *more: str, initrd: bytes | None = 
 
 
 def test_without_a_disk_the_host_runs(host: Host) -> None:
-    host.boot(READY, LEASE, "data: no partition", trouble=FaultInjection(no_disk=True))
+    host.boot(READY, LEASE, "data: no partition", faults=FaultInjection(no_disk=True))
 
 
 def test_a_full_data_partition_stops_neither_host_nor_guest(host: Host, tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_full_data_partition_stops_neither_host_nor_guest(host: Host, tmp_path
         except ToolError:  # the largest that fits is looked for
             continue
         break
-    host.boot(READY, LEASE, "data: /dev/vda on /data", "guest tiny: ready", data=disk)
+    host.boot(READY, LEASE, "data: /dev/vda on /data", "guest tiny: ready", data_disk=disk)
 
 
 def test_a_damaged_data_partition_is_named_and_the_host_runs(host: Host, tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_damaged_data_partition_is_named_and_the_host_runs(host: Host, tmp_pat
         # the group descriptors; the label in the superblock stays
         file.seek(2048)
         file.write(random.Random(2).randbytes(64 << 10))
-    host.boot(READY, LEASE, r"data: FAILED: /dev/vda", data=disk)
+    host.boot(READY, LEASE, r"data: FAILED: /dev/vda", data_disk=disk)
 
 
 def test_a_guest_that_crashes_is_started_again_ever_later(host: Host, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_guest_that_crashes_is_started_again_ever_later(host: Host, tmp_path: 
     guest(host, tree, "good")
     disk = host.disk(tmp_path / "disk", tree, 64)
     waits = (f"guest bad: ended .* again in {n} s" for n in (1, 2, 4))
-    host.boot(*waits, "guest good: ready", READY, data=disk)
+    host.boot(*waits, "guest good: ready", READY, data_disk=disk)
 
 
 def test_a_guest_with_garbage_for_settings_is_named(host: Host, tmp_path: Path) -> None:
@@ -77,7 +77,9 @@ def test_a_guest_with_garbage_for_settings_is_named(host: Host, tmp_path: Path) 
     (tree / "guests/noise/guest.conf").write_bytes(random.Random(3).randbytes(4096))
     guest(host, tree, "good")
     disk = host.disk(tmp_path / "disk", tree, 64)
-    host.boot("guest bad: FAILED", "guest noise: FAILED", "guest good: ready", READY, data=disk)
+    host.boot(
+        "guest bad: FAILED", "guest noise: FAILED", "guest good: ready", READY, data_disk=disk
+    )
 
 
 def test_a_store_from_which_nothing_can_be_started_is_said(tmp_path: Path) -> None:

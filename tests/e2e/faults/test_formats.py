@@ -63,7 +63,7 @@ def settings(host: Host, tmp_path: Path) -> Path:
 def test_the_example_settings_of_pxe_boot_the_host(
     firmware: Firmware, host: Host, settings: Path
 ) -> None:
-    host.boot(LEASE, image="host.efi", firmware=firmware, settings=settings)
+    host.boot(LEASE, image="host.efi", firmware=firmware, dnsmasq_conf=settings)
 
 
 @pytest.mark.usefixtures("namespace")
@@ -75,10 +75,10 @@ def test_the_script_of_pxe_boots_the_host_on_a_bios(
     host.boot(
         LEASE,
         BootProbe("script", fetched("boot.ipxe", "vmlinuz", "initrd"), LIMIT, "not fetched"),
-        image=str(toolbox(lab=True).path(IPXE_KERNEL)),
+        image=str(toolbox(lab=True).find_path(IPXE_KERNEL)),
         initramfs=tmp_path / "start",
         firmware=Firmware.DIRECT,
-        settings=settings,
+        dnsmasq_conf=settings,
     )
 
 
@@ -90,7 +90,7 @@ def test_the_script_of_pxe_boots_the_host_by_uefi(
     """The firmware is handed iPXE, and iPXE what the example says."""
     folder, served = host.images / "host.pxe", tmp_path / "served"
     served.mkdir()
-    for each in (*folder.iterdir(), toolbox(lab=True).path(IPXE_EFI)):
+    for each in (*folder.iterdir(), toolbox(lab=True).find_path(IPXE_EFI)):
         (served / each.name).symlink_to(each)
     text = settings.read_text().replace(str(folder), str(served))
     ours = "dhcp-boot=tag:uefi,tag:!ipxe,"
@@ -101,7 +101,7 @@ def test_the_script_of_pxe_boots_the_host_by_uefi(
         BootProbe("script", fetched("snponly.efi", "boot.ipxe", "host.efi"), LIMIT, "not fetched"),
         image="host.efi",
         firmware=Firmware.PXE,
-        settings=settings,
+        dnsmasq_conf=settings,
     )
 
 

@@ -58,7 +58,7 @@ class Bench:
             "probes": tuple(seen(one) if isinstance(one, str) else one for one in wanted),
             "firmware": Firmware.DIRECT,
             "timeout": LIMIT,
-            "data": data,
+            "data_disk": data,
         }
         request = BootRequest(**{**values, **more})  # type: ignore[arg-type]
         result = boot_image(request, self.stage.toolbox, SilentProgress())

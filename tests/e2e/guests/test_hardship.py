@@ -48,8 +48,8 @@ def test_ten_power_cuts_lose_nothing_that_a_guest_was_told_is_written(
     last = bench.boot(data, "data: unmounted", "init: stopped", cmdline="bench.last")
     judged(said(last), kept)
     box = toolbox()
-    words = [*box.argv("e2fsck"), "-f", "-n", str(data)]
-    checked = subprocess.run(words, env=box.environment(), capture_output=True, text=True)
+    words = [*box.build_argv("e2fsck"), "-f", "-n", str(data)]
+    checked = subprocess.run(words, env=box.build_environment(), capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
 
 

@@ -123,7 +123,9 @@ def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     conf(tree, "evil", SERVES, "net=br0")
     conf(tree, "shared", SERVES, "net=br0,shared", "autostart=no")
     disk = bench.disk(place / "disk", tree)
-    result = bench.boot(disk, "init: stopped", memory=768, without=frozenset({LabServer.DHCP}))
+    result = bench.boot(
+        disk, "init: stopped", memory=768, disabled_servers=frozenset({LabServer.DHCP})
+    )
     return said(result)
 
 
@@ -223,7 +225,7 @@ def filtered(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[li
         name="ear",
         argv=("/usr/bin/env", "-i", sys.executable, "-c", EAR),
     )
-    result = looking.boot(disk, "init: stopped", memory=768, acts=(ear,))
+    result = looking.boot(disk, "init: stopped", memory=768, actions=(ear,))
     wire = [
         one.text
         for one in result.lines

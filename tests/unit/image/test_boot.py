@@ -39,7 +39,7 @@ $busybox reboot -f
 def host(store: Store) -> RootfsTree:
     box = toolbox(lab=True)
     kernel = next(box.root.glob("boot/vmlinuz-*")).read_bytes()
-    busybox = box.path(RootPath("/usr/bin/busybox")).read_bytes()
+    busybox = box.find_path(RootPath("/usr/bin/busybox")).read_bytes()
     return tree(
         file(KERNEL, kernel, store=store),
         file("/init", INIT, 0o755, store),
@@ -90,19 +90,19 @@ def console(disk: Path, work: Path) -> list[str]:
     """What the machine says until it ends; a boot under emulation may need a second try."""
     box = toolbox(lab=True)
     firmware = RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd")
-    shutil.copyfile(box.path(RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")), work / "vars")
-    words: list[object] = [*box.argv("qemu-system-x86_64"), "-M", "q35"]
+    shutil.copyfile(box.find_path(RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")), work / "vars")
+    words: list[object] = [*box.build_argv("qemu-system-x86_64"), "-M", "q35"]
     words += ["-accel", "tcg,thread=multi", "-cpu", "EPYC,-xsaves", "-smp", "2", "-m", "512"]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    words += ["-L", box.path(RootPath("/usr/share/qemu")), "-serial", "stdio"]
-    words += ["-drive", f"if=pflash,format=raw,readonly=on,file={box.path(firmware)}"]
+    words += ["-L", box.find_path(RootPath("/usr/share/qemu")), "-serial", "stdio"]
+    words += ["-drive", f"if=pflash,format=raw,readonly=on,file={box.find_path(firmware)}"]
     words += ["-drive", f"if=pflash,format=raw,file={work / 'vars'}"]
     words += ["-drive", f"if=virtio,format=raw,file={disk}"]
     lines: list[str] = []
     for _ in range(2):
         ended = subprocess.run(
             [str(word) for word in words],
-            env=box.environment(),
+            env=box.build_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.image.boot_media import PARTITION_ALIGNMENT, DerivedIds, list_esp_files, make_disk
+from minbuild.image.boot_media import PARTITION_ALIGNMENT, DerivedIds, list_boot_files, make_disk
 from minbuild.image.disk_layout import SECTOR
 from tests.unit.toolbox.real import toolbox
 
@@ -55,7 +55,7 @@ def test_the_disk_is_no_larger_than_it_must_be(size: int, tmp_path: Path) -> Non
 
 
 def test_files_and_times_read_back(uki: Path, tmp_path: Path) -> None:
-    make_disk(list_esp_files(uki, "amd64"), SEED, tmp_path / "raw", toolbox())
+    make_disk(list_boot_files(uki, "amd64"), SEED, tmp_path / "raw", toolbox())
     inside = ["-i", f"{tmp_path / 'raw'}@@{PARTITION_ALIGNMENT}"]
     toolbox().run(
         "mcopy", [*inside, "::EFI/BOOT/BOOTX64.EFI", tmp_path / "back"], purpose="reading"
@@ -69,8 +69,8 @@ def test_the_same_is_written_twice_and_at_another_place(uki: Path, tmp_path: Pat
     other = tmp_path / "another directory"
     other.mkdir()
     (other / "else.efi").write_bytes(uki.read_bytes())
-    make_disk(list_esp_files(uki, "amd64"), SEED, tmp_path / "raw", toolbox())
-    make_disk(list_esp_files(other / "else.efi", "amd64"), SEED, other / "raw", toolbox())
+    make_disk(list_boot_files(uki, "amd64"), SEED, tmp_path / "raw", toolbox())
+    make_disk(list_boot_files(other / "else.efi", "amd64"), SEED, other / "raw", toolbox())
     assert (tmp_path / "raw").read_bytes() == (other / "raw").read_bytes()
 
 
@@ -94,7 +94,7 @@ def test_files_of_another_file_system_give_the_same_disk(uki: Path, tmp_path: Pa
 
 def test_another_lock_gives_other_identifiers(uki: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        make_disk(list_esp_files(uki, "amd64"), DerivedIds(name), tmp_path / name, toolbox())
+        make_disk(list_boot_files(uki, "amd64"), DerivedIds(name), tmp_path / name, toolbox())
     tables = [
         toolbox().run("sfdisk", ["--dump", tmp_path / name], purpose="reading").decode()
         for name in ("one", "two")

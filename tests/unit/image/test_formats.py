@@ -97,9 +97,9 @@ def test_a_cpio_is_the_initramfs(out: Path) -> None:
     data = (out / "host.cpio").read_bytes()
     box = toolbox()
     listed = subprocess.run(
-        [*box.argv("cpio"), "-t"],
+        [*box.build_argv("cpio"), "-t"],
         input=data,
-        env=box.environment(),
+        env=box.build_environment(),
         check=True,
         capture_output=True,
     )
@@ -123,8 +123,8 @@ def test_a_pxe_folder_holds_what_its_settings_name(out: Path) -> None:
     assert "kernel vmlinuz console=ttyS0 quiet initrd=initrd\n" in script
     box = toolbox(lab=True)
     said = subprocess.run(
-        [*box.argv("dnsmasq"), "--test", f"--conf-file={folder / 'dnsmasq.conf'}"],
-        env=box.environment(),
+        [*box.build_argv("dnsmasq"), "--test", f"--conf-file={folder / 'dnsmasq.conf'}"],
+        env=box.build_environment(),
         capture_output=True,
         check=True,
     )
@@ -170,7 +170,7 @@ def test_a_header_that_is_not_as_expected_is_an_error(kind: str, tmp_path: Path)
     path = tmp_path / "image"
     path.write_bytes(bytes(1 << 20))
     with pytest.raises(ToolError, match="not as expected"):
-        qemu_formats.make_deterministic(
+        qemu_formats.replace_random_ids(
             path, getattr(qemu_formats, f"patch_{kind}"), DerivedIds("x")
         )
 

@@ -5,8 +5,8 @@ from minbuild.image.initramfs_segments import (
     MAX_GROUP,
     ContentClass,
     build_packer_args,
-    classify,
-    compute_xz_dictionary,
+    classify_content,
+    compute_xz_dictionary_size,
     split_into_groups,
 )
 from minbuild.manifest.image_settings import Compression
@@ -47,7 +47,7 @@ def paths(tree: RootfsTree, given: dict[str, bytes]) -> list[tuple[ContentClass,
     ],
 )
 def test_the_first_bytes_tell_how_a_file_packs(start: bytes, sort: ContentClass) -> None:
-    assert classify(start, "amd64") is sort
+    assert classify_content(start, "amd64") is sort
 
 
 def test_directories_links_and_data_come_first() -> None:
@@ -99,7 +99,7 @@ def test_a_group_of_small_programs_does_not_grow_without_end() -> None:
     [(1, 65536), (65536, 65536), (65537, 98304), (98305, 131072), (9 << 20, 12 << 20)],
 )
 def test_the_dictionary_is_the_least_that_holds_all(size: int, wanted: int) -> None:
-    assert compute_xz_dictionary(size) == wanted
+    assert compute_xz_dictionary_size(size) == wanted
 
 
 def test_settings_follow_from_what_is_packed() -> None:

@@ -13,8 +13,8 @@ from minbuild.image.disk_layout import (
     MIN_CLUSTERS,
     PARTITION_ALIGNMENT,
     SECTOR,
-    fill_fat,
-    fit_fat,
+    compute_fat_of_size,
+    compute_smallest_fat,
     plan_disk,
 )
 from minbuild.manifest.image_settings import DiskSettings, PartitionSettings, PartitionType
@@ -61,9 +61,9 @@ def test_partitions_lie_apart_and_inside(
 
 @given(st.integers(5_000, 10_000_000), st.integers(0, 40_000_000))
 def test_a_given_size_is_used_whole_or_refused(kib: int, file: int) -> None:
-    fat = fill_fat(kib * 2, [file], 2)
+    fat = compute_fat_of_size(kib * 2, [file], 2)
     if fat is None:
-        assert fit_fat([file], 2).sectors > kib * 2 or kib * 2 > 32_000_000
+        assert compute_smallest_fat([file], 2).sectors > kib * 2 or kib * 2 > 32_000_000
         return
     assert fat.sectors == kib * 2
     clusters = fat.sectors * SECTOR // fat.cluster_size

@@ -34,8 +34,8 @@ def test_ukify_builds_with_what_a_user_types(tmp_path: Path) -> None:
     words = ["build", f"--linux={stub}", "--uname=6.1", f"--output={tmp_path / 'o.efi'}"]
     tools = toolbox()
     done = subprocess.run(
-        [*tools.argv("ukify"), *add_stub_argument(words, tools, "amd64")],
-        env=tools.environment(), capture_output=True, text=True, timeout=120, cwd=tmp_path,
+        [*tools.build_argv("ukify"), *add_stub_argument(words, tools, "amd64")],
+        env=tools.build_environment(), capture_output=True, text=True, timeout=120, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert b".linux" in (tmp_path / "o.efi").read_bytes()[:4096]

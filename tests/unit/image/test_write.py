@@ -29,7 +29,7 @@ USUAL = (ImageFormat.UKI, ImageFormat.RAW)
 
 
 def order(store: Store, *, formats: tuple[ImageFormat, ...] = USUAL) -> ImageSpec:
-    stub = toolbox().path(RootPath("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")).read_bytes()
+    stub = toolbox().find_path(RootPath("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")).read_bytes()
     return ImageSpec(
         name="host",
         arch="amd64",

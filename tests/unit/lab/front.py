@@ -81,16 +81,16 @@ class Front:
         # a trial that takes long on a busy machine is held against an emulated one
         return [one for one in found if one not in {"tcg version", "tcg trial"}]
 
-    def argv(self, name: str) -> tuple[str, ...]:
-        real = self._tools.argv(name)
+    def build_argv(self, name: str) -> tuple[str, ...]:
+        real = self._tools.build_argv(name)
         return (str(self._program), self._way, *real) if name.startswith("qemu") else real
 
-    def environment(self) -> Mapping[str, str]:
-        return self._tools.environment()
+    def build_environment(self) -> Mapping[str, str]:
+        return self._tools.build_environment()
 
     @property
-    def places(self) -> tuple[Path, ...]:
-        return self._tools.places
+    def directories(self) -> tuple[Path, ...]:
+        return self._tools.directories
 
-    def path(self, path: RootPath) -> Path:
-        return self._tools.path(path)
+    def find_path(self, path: RootPath) -> Path:
+        return self._tools.find_path(path)

@@ -12,7 +12,7 @@ import pytest
 from minbuild.cache.store import Store
 from minbuild.dib import builder_vm
 from minbuild.errors import ToolError, UsageError
-from minbuild.lab import accel, kvm_test_guest, monitor
+from minbuild.lab import accel, kvm_trial_guest, monitor
 from minbuild.lab.accel import (
     ACCEL_VARIABLE,
     TrialFirmware,
@@ -23,7 +23,7 @@ from minbuild.lab.accel import (
     start_trial_guest,
 )
 from minbuild.lab.boot import boot_image
-from minbuild.lab.interactive import interact
+from minbuild.lab.interactive import boot_interactively
 from minbuild.lab.model import Accel, BootRequest, BootStage, Firmware, Network
 from minbuild.lab.monitor import StageTracker, find_kvm_failure
 from minbuild.lab.probes import make_default_probes
@@ -96,7 +96,7 @@ def boot_tiny(bench: Bench, front: Front, progress: Progress, **more: object) ->
 @pytest.mark.parametrize("way", list(TrialFirmware))
 def test_the_trial_guest_ends_itself_by_every_firmware(way: TrialFirmware, tmp_path: Path) -> None:
     with start_trial_guest(toolbox(lab=True), way, tmp_path, "tcg") as (process, _):
-        assert accel.wait_for_exit(process, 120) == kvm_test_guest.KVM_TEST_EXIT_CODE
+        assert accel.wait_for_exit(process, 120) == kvm_trial_guest.KVM_TRIAL_EXIT_CODE
 
 
 @pytest.mark.mirror
@@ -106,9 +106,9 @@ def test_the_trial_guest_needs_what_a_kernel_needs(words: tuple[str, ...], tmp_p
     box = toolbox(lab=True)
     asked = build_trial_args(box, TrialFirmware.BIOS, tmp_path, "tcg")
     asked[asked.index(words[0]) + 1] = words[1]
-    argv = [*box.argv("qemu-system-x86_64"), *asked, *accel.build_data_args(box)]
-    with start_program(argv, purpose="trying", env=box.environment()) as process:
-        assert accel.wait_for_exit(process, 3) != kvm_test_guest.KVM_TEST_EXIT_CODE
+    argv = [*box.build_argv("qemu-system-x86_64"), *asked, *accel.build_data_directory_args(box)]
+    with start_program(argv, purpose="trying", env=box.build_environment()) as process:
+        assert accel.wait_for_exit(process, 3) != kvm_trial_guest.KVM_TRIAL_EXIT_CODE
         stop_program(process)
 
 
@@ -244,7 +244,7 @@ def test_the_environment_says_what_no_option_does(monkeypatch: pytest.MonkeyPatc
 )
 def test_a_firmware_s_line_is_not_the_kernel_s_word(line: str, stage: int) -> None:
     heard = StageTracker()
-    heard.feed(line, 1.0)
+    heard.add_line(line, 1.0)
     assert heard.stage == BootStage(stage)
     assert bool(heard.find_stall(10_000, Firmware.UEFI)) is (stage < BootStage.SYSTEM)
     assert heard.find_stall(2, Firmware.UEFI) == ""
@@ -364,7 +364,7 @@ def test_a_terminal_whose_machine_is_silent_under_kvm_is_given_an_emulated_one(
     wish = BootRequest(
         bench.kernel, (), initramfs=bench.initramfs, cmdline="console=ttyS0", network=Network.USER
     )
-    interact(wish, front, notes, keys=lab, screen=lab)
+    boot_interactively(wish, front, notes, input_fd=lab, output_fd=lab)
     os.close(lab)
     thread.join()
     os.close(user)

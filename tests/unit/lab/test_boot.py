@@ -17,7 +17,7 @@ from minbuild.errors import CheckFailed, ToolError, UsageError
 from minbuild.lab import kprobes
 from minbuild.lab.boot import boot_image
 from minbuild.lab.boot_results import make_boot_error
-from minbuild.lab.interactive import interact
+from minbuild.lab.interactive import boot_interactively
 from minbuild.lab.kprobes import read_opened_files
 from minbuild.lab.model import (
     BootProbe,
@@ -69,7 +69,7 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
     cmdline = f"console=ttyS0 panic=-1 tiny.panic{'' if user else ' tiny.serve'}"
     probes = (*make_default_probes(), never, door)
     wish = request(
-        bench, without=frozenset({LabServer.DNS}), log=log, probes=probes, cmdline=cmdline, trace=True,
+        bench, disabled_servers=frozenset({LabServer.DNS}), log=log, probes=probes, cmdline=cmdline, trace=True,
         ports=True,
     )  # fmt: skip
     result = boot_image(wish, bench.tools, SilentProgress())
@@ -119,7 +119,7 @@ def test_the_console_is_given_to_a_terminal(bench: Bench) -> None:
     thread = threading.Thread(target=person, daemon=True)
     thread.start()
     wish = request(bench, cmdline="console=ttyS0", network=Network.USER)
-    interact(wish, bench.tools, SilentProgress(), keys=lab, screen=lab)
+    boot_interactively(wish, bench.tools, SilentProgress(), input_fd=lab, output_fd=lab)
     os.close(lab)
     thread.join()
     os.close(user)

@@ -30,7 +30,7 @@ def result(*outcomes: ProbeOutcome) -> BootResult:
         memory=1024,
         cpus=2,
         tries=1,
-        retried="",
+        retry_reason="",
         seconds=4.0,
         lines=(LogLine(LineSource.CONSOLE, 1.0, "the last line"),),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import UsageError
-from minbuild.lab.accel import build_data_args
+from minbuild.lab.accel import build_data_directory_args
 from minbuild.lab.drives import build_disk_args, detect_drive_format
 from tests.unit.toolbox.real import toolbox
 
@@ -48,13 +48,13 @@ def test_an_image_that_is_whole_is_opened(name: str, secret: Path, tmp_path: Pat
     box.run("qemu-img", words, purpose="making an image")
     kind = detect_drive_format(made)
     assert kind == name.split(maxsplit=1)[0]
-    argv = [*box.argv("qemu-system-x86_64"), "-M", "none", "-nodefaults", "-no-user-config"]
-    argv += ["-display", "none", "-monitor", "stdio", *build_data_args(box)]
-    drive = build_disk_args(made, kind, written=False)[1].replace("if=virtio", "if=none,id=made")
+    argv = [*box.build_argv("qemu-system-x86_64"), "-M", "none", "-nodefaults", "-no-user-config"]
+    argv += ["-display", "none", "-monitor", "stdio", *build_data_directory_args(box)]
+    drive = build_disk_args(made, kind, writable=False)[1].replace("if=virtio", "if=none,id=made")
     said = subprocess.run(
         [*argv, "-drive", drive],
         input=b'qemu-io made "read -P 0x6f 0 1"\nquit\n',
-        env=box.environment(),
+        env=box.build_environment(),
         capture_output=True,
         timeout=120,
     )
@@ -78,7 +78,7 @@ def test_an_image_that_names_another_file_is_refused(
 ) -> None:
     made = create(tmp_path, name, *REFERENCES[name])
     with pytest.raises(UsageError, match="which the machine could then read"):
-        build_disk_args(made, detect_drive_format(made), written=False)
+        build_disk_args(made, detect_drive_format(made), writable=False)
 
 
 def test_a_vmdk_with_a_parent_is_refused(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_vmdk_with_a_parent_is_refused(tmp_path: Path) -> None:
     words = ["create", "-f", "vmdk", "-b", "made.base", "-F", "vmdk", "child"]
     toolbox(lab=True).run("qemu-img", words, purpose="making an image", cwd=tmp_path)
     with pytest.raises(UsageError, match=re.escape("has a backing file, 'made.base'")):
-        build_disk_args(tmp_path / "child", "vmdk", written=False)
+        build_disk_args(tmp_path / "child", "vmdk", writable=False)
 
 
 def test_a_header_changed_by_hand_is_refused(tmp_path: Path) -> None:
@@ -103,13 +103,13 @@ def test_a_header_changed_by_hand_is_refused(tmp_path: Path) -> None:
         changed[at : at + len(what)] = what
         (tmp_path / name).write_bytes(changed)
         with pytest.raises(UsageError, match="could then read"):
-            build_disk_args(tmp_path / name, "qcow2", written=False)
+            build_disk_args(tmp_path / name, "qcow2", writable=False)
     whole = bytearray(create(tmp_path, "vmdk", "made.vmdk", "1M").read_bytes())
     whole[12:20] = bytes(8)
     (tmp_path / "described").write_bytes(whole)
     with pytest.raises(UsageError, match="only a description"):
         build_disk_args(
-            tmp_path / "described", detect_drive_format(tmp_path / "described"), written=False
+            tmp_path / "described", detect_drive_format(tmp_path / "described"), writable=False
         )
 
 
@@ -118,5 +118,5 @@ def test_a_file_that_is_cut_short_is_no_crash(tmp_path: Path) -> None:
         (tmp_path / "short").write_bytes(start)
         with contextlib.suppress(UsageError):
             build_disk_args(
-                tmp_path / "short", detect_drive_format(tmp_path / "short"), written=False
+                tmp_path / "short", detect_drive_format(tmp_path / "short"), writable=False
             )

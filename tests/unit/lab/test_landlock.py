@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.lab import landlock
-from minbuild.lab.accel import build_data_args
+from minbuild.lab.accel import build_data_directory_args
 from tests.unit.toolbox.real import toolbox
 
 TRY = """
@@ -65,12 +65,14 @@ def test_qemu_cannot_open_another_file_whatever_it_is_told(secret: Path, tmp_pat
     box.run(
         "qemu-img", ["create", "-f", "qcow2", "-b", secret, "-F", "raw", disk], purpose="a disk"
     )
-    argv = [*box.argv("qemu-system-x86_64"), "-M", "none", "-nodefaults", "-no-user-config"]
-    argv += ["-display", "none", "-monitor", "stdio", *build_data_args(box)]
+    argv = [*box.build_argv("qemu-system-x86_64"), "-M", "none", "-nodefaults", "-no-user-config"]
+    argv += ["-display", "none", "-monitor", "stdio", *build_data_directory_args(box)]
     argv += ["-drive", f"if=none,format=qcow2,snapshot=on,file={disk}"]
-    env = {**box.environment(), "TMPDIR": str(work)}
+    env = {**box.build_environment(), "TMPDIR": str(work)}
     for reads, code in (([disk, secret], 0), ([disk], 1)):
-        words = landlock.build_confined_argv([*reads, *box.places], [work], argv, network=False)
+        words = landlock.build_confined_argv(
+            [*reads, *box.directories], [work], argv, network=False
+        )
         done = subprocess.run(words, input=b"quit\n", env=env, capture_output=True, timeout=120)
         assert done.returncode == code, done.stderr
         assert (b"Permission denied" in done.stderr) is bool(code)

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.mirror]
 def uki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A UKI without a kernel: small, and its stub says so when it is started."""
     work, box = tmp_path_factory.mktemp("uki"), toolbox(lab=True)
-    stub = box.path(RootPath("/usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
+    stub = box.find_path(RootPath("/usr/lib/systemd/boot/efi/linuxx64.efi.stub"))
     (work / "initrd").write_bytes(b"none")
     parts = UkiParts("amd64", stub, work / "initrd", "quiet", b"ID=x\n", "1")
     build_uki(parts, work / "host.efi", work, box)

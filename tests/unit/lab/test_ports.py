@@ -18,9 +18,9 @@ def lines(text: str) -> list[LogLine]:
 
 def test_each_port_is_named_once_with_its_process() -> None:
     assert read_open_ports(lines(BOOT)) == (
-        PortEvent(22, "tcp", "dropbear", local=False),
-        PortEvent(123, "udp", "ntpd", local=False),
-        PortEvent(5900, "tcp", "qemu", local=True),
+        PortEvent(22, "tcp", "dropbear", is_local=False),
+        PortEvent(123, "udp", "ntpd", is_local=False),
+        PortEvent(5900, "tcp", "qemu", is_local=True),
     )
 
 

@@ -10,7 +10,7 @@ from minbuild.lab.probes import ProbeTracker, find_unreachable_probes, make_defa
 
 def fed(watch: ProbeTracker, *texts: str, source: LineSource = LineSource.CONSOLE) -> ProbeTracker:
     for number, text in enumerate(texts):
-        watch.feed(LogLine(source, float(number), text))
+        watch.add_line(LogLine(source, float(number), text))
     return watch
 
 
@@ -69,7 +69,7 @@ def test_what_the_host_gave_up_is_not_waited_for() -> None:
 def test_a_probe_seen_after_its_limit_failed() -> None:
     sign = ProbePattern(LineSource.CONSOLE, re.compile("up"))
     watch = ProbeTracker((BootProbe("late", (sign,), 5, "slow"),))
-    watch.feed(LogLine(LineSource.CONSOLE, 6.0, "up"))
+    watch.add_line(LogLine(LineSource.CONSOLE, 6.0, "up"))
     assert states(watch) == {"late": ProbeState.FAILED}
 
 
@@ -88,27 +88,27 @@ def test_the_end_of_all_hope_is_seen_at_once(text: str, dead: str) -> None:
 def test_a_machine_that_restarts_without_a_word_crashed() -> None:
     silent = fed(ProbeTracker(make_default_probes()), "[ 1.0] minbuild: init: 7 steps started")
     assert silent.describe_exit() == "the machine switched itself off or restarted"
-    assert silent.crash == "it restarted without a word"
+    assert silent.crash_line == "it restarted without a word"
 
 
 @pytest.mark.parametrize("text", ["[ 9.0] reboot: Power down", "Kernel panic - not syncing: x"])
 def test_a_machine_whose_kernel_said_so_did_not(text: str) -> None:
     watch = fed(ProbeTracker(make_default_probes()), text)
     assert watch.describe_exit()
-    assert watch.crash == ""
+    assert watch.crash_line == ""
 
 
 def test_where_a_watchdog_bites_a_restart_is_no_crash() -> None:
-    watch = ProbeTracker(make_default_probes(), patient=True)
+    watch = ProbeTracker(make_default_probes(), ignore_fatal_lines=True)
     assert watch.describe_exit()
-    assert watch.crash == ""
+    assert watch.crash_line == ""
 
 
 def test_a_crash_of_the_kernel_is_told_from_a_panic() -> None:
     watch = fed(
         ProbeTracker(make_default_probes()), "[ 1.0] Oops: general protection fault: 0000 [#1] SMP"
     )
-    assert watch.crash
+    assert watch.crash_line
     assert not watch.fatal_reason
 
 

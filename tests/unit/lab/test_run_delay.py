@@ -21,7 +21,7 @@ from minbuild.lab.model import (
     ProbeState,
 )
 from minbuild.lab.probes import ProbeTracker
-from minbuild.lab.run_delay import RunDelay, iter_process_tree, read_run_delays
+from minbuild.lab.run_delay import RunDelayMeter, iter_process_tree, read_run_delays
 from minbuild.progress import SilentProgress
 from tests.unit.lab.conftest import Bench
 
@@ -44,21 +44,21 @@ def running(count: int, *words: str) -> Iterator[list[int]]:
             one.wait()
 
 
-def lost(granted: RunDelay, began: float) -> float:
+def lost(granted: RunDelayMeter, began: float) -> float:
     """Seconds since `began` that a process did not have."""
     passed = time.monotonic() - began
-    return passed - granted.subtract_from(passed)
+    return passed - granted.to_effective_seconds(passed)
 
 
 def test_processes_that_share_a_processor_had_a_part_of_the_time() -> None:
     with running(2, SPIN) as two, running(1, NEST, SPIN) as (nested,):
-        followed = [RunDelay(process) for process in (*two, nested)]
+        followed = [RunDelayMeter(process) for process in (*two, nested)]
         began = time.monotonic()
         while min(lost(granted, began) for granted in followed) < 1:
             assert time.monotonic() - began < 60, "no process waited"
             time.sleep(0.05)
         passed = time.monotonic() - began
-        assert all(granted.subtract_from(passed) > 0 for granted in followed)
+        assert all(granted.to_effective_seconds(passed) > 0 for granted in followed)
         assert len(list(iter_process_tree(nested))) == 2
 
 
@@ -72,9 +72,9 @@ def test_threads_that_wait_in_turn_are_added_up() -> None:
         "for start in (0, 1.5): threading.Thread(target=spin, args=(start,)).start()\n"
     )
     with running(1, SPIN), running(1, turns) as (process,):
-        granted, began, longest = RunDelay(process), time.monotonic(), 0.0
+        granted, began, longest = RunDelayMeter(process), time.monotonic(), 0.0
         while (passed := time.monotonic() - began) < 3:
-            had = granted.subtract_from(passed)
+            had = granted.to_effective_seconds(passed)
             longest = max(longest, *read_run_delays(process).values(), 0.0)
             time.sleep(0.05)
         assert passed - had > longest
@@ -83,7 +83,7 @@ def test_threads_that_wait_in_turn_are_added_up() -> None:
 def test_a_process_that_sleeps_had_all_of_it() -> None:
     with running(1, "import time; time.sleep(600)") as (one,):
         time.sleep(0.3)
-        assert RunDelay(one).subtract_from(1000) > 999
+        assert RunDelayMeter(one).to_effective_seconds(1000) > 999
 
 
 def test_a_process_that_is_gone_waits_no_more() -> None:
@@ -95,7 +95,7 @@ def test_a_process_that_is_gone_waits_no_more() -> None:
 def test_a_limit_is_held_against_what_the_machine_had() -> None:
     sign = ProbePattern(LineSource.CONSOLE, re.compile("up"))
     watch = ProbeTracker((BootProbe("init", (sign,), 10, "x"), BootProbe("late", (sign,), 4, "x")))
-    watch.feed(LogLine(LineSource.CONSOLE, 60.0, "up", 5.0))
+    watch.add_line(LogLine(LineSource.CONSOLE, 60.0, "up", 5.0))
     first, second = watch.list_outcomes()
     assert (first.state, first.seconds) == (ProbeState.PASSED, 60.0)
     assert second.state is ProbeState.FAILED

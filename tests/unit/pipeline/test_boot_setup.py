@@ -117,7 +117,7 @@ def test_a_lock_beside_an_image_chooses_no_tools(tmp_path: Path) -> None:
     (folder / "z.lock").write_text("no lock at all", encoding="utf-8")
     stage = prepare_boot(str(folder), request, doors, firmware=Firmware.DIRECT)
     assert stage.image == folder / "host.efi"
-    assert stage.toolbox.argv("qemu-system-x86_64")
+    assert stage.toolbox.build_argv("qemu-system-x86_64")
     assert str(folder / "a.lock") in notes.notes[0]
 
 

@@ -18,14 +18,14 @@ def test_every_tool_of_the_build_starts() -> None:
     box = toolbox()
     for tool in load_tools():
         if not tool.lab:
-            assert box.argv(tool.name)
+            assert box.build_argv(tool.name)
     assert b"ukify 257" in box.run("ukify", ["--version"], purpose="trying")
     assert b"5." in box.run("xz", ["--version"], purpose="trying")
 
 
 def test_an_unknown_tool_is_named_with_those_there_are() -> None:
     with pytest.raises(UsageError, match="no tool nothing") as error:
-        toolbox().argv("nothing")
+        toolbox().build_argv("nothing")
     assert "ukify" in error.value.fix
 
 
@@ -37,7 +37,7 @@ def test_a_failing_tool_says_how_to_run_it_alone() -> None:
 
 def test_a_missing_file_of_the_toolbox_is_an_error() -> None:
     with pytest.raises(ToolError, match="has no /usr/none"):
-        toolbox().path(RootPath("/usr/none"))
+        toolbox().find_path(RootPath("/usr/none"))
 
 
 def test_a_digest_follows_links() -> None:
@@ -48,7 +48,7 @@ def test_a_digest_follows_links() -> None:
 
 
 def test_the_environment_holds_nothing_of_the_machine() -> None:
-    given = toolbox().environment()
+    given = toolbox().build_environment()
     assert given["SOURCE_DATE_EPOCH"] == str(EPOCH)
     assert given["PATH"].startswith(str(toolbox().root))
     assert "LD_LIBRARY_PATH" not in given
@@ -103,8 +103,8 @@ def traced(name: str, work: Path) -> list[str]:
     assert strace is not None
     log = work / "log"
     subprocess.run(
-        [strace, "-f", "-e", "trace=open,openat,execve", "-o", log, *box.argv(name), *words],
-        env=box.environment(),
+        [strace, "-f", "-e", "trace=open,openat,execve", "-o", log, *box.build_argv(name), *words],
+        env=box.build_environment(),
         input=script if name == "sfdisk" else b"some text",
         stdout=subprocess.DEVNULL,
         check=True,

@@ -10,7 +10,7 @@ import struct
 
 from minbuild.lab.efi_guest import make_efi_application
 
-KVM_TEST_EXIT_CODE = 33
+KVM_TRIAL_EXIT_CODE = 33
 """QEMU's exit code when the guest wrote 0x10 to isa-debug-exit: (0x10 << 1) | 1."""
 EXIT_DEVICE = "isa-debug-exit,iobase=0xf4,iosize=1"
 
@@ -119,16 +119,16 @@ def _build_gates() -> bytes:
     addresses = [
         CODE_ADDRESS + handlers.get(number, DEFAULT_HANDLER) for number in range(0x20, 0x100)
     ]
-    gates = (struct.pack("<HHBBHII", place, 0x18, 0, 0x8E, 0, 0, 0) for place in addresses)
+    gates = (struct.pack("<HHBBHII", address, 0x18, 0, 0x8E, 0, 0, 0) for address in addresses)
     return bytes(0x20 * 16) + b"".join(gates)
 
 
-def make_uefi_trial() -> bytes:
+def make_uefi_trial_guest() -> bytes:
     """An application for UEFI that puts the machine's code to its place and goes there."""
     return make_efi_application(bytes.fromhex(UEFI_ENTRY) + assemble_machine_code())
 
 
-def make_bios_trial() -> bytes:
+def make_bios_trial_guest() -> bytes:
     """The same as what QEMU's -kernel takes for a kernel; a BIOS starts it.
 
     Source: Linux, arch/x86/boot.rst: the setup code alone, started in real mode at 200h.
