@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import queue
 import threading
@@ -19,7 +18,7 @@ from minbuild.archive.mirror_retry import WrongContent, try_mirrors
 from minbuild.archive.model import Package
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
-from minbuild.file_io import translate_disk_errors
+from minbuild.file_io import hash_open_file, translate_disk_errors
 from minbuild.progress import Progress
 
 T = TypeVar("T")
@@ -97,7 +96,7 @@ class Downloads:
             except http_client.RangeNotSatisfiable:
                 self._truncate(file)
                 raise
-        digest = _hash_file(file)
+        digest = hash_open_file(file)
         if digest != spec.sha256:
             self._truncate(file)
             raise _mismatch_error(spec, url, f"its SHA-256 is {digest}")
@@ -220,11 +219,6 @@ def _write_all(file: FileIO, data: bytes) -> None:
     remaining = memoryview(data)
     while remaining:
         remaining = remaining[file.write(remaining) :]
-
-
-def _hash_file(file: FileIO) -> str:
-    file.seek(0)
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _try_lock(file: FileIO) -> bool:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from minbuild.archive.model import (
     Package,
 )
 from minbuild.errors import ArchiveError, combine
-from minbuild.file_io import read_regular_text, translate_disk_errors
+from minbuild.file_io import read_regular_text, write_atomic
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +151,7 @@ def write_lock(path: Path, lock: Lock) -> None:
 
     Raises: ToolError when its directory cannot be written.
     """
-    target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    with translate_disk_errors(target.parent):
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(render_lock(lock))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_atomic(path.resolve(), render_lock(lock).encode())
 
 
 def _suggest_fix(path: Path) -> str:

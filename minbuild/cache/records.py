@@ -141,8 +141,11 @@ class Records:
                 return query(self._connect())
             except sqlite3.DatabaseError as error:
                 if not _is_damage(error):
-                    with translate_disk_errors(self.directory):
-                        raise
+                    raise ToolError(
+                        f"cannot write the store's records: {error}",
+                        where=str(self.current_file),
+                        fix="free space or change the rights there, or name another store: --store DIR",
+                    ) from error
                 self._start_new_file(str(error))
         raise ToolError(
             "the store's records are damaged, and new ones too",

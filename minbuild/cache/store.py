@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from minbuild.cache.records import Records
 from minbuild.errors import ToolError
-from minbuild.file_io import translate_disk_errors
+from minbuild.file_io import hash_file, translate_disk_errors
 
 if TYPE_CHECKING:
     import mmap
@@ -204,8 +204,7 @@ class Store(Records):
         if path is None or sha256 in self.verified:
             return path
         try:
-            with path.open("rb") as file:
-                actual = hashlib.file_digest(file, "sha256").hexdigest()
+            actual = hash_file(path)
         except FileNotFoundError:
             return None
         if actual != sha256:

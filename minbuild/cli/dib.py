@@ -96,8 +96,8 @@ def _open_output(output: Path) -> Any:
     """Stdout, or a file that appears whole or not at all."""
     import contextlib
 
-    from minbuild.dib.root_tar import open_atomic
     from minbuild.errors import UsageError
+    from minbuild.file_io import open_atomic
 
     if str(output) != "-":
         return open_atomic(output)

@@ -1,6 +1,5 @@
 """Several outputs from one run: `--text`, `--md FILE`, `--json=-`, each a file or stdout."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,13 +271,8 @@ def write_formats(
 
 
 def _write_file(path: Path, text: str) -> None:
-    from minbuild.file_io import translate_disk_errors
+    from minbuild.file_io import translate_disk_errors, write_atomic
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with translate_disk_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_text(text, encoding="utf-8", newline="")
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    write_atomic(path, text.encode())

@@ -140,12 +140,13 @@ def hardware(output: Path | None, top: Path) -> int:
 
     One modalias a line. A host made with the list has the drivers of these devices and no others.
     """
-    from minbuild.pipeline.modaliases import list_modaliases, write_modaliases
+    from minbuild.file_io import write_atomic
+    from minbuild.pipeline.modaliases import list_modaliases
 
     text = list_modaliases(top)
     if output is None:
         click.echo(text, nl=False)
     else:
-        write_modaliases(text, output)
+        write_atomic(output, text.encode())
         click.echo(f"wrote {output}: {text.count(chr(10)) - 1} kinds of devices")
     return 0

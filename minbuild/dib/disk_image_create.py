@@ -17,7 +17,7 @@ from minbuild.dib import elements as known
 from minbuild.dib.elements import Element
 from minbuild.dib.model import DibLocation
 from minbuild.errors import ToolError
-from minbuild.file_io import translate_disk_errors
+from minbuild.file_io import open_atomic, translate_disk_errors
 from minbuild.manifest.image_settings import DibFormat, DibLayout, DibSettings
 from minbuild.process import format_command, start_program, stop_program
 from minbuild.progress import Progress
@@ -130,15 +130,14 @@ def make_dib_images(
 
 def remove_device_nodes(path: Path) -> None:
     """Take the build machine's /dev out of a tar, where dib's own command leaves it."""
-    clean_path = path.with_suffix(".plain")
     with (
+        open_atomic(path) as out,
         tarfile.open(path) as source,
-        tarfile.open(clean_path, "w", format=tarfile.PAX_FORMAT) as target,
+        tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as target,
     ):
         for member in source:
             if not member.name.startswith("./dev/"):
                 target.addfile(member, source.extractfile(member) if member.isreg() else None)
-    clean_path.replace(path)
 
 
 class _DibLog:

@@ -1,15 +1,10 @@
 """A tree written as a tar: the form in which it enters a root that another program owns."""
 
-import contextlib
 import io
-import os
 import tarfile
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
-from minbuild.file_io import translate_disk_errors
 from minbuild.formats.root_entry import FileType
 from minbuild.image.tar_cpio import CAPABILITY_HEADER, to_tar_name
 from minbuild.rootfs.model import RootfsNode
@@ -53,20 +48,3 @@ def _make_header(node: RootfsNode) -> tarfile.TarInfo:
 
 def _read_body(node: RootfsNode, content: Callable[[str], bytes]) -> bytes:
     return content(node.sha256) if node.kind is FileType.FILE else b""
-
-
-@contextlib.contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its place when all is written, or not at all.
-
-    Raises: ToolError when it cannot be written.
-    """
-    with translate_disk_errors(path.parent):
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as out:
-                yield out
-            Path(temporary).chmod(0o644)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)

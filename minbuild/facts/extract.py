@@ -1,6 +1,5 @@
 """The second pass over a package: the contents that somebody wants, into the store."""
 
-import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, MalformedFile
 from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import load_facts
-from minbuild.file_io import translate_disk_errors
+from minbuild.file_io import hash_pieces, translate_disk_errors
 from minbuild.formats.deb import resolve_image_path
 from minbuild.formats.root_entry import FileType
 from minbuild.formats.tar import Tar, TarType
@@ -95,11 +94,8 @@ def _extract_members(path: Path, name: str, task: tuple[Members, Path]) -> None:
 
 def _store_member(tar: Tar, sha256: str, work: Path, store: Store) -> None:
     """Write the current member's content beside, check it, and move it into the store."""
-    digest = hashlib.sha256()
     with translate_disk_errors(work), open(work / sha256, "wb") as file:
-        for piece in tar.iterate_content():
-            digest.update(piece)
-            file.write(piece)
-    if digest.hexdigest() != sha256:
+        actual = hash_pieces(tar.iterate_content(), file)
+    if actual != sha256:
         raise MalformedFile("a file of it has changed since its facts were read")
     store.adopt(work / sha256, sha256)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from threading import BoundedSemaphore
 
@@ -13,6 +13,7 @@ from minbuild.errors import MalformedFile
 from minbuild.facts import detect, serialize
 from minbuild.facts.control_file import PackageIdentity, parse_identity
 from minbuild.facts.model import FileEntry, FileFacts, Malformed, Symbols
+from minbuild.file_io import hash_pieces
 from minbuild.formats.deb import open_deb, parse_alternatives, resolve_image_path
 from minbuild.formats.root_entry import FileType
 from minbuild.formats.tar import Tar, TarHeader, TarType
@@ -119,22 +120,18 @@ def _read_content(
 ) -> tuple[str, FactsAndSymbols | Future[FactsAndSymbols]]:
     head = tar.read_start(detect.HEAD_SIZE)
     if not detect.needs_whole_file(path, head):
-        return _hash_rest(tar, head), (detect.read_facts(path, head), None)
+        return hash_pieces(chain([head], tar.iterate_content())), (
+            detect.read_facts(path, head),
+            None,
+        )
     if size > MAX_FILE_SIZE:
         reason = f"it is larger than what is read of one file ({MAX_FILE_SIZE} bytes)"
-        return _hash_rest(tar, head), (Malformed(reason), None)
+        return hash_pieces(chain([head], tar.iterate_content())), (Malformed(reason), None)
     data = head + tar.read_content()
     sha256 = hashlib.sha256(data).hexdigest()
     if detect.find_module_compression(path):
         return sha256, readers.read(path, data)
     return sha256, detect.read_facts_and_symbols(path, data)
-
-
-def _hash_rest(tar: Tar, head: bytes) -> str:
-    digest = hashlib.sha256(head)
-    for piece in tar.iterate_content():
-        digest.update(piece)
-    return digest.hexdigest()
 
 
 def _resolve_facts(facts: FactsAndSymbols | Future[FactsAndSymbols] | None) -> FactsAndSymbols:

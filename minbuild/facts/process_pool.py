@@ -1,6 +1,5 @@
 """How packages are worked on side by side in processes, and how that ends early."""
 
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -16,6 +15,7 @@ from typing import Generic, TypeVar
 from minbuild.archive.model import Package
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ArchiveError, MinbuildError, ToolError, combine
+from minbuild.file_io import hash_file
 from minbuild.progress import Progress
 
 SINGLE_PROCESS_LIMIT = 1 << 20
@@ -178,7 +178,7 @@ def _follow_parent(parent: int) -> None:
 def _explain_failure(failed: WorkFailed, package: Package, store: Store) -> ArchiveError:
     """The error to show: the store's copy may have been damaged since it was checked."""
     path = store.path(package.sha256)
-    if path is None or _hash_file(path) == package.sha256:
+    if path is None or hash_file(path) == package.sha256:
         return ArchiveError(failed.what, where=failed.where, fix=failed.fix)
     store.discard(package.sha256)
     return ArchiveError(
@@ -186,8 +186,3 @@ def _explain_failure(failed: WorkFailed, package: Package, store: Store) -> Arch
         where=label_package(package),
         fix="run the command again: the package is fetched anew",
     )
-
-
-def _hash_file(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,6 @@ be, the outputs move into the old one, one after the other, SHA256SUMS last.
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import signal
@@ -17,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.file_io import translate_disk_errors
+from minbuild.file_io import fsync_path, hash_file, translate_disk_errors
 
 STAGING_PREFIX = ".minbuild-"
 """Of what builds make beside outputs, and remove."""
@@ -72,15 +71,6 @@ def swap_directories(new: Path, directory: Path, ours: Set[str]) -> bool:
     with contextlib.suppress(OSError):
         _preserve_foreign_files(new, directory, ours)  # what came since
     return True
-
-
-def fsync_path(path: Path) -> None:
-    """Have a file or directory on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _preserve_foreign_files(old: Path, new: Path, ours: Set[str]) -> None:
@@ -316,15 +306,10 @@ def _block_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, saved_mask)
 
 
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _fsync_and_hash(path: Path) -> str:
     """Have a file on the disk; returns its SHA-256."""
     fsync_path(path)
-    return _hash_file(path)
+    return hash_file(path)
 
 
 def _fsync_all(paths: Sequence[Path], directories: Set[Path] = frozenset()) -> None:

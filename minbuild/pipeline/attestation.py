@@ -19,7 +19,13 @@ from minbuild.cache.store import Store
 from minbuild.compliance.purl import make_purl
 from minbuild.data import data_directory
 from minbuild.errors import UsageError, combine
-from minbuild.file_io import read_regular_file, read_regular_text, translate_disk_errors
+from minbuild.file_io import (
+    hash_open_file,
+    open_beneath,
+    read_regular_file,
+    read_regular_text,
+    write_atomic,
+)
 from minbuild.footprint import document
 from minbuild.footprint.model import BuildInput, BuildInputs
 from minbuild.image.publish import SUMS_FILE
@@ -148,20 +154,10 @@ def require_sums(directory: Path, *, but: str = "") -> dict[str, str]:
 def digest_output(directory: Path, name: str) -> str | None:
     """The SHA-256 of a regular file below a directory, no link followed; None where there is none."""
     try:
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            *folders, file_name = name.split("/")
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            for folder in folders:
-                child = os.open(folder, flags | os.O_DIRECTORY, dir_fd=handle)
-                os.close(handle)
-                handle = child
-            with os.fdopen(os.open(file_name, flags | os.O_NONBLOCK, dir_fd=handle), "rb") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    return None
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        finally:
-            os.close(handle)
+        with os.fdopen(open_beneath(directory.resolve(), name), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None
+            return hash_open_file(file)
     except OSError:
         return None
 
@@ -169,19 +165,7 @@ def digest_output(directory: Path, name: str) -> str | None:
 def write_sums(directory: Path, sums: Mapping[str, str]) -> Path:
     """Write SHA256SUMS anew, sorted by name."""
     text = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums))
-    return replace_file(directory / SUMS_FILE, text.encode("ascii"))
-
-
-def replace_file(path: Path, data: bytes) -> Path:
-    """Write a file beside its place and let it take it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with translate_disk_errors(path.parent):
-        try:
-            temporary.write_bytes(data)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return path
+    return write_atomic(directory / SUMS_FILE, text.encode("ascii"))
 
 
 PROVENANCE = "provenance.json"
@@ -235,7 +219,7 @@ def write_provenance(request: BuildRequest, manifest: Manifest, directory: Path)
         },
     }
     data = (json.dumps(statement, indent=1, sort_keys=True) + "\n").encode()
-    path = replace_file(directory / PROVENANCE, data)
+    path = write_atomic(directory / PROVENANCE, data)
     write_sums(directory, {**subjects, PROVENANCE: hashlib.sha256(data).hexdigest()})
     return path
 
@@ -247,7 +231,7 @@ def sign_sums(directory: Path, key: Path) -> Path:
     """
     require_sums(directory)
     data = (directory / SUMS_FILE).read_bytes()
-    return replace_file(directory / SIGNATURE, openpgp.sign_detached(data, key))
+    return write_atomic(directory / SIGNATURE, openpgp.sign_detached(data, key))
 
 
 def list_dependencies(inputs: BuildInputs, lock: Lock) -> list[Dependency]:

@@ -1,6 +1,5 @@
 """Looking after a store: what it holds, what of it is damaged, what nobody has used for long."""
 
-import hashlib
 import io
 import json
 import os
@@ -20,7 +19,7 @@ from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ToolError, UsageError
 from minbuild.facts import serialize
 from minbuild.facts.model import FileEntry
-from minbuild.file_io import translate_disk_errors
+from minbuild.file_io import hash_pieces, open_atomic, translate_disk_errors
 from minbuild.formats.root_entry import FileType
 from minbuild.image import initramfs_segments
 from minbuild.pipeline import tool_setup
@@ -59,16 +58,8 @@ def export_packages(store: Store, output: Path, locks: Sequence[Path], progress:
             where=str(store.directory),
             fix="bring them first: minbuild lock MANIFEST --fetch",
         )
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    with translate_disk_errors(output):
-        try:
-            with temporary.open("wb") as file:
-                _write_export(store, sorted(names_by_digest), records, file, progress)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, output)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with open_atomic(output) as file:
+        _write_export(store, sorted(names_by_digest), records, file, progress)
     return len(names_by_digest)
 
 
@@ -136,13 +127,10 @@ def _write_export(
 
 def _import_member(store: Store, content: IO[bytes], sha256: str) -> bool:
     """Keep a member if its bytes have the digest that it is named by."""
-    digest = hashlib.sha256()
     with store.create_temp_dir() as work, translate_disk_errors(work):
         with (work / "file").open("wb") as out:
-            while piece := content.read(_CHUNK_SIZE):
-                digest.update(piece)
-                out.write(piece)
-        if digest.hexdigest() != sha256:
+            actual = hash_pieces(iter(lambda: content.read(_CHUNK_SIZE), b""), out)
+        if actual != sha256:
             return False
         store.adopt(work / "file", sha256)
     return True

@@ -6,7 +6,6 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.file_io import translate_disk_errors
 from minbuild.manifest.model import LocatedName
 
 HEADER = "# modaliases of the devices of a machine, gathered by minbuild hardware\n"
@@ -59,17 +58,6 @@ def _find_device_class(alias: str) -> str:
         return ""
     base, sub = match[1].lower(), match[2].lower()
     return PCI_CLASSES.get(base + sub) or PCI_CLASSES.get(base, "")
-
-
-def write_modaliases(text: str, output: Path) -> None:
-    """Write a list, whole or not at all. Raises: ToolError when it cannot be written."""
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    with translate_disk_errors(output.absolute().parent):
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, output)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def _walk_modaliases(top: Path) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Every archive that a manifest names, as one: where they lie, and what they offer together."""
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from minbuild.errors import ArchiveError, UsageError
 from minbuild.facts.extract import extract_from_packages
 from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import is_analysed, load_facts
+from minbuild.file_io import hash_file
 from minbuild.formats.deb import open_deb
 from minbuild.manifest.model import TOOL_ARCHIVE_NAME, Archive, Manifest
 from minbuild.pipeline.session import BuildRequest, Session, detect_machine_arch
@@ -182,10 +182,8 @@ def _render_stanza(path: Path, arch: str) -> str:
         fields = deb.read_control()
     if fields.get("architecture") not in {arch, "all"}:
         return ""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     rows = {name: fields[name.lower()] for name in _STANZA_FIELDS if fields.get(name.lower())}
-    rows |= {"Filename": path.name, "Size": str(path.stat().st_size), "SHA256": digest}
+    rows |= {"Filename": path.name, "Size": str(path.stat().st_size), "SHA256": hash_file(path)}
     return "".join(f"{name}: {value}\n" for name, value in rows.items())
 
 

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from minbuild.dib import trim as cutting
-from minbuild.dib.root_tar import open_atomic
 from minbuild.errors import UsageError
 from minbuild.explain.why import explain
+from minbuild.file_io import write_atomic
 from minbuild.footprint import document
 from minbuild.footprint.measure import measure_image
 from minbuild.footprint.model import Footprint
@@ -98,6 +98,5 @@ def write_reports(result: TrimResult, directory: Path) -> tuple[Path, ...]:
     ]
     texts = {"footprint.json": document.render_footprint(footprint), "why.txt": "\n".join(chains)}
     for name, text in texts.items():
-        with open_atomic(directory / name) as out:
-            out.write(text.encode())
+        write_atomic(directory / name, text.encode())
     return tuple(directory / name for name in texts)

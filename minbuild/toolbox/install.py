@@ -13,7 +13,7 @@ from typing import assert_never
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ToolError
 from minbuild.facts.model import FileEntry
-from minbuild.file_io import translate_disk_errors
+from minbuild.file_io import hash_file, translate_disk_errors
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath, to_host_path, to_root_path
 
@@ -70,7 +70,10 @@ def is_intact(
 def _find_damaged(
     root: Path, entries: Sequence[FileEntry], links: dict[RootPath, str]
 ) -> Iterator[RootPath]:
-    if _hash_file(to_host_path(root, GCONV_MODULES)) != hashlib.sha256(GCONV_ALIASES).hexdigest():
+    if (
+        _hash_if_present(to_host_path(root, GCONV_MODULES))
+        != hashlib.sha256(GCONV_ALIASES).hexdigest()
+    ):
         yield GCONV_MODULES
     for entry in entries:
         try:
@@ -110,7 +113,7 @@ def _is_entry_intact(path: Path, entry: FileEntry, links: dict[RootPath, str]) -
         case FileType.LINK:
             return str(path.readlink()) == links[entry.path]
         case FileType.FILE | FileType.HARDLINK:
-            return _hash_file(path) == entry.sha256
+            return _hash_if_present(path) == entry.sha256
         case FileType.OTHER:
             return False
         case _:
@@ -120,7 +123,7 @@ def _is_entry_intact(path: Path, entry: FileEntry, links: dict[RootPath, str]) -
 def _remove_bytecode(root: Path, digests: dict[str, bytes]) -> None:
     """Remove what Python compiled and nobody noted, or what has changed since: it is made anew."""
     for key, path in _list_bytecode(root):
-        if not key.endswith(".pyc") or digests.get(key) != _hash_file(path).encode():
+        if not key.endswith(".pyc") or digests.get(key) != _hash_if_present(path).encode():
             path.unlink(missing_ok=True)
 
 
@@ -133,7 +136,7 @@ def record_bytecode(root: Path, store: Store) -> None:
     """Note what Python has just compiled in a tree."""
     recorded = read_bytecode_digests(root, store)
     digests = {
-        key: _hash_file(path).encode()
+        key: _hash_if_present(path).encode()
         for key, path in _list_bytecode(root)
         if key.endswith(".pyc") and key not in recorded
     }
@@ -151,11 +154,10 @@ def _list_bytecode(root: Path) -> Iterator[tuple[str, Path]]:
             yield f"{root.name}/{path[len(top) + 1 :]}", Path(path)
 
 
-def _hash_file(path: Path) -> str:
-    """Of a file's bytes; "" when it is gone, as what Python compiled may be at any time."""
+def _hash_if_present(path: Path) -> str:
+    """SHA-256 of a file; "" when it is gone: bytecode may be removed at any time."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(path)
     except FileNotFoundError:
         return ""
 

@@ -6,7 +6,7 @@ import pytest
 
 from minbuild.errors import ToolError
 from minbuild.manifest.model import LocatedName, Location
-from minbuild.pipeline.modaliases import explain_missing_drivers, list_modaliases, write_modaliases
+from minbuild.pipeline.modaliases import explain_missing_drivers, list_modaliases
 
 
 def device(top: Path, name: str, alias: str) -> None:
@@ -29,12 +29,6 @@ def test_aliases_are_sorted_and_stand_once(tmp_path: Path) -> None:
 def test_a_sysfs_without_devices_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="no device here"):
         list_modaliases(tmp_path)
-
-
-def test_a_list_is_written_whole(tmp_path: Path) -> None:
-    write_modaliases("# x\na\n", tmp_path / "list")
-    assert (tmp_path / "list").read_text() == "# x\na\n"
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 NIC = "pci:v00008086d000010D3sv00008086sd0000A01Fbc02sc00i00"
