@@ -23,10 +23,12 @@ import stat
 import struct
 import tempfile
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbuild.cache.records import Records
+from minbuild.cache.unpacked_contents import UnpackedContents
 from minbuild.errors import ToolError
 from minbuild.file_io import hash_file, translate_disk_errors
 
@@ -157,6 +159,19 @@ class Store(Records):
             for name in ("files", "partial", "trees"):
                 self._make_private(self.directory / name)
         self._query(lambda records: None)
+
+    @cached_property
+    def unpacked(self) -> UnpackedContents:
+        """What this run has unpacked of packages, for the pass that takes files from them."""
+        with translate_disk_errors(self.directory):
+            return UnpackedContents(self.directory / "partial")
+
+    def close(self) -> None:
+        """Close the records of every thread, and remove what the run has unpacked."""
+        super().close()
+        if "unpacked" in self.__dict__:
+            self.unpacked.remove()
+            del self.__dict__["unpacked"]
 
     def _make_private(self, directory: Path) -> None:
         """A directory that the user alone may read: what a manifest renders may be secret."""

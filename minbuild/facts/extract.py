@@ -1,6 +1,6 @@
 """The second pass over a package: the contents that somebody wants, into the store."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from minbuild.archive.model import Package
@@ -31,6 +31,7 @@ def extract_from_packages(
 
     Raises: ArchiveError, all packages that failed together.
     """
+    _take_unpacked(digests_by_package.values(), store)
     missing = {
         package: {digest for digest in digests if store.path(digest) is None}
         for package, digests in digests_by_package.items()
@@ -48,6 +49,14 @@ def extract_from_packages(
     ]
     for _ in map_packages(_extract_members, tasks, store, progress, "unpacking"):
         pass
+
+
+def _take_unpacked(wanted: Iterable[Collection[str]], store: Store) -> None:
+    """Put into the store what this run has unpacked already."""
+    with store.create_temp_dir() as work:
+        for sha256 in {digest for digests in wanted for digest in digests}:
+            if store.path(sha256) is None and store.unpacked.copy(sha256, work / sha256):
+                store.adopt(work / sha256, sha256)
 
 
 Members = dict[RootPath, str]

@@ -9,6 +9,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 from threading import BoundedSemaphore
 
+from minbuild.cache.unpacked_contents import ContentSpool, SpooledFile, is_worth_keeping
 from minbuild.errors import MalformedFile
 from minbuild.facts import detect, serialize
 from minbuild.facts.control_file import PackageIdentity, parse_identity
@@ -33,29 +34,38 @@ class PackageRecords:
     facts: tuple[tuple[int, bytes], ...]
     symbols: tuple[tuple[int, bytes], ...]
     control: PackageIdentity
+    spooled: tuple[SpooledFile, ...]
+    """Contents that the spool of the package has."""
 
 
-def analyse_package(path: Path, label: str, threads: int) -> PackageRecords:
-    """Read the .deb at `path`; `label` names it in errors.
+def analyse_package(
+    path: Path, label: str, threads: int, spool_path: Path | None = None
+) -> PackageRecords:
+    """Read the .deb at `path`; `label` names it in errors. Contents go to a spool at `spool_path`.
 
     Raises: ArchiveError when it cannot be read or must not be.
     """
     with open_deb(path, label) as deb:
         control = deb.read_control()
-        files = _read_files(deb.open_data(), threads)
+        spool = ContentSpool(spool_path)
+        try:
+            files = _read_files(deb.open_data(), threads, spool)
+        finally:
+            spooled = spool.close()
     info = serialize.ControlInfo(
         version=control.get("version", ""),
         depends=parse_alternatives(control.get("pre-depends", ""))
         + parse_alternatives(control.get("depends", "")),
         provides=tuple(group[0] for group in parse_alternatives(control.get("provides", ""))),
     )
-    return _encode_records(info, files, parse_identity(control))
+    return _encode_records(info, files, parse_identity(control), spooled)
 
 
 def _encode_records(
     info: serialize.ControlInfo,
     rows: list[tuple[FileEntry, FactsAndSymbols]],
     control: PackageIdentity,
+    spooled: tuple[SpooledFile, ...],
 ) -> PackageRecords:
     rows.sort(key=lambda pair: pair[0].path)
     facts: list[tuple[int, bytes]] = []
@@ -70,10 +80,12 @@ def _encode_records(
             flags[-1] |= serialize.HAS_SYMBOLS
             symbols.append((index, serialize.encode_symbols(file_symbols)))
     files = serialize.encode_files(info, [entry for entry, _ in rows], flags)
-    return PackageRecords(files, tuple(facts), tuple(symbols), control)
+    return PackageRecords(files, tuple(facts), tuple(symbols), control, spooled)
 
 
-def _read_files(tar: Tar, threads: int) -> list[tuple[FileEntry, FactsAndSymbols]]:
+def _read_files(
+    tar: Tar, threads: int, spool: ContentSpool
+) -> list[tuple[FileEntry, FactsAndSymbols]]:
     entries: dict[RootPath, FileEntry] = {}
     facts: dict[RootPath, FactsAndSymbols | Future[FactsAndSymbols]] = {}
     with _open_readers(threads) as readers:
@@ -82,7 +94,7 @@ def _read_files(tar: Tar, threads: int) -> list[tuple[FileEntry, FactsAndSymbols
             if path == "/" or _is_repeated_directory(header, entries.get(path)):
                 continue
             if header.type is TarType.FILE:
-                sha256, facts[path] = _read_content(tar, path, header.size, readers)
+                sha256, facts[path] = _read_content(tar, path, header.size, readers, spool)
                 entries[path] = _make_file_entry(header, path, sha256)
             else:
                 entries[path] = _make_other_entry(header, path, entries)
@@ -116,22 +128,32 @@ def _open_readers(threads: int) -> Iterator[_ModuleReaders]:
 
 
 def _read_content(
-    tar: Tar, path: RootPath, size: int, readers: _ModuleReaders
+    tar: Tar, path: RootPath, size: int, readers: _ModuleReaders, spool: ContentSpool
 ) -> tuple[str, FactsAndSymbols | Future[FactsAndSymbols]]:
     head = tar.read_start(detect.HEAD_SIZE)
     if not detect.needs_whole_file(path, head):
-        return hash_pieces(chain([head], tar.iterate_content())), (
-            detect.read_facts(path, head),
-            None,
-        )
+        kept = spool if is_worth_keeping(path) else None
+        return _hash_rest(tar, head, kept), (detect.read_facts(path, head), None)
     if size > MAX_FILE_SIZE:
         reason = f"it is larger than what is read of one file ({MAX_FILE_SIZE} bytes)"
-        return hash_pieces(chain([head], tar.iterate_content())), (Malformed(reason), None)
+        return _hash_rest(tar, head, spool), (Malformed(reason), None)
     data = head + tar.read_content()
     sha256 = hashlib.sha256(data).hexdigest()
+    spool.write(data)
+    spool.finish_file(sha256)
     if detect.find_module_compression(path):
         return sha256, readers.read(path, data)
     return sha256, detect.read_facts_and_symbols(path, data)
+
+
+def _hash_rest(tar: Tar, head: bytes, spool: ContentSpool | None) -> str:
+    """Read the current file to its end; returns the digest of its content."""
+    pieces: Iterator[bytes | memoryview] = chain([head], tar.iterate_content())
+    if spool is None:
+        return hash_pieces(pieces)
+    sha256 = hash_pieces(spool.write_through(pieces))
+    spool.finish_file(sha256)
+    return sha256
 
 
 def _resolve_facts(facts: FactsAndSymbols | Future[FactsAndSymbols] | None) -> FactsAndSymbols:

@@ -54,9 +54,11 @@ def analyse_packages(packages: Sequence[Package], store: Store, progress: Progre
     from minbuild.facts.process_pool import count_cpus, map_packages
 
     progress.step(f"reading {len(packages)} package{'s' if len(packages) > 1 else ''}")
-    tasks = [(package, count_cpus()) for package in packages]
+    spools = store.unpacked
+    tasks = [(package, (count_cpus(), spools.directory / package.sha256)) for package in packages]
     for package, records in map_packages(_analyse, tasks, store, progress, "reading packages"):
         sha256 = package.sha256
+        spools.add(spools.directory / sha256, records.spooled)
         store.put(
             serialize.FACTS_KIND,
             [(serialize.record_key(sha256, n), row) for n, row in records.facts],
@@ -69,10 +71,10 @@ def analyse_packages(packages: Sequence[Package], store: Store, progress: Progre
         store.put(serialize.FILES_KIND, {sha256: records.files})
 
 
-def _analyse(path: Path, name: str, threads: int) -> "PackageRecords":
+def _analyse(path: Path, name: str, settings: tuple[int, Path]) -> "PackageRecords":
     from minbuild.facts.package_analysis import analyse_package
 
-    return analyse_package(path, name, threads)
+    return analyse_package(path, name, *settings)
 
 
 def _read_cached(

@@ -48,7 +48,27 @@ def test_contents_of_several_packages_come_side_by_side(tmp_path: Path) -> None:
     wanted = {p: [sha256(data)] for p, data in zip(packages, noise, strict=True)}
     extract_from_packages(wanted, store, SilentProgress())
     assert [store.read(sha256(data)) for data in noise] == noise
+    store.close()
     assert not any(tmp_path.joinpath("partial").iterdir())
+
+
+def test_a_package_that_was_analysed_in_this_run_is_not_unpacked_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (package,) = keep(store, TEXT)
+    load_facts([package], store, SilentProgress())
+    store.discard(package.sha256)
+    extract_contents(package, {HELLO}, store)
+    assert store.read(HELLO) == b"hello"
+
+
+def test_contents_that_changed_since_are_taken_from_the_package(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (package,) = keep(store, TEXT)
+    load_facts([package], store, SilentProgress())
+    spool = store.unpacked.directory / package.sha256
+    spool.write_bytes(spool.read_bytes().replace(b"hello", b"HELLO"))
+    extract_contents(package, {HELLO, OTHER}, store)
+    assert (store.read(HELLO), store.read(OTHER)) == (b"hello", b"other")
 
 
 def test_a_content_that_the_package_has_not_is_an_error(tmp_path: Path) -> None:
@@ -68,7 +88,7 @@ def test_a_package_that_changed_gives_no_content(tmp_path: Path) -> None:
     path.chmod(0o644)
     path.write_bytes(members([Member("./a", data=b"evil!")]))
     with pytest.raises(MinbuildError, match="damaged and has been removed"):
-        extract_contents(package, [HELLO], store)
+        extract_contents(package, [HELLO], Store(tmp_path))
     assert store.path(HELLO) is None
     assert store.path(package.sha256) is None
 
