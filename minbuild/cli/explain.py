@@ -1,6 +1,5 @@
 """Commands that look at what was built: report, why, diff, check."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ from minbuild.errors import UsageError
 
 if TYPE_CHECKING:
     from minbuild.explain.why import Explanation
-    from minbuild.manifest.model import Waiver
+    from minbuild.resolve.policy import ResolvePolicy
 
 
 @click.command(cls=FormatOptionsCommand)
@@ -182,15 +181,13 @@ def check_tree(root: Path, arch: str, manifest: str | None, strict: bool,
     from minbuild.report import check_tree as dangling
 
     terminal = Terminal()
-    drop, allow_missing = _load_waivers(manifest)
     container_choice = replace(get_image_choice(), arch=arch)
     root_check = check_root(
         root,
         open_session(store, terminal),
         arch=arch,
         choice=container_choice,
-        drop=drop,
-        allow_missing=allow_missing,
+        policy=_load_policy(manifest),
     )
     terminal.finish()
     write_formats(
@@ -204,14 +201,15 @@ def check_tree(root: Path, arch: str, manifest: str | None, strict: bool,
     return 1 if strong else 0
 
 
-def _load_waivers(manifest: str | None) -> "tuple[Sequence[Waiver], Sequence[Waiver]]":
+def _load_policy(manifest: str | None) -> "ResolvePolicy":
     from minbuild.manifest.loader import read_manifest
     from minbuild.manifest.shipped_manifests import find_manifest
+    from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
 
     if manifest is None:
-        return (), ()
+        return DEFAULT_POLICY
     loaded = read_manifest(find_manifest(manifest), settings={}, components=[], trust=make_trust())
-    return loaded.drop, loaded.allow_missing
+    return ResolvePolicy(loaded.drop, loaded.allow_missing)
 
 
 @click.command(cls=PathArgumentCommand)

@@ -17,7 +17,6 @@ from minbuild.facts.model import FileEntry, PackageFiles
 from minbuild.facts.rendered import collect_rendered_files
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import ANY_PACKAGE, Manifest
-from minbuild.manifest.rule_files import load_rules
 from minbuild.paths import RootPath
 from minbuild.pipeline.named_paths import resolve_with_named_paths
 from minbuild.pipeline.resolved_host import ResolvedHost
@@ -28,6 +27,7 @@ from minbuild.pipeline.tool_setup import open_tools
 from minbuild.process import RunProgram
 from minbuild.resolve import error_messages
 from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
+from minbuild.resolve.policy import make_policy
 from minbuild.resolve.resolution import resolve
 from minbuild.resolve.root_selection import list_roots, map_to_installed_root
 from minbuild.roots.model import ExternalReaders, RootSource
@@ -87,10 +87,7 @@ def resolve_root_packages(
         map_to_installed_root(list_roots(manifest), files),
         files,
         arch=manifest.arch,
-        drop=manifest.drop,
-        allow_missing=manifest.allow_missing,
-        dlopen=manifest.dlopen,
-        rulebook=load_rules(manifest.rules),
+        policy=make_policy(manifest),
         strings=strings,
     ))  # fmt: skip
     closure = drop_used_waivers(closure, files, manifest.allow_missing, read_content, session.store)

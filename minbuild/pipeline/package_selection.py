@@ -13,8 +13,6 @@ from minbuild.errors import ArchiveError, combine
 from minbuild.facts.extract import extract_from_packages
 from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import load_facts
-from minbuild.manifest.model import DlopenPolicy, Waiver
-from minbuild.manifest.rule_files import NO_RULES, RuleSet
 from minbuild.paths import RootPath
 from minbuild.pipeline.maintainer_scripts import with_generated_files
 from minbuild.pipeline.named_paths import PathFollower
@@ -22,6 +20,7 @@ from minbuild.pipeline.session import Session
 from minbuild.pipeline.shell_check import make_content_reader
 from minbuild.resolve import root_selection
 from minbuild.resolve.model import Closure, Root, UnmetNeed
+from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
 from minbuild.resolve.resolution import NO_STRINGS, resolve
 
 MAX_LISTED_PROVIDERS = 3
@@ -72,10 +71,7 @@ def select_packages(
     *,
     arch: str,
     manifest_files: Sequence[PackageFiles] = (),
-    drop: Sequence[Waiver] = (),
-    allow_missing: Sequence[Waiver] = (),
-    dlopen: Sequence[DlopenPolicy] = (),
-    rulebook: RuleSet = NO_RULES,
+    policy: ResolvePolicy = DEFAULT_POLICY,
     follower: PathFollower | None = None,
 ) -> PackageSelection:
     """Open packages until the closure of `roots` is met, or nothing is left to try.
@@ -93,7 +89,7 @@ def select_packages(
         package_files = with_generated_files(
             source.fetch_and_analyse(new_packages),
             new_packages,
-            rulebook,
+            policy.rules,
             source.session.store,
             source.extract_to_cache,
         )
@@ -102,10 +98,7 @@ def select_packages(
             roots,
             [*manifest_files, *(files[name] for name in sorted(files))],
             arch=arch,
-            drop=drop,
-            allow_missing=allow_missing,
-            dlopen=dlopen,
-            rulebook=rulebook,
+            policy=policy,
             strings=follower.strings if follower is not None else NO_STRINGS,
         )
         new_packages = _pick_untried_packages(

@@ -13,7 +13,6 @@ from minbuild.facts.model import PackageFiles
 from minbuild.facts.rendered import collect_rendered_files
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Archive, Manifest
-from minbuild.manifest.rule_files import load_rules
 from minbuild.pipeline import lock_policy
 from minbuild.pipeline.lock_policy import (
     check_host_packages,
@@ -42,6 +41,7 @@ from minbuild.pipeline.tool_lock import (
 )
 from minbuild.resolve import error_messages
 from minbuild.resolve.model import Closure, SelectedFile
+from minbuild.resolve.policy import make_policy
 from minbuild.resolve.resolution import resolve
 from minbuild.resolve.root_selection import list_roots
 
@@ -119,22 +119,19 @@ def resolve_locked(
     manifest_files = collect_rendered_files(
         (file for one in manifest.components for file in one.files), session.store
     )
-    rules = load_rules(manifest.rules)
+    policy = make_policy(manifest)
     package_files = load_package_files(request, lock.packages, session)
     extract = partial(extract_to_cache, request, session)
     files = (
         manifest_files,
-        *with_generated_files(package_files, lock.packages, rules, session.store, extract),
+        *with_generated_files(package_files, lock.packages, policy.rules, session.store, extract),
     )
     read_content = make_content_reader(lock.packages, session.store, extract)
     closure = resolve_with_named_paths(manifest, session.store, read_content, lambda strings: resolve(
         list_roots(manifest),
         files,
         arch=manifest.arch,
-        drop=manifest.drop,
-        allow_missing=manifest.allow_missing,
-        dlopen=manifest.dlopen,
-        rulebook=rules,
+        policy=policy,
         strings=strings,
     ))  # fmt: skip
     closure = drop_used_waivers(closure, files, manifest.allow_missing, read_content, session.store)
@@ -192,10 +189,7 @@ def _resolve_from_archive(
         source,
         arch=manifest.arch,
         manifest_files=[manifest_files],
-        drop=manifest.drop,
-        allow_missing=manifest.allow_missing,
-        dlopen=manifest.dlopen,
-        rulebook=load_rules(manifest.rules),
+        policy=make_policy(manifest),
         follower=PathFollower(manifest.paths, session.store) if manifest.paths else None,
     )
     check_path_rules(selection.closure, manifest)

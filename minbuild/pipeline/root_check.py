@@ -1,14 +1,12 @@
 """The proof that a root needs nothing outside of it, for any root: built by us or not."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from minbuild.errors import UsageError
 from minbuild.facts.model import Elf, FileEntry, Malformed, Module, PackageFiles, Script
 from minbuild.formats.root_entry import FileType
-from minbuild.manifest.model import Waiver
 from minbuild.manifest.rule_files import load_rules
 from minbuild.pipeline.installed_root import open_sandboxed_root
 from minbuild.pipeline.session import Session
@@ -16,6 +14,7 @@ from minbuild.pipeline.shell_check import find_script_warnings
 from minbuild.resolve.arch import identify_architecture
 from minbuild.resolve.builtin_knowledge import RUNTIME_DIRECTORIES
 from minbuild.resolve.closed_world import RootCheck, check_closed_world
+from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
 from minbuild.resolve.waivers import Waivers
 from minbuild.roots.oci import ANY_IMAGE, ImageChoice
 from minbuild.roots.root_packages import RootPackages, make_lazy_files
@@ -27,12 +26,12 @@ def check_root(
     *,
     arch: str = "",
     choice: ImageChoice = ANY_IMAGE,
-    drop: Sequence[Waiver] = (),
-    allow_missing: Sequence[Waiver] = (),
+    policy: ResolvePolicy = DEFAULT_POLICY,
 ) -> RootCheck:
     """Check the root that `path` names: a directory, a tar, a container image, a disk, a UKI, a build.
 
     `arch`: "" for the one that most of its programs are made for. `choice`: which of several.
+    `policy`: its waivers; the rules are those that minbuild ships.
     Raises: UsageError when there is no such root; ToolError when it is damaged.
     """
     with open_sandboxed_root(path, session, choice=choice, skip=RUNTIME_DIRECTORIES) as source:
@@ -42,16 +41,14 @@ def check_root(
         if not any(one.kind is FileType.FILE for one in root_packages.by_native_path.values()):
             raise _explain_empty("it holds no file", source.name)
         arch = arch or _guess_arch(files)
-        unmet = check_closed_world(
-            files, arch=arch, drop=drop, allow_missing=allow_missing, rulebook=load_rules()
-        )
+        unmet = check_closed_world(files, arch=arch, policy=replace(policy, rules=load_rules()))
         if not unmet and not any(
             isinstance(files.facts(path), _CHECKED_TYPES) for path in files.entries
         ):
             raise _explain_empty(
                 "it holds no program, library, script or kernel module", source.name
             )
-        waivers = Waivers((), allow_missing)
+        waivers = Waivers((), policy.allow_missing)
         script_warnings = find_script_warnings(
             files, root_packages.read_content, waivers, session.store
         )

@@ -12,13 +12,13 @@ from minbuild.image import grub, pxe
 from minbuild.manifest.image_settings import ImageFormat
 from minbuild.manifest.kernel_cmdline import MAX_LENGTH, join_cmdline, split_cmdline
 from minbuild.manifest.model import Manifest
-from minbuild.manifest.rule_files import load_rules
 from minbuild.paths import to_root_path
 from minbuild.pipeline.resolved_host import ResolvedHost
 from minbuild.pipeline.session import Session
 from minbuild.pipeline.up_to_date import digest_source_code
 from minbuild.resolve import error_messages
 from minbuild.resolve.closed_world import check_closed_world
+from minbuild.resolve.policy import make_policy
 from minbuild.resolve.waivers import Waivers
 from minbuild.rootfs.content_view import files_from_content
 from minbuild.rootfs.model import RootfsTree
@@ -128,11 +128,12 @@ def verify_closed_world(resolved: ResolvedHost, tree: RootfsTree, session: Sessi
     Raises: ResolveError that lists all that dangles.
     """
     manifest = resolved.manifest
+    policy = make_policy(manifest)
     parts = [
         digest_source_code(),
-        repr(manifest.drop),
-        repr(manifest.allow_missing),
-        repr(manifest.dlopen),
+        repr(policy.drop),
+        repr(policy.allow_missing),
+        repr(policy.dlopen),
         *(manifest.inputs[str(path.absolute())] for path in manifest.rules),
         *map(repr, tree.nodes),
     ]
@@ -140,13 +141,12 @@ def verify_closed_world(resolved: ResolvedHost, tree: RootfsTree, session: Sessi
     if session.store.get(VERIFIED_ROOTFS_KIND, key) is not None:
         return
     session.progress.step(f"proving that {manifest.name} needs nothing outside of it")
-    waivers = Waivers(manifest.drop, manifest.allow_missing)
+    waivers = Waivers(policy.drop, policy.allow_missing)
     unmet = check_closed_world(
         files_from_content(tree, session.store),
         arch=manifest.arch,
+        policy=policy,
         waivers=waivers,
-        dlopen=manifest.dlopen,
-        rulebook=load_rules(manifest.rules),
         closure=replace(resolved.closure, needs=tree.needs),
     )
     if unmet or waivers.unused_by_check:

@@ -29,6 +29,7 @@ from minbuild.pipeline.package_sources import (
 )
 from minbuild.pipeline.session import BuildRequest, Session, detect_machine_arch
 from minbuild.resolve import error_messages
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.root_selection import list_tool_roots
 
 ALWAYS_LOCKED_FORMATS = (ImageFormat.UKI, ImageFormat.RAW)
@@ -75,8 +76,12 @@ TOOLS_LOCK_KIND = "tools.lock/2"
 """Digest over architecture and tools → the lock of these tools alone."""
 
 
-TOOL_WAIVERS = (
-    Waiver("/usr/bin/env", "the toolbox starts a script's interpreter itself", Location("", 1, 1)),
+TOOL_POLICY = ResolvePolicy(
+    allow_missing=(
+        Waiver(
+            "/usr/bin/env", "the toolbox starts a script's interpreter itself", Location("", 1, 1)
+        ),
+    )
 )
 """What tools never need here: coreutils, 3 MB to fetch, would come for `env` alone."""
 
@@ -88,7 +93,7 @@ def select_tool_packages(tools: Sequence[Tool], source: PackageSource) -> Packag
     """
     requested_roots = [root for tool in tools for root in list_tool_roots(tool)]
     selection = select_packages(
-        requested_roots, source, arch=detect_machine_arch(), allow_missing=TOOL_WAIVERS
+        requested_roots, source, arch=detect_machine_arch(), policy=TOOL_POLICY
     )
     if selection.closure.unmet_needs:
         raise error_messages.make_unresolved_error(selection.closure, selection.files)

@@ -22,7 +22,7 @@ from minbuild.pipeline.lock_policy import check_tool_packages
 from minbuild.pipeline.package_sources import load_package_files
 from minbuild.pipeline.resolved_host import extract_chosen_files
 from minbuild.pipeline.session import BuildRequest, Session, detect_machine_arch
-from minbuild.pipeline.tool_lock import TOOL_WAIVERS, select_tools
+from minbuild.pipeline.tool_lock import TOOL_POLICY, select_tools
 from minbuild.pipeline.up_to_date import digest_source_code
 from minbuild.resolve import error_messages
 from minbuild.resolve.model import SelectedFile
@@ -144,7 +144,7 @@ def _resolve_tools(
         return decode_tool_files(json.loads(record))
     files = load_package_files(request, lock.toolbox, session)
     roots = [root for tool in tools for root in list_tool_roots(tool)]
-    closure = resolve(roots, files, arch=detect_machine_arch(), allow_missing=TOOL_WAIVERS)
+    closure = resolve(roots, files, arch=detect_machine_arch(), policy=TOOL_POLICY)
     if closure.unmet_needs:
         # the waivers are this program's own: none is the user's to remove
         error: ResolveError = error_messages.make_unresolved_error(

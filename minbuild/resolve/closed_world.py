@@ -1,11 +1,9 @@
 """The closed world: nothing in a tree needs anything outside of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from minbuild.facts.model import PackageFiles
-from minbuild.manifest.model import DlopenPolicy, Waiver
-from minbuild.manifest.rule_files import NO_RULES, RuleSet
 from minbuild.paths import USRMERGED
 from minbuild.resolve.arch import find_architecture
 from minbuild.resolve.builtin_knowledge import PROGRAM_DIRECTORIES
@@ -13,8 +11,8 @@ from minbuild.resolve.elf_process import is_program
 from minbuild.resolve.graph import build_adjacency, trace_from, trace_path
 from minbuild.resolve.model import Closure, Need, NeedKind, ScriptWarning, UnmetNeed
 from minbuild.resolve.package_view import PackageView
+from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
 from minbuild.resolve.resolution import Resolution
-from minbuild.resolve.rule_index import RuleIndex
 from minbuild.resolve.symbol_check import ModuleSymbolCheck, SymbolCheck
 from minbuild.resolve.waivers import Waivers
 
@@ -47,11 +45,8 @@ def check_closed_world(
     files: PackageFiles,
     *,
     arch: str,
-    drop: Sequence[Waiver] = (),
-    allow_missing: Sequence[Waiver] = (),
+    policy: ResolvePolicy = DEFAULT_POLICY,
     closure: Closure | None = None,
-    dlopen: Sequence[DlopenPolicy] = (),
-    rulebook: RuleSet = NO_RULES,
     waivers: Waivers | None = None,
 ) -> tuple[UnmetNeed, ...]:
     """List every need of the tree's `files` that the tree itself does not meet; sorted.
@@ -59,14 +54,13 @@ def check_closed_world(
     `files` are the tree's own bytes read again, every path among them. `closure`, where there is
     one, gives the chains of needs, and tells what the kernel has built in or never had; softdeps
     are checked only then. Without one a chain starts with what is looked at and why: one of
-    STARTS, then the path. `waivers`: instead of `drop` and `allow_missing`, to ask it afterwards
-    what was used.
+    STARTS, then the path. `waivers`: those of `policy`, for a caller that asks afterwards which
+    were used.
     """
     view = PackageView([files], merged=False)
-    waivers = waivers or Waivers(drop, allow_missing)
+    waivers = waivers or Waivers(policy.drop, policy.allow_missing)
     version = closure.kernel_release if closure else ""
-    resolution = Resolution(view, find_architecture(arch), waivers, dlopen=dlopen, version=version)
-    resolution.state.rule_index = RuleIndex(rulebook)
+    resolution = Resolution(view, find_architecture(arch), policy, waivers, version=version)
     if closure is not None:
         resolution.state.require_softdeps = True
         resolution.state.known_builtin = closure.builtin_modules

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 from minbuild.facts.model import Elf, FileEntry, PackageFiles
 from minbuild.formats.root_entry import FileType
-from minbuild.manifest.model import DlopenPolicy, Waiver
-from minbuild.manifest.rule_files import NO_RULES, RuleSet
 from minbuild.paths import RootPath
 from minbuild.resolve import path_glob, root_selection
 from minbuild.resolve.arch import Architecture, find_architecture
@@ -32,6 +30,7 @@ from minbuild.resolve.model import (
     shorten_location,
 )
 from minbuild.resolve.package_view import PackageView, make_directory_entry
+from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
 from minbuild.resolve.resolve_state import ResolveState, RuleInput, RuleResult
 from minbuild.resolve.rule_index import RuleIndex
 from minbuild.resolve.waivers import Waivers
@@ -45,25 +44,20 @@ def resolve(
     packages: Sequence[PackageFiles],
     *,
     arch: str,
-    drop: Sequence[Waiver] = (),
-    allow_missing: Sequence[Waiver] = (),
-    dlopen: Sequence[DlopenPolicy] = (),
-    rulebook: RuleSet = NO_RULES,
+    policy: ResolvePolicy = DEFAULT_POLICY,
     strings: Mapping[RootPath, tuple[str, ...]] = NO_STRINGS,
 ) -> Closure:
-    """Follow every need of `roots` (in manifest order) through `files` (in any order).
+    """Follow every need of `roots` (in manifest order) through `packages` (in any order).
 
-    Nothing is fetched: what `files` do not offer comes back in `Closure.missing`.
-    `dlopen`: the least priority of `.note.dlopen` that is followed, by path; the last rule that
-    matches holds, and one that matches nothing is missing something. `rulebook`: what rule
-    files know. `strings`: what files name in their texts and is followed.
+    Nothing is fetched: what no package offers comes back in `Closure.unmet_needs`, and so does a
+    line of `policy.dlopen` that matches no file. `strings`: paths that files name in their text and
+    that are followed.
 
     Raises: ResolveError for an unknown architecture.
     """
     view = PackageView(packages, [root.package for root in roots if root.package])
-    waivers = Waivers(drop, allow_missing)
-    resolution = Resolution(view, find_architecture(arch), waivers, dlopen=dlopen)
-    resolution.state.rule_index = RuleIndex(rulebook)
+    waivers = Waivers(policy.drop, policy.allow_missing)
+    resolution = Resolution(view, find_architecture(arch), policy, waivers)
     resolution.state.strings = strings
     resolution.add_roots(roots)
     resolution.run()
@@ -77,15 +71,17 @@ class Resolution:
         self,
         view: PackageView,
         architecture: Architecture,
+        policy: ResolvePolicy,
         waivers: Waivers,
         *,
-        dlopen: Sequence[DlopenPolicy] = (),
         version: str = "",
     ) -> None:
-        loader = DynamicLoader(view, architecture, waivers, dlopen=dlopen)
-        self.state = ResolveState(view, waivers, loader, InstalledKernel(view, version))
+        loader = DynamicLoader(view, architecture, waivers, dlopen=policy.dlopen)
+        self.state = ResolveState(
+            view, waivers, loader, InstalledKernel(view, version), RuleIndex(policy.rules)
+        )
         self._architecture = architecture
-        self._dlopen_rules = tuple(dlopen)
+        self._dlopen_rules = policy.dlopen
         self._selected: dict[RootPath, FileEntry] = {}
         self._libraries: list[tuple[RootPath, Elf]] = []
         self._needs: set[Need] = set()

@@ -23,6 +23,7 @@ class ResolveState:
     waivers: Waivers
     loader: DynamicLoader
     kernel: InstalledKernel
+    rule_index: RuleIndex
     builtin_modules: dict[str, str] = field(default_factory=dict)
     """Modules, and `firmware NAME`, asked for that are built in → who asked first."""
     skipped_softdeps: dict[str, str] = field(default_factory=dict)
@@ -31,7 +32,6 @@ class ResolveState:
     """Softdeps must be met, unless they are known to be built in or absent."""
     known_builtin: Mapping[str, str] = field(default_factory=dict)
     known_skipped: Mapping[str, str] = field(default_factory=dict)
-    rule_index: RuleIndex = field(default_factory=RuleIndex)
     strings: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)
     """Paths that a file names in its text, of files whose names are followed."""
     optional_files: set[OptionalFile] = field(default_factory=set)

@@ -20,6 +20,7 @@ from minbuild.pipeline.build import Plan, plan_build
 from minbuild.pipeline.session import BuildRequest, Session
 from minbuild.progress import SilentProgress
 from minbuild.resolve.model import NeedKind
+from minbuild.resolve.policy import ResolvePolicy
 from tests.support.archive import Archive
 from tests.support.deb import Deb, parse
 from tests.support.trees import needless
@@ -133,8 +134,8 @@ def spare(planned: Plan) -> Iterator[str]:
     unproved = {NeedKind.STRING, NeedKind.GENERATED}
     named = {need.path for need in ground.closure.needs if need.kind in unproved}
     for path in needless(
-        ground.closure, ground.files, arch=manifest.arch, drop=manifest.drop,
-        allow_missing=manifest.allow_missing, dlopen=manifest.dlopen,
+        ground.closure, ground.files, arch=manifest.arch,
+        policy=ResolvePolicy(manifest.drop, manifest.allow_missing, manifest.dlopen),
     ):  # fmt: skip
         if path not in named:
             yield f"needed by nothing: {path}\n"

@@ -27,6 +27,7 @@ from minbuild.manifest.rule_files import load_rules
 from minbuild.pipeline.attestation import compare_sums, read_sums
 from minbuild.report import history as past
 from minbuild.resolve.closed_world import check_closed_world
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.roots.boot_disk import read_disk_boot
 from minbuild.roots.oci import ANY_IMAGE
 from minbuild.roots.open import open_tar_root
@@ -67,7 +68,7 @@ def config(data: bytes) -> None:
             files = PackageFiles(
                 "", {path: FileEntry(path, FileType.FILE, 0o644)}, {path: facts}.get, {}.get
             )
-            check_closed_world(files, arch="amd64", rulebook=RULES)
+            check_closed_world(files, arch="amd64", policy=ResolvePolicy(rules=RULES))
 
 
 def declared(data: bytes) -> None:

@@ -23,6 +23,7 @@ from minbuild.pipeline.session import BuildRequest, Session
 from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.model import NeedKind, Root
 from minbuild.resolve.package_view import PackageView
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.root_selection import list_roots
 from tests.oracle.test_ldso import LISTED, asked, loadable, simulated, whole
 from tests.oracle.trees import WHOLE, lay, open_market, sampled
@@ -140,7 +141,7 @@ def test_the_host_resolves_in_other_suites_and_their_loaders_agree(
     )
     grown = select_packages(
         list_roots(manifest), other, arch="amd64", manifest_files=[own],
-        drop=manifest.drop, allow_missing=manifest.allow_missing,
+        policy=ResolvePolicy(manifest.drop, manifest.allow_missing),
     )  # fmt: skip
     closure = grown.closure
     assert not closure.unmet_needs, [

@@ -31,6 +31,7 @@ from minbuild.resolve.kernel import (
 )
 from minbuild.resolve.model import Closure, NeedKind, Root
 from minbuild.resolve.package_view import PackageView
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
 from minbuild.resolve.symbol_check import ModuleSymbolCheck
 from minbuild.rootfs import module_index
@@ -48,7 +49,9 @@ SAMPLE = 150
 FEW = 12
 DEVICES, MOST_DEVICES = 150, 3000
 LIB = "usr/lib/x86_64-linux-gnu"
-NO_FIRMWARE = (Waiver("**", "firmware is another matter", Location("", 1, 1)),)
+NO_FIRMWARE = ResolvePolicy(
+    allow_missing=(Waiver("**", "firmware is another matter", Location("", 1, 1)),)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ def full(
         for path in files.entries
         if path.startswith(f"{MODULES_DIRECTORY}/{grown.closure.kernel_release}/modules.")
     ]
-    closure = resolve([image, every, *index], grown.files, arch="amd64", allow_missing=NO_FIRMWARE)
+    closure = resolve([image, every, *index], grown.files, arch="amd64", policy=NO_FIRMWARE)
     assert not closure.unmet_needs, closure.unmet_needs[:5]
     extract_chosen_files(
         BuildRequest(Path()), grown.packages, closure.files.values(), market.session
@@ -262,7 +265,7 @@ def trimmed(full: Full, names: Iterable[str], market: PackageSource) -> Closure:
     """The closure of some modules and of nothing else."""
     roots = [Root(NeedKind.MODULE, name, "oracle/kernel", "") for name in names]
     files = market.fetch_and_analyse(kernel_packages(full, market))
-    return resolve(roots, files, arch="amd64", allow_missing=NO_FIRMWARE)
+    return resolve(roots, files, arch="amd64", policy=NO_FIRMWARE)
 
 
 def kernel_packages(full: Full, market: PackageSource) -> list[Package]:

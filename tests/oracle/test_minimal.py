@@ -8,6 +8,7 @@ from minbuild.manifest.shipped_manifests import find_manifest
 from minbuild.pipeline.build import plan_build
 from minbuild.pipeline.package_selection import PackageSource
 from minbuild.pipeline.session import BuildRequest
+from minbuild.resolve.policy import ResolvePolicy
 from tests.oracle.trees import WHOLE
 from tests.support.trees import needless
 
@@ -24,8 +25,8 @@ def test_no_file_of_a_host_is_too_much(
     ground = plan_build(BuildRequest(find_manifest(f"{name}.yaml")), market.session).resolved
     manifest = ground.manifest
     spare = needless(
-        ground.closure, ground.files, arch=manifest.arch, drop=manifest.drop,
-        allow_missing=manifest.allow_missing, dlopen=manifest.dlopen,
+        ground.closure, ground.files, arch=manifest.arch,
+        policy=ResolvePolicy(manifest.drop, manifest.allow_missing, manifest.dlopen),
     )  # fmt: skip
     assert list(spare) == []
     print(f"{name}: {len(ground.closure.files)} paths, none of them too much")

@@ -20,6 +20,7 @@ from minbuild.facts.sysusers import (
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.rule_files import load_rules
 from minbuild.pipeline.package_selection import PackageSelection, PackageSource, select_packages
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.root_selection import list_roots
 from tests.oracle.chroot import entering
 from tests.oracle.trees import lay
@@ -67,7 +68,11 @@ def grown(market: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Pa
     )
     asked = [root for root in list_roots(manifest) if root.package != "linux-image-cloud-amd64"]
     return select_packages(
-        asked, market, arch="amd64", manifest_files=[own], rulebook=load_rules(manifest.rules)
+        asked,
+        market,
+        arch="amd64",
+        manifest_files=[own],
+        policy=ResolvePolicy(rules=load_rules(manifest.rules)),
     )
 
 

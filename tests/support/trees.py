@@ -6,10 +6,10 @@ from functools import cache
 
 from minbuild.facts.model import FileFacts, PackageFiles, Symbols
 from minbuild.formats.root_entry import FileType
-from minbuild.manifest.model import DlopenPolicy, Waiver
 from minbuild.paths import RootPath
 from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.model import Closure
+from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
 
 
 def tree(closure: Closure, files: Sequence[PackageFiles]) -> PackageFiles:
@@ -43,9 +43,7 @@ def needless(
     files: Sequence[PackageFiles],
     *,
     arch: str,
-    drop: Sequence[Waiver] = (),
-    allow_missing: Sequence[Waiver] = (),
-    dlopen: Sequence[DlopenPolicy] = (),
+    policy: ResolvePolicy = DEFAULT_POLICY,
 ) -> Iterator[RootPath]:
     """Paths that no component names and that the closed-world check does not miss."""
     whole = tree(closure, files)
@@ -55,8 +53,7 @@ def needless(
             continue
         left = {other: entry for other, entry in whole.entries.items() if other != path}
         found = check_closed_world(
-            replace(whole, entries=left), arch=arch, drop=drop, allow_missing=allow_missing,
-            closure=closure, dlopen=dlopen,
+            replace(whole, entries=left), arch=arch, policy=policy, closure=closure,
         )  # fmt: skip
         if not found:
             yield path

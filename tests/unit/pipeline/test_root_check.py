@@ -17,6 +17,7 @@ from minbuild.paths import RootPath
 from minbuild.pipeline.root_check import RootCheck, check_root
 from minbuild.pipeline.session import Session
 from minbuild.report.check_tree import render_root_check
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.rootfs.model import RootfsNode
 from tests.dib.installed import as_layout
 from tests.support.disks import ext4
@@ -96,7 +97,7 @@ def test_what_is_taken_away_dangles(gone: str, dangles: list[str], tmp_path: Pat
 def test_what_a_manifest_waives_does_not_dangle(tmp_path: Path) -> None:
     top = lay(tmp_path / "root", ROOT, without=f"{LIB}/liba.so.1")
     waiver = Waiver("liba.so.1", "a test", Location("host.yaml", 1, 1))
-    assert wanted(examined(top, tmp_path, allow_missing=[waiver])) == []
+    assert wanted(examined(top, tmp_path, policy=ResolvePolicy(allow_missing=(waiver,)))) == []
 
 
 @pytest.mark.parametrize("beside", ["", "usr/lib64/other", "usr/bin/run"])
@@ -289,7 +290,7 @@ def test_commands_that_a_roots_scripts_run_and_it_has_not_are_warnings(tmp_path:
     text = render_root_check(found)
     assert text.startswith("warning  /usr/bin/work:4: ")
     waived = (Waiver("lsblk", "a test", Location("host.yaml", 1, 1)),)
-    assert check_root(top, doors, allow_missing=waived).warnings == ()
+    assert check_root(top, doors, policy=ResolvePolicy(allow_missing=waived)).warnings == ()
 
 
 @pytest.mark.mirror

@@ -9,6 +9,7 @@ from minbuild.paths import RootPath
 from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.error_messages import make_not_closed_error
 from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
 from minbuild.resolve.waivers import Waivers
 from tests.unit.resolve.builders import (
@@ -153,8 +154,7 @@ def test_what_was_dropped_or_waived_is_no_finding() -> None:
     problems = check_closed_world(
         tree(closure, files),
         arch="amd64",
-        drop=(waiver("/usr/lib/*/liba.so"),),
-        allow_missing=(waiver("libb.so"),),
+        policy=ResolvePolicy((waiver("/usr/lib/*/liba.so"),), (waiver("libb.so"),)),
     )
     assert problems == ()
 
@@ -206,7 +206,9 @@ def test_a_symbol_can_be_waived_and_a_waiver_that_is_not_needed_is_told() -> Non
     files = {"/usr/bin/app": app, f"{LIB}/liba.so.1": library("liba.so.1")}
     wanted = (waiver("symbol gone@*"), waiver("symbol other"), waiver("version X_1"))
     world = (libc(), package("app", files))
-    closure = resolve([root("/usr/bin/app")], world, arch="amd64", allow_missing=wanted)
+    closure = resolve(
+        [root("/usr/bin/app")], world, arch="amd64", policy=ResolvePolicy(allow_missing=wanted)
+    )
     # nothing is told of them before the tree is whole
     assert closure.unused_waivers == ()
     waivers = Waivers((), wanted)

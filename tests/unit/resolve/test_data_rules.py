@@ -10,6 +10,7 @@ from minbuild.manifest.rule_files import Rule, RuleSet
 from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.error_messages import make_unresolved_error
 from minbuild.resolve.model import Closure, NeedKind, Root
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
 from tests.support.trees import needless, tree
 from tests.unit.resolve.builders import (
@@ -40,7 +41,9 @@ WISH = Rule(HERE, ("/usr/share/zones/{value}",), value=".+", package="zones", to
 
 def with_rules(*rules: Rule, files: tuple[PackageFiles, ...], roots: tuple[Root, ...]) -> Closure:
     topics = tuple(sorted({rule.topic for rule in rules}))
-    return resolve(roots, files, arch="amd64", rulebook=RuleSet(rules, (), topics))
+    return resolve(
+        roots, files, arch="amd64", policy=ResolvePolicy(rules=RuleSet(rules, (), topics))
+    )
 
 
 def configured(*lines: str, **more: str) -> PackageFiles:
@@ -89,12 +92,12 @@ def test_a_name_from_a_file_is_no_glob() -> None:
 def test_a_need_can_be_waived_and_dropped() -> None:
     files = configured("load one", a="/usr/lib/app/one.so")
     book = RuleSet((LINES,))
-    closure = resolve(CONF, (files,), arch="amd64", rulebook=book, drop=(waiver("/usr/lib/app/*"),))
+    policy = ResolvePolicy(drop=(waiver("/usr/lib/app/*"),), rules=book)
+    closure = resolve(CONF, (files,), arch="amd64", policy=policy)
     assert (regular(closure), closure.unused_waivers) == (["/etc/app.conf"], ())
     allowed = (waiver("/usr/lib/*/app/two.so"),)
-    none = resolve(
-        CONF, (configured("load two"),), arch="amd64", rulebook=book, allow_missing=allowed
-    )
+    policy = ResolvePolicy(allow_missing=allowed, rules=book)
+    none = resolve(CONF, (configured("load two"),), arch="amd64", policy=policy)
     assert (none.unmet_needs, none.unused_waivers) == ((), ())
 
 
@@ -169,11 +172,11 @@ def test_a_value_that_no_rule_of_its_topic_knows_is_an_error() -> None:
 
 def test_the_closed_world_check_follows_rules_too() -> None:
     files = (configured("load one", a="/usr/lib/app/one.so"),)
-    book = RuleSet((LINES,))
-    closure = resolve(CONF, files, arch="amd64", rulebook=book)
+    policy = ResolvePolicy(rules=RuleSet((LINES,)))
+    closure = resolve(CONF, files, arch="amd64", policy=policy)
     whole = tree(closure, files)
-    assert check_closed_world(whole, arch="amd64", rulebook=book) == ()
+    assert check_closed_world(whole, arch="amd64", policy=policy) == ()
     left = {path: entry for path, entry in whole.entries.items() if "one.so" not in path}
-    (found,) = check_closed_world(replace(whole, entries=left), arch="amd64", rulebook=book)
+    (found,) = check_closed_world(replace(whole, entries=left), arch="amd64", policy=policy)
     assert found.wanted == f"{LIB}/app/one.so"
     assert list(needless(closure, files, arch="amd64")) == []

@@ -3,6 +3,7 @@
 from minbuild.facts.model import KernelConfig, Module
 from minbuild.resolve.error_messages import make_not_closed_error, make_unresolved_error
 from minbuild.resolve.model import NeedKind, Root
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
 from tests.unit.resolve.builders import closed, libc, library, named, package, program, root, waiver
 
@@ -94,7 +95,7 @@ def test_a_waiver_that_nothing_needs_is_said() -> None:
         (root("/usr/bin/app"),),
         (package("app", {"/usr/bin/app": None}),),
         arch="amd64",
-        drop=(waiver("/usr/lib/*/gconv/*"),),
+        policy=ResolvePolicy(drop=(waiver("/usr/lib/*/gconv/*"),)),
     )
     problem = make_unresolved_error(closure)
     assert problem.what == "nothing needs the waiver for /usr/lib/*/gconv/* any more"

@@ -14,6 +14,7 @@ from minbuild.facts.model import (
 from minbuild.paths import RootPath
 from minbuild.resolve.file_rules import find_env_program
 from minbuild.resolve.model import Closure, NeedKind, Root
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
 from tests.unit.resolve.builders import (
     closed,
@@ -228,7 +229,7 @@ def test_missing_firmware_names_its_module_and_can_be_waived() -> None:
         (root("/boot/vmlinuz-*", "linux"), named(NeedKind.MODULE, "a")),
         (kernel(modules),),
         arch="amd64",
-        allow_missing=(waiver("gone.*"), waiver("other.bin")),
+        policy=ResolvePolicy(allow_missing=(waiver("gone.*"), waiver("other.bin"))),
     )
     assert (closure.unmet_needs, closure.used_waivers) == ((), ("gone.*",))
     assert [each.path for each in closure.unused_waivers] == ["other.bin"]
@@ -295,7 +296,10 @@ def test_a_path_wanted_from_two_packages_that_differ_is_said() -> None:
 def test_a_dropped_file_is_left_out_with_all_it_needs() -> None:
     files = {"/usr/bin/app": "-> mid", "/usr/bin/mid": "-> end", "/usr/bin/end": None}
     closure = resolve(
-        (root("/usr/bin/app"),), (package("app", files),), arch="amd64", drop=(waiver("/bin/m*"),)
+        (root("/usr/bin/app"),),
+        (package("app", files),),
+        arch="amd64",
+        policy=ResolvePolicy(drop=(waiver("/bin/m*"),)),
     )
     assert regular(closure) == ["/usr/bin/app"]
     assert closure.used_waivers == ("/bin/m*",)

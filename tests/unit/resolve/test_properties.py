@@ -15,6 +15,7 @@ from minbuild.manifest.model import Location, Priority
 from minbuild.manifest.rule_files import Rule, RuleSet
 from minbuild.resolve import resolution
 from minbuild.resolve.model import Closure, NeedKind, Root
+from minbuild.resolve.policy import ResolvePolicy
 from tests.unit.resolve.builders import LIB, Content, libc, library, package, program
 
 HERE = Location("components/rules/r.yaml", 1, 1)
@@ -25,7 +26,7 @@ BOOK = RuleSet(
         Rule(HERE, (f"{LIB}/lib7.so",), file=f"{LIB}/lib8.so", priority=Priority.SUGGESTED),
     )
 )
-resolve = partial(resolution.resolve, rulebook=BOOK)
+resolve = partial(resolution.resolve, policy=ResolvePolicy(rules=BOOK))
 NUMBERS = st.integers(0, 9)
 SONAMES = st.lists(NUMBERS.map(lambda n: f"lib{n}.so"), max_size=4, unique=True)
 

@@ -5,6 +5,7 @@ import pytest
 from minbuild.facts.model import KernelConfig, Malformed, Module, Script
 from minbuild.resolve.error_messages import make_unresolved_error
 from minbuild.resolve.model import Closure, NeedKind
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
 from tests.unit.resolve.builders import Content, libc, missing, named, note, package, program, root
 from tests.unit.resolve.builders import waiver as waived
@@ -30,7 +31,7 @@ def made(app: Content, *paths: str, drop: tuple[str, ...] = ()) -> Closure:
     files = {"/usr/bin/app": app, "/usr/bin/env": program("libc.so.6")}
     return resolve(
         (root("/usr/bin/app"),), (libc(), package("app", files)), arch="amd64",
-        allow_missing=tuple(map(waived, paths)), drop=tuple(map(waived, drop)),
+        policy=ResolvePolicy(tuple(map(waived, drop)), tuple(map(waived, paths))),
     )  # fmt: skip
 
 
@@ -48,7 +49,9 @@ def test_a_need_of_a_module_can_be_waived(lack: str) -> None:
     linux = package("linux", {"/boot/vmlinuz-6": None, f"{TOP}/a.ko": module})
     roots = (root("/boot/vmlinuz-6", "linux"), named(NeedKind.MODULE, "a"))
     assert missing(resolve(roots, [linux], arch="amd64")) == [lack]
-    closure = resolve(roots, [linux], arch="amd64", allow_missing=(waived(path),))
+    closure = resolve(
+        roots, [linux], arch="amd64", policy=ResolvePolicy(allow_missing=(waived(path),))
+    )
     assert (missing(closure), closure.unused_waivers) == ([], ())
 
 
@@ -56,7 +59,8 @@ def test_a_kernels_option_can_be_waived() -> None:
     linux = package("linux", {"/boot/vmlinuz-6": None, "/boot/config-6": KernelConfig({})})
     roots = (root("/boot/vmlinuz-6", "linux"), named(NeedKind.KCONFIG, "XEN"))
     assert missing(resolve(roots, [linux], arch="amd64")) == ["kconfig XEN"]
-    assert missing(resolve(roots, [linux], arch="amd64", allow_missing=(waived("XEN"),))) == []
+    policy = ResolvePolicy(allow_missing=(waived("XEN"),))
+    assert missing(resolve(roots, [linux], arch="amd64", policy=policy)) == []
 
 
 @pytest.mark.parametrize("path", [path for _, path in (*LACKS.values(), *OF_KERNEL.values())])

@@ -11,6 +11,7 @@ from minbuild.resolve import path_glob
 from minbuild.resolve.error_messages import make_unresolved_error
 from minbuild.resolve.kernel import normalize_alias
 from minbuild.resolve.model import Closure, NeedKind, Root
+from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
 from tests.unit.resolve.builders import (
     LIB,
@@ -164,7 +165,10 @@ def rule(path: str, priority: str) -> DlopenPolicy:
 
 def libraries(*rules: DlopenPolicy) -> list[str]:
     closure = resolve(
-        (root("/usr/bin/app"), root("/usr/bin/other")), WORLD, arch="amd64", dlopen=rules
+        (root("/usr/bin/app"), root("/usr/bin/other")),
+        WORLD,
+        arch="amd64",
+        policy=ResolvePolicy(dlopen=rules),
     )
     assert not closure.unmet_needs, missing(closure)
     chosen = (RootPath(f"{LIB}/lib{name}.so") for name in "rs")
@@ -189,6 +193,9 @@ def test_libraries_of_less_weight_come_when_they_are_asked_for(
 
 def test_a_rule_that_matches_no_file_is_a_lack() -> None:
     closure = resolve(
-        (root("/usr/bin/app"),), WORLD, arch="amd64", dlopen=[rule("/usr/bin/ap", "suggested")]
+        (root("/usr/bin/app"),),
+        WORLD,
+        arch="amd64",
+        policy=ResolvePolicy(dlopen=(rule("/usr/bin/ap", "suggested"),)),
     )
     assert missing(closure) == ["dlopen /usr/bin/ap"]
