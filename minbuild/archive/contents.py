@@ -29,14 +29,11 @@ from minbuild.archive.mirror import Mirror
 from minbuild.archive.mirror_retry import fetch_small
 from minbuild.archive.model import LockedSuite
 from minbuild.archive.packages_file import list_addresses
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
 from minbuild.progress import Progress
 
-CONTENTS_KIND = "contents/1"
-"""Digest of a Contents file → digest of its small form."""
-HINT_KIND = "contents-hint/1"
-"""The same, made of what a mirror has in place of the file that the Release names."""
 MAX_CONTENTS_SIZE = 4 << 30
 """Bytes of the largest unpacked Contents file."""
 CHUNK_SIZE = 1 << 22
@@ -93,12 +90,14 @@ class ContentsFile:
     @property
     def is_cached(self) -> bool:
         """Whether a small form is in the store."""
-        return bool(self._find_cached(CONTENTS_KIND) or self._find_cached(HINT_KIND))
+        return bool(
+            self._find_cached(RecordKind.CONTENTS) or self._find_cached(RecordKind.CONTENTS_HINT)
+        )
 
     @property
     def is_signed(self) -> bool:
         """Whether the small form was made of the very file that the Release names."""
-        return bool(self._find_cached(CONTENTS_KIND))
+        return bool(self._find_cached(RecordKind.CONTENTS))
 
     def fetch(self, mirror: Mirror, progress: Progress) -> str:
         """Fetch the Contents file and make its small form; says why not, else "".
@@ -116,30 +115,35 @@ class ContentsFile:
         try:
             download([spec], self.store, progress, "lists of files")
             path = self.store.find_verified(self.sha256)
-            self._build_index(CONTENTS_KIND, path.read_bytes() if path is not None else b"")
+            self._build_index(RecordKind.CONTENTS, path.read_bytes() if path is not None else b"")
             self.store.discard(self.sha256)
         except ArchiveError:
             try:
                 limit = 2 * self.size + (1 << 20)
-                self._build_index(HINT_KIND, fetch_small(urls[0][-1], purpose=label, limit=limit))
+                self._build_index(
+                    RecordKind.CONTENTS_HINT, fetch_small(urls[0][-1], purpose=label, limit=limit)
+                )
             except ArchiveError as error:
                 return error.what
         return ""
 
-    def _build_index(self, kind: str, data: bytes) -> None:
+    def _build_index(self, kind: RecordKind, data: bytes) -> None:
         digest = self.store.add(
             encode_contents(decompress_lines(data, f"{self.suite}/{self.path}"))
         )
         self.store.put(kind, {self.sha256: digest.encode()})
 
-    def _find_cached(self, kind: str) -> str:
+    def _find_cached(self, kind: RecordKind) -> str:
         digest = (self.store.get(kind, self.sha256) or b"").decode()
         return digest if digest and self.store.path(digest) is not None else ""
 
     @cached_property
     def index(self) -> "ContentsIndexFile":
         return ContentsIndexFile(
-            self.store.require(self._find_cached(CONTENTS_KIND) or self._find_cached(HINT_KIND))
+            self.store.require(
+                self._find_cached(RecordKind.CONTENTS)
+                or self._find_cached(RecordKind.CONTENTS_HINT)
+            )
         )
 
     def find_owners(self, pattern: str) -> Iterator[PathOwner]:

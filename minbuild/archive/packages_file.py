@@ -21,12 +21,10 @@ import zstandard
 
 from minbuild.archive.download import DownloadSpec
 from minbuild.archive.mirror import Mirror, is_local
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ArchiveError
 from minbuild.formats.compression import decompress_index
-
-INDEX_KIND = "index/2"
-"""Part of the key under which the store keeps it: another layout, another key."""
 
 _FIELDS = rb"Package|Version|Architecture|Source|Depends|Pre-Depends|Provides|Filename|Size|SHA256"
 _INDEXED_FIELDS = re.compile(rb"\n((?:" + _FIELDS + rb"): ?[^\n]*(?:\n[ \t][^\n]*)*+|(?=\n))")
@@ -243,7 +241,7 @@ class PackagesFile:
     @property
     def is_cached(self) -> bool:
         """The compact form is in the store."""
-        digest = self.store.get(INDEX_KIND, self.sha256)
+        digest = self.store.get(RecordKind.INDEX, self.sha256)
         return digest is not None and self.store.path(digest.decode()) is not None
 
     def download_spec(self, mirror: Mirror, *, offline: bool) -> DownloadSpec:
@@ -276,7 +274,7 @@ class PackagesFile:
             data, self.path, f"the index of {self.suite}", size=self.unpacked_size
         )
         digest = self.store.add(encode_index(text))
-        self.store.put(INDEX_KIND, {self.sha256: digest.encode()})
+        self.store.put(RecordKind.INDEX, {self.sha256: digest.encode()})
 
     def query(self, reader: Callable[[PackageIndexFile], T]) -> T:
         """Ask the compact form; when it is damaged it is made again, once.
@@ -287,7 +285,7 @@ class PackagesFile:
             return reader(self._open_index())
         except IndexDamaged:
             self._index = None
-            if digest := self.store.get(INDEX_KIND, self.sha256):
+            if digest := self.store.get(RecordKind.INDEX, self.sha256):
                 self.store.discard(digest.decode())
             if self.store.find_verified(self.sha256) is None:
                 raise CacheCorrupted(
@@ -300,7 +298,7 @@ class PackagesFile:
 
     def _open_index(self) -> PackageIndexFile:
         if self._index is None:
-            digest = self.store.get(INDEX_KIND, self.sha256)
+            digest = self.store.get(RecordKind.INDEX, self.sha256)
             path = self.store.path(digest.decode()) if digest else None
             if path is None:
                 raise IndexDamaged("not there")

@@ -13,6 +13,7 @@ from minbuild.archive.mirror_retry import WrongContent, try_mirrors
 from minbuild.archive.model import LockedSuite
 from minbuild.archive.packages_file import PackagesFile
 from minbuild.archive.release import Release
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
 from minbuild.formats.compression import INDEX_ENDINGS
@@ -23,14 +24,8 @@ T = TypeVar("T")
 
 _MAX_INRELEASE_SIZE = 4 << 20
 """Bytes of an InRelease."""
-_INRELEASE_KIND = "inrelease/1"
-"""Address, or archive and suite → digest of what was there the last time."""
-_NEWEST_DATE_KIND = "newest/2"
-"""Archive, keys and canonical suite → date of the newest Release verified, seconds UTC."""
 MAX_CHANGES = 3
 """Times that a suite may change while its indices are read."""
-RELEASE_KIND = "release/3"
-"""Digest of an InRelease → what it says."""
 
 
 class SuiteNotFound(ArchiveError):
@@ -153,13 +148,15 @@ class _SuiteOpener:
         """Keep what is there now for builds without a network, and its date."""
         digest = suite.state.sha256.encode()
         keys = [suite.where, self._mirrorless_key]
-        changed = {key: digest for key in keys if self.store.get(_INRELEASE_KIND, key) != digest}
+        changed = {
+            key: digest for key in keys if self.store.get(RecordKind.INRELEASE, key) != digest
+        }
         if changed:
-            self.store.put(_INRELEASE_KIND, changed)
+            self.store.put(RecordKind.INRELEASE, changed)
         memory_key = self._build_memory_key(suite.release)
         date = str(suite.release.date).encode()
-        if memory_key and self.store.get(_NEWEST_DATE_KIND, memory_key) != date:
-            self.store.put(_NEWEST_DATE_KIND, {memory_key: date})
+        if memory_key and self.store.get(RecordKind.NEWEST_RELEASE, memory_key) != date:
+            self.store.put(RecordKind.NEWEST_RELEASE, {memory_key: date})
 
     def read_cached(self, where: str) -> tuple[str, bytes]:
         """The InRelease of the last time: from this mirror, or else from any.
@@ -168,7 +165,7 @@ class _SuiteOpener:
         """
         keys = (where, f"{where.removesuffix('InRelease')}Release", self._mirrorless_key)
         for key in keys:
-            digest = self.store.get(_INRELEASE_KIND, key)
+            digest = self.store.get(RecordKind.INRELEASE, key)
             data = self.store.read(digest.decode()) if digest else None
             if data is not None:
                 return where, data
@@ -207,7 +204,9 @@ class _SuiteOpener:
         Raises: ArchiveError.
         """
         memory_key = self._build_memory_key(candidate)
-        seen = int(self.store.get(_NEWEST_DATE_KIND, memory_key) or b"0") if memory_key else 0
+        seen = (
+            int(self.store.get(RecordKind.NEWEST_RELEASE, memory_key) or b"0") if memory_key else 0
+        )
         if candidate.date < seen and not self.allow_downgrade:
             was, now = (
                 time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one))
@@ -311,9 +310,9 @@ def _find_packages_file(suite: Suite, directory: str, arch: str, store: Store) -
 
 def _parse_cached(content: bytes, digest: str, where: str, store: Store) -> Release:
     """What a verified InRelease says; what was read once is kept by its digest."""
-    cached = store.get(RELEASE_KIND, digest)
+    cached = store.get(RecordKind.RELEASE, digest)
     if cached is not None:
         return release.load_release(cached)
     parsed = release.parse_release(content, where=where)
-    store.put(RELEASE_KIND, {digest: release.dump_release(parsed)})
+    store.put(RecordKind.RELEASE, {digest: release.dump_release(parsed)})
     return parsed

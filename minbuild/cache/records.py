@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.errors import ToolError
 from minbuild.file_io import translate_disk_errors
 
@@ -55,7 +56,7 @@ class Records:
         for connection in list(self._connections):
             connection.close()
 
-    def get(self, kind: str, key: str) -> bytes | None:
+    def get(self, kind: RecordKind, key: str) -> bytes | None:
         """One record's value; None when there is none, or it was damaged."""
         query = "SELECT value FROM record WHERE kind = ? AND key = ?"
         row = self._query(lambda records: records.execute(query, (kind, key)).fetchone())
@@ -68,7 +69,7 @@ class Records:
                 self.remove(kind, [key])
         return value
 
-    def get_all(self, kind: str, prefix: str = "") -> dict[str, bytes]:
+    def get_all(self, kind: RecordKind, prefix: str = "") -> dict[str, bytes]:
         """Every sound record whose key starts with `prefix`, sorted by key."""
         query = "SELECT key, value FROM record WHERE kind = ? AND key >= ? AND key < ? ORDER BY key"
         parameters = (kind, prefix, prefix + "\U0010ffff")
@@ -77,14 +78,17 @@ class Records:
         values = {key: _check_and_strip(kind, key, value) for key, value in rows_as_text}
         return {key: value for key, value in values.items() if value is not None}
 
-    def put(self, kind: str, rows: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> None:
+    def put(
+        self, kind: RecordKind, rows: Mapping[str, bytes] | Iterable[tuple[str, bytes]]
+    ) -> None:
         """Keep records, all or none of them; a record that is there is replaced."""
         pairs = rows.items() if isinstance(rows, Mapping) else rows
-        checksummed = [(kind, key, _add_checksum(kind, key, value)) for key, value in pairs]
+        name = str(kind)  # SQLite takes a plain str at once, and asks others for an adapter
+        checksummed = [(name, key, _add_checksum(name, key, value)) for key, value in pairs]
         query = "INSERT OR REPLACE INTO record (kind, key, value) VALUES (?, ?, ?)"
         self._modify(lambda records: records.executemany(query, checksummed))
 
-    def remove(self, kind: str, keys: Iterable[str]) -> None:
+    def remove(self, kind: RecordKind, keys: Iterable[str]) -> None:
         """Remove records, those that are there."""
         pairs = [(kind, key) for key in keys]
         query = "DELETE FROM record WHERE kind = ? AND key = ?"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ToolError
 from minbuild.formats.root_entry import FileType
@@ -19,8 +20,6 @@ SITE_DIRECTORY = "job/python"
 """Where they lie in the builder machine, relative to its top."""
 BYTECODE_DIRECTORY = "job/pyc"
 """PYTHONPYCACHEPREFIX there."""
-PYTHON_BUNDLE_KIND = "builder-python/1"
-"""Digest over all Python files → SHA-256 of their tar."""
 COMPILE_PROGRAM = """\
 import pathlib, py_compile, sys
 top, out = map(pathlib.Path, sys.argv[1:])
@@ -70,7 +69,7 @@ def bundle_python(
         and _is_python_source(node)
     ]
     key = _digest_sources(dib_files, library)
-    record = store.get(PYTHON_BUNDLE_KIND, key)
+    record = store.get(RecordKind.BUILDER_PYTHON, key)
     path = store.find_verified(record.decode()) if record is not None else None
     if path is None:
         library_files = {
@@ -79,7 +78,7 @@ def bundle_python(
         sha256 = store.add(
             _write_tar({**dib_files, **_compile({**dib_files, **library_files}, toolbox, store)})
         )
-        store.put(PYTHON_BUNDLE_KIND, {key: sha256.encode()})
+        store.put(RecordKind.BUILDER_PYTHON, {key: sha256.encode()})
         path = store.find_verified(sha256)
     assert path is not None
     return path

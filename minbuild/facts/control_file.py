@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from minbuild.archive.model import Package
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
-
-CONTROL_KIND = "control/1"
-"""SHA-256 of a .deb → what its control file says it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +48,12 @@ def store_identity(sha256: str, identity: PackageIdentity, store: Store) -> None
         identity.source,
         identity.source_version,
     ]
-    store.put(CONTROL_KIND, {sha256: json.dumps(values).encode()})
+    store.put(RecordKind.CONTROL, {sha256: json.dumps(values).encode()})
 
 
 def has_identity(package: Package, store: Store) -> bool:
     """Whether the store knows what the control file says."""
-    return store.get(CONTROL_KIND, package.sha256) is not None
+    return store.get(RecordKind.CONTROL, package.sha256) is not None
 
 
 def check_identity(package: Package, store: Store) -> None:
@@ -63,7 +61,7 @@ def check_identity(package: Package, store: Store) -> None:
 
     Raises: ArchiveError, also when the package is not in the store and nobody has looked into it.
     """
-    record = store.get(CONTROL_KIND, package.sha256)
+    record = store.get(RecordKind.CONTROL, package.sha256)
     if record is not None:
         identity = PackageIdentity(*json.loads(record))
     else:

@@ -9,12 +9,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
-from minbuild.facts import serialize
 from minbuild.facts.model import FileFacts, Module, ModuleAlias
 from minbuild.paths import RootPath
 
-ALIASES_KIND = f"aliases-1-{serialize.VERSION}"
 _BRACKETS = re.compile(r"(\[[^\]]*\])")
 
 
@@ -69,7 +68,7 @@ def load_aliases(
 def _read_records(
     package: str, bus: str | None, paths: Sequence[RootPath], store: Store
 ) -> list[ModuleAlias] | None:
-    first = store.get(ALIASES_KIND, f"{package}/")
+    first = store.get(RecordKind.MODULE_ALIASES, f"{package}/")
     if first is None:
         return None
     buses, rows = json.loads(first)
@@ -77,7 +76,7 @@ def _read_records(
     pairs = []
     for name in names:
         if name in buses:
-            value = store.get(ALIASES_KIND, f"{package}/{name}")
+            value = store.get(RecordKind.MODULE_ALIASES, f"{package}/{name}")
             if value is None:
                 return None
             pairs += json.loads(value)
@@ -100,6 +99,6 @@ def _write_records(
     busless = rows.pop("", [])
     records: dict[str, object] = {**rows, "": [sorted(rows), busless]}
     store.put(
-        ALIASES_KIND,
+        RecordKind.MODULE_ALIASES,
         {f"{package}/{name}": json.dumps(each).encode() for name, each in records.items()},
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from minbuild.archive.model import Package
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ToolError
 from minbuild.facts import module_aliases, serialize
@@ -60,15 +61,15 @@ def analyse_packages(packages: Sequence[Package], store: Store, progress: Progre
         sha256 = package.sha256
         spools.add(spools.directory / sha256, records.spooled)
         store.put(
-            serialize.FACTS_KIND,
+            RecordKind.FACTS,
             [(serialize.record_key(sha256, n), row) for n, row in records.facts],
         )
         store.put(
-            serialize.SYMBOLS_KIND,
+            RecordKind.SYMBOLS,
             [(serialize.record_key(sha256, n), row) for n, row in records.symbols],
         )
         store_identity(sha256, records.control, store)
-        store.put(serialize.FILES_KIND, {sha256: records.files})
+        store.put(RecordKind.FILES, {sha256: records.files})
 
 
 def _analyse(path: Path, name: str, settings: tuple[int, Path]) -> "PackageRecords":
@@ -80,7 +81,7 @@ def _analyse(path: Path, name: str, settings: tuple[int, Path]) -> "PackageRecor
 def _read_cached(
     package: Package, store: Store
 ) -> "tuple[serialize.ControlInfo, PackageEntries] | None":
-    data = store.get(serialize.FILES_KIND, package.sha256)
+    data = store.get(RecordKind.FILES, package.sha256)
     try:
         return None if data is None else serialize.decode_files(data)
     except serialize.StaleRecord:
@@ -117,12 +118,12 @@ class _LazyFacts:
 
     def get_facts(self, path: RootPath) -> FileFacts | None:
         return self._load_record(
-            path, serialize.HAS_FACTS, serialize.FACTS_KIND, serialize.decode_facts
+            path, serialize.HAS_FACTS, RecordKind.FACTS, serialize.decode_facts
         )
 
     def get_symbols(self, path: RootPath) -> Symbols | None:
         return self._load_record(
-            path, serialize.HAS_SYMBOLS, serialize.SYMBOLS_KIND, serialize.decode_symbols
+            path, serialize.HAS_SYMBOLS, RecordKind.SYMBOLS, serialize.decode_symbols
         )
 
     def get_aliases(self, bus: str | None) -> Sequence[ModuleAlias]:
@@ -131,7 +132,7 @@ class _LazyFacts:
         )
 
     def _load_record(
-        self, path: RootPath, flag: int, kind: str, read: Callable[[bytes], R]
+        self, path: RootPath, flag: int, kind: RecordKind, read: Callable[[bytes], R]
     ) -> R | None:
         index, flags = self.entries.find_index_and_flags(path)
         if flags & 3 == serialize.HARDLINK:
@@ -142,7 +143,7 @@ class _LazyFacts:
             self.loaded[kind, index] = self._read_record(index, kind, read)
         return cast(R, self.loaded[kind, index])
 
-    def _read_record(self, index: int, kind: str, read: Callable[[bytes], R]) -> R:
+    def _read_record(self, index: int, kind: RecordKind, read: Callable[[bytes], R]) -> R:
         for attempt in (1, 2):
             data = self.store.get(kind, serialize.record_key(self.package.sha256, index))
             try:

@@ -36,12 +36,6 @@ from minbuild.facts.model import (
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
 
-VERSION = 7
-"""Counts up with every change of what a fact holds or means: older records are not read."""
-FILES_KIND = f"files-{VERSION}"
-FACTS_KIND = f"facts-{VERSION}"
-SYMBOLS_KIND = f"symbols-{VERSION}"
-
 HAS_FACTS, HAS_SYMBOLS = 8, 16
 _ROW = struct.Struct("<BHIIQ32s")
 _KINDS = (FileType.FILE, FileType.LINK, FileType.DIRECTORY, FileType.HARDLINK)

@@ -10,6 +10,7 @@ from enum import StrEnum
 from io import BufferedWriter
 from pathlib import Path
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.formats import cpio
 from minbuild.formats.root_entry import FileType
@@ -147,9 +148,6 @@ def _group_code(nodes: Sequence[RootfsNode]) -> Iterator[tuple[RootfsNode, ...]]
         yield tuple(batch)
 
 
-SEGMENT_KIND = "segment/1"
-
-
 @dataclass(frozen=True, slots=True)
 class InitramfsSegment:
     """Some files of the initramfs, packed."""
@@ -258,7 +256,7 @@ class SegmentPacker:
     def find_cached(self, group: SegmentGroup) -> InitramfsSegment | None:
         """The segment of a group that an earlier build packed, if its bytes are sound."""
         key = self._compute_key(group)
-        value = self._store.get(SEGMENT_KIND, key)
+        value = self._store.get(RecordKind.SEGMENT, key)
         if value is None:
             return None
         path = self._store.find_verified(value.decode())
@@ -280,7 +278,7 @@ class SegmentPacker:
             )
         data += bytes(-len(data) % cpio.ALIGNMENT)
         sha256 = self._store.add(data)
-        self._store.put(SEGMENT_KIND, {self._compute_key(group): sha256.encode()})
+        self._store.put(RecordKind.SEGMENT, {self._compute_key(group): sha256.encode()})
         return self._make_segment(group, len(data), sha256, from_cache=False)
 
     @property

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.records import Records
 from minbuild.errors import ToolError, UsageError
 from minbuild.lab import kvm_trial_guest
@@ -90,8 +91,6 @@ KVM_TRIAL_SECONDS = 5
 TCG_TRIAL_SECONDS = 120
 """Seconds for the emulated one."""
 
-KVM_FAULT_KIND = "kvm/1"
-"""This machine, a line, and how it was started → why KVM ran nothing, "" where it did; as JSON."""
 REAL_SYSTEM = "system"
 """Of a real system, which the trial cannot stand for."""
 
@@ -188,12 +187,12 @@ class KvmHistory:
 
     def read_fault(self, trial: str) -> str | None:
         """Why KVM ran nothing the last time; "" when it did, None when it is not known."""
-        record = self._store.get(KVM_FAULT_KIND, self._make_key(trial))
+        record = self._store.get(RecordKind.KVM_FAULT, self._make_key(trial))
         return None if record is None else str(json.loads(record))
 
     def save_fault(self, trial: str, fault: str) -> None:
         """Remember it."""
-        self._store.put(KVM_FAULT_KIND, {self._make_key(trial): json.dumps(fault).encode()})
+        self._store.put(RecordKind.KVM_FAULT, {self._make_key(trial): json.dumps(fault).encode()})
 
     def _make_key(self, trial: str) -> str:
         return f"{self._machine}\n{trial}"
@@ -201,8 +200,8 @@ class KvmHistory:
 
 def forget_kvm_faults(store: Records) -> tuple[str, ...]:
     """Forget all that is remembered; returns what KVM did not run, one sentence each."""
-    records = store.get_all(KVM_FAULT_KIND)
-    store.remove(KVM_FAULT_KIND, records)
+    records = store.get_all(RecordKind.KVM_FAULT)
+    store.remove(RecordKind.KVM_FAULT, records)
     return tuple(fault for record in records.values() if (fault := str(json.loads(record))))
 
 

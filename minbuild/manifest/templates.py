@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minbuild.bounds import TimeExceeded, limit_resources
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.manifest.document.nodes import TEMPLATE_MARK
 from minbuild.manifest.document.problems import suggest
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     import jinja2
 
 
-RENDERING_KIND = "rendering-1"
 _WORD_PATTERN = re.compile(r"\w+")
 
 
@@ -55,7 +55,7 @@ class RenderCache:
         used = sorted((name, value) for name, value in values.items() if name in names)
         parts = repr((purpose, self._code, text, sorted(names & values.keys()), used))
         key = hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
-        cached = self.new_entries.get(key) or self._store.get(RENDERING_KIND, key)
+        cached = self.new_entries.get(key) or self._store.get(RecordKind.RENDERING, key)
         if cached is None:
             self.new_entries[key] = cached = json.dumps(render()).encode()
         lines: list[str] = json.loads(cached)
@@ -75,7 +75,7 @@ def use_render_cache(store: Store, code: str) -> Iterator[None]:
     finally:
         _current_cache.reset(token)
         if render_cache.new_entries:
-            store.put(RENDERING_KIND, render_cache.new_entries)
+            store.put(RecordKind.RENDERING, render_cache.new_entries)
 
 
 def render_once(

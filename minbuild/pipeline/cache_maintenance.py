@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from minbuild.archive import lockfile, packages_file, suite
+from minbuild.archive import lockfile
 from minbuild.archive.model import Package
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ToolError, UsageError
-from minbuild.facts import serialize
 from minbuild.facts.model import FileEntry
 from minbuild.file_io import hash_pieces, open_atomic, translate_disk_errors
 from minbuild.formats.root_entry import FileType
-from minbuild.image import initramfs_segments
 from minbuild.pipeline import tool_setup
-from minbuild.pipeline.lock_policy import VOUCHED_ROW_KIND, collect_vouch_records
+from minbuild.pipeline.lock_policy import collect_vouch_records
 from minbuild.progress import Progress
 from minbuild.toolbox import install
 from minbuild.toolbox.install import compute_tree_key, confine_link
@@ -100,7 +99,7 @@ def _import_vouch_records(store: Store, content: IO[bytes] | None, source: Path)
     lines = text.decode("ascii", "replace").splitlines()
     if len(text) > _MAX_VOUCHED_SIZE or not all(map(_VOUCHED_LINE.fullmatch, lines)):
         raise _explain_bad_export(source, f"its member {_VOUCHED_MEMBER!r} is damaged")
-    store.put(VOUCHED_ROW_KIND, dict.fromkeys(lines, b"1"))
+    store.put(RecordKind.VOUCHED_PACKAGE, dict.fromkeys(lines, b"1"))
 
 
 def _write_export(
@@ -258,20 +257,19 @@ def list_cached_packages(store: Store) -> tuple[str, ...]:
 
 def classify_files(store: Store) -> dict[str, str]:
     """Digest → kind, of every file that a record tells of; all others are contents."""
-    kind_by_digest = dict.fromkeys(store.get_all(serialize.FILES_KIND), "package")
+    kind_by_digest = dict.fromkeys(store.get_all(RecordKind.FILES), "package")
     kind_by_digest |= {
-        value.decode(): "segment"
-        for value in store.get_all(initramfs_segments.SEGMENT_KIND).values()
+        value.decode(): "segment" for value in store.get_all(RecordKind.SEGMENT).values()
     }
-    indices = store.get_all(packages_file.INDEX_KIND)
+    indices = store.get_all(RecordKind.INDEX)
     kind_by_digest |= dict.fromkeys(indices, "index")
     kind_by_digest |= {value.decode(): "index" for value in indices.values()}
-    kind_by_digest |= dict.fromkeys(store.get_all(suite.RELEASE_KIND), "index")
+    kind_by_digest |= dict.fromkeys(store.get_all(RecordKind.RELEASE), "index")
     return kind_by_digest
 
 
 def _check_tool_trees(store: Store) -> Iterator[DamagedEntry | None]:
-    for value in store.get_all(tool_setup.TOOL_CLOSURE_KIND).values():
+    for value in store.get_all(RecordKind.TOOL_CLOSURE).values():
         entries: list[FileEntry] = [
             one.entry for one in tool_setup.decode_tool_files(json.loads(value))
         ]

@@ -14,6 +14,7 @@ from minbuild.archive import lockfile
 from minbuild.archive.index import Index, is_allowed_by_pins
 from minbuild.archive.model import Lock, Package
 from minbuild.archive.suite import identify_signer
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, MinbuildError, combine
 from minbuild.manifest.model import Archive, Manifest
@@ -75,15 +76,13 @@ def _render_lock_command(request: BuildRequest) -> str:
     return format_command(["minbuild", "lock", request.manifest_argument, *setting_options])
 
 
-USED_LOCK_KIND = "lock-used/1"
-"""SHA-256 of a lock's text → nothing: a build of this user's used it."""
 MAX_LOCK_SIZE = 16 << 20
 """Bytes of a lock that is looked at."""
 
 
 def record_used_lock(text: bytes, store: Store) -> None:
     """Remember a lock that a build uses."""
-    store.put(USED_LOCK_KIND, {hashlib.sha256(text).hexdigest(): b""})
+    store.put(RecordKind.USED_LOCK, {hashlib.sha256(text).hexdigest(): b""})
 
 
 def read_used_lock(path: Path, store: Store) -> Lock | None:
@@ -93,7 +92,7 @@ def read_used_lock(path: Path, store: Store) -> Lock | None:
             text = file.read(MAX_LOCK_SIZE)
     except OSError:
         return None
-    if store.get(USED_LOCK_KIND, hashlib.sha256(text).hexdigest()) is None:
+    if store.get(RecordKind.USED_LOCK, hashlib.sha256(text).hexdigest()) is None:
         return None
     try:
         return lockfile.parse_lock(text.decode("utf-8", "replace"), path)
@@ -101,8 +100,6 @@ def read_used_lock(path: Path, store: Store) -> Lock | None:
         return None
 
 
-VOUCHED_ROW_KIND = "vouched/1"
-"""Digest of a row, and of whose word it is → b"1" when their index said the same."""
 _INDEX_FIELDS = ("name", "version", "arch", "size", "sha256", "source", "source_version")
 """What an index says of a package, wherever it lies: packages move from suite to suite."""
 _IDENTITY_FIELDS = ("name", "version", "arch")
@@ -220,7 +217,7 @@ def record_vouched_rows(rows: Iterable[tuple[Package, str]], store: Store) -> No
     """Note of packages that the index of a signer has them."""
     records = {_make_record_key(package, name): b"1" for package, name in rows}
     if records:
-        store.put(VOUCHED_ROW_KIND, records)
+        store.put(RecordKind.VOUCHED_PACKAGE, records)
 
 
 def find_unvouched(
@@ -231,7 +228,8 @@ def find_unvouched(
         package
         for package in packages
         if all(
-            store.get(VOUCHED_ROW_KIND, _make_record_key(package, name)) is None for name in signers
+            store.get(RecordKind.VOUCHED_PACKAGE, _make_record_key(package, name)) is None
+            for name in signers
         )
     ]
 
@@ -249,7 +247,7 @@ def collect_vouch_records(packages: Iterable[Package], store: Store) -> dict[str
     """The records of what indices have said of packages: for another store."""
     records: dict[str, bytes] = {}
     for package in packages:
-        records |= store.get_all(VOUCHED_ROW_KIND, digest_row(package))
+        records |= store.get_all(RecordKind.VOUCHED_PACKAGE, digest_row(package))
     return records
 
 

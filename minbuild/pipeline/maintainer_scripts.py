@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from minbuild.archive.model import Package
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.facts.model import FileEntry, FileFacts, PackageFiles
 from minbuild.formats.root_entry import FileType
@@ -13,8 +14,6 @@ from minbuild.manifest.rule_files import InstallRule, RuleSet
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve import path_glob
 
-JOINED_FILE_KIND = "joined/1"
-"""Digest over the contents that are joined → SHA-256 and size of the whole."""
 ALTERNATIVES = "/etc/alternatives"
 ExtractToCache = Callable[[Package, Collection[str]], None]
 """Puts contents of a package, by their digests, into the store."""
@@ -61,7 +60,7 @@ class _EntryGenerator:
         """All parts one after the other, each ending in a line's end."""
         digests = [self.files.entries[part].sha256 for part in parts]
         key = hashlib.sha256("\n".join(digests).encode()).hexdigest()
-        record = self.store.get(JOINED_FILE_KIND, key)
+        record = self.store.get(RecordKind.JOINED_FILE, key)
         if record is not None:
             sha256, size = json.loads(record)
             if self.store.path(sha256) is not None:
@@ -71,7 +70,7 @@ class _EntryGenerator:
         contents = [self.store.require(digest) for digest in digests]
         data = b"".join(one if one.endswith(b"\n") else one + b"\n" for one in contents)
         sha256 = self.store.add(data)
-        self.store.put(JOINED_FILE_KIND, {key: json.dumps([sha256, len(data)]).encode()})
+        self.store.put(RecordKind.JOINED_FILE, {key: json.dumps([sha256, len(data)]).encode()})
         return FileEntry(path, FileType.FILE, 0o644, size=len(data), sha256=sha256)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ManifestError, combine
 from minbuild.facts.shell.shfmt import SyntaxNode, explain_syntax_error, parse_script
@@ -77,8 +78,6 @@ def _describe_conflict(path: str, keeper: PackagePaths, dropped: str, where: str
     )
 
 
-CHECKED_SCRIPT_KIND = "script/1"
-"""SHA-256 of a script, its quoted values marked → nothing: it can be parsed, its marks are words."""
 _QUOTED_CONTEXTS = {
     "SglQuoted": "single quotes",
     "DblQuoted": "double quotes",
@@ -124,7 +123,7 @@ def check_scripts(
     unchecked = {
         data: text
         for data, text in scripts_by_data.items()
-        if store.get(CHECKED_SCRIPT_KIND, _digest_script(data)) is None
+        if store.get(RecordKind.CHECKED_SCRIPT, _digest_script(data)) is None
     }
     if unchecked:
         from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +137,7 @@ def check_scripts(
         }
         problems += [one for faults in faults_by_data.values() for one in faults]
         store.put(
-            CHECKED_SCRIPT_KIND,
+            RecordKind.CHECKED_SCRIPT,
             {_digest_script(data): b"" for data, faults in faults_by_data.items() if not faults},
         )
     if problems:

@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.facts.file_hardening import Hardening, read_capability, read_hardening
 from minbuild.facts.model import KernelConfig
@@ -18,8 +19,6 @@ from minbuild.pipeline.resolved_host import ResolvedHost
 from minbuild.pipeline.shell_check import list_started_commands
 from minbuild.resolve.kernel import MODULES_DIRECTORY
 from minbuild.rootfs.model import RootfsTree
-
-HARDENING_KIND = "traits/2"
 
 
 def analyse_surface(
@@ -51,7 +50,7 @@ def _load_hardening(digests: dict[str, str], store: Store) -> dict[str, Hardenin
     by_digest: dict[str, Hardening] = {}
     new_records: dict[str, bytes] = {}
     for digest in sorted(set(digests.values())):
-        record = store.get(HARDENING_KIND, digest)
+        record = store.get(RecordKind.HARDENING, digest)
         if record is None:
             result = read_hardening(store.read(digest) or b"")
             new_records[digest] = json.dumps(asdict(result)).encode()
@@ -60,7 +59,7 @@ def _load_hardening(digests: dict[str, str], store: Store) -> dict[str, Hardenin
             result = Hardening(**row | {"lacks": tuple(row["lacks"])})
         by_digest[digest] = result
     if new_records:
-        store.put(HARDENING_KIND, new_records)
+        store.put(RecordKind.HARDENING, new_records)
     return {path: by_digest[digest] for path, digest in digests.items()}
 
 
@@ -74,7 +73,6 @@ def find_kernel_config(resolved: ResolvedHost, release: str) -> dict[str, str] |
     return None
 
 
-WEIGHT_KIND = "weight/3"
 LZMA_FILTERS = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 0}]
 
 
@@ -83,7 +81,7 @@ def weigh_contents(tree: RootfsTree, store: Store) -> dict[str, int]:
     digests = sorted(
         {node.sha256 for node in tree.nodes if node.sha256 and node.path != tree.kernel_image}
     )
-    records = {digest: store.get(WEIGHT_KIND, digest) for digest in digests}
+    records = {digest: store.get(RecordKind.WEIGHT, digest) for digest in digests}
     todo = [digest for digest, value in records.items() if value is None]
     new_records: dict[str, bytes] = {}
     if todo:
@@ -92,7 +90,7 @@ def weigh_contents(tree: RootfsTree, store: Store) -> dict[str, int]:
             new_records = {
                 digest: str(size).encode() for digest, size in zip(todo, sizes, strict=True)
             }
-        store.put(WEIGHT_KIND, new_records)
+        store.put(RecordKind.WEIGHT, new_records)
     return {digest: int(new_records.get(digest) or records[digest] or b"0") for digest in digests}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ResolveError
 from minbuild.facts.model import PackageFiles
@@ -21,8 +22,6 @@ from minbuild.resolve.model import Closure, NeedKind, OptionalFile
 from minbuild.resolve.package_view import PackageView
 from minbuild.rootfs.model import RootfsNode, RootfsTree
 
-NAMED_PATHS_KIND = "strings/1"
-"""SHA-256 of a content → the paths that it names."""
 EXCLUDED_DIRECTORIES = ("/usr/lib/modules/", "/usr/lib/firmware/", "/usr/share/doc/")
 """Where no file names what it opens."""
 
@@ -55,12 +54,12 @@ class PathFollower:
 
 def read_named_paths(digest: str, content: Callable[[], bytes], store: Store) -> tuple[str, ...]:
     """The paths that a content names, by its digest, or read and kept."""
-    record = store.get(NAMED_PATHS_KIND, digest) if digest else None
+    record = store.get(RecordKind.NAMED_PATHS, digest) if digest else None
     if record is not None:
         return tuple(json.loads(record))
     paths = find_named_paths(content())
     if digest:
-        store.put(NAMED_PATHS_KIND, {digest: json.dumps(paths).encode()})
+        store.put(RecordKind.NAMED_PATHS, {digest: json.dumps(paths).encode()})
     return paths
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.model import Lock
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import CheckFailed, MinbuildError
 from minbuild.formats import initramfs
 from minbuild.formats.uki import read_uki_sections
 from minbuild.image.boot_media import PARTITION_ALIGNMENT
 from minbuild.image.publish import SUMS_FILE
-from minbuild.pipeline.lock_policy import VOUCHED_ROW_KIND, collect_vouch_records
+from minbuild.pipeline.lock_policy import collect_vouch_records
 from minbuild.pipeline.session import BuildRequest, Session
 from minbuild.process import run_program
 
@@ -135,7 +136,8 @@ def _make_packages_only_store(lock: Lock, source_store: Store, directory: Path) 
                 shutil.copyfile(path, work / package.sha256)
             store.adopt(work / package.sha256, package.sha256)
     store.put(
-        VOUCHED_ROW_KIND, collect_vouch_records((*lock.packages, *lock.toolbox), source_store)
+        RecordKind.VOUCHED_PACKAGE,
+        collect_vouch_records((*lock.packages, *lock.toolbox), source_store),
     )
     return store
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ManifestError, combine
 from minbuild.formats.root_entry import FileType
@@ -119,9 +120,6 @@ def _find_unsupported_words(manifest: Manifest) -> Iterator[ManifestError]:
                 )
 
 
-VERIFIED_ROOTFS_KIND = "proved/1"
-
-
 def verify_closed_world(resolved: ResolvedHost, tree: RootfsTree, session: Session) -> None:
     """Check a tree's own bytes; a tree that was proved by this very code is not checked again.
 
@@ -138,7 +136,7 @@ def verify_closed_world(resolved: ResolvedHost, tree: RootfsTree, session: Sessi
         *map(repr, tree.nodes),
     ]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    if session.store.get(VERIFIED_ROOTFS_KIND, key) is not None:
+    if session.store.get(RecordKind.VERIFIED_ROOTFS, key) is not None:
         return
     session.progress.step(f"proving that {manifest.name} needs nothing outside of it")
     waivers = Waivers(policy.drop, policy.allow_missing)
@@ -151,7 +149,7 @@ def verify_closed_world(resolved: ResolvedHost, tree: RootfsTree, session: Sessi
     )
     if unmet or waivers.unused_by_check:
         raise error_messages.make_not_closed_error(unmet, waivers.unused_by_check)
-    session.store.put(VERIFIED_ROOTFS_KIND, {key: b""})
+    session.store.put(RecordKind.VERIFIED_ROOTFS, {key: b""})
 
 
 DEFAULT_INIT = "/init"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import astuple, replace
 
 from minbuild.archive.model import Package
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.facts.model import FileFacts, PackageFiles, Script
 from minbuild.facts.process_pool import count_cpus
@@ -23,8 +24,6 @@ from minbuild.resolve.waivers import Waivers
 from minbuild.rootfs.content_view import files_from_content
 from minbuild.rootfs.model import RootfsTree
 
-SHELL_KIND = "shell/3"
-"""SHA-256 of a script → what it runs."""
 ReadPath = Callable[[RootPath], bytes]
 """The content of a path."""
 ReadPackagePath = Callable[[str, RootPath, str], bytes]
@@ -71,7 +70,7 @@ def list_started_commands(tree: RootfsTree, store: Store) -> dict[str, tuple[str
     lines_by_command: dict[str, list[str]] = {}
     for node in tree.nodes:
         record = (
-            store.get(SHELL_KIND, node.sha256)
+            store.get(RecordKind.SHELL, node.sha256)
             if node.kind is FileType.FILE and node.mode & 0o111
             else None
         )
@@ -94,7 +93,9 @@ class _ScriptCache:
         unread: dict[str, RootPath] = {}
         for path in paths:
             digest = self._compute_digest(path)
-            record = self._store.get(SHELL_KIND, digest) if digest not in self._by_digest else None
+            record = (
+                self._store.get(RecordKind.SHELL, digest) if digest not in self._by_digest else None
+            )
             if record is not None:
                 self._by_digest[digest] = _decode_shell(record)
             elif digest not in self._by_digest:
@@ -106,7 +107,8 @@ class _ScriptCache:
         with ThreadPoolExecutor(count_cpus()) as pool:
             results = dict(zip(unread, pool.map(self._parse_content, unread.values()), strict=True))
         self._store.put(
-            SHELL_KIND, {key: json.dumps(astuple(one)).encode() for key, one in results.items()}
+            RecordKind.SHELL,
+            {key: json.dumps(astuple(one)).encode() for key, one in results.items()},
         )
         self._by_digest |= results
 

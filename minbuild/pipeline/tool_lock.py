@@ -8,6 +8,7 @@ from minbuild.archive import lockfile
 from minbuild.archive.index import Index, open_index
 from minbuild.archive.model import Lock, Package
 from minbuild.archive.release import ReleaseExpired
+from minbuild.cache.kinds import RecordKind
 from minbuild.image import ukify, write
 from minbuild.manifest.image_settings import (
     Compression,
@@ -72,10 +73,6 @@ def _list_tool_names(image_formats: tuple[ImageFormat, ...], disk: DiskSettings)
     }
 
 
-TOOLS_LOCK_KIND = "tools.lock/2"
-"""Digest over architecture and tools → the lock of these tools alone."""
-
-
 TOOL_POLICY = ResolvePolicy(
     allow_missing=(
         Waiver(
@@ -108,7 +105,7 @@ def lock_tools_only(request: BuildRequest, session: Session, tools: Sequence[Too
     requested = tools or select_tools(ImageSettings(), lab=True)
     key_parts = [detect_machine_arch(), *(repr(tool.packages) for tool in requested)]
     key = hashlib.sha256("\n".join(key_parts).encode()).hexdigest()
-    record = session.store.get(TOOLS_LOCK_KIND, key)
+    record = session.store.get(RecordKind.TOOLS_LOCK, key)
     if record is not None:
         return lockfile.parse_lock(record.decode(), session.store.current_file)
     archive = Archive()
@@ -125,7 +122,7 @@ def lock_tools_only(request: BuildRequest, session: Session, tools: Sequence[Too
     selection = select_tool_packages(requested, source)
     check_source_packages(request, selection.packages, (archive,), source)
     lock = Lock(detect_machine_arch(), index.suites, (), selection.packages)
-    session.store.put(TOOLS_LOCK_KIND, {key: lockfile.render_lock(lock).encode()})
+    session.store.put(RecordKind.TOOLS_LOCK, {key: lockfile.render_lock(lock).encode()})
     return lock
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from minbuild.archive import lockfile
 from minbuild.archive.mirror import DEBIAN, SECURITY
 from minbuild.archive.model import Lock, Package
+from minbuild.cache.kinds import RecordKind
 from minbuild.errors import MinbuildError, ResolveError, UsageError
 from minbuild.facts.model import FileEntry
 from minbuild.formats.root_entry import FileType
@@ -29,8 +30,6 @@ from minbuild.resolve.model import SelectedFile
 from minbuild.resolve.resolution import resolve
 from minbuild.resolve.root_selection import list_tool_roots
 from minbuild.toolbox.toolbox import Toolbox
-
-TOOL_CLOSURE_KIND = "toolbox/1"
 
 
 def open_toolbox(
@@ -62,7 +61,10 @@ def preload_ukify(
         lock = lockfile.read_lock(lock_path)
         _check_tool_origin(request, lock)
         tools = select_tools(manifest.image, lab=False)
-        if session.store.get(TOOL_CLOSURE_KIND, _digest_tools(lock.toolbox, tools)) is not None:
+        if (
+            session.store.get(RecordKind.TOOL_CLOSURE, _digest_tools(lock.toolbox, tools))
+            is not None
+        ):
             _get_toolbox(request, lock, session, tools).preload("ukify", session.parallel_builds)
 
 
@@ -139,7 +141,7 @@ def _resolve_tools(
 ) -> tuple[SelectedFile, ...]:
     """What the tools need, remembered under what it depends on."""
     key = _digest_tools(lock.toolbox, tools)
-    record = session.store.get(TOOL_CLOSURE_KIND, key)
+    record = session.store.get(RecordKind.TOOL_CLOSURE, key)
     if record is not None:
         return decode_tool_files(json.loads(record))
     files = load_package_files(request, lock.toolbox, session)
@@ -154,7 +156,8 @@ def _resolve_tools(
         raise error
     selected_files = tuple(closure.files.values())
     session.store.put(
-        TOOL_CLOSURE_KIND, {key: json.dumps([_encode_file(one) for one in selected_files]).encode()}
+        RecordKind.TOOL_CLOSURE,
+        {key: json.dumps([_encode_file(one) for one in selected_files]).encode()},
     )
     return selected_files
 

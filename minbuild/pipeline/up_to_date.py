@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.footprint import document
 from minbuild.footprint.model import Footprint
 from minbuild.manifest.model import Manifest
-
-BUILD_RECORD_KIND = "built/1"
 
 
 def digest_inputs(manifest: Manifest) -> str:
@@ -52,26 +51,26 @@ def record_outputs(
     top = directory.resolve()
     stamps = {path.relative_to(top).as_posix(): _read_stamp(path) for path in sorted(outputs)}
     record = {"key": build_digest, "outputs": stamps}
-    store.put(BUILD_RECORD_KIND, {str(top): json.dumps(record, sort_keys=True).encode()})
+    store.put(RecordKind.BUILD, {str(top): json.dumps(record, sort_keys=True).encode()})
 
 
 def update_stamp(store: Store, directory: Path, name: str) -> None:
     """Note that an output of a finished build was written again, and that it is still of that build."""
-    value = store.get(BUILD_RECORD_KIND, str(directory.resolve()))
+    value = store.get(RecordKind.BUILD, str(directory.resolve()))
     if value is None:
         return
     record = json.loads(value)
     if name in record["outputs"]:
         record["outputs"][name] = _read_stamp(directory / name)
         store.put(
-            BUILD_RECORD_KIND,
+            RecordKind.BUILD,
             {str(directory.resolve()): json.dumps(record, sort_keys=True).encode()},
         )
 
 
 def find_current_footprint(store: Store, directory: Path, build_digest: str) -> Footprint | None:
     """The footprint of the last build there, when building again would write the same."""
-    value = store.get(BUILD_RECORD_KIND, str(directory.resolve()))
+    value = store.get(RecordKind.BUILD, str(directory.resolve()))
     if value is None:
         return None
     record = json.loads(value)

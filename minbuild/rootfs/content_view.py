@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Generic, TypeVar
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ResolveError
 from minbuild.facts import detect, elf_crosscheck, serialize
@@ -13,11 +14,6 @@ from minbuild.facts.model import Elf, FileEntry, FileFacts, PackageFiles, Symbol
 from minbuild.paths import RootPath
 from minbuild.rootfs.model import RootfsNode, RootfsTree
 
-FACTS_RECORD, SYMBOLS_RECORD = (
-    f"reread-2-{serialize.FACTS_KIND}",
-    f"reread-{serialize.SYMBOLS_KIND}",
-)
-"""SHA-256 of a content, and its path → what was read; b"" where there is nothing to read."""
 T = TypeVar("T")
 
 
@@ -31,14 +27,14 @@ def files_from_content(rootfs: RootfsTree, store: Store) -> PackageFiles:
     @cache
     def read_facts(path: RootPath) -> FileFacts | None:
         content_cache = _ContentCache(
-            FACTS_RECORD, serialize.encode_facts, serialize.decode_facts, store
+            RecordKind.REREAD_FACTS, serialize.encode_facts, serialize.decode_facts, store
         )
         return content_cache.get(nodes.get(path), lambda data: _cross_check(path, data))
 
     @cache
     def read_symbols(path: RootPath) -> Symbols | None:
         content_cache = _ContentCache(
-            SYMBOLS_RECORD, serialize.encode_symbols, serialize.decode_symbols, store
+            RecordKind.REREAD_SYMBOLS, serialize.encode_symbols, serialize.decode_symbols, store
         )
         return content_cache.get(nodes.get(path), lambda data: detect.read_symbols(path, data))
 
@@ -76,7 +72,7 @@ def make_reader(store: Store) -> Callable[[str], bytes]:
 class _ContentCache(Generic[T]):
     """What is read of contents, once of each."""
 
-    kind: str
+    kind: RecordKind
     pack: Callable[[T], bytes]
     unpack: Callable[[bytes], T]
     store: Store

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import assert_never
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ToolError
 from minbuild.facts.model import FileEntry
@@ -27,8 +28,6 @@ names that we write are ASCII, which is built into the C library.
 Source: glibc, iconv/gconv_conf.c: the first alias of a name wins, GCONV_PATH comes first."""
 EXTRA_PATHS = (BYTECODE_DIRECTORY, GCONV_MODULES, EMPTY_DIRECTORY)
 """What a tree holds besides its entries."""
-BYTECODE_RECORD = "bytecode/1"
-"""TREE/PATH → SHA-256 of what Python compiled there."""
 
 
 def require_intact(
@@ -129,7 +128,7 @@ def _remove_bytecode(root: Path, digests: dict[str, bytes]) -> None:
 
 def read_bytecode_digests(root: Path, store: Store) -> dict[str, bytes]:
     """What Python compiled in a tree and was noted: key → SHA-256."""
-    return store.get_all(BYTECODE_RECORD, f"{root.name}/")
+    return store.get_all(RecordKind.BYTECODE, f"{root.name}/")
 
 
 def record_bytecode(root: Path, store: Store) -> None:
@@ -141,7 +140,7 @@ def record_bytecode(root: Path, store: Store) -> None:
         if key.endswith(".pyc") and key not in recorded
     }
     if digests:
-        store.put(BYTECODE_RECORD, digests)
+        store.put(RecordKind.BYTECODE, digests)
 
 
 def _list_bytecode(root: Path) -> Iterator[tuple[str, Path]]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cache.kinds import FACTS_VERSION, RecordKind
 from minbuild.cache.store import Store
-from minbuild.facts import serialize
 from tests.e2e.small_host import Ended, Small, minbuild
 from tests.security import damage
 from tests.security.world import run
@@ -62,11 +62,14 @@ def another(tmp_path: Path) -> Path:
     shutil.copytree(TOP / "minbuild", top / "minbuild")
     for name in ("manifests", "elements"):
         (top / name).symlink_to(TOP / name)
-    path = top / "minbuild" / "facts" / "serialize.py"
-    text = path.read_text()
-    changed = text.replace("\nVERSION = ", "\nVERSION = 1").replace('"<BHIIQ32s"', '"<HHIIQ32s"')
-    assert changed.count("VERSION = 1") == changed.count("<HHIIQ32s") == 1
-    path.write_text(changed)
+    for name, former, changed in (
+        ("cache/kinds.py", "\nFACTS_VERSION = ", "\nFACTS_VERSION = 1"),
+        ("facts/serialize.py", '"<BHIIQ32s"', '"<HHIIQ32s"'),
+    ):
+        path = top / "minbuild" / name
+        text = path.read_text()
+        assert text.count(former) == 1
+        path.write_text(text.replace(former, changed))
     return top
 
 
@@ -79,8 +82,7 @@ def test_two_versions_of_minbuild_share_a_store(small: Small, another: Path) -> 
         assert [(out == wanted, code) for out, _, code in ended] == [(True, 0)] * 2, ended[0][1]
     opened = Store(small.directory / "store")
     assert (
-        opened.get_all(serialize.FILES_KIND).keys()
-        == opened.get_all(f"files-1{serialize.VERSION}").keys()
+        opened.get_all(RecordKind.FILES).keys() == opened.get_all(f"files-1{FACTS_VERSION}").keys()
     )
     assert store(small, "check").code == 0
     assert run(small, *PLAN, "--offline").out == wanted

@@ -7,7 +7,7 @@ from pysequoia import SignatureMode, Tsk, sign
 
 from minbuild.archive.mirror import find_mirror
 from minbuild.archive.openpgp import read_unverified
-from minbuild.archive.packages_file import INDEX_KIND
+from minbuild.cache.kinds import RecordKind
 from minbuild.errors import ArchiveError
 from tests.support.deb import Deb
 from tests.support.server import Fault
@@ -238,7 +238,7 @@ def test_an_index_that_says_something_impossible_is_refused(
 
 def test_a_damaged_compact_form_is_made_again(world: World) -> None:
     world.open()
-    (digest,) = world.store.get_all(INDEX_KIND, "").values()
+    (digest,) = world.store.get_all(RecordKind.INDEX, "").values()
     place = world.store.path(digest.decode())
     assert place is not None
     data = bytearray(place.read_bytes())

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.facts import module_aliases
 from minbuild.facts.model import Module, PackageFiles
@@ -57,8 +58,8 @@ def test_a_lost_record_is_made_again(tmp_path: Path, lost: str) -> None:
     store = Store(tmp_path)
     files = opened(store)
     before = said(files, "pci"), said(files, None)
-    (key,) = [key for key in store.get_all(module_aliases.ALIASES_KIND) if key.endswith(f"/{lost}")]
-    store.remove(module_aliases.ALIASES_KIND, [key])
+    (key,) = [key for key in store.get_all(RecordKind.MODULE_ALIASES) if key.endswith(f"/{lost}")]
+    store.remove(RecordKind.MODULE_ALIASES, [key])
     assert (said(files, "pci"), said(files, None)) == before
 
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 import pytest
 
 from minbuild.archive.model import Package
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, MinbuildError
 from minbuild.facts import serialize
@@ -163,9 +164,7 @@ def test_a_damaged_copy_of_a_package_is_removed(tmp_path: Path) -> None:
     assert store.path(package.sha256) is None
 
 
-@pytest.mark.parametrize(
-    "kind", [serialize.FILES_KIND, serialize.FACTS_KIND, serialize.SYMBOLS_KIND]
-)
+@pytest.mark.parametrize("kind", [RecordKind.FILES, RecordKind.FACTS, RecordKind.SYMBOLS])
 @pytest.mark.parametrize("damage", ["flipped", "gone"])
 def test_a_damaged_record_is_computed_again(tmp_path: Path, kind: str, damage: str) -> None:
     store = Store(tmp_path)
@@ -189,7 +188,7 @@ def test_a_truncated_record_is_stale(end: int, tmp_path: Path) -> None:
     store = Store(tmp_path)
     (package,) = keep(store, "Package: one\n/usr/a file x\n/usr/b -> a\n/usr/c file y")
     load_facts([package], store, SilentProgress())
-    whole = store.get(serialize.FILES_KIND, package.sha256)
+    whole = store.get(RecordKind.FILES, package.sha256)
     assert whole is not None
     assert len(whole) > 240
     with pytest.raises(serialize.StaleRecord):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.dib import builder_vm
 from minbuild.errors import ToolError, UsageError
@@ -272,9 +273,9 @@ def test_every_firmware_has_its_trial() -> None:
 
 def test_forgetting_names_what_was_remembered(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    store.put(accel.KVM_FAULT_KIND, {"a\nbios": b'""', "a\nsystem": b'"it was silent"'})
+    store.put(RecordKind.KVM_FAULT, {"a\nbios": b'""', "a\nsystem": b'"it was silent"'})
     assert accel.forget_kvm_faults(store) == ("it was silent",)
-    assert store.get_all(accel.KVM_FAULT_KIND) == {}
+    assert store.get_all(RecordKind.KVM_FAULT) == {}
 
 
 @pytest.mark.mirror

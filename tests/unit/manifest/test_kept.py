@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.manifest import templates
 from minbuild.manifest.templates import InvalidTemplate, find_variables, render_template
@@ -15,7 +16,7 @@ TEXT = "{{ 'big' if size > 3 else 'small' }} {{ name }}"
 
 def made(store: Store) -> int:
     """How many renderings a store has."""
-    return len(store.get_all(templates.RENDERING_KIND))
+    return len(store.get_all(RecordKind.RENDERING))
 
 
 def test_a_kept_rendering_is_the_one_that_was_made(tmp_path: Path) -> None:
