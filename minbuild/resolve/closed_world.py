@@ -65,8 +65,9 @@ def check_closed_world(
         resolution.state.require_softdeps = True
         resolution.state.known_builtin = closure.builtin_modules
         resolution.state.known_skipped = closure.skipped_softdeps
-    resolution.add_all(Need(path, _TREE, NeedKind.ROOT, "") for path in files.entries)
-    resolution.run()
+    for path in files.entries:
+        resolution.add(Need(path, _TREE, NeedKind.ROOT, ""))
+    resolution.follow_needs()
     symbols = SymbolCheck(view)
     unmet_symbols = {
         each

@@ -7,9 +7,19 @@ from minbuild.facts.model import PackageFiles, TextLines
 from minbuild.manifest.model import Priority
 from minbuild.manifest.rule_files import Rule
 from minbuild.paths import RootPath, to_root_path
-from minbuild.resolve.model import Need, NeedKind, OptionalFile, Root, UnmetNeed, shorten_location
+from minbuild.resolve.model import (
+    FoundPath,
+    Need,
+    NeedKind,
+    OptionalFile,
+    ResolvedPath,
+    Root,
+    RuleResult,
+    UnmetNeed,
+    shorten_location,
+)
 from minbuild.resolve.package_view import PackageView
-from minbuild.resolve.resolve_state import ResolveState, RuleInput, RuleResult
+from minbuild.resolve.resolve_state import ResolveState, RuleInput
 
 Placeholders = Mapping[str, str]
 NO_FILES = PackageFiles("", {}, lambda _: None, lambda _: None)
@@ -87,9 +97,17 @@ def _find_first_available(
     package = package or owner
     only_owner = owner if rule.own else None
     for candidate in candidates:
-        needs = _find_files(candidate, needed_by, full_evidence, state.view, only_owner)
-        if needs:
-            yield from needs
+        is_glob = re.search(r"[*?\[]", candidate) is not None
+        if is_glob:
+            paths = _match_glob(candidate, state.view, only_owner)
+            for path in paths:
+                yield Need(path, needed_by, NeedKind.DATA, full_evidence)
+            if paths:
+                return
+            continue
+        resolved = _look_up(candidate, state.view)
+        if resolved is not None:
+            yield FoundPath(resolved, candidate, needed_by, NeedKind.DATA, full_evidence)
             return
     searched = (package,) if package in state.view.by_name else ()
     yield UnmetNeed(
@@ -97,26 +115,22 @@ def _find_first_available(
     )
 
 
-def _find_files(
-    candidate: str, needed_by: str, evidence: str, view: PackageView, owner: str | None
-) -> list[Need]:
-    unmerged = candidate.removeprefix("/usr")  # where a root that is not merged may have it
-    if re.search(r"[*?\[]", candidate):
-        files = None if owner is None else view.by_name.get(owner, NO_FILES)
-        paths = view.find_paths(str(to_root_path(candidate)), files)
-        needs = [Need(path, needed_by, NeedKind.DATA, evidence) for path in paths]
-        if needs or unmerged == candidate or view.is_image:
-            return needs
-        return [
-            Need(path, needed_by, NeedKind.DATA, evidence)
-            for path in view.find_paths(unmerged, files)
-        ]
-    resolved = view.look_up(candidate)
+def _match_glob(glob: str, view: PackageView, owner: str | None) -> tuple[RootPath, ...]:
+    """Files and links that match, of one package or of all; in a root with /bin of its own there, too."""
+    package = None if owner is None else view.by_name.get(owner, NO_FILES)
+    paths = tuple(view.find_paths(str(to_root_path(glob)), package))
+    if paths or view.is_image or not glob.startswith("/usr"):
+        return paths
+    return tuple(view.find_paths(glob.removeprefix("/usr"), package))
+
+
+def _look_up(path: str, view: PackageView) -> ResolvedPath | None:
+    """Look up a path whose links lead somewhere; in a root with /bin of its own there, too."""
+    resolved = view.look_up(path)
     if resolved is None and not view.is_image:
-        resolved = view.look_up(unmerged)
-    if resolved is None or view.resolve_links(resolved.path) is None:
-        return []
-    return view.list_needs(resolved, candidate, needed_by, NeedKind.DATA, evidence)
+        resolved = view.look_up(path.removeprefix("/usr"))
+    dangles = resolved is not None and view.resolve_links(resolved.path) is None
+    return None if dangles else resolved
 
 
 def _fill_escaped(text: str, names: Placeholders) -> str:

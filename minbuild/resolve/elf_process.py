@@ -1,13 +1,13 @@
-"""What one program brings into its address space."""
+"""Processes as a loader builds them: objects in load order, names, and requests for more."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from minbuild.facts.model import Elf, Symbols
 from minbuild.paths import RootPath
 from minbuild.resolve.builtin_knowledge import THREAD_CANCEL_FUNCTIONS
-from minbuild.resolve.model import Need, UnmetNeed
+from minbuild.resolve.model import NeedKind, RuleResult
 
 if TYPE_CHECKING:
     from minbuild.resolve.musl import MuslLoader
@@ -37,7 +37,7 @@ class Process:
     main: LoadedObject
     objects: list[LoadedObject]
     """In load order, `main` first."""
-    results: list[Need | UnmetNeed] = field(default_factory=list)
+    results: list[RuleResult] = field(default_factory=list)
     """Those that no earlier process had."""
     names: dict[str, LoadedObject] = field(default_factory=dict)
     paths: dict[RootPath, LoadedObject] = field(default_factory=dict)
@@ -47,6 +47,41 @@ class Process:
     """Its loader where that is musl's; None: glibc's."""
     followed_filters: set[LoadedObject] = field(default_factory=set)
     """Those whose filtees are loaded."""
+
+    def add(self, loaded: LoadedObject, name: str) -> None:
+        """Append an object, known by `name` and by its soname from then on."""
+        self.objects.append(loaded)
+        self.paths[loaded.path] = loaded
+        for known_name in (name, loaded.elf.soname):
+            if known_name:
+                self.names.setdefault(known_name, loaded)
+
+    def move_filtee(self, requester: LoadedObject, name: str, position: int) -> int:
+        """Move a loaded filtee to `position` unless it is before that; returns how many moved."""
+        loaded = self.names.get(name)
+        if loaded is None or loaded is requester:
+            return 0
+        current = self.objects.index(loaded)
+        if current < position:
+            return 0
+        self.objects.insert(position, self.objects.pop(current))
+        return 1
+
+
+class LibraryRequest(NamedTuple):
+    """A name that an object of a process asks its loader for: `libssl.so.3`.
+
+    A tuple: a build makes many, and a tuple is made fastest.
+    """
+
+    process: Process
+    requester: LoadedObject
+    """The object whose need it is."""
+    opener: LoadedObject
+    """The object whose RPATH or RUNPATH is searched: the requester, or libc for what it opens."""
+    name: str
+    kind: NeedKind
+    evidence: str
 
 
 def is_program(elf: Elf) -> bool:

@@ -19,7 +19,8 @@ from minbuild.paths import RootPath
 from minbuild.resolve import path_glob
 from minbuild.resolve.builtin_knowledge import BUILTIN_DRIVER_ALIASES
 from minbuild.resolve.depmod import choose_modules, get_module_name, read_search_order
-from minbuild.resolve.package_view import PackageView, ResolvedPath
+from minbuild.resolve.model import ResolvedPath
+from minbuild.resolve.package_view import PackageView
 
 FIRMWARE_DIRECTORY = "/lib/firmware"
 FIRMWARE_FORMS = {"": "", ".zst": "FW_LOADER_COMPRESS_ZSTD", ".xz": "FW_LOADER_COMPRESS_XZ"}

@@ -51,6 +51,32 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolvedPath:
+    """Where a raw path ends: its directory part resolved, its last component as it stands."""
+
+    path: RootPath
+    entry: FileEntry
+    traversed: tuple[RootPath, ...]
+    """Links walked through, and directories left again by `..`, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPath:
+    """A path that a rule looked up and found: its end is needed, and so is each link on the way.
+
+    The resolution makes the needs of it.
+    """
+
+    resolved: ResolvedPath
+    raw: str
+    """The path as it was looked up: `/lib64/ld-linux-x86-64.so.2`."""
+    needed_by: str
+    kind: NeedKind
+    """Of the need of the end."""
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Root:
     """A path, glob, module or firmware name that a component asks for."""
 
@@ -83,6 +109,9 @@ class UnmetNeed:
     """From the component down to `by`."""
     looked: tuple[str, ...] = ()
     """Directories or packages that were searched."""
+
+
+RuleResult = Need | FoundPath | UnmetNeed
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -3,13 +3,12 @@
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from minbuild.facts.model import FileEntry, FileFacts, PackageFiles, Symbols
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import USRMERGED, RootPath, list_parents
 from minbuild.resolve import path_glob
-from minbuild.resolve.model import Need, NeedKind
+from minbuild.resolve.model import ResolvedPath
 
 LINK_LIMIT = 40
 """Source: path_resolution(7), ELOOP; MAXSYMLINKS."""
@@ -20,16 +19,6 @@ MERGED_LINKS: Mapping[RootPath, FileEntry] = {
     RootPath(f"/{name}"): FileEntry(RootPath(f"/{name}"), FileType.LINK, 0o777, target=target)
     for name, target in USRMERGED.items()
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedPath:
-    """Where a raw path ends: its directory part resolved, its last component as it stands."""
-
-    path: RootPath
-    entry: FileEntry
-    traversed: tuple[RootPath, ...]
-    """Links walked through, and directories left again by `..`, in order."""
 
 
 class PackageView:
@@ -174,14 +163,6 @@ class PackageView:
             resolved = self.look_up(join_link_target(resolved.path, resolved.entry.target))
         return "nothing is there"
 
-    def list_needs(
-        self, resolved: ResolvedPath, raw: str, needed_by: str, kind: NeedKind, evidence: str
-    ) -> list[Need]:
-        """The needs of one walk: what was passed, then the end itself."""
-        needs = [self._make_traversal_need(path, raw, needed_by) for path in resolved.traversed]
-        needs.append(Need(resolved.path, needed_by, kind, evidence))
-        return needs
-
     def find_paths(self, glob: str, package: PackageFiles | None = None) -> Iterator[RootPath]:
         """Files and links (no directories) that match `glob`, sorted; of one package or of all."""
         start = path_glob.get_literal_prefix(glob)
@@ -300,11 +281,6 @@ class PackageView:
                 return None
             path, entry = resolved.path, resolved.entry
         return None
-
-    def _make_traversal_need(self, path: RootPath, raw: str, needed_by: str) -> Need:
-        entry = self.get_entry(path)
-        link = entry is not None and entry.kind is FileType.LINK
-        return Need(path, needed_by, NeedKind.LINK if link else NeedKind.PARENT, raw)
 
 
 def make_directory_entry(path: RootPath) -> FileEntry:

@@ -1,7 +1,7 @@
 """The worklist: from roots over every need to all that must be there."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from minbuild.facts.model import Elf, FileEntry, PackageFiles
@@ -19,19 +19,20 @@ from minbuild.resolve.kernel import (
     parse_image_version,
 )
 from minbuild.resolve.ldso import DynamicLoader
-from minbuild.resolve.library_search import read_loader_config
+from minbuild.resolve.loader_config import read_loader_config
 from minbuild.resolve.model import (
     Closure,
     Need,
     NeedKind,
     Root,
+    RuleResult,
     SelectedFile,
     UnmetNeed,
     shorten_location,
 )
 from minbuild.resolve.package_view import PackageView, make_directory_entry
 from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
-from minbuild.resolve.resolve_state import ResolveState, RuleInput, RuleResult
+from minbuild.resolve.resolve_state import ResolveState, RuleInput
 from minbuild.resolve.rule_index import RuleIndex
 from minbuild.resolve.waivers import Waivers
 
@@ -60,7 +61,7 @@ def resolve(
     resolution = Resolution(view, find_architecture(arch), policy, waivers)
     resolution.state.strings = strings
     resolution.add_roots(roots)
-    resolution.run()
+    resolution.follow_needs()
     return resolution.make_closure(_list_components(roots))
 
 
@@ -97,7 +98,8 @@ class Resolution:
         applet_links = root_selection.find_applet_links(paths, self.state.view)
         for root in paths:
             results += root_selection.select_root_paths(root, self.state.view, pins, applet_links)
-        self._record(results)
+        for result in results:  # not before all: each may change whose file a path is
+            self.add(result)
         version = next(filter(None, map(parse_image_version, sorted(self._selected))), "")
         if version:
             package = next((root.package for root in roots if root.text == IMAGE_GLOB), "")
@@ -106,11 +108,8 @@ class Resolution:
             # without its kernel a module's name says nothing: the kernel's lack is the news
             return
         for root in named_roots:
-            self._record(root_selection.SELECTORS[root.kind](root, self.state))
-
-    def add_all(self, needs: Iterable[Need]) -> None:
-        """Choose paths outright."""
-        self._record(needs)
+            for result in root_selection.SELECTORS[root.kind](root, self.state):
+                self.add(result)
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -122,49 +121,46 @@ class Resolution:
         """What is missing so far, in the order it was found."""
         return tuple(self._unmet)
 
-    def run(self) -> None:
-        """Follow needs until there are no more."""
+    def follow_needs(self) -> None:
+        """Apply every rule to every selected path until nothing new is selected.
+
+        Libraries that no program loads by then are plug-ins: each is loaded as a process of its own.
+        """
         state = self.state
-        is_image = state.view.is_image
         state.loader.configure(
-            read_loader_config(state.view, self._selected, self._architecture, with_cache=is_image)
+            read_loader_config(
+                state.view, self._selected, self._architecture, with_cache=state.view.is_image
+            )
         )
-        self._run_to_fixpoint()
-
-    def _run_to_fixpoint(self) -> None:
-        self._process_queue()
-        # plug-ins: libraries that were asked for and that no program loads
-        unloaded = [each for each in self._libraries if each[0] not in self.state.loader.loaded]
-        for path, elf in sorted(unloaded, key=lambda each: each[0]):
-            self._record(self.state.loader.load_process(path, elf).results)
-        if unloaded:
-            self._run_to_fixpoint()
-
-    def _process_queue(self) -> None:
-        state = self.state
         while self._queue:
-            path = self._queue.popleft()
-            entry = self._selected[path]
-            content = entry.kind in (FileType.FILE, FileType.HARDLINK)
-            facts = state.view.get_facts(path) if content else None
-            if isinstance(facts, Elf) and self._is_library(facts):
-                self._libraries.append((path, facts))
-            subject = RuleInput(path, entry, facts)
-            for rule in RULES:
-                self._record(rule(subject, state))
+            while self._queue:
+                subject = self._take_subject()
+                for rule in RULES:
+                    for result in rule(subject, state):
+                        self.add(result)
+            for path, elf in self._list_unloaded_libraries():
+                for result in state.loader.load_process(path, elf).results:
+                    self.add(result)
 
-    def _is_library(self, elf: Elf) -> bool:
-        return elf.dynamic and not is_program(elf) and self._architecture.accepts(elf)
-
-    def _record(self, results: Iterable[RuleResult]) -> None:
-        for result in results:
-            if isinstance(result, UnmetNeed):
-                if result not in self._unmet and not self.state.waivers.allows(result):
-                    self._unmet[result] = None
-            elif result not in self._needs:
-                self._select(result)
+    def add(self, result: RuleResult) -> None:
+        """Take one result of a rule: select the paths that it needs, or note what is unmet."""
+        if isinstance(result, UnmetNeed):
+            if result not in self._unmet and not self.state.waivers.allows(result):
+                self._unmet[result] = None
+        elif isinstance(result, Need):
+            self._select(result)
+        else:
+            resolved, needed_by = result.resolved, result.needed_by
+            for path in resolved.traversed:
+                entry = self.state.view.get_entry(path)
+                is_link = entry is not None and entry.kind is FileType.LINK
+                kind = NeedKind.LINK if is_link else NeedKind.PARENT
+                self._select(Need(path, needed_by, kind, result.raw))
+            self._select(Need(resolved.path, needed_by, result.kind, result.evidence))
 
     def _select(self, need: Need) -> None:
+        if need in self._needs:
+            return
         if need.kind is not NeedKind.PARENT and self.state.waivers.drops(need.path):
             return
         self._needs.add(need)
@@ -172,6 +168,25 @@ class Resolution:
             entry = self.state.view.get_entry(need.path)
             self._selected[need.path] = entry or make_directory_entry(need.path)
             self._queue.append(need.path)
+
+    def _take_subject(self) -> RuleInput:
+        """Take the next path from the queue, with its facts; notes a library."""
+        path = self._queue.popleft()
+        entry = self._selected[path]
+        has_content = entry.kind in (FileType.FILE, FileType.HARDLINK)
+        facts = self.state.view.get_facts(path) if has_content else None
+        if isinstance(facts, Elf) and self._is_library(facts):
+            self._libraries.append((path, facts))
+        return RuleInput(path, entry, facts)
+
+    def _is_library(self, elf: Elf) -> bool:
+        return elf.dynamic and not is_program(elf) and self._architecture.accepts(elf)
+
+    def _list_unloaded_libraries(self) -> list[tuple[RootPath, Elf]]:
+        loaded = self.state.loader.loaded
+        return sorted(
+            (each for each in self._libraries if each[0] not in loaded), key=lambda each: each[0]
+        )
 
     def make_closure(self, components: Sequence[str]) -> Closure:
         """What was chosen, each path with the first of `components` that leads to it."""

@@ -7,12 +7,10 @@ from minbuild.facts.model import FileEntry, FileFacts
 from minbuild.paths import RootPath
 from minbuild.resolve.kernel import MODULES_DIRECTORY, InstalledKernel
 from minbuild.resolve.ldso import DynamicLoader
-from minbuild.resolve.model import Need, OptionalFile, UnmetNeed
+from minbuild.resolve.model import OptionalFile
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.rule_index import RuleIndex
 from minbuild.resolve.waivers import Waivers
-
-RuleResult = Need | UnmetNeed
 
 
 @dataclass(slots=True)

@@ -13,9 +13,9 @@ from minbuild.resolve import path_glob
 from minbuild.resolve.data_rules import find_value_needs
 from minbuild.resolve.file_rules import follow_firmware
 from minbuild.resolve.kernel import IMAGE_GLOB, IMAGE_GLOBS, parse_image_version
-from minbuild.resolve.model import Need, NeedKind, Root, UnmetNeed, shorten_location
+from minbuild.resolve.model import Need, NeedKind, Root, RuleResult, UnmetNeed, shorten_location
 from minbuild.resolve.package_view import PackageView
-from minbuild.resolve.resolve_state import ResolveState, RuleResult
+from minbuild.resolve.resolve_state import ResolveState
 
 
 def map_to_installed_root(
@@ -162,8 +162,13 @@ def select_root_paths(
 ) -> Iterator[RuleResult]:
     """A path or glob of one package, or a path of a rendered file; pins what it finds."""
     if not root.package:
-        if to_root_path(root.text) not in applet_links.replaced:
-            yield _select_rendered(root, view)
+        path = to_root_path(root.text)
+        if path in applet_links.replaced:
+            return
+        if view.get_entry(path) is not None:
+            yield Need(path, root.component, NeedKind.ROOT, root.evidence)
+        else:
+            yield _make_unmet(root, path, "", (), root.evidence)
         return
     matches, package, searched = _search_packages(root, view)
     for path, package_files in matches:
@@ -240,13 +245,6 @@ def _describe_replaced_applet(path: RootPath, applet_links: AppletLinks) -> str:
 def _is_applet_link(entry: FileEntry) -> bool:
     """Tell whether a package's own file is such a link: postmarketOS and others ship them."""
     return entry.kind is FileType.LINK and entry.target.rpartition("/")[2] == "busybox"
-
-
-def _select_rendered(root: Root, view: PackageView) -> RuleResult:
-    path = to_root_path(root.text)
-    if view.get_entry(path) is not None:
-        return Need(path, root.component, NeedKind.ROOT, root.evidence)
-    return _make_unmet(root, path, "", (), root.evidence)
 
 
 def _search_packages(

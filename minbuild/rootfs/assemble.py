@@ -15,7 +15,7 @@ from minbuild.manifest.model import Component, LocatedName, Manifest
 from minbuild.paths import RootPath, list_parents
 from minbuild.resolve.arch import find_architecture
 from minbuild.resolve.kernel import MODULES_DIRECTORY, parse_image_version
-from minbuild.resolve.library_search import LD_SO_CACHE, LD_SO_CONF, list_cacheable
+from minbuild.resolve.loader_config import LD_SO_CACHE, LD_SO_CONF, list_cacheable
 from minbuild.resolve.model import Closure, Need, NeedKind, SelectedFile, shorten_location
 from minbuild.resolve.package_view import PackageView
 from minbuild.rootfs.model import RootfsNode, RootfsTree

@@ -19,7 +19,7 @@ from minbuild.facts.model import Elf
 from minbuild.paths import RootPath, to_host_path
 from minbuild.resolve.arch import find_architecture
 from minbuild.resolve.ldso import DynamicLoader
-from minbuild.resolve.library_search import list_cacheable, read_loader_config
+from minbuild.resolve.loader_config import list_cacheable, read_loader_config
 from minbuild.resolve.model import UnmetNeed
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.waivers import Waivers

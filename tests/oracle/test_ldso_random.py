@@ -27,7 +27,7 @@ from minbuild.pipeline.resolved_host import extract_chosen_files
 from minbuild.pipeline.session import BuildRequest
 from minbuild.resolve.arch import Architecture, find_architecture
 from minbuild.resolve.ldso import DynamicLoader
-from minbuild.resolve.library_search import LD_SO_PRELOAD, read_loader_config
+from minbuild.resolve.loader_config import LD_SO_PRELOAD, read_loader_config
 from minbuild.resolve.model import NeedKind, Root, UnmetNeed
 from minbuild.resolve.package_view import LINK_LOOP, PackageView
 from minbuild.resolve.waivers import Waivers
