@@ -1,1 +1,1 @@
-"""A place to boot an image and probe it."""
+"""The lab: boots an image in QEMU and checks its probes."""

@@ -1,4 +1,4 @@
-"""QEMU's words for KVM and for emulation, and which of them the user asked for."""
+"""Accelerator of QEMU: KVM where a trial shows that it works, emulation (TCG) elsewhere."""
 
 import json
 import os
@@ -26,55 +26,55 @@ if TYPE_CHECKING:
 
 ACCEL_ARGS = {
     "kvm": ("-accel", "kvm", "-cpu", "host"),
-    # EPYC: AMD SVM is emulated, so the guest has a /dev/kvm; xsaves made kernels crash
+    # EPYC: QEMU emulates AMD SVM, so the host has a /dev/kvm; xsaves made kernels crash
     "tcg": ("-accel", "tcg,thread=multi", "-cpu", "EPYC,-xsaves"),
 }
-"""QEMU's arguments for each choice."""
+"""QEMU's arguments for each accelerator."""
 
 OVMF_TIMER_WORKAROUND = "kvm.min_timer_period_us=100000"
-"""For the kernel of an emulated host whose guest starts by UEFI.
+"""Kernel parameter of an emulated host with a UEFI guest: 10 timer ticks a second instead of 100.
 
-OVMF writes the register CR8 at the end of every timer interrupt. QEMU, where it emulates SVM, aborts
-when the next interrupt waits at that moment (helper_write_crN of 10 and 11): at OVMF's 100 ticks a
-second one boot in five, and more on a busy machine. Ten leave time for each.
+OVMF writes the register CR8 at the end of every timer interrupt. QEMU 10 and 11 with emulated SVM
+abort when the next interrupt is pending at that moment (helper_write_crN): with 100 ticks a second
+one boot in five, more on a busy machine.
 """
 
 QEMU = "qemu-system-x86_64"
 QEMU_DATA_DIRECTORIES = (RootPath("/usr/share/qemu"), RootPath("/usr/share/seabios"))
 
 ACCEL_VARIABLE = "MINBUILD_ACCEL"
-"""What is taken where no option says it: auto, kvm or tcg."""
+"""Environment variable for boots without the option --accel: auto, kvm or tcg."""
 
 
 def resolve_accel(option: Accel | None) -> Accel:
-    """What was asked for: by an option, else by the environment, else `auto`.
+    """Return the option's accelerator, else that of the environment, else `auto`.
 
-    Raises: UsageError when the environment names none of the three.
+    Raises: UsageError when the environment variable has another value.
     """
     value = os.environ.get(ACCEL_VARIABLE) or Accel.AUTO
     if option is not None:
         return option
     if value not in list(Accel):
         raise UsageError(
-            f"{ACCEL_VARIABLE} is {value!r}, which is no way to run a machine",
+            f"{ACCEL_VARIABLE} is {value!r}, which is not an accelerator",
             fix=f"set it to {', '.join(Accel)}, or unset it",
         )
     return Accel(value)
 
 
 def find_tcg_abort(qemu_stderr: bytes) -> str:
-    """What QEMU's emulation aborted with; "" when it did not."""
+    """Find the assertion with which QEMU's emulation aborted; "" for none."""
     match = re.search(rb"(?m)^ERROR:\S*accel/tcg/\S+ (assertion failed: .*)$", qemu_stderr)
     return match[1].decode("utf-8", "replace").strip() if match else ""
 
 
 def choose_emulation_parameters(accel: Decision, *, uefi: bool) -> str:
-    """What the host's kernel is told because it is emulated; "" for nothing."""
+    """Choose the kernel parameters that an emulated host needs; "" for none."""
     return OVMF_TIMER_WORKAROUND if uefi and accel.name == "tcg" else ""
 
 
 def build_data_directory_args(tools: Tools) -> tuple[str, ...]:
-    """Tell QEMU where its firmware lies: it would look beside its loader."""
+    """Build the options for QEMU's firmware directories; by default it searches near ld.so."""
     return tuple(
         word
         for directory in QEMU_DATA_DIRECTORIES
@@ -87,16 +87,19 @@ SYSFS_MODULES = Path("/sys/module")
 NESTING_MODULES = ("kvm_intel", "kvm_amd")
 
 KVM_TRIAL_SECONDS = 5
-"""A guest that ends by itself needs a tenth of that, or half of it by UEFI; then one is emulated beside."""
+"""Seconds for the trial's guest: ten times what it needs, twice by UEFI.
+
+After that the same guest is also started by emulation.
+"""
 TCG_TRIAL_SECONDS = 120
-"""Seconds for the emulated one."""
+"""Seconds for the emulated guest."""
 
 REAL_SYSTEM = "system"
-"""Of a real system, which the trial cannot stand for."""
+"""The trial of a real boot, in which KVM can fail though it runs the trial's guest."""
 
 
 class TrialFirmware(StrEnum):
-    """What a machine starts by; each is a trial of its own."""
+    """The firmware of a KVM trial: KVM can fail with one and work with another."""
 
     BIOS = "bios"
     UEFI = "uefi"
@@ -105,7 +108,7 @@ class TrialFirmware(StrEnum):
 
 
 def choose_trial_firmware(firmware: Firmware, *, secure: bool = False) -> TrialFirmware:
-    """The trial that stands for a firmware: without any, QEMU has a BIOS start the kernel."""
+    """Choose the trial for a firmware: for a direct boot QEMU's BIOS starts the kernel."""
     if firmware in {Firmware.DIRECT, Firmware.BIOS}:
         return TrialFirmware.BIOS
     return TrialFirmware.SECURE if secure else TrialFirmware.UEFI
@@ -114,13 +117,13 @@ def choose_trial_firmware(firmware: Firmware, *, secure: bool = False) -> TrialF
 def choose_accelerator(
     requested: Accel | None, tools: Tools, trial_firmware: TrialFirmware, *, nested: bool = True
 ) -> Decision:
-    """Take KVM where it works and lets guests use it in turn (`nested`), emulation otherwise.
+    """Choose KVM where it works, and with `nested` also in guests; emulation otherwise.
 
-    Raises: ToolError when KVM was asked for and does not work; UsageError for a wrong MINBUILD_ACCEL.
+    Raises: ToolError when KVM is requested and does not work; UsageError for a bad MINBUILD_ACCEL.
     """
     requested = resolve_accel(requested)
     if requested is Accel.TCG:
-        return Decision("tcg", "asked for")
+        return Decision("tcg", "requested")
     fault = find_kvm_fault(tools, trial_firmware, ignore_history=requested is Accel.KVM)
     if requested is Accel.KVM:
         if fault:
@@ -128,31 +131,27 @@ def choose_accelerator(
                 f"KVM does not work on this machine: {fault}",
                 fix=f"use --accel tcg or --accel auto, or unset {ACCEL_VARIABLE}",
             )
-        return Decision("kvm", "asked for")
+        return Decision("kvm", "requested")
     if fault or (nested and (fault := find_nesting_fault())):
         return Decision("tcg", fault)
     return Decision("kvm", "/dev/kvm ran a guest")
 
 
 def can_retry_emulated(requested: Accel | None, accel: Decision) -> bool:
-    """Whether a machine that KVM does not run is run once more by emulation."""
+    """Whether a boot may be repeated by emulation when KVM runs no system."""
     return accel.name == "kvm" and resolve_accel(requested) is Accel.AUTO
 
 
 def find_kvm_fault(
     tools: Tools, trial_firmware: TrialFirmware, *, ignore_history: bool = False
 ) -> str:
-    """Say why this machine's KVM cannot run a guest; "" when it ran one.
+    """Find out why KVM on this machine cannot run a guest; "" when it can.
 
-    That /dev/kvm opens proves nothing: under some hypervisors no instruction of a guest ever runs,
-    under others none of long mode. `anew`: whatever is remembered, it is tried.
+    A trial is needed: under some hypervisors /dev/kvm opens, but no guest instruction ever runs, or
+    none of long mode. `ignore_history`: run the trial even if its result is recorded.
     """
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
-        return (
-            "/dev/kvm may not be opened by this user"
-            if KVM_DEVICE.exists()
-            else "there is no /dev/kvm"
-        )
+        return "this user may not open /dev/kvm" if KVM_DEVICE.exists() else "there is no /dev/kvm"
     history = KvmHistory(tools)
     if not ignore_history:
         if fault := history.read_fault(REAL_SYSTEM) or history.read_fault(trial_firmware):
@@ -161,37 +160,37 @@ def find_kvm_fault(
             return ""
     with tempfile.TemporaryDirectory(prefix="minbuild-", ignore_cleanup_errors=True) as work:
         fault, slow = try_kvm(tools, trial_firmware, Path(work))
-    if slow or not fault:  # what fails at once may go by, and costs nothing to ask again
+    if slow or not fault:  # an instant failure may be temporary, and costs nothing to repeat
         history.save_fault(trial_firmware, fault)
     return fault
 
 
 def find_nesting_fault() -> str:
-    """Say why a guest under KVM would have no KVM of its own; "" when it has."""
+    """Find out why guests under KVM have no KVM of their own; "" when they have."""
     for module in NESTING_MODULES:
         setting = SYSFS_MODULES / module / "parameters" / "nested"
         try:
             text = setting.read_text(encoding="ascii").strip()
         except OSError:
             continue
-        return "" if text in {"Y", "1"} else f"{module} does not let guests run guests"
+        return "" if text in {"Y", "1"} else f"{module} is loaded without nested virtualization"
     return ""
 
 
 class KvmHistory:
-    """What this machine's KVM did before: as this processor, kernel, its modules and this QEMU."""
+    """Recorded KVM trials of this processor, kernel release, KVM modules and QEMU version."""
 
     def __init__(self, tools: Tools) -> None:
         self._store = tools.store
         self._machine = describe_machine(tools)
 
     def read_fault(self, trial: str) -> str | None:
-        """Why KVM ran nothing the last time; "" when it did, None when it is not known."""
+        """Read why KVM failed in the last trial; "" when it worked, None without a trial."""
         record = self._store.get(RecordKind.KVM_FAULT, self._make_key(trial))
         return None if record is None else str(json.loads(record))
 
     def save_fault(self, trial: str, fault: str) -> None:
-        """Remember it."""
+        """Record why KVM failed in a trial, or "" that it worked."""
         self._store.put(RecordKind.KVM_FAULT, {self._make_key(trial): json.dumps(fault).encode()})
 
     def _make_key(self, trial: str) -> str:
@@ -199,14 +198,14 @@ class KvmHistory:
 
 
 def forget_kvm_faults(store: Records) -> tuple[str, ...]:
-    """Forget all that is remembered; returns what KVM did not run, one sentence each."""
+    """Remove all records of trials; return the recorded faults, one sentence each."""
     records = store.get_all(RecordKind.KVM_FAULT)
     store.remove(RecordKind.KVM_FAULT, records)
     return tuple(fault for record in records.values() if (fault := str(json.loads(record))))
 
 
 def describe_machine(tools: Tools) -> str:
-    """A line that names what KVM's work depends on."""
+    """Describe processor, kernel release, KVM modules and QEMU version in one line."""
     argv = [*tools.build_argv(QEMU), "--version"]
     output = run_program(argv, purpose="asking for QEMU's version", env=tools.build_environment())
     qemu = output.decode("utf-8", "replace").partition("\n")[0]
@@ -221,10 +220,10 @@ def describe_machine(tools: Tools) -> str:
 
 
 def try_kvm(tools: Tools, trial_firmware: TrialFirmware, work: Path) -> tuple[str, bool]:
-    """Why KVM does not run the guest of `trial`, "" when it does; whether that took a while.
+    """Run the trial's guest under KVM; return why it failed ("" if not), and whether it was slow.
 
-    Where it does not end at once it has the time that the same guest needs by emulation, which
-    tells a KVM that runs nothing from a machine that is busy.
+    A guest that does not end at once gets the time that the same guest needs by emulation: so a KVM
+    that runs no guest differs from a busy machine.
     """
     with start_trial_guest(tools, trial_firmware, work, "kvm") as (process, stderr_path):
         code = wait_for_exit(process, KVM_TRIAL_SECONDS)
@@ -237,8 +236,8 @@ def try_kvm(tools: Tools, trial_firmware: TrialFirmware, work: Path) -> tuple[st
             return "", slow
         first_line = stderr_path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     message = first_line.rpartition(f"{QEMU}: ")[2].strip()
-    hang = "it did not come to its end in a time in which emulation does"
-    outcome = hang if code is None else message or f"QEMU ended with {code}"
+    hang = "it did not end in the time that emulation needs"
+    outcome = hang if code is None else message or f"QEMU exited with status {code}"
     return f"/dev/kvm ran no guest: {outcome}", slow
 
 
@@ -246,7 +245,7 @@ def try_kvm(tools: Tools, trial_firmware: TrialFirmware, work: Path) -> tuple[st
 def start_trial_guest(
     tools: Tools, trial_firmware: TrialFirmware, work: Path, accel: str
 ) -> "Iterator[tuple[Popen[bytes], Path]]":
-    """Start the trial's guest; gives the process, and the file with what QEMU complains of."""
+    """Start the trial's guest; yield the process and the file of QEMU's stderr."""
     directory = work / accel
     directory.mkdir()
     argv = [
@@ -254,7 +253,7 @@ def start_trial_guest(
         *build_trial_args(tools, trial_firmware, directory, accel),
         *build_data_directory_args(tools),
     ]
-    stderr_path = directory / "said"
+    stderr_path = directory / "stderr"
     with (
         stderr_path.open("wb") as log,
         start_program(
@@ -274,7 +273,7 @@ def start_trial_guest(
 def build_trial_args(
     tools: Tools, trial_firmware: TrialFirmware, work: Path, accel: str, *, cpus: int = 2
 ) -> list[str]:
-    """QEMU's arguments for a machine that ends itself with exit code `trial.ENDED`."""
+    """Build QEMU's arguments for the trial, which ends with KVM_TRIAL_EXIT_CODE."""
     args = [
         "-M",
         "q35",
@@ -299,7 +298,7 @@ def build_trial_args(
 
 
 def wait_for_exit(process: "Popen[bytes]", seconds: float) -> int | None:
-    """The exit code of a process that ends within `seconds`; None when it does not."""
+    """Wait for a process to exit; return its exit code, or None after `seconds`."""
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:
         time.sleep(0.01)

@@ -1,13 +1,13 @@
-"""One boot from power-on to a verdict: what is laid out, tried again, and what came of it."""
+"""One boot of an image: its files are prepared, QEMU runs, the probes give a result."""
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.lab import landlock, qemu
+from minbuild.lab import landlock
 from minbuild.lab.accel import (
     QEMU,
     REAL_SYSTEM,
@@ -16,6 +16,12 @@ from minbuild.lab.accel import (
     choose_accelerator,
     choose_emulation_parameters,
     choose_trial_firmware,
+)
+from minbuild.lab.boot_source import (
+    BootSource,
+    build_netboot_dnsmasq_args,
+    prepare_boot_source,
+    require_http_support,
 )
 from minbuild.lab.data_disk import LabGuest, find_unavailable_probes, has_uefi_probe, make_data_disk
 from minbuild.lab.model import (
@@ -30,7 +36,7 @@ from minbuild.lab.model import (
 )
 from minbuild.lab.monitor import BootMonitor
 from minbuild.lab.probes import ProbeTracker, find_unreachable_probes, list_netboot_probes
-from minbuild.lab.qemu import ECHO_PORT, USER_NETWORK_ADDRESS, build_qemu_args, prepare_boot_source
+from minbuild.lab.qemu import ECHO_PORT, USER_NETWORK_ADDRESS, build_qemu_args
 from minbuild.lab.worker import echo_pipe
 from minbuild.lab.worker.client import WorkerClient, choose_network, end_with_parent
 from minbuild.lab.worker.network import (
@@ -46,10 +52,11 @@ from minbuild.progress import Progress
 
 
 def boot_image(request: BootRequest, tools: Tools, progress: Progress) -> BootResult:
-    """Boot an image and wait for its probes; repeat it once when KVM ran nothing, or the emulation crashed.
+    """Boot an image and wait for its probes.
 
-    A probe that failed is part of the result (see `verdict.verdict`), not an error.
-    Raises: ToolError when the lab itself cannot do its work, UsageError for what cannot be booted.
+    The boot is repeated once when KVM runs no system, or when it crashes under emulation. A failed
+    probe is part of the result, not an error (see `boot_results.make_boot_error`).
+    Raises: ToolError when the lab itself cannot work, UsageError for what cannot be booted.
     """
     trial_firmware = choose_trial_firmware(
         request.boot_firmware, secure=request.certificate is not None
@@ -61,26 +68,26 @@ def boot_image(request: BootRequest, tools: Tools, progress: Progress) -> BootRe
     crash = result.retry_reason
     if result.passed or accel.name != "tcg" or not crash:
         return replace(result, tries=1, retry_reason="")
-    progress.note(f"it crashed under emulation ({crash}): booting once more")
+    progress.note(f"it crashed under emulation ({crash}): booting again")
     retry = boot_once(make_retry_request(request), tools, progress, accel)
-    return replace(retry, tries=2, retry_reason=f"the first one crashed ({crash})")
+    return replace(retry, tries=2, retry_reason=f"the first boot crashed ({crash})")
 
 
 def retry_by_emulation(
     request: BootRequest, tools: Tools, progress: Progress, result: BootResult
 ) -> BootResult:
-    """Boot once more what KVM did not run; when it comes further so, this is remembered."""
+    """Boot by emulation what KVM did not run; record it when the boot gets further that way."""
     reason = f"under KVM {result.stall_reason}"
-    progress.note(f"{reason}: booting once more, by emulation")
+    progress.note(f"{reason}: booting again, by emulation")
     retry = boot_once(make_retry_request(request), tools, progress, Decision("tcg", reason))
     if retry.stage > result.stage:
         KvmHistory(tools).save_fault(REAL_SYSTEM, f"{reason}, and by emulation it went on")
-        progress.note("KVM is left alone on this machine from now on: minbuild store forget-kvm")
+        progress.note("KVM is no longer used on this machine; undo with: minbuild store forget-kvm")
     return replace(retry, tries=2, retry_reason=reason)
 
 
 def make_retry_request(request: BootRequest) -> BootRequest:
-    """The request for the second try, whose working files lie beside those of the first."""
+    """Make the request for the second boot, with its working files in DIR.2."""
     keep = request.keep
     return replace(request, keep=keep and keep.with_name(f"{keep.name}.2"))
 
@@ -88,28 +95,13 @@ def make_retry_request(request: BootRequest) -> BootRequest:
 def boot_once(
     request: BootRequest, tools: Tools, progress: Progress, accel: Decision
 ) -> BootResult:
-    """Boot once; `retried` of the result is the kernel's or QEMU's crash, if there was one."""
-    with make_working_directory(request.keep) as work:
-        network = choose_network(request.network, tools)
-        qemu.require_http_support(request.firmware, network)
-        require_lease_support(request.lease, network)
-        plan, guest_skip_reasons = prepare_files(request, tools, work, accel, network)
-        if not landlock.is_available():
-            progress.note(landlock.UNCONFINED_NOTE)
+    """Boot once; `retry_reason` of the result is the crash of the kernel or of QEMU, if any."""
+    with prepare_boot_files(request, tools, progress, accel) as prepared:
         progress.step(f"booting {request.image.name} ({accel.name}, {request.firmware})")
-        kind = Network(network.name)
-        probes = (*list_netboot_probes(request.firmware), *request.probes)
-        skip_reasons = find_unreachable_probes(probes, kind) | guest_skip_reasons
-        tracker = ProbeTracker(
-            probes,
-            skip_reasons,
-            kind,
-            request.firmware.by_network,
-            request.faults.ignore_fatal_lines,
-        )
-        suspect = can_retry_emulated(request.accel, accel)
-        with WorkerClient(kind, plan) as client:
-            monitor = BootMonitor(request, tracker, progress, client, detect_stall=suspect)
+        tracker = make_tracker(request, prepared)
+        may_stall = can_retry_emulated(request.accel, accel)
+        with WorkerClient(prepared.network_kind, prepared.plan) as client:
+            monitor = BootMonitor(request, tracker, progress, client, detect_stall=may_stall)
             end_reason = monitor.wait()
         monitor.flush()
     if request.log is not None:
@@ -119,7 +111,7 @@ def boot_once(
         outcomes=tracker.list_outcomes(),
         end_reason=end_reason,
         accel=accel,
-        network=network,
+        network=prepared.network,
         firmware=request.firmware,
         memory=request.memory,
         cpus=request.cpus,
@@ -132,94 +124,152 @@ def boot_once(
     )
 
 
-def prepare_files(
-    request: BootRequest, tools: Tools, work: Path, accel: Decision, network: Decision
-) -> tuple[WorkerPlan, dict[str, str]]:
-    """Make what the boot needs in `work`; say what shall be started and what cannot be asked."""
+@dataclass(frozen=True, slots=True)
+class PreparedBoot:
+    """What a boot needs before power-on; its files are in the working directory."""
+
+    network: Decision
+    plan: WorkerPlan
+    """The programs that the worker starts."""
+    skip_reasons: dict[str, str]
+    """Probes that the data disk does not request, and why."""
+
+    @property
+    def network_kind(self) -> Network:
+        """The network, as the enum."""
+        return Network(self.network.name)
+
+
+@contextmanager
+def prepare_boot_files(
+    request: BootRequest, tools: Tools, progress: Progress, accel: Decision
+) -> Iterator[PreparedBoot]:
+    """Choose the network and write the files of a boot to a working directory.
+
+    The directory is removed at the end of the `with` block, or kept where the request says so.
+    Raises: ToolError when a tool fails, UsageError for what cannot be booted.
+    """
+    with make_working_directory(request.keep) as work:
+        network = choose_network(request.network, tools)
+        require_http_support(request.firmware, network)
+        require_lease_support(request.lease, network)
+        uefi = has_uefi_probe(request)
+        parameters = choose_emulation_parameters(accel, uefi=uefi)
+        source = prepare_boot_source(request, tools, work, parameters)
+        guest = select_guest(request, source.kernel)
+        data_disk = request.data_disk
+        if data_disk is None and not request.faults.no_disk:
+            lookups = make_lookups(request, network)
+            data_disk = make_data_disk(work, tools, lookups, guest, uefi=uefi)
+        plan = make_worker_plan(request, tools, work, network, source, data_disk, accel)
+        if not landlock.is_available():
+            progress.note(landlock.UNCONFINED_NOTE)
+        yield PreparedBoot(network, plan, find_unavailable_probes(request, guest))
+
+
+def make_tracker(request: BootRequest, prepared: PreparedBoot) -> ProbeTracker:
+    """Make the tracker of the request's probes and those of a network boot."""
+    probes = (*list_netboot_probes(request.firmware), *request.probes)
+    unreachable = find_unreachable_probes(probes, prepared.network_kind)
+    return ProbeTracker(
+        probes,
+        unreachable | prepared.skip_reasons,
+        prepared.network_kind,
+        request.firmware.is_netboot,
+        request.faults.ignore_fatal_lines,
+    )
+
+
+def make_lookups(request: BootRequest, network: Decision) -> dict[str, str]:
+    """Make the content of probe.conf: the name and the TCP server that the host looks up."""
     in_namespace = network.name == Network.NAMESPACE
-    uefi = has_uefi_probe(request)
-    source = prepare_boot_source(
-        request, tools, work, choose_emulation_parameters(accel, uefi=uefi)
-    )
+    address = select_echo_address(request.lease) if in_namespace else USER_NETWORK_ADDRESS
+    return {"dns": PROBE_DOMAIN, "tcp": f"{address}:{ECHO_PORT}"}
+
+
+def make_worker_plan(
+    request: BootRequest,
+    tools: Tools,
+    work: Path,
+    network: Decision,
+    source: BootSource,
+    data_disk: Path | None,
+    accel: Decision,
+) -> WorkerPlan:
+    """Make the plan of the programs that the worker starts."""
+    in_namespace = network.name == Network.NAMESPACE
     echo_port = 0 if LabServer.TCP in request.disabled_servers else ECHO_PORT
-    data, guest = request.data_disk, select_guest(request, source.kernel)
-    skip_reasons = find_unavailable_probes(request, guest)
-    if data is None and not request.faults.no_disk:
-        lookups = {
-            "dns": PROBE_DOMAIN,
-            "tcp": f"{select_echo_address(request.lease) if in_namespace else USER_NETWORK_ADDRESS}:{ECHO_PORT}",
-        }
-        data = make_data_disk(work, tools, lookups, guest, uefi=uefi)
     echo_reachable = None if in_namespace else bool(echo_port)
-    qemu_args = build_qemu_args(request, tools, source, data, accel, echo_reachable)
-    has_ntp = LabServer.NTP not in request.disabled_servers
-    faults = request.faults
-    dnsmasq_args = build_dnsmasq_args(
-        lease=faults.lease,
-        silent_dns=faults.silent_dns,
-        shape=request.lease,
-        dhcp=LabServer.DHCP not in request.disabled_servers,
-        dns=LabServer.DNS not in request.disabled_servers,
-        ntp=has_ntp,
-        netboot_args=qemu.build_netboot_dnsmasq_args(
-            request.firmware, work / qemu.SERVED_DIRECTORY
-        ),
-        conf_file=request.dnsmasq_conf,
-    )
+    qemu_args = build_qemu_args(request, tools, source, data_disk, accel, echo_reachable)
+    qemu_argv = confine_qemu(
+        request, tools, work, data_disk, (*tools.build_argv(QEMU), *qemu_args),
+        network=not in_namespace,
+    )  # fmt: skip
+    serves_http = source.served_directory is not None and request.firmware is Firmware.HTTP
     plan = WorkerPlan(
         work=str(work),
         remove_work=request.keep is None,
         environment={**tools.build_environment(), "TMPDIR": str(work)},
-        qemu=end_with_parent(
-            confine_qemu(
-                request,
-                tools,
-                work,
-                data,
-                (*tools.build_argv(QEMU), *qemu_args),
-                network=not in_namespace,
-            ),
-            Network(network.name),
-        ),
-        dnsmasq=(*tools.build_argv("dnsmasq"), *dnsmasq_args) if in_namespace else (),
-        ip=tools.build_argv("ip") if in_namespace else (),
+        qemu=end_with_parent(qemu_argv, Network(network.name)),
+        dnsmasq=(),
+        ip=(),
         echo_port=echo_port,
         address=SERVER_ADDRESS if in_namespace else echo_pipe.ECHO_SOCKET,
-        has_ntp=has_ntp and in_namespace,
-        outages=faults.outages,
+        has_ntp=False,
+        http_directory=str(source.served_directory) if serves_http else "",
+        outages=request.faults.outages,
         cards=request.cards,
-        silent_dns=faults.silent_dns and in_namespace,
-        tcp_probes=tuple(
-            encode_tcp_probe(one.name, one.tcp_probe)
-            for one in request.probes
-            if one.tcp_probe and in_namespace
-        ),
-        http_directory=str(source.served_directory)
-        if source.served_directory and request.firmware is Firmware.HTTP
-        else "",
     )
-    return plan, skip_reasons
+    return add_namespace_programs(plan, request, tools, work) if in_namespace else plan
+
+
+def add_namespace_programs(
+    plan: WorkerPlan, request: BootRequest, tools: Tools, work: Path
+) -> WorkerPlan:
+    """Add to a plan what only runs in a network namespace: dnsmasq, cards, NTP and TCP probes."""
+    dnsmasq_args = build_dnsmasq_args(
+        lease=request.faults.lease,
+        silent_dns=request.faults.silent_dns,
+        shape=request.lease,
+        dhcp=LabServer.DHCP not in request.disabled_servers,
+        dns=LabServer.DNS not in request.disabled_servers,
+        ntp=LabServer.NTP not in request.disabled_servers,
+        netboot_args=build_netboot_dnsmasq_args(request.firmware, work),
+        conf_file=request.dnsmasq_conf,
+    )
+    return replace(
+        plan,
+        dnsmasq=(*tools.build_argv("dnsmasq"), *dnsmasq_args),
+        ip=tools.build_argv("ip"),
+        has_ntp=LabServer.NTP not in request.disabled_servers,
+        silent_dns=request.faults.silent_dns,
+        tcp_probes=tuple(
+            encode_tcp_probe(probe.name, probe.tcp_probe)
+            for probe in request.probes
+            if probe.tcp_probe
+        ),
+    )
 
 
 def confine_qemu(
     request: BootRequest,
     tools: Tools,
     work: Path,
-    data: Path | None,
+    data_disk: Path | None,
     argv: tuple[str, ...],
     *,
     network: bool,
 ) -> tuple[str, ...]:
-    """QEMU's words, so that it reaches the files of this boot and its own, and no others."""
+    """Extend QEMU's command line so that it can open the files of this boot and no others."""
     paths = (request.image, request.initramfs, *request.disks)
     reads = [path.resolve() for path in paths if path is not None]
     reads += [Path(argv[0]), *tools.directories]
-    writes = [work, *([data.resolve()] if data else [])]
+    writes = [work, *([data_disk.resolve()] if data_disk else [])]
     return landlock.build_confined_argv(reads, writes, argv, network=network)
 
 
 def select_guest(request: BootRequest, kernel: Path | None) -> LabGuest | None:
-    """The guest of the data disk; None without any kernel for it."""
+    """Choose the guest of the data disk; None when there is no kernel for it."""
     kernel = request.guest_kernel or kernel
     if kernel is None:
         return None
@@ -228,9 +278,9 @@ def select_guest(request: BootRequest, kernel: Path | None) -> LabGuest | None:
 
 @contextmanager
 def make_working_directory(keep: Path | None) -> Iterator[Path]:
-    """A directory for one boot's files: `keep`, or one that is removed.
+    """Make the directory for one boot's files: `keep`, or a temporary one.
 
-    Raises: ToolError when it cannot be made.
+    Raises: ToolError when it cannot be created.
     """
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="minbuild-", ignore_cleanup_errors=True) as name:
@@ -240,7 +290,7 @@ def make_working_directory(keep: Path | None) -> Iterator[Path]:
         keep.mkdir(parents=True)
     except OSError as error:
         raise ToolError(
-            f"cannot make the directory for the working files: {error.strerror}",
+            f"cannot create the directory for the working files: {error.strerror}",
             where=str(keep),
             fix="name a directory that does not exist yet",
         ) from error
@@ -259,5 +309,5 @@ def write_boot_log(path: Path, lines: list[LogLine]) -> None:
         raise ToolError(
             f"cannot write the log: {error.strerror}",
             where=str(path),
-            fix="name a file in a directory that may be written",
+            fix="name a file in a writable directory",
         ) from error

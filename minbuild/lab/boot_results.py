@@ -1,4 +1,4 @@
-"""How the result of a boot is shown: a table with bars, and JSON."""
+"""Result of a boot as a table with bars, as JSON, as JUnit XML and as an error."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,9 +13,9 @@ from minbuild.lab.model import BootResult, LineSource, ProbeOutcome, ProbeState
 from minbuild.lab.probes import NOT_SEEN_PREFIX
 
 JUNIT_CONSOLE_LINES = 200
-"""Console lines that a suite carries."""
+"""Console lines in a test suite, the last ones."""
 XML_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Source: XML 1.0, 2.2."""
+"""Characters that XML does not allow. Source: XML 1.0, 2.2."""
 
 
 def write_boot_junit(path: Path, results: Sequence[BootResult]) -> None:
@@ -29,7 +29,7 @@ def write_boot_junit(path: Path, results: Sequence[BootResult]) -> None:
         raise ToolError(
             f"cannot write the JUnit document: {error.strerror}",
             where=str(path),
-            fix="name a file in a directory that may be written",
+            fix="name a file in a writable directory",
         ) from error
 
 
@@ -84,18 +84,17 @@ def _replace_forbidden(text: str) -> str:
 
 BOOT_SCHEMA = "minbuild.boot/1"
 BAR_WIDTH, SHORT_BAR_WIDTH = 30, 12
-"""Columns of the longest bar, and of one in a terminal that has no room for it."""
+"""Columns of the longest bar, and in a terminal without room for it."""
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 CONSOLE_TAIL = 15
-"""Console lines that are shown when a probe failed."""
+"""Console lines in the error of a failed probe, the last ones."""
 STATE_MARKS = {ProbeState.PASSED: "ok", ProbeState.FAILED: "FAILED", ProbeState.SKIPPED: "skipped"}
 
 
 def format_result_table(result: BootResult, width: int = 0) -> tuple[str, ...]:
-    """One line for each probe: state, seconds since power-on, the guest's own clock, a bar.
+    """Format a line for each probe: state, seconds since power-on, the host's clock, a bar.
 
-    In a terminal of `width` columns no line is longer (0: any may be): bars are shorter there, and
-    what was seen is cut.
+    `width` is that of the terminal (0: no limit), to which bars and details are cut.
     """
     result = replace(result, outcomes=tuple(map(_escape_outcome, result.outcomes)))
     name_width = max((len(outcome.name) for outcome in result.outcomes), default=5)
@@ -114,12 +113,12 @@ def format_result_table(result: BootResult, width: int = 0) -> tuple[str, ...]:
 
 
 def _escape_outcome(outcome: ProbeOutcome) -> ProbeOutcome:
-    """An outcome whose words no terminal obeys: names come with the image, details from it."""
+    """Escape control characters: names come with the image, details from its console."""
     return replace(outcome, name=escape_line(outcome.name), detail=escape_line(outcome.detail))
 
 
 def compute_bar_width(width: int, left_columns: int, right_columns: int = 0) -> int:
-    """Columns for bars between others' in a terminal; 0 is one without an end."""
+    """Compute the columns for bars, between other columns, in a terminal of `width` (0: no limit)."""
     return (
         min(BAR_WIDTH, max(SHORT_BAR_WIDTH, width - left_columns - right_columns))
         if width
@@ -128,7 +127,7 @@ def compute_bar_width(width: int, left_columns: int, right_columns: int = 0) -> 
 
 
 def truncate_line(text: str, width: int) -> str:
-    """A line that is no longer than a terminal; 0 is one without an end."""
+    """Cut a line to the width of a terminal (0: no limit)."""
     return f"{text[: width - 1]}…" if 0 < width < len(text) else text
 
 
@@ -142,13 +141,13 @@ def _format_outcome(outcome: ProbeOutcome, name_width: int, longest: float, colu
 
 
 def draw_time_bar(value: float, longest: float, columns: int = BAR_WIDTH) -> str:
-    """Draw `value` where `longest` has so many columns."""
+    """Draw a bar for `value`, so that the one for `longest` has `columns` columns."""
     eighths = round(value / longest * columns * 8) if longest > 0 else 0
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
 
 
 def format_summary(result: BootResult, width: int = 0) -> Iterable[str]:
-    """What it was booted on, and how it ended, in lines for a terminal of `width` columns."""
+    """Format accelerator, network, machine and end of a boot, in lines of at most `width`."""
     for line in map(escape_line, _iter_summary_lines(result)):
         yield from wrap(line, width, subsequent_indent=" " * 13) if width else (line,)
 
@@ -166,7 +165,7 @@ def _iter_summary_lines(result: BootResult) -> Iterable[str]:
 
 
 def make_boot_error(result: BootResult) -> CheckFailed | None:
-    """The error of a boot whose probes were not all met; None when they were."""
+    """Make the error of a boot with failed probes; None when there are none."""
     failures = [outcome for outcome in result.outcomes if outcome.state is ProbeState.FAILED]
     if not failures:
         return None
@@ -180,17 +179,17 @@ def make_boot_error(result: BootResult) -> CheckFailed | None:
     return CheckFailed(
         "\n".join(message),
         where=result.image,
-        fix="look at the whole console with --log FILE, or at the host itself with --interactive",
+        fix="write the whole console with --log FILE, or use the host with --interactive",
     )
 
 
 def _quote_host_reason(outcome: ProbeOutcome) -> str:
-    """What the host said of a probe that failed; "" where it said nothing, as the table tells."""
+    """Quote the host's own line of a failed probe; "" when it printed none."""
     return "" if outcome.detail.startswith(NOT_SEEN_PREFIX) else f" ({outcome.detail})"
 
 
 def result_to_json(result: BootResult) -> dict[str, object]:
-    """The result as data: schema `minbuild.boot/1`, times in seconds."""
+    """Convert a result to JSON: schema `minbuild.boot/1`, times in seconds."""
     return {
         "schema": BOOT_SCHEMA,
         "image": result.image,

@@ -1,4 +1,4 @@
-"""The lab's data disk: an ext4 file system with one guest and what the host shall look up."""
+"""Data disk of the lab: an ext4 file system with probe.conf and the guests that the host runs."""
 
 import shutil
 from collections.abc import Mapping
@@ -14,27 +14,27 @@ from minbuild.process import run_program
 DATA_LABEL = "minbuild-data"
 GUEST_NAME = "tiny"
 GUEST_MEMORY = 128
-"""MiB of the tiny guest."""
+"""MiB of memory for a guest of one processor."""
 SPARE_BYTES = 8 << 20
 """Bytes left free for what the host writes."""
 BLOCK_SIZE = 4096
 
 
 GUEST_PROBES = ("guest", "confined")
-"""Probes that a host can only meet with a guest."""
+"""Probes that need a guest on the data disk."""
 UEFI_PROBE = "ovmf"
-"""The probe that a host can only meet with a guest that starts by UEFI."""
+"""The probe that needs a UEFI guest on the data disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabGuest:
-    """The virtual machine that the host shall run."""
+    """The virtual machine that the host runs."""
 
     kernel: Path
     initramfs: Path | None = None
     """None: the lab's own."""
     ready: str = ""
-    """What it says on its console when it is up; "" for what the lab's own says."""
+    """The text on its console when it is up; "" for that of the lab's own initramfs."""
     cpus: int = 1
 
 
@@ -46,7 +46,7 @@ def make_data_disk(
     *,
     uefi: bool = False,
 ) -> Path:
-    """Make `work`/data.raw with probe.conf (`asked`, key=value), a guest, and one by UEFI.
+    """Make `work`/data.raw with probe.conf of `lookups`, a guest, and with `uefi` a UEFI guest.
 
     Raises: ToolError when a file of the guest cannot be read or mke2fs fails.
     """
@@ -54,50 +54,60 @@ def make_data_disk(
     tree.mkdir()
     (tree / "probe.conf").write_text(format_conf(lookups), encoding="utf-8")
     if guest is not None:
-        directory = tree / "guests" / GUEST_NAME
-        directory.mkdir(parents=True)
-        copy_user_file(guest.kernel, directory / "vmlinuz")
-        if guest.initramfs is None:
-            (directory / "initrd").write_bytes(make_guest_initramfs(guest.cpus))
-        else:
-            copy_user_file(guest.initramfs, directory / "initrd")
-        (directory / "guest.conf").write_text(format_conf(make_guest_conf(guest)), encoding="utf-8")
+        _write_guest(guest, tree / "guests" / GUEST_NAME)
     if uefi:
-        directory = tree / "guests" / "uefi"
-        directory.mkdir(parents=True)
-        efi_guest.make_efi_disk(
-            directory / "boot.raw", efi_guest.make_efi_program(efi_guest.EFI_READY), work, tools
-        )
-        (directory / "guest.conf").write_text(format_conf(UEFI_GUEST_CONF), encoding="utf-8")
+        _write_uefi_guest(tree / "guests" / "uefi", work, tools)
     disk = work / "data.raw"
+    _make_ext4(tree, disk, work, tools)
+    shutil.rmtree(tree)
+    return disk
+
+
+def _write_guest(guest: LabGuest, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    copy_user_file(guest.kernel, directory / "vmlinuz")
+    if guest.initramfs is None:
+        (directory / "initrd").write_bytes(make_guest_initramfs(guest.cpus))
+    else:
+        copy_user_file(guest.initramfs, directory / "initrd")
+    (directory / "guest.conf").write_text(format_conf(make_guest_conf(guest)), encoding="utf-8")
+
+
+def _write_uefi_guest(directory: Path, work: Path, tools: Tools) -> None:
+    directory.mkdir(parents=True)
+    program = efi_guest.make_efi_program(efi_guest.EFI_READY)
+    efi_guest.make_efi_disk(directory / "boot.raw", program, work, tools)
+    (directory / "guest.conf").write_text(format_conf(UEFI_GUEST_CONF), encoding="utf-8")
+
+
+def _make_ext4(tree: Path, disk: Path, work: Path, tools: Tools) -> None:
+    """Write an ext4 file system with the files of `tree` to the new file `disk`."""
     with disk.open("wb") as file:
         file.truncate(compute_filesystem_size(tree))
     argv = [*tools.build_argv("mke2fs"), "-t", "ext4", "-F", "-q", "-b", str(BLOCK_SIZE), "-m", "0"]
     argv += ["-L", DATA_LABEL, "-E", "root_owner=0:0", "-d", str(tree), str(disk)]
-    # a file that is not there: mke2fs then keeps to its built-in profile, whatever this machine has
+    # a file that does not exist: mke2fs then uses its built-in profile, not that of this machine
     mke2fs_environment = {"MKE2FS_CONFIG": str(work / "mke2fs.conf")}
     run_program(
         argv,
         purpose="making the lab's data disk",
         env={**mke2fs_environment, **tools.build_environment()},
     )
-    shutil.rmtree(tree)
-    return disk
 
 
 def find_unavailable_probes(request: BootRequest, guest: LabGuest | None) -> dict[str, str]:
-    """Probes that the data disk of this boot does not ask for, and why."""
+    """Find the probes that the data disk of this boot does not request, with the reason."""
     if request.data_disk is not None:
         return {}
     if request.faults.no_disk:
         names = (*GUEST_PROBES, UEFI_PROBE, "dns", "tcp")
-        return dict.fromkeys(names, "there is no data disk that asks for it")
-    reason = "no kernel for a guest beside the disk: host.efi"
+        return dict.fromkeys(names, "needs the data disk, which this boot does not have")
+    reason = "no kernel for a guest: there is no host.efi in the directory of the disk"
     return {} if guest else dict.fromkeys(GUEST_PROBES, reason)
 
 
 def make_guest_conf(guest: LabGuest) -> dict[str, str]:
-    """The guest's settings, as docs/reference/console.md has them; without a network card."""
+    """Make the content of guest.conf (docs/reference/console.md), without a network card."""
     return {
         "cpus": str(guest.cpus),
         "memory": str(GUEST_MEMORY + 8 * (guest.cpus - 1)),
@@ -117,28 +127,28 @@ UEFI_GUEST_CONF = {
     "ready": efi_guest.EFI_READY,
     "stop-wait": "0",
 }
-"""The settings of the guest that starts by UEFI: a PC with one disk."""
+"""guest.conf of the UEFI guest: a PC with one disk."""
 
 
 def has_uefi_probe(request: BootRequest) -> bool:
-    """Whether the data disk shall hold a guest that starts by UEFI."""
+    """Whether the request has the probe that needs a UEFI guest."""
     return any(probe.name == UEFI_PROBE for probe in request.probes)
 
 
 def format_conf(values: Mapping[str, str]) -> str:
-    """Write key=value lines in the given order."""
+    """Format key=value lines in the given order."""
     return "".join(f"{key}={value}\n" for key, value in values.items())
 
 
 def compute_filesystem_size(tree: Path) -> int:
-    """Bytes for a file system that holds `tree`, its journal and some spare room."""
+    """Compute the bytes of a file system for `tree`, a journal and spare room."""
     content_size = sum(path.stat().st_size for path in tree.rglob("*") if path.is_file())
     blocks = -(-(content_size * 21 // 20 + SPARE_BYTES + (16 << 20)) // BLOCK_SIZE)
     return blocks * BLOCK_SIZE
 
 
 def copy_user_file(source: Path, target: Path) -> None:
-    """Copy a file of the user's.
+    """Copy a file that the user named.
 
     Raises: ToolError when it cannot be read.
     """
@@ -146,7 +156,7 @@ def copy_user_file(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
     except OSError as error:
         raise ToolError(
-            f"cannot copy for the lab's data disk: {error.strerror}",
+            f"cannot copy to the lab's data disk: {error.strerror}",
             where=str(source),
-            fix="check that the file is there and may be read",
+            fix="check that the file exists and is readable",
         ) from error

@@ -1,7 +1,8 @@
-"""Disk images that name other files: QEMU would open those, so they are refused before.
+"""Drives of the machine: the format of an image, and QEMU's arguments for it.
 
-QEMU itself refuses a VHDX with a parent and a VDI with one. Whatever a header says, QEMU is told the
-format, and to have no backing file: see `media.node`.
+QEMU would open files that an image names (a backing file), so such images are refused: qcow2 and
+VMDK here, VHDX and VDI with a parent by QEMU itself. QEMU also gets the format, and that there is
+no backing file, whatever the header says: see `build_file_option`.
 """
 
 import json
@@ -18,7 +19,7 @@ QCOW2_V2_SIZE = 72
 EXTERNAL_DATA_FLAG = 1 << 2
 """Bit of the incompatible features: the contents are in another file."""
 DATA_FILE_EXTENSION = 0x44415441
-"""Type of the header extension that names it."""
+"""Type of the header extension with the name of that file."""
 VMDK_HEADER = struct.Struct("<4sIIQQQQIQQQB4sH")
 """Source: VMware, Virtual Disk Format 5.0, "Hosted Sparse Extent Header"."""
 SECTOR = 512
@@ -27,7 +28,7 @@ MAX_DESCRIPTOR = 64 << 10
 SINGLE_FILE_TYPES = frozenset({"monolithicSparse", "streamOptimized"})
 """Kinds of VMDK that are one file."""
 NO_PARENT = "ffffffff"
-"""The parent of a disk without one."""
+"""parentCID of a VMDK without a parent."""
 
 
 def refuse_external_files(path: Path, kind: str) -> None:
@@ -42,7 +43,7 @@ def refuse_external_files(path: Path, kind: str) -> None:
         raise UsageError(
             f"this image {fault}, which the machine could then read",
             where=str(path),
-            fix="boot only one that is whole: qemu-img convert, by whom you trust to have made it",
+            fix="if you trust its author, convert it to an image in one file: qemu-img convert",
         )
 
 
@@ -69,7 +70,7 @@ def _find_qcow2_reference(path: Path) -> str:
 
 
 def _read_extension_types(head: bytes, at: int) -> set[int]:
-    """Types of the header extensions. Source: the same, "Header extensions"."""
+    """Read the types of the header extensions. Source: the same, "Header extensions"."""
     extension_types = set[int]()
     while QCOW2_V2_SIZE <= at <= len(head) - 8:
         kind, length = struct.unpack_from(">II", head, at)
@@ -85,7 +86,7 @@ def _find_vmdk_reference(path: Path) -> str:
     fields = VMDK_HEADER.unpack_from(head)
     capacity, offset, sectors = fields[3], fields[5], fields[6]
     if fields[0] != b"KDMV" or not capacity:
-        return "is only a description of other files"
+        return "only describes other files"
     size = min(max(sectors * SECTOR, SECTOR), MAX_DESCRIPTOR)
     texts = [_read_at(path, offset * SECTOR, size)] if offset else []
     texts.append(
@@ -114,23 +115,23 @@ FORMAT_MAGICS = (
     ("vdi", 0x40, b"\x7f\x10\xda\xbe"),
     ("iso", 0x8001, b"CD001"),
 )
-"""What stands where in a file of each format; a file without any is raw."""
+"""Format, offset and magic number; a file without any of them is raw."""
 HEAD_SIZE = 0x8006
 BACKING_FORMATS = frozenset({"qcow2", "vmdk"})
-"""Formats whose driver takes a backing file."""
+"""Formats whose driver supports a backing file."""
 
 
 def detect_drive_format(path: Path) -> str:
-    """The format of a file that the user named, by its content.
+    """Detect the format of an image by its magic number.
 
-    Raises: ToolError when it cannot be read.
+    Raises: ToolError when the file cannot be read.
     """
     head = read_first_bytes(path, HEAD_SIZE)
     return next((kind for kind, at, mark in FORMAT_MAGICS if head[at:].startswith(mark)), "raw")
 
 
 def read_first_bytes(path: Path, count: int) -> bytes:
-    """The first bytes of a file that the user named.
+    """Read the first bytes of a file that the user named.
 
     Raises: ToolError when it cannot be read.
     """
@@ -139,16 +140,16 @@ def read_first_bytes(path: Path, count: int) -> bytes:
             return file.read(count)
     except OSError as error:
         raise ToolError(
-            f"cannot read what shall be booted: {error.strerror}",
+            f"cannot read a file of the boot: {error.strerror}",
             where=str(path),
-            fix="check the name, or build it: minbuild make",
+            fix="check the name, or build the image: minbuild make",
         ) from error
 
 
 def build_boot_drive_args(path: Path, kind: str, attach: AttachAs | None) -> tuple[str, ...]:
-    """QEMU's words for the image that is booted; what the machine writes to it is forgotten.
+    """Build QEMU's arguments for the image to boot; what the machine writes is discarded.
 
-    Raises: UsageError for a CD that is no ISO image.
+    Raises: UsageError for a CD that is not an ISO image.
     """
     if attach is None:
         attach = AttachAs.CD if kind == "iso" else AttachAs.DISK
@@ -157,7 +158,9 @@ def build_boot_drive_args(path: Path, kind: str, attach: AttachAs | None) -> tup
         case AttachAs.DISK:
             return build_disk_args(path, format_, writable=False)
         case AttachAs.CD if kind != "iso":
-            raise UsageError(f"{path.name} is no ISO image: it fits no CD", fix="leave out --as cd")
+            raise UsageError(
+                f"--as cd requires an ISO image, and {path.name} is none", fix="leave out --as cd"
+            )
         case AttachAs.CD:
             drive = (
                 f"if=none,id=medium,media=cdrom,readonly=on,file={build_file_option(path, 'raw')}"
@@ -170,7 +173,7 @@ def build_boot_drive_args(path: Path, kind: str, attach: AttachAs | None) -> tup
 
 
 def build_disk_args(path: Path, kind: str, *, writable: bool) -> tuple[str, ...]:
-    """QEMU's words for a disk; without `written`, what the machine writes is forgotten.
+    """Build QEMU's arguments for a disk; unless `writable`, what the machine writes is discarded.
 
     Raises: UsageError for an image that names another file.
     """
@@ -179,7 +182,7 @@ def build_disk_args(path: Path, kind: str, *, writable: bool) -> tuple[str, ...]
 
 
 def build_file_option(path: Path, kind: str) -> str:
-    """A disk image as the value of QEMU's option `file`: of this format, with nothing behind it.
+    """Build the value of QEMU's option `file`: an image of this format without a backing file.
 
     Raises: UsageError for an image that names another file.
     """
@@ -195,5 +198,5 @@ def build_file_option(path: Path, kind: str) -> str:
 
 
 def escape_commas(path: Path) -> str:
-    """Write a path as the value of a QEMU option. Source: qemu(1), "-drive": double each comma."""
+    """Escape a path for a QEMU option. Source: qemu(1), "-drive": double each comma."""
     return str(path).replace(",", ",,")

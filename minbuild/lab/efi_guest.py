@@ -1,4 +1,4 @@
-"""The smallest thing that a UEFI starts: a program that says that it runs, on a disk of its own."""
+"""UEFI guest of the data disk: a 1 KiB program that writes a line, on a FAT disk."""
 
 import struct
 from pathlib import Path
@@ -7,26 +7,26 @@ from minbuild.lab.model import Tools
 from minbuild.process import run_program
 
 EFI_READY = "minbuild-guest: up by UEFI"
-"""What the program writes on the firmware's console."""
+"""The line that the program writes on the firmware's console."""
 
 SECTOR = 512
 DISK_SIZE = 1 << 20
-"""Bytes of its disk."""
+"""Bytes of the disk."""
 BOOT_PATH = "::EFI/BOOT/BOOTX64.EFI"
-"""What a UEFI starts of a disk that it was told nothing of. Source: UEFI 2.10, 3.5.1.1."""
+"""The file that UEFI starts by default, in mtools' notation. Source: UEFI 2.10, 3.5.1.1."""
 
 
 def make_efi_program(text: str) -> bytes:
-    """An application for UEFI on x86-64: write `text` on the console, then wait for ever.
+    """Make a UEFI application for x86-64 that writes `text` on the console and waits for ever.
 
     Source: UEFI 2.10, 4.3 (system table), 4.4 (boot services), 12.4 (OutputString), 7.5
-    (SetWatchdogTimer: else the firmware starts anew after 5 minutes).
+    (SetWatchdogTimer: else the firmware restarts after 5 minutes).
     """
     return make_efi_application(_assemble_code(f"\r\n{text}\r\n"))
 
 
 def make_efi_application(code: bytes) -> bytes:
-    """An application for UEFI on x86-64 whose code runs wherever it lies.
+    """Make a UEFI application for x86-64 of position-independent code.
 
     Source: PE format, 3 (headers).
     """

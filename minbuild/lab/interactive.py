@@ -1,4 +1,4 @@
-"""A booted host whose console is the user's own terminal."""
+"""Interactive boot: the host's console on the user's own terminal."""
 
 import contextlib
 import os
@@ -8,7 +8,6 @@ import time
 import tty
 from collections.abc import Iterator
 
-from minbuild.lab import landlock, qemu
 from minbuild.lab.accel import (
     REAL_SYSTEM,
     KvmHistory,
@@ -16,43 +15,37 @@ from minbuild.lab.accel import (
     choose_accelerator,
     choose_trial_firmware,
 )
-from minbuild.lab.boot import make_retry_request, make_working_directory, prepare_files
-from minbuild.lab.model import BootRequest, Decision, Firmware, Network, Tools
+from minbuild.lab.boot import make_retry_request, prepare_boot_files
+from minbuild.lab.model import BootRequest, Decision, Firmware, Tools
 from minbuild.lab.monitor import STDERR_TAIL, StageTracker, find_kvm_failure, make_qemu_error
-from minbuild.lab.worker.client import WorkerClient, choose_network
+from minbuild.lab.worker.client import WorkerClient
 from minbuild.lab.worker.protocol import LineDecoder, Tag
 from minbuild.progress import Progress
 
-KEY_HINT = "Ctrl-A x ends it, Ctrl-A c is QEMU's monitor"
+KEY_HINT = "Ctrl-A x ends the machine, Ctrl-A c opens QEMU's monitor"
 CHUNK = 4096
 POLL_INTERVAL = 0.2
+"""Seconds between two looks at the clock while there is no input and no output."""
 
 
 def boot_interactively(
     request: BootRequest, tools: Tools, progress: Progress, *, input_fd: int, output_fd: int
 ) -> None:
-    """Boot with the console on two file descriptors until the machine ends or `keys` does.
+    """Boot with the console on two file descriptors until the machine or the input ends.
 
-    No probe is waited for, and `timeout` does not count. Where KVM ran nothing, and nothing was
-    typed, it is done once more by emulation.
-    Raises: ToolError when the lab cannot do its work, UsageError for what cannot be booted.
+    Probes and `timeout` do not count. Where KVM runs no system and nothing was typed, the boot is
+    repeated by emulation.
+    Raises: ToolError when the lab cannot work, UsageError for what cannot be booted.
     """
-    accel = choose_accelerator(
-        request.accel,
-        tools,
-        choose_trial_firmware(request.boot_firmware, secure=bool(request.certificate)),
-    )
-    console = InteractiveConsole(
-        input_fd,
-        output_fd,
-        request.boot_firmware,
-        detect_stall=can_retry_emulated(request.accel, accel),
-    )
+    trial_firmware = choose_trial_firmware(request.boot_firmware, secure=bool(request.certificate))
+    accel = choose_accelerator(request.accel, tools, trial_firmware)
+    may_stall = can_retry_emulated(request.accel, accel)
+    console = InteractiveConsole(input_fd, output_fd, request.boot_firmware, detect_stall=may_stall)
     boot_with_console(request, tools, progress, accel, console)
     if not console.stall_reason:
         return
     reason = f"under KVM {console.stall_reason}"
-    progress.note(f"{reason}: booting once more, by emulation")
+    progress.note(f"{reason}: booting again, by emulation")
     retry = InteractiveConsole(input_fd, output_fd, request.boot_firmware, detect_stall=False)
     boot_with_console(make_retry_request(request), tools, progress, Decision("tcg", reason), retry)
     if retry.stage_tracker.stage > console.stage_tracker.stage:
@@ -68,26 +61,25 @@ def boot_with_console(
 ) -> None:
     """Boot once.
 
-    Raises: as `interact`.
+    Raises: as `boot_interactively`.
     """
-    with make_working_directory(request.keep) as work:
-        network = choose_network(request.network, tools)
-        qemu.require_http_support(request.firmware, network)
-        plan, _ = prepare_files(request, tools, work, accel, network)
-        if not landlock.is_available():
-            progress.note(landlock.UNCONFINED_NOTE)
-        progress.note(f"{request.image.name}: {accel.name}, network {network.name}; {KEY_HINT}")
-        with WorkerClient(Network(network.name), plan) as client, set_raw_mode(console.input_fd):
+    with prepare_boot_files(request, tools, progress, accel) as prepared:
+        network = prepared.network.name
+        progress.note(f"{request.image.name}: {accel.name}, network {network}; {KEY_HINT}")
+        with (
+            WorkerClient(prepared.network_kind, prepared.plan) as client,
+            set_raw_mode(console.input_fd),
+        ):
             console.relay(client)
 
 
 class InteractiveConsole:
-    """Keys in and the console out, until either ends or the machine shows that it runs nothing."""
+    """Relays keys and console output until one of them ends, or the machine runs no system."""
 
     def __init__(
         self, input_fd: int, output_fd: int, firmware: Firmware, *, detect_stall: bool
     ) -> None:
-        """`suspect`: what runs the machine may run nothing, and silence is a sign of that."""
+        """`detect_stall`: silence is a sign that the accelerator runs no system."""
         self.input_fd = input_fd
         self.stage_tracker = StageTracker()
         self.stall_reason = ""
@@ -98,7 +90,7 @@ class InteractiveConsole:
         self._stderr = b""
 
     def relay(self, client: WorkerClient) -> None:
-        """Carry all.
+        """Relay keys and output until the end.
 
         Raises: ToolError when QEMU could not start the machine.
         """
@@ -137,7 +129,7 @@ class InteractiveConsole:
 
 @contextlib.contextmanager
 def set_raw_mode(fd: int) -> Iterator[None]:
-    """Have a terminal pass every key as it is, and put it back afterwards."""
+    """Set a terminal to raw mode, in which every key is passed on, and restore it at the end."""
     if not os.isatty(fd):
         yield
         return
@@ -150,7 +142,7 @@ def set_raw_mode(fd: int) -> Iterator[None]:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write all of `data`."""
+    """Write all of `data` to a file descriptor."""
     remaining = memoryview(data)
     while remaining:
         remaining = remaining[os.write(fd, remaining) :]

@@ -1,8 +1,8 @@
-"""What a host opens, told by its own kernel: the image stays as it is, its command line grows.
+"""Kernel probes (kprobes) of opened files and ports: boot parameters, and their console lines.
 
-The kernel sets up two probes by itself before the first process and prints each hit on the console.
-`do_filp_open` is the one way to every file: of open(2), of programs, interpreters and libraries,
-of modules and of firmware; `filename_lookup` is that of stat(2), access(2), mount(2) and others.
+The kernel sets up the probes before the first process and prints each hit on the console; the image
+stays unchanged. `do_filp_open` opens every file: for open(2), programs, interpreters, libraries,
+modules and firmware; `filename_lookup` looks up paths for stat(2), access(2), mount(2) and others.
 Source: Linux, admin-guide/kernel-parameters (kprobe_event, tp_printk), trace/kprobetrace.
 """
 
@@ -23,14 +23,14 @@ PORT_EVENT = re.compile(
     r' by="([^"]*)"$'
 )
 INET = "2"
-"""AF_INET; an IPv6 socket's own address is not looked at. Source: socket(2)."""
+"""AF_INET; the address of an IPv6 socket is not read. Source: socket(2)."""
 LOOPBACK = 0x7F
-"""The first byte of an address in memory. Source: RFC 1122, 3.2.1.3."""
+"""The first byte of a loopback address in memory. Source: RFC 1122, 3.2.1.3."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class PortEvent:
-    """A port that was opened while a host ran."""
+    """A port that a process opened: 22, tcp, dropbear."""
 
     number: int
     protocol: str
@@ -38,16 +38,16 @@ class PortEvent:
     process: str
     """The process's name."""
     is_local: bool
-    """True: on the loopback address only."""
+    """True: only the loopback address."""
 
 
 def build_port_kprobes() -> tuple[str, ...]:
-    """The probes, as `kprobe_event=` takes them."""
+    """Build the probes of ports, as values of `kprobe_event=`."""
     return tuple(probe.replace(" ", ",") for probe in PORT_PROBES)
 
 
 def read_open_ports(lines: Iterable[LogLine]) -> tuple[PortEvent, ...] | None:
-    """The ports of one or more boots, sorted; None where the kernel was not watched."""
+    """Read the ports of one or more boots, sorted; None when the kernel printed no event."""
     events = [event for line in lines if (event := PORT_EVENT.match(line.text)) is not None]
     if not events:
         return None
@@ -61,7 +61,7 @@ def _parse_port(event: re.Match[str]) -> PortEvent:
 
 
 FIRST_KERNEL_WITH_RESULT = (6, 9)
-"""The first kernel whose return probes see the arguments, too; an older one tells no result."""
+"""The first kernel whose return probes can read arguments; older ones give no result."""
 FILE_PROBES = (("open", "do_filp_open", "s64"), ("look", "filename_lookup", "s32"))
 NAME_FIELD = "name=+0(+0($arg2)):string"
 FILE_EVENT = re.compile(r'^\[ *[\d.]+\] (open|look): \([^)]*\) name="([^"]*)"(?: ret=(-?\d+))?$')
@@ -70,21 +70,21 @@ ENOENT_RESULT = -2
 ERROR_RANGE = (-4095, -1)
 """A result in this range is an error. Source: Linux, include/linux/err.h."""
 KERNEL_OPENS = ("/dev/console", "/sbin/modprobe")
-"""What the kernel itself opens before the first process; unpacking names no path with a slash."""
+"""Files that the kernel opens before the first process; unpacked files are relative paths."""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedFiles:
-    """What was asked for during a boot, in the host's own names."""
+    """The paths that were opened or looked up during a boot."""
 
     opened: frozenset[str]
-    """Opened, executed or mapped; a name without a slash in front is relative."""
+    """Opened, executed or mapped; a path without a leading slash is relative."""
     missing: tuple[tuple[str, int], ...]
-    """Absolute paths that were never there, and how often each was asked for; sorted."""
+    """Absolute paths that never existed, and how often each was looked up; sorted."""
 
 
 def build_file_kprobes(release: str = "") -> tuple[str, ...]:
-    """The probes, as `kprobe_event=` takes them, of a kernel of that release ("": a new one)."""
+    """Build the probes of files for a kernel release ("": a recent one), for `kprobe_event=`."""
     numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
     if numbers and numbers < FIRST_KERNEL_WITH_RESULT:
         return tuple(
@@ -97,14 +97,14 @@ def build_file_kprobes(release: str = "") -> tuple[str, ...]:
 
 
 def read_opened_files(lines: Iterable[LogLine]) -> OpenedFiles:
-    """Read what the kernel printed of one or more boots."""
+    """Read the kernel's events of opened files, of one or more boots."""
     opened_names: set[str] = set()
     existing: set[str] = set()
     missing: Counter[str] = Counter()
     started = False
     for line in lines:
         if line.source is not LineSource.TRACE:
-            # another boot begins when time does
+            # the first line of a kernel: another boot
             started = started and line.text.find("Linux version ") < 0
             continue
         event = FILE_EVENT.match(line.text)

@@ -1,9 +1,9 @@
-"""The guest by which KVM is tried: it does what the start of a kernel does, and switches itself off.
+"""Guest of the KVM trial: machine code that does what a kernel does at its start, then ends QEMU.
 
-One piece of code for every firmware, for a fixed place in memory. The first processor takes
-interrupts of its timer in long mode with paging on, starts the second one, which comes from real
-mode to the same place, waits for the other's interrupts, and writes to a port that ends QEMU.
-A KVM that runs real mode alone, or one processor, or no timer, never comes to that end.
+The same code serves every firmware, at a fixed address. The first processor takes timer interrupts
+in long mode with paging on, starts the second processor, which goes from real mode to the same
+state, waits for its interrupts, and writes to a port that ends QEMU. A KVM that only runs real
+mode, or one processor, or no timer, never gets there.
 """
 
 import struct
@@ -11,11 +11,11 @@ import struct
 from minbuild.lab.efi_guest import make_efi_application
 
 KVM_TRIAL_EXIT_CODE = 33
-"""QEMU's exit code when the guest wrote 0x10 to isa-debug-exit: (0x10 << 1) | 1."""
+"""QEMU's exit code after the guest wrote 0x10 to isa-debug-exit: (0x10 << 1) | 1."""
 EXIT_DEVICE = "isa-debug-exit,iobase=0xf4,iosize=1"
 
 CODE_ADDRESS = 0x8000
-"""Where the code lies: a page below 640 KiB, whose number is the start-up interrupt's vector."""
+"""Address of the code: a page below 640 KiB, whose number is the start-up interrupt's vector."""
 LONG_MODE, DEFAULT_HANDLER, FIRST_CPU_HANDLER, SECOND_CPU_HANDLER, GDT_POINTER = (
     0x53,
     0x146,
@@ -23,9 +23,9 @@ LONG_MODE, DEFAULT_HANDLER, FIRST_CPU_HANDLER, SECOND_CPU_HANDLER, GDT_POINTER =
     0x140,
     0x180,
 )
-"""Offsets of the 64-bit code, of what handles any interrupt and each processor's, of the GDT's."""
+"""Offsets of the 64-bit code, the interrupt handlers and the pointer to the GDT."""
 PAGE_TABLES = 0x1000
-"""Offset of four pages of page tables; the interrupts' table follows them."""
+"""Offset of four pages of page tables; the interrupt descriptor table follows."""
 
 CODE = (
     # real mode: both processors begin here, the second one by its start-up interrupt
@@ -69,10 +69,10 @@ HANDLERS = {
     SECOND_CPU_HANDLER: "ff0562000000 c783b000000000000000 48cf",  # inc [second's]; end of interrupt; iretq
 }
 SEGMENTS = (0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF, 0x00AF9B000000FFFF)
-"""Nothing, 32-bit code, data, 64-bit code, each of the whole memory."""
+"""Null, 32-bit code, data and 64-bit code, each for the whole memory."""
 
 UEFI_ENTRY = (
-    "fa fc 488d3533000000"  # cli; cld; lea rsi,[rip+what stands behind this]
+    "fa fc 488d3533000000"  # cli; cld; lea rsi,[rip+the code after this]
     "bf00800000 b900600000 f3a4"  # to its place
     "0f20e0 0fbae00c 7208"  # where there are five levels of tables, the firmware's stay
     "b800900000 0f22d8"  # cr3
@@ -80,14 +80,14 @@ UEFI_ENTRY = (
     "bc00f80000 6a18 6853800000 48cb"  # retf to 18h:8053h
 )
 BIOS_ENTRY = (
-    "fa fc 8cc8 83e820 8ed8 be0004"  # cli; cld; ds:si = what stands 1024 bytes into the file
+    "fa fc 8cc8 83e820 8ed8 be0004"  # cli; cld; ds:si = offset 1024 of the file
     "b80008 8ec0 31ff b90060 f3a4"  # to its place
     "ea00000008"  # jmp 800h:0
 )
 
 
 def assemble_machine_code() -> bytes:
-    """The code and its tables, as they lie in memory from `BASE` on.
+    """Assemble the code and its tables, as they are in memory from CODE_ADDRESS on.
 
     Source: Intel SDM volume 3, 4.5 (4-level paging), 6.14 (64-bit gates), 9.4 (start of processors),
     9.8.5 (long mode), 11.5.4 (timer), 11.6.1 (interrupts between processors).
@@ -103,7 +103,7 @@ def assemble_machine_code() -> bytes:
 
 
 def _build_page_tables() -> bytes:
-    """Every address is itself: the first gibibyte, and the last one below 4, where the APIC is."""
+    """Build an identity mapping of the first GiB and of the fourth, which contains the APIC."""
     middle, low, high = (CODE_ADDRESS + PAGE_TABLES + number * 0x1000 | 3 for number in (1, 2, 3))
     first = struct.pack("<Q4088x", middle)
     second = struct.pack("<QQQQ4064x", low, 0, 0, high)
@@ -114,7 +114,7 @@ def _build_page_tables() -> bytes:
 
 
 def _build_gates() -> bytes:
-    """Interrupts have their handlers; any exception ends the machine."""
+    """Build the interrupt descriptor table; without a gate, an exception ends the machine."""
     handlers = {0x20: FIRST_CPU_HANDLER, 0x21: SECOND_CPU_HANDLER}
     addresses = [
         CODE_ADDRESS + handlers.get(number, DEFAULT_HANDLER) for number in range(0x20, 0x100)
@@ -124,12 +124,12 @@ def _build_gates() -> bytes:
 
 
 def make_uefi_trial_guest() -> bytes:
-    """An application for UEFI that puts the machine's code to its place and goes there."""
+    """Make a UEFI application that copies the code to its address and jumps to it."""
     return make_efi_application(bytes.fromhex(UEFI_ENTRY) + assemble_machine_code())
 
 
 def make_bios_trial_guest() -> bytes:
-    """The same as what QEMU's -kernel takes for a kernel; a BIOS starts it.
+    """Make a file with the header of a Linux kernel, for QEMU's -kernel with a BIOS.
 
     Source: Linux, arch/x86/boot.rst: the setup code alone, started in real mode at 200h.
     """

@@ -1,7 +1,7 @@
-"""QEMU sees its own files and nothing else: what it runs is a stranger's, and it has faults.
+"""Landlock confinement of QEMU, so that an untrusted image cannot reach other files through it.
 
-The program of this module is started with what may be reached, confines itself by Landlock, and
-becomes QEMU. Nothing of minbuild is imported but the sandbox's calls, so that it starts at once.
+This module is also a program: it takes rights and a command line, restricts itself and executes the
+command. To start fast it imports nothing of minbuild but the sandbox's system calls.
 Source: landlock(7).
 """
 
@@ -16,11 +16,11 @@ from minbuild.sandbox import syscalls
 
 READ_RIGHTS = syscalls.EXECUTE | syscalls.READ_FILE | syscalls.READ_DIR
 DEVICE_RIGHTS = READ_RIGHTS | 1 << 15
-"""LANDLOCK_ACCESS_FS_IOCTL_DEV: a block device is asked for its size so."""
+"""LANDLOCK_ACCESS_FS_IOCTL_DEV: QEMU reads the size of a block device by an ioctl."""
 WRITE_RIGHTS = ~syscalls.EXECUTE
-"""All but to execute."""
+"""All rights but to execute."""
 SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/bin", "/sys/module", "/sys/devices/system")
-"""What every program may read; nothing there is a user's."""
+"""Directories that every program may read; no user's data is there."""
 DEVICE_PATHS = ("/dev/kvm", "/dev/null", "/dev/urandom")
 
 BOOTSTRAP = (
@@ -31,10 +31,10 @@ BOOTSTRAP = (
 def build_confined_argv(
     reads: Iterable[Path], writes: Iterable[Path], argv: Sequence[str], *, network: bool
 ) -> tuple[str, ...]:
-    """What starts a program that reaches these files and directories, and the system's.
+    """Extend a command line so that the program reaches only these paths and the system's.
 
-    `network`: TCP, too; QEMU's own network speaks to the programs that it starts by loopback.
-    Without Landlock (Linux before 5.13, or switched off) that is the program alone.
+    `network`: allow TCP; on QEMU's user network QEMU connects to its helper program by loopback.
+    Without Landlock (Linux before 5.13, or switched off) the command line stays the same.
     """
     if not is_available():
         return tuple(argv)
@@ -55,16 +55,16 @@ def build_confined_argv(
     )
 
 
-UNCONFINED_NOTE = "QEMU may read all that you may: this kernel has no Landlock to confine it with"
+UNCONFINED_NOTE = "QEMU runs unconfined, with all your rights: this kernel has no Landlock"
 
 
 def is_available() -> bool:
-    """Whether this kernel confines by Landlock."""
+    """Whether this kernel supports Landlock."""
     return syscalls.read_landlock_version() > 0
 
 
 def main() -> NoReturn:
-    """Take the rights and the program from the command line, and become it."""
+    """Restrict this process to the rights on the command line, and execute the program."""
     (network, rights), argv = json.loads(sys.argv[2]), sys.argv[3:]
     syscalls.drop_privileges(bounding=False)
     existing = [(path, allowed) for path, allowed in rights if Path(path).exists()]

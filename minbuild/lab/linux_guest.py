@@ -1,23 +1,23 @@
-"""The smallest guest there is: an initramfs whose one program says that it runs, and waits."""
+"""Linux guest of the data disk: an initramfs with one program, which writes a line and waits."""
 
 import struct
 
 LINUX_READY = "minbuild-guest: up"
-"""What the guest writes on its console from user space."""
+"""The line that the guest writes on its console from user space."""
 
 CONSOLE_DEVICE = (5, 1)
 """Source: Linux admin-guide/devices.txt, /dev/console."""
 
 
 def format_ready_line(cpus: int) -> str:
-    """What the guest says when it is up and sees that many processors; one goes without saying."""
+    """Format the line of a guest with so many processors; a single one is not mentioned."""
     return LINUX_READY if cpus == 1 else f"{LINUX_READY}, {cpus:02} processors"
 
 
 def make_guest_initramfs(cpus: int = 1) -> bytes:
-    """Make the initramfs: /init and the console it writes to; the same bytes always.
+    """Make the initramfs: /init and the console that it writes to.
 
-    With more than one of `cpus`, init counts the processors that it sees (64 at most).
+    With more than one of `cpus`, init counts the processors (64 at most).
     """
     init = (
         make_init_program(f"{LINUX_READY}\n".encode())
@@ -34,7 +34,7 @@ def make_guest_initramfs(cpus: int = 1) -> bytes:
 
 
 def make_init_program(text: bytes) -> bytes:
-    """A static x86-64 program of one segment: write `text` to stdout, then wait for ever.
+    """Make a static x86-64 program that writes `text` to stdout and waits for ever.
 
     Source: elf(5); x86-64 psABI, A.2.1 (system calls); asm/unistd_64.h: 1 write, 34 pause.
     """
@@ -42,7 +42,7 @@ def make_init_program(text: bytes) -> bytes:
 
 
 def make_counting_program(prefix: str, suffix: str) -> bytes:
-    """The same, but between two texts it writes how many processors there are, in two digits.
+    """Make a program that writes the number of processors, in two digits, between two texts.
 
     Source: sched_getaffinity(2), whose number is 204.
     """
@@ -60,7 +60,7 @@ def make_counting_program(prefix: str, suffix: str) -> bytes:
 
 
 def _assemble_write(text: bytes) -> bytes:
-    """Code that writes the text that stands behind it, and waits."""
+    """Assemble code that writes the text placed after it, and waits."""
     wait = bytes.fromhex("b822000000 0f05 ebf7")  # again: mov eax,34; syscall; jmp again
     # mov eax,1; mov edi,eax; lea rsi,[rip+behind]; mov edx,len; syscall
     write = bytes.fromhex("b801000000 89c7 488d35") + struct.pack("<i", 7 + len(wait))
@@ -68,7 +68,7 @@ def _assemble_write(text: bytes) -> bytes:
 
 
 def _wrap_in_elf(body: bytes) -> bytes:
-    """A program of one segment, code that may write to what stands behind it."""
+    """Wrap code and data in an ELF program of one writable segment."""
     base, head = 0x400000, 64 + 56
     size = head + len(body)
     ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
@@ -80,7 +80,7 @@ def _wrap_in_elf(body: bytes) -> bytes:
 def _encode_cpio_member(
     name: str, mode: int, *, number: int, content: bytes = b"", device: tuple[int, int] = (0, 0)
 ) -> bytes:
-    """One member of a cpio archive. Source: Linux driver-api/early-userspace/buffer-format."""
+    """Encode a member of a cpio archive. Source: Linux driver-api/early-userspace/buffer-format."""
     text = name.encode() + b"\0"
     fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(text), 0)
     head = b"070701" + b"".join(b"%08x" % field for field in fields) + text

@@ -1,4 +1,4 @@
-"""What a boot is asked for, and what came of it: frozen data."""
+"""Types of the lab: the request for a boot, its probes and its result; frozen data."""
 
 import re
 from collections.abc import Mapping
@@ -12,28 +12,31 @@ from minbuild.paths import RootPath
 
 
 class Tools(Protocol):
-    """The programs that the lab runs: qemu-system-x86_64, dnsmasq, ip, mke2fs, mtools and so on."""
+    """The programs that the lab runs: qemu-system-x86_64, dnsmasq, ip, mke2fs, mtools and others.
+
+    A `Toolbox` has these methods; tests put a program in front of one tool.
+    """
 
     def build_argv(self, name: str) -> tuple[str, ...]:
-        """The words that start the tool `name`; its own arguments follow them."""
+        """Build the command line of the tool `name`, without the arguments of a call."""
         ...
 
     def build_environment(self) -> Mapping[str, str]:
-        """The whole environment that the tools run in."""
+        """Build the whole environment of a tool."""
         ...
 
     def find_path(self, path: RootPath) -> Path:
-        """Where a data file of the tools (/usr/share/OVMF/OVMF_CODE_4M.fd) lies."""
+        """Find the path on this machine of a data file such as /usr/share/OVMF/OVMF_CODE_4M.fd."""
         ...
 
     @property
     def directories(self) -> tuple[Path, ...]:
-        """The directories of this machine that hold all of these."""
+        """The directories of this machine that contain the programs and their files."""
         ...
 
     @property
     def store(self) -> Records:
-        """Where it is kept what this machine was found to do."""
+        """The cache, in which the results of KVM trials are recorded."""
         ...
 
 
@@ -41,39 +44,43 @@ MEMORY_LINE = re.compile(r"minbuild: memory: (\d+) MiB in use")
 
 
 class Accel(StrEnum):
+    """The accelerator of QEMU that is requested."""
+
     AUTO = "auto"
     KVM = "kvm"
     TCG = "tcg"
 
 
 class Firmware(StrEnum):
-    """How the machine comes to the image."""
+    """How the machine is started."""
 
     UEFI = "uefi"
     BIOS = "bios"
-    """SeaBIOS, which starts the boot loader of the disk's first sector."""
+    """SeaBIOS, which starts the boot loader in the disk's first sector."""
     DIRECT = "direct"
+    """QEMU loads the kernel itself (-kernel)."""
     PXE = "pxe"
     """UEFI, which fetches host.efi from the lab's TFTP server."""
     HTTP = "http"
     """UEFI, which fetches host.efi from the lab's HTTP server."""
 
     @property
-    def by_network(self) -> bool:
+    def is_netboot(self) -> bool:
+        """Whether the firmware fetches the image from the network."""
         return self in {Firmware.PXE, Firmware.HTTP}
 
 
 class BootStage(IntEnum):
-    """How far a machine came, by what it said on its console."""
+    """How far a boot got, judged by the output on the console."""
 
     FIRMWARE = 0
     KERNEL = 1
     SYSTEM = 2
-    """A process spoke."""
+    """A process wrote a line."""
 
 
 class AttachAs(StrEnum):
-    """What the image is to the machine."""
+    """The kind of drive that the image is attached as."""
 
     DISK = "disk"
     CD = "cd"
@@ -81,15 +88,17 @@ class AttachAs(StrEnum):
 
 
 class Network(StrEnum):
+    """The network between the lab and the machine."""
+
     AUTO = "auto"
     NAMESPACE = "namespace"
-    """dnsmasq and the lab's servers in a network namespace, joined to the machine's card."""
+    """dnsmasq and the lab's servers in a network namespace, connected to the machine's card."""
     USER = "user"
-    """QEMU's own network, where namespaces are not allowed."""
+    """QEMU's user network (slirp), for machines on which namespaces are not allowed."""
 
 
 class LabServer(StrEnum):
-    """What the lab's network offers; each can be left out to see what the host does then."""
+    """The servers on the lab's network; tests disable single ones."""
 
     DHCP = "dhcp"
     DNS = "dns"
@@ -98,100 +107,104 @@ class LabServer(StrEnum):
 
 
 class LeaseShape(StrEnum):
-    """What the lab's leases are like."""
+    """The kind of DHCP lease that the lab gives."""
 
     PLAIN = "plain"
     SLASH32 = "slash32"
-    """The mask of one address: the router is on no network of the link."""
+    """Mask 255.255.255.255: the router is outside of every network of the link."""
     CLASSLESS = "classless"
-    """Routes of option 121, and a router that is none."""
+    """Routes in option 121, and a router that does not exist."""
     MTU1400 = "mtu1400"
+    """An MTU of 1400."""
     NOMASK = "nomask"
+    """No mask."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultInjection:
-    """What goes wrong around the machine; the network's part needs the namespace."""
+    """Faults around the machine; those of the network need the namespace."""
 
     outages: tuple[tuple[float, float], ...] = ()
     """Seconds from power-on between which there is no DHCP and DNS server."""
     lease: int = 3600
-    """Seconds that a lease holds; dnsmasq grants none under 120."""
+    """Seconds that a lease lasts; dnsmasq grants none below 120."""
     silent_dns: bool = False
     """True: the DNS server never answers."""
     no_disk: bool = False
     """True: there is no data disk."""
     clock: str = ""
-    """What the machine's own clock says at power-on (2020-01-01T00:00:00); "" for the truth."""
+    """The machine's clock at power-on (2020-01-01T00:00:00); "" for the current time."""
     ignore_fatal_lines: bool = False
-    """True: a kernel panic does not end the boot, and any restart is one that was meant to be."""
+    """True: a kernel panic does not end the boot, and no restart counts as a crash."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleAction:
-    """What is done once, when a line of the console was seen."""
+    """Keys or a program, sent or started once when a console line matches `trigger`."""
 
     trigger: re.Pattern[str]
     keys: str = ""
-    """Typed on the console; behind Ctrl-A c (\\x01c) QEMU's monitor reads it."""
+    """Typed on the console; after Ctrl-A c (\\x01c) they go to QEMU's monitor."""
     name: str = ""
-    """Of the program below: its lines are `NAME: …` of the lab's servers."""
+    """Name of the program `argv`: its output is logged as `NAME: …` among the servers' lines."""
     argv: tuple[str, ...] = ()
-    """A program that is started in the lab's network, beside its servers."""
+    """A program that is started in the lab's network."""
 
 
 class LineSource(StrEnum):
-    """Where a line comes from."""
+    """Where a log line comes from."""
 
     CONSOLE = "console"
     DNSMASQ = "dnsmasq"
     """dnsmasq's own log."""
     TRACE = "trace"
-    """What the kernel says of opened files, on the console too."""
+    """The kernel's events of opened files and ports, printed on the console."""
     SERVERS = "servers"
-    """What the lab's TCP and time servers saw."""
+    """The log of the lab's own servers (TCP, NTP, HTTP, syslog)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbePattern:
-    """One line that proves something."""
+    """A line that must be seen for a probe to pass."""
 
     source: LineSource
     regex: re.Pattern[str]
-    """Searched for in the line; what its first group matches is shown as the detail."""
+    """Searched for in the line; the match of its first group is shown as the detail."""
     count: int = 1
-    """How often it must be seen."""
+    """Number of lines that must match."""
 
 
 @dataclass(frozen=True, slots=True)
 class TcpProbe:
-    """A TCP connection that the lab makes to what it booted."""
+    """A TCP connection from the lab to the booted host or to a guest on it."""
 
     port: int
     target: str = "host"
     """host, guest, or an address."""
     banner: str = ""
-    """Regular expression that the first bytes from there must match; "" for any or none."""
+    """Regular expression that the first bytes received must match; "" to only connect."""
 
 
 @dataclass(frozen=True, slots=True)
 class BootProbe:
-    """One thing that a booted host must show."""
+    """One thing that a booted host must show: `dhcp` with its console and dnsmasq lines."""
 
     name: str
     patterns: tuple[ProbePattern, ...]
     """All must be seen, in any order."""
     limit: int
-    """Seconds since power-on that the machine had, without those that it waited for a processor."""
+    """Effective seconds since power-on: wall time without waiting for a processor."""
     means: str
-    """What a failure means, for people."""
+    """What a failure means, as text for people."""
     server: LabServer | None = None
     """The lab's server that it needs; None for none."""
     tcp_probe: TcpProbe | None = None
-    """What the lab does from outside."""
+    """The connection that the lab makes; None for none."""
 
 
 class ProbeState(StrEnum):
+    """The result of a probe in one word."""
+
     PASSED = "passed"
     FAILED = "failed"
     SKIPPED = "skipped"
@@ -199,111 +212,112 @@ class ProbeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProbeOutcome:
-    """What came of one probe."""
+    """The result of one probe."""
 
     name: str
     state: ProbeState
     seconds: float | None
-    """Wall time since power-on when its last sign was seen; None when it was not."""
+    """Wall time since power-on when its last pattern matched; None when one did not."""
     uptime: float | None
-    """The guest's own clock at that line, in seconds; None when the line does not say it."""
+    """The host's own clock at that line, in seconds; None when the line has no time."""
     detail: str
-    """What was seen, or what was missing."""
+    """The matched text, or what was missing."""
     means: str
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was taken of several ways, and why."""
+    """The accelerator or network that was chosen, and why: `tcg`, "there is no /dev/kvm"."""
 
     name: str
+    """A value of Accel or Network, never `auto`."""
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class BootRequest:
-    """One boot: what, on what machine, and what to wait for."""
+    """One boot: the image, the machine, the network and the probes to wait for."""
 
     image: Path
     """host.raw, host.efi, …, or a bare kernel when `initramfs` is given."""
     probes: tuple[BootProbe, ...]
     initramfs: Path | None = None
     cmdline: str = ""
-    """Added to the image's own command line; direct boots only."""
+    """Added to the image's kernel command line; direct boots only."""
     firmware: Firmware = Firmware.UEFI
     attach: AttachAs | None = None
     """None: an ISO image is a CD, all others are disks."""
     accel: Accel | None = None
-    """None: what the environment says, else auto."""
+    """None: MINBUILD_ACCEL of the environment, else auto."""
     network: Network = Network.AUTO
     disabled_servers: frozenset[LabServer] = frozenset()
     lease: LeaseShape = LeaseShape.PLAIN
-    """The namespace's alone."""
+    """Any other than PLAIN needs the namespace."""
     faults: FaultInjection = FaultInjection()
     memory: int = 1024
     """MiB."""
     cpus: int = 2
     cards: int = 1
-    """Network cards, all on the lab's wire."""
+    """Network cards, all on the lab's network."""
     actions: tuple[ConsoleAction, ...] = ()
     timeout: int = 180
-    """Seconds of one try, from power-on, counted as those of a probe's limit."""
+    """Effective seconds of one boot, from power-on."""
     dnsmasq_conf: Path | None = None
-    """A file for dnsmasq, which says what is booted from the network; None: the lab's own."""
+    """dnsmasq's configuration file for network boot; None: the lab's arguments."""
     guest_kernel: Path | None = None
-    """Kernel of the guest on the data disk; None: that of the image, if it can be read there."""
+    """Kernel of the guest on the data disk; None: that of the image, if it is readable."""
     guest_initramfs: Path | None = None
-    """Initramfs of that guest; None: the lab's own, one program of 169 bytes."""
+    """Initramfs of that guest; None: the lab's own, with one program of 169 bytes."""
     guest_ready: str = ""
-    """What the guest of `guest_initramfs` says on its console when it is up."""
+    """The text that the guest of `guest_initramfs` writes on its console when it is up."""
     guest_cpus: int = 1
     data_disk: Path | None = None
-    """A raw disk attached in place of the lab's data disk; it is written to."""
+    """A raw disk attached instead of the lab's data disk; the machine writes to it."""
     trace: bool = False
-    """True: the kernel says which files are opened."""
+    """True: the kernel prints which files are opened."""
     ports: bool = False
-    """True: the kernel says which ports are opened."""
+    """True: the kernel prints which ports are opened."""
     disks: tuple[Path, ...] = ()
-    """Further raw or qcow2 disks; nothing is written to them."""
+    """More disks, of any format; writes are discarded."""
     log: Path | None = None
-    """Every line, with its time and source."""
+    """File for every line with its time and source; None for none."""
     certificate: Path | None = None
-    """A certificate (PEM) that the firmware trusts, and no other: Secure Boot is on. None: off."""
+    """The only certificate (PEM) that the firmware trusts, with Secure Boot on. None: off."""
     keep: Path | None = None
-    """A directory for the working files, left there afterwards; None: they are removed."""
+    """A new directory for the working files; None: a temporary directory."""
 
     @property
     def boot_firmware(self) -> Firmware:
-        """What starts the system: a bare kernel is started directly."""
+        """The firmware that starts the system: none for a bare kernel."""
         return self.firmware if self.initramfs is None else Firmware.DIRECT
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line that was seen."""
+    """One line of the console or of a log."""
 
     source: LineSource
     seconds: float
     """Wall time since power-on."""
     text: str
     effective_seconds: float | None = None
-    """The part of it that the machine had, without waiting for a processor; None: all of it."""
+    """`seconds` without the time that the machine waited for a processor; None: the same."""
 
     @property
     def limit_seconds(self) -> float:
-        """Seconds that limits are held against."""
+        """The seconds that are compared with limits."""
         return self.seconds if self.effective_seconds is None else self.effective_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class BootResult:
-    """What came of a boot."""
+    """The result of a boot."""
 
     image: str
     outcomes: tuple[ProbeOutcome, ...]
-    """In the order of the request's probes."""
+    """In the order of the request's probes, those of a network boot first."""
     end_reason: str
-    """Why the lab stopped: "every probe was seen", "kernel panic: …", "no answer within 180 s"."""
+    """Why the lab stopped: "every probe was seen", "kernel panic: …", "180 s passed without: …"."""
     accel: Decision
     network: Decision
     firmware: Firmware
@@ -311,21 +325,21 @@ class BootResult:
     """MiB."""
     cpus: int
     tries: int
-    """2 when the first one was repeated: the kernel crashed under emulation, or KVM ran none."""
+    """2 when the boot was repeated: it crashed under emulation, or KVM ran no system."""
     retry_reason: str
-    """What made the lab try again; "" when it did not."""
+    """Why the boot was repeated; "" when it was not."""
     seconds: float
-    """Wall time of the last try, power-on to power-off."""
+    """Wall time of the last boot, power-on to power-off."""
     lines: tuple[LogLine, ...]
-    """All that was seen in the last try."""
+    """Every line of the last boot."""
     stage: BootStage = BootStage.FIRMWARE
-    """How far the machine came."""
+    """How far the last boot got."""
     stall_reason: str = ""
-    """Why KVM is taken to run no system here; "" when it ran one, and without KVM."""
+    """The sign that KVM runs no system on this machine; "" for none, and without KVM."""
 
     @property
     def memory_used(self) -> int | None:
-        """MiB that the host's kernel and processes hold beside files; None when it did not say."""
+        """MiB used by kernel and processes, without files; None when the host did not print it."""
         matches = (
             MEMORY_LINE.search(line.text)
             for line in self.lines
@@ -335,5 +349,5 @@ class BootResult:
 
     @property
     def passed(self) -> bool:
-        """No probe failed and none is open."""
+        """Whether no probe failed."""
         return all(outcome.state is not ProbeState.FAILED for outcome in self.outcomes)

@@ -1,4 +1,4 @@
-"""What is heard of one boot, and when enough was heard."""
+"""Monitor of one boot: it reads the worker's output and decides when the boot is over."""
 
 import re
 import time
@@ -13,10 +13,11 @@ from minbuild.lab.worker.protocol import LineDecoder, Tag
 from minbuild.progress import Progress
 
 KERNEL_LINE = re.compile(r"^\[ *\d+\.\d+\] |^Linux version |^\(XEN\) ")
-"""What no firmware and no boot loader says, and every kernel with a console."""
+"""The first output of every kernel with a console; no firmware or boot loader writes this."""
 SYSTEM_LINE = re.compile(
     r"^minbuild: |^builder: |\blogin: *$|^\[ {1,2}OK {1,2}\] |^Welcome to (?!GRUB)"
 )
+"""Output of processes: of hosts, of dib's builder machine, of getty and of systemd."""
 
 FIRMWARE_SILENCE = {
     Firmware.DIRECT: 30,
@@ -25,19 +26,22 @@ FIRMWARE_SILENCE = {
     Firmware.PXE: 150,
     Firmware.HTTP: 150,
 }
-"""Seconds in which a kernel would have spoken under emulation: several times what it needs on an idle machine."""
+"""Seconds until a kernel has written its first line, even under emulation.
+
+Several times what an idle machine needs.
+"""
 KERNEL_SILENCE = 30
-"""Seconds that no kernel is silent before its first process, under emulation either."""
+"""Seconds: a kernel is never silent for so long before its first process, even under emulation."""
 KVM_FAILURE = re.compile(
     r"KVM internal error.*|error: kvm run failed.*|KVM: entry failed.*|kvm_buf_set_msrs.*"
 )
-"""What QEMU complains of when KVM gave a machine up: some of these leave it there, stopped."""
+"""Messages of QEMU when KVM fails; after some of them the machine stays stopped."""
 
 
 class StageTracker:
-    """Follows the console of a machine: its stage, and since when it has been silent.
+    """Tells the stage of a boot and a stall from the lines of the console.
 
-    All seconds are those that the machine had since power-on, see `granted`.
+    All seconds are effective seconds since power-on, see `run_delay`.
     """
 
     def __init__(self) -> None:
@@ -45,7 +49,7 @@ class StageTracker:
         self._last_line_at = 0.0
 
     def add_line(self, text: str, seconds: float) -> None:
-        """Take a line of the console."""
+        """Add a line of the console."""
         if SYSTEM_LINE.search(text):
             self.stage = BootStage.SYSTEM
         elif self.stage is BootStage.FIRMWARE and KERNEL_LINE.search(text):
@@ -54,49 +58,52 @@ class StageTracker:
             self._last_line_at = seconds
 
     def mark_system(self) -> None:
-        """A probe was met: the system runs, whatever it says."""
+        """Set the stage to SYSTEM: a probe passed, whatever the console shows."""
         self.stage = BootStage.SYSTEM
 
     def find_stall(self, seconds: float, firmware: Firmware) -> str:
-        """Say how a machine shows that it runs nothing; "" if it may."""
+        """Describe how the machine shows that it runs no system; "" if it may run one."""
         silence = seconds - self._last_line_at
         match self.stage:
             case BootStage.FIRMWARE if silence >= FIRMWARE_SILENCE[firmware]:
-                return f"no kernel said a word for {silence:.0f} s"
+                return f"no kernel wrote a line for {silence:.0f} s"
             case BootStage.KERNEL if silence >= KERNEL_SILENCE:
-                return f"the kernel began and was then silent for {silence:.0f} s"
+                return f"the kernel started and then wrote nothing for {silence:.0f} s"
             case _:
                 return ""
 
     def describe_timeout(self) -> str:
-        """Say of a machine whose time is over what that shows; "" when its system ran."""
-        return self.describe_exit().replace("it ended before", "the time was over before")
+        """Describe what had not happened when the time was over; "" when the system ran."""
+        return self._describe_end("the time was over")
 
     def describe_exit(self) -> str:
-        """Say of a machine that ended by itself what that shows; "" when its system ran."""
+        """Describe what had not happened when the machine ended; "" when the system ran."""
+        return self._describe_end("the machine ended")
+
+    def _describe_end(self, event: str) -> str:
         match self.stage:
             case BootStage.FIRMWARE:
-                return "it ended before any kernel said a word"
+                return f"{event} before any kernel wrote a line"
             case BootStage.KERNEL:
-                return "it ended before the kernel's first process said a word"
+                return f"{event} before the kernel's first process wrote a line"
             case BootStage.SYSTEM:
                 return ""
 
 
 def find_kvm_failure(stderr: bytes) -> str:
-    """What QEMU said when KVM gave the machine up; "" when it did not."""
+    """Find QEMU's message of a failure of KVM; "" when there is none."""
     match = KVM_FAILURE.search(stderr.decode("utf-8", "replace"))
     return match[0].strip() if match else ""
 
 
 POLL_INTERVAL = 0.5
-"""Seconds between two looks at the clock while nothing is said."""
+"""Seconds between two looks at the clock while there is no output."""
 MAX_LOG_CHARACTERS = 64 << 20
-"""Characters that a machine and its servers may say in one boot."""
+"""Characters that a machine and its servers may write in one boot."""
 STDERR_TAIL = 1 << 16
-"""Bytes of QEMU's own words that are kept, the last ones."""
+"""Bytes of QEMU's stderr that are kept, the last ones."""
 MAX_SILENCE_FACTOR = 4
-"""Times `timeout` that a console may be silent, however busy the machine is."""
+"""Multiple of `timeout` after which a silent console ends the boot, even on a busy machine."""
 PANIC_GRACE = 0.3
 """Seconds that a kernel gets to finish its panic message."""
 
@@ -108,7 +115,7 @@ LINE_SOURCES = {
 
 
 class BootMonitor:
-    """What is heard of one boot, and when enough was heard."""
+    """Reads the output of a boot, feeds the probe tracker, and decides when the boot is over."""
 
     def __init__(
         self,
@@ -119,7 +126,7 @@ class BootMonitor:
         *,
         detect_stall: bool = False,
     ) -> None:
-        """`suspect`: what runs the machine may run nothing, and silence is a sign of that."""
+        """`detect_stall`: silence is a sign that the accelerator runs no system."""
         self.lines: list[LogLine] = []
         self.seconds = 0.0
         self.stage_tracker = StageTracker()
@@ -139,7 +146,7 @@ class BootMonitor:
         self._stderr = b""
 
     def wait(self) -> str:
-        """Listen until the boot is over; say why it is.
+        """Read until the boot is over, and return the reason why it is.
 
         Raises: ToolError when QEMU could not start the machine.
         """
@@ -164,7 +171,7 @@ class BootMonitor:
                 return reason
 
     def _find_stall(self) -> str:
-        """Why what runs the machine is taken to run nothing; "" when it may run it."""
+        """Find the sign that the accelerator runs no system; "" when it may run one."""
         if self._detect_stall:
             self.stall_reason = find_kvm_failure(self._stderr) or self.stage_tracker.find_stall(
                 self._effective_seconds, self._request.boot_firmware
@@ -174,25 +181,22 @@ class BootMonitor:
     def _find_end_reason(self) -> str:
         pending = self._tracker.list_pending(self._effective_seconds)
         if not pending:
-            has_failed = any(
-                one.state is ProbeState.FAILED for one in self._tracker.list_outcomes()
-            )
-            return "no probe is open any more" if has_failed else "every probe was seen"
+            outcomes = self._tracker.list_outcomes()
+            has_failed = any(outcome.state is ProbeState.FAILED for outcome in outcomes)
+            return "no probe is left to wait for" if has_failed else "every probe was seen"
         if timeout_reason := self._find_timeout():
             self.stall_reason = self.stage_tracker.describe_timeout() if self._detect_stall else ""
             return f"{timeout_reason} without: {', '.join(probe.name for probe in pending)}"
         return ""
 
     def _find_timeout(self) -> str:
-        """Why the boot had its time; "" while it has some left.
+        """Describe which limit the boot has reached; "" for none.
 
-        What a busy machine took from it does not count while the console goes on.
+        Waiting for a processor does not count while the console shows output.
         """
         limit = self._request.timeout
         if self._log_characters > MAX_LOG_CHARACTERS:
-            return (
-                f"the machine said more than {MAX_LOG_CHARACTERS >> 20} MiB, which ended its time"
-            )
+            return f"the machine wrote more than {MAX_LOG_CHARACTERS >> 20} MiB"
         if self._effective_seconds >= limit:
             return f"{limit} s passed"
         silence = self.seconds - self._last_console_at
@@ -233,14 +237,14 @@ class BootMonitor:
             self._progress.bar("probes", done, len(self._tracker.probes))
 
     def _is_kernel_event(self, text: str) -> bool:
-        """Whether a line on the console is the kernel's word of what is opened."""
+        """Whether a console line is an event of the kernel's probes for files and ports."""
         request = self._request
         return (request.trace and kprobes.FILE_EVENT.match(text) is not None) or (
             request.ports and kprobes.PORT_EVENT.match(text) is not None
         )
 
     def _run_console_actions(self, text: str) -> None:
-        """Do what waited for this line."""
+        """Run the actions that this line triggers, each once."""
         for action in [action for action in self._actions if action.trigger.search(text)]:
             self._actions.remove(action)
             self._client.send_keys(action.keys.encode())
@@ -248,7 +252,7 @@ class BootMonitor:
                 self._client.run_command(action.name, action.argv)
 
     def flush(self) -> None:
-        """Take the lines that had no end yet."""
+        """Handle the last line of each stream, which has no line end."""
         for tag, decoder in self._decoders.items():
             for text in decoder.flush():
                 self._handle_line(LINE_SOURCES[tag], text)
@@ -273,9 +277,9 @@ class BootMonitor:
 
 
 def make_qemu_error(code: int, stderr: bytes) -> ToolError:
-    """The error of a QEMU that did not run the machine."""
+    """Make the error of a QEMU that could not run the machine, with its last message."""
     error_lines = stderr.decode("utf-8", "replace").strip().splitlines()
     return ToolError(
-        f"QEMU ended with {code}: {error_lines[-1] if error_lines else 'it said nothing'}",
-        fix="look at what it was given: --keep DIR",
+        f"QEMU exited with status {code}: {error_lines[-1] if error_lines else 'no message'}",
+        fix="keep its working files with --keep DIR and look at them",
     )

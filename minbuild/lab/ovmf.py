@@ -1,4 +1,4 @@
-"""The variables of OVMF as a file: keys enrolled, so that Secure Boot is on from the first start.
+"""OVMF, the UEFI firmware of the machine: QEMU's arguments, and variables with enrolled keys.
 
 Source: PI 1.8 volume 3, 3.2.1 (firmware volume header); edk2, VariableFormat.h (authenticated
 variables); UEFI 2.10, 32.4.1 (signature lists).
@@ -29,17 +29,18 @@ _TIME = struct.pack("<HBBBBBxIhBx", 2020, 1, 1, 0, 0, 0, 0, 0, 0)
 
 
 def enrol_keys(template: bytes, certificate: str, where: str) -> bytes:
-    """An empty store of OVMF with a PEM certificate as platform key, exchange key and in db.
+    """Add a PEM certificate to an empty variable store of OVMF: as PK, as KEK and in db.
 
-    Raises: UsageError when it is no certificate, or the template no empty store.
+    Secure Boot is then on from the first start.
+    Raises: UsageError when it is not a certificate, or the template not an empty store.
     """
     try:
         der = ssl.PEM_cert_to_DER_cert(certificate.strip())
     except ValueError as error:
         raise UsageError(
-            f"this is no certificate: {error}",
+            f"this is not a PEM certificate: {error}",
             where=where,
-            fix="name a PEM file of one certificate",
+            fix="name a PEM file with one certificate",
         ) from error
     keys = _encode_signature_list(der)
     variables = (
@@ -54,7 +55,9 @@ def enrol_keys(template: bytes, certificate: str, where: str) -> bytes:
         body += _encode_variable(name, vendor, attributes, data)
         body += b"\xff" * (-len(body) % 4)
     if at + len(body) > end:
-        raise UsageError("the certificate is too large for OVMF", where=where, fix="use another")
+        raise UsageError(
+            "the certificate is too large for OVMF", where=where, fix="use a smaller one"
+        )
     return template[:at] + body + template[at + len(body) :]
 
 
@@ -72,8 +75,8 @@ def _encode_variable(name: str, vendor: uuid.UUID, attributes: int, data: bytes)
 
 
 def _find_free_space(template: bytes, where: str) -> tuple[int, int]:
-    """Where the first free byte of the store lies, and where it ends."""
-    error = UsageError("OVMF's variables have an unknown form", where=where, fix="update the lock")
+    """Find the first free byte of the variable store, and its end."""
+    error = UsageError("unrecognised variable store of OVMF", where=where, fix="update the lock")
     if template[40:44] != b"_FVH":
         raise error
     (start,) = struct.unpack_from("<H", template, 48)
@@ -89,16 +92,12 @@ def _find_free_space(template: bytes, where: str) -> tuple[int, int]:
 
 
 OVMF_CODE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.fd")
-
-
 OVMF_SECURE_CODE = RootPath("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
-
-
 OVMF_VARS = RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
 
 def prepare_ovmf_args(tools: Tools, work: Path, certificate: Path | None) -> tuple[str, ...]:
-    """QEMU's words for OVMF, with variables of its own; with a certificate, Secure Boot is on."""
+    """Write OVMF's variables to `work` and build QEMU's arguments; a certificate: Secure Boot."""
     flash = work / "vars.fd"
     if certificate is None:
         shutil.copyfile(tools.find_path(OVMF_VARS), flash)
@@ -110,8 +109,8 @@ def prepare_ovmf_args(tools: Tools, work: Path, certificate: Path | None) -> tup
 
 
 def build_ovmf_args(tools: Tools, variables: Path, *, secure: bool) -> tuple[str, ...]:
-    """QEMU's words for OVMF with these variables, whether or not it is the one for Secure Boot."""
-    # the system may not write these variables: only code in system management mode does
+    """Build QEMU's arguments for OVMF with these variables; `secure`: its Secure Boot build."""
+    # only code in system management mode may write the variables
     smm_args = ("-machine", "smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on")
     code = tools.find_path(OVMF_SECURE_CODE if secure else OVMF_CODE)
     return (
@@ -122,7 +121,7 @@ def build_ovmf_args(tools: Tools, variables: Path, *, secure: bool) -> tuple[str
 
 
 def build_efi_stick_args(application: Path, work: Path) -> tuple[str, ...]:
-    """QEMU's words for a stick from which UEFI starts an application."""
+    """Build QEMU's arguments for a FAT stick from which UEFI starts an application."""
     esp = work / "esp" / "EFI" / "BOOT"
     esp.mkdir(parents=True)
     (esp / "BOOTX64.EFI").symlink_to(application)

@@ -1,4 +1,4 @@
-"""Which lines on the console and in the servers' logs prove that a host does its job."""
+"""Probes of a boot: the lines on the console and in the servers' logs that each one needs."""
 
 import re
 from collections import Counter
@@ -24,18 +24,18 @@ from minbuild.lab.worker.network import FIRST_MAC
 from minbuild.manifest.model import Manifest
 
 HOST_LINE = re.compile(r"minbuild: (?:\d+\.\d+ )?([a-z]+)(?: \S+)?: (.*)")
-"""A line of the host's own: step, for a guest its name, and text.
+"""A line that the host prints: the step (for a guest also its name) and the text.
 
 Source: docs/reference/console.md
 """
 UPTIME_PREFIX = re.compile(r"^\[ *(\d+\.\d+)\] |^minbuild: (\d+\.\d+) ")
 FAILURE_PREFIX = "FAILED"
-"""How the text begins when a step gave up."""
+"""Start of the text when a step failed."""
 DEPENDENT_PROBES = {
     "data": ("dns", "tcp", "confined", "guest", "ovmf"),
     "kvm": ("confined", "guest", "ovmf"),
 }
-"""Steps, and the probes that are not met after they gave up: the data disk asks for these."""
+"""Step → the probes that cannot pass once it failed; the data disk requests these."""
 NOT_SEEN_PREFIX = "not seen "
 FATAL_LINES = (
     ("kernel panic: ", re.compile(r"Kernel panic - not syncing: (.*)")),
@@ -43,13 +43,13 @@ FATAL_LINES = (
     ("the firmware found nothing on the network: ", re.compile(r"(PXE-E\d+: .*)")),
     ("the firmware found nothing on the network: ", re.compile(r"(Error: (?:Could|Server|URI).*)")),
 )
-"""After such a line no probe can be met any more."""
+"""Prefix of the reason and pattern: after such a line no probe can pass any more."""
 FATAL_DISK_LINES = (
     ("the firmware found nothing to boot: ", re.compile(r"(>>Start (?:PXE|HTTP) .*)")),
 )
-"""The same, unless the machine was to start from the network."""
+"""The same for machines that do not boot from the network."""
 CRASH_LINE = re.compile(r"\bBUG: .*|\bOops: .*|\bgeneral protection fault.*|invalid opcode: 0000.*")
-"""A kernel that went wrong by itself: of emulated boots about one in eight did on some models."""
+"""Crash of a kernel: on some emulated CPU models about one boot in eight."""
 
 CONFINED_LINE = (
     r"confined: guest \S+: user [1-9]\d+, no_new_privs 1, (?:seccomp 2|no filter in this QEMU), "
@@ -57,7 +57,7 @@ CONFINED_LINE = (
 )
 
 EXPECTED_EXIT = re.compile(r"reboot: |Kernel panic|sysrq: Resetting")
-"""A kernel that ends or restarts its machine says one of these before."""
+"""Line that a kernel prints before it switches off or restarts the machine."""
 
 DEFAULT_PROBES = (
     ("init", r"init: (?:\d+ steps started|ready)", "the kernel or the first process did not start"),
@@ -72,7 +72,7 @@ DEFAULT_PROBES = (
     ),
     ("guest", r"guest \S+: (?:ready|up)", "the guest on the data partition did not run"),
 )
-"""What every host is asked: name, its line on the console, and what it means when it is missing."""
+"""Default probes: name, console line, and the meaning of a failure."""
 
 SERVER_PATTERNS = {
     "dhcp": (LabServer.DHCP, ProbePattern(LineSource.DNSMASQ, re.compile(r"DHCPACK\(\S+\) (\S+)"))),
@@ -82,16 +82,16 @@ SERVER_PATTERNS = {
         ProbePattern(LineSource.SERVERS, re.compile(r"tcp: connection from (\S+)")),
     ),
 }
-"""What must also be in the log of the server that the host speaks to."""
+"""Probe → the server that it needs, and the line that must also be in that server's log."""
 
 PROBE_ALIASES = {"guests": "guest"}
-"""Components whose probe has another name here."""
+"""Component → its probe, where the names differ."""
 DEFAULT_LIMIT = 240
-"""Seconds of wall time; an emulated host on a busy machine has needed more than 100 for a guest."""
+"""Effective seconds; an emulated host can need more than 100 until a guest is up."""
 
 
 def make_probe(name: str, console: str, limit: int, means: str) -> BootProbe:
-    """Make a probe of a pattern for the console and of what the lab's servers see of it."""
+    """Make a probe of a console pattern, and of the server's log for dhcp, dns and tcp."""
     console_pattern = ProbePattern(LineSource.CONSOLE, re.compile(console))
     server, server_pattern = SERVER_PATTERNS.get(name, (None, None))
     return BootProbe(
@@ -104,9 +104,9 @@ def make_probe(name: str, console: str, limit: int, means: str) -> BootProbe:
 
 
 def make_component_probe(name: str, row: ProbeRow) -> BootProbe:
-    """Make the probe that a component asks for: of its console line, and of what is seen outside.
+    """Make the probe of a component, from its `probe:` in the manifest or the footprint.
 
-    Raises: UsageError for a pattern that is none; a footprint may come from a stranger.
+    Raises: UsageError for an invalid regular expression; the footprint may be untrusted.
     """
     _check_pattern(name, row.console)
     _check_pattern(name, row.says)
@@ -137,13 +137,13 @@ def _check_pattern(name: str, text: str) -> None:
         re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(
-            f"the probe {name} looks for {text!r}, which is no regular expression: {error}",
-            fix="correct it in the component; or remove the footprint.json beside the image",
+            f"probe {name}: {text!r} is not a valid regular expression: {error}",
+            fix="correct it in the component, or remove footprint.json from the image's directory",
         ) from error
 
 
 def make_default_probes() -> tuple[BootProbe, ...]:
-    """List what every host is asked, in the order in which a person would."""
+    """Make the default probes, in the order in which a host passes them."""
     return tuple(
         make_probe(name, rf"minbuild: (?:\d+\.\d+ )?{console}", DEFAULT_LIMIT, means)
         for name, console, means in DEFAULT_PROBES
@@ -151,12 +151,12 @@ def make_default_probes() -> tuple[BootProbe, ...]:
 
 
 def list_manifest_probes(manifest: Manifest) -> tuple[BootProbe, ...]:
-    """List the probes of a manifest's components, in the order of `standard`, others after them."""
+    """List the probes of a manifest's components: the default ones first, the others by name."""
     return list_footprint_probes(list_probes(manifest))
 
 
 def list_footprint_probes(rows: Iterable[ProbeRow]) -> tuple[BootProbe, ...]:
-    """List the probes that a footprint tells of, in the same order."""
+    """List the probes in the rows of a footprint, in the same order."""
     defaults = {probe.name: probe for probe in make_default_probes()}
     probes: dict[str, BootProbe] = {}
     for row in rows:
@@ -174,9 +174,9 @@ def list_footprint_probes(rows: Iterable[ProbeRow]) -> tuple[BootProbe, ...]:
 
 
 def list_netboot_probes(firmware: Firmware) -> tuple[BootProbe, ...]:
-    """List what a boot from the network shows in the lab's own servers' logs."""
+    """List the probes of a network boot: that the firmware fetched the image."""
     if firmware is Firmware.PXE:
-        # dnsmasq says "sent" of a transfer that was given up, too
+        # dnsmasq logs "sent" for an aborted transfer, too
         done = ProbePattern(LineSource.CONSOLE, re.compile(r"(NBP file downloaded successfully)"))
         sent = ProbePattern(LineSource.DNSMASQ, re.compile(r"sent \S*/(host\.efi) to "))
         return (
@@ -195,11 +195,11 @@ def list_netboot_probes(firmware: Firmware) -> tuple[BootProbe, ...]:
 
 
 def find_unreachable_probes(probes: Iterable[BootProbe], network: Network) -> dict[str, str]:
-    """Name the probes that cannot be asked on `network`, and why."""
+    """Find the probes that cannot pass on `network`, with the reason."""
     if network is not Network.USER:
         return {}
-    dns_reason = "QEMU's own network has no names of the lab"
-    inbound_reason = "QEMU's own network lets nobody in"
+    dns_reason = "QEMU's user network does not resolve the lab's names"
+    inbound_reason = "QEMU's user network accepts no connection from outside"
     return {
         probe.name: inbound_reason if probe.tcp_probe else dns_reason
         for probe in probes
@@ -209,41 +209,37 @@ def find_unreachable_probes(probes: Iterable[BootProbe], network: Network) -> di
 
 @dataclass
 class ProbeTracker:
-    """Follows the lines of one boot and knows which probes are still open."""
+    """Matches the lines of one boot with the patterns of its probes.
+
+    A probe is pending until all of its patterns matched, the host reported that it failed, or its
+    limit is over.
+    """
 
     probes: tuple[BootProbe, ...]
     skip_reasons: Mapping[str, str] = field(default_factory=dict)
-    """Probes that are not asked, and why."""
+    """Probe → why it is skipped."""
     network: Network = Network.NAMESPACE
     netboot: bool = False
-    """True: the firmware is to fetch the image."""
+    """True: the firmware boots from the network."""
     ignore_fatal_lines: bool = False
-    """True: nothing that the machine says is its end."""
+    """True: no line of the machine ends the boot."""
     fatal_reason: str = ""
-    """Why nothing more can come; "" while something may."""
+    """Why no further probe can pass; "" while one may."""
     crash_line: str = ""
+    """The crash of the kernel or of QEMU; "" for none."""
     exit_expected: bool = False
-    """True: the kernel said that it would go."""
+    """True: the kernel announced that it switches off or restarts."""
     host_failures: dict[str, str] = field(default_factory=dict)
-    """What the host itself said of a probe that it gave up."""
+    """Probe → the host's line that its step failed."""
     matches: dict[tuple[str, int], tuple[LogLine, str]] = field(default_factory=dict)
+    """Probe and number of its pattern → the line that completed it, and the detail to show."""
     pattern_counts: Counter[tuple[str, int]] = field(default_factory=Counter)
-    """How often each sign was seen so far."""
+    """Probe and number of its pattern → how many lines matched so far."""
 
     def add_line(self, line: LogLine) -> None:
-        """Take one more line into account."""
+        """Match one more line."""
         if line.source is LineSource.CONSOLE:
-            fatal_lines = FATAL_LINES if self.netboot else (*FATAL_LINES, *FATAL_DISK_LINES)
-            self.fatal_reason = self.fatal_reason or (
-                "" if self.ignore_fatal_lines else _find_fatal_line(line.text, fatal_lines)
-            )
-            self.crash_line = self.crash_line or _find_text(CRASH_LINE, line.text)
-            self.exit_expected = self.exit_expected or EXPECTED_EXIT.search(line.text) is not None
-            host_line = HOST_LINE.search(line.text)
-            if host_line and host_line[2].startswith(FAILURE_PREFIX):
-                self.host_failures[host_line[1]] = host_line[2]
-                for name in DEPENDENT_PROBES.get(host_line[1], ()):
-                    self.host_failures.setdefault(name, f"{host_line[1]}: {host_line[2]}")
+            self._add_console_line(line.text)
         for probe in self.probes:
             for number, pattern in self._iter_patterns(probe):
                 if pattern.source is line.source and (probe.name, number) not in self.matches:
@@ -252,20 +248,34 @@ class ProbeTracker:
                     if match and self.pattern_counts[probe.name, number] >= pattern.count:
                         self.matches[probe.name, number] = (line, _extract_detail(match))
 
+    def _add_console_line(self, text: str) -> None:
+        """Note a panic, a crash, an announced exit, or a step of the host that failed."""
+        fatal_lines = FATAL_LINES if self.netboot else (*FATAL_LINES, *FATAL_DISK_LINES)
+        if not self.fatal_reason and not self.ignore_fatal_lines:
+            self.fatal_reason = _find_fatal_line(text, fatal_lines)
+        self.crash_line = self.crash_line or _find_text(CRASH_LINE, text)
+        self.exit_expected = self.exit_expected or EXPECTED_EXIT.search(text) is not None
+        host_line = HOST_LINE.search(text)
+        if host_line and host_line[2].startswith(FAILURE_PREFIX):
+            step, failure = host_line[1], host_line[2]
+            self.host_failures[step] = failure
+            for name in DEPENDENT_PROBES.get(step, ()):
+                self.host_failures.setdefault(name, f"{step}: {failure}")
+
     def describe_exit(self) -> str:
-        """Say that the machine ended itself; one whose kernel ran and said nothing crashed."""
+        """Describe a machine that ended itself; without an announcement it crashed."""
         if not self.exit_expected and not self.ignore_fatal_lines:
-            self.crash_line = self.crash_line or "it restarted without a word"
+            self.crash_line = self.crash_line or "it restarted without a message of its kernel"
         return self.fatal_reason or "the machine switched itself off or restarted"
 
     def _iter_patterns(self, probe: BootProbe) -> Iterable[tuple[int, ProbePattern]]:
-        """The signs that can be seen on this network, numbered: QEMU's own keeps no log."""
+        """Number the patterns that can match on this network: QEMU's user network has no log."""
         for number, pattern in enumerate(probe.patterns):
             if self.network is Network.NAMESPACE or pattern.source is not LineSource.DNSMASQ:
                 yield number, pattern
 
     def list_missing_patterns(self, probe: BootProbe) -> list[ProbePattern]:
-        """The signs of `probe` that were not seen yet."""
+        """List the patterns of `probe` that are not complete."""
         return [
             pattern
             for number, pattern in self._iter_patterns(probe)
@@ -273,14 +283,14 @@ class ProbeTracker:
         ]
 
     def is_seen_on_console(self, probe: BootProbe) -> bool:
-        """Whether a sign of `probe` was seen on the console."""
+        """Whether a console pattern of `probe` is complete."""
         return any(
             pattern.source is LineSource.CONSOLE and (probe.name, number) in self.matches
             for number, pattern in enumerate(probe.patterns)
         )
 
     def list_pending(self, seconds: float) -> list[BootProbe]:
-        """The probes that may still be met when the machine had so many seconds since power-on."""
+        """List the probes that can still pass after so many effective seconds since power-on."""
         return [
             probe
             for probe in self.probes
@@ -291,7 +301,7 @@ class ProbeTracker:
         ]
 
     def list_outcomes(self) -> tuple[ProbeOutcome, ...]:
-        """What came of each probe, in their order."""
+        """List the outcome of each probe, in their order."""
         return tuple(self._make_outcome(probe) for probe in self.probes)
 
     def _make_outcome(self, probe: BootProbe) -> ProbeOutcome:

@@ -1,4 +1,4 @@
-"""The same boot several times: what its times are then, in a table and as JSON."""
+"""Repeated boots: the spread of each probe's times, as a table and as JSON."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ BOOTS_SCHEMA = "minbuild.boots/1"
 
 @dataclass(frozen=True, slots=True)
 class TimeSpread:
-    """The times of one probe over all boots in which it was seen."""
+    """Least, median and greatest time of one probe, over the boots in which it was seen."""
 
     least: float
     median: float
@@ -29,12 +29,12 @@ class TimeSpread:
 
 @dataclass(frozen=True, slots=True)
 class ProbeStatistics:
-    """What became of one probe."""
+    """The results of one probe over all boots."""
 
     name: str
     passed: int
     attempts: int
-    """Boots in which it was asked."""
+    """Boots in which it was not skipped."""
     seconds: TimeSpread | None
     """Wall time since power-on; None when it was never seen."""
     uptime: TimeSpread | None
@@ -44,10 +44,10 @@ class ProbeStatistics:
 def boot_repeatedly(
     request: BootRequest, tools: Tools, progress: Progress, count: int
 ) -> tuple[BootResult, ...]:
-    """Boot `count` times, one after the other, whether probes are met or not.
+    """Boot `count` times, one after the other, even when probes fail.
 
     Logs and kept files of several boots are numbered: FILE.1, DIR/1.
-    Raises: as `boot`.
+    Raises: as `boot_image`.
     """
     if count == 1:
         return (boot_image(request, tools, progress),)
@@ -65,7 +65,7 @@ def boot_repeatedly(
 
 
 def compute_statistics(results: Sequence[BootResult]) -> tuple[ProbeStatistics, ...]:
-    """One row for each probe, in the order of the boots' own."""
+    """Compute the statistics of each probe, in the order of the request."""
     return tuple(
         _summarise_probe([result.outcomes[number] for result in results])
         for number in range(len(results[0].outcomes))
@@ -92,9 +92,9 @@ def _compute_spread(
 
 
 def format_statistics_table(results: Sequence[BootResult], width: int = 0) -> tuple[str, ...]:
-    """A line for each probe: how often it was met, its least, median and greatest time, a bar.
+    """Format a line for each probe: how often it passed, its times, a bar for the median.
 
-    `width` is the terminal's; 0 is one without an end.
+    `width` is that of the terminal (0: no limit).
     """
     statistics = [replace(row, name=escape_line(row.name)) for row in compute_statistics(results)]
     name_width = max(5, *(len(row.name) for row in statistics)) if statistics else 5
@@ -116,7 +116,7 @@ def _format_statistics(row: ProbeStatistics, name_width: int, longest: float, co
 
 
 def statistics_to_json(results: Sequence[BootResult]) -> dict[str, object]:
-    """The results as data: schema `minbuild.boots/1`, times in seconds."""
+    """Convert the results to JSON: schema `minbuild.boots/1`, times in seconds."""
     return {
         "schema": BOOTS_SCHEMA,
         "passed": all(result.passed for result in results),

@@ -1,7 +1,7 @@
-"""The time that a machine had: wall time without that in which it waited for a processor.
+"""Effective time of a process: wall time without the time that it waited for a processor.
 
-Under emulation and under KVM a guest's own clock goes on while the machine is busy with others: how
-far it came, only the scheduler can tell.
+A virtual machine's own clock continues while other processes use the processors, so only the
+scheduler's statistics (the "run delay" of schedstat) tell how much time the machine had.
 """
 
 import contextlib
@@ -12,15 +12,14 @@ from pathlib import Path
 
 PROC = Path("/proc")
 POLL_INTERVAL = 0.5
-"""Seconds between two looks."""
+"""Seconds between two readings."""
 
 
 class RunDelayMeter:
-    """Follows a process and all that it started.
+    """Measures the time that a process and its descendants waited for a processor.
 
-    Of each interval between two looks counts what the thread that waited most has waited, for the
-    machine goes on no faster than the slowest of its parts; and what a hypervisor under this
-    machine took from its processors.
+    Each interval counts the wait of the thread that waited longest, since a virtual machine is as
+    slow as its slowest thread, and the steal time of a hypervisor below this machine.
     """
 
     def __init__(self, pid: int) -> None:
@@ -31,7 +30,7 @@ class RunDelayMeter:
         self._polled_at = time.monotonic()
 
     def to_effective_seconds(self, wall_seconds: float) -> float:
-        """Seconds that it had of so many of wall time since its start."""
+        """Convert wall time since the start to the time that the process had."""
         now = time.monotonic()
         if now - self._polled_at >= POLL_INTERVAL:
             self._poll(now - self._polled_at)
@@ -51,9 +50,9 @@ class RunDelayMeter:
 
 
 def read_run_delays(pid: int) -> dict[int, float]:
-    """Seconds that each thread of a process and its descendants has waited for a processor, by id.
+    """Read the seconds that each thread of a process and its descendants has waited, by thread id.
 
-    Empty where the kernel does not say. Source: Linux, scheduler/sched-stats,
+    Empty where the kernel has no such statistics. Source: Linux, scheduler/sched-stats,
     "/proc/<pid>/schedstat".
     """
     seconds: dict[int, float] = {}
@@ -67,9 +66,9 @@ def read_run_delays(pid: int) -> dict[int, float]:
 
 
 def read_steal_time() -> float:
-    """Seconds that a hypervisor took from each processor of this machine, their mean, since its start.
+    """Read the mean seconds per processor that a hypervisor took since this machine's start.
 
-    0 where the kernel does not say. Source: proc_stat(5), "steal".
+    0 where the kernel does not count them. Source: proc_stat(5), "steal".
     """
     with contextlib.suppress(OSError, IndexError, ValueError):
         ticks = int((PROC / "stat").read_text().splitlines()[0].split()[8])
@@ -78,7 +77,7 @@ def read_steal_time() -> float:
 
 
 def iter_process_tree(pid: int) -> Iterator[int]:
-    """A process, its children and theirs. Source: proc_pid_task(5), children."""
+    """Yield the ids of a process, its children and theirs. Source: proc_pid_task(5), children."""
     yield pid
     with contextlib.suppress(OSError):
         for task in (PROC / str(pid) / "task").iterdir():

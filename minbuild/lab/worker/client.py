@@ -1,4 +1,4 @@
-"""The process inside the lab, seen from outside: how it is started, heard and ended."""
+"""Client of the lab's worker process: starts it, sends commands, reads its output, ends it."""
 
 import contextlib
 import json
@@ -24,18 +24,18 @@ PIPE = -1
 """As subprocess.PIPE."""
 CHUNK = 65536
 EXIT_TIMEOUT = 30
-"""Seconds for the inside to end all and to remove its files, on a busy machine."""
+"""Seconds for the worker to end its programs and remove its files, on a busy machine."""
 
 
 def choose_network(requested: Network, tools: Tools) -> Decision:
-    """Take a network namespace where this user may make one, QEMU's own network otherwise.
+    """Choose a network namespace where this user may create one, QEMU's user network elsewhere.
 
-    Raises: ToolError when a namespace was asked for and may not be made.
+    Raises: ToolError when a namespace is requested and cannot be created.
     """
     if requested is Network.USER:
-        return Decision(Network.USER, "asked for")
+        return Decision(Network.USER, "requested")
     unshare = shutil.which("unshare", path=minimal_environment()["PATH"])
-    reason = "this machine has no unshare (package util-linux)"
+    reason = "the program unshare is missing (package util-linux)"
     if unshare:
         veth_args = ("link", "add", SERVER_CARD, "type", "veth", "peer", "name", VETH_PEER)
         argv = [unshare, *UNSHARE_ARGS, *tools.build_argv("ip"), *veth_args]
@@ -46,12 +46,12 @@ def choose_network(requested: Network, tools: Tools) -> Decision:
         else:
             return Decision(Network.NAMESPACE, "dnsmasq in a network namespace")
     if requested is Network.NAMESPACE:
-        raise ToolError(reason, fix="use --network user for QEMU's own network")
+        raise ToolError(reason, fix="use --network user for QEMU's user network")
     return Decision(Network.USER, reason)
 
 
 def build_worker_argv(network: Network) -> tuple[str, ...]:
-    """What starts the process inside, in namespaces of its own or as it is."""
+    """Build the command line of the worker, in new namespaces where the network is one."""
     python = (sys.executable, "-P", "-m", "minbuild.lab.worker.worker")
     if network is not Network.NAMESPACE:
         return python
@@ -63,7 +63,7 @@ def build_worker_argv(network: Network) -> tuple[str, ...]:
 
 
 def end_with_parent(argv: tuple[str, ...], network: Network) -> tuple[str, ...]:
-    """Have QEMU end with its parent where no process namespace sees to that. Source: prctl(2)."""
+    """Make QEMU end with its parent, where no process namespace does that. Source: prctl(2)."""
     setpriv = shutil.which("setpriv", path=minimal_environment()["PATH"])
     if network is Network.NAMESPACE or setpriv is None:
         return argv
@@ -71,7 +71,7 @@ def end_with_parent(argv: tuple[str, ...], network: Network) -> tuple[str, ...]:
 
 
 class WorkerClient:
-    """One running lab; leaving the `with` ends it."""
+    """A running worker process; leaving the `with` block ends it."""
 
     def __init__(self, network: Network, plan: WorkerPlan) -> None:
         self._plan = plan
@@ -92,7 +92,7 @@ class WorkerClient:
         self.output_fd = self._process.stdout.fileno()
         self._decoder = BlockDecoder()
         self.run_delay_meter = RunDelayMeter(self._process.pid)
-        """The time that all of the lab had; its QEMU waits longest."""
+        """Effective time of the worker and its programs; QEMU waits longest for a processor."""
 
     def __enter__(self) -> "WorkerClient":
         with contextlib.suppress(BrokenPipeError):
@@ -105,7 +105,7 @@ class WorkerClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the inside by ending its stdin, which it always follows; by force after a while."""
+        """End the worker by closing its stdin; kill it after EXIT_TIMEOUT."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -118,19 +118,19 @@ class WorkerClient:
             pass
 
     def send_keys(self, keys: bytes) -> None:
-        """Send bytes to the console."""
+        """Send keys to the console."""
         with contextlib.suppress(BrokenPipeError):
             send_block(self._input_fd, Tag.KEYS, keys)
 
     def run_command(self, name: str, argv: tuple[str, ...]) -> None:
-        """Start a program beside the lab's servers."""
+        """Start a program in the lab's network."""
         with contextlib.suppress(BrokenPipeError):
             send_block(self._input_fd, Tag.RUN_COMMAND, json.dumps([name, argv]).encode())
 
     def receive(self, seconds: float) -> Iterator[tuple[Tag, bytes]]:
-        """Give what was said until now, waiting at most `seconds` for the first.
+        """Yield the blocks that have arrived, waiting at most `seconds` for the first.
 
-        Raises: ToolError when the inside could not do its work.
+        Raises: ToolError when the worker failed.
         """
         if not select.select([self.output_fd], [], [], max(seconds, 0))[0]:
             return
@@ -147,6 +147,6 @@ class WorkerClient:
         assert self._process.stderr is not None
         error_lines = self._process.stderr.read().decode("utf-8", "replace").strip().splitlines()
         return ToolError(
-            f"the lab ended before its time: {error_lines[-1] if error_lines else 'it said nothing'}",
-            fix="use --network user for QEMU's own network",
+            f"the lab's worker process exited: {error_lines[-1] if error_lines else 'no message'}",
+            fix="use --network user for QEMU's user network",
         )

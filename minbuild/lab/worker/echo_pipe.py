@@ -1,7 +1,7 @@
-"""The one door out of QEMU's own network: its stdin and stdout, joined to the lab's server.
+"""Program between QEMU's user network and the lab's TCP server: relays stdin and stdout.
 
-Run by QEMU for each connection to the lab's address: `python relay.py`. QEMU may open no connection
-of TCP; the server is a socket in its directory.
+QEMU runs it for each connection to the lab's address. The server is a Unix socket in QEMU's working
+directory, since the confined QEMU may not open TCP connections.
 """
 
 import os
@@ -13,7 +13,7 @@ CHUNK = 65536
 
 
 def main() -> None:
-    """Carry both ways until the server or the machine ends."""
+    """Relay both directions until the server or the machine ends the connection."""
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server,
         selectors.DefaultSelector() as loop,

@@ -1,8 +1,8 @@
-"""The lab's own network: cards in a namespace, and the wires from them to QEMU's.
+"""Network of the lab in a namespace: veth pairs, the relay to QEMU's cards, dnsmasq's arguments.
 
-One end of a veth pair has the servers' address; what leaves the other end is carried to QEMU as
-datagrams, to each of the machine's cards. Behind a second pair is a VLAN, whose tag is put on and
-taken off here. A tap would need /dev/net/tun, which machines may keep to root.
+One end of a veth pair has the servers' address; frames from the other end are relayed to QEMU as
+datagrams, to each of the machine's cards. A second pair is a VLAN, whose tag is added and removed
+here. A tap device would need /dev/net/tun, which many machines allow to root only.
 """
 
 import array
@@ -24,9 +24,9 @@ SERVER_ADDRESS = "192.0.2.1"
 """TEST-NET-1. Source: RFC 5737, section 3."""
 DHCP_RANGE = "192.0.2.50,192.0.2.99"
 PROBE_DOMAIN = "probe.test"
-"""A name that no one owns. Source: RFC 6761, section 6.2."""
+"""A name in a reserved domain. Source: RFC 6761, section 6.2."""
 FIRST_MAC = "52:54:00:6d:62:01"
-"""Of the machine's first card."""
+"""MAC address of the machine's first card."""
 
 VLAN_NUMBER = 20
 VLAN_CARD = "lab20"
@@ -39,22 +39,22 @@ TPID = 0x8100
 VLAN_TAG = struct.pack(">HH", TPID, VLAN_NUMBER)
 """Source: IEEE 802.1Q, 9.6."""
 VLAN_TAG_SLICE = slice(12, 16)
-"""Where the tag stands in a frame."""
+"""Position of the VLAN tag in a frame."""
 VLAN_ID_MASK = 0x0FFF
 
 
 def make_mac(number: int) -> str:
-    """The address of the machine's card `number`, from 0."""
+    """Make the MAC address of the machine's card `number`, from 0."""
     return f"{FIRST_MAC[:-2]}{int(FIRST_MAC[-2:], 16) + number:02x}"
 
 
 def name_sockets(number: int) -> tuple[str, str]:
-    """QEMU's and the lab's socket; relative, since a path may be no longer than 107 bytes."""
+    """Name QEMU's and the lab's socket; relative, since a socket's path has at most 107 bytes."""
     return f"qemu{number}.net", f"lab{number}.net"
 
 
 def build_netdev_arg(number: int) -> str:
-    """QEMU's end of the wire to the card `number`."""
+    """Build QEMU's option for the socket of card `number`."""
     qemu, lab = name_sockets(number)
     return (
         f"dgram,id=n{number},local.type=unix,local.path={qemu},remote.type=unix,remote.path={lab}"
@@ -81,16 +81,16 @@ SOL_PACKET = 263
 ETH_P_ALL = 3
 MAX_FRAME = 65536
 SEND_TIMEOUT = 0.05
-"""Seconds that a frame waits for QEMU before it is lost, as on a real wire."""
+"""Seconds that a frame waits for QEMU before it is dropped, as on a real network."""
 
 
 class FrameRelay:
-    """Frames between the namespace's cards and QEMU's; needs a network namespace of one's own."""
+    """Relays frames between the namespace's cards and QEMU's; needs a new network namespace."""
 
     def __init__(self, ip: tuple[str, ...], environment: Mapping[str, str], cards: int) -> None:
         run_program(
             [*ip, "-batch", "-"],
-            purpose="making the lab's card",
+            purpose="creating the lab's network cards",
             env=environment,
             stdin=IP_COMMANDS.encode(),
         )
@@ -99,25 +99,25 @@ class FrameRelay:
             self.vlan_socket = open_packet_socket(VLAN_CARD, VLAN_PEER)
         except OSError as error:
             raise ToolError(
-                f"cannot open the lab's card: {error.strerror}",
-                fix="use --network user for QEMU's own network",
+                f"cannot open the lab's network card: {error.strerror}",
+                fix="use --network user for QEMU's user network",
             ) from error
-        # ten datagrams is the default, less than one burst of TCP
+        # the default is ten datagrams, less than one burst of TCP
         with contextlib.suppress(OSError):
             Path("/proc/sys/net/unix/max_dgram_qlen").write_text("512", encoding="ascii")
         self.qemu_sockets = tuple(open_qemu_socket(number) for number in range(cards))
 
     def relay_from_card(self) -> None:
-        """Carry one frame from the card."""
+        """Relay one frame from the card to QEMU."""
         self._send_to_qemu(self.card_socket.recv(MAX_FRAME))
 
     def relay_from_vlan(self) -> None:
-        """Carry one frame from the VLAN's card, with its tag."""
+        """Relay one frame from the VLAN's card to QEMU, with the VLAN tag added."""
         frame = self.vlan_socket.recv(MAX_FRAME)
         self._send_to_qemu(frame[: VLAN_TAG_SLICE.start] + VLAN_TAG + frame[VLAN_TAG_SLICE.start :])
 
     def relay_from_qemu(self, number: int) -> None:
-        """Carry one frame from QEMU's card `number`; of a VLAN that is not ours it is lost."""
+        """Relay one frame from QEMU's card `number`; those of other VLANs are dropped."""
         frame = self.qemu_sockets[number].recv(MAX_FRAME)
         with contextlib.suppress(OSError):
             kind, vlan = struct.unpack(">HH", frame[VLAN_TAG_SLICE].ljust(4, b"\0"))
@@ -127,19 +127,19 @@ class FrameRelay:
                 self.vlan_socket.send(frame[: VLAN_TAG_SLICE.start] + frame[VLAN_TAG_SLICE.stop :])
 
     def _send_to_qemu(self, frame: bytes) -> None:
-        """To every card of QEMU's; the frame is lost where there is no socket yet."""
+        """Send a frame to every card of QEMU; it is dropped where there is no socket yet."""
         for number, endpoint in enumerate(self.qemu_sockets):
             with contextlib.suppress(OSError):
                 endpoint.sendto(frame, name_sockets(number)[0])
 
     def close(self) -> None:
-        """Give all ends back."""
+        """Close all sockets."""
         for endpoint in (self.card_socket, self.vlan_socket, *self.qemu_sockets):
             endpoint.close()
 
 
 def open_packet_socket(card: str, peer: str) -> socket.socket:
-    """The far end of a pair, for whole frames."""
+    """Open a raw socket at the other end of a veth pair."""
     enable_software_checksums(card)
     packet_socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     packet_socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
@@ -148,7 +148,7 @@ def open_packet_socket(card: str, peer: str) -> socket.socket:
 
 
 def open_qemu_socket(number: int) -> socket.socket:
-    """The lab's end of the wire to QEMU's card `number`."""
+    """Open the lab's socket for QEMU's card `number`."""
     qemu_socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     qemu_socket.bind(name_sockets(number)[1])
     qemu_socket.settimeout(SEND_TIMEOUT)
@@ -156,7 +156,7 @@ def open_qemu_socket(number: int) -> socket.socket:
 
 
 def enable_software_checksums(card: str) -> None:
-    """Have the kernel write every checksum itself: no hardware follows that would do it."""
+    """Make the kernel compute every checksum: no hardware does it on a veth pair."""
     value = array.array("B", struct.pack("II", ETHTOOL_STXCSUM, 0))
     address, _ = value.buffer_info()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -166,7 +166,7 @@ def enable_software_checksums(card: str) -> None:
 LEASE_ARGS = {
     LeaseShape.PLAIN: (),
     LeaseShape.SLASH32: ("--dhcp-option-force=1,255.255.255.255",),
-    # the lab's other address is reached over the route, and over the router it is not
+    # only the route leads to the lab's other address, the router does not
     LeaseShape.CLASSLESS: (
         "--dhcp-option=3,192.0.2.254",
         f"--dhcp-option=121,{VLAN_NET},{SERVER_ADDRESS}",
@@ -174,11 +174,11 @@ LEASE_ARGS = {
     LeaseShape.MTU1400: ("--dhcp-option=26,1400",),
     LeaseShape.NOMASK: ("--dhcp-option=1",),
 }
-"""dnsmasq's words for each. Source: dnsmasq(8), RFC 2132, RFC 3442."""
+"""dnsmasq's arguments for each kind of lease. Source: dnsmasq(8), RFC 2132, RFC 3442."""
 
 
 def require_lease_support(shape: LeaseShape, network: Decision) -> None:
-    """Refuse leases that the lab's network does not give.
+    """Refuse --lease on QEMU's user network, whose DHCP server gives plain leases only.
 
     Raises: UsageError.
     """
@@ -190,7 +190,7 @@ def require_lease_support(shape: LeaseShape, network: Decision) -> None:
 
 
 def select_echo_address(shape: LeaseShape) -> str:
-    """Where a host shall find the server that answers: beyond the route of the lease, if it has one."""
+    """Choose the address of the TCP server for probe.conf: behind the lease's route, if any."""
     return VLAN_ADDRESS if shape is LeaseShape.CLASSLESS else SERVER_ADDRESS
 
 
@@ -205,9 +205,9 @@ def build_dnsmasq_args(
     shape: LeaseShape = LeaseShape.PLAIN,
     conf_file: Path | None = None,
 ) -> tuple[str, ...]:
-    """dnsmasq's own arguments: DHCP and DNS on the lab's card, its log on stderr.
+    """Build dnsmasq's arguments: DHCP and DNS on the lab's card, the log on stderr.
 
-    With `settings`, a file for dnsmasq, the addresses and what is booted are said there.
+    A `conf_file` of dnsmasq replaces the addresses of the first card and the network boot.
     """
     args = [
         *("--no-daemon", f"--conf-file={conf_file or os.devnull}", "--pid-file=", "--log-queries"),
@@ -220,14 +220,14 @@ def build_dnsmasq_args(
         *("--no-resolv", "--no-hosts", "--domain=test", "--local=/test/"),
     ]
     if dhcp:
-        # --no-ping: dnsmasq otherwise waits three seconds for an echo of each address it offers
+        # --no-ping: without it dnsmasq pings each address for three seconds before it offers it
         ranges = (VLAN_RANGE,) if conf_file else (DHCP_RANGE, VLAN_RANGE)
         args += [f"--dhcp-range={address_range},{lease}" for address_range in ranges]
         args += LEASE_ARGS[shape]
         args += ["--dhcp-authoritative", "--no-ping", "--leasefile-ro"]
         args += [f"--dhcp-option=option:ntp-server,{SERVER_ADDRESS}"] if ntp else []
         args += () if conf_file else netboot_args
-        # without a DNS port of its own dnsmasq names no server
+        # dnsmasq without a DNS port does not announce a name server
         args += [f"--dhcp-option=option:dns-server,{SERVER_ADDRESS}"] if silent_dns else []
     args += (
         [f"--address=/{PROBE_DOMAIN}/{SERVER_ADDRESS}"] if dns and not silent_dns else ["--port=0"]

@@ -1,4 +1,4 @@
-"""dnsmasq as the lab runs it: from the start, or with outages."""
+"""Programs in the lab's network: dnsmasq, with outages, and commands of tests."""
 
 import os
 import selectors
@@ -20,7 +20,7 @@ OUTPUT_CHUNK = 65536
 
 
 class SideCommand:
-    """Starts the program; every line of it is said behind its name, its exit code last."""
+    """A program in the lab's network; its output is logged as `NAME: …`, its exit code last."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class SideCommand:
         self._log(f"{self._name}: ended with {self._process.wait()}")
 
     def close(self) -> None:
-        """End the program, if it still runs."""
+        """End the program if it still runs."""
         stop_program(self._process)
         with self._process:
             pass
@@ -61,12 +61,12 @@ DEVNULL = -3
 """As subprocess.DEVNULL."""
 LOG_CHUNK = 65536
 POLL_INTERVAL = 0.2
-"""Seconds between two looks at the clock while an outage is to come or to end."""
+"""Seconds between two looks at the clock while an outage is due to begin or to end."""
 PURPOSE = "serving DHCP and DNS"
 
 
 class Dnsmasq:
-    """Starts dnsmasq, ends it and starts it again as the outages say."""
+    """The DHCP and DNS server, stopped during the outages."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Dnsmasq:
         loop: selectors.BaseSelector,
         handle_log: Callable[[bytes], None],
     ) -> None:
-        """Serve from now on; `outages` are pairs of seconds from now, `hear` is given the log."""
+        """Start to serve; `outages` are pairs of seconds from now, `handle_log` gets the log."""
         self._argv = argv
         self._environment = environment
         self._outages = outages
@@ -89,7 +89,7 @@ class Dnsmasq:
 
     @property
     def poll_interval(self) -> float | None:
-        """Seconds that the loop may sleep; None for as long as it likes."""
+        """Seconds that the loop may sleep; None for no limit."""
         now = time.monotonic() - self._started_at
         return (
             POLL_INTERVAL
@@ -98,7 +98,7 @@ class Dnsmasq:
         )
 
     def tick(self) -> None:
-        """Start or end the server, when it is time."""
+        """Start or stop the server when an outage ends or begins."""
         in_outage = self._is_in_outage(time.monotonic() - self._started_at)
         if in_outage and self._process is not None:
             self.close()
@@ -106,7 +106,7 @@ class Dnsmasq:
             self._start()
 
     def close(self) -> None:
-        """End the server, if it runs."""
+        """Stop the server if it runs."""
         if self._process is None:
             return
         assert self._process.stderr is not None

@@ -1,4 +1,4 @@
-"""How the process inside the lab and the one outside talk: tagged blocks over two pipes."""
+"""Protocol between worker and client: tagged blocks over two pipes."""
 
 import json
 import os
@@ -13,43 +13,49 @@ BLOCK_HEAD = struct.Struct(">cI")
 
 
 class Tag(Enum):
-    """What a block holds."""
+    """The kind of a block."""
 
     PLAN = b"P"
-    """To the inside, first: what to start."""
+    """To the worker, first: the programs to start."""
     KEYS = b"K"
-    """To the inside: bytes for the console."""
+    """To the worker: bytes for the console."""
     RUN_COMMAND = b"R"
-    """To the inside: a program to start, its name and words in JSON."""
+    """To the worker: name and command line of a program to start, as JSON."""
     POWERED_ON = b"U"
-    """From the inside: the machine was switched on."""
+    """From the worker, as all others: QEMU was started."""
     CONSOLE = b"C"
+    """Output on the console."""
     DNSMASQ = b"D"
+    """dnsmasq's log."""
     SERVERS = b"S"
+    """The log of the lab's own servers."""
     QEMU_STDERR = b"Q"
-    """What QEMU itself complains of."""
+    """QEMU's error messages."""
     QEMU_EXIT = b"X"
     """QEMU's exit code, in decimal."""
     FAILURE = b"F"
-    """Three texts in JSON: what, where, fix."""
+    """The texts what, where and fix of an error, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """What the inside starts; every path is absolute or relative to `work`."""
+    """The programs and servers that the worker starts; paths are absolute or relative to `work`."""
 
     work: str
+    """The working directory."""
     remove_work: bool
-    """True: `work` is deleted when the lab ends, however it ends."""
+    """True: the worker deletes `work` when it ends, even when its client was killed."""
     environment: dict[str, str]
     qemu: tuple[str, ...]
+    """QEMU's command line."""
     dnsmasq: tuple[str, ...]
-    """Empty: QEMU's own network is used, and no card is made."""
+    """dnsmasq's command line; empty on QEMU's user network."""
     ip: tuple[str, ...]
+    """The command line of ip, without arguments; empty on QEMU's user network."""
     echo_port: int
-    """TCP port of the server that answers with what it is told; 0 for none."""
+    """TCP port of the echo server; 0 for none."""
     address: str
-    """Where the lab's servers listen."""
+    """The address on which the lab's servers listen."""
     has_ntp: bool
     """True: a time server listens on UDP port 123."""
     http_directory: str = ""
@@ -59,27 +65,27 @@ class WorkerPlan:
     cards: int = 1
     """Network cards of the machine."""
     silent_dns: bool = False
-    """True: the DNS port takes questions and nobody answers."""
+    """True: the DNS port is open and never answers."""
     tcp_probes: tuple[str, ...] = ()
-    """Connections to make, each as `dial.render` writes it."""
+    """Connections to make, each by `encode_tcp_probe`."""
 
 
 def encode_plan(plan: WorkerPlan) -> bytes:
-    """Render a plan for `load`."""
+    """Encode a plan as JSON."""
     return json.dumps(asdict(plan)).encode()
 
 
 def decode_plan(data: bytes) -> WorkerPlan:
-    """Read what `dump` made."""
+    """Decode a plan from `encode_plan`."""
     values: dict[str, Any] = json.loads(data)
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     return WorkerPlan(**{**values, **lists})
 
 
 def send_block(fd: int, tag: Tag, data: bytes = b"") -> None:
-    """Write one block whole.
+    """Write one block.
 
-    Raises: BrokenPipeError when nobody reads any more.
+    Raises: BrokenPipeError when the other side has closed the pipe.
     """
     remaining = memoryview(BLOCK_HEAD.pack(tag.value, len(data)) + data)
     while remaining:
@@ -87,13 +93,13 @@ def send_block(fd: int, tag: Tag, data: bytes = b"") -> None:
 
 
 class BlockDecoder:
-    """Cuts a stream into blocks again."""
+    """Splits a stream into blocks."""
 
     def __init__(self) -> None:
         self._buffer = b""
 
     def feed(self, data: bytes) -> Iterator[tuple[Tag, bytes]]:
-        """Take more of the stream; give the blocks that are now whole."""
+        """Add data; yield the blocks that are complete."""
         self._buffer += data
         while len(self._buffer) >= BLOCK_HEAD.size:
             tag, length = BLOCK_HEAD.unpack_from(self._buffer)
@@ -105,17 +111,17 @@ class BlockDecoder:
 
 
 MAX_LINE = 1 << 14
-"""Bytes of a line; what goes on stands as a line of its own."""
+"""Bytes of a line at most; a longer one is split."""
 
 
 class LineDecoder:
-    """Cuts a stream of text into lines."""
+    """Splits a stream of text into lines."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Take more of the stream; give the lines that are now whole, without control codes."""
+        """Add data; yield the lines that are complete, without control codes."""
         self._buffer += data
         *complete, remainder = self._buffer.split(b"\n")
         while len(remainder) > MAX_LINE:
@@ -127,14 +133,14 @@ class LineDecoder:
                 yield clean_line(bytes(line[at : at + MAX_LINE]))
 
     def flush(self) -> Iterator[str]:
-        """Give what stands after the last line's end."""
+        """Yield the text after the last line end, if any."""
         if self._buffer:
             yield clean_line(bytes(self._buffer))
         self._buffer = bytearray()
 
 
 def clean_line(line: bytes) -> str:
-    """Make text of a console's line: no escape sequences, no control codes."""
+    """Decode a line of the console, without escape sequences and control codes."""
     text = line.decode("utf-8", "replace")
     characters = []
     at = 0
@@ -149,7 +155,7 @@ def clean_line(line: bytes) -> str:
 
 
 def _measure_escape(text: str, at: int) -> int:
-    """Length of the escape sequence at `at`. Source: ECMA-48, 5.4 (control sequences)."""
+    """Measure the escape sequence at `at`. Source: ECMA-48, 5.4 (control sequences)."""
     if text[at + 1 : at + 2] != "[":
         return 2
     end = at + 2

@@ -1,4 +1,4 @@
-"""The lab's own small servers: TCP that answers with what it is told, and the time."""
+"""Servers of the lab: TCP echo, NTP, syslog, HTTP, and a DNS port that never answers."""
 
 import contextlib
 import selectors
@@ -22,14 +22,14 @@ NTP = struct.Struct(">BBBb II4s 8s 8s 8s II")
 """Source: RFC 5905, section 7.3, figure 8."""
 RECEIVE_SIZE = 65536
 LOGGED_BYTES = 80
-"""Bytes of what was sent that are said."""
+"""Bytes of a message that are logged."""
 SYSLOG_PORT = 514
 
 
 def open_listener(address: str, port: int) -> socket.socket:
-    """A socket that takes connections, and blocks for none: of TCP, or for a name one in a directory.
+    """Open a non-blocking listening socket: TCP, or a Unix socket for an address in `.socket`.
 
-    Raises: ToolError when the port cannot be had.
+    Raises: ToolError when the port is in use.
     """
     try:
         if address.endswith(".socket"):
@@ -41,14 +41,14 @@ def open_listener(address: str, port: int) -> socket.socket:
     except OSError as error:
         raise ToolError(
             f"cannot listen on {address} port {port}: {error.strerror}",
-            fix="run the boot again: another program took the port",
+            fix="run the boot again: another program uses the port",
         ) from error
     listener.setblocking(False)
     return listener
 
 
 class EchoServer:
-    """Answers every TCP connection with its own bytes."""
+    """TCP server that sends back what it receives."""
 
     def __init__(
         self, address: str, port: int, loop: selectors.BaseSelector, log: WriteLog
@@ -74,20 +74,20 @@ class EchoServer:
                 self._log(f"tcp: answered {len(data)} bytes: {text}")
                 return
         except OSError:
-            pass  # the other side went away: that ends this connection and no more
+            pass  # the client is gone: only this connection ends
         self._loop.unregister(connection)
         connection.close()
 
 
 def open_silent_dns(address: str) -> socket.socket:
-    """A DNS server that never answers: its port is open and nobody reads."""
+    """Open the DNS port without reading from it: a name server that never answers."""
     dns_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     dns_socket.bind((address, DNS_PORT))
     return dns_socket
 
 
 class NtpServer:
-    """Tells the machine's time to every NTP client that asks."""
+    """NTP server with this machine's time."""
 
     def __init__(self, address: str, loop: selectors.BaseSelector, log: WriteLog) -> None:
         self._log = log
@@ -107,7 +107,7 @@ class NtpServer:
 
 
 class SyslogServer:
-    """Takes what hosts send to a syslog server. Source: RFC 5426, 3.1: a datagram a message."""
+    """Syslog server that logs each message. Source: RFC 5426, 3.1: one message a datagram."""
 
     def __init__(self, address: str, loop: selectors.BaseSelector, log: WriteLog) -> None:
         self._log = log
@@ -123,7 +123,7 @@ class SyslogServer:
 
 
 def make_ntp_answer(question: bytes, now: int) -> bytes:
-    """Answer an NTP client's packet at `now` (nanoseconds UTC); b"" for anything else.
+    """Make the answer to an NTP client's packet at `now` (nanoseconds UTC); b"" for other packets.
 
     Source: RFC 5905, section 7.3; mode 3 is a client, 4 a server.
     """
@@ -140,19 +140,23 @@ def make_ntp_answer(question: bytes, now: int) -> bytes:
 HTTP_PORT = 80
 HTTP_CHUNK = 65536
 MAX_REQUEST_HEAD = 8192
-"""Bytes of a request's head."""
+"""Bytes of a request's head at most."""
 
 
 @dataclass
 class HttpResponse:
-    """What is still to be sent on a connection."""
+    """The rest of a response: bytes to send, then those of a file."""
 
     unsent: memoryview
     file: BufferedReader | None
+    """None for a response without a body."""
 
 
 class HttpServer:
-    """Answers GET and HEAD. Source: RFC 9112; UEFI 2.10, 24.7.5 (HEAD first, then GET)."""
+    """HTTP server for the files of a directory: GET and HEAD.
+
+    Source: RFC 9112; UEFI 2.10, 24.7.5 (HEAD first, then GET).
+    """
 
     def __init__(
         self,
@@ -193,7 +197,7 @@ class HttpServer:
             )
 
     def _make_response(self, head: bytes) -> HttpResponse:
-        """The answer to a request: the file it names, if the folder has it."""
+        """Make the response to a request for a file of the directory."""
         request_line = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
         method, name = (
             (request_line[0], request_line[1].lstrip("/")) if len(request_line) == 3 else ("", "")
@@ -202,7 +206,7 @@ class HttpServer:
         if method not in {"GET", "HEAD"}:
             return _make_status_response("405 Method Not Allowed")
         if name not in files:
-            self._log(f"http: {method} /{name} is not here")
+            self._log(f"http: {method} /{name} not found")
             return _make_status_response("404 Not Found")
         size = files[name].stat().st_size
         self._log(f"http: {method} /{name}, {size} bytes")

@@ -1,4 +1,4 @@
-"""Connections from the lab to what it booted: tried again and again until one answers."""
+"""TCP probes: connections from the lab to host or guests, repeated until they succeed."""
 
 import contextlib
 import json
@@ -13,40 +13,40 @@ from minbuild.lab.model import TcpProbe
 from minbuild.lab.worker.network import FIRST_MAC
 
 RETRY_INTERVAL = 0.5
-"""Seconds between two tries."""
+"""Seconds between two attempts."""
 TRY_TIMEOUT = 3.0
-"""Seconds for one try."""
+"""Seconds for one attempt."""
 CHUNK = 4096
 LEASE_LINE = re.compile(r"DHCPACK\(\S+\) (\d+\.\d+\.\d+\.\d+) (\S+)")
-"""What dnsmasq says of an address that it granted."""
+"""dnsmasq's log line of a lease: address and MAC address."""
 
 
 def encode_tcp_probe(name: str, probe: TcpProbe) -> str:
-    """Write the dial of a probe for `parse`."""
+    """Encode a probe as JSON."""
     return json.dumps([name, probe.port, probe.target, probe.banner])
 
 
 def decode_tcp_probe(text: str) -> tuple[str, TcpProbe]:
-    """Read what `render` wrote."""
+    """Decode a probe from `encode_tcp_probe`."""
     name, port, target, banner = json.loads(text)
     return name, TcpProbe(port, target, banner)
 
 
 @dataclass
 class ProbeConnection:
-    """One probe's connection, from try to try."""
+    """The connection of one probe, over all attempts."""
 
     name: str
     probe: TcpProbe
     tcp_socket: socket.socket | None = None
     deadline: float = 0.0
-    """When this try is given up, or when the next one begins."""
+    """Time at which this attempt ends, or the next one begins."""
     received: bytearray = field(default_factory=bytearray)
     done: bool = False
 
 
 class TcpProber:
-    """Makes each connection when the address it goes to is known."""
+    """Makes the connections of all probes, each once its target's address is known."""
 
     def __init__(
         self,
@@ -61,16 +61,16 @@ class TcpProber:
 
     @property
     def poll_interval(self) -> float | None:
-        """Seconds that the loop may sleep; None for as long as it likes."""
+        """Seconds that the loop may sleep; None for no limit."""
         return None if all(call.done for call in self._connections) else RETRY_INTERVAL / 2
 
     def learn_addresses(self, log: str) -> None:
-        """Learn the addresses that dnsmasq granted: the host's by its card, any other a guest's."""
+        """Learn addresses from dnsmasq's log: the host's by its MAC address, any other a guest's."""
         for address, mac in LEASE_LINE.findall(log):
             self._addresses["host" if mac == FIRST_MAC else "guest"] = address
 
     def tick(self) -> None:
-        """Begin what is due, give up what took too long."""
+        """Start the attempts that are due, and end those that took too long."""
         now = time.monotonic()
         for connection in self._connections:
             if connection.done or now < connection.deadline:

@@ -1,9 +1,9 @@
-"""The process inside the lab: it starts the servers and QEMU, and ends all when its owner ends.
+"""Worker process of the lab: starts QEMU and the servers, and ends with its client.
 
-Run as `python -m minbuild.lab.worker.worker`, in a namespace of its own where the machine allows that. It
-reads a plan and then keys for the console from stdin, and writes blocks to stdout. When stdin
-ends, its owner has ended, and so does everything here: as the first process of a process
-namespace it takes all others with it; without one, QEMU has its own order to die with it.
+Run as `python -m minbuild.lab.worker.worker`, in new namespaces where the machine allows that. It
+reads a plan and commands from stdin and writes blocks to stdout. The end of stdin means that the
+client has ended: the worker then ends everything it started. As the first process of a process
+namespace it takes all others with it; without one, QEMU ends by PR_SET_PDEATHSIG.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ STDIN, STDOUT = 0, 1
 
 
 class Worker:
-    """Everything that runs inside, driven by one loop."""
+    """QEMU, the servers and the relay of one boot, driven by one event loop."""
 
     def __init__(self, plan: WorkerPlan, decoder: BlockDecoder) -> None:
         self._plan = plan
@@ -47,7 +47,7 @@ class Worker:
         self._exit_stack = contextlib.ExitStack()
 
     def run(self) -> None:
-        """Start all, carry what they say until QEMU or the owner ends, then end all."""
+        """Start all, relay their output until QEMU or the client ends, then end all."""
         with self._exit_stack:
             self._loop.register(STDIN, selectors.EVENT_READ, self._read_commands)
             self._start_servers()
@@ -61,7 +61,7 @@ class Worker:
                     self._dnsmasq.tick()
 
     def _compute_timeout(self) -> float | None:
-        """Seconds until someone must look at the clock; None when nobody must."""
+        """Compute the seconds until a timer is due; None for no timer."""
         waits = [
             self._prober.poll_interval,
             self._dnsmasq.poll_interval if self._dnsmasq is not None else None,
@@ -163,7 +163,7 @@ class Worker:
 
 
 def main() -> int:
-    """Do what the plan on stdin says; 0 when the lab ended by itself or with its owner."""
+    """Run the plan from stdin; errors are sent to the client, so the exit code is 0."""
     decoder = BlockDecoder()
     plan = _receive_plan(decoder)
     if plan is None:
@@ -172,7 +172,7 @@ def main() -> int:
     try:
         Worker(plan, decoder).run()
     except BrokenPipeError:
-        pass  # the owner reads no more
+        pass  # the client has ended
     except MinbuildError as error:
         texts = json.dumps([error.what, error.where, error.fix])
         with contextlib.suppress(BrokenPipeError):

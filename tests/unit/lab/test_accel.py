@@ -156,7 +156,7 @@ def test_a_kvm_whose_kernel_is_silent_is_left_for_emulation_and_remembered(
     assert result.accel.name == "tcg"  # type: ignore[attr-defined]
     assert result.tries == 2  # type: ignore[attr-defined]
     assert front.asked == ["kvm trial", "kvm system", "tcg system"]
-    assert "no kernel said a word" in notes.notes[0]
+    assert "no kernel wrote a line" in notes.notes[0]
     assert "forget-kvm" in notes.notes[1]
     chosen = choose_accelerator(None, front, TrialFirmware.UEFI)
     assert (chosen.name, "by emulation it went on" in chosen.reason) == ("tcg", True)

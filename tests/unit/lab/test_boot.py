@@ -135,7 +135,7 @@ def test_an_image_that_is_not_there_is_named(bench: Bench, tmp_path: Path) -> No
 
 def test_a_kernel_that_is_none_is_qemu_s_own_word(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "kernel").write_bytes(b"no kernel" * 1000)
-    with pytest.raises(ToolError, match="QEMU ended with 1"):
+    with pytest.raises(ToolError, match="QEMU exited with status 1"):
         boot_image(request(bench, image=tmp_path / "kernel"), bench.tools, SilentProgress())
 
 
@@ -144,7 +144,7 @@ def test_a_disk_cannot_be_booted_directly(bench: Bench, tmp_path: Path) -> None:
     wish = request(
         bench, image=tmp_path / "host.raw", initramfs=None, firmware=Firmware.DIRECT, cmdline=""
     )
-    with pytest.raises(UsageError, match="is a disk"):
+    with pytest.raises(UsageError, match="is a disk image"):
         boot_image(wish, bench.tools, SilentProgress())
 
 
@@ -166,7 +166,7 @@ def test_a_damaged_uki_is_an_error(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_the_chosen_network_says_why(bench: Bench) -> None:
-    assert choose_network(Network.USER, bench.tools).reason == "asked for"
+    assert choose_network(Network.USER, bench.tools).reason == "requested"
     chosen = choose_network(Network.AUTO, bench.tools)
     assert chosen.name in {Network.USER, Network.NAMESPACE}
     assert chosen.reason

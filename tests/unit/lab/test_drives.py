@@ -107,7 +107,7 @@ def test_a_header_changed_by_hand_is_refused(tmp_path: Path) -> None:
     whole = bytearray(create(tmp_path, "vmdk", "made.vmdk", "1M").read_bytes())
     whole[12:20] = bytes(8)
     (tmp_path / "described").write_bytes(whole)
-    with pytest.raises(UsageError, match="only a description"):
+    with pytest.raises(UsageError, match="only describes"):
         build_disk_args(
             tmp_path / "described", detect_drive_format(tmp_path / "described"), writable=False
         )

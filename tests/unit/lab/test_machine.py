@@ -6,8 +6,8 @@ from typing import cast
 import pytest
 
 from minbuild.errors import UsageError
+from minbuild.lab.boot_source import prepare_boot_source
 from minbuild.lab.model import BootRequest, Firmware, Tools
-from minbuild.lab.qemu import prepare_boot_source
 from tests.support.uki import uki
 
 
@@ -28,7 +28,7 @@ def test_the_labs_words_come_last_and_before_those_for_init(tmp_path: Path) -> N
 def test_a_line_that_the_kernel_would_cut_is_refused(tmp_path: Path) -> None:
     assert len(words_of(tmp_path, "a" * (2047 - len(" clock=x")))[-1]) == 2047
     with pytest.raises(
-        UsageError, match=r"has 2,040 bytes, and the lab adds 8: the kernel reads 2,047"
+        UsageError, match=r"is 2,040 bytes and the lab adds 8; the kernel reads at most 2,047"
     ):
         words_of(tmp_path, "a" * 2040)
     with pytest.raises(UsageError, match="the lab adds"):

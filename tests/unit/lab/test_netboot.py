@@ -7,9 +7,9 @@ import pytest
 from minbuild.errors import UsageError
 from minbuild.image.ukify import UkiParts, build_uki
 from minbuild.lab.boot import boot_image
+from minbuild.lab.boot_source import require_http_support
 from minbuild.lab.model import BootRequest, Decision, Firmware, Network, ProbeState
 from minbuild.lab.probes import make_probe
-from minbuild.lab.qemu import require_http_support
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
 from tests.unit.toolbox.real import toolbox
@@ -47,13 +47,13 @@ def test_uefi_fetches_the_image_and_starts_it(firmware: Firmware, uki: Path) -> 
 
 
 def test_http_is_refused_on_qemu_s_own_network() -> None:
-    require_http_support(Firmware.PXE, Decision(Network.USER, "asked for"))
+    require_http_support(Firmware.PXE, Decision(Network.USER, "requested"))
     with pytest.raises(UsageError, match="HTTP boot needs"):
-        require_http_support(Firmware.HTTP, Decision(Network.USER, "asked for"))
+        require_http_support(Firmware.HTTP, Decision(Network.USER, "requested"))
 
 
 def test_a_disk_cannot_come_from_the_network(tmp_path: Path) -> None:
     (tmp_path / "host.raw").write_bytes(bytes(4096))
     wish = BootRequest(tmp_path / "host.raw", (), firmware=Firmware.PXE)
-    with pytest.raises(UsageError, match="is a disk"):
+    with pytest.raises(UsageError, match="is a disk image"):
         boot_image(wish, toolbox(lab=True), SilentProgress())

@@ -78,7 +78,7 @@ def test_a_stranger_s_footprint_with_a_pattern_that_is_none_is_an_error(
     (desk.directory / "footprint.json").write_text(
         render_footprint(replace(tiny(), probes=tuple(rows))), encoding="utf-8"
     )
-    with pytest.raises(UsageError, match="no regular expression"):
+    with pytest.raises(UsageError, match="not a valid regular expression"):
         read_probes(desk.directory / f"{tiny().name}.raw")
 
 

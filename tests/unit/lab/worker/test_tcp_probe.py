@@ -100,4 +100,4 @@ def test_a_component_asks_for_what_is_seen_outside() -> None:
     assert not made.patterns[2].regex.search("query[A] axtest from 192.0.2.50")
     assert made.patterns[3].regex.search("probe net: 192.0.2.50:22 open")
     assert find_unreachable_probes([made], Network.NAMESPACE) == {}
-    assert "lets nobody in" in find_unreachable_probes([made], Network.USER)["net"]
+    assert "accepts no connection" in find_unreachable_probes([made], Network.USER)["net"]
