@@ -6,6 +6,7 @@ into the request's header and nowhere else.
 
 import base64
 import contextlib
+import ipaddress
 import os
 import re
 from collections.abc import Iterator
@@ -168,8 +169,6 @@ def _entry_matches(entry: str, host: str, port: int) -> bool:
     name, entry_port = _split_port(entry)
     if entry_port and entry_port != port:
         return False
-    import ipaddress
-
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

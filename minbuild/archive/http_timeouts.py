@@ -6,14 +6,9 @@ import socket
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-
-if TYPE_CHECKING:
-    from urllib3 import HTTPResponse, PoolManager
-
 
 DEFAULT_WINDOW = 30.0
 """Seconds, where a connection does not say how long it may stay silent."""
@@ -58,7 +53,7 @@ class SpeedWatch:
 class _TimedConnection(HTTPConnection):
     """A connection whose answer's head must come, whole, in the time that it may stay silent."""
 
-    def getresponse(self) -> "HTTPResponse":  # type: ignore[override]
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         sock = self.sock
         with SpeedWatch(lambda: sock.shutdown(socket.SHUT_RDWR), _get_window(self), math.inf):
             return super().getresponse()
@@ -90,7 +85,7 @@ class _TimedTlsPool(HTTPSConnectionPool):
     ConnectionCls = _TimedTlsConnection
 
 
-def use_timed_connections(manager: "PoolManager") -> "PoolManager":
+def use_timed_connections(manager: PoolManager) -> PoolManager:
     """The same manager; answers of its connections begin in bounded time."""
     manager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTlsPool}
     return manager

@@ -1,11 +1,14 @@
 """Which packages an archive's suites offer, all suites taken as one."""
 
+import difflib
 import fnmatch
 import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
+
+from debian.debian_support import Version
 
 from minbuild.archive.download import download, map_in_threads
 from minbuild.archive.mirror import Mirror
@@ -30,8 +33,6 @@ def pick_newest(candidates: Sequence[tuple[str, T]]) -> tuple[str, T]:
     """The paragraph with the highest version, and what came with it; the first one of equals."""
     if len(candidates) == 1:
         return candidates[0]
-    from debian.debian_support import Version
-
     return max(candidates, key=lambda pair: Version(_read_field(pair[0], "Version")))
 
 
@@ -106,13 +107,11 @@ def parse_depends(stanza: str) -> tuple[tuple[str, ...], ...]:
 
 @functools.lru_cache(maxsize=4)
 def _parse_stanza(stanza: str) -> "Packages":
-    import logging
+    from debian import deb822  # 26 ms, and a build from a lock without a new package needs none
 
-    from debian.deb822 import Packages
-
-    # what it cannot parse it would write to the terminal as it stands, and `depends` refuses it
-    logging.getLogger("debian.deb822").disabled = True
-    return Packages(stanza)
+    # it would write what it cannot parse to the terminal; parse_depends refuses that instead
+    deb822.logger.disabled = True
+    return deb822.Packages(stanza)
 
 
 def _read_field(stanza: str, name: str) -> str:
@@ -203,8 +202,6 @@ class Index:
 
     def find_similar_name(self, name: str) -> str:
         """The package whose name is most like `name`; "" when none is like it."""
-        import difflib
-
         names = {
             one
             for part in self.packages_files

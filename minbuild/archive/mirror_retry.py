@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from minbuild.archive import http_client
+from minbuild.archive import http_client, http_model
 from minbuild.errors import ArchiveError
 
 T = TypeVar("T")
@@ -40,8 +40,8 @@ class _FailureTally:
     def __init__(self) -> None:
         self.reasons: dict[str, Counter[str]] = {}
         self.wrong: WrongContent | None = None
-        self.unreachable: tuple[str, http_client.TransientError] | None = None
-        self.absent: tuple[str, http_client.NotFound] | None = None
+        self.unreachable: tuple[str, http_model.TransientError] | None = None
+        self.absent: tuple[str, http_model.NotFound] | None = None
 
     def add(self, url: str, reason: str) -> None:
         self.reasons.setdefault(url, Counter())[reason] += 1
@@ -84,26 +84,26 @@ def try_mirrors(
     ordered = sorted(mirrors, key=lambda urls: _get_host(urls) in _exhausted_hosts)
     for number, urls in enumerate(ordered):
         last = number == len(ordered) - 1
-        for attempt, pause in enumerate((*http_client.RETRY_DELAYS, None)):
+        for attempt, pause in enumerate((*http_model.RETRY_DELAYS, None)):
             try:
                 return _try_addresses(urls, attempt > 0, request, tally)
-            except http_client.NotFound:
+            except http_model.NotFound:
                 requested_pause = 0.0
                 if not last or attempt:
                     break
-            except http_client.TransientError as error:
+            except http_model.TransientError as error:
                 requested_pause = error.pause
             except WrongContent:
                 requested_pause = 0.0
                 if attempt + 1 == MAX_WRONG_ANSWERS:
                     break
-            if pause is None or (requested_pause > http_client.MAX_RETRY_AFTER and not last):
+            if pause is None or (requested_pause > http_model.MAX_RETRY_AFTER and not last):
                 _exhausted_hosts.add(_get_host(urls))
                 break
             time.sleep(
                 min(
-                    max(http_client.scale_pause(pause), requested_pause),
-                    http_client.MAX_RETRY_AFTER,
+                    max(http_model.scale_pause(pause), requested_pause),
+                    http_model.MAX_RETRY_AFTER,
                 )
             )
     raise _build_error(purpose, tally, fix)
@@ -120,7 +120,7 @@ def fetch_small(url: str, *, purpose: str, limit: int) -> bytes:
             [[url]],
             lambda url, fresh: http_client.read_url(url, purpose=purpose, limit=limit, fresh=fresh),
         )
-    except http_client.NotFound as error:
+    except http_model.NotFound as error:
         raise ArchiveError(
             f"cannot get {purpose}: {error.reason}", where=url, fix="correct the address"
         ) from error
@@ -132,12 +132,12 @@ def _try_addresses(
     for url in urls:
         try:
             return request(url, fresh)
-        except http_client.NotFound as error:
+        except http_model.NotFound as error:
             tally.add(url, error.reason)
             tally.absent = tally.absent if tally.absent and error.is_absent else (url, error)
             if url == urls[-1]:
                 raise
-        except http_client.TransientError as error:
+        except http_model.TransientError as error:
             tally.add(url, error.reason)
             tally.unreachable = url, error
             raise

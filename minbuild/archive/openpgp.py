@@ -6,12 +6,12 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pysequoia
+from pysequoia import Cert
+from pysequoia.packet import PacketPile, SignatureType
 
 from minbuild.errors import ArchiveError
-
-if TYPE_CHECKING:
-    from pysequoia import Cert
 
 KEYS = Path(__file__).resolve().parent / "keys"
 """Debian's archive keys, as certificates."""
@@ -31,8 +31,6 @@ def verify_cleartext(
 
     Raises: ArchiveError when there is no signature, or none by a trusted key.
     """
-    import pysequoia
-
     if not signed.lstrip().startswith(_ARMOUR):
         raise ArchiveError(
             "the InRelease file carries no signature",
@@ -78,8 +76,6 @@ def verify_detached(data: bytes, signature: bytes, key: Path, *, now: int | None
 
     Raises: ArchiveError when none did, or when it has expired.
     """
-    import pysequoia
-
     certificates = list(_load_certificates(str(key)))
     try:
         parsed = pysequoia.Sig.from_bytes(signature)
@@ -141,8 +137,6 @@ def sign_detached(data: bytes, key: Path) -> bytes:
 
     Raises: ArchiveError when the file holds no private key that can be used without a password.
     """
-    import pysequoia
-
     try:
         secret = pysequoia.Tsk.from_file(str(key))
         signed: bytes = pysequoia.sign(secret.signer(), data, mode=pysequoia.SignatureMode.DETACHED)
@@ -157,9 +151,7 @@ def sign_detached(data: bytes, key: Path) -> bytes:
 
 
 @functools.cache
-def _load_certificates(signed_by: str) -> "tuple[Cert, ...]":
-    import pysequoia
-
+def _load_certificates(signed_by: str) -> tuple[Cert, ...]:
     certificates: list[Cert] = []
     for file in _list_key_files(signed_by):
         try:
@@ -183,8 +175,6 @@ def _load_certificates(signed_by: str) -> "tuple[Cert, ...]":
 @functools.cache
 def _read_expirations(signed_by: str) -> Mapping[str, float]:
     """When each key and subkey ends: fingerprint → seconds UTC, infinity for never."""
-    from pysequoia.packet import PacketPile, SignatureType
-
     expirations: dict[str, float] = {}
     for certificate in _load_certificates(signed_by):
         main = certificate.fingerprint

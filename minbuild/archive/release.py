@@ -44,7 +44,7 @@ def parse_release(content: bytes, *, where: str) -> Release:
 
     Raises: ArchiveError when it lacks what it must say.
     """
-    from debian.deb822 import Release as Deb822
+    from debian.deb822 import Release as Deb822  # 26 ms, and a Release is parsed once
 
     try:
         fields = Deb822(content.decode())

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from minbuild.archive import http_client, openpgp, release
+from minbuild.archive import http_client, http_model, openpgp, release
 from minbuild.archive.download import MirrorOutOfSync, map_in_threads
 from minbuild.archive.http_access import hide_credentials
 from minbuild.archive.mirror import SECURITY, Mirror, is_local, repository_of
@@ -80,7 +80,7 @@ def open_suite(
                 mirrors,
                 lambda url, again: opener.download(url, fresh=again or fresh),
             )
-        except http_client.NotFound as error:
+        except http_model.NotFound as error:
             raise _absence_error(name, mirrors[0][-1], error) from error
     if archive.trusted:
         progress.note(f"{name}: its signature is not checked, as the manifest says (trusted)")
@@ -220,7 +220,7 @@ class _SuiteOpener:
             )
 
 
-def _absence_error(name: str, where: str, error: http_client.NotFound) -> ArchiveError:
+def _absence_error(name: str, where: str, error: http_model.NotFound) -> ArchiveError:
     hint = "or security-mirror" if repository_of(name) == SECURITY else "(--mirror URL)"
     if not error.is_absent:
         return ArchiveError(

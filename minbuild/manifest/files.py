@@ -18,6 +18,7 @@ from minbuild.manifest.model import (
     VariableValue,
 )
 from minbuild.manifest.raw import RawFile, RawFileEntry
+from minbuild.manifest.template_problems import InvalidTemplate, TemplateProblem
 from minbuild.manifest.text_use import TextUse, classify_text
 from minbuild.paths import USRMERGED, RootPath, to_root_path
 
@@ -40,7 +41,7 @@ class Renderer:
         self._record_words(node.text)
         try:
             return templates.render_template(node.text, self.values)
-        except templates.InvalidTemplate as error:
+        except InvalidTemplate as error:
             for fault in error.problems:
                 block = Location(where.file, where.line + fault.line, 1, where.document)
                 self.inputs.problems.add(fault.message, block if node.block else where, fault.fix)
@@ -136,13 +137,13 @@ class Renderer:
         use = classify_text(
             str(to_root_path(entry.path)), text, entry.file.mode or 0, source.where.file
         )
-        faults: tuple[templates.TemplateProblem, ...] = ()
+        faults: tuple[TemplateProblem, ...] = ()
         rendered = None
         try:
             rendered = templates.render_template(text, self.values, use)
             if use in (TextUse.SHELL, TextUse.COMMANDS):
                 faults = templates.find_unquoted(text, self.values)
-        except templates.InvalidTemplate as error:
+        except InvalidTemplate as error:
             faults = error.problems
         for fault in faults:
             self.inputs.problems.add(

@@ -5,28 +5,25 @@ chance or time. A text whose only marks are `{{ name }}` is rendered without imp
 """
 
 import contextlib
-import functools
 import hashlib
 import importlib.util
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from minbuild.bounds import TimeExceeded, limit_resources
 from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.manifest.document.nodes import TEMPLATE_MARK
-from minbuild.manifest.document.problems import suggest
 from minbuild.manifest.model import VariableValue
+from minbuild.manifest.template_problems import TemplateProblem, describe_unquoted
 from minbuild.manifest.text_use import QUOTED_MARK, TextUse, quote_shell_word
 
 if TYPE_CHECKING:
-    import jinja2
+    from minbuild.manifest.jinja_engine import JinjaEngine
 
 
 _WORD_PATTERN = re.compile(r"\w+")
@@ -110,28 +107,6 @@ RESERVED_WORDS = frozenset(
 """Words of jinja2 that cannot name a variable."""
 
 _SIMPLE_OUTPUT = re.compile(r"\{\{ *([A-Za-z_][A-Za-z0-9_]*) *(\| *quote *)?\}\}")
-_MAX_PRODUCT = 1 << 24
-"""Characters of the longest text that a template may make by repeating."""
-
-
-@dataclass(frozen=True, slots=True)
-class TemplateProblem:
-    """What is wrong in a template, and where in its text."""
-
-    message: str
-    line: int
-    column: int
-    fix: str
-    undefined_name: str = ""
-    """The undefined variable, if that is the fault."""
-
-
-class InvalidTemplate(Exception):
-    """A template that cannot be rendered: its faults, in order."""
-
-    def __init__(self, *problems: TemplateProblem) -> None:
-        super().__init__(*(fault.message for fault in problems))
-        self.problems = problems
 
 
 def render_template(
@@ -160,7 +135,7 @@ def render_template(
         )
     purpose = f"text {use} {marked}"
     return render_once(
-        purpose, text, values, lambda: [_render_with_jinja2(text, values, use, marked)]
+        purpose, text, values, lambda: [_load_engine().render(text, values, use, marked=marked)]
     )[0]
 
 
@@ -190,36 +165,11 @@ def find_unquoted(text: str, values: Mapping[str, VariableValue]) -> tuple[Templ
         ]
     else:
         kinds = {name: value for name, value in values.items() if isinstance(value, int)}
-        lines = render_once("unquoted", text, kinds, lambda: _parse_unquoted(text, values))
+        lines = render_once(
+            "unquoted", text, kinds, lambda: _load_engine().find_unquoted(text, values)
+        )
         rows = [(int(line), names) for line, _, names in (each.partition(" ") for each in lines)]
-    return tuple(_describe_unquoted(line, names) for line, names in dict.fromkeys(rows))
-
-
-def _parse_unquoted(text: str, values: Mapping[str, VariableValue]) -> list[str]:
-    from jinja2 import TemplateError
-
-    from minbuild.manifest import quoting
-
-    environment = _create_environment()
-    try:
-        with limit_resources():
-            tree = environment.parse(text)
-            return [
-                f"{line} {names}" for line, names in quoting.find_unquoted_outputs(tree, values)
-            ]
-    except (TemplateError, RecursionError, MemoryError, TimeExceeded) as error:
-        raise InvalidTemplate(_describe_error(error, text)) from error
-
-
-def _describe_unquoted(line: int, names: str) -> TemplateProblem:
-    first = names.partition(",")[0] or "…"
-    return TemplateProblem(
-        f"the value of {names or 'an expression'} goes into shell commands without the filter quote",
-        line,
-        1,
-        f"write it as {{{{ {first} | quote }}}}, outside of the script's own quotes; within them, "
-        "name a variable of the script that was set so before",
-    )
+    return tuple(describe_unquoted(line, names) for line, names in dict.fromkeys(rows))
 
 
 def find_variables(text: str) -> frozenset[str]:
@@ -232,18 +182,9 @@ def find_variables(text: str) -> frozenset[str]:
     simple_names = _match_simple(text)
     if simple_names is not None:
         return frozenset(simple_names)
-    return frozenset(render_once("names", text, {}, lambda: sorted(_parse_variables(text))))
-
-
-def _parse_variables(text: str) -> frozenset[str]:
-    from jinja2 import TemplateError, meta
-
-    environment = _create_environment()
-    try:
-        with limit_resources():
-            return frozenset(meta.find_undeclared_variables(environment.parse(text)))
-    except (TemplateError, RecursionError, MemoryError, TimeExceeded) as error:
-        raise InvalidTemplate(_describe_error(error, text)) from error
+    return frozenset(
+        render_once("names", text, {}, lambda: sorted(_load_engine().find_variables(text)))
+    )
 
 
 def _match_simple(text: str) -> list[str] | None:
@@ -256,119 +197,10 @@ def _match_simple(text: str) -> list[str] | None:
     return None if RESERVED_WORDS.intersection(names) else names
 
 
-def _render_with_jinja2(
-    text: str, values: Mapping[str, VariableValue], use: TextUse, marked: bool
-) -> str:
-    from jinja2 import TemplateError
-
-    from minbuild.manifest import quoting
-
-    environment = _create_environment(marked)
-    try:
-        with limit_resources():
-            tree = environment.parse(text)
-            undefined = _find_undefined(tree, text, values)
-            if undefined:
-                raise InvalidTemplate(*undefined)
-            if use is not TextUse.TEXT:
-                tree = quoting.guard_line_breaks(tree, text, use, environment)
-            return environment.from_string(tree).render(values)
-    except (
-        TemplateError, ArithmeticError, TypeError, ValueError, LookupError, AttributeError,
-        NameError, SyntaxError, RecursionError, MemoryError, TimeExceeded,
-    ) as error:  # fmt: skip
-        raise InvalidTemplate(_describe_error(error, text)) from error
-
-
-def _find_undefined(
-    tree: Any, text: str, values: Mapping[str, VariableValue]
-) -> list[TemplateProblem]:
-    """Every variable that is used, not known, and not asked about with `is defined` or default."""
-    from jinja2 import meta, nodes
-
-    defined = {*values, *_create_environment().globals}
-    missing = meta.find_undeclared_variables(tree) - defined
-    for test in tree.find_all((nodes.Test, nodes.Filter)):
-        if test.name in ("defined", "undefined", "default", "d") and test.node is not None:
-            missing -= {name.name for name in test.node.find_all(nodes.Name)}
-            missing -= {getattr(test.node, "name", "")}
-    used = sorted({(name.lineno, name.name) for name in tree.find_all(nodes.Name)})
-    return [
-        TemplateProblem(
-            f"the variable {name!r} is not defined",
-            line,
-            _find_column(text, line, name),
-            suggest(name, values, otherwise="define it under vars:"),
-            undefined_name=name,
-        )
-        for line, name in used
-        if name in missing
-    ]
-
-
-def _find_column(text: str, line: int, name: str) -> int:
-    lines = text.split("\n")
-    match = re.search(rf"\b{re.escape(name)}\b", lines[line - 1]) if line <= len(lines) else None
-    return match.start() + 1 if match else 1
-
-
-def _describe_error(error: BaseException, text: str) -> TemplateProblem:
-    """What jinja2, or Python below it, says of a template."""
-    from jinja2 import TemplateNotFound, TemplateSyntaxError, UndefinedError
-
-    if isinstance(error, TemplateSyntaxError):
-        fix = "correct it; for text with {{, {% or {# in it that is no template, use source:"
-        return TemplateProblem(f"not a template: {error.message}", error.lineno, 1, fix)
-    if isinstance(error, TemplateNotFound):
-        return TemplateProblem("a template includes another", _find_line(error), 1, "write it out")
-    if isinstance(error, UndefinedError):
-        return TemplateProblem(
-            f"{error}", _find_line(error), 1, "define it, or ask with `is defined`"
-        )
-    message = str(error) or type(error).__name__
-    return TemplateProblem(
-        f"a template cannot be rendered: {message}", _find_line(error), 1, "correct the template"
+@cache
+def _load_engine() -> "JinjaEngine":
+    from minbuild.manifest.jinja_engine import (
+        JinjaEngine,  # 30 ms, and a cached rendering needs none
     )
 
-
-def _find_line(error: BaseException) -> int:
-    """The line of the template in an error's traceback."""
-    line, trace = 1, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename in ("<template>", "<unknown>"):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
-
-
-@functools.cache
-def _create_environment(marked: bool = False) -> "jinja2.Environment":
-    from jinja2 import DictLoader, StrictUndefined
-    from jinja2.exceptions import SecurityError
-    from jinja2.runtime import Context
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    from minbuild.manifest import quoting
-
-    class Environment(ImmutableSandboxedEnvironment):
-        intercepted_binops = frozenset(("*", "**"))
-
-        def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-            """Multiply only what stays small: templates make configuration, not data."""
-            sizes = [len(one) if hasattr(one, "__len__") else abs(one) for one in (left, right)]
-            if operator == "**" or sizes[0] * sizes[1] > _MAX_PRODUCT:
-                raise SecurityError(f"{operator} makes too much")
-            return super().call_binop(context, operator, left, right)
-
-    environment = Environment(
-        undefined=StrictUndefined, keep_trailing_newline=True, loader=DictLoader({}), cache_size=0
-    )
-    del environment.globals["lipsum"]
-    del environment.filters["random"]
-    environment.filters["quote"] = (
-        (lambda value: quoting.quote_value(value) and QUOTED_MARK)
-        if marked
-        else quoting.quote_value
-    )
-    environment.filters["one_line"] = quoting.require_one_line
-    return environment
+    return JinjaEngine()

@@ -18,6 +18,7 @@ from minbuild.manifest.document.scalars import Integer, Text
 from minbuild.manifest.document.schema import Json, ReadContext, report_wrong_type
 from minbuild.manifest.model import Location, VariableValue
 from minbuild.manifest.raw import VariableDefinition
+from minbuild.manifest.template_problems import InvalidTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ class _VariableRenderer:
                 self._render_variable(name)
             visible = {**dict.fromkeys(self._assignments, ""), **self._values}
             return templates.render_template(text, visible)
-        except templates.InvalidTemplate as error:
+        except InvalidTemplate as error:
             for fault in error.problems:
                 self._problems.add(fault.message, where, fault.fix)
             return ""

@@ -1,9 +1,10 @@
-"""Shapes of lists and mappings."""
+"""Shapes of lists and mappings, and of records with known keys."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Generic, TypeVar
 
+from minbuild.manifest.document.location import Location
 from minbuild.manifest.document.nodes import MappingNode, Node, ScalarKind, ScalarNode, SequenceNode
 from minbuild.manifest.document.problems import suggest
 from minbuild.manifest.document.scalars import Text
@@ -14,7 +15,6 @@ from minbuild.manifest.document.schema import (
     name_key,
     report_wrong_type,
 )
-from minbuild.manifest.model import Location
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -61,9 +61,9 @@ class OneOrListOf(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class AlterableList(Generic[T]):
-    """A list, or how the list of the manifests that are extended is altered.
+    """A list, or a change to the list of the extended manifests: `{remove: […], add: […]}`.
 
-    Merging leaves no alteration: what is read of one that stands alone is what it adds.
+    Merging resolves every change; a change that is read alone gives what it adds.
     """
 
     items: ValueShape[tuple[T, ...]]
@@ -81,12 +81,12 @@ class AlterableList(Generic[T]):
                 fix = suggest(key, ALTERATIONS)
                 context.problems.add(f"unknown key {key!r}", entry.where, fix)
         if not node.entries:
-            message = f"{name_key(node.where)} says nothing of how the list is altered"
+            message = f"{name_key(node.where)} changes nothing"
             context.problems.add(message, node.where, "give remove, add or replace")
         if "replace" in lists and len(lists) > 1:
             where = node.entries["replace"].where
-            fix = "write all that the list is to have below replace"
-            context.problems.add("replace does not go with add or remove", where, fix)
+            fix = "write the whole list below replace"
+            context.problems.add("replace cannot be combined with add or remove", where, fix)
         return lists.get("replace", lists.get("add", ()))
 
     def schema(self) -> Json:
@@ -99,13 +99,13 @@ ALTERATIONS = ("remove", "add", "replace")
 
 def _build_alteration_schema(items: Json) -> Json:
     descriptions = {
-        "remove": "What is taken out of the list of the manifests that are extended.",
-        "add": "What is added to it.",
-        "replace": "The whole list, in place of theirs.",
+        "remove": "Items to remove from the list of the extended manifests.",
+        "add": "Items to add to it.",
+        "replace": "The whole list, instead of theirs.",
     }
     return {
         "type": "object",
-        "description": "How the list of the manifests that are extended is altered.",
+        "description": "A change to the list of the extended manifests.",
         "properties": {key: {**items, "description": descriptions[key]} for key in ALTERATIONS},
         "additionalProperties": False,
         "minProperties": 1,
@@ -115,13 +115,13 @@ def _build_alteration_schema(items: Json) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class MapOf(Generic[V, T]):
-    """A mapping whose keys the user chooses; `make` is given key, value and the key's place."""
+    """A mapping whose keys the user chooses; `factory` gets key, value and the place of the key."""
 
     key: Text
     value: ValueShape[V]
     factory: Callable[[str, V, Location], T]
     placeholder: V | None = None
-    """Stands for a bad value, so that the key still counts as given."""
+    """Replaces a wrong value, so that the key still counts as given."""
 
     def read(self, node: Node, context: ReadContext) -> tuple[T, ...] | None:
         if not isinstance(node, MappingNode):
@@ -147,7 +147,7 @@ class MapOf(Generic[V, T]):
 
 @dataclass(frozen=True, slots=True)
 class TextOrMapping(Generic[T, V]):
-    """A text, or else a mapping."""
+    """A text, or a mapping."""
 
     text: ValueShape[T]
     record: ValueShape[V]
@@ -172,29 +172,32 @@ class Key:
 
     @property
     def attribute(self) -> str:
-        """The field of the record's dataclass."""
+        """Name of the field in the record's dataclass: read-only → read_only."""
         return self.name.replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)
 class Record(Generic[T]):
-    """A mapping with known keys, read into the dataclass `make` (its `where` too, if it has one)."""
+    """A mapping with known keys, read into the dataclass `factory`.
+
+    A field `where` of the dataclass gets the place of the mapping.
+    """
 
     factory: Callable[..., T]
     description: str
     keys: tuple[Key, ...]
     one_of: tuple[str, ...] = ()
-    """Exactly one of these keys must be there."""
+    """Exactly one of these keys is required."""
     exclusive: tuple[tuple[str, str], ...] = ()
     """Pairs of keys that exclude each other."""
     synonyms: Mapping[str, str] = field(default_factory=dict)
-    """Keys that others call so, or look for here → what to write instead."""
+    """Key that users of other tools would write → what to write instead."""
 
     def read(self, node: Node, context: ReadContext) -> T | None:
         return self.read_keys(node, context, (key.name for key in self.keys))
 
     def read_keys(self, node: Node, context: ReadContext, names: Iterable[str]) -> T | None:
-        """Read only the keys in `names`; None when one without a default is not there."""
+        """Read only the keys in `names`; None if a required one is missing."""
         if not isinstance(node, MappingNode):
             report_wrong_type(node, "a mapping", context, "write its keys, or remove it")
             return None
@@ -215,10 +218,10 @@ class Record(Generic[T]):
         return self.factory(**values)
 
     def _read_defaults(self) -> Mapping[str, object]:
-        """Each field's default; MISSING where there is none."""
+        """Return the default of each field; MISSING if it has none."""
         return {
-            one.name: None if one.default_factory is not MISSING else one.default
-            for one in fields(self.factory)  # type: ignore[arg-type]
+            item.name: None if item.default_factory is not MISSING else item.default
+            for item in fields(self.factory)  # type: ignore[arg-type]
         }
 
     def _check_keys(self, node: MappingNode, context: ReadContext) -> None:
@@ -234,22 +237,22 @@ class Record(Generic[T]):
         present = [name for name in self.one_of if name in node.entries]
         if self.one_of and len(present) != 1:
             message = (
-                f"{' and '.join(present)} are given together"
+                f"{' and '.join(present)} exclude each other"
                 if present
-                else "nothing says what it is"
+                else "a required key is missing"
             )
             fix = f"give one of: {', '.join(self.one_of)}"
             context.problems.add(message, node.where, fix)
         for first, other in self.exclusive:
             if first in node.entries and other in node.entries:
-                message = f"{first} and {other} do not go together"
+                message = f"{first} and {other} exclude each other"
                 context.problems.add(message, node.entries[other].where, f"remove {other}")
 
     def _suggest_nesting(self, name: str) -> str:
-        """Where a key belongs that stands too high; "" when no mapping of this one has it."""
+        """Say below which key a key belongs; "" if no nested mapping has it."""
         for key in self.keys:
             shape = key.shape.record if isinstance(key.shape, TextOrMapping) else key.shape
-            if isinstance(shape, Record) and any(one.name == name for one in shape.keys):
+            if isinstance(shape, Record) and any(nested.name == name for nested in shape.keys):
                 return f"write it below {key.name}: {key.name}: {{{name}: …}}"
         return ""
 
@@ -277,7 +280,7 @@ class Record(Generic[T]):
         return schema
 
     def _describe_default(self, key: Key) -> Json:
-        """The dataclass's default, where JSON can say it."""
+        """Return the default of a key, if JSON can express it."""
         value = self._read_defaults().get(key.attribute)
         if isinstance(value, tuple) and value and all(isinstance(item, str) for item in value):
             return {"default": [str(item) for item in value]}

@@ -1,4 +1,7 @@
-"""Where a thing stands in a YAML document."""
+"""Place of a value in a YAML document, and text that remembers its own.
+
+Errors, footprints and reports carry a `Location`, so that each can name the line to change.
+"""
 
 from dataclasses import dataclass
 
@@ -22,7 +25,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class LocatedName:
-    """A bare name in a list (a module, an applet, a kernel option) and where it stands."""
+    """A name in a document (a module, an applet, a kernel option) with its place."""
 
     text: str
     where: Location
@@ -30,7 +33,7 @@ class LocatedName:
 
 @dataclass(frozen=True, slots=True)
 class LocatedText:
-    """A file's text as it stands in a document, not yet rendered."""
+    """The text of a file as a document has it, before it is rendered."""
 
     text: str
     where: Location

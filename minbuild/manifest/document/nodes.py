@@ -1,15 +1,15 @@
-"""Nodes: what a document holds, each with its line, column and document path."""
+"""Nodes of a YAML document: scalars, sequences and mappings, each with its place."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from minbuild.manifest.model import Location
+from minbuild.manifest.document.location import Location
 
 
 class ScalarKind(Enum):
-    """What a scalar is; the value is how an error calls it."""
+    """Type of a scalar; the value is its name in an error."""
 
     TEXT = "text"
     INTEGER = "a whole number"
@@ -20,9 +20,11 @@ class ScalarKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ScalarNode:
+    """A single value: `8080`, `true`, `"a text"`."""
+
     where: Location
     text: str
-    """As written; for text, what it says (quotes and escapes undone)."""
+    """As written; of quoted text, the text without quotes and escapes."""
     kind: ScalarKind
     block: bool = False
     """True: a `|` block, whose first line is the line after `where`."""
@@ -30,19 +32,24 @@ class ScalarNode:
 
 @dataclass(frozen=True, slots=True)
 class SequenceNode:
+    """A list."""
+
     where: Location
     nodes: "tuple[Node, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class MappingEntry:
+    """A value of a mapping, with the place of its key."""
+
     where: Location
-    """Where the key stands."""
     node: "Node"
 
 
 @dataclass(frozen=True, slots=True)
 class MappingNode:
+    """A mapping; its keys are texts, each once."""
+
     where: Location
     entries: Mapping[str, MappingEntry]
 
@@ -65,7 +72,7 @@ _PLAIN_KEY = re.compile(r"[\w-]+")
 
 
 def to_plain(node: Node) -> object:
-    """The node as dict, list, str, int, float, bool or None, for comparing and for schemas."""
+    """Convert a node to dict, list, str, int, float, bool or None, for comparisons."""
     match node:
         case MappingNode():
             return {key: to_plain(entry.node) for key, entry in node.entries.items()}
@@ -84,24 +91,24 @@ def to_plain(node: Node) -> object:
 
 
 def parse_integer(text: str) -> int:
-    """The number that a scalar of Kind.WHOLE stands for."""
+    """Convert the text of a scalar of `ScalarKind.INTEGER`: 17, 0o17, 0x17."""
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
     return int(text[2:] if base != 10 else text, base)
 
 
 def join_document_path(parent: str, key: str) -> str:
-    """The document path of `key` below `parent`: network.use, files[/etc/motd]."""
+    """Return the document path of `key` below `parent`: network.use, files[/etc/motd]."""
     if not _PLAIN_KEY.fullmatch(key):
         return f"{parent}[{key}]"
     return f"{parent}.{key}" if parent else key
 
 
 def classify_scalar(text: str) -> ScalarKind:
-    """What a plain scalar is."""
+    """Return the type of an unquoted scalar. Source: YAML 1.2.2, 10.3.2."""
     return next(
         (kind for kind, pattern in _SCALAR_PATTERNS if pattern.fullmatch(text)), ScalarKind.TEXT
     )
 
 
 TEMPLATE_MARK = re.compile(r"\{[{%#]")
-"""What makes a text a template."""
+"""Marks that make a text a template."""

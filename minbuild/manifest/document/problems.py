@@ -1,19 +1,20 @@
-"""Every problem that reading a manifest found, to be told at once, sorted by place."""
+"""Problems of a document, collected to be reported at once and sorted by place."""
 
+import difflib
 from collections.abc import Iterable
 
 from minbuild.errors import ManifestError, combine
-from minbuild.manifest.model import Location
+from minbuild.manifest.document.location import Location
 
 
 class Problems:
-    """Problems of one run; the same one found twice is kept once."""
+    """Problems of one run, each with message, place and fix; duplicates count once."""
 
     def __init__(self) -> None:
         self._problems: dict[tuple[str, int, int, str, str, str], None] = {}
 
     def add(self, message: str, where: Location | str, fix: str) -> None:
-        """Keep one problem: a fact, its place, and an imperative."""
+        """Add a problem: a fact, its place, and what to do."""
         position = (
             (where.file, where.line, where.column) if isinstance(where, Location) else ("", 0, 0)
         )
@@ -30,16 +31,14 @@ class Problems:
         if self._problems:
             raise combine(
                 [
-                    ManifestError(what, where=place, fix=fix)
-                    for _file, _line, _column, what, place, fix in sorted(self._problems)
+                    ManifestError(message, where=where, fix=fix)
+                    for _file, _line, _column, message, where, fix in sorted(self._problems)
                 ]
             )
 
 
 def find_nearest(text: str, names: Iterable[str]) -> str:
-    """The known name that `text` most looks like; "" when none is near."""
-    import difflib
-
+    """Return the name most similar to `text`; "" if none is similar."""
     known = sorted(set(names))
     folded = {name.lower().replace("_", "-"): name for name in reversed(known)}
     near = difflib.get_close_matches(text.lower().replace("_", "-"), folded, n=1, cutoff=0.6)
@@ -47,7 +46,7 @@ def find_nearest(text: str, names: Iterable[str]) -> str:
 
 
 def suggest(text: str, names: Iterable[str], *, otherwise: str = "") -> str:
-    """What to write instead of `text`: the nearest name, else `otherwise`, else what is known."""
+    """Say what to write instead of `text`: the most similar name, `otherwise`, or the known names."""
     known = sorted(set(names))
     closest = find_nearest(text, known)
     if closest:

@@ -1,4 +1,4 @@
-"""Shapes of single values: texts, words of a closed set, numbers, modes, sizes, variables."""
+"""Shapes of single values: texts, keywords, numbers, file modes and sizes."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from minbuild.manifest.document.location import LocatedText
+from minbuild.manifest.document.location import LocatedName, LocatedText
 from minbuild.manifest.document.nodes import (
     TEMPLATE_MARK,
     Node,
@@ -23,7 +23,6 @@ from minbuild.manifest.document.schema import (
     name_key,
     report_wrong_type,
 )
-from minbuild.manifest.model import LocatedName
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Text:
         return self.check(node, context)
 
     def check(self, node: ScalarNode, context: ReadContext) -> str | None:
-        """Render and compare with the pattern; also for keys."""
+        """Render a text and match it with the pattern; keys use this, too."""
         text: str | None = node.text
         if self.template and TEMPLATE_MARK.search(node.text):
             if context.render is None:
@@ -72,7 +71,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """Text together with its place."""
+    """Text with its place."""
 
     text: ValueShape[str]
 
@@ -85,7 +84,7 @@ class Located:
 
 
 class UnrenderedText:
-    """Text as it is written, with its place: it is rendered when its use is known."""
+    """Text with its place, as written: rendered later, when its use is known."""
 
     def read(self, node: Node, context: ReadContext) -> LocatedText | None:
         text = Text(template=False).read(node, context)
@@ -107,7 +106,7 @@ class Keyword(Generic[Word]):
     noun: str
     keywords: type[Word]
     synonyms: Mapping[str, str] = field(default_factory=dict)
-    """What others call a word → the word."""
+    """Name that another tool uses → the keyword."""
 
     def read(self, node: Node, context: ReadContext) -> Word | None:
         text = Text(self.noun).read(node, context)
@@ -157,7 +156,7 @@ class Integer:
 
 @dataclass(frozen=True, slots=True)
 class Boolean:
-    """true or false; `only_true` where false would say nothing."""
+    """true or false; with `only_true`, true or no key at all."""
 
     only_true: bool = False
 
@@ -178,7 +177,7 @@ class Boolean:
 
 @dataclass(frozen=True, slots=True)
 class FileMode:
-    """A file's mode: octal, in quotes."""
+    """A file mode: octal digits in quotes."""
 
     def read(self, node: Node, context: ReadContext) -> int | None:
         if isinstance(node, ScalarNode) and node.kind is ScalarKind.INTEGER:
@@ -237,7 +236,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class TemplatedValue(Generic[Held]):
-    """A number or a flag, or a template that gives one."""
+    """A number or boolean, or a template that renders to one."""
 
     shape: ValueShape[Held]
 

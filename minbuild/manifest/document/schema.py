@@ -1,7 +1,7 @@
-"""What a shape is: it reads a node, and describes itself as JSON Schema.
+"""Protocol of a shape: it reads a node, and describes itself as JSON Schema.
 
-The decoder and the schema are two methods of one object, so that they cannot drift apart.
-A shape that reads something bad tells `Problems` and gives None.
+Decoder and schema are two methods of one object, so that they cannot drift apart. A shape that
+reads a wrong value adds to `Problems` and returns None.
 """
 
 import re
@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from minbuild.manifest.document.location import Location
 from minbuild.manifest.document.nodes import Node, ScalarKind, ScalarNode, SequenceNode
 from minbuild.manifest.document.problems import Problems
-from minbuild.manifest.model import Location
 
 T_co = TypeVar("T_co", covariant=True)
 Json = dict[str, object]
@@ -19,26 +19,27 @@ Json = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class ReadContext:
-    """What every shape needs while it reads."""
+    """Where shapes report problems, and how they render templates."""
 
     problems: Problems
     render: Callable[[ScalarNode], str | None] | None = None
-    """None: texts with `{{` stay as they are, unchecked, to be read again when variables are
-    known."""
+    """None: texts with `{{` stay as they are, unchecked, until the variables are known."""
 
 
 class ValueShape(Protocol[T_co]):
+    """What a value may be; `Integer(1, 64)`, `ListOf(Text())`."""
+
     def read(self, node: Node, context: ReadContext) -> T_co | None:
-        """The value; None when it is bad, which is then one of the problems."""
+        """Return the value; None if it is wrong, which adds a problem."""
         ...
 
     def schema(self) -> Json:
-        """The same, as JSON Schema."""
+        """Return the JSON Schema of the value."""
         ...
 
 
 def report_wrong_type(node: Node, expected: str, context: ReadContext, fix: str) -> None:
-    """Say that a node is of another kind than what is wanted."""
+    """Add the problem of a node that is not of the expected type."""
     actual = "a mapping"
     if isinstance(node, SequenceNode):
         actual = "a list"
@@ -50,7 +51,7 @@ def report_wrong_type(node: Node, expected: str, context: ReadContext, fix: str)
 
 
 def name_key(where: Location) -> str:
-    """How an error calls the place: the last part of its document path."""
+    """Return the name of a place in an error: the last part of its document path."""
     if not where.document:
         return "the document"
     match = re.search(r"[\w-]+(\[\d+\])*$", where.document)

@@ -1,7 +1,7 @@
-"""YAML: the one door to PyYAML; text → nodes that know their line, column and document path.
+"""YAML parser: the only door to PyYAML, from text to nodes with line, column and document path.
 
-Nothing is constructed: nodes are built from the parser's events, so no tag can run code, and depth
-and aliases are counted before they cost anything. Plain scalars follow the YAML 1.2 core schema:
+Nodes are built from the events of the parser: no tag can run code, and depth and aliases are
+counted before they cost anything. Plain scalars follow the YAML 1.2 core schema:
 `on`, `no` and `12:30` are text. Source: YAML 1.2.2, 10.3.
 """
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import yaml
+
+from minbuild.manifest.document.location import Location
 from minbuild.manifest.document.nodes import (
     MappingEntry,
     MappingNode,
@@ -20,20 +23,19 @@ from minbuild.manifest.document.nodes import (
     join_document_path,
 )
 from minbuild.manifest.document.problems import Problems
-from minbuild.manifest.model import Location
 
 MAX_DOCUMENT_SIZE = 1 << 20
-"""Bytes of the largest document that is read; a larger one is no manifest."""
+"""Bytes of the largest document."""
 MAX_DEPTH = 24
 MAX_NODES = 50_000
-"""Nodes of one document, each alias counted with all that it stands for."""
+"""Nodes of one document; an alias counts as the nodes it repeats."""
 
 
 _YAML_TAG_PREFIX = "tag:yaml.org,2002:"
 
 
 def parse_document(data: bytes, file: str, problems: Problems) -> Node | None:
-    """The document in `data`; None when it cannot be read, which is then one of the problems."""
+    """Parse the document in `data`; None if it cannot be read, which adds a problem."""
     if len(data) > MAX_DOCUMENT_SIZE:
         problems.add(
             f"the file has {len(data)} bytes: too large for a manifest",
@@ -52,19 +54,17 @@ def parse_document(data: bytes, file: str, problems: Problems) -> Node | None:
 
 @lru_cache(maxsize=512)
 def _parse_cached(text: str, file: str) -> Node | None:
-    """A document without a problem; several manifests of a run share most of theirs."""
+    """Parse a document; None if it has a problem. Manifests of a run share most documents."""
     problems = Problems()
     node = _parse_text(text, file, problems)
     return None if len(problems) else node
 
 
 def _parse_text(text: str, file: str, problems: Problems) -> Node | None:
-    import yaml
-
     unprintable = yaml.reader.Reader.NON_PRINTABLE.search(text)
     if unprintable:
         problems.add(
-            f"the character U+{ord(unprintable[0]):04X} may not stand in YAML",
+            f"the character U+{ord(unprintable[0]):04X} is not allowed in YAML",
             _locate_end(file, text[: unprintable.start()]),
             'remove it, or write it as an escape in quotes: "\\x07"',
         )
@@ -79,11 +79,11 @@ def _parse_text(text: str, file: str, problems: Problems) -> Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         if mark and error.context_mark and mark.line >= len(text.splitlines()):
-            mark = error.context_mark  # not closed: where it was opened says more than the end
+            mark = error.context_mark  # not closed: the opening line says more than the end
         location = Location(file, mark.line + 1, mark.column + 1) if mark else Location(file, 1, 1)
         reason = error.problem or error.context or "not YAML"
         problems.add(
-            f"not YAML: {reason}", location, "correct the YAML; quote text that holds : # or {"
+            f"not YAML: {reason}", location, "correct the YAML; quote text with : # or { in it"
         )
         return None
     except (yaml.YAMLError, ValueError) as error:
@@ -93,13 +93,13 @@ def _parse_text(text: str, file: str, problems: Problems) -> Node | None:
 
 
 def _locate_end(file: str, before: str) -> Location:
-    """The place after the text `before`."""
+    """Return the place after the text `before`."""
     return Location(file, before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
 
 
 @dataclass(slots=True)
 class _OpenCollection:
-    """A list or mapping whose end has not come yet."""
+    """A list or mapping before its end event."""
 
     where: Location
     entries: dict[str, MappingEntry] | None
@@ -113,7 +113,7 @@ class _OpenCollection:
 
 
 class _NodeBuilder:
-    """Makes nodes of the parser's events; objects of PyYAML never leave this module."""
+    """Builds nodes from parser events; objects of PyYAML never leave this module."""
 
     def __init__(self, file: str, problems: Problems) -> None:
         self.is_aborted = False
@@ -126,9 +126,7 @@ class _NodeBuilder:
         self._nodes = 0
 
     def handle_event(self, event: Any) -> None:
-        """Go on by one event."""
-        import yaml
-
+        """Process one event."""
         match event:
             case yaml.ScalarEvent():
                 self._add_scalar(event)
@@ -141,12 +139,14 @@ class _NodeBuilder:
             case yaml.DocumentStartEvent():
                 self._documents += 1
                 if self._documents > 1:
-                    self._abort("a second document", event, "keep one document in a file")
+                    self._abort(
+                        "the file has a second document", event, "keep one document in a file"
+                    )
             case _:
                 pass
 
     def finish(self, text: str) -> Node | None:
-        """The whole document, after its last event."""
+        """Return the document after the last event; None if it is empty."""
         if self._root is None or (
             isinstance(self._root, ScalarNode) and self._root.kind is ScalarKind.NULL
         ):
@@ -163,7 +163,7 @@ class _NodeBuilder:
         return Location(self._file, mark.line + 1, mark.column + 1, self._next_path())
 
     def _next_path(self) -> str:
-        """The document path of the node that comes next."""
+        """Return the document path of the next node."""
         if not self._stack:
             return ""
         top = self._stack[-1]
@@ -176,7 +176,9 @@ class _NodeBuilder:
     def _check_tag(self, event: Any, allowed: tuple[str, ...]) -> None:
         tag = event.tag
         if tag and tag != "!" and tag.removeprefix(_YAML_TAG_PREFIX) not in allowed:
-            self._problems.add(f"the tag {tag}", self._locate(event), "remove the tag")
+            self._problems.add(
+                f"the tag {tag} is not supported", self._locate(event), "remove the tag"
+            )
 
     def _add_scalar(self, event: Any) -> None:
         is_key = bool(self._stack) and self._is_key_next(self._stack[-1])
@@ -204,7 +206,7 @@ class _NodeBuilder:
     def _begin_collection(self, event: Any, *, mapping: bool) -> None:
         self._check_tag(event, ("map",) if mapping else ("seq",))
         if self._stack and self._is_key_next(self._stack[-1]):
-            self._abort("a key that is a list or a mapping", event, 'quote it: "{{ x }}": …')
+            self._abort("a key is a list or a mapping", event, 'quote it: "{{ x }}": …')
         elif len(self._stack) >= MAX_DEPTH:
             self._abort(f"nested deeper than {MAX_DEPTH} levels", event, "flatten it")
         else:
@@ -224,7 +226,7 @@ class _NodeBuilder:
         if self._stack and self._is_key_next(self._stack[-1]):
             self._abort("an alias as a key", event, "write the key out")
         elif any(part.anchor == event.anchor for part in self._stack):
-            self._abort(f"*{event.anchor} holds itself", event, "write the value out")
+            self._abort(f"*{event.anchor} contains itself", event, "write the value out")
         elif event.anchor not in self._anchors:
             self._abort(f"*{event.anchor} has no &{event.anchor} before it", event, "define it")
         else:
@@ -234,7 +236,7 @@ class _NodeBuilder:
             self._attach(node, None, size, height)
 
     def _attach(self, node: Node, anchor: str | None, size: int, height: int) -> None:
-        """Place a finished node in the list or mapping around it."""
+        """Add a complete node to the list or mapping around it."""
         if anchor is not None:
             self._anchors[anchor] = (node, size, height)
         if not self._stack:
@@ -267,6 +269,8 @@ class _NodeBuilder:
                 f"remove one of them (the first is on line {existing.where.line})",
             )
         elif key == "<<":
-            self._problems.add("a merge key (<<)", where, "use extends:, or write the values out")
+            self._problems.add(
+                "merge keys (<<) are not supported", where, "use extends:, or write the values out"
+            )
         else:
             top.entries[key] = MappingEntry(where, node)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from minbuild.archive import http_client, mirror_retry
+from minbuild.archive import http_client, http_model, http_remote, mirror_retry
 from minbuild.archive.download import fetch_packages
 from minbuild.archive.mirror import Mirror, find_mirror
 from minbuild.errors import ArchiveError
@@ -170,10 +170,10 @@ def test_a_redirection_leads_to_servers_that_are_no_worse(
     url: str, elsewhere: str, there: str
 ) -> None:
     if there:
-        assert http_client._resolve_redirect(url, elsewhere) == there
+        assert http_remote._resolve_redirect(url, elsewhere) == there
     else:
-        with pytest.raises(http_client.NotFound, match="the server leads"):
-            http_client._resolve_redirect(url, elsewhere)
+        with pytest.raises(http_model.NotFound, match="the server leads"):
+            http_remote._resolve_redirect(url, elsewhere)
 
 
 def test_a_date_in_retry_after_is_waited_for(world: World) -> None:
@@ -198,7 +198,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
         "9" * 400: 999_999_999,
         "Fri, 99 Jan 2026 03:05:05 GMT": 0,
     }
-    found = {text: http_client.parse_retry_after(text, date) for text in cases}
+    found = {text: http_remote.parse_retry_after(text, date) for text in cases}
     assert found == cases
 
 

@@ -95,9 +95,9 @@ def test_one_document_that_makes_a_path_twice_is_refused(desk: Desk) -> None:
 
 
 _BAD = {
-    "nothing": ("{}", ":3:13 (files[/x])", "nothing says what it is", "give one of: content, template, source, link, directory"),
-    "two kinds": ("{content: a, link: b}", ":3:13 (files[/x])", "content and link are given together", "give one of: content, template, source, link, directory"),
-    "a link's mode": ('{link: b, mode: "0644"}', ":3:23 (files[/x].mode)", "link and mode do not go together", "remove mode"),
+    "nothing": ("{}", ":3:13 (files[/x])", "a required key is missing", "give one of: content, template, source, link, directory"),
+    "two kinds": ("{content: a, link: b}", ":3:13 (files[/x])", "content and link exclude each other", "give one of: content, template, source, link, directory"),
+    "a link's mode": ('{link: b, mode: "0644"}', ":3:23 (files[/x].mode)", "link and mode exclude each other", "remove mode"),
     "no directory": ("{directory: false}", ":3:25 (files[/x].directory)", "directory is false", "remove it"),
     "a number as mode": ("{content: a, mode: 0o755}", ":3:32 (files[/x].mode)", "mode is the number 0o755, which YAML readers take for octal or decimal", 'write octal digits in quotes: mode: "0755"'),
     "a decimal mode": ("{content: a, mode: 493}", ":3:32 (files[/x].mode)", "mode is the number 493, which YAML readers take for octal or decimal", 'write octal digits in quotes: mode: "0644"'),

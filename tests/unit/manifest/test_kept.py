@@ -9,7 +9,8 @@ import pytest
 from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.manifest import templates
-from minbuild.manifest.templates import InvalidTemplate, find_variables, render_template
+from minbuild.manifest.template_problems import InvalidTemplate
+from minbuild.manifest.templates import find_variables, render_template
 
 TEXT = "{{ 'big' if size > 3 else 'small' }} {{ name }}"
 

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from minbuild.manifest.templates import InvalidTemplate, find_unquoted, render_template
+from minbuild.manifest.template_problems import InvalidTemplate
+from minbuild.manifest.templates import find_unquoted, render_template
 from minbuild.manifest.text_use import QUOTED_MARK, TextUse, classify_text
 from tests.unit.manifest.conftest import Desk
 

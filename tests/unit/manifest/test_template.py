@@ -9,6 +9,7 @@ from jinja2 import Environment
 
 from minbuild.manifest import templates
 from minbuild.manifest.model import VariableValue
+from minbuild.manifest.template_problems import InvalidTemplate
 from tests.unit.manifest.conftest import Desk
 
 _VALUES: dict[str, VariableValue] = {"text": "a b", "number": 5, "flag": True, "many": ("x", "y")}
@@ -31,7 +32,7 @@ _VALUES: dict[str, VariableValue] = {"text": "a b", "number": 5, "flag": True, "
 )
 def test_texts_are_rendered(text: str, rendered: str | None) -> None:
     if rendered is None:
-        with pytest.raises(templates.InvalidTemplate):
+        with pytest.raises(InvalidTemplate):
             templates.render_template(text, _VALUES)
     else:
         assert templates.render_template(text, _VALUES) == rendered
@@ -48,7 +49,7 @@ def test_the_short_way_renders_as_jinja2_does(pieces: list[str]) -> None:
     text = "".join(pieces)
     try:
         rendered = templates.render_template(text, _VALUES)
-    except templates.InvalidTemplate:
+    except InvalidTemplate:
         return
     assert rendered == Environment(keep_trailing_newline=True).from_string(text).render(_VALUES)
 
@@ -59,7 +60,7 @@ def test_any_text_is_rendered_or_faulty(text: str) -> None:
         lambda: templates.render_template(text, _VALUES),
         lambda: templates.find_variables(text),
     ):
-        with contextlib.suppress(templates.InvalidTemplate):
+        with contextlib.suppress(InvalidTemplate):
             way()
 
 
@@ -81,7 +82,7 @@ def test_any_text_is_rendered_or_faulty(text: str) -> None:
     ],
 )
 def test_what_is_no_business_of_a_template_is_faulty(text: str) -> None:
-    with pytest.raises(templates.InvalidTemplate):
+    with pytest.raises(InvalidTemplate):
         templates.render_template(text, _VALUES)
 
 
@@ -246,5 +247,5 @@ EXHAUSTING = {
 
 @pytest.mark.parametrize("text", EXHAUSTING.values(), ids=EXHAUSTING.keys())
 def test_a_template_that_would_eat_the_machine_is_refused(text: str) -> None:
-    with pytest.raises(templates.InvalidTemplate):
+    with pytest.raises(InvalidTemplate):
         templates.render_template(text, {})

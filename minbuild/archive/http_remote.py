@@ -1,0 +1,239 @@
+"""One HTTP request by urllib3: redirects, proxies, passwords, time limits and a lowest speed."""
+
+import contextlib
+import functools
+import os
+import ssl
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from urllib.parse import unquote, urljoin, urlsplit
+
+import urllib3
+
+from minbuild.archive import http_access
+from minbuild.archive.http_access import find_proxy
+from minbuild.archive.http_model import (
+    CHUNK_SIZE,
+    MAX_CONNECTIONS,
+    MIN_SPEED,
+    FileResponse,
+    NotFound,
+    RangeNotSatisfiable,
+    TransientError,
+    get_timeout,
+)
+from minbuild.archive.http_timeouts import SpeedWatch, use_timed_connections
+from minbuild.errors import ArchiveError
+
+MAX_REDIRECTS = 5
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+_MAX_QUOTED = 80
+"""Characters of a server's own words that a message repeats."""
+
+
+@contextlib.contextmanager
+def open_remote(url: str, start: int, *, fresh: bool) -> Iterator[FileResponse]:
+    headers = {"Accept-Encoding": "identity", "User-Agent": "minbuild"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    if fresh:
+        headers |= {"Cache-Control": "no-cache", "Pragma": "no-cache"}
+    secret = ""
+    for _ in range(MAX_REDIRECTS + 1):
+        secret = http_access.find_authorization(url) or secret
+        login_header = {"Authorization": secret} if secret else {}
+        try:
+            response = _get_pool(url).request(
+                "GET", url, headers=headers | login_header, redirect=False, preload_content=False,
+                decode_content=False,
+            )  # fmt: skip
+        except urllib3.exceptions.HTTPError as error:
+            raise TransientError(_describe_error(error)) from error
+        try:
+            location = response.headers.get("Location", "")
+            if response.status not in _REDIRECT_STATUSES or not location:
+                yield _build_response(response, start, has_login=bool(secret))
+                return
+            target = _resolve_redirect(url, location)
+            if urlsplit(target)[:2] != urlsplit(url)[:2]:
+                secret = ""  # another server is told nothing that is not for it
+            url = target
+            response.close()  # what it sends beside its redirection is not waited for
+        finally:
+            response.close() if response.length_remaining != 0 else response.release_conn()
+    raise TransientError(f"the server leads to other addresses more than {MAX_REDIRECTS} times")
+
+
+def _resolve_redirect(url: str, location: str) -> str:
+    """The address that a redirection leads to. Source: RFC 9110, 15.4; apt's https method.
+
+    Raises: NotThere for one that nobody may be led to.
+    """
+    try:
+        target = urljoin(url, location)
+        scheme = urlsplit(target).scheme
+    except ValueError as error:
+        raise NotFound("the server leads to what is no address") from error
+    if scheme not in {"http", "https"} or (scheme == "http" and url.startswith("https:")):
+        raise NotFound(f"the server leads from {urlsplit(url).scheme} to {sanitise_text(scheme)}")
+    return http_access.hide_credentials(target)
+
+
+def _build_response(
+    response: urllib3.BaseHTTPResponse, start: int, *, has_login: bool
+) -> FileResponse:
+    status, status_text = (
+        response.status,
+        f"{response.status} {sanitise_text(response.reason or '')}".rstrip(),
+    )
+    if status in {408, 425, 429, 500, 502, 503, 504}:
+        pause = parse_retry_after(
+            response.headers.get("Retry-After", ""), response.headers.get("Date")
+        )
+        raise TransientError(f"the server answers {status_text}", pause=pause)
+    if status == 416:
+        raise RangeNotSatisfiable("the server has fewer bytes than were fetched already")
+    if status in {401, 403}:
+        raise NotFound(
+            f"the server answers {status_text}{_explain_login(status, has_login=has_login)}",
+            is_absent=False,
+        )
+    if status not in {200, 206}:
+        raise NotFound(f"the server answers {status_text}")
+    content_range = response.headers.get("Content-Range", "")
+    resumed = status == 206 and content_range.startswith(f"bytes {start}-")
+    if status == 206 and not resumed:
+        raise TransientError("the server answers with another part than was asked for")
+    length = response.headers.get("Content-Length", "")
+    return FileResponse(
+        start if resumed else 0,
+        int(length) if length.isdecimal() and len(length) < 20 else None,
+        sanitise_text(response.headers.get("Content-Type", "")),
+        _read_chunks(response),
+    )
+
+
+def sanitise_text(text: str) -> str:
+    """A server's own words as one short line of ASCII."""
+    return "".join(char for char in text if " " <= char <= "~")[:_MAX_QUOTED]
+
+
+def _explain_login(status: int, *, has_login: bool) -> str:
+    """What a server means that wants to know who asks."""
+    if has_login:
+        return " to the user and password that are known for it"
+    if status != 401:
+        return ""
+    unreadable_files = http_access.list_unreadable_files()
+    note = f"; {unreadable_files[0]} may not be read by this user" if unreadable_files else ""
+    return (
+        ", it wants a user and a password (http://USER:PASSWORD@HOST/…, or a machine in apt's "
+        f"auth.conf.d){note}"
+    )
+
+
+def parse_retry_after(text: str, date: str | None) -> float:
+    """Seconds that Retry-After asks for: a number, or a date, held against the server's own.
+
+    Source: RFC 9110, 10.2.3.
+    """
+    text = text.strip()
+    if text.isdecimal():
+        return float(text[:9])
+    until = _parse_date(text)
+    if until is None:
+        return 0.0
+    now = _parse_date(date or "")
+    return max(until - (time.time() if now is None else now), 0.0)
+
+
+def _parse_date(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _read_chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    """The body as it comes.
+
+    Raises: Unreachable, also when it comes slower than LOWEST bytes a second.
+    """
+    buffer = bytearray()
+    failure = ""
+    with SpeedWatch(response.shutdown, get_timeout(), MIN_SPEED) as watch:
+        try:
+            while chunk := response.read1(CHUNK_SIZE, decode_content=False):
+                watch.received += len(chunk)
+                buffer += chunk
+                if len(buffer) >= CHUNK_SIZE:
+                    yield bytes(buffer)
+                    buffer.clear()
+        except urllib3.exceptions.HTTPError as error:
+            failure = _describe_error(error)
+    if buffer:  # what came is kept, and what follows it is asked for the next time
+        yield bytes(buffer)
+    if watch.is_slow:
+        raise TransientError(f"it sends less than {MIN_SPEED} bytes a second")
+    if failure:
+        raise TransientError(failure)
+
+
+def _describe_error(error: Exception) -> str:
+    """The innermost cause of what urllib3 says, in a few words."""
+    cause: BaseException = error
+    while isinstance(cause, urllib3.exceptions.MaxRetryError) and cause.reason is not None:
+        cause = cause.reason
+    if isinstance(cause, urllib3.exceptions.NameResolutionError):
+        return "its name cannot be resolved"
+    refused = isinstance(cause, urllib3.exceptions.NewConnectionError)
+    if isinstance(cause, urllib3.exceptions.TimeoutError) and not refused:
+        return "it does not answer in time"
+    if isinstance(cause, urllib3.exceptions.IncompleteRead | urllib3.exceptions.ProtocolError):
+        return "the connection broke in the middle"
+    origin = cause.__cause__ or cause.__context__
+    text = getattr(origin, "strerror", None) or str(cause)
+    return http_access.hide_credentials(str(text))
+
+
+def _get_pool(url: str) -> urllib3.PoolManager:
+    parts = urlsplit(url)
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE", "") if parts.scheme == "https" else ""
+    return _create_manager(find_proxy(parts), parts.scheme, bundle, get_timeout())
+
+
+@functools.cache
+def _create_manager(
+    proxy: str, scheme: str, bundle: str, read_timeout: float
+) -> urllib3.PoolManager:
+    """Connections that are kept open; a server may stay silent for `silence` seconds."""
+    context = None
+    if scheme == "https" or proxy.startswith("https:"):
+        context = ssl.create_default_context(cafile=bundle or None)
+    retries = urllib3.Retry(
+        0, connect=0, read=0, status=0, other=0, redirect=0, respect_retry_after_header=False
+    )
+    timeout = urllib3.Timeout(connect=min(10.0, read_timeout), read=read_timeout)
+    if not proxy:
+        return use_timed_connections(
+            urllib3.PoolManager(
+                maxsize=MAX_CONNECTIONS, retries=retries, timeout=timeout, ssl_context=context
+            )
+        )
+    try:
+        parts = urlsplit(proxy)
+        secret = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=secret) if parts.username else None
+        return use_timed_connections(
+            urllib3.ProxyManager(
+                proxy, maxsize=MAX_CONNECTIONS, proxy_headers=headers, retries=retries, timeout=timeout,
+                ssl_context=context, proxy_ssl_context=context,
+            )
+        )  # fmt: skip
+    except (ValueError, urllib3.exceptions.HTTPError) as error:
+        raise ArchiveError(
+            f"the proxy cannot be used: {http_access.hide_credentials(str(error))}",
+            where=f"{scheme}_proxy",
+            fix=f"correct {scheme}_proxy: http://HOST:PORT",
+        ) from error
