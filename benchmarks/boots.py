@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from minbuild.cli.options import build_request
+from minbuild.cli.options import BuildOptions
+from minbuild.cli.requests import build_request
 from minbuild.lab.accel import ACCEL_VARIABLE, resolve_accel
 from minbuild.lab.model import (
     MEMORY_LINE,
@@ -63,9 +64,7 @@ def main() -> None:
 def measured(rounds: int, store: Path) -> dict[str, Sequence[float]]:
     """Build the host in the current directory and boot it: each figure of each boot."""
     doors = Session(store, SilentProgress())
-    request = build_request(
-        "host.yaml", settings=(), components=(), mirror="", lock=None, offline=False
-    )
+    request = build_request("host.yaml", BuildOptions())
     uefi = prepare_boot("host.yaml", request, doors, firmware=Firmware.UEFI)
     by_uefi = booted(uefi, uefi.image, Firmware.UEFI, rounds)
     efi = uefi.image.with_suffix(".efi")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.main import COMMAND_GROUPS, minbuild
+from minbuild.cli.commands import COMMAND_GROUPS
+from minbuild.cli.main import minbuild
 from minbuild.manifest.components import ComponentSummary, list_components
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
@@ -36,7 +37,7 @@ def options() -> str:
         for name in rows:
             command = minbuild.get_command(root, name)
             if command is None:
-                raise LookupError(f"cli/main.py lists {name}, and no command has that name")
+                raise LookupError(f"cli/commands.py lists {name}, and no command has that name")
             lines += _command(command, root, name)
     return "\n".join(lines)
 

@@ -1,25 +1,25 @@
-"""Commands that look after the store: store check, gc, size, export, import."""
+"""Commands for the cache: store check, gc, size, forget-kvm, export, import."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from minbuild.cli.console import Terminal
-from minbuild.cli.options import open_session, store_option
-
-if TYPE_CHECKING:
-    from minbuild.pipeline.cache_maintenance import CacheUsage
+from minbuild.cli.options import store_option
+from minbuild.cli.requests import open_session
+from minbuild.lab.accel import forget_kvm_faults
+from minbuild.pipeline import cache_maintenance
+from minbuild.pipeline.cache_maintenance import CacheUsage
 
 
 @click.group()
 def store() -> None:
-    """Look after the store: the cache of packages, facts and packed segments.
+    """Check, clean, export or import the store: the cache of packages, facts and segments.
 
-    It is safe to delete at any time; what a build needs is fetched or made again.
+    It is safe to delete at any time; a build fetches or makes again what it needs.
     """
 
 
@@ -27,36 +27,32 @@ def store() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @store_option
 def check(as_json: bool, store: Path | None) -> int:
-    """Hold every entry against its digest; damaged ones are named and removed.
+    """Check every entry against its digest; list and remove damaged ones.
 
-    Exits with 1 when one was damaged. The next build fetches or makes it again.
+    Exits with 1 when an entry was damaged. The next build fetches or makes it again.
     """
-    from minbuild.pipeline import cache_maintenance
-
     terminal = Terminal()
     terminal.step("checking the store")
     checked_count, damaged = cache_maintenance.check_cache(open_session(store, terminal).store)
     terminal.finish()
     if as_json:
         document = {"schema": "minbuild.store-check/1", "checked": checked_count,
-                    "damaged": [asdict(wound) for wound in damaged]}  # fmt: skip
+                    "damaged": [asdict(entry) for entry in damaged]}  # fmt: skip
         click.echo(json.dumps(document, indent=1))
     else:
-        for wound in damaged:
-            click.echo(f"damaged and removed: {wound.kind} {wound.name}")
+        for entry in damaged:
+            click.echo(f"damaged and removed: {entry.kind} {entry.name}")
         click.echo(f"{checked_count} entries checked, {len(damaged)} damaged")
     return int(bool(damaged))
 
 
 @store.command()
 @click.option("--days", default=30, show_default=True, type=click.IntRange(0),
-              help="Remove what was not used for so many days.")  # fmt: skip
+              help="Remove entries that were not used for so many days.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @store_option
 def gc(days: int, as_json: bool, store: Path | None) -> None:
-    """Remove what has not been used for a while, and what killed builds left."""
-    from minbuild.pipeline import cache_maintenance
-
+    """Remove entries that were not used for a while, and files that killed builds left."""
     rows = cache_maintenance.collect_garbage(open_session(store, Terminal()).store, days=days)
     click.echo(_rows_to_json("gc", rows) if as_json else _render_rows(rows, "removed"), nl=False)
 
@@ -65,9 +61,7 @@ def gc(days: int, as_json: bool, store: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @store_option
 def size(as_json: bool, store: Path | None) -> None:
-    """Print what the store takes up, by kind of entry."""
-    from minbuild.pipeline import cache_maintenance
-
+    """Print the size of the store, by kind of entry."""
     rows = cache_maintenance.measure_cache(open_session(store, Terminal()).store)
     click.echo(_rows_to_json("size", rows) if as_json else _render_rows(rows, "in all"), nl=False)
 
@@ -75,9 +69,7 @@ def size(as_json: bool, store: Path | None) -> None:
 @store.command("forget-kvm")
 @store_option
 def forget_kvm(store: Path | None) -> None:
-    """Forget what this machine's KVM did not run: it is tried anew."""
-    from minbuild.lab.accel import forget_kvm_faults
-
+    """Forget recorded failures of this machine's KVM, so that it is tried again."""
     for reason in forget_kvm_faults(open_session(store, Terminal()).store):
         click.echo(f"forgotten: {reason}")
 
@@ -89,8 +81,6 @@ def forget_kvm(store: Path | None) -> None:
 @store_option
 def export(file: Path, locks: tuple[Path, ...], store: Path | None) -> None:
     """Write every package of the LOCKs to FILE, for a machine without a network."""
-    from minbuild.pipeline import cache_maintenance
-
     terminal = Terminal()
     count = cache_maintenance.export_packages(
         open_session(store, terminal).store, file, locks, terminal
@@ -103,9 +93,7 @@ def export(file: Path, locks: tuple[Path, ...], store: Path | None) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @store_option
 def import_file(file: Path, store: Path | None) -> None:
-    """Take the packages of FILE into the store; each is checked by its SHA-256."""
-    from minbuild.pipeline import cache_maintenance
-
+    """Copy the packages of FILE into the store; each is checked by its SHA-256."""
     terminal = Terminal()
     count = cache_maintenance.import_exported_packages(
         open_session(store, terminal).store, file, terminal
@@ -114,15 +102,12 @@ def import_file(file: Path, store: Path | None) -> None:
     click.echo(f"took {count} packages from {file}")
 
 
-def _rows_to_json(name: str, rows: "Sequence[CacheUsage]") -> str:
+def _rows_to_json(name: str, rows: Sequence[CacheUsage]) -> str:
     document = {"schema": f"minbuild.store-{name}/1", "rows": [asdict(row) for row in rows]}
     return json.dumps(document, indent=1) + "\n"
 
 
-def _render_rows(rows: "Sequence[CacheUsage]", total: str) -> str:
+def _render_rows(rows: Sequence[CacheUsage], total: str) -> str:
     cells = [(row.kind, row.entries, row.bytes) for row in rows]
     cells.append((total, sum(row.entries for row in rows), sum(row.bytes for row in rows)))
     return "".join(f"{kind:<8} {entries:>8,} {size:>16,} bytes\n" for kind, entries, size in cells)
-
-
-COMMANDS = (store,)

@@ -1,20 +1,26 @@
-"""What a shell completes: manifests, images, paths inside them, components, probes, tools.
+"""Shell completion of manifests, images, paths inside them, components, probes and tools.
 
 Source: click, "Shell Completion"; the shell asks by running minbuild with `_MINBUILD_COMPLETE`.
 """
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+from click.shell_completion import (
+    CompletionItem,
+    ShellComplete,
+    get_completion_class,
+    shell_complete,
+)
 
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
+from minbuild.cli.options import COMPLETION_VARIABLE, Completable
+from minbuild.data import data_directory
+from minbuild.lab.probes import make_default_probes
+from minbuild.manifest.components import read_package_requests
+from minbuild.manifest.tool_documents import load_tools
 
-VARIABLE = "_MINBUILD_COMPLETE"
 PROGRAM = "minbuild"
 SHELLS = ("bash", "zsh", "fish")
 MANIFEST_ENDINGS = (".yaml", ".yml")
@@ -23,7 +29,7 @@ FOOTPRINT = "footprint.json"
 MAX_BYTES = 64 << 20
 """Bytes of the largest footprint whose paths are completed."""
 
-Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 @click.command()
@@ -34,49 +40,42 @@ def completion(shell: str) -> None:
     For bash: eval "$(minbuild completion bash)" in ~/.bashrc; for zsh the same with zsh in
     ~/.zshrc; for fish: minbuild completion fish > ~/.config/fish/completions/minbuild.fish
     """
-    from click.shell_completion import ShellComplete, get_completion_class
-
     completion_class = get_completion_class(shell)
     if completion_class is None:
         raise LookupError(f"click has no completion for {shell}")
     root = click.get_current_context().find_root().command
-    click.echo(ShellComplete.source(completion_class(root, {}, PROGRAM, VARIABLE)))
+    click.echo(ShellComplete.source(completion_class(root, {}, PROGRAM, COMPLETION_VARIABLE)))
 
 
-def answer_shell(root: click.Command) -> int | None:
-    """Answer a shell that asks what to complete; None when nobody asks."""
-    instruction = os.environ.get(VARIABLE)
-    if not instruction:
-        return None
-    from click.shell_completion import shell_complete
-
-    return shell_complete(root, {}, PROGRAM, VARIABLE, instruction)
+def answer_shell(root: click.Command, instruction: str) -> int:
+    """Answer a shell that asks what to complete; returns the exit code."""
+    return shell_complete(root, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
 
 
 def complete_manifests(
     _ctx: click.Context, _param: click.Parameter, start: str
-) -> "list[CompletionItem]":
+) -> list[CompletionItem]:
     """Manifests in a directory, and those that ship."""
     return _make_items(start, [*_list_shipped(), *_list_files(start, MANIFEST_ENDINGS)])
 
 
 def complete_shipped_names(
     _ctx: click.Context, _param: click.Parameter, start: str
-) -> "list[CompletionItem]":
+) -> list[CompletionItem]:
     """Manifests that ship, without their ending."""
     return _make_items(start, [name.removesuffix(".yaml") for name in _list_shipped()])
 
 
 def complete_images(
     _ctx: click.Context, _param: click.Parameter, start: str
-) -> "list[CompletionItem]":
+) -> list[CompletionItem]:
     """Builds below ./build, images, footprints."""
     return _make_items(start, [*_list_builds(), *_list_files(start, IMAGE_ENDINGS)])
 
 
 def complete_sources(
     _ctx: click.Context, _param: click.Parameter, start: str
-) -> "list[CompletionItem]":
+) -> list[CompletionItem]:
     """Images or manifests."""
     return _make_items(
         start,
@@ -88,9 +87,7 @@ def complete_sources(
     )
 
 
-def complete_paths(
-    ctx: click.Context, param: click.Parameter, start: str
-) -> "list[CompletionItem]":
+def complete_paths(ctx: click.Context, param: click.Parameter, start: str) -> list[CompletionItem]:
     """Of [IMAGE] PATH: a path or name inside the image that is typed, or an image."""
     typed_words = [str(word) for word in ctx.params.get("words") or ()]
     if typed_words:
@@ -111,10 +108,8 @@ def complete_paths(
 
 def complete_components(
     _ctx: click.Context, _param: click.Parameter, start: str
-) -> "list[CompletionItem]":
+) -> list[CompletionItem]:
     """Components that ship, and those in ./components; mistaken ones are left out."""
-    from minbuild.manifest.components import read_package_requests
-
     directory = Path("components")
     return _make_items(
         start, sorted(read_package_requests([directory] if directory.is_dir() else []))
@@ -123,10 +118,8 @@ def complete_components(
 
 def complete_probes(
     ctx: click.Context, _param: click.Parameter, start: str
-) -> "list[CompletionItem]":
+) -> list[CompletionItem]:
     """Probes of the image or manifest that is to be booted."""
-    from minbuild.lab.probes import make_default_probes
-
     target = str(ctx.params.get("target") or "")
     build = Path(target) if Path(target).is_dir() else Path("build") / Path(target).stem
     probe_rows = _read_footprint(build).get("probes")
@@ -138,29 +131,23 @@ def complete_probes(
 
 def complete_tools(
     _ctx: click.Context, _param: click.Parameter, start: str
-) -> "list[CompletionItem]":
+) -> list[CompletionItem]:
     """Tools of the toolbox."""
-    from minbuild.manifest.tool_documents import load_tools
-
     return _make_items(start, ["list", *(one.name for one in load_tools())])
 
 
 def complete_files(
     _ctx: click.Context, _param: click.Parameter, start: str
-) -> "list[CompletionItem]":
+) -> list[CompletionItem]:
     """Whatever the shell finds itself."""
-    from click.shell_completion import CompletionItem
-
     return [CompletionItem(start, type="file")]
 
 
-def _make_items(start: str, candidates: Iterable[str]) -> "list[CompletionItem]":
+def _make_items(start: str, candidates: Iterable[str]) -> list[CompletionItem]:
     """Those that begin so, once each; directories alone are left to the shell, which goes on there.
 
     What a terminal would obey is left out: names come from images that others made.
     """
-    from click.shell_completion import CompletionItem
-
     matches = [
         word for word in dict.fromkeys(candidates) if word.startswith(start) and word.isprintable()
     ]
@@ -187,8 +174,6 @@ def _list_files(start: str, endings: tuple[str, ...]) -> Iterator[str]:
 
 
 def _list_shipped() -> list[str]:
-    from minbuild.data import data_directory
-
     return sorted(path.name for path in data_directory("manifests").glob("*.yaml"))
 
 
@@ -217,4 +202,15 @@ def _read_footprint(image: Path) -> dict[str, object]:
     return document if isinstance(document, dict) else {}
 
 
-COMMANDS = (completion,)
+COMPLETERS: Mapping[Completable, Completer] = {
+    "manifests": complete_manifests,
+    "shipped": complete_shipped_names,
+    "images": complete_images,
+    "sources": complete_sources,
+    "paths": complete_paths,
+    "components": complete_components,
+    "probes": complete_probes,
+    "tools": complete_tools,
+    "files": complete_files,
+}
+"""What an argument or option names → what completes it."""

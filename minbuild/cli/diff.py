@@ -1,96 +1,87 @@
-"""Commands that compare: diff."""
+"""Command that compares two images or two locks: diff."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from minbuild.cli import completion as shell
-from minbuild.cli.options import image_options, partition_option
-from minbuild.cli.output_options import (
-    FormatOptionsCommand,
-    find_text_width,
-    output_options,
-    write_formats,
+from minbuild.archive import lockfile
+from minbuild.archive.model import Lock
+from minbuild.cli.cve import load_cve_data
+from minbuild.cli.footprints import open_footprint
+from minbuild.cli.options import complete, image_options, partition_option
+from minbuild.cli.output_files import FormatTargets, find_text_width, write_formats
+from minbuild.cli.output_options import FormatOptionsCommand, output_options
+from minbuild.compliance.cve import compare_cves, find_release, list_image_packages
+from minbuild.errors import UsageError
+from minbuild.footprint.comparison import FootprintDiff, IssueChanges, compare_footprints
+from minbuild.process import run_program
+from minbuild.report.formats import (
+    DIFF_FORMATS,
+    DiffReport,
+    LockDiffReport,
+    list_diff_renderers,
 )
 
-if TYPE_CHECKING:
-    from minbuild.archive.model import Lock
-    from minbuild.footprint.comparison import FootprintDiff, IssueChanges
-
 GIT_PREFIX = "git:"
-Renderers = Mapping[str, Callable[[], str]]
 
 
 @click.command(cls=FormatOptionsCommand)
-@click.argument("before", metavar="A", shell_complete=shell.complete_images)
-@click.argument("after", metavar="B", shell_complete=shell.complete_images)
+@click.argument("before", metavar="A", shell_complete=complete("images"))
+@click.argument("after", metavar="B", shell_complete=complete("images"))
 @click.option("--top", default=20, show_default=True, type=click.IntRange(min=0), metavar="N",
               help="Rows of each kind of change; 0: all.")  # fmt: skip
 @click.option("--cve-data", metavar="FILE|URL", help="Debian's security tracker data, or OSV entries: "
-              "which open issues came and went.")  # fmt: skip
+              "show which issues were opened or closed.")  # fmt: skip
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when anything differs.")
 @partition_option
 @image_options
-@output_options("text", "md", "json", "csv", "html")
+@output_options(*DIFF_FORMATS)
 def diff(
-    before: str, after: str, top: int, cve_data: str | None, exit_code: bool, **targets: str | None
-) -> int:
-    """Say what differs between A and B, and why.
+    before: str, after: str, top: int, cve_data: str | None, exit_code: bool,
+    targets: FormatTargets,
+) -> int:  # fmt: skip
+    """Show what differs between A and B, and why.
 
     A and B are what report takes (a build directory, an image, a tree, git:REF), or two locks.
     For each new file: the chain of needs that leads to it, with the need that is new in B.
     """
     if before.endswith(".lock") and after.endswith(".lock"):
-        is_changed, renderers = _compare_locks(before, after, cve_data)
-    else:
-        is_changed, renderers = _compare_footprints(
-            before, after, top, cve_data, find_text_width(targets)
-        )
-    write_formats(renderers, targets)
-    return int(exit_code and is_changed)
-
-
-def _compare_footprints(
-    before: str, after: str, top: int, data: str | None, width: int
-) -> tuple[bool, Renderers]:
-    from minbuild.cli.footprints import open_footprint
-    from minbuild.footprint.comparison import compare_footprints
-    from minbuild.report import diff as shown
-    from minbuild.report.html import render_html
-
+        if targets["html"] is not None:
+            raise UsageError(
+                "--html is not supported for lock files", fix="compare two builds, or omit --html"
+            )
+        lock_report = _compare_locks(before, after, cve_data)
+        write_formats(list_diff_renderers(lock_report), targets)
+        return int(exit_code and bool(lock_report.changes))
     comparison = compare_footprints(open_footprint(before), open_footprint(after))
-    if data is not None:
-        comparison = replace(comparison, issues=_compare_issues(comparison, (before, after), data))
-    return bool(comparison), {
-        "text": lambda: shown.render_diff(comparison, top=top, width=width),
-        "md": lambda: shown.render_diff_markdown(comparison),
-        "json": lambda: shown.render_diff_json(comparison),
-        "csv": lambda: shown.render_diff_csv(comparison),
-        "html": lambda: render_html(comparison.after, comparison.before),
-    }
+    if cve_data is not None:
+        issues = _compare_issues(comparison, (before, after), cve_data)
+        comparison = replace(comparison, issues=issues)
+    report = DiffReport(comparison, top=top, width=find_text_width(targets))
+    write_formats(list_diff_renderers(report), targets)
+    return int(exit_code and bool(comparison))
 
 
-def _compare_issues(
-    comparison: "FootprintDiff", names: tuple[str, str], data: str
-) -> "IssueChanges":
-    """The open issues of two footprints; sources are named by the locks that lie beside them."""
-    from minbuild.compliance.cve import compare_cves, find_release, list_image_packages
-
-    locks = [lock for word in names for lock in _find_locks(word)]
+def _compare_issues(comparison: FootprintDiff, names: tuple[str, str], data: str) -> IssueChanges:
+    """The open issues of two footprints; the locks beside them name the sources."""
+    locks = [lock for name in names for lock in _find_locks(name)]
     before, after = comparison.before, comparison.after
-    suites = [find_release(one.suites or after.suites or before.suites) for one in (before, after)]
+    suites = [
+        find_release(footprint.suites or after.suites or before.suites)
+        for footprint in (before, after)
+    ]
     return compare_cves(
-        list_image_packages(before, locks), list_image_packages(after, locks), _load_data(data), data,
+        list_image_packages(before, locks),
+        list_image_packages(after, locks),
+        load_cve_data(data),
+        data,
         (suites[0], suites[1]),
-    )  # fmt: skip
+    )
 
 
-def _find_locks(name: str) -> Iterable["Lock"]:
-    from minbuild.archive import lockfile
-
+def _find_locks(name: str) -> Iterable[Lock]:
     source = Path(name)
     if name.startswith(GIT_PREFIX) or not source.exists():
         return ()
@@ -98,35 +89,26 @@ def _find_locks(name: str) -> Iterable["Lock"]:
     return [lockfile.read_lock(path) for path in sorted(directory.glob("*.lock"))]
 
 
-def _compare_locks(before: str, after: str, data: str | None) -> tuple[bool, Renderers]:
-    from minbuild.archive.lockfile import diff_locks
-    from minbuild.compliance.cve import compare_cves, find_release
-    from minbuild.report import lock_diff
-
+def _compare_locks(before: str, after: str, data: str | None) -> LockDiffReport:
     lock_before, lock_after = _read_lock(before), _read_lock(after)
-    changes = diff_locks(lock_before, lock_after)
-    issues = None
-    if data is not None:
-        suites = [
-            find_release([suite.name for suite in one.suites]) for one in (lock_before, lock_after)
-        ]
-        issues = compare_cves(
-            lock_before.packages, lock_after.packages, _load_data(data), data, (suites[0], suites[1])
-        )  # fmt: skip
-    return bool(changes), {
-        "text": lambda: lock_diff.render_lock_diff(changes, issues),
-        "md": lambda: lock_diff.render_lock_diff_markdown(changes, issues),
-        "json": lambda: lock_diff.render_lock_diff_json(changes, issues),
-        "csv": lambda: lock_diff.render_lock_diff_csv(changes),
-        "html": _refuse_html,
-    }
+    changes = lockfile.diff_locks(lock_before, lock_after)
+    if data is None:
+        return LockDiffReport(changes, None)
+    suites = [
+        find_release([suite.name for suite in lock.suites]) for lock in (lock_before, lock_after)
+    ]
+    issues = compare_cves(
+        lock_before.packages,
+        lock_after.packages,
+        load_cve_data(data),
+        data,
+        (suites[0], suites[1]),
+    )
+    return LockDiffReport(changes, issues)
 
 
-def _read_lock(source: str) -> "Lock":
+def _read_lock(source: str) -> Lock:
     """The lock in a file, or in a commit: git:REF:PATH."""
-    from minbuild.archive import lockfile
-    from minbuild.process import run_program
-
     if not source.startswith(GIT_PREFIX):
         return lockfile.read_lock(Path(source))
     text = run_program(
@@ -134,18 +116,3 @@ def _read_lock(source: str) -> "Lock":
         purpose=f"reading {source}",
     )
     return lockfile.parse_lock(text.decode("utf-8", "replace"), Path(source))
-
-
-def _load_data(source: str) -> str:
-    from minbuild.cli.ship import load_cve_data
-
-    return load_cve_data(source)
-
-
-def _refuse_html() -> str:
-    from minbuild.errors import UsageError
-
-    raise UsageError("two locks have no page", fix="compare two builds, or leave --html out")
-
-
-COMMANDS = (diff,)

@@ -1,42 +1,36 @@
-"""Find the footprint that an argument of a command names."""
+"""Footprint that an argument of a command names: of an image, a build, or a manifest."""
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from minbuild.cli.console import Terminal
-from minbuild.cli.options import build_request, get_image_choice, open_session
+from minbuild.cli.options import BuildOptions, get_remembered_text
+from minbuild.cli.requests import build_request, open_session
 from minbuild.errors import UsageError
-
-if TYPE_CHECKING:
-    from minbuild.footprint.model import Footprint
-    from minbuild.roots.model import ExternalReaders, GetReaders
-
-
-def find_footprint(name: str | None, store: Path | None, build_args: dict[str, Any]) -> "Footprint":
-    """The footprint of an image, or of what a manifest would make of it."""
-    if name is not None and (name.endswith((".yaml", ".yml")) or not Path(name).exists()):
-        from minbuild.pipeline.boot_setup import is_manifest_name
-
-        if is_manifest_name(name):
-            from minbuild.pipeline import build
-
-            terminal = Terminal()
-            plan = build.plan_build(
-                build_request(name, **build_args), open_session(store, terminal)
-            )
-            terminal.finish()
-            return plan.footprint
-    return open_footprint(name, store)
+from minbuild.footprint.model import Footprint
+from minbuild.manifest.shipped_manifests import is_manifest_name
+from minbuild.roots.footprint import load_footprint
+from minbuild.roots.model import ExternalReaders, GetReaders
+from minbuild.roots.oci import ImageChoice
 
 
-def open_footprint(name: "str | Path | None", store: Path | None = None) -> "Footprint":
-    """The footprint of what a word names; without a word, of the only build there is.
+def find_footprint(name: str | None, build: BuildOptions) -> Footprint:
+    """The footprint of an image, or of what a manifest would make."""
+    if name is None or not is_manifest_name(name):
+        return open_footprint(name, build.store)
+    from minbuild.pipeline.build import plan_build  # slow, and an image needs none of it
 
-    `store` keeps the toolbox's programs that some need to be read; None for the usual one.
+    terminal = Terminal()
+    plan = plan_build(build_request(name, build), open_session(build.store, terminal))
+    terminal.finish()
+    return plan.footprint
+
+
+def open_footprint(name: str | Path | None, store: Path | None = None) -> Footprint:
+    """The footprint of an image or a build; without a name, of the only build below ./build.
+
+    `store`: cache with the programs that read some images; None for the usual one.
     """
-    from minbuild.roots.footprint import load_footprint
-
     terminal = Terminal()
     try:
         return load_footprint(
@@ -48,19 +42,24 @@ def open_footprint(name: "str | Path | None", store: Path | None = None) -> "Foo
         terminal.finish()
 
 
-def _make_reader_opener(store: Path | None, terminal: Terminal) -> "GetReaders":
+def get_image_choice() -> ImageChoice:
+    """The image to read of a file with several, from the options of the running command."""
+    return ImageChoice(platform=get_remembered_text("platform"), tag=get_remembered_text("tag"))
+
+
+def _make_reader_opener(store: Path | None, terminal: Terminal) -> GetReaders:
     """The toolbox's programs, fetched when one is needed."""
 
     @functools.cache
-    def open_readers() -> "ExternalReaders":
-        from minbuild.pipeline.installed_root import make_external_readers
+    def open_readers() -> ExternalReaders:
+        from minbuild.pipeline.installed_root import make_external_readers  # slow, few need it
 
         return make_external_readers(open_session(store, terminal))
 
     return open_readers
 
 
-def _find_newest_build() -> Path:
+def find_newest_build() -> Path:
     """The only build below ./build; of several the newest, and a note says which."""
     footprints = sorted(
         Path("build").glob("*/footprint.json"), key=lambda path: path.stat().st_mtime_ns

@@ -1,12 +1,21 @@
-"""The command that keeps the footprints of past builds: history."""
+"""Commands that keep the footprints of past builds: history append, history show."""
 
 from pathlib import Path
 
 import click
 
-from minbuild.cli.options import image_options, read_input
-from minbuild.cli.output_options import write_formats
+from minbuild.cli.footprints import open_footprint
+from minbuild.cli.options import image_options
+from minbuild.cli.output_files import write_formats, write_text
+from minbuild.cli.requests import read_input
 from minbuild.errors import UsageError
+from minbuild.report.history import (
+    make_point,
+    point_to_json,
+    read_history,
+    render_history,
+    render_history_html,
+)
 
 
 @click.group()
@@ -16,40 +25,31 @@ def history() -> None:
 
 @history.command()
 @click.argument("image")
-@click.option("--file", "place", type=click.Path(path_type=Path, dir_okay=False),
+@click.option("--file", type=click.Path(path_type=Path, dir_okay=False),
               default=Path("footprint-history.jsonl"), show_default=True)  # fmt: skip
-@click.option("--label", required=True, help="What this build is called: a commit, a version.")
+@click.option("--label", required=True, help="Name of this build: a commit, a version.")
 @image_options
-def append(image: str, place: Path, label: str) -> None:
+def append(image: str, file: Path, label: str) -> None:
     """Add the totals of IMAGE as one JSON line."""
-    from minbuild.cli.footprints import open_footprint
-    from minbuild.report.history import make_point, point_to_json, read_history
-
-    before = read_input(place) if place.exists() else ""
-    read_history(before, str(place))
-    text = before + point_to_json(make_point(open_footprint(image), label))
-    write_formats({"text": lambda: text}, {"out_text": str(place)})
+    before = read_input(file) if file.exists() else ""
+    read_history(before, str(file))
+    write_text(file, before + point_to_json(make_point(open_footprint(image), label)))
 
 
 @history.command()
-@click.option("--file", "place", type=click.Path(path_type=Path, dir_okay=False),
+@click.option("--file", type=click.Path(path_type=Path, dir_okay=False),
               default=Path("footprint-history.jsonl"), show_default=True)  # fmt: skip
 @click.option("--html", "page", metavar="FILE", help="Write a page with charts; - for stdout.")
-def show(place: Path, page: str | None) -> None:
+def show(file: Path, page: str | None) -> None:
     """Print the trend: a sparkline for each measure, then the builds."""
-    from minbuild.report import history as past
-
-    if not place.exists():
+    if not file.exists():
         raise UsageError(
             "there is no history yet",
-            where=str(place),
-            fix="begin one after a build: minbuild history append build/host --label COMMIT",
+            where=str(file),
+            fix="start one after a build: minbuild history append build/host --label COMMIT",
         )
-    points = past.read_history(read_input(place), str(place))
+    points = read_history(read_input(file), str(file))
     write_formats(
-        {
-            "text": lambda: past.render_history(points),
-            "html": lambda: past.render_history_html(points),
-        },
-        {"out_text": None, "out_html": page},
+        {"text": lambda: render_history(points), "html": lambda: render_history_html(points)},
+        {"html": page},
     )

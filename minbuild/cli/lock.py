@@ -1,76 +1,76 @@
-"""The command that pins packages: lock."""
+"""Command that pins packages: lock."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from minbuild.cli import completion as shell
+from minbuild.archive.lockfile import LockChange
 from minbuild.cli.console import Terminal
-from minbuild.cli.options import build_options, build_request, open_session
+from minbuild.cli.options import BuildOptions, build_options, complete
+from minbuild.cli.requests import build_request, open_session
 from minbuild.errors import UsageError
-
-if TYPE_CHECKING:
-    from minbuild.archive.lockfile import LockChange
-    from minbuild.pipeline.lock_update import LockProposal, OutdatedPackage
+from minbuild.pipeline.build import (
+    accept_proposal,
+    fetch_host_packages,
+    find_outdated,
+    propose_lock,
+)
+from minbuild.pipeline.lock_update import LockProposal, OutdatedPackage
 
 
 @click.command()
-@click.argument("manifest", shell_complete=shell.complete_manifests)
+@click.argument("manifest", shell_complete=complete("manifests"))
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
 @click.option("--update", is_flag=True, help="Take the newest version of PACKAGEs, or of all.")
 @click.option("--dry-run", is_flag=True, help="Print what would change, and write nothing.")
 @click.option("--check", is_flag=True,
-              help="Print what the archive has newer; exit with 1 when there is something.")  # fmt: skip
+              help="List outdated packages; exit with 1 when there are any.")  # fmt: skip
 @click.option("--fetch", "fetch_all", is_flag=True,
-              help="Bring every package of the lock into the store, for building offline.")  # fmt: skip
+              help="Download every package of the lock into the store, for building offline.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @build_options
 def lock(manifest: str, packages: tuple[str, ...], update: bool, dry_run: bool, check: bool,
-         fetch_all: bool, as_json: bool, store: Path | None, **build_args: Any) -> int:  # fmt: skip
+         fetch_all: bool, as_json: bool, build: BuildOptions) -> int:  # fmt: skip
     """Pin every package of MANIFEST, and of the toolbox, in its lock.
 
-    Without --update, packages that are pinned stay as they are, and only what the manifest needs
-    besides is added. What changes is printed before it is written.
+    Without --update, packages that are pinned stay as they are; only missing ones are added. The
+    changes are printed before the lock is written.
     """
     if packages and not update:
         raise UsageError(
-            "packages are named, and nothing says what to do with them",
+            "PACKAGE arguments require --update",
             fix=f"minbuild lock {manifest} --update {' '.join(packages)}",
         )
     if (update or dry_run) + check + fetch_all > 1:
         raise UsageError(
             "--update, --check and --fetch do not go together", fix="run one after the other"
         )
-    from minbuild.pipeline import build
-
     terminal = Terminal()
-    request, session = build_request(manifest, **build_args), open_session(store, terminal)
+    request, session = build_request(manifest, build), open_session(build.store, terminal)
     if check:
-        rows = build.find_outdated(request, session)
+        rows = find_outdated(request, session)
         terminal.finish()
         click.echo(_newer_to_json(rows) if as_json else _render_newer(rows), nl=False)
         return int(bool(rows))
     if fetch_all:
-        fetched = build.fetch_host_packages(request, session)
+        fetched = fetch_host_packages(request, session)
         terminal.finish()
         total = sum(package.size for package in fetched)
         click.echo(f"the store holds all {len(fetched)} packages of the lock, {total:,} bytes")
         return 0
-    proposal = build.propose_lock(request, session, update=update, only=packages)
+    proposal = propose_lock(request, session, update=update, only=packages)
     terminal.finish()
     click.echo(_proposal_to_json(proposal) if as_json else _render_proposal(proposal), nl=False)
     if not dry_run:
-        build.accept_proposal(proposal)
+        accept_proposal(proposal)
         if proposal.before != proposal.after:
             click.echo(f"wrote {proposal.lock_path}", err=True)
     return 0
 
 
-def _render_proposal(proposal: "LockProposal") -> str:
+def _render_proposal(proposal: LockProposal) -> str:
     """A table of what changes, and what it does to the footprint."""
     if not proposal.changes:
         return "nothing to change\n"
@@ -92,7 +92,7 @@ def _render_proposal(proposal: "LockProposal") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _proposal_to_json(proposal: "LockProposal") -> str:
+def _proposal_to_json(proposal: LockProposal) -> str:
     document = {
         "schema": "minbuild.lock-change/1",
         "changes": [asdict(one) for one in proposal.changes],
@@ -104,7 +104,7 @@ def _proposal_to_json(proposal: "LockProposal") -> str:
     return json.dumps(document, indent=1) + "\n"
 
 
-def _render_newer(rows: "tuple[OutdatedPackage, ...]") -> str:
+def _render_newer(rows: tuple[OutdatedPackage, ...]) -> str:
     if not rows:
         return "the lock pins what the archive has\n"
     cells = [(one.part, one.name, one.locked, one.newest or "gone", one.suite,
@@ -115,12 +115,12 @@ def _render_newer(rows: "tuple[OutdatedPackage, ...]") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _newer_to_json(rows: "tuple[OutdatedPackage, ...]") -> str:
+def _newer_to_json(rows: tuple[OutdatedPackage, ...]) -> str:
     document = {"schema": "minbuild.lock-check/1", "newer": [asdict(one) for one in rows]}
     return json.dumps(document, indent=1) + "\n"
 
 
-def _pick_sign(change: "LockChange") -> str:
+def _pick_sign(change: LockChange) -> str:
     return "~" if change.before and change.after else "+" if change.after else "-"
 
 
@@ -130,6 +130,3 @@ def _render_table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> lis
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (head, *rows)
     ]
-
-
-COMMANDS = (lock,)

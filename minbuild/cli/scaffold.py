@@ -1,107 +1,24 @@
-"""Commands that help to write manifests: components, schema, init."""
+"""Commands that help to write manifests: init, hardware, elements."""
 
-import json
 from pathlib import Path
 
 import click
 
-from minbuild.cli import completion as shell
-from minbuild.cli.console import get_terminal_width
+from minbuild.cli.options import complete
+from minbuild.cli.output_files import STDOUT
+from minbuild.data import data_directory
 from minbuild.errors import ToolError, UsageError
+from minbuild.file_io import write_atomic
+from minbuild.manifest.shipped_manifests import copy_shipped, render_starter
+from minbuild.pipeline.modaliases import list_modaliases
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write there; - for stdout.  [default: guest.conf beside FILE]")  # fmt: skip
-def guest(file: Path, output: Path | None) -> None:
-    """Write the guest.conf of a virtual machine that FILE (guest.yaml) describes.
-
-    Copy the directory with it to guests/NAME on the host's data partition.
-    """
-    from minbuild.cli.output_options import STDOUT, write_formats
-    from minbuild.manifest.guest_document import load_guest, render_guest_conf
-
-    text = render_guest_conf(load_guest(file))
-    target = output or file.with_name("guest.conf")
-    write_formats({"text": lambda: text}, {"out_text": str(target)}, announce=False)
-    if str(target) != STDOUT:
-        click.echo(f"wrote {target}; it belongs to guests/NAME on the host's data partition")
-
-
-GUEST_COMMANDS = (guest,)
-
-
-@click.command()
-@click.argument("name", required=False, metavar="[NAME]", shell_complete=shell.complete_components)
-@click.option("--components", "directories", multiple=True,
-              type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR",
-              help="List these components too; may be repeated.")  # fmt: skip
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print a list of objects; of NAME, one object."
-)
-def components(name: str | None, directories: tuple[Path, ...], as_json: bool) -> None:
-    """List the components that ship, each with its section and a one-line summary.
-
-    With NAME (ssh, services/ssh): what it needs, its variables with their defaults and meaning,
-    and what it brings and proves.
-    """
-    from minbuild.manifest.components import list_components
-
-    if name is not None:
-        click.echo(_render_page(name, directories, as_json=as_json), nl=False)
-        return
-
-    listed = list_components(directories)
-    if as_json:
-        rows = [
-            {"name": component.name, "section": str(component.section), "summary": component.summary,
-             "needs": list(component.needs)}
-            for component in listed
-        ]  # fmt: skip
-        click.echo(json.dumps(rows, indent=1))
-        return
-    widest = max((len(component.name) for component in listed), default=0)
-    for component in listed:
-        click.echo(f"{component.name:<{widest}}  {component.summary}")
-
-
-def _render_page(name: str, directories: tuple[Path, ...], *, as_json: bool) -> str:
-    """All that there is to say of one component."""
-    from minbuild.manifest.components import describe_component
-    from minbuild.report import component
-
-    description = describe_component(name, directories)
-    if as_json:
-        return (
-            json.dumps(component.component_to_json(description), indent=1, ensure_ascii=False)
-            + "\n"
-        )
-    return component.render_component(description, get_terminal_width())
-
-
-@click.command()
-@click.argument("kind", type=click.Choice(["manifest", "component", "tool", "rules", "lock"]),
-                default="manifest")  # fmt: skip
-def schema(kind: str) -> None:
-    """Print the JSON Schema of manifests, or of another KIND of file, for editors and checkers."""
-    from minbuild.archive import lockfile
-    from minbuild.manifest.grammar import DocumentKind
-    from minbuild.manifest.grammar import build_json_schema as made
-
-    document = lockfile.lock_json_schema() if kind == "lock" else made(DocumentKind(kind))
-    click.echo(json.dumps(document, indent=1, sort_keys=True))
-
-
-@click.command()
-@click.option("--from", "origin", metavar="NAME", shell_complete=shell.complete_shipped_names,
-              help="Begin with a manifest that ships: edge; FILE is then NAME.yaml.")  # fmt: skip
+@click.option("--from", "origin", metavar="NAME", shell_complete=complete("shipped"),
+              help="Start from a manifest that ships: edge; FILE is then NAME.yaml.")  # fmt: skip
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 def init(origin: str | None, file: Path | None) -> None:
-    """Write a commented starter manifest to FILE (host.yaml; - for stdout); a file that is there stays."""
-    from minbuild.cli.output_options import STDOUT
-    from minbuild.manifest.shipped_manifests import copy_shipped, render_starter
-
+    """Write a commented starter manifest to FILE (host.yaml; - for stdout); never replace a file."""
     target = file or Path(f"{origin or 'host'}.yaml")
     is_printed = str(target) == STDOUT
     stem = (origin or "host") if is_printed else target.stem
@@ -114,7 +31,7 @@ def init(origin: str | None, file: Path | None) -> None:
             out.write(text)
     except FileExistsError as error:
         raise UsageError(
-            "there is a file already, and init does not replace it",
+            "the file exists, and init replaces none",
             where=str(target),
             fix="name another file: minbuild init my-host.yaml",
         ) from error
@@ -122,17 +39,14 @@ def init(origin: str | None, file: Path | None) -> None:
         raise ToolError(
             f"cannot write: {error.strerror}",
             where=str(target),
-            fix="name a place you may write to",
+            fix="name a file in a directory that you may write to",
         ) from error
     click.echo(f"wrote {target}; build it with: minbuild make {target}")
 
 
-COMMANDS = (components, schema, init)
-
-
 @click.command()
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
-              help="Write a file instead of stdout.")  # fmt: skip
+              help="Output file.  [default: stdout]")  # fmt: skip
 @click.option("--sys", "top", type=click.Path(path_type=Path, file_okay=False, exists=True),
               default=Path("/sys"), show_default=True, help="Where sysfs is mounted.")  # fmt: skip
 def hardware(output: Path | None, top: Path) -> int:
@@ -140,9 +54,6 @@ def hardware(output: Path | None, top: Path) -> int:
 
     One modalias a line. A host made with the list has the drivers of these devices and no others.
     """
-    from minbuild.file_io import write_atomic
-    from minbuild.pipeline.modaliases import list_modaliases
-
     text = list_modaliases(top)
     if output is None:
         click.echo(text, nl=False)
@@ -150,3 +61,12 @@ def hardware(output: Path | None, top: Path) -> int:
         write_atomic(output, text.encode())
         click.echo(f"wrote {output}: {text.count(chr(10)) - 1} kinds of devices")
     return 0
+
+
+@click.command()
+def elements() -> None:
+    """Print the directory of the diskimage-builder elements that come with minbuild.
+
+    Use it as ELEMENTS_PATH=$(minbuild elements).
+    """
+    click.echo(data_directory("elements"))

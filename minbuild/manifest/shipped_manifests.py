@@ -8,6 +8,8 @@ from minbuild.errors import ManifestError, UsageError
 from minbuild.manifest.document.problems import find_nearest, suggest
 from minbuild.manifest.names import NAME_PATTERN
 
+MANIFEST_SUFFIXES = (".yaml", ".yml")
+
 
 def find_manifest(name: str) -> Path:
     """The file that `name` means: as given when it is there, else a shipped manifest's name.
@@ -36,6 +38,12 @@ def find_shipped(name: str) -> Path | None:
         if candidate.suffix == ".yaml" and candidate.is_file():
             return candidate
     return None
+
+
+def is_manifest_name(name: str) -> bool:
+    """Tell whether a word names a manifest: a YAML file, or the name of one that ships."""
+    is_yaml = name.endswith(MANIFEST_SUFFIXES)
+    return is_yaml or (not Path(name).exists() and (_locate_manifests() / f"{name}.yaml").exists())
 
 
 def find_extended(name: str, directory: Path) -> Path | None:

@@ -10,6 +10,7 @@ from minbuild.errors import UsageError
 from minbuild.footprint import document
 from minbuild.lab.model import BootProbe, Firmware
 from minbuild.lab.probes import list_footprint_probes, list_manifest_probes, make_default_probes
+from minbuild.manifest.shipped_manifests import is_manifest_name
 from minbuild.pipeline.build import build_host, load_manifest
 from minbuild.pipeline.lock_policy import read_used_lock
 from minbuild.pipeline.session import BuildRequest, Session, locate_lock
@@ -17,7 +18,6 @@ from minbuild.pipeline.tool_lock import find_tools, lock_tools_only, select_tool
 from minbuild.pipeline.tool_setup import open_toolbox, open_tools
 from minbuild.toolbox.toolbox import Toolbox
 
-MANIFEST_SUFFIXES = (".yaml", ".yml")
 MAX_FOOTPRINT_SIZE = 64 << 20
 """Bytes of a footprint that is read."""
 
@@ -84,14 +84,6 @@ def _read_footprint_text(path: Path) -> str:
         where=str(path),
         fix="build the image again, or remove the file: the image is then asked what every host is",
     )
-
-
-def is_manifest_name(target: str) -> bool:
-    """Whether a word names a manifest: a YAML file, or the name of one that ships."""
-    if Path(target).exists():
-        return target.endswith(MANIFEST_SUFFIXES)
-    shipped_path = data_directory("manifests") / f"{target.removesuffix('.yaml')}.yaml"
-    return target.endswith(MANIFEST_SUFFIXES) or shipped_path.exists()
 
 
 def _find_image(path: Path, suffix: str) -> Path:

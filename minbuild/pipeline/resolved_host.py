@@ -235,8 +235,8 @@ def _hint_stale_lock(
     """
     if not error.where:
         error.where = str(lock_path)
-    cell_option = f" --cell {request.cell}" if request.cell else ""
-    lock_command = f"minbuild lock {request.manifest_argument}{cell_option}"
+    variant_option = f" --variant {request.cell}" if request.cell else ""
+    lock_command = f"minbuild lock {request.manifest_argument}{variant_option}"
     errors = (error, *error.also)
     for problem in errors[: len(errors) - unused_count]:
         problem.what = problem.what.replace(

@@ -1,146 +1,186 @@
-"""The formats of a report: one function each."""
+"""Registry of report formats: help text, file endings and renderers of each.
 
-import csv
-import io
-from collections.abc import Callable, Mapping
+A new format is one row of `FORMATS`. The commands `report`, `diff` and `check` then offer it as
+an option wherever the row has a renderer for them.
+"""
 
-from minbuild.escape import escape_csv as csv_text
-from minbuild.escape import quote_dot
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from minbuild.archive.lockfile import LockChange
 from minbuild.footprint import document
-from minbuild.footprint.budget_check import check_embedded_limits
+from minbuild.footprint.budget_check import BudgetResult, check_embedded_limits
+from minbuild.footprint.comparison import FootprintDiff, IssueChanges
 from minbuild.footprint.model import Footprint
-from minbuild.report import baselines, budget_results, html, markdown, surface, text
-from minbuild.report.baselines import load_debian_baseline
-from minbuild.report.layout import format_share, format_size
-from minbuild.report.tables import SummaryTable, TableRow, build_table
+from minbuild.report import budget_results, diff, footprint_formats, html, lock_diff, text
 
 
-def render_markdown(footprint: Footprint, *, by: str, sort: str, top: int) -> str:
-    """A page for a job summary: headline, totals, and folded tables."""
-    totals = footprint.totals
-    head = ["", "this host", "MinWin\\*", "of MinWin"]
-    files, packed = str(totals.files), format_size(totals.packed)
-    body = [
-        [
-            "files",
-            files,
-            str(baselines.MINWIN_FILES),
-            format_share(totals.files, baselines.MINWIN_FILES),
-        ],
-        [
-            "packed",
-            packed,
-            format_size(baselines.MINWIN_PACKED),
-            format_share(totals.packed, baselines.MINWIN_PACKED),
-        ],
-        ["installed", format_size(totals.bytes), "", ""],
-    ]
-    lines = [
-        f"### {markdown.escape_markdown(footprint.name)}: {totals.files} files, {packed} packed",
-        "",
-        *markdown.render_rows(head, body, right=3),
-        "",
-    ]
-    owners = build_table(footprint, by=by, sort=sort, top=top)
-    largest = build_table(footprint, by="file", sort=sort, top=top)
-    parts = [_make_table(f"By {by}", owners), _make_table("Largest files", largest)]
-    attack_surface = footprint.surface
-    if attack_surface is not None:
-        counts = [
-            [
-                markdown.escape_markdown(name),
-                count,
-                load_debian_baseline().count(kind),
-                markdown.escape_markdown(some),
-            ]
-            for kind, name, count, some in surface.list_surface_rows(attack_surface)
-        ]
-        head = ["what", "this host", "plain Debian\\*\\*", ""]
-        parts.append(("Attack surface", head, counts, 0))
-        if prices := surface.list_prices(attack_surface):
-            head = ["recommended kernel setting", "what is there", "what it would cost"]
-            rows = [[markdown.escape_markdown(cell) for cell in row] for row in prices]
-            parts.append(("Recommended kernel settings", head, rows, 0))
-    lines += markdown.fit_tables(parts)
-    notes = [baselines.MINWIN_NOTE.replace("*", "\\*", 1)]
-    if attack_surface is not None:
-        notes += ["", load_debian_baseline().note.replace("*", "\\*\\*", 1)]
-    return markdown.render_page([*lines, *notes])
+@dataclass(frozen=True, slots=True)
+class FootprintReport:
+    """What `minbuild report` shows: one footprint, and how its table is summed, sorted and cut."""
+
+    footprint: Footprint
+    baseline: Footprint | None = None
+    """What an HTML page shows changes against."""
+    by: str = "section"
+    sort: str = ""
+    """"" for the order that fits `by`."""
+    top: int = 0
+    """Rows of a long table; 0 for all."""
+    width: int = 0
+    """Columns of the terminal that text goes to; 0 for no limit."""
 
 
-def _make_table(title: str, summary: SummaryTable) -> tuple[str, list[str], list[list[str]], int]:
-    head = [summary.by, "files", "installed", "packed (est)", "added"]
-    return title, head, [_render_cells(line) for line in (*summary.rows, summary.total)], 4
+@dataclass(frozen=True, slots=True)
+class DiffReport:
+    """What `minbuild diff` shows of two footprints."""
+
+    diff: FootprintDiff
+    top: int = 0
+    width: int = 0
 
 
-def _render_cells(line: TableRow) -> list[str]:
-    added = "" if line.added is None else format_size(line.added)
-    return [
-        markdown.format_code(line.name),
-        str(line.files),
-        format_size(line.bytes),
-        format_size(line.packed),
-        added,
-    ]
+@dataclass(frozen=True, slots=True)
+class LockDiffReport:
+    """What `minbuild diff` shows of two locks."""
+
+    changes: Sequence[LockChange]
+    issues: IssueChanges | None
+    """None without security data."""
 
 
-def render_csv(footprint: Footprint, *, by: str, sort: str, top: int) -> str:
-    """One row for each line and one for the total; sizes in bytes. Source: RFC 4180."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([by, "files", "bytes", "packed_est", "added"])
-    summary = build_table(footprint, by=by, sort=sort, top=top)
-    for line in (*summary.rows, summary.total):
-        added = "" if line.added is None else line.added
-        writer.writerow([csv_text(line.name), line.files, line.bytes, line.packed, added])
-    return out.getvalue()
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `minbuild check` shows: a result for each rule of a budget."""
+
+    results: Sequence[BudgetResult]
+    notes: Sequence[str] = ()
+    diff: FootprintDiff | None = None
+    """What changed since the baseline; None without one."""
+    width: int = 0
 
 
-def render_dot(footprint: Footprint) -> str:
-    """The needs between components and files, for Graphviz; directories are left out."""
-    rows: Mapping[str, int] = {row.path: row.size for row in footprint.files if row.type == "file"}
-    lines = ["digraph needs {", "  rankdir=LR;", "  node [shape=box, fontname=sans];"]
-    names = {need.needed_by for need in footprint.edges} | {
-        str(need.path) for need in footprint.edges
-    }
-    nodes = sorted(name for name in names if name in rows or not name.startswith("/"))
-    for name in nodes:
-        label = f"{name}\\n{format_size(rows[name])}" if name in rows else name
-        style = "" if name in rows else ", style=filled, fillcolor=lightgrey"
-        lines.append(f"  {quote_dot(name)} [label={quote_dot(label)}{style}];")
-    known_nodes = set(nodes)
-    lines += sorted(
-        {
-            f"  {quote_dot(need.needed_by)} -> {quote_dot(need.path)} [label={quote_dot(str(need.kind))}];"
-            for need in footprint.edges
-            if need.needed_by in known_nodes and need.path in known_nodes
-        }
-    )
-    return "\n".join([*lines, "}"]) + "\n"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportFormat:
+    """One format. A renderer that is None: that command does not offer the format."""
+
+    help: str
+    """What the option `--NAME` writes."""
+    endings: tuple[str, ...]
+    """How files of the format usually end; no input of a command ends so, except `.json`."""
+    footprint: Callable[[FootprintReport], str] | None = None
+    diff: Callable[[DiffReport], str] | None = None
+    lock_diff: Callable[[LockDiffReport], str] | None = None
+    check: Callable[[CheckReport], str] | None = None
 
 
-Renderer = Callable[[], str]
-
-
-def list_renderers(
-    footprint: Footprint,
-    baseline: Footprint | None,
-    *,
-    by: str,
-    sort: str,
-    top: int,
-    width: int = 0,
-) -> Mapping[str, Renderer]:
-    """Each format's name and how it is rendered; text for a terminal of `width` columns."""
-    return {
-        "text": lambda: text.render_text(
-            footprint, top=top, by=by, sort=sort, full=True, width=width
+FORMATS: Mapping[str, ReportFormat] = {
+    "text": ReportFormat(
+        help="a page for a terminal",
+        endings=(".txt", ".text", ".log"),
+        footprint=lambda report: text.render_text(
+            report.footprint,
+            top=report.top,
+            by=report.by,
+            sort=report.sort,
+            full=True,
+            width=report.width,
         ),
-        "md": lambda: render_markdown(footprint, by=by, sort=sort, top=top),
-        "json": lambda: document.render_footprint(footprint),
-        "csv": lambda: render_csv(footprint, by=by, sort=sort, top=top),
-        "html": lambda: html.render_html(footprint, baseline),
-        "junit": lambda: budget_results.render_results_junit(check_embedded_limits(footprint)),
-        "sarif": lambda: budget_results.render_results_sarif(check_embedded_limits(footprint)),
-        "dot": lambda: render_dot(footprint),
+        diff=lambda report: diff.render_diff(report.diff, top=report.top, width=report.width),
+        lock_diff=lambda report: lock_diff.render_lock_diff(report.changes, report.issues),
+        check=lambda report: budget_results.render_results(
+            report.results, report.notes, report.width
+        ),
+    ),
+    "md": ReportFormat(
+        help="Markdown for a pull request",
+        endings=(".md", ".markdown"),
+        footprint=lambda report: footprint_formats.render_markdown(
+            report.footprint, by=report.by, sort=report.sort, top=report.top
+        ),
+        diff=lambda report: diff.render_diff_markdown(report.diff),
+        lock_diff=lambda report: lock_diff.render_lock_diff_markdown(report.changes, report.issues),
+        check=lambda report: budget_results.render_results_markdown(
+            report.results, report.notes, report.diff
+        ),
+    ),
+    "json": ReportFormat(
+        help="JSON",
+        endings=(".json",),
+        footprint=lambda report: document.render_footprint(report.footprint),
+        diff=lambda report: diff.render_diff_json(report.diff),
+        lock_diff=lambda report: lock_diff.render_lock_diff_json(report.changes, report.issues),
+        check=lambda report: budget_results.render_results_json(report.results, report.notes),
+    ),
+    "csv": ReportFormat(
+        help="CSV",
+        endings=(".csv",),
+        footprint=lambda report: footprint_formats.render_csv(
+            report.footprint, by=report.by, sort=report.sort, top=report.top
+        ),
+        diff=lambda report: diff.render_diff_csv(report.diff),
+        lock_diff=lambda report: lock_diff.render_lock_diff_csv(report.changes),
+    ),
+    "html": ReportFormat(
+        help="one HTML file",
+        endings=(".html", ".htm"),
+        footprint=lambda report: html.render_html(report.footprint, report.baseline),
+        diff=lambda report: html.render_html(report.diff.after, report.diff.before),
+    ),
+    "junit": ReportFormat(
+        help="JUnit XML",
+        endings=(".xml",),
+        footprint=lambda report: budget_results.render_results_junit(
+            check_embedded_limits(report.footprint)
+        ),
+        check=lambda report: budget_results.render_results_junit(report.results),
+    ),
+    "sarif": ReportFormat(
+        help="SARIF",
+        endings=(".sarif", ".json"),
+        footprint=lambda report: budget_results.render_results_sarif(
+            check_embedded_limits(report.footprint)
+        ),
+        check=lambda report: budget_results.render_results_sarif(report.results),
+    ),
+    "dot": ReportFormat(
+        help="a Graphviz graph",
+        endings=(".dot", ".gv"),
+        footprint=lambda report: footprint_formats.render_dot(report.footprint),
+    ),
+}
+"""Name of a format, which is that of its option → the format; in the order of the help."""
+
+FOOTPRINT_FORMATS = tuple(name for name, row in FORMATS.items() if row.footprint is not None)
+DIFF_FORMATS = tuple(name for name, row in FORMATS.items() if row.diff is not None)
+CHECK_FORMATS = tuple(name for name, row in FORMATS.items() if row.check is not None)
+
+
+def list_footprint_renderers(report: FootprintReport) -> dict[str, Callable[[], str]]:
+    """Each format in which a footprint can be written, and its renderer."""
+    return {
+        name: partial(row.footprint, report)
+        for name, row in FORMATS.items()
+        if row.footprint is not None
+    }
+
+
+def list_diff_renderers(report: DiffReport | LockDiffReport) -> dict[str, Callable[[], str]]:
+    """Each format in which a diff can be written, and its renderer."""
+    if isinstance(report, LockDiffReport):
+        return {
+            name: partial(row.lock_diff, report)
+            for name, row in FORMATS.items()
+            if row.lock_diff is not None
+        }
+    return {
+        name: partial(row.diff, report) for name, row in FORMATS.items() if row.diff is not None
+    }
+
+
+def list_check_renderers(report: CheckReport) -> dict[str, Callable[[], str]]:
+    """Each format in which the results of a check can be written, and its renderer."""
+    return {
+        name: partial(row.check, report) for name, row in FORMATS.items() if row.check is not None
     }

@@ -7,6 +7,8 @@ from minbuild.escape import format_code as format_code  # noqa: PLC0414
 
 MAX_BYTES = 60_000
 """Bytes of a whole page: GitHub refuses comments of more than 65,536 characters."""
+FoldedTable = tuple[str, Sequence[str], Sequence[Sequence[str]], int]
+"""Title, head, body, and how many columns are numbers."""
 MARKER = "<!-- minbuild -->"
 """By this first line a later run finds its own comment again."""
 
@@ -31,12 +33,10 @@ def fold_lines(title: str, lines: Sequence[str]) -> list[str]:
     ]
 
 
-def fit_tables(
-    parts: Sequence[tuple[str, Sequence[str], Sequence[Sequence[str]], int]],
-) -> list[str]:
+def fit_tables(parts: Sequence[FoldedTable]) -> list[str]:
     """Folded tables, cut so that a page with all of them stays below the limit.
 
-    Each part is title, head, body, and how many columns are numbers. What is cut is counted.
+    A last line counts the rows that were cut.
     """
     table_budget = MAX_BYTES // 2 // max(1, len(parts))
     lines: list[str] = []

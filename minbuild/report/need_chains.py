@@ -113,7 +113,13 @@ def _render_chain(chain: Chain, owners: Mapping[str, str] | None, width: int) ->
 
 
 def _need_to_json(need: Need, owners: Mapping[str, str]) -> dict[str, str]:
+    """A need as a JSON object; `stands` is the old name of `location`."""
+    location = locate_evidence(need, owners)
     return {
-        "to": need.path, "from": need.needed_by, "kind": str(need.kind), "evidence": need.evidence,
-        "stands": locate_evidence(need, owners),
-    }  # fmt: skip
+        "to": need.path,
+        "from": need.needed_by,
+        "kind": str(need.kind),
+        "evidence": need.evidence,
+        "location": location,
+        "stands": location,
+    }

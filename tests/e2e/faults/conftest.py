@@ -1,12 +1,13 @@
 """The shipped host, built once in every format, and disks to boot it with."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from minbuild.cli.options import build_request
+from minbuild.cli.options import BuildOptions
+from minbuild.cli.requests import build_request
 from minbuild.lab.boot import boot_image
 from minbuild.lab.model import (
     BootProbe,
@@ -75,11 +76,8 @@ def seen(pattern: str, times: int = 1) -> BootProbe:
 def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
     place = tmp_path_factory.mktemp("host")
     (place / "every.yaml").write_text(ALL)
-    request = build_request(
-        str(place / "every.yaml"),
-        settings=(), components=(), mirror="", lock=None, offline=False,
-        output=place / "build",
-    )  # fmt: skip
+    request = build_request(str(place / "every.yaml"), BuildOptions())
+    request = replace(request, output=place / "build")
     stage = prepare_boot(
         str(place / "every.yaml"),
         request,

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cli.commands import COMMANDS
 from minbuild.cli.completion import SHELLS
-from minbuild.cli.main import minbuild, run_command_line
+from minbuild.cli.main import run_command_line
 from minbuild.footprint import document
 from minbuild.paths import RootPath
 from tests.support.footprint_variants import changed, row
@@ -167,7 +168,7 @@ def test_a_mistaken_component_or_footprint_is_passed_over(
 
 def test_every_argument_that_is_a_manifest_or_an_image_completes() -> None:
     named = re.compile(r"MANIFEST|IMAGE|^A$|^B$|^image$|^manifest$")
-    for command in minbuild.commands.values():
+    for command in (entry.load() for entry in COMMANDS.values()):
         for one in command.params:
             if named.search(one.metavar or one.name or "") and one.type.name == "text":
                 assert one._custom_shell_complete is not None, f"{command.name}: {one.name}"

@@ -6,20 +6,21 @@ from pathlib import Path
 import click
 import pytest
 
-from minbuild.cli.main import minbuild, run_command_line
-from minbuild.cli.output_options import (
-    FORMAT_ENDINGS,
+from minbuild.cli.commands import COMMANDS
+from minbuild.cli.format_arguments import (
     UNLIMITED,
     Arity,
-    FormatOptionsCommand,
     assign_format_files,
     count_arguments,
     list_options,
 )
+from minbuild.cli.main import run_command_line
+from minbuild.cli.output_options import FormatOptionsCommand
 from minbuild.footprint import document
+from minbuild.report.formats import FORMATS
 from tests.support.footprints import tiny
 
-OPTIONS = {f"--{name}": True for name in FORMAT_ENDINGS} | {
+OPTIONS = {f"--{name}": True for name in FORMATS} | {
     "--baseline": True,
     "--top": True,
     "-x": False,
@@ -94,15 +95,15 @@ def test_a_word_that_is_no_image_tells_how_to_write_it(
 def test_every_command_with_formats_takes_their_files_after_a_blank(
     name: str, tmp_path: Path
 ) -> None:
-    command = minbuild.commands[name]
+    command = COMMANDS[name].load()
     assert isinstance(command, FormatOptionsCommand)
     options = list_options(command)
-    formats = [one for one in FORMAT_ENDINGS if f"--{one}" in options]
+    formats = [one for one in FORMATS if f"--{one}" in options]
     assert "json" in formats
     assert "text" in formats
     words = [str(tmp_path)] * min(count_arguments(command).most, 2)
     for one in formats:
-        file = f"out{FORMAT_ENDINGS[one][0]}"
+        file = f"out{FORMATS[one].endings[0]}"
         typed = [*words, f"--{one}", file]
         context = click.Context(command)
         command.parse_args(context, typed)

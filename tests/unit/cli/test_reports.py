@@ -232,7 +232,7 @@ def test_check_needs_a_baseline_when_told_so(
 ) -> None:
     words = ["check", "b", "--budget", "budget.yaml", "--require-baseline"]
     assert run_command_line(words) == 2
-    assert "there is no baseline" in capsys.readouterr().err
+    assert "--require-baseline needs a baseline" in capsys.readouterr().err
     assert run_command_line([*words, "--baseline", "a"]) == 1
     assert "absolute rules only" not in capsys.readouterr().out
 

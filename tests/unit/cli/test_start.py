@@ -1,7 +1,11 @@
-"""What the command loads before it knows what it is asked for."""
+"""Modules that are loaded before a command is known, and by each command."""
 
 import subprocess
 import sys
+
+import pytest
+
+from minbuild.cli.commands import COMMANDS
 
 SLOW = {
     "concurrent",
@@ -22,22 +26,37 @@ SLOW = {
     "yaml",
     "zstandard",
 }
-OURS = {"minbuild", "minbuild.cli", "minbuild.errors", "minbuild.paths"}
+OURS = {
+    "minbuild", "minbuild.errors", "minbuild.paths",
+    *(f"minbuild.cli{name}" for name in ("", ".commands", ".console", ".main", ".options")),
+}  # fmt: skip
 
 
-def loaded() -> set[str]:
-    """Names of the modules that importing the command loads."""
-    script = "import sys, minbuild.cli.main; print(*sys.modules)"
+def loaded(argument: str) -> set[str]:
+    """Names of the modules that a run with this one argument loads."""
+    script = (
+        "import sys; from minbuild.cli.main import run_command_line; "
+        f"run_command_line({argument.split()!r}); print(*sys.modules, file=sys.stderr)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    return set(done.stdout.split())
+    return set(done.stderr.split())
 
 
-def test_no_slow_module_is_loaded_to_start() -> None:
-    assert not {name for name in loaded() if name.partition(".")[0] in SLOW}
+@pytest.mark.parametrize("argument", ["--help", "--version", "no-such-command"])
+def test_no_slow_module_is_loaded_to_start(argument: str) -> None:
+    assert not {name for name in loaded(argument) if name.partition(".")[0] in SLOW}
 
 
-def test_of_our_own_rooms_only_the_terminals_is_loaded_to_start() -> None:
-    ours = {name for name in loaded() if name.split(".")[0] == "minbuild"}
-    assert not {name for name in ours - OURS if not name.startswith("minbuild.cli.")}
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_no_command_is_loaded_for_the_help_of_all(argument: str) -> None:
+    ours = {name for name in loaded(argument) if name.split(".")[0] == "minbuild"}
+    assert not ours - OURS
+
+
+def test_a_command_loads_no_other_command() -> None:
+    modules = {f"minbuild.cli.{entry.module}" for entry in COMMANDS.values()}
+    for name in ("init", "report", "check", "store", "boot"):
+        own = f"minbuild.cli.{COMMANDS[name].module}"
+        assert loaded(f"{name} --help") & modules == {own}

@@ -27,7 +27,7 @@ def test_precise_says_where_the_evidence_stands() -> None:
 
 def test_json_says_it_too() -> None:
     (chain,) = json.loads(render_explanations_json(explain(tiny(), SHELL)))["chains"]
-    assert [need["stands"] for need in chain] == [
+    assert [need["location"] for need in chain] == [
         "qemu.yaml:4:3",
         "line 1 of /usr/bin/vm (made by minbuild)",
     ]

@@ -8,7 +8,7 @@ import pytest
 from minbuild.footprint.model import FindingKind, Surface, SurfaceFinding
 from minbuild.paths import RootPath
 from minbuild.report import baselines, html
-from minbuild.report.formats import render_markdown
+from minbuild.report.footprint_formats import render_markdown
 from minbuild.report.layout import escape_line, format_bar, format_size
 from minbuild.report.text import OWNER_KEYS, render_possible_dlopens, render_text
 from tests.support.footprints import tiny

@@ -1,0 +1,106 @@
+"""Lazy table of all commands: heading → name → module, function and help line.
+
+A command's module is imported when the command runs, or when its own help or completion is asked
+for. The help of the whole program shows this table and imports none of them.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import click
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEntry:
+    """One command: where it is defined, and its line in `minbuild --help`.
+
+    Example: `CommandEntry("make", "make", "build images of manifests, print the footprint")`.
+    """
+
+    module: str
+    """Module of minbuild.cli."""
+    function: str
+    """The click command in that module."""
+    summary: str
+
+    def load(self) -> click.Command:
+        """Import the module and return the command."""
+        command = getattr(importlib.import_module(f"minbuild.cli.{self.module}"), self.function)
+        if not isinstance(command, click.Command):
+            raise LookupError(f"minbuild.cli.{self.module}.{self.function} is not a click command")
+        return command
+
+
+COMMAND_GROUPS: Mapping[str, Mapping[str, CommandEntry]] = {
+    "Build": {
+        "make": CommandEntry("make", "make", "build images of manifests, print the footprint"),
+        "plan": CommandEntry("plan", "plan", "resolve, and print what would be in the image"),
+        "lock": CommandEntry("lock", "lock", "pin the packages of a manifest, or update them"),
+        "check": CommandEntry("check", "check", "check an image against a budget"),
+        "attest": CommandEntry("attest", "attest", "write provenance and sign SHA256SUMS"),
+    },
+    "Run": {
+        "boot": CommandEntry("boot", "boot", "boot an image in QEMU and test that it works"),
+        "tool": CommandEntry("tool", "tool", "run a program of the toolbox"),
+    },
+    "Explain": {
+        "why": CommandEntry("why", "why", "show the chain of needs that leads to a path"),
+        "report": CommandEntry("report", "report", "print the footprint of an image or root"),
+        "diff": CommandEntry("diff", "diff", "compare two images and explain each new file"),
+        "tree": CommandEntry("tree", "tree", "print the closure with own, closure and added size"),
+        "check-tree": CommandEntry("check_tree", "check_tree", "find unmet needs in any root"),
+        "history": CommandEntry("history", "history", "record footprints and show their trend"),
+    },
+    "Ship": {
+        "sbom": CommandEntry("sbom", "sbom", "write a software bill of materials"),
+        "licences": CommandEntry("sbom", "licences", "collect licence texts and sources"),
+        "cve": CommandEntry("cve", "cve", "list open security issues of files in the image"),
+        "verify": CommandEntry("attest", "verify", "check the parts of a build against each other"),
+    },
+    "Write": {
+        "init": CommandEntry("scaffold", "init", "write a commented manifest to start from"),
+        "components": CommandEntry("documents", "components", "list built-in components"),
+        "schema": CommandEntry("documents", "schema", "print the JSON Schema of manifests"),
+        "guest": CommandEntry("documents", "guest", "write guest.conf of a virtual machine"),
+        "hardware": CommandEntry("scaffold", "hardware", "list this machine's devices"),
+    },
+    "Roots and caches": {
+        "elements": CommandEntry(
+            "scaffold", "elements", "print the path of the diskimage-builder elements"
+        ),
+        "export": CommandEntry("dib", "export", "write a host's files as a tar archive"),
+        "trim": CommandEntry("dib", "trim", "trim an installed root to a manifest's needs"),
+        "store": CommandEntry("cache", "store", "check, clean, export or import the cache"),
+        "completion": CommandEntry(
+            "completion", "completion", "print completion for bash, zsh or fish"
+        ),
+    },
+}
+"""Every command once, in the order in which users meet them."""
+
+COMMANDS: Mapping[str, CommandEntry] = {
+    name: entry for rows in COMMAND_GROUPS.values() for name, entry in rows.items()
+}
+
+
+class CommandGroup(click.Group):
+    """Lists the commands of the table under headings, and imports each when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = super().get_command(ctx, cmd_name)
+        if command is None and cmd_name in COMMANDS:
+            command = COMMANDS[cmd_name].load()
+            self.add_command(command, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        for heading, rows in COMMAND_GROUPS.items():
+            with formatter.section(heading):
+                lines = [(name, entry.summary) for name, entry in rows.items()]
+                formatter.write_dl(lines, col_spacing=max(2, 12 - max(map(len, rows))))

@@ -1,0 +1,126 @@
+"""Footprint as Markdown, CSV and a Graphviz graph."""
+
+import csv
+import io
+from collections.abc import Mapping
+
+from minbuild.escape import escape_csv as csv_text
+from minbuild.escape import quote_dot
+from minbuild.footprint.model import Footprint, Surface, Totals
+from minbuild.report import baselines, markdown, surface
+from minbuild.report.baselines import load_debian_baseline
+from minbuild.report.layout import format_share, format_size
+from minbuild.report.tables import SummaryTable, TableRow, build_table
+
+
+def render_markdown(footprint: Footprint, *, by: str, sort: str, top: int) -> str:
+    """A page for a job summary: headline, totals, and folded tables."""
+    totals = footprint.totals
+    packed = format_size(totals.packed)
+    lines = [
+        f"### {markdown.escape_markdown(footprint.name)}: {totals.files} files, {packed} packed",
+        "",
+        *markdown.render_rows(
+            ["", "this host", "MinWin\\*", "of MinWin"], _list_totals(totals), right=3
+        ),
+        "",
+    ]
+    owners = build_table(footprint, by=by, sort=sort, top=top)
+    largest = build_table(footprint, by="file", sort=sort, top=top)
+    parts = [_make_table(f"By {by}", owners), _make_table("Largest files", largest)]
+    notes = [baselines.MINWIN_NOTE.replace("*", "\\*", 1)]
+    if footprint.surface is not None:
+        parts += _list_surface_tables(footprint.surface)
+        notes += ["", load_debian_baseline().note.replace("*", "\\*\\*", 1)]
+    lines += markdown.fit_tables(parts)
+    return markdown.render_page([*lines, *notes])
+
+
+def _list_totals(totals: Totals) -> list[list[str]]:
+    """The rows of the headline's table, beside MinWin's figures."""
+    return [
+        [
+            "files",
+            str(totals.files),
+            str(baselines.MINWIN_FILES),
+            format_share(totals.files, baselines.MINWIN_FILES),
+        ],
+        [
+            "packed",
+            format_size(totals.packed),
+            format_size(baselines.MINWIN_PACKED),
+            format_share(totals.packed, baselines.MINWIN_PACKED),
+        ],
+        ["installed", format_size(totals.bytes), "", ""],
+    ]
+
+
+def _list_surface_tables(attack_surface: Surface) -> list[markdown.FoldedTable]:
+    """The attack surface beside plain Debian's, and the kernel settings that are not set."""
+    counts = [
+        [
+            markdown.escape_markdown(name),
+            count,
+            load_debian_baseline().count(kind),
+            markdown.escape_markdown(some),
+        ]
+        for kind, name, count, some in surface.list_surface_rows(attack_surface)
+    ]
+    head = ["what", "this host", "plain Debian\\*\\*", ""]
+    tables: list[markdown.FoldedTable] = [("Attack surface", head, counts, 0)]
+    if prices := surface.list_prices(attack_surface):
+        head = ["recommended kernel setting", "what is there", "what it would cost"]
+        rows = [[markdown.escape_markdown(cell) for cell in row] for row in prices]
+        tables.append(("Recommended kernel settings", head, rows, 0))
+    return tables
+
+
+def _make_table(title: str, summary: SummaryTable) -> markdown.FoldedTable:
+    head = [summary.by, "files", "installed", "packed (est)", "added"]
+    return title, head, [_render_cells(line) for line in (*summary.rows, summary.total)], 4
+
+
+def _render_cells(line: TableRow) -> list[str]:
+    added = "" if line.added is None else format_size(line.added)
+    return [
+        markdown.format_code(line.name),
+        str(line.files),
+        format_size(line.bytes),
+        format_size(line.packed),
+        added,
+    ]
+
+
+def render_csv(footprint: Footprint, *, by: str, sort: str, top: int) -> str:
+    """One row for each line and one for the total; sizes in bytes. Source: RFC 4180."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow([by, "files", "bytes", "packed_est", "added"])
+    summary = build_table(footprint, by=by, sort=sort, top=top)
+    for line in (*summary.rows, summary.total):
+        added = "" if line.added is None else line.added
+        writer.writerow([csv_text(line.name), line.files, line.bytes, line.packed, added])
+    return out.getvalue()
+
+
+def render_dot(footprint: Footprint) -> str:
+    """The needs between components and files, for Graphviz; directories are left out."""
+    rows: Mapping[str, int] = {row.path: row.size for row in footprint.files if row.type == "file"}
+    lines = ["digraph needs {", "  rankdir=LR;", "  node [shape=box, fontname=sans];"]
+    names = {need.needed_by for need in footprint.edges} | {
+        str(need.path) for need in footprint.edges
+    }
+    nodes = sorted(name for name in names if name in rows or not name.startswith("/"))
+    for name in nodes:
+        label = f"{name}\\n{format_size(rows[name])}" if name in rows else name
+        style = "" if name in rows else ", style=filled, fillcolor=lightgrey"
+        lines.append(f"  {quote_dot(name)} [label={quote_dot(label)}{style}];")
+    known_nodes = set(nodes)
+    lines += sorted(
+        {
+            f"  {quote_dot(need.needed_by)} -> {quote_dot(need.path)} [label={quote_dot(str(need.kind))}];"
+            for need in footprint.edges
+            if need.needed_by in known_nodes and need.path in known_nodes
+        }
+    )
+    return "\n".join([*lines, "}"]) + "\n"
