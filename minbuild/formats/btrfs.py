@@ -240,6 +240,8 @@ class Btrfs:
             return data
         if size > _MAX_EXTENT:
             raise self._damage_error("a compressed extent is larger than the kernel allows")
+        if not size:
+            return b""  # zlib takes 0 for "no limit"
         try:
             if compression == _ZLIB:
                 return zlib.decompressobj().decompress(data, size)
@@ -247,7 +249,8 @@ class Btrfs:
                 from zstandard import ZstdDecompressor, ZstdError
 
                 try:
-                    return ZstdDecompressor().decompressobj().decompress(data)[:size]
+                    with ZstdDecompressor().stream_reader(data) as reader:
+                        return reader.read(size)
                 except ZstdError as error:
                     raise self._damage_error(f"an extent cannot be unpacked: {error}") from error
         except zlib.error as error:

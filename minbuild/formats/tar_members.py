@@ -27,6 +27,7 @@ _FILE_TYPES = {
     "3": FileType.OTHER, "4": FileType.OTHER, "6": FileType.OTHER,
 }  # fmt: skip
 _VOLUME_LABEL, _LONG_NAMES, _PAX_LOCAL, _PAX_GLOBAL = "V", "LK", "xX", "g"
+_ASCII = bytes(range(128))
 _NEVER_GLOBAL = {b"path", b"linkpath", b"size"}
 
 
@@ -112,7 +113,8 @@ def _read_header(tar: Region, offset: int) -> bytes | None:
 def _has_valid_checksum(block: bytes) -> bool:
     checksum = _parse_number(block[148:156], "checksum")
     rest = block[:148] + b" " * 8 + block[156:]
-    return checksum in (sum(rest), sum(rest) - 256 * sum(byte > 127 for byte in rest))
+    total = sum(rest)
+    return checksum in (total, total - 256 * len(rest.translate(None, _ASCII)))
 
 
 def _read_extended_header(tar: Region, offset: int, size: int) -> tuple[bytes, int]:

@@ -261,7 +261,7 @@ def _list_unpartitioned(data: Buffer, table: PartitionTable) -> Iterator[tuple[s
         gap = max(0, start - end)
         checked_size = min(gap, remaining)
         remaining -= checked_size
-        if gap > checked_size or data[end : end + checked_size].strip(b"\0"):
+        if gap > checked_size or data[end : end + checked_size] != bytes(checked_size):
             used += gap
         end = max(end, stop)
     if used:

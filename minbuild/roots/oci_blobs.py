@@ -31,16 +31,21 @@ class BlobDirectory:
         self._top = top
 
     def open(self, name: str) -> Region | None:
-        """A part's bytes; no link at its end is followed."""
+        """A part's bytes; no link below the directory is followed."""
         path = self._top / name
         try:
-            if not stat.S_ISREG(path.lstat().st_mode):
+            inside = path.parent.resolve().is_relative_to(self._top.resolve())
+            if not inside or not stat.S_ISREG(path.lstat().st_mode):
                 return None
             return Region.from_path(path, follow=False)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise MalformedFile(f"its {name} cannot be read: {error.strerror}") from error
+            raise MalformedFile(
+                f"its {escape_name(name)} cannot be read: {error.strerror}"
+            ) from error
+        except (ValueError, RuntimeError):  # a NUL, a lone surrogate, a circle of links
+            return None
 
 
 class BlobArchive:

@@ -4,11 +4,14 @@ import contextlib
 import os
 import random
 import shutil
-from collections.abc import Sequence
+import tracemalloc
+import zlib
+from collections.abc import Callable, Sequence
 from mmap import ACCESS_COPY, mmap
 from pathlib import Path
 
 import pytest
+from zstandard import ZstdCompressor
 
 from minbuild.errors import MinbuildError
 from minbuild.formats.btrfs import Btrfs
@@ -113,3 +116,21 @@ def read_all(data: mmap) -> None:
     for one in list(volume.walk()):
         if one.kind is FileType.FILE and one.size < 64 << 20:
             volume.read(one.native_path)
+
+
+@pytest.mark.parametrize(
+    ("compression", "pack"), [(1, zlib.compress), (3, ZstdCompressor().compress)]
+)
+@pytest.mark.parametrize("size", [0, 4096])
+def test_an_extent_unpacks_to_what_it_says_and_no_more(
+    compression: int, pack: Callable[[bytes], bytes], size: int
+) -> None:
+    """A bomb of 64 MB in an extent; zlib takes a limit of 0 for none."""
+    bomb = pack(bytes(64 << 20))
+    fs = object.__new__(Btrfs)
+    tracemalloc.start()
+    try:
+        assert fs._decompress(bomb, compression, size) == bytes(size)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()

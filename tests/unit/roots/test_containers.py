@@ -297,3 +297,19 @@ def test_a_gate_is_not_passed_by_a_root_that_is_not_merged(tmp_path: Path) -> No
     assert {("listener", "4444/tcp"), ("module", "a")} <= said
     words = ["check", str(tmp_path / "a.tar"), "--budget", str(tmp_path / "budget.yaml")]
     assert run_command_line(words) == 1
+
+
+@pytest.mark.parametrize("name", ["{}", "blobs/{}", "\0", "\ud800", "x" * 300, "loop/a"])
+def test_no_name_of_an_image_leads_out_of_its_directory(tmp_path: Path, name: str) -> None:
+    """An absolute one, one through a link, and those that the file system cannot have."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("{}")
+    top = tmp_path / "image"
+    top.mkdir()
+    (top / "blobs").symlink_to(outside)
+    (top / "loop").symlink_to("loop")
+    row = {"Config": name.format(outside / "secret" if name == "{}" else "secret"), "Layers": []}
+    (top / "manifest.json").write_text(json.dumps([row]))
+    with pytest.raises(ToolError, match=r"it lacks|cannot be read"):
+        Container("image", BlobDirectory(top), tmp_path, ANY_IMAGE)
