@@ -1,14 +1,17 @@
 """Sound inputs that fuzzing begins with, and bytes that parsers tend to stumble over."""
 
 import bz2
+import gzip
 import lzma
 import random
+import struct
 from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.model import Lock, LockedSuite, Package
 from minbuild.data import data_directory
 from minbuild.footprint import document
+from minbuild.footprint.open_ports import ObservedPort, render_ports
 from minbuild.formats.root_entry import FileType
 from minbuild.image import tar_cpio
 from minbuild.paths import RootPath
@@ -158,10 +161,91 @@ def _rules() -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in sorted(place.glob("*.yaml")))
 
 
-def _filesystem() -> tuple[bytes, ...]:
+def _volumes(*names: str) -> tuple[bytes, ...]:
+    places = Path(__file__).parent / "filesystems"
+    return tuple(lzma.decompress((places / f"{name}.xz").read_bytes()) for name in names)
+
+
+def _ext4() -> tuple[bytes, ...]:
     """Small ones by mke2fs: block maps, extents, data in inodes, directories with an index."""
-    places = sorted((Path(__file__).parent / "filesystems").glob("*.xz"))
-    return tuple(lzma.decompress(place.read_bytes()) for place in places)
+    return _volumes("ext2", "ext4", "inline")
+
+
+def _erofs() -> tuple[bytes, ...]:
+    return _volumes("erofs", "erofs-chunks")
+
+
+def _xfs() -> tuple[bytes, ...]:
+    """By mkfs.xfs, in the short form of `sparse`: versions 5 and 4, logs cut to 64 blocks."""
+    return _volumes("xfs", "xfs-4")
+
+
+def _btrfs() -> tuple[bytes, ...]:
+    """By mkfs.btrfs, in the short form: plain, zstd, zlib with a subvolume."""
+    return _volumes("btrfs", "btrfs-zstd", "btrfs-zlib")
+
+
+def _container() -> tuple[bytes, ...]:
+    """Documents of a container image; @C, @L, @M are digests (see `targets.container`)."""
+    platform = b'"os": "linux", "architecture": "arm64", "variant": "v8"'
+    config = b'{%s, "rootfs": {"type": "layers", "diff_ids": ["sha256:@L"]}}' % platform
+    oci = b"application/vnd.oci.image"
+    manifest = (
+        b'{"schemaVersion": 2, "config": {"mediaType": "%s.config.v1+json", "digest": "sha256:@C"},'
+        b' "layers": [{"mediaType": "%s.layer.v1.tar", "digest": "sha256:@L"}]}' % (oci, oci)
+    )
+    index = (
+        b'{"manifests": [{"digest": "sha256:@M", "platform": {%s},'
+        b' "annotations": {"org.opencontainers.image.ref.name": "a"}}]}' % platform
+    )
+    saved = b'[{"Config": "@C.json", "RepoTags": ["t:a"], "Layers": ["@L/layer.tar"]}]'
+    return tuple(
+        b"\x1e".join(parts)
+        for parts in ((config, manifest, index, b""), (config, b"", b"", saved),
+                      (config, manifest, index, saved), (config, b"", b"", manifest))
+    )  # fmt: skip
+
+
+def _packages() -> tuple[bytes, ...]:
+    """dpkg's status, list of files and diversions; the header of an rpm."""
+    status = (
+        b"Package: a\nStatus: install ok installed\nArchitecture: amd64\nMulti-Arch: same\n"
+        b"Source: s (1.0)\nVersion: 1:1.0-1\nDepends: libc6 (>= 2.3) | x:any, y [amd64]\n"
+        b"Provides: z (= 1)\nDescription: short\n long\n\nPackage: b\nStatus: install ok installed\n"
+    )
+    dpkg = b"\x1e".join((status, b"/.\n/usr\n/usr/bin/a\n", b"/usr/bin/a\n/usr/bin/a.real\nb\n"))
+    rows = [
+        (1000, 6, b"hello\0"), (1001, 6, b"1.0\0"), (1002, 6, b"2\0"), (1022, 6, b"x86_64\0"),
+        (1003, 4, struct.pack(">I", 1)), (1116, 4, struct.pack(">II", 0, 1)),
+        (1117, 8, b"a\0b\0"), (1118, 8, b"/usr/\0/etc/\0"), (1047, 8, b"p\0q\0"),
+    ]  # fmt: skip
+    index, store = b"", b""
+    for tag, kind, value in rows:
+        store += bytes(-len(store) % 4) if kind == 4 else b""
+        count = len(value) // 4 if kind == 4 else value.count(b"\0")
+        index += struct.pack(">4I", tag, kind, len(store), count)
+        store += value
+    return (dpkg, b"\x8e" + struct.pack(">II", len(rows), len(store)) + index + store)
+
+
+def _budget() -> tuple[bytes, ...]:
+    text = (
+        b"minbuild-budget: 1\ntotals: {files: 48, packed: 17.6 MB}\n"
+        b'components: {"*": {bytes: 8 MB}}\nsurface: {setuid: 0, listener: 0, modules: [a, "b*"]}\n'
+        b'waivers: [{rule: totals.files, owner: x, because: "y", expires: 2027-03-01}]\n'
+    )
+    return (text,)
+
+
+def _ports() -> tuple[bytes, ...]:
+    return (render_ports((ObservedPort("22/tcp", "sshd", True),), "x").encode(),)
+
+
+def _kind() -> tuple[bytes, ...]:
+    """First bytes of everything that a command may be given."""
+    qcow2 = b"QFI\xfb" + struct.pack(">IQ", 3, 0) + bytes(200)
+    starts = (_cpio()[0], *_cpio()[2:5], _image()[0], _disk()[1], _archive()[0], _ext4()[0])
+    return (*(one[:8192] for one in starts), qcow2, *_footprint(), gzip.compress(_archive()[0]))
 
 
 def _archive() -> tuple[bytes, ...]:
@@ -200,7 +284,15 @@ _MAKERS = {
     "cpio": _cpio,
     "image": _image,
     "disk": _disk,
-    "filesystem": _filesystem,
+    "ext4": _ext4,
+    "erofs": _erofs,
+    "xfs": _xfs,
+    "btrfs": _btrfs,
+    "container": _container,
+    "packages": _packages,
+    "budget": _budget,
+    "ports": _ports,
+    "kind": _kind,
     "archive": _archive,
     "sums": _sums,
     "lock": _lock,

@@ -4,10 +4,12 @@ Bytes changed anywhere rarely get past the first check; these are wrong in one p
 """
 
 import random
+import re
 import struct
 import zlib
 
 from minbuild.formats.cpio import HEADER_SIZE, NEWC_MAGIC
+from tests.fuzz.sparse import blocks_start
 from tests.support import tars
 
 ODD = (0, 1, 2, 3, 4, 7, 109, 511, 512, 4095, 4096, 4097, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
@@ -15,6 +17,7 @@ NAMES = (
     b"TRAILER!!!", b"..", b".", b"/", b"", b"a/../..", b"init/", b"usr/a", b"usr", b"x" * 256,
     b"y/" * 2047, b"\0su", b"usr/b/c",
 )  # fmt: skip
+_USED = re.compile(rb"[^\0]")
 MODES = (
     0o100644,
     0o104755,
@@ -41,14 +44,14 @@ def shaped(target: str, seed: bytes, source: random.Random) -> bytes:
                 _cpio(data, source)
             case "disk":
                 source.choice((_fat, _gpt, _inner))(data, source)
-            case "filesystem":
-                _ext4(data, source)
+            case "ext4" | "erofs" | "xfs" | "btrfs":
+                _volume(data, source)
             case "archive":
                 _tar(data, source)
     return bytes(data)
 
 
-SHAPED = ("cpio", "image", "disk", "filesystem", "archive")
+SHAPED = ("cpio", "image", "disk", "ext4", "erofs", "xfs", "btrfs", "archive")
 
 
 TAR_FIELDS = ((0, 100), (100, 8), (108, 8), (116, 8), (124, 12), (148, 8), (156, 1), (157, 100),
@@ -148,17 +151,19 @@ def _gpt(data: bytearray, source: random.Random) -> None:
         struct.pack_into("<I", data, head + 16, zlib.crc32(data[head : head + 92]))
 
 
-def _ext4(data: bytearray, source: random.Random) -> None:
-    """A field of the superblock, or a number anywhere that something stands: inodes, names, trees."""
+def _volume(data: bytearray, source: random.Random) -> None:
+    """A field of the superblock, or a number anywhere that is not zero: inodes, names, trees."""
     if len(data) < 4096:
         return
+    content = blocks_start(data)
     if source.random() < 0.2:
-        at = 1024 + 4 * source.randrange(100)
+        at = (content or 1024) + 4 * source.randrange(100)
     else:
-        at = 4 * source.randrange(len(data) // 4)
-        while at < len(data) - 4 and not any(data[at : at + 4]):
-            at += 4
-    width = source.choice(("<B", "<H", "<I"))
+        at = content + 4 * source.randrange((len(data) - content) // 4)
+        found = _USED.search(data, at)
+        at = (found.start() if found else len(data) - 4) & ~3
+    at += source.randrange(4) if source.random() < 0.2 else 0
+    width = source.choice(("<B", "<H", "<I", ">H", ">I"))
     value = _number(source) if source.random() < 0.6 else source.randrange(400)
     if at + 4 <= len(data):
         struct.pack_into(width, data, at, value & (1 << 8 * struct.calcsize(width)) - 1)

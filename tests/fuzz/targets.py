@@ -2,11 +2,15 @@
 
 import atexit
 import contextlib
+import hashlib
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Callable, Mapping
+from mmap import mmap
 from pathlib import Path
+from typing import Any
 
 from minbuild.archive import lockfile
 from minbuild.errors import MinbuildError
@@ -15,27 +19,49 @@ from minbuild.facts.model import FileEntry, PackageFiles, TextLines
 from minbuild.facts.package_analysis import analyse_package
 from minbuild.facts.sysusers import parse_sysusers, parse_tmpfiles
 from minbuild.footprint import document
+from minbuild.footprint.open_ports import add_ports, read_ports
+from minbuild.formats import qemu_image
+from minbuild.formats.btrfs import Btrfs
 from minbuild.formats.erofs import Erofs
 from minbuild.formats.ext4 import Ext4
 from minbuild.formats.filesystem import Volume
 from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.partition_table import read_partition_table
-from minbuild.formats.root_entry import FileType
+from minbuild.formats.qemu_image import detect_disk_format
+from minbuild.formats.region import Region
+from minbuild.formats.root_entry import FileType, RootEntry
 from minbuild.formats.uki import read_uki
+from minbuild.formats.xfs import Xfs
+from minbuild.manifest.budget_document import is_manifest_document, load_budget
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.rule_files import load_rules
+from minbuild.paths import to_root_path
 from minbuild.pipeline.attestation import compare_sums, read_sums
 from minbuild.report import history as past
 from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.policy import ResolvePolicy
+from minbuild.roots import rpm_database
 from minbuild.roots.boot_disk import read_disk_boot
-from minbuild.roots.oci import ANY_IMAGE
+from minbuild.roots.input_kind import detect_input
+from minbuild.roots.installed_disk import is_disk_image
+from minbuild.roots.installed_packages import (
+    DPKG_DIVERSIONS,
+    DPKG_INFO,
+    DPKG_STATUS,
+    read_package_database,
+)
+from minbuild.roots.oci import ANY_IMAGE, Container, is_container_image
+from minbuild.roots.oci_blobs import BlobDirectory
 from minbuild.roots.open import open_tar_root
-from minbuild.roots.root_partition import find_candidates
+from minbuild.roots.root_partition import find_candidates, match_root_options
+from tests.fuzz.sparse import expanded
+from tests.support import tars
+from tests.support.footprints import tiny
 
 MOST = 64 << 20
 """Bytes that an initramfs may unpack to here, so that bombs end soon."""
 RULES = load_rules()
+FOOTPRINT = tiny()
 _MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 _DIRECTORY = Path(tempfile.mkdtemp(prefix="minbuild-fuzz-", dir=_MEMORY))
 atexit.register(shutil.rmtree, _DIRECTORY, ignore_errors=True)
@@ -96,15 +122,111 @@ def disk(data: bytes) -> None:
     unpack_members(read_uki(read_disk_boot(data, "fuzz.raw").uki, "fuzz.raw").initrd, limit=MOST)
 
 
-def filesystem(data: bytes) -> None:
+def ext4(data: bytes) -> None:
+    _volume(Ext4, data)
+
+
+def erofs(data: bytes) -> None:
+    _volume(Erofs, data)
+
+
+def xfs(data: bytes) -> None:
+    with expanded(data) as image:
+        _volume(Xfs, image)
+
+
+def btrfs(data: bytes) -> None:
+    with expanded(data) as image:
+        _volume(Btrfs, image)
+
+
+def _volume(open_volume: Callable[..., Any], data: mmap | bytes) -> None:
     """A disk that is a file system, every file of it."""
     table = read_partition_table(data, "fuzz.raw")
-    find_candidates(data, table)
-    read = Erofs if data[1024:1028] == b"\xe2\xe1\xf5\xe0" else Ext4
-    root = Volume("fuzz.raw", read(data, 0, len(data), "fuzz.raw"))
+    candidates = find_candidates(data, table)
+    fs = open_volume(data, 0, len(data), "fuzz.raw")
+    getattr(fs, "is_dirty", None)
+    match_root_options(data, candidates, ("UUID=x", "LABEL=x"))
+    root: Volume[Any] = Volume("fuzz.raw", fs)
     for one in list(root.walk()):
         if one.kind is FileType.FILE and one.size <= MOST:
             root.read(one.native_path)
+
+
+_LAYER = tars.tar(tars.Row(b"usr/", "5"), tars.Row(b"usr/a", body=b"hello"), tars.Row(b".wh.b"))
+
+
+def container(data: bytes) -> None:
+    """A directory of a container image: its documents, put together with digests that are right."""
+    config, manifest, index, saved = (*data.split(b"\x1e"), b"", b"", b"")[:4]
+    layer_name = hashlib.sha256(_LAYER).hexdigest().encode()
+    config = config.replace(b"@L", layer_name)
+    config_name = hashlib.sha256(config).hexdigest().encode()
+    manifest, saved = (
+        one.replace(b"@L", layer_name).replace(b"@C", config_name) for one in (manifest, saved)
+    )
+    manifest_name = hashlib.sha256(manifest).hexdigest().encode()
+    parts = {config_name: config, manifest_name: manifest, layer_name: _LAYER}
+    blobs = {f"blobs/sha256/{name.decode()}": part for name, part in parts.items()}
+    blobs |= {name.decode(): part for name, part in parts.items()}
+    blobs |= {f"{config_name.decode()}.json": config, f"{layer_name.decode()}/layer.tar": _LAYER}
+    for name, text in (("index.json", index), ("manifest.json", saved)):
+        if text:
+            blobs[name] = text.replace(b"@M", manifest_name)
+    store = _Blobs(blobs)
+    is_container_image(store)
+    list(Container("fuzz", store, _DIRECTORY, ANY_IMAGE).walk())
+
+
+class _Blobs:
+    """Parts of a container image; a name that is none of them is looked up on the disk."""
+
+    def __init__(self, parts: Mapping[str, bytes]) -> None:
+        self._parts = parts
+
+    def open(self, name: str) -> Region | None:
+        if name not in self._parts:
+            return BlobDirectory(_DIRECTORY / "none").open(name)
+        with _file(self._parts[name], ".blob") as path:
+            return Region.from_path(path)
+
+
+def packages(data: bytes) -> None:
+    """A header of rpm's database, or dpkg's."""
+    if data.startswith(b"\x8e"):
+        with contextlib.suppress(struct.error, IndexError, ValueError):  # as its reader does
+            rpm_database._parse_package(data[1:])
+        return
+    status, listing, diversions = (*data.split(b"\x1e"), b"", b"")[:3]
+    texts = {
+        DPKG_STATUS: status, f"{DPKG_INFO}a.list": listing, f"{DPKG_INFO}a:amd64.list": listing,
+        DPKG_DIVERSIONS: diversions,
+    }  # fmt: skip
+    entries = {
+        name: RootEntry(to_root_path(f"/{name}"), name, FileType.FILE, 0o644, 0, 0, len(text), "")
+        for name, text in texts.items()
+    }
+    read_package_database(entries, texts.__getitem__)
+
+
+def budget(data: bytes) -> None:
+    with _file(data, ".yaml") as path:
+        is_manifest_document(path)
+        load_budget(path)
+
+
+def ports(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    add_ports(FOOTPRINT, read_ports(text, "x", "ports.json") or ())
+
+
+def kind(data: bytes) -> None:
+    """What a file is, by its first bytes."""
+    with _file(data, "") as path:
+        detect_input(path)
+        is_disk_image(data)
+        found = detect_disk_format(data)
+        qemu_image._refuse_unsafe_header(data, found, path)  # qemu-img comes after
 
 
 def archive(data: bytes) -> None:
@@ -154,7 +276,15 @@ READERS: Mapping[str, Callable[[bytes], None]] = {
         cpio,
         image,
         disk,
-        filesystem,
+        ext4,
+        erofs,
+        xfs,
+        btrfs,
+        container,
+        packages,
+        budget,
+        ports,
+        kind,
         archive,
         sums,
         lock,
