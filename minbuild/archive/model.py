@@ -3,6 +3,7 @@
 import platform
 import re
 from dataclasses import dataclass
+from enum import Enum
 
 PACKAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,255}")
 """dpkg takes more than Debian's policy allows: capitals and underscores."""
@@ -21,6 +22,19 @@ def detect_machine_architecture() -> str:
 
 INSTALLED = "installed"
 """Where a package of a root lies, for want of an archive."""
+
+
+class ProviderGuess(Enum):
+    """Way to guess which package has what another one needs."""
+
+    DEPENDENCY = "dependency"
+    """Any package that the needing one depends on."""
+    LIBRARY = "library"
+    """By the soname."""
+    MODULE = "module"
+    FIRMWARE = "firmware"
+    FILE = "file"
+    """By the path of a program or other file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
 
 from minbuild.archive.index import Index
+from minbuild.archive.model import ProviderGuess
 
 MAX_DEPTH = 4
 """Steps along Depends from the needing package."""
@@ -59,12 +60,14 @@ _ESSENTIAL = {
 """Programs of essential packages, which nobody names in Depends. Source: Debian Policy 3.8."""
 
 
-def guess_providers(index: Index, package: str, kind: str, needed: str) -> tuple[str, ...]:
+def guess_providers(
+    index: Index, package: str, guess: ProviderGuess, needed: str
+) -> tuple[str, ...]:
     """Packages that could have what `package` needs, best first, each a name in the index.
 
-    `kind` is a NeedKind's text; `wanted` the soname, path, module or firmware file.
+    `needed`: the soname, path, module or firmware file.
     """
-    return tuple(dict.fromkeys(SEARCHES[kind](index, package, needed)))
+    return tuple(dict.fromkeys(GUESSES[guess](index, package, needed)))
 
 
 def _guess_module_owners(index: Index, package: str, _name: str) -> list[str]:
@@ -202,15 +205,10 @@ def _guess_by_name(index: Index, stem: str, version: str) -> list[str]:
     return sorted(names, key=lambda name: -_rate_similarity(_normalise_name(name), full))[:4]
 
 
-SEARCHES: Mapping[str, Callable[[Index, str, str], Iterable[str]]] = {
-    "root": _list_dependencies,
-    "kconfig": _list_dependencies,
-    "module": _guess_module_owners,
-    "softdep": _guess_module_owners,
-    "firmware": _guess_firmware_owners,
-    "needed": _guess_library_owners,
-    "dlopen": _guess_library_owners,
-    **dict.fromkeys(("parent", "link", "interp", "shebang", "exec"), _guess_file_owners),
-    **dict.fromkeys(("data", "string", "generated"), _guess_file_owners),
+GUESSES: Mapping[ProviderGuess, Callable[[Index, str, str], Iterable[str]]] = {
+    ProviderGuess.DEPENDENCY: _list_dependencies,
+    ProviderGuess.LIBRARY: _guess_library_owners,
+    ProviderGuess.MODULE: _guess_module_owners,
+    ProviderGuess.FIRMWARE: _guess_firmware_owners,
+    ProviderGuess.FILE: _guess_file_owners,
 }
-"""How to look for what a need of each kind wants."""

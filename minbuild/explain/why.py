@@ -170,35 +170,15 @@ def _list_string_paths(footprint: Footprint) -> list[OptionalFile]:
     return [one for one in footprint.possible_data if one.priority == STRING_PRIORITY]
 
 
-EVIDENCE_LOCATIONS: Mapping[NeedKind, str] = {
-    NeedKind.ROOT: "the manifest",
-    NeedKind.PARENT: "the path",
-    NeedKind.LINK: "the link",
-    NeedKind.INTERP: "the program header PT_INTERP",
-    NeedKind.NEEDED: "the dynamic section",
-    NeedKind.SHEBANG: "line 1",
-    NeedKind.EXEC: "line 1",
-    NeedKind.MODULE: "the field `depends` of .modinfo",
-    NeedKind.SOFTDEP: "the field `softdep` of .modinfo",
-    NeedKind.STRING: "the text",
-    NeedKind.FIRMWARE: "the field `firmware` of .modinfo",
-    NeedKind.DLOPEN: "the dynamic symbols",
-    NeedKind.KCONFIG: "the manifest",
-    NeedKind.DATA: "a rule",
-    NeedKind.GENERATED: "a rule",
-}
-"""Where the evidence of a need stands in the file that has it; of a component's, in its own line."""
-
-
 def locate_evidence(need: Need, owners: Mapping[str, str]) -> str:
     """Where the evidence of a need can be read."""
     if not need.needed_by.startswith("/"):
         return need.evidence
-    location = EVIDENCE_LOCATIONS[need.kind]
+    location = need.kind.evidence_location
     if need.kind is NeedKind.DLOPEN and need.evidence.startswith(".note.dlopen"):
         location = "the section .note.dlopen"
     elif need.kind is NeedKind.DLOPEN and need.evidence.startswith("DT_"):
-        location = EVIDENCE_LOCATIONS[NeedKind.NEEDED]
+        location = NeedKind.NEEDED.evidence_location
     return f"{location} of {need.needed_by} ({owners.get(need.needed_by) or 'made by minbuild'})"
 
 

@@ -212,7 +212,7 @@ def _parse_footprint(document: Mapping[str, Any]) -> Footprint:
             Need(
                 RootPath(_require_text(edge["to"])),
                 _require_text(edge["from"]),
-                NeedKind(edge["kind"]),
+                NeedKind(edge["kind"]),  # type: ignore[call-arg]  # mypy: as if it made one
                 _require_text(edge["evidence"]),
             )
             for edge in document["edges"]

@@ -208,7 +208,7 @@ def _pick_untried_packages(
         key = (need.kind, need.wanted)
         if not need.package or attempts.get(key, 0) >= MAX_TRIED_PACKAGES:
             continue
-        guesses = guess_providers(source.index, need.package, need.kind, need.wanted)
+        guesses = guess_providers(source.index, need.package, need.kind.guess, need.wanted)
         for name in (need.package, *guesses):
             package = source.find_package(name)
             if package is not None and name not in packages_by_name:

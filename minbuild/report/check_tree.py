@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 from minbuild.escape import dump_json
 from minbuild.report.layout import escape_line
-from minbuild.resolve.closed_world import ORIGINS, RootCheck, is_minor
-from minbuild.resolve.model import UnmetNeed
+from minbuild.resolve.closed_world import RootCheck, is_minor
+from minbuild.resolve.model import ChainStart, UnmetNeed
 
 SCHEMA = "minbuild.check-tree/1"
 _START_NOUNS = {
@@ -42,7 +42,8 @@ def split_by_severity(
     check: RootCheck, *, strict: bool = False
 ) -> tuple[list[UnmetNeed], list[UnmetNeed]]:
     """Part what keeps something from starting from what is weak; sorted."""
-    ordered = sorted(check.dangling, key=lambda one: ORIGINS.index(one.chain[0]))
+    starts = [*ChainStart]
+    ordered = sorted(check.dangling, key=lambda one: starts.index(ChainStart(one.chain[0])))
     weak = [] if strict else [one for one in ordered if is_minor(one)]
     return [one for one in ordered if strict or not is_minor(one)], weak
 
@@ -68,7 +69,7 @@ def _summarize(strong: Sequence[UnmetNeed], weak: Sequence[UnmetNeed]) -> str:
 def _count_by_start(missing: Sequence[UnmetNeed]) -> str:
     counts = Counter(one.chain[0] for one in missing)
     return ", ".join(
-        f"{counts[start]} of {_START_NOUNS[start]}" for start in ORIGINS if counts[start]
+        f"{counts[start]} of {_START_NOUNS[start]}" for start in ChainStart if counts[start]
     )
 
 

@@ -1,6 +1,6 @@
 """The closed world: nothing in a tree needs anything outside of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from minbuild.facts.model import PackageFiles
@@ -9,7 +9,7 @@ from minbuild.resolve.arch import find_architecture
 from minbuild.resolve.builtin_knowledge import PROGRAM_DIRECTORIES
 from minbuild.resolve.elf_process import is_program
 from minbuild.resolve.graph import build_adjacency, trace_from, trace_path
-from minbuild.resolve.model import Closure, Need, NeedKind, ScriptWarning, UnmetNeed
+from minbuild.resolve.model import ChainStart, Closure, Need, NeedKind, ScriptWarning, UnmetNeed
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
 from minbuild.resolve.resolution import Resolution
@@ -17,28 +17,6 @@ from minbuild.resolve.symbol_check import ModuleSymbolCheck, SymbolCheck
 from minbuild.resolve.waivers import Waivers
 
 _TREE = "the tree"
-PROGRAM, SCRIPT, LIBRARY, MODULE, LINK, FILE = ORIGINS = (
-    "program", "script", "library", "module", "link", "file",
-)  # fmt: skip
-"""Why something in a foreign root is looked at; a library: one that no program there loads."""
-ORIGIN_BY_KIND: Mapping[NeedKind, str] = {
-    NeedKind.ROOT: FILE,
-    NeedKind.PARENT: FILE,
-    NeedKind.NEEDED: LIBRARY,
-    NeedKind.DLOPEN: LIBRARY,
-    NeedKind.INTERP: PROGRAM,
-    NeedKind.SHEBANG: SCRIPT,
-    NeedKind.EXEC: SCRIPT,
-    NeedKind.MODULE: MODULE,
-    NeedKind.SOFTDEP: MODULE,
-    NeedKind.FIRMWARE: MODULE,
-    NeedKind.LINK: LINK,
-    NeedKind.DATA: FILE,
-    NeedKind.STRING: FILE,
-    NeedKind.KCONFIG: FILE,
-    NeedKind.GENERATED: FILE,
-}
-"""How a chain of a foreign root starts that no program leads to."""
 
 
 def check_closed_world(
@@ -53,8 +31,8 @@ def check_closed_world(
 
     `files` are the tree's own bytes read again, every path among them. `closure`, where there is
     one, gives the chains of needs, and tells what the kernel has built in or never had; softdeps
-    are checked only then. Without one a chain starts with what is looked at and why: one of
-    STARTS, then the path. `waivers`: those of `policy`, for a caller that asks afterwards which
+    are checked only then. Without one a chain starts with a
+    ChainStart, then the path. `waivers`: those of `policy`, for a caller that asks afterwards which
     were used.
     """
     view = PackageView([files], merged=False)
@@ -101,9 +79,9 @@ def is_minor(unmet: UnmetNeed) -> bool:
     that is not there.
     """
     origin, directory = unmet.chain[0], unmet.by.rpartition("/")[0]
-    if origin in (SCRIPT, LINK):
+    if origin in (ChainStart.SCRIPT, ChainStart.LINK):
         return directory not in PROGRAM_DIRECTORIES and unmet.wanted.lstrip("/") not in USRMERGED
-    return origin in (LIBRARY, FILE) or unmet.kind is NeedKind.FIRMWARE
+    return origin in (ChainStart.LIBRARY, ChainStart.FILE) or unmet.kind is NeedKind.FIRMWARE
 
 
 _KINDS_WITH_ALTERNATIVES = (NeedKind.FIRMWARE, NeedKind.DATA, NeedKind.DLOPEN)
@@ -144,8 +122,8 @@ def _trace_to_programs(unmet_needs: set[UnmetNeed], resolution: Resolution) -> l
     reached, predecessors = trace_from(programs, edges)
     chained = []
     for unmet in unmet_needs:
-        origin = PROGRAM if unmet.by in reached else ORIGIN_BY_KIND[unmet.kind]
-        origin = LINK if unmet.kind is NeedKind.LINK else origin
+        is_loaded = unmet.by in reached and unmet.kind is not NeedKind.LINK
+        origin = ChainStart.PROGRAM if is_loaded else unmet.kind.chain_start
         chained.append(replace(unmet, chain=(origin, *trace_path(unmet.by, predecessors))))
     return chained
 

@@ -1,7 +1,7 @@
 """What an unmet need means, in words: what, where in the chain of needs, and how to go on."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from minbuild.errors import ResolveError, combine
 from minbuild.facts.model import KernelConfig, PackageFiles
@@ -55,22 +55,9 @@ def _suggest_fix(unmet: UnmetNeed) -> str:
     )
 
 
-KIND_NOUNS: Mapping[NeedKind, str] = {
-    **dict.fromkeys((NeedKind.MODULE, NeedKind.SOFTDEP), "module "),
-    NeedKind.FIRMWARE: "firmware ",
-    NeedKind.EXEC: "a program ",
-    NeedKind.KCONFIG: "the kernel option CONFIG_",
-    # a path or a soname says what it is
-    **dict.fromkeys((NeedKind.ROOT, NeedKind.PARENT, NeedKind.LINK, NeedKind.INTERP), ""),
-    **dict.fromkeys((NeedKind.NEEDED, NeedKind.DLOPEN, NeedKind.SHEBANG), ""),
-    **dict.fromkeys((NeedKind.DATA, NeedKind.STRING, NeedKind.GENERATED), ""),
-}
-"""What stands before the name of what a file lacks."""
-
-
 def _name_with_kind(unmet: UnmetNeed) -> str:
     is_symbol = unmet.kind is NeedKind.MODULE and unmet.wanted.startswith("symbol ")
-    return unmet.wanted if is_symbol else f"{KIND_NOUNS[unmet.kind]}{unmet.wanted}"
+    return unmet.wanted if is_symbol else f"{unmet.kind.noun}{unmet.wanted}"
 
 
 def _render_chain(unmet: UnmetNeed) -> str:

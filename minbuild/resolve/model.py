@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Self
 
+from minbuild.archive.model import ProviderGuess
 from minbuild.facts.model import FileEntry
 from minbuild.manifest.model import Location, Waiver
 from minbuild.paths import RootPath
@@ -19,22 +21,74 @@ def shorten_location(where: Location) -> str:
     return f"{'/'.join(parts[start:])}:{where.line}:{where.column}"
 
 
-class NeedKind(StrEnum):
-    ROOT = "root"
-    PARENT = "parent"
-    LINK = "link"
-    INTERP = "interp"
-    NEEDED = "needed"
-    DLOPEN = "dlopen"
-    SHEBANG = "shebang"
-    EXEC = "exec"
-    DATA = "data"
+class ChainStart(StrEnum):
+    """First word of a chain in a foreign root; a library is one that no program there loads."""
+
+    PROGRAM = "program"
+    SCRIPT = "script"
+    LIBRARY = "library"
     MODULE = "module"
-    SOFTDEP = "softdep"
-    FIRMWARE = "firmware"
-    KCONFIG = "kconfig"
-    GENERATED = "generated"
-    STRING = "string"
+    LINK = "link"
+    FILE = "file"
+
+
+class NeedKind(StrEnum):
+    """Kind of a need, with all that differs by kind: `NeedKind("firmware").noun` is "firmware "."""
+
+    noun: str
+    """What an error puts before the name; "" where a path or soname says what it is."""
+    evidence_location: str
+    """Part of the needing file that the evidence is in."""
+    chain_start: ChainStart
+    """Start of a chain in a foreign root that no program leads to."""
+    guess: ProviderGuess
+    """How the package that may have it is guessed."""
+
+    def __new__(
+        cls,
+        text: str,
+        noun: str,
+        evidence_location: str,
+        chain_start: ChainStart,
+        guess: ProviderGuess,
+    ) -> Self:
+        kind = str.__new__(cls, text)
+        kind._value_ = text
+        kind.noun = noun
+        kind.evidence_location = evidence_location
+        kind.chain_start = chain_start
+        kind.guess = guess
+        return kind
+
+    ROOT = "root", "", "the manifest", ChainStart.FILE, ProviderGuess.DEPENDENCY
+    PARENT = "parent", "", "the path", ChainStart.FILE, ProviderGuess.FILE
+    LINK = "link", "", "the link", ChainStart.LINK, ProviderGuess.FILE
+    INTERP = (
+        "interp", "", "the program header PT_INTERP", ChainStart.PROGRAM, ProviderGuess.FILE,
+    )  # fmt: skip
+    NEEDED = "needed", "", "the dynamic section", ChainStart.LIBRARY, ProviderGuess.LIBRARY
+    DLOPEN = "dlopen", "", "the dynamic symbols", ChainStart.LIBRARY, ProviderGuess.LIBRARY
+    SHEBANG = "shebang", "", "line 1", ChainStart.SCRIPT, ProviderGuess.FILE
+    EXEC = "exec", "a program ", "line 1", ChainStart.SCRIPT, ProviderGuess.FILE
+    DATA = "data", "", "a rule", ChainStart.FILE, ProviderGuess.FILE
+    MODULE = (
+        "module", "module ", "the field `depends` of .modinfo", ChainStart.MODULE,
+        ProviderGuess.MODULE,
+    )  # fmt: skip
+    SOFTDEP = (
+        "softdep", "module ", "the field `softdep` of .modinfo", ChainStart.MODULE,
+        ProviderGuess.MODULE,
+    )  # fmt: skip
+    FIRMWARE = (
+        "firmware", "firmware ", "the field `firmware` of .modinfo", ChainStart.MODULE,
+        ProviderGuess.FIRMWARE,
+    )  # fmt: skip
+    KCONFIG = (
+        "kconfig", "the kernel option CONFIG_", "the manifest", ChainStart.FILE,
+        ProviderGuess.DEPENDENCY,
+    )  # fmt: skip
+    GENERATED = "generated", "", "a rule", ChainStart.FILE, ProviderGuess.FILE
+    STRING = "string", "", "the text", ChainStart.FILE, ProviderGuess.FILE
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 
 from minbuild.archive.index import Index
+from minbuild.archive.model import ProviderGuess
 from minbuild.archive.provider_guess import guess_providers
 from minbuild.cache.store import Store
 from minbuild.manifest.model import Archive as Wish
+from minbuild.resolve.model import NeedKind
 from tests.support.real_archive import market_of
 from tests.unit.archive.conftest import World
 
@@ -78,18 +80,18 @@ def index(world: World) -> Index:
 def test_the_first_candidate(
     index: Index, package: str, kind: str, wanted: str, first: str
 ) -> None:
-    assert guess_providers(index, package, kind, wanted)[0] == first
+    assert guess_providers(index, package, NeedKind(kind).guess, wanted)[0] == first
 
 
 def test_each_candidate_is_a_package_of_the_index_and_named_once(index: Index) -> None:
     for wanted in ("libcrypto.so.3", "libnothing.so.1", "libc.so.6"):
-        found = guess_providers(index, "program", "needed", wanted)
+        found = guess_providers(index, "program", ProviderGuess.LIBRARY, wanted)
         assert len(found) == len(set(found))
         assert all(index.find_package(name) for name in found)
 
 
 def test_a_package_that_nobody_knows_has_no_candidates(index: Index) -> None:
-    assert guess_providers(index, "nobody", "root", "/usr/bin/nobody") == ()
+    assert guess_providers(index, "nobody", ProviderGuess.DEPENDENCY, "/usr/bin/nobody") == ()
 
 
 @pytest.mark.mirror
@@ -97,7 +99,9 @@ def test_the_machines_own_mirror_is_read_and_its_guesses_hold(tmp_path: Path) ->
     wish = Wish(suites=("trixie", "trixie-updates", "trixie-security"))
     store = Store(tmp_path)
     index = market_of(store, wish, "amd64").index
-    kernel = guess_providers(index, "linux-image-cloud-amd64", "root", "/boot/vmlinuz-*")
+    kernel = guess_providers(
+        index, "linux-image-cloud-amd64", ProviderGuess.DEPENDENCY, "/boot/vmlinuz-*"
+    )
     assert kernel[0].startswith("linux-image-6.12.")
     first = {
         ("qemu-system-x86", "libpixman-1.so.0"): "libpixman-1-0",
@@ -108,7 +112,7 @@ def test_the_machines_own_mirror_is_read_and_its_guesses_hold(tmp_path: Path) ->
         ("libpython3.13-stdlib", "libpanelw.so.6"): "libncursesw6",
     }
     for (package, soname), expected in first.items():
-        assert guess_providers(index, package, "needed", soname)[0] == expected
+        assert guess_providers(index, package, ProviderGuess.LIBRARY, soname)[0] == expected
     large = next(part for part in index.packages_files if part.suite == "trixie")
     data = store.read(large.sha256)
     assert data is not None
