@@ -67,8 +67,8 @@ def list_boot_files(uki: Path, arch: str) -> dict[str, Path]:
 
 def find_esp_number(spec: DiskSettings) -> int:
     """The number of the ESP in the partition table."""
-    holds = [one.holds for one in spec.partitions] or [PartitionType.ESP]
-    return holds.index(PartitionType.ESP) + 1 + spec.bios
+    types = [partition.type for partition in spec.partitions] or [PartitionType.ESP]
+    return types.index(PartitionType.ESP) + 1 + spec.bios
 
 
 def make_disk(
@@ -90,7 +90,7 @@ def make_disk(
     _write_partition_table(plan, ids, output, toolbox)
     for number, partition in enumerate(plan.partitions):
         _format_partition(partition, _make_id_key(partition, number), ids, output, toolbox)
-        if partition.holds is PartitionType.ESP:
+        if partition.type is PartitionType.ESP:
             _fill_esp(files, output, partition.start, toolbox)
 
 
@@ -111,7 +111,7 @@ def make_esp(files: Mapping[str, Path], ids: DerivedIds, output: Path, toolbox: 
 
 def _make_id_key(partition: PartitionPlan, number: int) -> str:
     """What a partition's identifiers follow from."""
-    return "esp" if partition.holds is PartitionType.ESP else f"partition {number}"
+    return "esp" if partition.type is PartitionType.ESP else f"partition {number}"
 
 
 def _fill_esp(files: Mapping[str, Path], output: Path, start: int, toolbox: Toolbox) -> None:
@@ -168,7 +168,7 @@ def _write_partition_table(
     )
     script = f"label: gpt\nlabel-id: {ids.make_guid('disk')}\nfirst-lba: 34\n"
     script += (loader if plan.bios else "") + "".join(
-        f"start={partition.start // SECTOR}, size={partition.size // SECTOR}, type={PARTITION_TYPES[partition.holds]}, "
+        f"start={partition.start // SECTOR}, size={partition.size // SECTOR}, type={PARTITION_TYPES[partition.type]}, "
         f'uuid={ids.make_guid(_make_id_key(partition, number))}, name="{_quote_name(partition.name)}"\n'
         for number, partition in enumerate(plan.partitions)
     )
@@ -184,7 +184,7 @@ def _quote_name(name: str) -> str:
 def _format_partition(
     partition: PartitionPlan, key: str, ids: DerivedIds, output: Path, toolbox: Toolbox
 ) -> None:
-    match partition.holds:
+    match partition.type:
         case PartitionType.ESP | PartitionType.FAT:
             _format_fat(partition, key, ids, output, toolbox)
         case PartitionType.EXT4:
@@ -198,7 +198,7 @@ def _format_fat(
 ) -> None:
     fat = partition.fat
     assert fat is not None
-    label = partition.label or (VOLUME_LABEL if partition.holds is PartitionType.ESP else "")
+    label = partition.label or (VOLUME_LABEL if partition.type is PartitionType.ESP else "")
     args: list[str | Path] = [
         "--invariant",
         "-a",

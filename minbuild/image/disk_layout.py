@@ -107,7 +107,7 @@ class PartitionPlan:
     start: int
     """Bytes from the disk's first."""
     size: int
-    holds: PartitionType
+    type: PartitionType
     name: str
     label: str
     fat: FatGeometry | None
@@ -159,7 +159,7 @@ def _plan_partition(
     files: Sequence[int],
     directories: int,
 ) -> PartitionPlan:
-    if partition is None or (partition.holds is PartitionType.ESP and partition.size is None):
+    if partition is None or (partition.type is PartitionType.ESP and partition.size is None):
         fat = compute_smallest_fat(files, directories)
         label = partition.label if partition else ""
         name = partition.name if partition else ""
@@ -167,21 +167,21 @@ def _plan_partition(
     size = partition.size or _compute_remaining(spec, start)
     if size < PARTITION_ALIGNMENT:
         message = (
-            f"nothing is left of the disk for the partition {partition.name or partition.holds}"
+            f"nothing is left of the disk for the partition {partition.name or partition.type}"
         )
         raise ToolError(message, where=str(partition.where), fix="make image.disk.size larger")
     geometry = None
-    if partition.holds in {PartitionType.ESP, PartitionType.FAT}:
-        contents = (files, directories) if partition.holds is PartitionType.ESP else ((), 0)
+    if partition.type in {PartitionType.ESP, PartitionType.FAT}:
+        contents = (files, directories) if partition.type is PartitionType.ESP else ((), 0)
         geometry = compute_fat_of_size(size // SECTOR, *contents)
         if geometry is None:
             raise ToolError(
-                f"the {partition.holds} partition of {size} bytes does not hold "
+                f"the {partition.type} partition of {size} bytes does not hold "
                 f"{sum(contents[0])} bytes of files and its own tables",
                 where=str(partition.where),
                 fix=ENLARGE_FIX,
             )
-    return _make_plan(start, size, partition.holds, partition.name, partition.label, geometry)
+    return _make_plan(start, size, partition.type, partition.name, partition.label, geometry)
 
 
 def _compute_remaining(spec: DiskSettings, start: int) -> int:
@@ -192,6 +192,13 @@ def _compute_remaining(spec: DiskSettings, start: int) -> int:
 
 
 def _make_plan(
-    start: int, size: int, holds: PartitionType, name: str, label: str, fat: FatGeometry | None
+    start: int,
+    size: int,
+    partition_type: PartitionType,
+    name: str,
+    label: str,
+    fat: FatGeometry | None,
 ) -> PartitionPlan:
-    return PartitionPlan(start, size, holds, name or DEFAULT_NAMES[holds], label, fat)
+    return PartitionPlan(
+        start, size, partition_type, name or DEFAULT_NAMES[partition_type], label, fat
+    )

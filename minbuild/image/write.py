@@ -158,7 +158,7 @@ def list_format_tools(
     if disk is not None and ImageFormat.RAW in add_prerequisites(requested):
         names.update((grub.GRUB_TOOL,) if disk.bios else ())
         for partition in disk.partitions:
-            names.update(PARTITION_TOOLS.get(partition.holds, ()))
+            names.update(PARTITION_TOOLS.get(partition.type, ()))
     return tuple(sorted(names))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minbuild.manifest.components import qualify_name
 from minbuild.manifest.document import yaml_reader
-from minbuild.manifest.document.containers import AlterableList, Key, Record, TextOrMapping
+from minbuild.manifest.document.containers import AlterableList, Key, ListOf, Record, TextOrMapping
 from minbuild.manifest.document.nodes import (
     MappingEntry,
     MappingNode,
@@ -142,7 +142,16 @@ def _as_sequence(existing: Node | None, later: Node) -> SequenceNode:
 
 
 def _identify(path: str, node: Node) -> object:
-    return _qualify_component(path, node) or to_plain(node)
+    return _qualify_component(path, node) or to_plain(_with_current_names(path, node))
+
+
+def _with_current_names(path: str, node: Node) -> Node:
+    """Return an item of a list with former names of its keys replaced by the present ones."""
+    items = find_alterable_lists()[path].items
+    record = items.item if isinstance(items, ListOf) else None
+    if isinstance(record, Record) and isinstance(node, MappingNode):
+        return record.with_current_names(node)
+    return node
 
 
 def _qualify_component(path: str, node: Node) -> str:

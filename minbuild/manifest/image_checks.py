@@ -33,15 +33,15 @@ def validate_disk(image: ImageSettings, problems: Problems) -> ImageSettings:
     disk = image.disk
     if not disk.partitions:
         return image
-    esps = [partition for partition in disk.partitions if partition.holds is PartitionType.ESP]
+    esps = [partition for partition in disk.partitions if partition.type is PartitionType.ESP]
     if len(esps) != 1:
         where = (esps or disk.partitions)[-1].where
         message = "no partition is the ESP" if not esps else "two partitions are the ESP"
-        problems.add(message, where, "write holds: esp for exactly one, which the firmware reads")
+        problems.add(message, where, "write type: esp for exactly one, which the firmware reads")
     unsized = [
         partition
         for partition in disk.partitions
-        if partition.size is None and partition.holds is not PartitionType.ESP
+        if partition.size is None and partition.type is not PartitionType.ESP
     ]
     for partition in unsized:
         _check_unsized(partition, disk, unsized, problems)
@@ -70,12 +70,12 @@ def _check_unsized(
 
 
 def _check_partition(partition: PartitionSettings, problems: Problems) -> None:
-    max_length = MAX_LABEL_LENGTH[partition.holds]
+    max_length = MAX_LABEL_LENGTH[partition.type]
     if len(partition.label) > max_length:
         message = (
-            f"the label {partition.label!r} has {len(partition.label)} characters; {partition.holds} takes {max_length}"
+            f"the label {partition.label!r} has {len(partition.label)} characters; {partition.type} takes {max_length}"
             if max_length
-            else f"an {partition.holds} partition has no file system to be labelled"
+            else f"the {partition.type} partition has a label, but no file system"
         )
         problems.add(message, partition.where, "shorten it" if max_length else "remove label")
     if partition.size is None:
@@ -83,7 +83,7 @@ def _check_partition(partition: PartitionSettings, problems: Problems) -> None:
     if partition.size % PARTITION_ALIGNMENT or not partition.size:
         fix = "write it in MiB: size: 64 MiB"
         problems.add(f"the size {partition.size} is no multiple of 1 MiB", partition.where, fix)
-    elif partition.holds is PartitionType.EXT4 and partition.size < MIN_EXT4_SIZE:
+    elif partition.type is PartitionType.EXT4 and partition.size < MIN_EXT4_SIZE:
         problems.add(
             "the partition is too small for ext4", partition.where, "make it 2 MiB or more"
         )

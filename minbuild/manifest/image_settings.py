@@ -27,14 +27,14 @@ class ImageFormat(StrEnum):
 
 
 class PartitionType(StrEnum):
-    """What a partition holds."""
+    """Content of a partition: `type:` in the manifest."""
 
     ESP = "esp"
     """The EFI System Partition with the host's one file."""
     EXT4 = "ext4"
     FAT = "fat"
     EMPTY = "empty"
-    """Nothing: its bytes are zero."""
+    """Zeros."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,9 @@ class PartitionSettings:
     """One partition of the disk."""
 
     where: Location
-    holds: PartitionType
+    type: PartitionType
     name: str = ""
-    """In the partition table; "" for one that follows from `holds`."""
+    """In the partition table; "" for the default of its type."""
     label: str = ""
     """Of the file system."""
     size: int | None = None

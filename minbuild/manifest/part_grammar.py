@@ -164,7 +164,10 @@ PARTITION: ValueShape[PartitionSettings] = Record(
     "One partition.",
     (
         Key(
-            "holds", Keyword("partition's content", PartitionType), "What it holds.", required=True
+            "type",
+            Keyword("partition type", PartitionType),
+            "Its content: the ESP, a file system, or zeros (empty).",
+            required=True,
         ),
         Key(
             "name",
@@ -176,8 +179,14 @@ PARTITION: ValueShape[PartitionSettings] = Record(
             Text("a label", "[A-Za-z0-9_.-]{1,16}", "write at most 16 of A-Z a-z 0-9 _ . -"),
             "The file system's label.",
         ),
-        Key("size", Size(), "Its size; the ESP's is what it needs, one other may take the rest."),
+        Key(
+            "size",
+            Size(),
+            "Its size. Without it, the ESP is as small as possible, and one other partition takes "
+            "the rest of the disk.",
+        ),
     ),
+    former_names={"holds": "type"},
 )
 
 

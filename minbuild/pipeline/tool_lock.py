@@ -38,7 +38,7 @@ ALWAYS_LOCKED_FORMATS = (ImageFormat.UKI, ImageFormat.RAW)
 UNLOCKED_TOOLS = frozenset({"e2fsck", "fsck.erofs", "lz4", "lzop", "rpm", "sqfs2tar"})
 """They read what a build starts from: no lock pins them, they are the newest."""
 ANY_DISK = DiskSettings(
-    partitions=tuple(PartitionSettings(Location("", 1, 1), holds) for holds in PartitionType),
+    partitions=tuple(PartitionSettings(Location("", 1, 1), content) for content in PartitionType),
     bios=True,
 )
 

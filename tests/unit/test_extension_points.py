@@ -223,12 +223,12 @@ def test_every_tool_of_the_toolbox_is_started_by_something() -> None:
 
 def test_every_partition_has_its_row() -> None:
     text = (REFERENCE / "manifest.md").read_text("utf-8")
-    row = re.search(r"^\| `holds` \|(.*?)\|", text, re.MULTILINE)
+    row = re.search(r"^\| `type` \|(.*?)\|", text, re.MULTILINE)
     assert row is not None
     lacks(
         [*map(str, PartitionType)],
         re.findall("`([^`]+)`", row[1]),
-        "docs/reference/manifest.md, `holds`",
+        "docs/reference/manifest.md, `type`",
     )
 
 

@@ -5,7 +5,14 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Generic, TypeVar
 
 from minbuild.manifest.document.location import Location
-from minbuild.manifest.document.nodes import MappingNode, Node, ScalarKind, ScalarNode, SequenceNode
+from minbuild.manifest.document.nodes import (
+    MappingEntry,
+    MappingNode,
+    Node,
+    ScalarKind,
+    ScalarNode,
+    SequenceNode,
+)
 from minbuild.manifest.document.problems import suggest
 from minbuild.manifest.document.scalars import Text
 from minbuild.manifest.document.schema import (
@@ -192,6 +199,8 @@ class Record(Generic[T]):
     """Pairs of keys that exclude each other."""
     synonyms: Mapping[str, str] = field(default_factory=dict)
     """Key that users of other tools would write → what to write instead."""
+    former_names: Mapping[str, str] = field(default_factory=dict)
+    """Name that a key had → its name; both are read, but not together."""
 
     def read(self, node: Node, context: ReadContext) -> T | None:
         return self.read_keys(node, context, (key.name for key in self.keys))
@@ -202,6 +211,8 @@ class Record(Generic[T]):
             report_wrong_type(node, "a mapping", context, "write its keys, or remove it")
             return None
         requested = set(names)
+        self._check_former_names(node, context)
+        node = self.with_current_names(node)
         self._check_keys(node, context)
         values: dict[str, object] = {}
         for key in self.keys:
@@ -216,6 +227,22 @@ class Record(Generic[T]):
         if any(name not in values and default is MISSING for name, default in defaults.items()):
             return None
         return self.factory(**values)
+
+    def with_current_names(self, node: MappingNode) -> MappingNode:
+        """Return the mapping with each former name of a key replaced by its present one."""
+        if not self.former_names.keys() & node.entries.keys():
+            return node
+        entries: dict[str, MappingEntry] = {}
+        for name, entry in node.entries.items():
+            entries.setdefault(self.former_names.get(name, name), entry)
+        return MappingNode(node.where, entries)
+
+    def _check_former_names(self, node: MappingNode, context: ReadContext) -> None:
+        for former, name in self.former_names.items():
+            if former in node.entries and name in node.entries:
+                where, line = node.entries[former].where, node.entries[name].where.line
+                message = f"{former} on line {where.line} is the former name of {name}, which is on line {line}"
+                context.problems.add(message, where, f"remove {former}")
 
     def _read_defaults(self) -> Mapping[str, object]:
         """Return the default of each field; MISSING if it has none."""
@@ -270,14 +297,36 @@ class Record(Generic[T]):
             },
             "additionalProperties": False,
         }
-        required = [key.name for key in self.keys if key.required]
+        required = [
+            key.name
+            for key in self.keys
+            if key.required and key.name not in self.former_names.values()
+        ]
         if required:
             schema["required"] = required
         if self.one_of:
             schema["oneOf"] = [{"required": [name]} for name in self.one_of]
         if self.exclusive:
             schema["allOf"] = [{"not": {"required": list(pair)}} for pair in self.exclusive]
+        for former, name in self.former_names.items():
+            self._describe_former_name(schema, former, name)
         return schema
+
+    def _describe_former_name(self, schema: Json, former: str, name: str) -> None:
+        """Add a former name of a key to the schema of the record, as deprecated."""
+        (key,) = (key for key in self.keys if key.name == name)
+        properties = schema["properties"]
+        assert isinstance(properties, dict)
+        properties[former] = {
+            "description": f"The former name of {name}.",
+            "deprecated": True,
+            **key.shape.schema(),
+        }
+        one = {"oneOf": [{"required": [name]}, {"required": [former]}]}
+        both = {"not": {"required": [name, former]}}
+        rules = schema.setdefault("allOf", [])
+        assert isinstance(rules, list)
+        rules.append(one if key.required else both)
 
     def _describe_default(self, key: Key) -> Json:
         """Return the default of a key, if JSON can express it."""

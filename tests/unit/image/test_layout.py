@@ -26,9 +26,9 @@ MIB = 1 << 20
 
 
 def partition(
-    holds: PartitionType, size: int | None = None, label: str = "", name: str = ""
+    content: PartitionType, size: int | None = None, label: str = "", name: str = ""
 ) -> PartitionSettings:
-    return PartitionSettings(HERE, holds, name, label, size)
+    return PartitionSettings(HERE, content, name, label, size)
 
 
 ESP = partition(PartitionType.ESP)
@@ -124,8 +124,8 @@ def test_checkers_find_nothing_wrong_with_a_disk_of_many_partitions(tmp_path: Pa
     for place in places:
         alone = tmp_path / "partition"
         alone.write_bytes(disks[0][place.start : place.start + place.size])
-        if place.holds in {PartitionType.FAT, PartitionType.ESP}:
+        if place.type in {PartitionType.FAT, PartitionType.ESP}:
             assert b"FATs differ" not in box.run("fsck.fat", ["-n", alone], purpose="checking")
-        if place.holds is PartitionType.EXT4:
+        if place.type is PartitionType.EXT4:
             box.run("e2fsck", ["-f", "-n", alone], purpose="checking")
             assert place.label.encode() in alone.read_bytes()[1024:2048]

@@ -50,7 +50,7 @@ keep: [{package: pciutils, paths: [/usr/bin/lspci, /usr/share/*]}]
 drop: [{path: /usr/lib/*/gconv/*, because: none needed}]
 allow-missing: [{path: libfoo.so.1, because: unused}]
 image: {formats: [raw], compression: zstd, disk: {size: 64 MiB, partitions: [
-  {holds: esp, name: boot, size: 32 MiB}, {holds: ext4, label: minbuild-data}]}}
+  {type: esp, name: boot, size: 32 MiB}, {type: ext4, label: minbuild-data}]}}
 budget: {files: 48, bytes: 64 MiB, packed: 17.6 MB}
 """
     )
@@ -60,7 +60,7 @@ budget: {files: 48, bytes: 64 MiB, packed: 17.6 MB}
     )
     assert manifest.image.formats == (ImageFormat.RAW,)
     assert manifest.image.compression is Compression.ZSTD
-    rows = [(one.holds, one.name, one.label, one.size) for one in manifest.image.disk.partitions]
+    rows = [(one.type, one.name, one.label, one.size) for one in manifest.image.disk.partitions]
     assert manifest.image.disk.size == 64 << 20
     assert rows == [("esp", "boot", "", 32 << 20), ("ext4", "", "minbuild-data", None)]
     totals = manifest.budget.totals
