@@ -4,6 +4,7 @@ import re
 
 from minbuild.errors import MalformedFile
 from minbuild.facts.model import FileFacts, KernelConfig, Malformed, Script, Symbols, TextLines
+from minbuild.formats import magic
 from minbuild.formats.elf_file import decode_printable
 from minbuild.paths import escape_name
 
@@ -70,8 +71,6 @@ def read_script(data: bytes) -> Script | Malformed:
     return Script(interpreter, escape_name(argument))
 
 
-_ELF = b"\x7fELF"
-_SCRIPT = b"#!"
 HEAD_SIZE = 256
 """Bytes at a file's start that tell `whole` what it is."""
 _MODULE = re.compile(r"/usr/lib/modules/[^/]+/.+\.ko(\.xz|\.zst|\.gz)?")
@@ -96,11 +95,11 @@ def read_facts(path: str, data: bytes) -> FileFacts | None:
         return _read_kernel_file(path, data)
     if _LOADER.fullmatch(path) or _MUSL.fullmatch(path):
         return _read_loader_file(path, data)
-    if data.startswith(_ELF):
+    if data.startswith(magic.ELF):
         from minbuild.facts.elf_facts import read_elf
 
         return read_elf(data)
-    if data.startswith(_SCRIPT):
+    if data.startswith(magic.SCRIPT):
         return read_script(data)
     if _CONFIG.fullmatch(path):
         return read_text_lines(data)
@@ -140,7 +139,7 @@ def read_symbols(path: str, data: bytes) -> Symbols | None:
         return read_kernel_symbols(data)
     if _MODULE.fullmatch(path):
         return read_facts_and_symbols(path, data)[1]
-    if not data.startswith(_ELF):
+    if not data.startswith(magic.ELF):
         return None
     from minbuild.facts.elf_symbols import read_elf_symbols as read
 
@@ -158,21 +157,21 @@ def read_facts_and_symbols(path: str, data: bytes) -> tuple[FileFacts | None, Sy
 
 def is_elf(head: bytes) -> bool:
     """True for the start of an ELF object."""
-    return head.startswith(_ELF)
+    return head.startswith(magic.ELF)
 
 
 def may_have_facts(path: str, head: bytes) -> bool:
     """True when something is known of a file that starts with `head`."""
-    return head.startswith(_SCRIPT) or needs_whole_file(path, head)
+    return head.startswith(magic.SCRIPT) or needs_whole_file(path, head)
 
 
 def needs_whole_file(path: str, head: bytes) -> bool:
     """True when `sniff` must see all of a file that starts with `head`, not just `head`."""
-    if head.startswith(_ELF) or find_module_compression(path) is not None:
+    if head.startswith(magic.ELF) or find_module_compression(path) is not None:
         return True
     if any(one.fullmatch(path) for one in (_KERNEL, _IMAGE, _LOADER, _MUSL)):
         return True
-    return not head.startswith(_SCRIPT) and _CONFIG.fullmatch(path) is not None
+    return not head.startswith(magic.SCRIPT) and _CONFIG.fullmatch(path) is not None
 
 
 def find_module_compression(path: str) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from minbuild.errors import MalformedFile
 from minbuild.facts.elf_symbols import read_elf_symbols
-from minbuild.formats import elf_file
+from minbuild.formats import elf_file, magic
 from minbuild.formats.elf_file import ElfFile
 
 
@@ -59,10 +59,10 @@ DATA = Hardening("data")
 
 def read_hardening(data: bytes) -> Hardening:
     """Look at a file's bytes; a damaged ELF object is data."""
-    if data.startswith(b"#!"):
+    if data.startswith(magic.SCRIPT):
         argv = data[2:256].partition(b"\n")[0].split()
         return Hardening("script", interpreter=argv[0].decode("utf-8", "replace") if argv else "")
-    if not data.startswith(b"\x7fELF"):
+    if not data.startswith(magic.ELF):
         return DATA
     try:
         return _read_elf_hardening(ElfFile(data), data)

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 
 from minbuild.errors import MalformedFile
 from minbuild.facts.model import BuiltinModules, Malformed, Module, Symbols
-from minbuild.formats import elf_file
+from minbuild.formats import elf_file, magic
 from minbuild.formats.compression import decompress
 from minbuild.formats.elf_file import ElfFile, ElfSection, decode_printable
+from minbuild.formats.magic import Format, detect_format
 
 MAX_KERNEL_SIZE = 256 << 20
 """Bytes of the largest kernel, unpacked."""
@@ -24,7 +25,7 @@ _ROW_SIZE = {32: 16, 64: 24}
 _VERSION_SIZE = 64
 """Bytes of one row of `__versions`: the CRC as a long, then the name."""
 _EXPORTED = re.compile(rb"\0__(ksymtab|crc)_([^\0]{1,1024})(?=\0)")
-_PAYLOADS = {b"\x28\xb5\x2f\xfd": ".zst", b"\xfd7zX": ".xz", b"\x1f\x8b": ".gz"}
+_PAYLOADS = {Format.ZSTD: ".zst", Format.XZ: ".xz", Format.GZIP: ".gz"}
 
 
 def read_module_symbols(elf: ElfFile) -> Symbols | None:
@@ -134,19 +135,20 @@ def _append_crcs(names: set[str], crcs: Mapping[str, int]) -> tuple[str, ...]:
 
 def _extract_elf(data: bytes) -> bytes | None:
     """The ELF file within a kernel image: the image itself, or the payload of a bzImage."""
-    if data[:4] == b"\x7fELF":
+    if data.startswith(magic.ELF):
         return data
     if data[0x202:0x206] != b"HdrS" or len(data) < 0x250:
         return None
     offset, size = struct.unpack_from("<II", data, 0x248)
     start = (data[0x1F1] + 1) * 512 + offset
     payload = data[start : start + size]
-    ending = next((end for magic, end in _PAYLOADS.items() if payload.startswith(magic)), None)
-    if ending is None:
+    kind = detect_format(payload, _PAYLOADS)
+    if kind is None:
         return None
+    ending = _PAYLOADS[kind]
     # the build appends the unpacked size to all but gzip's, which ends with it anyway
     image = decompress(payload if ending == ".gz" else payload[:-4], ending, MAX_KERNEL_SIZE)
-    return image if image[:4] == b"\x7fELF" else None
+    return image if image.startswith(magic.ELF) else None
 
 
 def _read_export_tables(elf: ElfFile) -> Symbols | None:

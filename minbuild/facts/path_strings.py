@@ -7,6 +7,7 @@ import re
 
 from minbuild.errors import MalformedFile
 from minbuild.facts.elf_facts import find_read_only_data
+from minbuild.formats import magic
 from minbuild.formats.elf_file import ElfFile
 
 MAX_TEXT_SIZE = 1 << 20
@@ -29,7 +30,7 @@ def find_named_paths(data: bytes) -> tuple[str, ...]:
     What goes on as a format, a variable or a glob is no path of a file. In a text, lines that are
     comments do not count.
     """
-    if data.startswith(b"\x7fELF"):
+    if data.startswith(magic.ELF):
         paths = _find_in_elf(data)
     elif _is_text(data):
         paths = _find_paths(_COMMENT.sub(b"", data))

@@ -12,10 +12,10 @@ from functools import lru_cache
 from mmap import mmap
 
 from minbuild.errors import ToolError
+from minbuild.formats.magic import Format, has_magic
 from minbuild.formats.qemu_image import FREE_SIZE, MAX_RATIO
 from minbuild.formats.root_entry import unusable_root
 
-MAGIC = b"_BHRfS_M"
 _SUPERBLOCK_OFFSET = 0x10000
 _KNOWN_FEATURES = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800
 """MIXED_BACKREF … METADATA_UUID: none of them changes where files lie on one device."""
@@ -61,7 +61,7 @@ class Btrfs:
         self._data, self._start, self._where = data, start, where
         self._available_size = min(size, len(data) - start)
         head = data[start + _SUPERBLOCK_OFFSET : start + _SUPERBLOCK_OFFSET + 4096]
-        if len(head) < 4096 or head[0x40:0x48] != MAGIC:
+        if len(head) < 4096 or not has_magic(data, Format.BTRFS, start):
             raise self._damage_error("it has no superblock")
         self._root_tree, chunks, self._log_tree = struct.unpack_from("<3Q", head, 0x50)
         self.size, _, _, devices = struct.unpack_from("<4Q", head, 0x70)

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from minbuild.errors import ToolError
+from minbuild.formats.magic import CPIO_CRC, CPIO_NEWC
 from minbuild.paths import RootPath, escape_name, to_root_path, unescape_name
 
-NEWC_MAGIC, CRC_MAGIC = b"070701", b"070702"
-CPIO_MAGICS = (NEWC_MAGIC, CRC_MAGIC)
 HEADER_SIZE = 110
 _DIGITS = re.compile(rb"[0-9a-fA-F]{104}")
 TRAILER = "TRAILER!!!"
@@ -104,7 +103,7 @@ def read_header(data: bytes | bytearray, at: int, where: str) -> CpioHeader:
     Raises: ToolError when there is none.
     """
     head = bytes(data[at : at + HEADER_SIZE])
-    if len(head) < HEADER_SIZE or not head.startswith(CPIO_MAGICS):
+    if len(head) < HEADER_SIZE or not head.startswith((CPIO_NEWC, CPIO_CRC)):
         raise make_initramfs_error("there is no cpio header where one is due", at, where)
     if _DIGITS.fullmatch(head, 6) is None:
         raise make_initramfs_error("a cpio header is not hexadecimal", at, where)
@@ -114,7 +113,7 @@ def read_header(data: bytes | bytearray, at: int, where: str) -> CpioHeader:
     device = (other_fields[0] << 20 | other_fields[1]) & 0xFFFFFFFF
     return CpioHeader(
         inode, mode & 0xFFFF, uid, gid, links, mtime, size, (major, minor),
-        (device >> 20, device & 0xFFFFF), other_fields[2], other_fields[3] if head.startswith(CRC_MAGIC) else None,
+        (device >> 20, device & 0xFFFFF), other_fields[2], other_fields[3] if head.startswith(CPIO_CRC) else None,
     )  # fmt: skip
 
 
@@ -135,7 +134,7 @@ def append_member(
     """Append one member: 13 numbers of 8 hexadecimal digits, the name, the body, each aligned."""
     raw = encode_name(name)
     fields = (*numbers, 0, len(body), 0, 0, 0, 0, len(raw), 0)
-    out += NEWC_MAGIC + b"".join(b"%08x" % number for number in fields) + raw
+    out += CPIO_NEWC + b"".join(b"%08x" % number for number in fields) + raw
     out += bytes(-len(out) % ALIGNMENT)
     out += body
     out += bytes(-len(out) % ALIGNMENT)

@@ -11,6 +11,7 @@ from functools import cached_property
 from mmap import mmap
 
 from minbuild.errors import MalformedFile
+from minbuild.formats import magic
 
 Bytes = bytes | mmap
 """A file in memory, or mapped: then only what is looked at is read."""
@@ -55,7 +56,7 @@ class ElfFile:
 
     def __init__(self, data: Bytes) -> None:
         """Raises: Damage when there is no sound ELF header."""
-        if data[:4] != b"\x7fELF" or len(data) < 52:
+        if data[:4] != magic.ELF or len(data) < 52:
             raise MalformedFile("its ELF header is truncated")
         self.data = data
         self.bits = {1: 32, 2: 64}.get(data[4], 0)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from mmap import mmap
 
 from minbuild.errors import ToolError
+from minbuild.formats.magic import Format, has_magic
 from minbuild.formats.qemu_image import FREE_SIZE, MAX_RATIO
 from minbuild.formats.root_entry import unusable_root
 
-MAGIC = 0xE0F5E1E2
 _KNOWN_FEATURES = 0x7F
 """Features that an inode shows when it uses them: packings, chunks, fragments, long prefixes."""
 _PLAIN, _INLINE, _CHUNKS = 0, 2, 4
@@ -57,7 +57,7 @@ class Erofs:
         """Read the superblock. Raises: ToolError when it is damaged or has unknown features."""
         self._data, self._start, self._where = data, start, where
         head = data[start + 1024 : start + 1152]
-        if len(head) < 128 or struct.unpack_from("<I", head)[0] != MAGIC:
+        if len(head) < 128 or not has_magic(data, Format.EROFS, start):
             raise self._damage_error("it has no superblock")
         block_bits, self.root_number = struct.unpack_from("<BxH", head, 12)
         blocks, self._meta_block, self._shared_block = struct.unpack_from("<3I", head, 36)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from mmap import mmap
 
 from minbuild.errors import ToolError
+from minbuild.formats.magic import Format, has_magic
 from minbuild.formats.root_entry import unusable_root
 
-MAGIC = 0xEF53
 ROOT_INODE = 2
 _MAX_HOLES = 1 << 30
 """Bytes of holes that its files may have in all."""
@@ -79,7 +79,7 @@ class Ext4:
         self._inode_tables = dict[int, int]()
         """First blocks of the inode tables that were asked for, by group."""
         head = data[start + 1024 : start + 2048]
-        if not is_ext4(data, start):
+        if not has_magic(data, Format.EXT4, start):
             raise self._damage_error("it has no superblock")
         fields = struct.unpack_from("<6I", head)
         self._inode_count, self._block_count, self._first_data_block = (
@@ -397,9 +397,3 @@ class Ext4:
 
     def _damage_error(self, reason: str) -> ToolError:
         return unusable_root(f"its file system cannot be read: {reason}", self._where)
-
-
-def is_ext4(data: mmap | bytes, start: int) -> bool:
-    """Tell an ext2, ext3 or ext4 file system by its superblock."""
-    head = data[start + 1024 : start + 2048]
-    return len(head) == 1024 and struct.unpack_from("<H", head, 56)[0] == MAGIC

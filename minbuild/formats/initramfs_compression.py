@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from minbuild.errors import ToolError
+from minbuild.formats import magic
 from minbuild.formats.cpio import make_initramfs_error
 
 MAX_DICTIONARY = 256 << 20
@@ -25,8 +26,7 @@ LZ4_CHUNK, LZO_BLOCK = 8 << 20, 256 << 10
 """Most bytes that one chunk of lz4, one block of lzo unpacks to."""
 ZSTD_STEP = 1 << 10
 """Bytes that are fed at once: a block of 4 unpacks to 128 KiB, and nothing else bounds it."""
-LZ4_MAGIC = b"\x02\x21\x4c\x18"
-LZO_MAGIC = b"\x89LZO\0\r\n\x1a\n"
+LZO_MAGIC = magic.LZOP + b"\0\r\n\x1a\n"
 LZMA2 = 0x21
 XZ_FILTERS = {0x8664: 0x04, 0xAA64: 0x0A, 0x5064: 0x0B}
 """The filter for machine code that a kernel undoes, by its machine as PE tells it: x86, arm64,
@@ -102,7 +102,7 @@ def _unpack_lzma(packed: CompressedSegment) -> tuple[UnpackedBytes, int]:
 
 
 def _unpack_xz(packed: CompressedSegment) -> tuple[UnpackedBytes, int]:
-    if bytes(packed.data[:6]) != b"\xfd7zXZ\0" or bytes(packed.data[6:7]) != b"\0":
+    if bytes(packed.data[:6]) != magic.XZ or bytes(packed.data[6:7]) != b"\0":
         raise packed.make_error("a segment begins like xz, and is not")
     if bytes(packed.data[7:8]) not in (b"\0", b"\x01"):
         raise packed.make_error(
@@ -177,14 +177,14 @@ def _unpack_zstd(packed: CompressedSegment) -> tuple[UnpackedBytes, int]:
 
 def _unpack_lz4(packed: CompressedSegment) -> tuple[UnpackedBytes, int]:
     """Legacy frames: chunks, each behind its length, up to a length of 0 or the end of all."""
-    if bytes(packed.data[:4]) != LZ4_MAGIC:
+    if bytes(packed.data[:4]) != magic.LZ4_LEGACY:
         raise packed.make_error(
             "a segment begins like lz4, and is not of its legacy format (lz4 -l)"
         )
     at, chunks, size = 4, 0, len(packed.data)
     while size - at >= 4:
         (length,) = struct.unpack_from("<I", packed.data, at)
-        if packed.data[at : at + 4] == LZ4_MAGIC:
+        if packed.data[at : at + 4] == magic.LZ4_LEGACY:
             at += 4
             continue
         if length == 0:
@@ -265,13 +265,13 @@ def _require_complete(
 
 
 _DECOMPRESSORS: dict[bytes, Decompress] = {
-    b"\x1f\x8b": _unpack_gzip,
+    magic.GZIP: _unpack_gzip,
     b"\x1f\x9e": _unpack_gzip,
-    b"BZ": _unpack_bzip2,
-    b"\x5d\x00": _unpack_lzma,
-    b"\xfd7": _unpack_xz,
-    b"\x89L": _unpack_lzo,
-    b"\x02\x21": _unpack_lz4,
-    b"\x28\xb5": _unpack_zstd,
+    magic.BZIP2[:2]: _unpack_bzip2,
+    magic.LZMA[:2]: _unpack_lzma,
+    magic.XZ[:2]: _unpack_xz,
+    magic.LZOP[:2]: _unpack_lzo,
+    magic.LZ4_LEGACY[:2]: _unpack_lz4,
+    magic.ZSTD[:2]: _unpack_zstd,
 }
 """By the two bytes that the kernel looks at. Source: Linux, lib/decompress.c, compressed_formats."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from mmap import mmap
 
 from minbuild.errors import UsageError
+from minbuild.formats import magic
+from minbuild.formats.magic import BOOT_SIGNATURE, Format, has_magic
 
 SECTOR_SIZE = 512
 SECTOR_SIZES = (512, 1024, 2048, 4096)
 """Sizes of a sector that a table may count in."""
-_GPT_SIGNATURE = b"EFI PART"
 _ENTRY_SIZE = 128
 _MAX_ENTRIES = 1 << 16
 _PROTECTIVE_TYPE = 0xEE
@@ -72,7 +73,7 @@ def read_partition_table(data: mmap | bytes, where: str) -> PartitionTable:
         if len(tables) > 1:
             warning = f"it has several GPTs, and the one for sectors of {sector_size} bytes is read"
         return PartitionTable("gpt", partitions, sector_size, warning)
-    if has_gpt_signature(data):
+    if has_magic(data, Format.GPT):
         reason = "both copies of the disk's GPT are damaged"
         if tables:
             reason = "the disk has a GPT and no protective MBR, so nothing would take it for one"
@@ -84,14 +85,9 @@ def read_partition_table(data: mmap | bytes, where: str) -> PartitionTable:
     return PartitionTable("dos" if partitions else "", partitions)
 
 
-def has_gpt_signature(data: mmap | bytes) -> bool:
-    """Tell a GPT, sound or not, by what its first copy begins with."""
-    return any(data[size : size + 8] == _GPT_SIGNATURE for size in SECTOR_SIZES)
-
-
 def has_dos_table(data: mmap | bytes) -> bool:
     """Tell a DOS table from the first sector of a file system. Source: msdos_partition."""
-    return data[510:512] == b"\x55\xaa" and all(
+    return data[510:512] == BOOT_SIGNATURE and all(
         data[446 + 16 * number] in (0, 0x80) for number in range(4)
     )
 
@@ -115,7 +111,7 @@ def _read_gpt_copy(
     if lba < 1:
         return None
     raw = data[lba * sector_size : (lba + 1) * sector_size]
-    if len(raw) < sector_size or raw[:8] != _GPT_SIGNATURE:
+    if len(raw) < sector_size or raw[:8] != magic.GPT:
         return None
     length, checksum = struct.unpack_from("<II", raw, 12)
     (own_lba, _, first, last) = struct.unpack_from("<4Q", raw, 24)
@@ -171,7 +167,7 @@ def _read_dos_table(data: mmap | bytes) -> Iterator[DiskPartition]:
 def _read_dos_entries(data: mmap | bytes, sector: int) -> list[tuple[int, int, int]]:
     """Type, start and length in sectors of the four entries of a table."""
     raw = data[sector * SECTOR_SIZE : (sector + 1) * SECTOR_SIZE]
-    if raw[510:512] != b"\x55\xaa":
+    if raw[510:512] != BOOT_SIGNATURE:
         return []
     return [struct.unpack_from("<4xB3xII", raw, 446 + 16 * number) for number in range(4)]
 

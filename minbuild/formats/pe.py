@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from minbuild.errors import ToolError
+from minbuild.formats import magic
 
 FIX = "make the image again with what made it"
 MAX_SECTIONS = 96
@@ -106,11 +107,11 @@ def require_known_bytes(data: bytes, sections: Iterable[PeSection], where: str) 
 
 def _read_header(data: bytes, where: str) -> _PeHeader:
     try:
-        if data[:2] != b"MZ":
+        if data[:2] != magic.PE:
             raise _make_pe_error("it has no MZ header", where)
         (offset,) = struct.unpack_from("<I", data, 0x3C)
-        magic, count, optional = struct.unpack_from("<4s2xH12xH", data, offset)
-        if magic != b"PE\0\0" or count > MAX_SECTIONS:
+        pe_magic, count, optional = struct.unpack_from("<4s2xH12xH", data, offset)
+        if pe_magic != b"PE\0\0" or count > MAX_SECTIONS:
             raise _make_pe_error("it has no PE header", where)
         optional_start = offset + 24
         table = optional_start + optional

@@ -7,11 +7,12 @@ Source: QEMU, docs/interop/qcow2.txt; qemu-img(1).
 import json
 import struct
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from minbuild.errors import ToolError, UsageError
+from minbuild.formats import magic
+from minbuild.formats.magic import DISK_IMAGES, Format, detect_format
 from minbuild.process import GetProgram
 
 MAX_DISK_SIZE = 64 << 30
@@ -19,39 +20,6 @@ MAX_DISK_SIZE = 64 << 30
 MAX_RATIO, FREE_SIZE = 64, 64 << 20
 """An image may unpack to so many times its own size, and so many bytes."""
 _HEAD_SIZE = 1 << 16
-
-
-class DiskFormat(StrEnum):
-    """What an image is, by its magic number; the words are qemu-img's."""
-
-    RAW = "raw"
-    QCOW2 = "qcow2"
-    VMDK = "vmdk"
-    VHDX = "vhdx"
-    VDI = "vdi"
-    VPC = "vpc"
-
-
-_MAGIC_NUMBERS = (
-    (0, b"QFI\xfb", DiskFormat.QCOW2),
-    (0, b"KDMV", DiskFormat.VMDK),
-    (0, b"# Disk DescriptorFile", DiskFormat.VMDK),
-    (0, b"vhdxfile", DiskFormat.VHDX),
-    (64, b"\x7f\x10\xda\xbe", DiskFormat.VDI),
-    (0, b"conectix", DiskFormat.VPC),
-)
-
-
-def detect_disk_format(head: bytes) -> DiskFormat:
-    """What an image is, by its first bytes; raw for all else."""
-    return next(
-        (
-            kind
-            for offset, magic, kind in _MAGIC_NUMBERS
-            if head[offset : offset + len(magic)] == magic
-        ),
-        DiskFormat.RAW,
-    )
 
 
 def convert_to_raw(path: Path, work: Path, get_program: GetProgram) -> tuple[Path, bool]:
@@ -63,8 +31,8 @@ def convert_to_raw(path: Path, work: Path, get_program: GetProgram) -> tuple[Pat
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(_HEAD_SIZE)
-    kind = detect_disk_format(head)
-    if kind is DiskFormat.RAW:
+    kind = detect_format(head, DISK_IMAGES)
+    if kind is None:
         return path, False
     _refuse_unsafe_header(head, kind, path)
     image = work / "image"
@@ -98,11 +66,11 @@ def convert_to_raw(path: Path, work: Path, get_program: GetProgram) -> tuple[Pat
 _PURPOSE = "reading the disk image"
 
 
-def _refuse_unsafe_header(head: bytes, kind: DiskFormat, path: Path) -> None:
+def _refuse_unsafe_header(head: bytes, kind: Format, path: Path) -> None:
     """Refuse what is told by the first bytes, before any program looks at them."""
-    if head.startswith(b"# Disk DescriptorFile"):
+    if head.startswith(magic.VMDK_DESCRIPTOR):
         raise _unreadable_image_error("its content lies in other files", path)
-    if kind is DiskFormat.QCOW2 and len(head) >= 104:
+    if kind is Format.QCOW2 and len(head) >= 104:
         version, backing = struct.unpack_from(">IQ", head, 4)
         crypt = struct.unpack_from(">I", head, 32)[0]
         features = struct.unpack_from(">Q", head, 72)[0] if version >= 3 else 0

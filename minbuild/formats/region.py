@@ -9,23 +9,18 @@ from pathlib import Path
 
 from minbuild.errors import MalformedFile, ToolError
 from minbuild.formats.compression import CHUNK_SIZE, decompress_stream
+from minbuild.formats.magic import Format, detect_format
 
 MAX_UNPACKED = 8 << 30
 """Bytes that one archive may unpack to before it counts as a bomb."""
-_COMPRESSION_MAGIC = {
-    b"\xfd7zXZ\0": ".xz",
-    b"\x28\xb5\x2f\xfd": ".zst",
-    b"\x1f\x8b": ".gz",
-    b"BZh": ".bz2",
-    b"\x5d\0\0": ".lzma",
+_SUFFIXES = {
+    Format.XZ: ".xz",
+    Format.ZSTD: ".zst",
+    Format.GZIP: ".gz",
+    Format.BZIP2: ".bz2",
+    Format.LZMA: ".lzma",
 }
-_UNSUPPORTED_MAGIC = {
-    b"\x04\x22\x4d\x18": "lz4",
-    b"\x02\x21\x4c\x18": "lz4",
-    b"LZIP": "lzip",
-    b"\x89LZO": "lzop",
-    b"\x1f\x9d": "compress",
-}
+_UNSUPPORTED = (Format.LZ4, Format.LZIP, Format.LZOP, Format.COMPRESS)
 _file_numbers = count()
 
 
@@ -84,16 +79,14 @@ class Region:
 
 
 def detect_compression(head: bytes) -> str:
-    """How what begins like this is packed: ".xz"; "" when it is not.
+    """Return the suffix for the compression of a file, ".xz"; "" for none.
 
-    Raises: Damage for a packing that is known and not read.
+    Raises: MalformedFile for a compression that is known and not supported.
     """
-    for magic, name in _UNSUPPORTED_MAGIC.items():
-        if head.startswith(magic):
-            raise MalformedFile(f"it is packed by {name}, which is not read here: unpack it first")
-    return next(
-        (ending for magic, ending in _COMPRESSION_MAGIC.items() if head.startswith(magic)), ""
-    )
+    kind = detect_format(head, (*_SUFFIXES, *_UNSUPPORTED))
+    if kind in _UNSUPPORTED:
+        raise MalformedFile(f"it is packed by {kind}, which is not read here: unpack it first")
+    return _SUFFIXES[kind] if kind is not None else ""
 
 
 def read_start(region: Region, size: int) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mmap import mmap
 
 from minbuild.errors import ToolError
+from minbuild.formats.magic import Format, has_magic
 from minbuild.formats.root_entry import unusable_root
 
 _KNOWN_FEATURES = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80
@@ -60,7 +61,7 @@ class Xfs:
         """Read the superblock. Raises: ToolError when it is damaged or has unknown features."""
         self._data, self._start, self._where = data, start, where
         head = data[start : start + 264]
-        if len(head) < 264 or head[:4] != b"XFSB":
+        if len(head) < 264 or not has_magic(data, Format.XFS, start):
             raise self._damage_error("it has no superblock")
         self.block_size, blocks = struct.unpack_from(">IQ", head, 4)
         self._log_start, self.root_number = struct.unpack_from(">QQ", head, 48)

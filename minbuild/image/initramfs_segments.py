@@ -12,7 +12,7 @@ from pathlib import Path
 
 from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
-from minbuild.formats import cpio
+from minbuild.formats import cpio, magic
 from minbuild.formats.root_entry import FileType
 from minbuild.image.tar_cpio import CPIO_WRITER_VERSION, compute_cpio_size, encode_cpio
 from minbuild.manifest.image_settings import Compression
@@ -27,7 +27,7 @@ MAX_GROUP = 16 << 20
 """Bytes after which a group of smaller ELF files is closed."""
 HEAD_SIZE = 20
 """Bytes of a file's content that tell its group."""
-PACKED_MAGICS = (b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x1f\x8b")
+PACKED_MAGICS = (magic.XZ, magic.ZSTD, magic.GZIP)
 """xz, zstd, gzip."""
 ELF_MACHINES = {62: "amd64", 183: "arm64", 243: "riscv64"}
 """e_machine → Debian architecture. Source: elf.h."""
@@ -90,7 +90,7 @@ def classify_content(head: bytes, arch: str) -> ContentClass:
     """Tell by a file's first bytes how it packs best: a relocatable object is data to a filter."""
     if head.startswith(PACKED_MAGICS):
         return ContentClass.STORED
-    if head.startswith(b"\x7fELF") and len(head) >= HEAD_SIZE:
+    if head.startswith(magic.ELF) and len(head) >= HEAD_SIZE:
         kind, machine = struct.unpack_from("<HH", head, 16)
         if kind in {2, 3} and ELF_MACHINES.get(machine) == arch:
             return ContentClass.CODE

@@ -11,6 +11,8 @@ import struct
 from pathlib import Path
 
 from minbuild.errors import ToolError, UsageError
+from minbuild.formats import magic
+from minbuild.formats.magic import HEAD_SIZE, Format, detect_format
 from minbuild.lab.model import AttachAs
 
 QCOW2_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
@@ -85,7 +87,7 @@ def _find_vmdk_reference(path: Path) -> str:
     head = _read_at(path, 0, SECTOR).ljust(VMDK_HEADER.size, b"\0")
     fields = VMDK_HEADER.unpack_from(head)
     capacity, offset, sectors = fields[3], fields[5], fields[6]
-    if fields[0] != b"KDMV" or not capacity:
+    if fields[0] != magic.VMDK or not capacity:
         return "only describes other files"
     size = min(max(sectors * SECTOR, SECTOR), MAX_DESCRIPTOR)
     texts = [_read_at(path, offset * SECTOR, size)] if offset else []
@@ -106,17 +108,15 @@ def _find_vmdk_reference(path: Path) -> str:
     return ""
 
 
-FORMAT_MAGICS = (
-    ("efi", 0, b"MZ"),
-    ("qcow2", 0, b"QFI\xfb"),
-    ("vhdx", 0, b"vhdxfile"),
-    ("vmdk", 0, b"KDMV"),
-    ("vmdk", 0, b"# Disk DescriptorFile"),
-    ("vdi", 0x40, b"\x7f\x10\xda\xbe"),
-    ("iso", 0x8001, b"CD001"),
-)
-"""Format, offset and magic number; a file without any of them is raw."""
-HEAD_SIZE = 0x8006
+DRIVE_FORMATS = {
+    Format.PE: "efi",
+    Format.QCOW2: "qcow2",
+    Format.VHDX: "vhdx",
+    Format.VMDK: "vmdk",
+    Format.VDI: "vdi",
+    Format.ISO: "iso",
+}
+"""Formats that QEMU starts from; any other file is a raw disk."""
 BACKING_FORMATS = frozenset({"qcow2", "vmdk"})
 """Formats whose driver supports a backing file."""
 
@@ -127,7 +127,8 @@ def detect_drive_format(path: Path) -> str:
     Raises: ToolError when the file cannot be read.
     """
     head = read_first_bytes(path, HEAD_SIZE)
-    return next((kind for kind, at, mark in FORMAT_MAGICS if head[at:].startswith(mark)), "raw")
+    kind = detect_format(head, DRIVE_FORMATS)
+    return "raw" if kind is None else DRIVE_FORMATS[kind]
 
 
 def read_first_bytes(path: Path, count: int) -> bytes:

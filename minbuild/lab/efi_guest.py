@@ -3,6 +3,7 @@
 import struct
 from pathlib import Path
 
+from minbuild.formats import magic
 from minbuild.lab.model import Tools
 from minbuild.process import run_program
 
@@ -40,7 +41,7 @@ def make_efi_application(code: bytes) -> bytes:
     sizes = struct.pack("<QQQQII48x", page, page, page, page, 0, 6)
     raw = -(-len(code) // SECTOR) * SECTOR
     text_section = (b".text", len(code), page, raw, SECTOR, 0, 0, 0, 0, 0x60000020)
-    dos = struct.pack("<2s58xI", b"MZ", 64)
+    dos = struct.pack("<2s58xI", magic.PE, 64)
     head = dos + coff + standard + windows + sizes + struct.pack("<8sIIIIIIHHI", *text_section)
     return head.ljust(SECTOR, b"\0") + code.ljust(raw, b"\0")
 

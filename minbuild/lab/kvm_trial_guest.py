@@ -8,6 +8,7 @@ mode, or one processor, or no timer, never gets there.
 
 import struct
 
+from minbuild.formats import magic
 from minbuild.lab.efi_guest import make_efi_application
 
 KVM_TRIAL_EXIT_CODE = 33
@@ -135,7 +136,7 @@ def make_bios_trial_guest() -> bytes:
     """
     setup = bytearray(0x400)
     setup[0x1F1] = (0x400 + len(assemble_machine_code())) // 512 - 1
-    setup[0x1FE:0x200] = b"\x55\xaa"
+    setup[0x1FE:0x200] = magic.BOOT_SIGNATURE
     setup[0x200:0x202] = bytes.fromhex("eb6e")  # jmp 270h
     setup[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", setup, 0x206, 0x204)

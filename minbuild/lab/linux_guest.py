@@ -2,6 +2,8 @@
 
 import struct
 
+from minbuild.formats import magic
+
 LINUX_READY = "minbuild-guest: up"
 """The line that the guest writes on its console from user space."""
 
@@ -71,7 +73,7 @@ def _wrap_in_elf(body: bytes) -> bytes:
     """Wrap code and data in an ELF program of one writable segment."""
     base, head = 0x400000, 64 + 56
     size = head + len(body)
-    ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)
+    ident = magic.ELF + bytes([2, 1, 1]) + bytes(9)
     elf = struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, base + head, 64, 0, 0, 64, 56, 1, 64, 0, 0)
     load = struct.pack("<IIQQQQQQ", 1, 7, 0, base, base, size, size, 0x1000)
     return ident + elf + load + body
@@ -83,5 +85,5 @@ def _encode_cpio_member(
     """Encode a member of a cpio archive. Source: Linux driver-api/early-userspace/buffer-format."""
     text = name.encode() + b"\0"
     fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(text), 0)
-    head = b"070701" + b"".join(b"%08x" % field for field in fields) + text
+    head = magic.CPIO_NEWC + b"".join(b"%08x" % field for field in fields) + text
     return head + bytes(-len(head) % 4) + content + bytes(-len(content) % 4)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from minbuild.errors import MinbuildError, UsageError
+from minbuild.formats import magic
 from minbuild.formats.partition_table import DiskPartition, PartitionTable, read_partition_table
 from minbuild.formats.pe import read_section_names, read_sections
 from minbuild.formats.uki import read_uki
@@ -50,7 +51,7 @@ def find_started_uki(volume: FatFileSystem) -> StartedUki | None:
     Raises: Damage; Unclear when the ESP holds several things that a machine might run.
     """
     files = volume.list_files()
-    programs = [one for one in files if volume.read(one, 2) == b"MZ"]
+    programs = [one for one in files if volume.read(one, 2) == magic.PE]
     ukis = [one for one in programs if _is_uki(volume, one)]
     if not ukis:
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from minbuild.errors import UsageError
 from minbuild.footprint.model import FileRow, FindingKind, Footprint
+from minbuild.formats import magic
 from minbuild.formats.cpio import CpioMember
 from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.initramfs_compression import UnpackTool
@@ -145,7 +146,7 @@ def _verify_boot_image(
     tool: UnpackTool,
 ) -> None:
     """Raises: UsageError naming what differs."""
-    uki = read_uki(data, str(image_path)) if data.startswith(b"MZ") else None
+    uki = read_uki(data, str(image_path)) if data.startswith(magic.PE) else None
     kernel = f"/boot/vmlinuz-{footprint.kernel}"
     actual_rows = _rows_from_members(
         unpack_members(uki.initrd, where=str(image_path), unpack_tool=tool, machine=uki.machine)

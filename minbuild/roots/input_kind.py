@@ -6,16 +6,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from minbuild.errors import MalformedFile, UsageError
-from minbuild.formats.cpio import CPIO_MAGICS
 from minbuild.formats.initramfs_compression import find_decompressor
+from minbuild.formats.magic import DISKS, HEAD_SIZE, Format, detect_format
 from minbuild.formats.region import Region, read_start
 from minbuild.formats.tar_members import BLOCK, is_tar_header
-from minbuild.roots.installed_disk import is_disk_image
 from minbuild.roots.oci import is_container_image
 from minbuild.roots.oci_blobs import BlobDirectory
 
 FOOTPRINT_NAME = "footprint.json"
-_HEAD_SIZE = 1 << 17
 BUNDLE_NAMES = ("rootfs", "config.json", "metadata.yaml", "usr")
 """A root in a bundle, the papers beside it, and what only a root itself has."""
 FIX = (
@@ -37,6 +35,13 @@ class InputKind(StrEnum):
     UKI = "a UKI"
     INITRAMFS = "an initramfs"
     DISK = "a disk"
+
+
+_INPUT_KINDS = {
+    Format.PE: InputKind.UKI,
+    Format.CPIO: InputKind.INITRAMFS,
+    **dict.fromkeys(DISKS, InputKind.DISK),
+}
 
 
 def detect_input(path: Path) -> InputKind:
@@ -82,9 +87,10 @@ def bundle_error(where: str, fix: str) -> UsageError:
 
 
 def _detect_file(file: Region, path: Path) -> InputKind:
-    head = file.read(0, min(_HEAD_SIZE, file.size))
+    head = file.read(0, min(HEAD_SIZE, file.size))
+    kind = detect_format(head, _INPUT_KINDS)
     if is_tar_header(head[:BLOCK]):
-        if head.startswith((b"MZ", b"{", *CPIO_MAGICS)) or is_disk_image(head):
+        if kind is not None or head.startswith(b"{"):
             raise UsageError(
                 "it begins as a tar archive and as something else", where=str(path),
                 fix="name a file that every reader takes for the same",
@@ -92,12 +98,8 @@ def _detect_file(file: Region, path: Path) -> InputKind:
         return InputKind.TAR
     if head[:2048].lstrip()[:1] == b"{":
         return InputKind.DOCUMENT
-    if head.startswith(b"MZ"):
-        return InputKind.UKI
-    if head.startswith(CPIO_MAGICS):
-        return InputKind.INITRAMFS
-    if is_disk_image(head):
-        return InputKind.DISK
+    if kind is not None:
+        return _INPUT_KINDS[kind]
     if find_decompressor(head) is not None:
         return InputKind.TAR if _is_compressed_tar(file) else InputKind.INITRAMFS
     raise UsageError("nobody knows what this is", where=str(path), fix=FIX)

@@ -14,8 +14,9 @@ from minbuild.formats.btrfs import TOP_SUBVOLUME, Btrfs
 from minbuild.formats.erofs import Erofs
 from minbuild.formats.ext4 import Ext4
 from minbuild.formats.filesystem import DiskFileSystem, Volume, find_inode
-from minbuild.formats.partition_table import DiskPartition, has_gpt_signature, read_partition_table
-from minbuild.formats.qemu_image import FREE_SIZE, MAX_RATIO, DiskFormat, detect_disk_format
+from minbuild.formats.magic import ROOT_FILE_SYSTEMS, Format
+from minbuild.formats.partition_table import DiskPartition, read_partition_table
+from minbuild.formats.qemu_image import FREE_SIZE, MAX_RATIO
 from minbuild.formats.root_entry import unusable_root
 from minbuild.formats.xfs import Xfs
 from minbuild.roots import root_partition
@@ -23,7 +24,6 @@ from minbuild.roots.model import ExternalReaders, RootSource
 from minbuild.roots.root_partition import (
     INIT_PATHS,
     OS_RELEASE_PATHS,
-    PartitionContent,
     RootCandidate,
     match_root_options,
     read_root_options,
@@ -31,11 +31,11 @@ from minbuild.roots.root_partition import (
 from minbuild.roots.tarball import UnpackedRoot, open_decompressed, unpack_tar
 
 _COPY_CHUNK = 1 << 20
-_READERS: dict[PartitionContent, Callable[[mmap, int, int, str], DiskFileSystem[Any]]] = {
-    PartitionContent.EXT4: Ext4,
-    PartitionContent.EROFS: Erofs,
-    PartitionContent.XFS: Xfs,
-    PartitionContent.BTRFS: Btrfs,
+_READERS: dict[Format, Callable[[mmap, int, int, str], DiskFileSystem[Any]]] = {
+    Format.EXT4: Ext4,
+    Format.EROFS: Erofs,
+    Format.XFS: Xfs,
+    Format.BTRFS: Btrfs,
 }
 
 
@@ -46,7 +46,7 @@ def read_file_system(
 
     Raises: ToolError when it is damaged.
     """
-    reader = _READERS.get(candidate.content)
+    reader = _READERS.get(candidate.content) if candidate.content is not None else None
     return (
         None
         if reader is None
@@ -63,18 +63,18 @@ def open_file_system(
     """
     partition = candidate.partition
     match candidate.content:
-        case PartitionContent.EXT4:
+        case Format.EXT4:
             fs = Ext4(data, partition.start, partition.size, str(path))
             if fs.is_dirty:
                 fs = _replay_journal(path, data, partition, work, readers)
             return Volume(str(path), fs), False
-        case PartitionContent.SQUASHFS:
+        case Format.SQUASHFS:
             return _open_squashfs(path, data, partition, work, readers), True
-        case PartitionContent.EROFS:
+        case Format.EROFS:
             return _open_erofs(path, data, partition, work, readers), True
-        case PartitionContent.XFS:
+        case Format.XFS:
             return Volume(str(path), _open_xfs(path, data, partition)), False
-        case PartitionContent.BTRFS:
+        case Format.BTRFS:
             return Volume(str(path), _open_btrfs(path, data, partition, readers)), False
         case _:
             raise ToolError(
@@ -206,17 +206,6 @@ _CHUNK = 1 << 20
 GetRootOptions = Callable[[mmap, str], Iterable[str]]
 
 
-def is_disk_image(head: bytes) -> bool:
-    """Tell a disk image by its first 128 KiB."""
-    if (
-        detect_disk_format(head) is not DiskFormat.RAW
-        or has_gpt_signature(head)
-        or head[510:512] == b"\x55\xaa"
-    ):
-        return True
-    return root_partition.detect_content(head, 0) is not PartitionContent.UNKNOWN
-
-
 def open_disk_root(
     path: Path,
     raw_disk: Path,
@@ -263,7 +252,7 @@ def note_unread_partitions(path: Path, raw_disk: Path, note: Callable[[str], Non
     """Tell of the file systems on a disk of which the UKI is read that it starts."""
     with raw_disk.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         candidates = root_partition.find_candidates(data, read_partition_table(data, str(path)))
-    others = [one for one in candidates if one.content in root_partition.ROOT_FILE_SYSTEMS]
+    others = [one for one in candidates if one.content in ROOT_FILE_SYSTEMS]
     if others:
         listed = "; ".join(map(str, others))
         note(f"{path}: the UKI that it starts is read; not read: {listed} (--partition N)")

@@ -7,6 +7,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from minbuild.errors import UsageError
+from minbuild.formats import magic
 from minbuild.formats.cpio import CpioMember
 from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.initramfs_compression import UnpackTool
@@ -93,7 +94,7 @@ class ImageRoot:
         data = self._read_disk_uki() if self._raw_disk is not None else read_image(self.path)
         kernel: list[tuple[str, CpioMember]] = []
         machine = 0
-        if data.startswith(b"MZ"):
+        if data.startswith(magic.PE):
             uki = read_uki(data, self.name)
             if uki.uname:
                 native_path = f"boot/vmlinuz-{uki.uname}"

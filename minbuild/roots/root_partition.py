@@ -7,12 +7,12 @@ that it tries); libblkid's superblocks (magic numbers).
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from mmap import mmap
 
 from minbuild.errors import MinbuildError, ToolError, UsageError
 from minbuild.formats.ext4 import Ext4
 from minbuild.formats.filesystem import find_inode
+from minbuild.formats.magic import PARTITION_CONTENTS, ROOT_FILE_SYSTEMS, Format, detect_format
 from minbuild.formats.partition_table import (
     DiskPartition,
     PartitionTable,
@@ -46,84 +46,36 @@ INIT_PATHS = ("sbin/init", "etc/init", "bin/init", "bin/sh", "usr/sbin/init", "u
 OS_RELEASE_PATHS = ("etc/os-release", "usr/lib/os-release")
 
 
-class PartitionContent(StrEnum):
-    """What a partition holds, by its magic number."""
-
-    EXT4 = "ext4"
-    SQUASHFS = "squashfs"
-    EROFS = "erofs"
-    XFS = "xfs"
-    BTRFS = "btrfs"
-    FAT = "FAT"
-    NTFS = "NTFS"
-    ISO = "ISO 9660"
-    F2FS = "F2FS"
-    LUKS = "LUKS"
-    LVM = "LVM"
-    SWAP = "swap"
-    UNKNOWN = "nothing that is known"
-
-
-_MAGIC_NUMBERS = (
-    (1080, b"\x53\xef", PartitionContent.EXT4),
-    (0, b"hsqs", PartitionContent.SQUASHFS),
-    (1024, b"\xe2\xe1\xf5\xe0", PartitionContent.EROFS),
-    (0, b"XFSB", PartitionContent.XFS),
-    (0x10040, b"_BHRfS_M", PartitionContent.BTRFS),
-    (0, b"LUKS\xba\xbe", PartitionContent.LUKS),
-    (1024, b"\x10\x20\xf5\xf2", PartitionContent.F2FS),
-    (3, b"NTFS    ", PartitionContent.NTFS),
-    (54, b"FAT", PartitionContent.FAT),
-    (82, b"FAT32", PartitionContent.FAT),
-    (0x8001, b"CD001", PartitionContent.ISO),
-    (4086, b"SWAPSPACE2", PartitionContent.SWAP),
-    *((512 * sector, b"LABELONE", PartitionContent.LVM) for sector in range(4)),
-)
-ROOT_FILE_SYSTEMS = (
-    PartitionContent.EXT4,
-    PartitionContent.SQUASHFS,
-    PartitionContent.EROFS,
-    PartitionContent.XFS,
-    PartitionContent.BTRFS,
-    PartitionContent.F2FS,
-)
-"""What a root can be."""
-
-
 @dataclass(frozen=True, slots=True)
 class RootCandidate:
     """A partition and what it holds."""
 
     partition: DiskPartition
-    content: PartitionContent
+    content: Format | None
+    """None: no magic number is known there."""
 
     def __str__(self) -> str:
         partition = self.partition
         kind = ROOT_TYPES.get(partition.kind)
+        content = self.content or "nothing that is known"
         parts = [
-            f"{partition.number}: {self.content}"
-            if partition.number
-            else f"the whole disk: {self.content}"
+            f"{partition.number}: {content}" if partition.number else f"the whole disk: {content}"
         ]
         parts += [repr(partition.name)] if partition.name else []
         parts += [f"typed as root of {kind}"] if kind else []
         return ", ".join((*parts, f"{partition.size} bytes"))
 
 
-def detect_content(data: mmap | bytes, start: int) -> PartitionContent:
-    """What begins at a byte of a disk."""
-    for offset, magic, kind in _MAGIC_NUMBERS:
-        if data[start + offset : start + offset + len(magic)] == magic:
-            return kind
-    return PartitionContent.UNKNOWN
-
-
 def find_candidates(data: mmap | bytes, table: PartitionTable) -> tuple[RootCandidate, ...]:
     """Every partition with what it holds; the disk itself where that is a file system."""
     whole_disk = DiskPartition(0, 0, len(data))
-    candidates = [RootCandidate(one, detect_content(data, one.start)) for one in table.partitions]
-    if detect_content(data, 0) in ROOT_FILE_SYSTEMS:
-        candidates.insert(0, RootCandidate(whole_disk, detect_content(data, 0)))
+    candidates = [
+        RootCandidate(one, detect_format(data, PARTITION_CONTENTS, one.start))
+        for one in table.partitions
+    ]
+    content = detect_format(data, PARTITION_CONTENTS)
+    if content in ROOT_FILE_SYSTEMS:
+        candidates.insert(0, RootCandidate(whole_disk, content))
     return tuple(candidates)
 
 
@@ -232,13 +184,13 @@ _DEVICE_PATH = re.compile(
 _UDEV_LINKS = {"/dev/disk/by-partuuid/": "PARTUUID=", "/dev/disk/by-uuid/": "UUID=",
        "/dev/disk/by-label/": "LABEL=", "/dev/disk/by-partlabel/": "PARTLABEL="}  # fmt: skip
 _UUID_OFFSETS = {
-    PartitionContent.EXT4: 1024 + 104,
-    PartitionContent.XFS: 32,
-    PartitionContent.BTRFS: 0x10020,
-    PartitionContent.EROFS: 1072,
+    Format.EXT4: 1024 + 104,
+    Format.XFS: 32,
+    Format.BTRFS: 0x10020,
+    Format.EROFS: 1072,
 }
-_LABEL_FIELDS = {PartitionContent.EXT4: (1024 + 120, 16), PartitionContent.XFS: (108, 12), PartitionContent.BTRFS: (0x1012B, 256),
-           PartitionContent.EROFS: (1088, 16)}  # fmt: skip
+_LABEL_FIELDS = {Format.EXT4: (1024 + 120, 16), Format.XFS: (108, 12), Format.BTRFS: (0x1012B, 256),
+           Format.EROFS: (1088, 16)}  # fmt: skip
 
 
 def parse_root_options(text: bytes) -> set[str]:
@@ -253,7 +205,7 @@ def read_root_options(
 ) -> Iterator[str]:
     """The values of root= that boot loaders have on the ext4 file systems of a disk."""
     for candidate in candidates:
-        if candidate.content is not PartitionContent.EXT4:
+        if candidate.content is not Format.EXT4:
             continue
         try:
             fs = Ext4(data, candidate.partition.start, candidate.partition.size, where)
@@ -327,7 +279,7 @@ MAX_UKI_SIZE = 256 << 20
 def read_fat_root_options(data: mmap | bytes, where: str) -> Iterator[str]:
     """The values of root= in entries, configurations and UKIs; none of what cannot be read."""
     for partition in read_partition_table(data, where).partitions:
-        if detect_content(data, partition.start) is not PartitionContent.FAT:
+        if detect_format(data, PARTITION_CONTENTS, partition.start) is not Format.FAT:
             continue
         try:
             volume = FatFileSystem(data, partition.start, partition.size)

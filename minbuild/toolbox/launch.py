@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from minbuild.errors import ToolError
+from minbuild.formats import magic
 from minbuild.manifest.model import Tool
 from minbuild.paths import RootPath, to_host_path, to_root_path
 from minbuild.toolbox.install import BYTECODE_DIRECTORY, EMPTY_DIRECTORY, GCONV_DIRECTORY
@@ -65,7 +66,7 @@ class InstalledTools:
         program = self.find_path(tool.run)
         with program.open("rb") as file:
             start = file.read(256)
-        if start.startswith(b"#!"):
+        if start.startswith(magic.SCRIPT):
             return (*self._build_python_argv(start, program), str(program))
         return self._build_loader_argv(program, tool.name)
 

@@ -8,7 +8,8 @@ import re
 import struct
 import zlib
 
-from minbuild.formats.cpio import HEADER_SIZE, NEWC_MAGIC
+from minbuild.formats.cpio import HEADER_SIZE
+from minbuild.formats.magic import CPIO_NEWC
 from tests.fuzz.sparse import blocks_start
 from tests.support import tars
 
@@ -88,7 +89,7 @@ def _number(source: random.Random) -> int:
 
 def _cpio(data: bytearray, source: random.Random) -> None:
     """One number or the name of one member."""
-    places = [at for at in range(0, len(data) - HEADER_SIZE, 4) if data.startswith(NEWC_MAGIC, at)]
+    places = [at for at in range(0, len(data) - HEADER_SIZE, 4) if data.startswith(CPIO_NEWC, at)]
     if not places:
         return
     at = source.choice(places)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.formats import cpio
+from minbuild.formats.magic import CPIO_NEWC
 from minbuild.image.publish import open_outputs
 from minbuild.pipeline.reproducibility import find_first_difference, run_diffoscope
 from tests.fuzz.seeds import seeds
@@ -57,7 +57,7 @@ def test_a_section_of_the_uki_is_named(tmp_path: Path, name: str, other: bytes) 
 
 def test_a_file_of_the_initramfs_is_named(tmp_path: Path) -> None:
     first = seeds("cpio")[0]
-    assert cpio.NEWC_MAGIC in first
+    assert CPIO_NEWC in first
     second = first.replace(b"hello", b"hallo")
     one = built(tmp_path / "1", host_efi=uki(initrd=first))
     found = find_first_difference(one, built(tmp_path / "2", host_efi=uki(initrd=second)))
