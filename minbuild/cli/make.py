@@ -14,12 +14,13 @@ from minbuild.cli.output_options import FormatOptionsCommand, output_options
 from minbuild.cli.requests import build_request, open_session
 from minbuild.dib.model import DibLocation
 from minbuild.errors import UsageError
+from minbuild.footprint.budget_check import check_manifest_limits
 from minbuild.footprint.model import Footprint
 from minbuild.manifest.image_settings import Compression
 from minbuild.pipeline.batch import BuildOutcome, build_all, expand_matrices
 from minbuild.pipeline.build import BuildResult, build_host
 from minbuild.pipeline.session import BuildRequest, Session
-from minbuild.pipeline.size_budget import check_size_budget, list_total_limits
+from minbuild.pipeline.size_budget import check_size_budget
 from minbuild.report.layout import align_columns, format_size
 from minbuild.report.text import render_budget, render_named_paths, render_text
 
@@ -123,7 +124,7 @@ def _render_build(built: BuildResult, *, top: int, columns: int) -> str:
     return (
         render_text(built.footprint, top=top, width=columns)
         + render_named_paths(built.footprint.possible_data)
-        + render_budget(list_total_limits(built.manifest, built.footprint.totals))
+        + render_budget(check_manifest_limits(built.manifest, built.footprint.totals))
         + f"{_describe_outputs(built.directory, built.footprint, fresh=built.rebuilt)}\n"
     )
 

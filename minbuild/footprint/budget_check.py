@@ -1,4 +1,4 @@
-"""Whether a footprint keeps the rules of a budget: one result for each rule."""
+"""Check of a footprint against a budget: one result for each rule."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,9 @@ from minbuild.manifest.limits import (
     Limit,
     Limits,
     OwnerLimits,
+    list_limits,
 )
+from minbuild.manifest.model import Manifest
 from minbuild.paths import to_root_path
 
 MAX_WAIVER = timedelta(days=366)
@@ -30,24 +32,30 @@ class RuleState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BudgetResult:
-    """What came of one rule."""
+    """The result of one rule.
+
+    Example: rule `totals.files`, state FAILED, message "61 of 60, 1 too many".
+    """
 
     rule: str
     """totals.files, components.network/dhcp.bytes, deny.paths /usr/bin/perl*."""
     state: RuleState
     message: str
-    """What is and what may be."""
+    """The figure and its limit, or why the rule is not checked."""
     fix: str
     where: Location | None = None
-    """Where the rule stands; None where that is not known."""
+    """File, line and column of the rule; None where that is not known."""
     limit: Limit | None = None
+    """The limit as the budget document has it; None where the rule has none."""
     actual: int = 0
+    maximum: int = 0
+    """The largest figure that passes, of a rule that has one."""
 
 
 def check_budget(
     footprint: Footprint, budget: Budget, *, baseline: Footprint | None, today: date
 ) -> tuple[BudgetResult, ...]:
-    """Judge every rule of a budget, in the file's order; growth only against a baseline."""
+    """Check every rule of a budget, in the file's order; growth only against a baseline."""
     results = [
         *_check_absolute_rules(footprint, budget),
         *_check_relative_rules(footprint, budget, baseline),
@@ -56,7 +64,7 @@ def check_budget(
 
 
 def check_embedded_limits(footprint: Footprint) -> tuple[BudgetResult, ...]:
-    """Judge the limits that the manifest set, which the footprint holds."""
+    """Check the limits of the manifest that the footprint contains."""
     totals = footprint.totals
     actual = {"files": totals.files, "bytes": totals.bytes, "packed": totals.packed}
     return tuple(
@@ -73,8 +81,27 @@ def check_embedded_limits(footprint: Footprint) -> tuple[BudgetResult, ...]:
     )
 
 
+def check_manifest_limits(manifest: Manifest, totals: Totals) -> tuple[BudgetResult, ...]:
+    """Check totals against the limits of their manifest.
+
+    A limit of packed bytes is skipped when the image is not compressed as the manifest says.
+    """
+    actual = {"files": totals.files, "bytes": totals.bytes, "packed": totals.packed}
+    limits = list_limits(manifest.budget.totals)
+    results = {
+        name: _check_maximum(f"budget.{name}", actual[name], limits[name].value, limits[name], "")
+        for name in actual
+        if name in limits
+    }
+    image = manifest.image
+    if image.overridden_compression is not None and "packed" in results:
+        message = f"it is for {image.overridden_compression}, and this is {image.compression}"
+        results["packed"] = replace(results["packed"], state=RuleState.SKIPPED, message=message)
+    return tuple(results.values())
+
+
 def _parse_location(text: str, name: str) -> Location | None:
-    """A place as a footprint keeps it: host.yaml:30:10."""
+    """Parse a location as a footprint has it: host.yaml:30:10."""
     parts = text.rsplit(":", 2)
     if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):
         return None
@@ -82,8 +109,8 @@ def _parse_location(text: str, name: str) -> Location | None:
 
 
 def has_passed(results: Sequence[BudgetResult]) -> bool:
-    """Whether nothing failed."""
-    return all(one.state is not RuleState.FAILED for one in results)
+    """Tell whether no rule failed."""
+    return all(result.state is not RuleState.FAILED for result in results)
 
 
 def _check_absolute_rules(footprint: Footprint, budget: Budget) -> Iterator[BudgetResult]:
@@ -121,7 +148,7 @@ def _check_limits(title: str, row: OwnerRow, limits: Limits) -> Iterator[BudgetR
 
 
 def _check_slack(totals: Totals, budget: Budget) -> Iterator[BudgetResult]:
-    """A limit far above what is needed holds nobody back."""
+    """Fail when a limit is far above the figure: it would not stop any growth."""
     percent = budget.shrink.value if budget.shrink else 0
     if not percent:
         return
@@ -272,7 +299,7 @@ def _check_maximum(
     over = f", {actual - maximum:,} too many" if actual > maximum else ""
     location = where or (limit.where if limit else None)
     return BudgetResult(
-        rule, state, f"{actual:,} of {maximum:,}{over}", fix, location, limit, actual
+        rule, state, f"{actual:,} of {maximum:,}{over}", fix, location, limit, actual, maximum
     )
 
 
@@ -311,7 +338,7 @@ def _apply_waiver(result: BudgetResult, waiver: BudgetWaiver, today: date) -> Bu
 
 
 def summarize_results(results: Sequence[BudgetResult]) -> str:
-    """One line: how many rules, and what came of them."""
+    """One line: PASS or FAIL, and how many rules."""
     count = {state: sum(one.state is state for one in results) for state in RuleState}
     suffix = "".join(
         f", {count[state]} {state}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from minbuild.footprint.budget_check import BudgetResult, RuleState, check_embedded_limits
 from minbuild.footprint.model import STRING_PRIORITY, Footprint, Surface
 from minbuild.paths import RootPath
 from minbuild.report import baselines, surface
@@ -62,11 +63,9 @@ def render_text(
             "\n".join(_render_table(files, title="largest files", limit=limit, width=width))
         )
     if full:
-        limits = [(name, getattr(footprint.totals, name), limit, "")
-                for name, limit in footprint.budget.items() if hasattr(footprint.totals, name)]  # fmt: skip
         parts += [
             _render_categories(footprint),
-            render_budget(limits).strip("\n"),
+            render_budget(check_embedded_limits(footprint)).strip("\n"),
             _render_surface(footprint, width),
         ]
     return (
@@ -76,29 +75,41 @@ def render_text(
     )
 
 
-def render_budget(limits: list[tuple[str, int, int, str]]) -> str:
-    """One line for each limit that is set: what is, what may be, and a verdict or why not."""
-    if not limits:
+def render_budget(results: Sequence[BudgetResult]) -> str:
+    """One line for each limit of the totals: the figure, its limit, and whether it is kept."""
+    if not results:
         return ""
-    cells = [
-        [
-            f"budget {name}",
-            format_size(actual) if name != "files" else str(actual),
-            f"of {format_size(limit) if name != 'files' else limit}",
-            format_share(actual, limit),
-            "not judged:" if unjudged else "ok" if actual <= limit else "OVER",
-            unjudged or _describe_room(name, actual, limit),
-        ]
-        for name, actual, limit, unjudged in limits
-    ]
+    cells = []
+    for result in results:
+        name = result.rule.removeprefix("budget.")
+        format_figure = str if name == "files" else format_size
+        cells.append(
+            [
+                f"budget {name}",
+                format_figure(result.actual),
+                f"of {format_figure(result.maximum)}",
+                format_share(result.actual, result.maximum),
+                LIMIT_VERDICTS[result.state],
+                result.message if result.state is RuleState.SKIPPED else _describe_room(result),
+            ]
+        )
     return "\n" + "\n".join(align_columns(cells, frozenset({0, 4, 5}))) + "\n"
 
 
-def _describe_room(name: str, actual: int, limit: int) -> str:
-    """A bar within a limit; beyond it, by how much: 17.6 MB of 17.6 MB tells nobody."""
-    if actual <= limit:
-        return format_bar(actual, limit)
-    return f"{actual - limit:,} {'bytes ' if name != 'files' else ''}too many"
+LIMIT_VERDICTS = {
+    RuleState.PASSED: "ok",
+    RuleState.FAILED: "OVER",
+    RuleState.WAIVED: "waived",
+    RuleState.SKIPPED: "not judged:",
+}
+
+
+def _describe_room(result: BudgetResult) -> str:
+    """A bar within a limit; beyond it, by how much, since two sizes may look the same."""
+    if result.state is not RuleState.FAILED:
+        return format_bar(result.actual, result.maximum)
+    unit = "" if result.rule == "budget.files" else "bytes "
+    return f"{result.actual - result.maximum:,} {unit}too many"
 
 
 def render_possible_dlopens(dlopens: Mapping[RootPath, tuple[str, ...]], width: int = 0) -> str:

@@ -7,10 +7,11 @@ import pytest
 
 from minbuild.data import data_directory
 from minbuild.errors import CheckFailed
+from minbuild.footprint.budget_check import RuleState, check_manifest_limits
 from minbuild.manifest.image_settings import Compression
 from minbuild.manifest.limits import Budget, Limit, Limits
 from minbuild.manifest.model import Location
-from minbuild.pipeline.size_budget import check_size_budget, list_total_limits
+from minbuild.pipeline.size_budget import check_size_budget
 from minbuild.report.text import render_budget
 from tests.support.footprints import HERE, MANIFEST, tiny
 
@@ -37,7 +38,7 @@ def test_every_limit_that_is_exceeded_is_named() -> None:
 
 
 def test_without_a_budget_there_are_no_limits() -> None:
-    assert list_total_limits(replace(MANIFEST, budget=Budget()), tiny().totals) == []
+    assert check_manifest_limits(replace(MANIFEST, budget=Budget()), tiny().totals) == ()
 
 
 def test_a_packed_size_is_judged_as_the_manifest_packs() -> None:
@@ -50,12 +51,12 @@ def test_a_packed_size_is_judged_as_the_manifest_packs() -> None:
     tight = Budget(Limits(packed=limit(1), bytes=limit(2_000_000)))
     manifest = replace(MANIFEST, image=image, budget=tight)
     check_size_budget(manifest, tiny().totals)
-    rows = list_total_limits(manifest, tiny().totals)
-    assert [(name, why) for name, _, _, why in rows] == [
-        ("bytes", ""),
-        ("packed", "it is for xz, and this is zstd"),
+    results = check_manifest_limits(manifest, tiny().totals)
+    assert [(result.rule, result.state) for result in results] == [
+        ("budget.bytes", RuleState.PASSED),
+        ("budget.packed", RuleState.SKIPPED),
     ]
-    assert "not judged: it is for xz" in " ".join(render_budget(rows).split())
+    assert "not judged: it is for xz, and this is zstd" in " ".join(render_budget(results).split())
     with pytest.raises(CheckFailed, match="over budget: files 4, the limit is 3"):
         check_size_budget(replace(manifest, budget=Budget(Limits(files=limit(3)))), tiny().totals)
 
