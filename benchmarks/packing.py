@@ -49,9 +49,7 @@ def sizes(ground: Ground) -> Sizes:
         tree, doors.store, toolbox, Compression.XZ, arch="amd64", progress=SilentProgress()
     )
     nodes = [node for node in tree.nodes if node.path != tree.kernel_image]
-    whole = tar_cpio.encode_cpio(
-        nodes, lambda sha256: initramfs_segments.read_content(doors.store, sha256)
-    )
+    whole = tar_cpio.encode_cpio(nodes, doors.store.require)
     found = {}
     for settings in SOLID:
         words = [word.format(size=compute_xz_dictionary_size(len(whole))) for word in settings]

@@ -3,7 +3,6 @@
 import contextlib
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +16,6 @@ from minbuild.dib import root_tar
 from minbuild.dib.build_directory import read_build_directory
 from minbuild.errors import UsageError
 from minbuild.file_io import open_atomic
-from minbuild.image.initramfs_segments import read_content
 from minbuild.pipeline import root_trim
 from minbuild.pipeline.build import plan_build
 from minbuild.report.text import render_text
@@ -40,7 +38,7 @@ def export(source: str, output: Path, build: BuildOptions) -> None:
     else:
         session = open_session(build.store, terminal)
         nodes = plan_build(build_request(source, build), session).tree.nodes
-        content = partial(read_content, session.store)
+        content = session.store.require
     terminal.finish()
     with _open_output(output) as out:
         root_tar.write_root_tar(nodes, content, out)

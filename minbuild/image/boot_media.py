@@ -1,4 +1,4 @@
-"""A disk with a partition table, the one partition that UEFI starts from, and others."""
+"""Boot media: a GPT disk with an EFI System Partition (ESP), and an ISO image with one."""
 
 import hashlib
 import os
@@ -10,7 +10,6 @@ from pathlib import Path
 
 from minbuild.image import grub
 from minbuild.image.disk_layout import (
-    PARTITION_ALIGNMENT,
     ROOT_ENTRIES,
     SECTOR,
     DiskLayout,
@@ -27,7 +26,7 @@ ESP_TYPE = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 LINUX_TYPE = "0fc63daf-8483-4772-8e79-3d69d8477de4"
 """Source: UAPI group, Discoverable Partitions Specification: generic Linux data."""
 BASIC_TYPE = "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
-"""Basic data, which every system reads. Source: Microsoft, PARTITION_BASIC_DATA_GUID."""
+"""Basic data, readable by every system. Source: Microsoft, PARTITION_BASIC_DATA_GUID."""
 PARTITION_TYPES = {
     PartitionType.ESP: ESP_TYPE,
     PartitionType.EXT4: LINUX_TYPE,
@@ -36,24 +35,25 @@ PARTITION_TYPES = {
 }
 VOLUME_LABEL = "MINBUILD"
 SIZE_UNIT = 1024
-"""What mke2fs and mkfs.fat count a size in."""
+"""Unit of sizes in the arguments of mke2fs and mkfs.fat."""
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedIds:
-    """Identifiers that follow from a lock: the same for the same build, other for any other."""
+    """Identifiers derived from the lock: equal builds get equal ones, other builds other ones."""
 
     seed: str
+    """Digest of what the build is made from."""
 
     def make_guid(self, name: str) -> str:
-        """A GUID, version 8 (RFC 9562, 5.8)."""
+        """Make a GUID, version 8 (RFC 9562, 5.8)."""
         raw = bytearray(self._hash_name(name)[:16])
         raw[6] = raw[6] & 0x0F | 0x80
         raw[8] = raw[8] & 0x3F | 0x80
         return str(uuid.UUID(bytes=bytes(raw)))
 
     def make_volume_id(self, name: str) -> str:
-        """A FAT volume id: 8 hexadecimal digits."""
+        """Make a FAT volume id: 8 hexadecimal digits."""
         return self._hash_name(name)[:4].hex()
 
     def _hash_name(self, name: str) -> bytes:
@@ -61,12 +61,12 @@ class DerivedIds:
 
 
 def list_boot_files(uki: Path, arch: str) -> dict[str, Path]:
-    """What the ESP holds, by its place: the file that any UEFI machine starts."""
+    """List the files of the ESP by their path on it: EFI/BOOT/BOOTX64.EFI → the UKI."""
     return {f"EFI/BOOT/{UEFI_NAMES[arch].boot_file}": uki}
 
 
 def find_esp_number(spec: DiskSettings) -> int:
-    """The number of the ESP in the partition table."""
+    """Find the number of the ESP in the partition table, from 1."""
     types = [partition.type for partition in spec.partitions] or [PartitionType.ESP]
     return types.index(PartitionType.ESP) + 1 + spec.bios
 
@@ -78,9 +78,9 @@ def make_disk(
     toolbox: Toolbox,
     spec: DiskSettings | None = None,
 ) -> None:
-    """Write a GPT disk whose ESP holds `files`, by their place in it; sparse.
+    """Write a sparse GPT disk with `files` (path on the ESP → file) on its ESP.
 
-    Without a `wish` the disk is the ESP alone, no larger than it must be.
+    Without a `spec` the disk is the smallest with an ESP alone.
     Raises: ToolError when a tool fails or a partition is too small.
     """
     sizes = [path.stat().st_size for path in files.values()]
@@ -95,7 +95,7 @@ def make_disk(
 
 
 def make_esp(files: Mapping[str, Path], ids: DerivedIds, output: Path, toolbox: Toolbox) -> None:
-    """Write the file system of an ESP alone, with no table around it.
+    """Write the file system of an ESP, without a partition table.
 
     Raises: ToolError when a tool fails.
     """
@@ -110,7 +110,7 @@ def make_esp(files: Mapping[str, Path], ids: DerivedIds, output: Path, toolbox: 
 
 
 def _make_id_key(partition: PartitionPlan, number: int) -> str:
-    """What a partition's identifiers follow from."""
+    """Make the name from which a partition's identifiers are derived."""
     return "esp" if partition.type is PartitionType.ESP else f"partition {number}"
 
 
@@ -137,7 +137,7 @@ def _fill_esp(files: Mapping[str, Path], output: Path, start: int, toolbox: Tool
 def _copy_with_directories(
     name: str, path: Path, output: Path, start: int, toolbox: Toolbox
 ) -> bool:
-    """Copy a file and all directories that it lies in by one tool; False where that cannot be."""
+    """Copy a file with its parent directories by one mcopy; False where that is not possible."""
     with tempfile.TemporaryDirectory(dir=output.parent) as work:
         link, top = Path(work, name), Path(work, name.partition("/")[0])
         link.parent.mkdir(parents=True)
@@ -151,7 +151,7 @@ def _copy_with_directories(
 
 
 def _list_directories(files: Iterable[str]) -> Sequence[str]:
-    """Every directory of these places, outer ones first."""
+    """List all parent directories of these paths, outer ones first."""
     directories = set()
     for name in files:
         parts = name.split("/")[:-1]
@@ -177,7 +177,7 @@ def _write_partition_table(
 
 
 def _quote_name(name: str) -> str:
-    """A name in sfdisk's script. Source: libfdisk, script.c: \\xHH, as printf has it."""
+    """Quote a name for sfdisk's script. Source: libfdisk, script.c: \\xHH, as in printf."""
     return name.replace("\\", "\\x5c").replace('"', "\\x22")
 
 
@@ -235,20 +235,10 @@ def _format_ext4(
     toolbox.run("mke2fs", args, purpose=f"formatting the {partition.name} partition")
 
 
-__all__ = [
-    "PARTITION_ALIGNMENT",
-    "DerivedIds",
-    "find_esp_number",
-    "list_boot_files",
-    "make_disk",
-    "make_esp",
-]
-
-
 def make_iso(
     files: Mapping[str, Path], ids: DerivedIds, output: Path, work: Path, toolbox: Toolbox
 ) -> None:
-    """Write an image whose ESP holds `files`, by their place in it.
+    """Write an ISO image with `files` (path on the ESP → file) on its ESP.
 
     Raises: ToolError when a tool fails.
     """
@@ -258,7 +248,7 @@ def make_iso(
     epoch = toolbox.build_environment()["SOURCE_DATE_EPOCH"]
     args: list[str | Path] = [
         *("-no_rc", "-as", "mkisofs", "-quiet", "-volid", VOLUME_LABEL, "-rational-rock"),
-        # the directory's times and the partitions' identifiers would follow from the clock; -rational-rock hides who builds
+        # the dates and identifiers would depend on the clock; -rational-rock hides the user
         *("--set_all_file_dates", f"={epoch}", "--gpt_disk_guid", ids.make_guid("iso")),
         *("-append_partition", "2", ESP_TYPE, esp, "-appended_part_as_gpt"),
         *("-e", "--interval:appended_partition_2:all::", "-no-emul-boot"),

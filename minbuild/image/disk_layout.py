@@ -1,4 +1,4 @@
-"""Where each partition of a disk lies: pure reckoning."""
+"""Layout of a disk: start and size of each partition, and the geometry of FAT file systems."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,38 +11,40 @@ ROOT_ENTRY_SIZE = 32
 TABLE_COPIES = 2
 """File allocation tables."""
 ROOT_ENTRIES = 512
-"""Of FAT16's root directory, which lies outside of the clusters."""
+"""Entries of FAT16's root directory, which is outside of the clusters."""
 MIN_CLUSTERS = {16: 4085 + 16, 32: 65525 + 16}
-"""Clusters below which drivers take it for the next smaller kind; 16 away from it, as fatgen103
-advises."""
+"""Bits of FAT → least clusters: with fewer, drivers read it as the next smaller kind.
+
+Plus a distance of 16, which Microsoft's fatgen103 recommends.
+"""
 MAX_CLUSTERS = {16: 65524 - 16, 32: 0x0FFFFFF5}
 RESERVED_SECTORS = {16: 1, 32: 32}
 """Sectors before the first table."""
 RESERVED_ENTRIES = 2
-"""Entries of a table that stand for no cluster."""
+"""Entries of a table without a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
 class FatGeometry:
-    """The shape of a FAT file system."""
+    """The geometry of a FAT file system: 16 bits, clusters of 2048 bytes, 131072 sectors."""
 
     bits: int
     """16 or 32."""
     cluster_size: int
     """Bytes of a cluster."""
     sectors: int
-    """In all; an even number, mkfs.fat counts in KiB."""
+    """Total sectors; an even number, since mkfs.fat counts in KiB."""
 
 
 def compute_smallest_fat(files: Sequence[int], directories: int) -> FatGeometry:
-    """The smallest file system for files of these sizes and some one-cluster directories."""
+    """Compute the smallest file system for files of these sizes and one-cluster directories."""
     return min(
         _iter_geometries(files, directories), key=lambda fat: (fat.sectors, fat.cluster_size)
     )
 
 
 def compute_fat_of_size(sectors: int, files: Sequence[int], directories: int) -> FatGeometry | None:
-    """The shape that makes use of all `sectors`, an even number; None when the files do not fit."""
+    """Compute the file system of exactly `sectors` (even); None when the files do not fit."""
     for bits in (16, 32):
         for cluster in _CLUSTER_SIZES:
             clusters = _count_clusters(bits, cluster, sectors)
@@ -68,7 +70,7 @@ def _iter_geometries(files: Sequence[int], directories: int) -> Iterator[FatGeom
 
 
 def _count_needed_clusters(bits: int, cluster: int, files: Sequence[int], directories: int) -> int:
-    """Clusters of the files and directories; FAT32's root is one more."""
+    """Count the clusters of files and directories; FAT32's root directory is one more."""
     return directories + sum(-(-size // cluster) for size in files) + (bits == 32)
 
 
@@ -79,7 +81,7 @@ def _count_sectors(bits: int, cluster: int, clusters: int) -> int:
 
 
 def _count_clusters(bits: int, cluster: int, sectors: int) -> int:
-    """The most clusters that `sectors` hold, the tables taken off."""
+    """Count the clusters that fit in `sectors` beside the tables."""
     low, high = 0, sectors * SECTOR // cluster
     while low < high:
         middle = (low + high + 1) // 2
@@ -92,11 +94,12 @@ def _count_clusters(bits: int, cluster: int, sectors: int) -> int:
 
 
 PARTITION_ALIGNMENT = 1 << 20
-"""Bytes before the first partition, and what later ones begin at a multiple of: what every
-partition tool keeps to."""
+"""Start of the first partition, in bytes; all others start at a multiple, as in other tools."""
 BACKUP_TABLE_SIZE = 34 * SECTOR
-"""The second partition table, at the disk's end: 33 sectors (UEFI 2.10, 5.3.1), and one because
-mkfs.fat counts in KiB and adds a file's odd last sector to the file system."""
+"""Bytes at the disk's end: 33 sectors of the backup table (UEFI 2.10, 5.3.1), and one more.
+
+mkfs.fat counts in KiB, and would add the odd last sector of a file to the file system.
+"""
 ENLARGE_FIX = "make it larger in the manifest (image.disk), or leave out its size"
 
 
@@ -105,22 +108,25 @@ class PartitionPlan:
     """One partition on the disk."""
 
     start: int
-    """Bytes from the disk's first."""
+    """Offset on the disk in bytes."""
     size: int
+    """Bytes."""
     type: PartitionType
     name: str
     label: str
     fat: FatGeometry | None
-    """The shape of a FAT file system."""
+    """The geometry of ESP and FAT partitions; None for others."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiskLayout:
+    """The size of a disk and its partitions, in their order on the disk."""
+
     size: int
     """Bytes of the whole disk."""
     partitions: tuple[PartitionPlan, ...]
     bios: bool
-    """True: a boot loader's partition lies before them, and is the first one of the table."""
+    """True: the BIOS boot partition precedes these, and is the first in the table."""
 
 
 DEFAULT_NAMES = {
@@ -132,7 +138,7 @@ DEFAULT_NAMES = {
 
 
 def plan_disk(spec: DiskSettings, files: Sequence[int], directories: int) -> DiskLayout:
-    """Lay out a disk whose ESP holds files of these sizes; no larger than asked for or needed.
+    """Plan a disk with an ESP for files of these sizes; of the requested or the least size.
 
     Raises: ToolError when the ESP or the disk is too small.
     """
@@ -146,7 +152,7 @@ def plan_disk(spec: DiskSettings, files: Sequence[int], directories: int) -> Dis
     size = end + BACKUP_TABLE_SIZE
     if spec.size is not None:
         if spec.size < size:
-            message = f"the disk needs {size} bytes and image.disk.size is {spec.size}"
+            message = f"the partitions need {size} bytes and image.disk.size is {spec.size}"
             raise ToolError(message, fix=ENLARGE_FIX)
         size = spec.size // SECTOR * SECTOR
     return DiskLayout(size, tuple(plans), spec.bios)
@@ -166,9 +172,7 @@ def _plan_partition(
         return _make_plan(start, fat.sectors * SECTOR, PartitionType.ESP, name, label, fat)
     size = partition.size or _compute_remaining(spec, start)
     if size < PARTITION_ALIGNMENT:
-        message = (
-            f"nothing is left of the disk for the partition {partition.name or partition.type}"
-        )
+        message = f"no space is left on the disk for partition {partition.name or partition.type}"
         raise ToolError(message, where=str(partition.where), fix="make image.disk.size larger")
     geometry = None
     if partition.type in {PartitionType.ESP, PartitionType.FAT}:
@@ -176,8 +180,8 @@ def _plan_partition(
         geometry = compute_fat_of_size(size // SECTOR, *contents)
         if geometry is None:
             raise ToolError(
-                f"the {partition.type} partition of {size} bytes does not hold "
-                f"{sum(contents[0])} bytes of files and its own tables",
+                f"{sum(contents[0])} bytes of files and the FAT do not fit in the "
+                f"{partition.type} partition of {size} bytes",
                 where=str(partition.where),
                 fix=ENLARGE_FIX,
             )

@@ -1,7 +1,7 @@
-"""GRUB on a disk: what a BIOS needs to start kernel and initramfs out of the UKI on the ESP.
+"""GRUB on a disk, for machines with a BIOS: it starts kernel and initramfs from the UKI on the ESP.
 
-Source: GRUB 2.12, boot.S and diskboot.S (where each says what it reads next), include/grub/i386/pc/
-boot.h; the manual's "BIOS installation" (a partition of its own on a GPT).
+Source: GRUB 2.12, boot.S and diskboot.S (the sectors that each reads next), include/grub/i386/pc/
+boot.h; the manual's "BIOS installation" (the BIOS boot partition of a GPT).
 """
 
 import re
@@ -22,20 +22,20 @@ BIOS_PARTITION_TYPE = "21686148-6449-6e6f-744e-656564454649"
 """Type of a BIOS boot partition. Source: the manual, as above."""
 BIOS_PARTITION_NAME = "BIOS boot"
 FIRST_SECTOR, END_SECTOR = 40, 2048
-"""Sectors that the partition lies between: after the table, before what begins at 1 MiB."""
+"""First sector of the BIOS boot partition, and the one after it: between table and 1 MiB."""
 GRUB_CFG = "grub.cfg"
 _IMAGES = RootPath("/usr/lib/grub/i386-pc")
 _MODULES = ("biosdisk", "part_gpt", "fat", "loopback", "linux", "normal", "serial")
 _FAILURE_MODULES = ("echo", "sleep", "reboot")
 _BOOT_CODE_SIZE = 440
-"""Bytes of the first sector that are code; behind them the disk's own table begins."""
+"""Bytes of code in the first sector; the partition table follows."""
 _KERNEL_SECTOR, _DRIVE_CHECK = 0x5C, 0x66
 _NOPS = b"\x90\x90"
-"""In place of a jump: a drive number below 0x80 is not believed. Source: GRUB, util/setup.c."""
+"""Replace a jump: drive numbers below 0x80 are then corrected. Source: GRUB, util/setup.c."""
 _CORE_REST = 0x1F4
-"""Of the core's first sector: where the rest lies."""
+"""Offset in the core image's first sector: the sector in which the rest starts."""
 GRUB_ADDED_BYTES = len("BOOT_IMAGE=(uki)12345678+12345678 ")
-"""Bytes that GRUB itself adds to a command line, at most. Source: GRUB, loader/i386/linux.c."""
+"""Bytes that GRUB adds to a command line at most. Source: GRUB, loader/i386/linux.c."""
 _SERIAL = re.compile(r"console=ttyS(\d)(?:,(\d+))?")
 
 CONFIG_TEMPLATE = """\
@@ -52,9 +52,9 @@ reboot
 
 
 def render_grub_config(parts: UkiParts, uki: Path, name: str) -> str:
-    """What GRUB is told: where in the UKI, which lies beside as `name`, kernel and initramfs are.
+    """Render grub.cfg, with the sectors of kernel and initramfs in the UKI `name` next to it.
 
-    Raises: ToolError when they do not lie there as they are.
+    Raises: ToolError when the UKI does not contain them unchanged, on a sector boundary.
     """
     data = uki.read_bytes()
     consoles = [*_SERIAL.finditer(parts.cmdline)]
@@ -76,12 +76,12 @@ def render_grub_config(parts: UkiParts, uki: Path, name: str) -> str:
 
 
 def _find_block_list(data: bytes, part: Path, uki: Path) -> str:
-    """Where a part lies in the UKI, as GRUB's list of blocks: FIRST+COUNT."""
+    """Find the sectors of a part in the UKI, as GRUB's block list: FIRST+COUNT."""
     content = part.read_bytes()
     at = data.find(content[:4096])
     if at < 0 or at % SECTOR or data[at : at + len(content)] != content:
         raise ToolError(
-            f"{part.name} does not lie in whole sectors of the UKI, as GRUB wants it",
+            f"{part.name} does not start on a sector boundary of the UKI, as GRUB requires",
             where=str(uki),
             fix="leave out boot/bios, or lock another version of systemd-ukify",
         )
@@ -89,7 +89,7 @@ def _find_block_list(data: bytes, part: Path, uki: Path) -> str:
 
 
 def find_grub_problem(word: str) -> str:
-    """Why GRUB would change a word of the kernel's command line; "" when it does not.
+    """Find out why GRUB would change a word of the kernel's command line; "" when it does not.
 
     Source: GRUB, lib/cmdline.c: a backslash comes before each of these, which the kernel keeps.
     """
@@ -98,21 +98,21 @@ def find_grub_problem(word: str) -> str:
 
 
 def _unquote_parameter(word: str) -> str:
-    """A word without its quotes: GRUB puts one with blanks into quotes, which the kernel removes."""
+    """Remove the quotes of a word; GRUB adds quotes to words with spaces itself."""
     parsed = parse_parameter(word)
     return parsed.name if parsed.value is None else f"{parsed.name}={parsed.value}"
 
 
 def _quote_word(word: str) -> str:
-    """A word of GRUB's shell. Source: the manual, "Quoting"."""
+    """Quote a word for GRUB's shell. Source: the manual, "Quoting"."""
     return "'" + word.replace("'", "'\\''") + "'"
 
 
 def install_grub(output: Path, esp: int, folder: str, work: Path, toolbox: Toolbox) -> None:
     """Write GRUB into a disk's first sector and its BIOS boot partition.
 
-    `esp` is the number of the partition whose `folder` holds grub.cfg, `work` a directory.
-    Raises: ToolError when GRUB's core cannot be made or is too large.
+    `esp` is the number of the partition with grub.cfg in `folder`, `work` a working directory.
+    Raises: ToolError when GRUB's core image cannot be made or is too large.
     """
     core = work / "core.img"
     args: list[str | Path] = [
@@ -125,9 +125,13 @@ def install_grub(output: Path, esp: int, folder: str, work: Path, toolbox: Toolb
     ]
     toolbox.run(GRUB_TOOL, args, purpose="making the boot loader for a BIOS")
     data = bytearray(core.read_bytes())
-    if len(data) > (END_SECTOR - FIRST_SECTOR) * SECTOR:
-        fix = "leave out boot/bios, or lock another version of grub-pc-bin"
-        raise ToolError(f"GRUB's core has {len(data)} bytes, too many", where=str(output), fix=fix)
+    limit = (END_SECTOR - FIRST_SECTOR) * SECTOR
+    if len(data) > limit:
+        raise ToolError(
+            f"GRUB's core image is {len(data)} bytes; its partition has {limit}",
+            where=str(output),
+            fix="leave out boot/bios, or lock another version of grub-pc-bin",
+        )
     struct.pack_into("<Q", data, _CORE_REST, FIRST_SECTOR + 1)
     code = bytearray(
         toolbox.find_path(RootPath(f"{_IMAGES}/boot.img")).read_bytes()[:_BOOT_CODE_SIZE]
@@ -143,10 +147,10 @@ def install_grub(output: Path, esp: int, folder: str, work: Path, toolbox: Toolb
 def is_grub_config_of(
     config: str, uki: str, spans: Mapping[str, tuple[int, int]], cmdline: str
 ) -> bool:
-    """Whether GRUB's settings are those that start this UKI's kernel, initramfs and command line.
+    """Whether a grub.cfg starts exactly this UKI's kernel and initramfs with its command line.
 
-    `uki`: its name beside the settings; `spans`: where .linux and .initrd begin in it, and their
-    bytes.
+    `uki`: its name in the directory of grub.cfg; `spans`: start and size of the sections .linux and
+    .initrd.
     """
     match = _compile_config_pattern(uki).fullmatch(config)
     if match is None:
@@ -163,7 +167,7 @@ def is_grub_config_of(
 
 
 def _compile_config_pattern(uki: str) -> re.Pattern[str]:
-    """What `settings` writes, as a pattern."""
+    """Compile a pattern of what `render_grub_config` writes."""
     patterns = {
         "uki": re.escape(uki),
         "settings": re.escape(GRUB_CFG),

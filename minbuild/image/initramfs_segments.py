@@ -1,4 +1,4 @@
-"""An initramfs in segments: each packed once, side by side, and kept by what is in it."""
+"""Segments of an initramfs: compressed in parallel, and cached by their content."""
 
 import hashlib
 import os
@@ -22,29 +22,35 @@ from minbuild.rootfs.model import RootfsNode, RootfsTree
 from minbuild.toolbox.toolbox import Toolbox
 
 BIG_FILE = 4 << 20
-"""Bytes from which an ELF file is packed alone."""
+"""Bytes from which an ELF file is compressed alone."""
 MAX_GROUP = 16 << 20
-"""Bytes after which a group of smaller ELF files is closed."""
+"""Bytes of a group of smaller ELF files at most."""
 HEAD_SIZE = 20
-"""Bytes of a file's content that tell its group."""
+"""Bytes of a file's content that decide its class."""
 PACKED_MAGICS = (magic.XZ, magic.ZSTD, magic.GZIP)
-"""xz, zstd, gzip."""
+"""Magic numbers of xz, zstd and gzip."""
 ELF_MACHINES = {62: "amd64", 183: "arm64", 243: "riscv64"}
 """e_machine → Debian architecture. Source: elf.h."""
 BCJ_FILTERS = {"amd64": "--x86", "arm64": "--arm64", "riscv64": "--riscv"}
-"""xz's filters for code that the kernel of that architecture undoes. Source: Linux,
-lib/decompress_unxz.c."""
+"""Architecture → xz's branch filter, which the kernel's decoder supports.
+
+Source: Linux, lib/decompress_unxz.c.
+"""
 
 
 class ContentClass(StrEnum):
+    """How the content of a file compresses best."""
+
     DATA = "data"
     CODE = "code"
+    """Machine code of the host's architecture, for which xz has a filter."""
     STORED = "stored"
+    """Already compressed."""
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentGroup:
-    """Files packed into one segment; sorted by path."""
+    """The files of one segment; sorted by path."""
 
     content_class: ContentClass
     nodes: tuple[RootfsNode, ...]
@@ -58,10 +64,10 @@ class SegmentGroup:
 def split_into_groups(
     tree: RootfsTree, read_head: Callable[[str], bytes], arch: str
 ) -> tuple[SegmentGroup, ...]:
-    """Split a tree, its kernel left out, into groups in the order in which they are unpacked.
+    """Split a tree without its kernel into groups, in the order in which they are unpacked.
 
-    `head` gives the first bytes of the content with a digest. Directories come first, with links
-    and data; hard links stay with their file.
+    `read_head` reads the first bytes of the content with a digest. The first group has directories,
+    links and data; hard links stay with their file.
     """
     nodes = [node for node in tree.nodes if node.path != tree.kernel_image]
     classes = {
@@ -87,7 +93,7 @@ def split_into_groups(
 
 
 def classify_content(head: bytes, arch: str) -> ContentClass:
-    """Tell by a file's first bytes how it packs best: a relocatable object is data to a filter."""
+    """Classify a file by its first bytes; a relocatable object counts as data."""
     if head.startswith(PACKED_MAGICS):
         return ContentClass.STORED
     if head.startswith(magic.ELF) and len(head) >= HEAD_SIZE:
@@ -100,7 +106,7 @@ def classify_content(head: bytes, arch: str) -> ContentClass:
 def build_packer_args(
     group: SegmentGroup, size: int, compression: Compression, arch: str
 ) -> tuple[str, ...]:
-    """The packer's arguments for a group whose archive has `size` bytes; none: stored as it is."""
+    """Build the compressor's arguments for a cpio archive of `size` bytes; none: not compressed."""
     if compression is Compression.NONE or group.content_class is ContentClass.STORED:
         return ()
     if compression is Compression.ZSTD:
@@ -117,7 +123,7 @@ def build_packer_args(
 
 
 def compute_xz_dictionary_size(size: int) -> int:
-    """The least dictionary that holds all of `size` bytes: the kernel takes that much memory.
+    """Compute the least dictionary for `size` bytes: the kernel allocates that much memory.
 
     Source: xz file format 5.3.1: 2^n or 2^n + 2^(n-1).
     """
@@ -130,7 +136,7 @@ def compute_xz_dictionary_size(size: int) -> int:
 
 
 def _group_code(nodes: Sequence[RootfsNode]) -> Iterator[tuple[RootfsNode, ...]]:
-    """Big files alone, with their hard links; all others together while they fit."""
+    """Group big files alone, with their hard links, and all others up to MAX_GROUP."""
     links: dict[str, list[RootfsNode]] = {}
     for node in nodes:
         links.setdefault(node.target or node.path, []).append(node)
@@ -150,18 +156,18 @@ def _group_code(nodes: Sequence[RootfsNode]) -> Iterator[tuple[RootfsNode, ...]]
 
 @dataclass(frozen=True, slots=True)
 class InitramfsSegment:
-    """Some files of the initramfs, packed."""
+    """A compressed cpio archive with some files of the initramfs."""
 
     content_class: str
     nodes: tuple[RootfsNode, ...]
     unpacked_size: int
     """Bytes of its cpio archive."""
     size: int
-    """Bytes as it stands in the initramfs, padding included."""
+    """Bytes in the initramfs, with padding."""
     sha256: str
-    """Of those bytes, which the store holds."""
+    """Digest of those bytes, which are in the store."""
     from_cache: bool
-    """True: the store had it from an earlier build."""
+    """True: an earlier build compressed it."""
 
 
 def pack_initramfs(
@@ -173,10 +179,10 @@ def pack_initramfs(
     arch: str,
     progress: Progress,
 ) -> tuple[InitramfsSegment, ...]:
-    """Pack a tree into segments, in the order in which they stand in the initramfs.
+    """Pack a tree into segments, in their order in the initramfs.
 
-    Only those that the store lacks are packed, on all cores, the biggest first.
-    Raises: ToolError when the packer fails or the store lost a content.
+    Segments that are not in the store are compressed on all cores, the biggest first.
+    Raises: ToolError when the compressor fails, CacheCorrupted when the store lacks a content.
     """
     packer = SegmentPacker(store, toolbox, compression, arch)
     segment_groups = split_into_groups(tree, packer.read_head, arch)
@@ -199,19 +205,19 @@ def pack_initramfs(
 
 
 def concatenate_segments(segments: Sequence[InitramfsSegment], store: Store, output: Path) -> None:
-    """Write the initramfs to `place`: all segments one after the other.
+    """Write the initramfs: all segments one after the other.
 
-    Raises: Lost when the store lost one.
+    Raises: CacheCorrupted when the store lacks one.
     """
     with output.open("wb") as initrd:
         for segment in segments:
             path = store.find_verified(segment.sha256)
             if path is None or not _append_file(path, segment.size, initrd):
-                initrd.write(read_content(store, segment.sha256))  # which says that it is lost
+                initrd.write(store.require(segment.sha256))  # raises CacheCorrupted
 
 
 def _append_file(path: Path, size: int, output: BufferedWriter) -> bool:
-    """Append a file without a copy in our memory; False when it is shorter than `size`."""
+    """Append a file by sendfile; False when it is shorter than `size`."""
     output.flush()
     start = output.tell()
     with path.open("rb") as file:
@@ -227,34 +233,26 @@ def _append_file(path: Path, size: int, output: BufferedWriter) -> bool:
     return True
 
 
-def read_content(store: Store, sha256: str) -> bytes:
-    """Bytes that the store must hold.
-
-    Raises: Lost when they are lost or damaged.
-    """
-    return store.require(sha256)
-
-
 class SegmentPacker:
-    """Packs groups one at a time; used by several threads at once."""
+    """Compresses groups to segments and caches them; used by several threads at once."""
 
     def __init__(self, store: Store, toolbox: Toolbox, compression: Compression, arch: str) -> None:
-        """Pack for a host of `arch`."""
+        """`arch`: the host's architecture."""
         self._store = store
         self._toolbox = toolbox
         self._compression = compression
         self._arch = arch
 
     def read_head(self, sha256: str) -> bytes:
-        """The first bytes of a content."""
+        """Read the first bytes of a content."""
         path = self._store.path(sha256)
         if path is None:
-            return read_content(self._store, sha256)[:HEAD_SIZE]
+            return self._store.require(sha256)[:HEAD_SIZE]
         with path.open("rb") as file:
             return file.read(HEAD_SIZE)
 
     def find_cached(self, group: SegmentGroup) -> InitramfsSegment | None:
-        """The segment of a group that an earlier build packed, if its bytes are sound."""
+        """Find the cached segment of a group; None when there is none or its bytes are damaged."""
         key = self._compute_key(group)
         value = self._store.get(RecordKind.SEGMENT, key)
         if value is None:
@@ -265,13 +263,13 @@ class SegmentPacker:
         return self._make_segment(group, path.stat().st_size, value.decode(), from_cache=True)
 
     def pack(self, group: SegmentGroup) -> InitramfsSegment:
-        """Pack a group and keep the result; one that another process packs is waited for."""
+        """Pack a group, or wait for another process that packs it."""
         with self._store.lock(self._compute_key(group)):
             return self.find_cached(group) or self._pack_and_store(group)
 
     def _pack_and_store(self, group: SegmentGroup) -> InitramfsSegment:
         args = self._build_args(group)
-        data = encode_cpio(group.nodes, lambda sha256: read_content(self._store, sha256))
+        data = encode_cpio(group.nodes, self._store.require)
         if args:
             data = self._toolbox.run(
                 self._tool, args, purpose=f"packing {len(group.nodes)} files", stdin=data
@@ -299,7 +297,7 @@ class SegmentPacker:
         )
 
     def _compute_key(self, group: SegmentGroup) -> str:
-        """All that decides the packed bytes: nodes, settings, and the packer itself."""
+        """Compute the cache key: nodes, arguments, and the compressor itself."""
         args = self._build_args(group)
         parts = [CPIO_WRITER_VERSION, *args, *(self._digest_packer() if args else ())]
         for node in group.nodes:
@@ -308,7 +306,7 @@ class SegmentPacker:
         return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _digest_packer(self) -> tuple[str, ...]:
-        """Digests of the programs and libraries that pack."""
+        """List the digests of the compressor's program and library."""
         if self._compression is Compression.XZ:
             library = RootPath(f"{self._toolbox.libraries}/liblzma.so.5")
             paths = [RootPath("/usr/bin/xz"), library]

@@ -1,4 +1,4 @@
-"""A folder to boot from the network: what a server hands out, and examples of its settings."""
+"""Directory for network boot: kernel, initramfs and UKI, with examples for dnsmasq and iPXE."""
 
 import shutil
 from pathlib import Path
@@ -43,7 +43,7 @@ boot
 
 
 def find_ipxe_problem(word: str) -> str:
-    """Why iPXE would change a word of the kernel's command line; "" when it does not.
+    """Find out why iPXE would change a word of the kernel's command line; "" when it does not.
 
     Source: iPXE, core/exec.c: words are separated at blanks, whatever the quotes, and joined by
     one blank each; core/settings.c, expand_settings.
@@ -56,7 +56,7 @@ def find_ipxe_problem(word: str) -> str:
         return "# begins a comment"
     if "${" in word:
         return "${ begins a setting of iPXE"
-    return "of several blanks in a row one is left" if "" in pieces else ""
+    return "several spaces in a row become one" if "" in pieces else ""
 
 
 def write_pxe_directory(parts: UkiParts, uki: Path, name: str, output: Path) -> None:

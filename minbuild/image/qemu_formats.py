@@ -1,4 +1,4 @@
-"""The random identifiers that qemu-img writes into disk images, made to follow from the lock.
+"""Disk images in hypervisors' formats, by qemu-img; its random identifiers are replaced.
 
 Source: QEMU, block/vdi.c, block/vmdk.c; [MS-VHDX] 2.2.2 (header), 2.2.3 (region table), 2.6
 (metadata).
@@ -18,10 +18,10 @@ from minbuild.toolbox.toolbox import Toolbox
 
 IdPatch = Callable[[bytearray, DerivedIds], None]
 HEAD_SIZE = 4 << 20
-"""Bytes at the file's start that hold every identifier."""
+"""Bytes at the file's start, which contain every identifier."""
 
 VMDK_DESCRIPTOR = 28
-"""Where the header says in which sectors the text lies."""
+"""Offset in the header: first sector and size of the descriptor."""
 VDI_IMAGE, VDI_SNAPSHOT = 0x188, 0x198
 VHDX_HEADERS = (0x10000, 0x20000)
 VHDX_REGIONS = 0x30000
@@ -31,9 +31,9 @@ VHDX_PAGE83 = uuid.UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le
 
 
 def replace_random_ids(path: Path, patch: IdPatch, ids: DerivedIds) -> None:
-    """Replace the random identifiers of the image at `path`.
+    """Replace the random identifiers of an image by ones derived from the lock.
 
-    Raises: ToolError when qemu-img wrote something else than is known.
+    Raises: ToolError when the header differs from what qemu-img is known to write.
     """
     with path.open("r+b") as file:
         head = bytearray(file.read(HEAD_SIZE))
@@ -41,7 +41,7 @@ def replace_random_ids(path: Path, patch: IdPatch, ids: DerivedIds) -> None:
             patch(head, ids)
         except (struct.error, ValueError) as error:
             raise ToolError(
-                f"qemu-img wrote an image whose header is not as expected: {error}",
+                f"qemu-img wrote an image with an unexpected header: {error}",
                 where=str(path),
                 fix="lock another version of qemu-utils, or leave the format out",
             ) from error
@@ -50,13 +50,13 @@ def replace_random_ids(path: Path, patch: IdPatch, ids: DerivedIds) -> None:
 
 
 def patch_vdi(head: bytearray, ids: DerivedIds) -> None:
-    """VirtualBox: the image's and its last snapshot's."""
+    """Patch VirtualBox's identifiers of the image and of its last snapshot."""
     for at, name in ((VDI_IMAGE, "vdi"), (VDI_SNAPSHOT, "vdi snapshot")):
         head[at : at + 16] = uuid.UUID(ids.make_guid(name)).bytes_le
 
 
 def patch_vmdk(head: bytearray, ids: DerivedIds) -> None:
-    """VMware: the content id, in the text that describes the image."""
+    """Patch VMware's content id (CID) in the descriptor."""
     start, size = (512 * number for number in struct.unpack_from("<QQ", head, VMDK_DESCRIPTOR))
     text = bytes(head[start : start + size]).rstrip(b"\0")
     # qemu-img writes the number without leading zeros
@@ -68,7 +68,7 @@ def patch_vmdk(head: bytearray, ids: DerivedIds) -> None:
 
 
 def patch_vhdx(head: bytearray, ids: DerivedIds) -> None:
-    """Hyper-V: who wrote file and data, in both headers, and the disk's own; the log is empty."""
+    """Patch Hyper-V's identifiers: file and data in both headers, the disk's in the metadata."""
     file_guid = uuid.UUID(ids.make_guid("vhdx file")).bytes_le
     data_guid = uuid.UUID(ids.make_guid("vhdx data")).bytes_le
     for at in VHDX_HEADERS:
@@ -88,7 +88,7 @@ def patch_vhdx(head: bytearray, ids: DerivedIds) -> None:
 
 
 def _find_offset(head: bytearray, table: int, guid: bytes, numbers: str) -> int:
-    """The offset that the row of `guid` gives, in a table of rows of 32 bytes."""
+    """Find the offset in the row of `guid`, in a table of rows of 32 bytes."""
     at = head.find(guid, table, table + 2048)
     if at < 0 or (at - table) % 32:
         raise ValueError(f"no row {uuid.UUID(bytes_le=guid)}")
@@ -96,7 +96,7 @@ def _find_offset(head: bytearray, table: int, guid: bytes, numbers: str) -> int:
 
 
 def compute_crc32c(data: bytes | bytearray) -> int:
-    """CRC-32C (Castagnoli). Source: RFC 9260, appendix A."""
+    """Compute CRC-32C (Castagnoli). Source: RFC 9260, appendix A."""
     table = []
     for byte in range(256):
         value = byte
@@ -111,19 +111,21 @@ def compute_crc32c(data: bytes | bytearray) -> int:
 
 @dataclass(frozen=True, slots=True)
 class QemuFormat:
-    """How qemu-img writes a format, and what it draws at random there."""
+    """How qemu-img writes a format."""
 
     options: str
+    """Value of its option -o."""
     patch: IdPatch | None
+    """Replaces the random identifiers; None for a format without any."""
     driver: str = ""
-    """qemu-img's name of the format; "" where it is ours."""
+    """qemu-img's name of the format; "" where it is the same."""
 
 
 QEMU_FORMATS: Mapping[ImageFormat, QemuFormat] = {
     ImageFormat.QCOW2: QemuFormat("compat=1.1,cluster_size=64k", None),
     ImageFormat.VHDX: QemuFormat("subformat=dynamic,block_size=1M,log_size=1M", patch_vhdx),
     ImageFormat.VMDK: QemuFormat("subformat=monolithicSparse", patch_vmdk),
-    # what ESXi imports; it has no IDE disks to start from
+    # for import into ESXi, which does not boot from IDE disks
     ImageFormat.VMDK_STREAM: QemuFormat(
         "subformat=streamOptimized,adapter_type=lsilogic", patch_vmdk, "vmdk"
     ),
@@ -149,7 +151,7 @@ def convert_disk(
         "-m",
         "1",
     ]
-    # by their own names: a VMDK holds that of its file
+    # by its name alone: a VMDK contains the name of its file
     args += ["-o", qemu_format.options, raw, output.name]
     toolbox.run("qemu-img", args, purpose=f"writing {output.name}", cwd=output.parent)
     if qemu_format.patch is not None:

@@ -1,4 +1,4 @@
-"""The host's files as an archive: tar with the kernel, cpio as the kernel unpacks it."""
+"""Archives of the host's files: a tar with the kernel, and cpio for the initramfs."""
 
 import io
 import stat
@@ -21,13 +21,13 @@ TAR_TYPES = {
 
 
 def write_cpio(tree: RootfsTree, content: Callable[[str], bytes], output: Path) -> None:
-    """Write the initramfs, not packed: every file but the kernel, in one newc archive."""
+    """Write the uncompressed initramfs: every file but the kernel, in one newc archive."""
     nodes = [node for node in tree.nodes if node.path != tree.kernel_image]
     output.write_bytes(encode_cpio(_sort_hard_links_last(nodes), content))
 
 
 def write_tar(tree: RootfsTree, content: Callable[[str], bytes], output: Path) -> None:
-    """Write every file of the host, the kernel too, with times of 0, and capabilities.
+    """Write every file of the host with its capabilities, and the kernel; times are 0.
 
     Source: pax(1), POSIX; star(5), SCHILY.xattr.
     """
@@ -38,7 +38,7 @@ def write_tar(tree: RootfsTree, content: Callable[[str], bytes], output: Path) -
 
 
 def _sort_hard_links_last(nodes: tuple[RootfsNode, ...] | list[RootfsNode]) -> list[RootfsNode]:
-    """A hard link's file must stand before it."""
+    """Sort hard links after the files that they name."""
     return sorted(nodes, key=lambda node: node.kind is FileType.HARDLINK)
 
 
@@ -56,12 +56,12 @@ def _make_tar_info(node: RootfsNode) -> tarfile.TarInfo:
 
 
 def to_tar_name(escaped_name: str) -> str:
-    """A name as tarfile wants it: bytes that are no UTF-8 as surrogates."""
+    """Convert an escaped name to tarfile's form: bytes that are not UTF-8 as surrogates."""
     return unescape_name(escaped_name).decode("utf-8", "surrogateescape")
 
 
 CPIO_WRITER_VERSION = "newc/1"
-"""Counts up when the same nodes are written as other bytes."""
+"""Version of the archive's bytes: increase it when the same nodes give other bytes."""
 
 
 CPIO_TYPES = {
@@ -73,10 +73,10 @@ CPIO_TYPES = {
 
 
 def encode_cpio(nodes: Sequence[RootfsNode], content: Callable[[str], bytes]) -> bytes:
-    """Write one archive of `nodes` in their order; `content` gives the bytes of a digest.
+    """Encode `nodes` in their order as a cpio archive; `content` reads the bytes of a digest.
 
-    Times are 0, inodes count from 1: the archive depends on the nodes alone. The bytes of hard
-    links come with the first of them, which all others must follow in the same archive.
+    Times are 0 and inodes count from 1, so the archive depends on the nodes alone. The content of
+    hard links is in the first of them; all others must be in the same archive.
     """
     out = bytearray()
     inodes: dict[str, int] = {}
@@ -101,7 +101,7 @@ def encode_cpio(nodes: Sequence[RootfsNode], content: Callable[[str], bytes]) ->
 
 
 def compute_cpio_size(nodes: Sequence[RootfsNode]) -> int:
-    """Bytes of the archive that `write` makes of `nodes`; no content is read."""
+    """Compute the bytes of the archive from `encode_cpio`, without reading contents."""
     total = align(HEADER_SIZE + len(TRAILER) + 1)
     for node in nodes:
         body = len(unescape_name(node.target)) if node.kind is FileType.LINK else node.size

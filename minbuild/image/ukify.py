@@ -1,4 +1,4 @@
-"""The Unified Kernel Image: one file of kernel, initramfs and command line that UEFI starts.
+"""Unified Kernel Image (UKI): kernel, initramfs and command line in one EFI file; and its signature.
 
 Source: UAPI group, Unified Kernel Image (UKI); ukify(1).
 """
@@ -15,12 +15,13 @@ from minbuild.toolbox.toolbox import Toolbox
 
 SIGN_TOOL = "sbsign"
 ENGINE_DIRECTORY = "engines-3"
-"""Directory of OpenSSL's engines beside its libraries."""
+"""Directory of OpenSSL's engines in its library directory."""
 STEERING_PREFIXES = ("LD_", "OPENSSL_", "PKCS11_", "GLIBC_")
+"""Variables of the user's environment that a signing tool does not get."""
 
 
 def sign_uki(uki: Path, spec: SigningSettings, work: Path, toolbox: Toolbox) -> None:
-    """Sign a UKI in place; the signature carries the time of signing, all else stays as it was.
+    """Sign a UKI in place; only the signature depends on the time.
 
     Source: UEFI 2.10, 32.2, "Authenticode"; sbsign(1).
     Raises: ToolError when the key or the certificate cannot be used.
@@ -35,7 +36,7 @@ def sign_uki(uki: Path, spec: SigningSettings, work: Path, toolbox: Toolbox) -> 
 
 
 def _make_token_environment(spec: SigningSettings, toolbox: Toolbox) -> Mapping[str, str]:
-    """The user's own environment, which tokens are found by, with the toolbox's engine in it."""
+    """Build the environment of a signing token: the user's, with the toolbox's engine."""
     ours = {
         "OPENSSL_ENGINES": str(
             toolbox.find_path(RootPath(f"{toolbox.libraries}/{ENGINE_DIRECTORY}"))
@@ -50,16 +51,16 @@ def _make_token_environment(spec: SigningSettings, toolbox: Toolbox) -> Mapping[
 
 @dataclass(frozen=True, slots=True)
 class UefiNames:
-    """The names of one architecture."""
+    """UEFI's names of one architecture."""
 
     name: str
-    """As systemd's stub and ukify say it: x64."""
+    """Name of the architecture in systemd's stub and ukify: x64."""
     boot_file: str
-    """The file that firmware starts from a disk with no entry of its own, below EFI/BOOT."""
+    """The file below EFI/BOOT that firmware starts from a disk without a boot entry."""
 
     @property
     def stub(self) -> RootPath:
-        """systemd's stub, which begins a UKI."""
+        """systemd's stub, the EFI program at the start of a UKI."""
         return RootPath(f"/usr/lib/systemd/boot/efi/linux{self.name}.efi.stub")
 
 
@@ -68,27 +69,31 @@ UEFI_NAMES: Mapping[str, UefiNames] = {
     "arm64": UefiNames("aa64", "BOOTAA64.EFI"),
     "riscv64": UefiNames("riscv64", "BOOTRISCV64.EFI"),
 }
-"""By Debian architecture. Source: UEFI 2.10, 3.5.1.1, Removable Media Boot Behavior."""
+"""Debian architecture → names. Source: UEFI 2.10, 3.5.1.1, Removable Media Boot Behavior."""
 
 
 @dataclass(frozen=True, slots=True)
 class UkiParts:
-    """What a UKI is made of."""
+    """The parts of a UKI."""
 
     arch: str
+    """Debian architecture."""
     linux: Path
+    """The kernel image."""
     initrd: Path
+    """The initramfs."""
     cmdline: str
     osrel: bytes
     """The content of os-release."""
     uname: str
-    """The kernel's release, as uname -r says it."""
+    """The kernel's release, as printed by uname -r."""
 
 
 def add_stub_argument(args: Sequence[str], toolbox: Toolbox, arch: str) -> list[str]:
-    """The user's words for ukify, with the toolbox's stub where they name none.
+    """Add the toolbox's stub to a user's arguments for ukify, unless they name one.
 
-    ukify looks for it below this machine's /usr, where it seldom is. `arch`: this machine's.
+    ukify searches it below this machine's /usr, where it is rarely installed. `arch`: this
+    machine's.
     """
     if not any(word.startswith("--linux") for word in args):
         return [*args]
@@ -102,7 +107,7 @@ def add_stub_argument(args: Sequence[str], toolbox: Toolbox, arch: str) -> list[
 
 
 def build_uki(parts: UkiParts, output: Path, work: Path, toolbox: Toolbox) -> None:
-    """Write the UKI to `output`; `work` is an empty directory for files that are needed for it.
+    """Write the UKI to `output`; `work` is an empty directory for temporary files.
 
     Raises: ToolError when ukify fails.
     """

@@ -3,14 +3,12 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbuild.dib import elements as known
 from minbuild.dib.phases import STATIC_ELEMENT, ElementFile, run_elements
 from minbuild.file_io import translate_disk_errors
-from minbuild.image.initramfs_segments import read_content
 from minbuild.image.publish import Outputs
 from minbuild.manifest.model import Component, Location, Manifest, RenderedFile, Section
 from minbuild.pipeline.session import BuildRequest, Session
@@ -73,9 +71,7 @@ def apply_elements(manifest: Manifest, tree: RootfsTree, session: Session) -> Ma
     chroot_elements = [element for element in elements if element.name != STATIC_ELEMENT]
     known.refuse_chroot_phases(chroot_elements, [])  # nothing of ours runs in a chroot, bash or not
     with session.store.create_temp_dir() as work:
-        element_files = run_elements(
-            elements, tree.nodes, partial(read_content, session.store), work
-        )
+        element_files = run_elements(elements, tree.nodes, session.store.require, work)
     replaced = {each.path for each in element_files}
     components = tuple(
         replace(one, files=tuple(file for file in one.files if file.path not in replaced))

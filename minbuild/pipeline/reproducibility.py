@@ -15,7 +15,7 @@ from minbuild.cache.store import Store
 from minbuild.errors import CheckFailed, MinbuildError
 from minbuild.formats import initramfs
 from minbuild.formats.uki import read_uki_sections
-from minbuild.image.boot_media import PARTITION_ALIGNMENT
+from minbuild.image.disk_layout import PARTITION_ALIGNMENT
 from minbuild.image.publish import SUMS_FILE
 from minbuild.pipeline.lock_policy import collect_vouch_records
 from minbuild.pipeline.session import BuildRequest, Session

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from minbuild.dib import trim as cutting
@@ -13,7 +12,6 @@ from minbuild.footprint import document
 from minbuild.footprint.measure import measure_image
 from minbuild.footprint.model import Footprint
 from minbuild.formats.root_entry import FileType
-from minbuild.image.initramfs_segments import read_content
 from minbuild.pipeline.build import load_manifest
 from minbuild.pipeline.installed_root import make_external_readers, resolve_root_packages
 from minbuild.pipeline.measurement import estimate_initramfs, weigh_contents
@@ -76,7 +74,7 @@ def trim_root(
     )
     if not dry_run:
         session.progress.step(f"trimming {top}")
-        cutting.apply_trim(top, trim_plan, partial(read_content, session.store))
+        cutting.apply_trim(top, trim_plan, session.store.require)
     regular_files = [
         entry for entry in root_packages.by_native_path.values() if entry.kind is FileType.FILE
     ]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.image.boot_media import PARTITION_ALIGNMENT, DerivedIds, list_boot_files, make_disk
-from minbuild.image.disk_layout import SECTOR
+from minbuild.image.boot_media import DerivedIds, list_boot_files, make_disk
+from minbuild.image.disk_layout import PARTITION_ALIGNMENT, SECTOR
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = [pytest.mark.mirror]

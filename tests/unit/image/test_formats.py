@@ -169,7 +169,7 @@ def test_other_locks_have_other_identifiers(kind: str, out: Path) -> None:
 def test_a_header_that_is_not_as_expected_is_an_error(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "image"
     path.write_bytes(bytes(1 << 20))
-    with pytest.raises(ToolError, match="not as expected"):
+    with pytest.raises(ToolError, match="unexpected header"):
         qemu_formats.replace_random_ids(
             path, getattr(qemu_formats, f"patch_{kind}"), DerivedIds("x")
         )
