@@ -15,6 +15,8 @@ settings.load_profile("minbuild")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SEED = "MINBUILD_ORACLE_SEED"
+SAMPLED = ("tests/oracle/", "tests/e2e/", "tests/unit/lab/", "tests/unit/image/")
+"""Directories whose tests take a sample by the seed."""
 
 
 def pytest_configure() -> None:
@@ -42,8 +44,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say which sample the oracles took, for whoever wants it again."""
+    """Say which sample the run took, for whoever wants it again."""
     ran = [one for key in ("passed", "failed") for one in terminalreporter.stats.get(key, ())]
-    sampled = any(one.nodeid.startswith("tests/oracle/") for one in ran)
+    sampled = any(one.nodeid.startswith(SAMPLED) for one in ran)
     if sampled and os.environ.get("MINBUILD_ORACLE") != "all":
-        terminalreporter.write_line(f"sample of the oracles: {SEED}={os.environ[SEED]}")
+        terminalreporter.write_line(f"sample of the run: {SEED}={os.environ[SEED]}")

@@ -16,6 +16,7 @@ from minbuild.manifest.loader import read_manifest
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE, stage_of
+from tests.support.sample import sampled_params
 from tests.unit.toolbox.real import toolbox
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0zYk3nS0i1nqLr6h4Yp7bD1FZC0v5m8eJqv2x9T3Kc test"
@@ -130,7 +131,7 @@ def checked(directory: Path, name: str, *words: str) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
-@pytest.mark.parametrize("name", ["host-full", "debug"])
+@pytest.mark.parametrize("name", sampled_params(["host-full", "debug"]))
 def test_what_ships_is_booted(name: str, tmp_path: Path) -> None:
     built = made(tmp_path, name)
     # on a busy machine QEMU's emulation aborts under a guest by UEFI: see the next test
@@ -152,6 +153,6 @@ def test_what_ships_keeps_to_its_budget(name: str, tmp_path: Path) -> None:
     assert ended.out.count(" ok ") == 2
 
 
-@pytest.mark.parametrize("suite", ["bookworm", "forky"])
+@pytest.mark.parametrize("suite", sampled_params(["bookworm", "forky"]))
 def test_the_host_is_booted_from_other_suites(suite: str, tmp_path: Path) -> None:
     assert failed(made(tmp_path, "host", suite=suite).boot()) == {}

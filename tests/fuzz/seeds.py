@@ -5,6 +5,7 @@ import gzip
 import lzma
 import random
 import struct
+from functools import cache
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -50,6 +51,7 @@ TOKENS = (
 )  # fmt: skip
 
 
+@cache
 def seeds(target: str) -> tuple[bytes, ...]:
     """The sound inputs of a target, then those that were found."""
     found = sorted((FOUND / target).glob("*")) if (FOUND / target).is_dir() else []

@@ -27,6 +27,7 @@ from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.root_selection import list_roots
 from tests.oracle.test_ldso import LISTED, asked, loadable, simulated, whole
 from tests.oracle.trees import WHOLE, lay, open_market, sampled
+from tests.support.sample import sampled_params
 from tests.support.trees import tree
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
@@ -68,7 +69,7 @@ class Emulator:
         return done.stdout
 
 
-@pytest.mark.parametrize("arch", ["arm64", "riscv64"])
+@pytest.mark.parametrize("arch", sampled_params(["arm64", "riscv64"]))
 def test_foreign_packages_are_closed_and_their_loader_agrees(
     arch: str, market: PackageSource, tmp_path: Path
 ) -> None:

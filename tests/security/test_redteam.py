@@ -1,17 +1,26 @@
 """The table of attacks names tests that are there."""
 
-import subprocess
-import sys
+import ast
+import re
+from pathlib import Path
 
 from tests.security.redteam import Row, classes, table
 
+TOP = Path(__file__).parents[2]
+
+
+def names(path: str) -> set[str]:
+    """The tests of a file, without `test_`."""
+    tree = ast.parse((TOP / path).read_text("utf-8"))
+    functions = (one.name for one in ast.walk(tree) if isinstance(one, ast.FunctionDef))
+    return {name.removeprefix("test_") for name in functions if name.startswith("test_")}
+
 
 def test_every_class_names_tests_that_are_there() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.security.redteam", "--list"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout
-    assert "no such test" not in done.stdout
+    """Read, not collected, which takes ten seconds: `python -m tests.security.redteam --list`."""
+    for row in classes():
+        for path, pattern in row.tests:
+            assert any(re.fullmatch(pattern, name) for name in names(path)), f"{path}: {pattern}"
 
 
 def test_what_came_through_fails_the_table() -> None:

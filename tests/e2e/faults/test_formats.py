@@ -7,6 +7,7 @@ import pytest
 
 from minbuild.lab.model import AttachAs, BootProbe, Firmware, LineSource, ProbePattern
 from tests.e2e.faults.conftest import Host
+from tests.support.sample import sampled_params
 from tests.unit.toolbox.real import IPXE_EFI, IPXE_KERNEL, toolbox
 
 pytestmark = [pytest.mark.boot, pytest.mark.mirror, pytest.mark.xdist_group("formats")]
@@ -21,7 +22,7 @@ def test_it_boots_by_uefi(kind: str, host: Host) -> None:
     host.boot(LEASE, image=f"host.{kind}")
 
 
-@pytest.mark.parametrize("attach", [AttachAs.CD, AttachAs.STICK])
+@pytest.mark.parametrize("attach", sampled_params([AttachAs.CD, AttachAs.STICK]))
 def test_an_iso_boots_from_a_cd_and_from_a_stick(attach: AttachAs, host: Host) -> None:
     host.boot(LEASE, image="host.iso", attach=attach)
 

@@ -16,6 +16,7 @@ from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
 from minbuild.rootfs.model import RootfsTree
 from tests.support.cmdlines import words
+from tests.support.sample import sampled_params
 from tests.unit.image.trees import KERNEL, file, hard, link, program, tree
 from tests.unit.toolbox.real import toolbox
 
@@ -53,7 +54,7 @@ def host(store: Store) -> RootfsTree:
 
 @pytest.mark.mirror
 @pytest.mark.boot
-@pytest.mark.parametrize("how", [Compression.XZ, Compression.ZSTD])
+@pytest.mark.parametrize("how", sampled_params([Compression.XZ, Compression.ZSTD]))
 def test_a_disk_boots_by_uefi_and_holds_the_tree(how: Compression, tmp_path: Path) -> None:
     store, box = Store(tmp_path / "store"), toolbox(lab=True)
     valued, alone = words(len(how))

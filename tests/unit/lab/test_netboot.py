@@ -12,6 +12,7 @@ from minbuild.lab.model import BootRequest, Decision, Firmware, Network, ProbeSt
 from minbuild.lab.probes import make_probe
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
+from tests.support.sample import sampled_params
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = [pytest.mark.mirror]
@@ -29,7 +30,7 @@ def uki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.boot
-@pytest.mark.parametrize("firmware", [Firmware.PXE, Firmware.HTTP])
+@pytest.mark.parametrize("firmware", sampled_params([Firmware.PXE, Firmware.HTTP]))
 def test_uefi_fetches_the_image_and_starts_it(firmware: Firmware, uki: Path) -> None:
     started = make_probe(
         "stub", "(?i)(Error registering initrd|EFI stub|Unable to|kernel)", 150, "x"
