@@ -19,10 +19,10 @@ from minbuild.facts.model import Elf, FileEntry, PackageFiles
 from minbuild.facts.package_facts import load_facts
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.shipped_manifests import find_manifest
-from minbuild.pipeline import build
+from minbuild.pipeline.host_resolution import resolve_host
+from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.package_selection import PackageSelection, PackageSource, select_packages
 from minbuild.pipeline.package_sources import open_archives, with_archives
-from minbuild.pipeline.resolved_host import resolve_locked
 from minbuild.pipeline.session import BuildRequest, Session
 from minbuild.progress import SilentProgress
 from minbuild.resolve.model import Closure, NeedKind, Root
@@ -62,13 +62,12 @@ def lines(bench: Bench, ground: Ground, tree: Path) -> tuple[Line, ...]:
 
 def _host(bench: Bench, request: BuildRequest, doors: Session) -> Line:
     """host.yaml from a read manifest and lock to its closure."""
-    manifest = build.load_manifest(request)
+    manifest = load_manifest(request)
     assert request.lock is not None
     lock = lockfile.read_lock(request.lock)
-    place = request.lock
 
     def once() -> Closure:
-        return resolve_locked(request, manifest, lock, place, doors).closure
+        return resolve_host(request, manifest, lock, doors, with_accounts=False).closure
 
     seconds, closure = _median(bench, once)
     note = f"{len(closure.files)} paths of {len(lock.packages)} packages"
@@ -91,7 +90,7 @@ def _median(bench: Bench, work: Callable[[], T]) -> tuple[float, T]:
 
 def _grown(request: BuildRequest, doors: Session) -> PackageSelection:
     """The packages that the full QEMU's closure is made of."""
-    manifest = build.load_manifest(request)
+    manifest = load_manifest(request)
     index = open_archives(with_archives(request, manifest), manifest, "amd64", doors)
     return select_packages(ASKED, PackageSource(index, find_mirror(""), doors), arch="amd64")
 

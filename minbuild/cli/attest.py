@@ -11,8 +11,8 @@ from minbuild.cli.output_files import FormatTargets, write_formats
 from minbuild.cli.output_options import FormatOptionsCommand, output_options
 from minbuild.cli.requests import build_request, open_session
 from minbuild.pipeline.attestation import write_attestation
-from minbuild.pipeline.build import load_manifest
 from minbuild.pipeline.installed_root import make_external_readers
+from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.verification import PartStatus, verify_build
 
 

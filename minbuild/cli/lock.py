@@ -11,13 +11,14 @@ from minbuild.cli.console import Terminal
 from minbuild.cli.options import BuildOptions, build_options, complete
 from minbuild.cli.requests import build_request, open_session
 from minbuild.errors import UsageError
-from minbuild.pipeline.build import (
-    accept_proposal,
-    fetch_host_packages,
-    find_outdated,
+from minbuild.pipeline.lock_update import (
+    LockProposal,
+    OutdatedPackage,
+    fetch_locked,
+    list_outdated,
     propose_lock,
+    write_proposal,
 )
-from minbuild.pipeline.lock_update import LockProposal, OutdatedPackage
 
 
 @click.command()
@@ -50,12 +51,12 @@ def lock(manifest: str, packages: tuple[str, ...], update: bool, dry_run: bool, 
     terminal = Terminal()
     request, session = build_request(manifest, build), open_session(build.store, terminal)
     if check:
-        rows = find_outdated(request, session)
+        rows = list_outdated(request, session)
         terminal.finish()
         click.echo(_newer_to_json(rows) if as_json else _render_newer(rows), nl=False)
         return int(bool(rows))
     if fetch_all:
-        fetched = fetch_host_packages(request, session)
+        fetched = fetch_locked(request, session)
         terminal.finish()
         total = sum(package.size for package in fetched)
         click.echo(f"the store holds all {len(fetched)} packages of the lock, {total:,} bytes")
@@ -64,7 +65,7 @@ def lock(manifest: str, packages: tuple[str, ...], update: bool, dry_run: bool, 
     terminal.finish()
     click.echo(_proposal_to_json(proposal) if as_json else _render_proposal(proposal), nl=False)
     if not dry_run:
-        accept_proposal(proposal)
+        write_proposal(proposal)
         if proposal.before != proposal.after:
             click.echo(f"wrote {proposal.lock_path}", err=True)
     return 0

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,12 +18,14 @@ from minbuild.errors import UsageError
 from minbuild.footprint.budget_check import check_manifest_limits
 from minbuild.footprint.model import Footprint
 from minbuild.manifest.image_settings import Compression
-from minbuild.pipeline.batch import BuildOutcome, build_all, expand_matrices
-from minbuild.pipeline.build import BuildResult, build_host
-from minbuild.pipeline.session import BuildRequest, Session
+from minbuild.pipeline.session import BuildRequest, Session, expand_matrices
 from minbuild.pipeline.size_budget import check_size_budget
+from minbuild.pipeline.up_to_date import BuildResult, find_last_build
 from minbuild.report.layout import align_columns, format_size
 from minbuild.report.text import render_budget, render_named_paths, render_text
+
+if TYPE_CHECKING:
+    from minbuild.pipeline.batch import BuildOutcome
 
 
 @click.command(
@@ -75,13 +78,21 @@ def make(
     )
     if len(requests) == 1:
         request = replace(requests[0], output=output)
-        return _make_one(
-            request, session, terminal, targets, check_reproducible=check_reproducible, top=top
-        )
+        built = find_last_build(request, session)
+        if built is None:
+            from minbuild.pipeline.build import build_host  # 0.15 s, and only a change needs it
+
+            built = build_host(request, session)
+        if check_reproducible:
+            _check_reproducible(request, built, session, terminal)
+        terminal.finish()
+        return _show_build(built, targets, top=top)
     if check_reproducible or build.lock is not None:
         raise UsageError(
             "--lock and --check-reproducible are for one build", fix="name one manifest"
         )
+    from minbuild.pipeline.batch import build_all  # imports build
+
     outcomes = build_all(
         [replace(request, output_root=output) for request in requests],
         session,
@@ -92,22 +103,16 @@ def make(
     return _show_outcomes(outcomes, targets)
 
 
-def _make_one(
-    request: BuildRequest,
-    session: Session,
-    terminal: Terminal,
-    targets: FormatTargets,
-    *,
-    check_reproducible: bool,
-    top: int,
-) -> int:
-    built = build_host(request, session)
-    if check_reproducible:
-        from minbuild.pipeline import reproducibility  # only this option builds a second time
+def _check_reproducible(
+    request: BuildRequest, built: BuildResult, session: Session, terminal: Terminal
+) -> None:
+    from minbuild.pipeline import reproducibility  # only this option builds a second time
 
-        reproducibility.verify_reproducible(request, built.manifest.name, built.directory, session)
-        terminal.note(f"built twice, the same bytes: {reproducibility.CONDITIONS}")
-    terminal.finish()
+    reproducibility.verify_reproducible(request, built.manifest.name, built.directory, session)
+    terminal.note(f"built twice, the same bytes: {reproducibility.CONDITIONS}")
+
+
+def _show_build(built: BuildResult, targets: FormatTargets, *, top: int) -> int:
     write_formats(
         {
             "text": lambda: _render_build(built, top=top, columns=find_text_width(targets)),
@@ -138,7 +143,7 @@ def _describe_outputs(directory: Path, footprint: Footprint, *, fresh: bool) -> 
     return f"\n{verb} {images}, footprint.json, the lock and SHA256SUMS in {directory}/"
 
 
-def _show_outcomes(outcomes: Sequence[BuildOutcome], targets: FormatTargets) -> int:
+def _show_outcomes(outcomes: Sequence["BuildOutcome"], targets: FormatTargets) -> int:
     """Print one table for several builds; returns the exit code of the first that failed."""
     write_formats(
         {
@@ -154,7 +159,7 @@ def _show_outcomes(outcomes: Sequence[BuildOutcome], targets: FormatTargets) -> 
     return errors[0][1].exit_code if errors else 0
 
 
-def _outcome_to_json(outcome: BuildOutcome) -> dict[str, object]:
+def _outcome_to_json(outcome: "BuildOutcome") -> dict[str, object]:
     row: dict[str, object] = {"name": outcome.name, "seconds": round(outcome.seconds, 3)}
     if outcome.totals is not None:
         row |= {
@@ -168,7 +173,7 @@ def _outcome_to_json(outcome: BuildOutcome) -> dict[str, object]:
     return row
 
 
-def _render_outcomes(outcomes: Sequence[BuildOutcome]) -> list[str]:
+def _render_outcomes(outcomes: Sequence["BuildOutcome"]) -> list[str]:
     cells = [["build", "files", "installed", "packed", ""]]
     for outcome in outcomes:
         if outcome.totals is None:

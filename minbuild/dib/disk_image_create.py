@@ -91,21 +91,13 @@ class DibJob:
         return ("-n", "-o", f"{out}/{self.name}", "-t", ",".join(self.formats), *self.element_names)
 
 
-def make_dib_images(
-    job: DibJob,
-    work: Path,
-    *,
-    progress: Progress,
-    location: DibLocation,
-    open_builder: Callable[[Path], builder_vm.BuilderVm],
-) -> tuple[Path, ...]:
-    """Have dib make images of a host; returns them, in `work`.
+def choose_location(job: DibJob, location: DibLocation, progress: Progress) -> DibLocation:
+    """Choose where dib runs, HERE or VM, and note why it does not run here.
 
-    `builder` makes the builder machine, when dib cannot run here or shall not.
-    Raises: ToolError when an element cannot be taken, dib cannot run or fails.
+    Raises: ToolError when an element cannot be taken, or HERE is asked for and this machine lacks
+    what dib needs.
     """
-    elements = known.expand_elements(job.element_names, known.make_elements_path())
-    known.refuse_chroot_phases(elements, job.paths)
+    known.refuse_chroot_phases(_expand_elements(job), job.paths)
     missing = local_requirements.list_missing_requirements(
         job.settings.layout, job.settings.formats
     )
@@ -115,10 +107,20 @@ def make_dib_images(
             where=str(job.settings.where),
             fix="let it run in a virtual machine: --dib-in vm; or install or load what is lacking",
         )
-    if location is DibLocation.VM or missing:
-        if location is DibLocation.AUTO:
-            progress.note(f"dib runs in a virtual machine: this one lacks {', '.join(missing)}")
-        _run_in_vm(job, elements, work, open_builder(work), progress)
+    if location is DibLocation.AUTO and missing:
+        progress.note(f"dib runs in a virtual machine: this one lacks {', '.join(missing)}")
+    return DibLocation.VM if location is DibLocation.VM or missing else DibLocation.HERE
+
+
+def make_dib_images(
+    job: DibJob, work: Path, *, progress: Progress, builder: builder_vm.BuilderVm | None
+) -> tuple[Path, ...]:
+    """Have dib make images of a host, here or in a builder machine; returns them, in `work`.
+
+    Raises: ToolError when dib fails.
+    """
+    if builder is not None:
+        _run_in_vm(job, _expand_elements(job), work, builder, progress)
     else:
         _run_locally(job, work, progress)
     images = tuple(work / name for name in job.image_names)
@@ -126,6 +128,10 @@ def make_dib_images(
         if image.suffix == ".tar":
             remove_device_nodes(image)
     return images
+
+
+def _expand_elements(job: DibJob) -> tuple[Element, ...]:
+    return known.expand_elements(job.element_names, known.make_elements_path())
 
 
 def remove_device_nodes(path: Path) -> None:

@@ -150,6 +150,10 @@ class Outputs:
         """Where the output `name` is to be written."""
         return self.new / name
 
+    def add(self, name: str, text: str) -> None:
+        """Add a text file to the outputs."""
+        self.path(name).write_text(text, encoding="utf-8")
+
     def publish(self) -> tuple[Path, ...]:
         """Put every output in its place; those that were there are replaced, others stay.
 

@@ -1,4 +1,4 @@
-"""From a tree to the images of a host, in its output directory."""
+"""Images of a host: every format, and the order in which they are made from each other."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from minbuild.image.boot_media import (
     make_disk,
     make_iso,
 )
-from minbuild.image.initramfs_segments import InitramfsSegment, concatenate_segments, pack_initramfs
-from minbuild.image.publish import Outputs, open_outputs
+from minbuild.image.initramfs_segments import InitramfsSegment, concatenate_segments
+from minbuild.image.publish import Outputs
 from minbuild.image.pxe import write_pxe_directory
 from minbuild.image.qemu_formats import convert_disk
 from minbuild.image.tar_cpio import write_cpio, write_tar
@@ -190,67 +190,49 @@ class WrittenImages:
     initramfs_size: int
     """Packed bytes of the initramfs."""
     image_sizes: Mapping[str, int]
-    """Bytes of each image by its suffix, "efi" the one that boots."""
-    segments: tuple[InitramfsSegment, ...]
+    """Bytes of each image by its suffix: {"efi": 14_000_000, "raw": …}."""
 
 
 def write_images(
     spec: ImageSpec,
-    directory: Path,
-    extra_files: Callable[[WrittenImages], Mapping[str, bytes]],
-    *,
+    segments: Sequence[InitramfsSegment],
+    outputs: Outputs,
     store: Store,
     toolbox: Toolbox,
     progress: Progress,
-    after_images: Callable[[Outputs], None] = lambda outputs: None,
-) -> tuple[Path, ...]:
-    """Write every image of an order, and SHA256SUMS, to `directory`: all of them or none.
+) -> WrittenImages:
+    """Write every image to the staging directory of `outputs`, which publishes them.
 
-    `beside` gives more files, by name, that are published with them (footprint.json); `last` adds
-    what is made of all of these. Returns all paths.
-    Raises: ToolError when a tool fails or the directory cannot be written.
+    `segments` are the packed initramfs of the tree.
+    Raises: ToolError when a tool fails; CacheCorrupted when the cache lost the kernel.
     """
-    segments = pack_initramfs(
-        spec.tree, store, toolbox, spec.compression, arch=spec.arch, progress=progress
-    )
-    with open_outputs(directory) as outputs:
-        kernel, initrd = (
-            _get_verified_path(store, _find_kernel_digest(spec.tree)),
-            outputs.work / "initrd",
+    kernel = _get_verified_path(store, _find_kernel_digest(spec.tree))
+    initrd = outputs.work / "initrd"
+    concatenate_segments(segments, store, initrd)
+    parts = UkiParts(spec.arch, kernel, initrd, spec.cmdline, spec.osrel, spec.tree.kernel_release)
+    images: dict[ImageFormat, Path] = {}
+    for image_format in add_prerequisites(spec.formats):
+        name = f"{spec.name}.{FORMATS[image_format].suffix}"
+        output = outputs.path(name) if image_format in spec.formats else outputs.work / name
+        progress.step(f"writing {name}")
+        format_input = FormatInput(
+            parts=parts,
+            identity=DerivedIds(spec.seed),
+            toolbox=toolbox,
+            work=outputs.work,
+            prerequisites=images,
+            tree=spec.tree,
+            content=store.require,
+            name=spec.name,
+            disk=spec.disk,
+            sign=spec.sign,
         )
-        concatenate_segments(segments, store, initrd)
-        parts = UkiParts(
-            spec.arch, kernel, initrd, spec.cmdline, spec.osrel, spec.tree.kernel_release
-        )
-        images: dict[ImageFormat, Path] = {}
-        for image_format in add_prerequisites(spec.formats):
-            name = f"{spec.name}.{FORMATS[image_format].suffix}"
-            output = outputs.path(name) if image_format in spec.formats else outputs.work / name
-            progress.step(f"writing {name}")
-            format_input = FormatInput(
-                parts=parts,
-                identity=DerivedIds(spec.seed),
-                toolbox=toolbox,
-                work=outputs.work,
-                prerequisites=images,
-                tree=spec.tree,
-                content=store.require,
-                name=spec.name,
-                disk=spec.disk,
-                sign=spec.sign,
-            )
-            FORMATS[image_format].write(format_input, output)
-            images[image_format] = output
-        sizes = {
-            FORMATS[image_format].suffix: _measure_size(path)
-            for image_format, path in images.items()
-        }
-        for name, data in extra_files(
-            WrittenImages(initrd.stat().st_size, sizes, segments)
-        ).items():
-            outputs.path(name).write_bytes(data)
-        after_images(outputs)
-        return outputs.publish()
+        FORMATS[image_format].write(format_input, output)
+        images[image_format] = output
+    sizes = {
+        FORMATS[image_format].suffix: _measure_size(path) for image_format, path in images.items()
+    }
+    return WrittenImages(initrd.stat().st_size, sizes)
 
 
 def _measure_size(path: Path) -> int:

@@ -11,11 +11,13 @@ from minbuild.footprint import document
 from minbuild.lab.model import BootProbe, Firmware
 from minbuild.lab.probes import list_footprint_probes, list_manifest_probes, make_default_probes
 from minbuild.manifest.shipped_manifests import is_manifest_name
-from minbuild.pipeline.build import build_host, load_manifest
+from minbuild.pipeline.build import build_host
+from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.lock_policy import read_used_lock
 from minbuild.pipeline.session import BuildRequest, Session, locate_lock
 from minbuild.pipeline.tool_lock import find_tools, lock_tools_only, select_tools
 from minbuild.pipeline.tool_setup import open_toolbox, open_tools
+from minbuild.pipeline.up_to_date import find_last_build
 from minbuild.toolbox.toolbox import Toolbox
 
 MAX_FOOTPRINT_SIZE = 64 << 20
@@ -41,7 +43,7 @@ def prepare_boot(
     """
     name = "host.raw" if firmware in {Firmware.UEFI, Firmware.BIOS} else "host.efi"
     if is_manifest_name(target):
-        built = build_host(request, session)
+        built = find_last_build(request, session) or build_host(request, session)
         lock = lockfile.read_lock(locate_lock(request, built.manifest))
         image = built.directory / f"{built.manifest.name}{Path(name).suffix}"
         return BootSetup(

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 from minbuild.archive import lockfile
@@ -18,7 +18,7 @@ from minbuild.facts.rendered import collect_rendered_files
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import ANY_PACKAGE, Manifest
 from minbuild.paths import RootPath
-from minbuild.pipeline.named_paths import resolve_with_named_paths
+from minbuild.pipeline.named_paths import PathFollower, check_path_rules
 from minbuild.pipeline.resolved_host import ResolvedHost
 from minbuild.pipeline.session import BuildRequest, Session, locate_lock
 from minbuild.pipeline.shell_check import drop_used_waivers
@@ -40,11 +40,12 @@ RPM_CONFIG_DIRECTORY = RootPath("/usr/lib/rpm")
 
 
 def resolve_root(
-    request: BuildRequest, manifest: Manifest, session: Session, *, tools: bool
+    request: BuildRequest, manifest: Manifest, tools_lock: Lock | None, session: Session
 ) -> ResolvedHost:
-    """Resolve a manifest over the files of its root; what is chosen is kept in the store.
+    """Resolve a manifest over the files of its root; the chosen files are kept in the store.
 
-    `tools`: the ground's lock pins a toolbox, for images.
+    The lock of the result has the toolbox of `tools_lock`; None: that of the lock beside the
+    manifest, or of a lock of tools alone, which is fetched once the root is resolved.
     Raises: UsageError when there is no such root; ToolError; ResolveError.
     """
     work = Path(tempfile.mkdtemp(prefix="work-", dir=session.store.directory / "partial"))
@@ -64,7 +65,9 @@ def resolve_root(
     # facts are read when they are asked for, also by later steps: the work lasts as long
     weakref.finalize(root_packages, shutil.rmtree, work, ignore_errors=True)
     resolved = resolve_root_packages(manifest, root_packages, session)
-    return resolved if not tools else _with_tools_lock(resolved, request, session)
+    tools_lock = tools_lock or _load_tools_lock(request, manifest, session)
+    lock = replace(resolved.lock, suites=tools_lock.suites, toolbox=tools_lock.toolbox)
+    return replace(resolved, lock=lock)
 
 
 def resolve_root_packages(
@@ -83,13 +86,18 @@ def resolve_root_packages(
     def read_content(package: str, path: RootPath, digest: str) -> bytes:
         return root_packages.read_content(path) if package else session.store.require(digest)
 
-    closure = resolve_with_named_paths(manifest, session.store, read_content, lambda strings: resolve(
-        map_to_installed_root(list_roots(manifest), files),
-        files,
-        arch=manifest.arch,
-        policy=make_policy(manifest),
-        strings=strings,
-    ))  # fmt: skip
+    follower = PathFollower(manifest.paths, session.store)
+    while True:
+        closure = resolve(
+            map_to_installed_root(list_roots(manifest), files),
+            files,
+            arch=manifest.arch,
+            policy=make_policy(manifest),
+            strings=follower.strings,
+        )
+        if closure.unmet_needs or not follower.read_more(closure, read_content):
+            break
+    check_path_rules(closure, manifest)
     closure = drop_used_waivers(closure, files, manifest.allow_missing, read_content, session.store)
     for hidden, visible in root_packages.hidden_files:
         if visible.path in closure.files:
@@ -163,15 +171,11 @@ def _defer_tool(name: str, request: BuildRequest, session: Session) -> Callable[
     return open_single_tool
 
 
-def _with_tools_lock(
-    resolved: ResolvedHost, request: BuildRequest, session: Session
-) -> ResolvedHost:
-    lock_path = locate_lock(request, resolved.manifest)
-    tools_lock = (
+def _load_tools_lock(request: BuildRequest, manifest: Manifest, session: Session) -> Lock:
+    lock_path = locate_lock(request, manifest)
+    return (
         lockfile.read_lock(lock_path) if lock_path.exists() else lock_tools_only(request, session)
     )
-    lock = Lock(resolved.lock.arch, tools_lock.suites, resolved.lock.packages, tools_lock.toolbox)
-    return ResolvedHost(resolved.manifest, lock, resolved.files, resolved.closure)
 
 
 def _describe_entry(entry: FileEntry) -> str:

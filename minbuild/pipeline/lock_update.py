@@ -15,16 +15,20 @@ from minbuild.errors import ArchiveError, ResolveError, UsageError, combine
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Manifest
 from minbuild.pipeline import measurement
+from minbuild.pipeline.host_resolution import resolve_host
+from minbuild.pipeline.load import load_manifest
+from minbuild.pipeline.lock_creation import create_lock
 from minbuild.pipeline.lock_policy import check_host_packages, check_tool_packages
 from minbuild.pipeline.measurement import estimate_initramfs
-from minbuild.pipeline.package_sources import locate_mirror, open_archives
-from minbuild.pipeline.resolved_host import (
-    ResolvedHost,
-    create_lock,
-    extract_chosen_files,
-    resolve_locked,
+from minbuild.pipeline.package_sources import locate_mirror, open_archives, with_archives
+from minbuild.pipeline.resolved_host import ResolvedHost, extract_chosen_files
+from minbuild.pipeline.session import (
+    BuildRequest,
+    CacheRecovery,
+    Session,
+    detect_machine_arch,
+    locate_lock,
 )
-from minbuild.pipeline.session import BuildRequest, Session, detect_machine_arch, locate_lock
 from minbuild.pipeline.tool_lock import open_tool_archives
 from minbuild.rootfs.assemble import make_rootfs
 
@@ -67,19 +71,30 @@ class OutdatedPackage:
     """It comes from the security archive."""
 
 
-def make_proposal(
+def propose_lock(
+    request: BuildRequest, session: Session, *, update: bool, only: Sequence[str] = ()
+) -> LockProposal:
+    """Make the lock that a manifest would get now; `write_proposal` writes it.
+
+    Without `update`, what is locked stays; with it, everything moves, or `only` these packages.
+    Raises: ArchiveError; ResolveError; UsageError for a package that is not in the lock.
+    """
+    manifest = load_manifest(request, session)
+    request = with_archives(request, manifest)
+    recovery = CacheRecovery(session)
+    while True:
+        with recovery:
+            return _propose_lock(request, manifest, session, update=update, only=only)
+
+
+def _propose_lock(
     request: BuildRequest,
     manifest: Manifest,
     session: Session,
     *,
     update: bool,
-    only: Sequence[str] = (),
+    only: Sequence[str],
 ) -> LockProposal:
-    """Make the lock that a manifest would get now; nothing is written.
-
-    Without `update`, what is locked stays; with it, everything moves, or `only` these packages.
-    Raises: ArchiveError; ResolveError; UsageError for a package that is not in the lock.
-    """
     lock_path = locate_lock(request, manifest)
     before = lockfile.read_lock(lock_path) if lock_path.exists() else None
     pins = () if before is None else (*before.packages, *before.toolbox)
@@ -91,9 +106,7 @@ def make_proposal(
         _refuse_older_suites(before, resolved.lock, lock_path)
     changes = diff_locks(before, resolved.lock)
     size_before = (
-        _measure_before(request, manifest, before, lock_path, session)
-        if changes and before
-        else None
+        _measure_before(request, manifest, before, session) if changes and before else None
     )
     return LockProposal(
         lock_path,
@@ -111,13 +124,22 @@ def write_proposal(proposal: LockProposal) -> None:
         lockfile.write_lock(proposal.lock_path, proposal.after)
 
 
-def list_outdated(
-    request: BuildRequest, manifest: Manifest, session: Session
-) -> tuple[OutdatedPackage, ...]:
+def list_outdated(request: BuildRequest, session: Session) -> tuple[OutdatedPackage, ...]:
     """The packages of a lock that the archive has in other versions; nothing is fetched but indices.
 
     Raises: UsageError without a lock; ArchiveError.
     """
+    manifest = load_manifest(request, session)
+    request = with_archives(request, manifest)
+    recovery = CacheRecovery(session)
+    while True:
+        with recovery:
+            return tuple(_list_outdated(request, manifest, session))
+
+
+def _list_outdated(
+    request: BuildRequest, manifest: Manifest, session: Session
+) -> list[OutdatedPackage]:
     lock = require_lock(request, manifest)
     index = open_archives(request, manifest, manifest.arch, session)
     rows = _compare_versions("host", lock.packages, index)
@@ -127,17 +149,17 @@ def list_outdated(
         )
         tools = index if is_same_source else open_tool_archives(request, manifest, session)
         rows += _compare_versions("toolbox", lock.toolbox, tools)
-    return tuple(rows)
+    return rows
 
 
-def fetch_locked(
-    request: BuildRequest, manifest: Manifest, session: Session
-) -> tuple[Package, ...]:
+def fetch_locked(request: BuildRequest, session: Session) -> tuple[Package, ...]:
     """Bring every package of a lock into the store; returns them.
 
     Raises: UsageError without a lock; ArchiveError that names all packages no mirror has, or that
     no signed index has.
     """
+    manifest = load_manifest(request, session)
+    request = with_archives(request, manifest)
     lock = require_lock(request, manifest)
     packages = tuple({one.sha256: one for one in (*lock.packages, *lock.toolbox)}.values())
     absent = [one for one in packages if session.store.find_verified(one.sha256) is None]
@@ -175,12 +197,11 @@ def measure_host(request: BuildRequest, resolved: ResolvedHost, session: Session
 
 
 def _measure_before(
-    request: BuildRequest, manifest: Manifest, lock: Lock, lock_path: Path, session: Session
+    request: BuildRequest, manifest: Manifest, lock: Lock, session: Session
 ) -> HostSize | None:
     try:
-        return measure_host(
-            request, resolve_locked(request, manifest, lock, lock_path, session), session
-        )
+        resolved = resolve_host(request, manifest, lock, session, with_accounts=False)
+        return measure_host(request, resolved, session)
     except (ArchiveError, ResolveError):
         return None  # it no longer meets the manifest, or its packages are gone from the mirror
 

@@ -1,7 +1,7 @@
 """Paths that chosen files name in their texts: read once of each content, followed or listed."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -24,8 +24,6 @@ from minbuild.rootfs.model import RootfsNode, RootfsTree
 
 EXCLUDED_DIRECTORIES = ("/usr/lib/modules/", "/usr/lib/firmware/", "/usr/share/doc/")
 """Where no file names what it opens."""
-
-PathStrings = Mapping[RootPath, tuple[str, ...]]
 
 
 @dataclass(slots=True)
@@ -88,24 +86,6 @@ def _find_followed_files(closure: Closure, rules: Sequence[PathRule]) -> tuple[R
 def _find_path_word(path: RootPath, rules: Sequence[PathRule]) -> PathAction:
     matches = [rule.action for rule in rules if path_glob.matches(rule.path, path)]
     return matches[-1] if matches else PathAction.LIST
-
-
-def resolve_with_named_paths(
-    manifest: Manifest,
-    store: Store,
-    read: ReadPackagePath,
-    resolve: Callable[[PathStrings], Closure],
-) -> Closure:
-    """Resolve with what files name, until nothing new is named.
-
-    Raises: ResolveError for a rule of `paths:` that no file matches.
-    """
-    follower = PathFollower(manifest.paths, store)
-    closure = resolve(follower.strings)
-    while manifest.paths and not closure.unmet_needs and follower.read_more(closure, read):
-        closure = resolve(follower.strings)
-    check_path_rules(closure, manifest)
-    return closure
 
 
 def check_path_rules(closure: Closure, manifest: Manifest) -> None:

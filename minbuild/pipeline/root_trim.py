@@ -12,8 +12,8 @@ from minbuild.footprint import document
 from minbuild.footprint.measure import measure_image
 from minbuild.footprint.model import Footprint
 from minbuild.formats.root_entry import FileType
-from minbuild.pipeline.build import load_manifest
 from minbuild.pipeline.installed_root import make_external_readers, resolve_root_packages
+from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.measurement import estimate_initramfs, weigh_contents
 from minbuild.pipeline.rootfs_checks import verify_closed_world
 from minbuild.pipeline.session import BuildRequest, Session

@@ -14,9 +14,9 @@ from minbuild.manifest.image_settings import ImageFormat
 from minbuild.manifest.kernel_cmdline import MAX_LENGTH, join_cmdline, split_cmdline
 from minbuild.manifest.model import Manifest
 from minbuild.paths import to_root_path
+from minbuild.pipeline.measurement import find_kernel_config
 from minbuild.pipeline.resolved_host import ResolvedHost
-from minbuild.pipeline.session import Session
-from minbuild.pipeline.up_to_date import digest_source_code
+from minbuild.pipeline.session import Session, digest_source_code
 from minbuild.resolve import error_messages
 from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.policy import make_policy
@@ -118,6 +118,22 @@ def _find_unsupported_words(manifest: Manifest) -> Iterator[ManifestError]:
                     where=f"{manifest.kernel.where}",
                     fix="write it otherwise, or leave out that way to boot",
                 )
+
+
+VERIFIED_ROOTFS_KIND = "proved/1"
+
+
+def verify_rootfs(resolved: ResolvedHost, tree: RootfsTree, session: Session) -> None:
+    """Check that a tree needs nothing outside of it and that its kernel reads its command line.
+
+    Notes accounts that its configuration names and it lacks.
+    Raises: ResolveError that lists all that dangles; ManifestError.
+    """
+    manifest = resolved.manifest
+    verify_closed_world(resolved, tree, session)
+    for text in find_unknown_accounts(tree, session.store):
+        session.progress.note(text)
+    check_cmdline(manifest, find_kernel_config(resolved, tree.kernel_release) or {})
 
 
 def verify_closed_world(resolved: ResolvedHost, tree: RootfsTree, session: Session) -> None:

@@ -1,12 +1,14 @@
 """What a command asks of a build, and the doors it goes through."""
 
+import contextlib
+import hashlib
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from minbuild.archive.model import MACHINES
 from minbuild.cache.store import CacheCorrupted, Store
@@ -15,6 +17,7 @@ from minbuild.dib.model import DibLocation
 from minbuild.errors import ToolError
 from minbuild.manifest.image_settings import Compression
 from minbuild.manifest.input_files import Trust
+from minbuild.manifest.loader import list_combinations
 from minbuild.manifest.model import Archive, Manifest
 from minbuild.progress import Progress, SilentProgress
 
@@ -71,6 +74,15 @@ class BuildRequest:
         return self.manifest.stem if is_shipped else str(self.manifest)
 
 
+def expand_matrices(requests: Sequence[BuildRequest]) -> tuple[BuildRequest, ...]:
+    """Replace each manifest that has a matrix by one request for each combination."""
+    cells: list[BuildRequest] = []
+    for request in requests:
+        names = () if request.cell else list_combinations(request.manifest)
+        cells += [replace(request, cell=name) for name in names] or [request]
+    return tuple(cells)
+
+
 @dataclass(frozen=True)
 class Session:
     """What a build reaches the world through."""
@@ -110,6 +122,15 @@ class Session:
         )
         return session
 
+    @contextlib.contextmanager
+    def preloaded_tools(self) -> Iterator[None]:
+        """End the tools that a build preloads, unless other builds go on beside it."""
+        try:
+            yield
+        finally:
+            if self.parallel_builds == 1:
+                self.stop_preloaded_tools()
+
     def stop_preloaded_tools(self) -> None:
         """End what was begun ahead."""
         for toolbox in self.toolboxes.values():
@@ -131,12 +152,28 @@ def find_store_directory() -> Path:
     return base / "minbuild"
 
 
+@cache
+def digest_source_code() -> str:
+    """The code of minbuild, as a digest of its files' sizes and times of change."""
+    top = Path(__file__).parents[1]
+    parts = []
+    for path in sorted(top.rglob("*.py")):
+        stat = path.stat()
+        parts.append(f"{path.relative_to(top)} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
 def locate_lock(request: BuildRequest, manifest: Manifest) -> Path:
     """Where the lock lies: beside the manifest.
 
     That of a shipped manifest which was found by its name alone lies in the current directory.
     """
     return _locate_lock_named(request, manifest.name)
+
+
+def locate_output(request: BuildRequest, manifest: Manifest) -> Path:
+    """Where the outputs of a build lie: --output, or build/NAME."""
+    return request.output or (request.output_root or Path("build")) / manifest.name
 
 
 def read_lock_size(request: BuildRequest) -> int:
@@ -174,27 +211,33 @@ def detect_machine_arch() -> str:
 BUILD_ATTEMPTS = 4
 """Times that a build begins; each finds at least one damaged entry and drops it."""
 
-T = TypeVar("T")
 
+class CacheRecovery:
+    """Another attempt at a build that found damage in the cache: `while True: with recovery: …`.
 
-def retry_on_corruption(work: Callable[[], T], session: Session) -> T:
-    """Do work, from its start again when the store lost something on the way; says what.
-
-    Raises: Lost when the store does not keep what is written to it.
+    The block ends the loop with `return` when it succeeds. A CacheCorrupted becomes a note, and the
+    next turn of the loop finds the damaged entry gone; the fourth one is raised, since the disk
+    then does not keep what is written to it.
     """
-    for remaining in reversed(range(BUILD_ATTEMPTS)):
-        try:
-            return work()
-        except CacheCorrupted as error:
-            if not remaining:
-                raise
-            session.progress.note(f"{error.what} ({error.where}): made anew")
-        finally:
-            _report_damage(session)
-    raise AssertionError("the last try returns or raises")
 
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._remaining = BUILD_ATTEMPTS
 
-def _report_damage(session: Session) -> None:
-    entries, session.store.damage_log = session.store.damage_log, []
-    for entry in entries:
-        session.progress.note(f"the store had a damaged entry, and dropped it: {entry}")
+    def __enter__(self) -> None:
+        self._remaining -= 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> bool:
+        recovers = isinstance(error, CacheCorrupted) and self._remaining > 0
+        if isinstance(error, CacheCorrupted) and recovers:
+            self._session.progress.note(f"{error.what} ({error.where}): made anew")
+        self._report_damage()
+        return recovers
+
+    def _report_damage(self) -> None:
+        store = self._session.store
+        entries, store.damage_log = store.damage_log, []
+        for entry in entries:
+            self._session.progress.note(f"the store had a damaged entry, and dropped it: {entry}")

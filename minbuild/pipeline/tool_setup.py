@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.mirror import DEBIAN, SECURITY
@@ -22,9 +21,14 @@ from minbuild.paths import RootPath
 from minbuild.pipeline.lock_policy import check_tool_packages
 from minbuild.pipeline.package_sources import load_package_files
 from minbuild.pipeline.resolved_host import extract_chosen_files
-from minbuild.pipeline.session import BuildRequest, Session, detect_machine_arch
+from minbuild.pipeline.session import (
+    BuildRequest,
+    Session,
+    detect_machine_arch,
+    digest_source_code,
+    locate_lock,
+)
 from minbuild.pipeline.tool_lock import TOOL_POLICY, select_tools
-from minbuild.pipeline.up_to_date import digest_source_code
 from minbuild.resolve import error_messages
 from minbuild.resolve.model import SelectedFile
 from minbuild.resolve.resolution import resolve
@@ -47,14 +51,12 @@ def open_toolbox(
     return open_tools(request, lock, session, select_tools(image or ImageSettings(), lab=lab))
 
 
-def preload_ukify(
-    request: BuildRequest, lock_path: Path, manifest: Manifest, session: Session
-) -> None:
-    """Check the toolbox of a lock that is there, and load what will write the image, ahead.
+def preload_ukify(request: BuildRequest, manifest: Manifest, session: Session) -> None:
+    """Begin to check the toolbox of a lock that is there, and to load ukify, beside other work.
 
-    It goes on beside other work; `Doors.rest` ends it. What is wrong is told when the tools are
-    used.
+    `Session.preloaded_tools` ends it. An error is raised when the tools are used, not here.
     """
+    lock_path = locate_lock(request, manifest)
     if ImageFormat.UKI not in add_prerequisites(manifest.image.formats) or not lock_path.exists():
         return
     with contextlib.suppress(MinbuildError):

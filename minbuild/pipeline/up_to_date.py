@@ -1,9 +1,12 @@
-"""Telling that nothing has changed since the last build into a directory."""
+"""Last build into a directory, and whether another one would write the same.
+
+A `make` without a change asks here and imports nothing else of the pipeline: 0.15 s less.
+"""
 
 import hashlib
 import json
 from collections.abc import Iterable
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.cache.kinds import RecordKind
@@ -11,6 +14,47 @@ from minbuild.cache.store import Store
 from minbuild.footprint import document
 from minbuild.footprint.model import Footprint
 from minbuild.manifest.model import Manifest
+from minbuild.pipeline.load import load_manifest
+from minbuild.pipeline.session import (
+    BuildRequest,
+    CacheRecovery,
+    Session,
+    digest_source_code,
+    locate_lock,
+    locate_output,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A manifest whose images are in a directory."""
+
+    manifest: Manifest
+    directory: Path
+    footprint: Footprint
+    rebuilt: bool
+    """False: nothing has changed since the last build, whose images these are."""
+
+
+def find_last_build(request: BuildRequest, session: Session) -> BuildResult | None:
+    """The last build of a manifest when building again would write the same; else None.
+
+    That of an installed root or with elements never counts: what they read is not recorded.
+    Raises: ManifestError with every problem of the manifest.
+    """
+    recovery = CacheRecovery(session)
+    while True:
+        with recovery:
+            manifest = load_manifest(request, session)
+            inputs_digest = digest_inputs(manifest)
+            if manifest.archive.root or manifest.elements:
+                return None
+            directory = locate_output(request, manifest)
+            build_digest = digest_build(inputs_digest, locate_lock(request, manifest))
+            footprint = find_current_footprint(session.store, directory, build_digest)
+            if footprint is None:
+                return None
+            return BuildResult(manifest, directory, footprint, rebuilt=False)
 
 
 def digest_inputs(manifest: Manifest) -> str:
@@ -18,7 +62,7 @@ def digest_inputs(manifest: Manifest) -> str:
     digest = hashlib.sha256(repr(manifest).encode())
     digest.update(digest_source_code().encode())
     for dib_settings in manifest.image.dib:
-        from minbuild.dib.elements import fingerprint_elements
+        from minbuild.dib.elements import fingerprint_elements  # few manifests have dib images
 
         digest.update(fingerprint_elements(dib_settings.elements).encode())
     return digest.hexdigest()
@@ -29,19 +73,6 @@ def digest_build(inputs_digest: str, lock_path: Path) -> str:
     return hashlib.sha256(
         inputs_digest.encode() + (lock_path.read_bytes() if lock_path.exists() else b"")
     ).hexdigest()
-
-
-@cache
-def digest_source_code() -> str:
-    """This very code, as a digest of its files' sizes and times of change."""
-    import minbuild
-
-    top = Path(minbuild.__file__).parent
-    parts = []
-    for path in sorted(top.rglob("*.py")):
-        stat = path.stat()
-        parts.append(f"{path.relative_to(top)} {stat.st_size} {stat.st_mtime_ns}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def record_outputs(

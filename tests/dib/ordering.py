@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from minbuild.dib.builder_vm import BuilderVm
-from minbuild.dib.disk_image_create import DibJob, make_dib_images
+from minbuild.dib.disk_image_create import DibJob, choose_location, make_dib_images
 from minbuild.dib.model import DibLocation
 from minbuild.manifest.image_settings import DibFormat, DibSettings
 from minbuild.manifest.model import Location
@@ -24,13 +24,9 @@ def order(
     wish = DibSettings(Location("small.yaml", 8, 5), (element,), formats=(form,))
     one = DibJob(wish, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
     place = DibLocation.VM if builder else DibLocation.HERE
-    return make_dib_images(
-        one, work, progress=SilentProgress(), location=place, open_builder=builder or _nowhere
-    )
-
-
-def _nowhere(work: Path) -> BuilderVm:
-    raise AssertionError(f"dib runs here, not in a machine made in {work}")
+    choose_location(one, place, SilentProgress())
+    vm = builder(work) if builder else None
+    return make_dib_images(one, work, progress=SilentProgress(), builder=vm)
 
 
 if __name__ == "__main__":

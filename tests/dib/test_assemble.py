@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 from minbuild.data import data_directory
-from minbuild.dib.builder_vm import BuilderVm
-from minbuild.dib.disk_image_create import DibJob, find_error_lines, make_dib_images
+from minbuild.dib.disk_image_create import (
+    DibJob,
+    choose_location,
+    find_error_lines,
+    make_dib_images,
+)
 from minbuild.dib.elements import expand_elements, fingerprint_elements, refuse_chroot_phases
 from minbuild.dib.local_requirements import list_missing_requirements, list_mounts
 from minbuild.dib.model import DibLocation
@@ -139,13 +143,8 @@ def test_the_lines_to_blame_are_those_before_the_clean_up() -> None:
 def run(wish: DibSettings, folder: Path, work: Path) -> tuple[Path, ...]:
     work.mkdir()
     order = DibJob(wish, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
-    return make_dib_images(
-        order, work, progress=SilentProgress(), location=DibLocation.HERE, open_builder=nowhere
-    )
-
-
-def nowhere(work: Path) -> BuilderVm:
-    raise AssertionError(f"dib runs here, not in a machine made in {work}")
+    choose_location(order, DibLocation.HERE, SilentProgress())
+    return make_dib_images(order, work, progress=SilentProgress(), builder=None)
 
 
 @pytest.mark.oracle

@@ -6,8 +6,8 @@ from typing import Any
 
 from minbuild.footprint import document
 from minbuild.image.publish import open_outputs
-from minbuild.pipeline import build
 from minbuild.pipeline.attestation import collect_inputs
+from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.session import BuildRequest
 from tests.e2e.small_host import Small
 from tests.oracle.cpios import archive, directory, file
@@ -25,7 +25,7 @@ def hand_over(small: Small, image: bytes = IMAGE) -> Path:
     """The small host's outputs, as a build leaves them: every file is of the package hello."""
     assert run(small, "lock", "small.yaml").code == 0
     request = BuildRequest(manifest=small.directory / "small.yaml")
-    manifest = build.load_manifest(request)
+    manifest = load_manifest(request)
     place = small.directory / "build" / "small"
     work = small.directory / "small.efi"
     work.write_bytes(image)

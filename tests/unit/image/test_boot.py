@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from minbuild.cache.store import Store
+from minbuild.image.initramfs_segments import pack_initramfs
+from minbuild.image.publish import open_outputs
 from minbuild.image.write import ImageSpec, write_images
 from minbuild.manifest.image_settings import Compression, ImageFormat
 from minbuild.manifest.kernel_cmdline import join_cmdline, parse_parameter
@@ -62,7 +64,12 @@ def test_a_disk_boots_by_uefi_and_holds_the_tree(how: Compression, tmp_path: Pat
     wish = ImageSpec(
         "host", "amd64", host(store), cmdline, b"ID=x\n", (ImageFormat.RAW,), how, "seed"
     )
-    write_images(wish, tmp_path, lambda _: {}, store=store, toolbox=box, progress=SilentProgress())
+    segments = pack_initramfs(
+        wish.tree, store, box, wish.compression, arch=wish.arch, progress=SilentProgress()
+    )
+    with open_outputs(tmp_path) as outputs:
+        write_images(wish, segments, outputs, store, box, SilentProgress())
+        outputs.publish()
     said = console(tmp_path / "host.raw", tmp_path)
     digest = hashlib.sha256(program(300_000, 1)).hexdigest()
     lines = [line.partition("SEEN ")[2].split(" ")[:2] for line in said if "SEEN " in line]

@@ -10,10 +10,11 @@ import pytest
 from minbuild.cache.store import Store
 from minbuild.errors import ToolError
 from minbuild.formats.uki import read_uki_sections
+from minbuild.image.initramfs_segments import pack_initramfs
+from minbuild.image.publish import open_outputs
 from minbuild.image.write import (
     FORMATS,
     ImageSpec,
-    WrittenImages,
     add_prerequisites,
     list_format_tools,
     write_images,
@@ -43,15 +44,17 @@ def order(store: Store, *, formats: tuple[ImageFormat, ...] = USUAL) -> ImageSpe
     )
 
 
-def written(directory: Path, store: Store, wish: ImageSpec) -> list[str]:
-    def beside(images: WrittenImages) -> dict[str, bytes]:
-        assert images.initramfs_size == sum(segment.size for segment in images.segments)
-        return {"footprint.json": json.dumps(dict(images.image_sizes)).encode()}
-
-    made = write_images(
-        wish, directory, beside, store=store, toolbox=toolbox(), progress=SilentProgress()
+def written(directory: Path, store: Store, spec: ImageSpec) -> list[str]:
+    """The names of what is published: the images of a spec, and footprint.json with their sizes."""
+    progress = SilentProgress()
+    segments = pack_initramfs(
+        spec.tree, store, toolbox(), spec.compression, arch=spec.arch, progress=progress
     )
-    return [path.name for path in made]
+    with open_outputs(directory) as outputs:
+        images = write_images(spec, segments, outputs, store, toolbox(), progress)
+        assert images.initramfs_size == sum(segment.size for segment in segments)
+        outputs.add("footprint.json", json.dumps(dict(images.image_sizes)))
+        return [path.name for path in outputs.publish()]
 
 
 @pytest.fixture

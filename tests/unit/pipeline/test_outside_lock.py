@@ -9,7 +9,8 @@ from minbuild.archive import lockfile
 from minbuild.errors import MinbuildError, ResolveError
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.model import Manifest
-from minbuild.pipeline.resolved_host import resolve_read_only
+from minbuild.pipeline.host_resolution import resolve_host
+from minbuild.pipeline.lock_creation import load_or_select_lock
 from minbuild.pipeline.session import BuildRequest, Session
 from tests.cases.outcome import HEAD, HERE
 from tests.support.archive import Archive
@@ -41,13 +42,13 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refuse]:
         request = BuildRequest(manifest, mirror=(f"{server.url}/debian",))
         doors = Session(top / "store")
         manifest.write_text(HEAD + LOCKED)
-        ground = resolve_read_only(request, _load(manifest), doors)
-        lockfile.write_lock(place / "host.lock", ground.lock)
+        lock = load_or_select_lock(request, _load(manifest), doors)
+        lockfile.write_lock(place / "host.lock", lock)
 
         def errors(text: str) -> list[MinbuildError]:
             manifest.write_text(HEAD + LOCKED + text)
             with pytest.raises(ResolveError) as caught:
-                resolve_read_only(request, _load(manifest), doors)
+                resolve_host(request, _load(manifest), lock, doors)
             return [caught.value, *caught.value.also]
 
         yield errors

@@ -3,7 +3,7 @@
 import pytest
 
 from minbuild.errors import ManifestError
-from minbuild.pipeline.build import load_manifest
+from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.session import BuildRequest
 from tests.unit.manifest.conftest import Desk, desk  # noqa: F401
 

@@ -6,7 +6,7 @@ import pytest
 
 from minbuild.errors import ResolveError
 from minbuild.manifest.loader import read_manifest
-from minbuild.pipeline.resolved_host import resolve_read_only
+from minbuild.pipeline.lock_creation import load_or_select_lock
 from minbuild.pipeline.session import BuildRequest, Session
 from tests.cases.outcome import HEAD, HERE
 from tests.support.archive import Archive
@@ -46,7 +46,7 @@ def test_the_firmware_of_one_module_that_one_package_has_is_one_error(tmp_path: 
     with serve(tmp_path) as server:
         request = BuildRequest(place, mirror=(f"{server.url}/debian",))
         with pytest.raises(ResolveError) as caught:
-            resolve_read_only(request, manifest, doors)
+            load_or_select_lock(request, manifest, doors)
     doors.close()
     whats = [one.what for one in (caught.value, *caught.value.also)]
     fixes = [one.fix for one in (caught.value, *caught.value.also)]

@@ -1,61 +1,13 @@
-"""A manifest's dib elements: what they bring becomes files of components named after them."""
+"""Elements of a manifest: the files that they make become components named after them."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from minbuild.dib import elements as known
 from minbuild.dib.phases import STATIC_ELEMENT, ElementFile, run_elements
-from minbuild.file_io import translate_disk_errors
-from minbuild.image.publish import Outputs
 from minbuild.manifest.model import Component, Location, Manifest, RenderedFile, Section
-from minbuild.pipeline.session import BuildRequest, Session
+from minbuild.pipeline.session import Session
 from minbuild.rootfs.model import RootfsTree
-
-if TYPE_CHECKING:
-    from minbuild.dib.builder_vm import BuilderVm
-
-
-def add_dib_images(
-    request: BuildRequest, manifest: Manifest, tree: RootfsTree, outputs: Outputs, session: Session
-) -> None:
-    """Add the images that the manifest wants of dib to the outputs of a build.
-
-    dib's logs lie in the directory of outputs at once, whatever comes of it.
-    Raises: ToolError when dib cannot run or fails, or a disk is full.
-    """
-    if not manifest.image.dib:
-        return
-    from minbuild.dib.disk_image_create import DibJob, make_dib_images
-    from minbuild.pipeline.dib_builder import open_builder_vm
-
-    size = sum(node.size for node in tree.nodes)
-    paths = [node.path for node in tree.nodes]
-
-    def open_builder(work: Path) -> "BuilderVm":
-        return open_builder_vm(request, manifest, work, session)
-
-    with session.store.create_temp_dir() as work, translate_disk_errors(work):
-        for number, settings in enumerate(manifest.image.dib, 1):
-            image_directory = work / str(number)
-            image_directory.mkdir()
-            suffix = f"-dib{number}" if len(manifest.image.dib) > 1 else "-dib"
-            name = f"{manifest.name}{suffix}"
-            log = outputs.directory / f"{name}.log"
-            job = DibJob(settings, name, outputs.new, log, size, paths)
-            images = make_dib_images(
-                job,
-                image_directory,
-                progress=session.progress,
-                location=request.dib_in,
-                open_builder=open_builder,
-            )
-            with translate_disk_errors(outputs.directory):
-                for path in images:
-                    shutil.move(path, outputs.path(path.name))
-
 
 BASE_ELEMENT = "minbuild-root"
 
