@@ -15,7 +15,7 @@ from click.shell_completion import (
     shell_complete,
 )
 
-from minbuild.cli.options import COMPLETION_VARIABLE, Completable
+from minbuild.cli.console import COMPLETION_VARIABLE
 from minbuild.data import data_directory
 from minbuild.lab.probes import make_default_probes
 from minbuild.manifest.components import read_package_requests
@@ -202,7 +202,7 @@ def _read_footprint(image: Path) -> dict[str, object]:
     return document if isinstance(document, dict) else {}
 
 
-COMPLETERS: Mapping[Completable, Completer] = {
+COMPLETERS: Mapping[str, Completer] = {
     "manifests": complete_manifests,
     "shipped": complete_shipped_names,
     "images": complete_images,

@@ -18,6 +18,9 @@ from minbuild.errors import MinbuildError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+COMPLETION_VARIABLE = "_MINBUILD_COMPLETE"
+"""Environment variable by which a shell asks what to complete."""
+
 
 STDOUT_FD, STDERR_FD = 1, 2
 

@@ -11,8 +11,7 @@ import click
 
 from minbuild import __version__
 from minbuild.cli.commands import CommandGroup
-from minbuild.cli.console import open_streams, print_error
-from minbuild.cli.options import COMPLETION_VARIABLE
+from minbuild.cli.console import COMPLETION_VARIABLE, open_streams, print_error
 from minbuild.errors import MinbuildError, ToolError
 
 EXIT_BUG = 70

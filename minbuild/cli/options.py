@@ -16,8 +16,6 @@ Result = TypeVar("Result")
 Completable = Literal[
     "manifests", "shipped", "images", "sources", "paths", "components", "probes", "tools", "files"
 ]
-COMPLETION_VARIABLE = "_MINBUILD_COMPLETE"
-"""Environment variable by which a shell asks what to complete."""
 
 
 def complete(

@@ -2,32 +2,13 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from minbuild.facts.model import Elf, Symbols
 from minbuild.paths import RootPath
 from minbuild.resolve.builtin_knowledge import THREAD_CANCEL_FUNCTIONS
-from minbuild.resolve.model import NeedKind, RuleResult
-
-if TYPE_CHECKING:
-    from minbuild.resolve.musl import MuslLoader
-
-
-@dataclass(eq=False, slots=True)
-class LoadedObject:
-    """One object in a process."""
-
-    path: RootPath
-    """Real path."""
-    opened_path: RootPath
-    """Path that was opened: may be a link to `path`."""
-    elf: Elf
-    origin: str
-    """What $ORIGIN stands for."""
-    loaded_by: "LoadedObject | None"
-    """Who asked first."""
-    inherited_rpaths: tuple[tuple[str, ...], ...] = ()
-    """RPATHs inherited along the chain of loaders, this object's first."""
+from minbuild.resolve.model import LoadedObject, NeedKind, RuleResult
+from minbuild.resolve.musl import MuslLoader
 
 
 @dataclass(eq=False, slots=True)
@@ -43,7 +24,7 @@ class Process:
     paths: dict[RootPath, LoadedObject] = field(default_factory=dict)
     is_complete: bool = True
     """Every library that is asked for is there."""
-    musl: "MuslLoader | None" = None
+    musl: MuslLoader | None = None
     """Its loader where that is musl's; None: glibc's."""
     followed_filters: set[LoadedObject] = field(default_factory=set)
     """Those whose filtees are loaded."""

@@ -13,14 +13,14 @@ from minbuild.paths import RootPath
 from minbuild.resolve import path_glob
 from minbuild.resolve.arch import Architecture
 from minbuild.resolve.builtin_knowledge import LIBGCC
-from minbuild.resolve.elf_process import LibraryRequest, LoadedObject, Process, find_cancel_function
+from minbuild.resolve.elf_process import LibraryRequest, Process, find_cancel_function
 from minbuild.resolve.library_search import (
     LibraryFound,
     LibrarySearch,
     SearchResult,
 )
 from minbuild.resolve.loader_config import LD_SO_PRELOAD, LoaderConfig
-from minbuild.resolve.model import FoundPath, Need, NeedKind, UnmetNeed
+from minbuild.resolve.model import FoundPath, LoadedObject, Need, NeedKind, UnmetNeed
 from minbuild.resolve.musl import MuslLoader, find_musl
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.waivers import Waivers
@@ -63,7 +63,9 @@ class DynamicLoader:
         if elf.interpreter:
             self._load_interpreter(process)
         if self.architecture.accepts(elf):
-            process.musl = find_musl(process, self._view, self._library_search, self.architecture)
+            process.musl = find_musl(
+                main, process.paths, self._view, self._library_search, self.architecture
+            )
             for request in self._list_requests(process):
                 self._load_library(request)
         else:

@@ -13,9 +13,8 @@ from minbuild.facts.ldconfig import canonicalise_name
 from minbuild.facts.model import Elf, Malformed
 from minbuild.paths import RootPath
 from minbuild.resolve.arch import Architecture
-from minbuild.resolve.elf_process import LoadedObject
 from minbuild.resolve.loader_config import DEFAULT_CONFIG
-from minbuild.resolve.model import ResolvedPath
+from minbuild.resolve.model import LoadedObject, ResolvedPath
 from minbuild.resolve.package_view import LINK_LOOP, PackageView
 from minbuild.resolve.waivers import Waivers
 

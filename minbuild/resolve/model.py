@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Self
 
 from minbuild.archive.model import ProviderGuess
-from minbuild.facts.model import FileEntry
+from minbuild.facts.model import Elf, FileEntry
 from minbuild.manifest.model import Location, Waiver
 from minbuild.paths import RootPath
 
@@ -225,3 +225,20 @@ class Closure:
     """What may be absent and is (a softdep that this kernel has not) → who asked; sorted."""
     optional_files: tuple[OptionalFile, ...] = ()
     """What rules list and do not take; sorted."""
+
+
+@dataclass(eq=False, slots=True)
+class LoadedObject:
+    """One object in a process."""
+
+    path: RootPath
+    """Real path."""
+    opened_path: RootPath
+    """Path that was opened: may be a link to `path`."""
+    elf: Elf
+    origin: str
+    """What $ORIGIN stands for."""
+    loaded_by: "LoadedObject | None"
+    """Who asked first."""
+    inherited_rpaths: tuple[tuple[str, ...], ...] = ()
+    """RPATHs inherited along the chain of loaders, this object's first."""

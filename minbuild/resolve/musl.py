@@ -8,14 +8,14 @@ path_open, fixup_rpath, decode_dyn).
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from minbuild.facts.model import Elf, LoaderConfigLines
 from minbuild.paths import RootPath, list_parents
 from minbuild.resolve.arch import Architecture
-from minbuild.resolve.elf_process import LoadedObject, Process
 from minbuild.resolve.library_search import LibraryFound, LibrarySearch, SearchResult
+from minbuild.resolve.model import LoadedObject
 from minbuild.resolve.package_view import LINK_LOOP, PackageView
 
 DEFAULT_DIRECTORIES = ("/lib", "/usr/local/lib", "/usr/lib")
@@ -114,10 +114,17 @@ class MuslLoader:
 
 
 def find_musl(
-    process: Process, view: PackageView, library_search: LibrarySearch, architecture: Architecture
+    main: LoadedObject,
+    loaded: Mapping[RootPath, LoadedObject],
+    view: PackageView,
+    library_search: LibrarySearch,
+    architecture: Architecture,
 ) -> MuslLoader | None:
-    """The loader of a process where it is musl's; None for glibc's."""
-    elf, arch = process.main.elf, architecture.triplet.partition("-")[0]
+    """Return the loader of a process that starts `main`, if it is musl's; None for glibc's.
+
+    `loaded`: objects of the process by their real paths.
+    """
+    elf, arch = main.elf, architecture.triplet.partition("-")[0]
     raw = elf.interpreter or f"/lib/ld-musl-{arch}.so.1"
     hit = library_search.open_interpreter(raw) if raw.startswith("/") else None
     library = hit if isinstance(hit, LibraryFound) else None
@@ -129,7 +136,7 @@ def find_musl(
         return None
     musl = MuslLoader(view, library_search, raw, arch)
     if library is not None:
-        musl.loaded_object = process.paths.get(library.real_path) or LoadedObject(
+        musl.loaded_object = loaded.get(library.real_path) or LoadedObject(
             library.real_path, library.resolved.path, library.elf, posixpath.dirname(raw), None
         )
     return musl

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from minbuild.facts.model import Module, Symbols
 from minbuild.paths import RootPath
-from minbuild.resolve.elf_process import LoadedObject, Process, is_program
+from minbuild.resolve.elf_process import Process, is_program
 from minbuild.resolve.kernel import IMAGE_GLOBS, MODULE_SUFFIXES, MODULES_DIRECTORY
-from minbuild.resolve.model import NeedKind, UnmetNeed
+from minbuild.resolve.model import LoadedObject, NeedKind, UnmetNeed
 from minbuild.resolve.package_view import PackageView
 
 Exports = Mapping[str, str]
