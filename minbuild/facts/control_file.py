@@ -12,6 +12,8 @@ from minbuild.archive.model import Package
 from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
+from minbuild.facts.process_pool import find_verified_deb, label_package
+from minbuild.formats.deb import open_deb
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,6 @@ def check_identity(package: Package, store: Store) -> None:
     if record is not None:
         identity = PackageIdentity(*json.loads(record))
     else:
-        from minbuild.facts.process_pool import find_verified_deb, label_package
-        from minbuild.formats.deb import open_deb
-
         with open_deb(find_verified_deb(package, store), label_package(package)) as deb:
             identity = parse_identity(deb.read_control())
         store_identity(package.sha256, identity, store)
@@ -77,8 +76,6 @@ def check_identity(package: Package, store: Store) -> None:
         if actual != expected
     ]
     if mismatches:
-        from minbuild.facts.process_pool import label_package
-
         raise ArchiveError(
             f"the package is another one than its row says: its control file has {'; '.join(mismatches)}",
             where=label_package(package),

@@ -3,6 +3,15 @@
 import re
 
 from minbuild.errors import MalformedFile
+from minbuild.facts import ldconfig
+from minbuild.facts.elf_facts import read_elf
+from minbuild.facts.elf_symbols import read_elf_symbols
+from minbuild.facts.kernel_modules import (
+    read_builtin_names,
+    read_builtins,
+    read_kernel_symbols,
+    read_module,
+)
 from minbuild.facts.model import FileFacts, KernelConfig, Malformed, Script, Symbols, TextLines
 from minbuild.formats import magic
 from minbuild.formats.elf_file import decode_printable
@@ -96,8 +105,6 @@ def read_facts(path: str, data: bytes) -> FileFacts | None:
     if _LOADER.fullmatch(path) or _MUSL.fullmatch(path):
         return _read_loader_file(path, data)
     if data.startswith(magic.ELF):
-        from minbuild.facts.elf_facts import read_elf
-
         return read_elf(data)
     if data.startswith(magic.SCRIPT):
         return read_script(data)
@@ -108,20 +115,14 @@ def read_facts(path: str, data: bytes) -> FileFacts | None:
 
 def _read_kernel_file(path: str, data: bytes) -> FileFacts:
     if path.endswith("/modules.builtin.modinfo"):
-        from minbuild.facts.kernel_modules import read_builtins
-
         return read_builtins(data)
     if path.endswith("/modules.builtin"):
-        from minbuild.facts.kernel_modules import read_builtin_names
-
         return read_builtin_names(data)
 
     return read_kernel_config(data)
 
 
 def _read_loader_file(path: str, data: bytes) -> FileFacts:
-    from minbuild.facts import ldconfig
-
     if path.endswith(".path"):
         return ldconfig.parse_musl_path(data)
     if path.endswith(".cache"):
@@ -134,24 +135,18 @@ def _read_loader_file(path: str, data: bytes) -> FileFacts:
 def read_symbols(path: str, data: bytes) -> Symbols | None:
     """The symbols of an ELF object, a kernel module or a kernel image; None for all else."""
     if _IMAGE.fullmatch(path):
-        from minbuild.facts.kernel_modules import read_kernel_symbols
-
         return read_kernel_symbols(data)
     if _MODULE.fullmatch(path):
         return read_facts_and_symbols(path, data)[1]
     if not data.startswith(magic.ELF):
         return None
-    from minbuild.facts.elf_symbols import read_elf_symbols as read
-
-    return read(data)
+    return read_elf_symbols(data)
 
 
 def read_facts_and_symbols(path: str, data: bytes) -> tuple[FileFacts | None, Symbols | None]:
     """What `sniff` and `symbols` say, with a module unpacked once."""
     if not _MODULE.fullmatch(path):
         return read_facts(path, data), read_symbols(path, data)
-    from minbuild.facts.kernel_modules import read_module
-
     return read_module(path, data)
 
 

@@ -1,4 +1,4 @@
-"""What pyelftools reads in an ELF object: a second opinion for the proof of a finished tree.
+"""Second reading of ELF files, by pyelftools, for the closed-world check of a finished tree.
 
 Facts of whole packages come from a reader of our own, which is fast and reads what a loader
 reads. The files that end up in an image are few, so each is read again by a library that shares no
@@ -8,6 +8,11 @@ code with it.
 import io
 import struct
 from dataclasses import dataclass, replace
+
+from elftools.common.exceptions import DWARFError, ELFError
+from elftools.elf.dynamic import DynamicSegment
+from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import InterpSegment
 
 from minbuild.facts.model import Elf
 
@@ -46,8 +51,6 @@ def view_facts(elf: Elf) -> LoaderView:
 
 def read_with_pyelftools(data: bytes) -> LoaderView | None:
     """Read an ELF object by pyelftools; None where the library stops and a loader would not."""
-    from elftools.common.exceptions import DWARFError, ELFError
-
     try:
         return _read_elf(data)
     except (ELFError, DWARFError, ValueError, KeyError, struct.error, OverflowError, TypeError):
@@ -55,10 +58,6 @@ def read_with_pyelftools(data: bytes) -> LoaderView | None:
 
 
 def _read_elf(data: bytes) -> LoaderView:
-    from elftools.elf.dynamic import DynamicSegment
-    from elftools.elf.elffile import ELFFile
-    from elftools.elf.segments import InterpSegment
-
     file = ELFFile(io.BytesIO(data))
     view = LoaderView(
         bits=file.elfclass,

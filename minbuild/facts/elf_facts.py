@@ -67,6 +67,7 @@ def _read_elf_facts(elf: ElfFile, *, strings: bool) -> Elf:
 
 @cache
 def _load_names() -> tuple[dict[int, str], dict[int, str]]:
+    # 60 ms, and a build whose packages are all known reads no ELF object
     from elftools.elf.enums import ENUM_E_MACHINE, ENUM_E_TYPE
 
     def invert(names: Mapping[str, object]) -> dict[int, str]:

@@ -8,8 +8,9 @@ from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, MalformedFile
 from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import load_facts
+from minbuild.facts.process_pool import label_package, map_packages
 from minbuild.file_io import hash_pieces, translate_disk_errors
-from minbuild.formats.deb import resolve_image_path
+from minbuild.formats.deb import open_deb, resolve_image_path
 from minbuild.formats.root_entry import FileType
 from minbuild.formats.tar import Tar, TarType
 from minbuild.paths import RootPath
@@ -39,8 +40,6 @@ def extract_from_packages(
     packages = [package for package, digests in missing.items() if digests]
     if not packages:
         return
-    from minbuild.facts.process_pool import map_packages
-
     progress.step(f"unpacking from {len(packages)} package{'s' if len(packages) > 1 else ''}")
     package_files = load_facts(packages, store, progress)
     tasks = [
@@ -71,8 +70,6 @@ def _find_members(package: Package, files: PackageFiles, digests: set[str]) -> M
             members[entry.path] = entry.sha256
             missing.discard(entry.sha256)
     if missing:
-        from minbuild.facts.process_pool import label_package
-
         raise ArchiveError(
             f"the package has no file with the SHA-256 {min(missing)}",
             where=label_package(package),
@@ -82,8 +79,6 @@ def _find_members(package: Package, files: PackageFiles, digests: set[str]) -> M
 
 
 def _extract_members(path: Path, name: str, task: tuple[Members, Path]) -> None:
-    from minbuild.formats.deb import open_deb
-
     members, directory = task
     store = Store(directory)
     with open_deb(path, name) as deb, store.create_temp_dir() as work:

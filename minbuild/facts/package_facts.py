@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 from minbuild.archive.model import Package
 from minbuild.cache.kinds import RecordKind
@@ -12,12 +12,11 @@ from minbuild.errors import ToolError
 from minbuild.facts import module_aliases, serialize
 from minbuild.facts.control_file import check_identity, has_identity, store_identity
 from minbuild.facts.model import FileFacts, ModuleAlias, PackageFiles, Symbols
+from minbuild.facts.package_analysis import PackageRecords, analyse_package
+from minbuild.facts.process_pool import count_cpus, map_packages
 from minbuild.facts.serialize import PackageEntries
 from minbuild.paths import RootPath
 from minbuild.progress import Progress, SilentProgress
-
-if TYPE_CHECKING:
-    from minbuild.facts.package_analysis import PackageRecords
 
 R = TypeVar("R")
 
@@ -52,8 +51,6 @@ def is_analysed(package: Package, store: Store) -> bool:
 
 def analyse_packages(packages: Sequence[Package], store: Store, progress: Progress) -> None:
     """Compute the facts of each package and keep them, whatever the store has."""
-    from minbuild.facts.process_pool import count_cpus, map_packages
-
     progress.step(f"reading {len(packages)} package{'s' if len(packages) > 1 else ''}")
     spools = store.unpacked
     tasks = [(package, (count_cpus(), spools.directory / package.sha256)) for package in packages]
@@ -72,9 +69,7 @@ def analyse_packages(packages: Sequence[Package], store: Store, progress: Progre
         store.put(RecordKind.FILES, {sha256: records.files})
 
 
-def _analyse(path: Path, name: str, settings: tuple[int, Path]) -> "PackageRecords":
-    from minbuild.facts.package_analysis import analyse_package
-
+def _analyse(path: Path, name: str, settings: tuple[int, Path]) -> PackageRecords:
     return analyse_package(path, name, *settings)
 
 

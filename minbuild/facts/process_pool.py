@@ -1,5 +1,6 @@
 """How packages are worked on side by side in processes, and how that ends early."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -165,8 +166,6 @@ def _follow_parent(parent: int) -> None:
 
     `parent` is its id where it made this process itself, else 0.
     """
-    import ctypes
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     pr_set_pdeathsig = 1

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ResolveError
-from minbuild.facts import detect, elf_crosscheck, serialize
+from minbuild.facts import detect, serialize
 from minbuild.facts.model import Elf, FileEntry, FileFacts, PackageFiles, Symbols
 from minbuild.paths import RootPath
 from minbuild.rootfs.model import RootfsNode, RootfsTree
@@ -53,6 +53,9 @@ def _cross_check(path: RootPath, data: bytes) -> FileFacts | None:
     """
     facts = detect.read_facts(path, data)
     if isinstance(facts, Elf):
+        # 150 ms: pyelftools; a content that was read before needs none of it
+        from minbuild.facts import elf_crosscheck
+
         first, second = elf_crosscheck.view_facts(facts), elf_crosscheck.read_with_pyelftools(data)
         if second is not None and first != second:
             raise ResolveError(
