@@ -6,15 +6,13 @@ in place of every quoted value, and the mark must stand in a word, outside of qu
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ManifestError, combine
-from minbuild.facts.shell.shfmt import SyntaxNode, explain_syntax_error, parse_script
 from minbuild.manifest import templates
 from minbuild.manifest.components import OWN_COMPONENT
 from minbuild.manifest.files import locate_line
@@ -26,7 +24,7 @@ from minbuild.manifest.model import (
     TemplateSource,
     VariableValue,
 )
-from minbuild.manifest.text_use import QUOTED_MARK, TextUse, classify_text
+from minbuild.manifest.text_use import TextUse, classify_text
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve import path_glob
 
@@ -78,26 +76,6 @@ def _describe_conflict(path: str, keeper: PackagePaths, dropped: str, where: str
     )
 
 
-_QUOTED_CONTEXTS = {
-    "SglQuoted": "single quotes",
-    "DblQuoted": "double quotes",
-    "Hdoc": "a here-document",
-    "Comments": "a comment",
-    "Last": "a comment",
-    "ArithmExp": "arithmetic",
-    "ArithmCmd": "arithmetic",
-    "Index": "an index",
-    "Backquotes": "backquotes",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _MisplacedMark:
-    line: int
-    """Of the rendered script."""
-    context: str
-
-
 def check_scripts(
     manifest: Manifest, store: Store, sourced: Collection[RootPath] | None = None
 ) -> None:
@@ -119,22 +97,17 @@ def check_scripts(
         if sourced
         for one in _find_unquoted_values(text, manifest.variables)
     ]
-    scripts_by_data = {text.render_with_marks(manifest.variables): text for text in scripts}
+    scripts_by_data = {script.render_with_marks(manifest.variables): script for script in scripts}
     unchecked = {
-        data: text
-        for data, text in scripts_by_data.items()
+        data: script.file
+        for data, script in scripts_by_data.items()
         if store.get(RecordKind.CHECKED_SCRIPT, _digest_script(data)) is None
     }
     if unchecked:
-        from concurrent.futures import ThreadPoolExecutor
+        # 30 ms: threads and a sandbox; most scripts were checked before
+        from minbuild.pipeline.script_syntax import find_syntax_faults
 
-        from minbuild.facts.process_pool import count_cpus  # 10 ms, and most scripts are known
-
-        with ThreadPoolExecutor(count_cpus()) as pool:
-            trees = dict(zip(unchecked, pool.map(parse_script, unchecked), strict=True))
-        faults_by_data = {
-            data: list(_find_faults(text, trees[data])) for data, text in unchecked.items()
-        }
+        faults_by_data = find_syntax_faults(unchecked)
         problems += [one for faults in faults_by_data.values() for one in faults]
         store.put(
             RecordKind.CHECKED_SCRIPT,
@@ -178,59 +151,3 @@ def _find_unquoted_values(
     for fault in templates.find_unquoted(script.source.text or "", values):
         location = locate_line(script.source, fault.line)
         yield ManifestError(fault.message, where=f"{location}", fix=fault.fix)
-
-
-def _find_faults(script: _RenderedScript, tree: SyntaxNode | None) -> Iterator[ManifestError]:
-    """What is wrong in a script; a mark parses where, and as, a quoted value does."""
-    file, source = script.file, script.source
-    if tree is None:
-        line, cause = explain_syntax_error(file.content)
-        yield ManifestError(
-            f"{file.path} is no shell script that can be run: {cause}",
-            where=f"{locate_line(source, line)}, line {line} as it is rendered",
-            fix="correct it; what is no shell script has another first line, or no x in its mode",
-        )
-        return
-    for mark in sorted({*_find_misplaced_marks(tree)}, key=lambda mark: mark.line):
-        yield ManifestError(
-            f"a quoted value stands in {mark.context}, where its quotes are none",
-            where=f"{locate_line(source, mark.line)}, line {mark.line} as it is rendered",
-            fix=f"set a variable of the script to it (NAME={{{{ … | quote }}}}), and write $NAME in "
-            f"{file.path}",
-        )  # fmt: skip
-
-
-def _find_misplaced_marks(tree: SyntaxNode) -> Iterator[_MisplacedMark]:
-    """Where marks stand that are no words of the shell's."""
-    todo: list[tuple[Any, tuple[str, ...], int]] = [(tree, (), 1)]
-    while todo:
-        node, above, line = todo.pop()
-        if isinstance(node, list):
-            todo += ((each, above, line) for each in node)
-            continue
-        if not isinstance(node, dict):
-            continue
-        line = (node.get("Pos") or {}).get("Line", line)
-        if node.get("Type") == "CmdSubst":  # within it words begin anew
-            above = ("Backquotes",) if node.get("Backquotes") else ()
-        for key, value in node.items():
-            kinds = (*above, node.get("Type") or "", key)
-            if not isinstance(value, str):
-                todo.append((value, kinds, line))
-            elif QUOTED_MARK in value and (
-                context := _explain_context(kinds, node.get("Type"), value)
-            ):
-                at = value[: value.index(QUOTED_MARK)].count("\n")
-                yield _MisplacedMark(line + at, context)
-
-
-def _explain_context(kinds: Sequence[str], kind: str | None, value: str) -> str:
-    """Why a mark in a text of a node is no word; "" when it is one."""
-    for name in reversed(kinds):
-        if name in _QUOTED_CONTEXTS:
-            return _QUOTED_CONTEXTS[name]
-    if kind != "Lit" or "Parts" not in kinds or "Param" in kinds or "Slice" in kinds:
-        return "the name of a variable, or an expression"
-    before = value[: value.index(QUOTED_MARK)]
-    slashes = len(before) - len(before.rstrip("\\"))
-    return "a place behind a backslash" if slashes % 2 else ""

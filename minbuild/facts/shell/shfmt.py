@@ -1,4 +1,4 @@
-"""The one door to shfmt, which parses shell scripts.
+"""Parser of shell scripts: shfmt, confined and kept running.
 
 Source: mvdan/sh, package syntax/typedjson.
 """
@@ -6,15 +6,15 @@ Source: mvdan/sh, package syntax/typedjson.
 import atexit
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from minbuild.errors import ToolError
-
-if TYPE_CHECKING:
-    from minbuild.sandbox.runner import ConfinedProgram, SandboxServer
+from minbuild.sandbox.runner import ConfinedProgram, ResourceLimits, SandboxServer, run_confined
 
 LANGUAGES = ("bash", "posix")
 """bash's language holds nearly all of the others'; what it refuses is tried as plain POSIX."""
@@ -32,9 +32,6 @@ def find_shfmt() -> Path:
 
     Raises: ToolError when it is nowhere.
     """
-    import shutil
-    from importlib.metadata import PackageNotFoundError, distribution
-
     try:
         files = distribution("shfmt-py").files or []
     except PackageNotFoundError:
@@ -70,8 +67,6 @@ def explain_syntax_error(data: bytes) -> tuple[int, str]:
 
     Raises: ToolError without shfmt.
     """
-    from minbuild.sandbox.runner import run_confined
-
     output = ""
     try:
         run_confined(_confine(LANGUAGES[0]), purpose="reading a script", stdin=data)
@@ -82,10 +77,8 @@ def explain_syntax_error(data: bytes) -> tuple[int, str]:
 
 
 @cache
-def _start_server(language: str) -> "SandboxServer":
+def _start_server(language: str) -> SandboxServer:
     """shfmt for one language, begun once: scripts come from packages and strangers."""
-    from minbuild.sandbox.runner import SandboxServer
-
     server = SandboxServer(_confine(language), purpose="reading a script")
     atexit.register(server.close)
     return server
@@ -97,9 +90,7 @@ def _is_static(program: Path) -> bool:
         return b"/ld-" not in file.read(4096)
 
 
-def _confine(language: str) -> "ConfinedProgram":
-    from minbuild.sandbox.runner import ConfinedProgram, ResourceLimits
-
+def _confine(language: str) -> ConfinedProgram:
     program = find_shfmt()
     reads = [program, *(path for path in LIBRARIES if path.exists() and not _is_static(program))]
     argv: list[str | Path] = [program, "--to-json", f"--language-dialect={language}"]
