@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks import growth, ours, packing, resolver
-from benchmarks.page import Measured, Results, as_json, as_markdown, into
+from benchmarks.page import Measured, Results, as_json, as_markdown, replace_between
 from benchmarks.peers import PEERS, PIPELINE, Peer, Result
 from benchmarks.timing import Bench, Failed, bench
 from minbuild.footprint import document as footprints
@@ -31,13 +31,13 @@ def main() -> None:
     parser.add_argument(
         "--docs", action="store_true", help=f"show this run in {DOCS}, with its curves beside it"
     )
-    words = parser.parse_args()
+    argv = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="minbuild-bench-") as scratch:
-        where = bench(words.work or Path(scratch), words.rounds, words.mirror)
+        where = bench(argv.work or Path(scratch), argv.rounds, argv.mirror)
         page, results = "", Results({})
-        for results in measure(where, peers=not words.no_peers, curves=not words.no_growth):
-            page = write(results, words.output)
-        if words.docs:
+        for results in measure(where, peers=not argv.no_peers, curves=not argv.no_growth):
+            page = write(results, argv.output)
+        if argv.docs:
             document(results, page)
     print(page)
 
@@ -47,22 +47,24 @@ def measure(where: Bench, *, peers: bool, curves: bool) -> Iterator[Results]:
     where.work.mkdir(parents=True, exist_ok=True)
     results = Results(_machine())
     say("building host.yaml once")
-    ground = ours.open_ground(where)
-    _commands(where, ground, results)
+    workspace = ours.open_workspace(where)
+    _commands(where, workspace, results)
     yield results
-    _builders(where, ground, results, peers=peers)
+    _builders(where, workspace, results, peers=peers)
     yield results
     say("the resolver")
-    results.resolver = resolver.lines(where, ground, where.work / "peers" / "dracut-pipeline")
+    results.resolver = resolver.measure_lines(
+        where, workspace, where.work / "peers" / "dracut-pipeline"
+    )
     say("packed sizes")
-    results.packing = packing.sizes(ground)
+    results.packing = packing.measure_sizes(workspace)
     yield results
     if curves:
         say("growth")
-        for curve in growth.curves(where, ground):
+        for curve in growth.curves(where, workspace):
             results.curves = [*results.curves, curve]
             if curve.name == growth.OF_PACKAGES:
-                results.resolver = [*results.resolver, resolver.thousand(curve)]
+                results.resolver = [*results.resolver, resolver.format_thousands(curve)]
             yield results
     for peer in PEERS if peers else ():
         if peer.slow:
@@ -90,23 +92,23 @@ def document(results: Results, page: str) -> None:
     beside = DOCS.with_suffix("")
     for curve in results.curves:
         growth.write(curve, beside)
-    text = into(DOCS.read_text(encoding="utf-8"), page, results.curves)
+    text = replace_between(DOCS.read_text(encoding="utf-8"), page, results.curves)
     DOCS.write_text(text, encoding="utf-8")
 
 
-def _commands(where: Bench, ground: ours.Ground, results: Results) -> None:
-    for row in ours.rows():
+def _commands(where: Bench, workspace: ours.Workspace, results: Results) -> None:
+    for row in ours.measure_rows():
         say(row.name)
         measured = Measured(row.name, [], row.limit)
         try:
-            measured.runs = [row.run(ground) for _ in range(where.rounds)]
+            measured.runs = [row.run(workspace) for _ in range(where.rounds)]
         except Failed as failed:
             measured.absent = str(failed).splitlines()[0]
         results.ours.append(measured)
-    results.ours += _several(where, ground, results)
+    results.ours += _several(where, workspace, results)
 
 
-def _several(where: Bench, ground: ours.Ground, results: Results) -> list[Measured]:
+def _several(where: Bench, workspace: ours.Workspace, results: Results) -> list[Measured]:
     """Five shipped manifests: each alone, then all at once, side by side in each round."""
     alone = {name: Measured(f"make {name}, images anew", []) for name in ours.SHIPPED}
     many = Measured("make, these five at once", [])
@@ -114,8 +116,8 @@ def _several(where: Bench, ground: ours.Ground, results: Results) -> list[Measur
         for _ in range(where.rounds):
             say(many.name)
             for name, row in alone.items():
-                row.runs.append(ours.shipped(ground, name))
-            many.runs.append(ours.shipped(ground, *ours.SHIPPED))
+                row.runs.append(ours.measure_shipped(workspace, name))
+            many.runs.append(ours.measure_shipped(workspace, *ours.SHIPPED))
             longest = max(row.runs[-1].seconds for row in alone.values())
             results.ratios.setdefault(FIVE, []).append(many.runs[-1].seconds / longest)
     except Failed as failed:
@@ -123,17 +125,17 @@ def _several(where: Bench, ground: ours.Ground, results: Results) -> list[Measur
     return [*alone.values(), many]
 
 
-def _builders(where: Bench, ground: ours.Ground, results: Results, *, peers: bool) -> None:
+def _builders(where: Bench, workspace: ours.Workspace, results: Results, *, peers: bool) -> None:
     """The pipeline, a build from nothing and one that packs anew, side by side in each round."""
     pipeline = Measured(PIPELINE.name, [], absent=PIPELINE.lacks() if peers else "left out")
     empty = Measured("minbuild, empty store", [], 15.0)
     packed = Measured("minbuild, all segments packed again", [], 6.0)
     for number in range(where.rounds):
         say(f"builders, round {number + 1}")
-        run, directory = ours.cold(where)
+        run, directory = ours.measure_cold(where)
         empty.runs.append(run)
         empty.result = packed.result = _result(directory)
-        packed.runs.append(ours.repack(ground))
+        packed.runs.append(ours.measure_repack(workspace))
         if pipeline.absent:
             continue
         try:

@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="boots of each kind (default: 5)")
     parser.add_argument("--store", type=Path, default=find_store_directory())
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/boots.json"))
-    words = parser.parse_args()
-    output = words.output.absolute()
-    with tempfile.TemporaryDirectory(prefix="minbuild-boots-") as place:
-        os.chdir(place)
-        found = measured(words.rounds, words.store)
+    argv = parser.parse_args()
+    output = argv.output.absolute()
+    with tempfile.TemporaryDirectory(prefix="minbuild-boots-") as path:
+        os.chdir(path)
+        found = measure_boots(argv.rounds, argv.store)
     rows = [
         {"name": name, "limit": limit, "median": median(found[name]), "all": found[name]}
         for name, limit in LEAST.items()
@@ -61,23 +61,23 @@ def main() -> None:
         print(f"{row['name']:<14} {row['median']:>7.2f}  of {row['limit']}")
 
 
-def measured(rounds: int, store: Path) -> dict[str, Sequence[float]]:
+def measure_boots(rounds: int, store: Path) -> dict[str, Sequence[float]]:
     """Build the host in the current directory and boot it: each figure of each boot."""
-    doors = Session(store, SilentProgress())
+    session = Session(store, SilentProgress())
     request = build_request("host.yaml", BuildOptions())
-    uefi = prepare_boot("host.yaml", request, doors, firmware=Firmware.UEFI)
-    by_uefi = booted(uefi, uefi.image, Firmware.UEFI, rounds)
+    uefi = prepare_boot("host.yaml", request, session, firmware=Firmware.UEFI)
+    by_uefi = boot_once(uefi, uefi.image, Firmware.UEFI, rounds)
     efi = uefi.image.with_suffix(".efi")
-    alone = booted(uefi, efi, Firmware.DIRECT, rounds, FaultInjection(no_disk=True))
+    alone = boot_once(uefi, efi, Firmware.DIRECT, rounds, FaultInjection(no_disk=True))
     return {
-        "lease": seconds(by_uefi, "dhcp"),
-        "guest": seconds(by_uefi, "guest"),
+        "lease": format_seconds(by_uefi, "dhcp"),
+        "guest": format_seconds(by_uefi, "guest"),
         "init to lease": [after_init(result) for result in alone],
         "memory": [result.memory_used or 0 for result in alone],
     }
 
 
-def booted(
+def boot_once(
     stage: BootSetup,
     image: Path,
     firmware: Firmware,
@@ -87,14 +87,14 @@ def booted(
     """Boot an image so often; without data only until its lease and the end of its steps."""
     probes = stage.probes
     if trouble is not None:
-        told = BootProbe(
+        probe = BootProbe(
             "memory",
             (ProbePattern(LineSource.CONSOLE, MEMORY_LINE),),
             DEFAULT_LIMIT,
             "the host did not say it",
         )
-        probes = (*(one for one in probes if one.name == "dhcp"), told)
-    wish = BootRequest(
+        probes = (*(one for one in probes if one.name == "dhcp"), probe)
+    request = BootRequest(
         image,
         probes,
         firmware=firmware,
@@ -105,12 +105,12 @@ def booted(
         cmdline="loglevel=7" if trouble else "",
         ports=False,
     )
-    results = boot_repeatedly(wish, stage.toolbox, SilentProgress(), count)
+    results = boot_repeatedly(request, stage.toolbox, SilentProgress(), count)
     assert all(result.passed for result in results), [result.outcomes for result in results]
     return results
 
 
-def seconds(results: Sequence[BootResult], name: str) -> list[float]:
+def format_seconds(results: Sequence[BootResult], name: str) -> list[float]:
     """Wall time since power-on of one probe in each boot."""
     rows = [one for result in results for one in result.outcomes if one.name == name]
     return [one.seconds for one in rows if one.seconds is not None]

@@ -27,22 +27,22 @@ def main() -> None:
     """Print the error of each component's estimate, and the median."""
     parser = argparse.ArgumentParser(prog="benchmarks.estimate", description=main.__doc__)
     parser.add_argument("build", type=Path)
-    words = parser.parse_args()
-    (image,) = words.build.glob("*.efi")
-    place = words.build / "footprint.json"
-    footprint = document.read_footprint(place.read_text(encoding="utf-8"), str(place))
+    argv = parser.parse_args()
+    (image,) = argv.build.glob("*.efi")
+    path = argv.build / "footprint.json"
+    footprint = document.read_footprint(path.read_text(encoding="utf-8"), str(path))
     packed = read_uki_sections(image.read_bytes(), str(image))[".initrd"]
-    found = {one.path: one for one in unpack_members(packed).values()}
-    rows = [row for row in footprint.files if row.type == "file" and row.path in found]
+    result = {one.path: one for one in unpack_members(packed).values()}
+    rows = [row for row in footprint.files if row.type == "file" and row.path in result]
     contents: dict[str, dict[str, bytes]] = {}
     guess: dict[str, int] = {}
     for row in rows:
-        contents.setdefault(row.component, {})[row.path] = found[row.path].content
+        contents.setdefault(row.component, {})[row.path] = result[row.path].content
         guess[row.component] = guess.get(row.component, 0) + row.packed
-    print(table(truths(contents), guess))
+    print(table(measure_truths(contents), guess))
 
 
-def truths(contents: Mapping[str, Mapping[str, bytes]]) -> dict[str, int]:
+def measure_truths(contents: Mapping[str, Mapping[str, bytes]]) -> dict[str, int]:
     """Component → bytes that a solid archive loses without it."""
     every = {path: data for files in contents.values() for path, data in files.items()}
 

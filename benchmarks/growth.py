@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.ours import Ground, several
+from benchmarks.ours import Workspace, measure_several
 from benchmarks.timing import Bench, within
 from minbuild.archive.model import Package
 from minbuild.cache.store import Store
@@ -48,11 +48,11 @@ class Curve:
     series: dict[str, tuple[float, ...]]
 
 
-def curves(bench: Bench, ground: Ground) -> Iterator[Curve]:
+def curves(bench: Bench, workspace: Workspace) -> Iterator[Curve]:
     """Measure every curve, one after the other."""
 
     def manifests(count: int) -> dict[str, float]:
-        return {"make": several(ground, count).seconds}
+        return {"make": measure_several(workspace, count).seconds}
 
     yield _curve(OF_PACKAGES, "packages", PACKAGES, _packages(bench))
     yield _curve("growth-files", "files", FILES, _files)
@@ -70,11 +70,11 @@ def _curve(
 def _packages(bench: Bench) -> Callable[[int], dict[str, float]]:
     """Resolving the first packages of a made archive, their facts in the store."""
     store = Store(bench.work / "grown")
-    made = [_keep(store, text) for text in (_libc(), *_texts(max(PACKAGES)))]
-    load_facts(made, store, SilentProgress())
+    result = [_keep(store, text) for text in (_libc(), *_texts(max(PACKAGES)))]
+    load_facts(result, store, SilentProgress())
 
     def measured(count: int) -> dict[str, float]:
-        some = made[: count + 1]
+        some = result[: count + 1]
         asked = [
             Root(NeedKind.ROOT, f"/usr/bin/p{number}", "grown/all", "grown.yaml:1:1", f"p{number}")
             for number in range(count)

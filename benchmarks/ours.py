@@ -17,16 +17,16 @@ DONE = (0, 1)
 
 
 @dataclass(slots=True)
-class Ground:
+class Workspace:
     """A directory in which host.yaml was built, and the store it was built with."""
 
     directory: Path
     store: Path
     changes: int = 0
 
-    def run(self, *words: str | Path, ends: tuple[int, ...] = (0,)) -> Run:
+    def run(self, *argv: str | Path, ends: tuple[int, ...] = (0,)) -> Run:
         """Run the command there."""
-        return minbuild(*words, cwd=self.directory, store=self.store, ends=ends)
+        return minbuild(*argv, cwd=self.directory, store=self.store, ends=ends)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +36,21 @@ class Row:
     name: str
     limit: float
     """Seconds."""
-    run: Callable[[Ground], Run]
+    run: Callable[[Workspace], Run]
 
 
-def open_ground(bench: Bench) -> Ground:
+def open_workspace(bench: Bench) -> Workspace:
     """Build host.yaml once, xz and zstd, so that everything is in the store."""
     directory = bench.work / "warm"
     directory.mkdir(parents=True, exist_ok=True)
-    ground = Ground(directory, bench.work / "store")
-    ground.run("make", "host.yaml")
-    ground.run("make", "host.yaml", "--compression", "zstd", "-o", "zstd", ends=DONE)
-    ground.run("make", *SHIPPED)
-    return ground
+    workspace = Workspace(directory, bench.work / "store")
+    workspace.run("make", "host.yaml")
+    workspace.run("make", "host.yaml", "--compression", "zstd", "-o", "zstd", ends=DONE)
+    workspace.run("make", *SHIPPED)
+    return workspace
 
 
-def rows() -> tuple[Row, ...]:
+def measure_rows() -> tuple[Row, ...]:
     """Every row of a command whose packages and facts are in the store."""
     return (
         Row("minbuild --help", 0.15, lambda ground: ground.run("--help")),
@@ -65,7 +65,7 @@ def rows() -> tuple[Row, ...]:
     )
 
 
-def cold(bench: Bench) -> tuple[Run, Path]:
+def measure_cold(bench: Bench) -> tuple[Run, Path]:
     """Build from an empty store and without a lock; returns the output directory too."""
     directory = bench.work / "cold"
     shutil.rmtree(directory, ignore_errors=True)
@@ -74,79 +74,83 @@ def cold(bench: Bench) -> tuple[Run, Path]:
     return run, directory / "build" / "host"
 
 
-def repack(ground: Ground) -> Run:
+def measure_repack(workspace: Workspace) -> Run:
     """Build with packages and facts in the store, and pack every segment again."""
-    store = Store(ground.store)
+    store = Store(workspace.store)
     for kind in FORGOTTEN:
-        kept = store.get_all(kind)
-        store.remove(kind, kept)
-        for value in kept.values() if kind == "segment/1" else ():
+        remaining = store.get_all(kind)
+        store.remove(kind, remaining)
+        for value in remaining.values() if kind == "segment/1" else ():
             store.discard(value.decode("ascii"))
-    return ground.run("make", "host.yaml")
+    return workspace.run("make", "host.yaml")
 
 
 SHIPPED = ("host.yaml", "guest.yaml", "edge.yaml", "host-full.yaml", "debug.yaml")
 """Manifests that share packages."""
 
 
-def shipped(ground: Ground, *manifests: str) -> Run:
+def measure_shipped(workspace: Workspace, *manifests: str) -> Run:
     """Build shipped manifests whose packages, facts and segments are in the store, images anew."""
     for name in manifests:
-        shutil.rmtree(ground.directory / "build" / name.removesuffix(".yaml"), ignore_errors=True)
-    return ground.run("make", *manifests)
+        shutil.rmtree(
+            workspace.directory / "build" / name.removesuffix(".yaml"), ignore_errors=True
+        )
+    return workspace.run("make", *manifests)
 
 
-def several(ground: Ground, count: int) -> Run:
+def measure_several(workspace: Workspace, count: int) -> Run:
     """Build `count` hosts in one run, each with a name of its own, none of them built before."""
-    with _hosts(ground, count) as manifests:
-        return ground.run("make", *manifests)
+    with _hosts(workspace, count) as manifests:
+        return workspace.run("make", *manifests)
 
 
 @contextmanager
-def _hosts(ground: Ground, count: int) -> Iterator[list[str]]:
+def _hosts(workspace: Workspace, count: int) -> Iterator[list[str]]:
     names = [f"bench{number}" for number in range(1, count + 1)]
-    made = [ground.directory / f"{name}.yaml" for name in names]
-    for name, path in zip(names, made, strict=True):
+    result = [workspace.directory / f"{name}.yaml" for name in names]
+    for name, path in zip(names, result, strict=True):
         text = f"minbuild: 1\nname: {name}\nextends: [host.yaml]\n"
-        ground.changes += 1
-        path.write_text(f"{text}vars: {{hostname: bench-{ground.changes}}}\n", encoding="utf-8")
-        shutil.copyfile(ground.directory / "host.lock", path.with_suffix(".lock"))
+        workspace.changes += 1
+        path.write_text(f"{text}vars: {{hostname: bench-{workspace.changes}}}\n", encoding="utf-8")
+        shutil.copyfile(workspace.directory / "host.lock", path.with_suffix(".lock"))
     try:
-        yield [path.name for path in made]
+        yield [path.name for path in result]
     finally:
-        for name, path in zip(names, made, strict=True):
+        for name, path in zip(names, result, strict=True):
             path.unlink()
             path.with_suffix(".lock").unlink()
-            shutil.rmtree(ground.directory / "build" / name, ignore_errors=True)
+            shutil.rmtree(workspace.directory / "build" / name, ignore_errors=True)
 
 
-def _unchanged(ground: Ground) -> Run:
-    ground.run("make", "host.yaml")  # may have changed: the row before is of this one's kind
-    return ground.run("make", "host.yaml")
+def _unchanged(workspace: Workspace) -> Run:
+    workspace.run("make", "host.yaml")  # may have changed: the row before is of this one's kind
+    return workspace.run("make", "host.yaml")
 
 
-def _template(ground: Ground) -> Run:
-    ground.changes += 1
-    return ground.run("make", "host.yaml", "--set", f"hostname=bench-{ground.changes}", "-o", "xz")
+def _template(workspace: Workspace) -> Run:
+    workspace.changes += 1
+    return workspace.run(
+        "make", "host.yaml", "--set", f"hostname=bench-{workspace.changes}", "-o", "xz"
+    )
 
 
-def _component(ground: Ground) -> Run:
+def _component(workspace: Workspace) -> Run:
     """One component more than before, or one less, and a name of its own."""
-    ground.changes += 1
-    path = ground.directory / "component.yaml"
-    more = "services: {use: [power-button]}\n" if ground.changes % 2 else ""
+    workspace.changes += 1
+    path = workspace.directory / "component.yaml"
+    more = "services: {use: [power-button]}\n" if workspace.changes % 2 else ""
     path.write_text(
         "minbuild: 1\nname: component\nextends: [host.yaml]\n"
-        f"vars: {{hostname: bench-{ground.changes}}}\nbudget: {{files: 60}}\n{more}",
+        f"vars: {{hostname: bench-{workspace.changes}}}\nbudget: {{files: 60}}\n{more}",
         encoding="utf-8",
     )
     # the lock of a manifest that has it, and more
-    return ground.run("make", path.name, "--lock", "host-full.lock")
+    return workspace.run("make", path.name, "--lock", "host-full.lock")
 
 
-def _template_zstd(ground: Ground) -> Run:
-    ground.changes += 1
-    name = f"hostname=bench-{ground.changes}"
-    return ground.run(
+def _template_zstd(workspace: Workspace) -> Run:
+    workspace.changes += 1
+    name = f"hostname=bench-{workspace.changes}"
+    return workspace.run(
         "make", "host.yaml", "--compression", "zstd", "--set", name, "-o", "zstd", ends=DONE
     )

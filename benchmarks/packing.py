@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.ours import Ground
+from benchmarks.ours import Workspace
 from minbuild.image import initramfs_segments, tar_cpio
 from minbuild.image.initramfs_segments import compute_xz_dictionary_size
 from minbuild.manifest.image_settings import Compression
@@ -38,23 +38,23 @@ class Sizes:
         return self.segments / self.solid - 1
 
 
-def sizes(ground: Ground) -> Sizes:
+def measure_sizes(workspace: Workspace) -> Sizes:
     """Pack host.yaml's initramfs both ways."""
-    doors = Session(ground.store, SilentProgress())
-    request = BuildRequest(find_manifest("host.yaml"), lock=Path(ground.directory / "host.lock"))
-    planned = build.plan_build(request, doors)
-    toolbox = open_toolbox(request, planned.resolved.lock, doors)
+    session = Session(workspace.store, SilentProgress())
+    request = BuildRequest(find_manifest("host.yaml"), lock=Path(workspace.directory / "host.lock"))
+    planned = build.plan_build(request, session)
+    toolbox = open_toolbox(request, planned.resolved.lock, session)
     tree = planned.tree
     ours = initramfs_segments.pack_initramfs(
-        tree, doors.store, toolbox, Compression.XZ, arch="amd64", progress=SilentProgress()
+        tree, session.store, toolbox, Compression.XZ, arch="amd64", progress=SilentProgress()
     )
     nodes = [node for node in tree.nodes if node.path != tree.kernel_image]
-    whole = tar_cpio.encode_cpio(nodes, doors.store.require)
-    found = {}
+    whole = tar_cpio.encode_cpio(nodes, session.store.require)
+    result = {}
     for settings in SOLID:
-        words = [word.format(size=compute_xz_dictionary_size(len(whole))) for word in settings]
-        argv = ["--format=xz", "--check=crc32", "--stdout", *words]
+        args = [word.format(size=compute_xz_dictionary_size(len(whole))) for word in settings]
+        argv = ["--format=xz", "--check=crc32", "--stdout", *args]
         packed = toolbox.run("xz", argv, purpose="packing all files at once", stdin=whole)
-        found[" ".join(words)] = len(packed)
-    best = min(found, key=lambda name: found[name])
-    return Sizes(sum(one.size for one in ours), len(ours), found[best], best)
+        result[" ".join(args)] = len(packed)
+    best = min(result, key=lambda name: result[name])
+    return Sizes(sum(one.size for one in ours), len(ours), result[best], best)

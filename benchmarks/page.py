@@ -8,7 +8,7 @@ from benchmarks.growth import Curve
 from benchmarks.packing import Sizes
 from benchmarks.peers import Result
 from benchmarks.resolver import Line
-from benchmarks.timing import Run, middle
+from benchmarks.timing import Run, compute_median
 
 NONE = "-"
 BEGIN, END = "<!-- the run begins -->", "<!-- the run ends -->"
@@ -77,7 +77,7 @@ def as_markdown(results: Results) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def into(document: str, page: str, curves: Sequence[Curve]) -> str:
+def replace_between(document: str, page: str, curves: Sequence[Curve]) -> str:
     """The documentation with this run in the place of the one before.
 
     Raises: ValueError when the documentation has no such place.
@@ -94,7 +94,7 @@ def into(document: str, page: str, curves: Sequence[Curve]) -> str:
 def _command(row: Measured) -> tuple[str, ...]:
     if row.absent:
         return (row.name, row.absent, "", "", "", "")
-    run = middle(row.runs)
+    run = compute_median(row.runs)
     limit = _known(row.limit, "g")
     return (row.name, f"{run.seconds:.2f}", f"{run.cpu:.2f}", limit, _mib(run.peak), str(len(row.runs)))  # fmt: skip
 
@@ -102,7 +102,7 @@ def _command(row: Measured) -> tuple[str, ...]:
 def _builder(row: Measured) -> tuple[str, ...]:
     if row.absent or row.result is None:
         return (row.name, row.absent, "", "", "", "", "", "")
-    run, result = middle(row.runs), row.result
+    run, result = compute_median(row.runs), row.result
     packed = f"{result.packed:,}" if result.packed else "tree only"
     return (
         row.name, f"{run.seconds:.1f}", f"{run.cpu:.1f}", _mib(run.peak),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.timing import Bench, Run, timed
+from benchmarks.timing import Bench, Run, run_timed
 from minbuild.formats.initramfs import unpack_members
 
 SCRIPTS = Path(__file__).parent / "peers"
@@ -31,9 +31,9 @@ def count(tree: Path) -> Result:
     seen: dict[tuple[int, int], int] = {}
     for top, _, names in os.walk(tree):
         for name in names:
-            found = os.lstat(f"{top}/{name}")
-            if stat.S_ISREG(found.st_mode):
-                seen[(found.st_dev, found.st_ino)] = found.st_size
+            result = os.lstat(f"{top}/{name}")
+            if stat.S_ISREG(result.st_mode):
+                seen[(result.st_dev, result.st_ino)] = result.st_size
     return Result(len(seen), sum(seen.values()), 0)
 
 
@@ -66,7 +66,7 @@ class Peer:
         tree = bench.work / "peers" / self.script.removesuffix(".sh")
         tree.parent.mkdir(parents=True, exist_ok=True)
         argv: list[str | Path] = [SCRIPTS / self.script, bench.mirror, tree]
-        run = timed(argv, cwd=tree.parent, env=dict(os.environ) | {"PATH": _path()})
+        run = run_timed(argv, cwd=tree.parent, env=dict(os.environ) | {"PATH": _path()})
         return run, self.result(tree)
 
 

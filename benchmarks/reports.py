@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.timing import timed
+from benchmarks.timing import run_timed
 from minbuild.footprint.model import Footprint
 from minbuild.report.layout import columns, format_size
 from minbuild.roots.footprint import load_footprint
@@ -31,67 +31,69 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.reports", description=main.__doc__)
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT=TREE")
     parser.add_argument("--files", type=int, default=FILES, help="0: measure nothing")
-    words = parser.parse_args()
+    argv = parser.parse_args()
     good = True
-    if words.files:
+    if argv.files:
         with tempfile.TemporaryDirectory(prefix="minbuild-reports-") as scratch:
-            good = measured(Path(scratch), words.files)
-    for pair in words.subjects:
+            good = measure_report(Path(scratch), argv.files)
+    for pair in argv.subjects:
         subject, _, tree = pair.partition("=")
-        good &= compared(subject, Path(tree or subject))
+        good &= compare_reports(subject, Path(tree or subject))
     return 0 if good else 1
 
 
-def measured(scratch: Path, files: int) -> bool:
+def measure_report(scratch: Path, files: int) -> bool:
     """Report a tree that is made up, the same each time; says what it took."""
     tree = scratch / "tree"
     chance = random.Random(0)
     for number in range(files):
-        place = tree / f"usr/share/d{number // DIRECTORY}"
+        path = tree / f"usr/share/d{number // DIRECTORY}"
         if number % DIRECTORY == 0:
-            place.mkdir(parents=True)
+            path.mkdir(parents=True)
         text = f"{chance.getrandbits(64):x}\n"
-        (place / f"file-{number}").write_text(text * chance.randrange(1, 200), encoding="ascii")
-    run = timed([sys.executable, "-m", "minbuild", "report", tree, *FORMATS], cwd=scratch)
-    found = run.seconds <= SECONDS and run.peak <= PEAK
+        (path / f"file-{number}").write_text(text * chance.randrange(1, 200), encoding="ascii")
+    run = run_timed([sys.executable, "-m", "minbuild", "report", tree, *FORMATS], cwd=scratch)
+    result = run.seconds <= SECONDS and run.peak <= PEAK
     print(
         f"report of {files:,} files in {len(FORMATS)} formats: {run.seconds:.1f} s "
         f"({run.cpu:.1f} s of processor time), {run.peak / (1 << 20):.0f} MiB; limits {SECONDS:.0f} s "
-        f"and {PEAK >> 20} MiB: {'ok' if found else 'OVER'}"
+        f"and {PEAK >> 20} MiB: {'ok' if result else 'OVER'}"
     )
-    return found and compared(str(tree), tree)
+    return result and compare_reports(str(tree), tree)
 
 
-def compared(subject: str, tree: Path) -> bool:
+def compare_reports(subject: str, tree: Path) -> bool:
     """Hold a report's totals against the unpacked tree and the size of the image's file."""
-    said = load_footprint(subject)
+    output = load_footprint(subject)
     path = Path(subject)
-    packed = path.stat().st_size if path.is_file() else said.totals.packed
+    packed = path.stat().st_size if path.is_file() else output.totals.packed
     rows = [
         ["", "report", "find and stat"],
-        *([name, str(ours), str(theirs)] for name, ours, theirs in _rows(said, tree)),
-        ["packed", str(said.totals.packed), str(packed)],
-        ["rows sum to", str(sum(row.packed for row in said.packages)), str(said.totals.packed)],
+        *([name, str(ours), str(theirs)] for name, ours, theirs in _rows(output, tree)),
+        ["packed", str(output.totals.packed), str(packed)],
+        ["rows sum to", str(sum(row.packed for row in output.packages)), str(output.totals.packed)],
     ]
     same = all(row[1] == row[2] for row in rows[1:])
-    print(f"\n{subject}: {'the same' if same else 'DIFFERENT'} ({format_size(said.totals.bytes)})")
+    print(
+        f"\n{subject}: {'the same' if same else 'DIFFERENT'} ({format_size(output.totals.bytes)})"
+    )
     print("\n".join(columns(rows)))
     return same
 
 
-def _rows(said: Footprint, tree: Path) -> list[tuple[str, int, int]]:
+def _rows(output: Footprint, tree: Path) -> list[tuple[str, int, int]]:
     inodes: dict[tuple[int, int], int] = {}
     count = {"files": 0, "links": 0, "directories": 0}
     for top, directories, names in os.walk(tree):
         for name in (*directories, *names):
-            found = os.lstat(f"{top}/{name}")
-            if stat.S_ISREG(found.st_mode):
-                count["links"] += (found.st_dev, found.st_ino) in inodes
-                inodes[(found.st_dev, found.st_ino)] = found.st_size
-            count["links"] += stat.S_ISLNK(found.st_mode)
-            count["directories"] += stat.S_ISDIR(found.st_mode)
+            result = os.lstat(f"{top}/{name}")
+            if stat.S_ISREG(result.st_mode):
+                count["links"] += (result.st_dev, result.st_ino) in inodes
+                inodes[(result.st_dev, result.st_ino)] = result.st_size
+            count["links"] += stat.S_ISLNK(result.st_mode)
+            count["directories"] += stat.S_ISDIR(result.st_mode)
     count["files"] = len(inodes)
-    totals = said.totals
+    totals = output.totals
     return [
         ("files", totals.files, count["files"]),
         ("links", totals.links, count["links"]),

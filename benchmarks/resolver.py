@@ -8,9 +8,9 @@ from statistics import median
 from typing import TypeVar
 
 from benchmarks.growth import Curve
-from benchmarks.ours import Ground
+from benchmarks.ours import Workspace
 from benchmarks.peers import path_of
-from benchmarks.timing import Bench, Failed, timed, within
+from benchmarks.timing import Bench, Failed, run_timed, within
 from minbuild.archive import lockfile
 from minbuild.archive.mirror import find_mirror
 from minbuild.archive.model import Package
@@ -48,33 +48,33 @@ class Line:
     note: str
 
 
-def lines(bench: Bench, ground: Ground, tree: Path) -> tuple[Line, ...]:
+def measure_lines(bench: Bench, workspace: Workspace, tree: Path) -> tuple[Line, ...]:
     """Measure; `tree` is one that holds QEMU's packages, for the other programs."""
-    request = BuildRequest(find_manifest("host.yaml"), lock=ground.directory / "host.lock")
-    doors = Session(ground.store, SilentProgress())
-    grown = _grown(request, doors)
+    request = BuildRequest(find_manifest("host.yaml"), lock=workspace.directory / "host.lock")
+    session = Session(workspace.store, SilentProgress())
+    selection = _select(request, session)
     return (
-        _host(bench, request, doors),
-        *_qemu(bench, grown, doors),
+        _host(bench, request, session),
+        *_qemu(bench, selection, session),
         *_others(bench, tree),
     )
 
 
-def _host(bench: Bench, request: BuildRequest, doors: Session) -> Line:
+def _host(bench: Bench, request: BuildRequest, session: Session) -> Line:
     """host.yaml from a read manifest and lock to its closure."""
     manifest = load_manifest(request)
     assert request.lock is not None
     lock = lockfile.read_lock(request.lock)
 
     def once() -> Closure:
-        return resolve_host(request, manifest, lock, doors, with_accounts=False).closure
+        return resolve_host(request, manifest, lock, session, with_accounts=False).closure
 
     seconds, closure = _median(bench, once)
     note = f"{len(closure.files)} paths of {len(lock.packages)} packages"
     return Line("ours: host.yaml, facts in the store", seconds, 0.15, note)
 
 
-def thousand(curve: Curve) -> Line:
+def format_thousands(curve: Curve) -> Line:
     """The most packages of the growth curve, and how linear it is."""
     seconds = dict(zip(curve.sizes, list(curve.series.values())[-1], strict=True))
     most, tenth = max(seconds), max(seconds) // 10
@@ -88,30 +88,32 @@ def _median(bench: Bench, work: Callable[[], T]) -> tuple[float, T]:
     return median(seconds for seconds, _ in runs), runs[-1][1]
 
 
-def _grown(request: BuildRequest, doors: Session) -> PackageSelection:
+def _select(request: BuildRequest, session: Session) -> PackageSelection:
     """The packages that the full QEMU's closure is made of."""
     manifest = load_manifest(request)
-    index = open_archives(with_archives(request, manifest), manifest, "amd64", doors)
-    return select_packages(ASKED, PackageSource(index, find_mirror(""), doors), arch="amd64")
+    index = open_archives(with_archives(request, manifest), manifest, "amd64", session)
+    return select_packages(ASKED, PackageSource(index, find_mirror(""), session), arch="amd64")
 
 
-def _qemu(bench: Bench, grown: PackageSelection, doors: Session) -> tuple[Line, ...]:
+def _qemu(bench: Bench, selection: PackageSelection, session: Session) -> tuple[Line, ...]:
     """Facts of every package of the closure, once; then resolving with them."""
     once = []
     for _ in range(min(bench.rounds, 3)):
-        store = _only_packages(bench, grown.packages, doors.store)
-        seconds, _ = within(lambda store=store: load_facts(grown.packages, store, SilentProgress()))  # type: ignore[misc]
+        store = _only_packages(bench, selection.packages, session.store)
+        seconds, _ = within(
+            lambda store=store: load_facts(selection.packages, store, SilentProgress())
+        )  # type: ignore[misc]
         once.append(seconds)
     again, closure = _median(
         bench,
         lambda: resolve(
-            ASKED, load_facts(grown.packages, doors.store, SilentProgress()), arch="amd64"
+            ASKED, load_facts(selection.packages, session.store, SilentProgress()), arch="amd64"
         ),
     )
     files = [one.entry for one in closure.files.values() if one.entry.kind is FileType.FILE]
-    elf = _elf(files, grown.files)
+    elf = _elf(files, selection.files)
     size = sum(one.size for one in files)
-    note = f"{len(grown.packages)} packages; {elf} ELF files of {size:,} bytes in the closure"
+    note = f"{len(selection.packages)} packages; {elf} ELF files of {size:,} bytes in the closure"
     return (
         Line(f"ours: facts of {QEMU}'s closure, once", median(once), 4.0, note),
         Line(f"ours: {PROGRAM}, facts in the store", again, 0.0, note),
@@ -149,20 +151,20 @@ def _others(bench: Bench, tree: Path) -> list[Line]:
                                "/bench-scratch", "-l", PROGRAM], "copies the files too"),
         "lddtree": ([path_of("lddtree") or "", "-l", "-R", tree, PROGRAM], "apt install pax-utils python3-pyelftools"),
     }  # fmt: skip
-    found = []
+    result = []
     for name, (argv, note) in asked.items():
         if not argv[0]:
-            found.append(Line(name, 0.0, 0.0, f"not here ({note})"))
+            result.append(Line(name, 0.0, 0.0, f"not here ({note})"))
             continue
         times, say = [], note
         try:
             for _ in range(bench.rounds):
                 shutil.rmtree(scratch, ignore_errors=True)
                 scratch.mkdir()
-                times.append(timed(argv, cwd=bench.work, env=PLAIN).seconds)
+                times.append(run_timed(argv, cwd=bench.work, env=PLAIN).seconds)
         except Failed as failed:
             times = [0.0]
             say = f"{note}: {str(failed).splitlines()[-1]}"
-        found.append(Line(name, median(times), 0.0, say))
+        result.append(Line(name, median(times), 0.0, say))
     shutil.rmtree(scratch, ignore_errors=True)
-    return found
+    return result

@@ -101,12 +101,12 @@ class Slices:
 
     def globs(self, name: str) -> Iterator[str]:
         """All that `bins` of a package leads to, of any package."""
-        todo, done = [f"{name}_bins"], set()
+        todo, result = [f"{name}_bins"], set()
         while todo:
             one = todo.pop()
-            if one in done:
+            if one in result:
                 continue
-            done.add(one)
+            result.add(one)
             package, _, part = one.rpartition("_")
             if package in BASE and package != name:
                 continue
@@ -117,15 +117,15 @@ class Slices:
 
     def every(self) -> Named:
         """All that any slice names."""
-        found = set()
+        result = set()
         for path in sorted(self._directory.glob("*.yaml")):
             for entry in (self.package(path.stem).get("slices") or {}).values():
-                found.update((entry or {}).get("contents") or {})
-        return Named(found)
+                result.update((entry or {}).get("contents") or {})
+        return Named(result)
 
 
 def measure(
-    name: str, program: str, slices: Slices, every: Named, doors: Session, base: set[str]
+    name: str, program: str, slices: Slices, every: Named, session: Session, base: set[str]
 ) -> Row:
     """Resolve one program and hold it against its slice; `base` is listed without any program."""
     row = Row(name)
@@ -133,75 +133,75 @@ def measure(
         path = Path(work, "slice.yaml")
         path.write_text(MANIFEST % {"package": name, "program": program})
         try:
-            planned = plan_build(BuildRequest(manifest=path), doors)
+            planned = plan_build(BuildRequest(manifest=path), session)
         except MinbuildError as error:
             row.failed = error.what
             return row
-    there = {path for one in planned.resolved.files for path in one.entries}
-    hand = {path for glob in slices.globs(name) for path in _matching(glob, there)}
+    offered = {path for one in planned.resolved.files for path in one.entries}
+    hand = {path for glob in slices.globs(name) for path in _matching(glob, offered)}
     hand = {path for path in hand if not CODE.search(path)}
-    brought = {
+    added = {
         need.path
         for need in planned.resolved.closure.needs
         if need.kind in {NeedKind.STRING, NeedKind.DATA} and need.needed_by.startswith("/")
     }
     lines = {each.wanted for each in planned.footprint.possible_data} - base
-    listed = {one for wanted in lines for one in _below(wanted, there)}
+    listed = {one for expected in lines for one in _below(expected, offered)}
     chosen = set(planned.resolved.closure.files)
     row.by_hand = len(hand)
     row.brought = len(hand & chosen)
     row.listed = len((hand & listed) - chosen)
     row.missed = sorted(hand - chosen - listed)
-    lines = {one for one in lines if not hand.intersection(_below(one, there))}
-    more = {path for path in (brought - hand) | lines if not CODE.search(path)}
-    known = {path for path in more if any(every.has(one) for one in _below(path, there)[:9])}
-    row.beside, row.noise = len(known), len(more - known)
+    lines = {one for one in lines if not hand.intersection(_below(one, offered))}
+    more = {path for path in (added - hand) | lines if not CODE.search(path)}
+    covered = {path for path in more if any(every.has(one) for one in _below(path, offered)[:9])}
+    row.beside, row.noise = len(covered), len(more - covered)
     return row
 
 
-def _listed_alone(doors: Session) -> set[str]:
+def _listed_alone(session: Session) -> set[str]:
     """What `plan` lists for a host without any of the programs."""
     with tempfile.TemporaryDirectory() as work:
         path = Path(work, "base.yaml")
         path.write_text("".join(line for line in MANIFEST.splitlines(True) if "%" not in line))
         return {
             each.wanted
-            for each in plan_build(BuildRequest(manifest=path), doors).footprint.possible_data
+            for each in plan_build(BuildRequest(manifest=path), session).footprint.possible_data
         }
 
 
-def _matching(glob: str, there: set[str]) -> list[str]:
+def _matching(glob: str, offered: set[str]) -> list[str]:
     if not re.search(r"[*?]", glob):
-        return [glob] if glob in there else []
-    return [path for path in there if _fits(glob, path)]
+        return [glob] if glob in offered else []
+    return [path for path in offered if _fits(glob, path)]
 
 
 def _fits(glob: str, path: str) -> bool:
     return path == glob or ("*" in glob and fnmatch.fnmatchcase(path, glob.replace("**", "*")))
 
 
-def _below(wanted: str, there: set[str]) -> list[str]:
-    if re.search(r"[*?\[]", wanted):
-        return [path for path in there if fnmatch.fnmatchcase(path, wanted)]
-    return [path for path in there if path == wanted or path.startswith(f"{wanted}/")]
+def _below(expected: str, offered: set[str]) -> list[str]:
+    if re.search(r"[*?\[]", expected):
+        return [path for path in offered if fnmatch.fnmatchcase(path, expected)]
+    return [path for path in offered if path == expected or path.startswith(f"{expected}/")]
 
 
 def main(directory: Path) -> None:
     """Print a row for each program, and the sums as JSON."""
     slices = Slices(directory)
     every = slices.every()
-    doors = Session(find_store_directory(), SilentProgress())
+    session = Session(find_store_directory(), SilentProgress())
     rows = []
-    base = _listed_alone(doors)
+    base = _listed_alone(session)
     print(f"{'program':<18} {'by hand':>8} {'brought':>8} {'listed':>7} {'beside':>7} {'noise':>6}")
     for name, program in PROGRAMS.items():
-        row = measure(name, program, slices, every, doors, base)
+        row = measure(name, program, slices, every, session, base)
         rows.append(row)
         numbers = (
             f"{row.by_hand:>8} {row.brought:>8} {row.listed:>7} {row.beside:>7} {row.noise:>6}"
         )
-        said = row.failed or (f"missed: {', '.join(row.missed[:3])}" if row.missed else "")
-        print(f"{name:<18} {numbers}  {said[:110]}", flush=True)
+        output = row.failed or (f"missed: {', '.join(row.missed[:3])}" if row.missed else "")
+        print(f"{name:<18} {numbers}  {output[:110]}", flush=True)
     keys = ("by_hand", "brought", "listed", "beside", "noise")
     print(json.dumps({key: sum(getattr(row, key) for row in rows) for key in keys}))
 

@@ -30,14 +30,14 @@ def main() -> None:
     parser.add_argument("build", type=Path)
     parser.add_argument("--tree", type=Path, help="root of a plain Debian, made before")
     parser.add_argument("--write", action="store_true", help="keep the figures for reports")
-    words = parser.parse_args()
-    ours = load_footprint(str(words.build))
-    if words.tree is not None:
-        theirs = load_footprint(str(words.tree))
+    argv = parser.parse_args()
+    ours = load_footprint(str(argv.build))
+    if argv.tree is not None:
+        theirs = load_footprint(str(argv.tree))
     else:
         with tempfile.TemporaryDirectory(prefix="minbuild-surface-") as scratch:
-            theirs = load_footprint(str(plain(ours, Path(scratch))))
-    if words.write:
+            theirs = load_footprint(str(measure_plain(ours, Path(scratch))))
+    if argv.write:
         DEBIAN_DATA.write_text(document(ours, theirs), encoding="utf-8")
     print(table(ours, theirs))
 
@@ -47,7 +47,7 @@ def packages(ours: Footprint) -> list[str]:
     return [row.name for row in ours.packages if row.name and row.version]
 
 
-def plain(ours: Footprint, scratch: Path) -> Path:
+def measure_plain(ours: Footprint, scratch: Path) -> Path:
     """Install a plain Debian with the packages of an image."""
     top = scratch / "root"
     mirror = find_mirror("")
@@ -55,8 +55,8 @@ def plain(ours: Footprint, scratch: Path) -> Path:
         f"deb {mirror.build_url(repository_of(suite), '').rstrip('/')} {suite} main"
         for suite in ours.suites
     ]
-    words = [f"--variant={VARIANT}", f"--include={','.join(packages(ours))}", ours.suites[0]]
-    subprocess.run(["mmdebstrap", *words, top, *sources], check=True)
+    argv = [f"--variant={VARIANT}", f"--include={','.join(packages(ours))}", ours.suites[0]]
+    subprocess.run(["mmdebstrap", *argv, top, *sources], check=True)
     return top
 
 
@@ -67,7 +67,7 @@ def document(ours: Footprint, theirs: Footprint) -> str:
     figures = {
         str(kind): surface.count(kind) for kind in FindingKind if kind not in surface.unknown
     }
-    made = {
+    result = {
         "schema": DEBIAN_SCHEMA,
         "made_by": "benchmarks/surface.py: mmdebstrap "
         f"--variant={VARIANT}, {', '.join(ours.suites)}, main, {ours.arch}",
@@ -77,7 +77,7 @@ def document(ours: Footprint, theirs: Footprint) -> str:
         "bytes": theirs.totals.bytes,
         "surface": figures,
     }
-    return json.dumps(made, indent=1, sort_keys=True) + "\n"
+    return json.dumps(result, indent=1, sort_keys=True) + "\n"
 
 
 def table(ours: Footprint, theirs: Footprint) -> str:

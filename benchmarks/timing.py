@@ -57,7 +57,7 @@ def bench(work: Path, rounds: int, mirror: str) -> Bench:
     return Bench(work.resolve(), rounds, find_mirror(mirror).debian)
 
 
-def timed(
+def run_timed(
     argv: Sequence[str | Path],
     *,
     cwd: Path,
@@ -87,15 +87,15 @@ def timed(
     return Run(float(seconds), float(cpu), int(peak) * 1024)
 
 
-def minbuild(*words: str | Path, cwd: Path, store: Path, ends: Sequence[int] = (0,)) -> Run:
+def minbuild(*argv: str | Path, cwd: Path, store: Path, ends: Sequence[int] = (0,)) -> Run:
     """Run the command of this checkout as a shell would."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    env = kept | {"MINBUILD_STORE": str(store)}
+    remaining = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env = remaining | {"MINBUILD_STORE": str(store)}
     program = Path(sys.executable).with_name("minbuild")
-    return timed([program, *words], cwd=cwd, env=env, ends=ends)
+    return run_timed([program, *argv], cwd=cwd, env=env, ends=ends)
 
 
-def middle(runs: Sequence[Run]) -> Run:
+def compute_median(runs: Sequence[Run]) -> Run:
     """The medians of several runs, and the most memory of any."""
     return Run(
         median(run.seconds for run in runs),

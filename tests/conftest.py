@@ -38,9 +38,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Know what runs machines before the first test that starts one."""
     if item.get_closest_marker("boot") is not None:
-        from tests.support.accelerator import settled  # slow: most runs of one test need none of it
+        from tests.support.accelerator import (
+            settle_accelerator,
+        )  # slow: most runs of one test need none of it
 
-        settled()
+        settle_accelerator()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

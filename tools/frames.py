@@ -52,7 +52,7 @@ class Watch:
         if event == "call" and frame.f_code.co_filename.startswith(INSIDE):
             self.codes.add(frame.f_code)
 
-    def needing(self, make: Callable[..., None]) -> Callable[..., None]:
+    def count_needs(self, make: Callable[..., None]) -> Callable[..., None]:
         """Wrap the constructor of Need."""
 
         def made(*args: object, **kwargs: object) -> None:
@@ -85,27 +85,27 @@ def depth() -> int:
     return count
 
 
-def watched(kind: str, *words: str) -> dict[str, Any]:
+def run_watched(kind: str, *argv: str) -> dict[str, Any]:
     """Run a command line in a process of its own; `kind` is `frames`, `codes` or `modules`."""
     read, write = os.pipe()
     with os.fdopen(read, "rb") as report:
         try:
             subprocess.run(
-                [sys.executable, "-m", "tools.frames", kind, *words],
+                [sys.executable, "-m", "tools.frames", kind, *argv],
                 env={**os.environ, OUT: str(write), "PYTHONHASHSEED": "0"}, pass_fds=(write,),
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True, timeout=900,
             )  # fmt: skip
         except subprocess.CalledProcessError as error:
             raise SystemExit(
-                f"minbuild {' '.join(words)} failed:\n{error.stderr.decode()}"
+                f"minbuild {' '.join(argv)} failed:\n{error.stderr.decode()}"
             ) from error
         finally:
             os.close(write)
-        found: dict[str, Any] = json.loads(report.read())
-        return found
+        result: dict[str, Any] = json.loads(report.read())
+        return result
 
 
-def _need() -> type:
+def _find_need_class() -> type:
     """The class Need, wherever below minbuild.resolve it is defined."""
     import importlib
     import pkgutil
@@ -119,19 +119,19 @@ def _need() -> type:
     raise LookupError("minbuild.resolve has no class Need")
 
 
-def main(kind: str, words: list[str]) -> int:
+def main(kind: str, argv: list[str]) -> int:
     """Run one command line and report; returns its exit code."""
     from minbuild.cli.main import run_command_line
 
     watch = Watch()
     if kind == "frames":
-        need: Any = _need()
-        need.__init__ = watch.needing(need.__init__)
+        need: Any = _find_need_class()
+        need.__init__ = watch.count_needs(need.__init__)
         sys.addaudithook(watch.audit)
     elif kind == "codes":
         threading.setprofile(watch.profile)
         sys.setprofile(watch.profile)
-    code = run_command_line(words)
+    code = run_command_line(argv)
     sys.setprofile(None)
     with os.fdopen(int(os.environ[OUT]), "w") as report:
         report.write(watch.as_json())

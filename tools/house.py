@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tools import survey
-from tools.frames import watched
+from tools.frames import run_watched
 from tools.survey import Module
 
 TOP = Path(__file__).parents[1]
@@ -28,29 +28,29 @@ def main() -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="list what is counted")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     parser.add_argument("--no-runs", action="store_true", help="read the source only")
-    wish = parser.parse_args()
-    modules = survey.read(TOP, ["minbuild"])
+    options = parser.parse_args()
+    modules = survey.read_modules(TOP, ["minbuild"])
     lists: Lists = {}
-    rows = [*_modules(modules, lists), *_imports(modules, lists), *_names(modules, lists),
-            *_lengths(modules, lists), *_words(modules)]  # fmt: skip
-    if not wish.no_runs:
-        rows += _runs()
-    if wish.json:
+    rows = [*_count_modules(modules, lists), *_count_imports(modules, lists), *_count_names(modules, lists),
+            *_count_lengths(modules, lists), *_count_docstrings(modules)]  # fmt: skip
+    if not options.no_runs:
+        rows += _count_runs()
+    if options.json:
         print(json.dumps(dict(rows), indent=1))
         return
     print("| what | value |\n|---|---|")
     for name, value in rows:
         print(f"| {name} | {value} |")
-    if wish.verbose:
+    if options.verbose:
         for name, lines in lists.items():
             print(f"\n## {name}\n", *lines, sep="\n")
 
 
-def _modules(modules: Mapping[str, Module], lists: Lists) -> Rows:
+def _count_modules(modules: Mapping[str, Module], lists: Lists) -> Rows:
     own = {name: one for name, one in modules.items() if not one.is_package}
     lines = [one.lines for one in own.values()]
     short = sorted(f"{one.lines:4} {name}" for name, one in own.items() if one.lines < SHORT)
-    by = survey.importers(modules)
+    by = survey.find_importers(modules)
     single = sorted(f"{name}, by {min(by[name])}" for name in own if len(by[name]) == 1)
     lists["modules below 40 lines"], lists["modules with one importer"] = short, single
     packages = sum(one.is_package for one in modules.values())
@@ -65,10 +65,10 @@ def _modules(modules: Mapping[str, Module], lists: Lists) -> Rows:
     ]
 
 
-def _imports(modules: Mapping[str, Module], lists: Lists) -> Rows:
-    circles = survey.circles({**modules, **survey.read(TOP, ["benchmarks", "tools"])})
+def _count_imports(modules: Mapping[str, Module], lists: Lists) -> Rows:
+    circles = survey.find_circles({**modules, **survey.read_modules(TOP, ["benchmarks", "tools"])})
     lists["import circles"] = [" ↔ ".join(one) for one in circles]
-    inside = {name: survey.imports_in_functions(one) for name, one in modules.items()}
+    inside = {name: survey.count_function_imports(one) for name, one in modules.items()}
     inside = {name: count for name, count in inside.items() if count}
     most = sorted(inside.items(), key=lambda row: (-row[1], row[0]))
     lists["imports inside functions"] = [f"{count:4} {name}" for name, count in most]
@@ -76,21 +76,21 @@ def _imports(modules: Mapping[str, Module], lists: Lists) -> Rows:
         ("import circles (strongly connected parts, benchmarks and tools too)",
          f"{len(circles)}, of {sum(map(len, circles))} modules"),
         ("imports inside functions / in modules", f"{sum(inside.values())} / {len(inside)}"),
-        ("`Any` in cli", str(survey.uses_of(modules, "Any", "minbuild.cli"))),
+        ("`Any` in cli", str(survey.count_uses(modules, "Any", "minbuild.cli"))),
     ]  # fmt: skip
 
 
-def _names(modules: Mapping[str, Module], lists: Lists) -> Rows:
-    classes = survey.public(modules, ast.ClassDef)
-    functions = survey.public(modules, survey.Function)
-    files = survey.file_names(modules)
-    for name, found in (("class", classes), ("function", functions), ("file", files)):
-        often = sorted(found.items(), key=lambda row: (-len(row[1]), row[0]))
+def _count_names(modules: Mapping[str, Module], lists: Lists) -> Rows:
+    classes = survey.find_repeated_names(modules, ast.ClassDef)
+    functions = survey.find_repeated_names(modules, survey.Function)
+    files = survey.find_repeated_files(modules)
+    for name, result in (("class", classes), ("function", functions), ("file", files)):
+        often = sorted(result.items(), key=lambda row: (-len(row[1]), row[0]))
         lists[f"{name} names in several modules"] = [f"{one}: {', '.join(at)}" for one, at in often]
     total = sum(len(one.functions) for one in modules.values())
-    participles = survey.participles(modules)
+    participles = survey.list_participles(modules)
     lists["functions named by a participle"] = participles
-    pronouns = survey.pronouns(modules)
+    pronouns = survey.count_pronouns(modules)
     return [
         ("public class names in several modules", str(len(classes))),
         ("public function names in several modules", str(len(functions))),
@@ -101,8 +101,8 @@ def _names(modules: Mapping[str, Module], lists: Lists) -> Rows:
     ]  # fmt: skip
 
 
-def _lengths(modules: Mapping[str, Module], lists: Lists) -> Rows:
-    functions = survey.lengths(modules)
+def _count_lengths(modules: Mapping[str, Module], lists: Lists) -> Rows:
+    functions = survey.list_function_lengths(modules)
     files = sorted(((one.lines, name) for name, one in modules.items()), reverse=True)
     lists["longest modules"] = [f"{lines:4} {name}" for lines, name in files[:20]]
     lists["longest functions"] = [f"{lines:4} {name}" for lines, name in functions[:20]]
@@ -114,33 +114,33 @@ def _lengths(modules: Mapping[str, Module], lists: Lists) -> Rows:
     ]  # fmt: skip
 
 
-def _words(modules: Mapping[str, Module]) -> Rows:
-    functions, told, classes, told_classes = survey.undocumented(modules)
+def _count_docstrings(modules: Mapping[str, Module]) -> Rows:
+    functions, documented, classes, told_classes = survey.count_documented(modules)
     return [
-        ("public functions with a docstring / of", f"{told:,} / {functions:,}"),
+        ("public functions with a docstring / of", f"{documented:,} / {functions:,}"),
         ("classes with a docstring / of", f"{told_classes} / {classes}"),
         (
             "module docstrings that open with What, How, Which …",
-            str(survey.relative_openings(modules)),
+            str(survey.count_relative_openings(modules)),
         ),
     ]
 
 
-def _runs() -> Rows:
+def _count_runs() -> Rows:
     """The shipped host: without a lock, with another packing, and without a change."""
     with tempfile.TemporaryDirectory() as work:
-        words = ("make", str(TOP / "manifests" / "host.yaml"), "--lock", f"{work}/host.lock",
+        argv = ("make", str(TOP / "manifests" / "host.yaml"), "--lock", f"{work}/host.lock",
                  "-o", f"{work}/out")  # fmt: skip
-        first = watched("frames", *words, "--compression", "none")
-        changed = watched("frames", *words, "--compression", "zstd")
-        packed = watched("codes", *words, "--compression", "none")
-        same = watched("codes", *words, "--compression", "none")
-    started = watched("modules", "--help")["modules"]
+        first = run_watched("frames", *argv, "--compression", "none")
+        changed = run_watched("frames", *argv, "--compression", "zstd")
+        packed = run_watched("codes", *argv, "--compression", "none")
+        same = run_watched("codes", *argv, "--compression", "none")
+    started = run_watched("modules", "--help")["modules"]
     return [
-        ("frames from cli.main.run to the process that writes the UKI", _distinct(changed["uki"])),
-        ("frames to renameat2, which publishes", _distinct(changed["publish"])),
-        ("frames to a Need without a lock: least / median / most", _spread(first["needs"])),
-        ("frames to a Need with a lock: least / median / most", _spread(changed["needs"])),
+        ("frames from cli.main.run to the process that writes the UKI", _format_distinct(changed["uki"])),
+        ("frames to renameat2, which publishes", _format_distinct(changed["publish"])),
+        ("frames to a Need without a lock: least / median / most", _format_spread(first["needs"])),
+        ("frames to a Need with a lock: least / median / most", _format_spread(changed["needs"])),
         ("modules of minbuild imported by --help / a make without a change / one that packs",
          f"{started} / {same['modules']} / {packed['modules']}"),
         ("distinct code objects entered by a make without a change / one that packs",
@@ -148,12 +148,12 @@ def _runs() -> Rows:
     ]  # fmt: skip
 
 
-def _spread(needs: Mapping[str, int]) -> str:
+def _format_spread(needs: Mapping[str, int]) -> str:
     deep = sorted(int(at) for at, count in needs.items() for _ in range(count))
     return f"{deep[0]} / {statistics.median(deep):.0f} / {deep[-1]}" if deep else "not seen"
 
 
-def _distinct(depths: Sequence[int]) -> str:
+def _format_distinct(depths: Sequence[int]) -> str:
     return ", ".join(map(str, sorted(set(depths)))) or "not seen"
 
 

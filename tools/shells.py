@@ -101,16 +101,16 @@ def check(scripts: tuple[Script, ...], directory: Path) -> list[str]:
         path.write_bytes(_SOURCED.sub(rb"\1" + root, script.text))
         paths[str(path)] = script
     with ThreadPoolExecutor() as pool:
-        rows = [row for found in pool.map(_run, paths) for row in found]
+        rows = [row for result in pool.map(_run, paths) for row in result]
     return sorted({_line(paths[row["file"]], row) for row in rows if row["file"] in paths})
 
 
 def _run(path: str) -> list[Mapping[str, Any]]:
     argv = [str(SHELLCHECK), "--external-sources", "--format=json1", path]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode > 1:
-        raise RuntimeError(f"shellcheck ends with {done.returncode}: {done.stderr}")
-    rows: list[Mapping[str, Any]] = json.loads(done.stdout)["comments"]
+    result = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if result.returncode > 1:
+        raise RuntimeError(f"shellcheck ends with {result.returncode}: {result.stderr}")
+    rows: list[Mapping[str, Any]] = json.loads(result.stdout)["comments"]
     return rows
 
 

@@ -117,19 +117,19 @@ class Module:
         )
 
 
-def read(top: Path, packages: Collection[str]) -> dict[str, Module]:
+def read_modules(top: Path, packages: Collection[str]) -> dict[str, Module]:
     """Every module of these packages below a directory, by name, sorted."""
-    found = {}
+    modules = {}
     for package in packages:
         for path in sorted((top / package).rglob("*.py")):
             parts = path.relative_to(top).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             text = path.read_text("utf-8")
-            found[name] = Module(name, path, ast.parse(text), text.count("\n"), text)
-    return found
+            modules[name] = Module(name, path, ast.parse(text), text.count("\n"), text)
+    return modules
 
 
-def imports(module: Module, known: Collection[str]) -> Iterator[tuple[str, bool]]:
+def list_imports(module: Module, known: Collection[str]) -> Iterator[tuple[str, bool]]:
     """Modules that a module imports, and whether it does so when it runs (not for types alone)."""
     for node, runs in _import_nodes(module.tree, runs=True):
         if isinstance(node, ast.Import):
@@ -152,7 +152,7 @@ def _import_nodes(
             yield from _import_nodes(child, runs=runs and not for_types)
 
 
-def imports_in_functions(module: Module) -> int:
+def count_function_imports(module: Module) -> int:
     """Import statements that stand in functions; each once."""
     inside = {
         id(node)
@@ -163,23 +163,27 @@ def imports_in_functions(module: Module) -> int:
     return len(inside)
 
 
-def importers(modules: Mapping[str, Module]) -> dict[str, set[str]]:
+def find_importers(modules: Mapping[str, Module]) -> dict[str, set[str]]:
     """Module → those that import it, for types too."""
-    found: dict[str, set[str]] = {name: set() for name in modules}
+    result: dict[str, set[str]] = {name: set() for name in modules}
     for module in modules.values():
-        for name, _ in imports(module, modules):
-            found[name].add(module.name)
-    return found
+        for name, _ in list_imports(module, modules):
+            result[name].add(module.name)
+    return result
 
 
-def circles(modules: Mapping[str, Module]) -> list[list[str]]:
+def find_circles(modules: Mapping[str, Module]) -> list[list[str]]:
     """Modules that import each other when they run, at their top or in a function; sorted.
 
     A package's own __init__ is no member: importing what lies in it imports it.
     """
     edges = {
         name: sorted(
-            {to for to, runs in imports(module, modules) if runs and not modules[to].is_package}
+            {
+                to
+                for to, runs in list_imports(module, modules)
+                if runs and not modules[to].is_package
+            }
         )
         for name, module in modules.items()
         if not module.is_package
@@ -225,38 +229,40 @@ def _reach(start: str, edges: Mapping[str, list[str]], seen: set[str]) -> list[s
     return order
 
 
-def public(modules: Mapping[str, Module], kind: type | UnionType) -> dict[str, list[str]]:
+def find_repeated_names(
+    modules: Mapping[str, Module], kind: type | UnionType
+) -> dict[str, list[str]]:
     """Public names at the top of modules that are defined in more than one → the modules."""
-    found: dict[str, list[str]] = defaultdict(list)
+    by_name: dict[str, list[str]] = defaultdict(list)
     for module in modules.values():
         for node in module.tree.body:
             if isinstance(node, kind) and not (name := _name(node)).startswith("_"):
-                found[name].append(module.name)
-    return {name: places for name, places in sorted(found.items()) if len(places) > 1}
+                by_name[name].append(module.name)
+    return {name: places for name, places in sorted(by_name.items()) if len(places) > 1}
 
 
 def _name(node: ast.AST) -> str:
     return node.name if isinstance(node, ast.ClassDef | Function) else ""
 
 
-def file_names(modules: Mapping[str, Module]) -> dict[str, list[str]]:
+def find_repeated_files(modules: Mapping[str, Module]) -> dict[str, list[str]]:
     """File names that two or more packages have → the modules."""
-    found: dict[str, list[str]] = defaultdict(list)
+    by_name: dict[str, list[str]] = defaultdict(list)
     for module in modules.values():
         if not module.is_package and "." in module.name:
-            found[module.path.name].append(module.name)
-    return {name: places for name, places in sorted(found.items()) if len(places) > 1}
+            by_name[module.path.name].append(module.name)
+    return {name: places for name, places in sorted(by_name.items()) if len(places) > 1}
 
 
-def participles(modules: Mapping[str, Module]) -> list[str]:
+def list_participles(modules: Mapping[str, Module]) -> list[str]:
     """Functions (no properties, no tests of a claim) whose first word is a past participle."""
-    found = []
+    names = []
     for module in modules.values():
         for function, is_property in module.functions:
             word = function.name.strip("_").partition("_")[0]
             if not is_property and is_participle(word):
-                found.append(f"{module.name}.{function.name}")
-    return sorted(found)
+                names.append(f"{module.name}.{function.name}")
+    return sorted(names)
 
 
 def is_participle(word: str) -> bool:
@@ -269,9 +275,9 @@ def _is_property(node: Function) -> bool:
     return bool(names & {"property", "cached_property", "setter"})
 
 
-def pronouns(modules: Mapping[str, Module]) -> Counter[str]:
+def count_pronouns(modules: Mapping[str, Module]) -> Counter[str]:
     """How often each of PRONOUNS is a name of a local, loop variable or parameter."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for module in modules.values():
         for node in ast.walk(module.tree):
             name = (
@@ -282,11 +288,11 @@ def pronouns(modules: Mapping[str, Module]) -> Counter[str]:
                 else ""
             )
             if name in PRONOUNS:
-                found[name] += 1
-    return found
+                counts[name] += 1
+    return counts
 
 
-def lengths(modules: Mapping[str, Module]) -> list[tuple[int, str]]:
+def list_function_lengths(modules: Mapping[str, Module]) -> list[tuple[int, str]]:
     """Lines of every function, the longest first."""
     rows = [
         ((node.end_lineno or node.lineno) - node.lineno + 1, f"{module.name}.{node.name}")
@@ -296,7 +302,7 @@ def lengths(modules: Mapping[str, Module]) -> list[tuple[int, str]]:
     return sorted(rows, key=lambda row: (-row[0], row[1]))
 
 
-def undocumented(modules: Mapping[str, Module]) -> tuple[int, int, int, int]:
+def count_documented(modules: Mapping[str, Module]) -> tuple[int, int, int, int]:
     """Public functions and methods, those with a docstring; classes, those with a docstring."""
     functions = [
         node for one in modules.values() for node, _ in one.functions if node.name[0] != "_"
@@ -307,18 +313,18 @@ def undocumented(modules: Mapping[str, Module]) -> tuple[int, int, int, int]:
         for node in ast.walk(one.tree)
         if isinstance(node, ast.ClassDef)
     ]
-    told = [
+    documented = [
         sum(ast.get_docstring(node) is not None for node in nodes) for nodes in (functions, classes)
     ]
-    return len(functions), told[0], len(classes), told[1]
+    return len(functions), documented[0], len(classes), documented[1]
 
 
-def relative_openings(modules: Mapping[str, Module]) -> int:
+def count_relative_openings(modules: Mapping[str, Module]) -> int:
     """Module docstrings that open with What, How, Which …"""
     return sum(bool(RELATIVE.match(ast.get_docstring(one.tree) or "")) for one in modules.values())
 
 
-def uses_of(modules: Mapping[str, Module], name: str, package: str) -> int:
+def count_uses(modules: Mapping[str, Module], name: str, package: str) -> int:
     """How often a name stands in the modules of a package: `Any` in annotations."""
     return sum(
         isinstance(node, ast.Name) and node.id == name

@@ -23,7 +23,7 @@ from minbuild.resolve.model import NeedKind
 from minbuild.resolve.policy import ResolvePolicy
 from tests.support.archive import Archive
 from tests.support.deb import Deb, parse
-from tests.support.trees import needless
+from tests.support.trees import find_needless
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent.name for path in HERE.glob("*/host.yaml"))
@@ -37,7 +37,7 @@ OWN = ("host.yaml", "packages.txt", "contents.txt", "expected.txt")
 
 
 @dataclass
-class Noting(SilentProgress):
+class NoteCollector(SilentProgress):
     """Progress that keeps what the user should read."""
 
     notes: list[str] = field(default_factory=list)
@@ -52,54 +52,54 @@ def lay_out(name: str, directory: Path, archive: Archive, *, seed: int = 0) -> N
 
     `seed`: another one lays the same packages and files in another order; 0 for the written one.
     """
-    case, place = HERE / name, directory / name
-    (place / "debian").mkdir(parents=True, exist_ok=True)
-    (place / "host.yaml").write_text(HEAD + (case / "host.yaml").read_text())
-    shutil.copytree(case, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*OWN))
-    archive.directory = place
-    archive.publish("trixie", packages(case, seed), lists=lists(case))
+    case, target = HERE / name, directory / name
+    (target / "debian").mkdir(parents=True, exist_ok=True)
+    (target / "host.yaml").write_text(HEAD + (case / "host.yaml").read_text())
+    shutil.copytree(case, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*OWN))
+    archive.directory = target
+    archive.publish("trixie", read_packages(case, seed), lists=read_lists(case))
 
 
-def lists(case: Path) -> dict[str, str]:
+def read_lists(case: Path) -> dict[str, str]:
     """The archive's lists of files: contents.txt, each list behind a line with its name."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     text = (case / "contents.txt").read_text() if (case / "contents.txt").exists() else ""
     for row in text.splitlines(keepends=True):
         if "/Contents-" in row:
-            found[row.strip()] = ""
+            result[row.strip()] = ""
         else:
-            found[[*found][-1]] += row
-    return found
+            result[[*result][-1]] += row
+    return result
 
 
-def packages(case: Path, seed: int) -> list[Deb]:
+def read_packages(case: Path, seed: int) -> list[Deb]:
     """The packages that a case is offered: its own, and those of base.txt that it does not replace."""
     own = case / "packages.txt"
-    found = {deb.name: deb for deb in parse((HERE / "base.txt").read_text())}
-    found |= {deb.name: deb for deb in parse(own.read_text() if own.exists() else "")}
-    debs = list(found.values())
+    by_name = {deb.name: deb for deb in parse((HERE / "base.txt").read_text())}
+    by_name |= {deb.name: deb for deb in parse(own.read_text() if own.exists() else "")}
+    debs = list(by_name.values())
     if seed:
         random.Random(seed).shuffle(debs)
     return debs
 
 
-def outcome(place: Path, mirror: str, store: Path) -> str:
+def describe_outcome(target: Path, mirror: str, store: Path) -> str:
     """The tree and its reasons, or the error, as text; `place` is a case that was laid out."""
-    noting = Noting()
-    doors = Session(store, noting)
+    noting = NoteCollector()
+    session = Session(store, noting)
     try:
-        request = BuildRequest(place / "host.yaml", mirror=(mirror,))
-        planned = plan_build(request, doors)
-        text = "".join((*listed(planned), *spare(planned)))
+        request = BuildRequest(target / "host.yaml", mirror=(mirror,))
+        planned = plan_build(request, session)
+        text = "".join((*list_paths(planned), *list_needless(planned)))
     except MinbuildError as problem:
-        text = "".join(shown(problem))
+        text = "".join(format_error(problem))
     finally:
-        doors.close()
+        session.close()
     text += "".join(f"note: {note}\n" for note in noting.notes)
-    return text.replace(f"{place}/", "")
+    return text.replace(f"{target}/", "")
 
 
-def listed(planned: Plan) -> Iterator[str]:
+def list_paths(planned: Plan) -> Iterator[str]:
     """One line for each path, the shortest chain to each, then what is told beside.
 
     Directories of the usual mode and owner are left out.
@@ -107,7 +107,7 @@ def listed(planned: Plan) -> Iterator[str]:
     footprint, closure = planned.footprint, planned.resolved.closure
     usual = ("directory", 0o755, 0, 0)
     rows = [row for row in footprint.files if (row.type, row.mode, row.uid, row.gid) != usual]
-    yield from (f"{line(row)}\n" for row in rows)
+    yield from (f"{format_row(row)}\n" for row in rows)
     yield "\n"
     for row in rows:
         chain = find_chains(footprint.edges, row.path, limit=1)[0]
@@ -125,23 +125,23 @@ def listed(planned: Plan) -> Iterator[str]:
         yield f"{caution.path}:{caution.line}: {caution.what}\n"
 
 
-def spare(planned: Plan) -> Iterator[str]:
+def list_needless(planned: Plan) -> Iterator[str]:
     """A line for each file that nothing would miss; a case is wrong that has one.
 
     What a text names is not proved, and no loader asks for the module index or a cache.
     """
-    manifest, ground = planned.resolved.manifest, planned.resolved
+    manifest, workspace = planned.resolved.manifest, planned.resolved
     unproved = {NeedKind.STRING, NeedKind.GENERATED}
-    named = {need.path for need in ground.closure.needs if need.kind in unproved}
-    for path in needless(
-        ground.closure, ground.files, arch=manifest.arch,
+    named = {need.path for need in workspace.closure.needs if need.kind in unproved}
+    for path in find_needless(
+        workspace.closure, workspace.files, arch=manifest.arch,
         policy=ResolvePolicy(manifest.drop, manifest.allow_missing, manifest.dlopen),
     ):  # fmt: skip
         if path not in named:
             yield f"needed by nothing: {path}\n"
 
 
-def line(row: FileRow) -> str:
+def format_row(row: FileRow) -> str:
     """A file as a line: path, target, type, mode, owner unless it is root, package, component."""
     link = f" -> {row.target}" if row.target else ""
     owner = f" {row.uid}:{row.gid}" if (row.uid, row.gid) != (0, 0) else ""
@@ -149,13 +149,15 @@ def line(row: FileRow) -> str:
     return f"{row.path}{link}  {row.type} {row.mode:04o}{owner} {of}"
 
 
-def shown(problem: MinbuildError) -> Iterator[str]:
+def format_error(problem: MinbuildError) -> Iterator[str]:
     """An error and all that are told with it."""
-    for each in (problem, *problem.also):
-        yield f"error: {each.what}\n  at: {each.where}\n  fix: {each.fix}\n"
+    for error in (problem, *problem.also):
+        yield f"error: {error.what}\n  at: {error.where}\n  fix: {error.fix}\n"
 
 
 if __name__ == "__main__":
     directory, mirror, store = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    found = {name: outcome(directory / name, f"{mirror}/{name}/debian", store) for name in CASES}
+    found = {
+        name: describe_outcome(directory / name, f"{mirror}/{name}/debian", store) for name in CASES
+    }
     json.dump(found, sys.stdout)

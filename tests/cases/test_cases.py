@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.resolve.model import NeedKind
-from tests.cases.outcome import CASES, HERE, lay_out, outcome
+from tests.cases.outcome import CASES, HERE, describe_outcome, lay_out
 from tests.support.archive import Archive
 from tests.support.server import serve
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.xdist_group("cases")
 
 
 @dataclass(frozen=True)
-class Laid:
+class ServedCases:
     """Every case below one directory, and the server that has their packages."""
 
     directory: Path
@@ -37,35 +37,37 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 
 
 @pytest.fixture(scope="module")
-def laid(archive: Archive) -> Iterator[Laid]:
+def served_cases(archive: Archive) -> Iterator[ServedCases]:
     directory = archive.directory
     for name in CASES:
         lay_out(name, directory, archive)
     with serve(directory) as server:
-        yield Laid(directory, server.url)
+        yield ServedCases(directory, server.url)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_case(name: str, laid: Laid) -> None:
-    mirror = f"{laid.url}/{name}/debian"
-    said = outcome(laid.directory / name, mirror, laid.directory / "store")
+def test_case(name: str, served_cases: ServedCases) -> None:
+    mirror = f"{served_cases.url}/{name}/debian"
+    output = describe_outcome(
+        served_cases.directory / name, mirror, served_cases.directory / "store"
+    )
     expected = HERE / name / "expected.txt"
     if WRITE:
-        expected.write_text(said)
-    assert said == expected.read_text()
-    assert "needed by nothing" not in said
+        expected.write_text(output)
+    assert output == expected.read_text()
+    assert "needed by nothing" not in output
 
 
 def test_the_order_of_packages_and_the_hash_seed_change_nothing(
-    laid: Laid, archive: Archive
+    served_cases: ServedCases, archive: Archive
 ) -> None:
     """Every case again: packages shuffled, a store of its own, another hash seed."""
-    shuffled = laid.directory / "shuffled"
+    shuffled = served_cases.directory / "shuffled"
     shuffled.mkdir()
     (shuffled / archive.certificate.name).write_bytes(archive.certificate.read_bytes())
     for name in CASES:
         lay_out(name, shuffled, archive, seed=7)
-    mirror, store = f"{laid.url}/shuffled", laid.directory / "shuffled-store"
+    mirror, store = f"{served_cases.url}/shuffled", served_cases.directory / "shuffled-store"
     again = subprocess.run(
         [sys.executable, "-m", "tests.cases.outcome", shuffled, mirror, store],
         env={**os.environ, "PYTHONHASHSEED": "4711"},
@@ -73,8 +75,8 @@ def test_the_order_of_packages_and_the_hash_seed_change_nothing(
         check=True,
         timeout=120,
     )
-    said = json.loads(again.stdout)
-    assert said == {name: (HERE / name / "expected.txt").read_text() for name in CASES}
+    output = json.loads(again.stdout)
+    assert output == {name: (HERE / name / "expected.txt").read_text() for name in CASES}
 
 
 def test_every_kind_of_need_has_a_case() -> None:

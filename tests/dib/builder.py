@@ -11,7 +11,7 @@ from pathlib import Path
 
 from minbuild.data import data_directory
 from tests.dib.elements import element
-from tests.e2e.small_host import Ended
+from tests.e2e.small_host import CommandResult
 
 PROGRAMS = ("bash", "tar", "losetup", "mkfs.ext4", "fstrim", "findmnt", "lsattr", "ps")
 SUDO = """\
@@ -34,7 +34,7 @@ PLAIN = """\
 """One file system over the whole image: needs no device mapper."""
 
 
-def lacking() -> str:
+def explain_missing() -> str:
     """What this machine lacks to run disk-image-create; "" when it can."""
     if os.geteuid():
         return "it mounts file systems and needs root"
@@ -63,18 +63,18 @@ class Builder:
         """Write an element of the test's own."""
         element(self.elements, name, **files)
 
-    def run(self, *words: str, env: Mapping[str, str] | None = None) -> Ended:
+    def run(self, *argv: str, env: Mapping[str, str] | None = None) -> CommandResult:
         """Run `disk-image-create -n WORDS` in the directory; its images land there."""
-        done = subprocess.run(
-            [Path(sysconfig.get_path("scripts")) / "disk-image-create", "-n", *words],
+        result = subprocess.run(
+            [Path(sysconfig.get_path("scripts")) / "disk-image-create", "-n", *argv],
             cwd=self.directory,
             env=self._environment() | (env or {}),
             capture_output=True,
             text=True,
         )
-        return Ended(done.returncode, done.stdout, done.stderr)
+        return CommandResult(result.returncode, result.stdout, result.stderr)
 
-    def left(self) -> list[str]:
+    def list_leftovers(self) -> list[str]:
         """Mounts and loop devices that lie below the directory."""
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
         loops = subprocess.run(["losetup", "-nO", "BACK-FILE"], capture_output=True, text=True)
@@ -94,8 +94,8 @@ class Builder:
             name: str(self.directory / name.lower())
             for name in ("TMP_DIR", "DIB_IMAGE_CACHE", "DIB_LOCKFILES")
         }
-        for place in places.values():
-            Path(place).mkdir(exist_ok=True)
+        for path in places.values():
+            Path(path).mkdir(exist_ok=True)
         return {
             **places,
             "PATH": f"{programs}:{os.environ['PATH']}",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dib.builder import Builder, lacking
+from tests.dib.builder import Builder, explain_missing
 from tests.e2e.conftest import small
 
 __all__ = ["builder", "small"]
@@ -22,7 +22,7 @@ def elements(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def builder(tmp_path: Path) -> Builder:
     """disk-image-create in a directory of its own, where this machine lets it run."""
-    lack = lacking()
+    lack = explain_missing()
     if lack:
         pytest.skip(f"disk-image-create cannot run here: {lack}")
     (tmp_path / "dib").mkdir()

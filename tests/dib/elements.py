@@ -5,8 +5,8 @@ from pathlib import Path
 
 def element(directory: Path, name: str, **files: str) -> None:
     """Write an element: `post_root__50_x="…"` is its script post-root.d/50-x."""
-    for place, text in files.items():
-        phase, _, script = place.replace("_", "-").partition("--")
+    for target, text in files.items():
+        phase, _, script = target.replace("_", "-").partition("--")
         path = directory / name / (f"{phase}.d/{script}" if script else phase)
         path.parent.mkdir(parents=True, exist_ok=True)
         head = "#!/bin/bash\nset -eu -o pipefail\n" if script else ""

@@ -15,18 +15,18 @@ def build_folder(small: Small) -> Path:
     from minbuild.dib.build_directory import node_from_row
 
     small.write()
-    place = small.directory / "build" / "small"
-    place.mkdir(parents=True)
+    target = small.directory / "build" / "small"
+    target.mkdir(parents=True)
     plan = minbuild(*small.argv("plan", "small.yaml", "--json"), cwd=small.directory)
     assert plan.code == 0, plan.err
-    (place / "footprint.json").write_text(plan.out, encoding="utf-8")
+    (target / "footprint.json").write_text(plan.out, encoding="utf-8")
     export = minbuild(*small.argv("export", "small.yaml", "-o", "small.tar"), cwd=small.directory)
     assert export.code == 0, export.err
     contents = {}
     kernel = b""
     with tarfile.open(small.directory / "small.tar") as tar:
-        held = {member.name[1:]: tar.extractfile(member) for member in tar if member.isreg()}
-        bodies = {path: file.read() for path, file in held.items() if file is not None}
+        files = {member.name[1:]: tar.extractfile(member) for member in tar if member.isreg()}
+        bodies = {path: file.read() for path, file in files.items() if file is not None}
     for row in json.loads(plan.out)["files"]:
         if row["type"] == "file":
             contents[row["sha256"]] = bodies[row["path"]]
@@ -36,8 +36,8 @@ def build_folder(small: Small) -> Path:
         node_from_row(row) for row in footprint.files if not row.path.startswith("/boot/vmlinuz")
     ]
     initrd = tar_cpio.encode_cpio(nodes, contents.__getitem__)
-    (place / "small.efi").write_bytes(uki({".linux": kernel, ".initrd": initrd}))
-    return place
+    (target / "small.efi").write_bytes(uki({".linux": kernel, ".initrd": initrd}))
+    return target
 
 
 def uki(sections: dict[str, bytes]) -> bytes:
@@ -45,8 +45,8 @@ def uki(sections: dict[str, bytes]) -> bytes:
     start = 64 + 24 + 40 * len(sections)
     table, body = b"", b""
     for name, data in sections.items():
-        place = start + len(body)
-        table += struct.pack("<8sIIII16x", name.encode(), len(data), 0, len(data), place)
+        path = start + len(body)
+        table += struct.pack("<8sIIII16x", name.encode(), len(data), 0, len(data), path)
         body += data
     head = b"MZ" + bytes(58) + struct.pack("<I", 64)
     return head + struct.pack("<4s2xH12xHxx", b"PE\0\0", len(sections), 0) + table + body

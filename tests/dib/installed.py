@@ -55,12 +55,12 @@ def as_layout(top: Path, *layers: bytes, arch: str = "amd64") -> Path:
     return top
 
 
-def as_disk(top: Path, place: Path, *, table: bool) -> Path:
+def as_disk(top: Path, path: Path, *, table: bool) -> Path:
     """A disk image with an ext4 file system, whole or in a partition of a GPT."""
-    whole = ext4(top, place, "12M")
+    whole = ext4(top, path, "12M")
     if table:
-        place.write_bytes(gpt([Part(whole.read_bytes())]))
-    return place
+        path.write_bytes(gpt([Part(whole.read_bytes())]))
+    return path
 
 
 def paths(top: Path) -> set[str]:

@@ -14,8 +14,8 @@ from minbuild.cache.store import Store
 from minbuild.manifest.model import Location, PackagePaths, Tool
 from minbuild.paths import RootPath
 from minbuild.toolbox.toolbox import Toolbox
-from tests.support.cache import cache
-from tests.support.real_archive import market_of, toolbox_of
+from tests.support.cache import cache_directory
+from tests.support.real_archive import make_toolbox, open_real_archive
 
 HERE = Location("test", 1, 1)
 CONFIG = RootPath("/usr/lib/rpm")
@@ -61,10 +61,10 @@ MACROS = ("_dbpath {db}", "_db_backend {backend}", "__os_install_post %{{nil}}",
 
 
 @functools.cache
-def laid(*tools: Tool) -> Toolbox:
+def open_rpm_tools(*tools: Tool) -> Toolbox:
     """Programs of the archive that only tests need, run without being installed."""
-    store = Store(cache("tool"))
-    return toolbox_of(tools, market_of(store))
+    store = Store(cache_directory("tool"))
+    return make_toolbox(tools, open_real_archive(store))
 
 
 def install(top: Path, backend: str, **packages: Mapping[str, str | bytes]) -> Path:
@@ -82,18 +82,18 @@ def install(top: Path, backend: str, **packages: Mapping[str, str | bytes]) -> P
 
 
 def _build(work: Path, backend: str, name: str, files: Mapping[str, str | bytes]) -> Path:
-    place = lay(work / name, files)
+    path = write_files(work / name, files)
     spec = work / f"{name}.spec"
     spec.write_text(SPEC.format(name=name, files="\n".join(files)), encoding="utf-8")
-    _run("rpmbuild", work, backend, "-bb", "--noclean", "--buildroot", place, spec)
-    (found,) = (work / "RPMS").rglob(f"{name}-*.rpm")
-    return found
+    _run("rpmbuild", work, backend, "-bb", "--noclean", "--buildroot", path, spec)
+    (result,) = (work / "RPMS").rglob(f"{name}-*.rpm")
+    return result
 
 
-def lay(place: Path, files: Mapping[str, str | bytes]) -> Path:
+def write_files(target: Path, files: Mapping[str, str | bytes]) -> Path:
     """Write files below a directory."""
     for path, content in files.items():
-        file = place / path.lstrip("/")
+        file = target / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, bytes):
             file.write_bytes(content)
@@ -102,11 +102,11 @@ def lay(place: Path, files: Mapping[str, str | bytes]) -> Path:
             file.symlink_to(content.removeprefix("-> "))
         else:
             file.write_text(content, encoding="utf-8")
-    return place
+    return target
 
 
-def _run(name: str, work: Path, backend: str, *words: str | Path) -> None:
-    box = laid(*TOOLS)
+def _run(name: str, work: Path, backend: str, *args: str | Path) -> None:
+    box = open_rpm_tools(*TOOLS)
     config = box.find_path(CONFIG)
     defined = [
         text.format(db="/usr/lib/sysimage/rpm", backend=backend, top=work) for text in MACROS
@@ -114,7 +114,7 @@ def _run(name: str, work: Path, backend: str, *words: str | Path) -> None:
     argv = [
         *box.build_argv(name),
         *(word for text in defined for word in ("--define", text)),
-        *words,
+        *args,
     ]
     env = box.build_environment() | {
         "PATH": "/usr/bin:/bin",
@@ -122,11 +122,11 @@ def _run(name: str, work: Path, backend: str, *words: str | Path) -> None:
         "HOME": str(work),
     }
     root = [] if os.geteuid() == 0 else [shutil.which("unshare") or "unshare", "-Ur"]
-    done = subprocess.run([*root, *argv], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr + done.stdout
+    result = subprocess.run([*root, *argv], env=env, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr + result.stdout
 
 
-def as_berkeley(top: Path) -> Path:
+def convert_to_berkeley(top: Path) -> Path:
     """Rewrite the SQLite database of a root as a Berkeley DB hash, by Berkeley DB itself."""
     new = top / "usr/lib/sysimage/rpm"
     with contextlib.closing(sqlite3.connect(new / "rpmdb.sqlite")) as database:
@@ -137,7 +137,7 @@ def as_berkeley(top: Path) -> Path:
     text += "".join(f" {struct.pack('=I', key).hex()}\n {data.hex()}\n" for key, data in pairs)
     old = top / "var/lib/rpm"
     old.mkdir(parents=True)
-    box = laid(DB_LOAD)
+    box = open_rpm_tools(DB_LOAD)
     subprocess.run([*box.build_argv(DB_LOAD.name), old / "Packages"], input=f"{text}DATA=END\n",
                    text=True, check=True, env=box.build_environment())  # fmt: skip
     shutil.rmtree(new)

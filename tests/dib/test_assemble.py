@@ -53,8 +53,8 @@ def test_a_manifest_asks_for_dib_among_its_formats(small: Small) -> None:
     )
     image = read_manifest(path, settings={}, components=(), trust=Trust(allows_code=True)).image
     assert [str(each) for each in image.formats] == ["raw", "uki"]
-    (wish,) = image.dib
-    assert (wish.elements, wish.layout, wish.formats) == (
+    (settings,) = image.dib
+    assert (settings.elements, settings.layout, settings.formats) == (
         ("one",), DibLayout.GPT, (DibFormat.TAR,),
     )  # fmt: skip
 
@@ -70,8 +70,8 @@ def test_dependencies_are_those_of_dib_itself(elements: Path) -> None:
     element(elements, "one", post_root__50_test="true")
     (elements / "one" / "element-deps").write_text("two\n", encoding="utf-8")
     element(elements, "two", cleanup__50_test="true")
-    found = expand_elements(["minbuild-root", "one"], f"{elements}:{data_directory('elements')}")
-    assert [each.name for each in found] == ["minbuild-root", "one", "two"]
+    result = expand_elements(["minbuild-root", "one"], f"{elements}:{data_directory('elements')}")
+    assert [each.name for each in result] == ["minbuild-root", "one", "two"]
 
 
 def test_an_element_that_is_not_there_is_named(elements: Path) -> None:
@@ -83,14 +83,14 @@ def test_an_element_that_is_not_there_is_named(elements: Path) -> None:
 
 def test_an_element_that_needs_a_shell_inside_is_refused(elements: Path) -> None:
     element(elements, "packages", install__50_test="apt-get install something")
-    found = expand_elements(
+    result = expand_elements(
         ["minbuild-root", "packages"], f"{elements}:{data_directory('elements')}"
     )
     with pytest.raises(ToolError) as caught:
-        refuse_chroot_phases(found, ["/usr/bin/busybox"])
+        refuse_chroot_phases(result, ["/usr/bin/busybox"])
     assert "packages runs install.d inside the root, and there is no bash" in caught.value.what
     assert "minbuild-trim" in caught.value.fix
-    refuse_chroot_phases(found, ["/usr/bin/bash"])
+    refuse_chroot_phases(result, ["/usr/bin/bash"])
 
 
 def test_the_partitioned_layout_needs_more_of_a_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +113,8 @@ def test_dib_that_shall_run_here_says_what_this_machine_lacks(
 
 
 def test_squashfs_comes_first_because_dib_looks_only_there(tmp_path: Path) -> None:
-    wish = DibSettings(WHERE, formats=(DibFormat.QCOW2, DibFormat.TAR, DibFormat.SQUASHFS))
-    order = DibJob(wish, "host-dib", tmp_path, tmp_path / "log", 1, [])
+    settings = DibSettings(WHERE, formats=(DibFormat.QCOW2, DibFormat.TAR, DibFormat.SQUASHFS))
+    order = DibJob(settings, "host-dib", tmp_path, tmp_path / "log", 1, [])
     assert order.make_argv("/out")[:5] == ("-n", "-o", "/out/host-dib", "-t", "squashfs,qcow2,tar")
     assert order.image_names == ("host-dib.qcow2", "host-dib.tar", "host-dib.squash")
 
@@ -140,9 +140,9 @@ def test_the_lines_to_blame_are_those_before_the_clean_up() -> None:
     assert find_error_lines(log) == log[1]
 
 
-def run(wish: DibSettings, folder: Path, work: Path) -> tuple[Path, ...]:
+def run(settings: DibSettings, folder: Path, work: Path) -> tuple[Path, ...]:
     work.mkdir()
-    order = DibJob(wish, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
+    order = DibJob(settings, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
     choose_location(order, DibLocation.HERE, SilentProgress())
     return make_dib_images(order, work, progress=SilentProgress(), builder=None)
 
@@ -152,9 +152,9 @@ def test_dib_makes_images_of_a_build(
     builder: Builder, small: Small, elements: Path, tmp_path: Path
 ) -> None:
     element(elements, "greeting", post_root__50_test="echo hello > $TMP_MOUNT_PATH/etc/greeting")
-    wish = DibSettings(WHERE, ("greeting",), formats=(DibFormat.TAR, DibFormat.RAW))
+    settings = DibSettings(WHERE, ("greeting",), formats=(DibFormat.TAR, DibFormat.RAW))
     folder = build_folder(small)
-    tar, raw = run(wish, folder, tmp_path / "assembling")
+    tar, raw = run(settings, folder, tmp_path / "assembling")
     with tarfile.open(tar) as archive:
         names = archive.getnames()
     assert "./etc/greeting" in names
@@ -182,7 +182,7 @@ def test_an_element_that_fails_is_shown_and_nothing_is_left(
     assert "cannot frobnicate: no widget" in caught.value.what
     assert "small-dib.log" in caught.value.where
     assert list_mounts(tmp_path) == ()
-    assert Builder(tmp_path).left() == []
+    assert Builder(tmp_path).list_leftovers() == []
     del builder
 
 
@@ -203,5 +203,5 @@ def test_an_image_that_is_too_small_is_an_error(
     with pytest.raises(ToolError) as caught:
         run(DibSettings(WHERE, ("big",), formats=(DibFormat.RAW,)), folder, tmp_path / "assembling")
     assert "No space left" in caught.value.what
-    assert Builder(tmp_path).left() == []
+    assert Builder(tmp_path).list_leftovers() == []
     del builder

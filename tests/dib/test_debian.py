@@ -21,13 +21,13 @@ from minbuild.pipeline.boot_setup import prepare_boot
 from minbuild.pipeline.session import BuildRequest, Session
 from minbuild.progress import SilentProgress
 from tests.dib.builder import Builder
-from tests.dib.rpms import laid
+from tests.dib.rpms import open_rpm_tools
 from tests.e2e.small_host import minbuild
-from tests.support.cache import cache
+from tests.support.cache import cache_directory
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.long]
 
-STORE = cache("lab")
+STORE = cache_directory("lab")
 PACKAGES = "linux-image-cloud-amd64,busybox,qemu-system-x86,seabios,qemu-system-data,cgpt,openntpd"
 HERE = Location("test", 1, 1)
 SCRIPT = RootPath("/usr/share/debootstrap/functions")
@@ -48,25 +48,27 @@ PLAIN = "minbuild-boot/layouts/plain.yaml"
 def test_a_debian_root_of_dib_is_trimmed_to_the_host_and_boots(
     builder: Builder, tmp_path: Path
 ) -> None:
-    words = ("-t", "tar", "debian-minimal", "minbuild-trim", "minbuild-boot", "-p", PACKAGES)
-    ended = builder.run("-o", "trimmed", *words, env=environment(builder))
+    argv = ("-t", "tar", "debian-minimal", "minbuild-trim", "minbuild-boot", "-p", PACKAGES)
+    ended = builder.run("-o", "trimmed", *argv, env=environment(builder))
     assert ended.code == 0, ended.out[-3000:]
-    assert builder.left() == []
-    said = re.search(r"trimmed \S+: ([\d,]+) files, ([\d,]+) bytes → ([\d,]+) files", ended.out)
-    assert said is not None
-    assert int(said[1].replace(",", "")) > 10_000
-    print(said[0])  # the figures of the docs
+    assert builder.list_leftovers() == []
+    output = re.search(r"trimmed \S+: ([\d,]+) files, ([\d,]+) bytes → ([\d,]+) files", ended.out)
+    assert output is not None
+    assert int(output[1].replace(",", "")) > 10_000
+    print(output[0])  # the figures of the docs
     text = (builder.directory / "trimmed.d/minbuild/footprint.json").read_text(encoding="utf-8")
     plan = minbuild("plan", "host.yaml", "--json", "--store", str(STORE), cwd=tmp_path)
-    assert rows(text) == rows(plan.out), plan.err
+    assert list_files(text) == list_files(plan.out), plan.err
     boot_uki(builder.directory / "trimmed.tar", tmp_path)
     result = boot_tar(builder.directory / "trimmed.tar", text, tmp_path)
-    lost = {one.name: one.detail for one in result.outcomes if one.state is not ProbeState.PASSED}
-    assert lost == {}, result.end_reason
+    failures = {
+        one.name: one.detail for one in result.outcomes if one.state is not ProbeState.PASSED
+    }
+    assert failures == {}, result.end_reason
 
 
 def environment(builder: Builder) -> dict[str, str]:
-    box = laid(DEBOOTSTRAP)
+    box = open_rpm_tools(DEBOOTSTRAP)
     programs = builder.directory / "bin"
     programs.mkdir()
     script = box.find_path(RootPath("/usr/sbin/debootstrap"))
@@ -91,33 +93,33 @@ def environment(builder: Builder) -> dict[str, str]:
     }
 
 
-def rows(text: str) -> dict[str, tuple[object, ...]]:
+def list_files(text: str) -> dict[str, tuple[object, ...]]:
     """What a footprint says of each path; whose directories are is said by every package."""
     keys = ("type", "mode", "uid", "gid", "sha256", "target")
     return {row["path"]: tuple(row[key] for key in keys) for row in json.loads(text)["files"]}
 
 
-def boot_uki(place: Path, work: Path) -> None:
+def boot_uki(path: Path, work: Path) -> None:
     """Boot the file that minbuild-boot made of the root before it was trimmed, by UEFI."""
-    with tarfile.open(place) as tar:
+    with tarfile.open(path) as tar:
         file = tar.extractfile("./boot/efi/EFI/BOOT/BOOTX64.EFI")
         assert file is not None
         (work / "host.efi").write_bytes(file.read())
-    words = ("boot", "host.efi", "--json", "--store", str(STORE), "--timeout", "600")
-    ended = minbuild(*words, cwd=work)
+    argv = ("boot", "host.efi", "--json", "--store", str(STORE), "--timeout", "600")
+    ended = minbuild(*argv, cwd=work)
     assert ended.code == 0, ended.err
     states = {one["name"]: one["state"] for one in json.loads(ended.out)["probes"]}
     assert states.items() >= {"dhcp": "passed", "kvm": "passed", "guest": "passed"}.items()
 
 
-def boot_tar(place: Path, footprint: str, work: Path) -> BootResult:
+def boot_tar(path: Path, footprint: str, work: Path) -> BootResult:
     """Boot the files of a trimmed root as an initramfs, with the root's own kernel."""
     contents: dict[str, bytes] = {}
     nodes = [
         node_from_row(row) for row in document.read_footprint(footprint, "footprint.json").files
     ]
     kernel = next(node.path for node in nodes if node.path.startswith("/boot/vmlinuz"))
-    with tarfile.open(place) as tar:
+    with tarfile.open(path) as tar:
         for member in tar:
             if member.isreg():
                 file = tar.extractfile(member)

@@ -26,7 +26,7 @@ def test_the_command_prints_where_the_elements_are(tmp_path: Path) -> None:
 def test_dib_lint_passes(tmp_path: Path) -> None:
     scripts = Path(sysconfig.get_path("scripts"))
     (tmp_path / "python").symlink_to(sys.executable)
-    done = subprocess.run(
+    result = subprocess.run(
         ["bash", scripts / "dib-lint"],
         cwd=tmp_path,
         env={
@@ -37,8 +37,8 @@ def test_dib_lint_passes(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "PASS" in done.stdout
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "PASS" in result.stdout
 
 
 @pytest.mark.parametrize("element", ELEMENTS, ids=lambda path: path.name)

@@ -12,10 +12,10 @@ import pytest
 from tests.dib import rpms
 from tests.dib.installed import paths
 from tests.e2e.small_host import Small, minbuild
-from tests.support.cache import cache
+from tests.support.cache import cache_directory
 from tests.support.deb import Deb, parse
 
-STORE = cache("lab")
+STORE = cache_directory("lab")
 VERSION = "6.9.1"
 PACKAGES = r"""
 Package: hello
@@ -61,10 +61,10 @@ class Layout:
     @property
     def packages(self) -> dict[str, dict[str, str | bytes]]:
         text = PACKAGES.replace("LIB", self.lib).replace(f"${self.lib}", "$LIB")
-        found = {deb.name: _files(deb) for deb in parse(text.replace("FORM", self.form))}
+        result = {deb.name: _files(deb) for deb in parse(text.replace("FORM", self.form))}
         if self.boot:
-            found["kernel"][f"/boot/vmlinuz-{VERSION}"] = self.boot
-        return found
+            result["kernel"][f"/boot/vmlinuz-{VERSION}"] = self.boot
+        return result
 
 
 LAYOUTS = {
@@ -82,16 +82,16 @@ def _files(deb: Deb) -> dict[str, str | bytes]:
     }
 
 
-def laid(top: Path, layout: Layout) -> Path:
+def install_layout(top: Path, layout: Layout) -> Path:
     """A root of that layout: by rpm itself, or else file by file."""
     if layout.backend:
         rpms.install(top, layout.backend.replace("bdb", "sqlite"), **layout.packages)
     else:
-        rpms.lay(
+        rpms.write_files(
             top, {path: one for files in layout.packages.values() for path, one in files.items()}
         )
     if layout.backend == "bdb":
-        rpms.as_berkeley(top)
+        rpms.convert_to_berkeley(top)
     if layout.lib == "lib":
         (top / "usr/lib64").symlink_to("lib")
     for name in ("lib", "lib64"):
@@ -104,12 +104,12 @@ def laid(top: Path, layout: Layout) -> Path:
 @pytest.mark.parametrize("name", sorted(LAYOUTS))
 def test_a_root_of_another_distribution_is_trimmed(small: Small, name: str) -> None:
     layout = LAYOUTS[name]
-    root = laid(small.directory / "root", layout)
+    root = install_layout(small.directory / "root", layout)
     (small.directory / "any.yaml").write_text(MANIFEST, encoding="utf-8")
-    words = ("trim", str(root), "any.yaml", "-o", "out", "--store", str(STORE))
-    ended = minbuild(*words, cwd=small.directory)
+    argv = ("trim", str(root), "any.yaml", "-o", "out", "--store", str(STORE))
+    ended = minbuild(*argv, cwd=small.directory)
     assert ended.code == 0, ended.err
-    wanted = {
+    expected = {
         "/usr/bin/hello": "hello",
         "/usr/bin/plug": "hello",
         f"/usr/{layout.lib}/ld-linux-x86-64.so.2": "glibc",
@@ -120,14 +120,16 @@ def test_a_root_of_another_distribution_is_trimmed(small: Small, name: str) -> N
         f"/usr/lib/modules/{VERSION}/kernel/{layout.form}": "kernel",
     }
     kernels = {f"/boot/vmlinuz-{VERSION}", f"/usr/lib/modules/{VERSION}/vmlinuz"}
-    left = paths(root)
-    assert wanted.keys() <= left
-    assert left & kernels
-    assert "/usr/bin/other" not in left
+    remaining = paths(root)
+    assert expected.keys() <= remaining
+    assert remaining & kernels
+    assert "/usr/bin/other" not in remaining
     assert not [
-        path for path in left - wanted.keys() - kernels if path.startswith(f"/usr/{layout.lib}/lib")
+        path
+        for path in remaining - expected.keys() - kernels
+        if path.startswith(f"/usr/{layout.lib}/lib")
     ]
     footprint = json.loads((small.directory / "out" / "footprint.json").read_text("utf-8"))
-    owners = {row["path"]: row["package"] for row in footprint["files"] if row["path"] in wanted}
-    unowned = dict.fromkeys(wanted, "(unowned)")
-    assert owners == (wanted if layout.backend else unowned)
+    owners = {row["path"]: row["package"] for row in footprint["files"] if row["path"] in expected}
+    unowned = dict.fromkeys(expected, "(unowned)")
+    assert owners == (expected if layout.backend else unowned)

@@ -19,8 +19,8 @@ def test_what_ends_the_machine_is_blamed() -> None:
     assert find_error_lines(["builder: started", panic]) == panic
     full = "builder: error: the result does not fit on its disk"
     assert find_error_lines(["something", full]) == full
-    lost = "[   59.8] Buffer I/O error on dev vdb, logical block 3, lost async page write"
-    assert find_error_lines([lost, full, lost]) == full
+    missing = "[   59.8] Buffer I/O error on dev vdb, logical block 3, lost async page write"
+    assert find_error_lines([missing, full, missing]) == full
     qemu = "qemu-system-x86_64: cannot set up guest memory 'pc.ram': Cannot allocate memory"
     assert find_error_lines([qemu]) == qemu
 

@@ -15,16 +15,16 @@ from minbuild.manifest.loader import read_manifest
 from minbuild.pipeline.dib_builder import open_builder_vm
 from minbuild.pipeline.session import BuildRequest, Session
 from tests.dib.builder import Builder
+from tests.dib.dib_jobs import run_dib_job
 from tests.dib.elements import element
 from tests.dib.folders import build_folder
-from tests.dib.ordering import order
-from tests.e2e.small_host import Ended, Small, minbuild
-from tests.support.cache import cache
-from tests.support.unprivileged import bound, unable
+from tests.e2e.small_host import CommandResult, Small, minbuild
+from tests.support.cache import cache_directory
+from tests.support.unprivileged import explain_unavailable, unprivileged_argv
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("builder")]
 
-STORE = cache("lab")
+STORE = cache_directory("lab")
 MANIFEST = """\
 minbuild: 1
 name: rootless
@@ -36,7 +36,9 @@ budget: {packed: 24 MB}
 """
 
 
-def make(directory: Path, *, script: str, layout: str, formats: str, dib_in: str = "vm") -> Ended:
+def build_with_element(
+    directory: Path, *, script: str, layout: str, formats: str, dib_in: str = "vm"
+) -> CommandResult:
     """Build a host with an image of dib's; the element `own` runs `script` in post-root.d.
 
     Where it can be had, without root, without capabilities and without namespaces.
@@ -46,21 +48,21 @@ def make(directory: Path, *, script: str, layout: str, formats: str, dib_in: str
     (directory / "rootless.yaml").write_text(text, encoding="utf-8")
     env = {"ELEMENTS_PATH": str(directory / "elements"), "DIB_GREETER": "us"}
     argv = ("make", "rootless.yaml", "--allow-code", "--dib-in", dib_in, "--store", str(STORE))
-    words = () if unable() else bound()
-    return minbuild(*argv, cwd=directory, env=env, within=words)
+    args = () if explain_unavailable() else unprivileged_argv()
+    return minbuild(*argv, cwd=directory, env=env, within=args)
 
 
 def test_a_partitioned_image_made_without_root_boots_and_runs_a_guest(tmp_path: Path) -> None:
-    ended = make(
+    ended = build_with_element(
         tmp_path,
         script="echo built by $DIB_GREETER > $TMP_MOUNT_PATH/etc/greeting",
         layout="gpt",
         formats="qcow2",
-        dib_in="vm" if unable() else "auto",
+        dib_in="vm" if explain_unavailable() else "auto",
     )
     assert ended.code == 0, ended.err
     noted = re.search("dib runs in a virtual machine: .* lacks .*root, or sudo", ended.err)
-    assert unable() or noted
+    assert explain_unavailable() or noted
     assert "rootless-dib.qcow2, footprint.json" in ended.out
     build = tmp_path / "build" / "rootless"
     image = build / "rootless-dib.qcow2"
@@ -68,16 +70,16 @@ def test_a_partitioned_image_made_without_root_boots_and_runs_a_guest(tmp_path: 
     assert "Build completed successfully" in (build / "rootless-dib.log").read_text("utf-8")
     assert (tmp_path / "builder.lock").exists()
     # on a stick, which this kernel does not see: the data partition is the lab's, with its guest
-    words = ("boot", str(image), "--as", "stick", "--store", str(STORE), "--timeout", "600")
-    ended = minbuild(*words, "--json", cwd=tmp_path)
+    argv = ("boot", str(image), "--as", "stick", "--store", str(STORE), "--timeout", "600")
+    ended = minbuild(*argv, "--json", cwd=tmp_path)
     assert ended.code == 0, ended.err
-    found = {one["name"]: one["state"] for one in json.loads(ended.out)["probes"]}
-    assert found["dhcp"] == found["guest"] == "passed"
+    result = {one["name"]: one["state"] for one in json.loads(ended.out)["probes"]}
+    assert result["dhcp"] == result["guest"] == "passed"
 
 
 @pytest.mark.long
 def test_a_disk_that_is_full_in_the_machine_is_an_error(tmp_path: Path) -> None:
-    ended = make(
+    ended = build_with_element(
         tmp_path,
         script="head -c 200M /dev/urandom > $TMP_MOUNT_PATH/etc/big",
         layout="plain",
@@ -103,7 +105,7 @@ def test_a_disk_of_this_machine_that_is_full_is_an_error(
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}M", "cramped", cramped], check=True)
     try:
         with pytest.raises(ToolError) as caught:
-            order(build_folder(small), cramped / "work", "own", DibFormat.RAW, machine)
+            run_dib_job(build_folder(small), cramped / "work", "own", DibFormat.RAW, open_builder)
         assert "disk is full" in caught.value.what
         assert not list((cramped / "work").glob("*.raw"))
     finally:
@@ -111,12 +113,12 @@ def test_a_disk_of_this_machine_that_is_full_is_an_error(
     del builder
 
 
-def machine(work: Path) -> BuilderVm:
+def open_builder(work: Path) -> BuilderVm:
     """The builder, laid down where there is space."""
-    place = work.parents[1] / "machine"
-    place.mkdir()
+    path = work.parents[1] / "machine"
+    path.mkdir()
     manifest = data_directory("manifests") / "host.yaml"
-    request = BuildRequest(manifest, lock=place / "host.lock")
+    request = BuildRequest(manifest, lock=path / "host.lock")
     return open_builder_vm(
-        request, read_manifest(manifest, settings={}, components=()), place, Session(STORE)
+        request, read_manifest(manifest, settings={}, components=()), path, Session(STORE)
     )

@@ -12,10 +12,10 @@ from minbuild.cache.store import Store
 from minbuild.paths import USRMERGED
 from tests.dib.installed import install, paths
 from tests.e2e.small_host import PACKAGES, Small, minbuild
-from tests.support.cache import cache
+from tests.support.cache import cache_directory
 from tests.support.deb import compress, parse
 
-STORE = cache("lab")
+STORE = cache_directory("lab")
 TOP = "/usr/lib/modules/6.1-cloud-amd64"
 ROOT = (
     PACKAGES.replace(".ko.xz", ".ko.zst")
@@ -45,7 +45,7 @@ services: {use: [loader]}
 """
 
 
-def write(directory: Path, part: str) -> Path:
+def write_root(directory: Path, part: str) -> Path:
     """A root, a manifest of it and its component; returns the root."""
     (directory / "components" / "services").mkdir(parents=True)
     (directory / "components/services/loader.yaml").write_text(part, encoding="utf-8")
@@ -53,20 +53,20 @@ def write(directory: Path, part: str) -> Path:
     return install(ROOT, directory / "root")
 
 
-def plain(name: str) -> bytes:
+def read_plain_module(name: str) -> bytes:
     """A module of the root, not packed."""
     packages = parse(PACKAGES.replace(".ko.xz", ".ko"))
-    (found,) = (
+    (result,) = (
         one.data
         for deb in packages
         for one in deb.members
         if one.path == f".{TOP}/kernel/{name}.ko"
     )
-    return found
+    return result
 
 
 def test_modules_that_busybox_loads_are_unpacked(small: Small) -> None:
-    write(small.directory, PART)
+    write_root(small.directory, PART)
     ended = minbuild(*small.argv("plan", "small.yaml", "--json"), cwd=small.directory)
     assert ended.code == 0, ended.err
     assert "modules unpacked: 2, since BusyBox's modprobe reads no zstd" in ended.err
@@ -75,37 +75,40 @@ def test_modules_that_busybox_loads_are_unpacked(small: Small) -> None:
         f"{TOP}/kernel/irqbypass.ko", f"{TOP}/kernel/kvm.ko",
     ]  # fmt: skip
     kvm = rows[f"{TOP}/kernel/kvm.ko"]
-    assert (kvm["size"], kvm["package"]) == (len(plain("kvm")), "linux-image-6.1-cloud-amd64")
+    assert (kvm["size"], kvm["package"]) == (
+        len(read_plain_module("kvm")),
+        "linux-image-6.1-cloud-amd64",
+    )
 
 
 def test_why_says_that_a_module_was_unpacked_and_by_what_name_the_package_has_it(
     small: Small,
 ) -> None:
-    write(small.directory, PART)
+    write_root(small.directory, PART)
     argv = small.argv("why", "small.yaml", f"{TOP}/kernel/irqbypass.ko")
     ended = minbuild(*argv, cwd=small.directory)
     assert ended.code == 0, ended.err
-    said = "depends=irqbypass; irqbypass.ko.zst unpacked: BusyBox's modprobe reads no zstd]"
-    assert said in ended.out
+    output = "depends=irqbypass; irqbypass.ko.zst unpacked: BusyBox's modprobe reads no zstd]"
+    assert output in ended.out
 
 
 def test_modules_that_kmod_loads_stay_as_their_package_has_them(small: Small) -> None:
-    write(small.directory, OTHER)
+    write_root(small.directory, OTHER)
     ended = minbuild(*small.argv("plan", "small.yaml", "--json"), cwd=small.directory)
     assert ended.code == 0, ended.err
     assert "unpacked" not in ended.err
-    found = [row["path"] for row in json.loads(ended.out)["files"] if ".ko" in row["path"]]
-    assert found == [f"{TOP}/kernel/irqbypass.ko.zst", f"{TOP}/kernel/kvm.ko.zst"]
+    result = [row["path"] for row in json.loads(ended.out)["files"] if ".ko" in row["path"]]
+    assert result == [f"{TOP}/kernel/irqbypass.ko.zst", f"{TOP}/kernel/kvm.ko.zst"]
 
 
 def test_a_trimmed_root_has_modules_and_their_index_as_busybox_reads_them(small: Small) -> None:
-    root = write(small.directory, PART)
+    root = write_root(small.directory, PART)
     ended = minbuild(*small.argv("trim", "root", "small.yaml", "-o", "out"), cwd=small.directory)
     assert ended.code == 0, ended.err
     assert {path for path in paths(root) if ".ko" in path} == {
         f"{TOP}/kernel/irqbypass.ko", f"{TOP}/kernel/kvm.ko",
     }  # fmt: skip
-    assert (root / f"{TOP}/kernel/kvm.ko".lstrip("/")).read_bytes() == plain("kvm")
+    assert (root / f"{TOP}/kernel/kvm.ko".lstrip("/")).read_bytes() == read_plain_module("kvm")
     index = (root / f"{TOP}/modules.dep".lstrip("/")).read_text(encoding="utf-8")
     assert index == "kernel/irqbypass.ko:\nkernel/kvm.ko: kernel/irqbypass.ko\n"
 
@@ -114,11 +117,11 @@ def test_a_trimmed_root_has_modules_and_their_index_as_busybox_reads_them(small:
 @pytest.mark.boot
 @pytest.mark.long
 def test_a_host_of_such_a_root_has_its_network_and_runs_a_guest(tmp_path: Path) -> None:
-    root = repacked(tmp_path)
+    root = make_zstd_root(tmp_path)
     text = "minbuild: 1\nname: packed\nextends: [host]\nimage: {compression: zstd}\n"
     (tmp_path / "packed.yaml").write_text(f"{text}budget: {{packed: 24 MB}}\n", encoding="utf-8")
-    words = ("--root", str(root), "--store", str(STORE))
-    ended = minbuild("make", "packed.yaml", *words, cwd=tmp_path)
+    argv = ("--root", str(root), "--store", str(STORE))
+    ended = minbuild("make", "packed.yaml", *argv, cwd=tmp_path)
     assert ended.code == 0, ended.err
     assert "since BusyBox's modprobe reads no zstd" in ended.err
     booted = minbuild(
@@ -129,11 +132,11 @@ def test_a_host_of_such_a_root_has_its_network_and_runs_a_guest(tmp_path: Path) 
     assert {states[name] for name in ("dhcp", "kvm", "guest")} == {"passed"}
 
 
-def repacked(directory: Path) -> Path:
+def make_zstd_root(directory: Path) -> Path:
     """The host's packages as an installed root, its modules packed by zstd."""
-    for words in (("lock",), ("lock", "--fetch")):
+    for argv in (("lock",), ("lock", "--fetch")):
         lock = ("host.yaml", "--lock", "host.lock", "--store", str(STORE))
-        ended = minbuild(*words, *lock, cwd=directory)
+        ended = minbuild(*argv, *lock, cwd=directory)
         assert ended.code == 0, ended.err
     top = directory / "root"
     for name in USRMERGED:

@@ -15,14 +15,14 @@ from tests.e2e.small_host import Small
 MEBI = 1 << 20
 
 
-def result(tmp_path: Path, **files: bytes) -> Path:
+def write_result_disk(tmp_path: Path, **files: bytes) -> Path:
     """A disk as the builder leaves it: written by GNU tar, with zeros behind."""
-    place = tmp_path / "out"
-    place.mkdir()
+    path = tmp_path / "out"
+    path.mkdir()
     for name, data in files.items():
-        (place / name.replace("_", ".")).write_bytes(data)
+        (path / name.replace("_", ".")).write_bytes(data)
     disk = tmp_path / "result.disk"
-    argv = ["tar", "-c", "-S", "--format=gnu", "-f", disk, "-C", place, "."]
+    argv = ["tar", "-c", "-S", "--format=gnu", "-f", disk, "-C", path, "."]
     subprocess.run(argv, check=True)
     os.truncate(disk, 64 * MEBI)
     return disk
@@ -37,10 +37,10 @@ def test_an_order_holds_the_host_and_the_elements(small: Small, tmp_path: Path) 
     elements = (Element("own", own, (), False), Element("bootloader", tmp_path, (), True))
     work = tmp_path / "packing"
     work.mkdir()
-    place = builder_vm.write_job(
+    path = builder_vm.write_job(
         ["disk", "a b"], {"DIB_X": "it's"}, elements, build_folder(small), work
     )
-    with tarfile.open(place) as tar:
+    with tarfile.open(path) as tar:
         held = {member.name: member for member in tar}
         run = tar.extractfile("order/run")
         assert run is not None
@@ -60,29 +60,29 @@ def test_a_layout_in_a_file_is_taken_along_as_text(
     monkeypatch.setenv("DIB_IMAGE_SIZE", "3")
     monkeypatch.setenv("DIB_MINBUILD", "/here/minbuild")
     monkeypatch.setenv("SECRET", "1")
-    found = builder_vm.merge_environment(
+    matches = builder_vm.merge_environment(
         {"DIB_IMAGE_SIZE": "1", "DIB_JOURNAL_SIZE": "4"}, layout=""
     )
-    assert found["DIB_BLOCK_DEVICE_CONFIG"] == "- local_loop: {name: image0}\n"
-    assert (found["DIB_IMAGE_SIZE"], found["DIB_JOURNAL_SIZE"]) == ("3", "4")
-    assert found["DIB_MINBUILD"] == "/job/order/minbuild"
-    assert "SECRET" not in found
+    assert matches["DIB_BLOCK_DEVICE_CONFIG"] == "- local_loop: {name: image0}\n"
+    assert (matches["DIB_IMAGE_SIZE"], matches["DIB_JOURNAL_SIZE"]) == ("3", "4")
+    assert matches["DIB_MINBUILD"] == "/job/order/minbuild"
+    assert "SECRET" not in matches
     assert builder_vm.merge_environment({}, layout="plain")["DIB_BLOCK_DEVICE_CONFIG"] == "plain"
 
 
 def test_an_image_with_holes_comes_out_whole(tmp_path: Path) -> None:
     image = os.urandom(5000) + bytes(3 * MEBI) + b"end" + bytes(2 * MEBI)
-    disk = result(tmp_path, _code=b"0\n", host_raw=image, other=b"x")
+    disk = write_result_disk(tmp_path, _code=b"0\n", host_raw=image, other=b"x")
     (tmp_path / "work").mkdir()
     assert builder_vm.read_result(disk, ["host.raw", "host.tar"], tmp_path / "work") == 0
-    made = tmp_path / "work" / "host.raw"
-    assert made.read_bytes() == image
-    assert made.stat().st_blocks * 512 < len(image)
+    package = tmp_path / "work" / "host.raw"
+    assert package.read_bytes() == image
+    assert package.stat().st_blocks * 512 < len(image)
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["host.raw"]
 
 
 def test_dib_s_exit_code_comes_out(tmp_path: Path) -> None:
-    assert builder_vm.read_result(result(tmp_path, _code=b"3\n"), [], tmp_path) == 3
+    assert builder_vm.read_result(write_result_disk(tmp_path, _code=b"3\n"), [], tmp_path) == 3
 
 
 def test_a_machine_that_ended_early_left_no_result(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_machine_that_ended_early_left_no_result(tmp_path: Path) -> None:
     with disk.open("wb") as file:
         file.truncate(MEBI)
     assert builder_vm.read_result(disk, ["host.raw"], tmp_path) is None
-    whole = result(tmp_path, host_raw=os.urandom(MEBI), _code=b"0\n").read_bytes()
+    whole = write_result_disk(tmp_path, host_raw=os.urandom(MEBI), _code=b"0\n").read_bytes()
     disk.write_bytes(whole[: MEBI // 2])
     assert builder_vm.read_result(disk, ["host.raw"], tmp_path) is None
     disk.write_bytes(b"no tar at all" * 1000)

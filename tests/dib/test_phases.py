@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 from tests.dib.elements import element
-from tests.e2e.small_host import Ended, Small, minbuild
+from tests.e2e.small_host import CommandResult, Small, minbuild
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="dib is written in bash")
 
 
-def static(small: Small, name: str, path: str, text: str) -> Path:
-    place = small.directory / "elements" / name / "static" / path.lstrip("/")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_text(text, encoding="utf-8")
-    return place
+def write_static_file(small: Small, name: str, path: str, text: str) -> Path:
+    target = small.directory / "elements" / name / "static" / path.lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    return target
 
 
-def plan(small: Small, *names: str) -> Ended:
+def plan(small: Small, *names: str) -> CommandResult:
     (small.directory / "elements").mkdir(exist_ok=True)
     small.write(f"elements: [{', '.join(names)}]\n")
     return minbuild(
@@ -29,7 +29,7 @@ def plan(small: Small, *names: str) -> Ended:
     )
 
 
-def rows(ended: Ended) -> dict[str, dict[str, object]]:
+def list_files(ended: CommandResult) -> dict[str, dict[str, object]]:
     assert ended.code == 0, ended.err
     return {row["path"]: row for row in json.loads(ended.out)["files"]}
 
@@ -48,19 +48,19 @@ def test_what_a_phase_makes_is_owned_by_its_element(small: Small) -> None:
         "second",
         cleanup__20_x="ln -s greeting/text $TARGET_ROOT/etc/short",
     )
-    found = rows(plan(small, "greeting"))
-    assert found["/etc/greeting/text"]["component"] == "services/greeting"
-    assert found["/etc/greeting/text"]["size"] == 6
-    assert found["/etc/short"]["component"] == "services/second"
-    assert found["/etc/short"]["target"] == "greeting/text"
+    result = list_files(plan(small, "greeting"))
+    assert result["/etc/greeting/text"]["component"] == "services/greeting"
+    assert result["/etc/greeting/text"]["size"] == 6
+    assert result["/etc/short"]["component"] == "services/second"
+    assert result["/etc/short"]["target"] == "greeting/text"
 
 
 def test_static_files_of_install_static_are_taken(small: Small) -> None:
     element(small.directory / "elements", "kept", element_deps="install-static\n")
-    static(small, "kept", "/etc/kept.conf", "x = 1\n").chmod(0o640)
-    found = rows(plan(small, "kept"))
-    assert found["/etc/kept.conf"]["mode"] == "0640"
-    assert found["/etc/kept.conf"]["component"] == "services/kept"
+    write_static_file(small, "kept", "/etc/kept.conf", "x = 1\n").chmod(0o640)
+    result = list_files(plan(small, "kept"))
+    assert result["/etc/kept.conf"]["mode"] == "0640"
+    assert result["/etc/kept.conf"]["component"] == "services/kept"
 
 
 def test_the_environment_of_elements_is_read(small: Small) -> None:
@@ -69,10 +69,10 @@ def test_the_environment_of_elements_is_read(small: Small) -> None:
         "speaks",
         post_root__50_x='echo "$GREETING" > $TMP_MOUNT_PATH/etc/said',
     )
-    place = small.directory / "elements" / "speaks" / "environment.d" / "10-greeting.bash"
-    place.parent.mkdir()
-    place.write_text("export GREETING=good-day\n", encoding="utf-8")
-    assert rows(plan(small, "speaks"))["/etc/said"]["size"] == len("good-day\n")
+    path = small.directory / "elements" / "speaks" / "environment.d" / "10-greeting.bash"
+    path.parent.mkdir()
+    path.write_text("export GREETING=good-day\n", encoding="utf-8")
+    assert list_files(plan(small, "speaks"))["/etc/said"]["size"] == len("good-day\n")
 
 
 def test_what_an_element_brings_must_be_complete(small: Small) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.dib.builder import Builder
 from tests.e2e.small_host import Small, minbuild
-from tests.support.subjects import STORE, open_subject
+from tests.support.measured_inputs import STORE, measure_input
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = pytest.mark.oracle
@@ -36,28 +36,28 @@ def test_a_manifest_becomes_a_tar_and_a_file_system(builder: Builder, small: Sma
     ended = builder.run("-o", "host", "-t", "tar,raw", "minbuild-root", "greeting",
                         env=settings(small))  # fmt: skip
     assert ended.code == 0, ended.out
-    found = names(builder.directory / "host.tar")
-    assert found["/usr/bin/hello"].mode == 0o755
-    assert found["/boot/vmlinuz-6.1-cloud-amd64"].isreg()
-    assert found["/lib64"].linkname == "usr/lib64"
-    assert "/etc/greeting" in found
-    words = ["-R", "ls -p /usr/bin", builder.directory / "host.raw"]
-    assert b"/hello/" in toolbox().run("debugfs", words, purpose="listing")
-    disk, tar = (open_subject(str(builder.directory / f"host.{form}")) for form in ("raw", "tar"))
+    result = names(builder.directory / "host.tar")
+    assert result["/usr/bin/hello"].mode == 0o755
+    assert result["/boot/vmlinuz-6.1-cloud-amd64"].isreg()
+    assert result["/lib64"].linkname == "usr/lib64"
+    assert "/etc/greeting" in result
+    argv = ["-R", "ls -p /usr/bin", builder.directory / "host.raw"]
+    assert b"/hello/" in toolbox().run("debugfs", argv, purpose="listing")
+    disk, tar = (measure_input(str(builder.directory / f"host.{form}")) for form in ("raw", "tar"))
     for one, form in ((disk, "raw"), (tar, "tar")):
         assert one.totals.packed == (builder.directory / f"host.{form}").stat().st_size
         assert sum(row.packed for row in one.packages) == one.totals.packed
     assert {one.path: one.sha256 for one in disk.files if one.type == "file"} == {
         one.path: one.sha256 for one in tar.files if one.type == "file"
     }
-    assert builder.left() == []
+    assert builder.list_leftovers() == []
 
 
 def test_a_root_without_a_source_says_what_to_set(builder: Builder) -> None:
     ended = builder.run("-o", "host", "-t", "tar", "minbuild-root")
     assert ended.code != 0
     assert "DIB_MINBUILD_MANIFEST" in ended.out
-    assert builder.left() == []
+    assert builder.list_leftovers() == []
 
 
 def test_an_export_is_the_same_twice(small: Small) -> None:
@@ -89,4 +89,4 @@ def test_a_phase_runs_inside_a_host_that_has_what_dib_calls_there(
     ended = builder.run("-o", "host", "-t", "tar", "minbuild-root", "inner", env=env)
     assert ended.code == 0, ended.out
     assert names(builder.directory / "host.tar")["/etc/inside"].size == len("inside\n")
-    assert builder.left() == []
+    assert builder.list_leftovers() == []

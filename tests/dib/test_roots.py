@@ -21,10 +21,10 @@ from minbuild.roots.root_packages import RootPackages
 from tests.dib import rpms
 from tests.dib.installed import as_disk, as_layout, as_tar, install, paths
 from tests.e2e.small_host import PACKAGES, Small, minbuild
-from tests.support.cache import cache
+from tests.support.cache import cache_directory
 from tests.support.deb import Member, tar
 
-STORE = cache("lab")
+STORE = cache_directory("lab")
 
 
 DATABASES = [
@@ -34,9 +34,9 @@ DATABASES = [
 ]
 
 
-def rows(small: Small, *words: str) -> dict[str, dict[str, object]]:
+def list_files(small: Small, *argv: str) -> dict[str, dict[str, object]]:
     """The files of a plan, by path, without those of /usr/lib itself, which every package has."""
-    ended = minbuild(*small.argv("plan", "small.yaml", "--json", *words), cwd=small.directory)
+    ended = minbuild(*small.argv("plan", "small.yaml", "--json", *argv), cwd=small.directory)
     assert ended.code == 0, ended.err
     return {
         row["path"]: {key: row[key] for key in ("type", "mode", "sha256", "target", "package")}
@@ -48,17 +48,17 @@ def rows(small: Small, *words: str) -> dict[str, dict[str, object]]:
 @pytest.mark.parametrize("form", ["directory", "tar", "tar.xz", "layout"])
 def test_a_root_gives_the_files_that_its_packages_give(small: Small, form: str) -> None:
     small.write()
-    place = small.directory / f"root.{form}"
+    path = small.directory / f"root.{form}"
     match form:
         case "directory":
-            install(PACKAGES, place)
+            install(PACKAGES, path)
         case "tar":
-            place.write_bytes(as_tar(PACKAGES))
+            path.write_bytes(as_tar(PACKAGES))
         case "tar.xz":
-            place.write_bytes(lzma.compress(as_tar(PACKAGES)))
+            path.write_bytes(lzma.compress(as_tar(PACKAGES)))
         case _:
-            as_layout(place, as_tar(PACKAGES))
-    assert rows(small, "--root", str(place)) == rows(small)
+            as_layout(path, as_tar(PACKAGES))
+    assert list_files(small, "--root", str(path)) == list_files(small)
 
 
 @pytest.mark.mirror
@@ -66,19 +66,19 @@ def test_a_root_gives_the_files_that_its_packages_give(small: Small, form: str) 
 def test_a_disk_is_read_as_its_tree(tmp_path: Path, form: str) -> None:
     tree = install(PACKAGES, tmp_path / "tree")
     disk = as_disk(tree, tmp_path / "disk", table=form == "partition")
-    doors = Session(STORE)
+    session = Session(STORE)
     (tmp_path / "work").mkdir()
-    found = RootPackages(
-        open_root_source(disk, tmp_path / "work", lambda: make_external_readers(doors))
+    result = RootPackages(
+        open_root_source(disk, tmp_path / "work", lambda: make_external_readers(session))
     )
-    wanted = RootPackages(Directory(tree))
-    assert offered(found) == offered(wanted)
+    expected = RootPackages(Directory(tree))
+    assert list_owners(result) == list_owners(expected)
     hello = RootPath("/usr/bin/hello")
-    assert found.read_entry(hello).sha256 == wanted.read_entry(hello).sha256
-    assert not doors.toolboxes, "no program reads it"
+    assert result.read_entry(hello).sha256 == expected.read_entry(hello).sha256
+    assert not session.toolboxes, "no program reads it"
 
 
-def offered(offer: RootPackages) -> dict[str, tuple[RootPath, ...]]:
+def list_owners(offer: RootPackages) -> dict[str, tuple[RootPath, ...]]:
     """Whose each path is, without what mke2fs makes."""
     return {
         one.owner: tuple(path for path in one.entries if path != "/lost+found")
@@ -88,18 +88,18 @@ def offered(offer: RootPackages) -> dict[str, tuple[RootPath, ...]]:
 
 def test_a_disk_without_a_file_system_is_refused(small: Small) -> None:
     small.write()
-    place = small.directory / "empty.raw"
-    place.write_bytes(bytes(510) + b"\x55\xaa" + bytes(1 << 16))
-    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    path = small.directory / "empty.raw"
+    path.write_bytes(bytes(510) + b"\x55\xaa" + bytes(1 << 16))
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(path)), cwd=small.directory)
     assert ended.code == 6
     assert "no file system that holds a root" in ended.err
 
 
 def test_a_qcow2_disk_over_another_file_says_how_to_convert_it(small: Small) -> None:
     small.write()
-    place = small.directory / "disk.qcow2"
-    place.write_bytes(struct.pack(">4sIQI", b"QFI\xfb", 3, 112, 8) + bytes(4096))
-    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    path = small.directory / "disk.qcow2"
+    path.write_bytes(struct.pack(">4sIQI", b"QFI\xfb", 3, 112, 8) + bytes(4096))
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(path)), cwd=small.directory)
     assert ended.code == 2
     assert "names another file" in ended.err
     assert "qemu-img convert" in ended.err
@@ -116,7 +116,7 @@ def test_a_manifest_names_its_root_beside_itself(small: Small) -> None:
     small.write()
     ended = minbuild(*small.argv("plan", "other.yaml", "--json"), cwd=small.directory)
     assert ended.code == 0, ended.err
-    assert {row["path"] for row in json.loads(ended.out)["files"]} >= set(rows(small))
+    assert {row["path"] for row in json.loads(ended.out)["files"]} >= set(list_files(small))
 
 
 def test_a_manifest_for_any_root_needs_no_packages(small: Small) -> None:
@@ -127,8 +127,8 @@ def test_a_manifest_for_any_root_needs_no_packages(small: Small) -> None:
     argv = small.argv("plan", "any.yaml", "--json")
     ended = minbuild(*argv, "--root", str(root), cwd=small.directory)
     assert ended.code == 0, ended.err
-    found = {row["path"] for row in json.loads(ended.out)["files"] if row["type"] != "directory"}
-    assert found == set(rows(small))
+    result = {row["path"] for row in json.loads(ended.out)["files"] if row["type"] != "directory"}
+    assert result == set(list_files(small))
     ended = minbuild(*argv, cwd=small.directory)
     assert ended.code == 2
     assert "none is given" in ended.err
@@ -188,8 +188,8 @@ def test_a_module_that_no_package_lists_is_found(small: Small) -> None:
     text = (small.directory / "small.yaml").read_text(encoding="utf-8")
     text = text.replace("kernel: {", "kernel: {modules: [zfs], ")
     (small.directory / "small.yaml").write_text(text, encoding="utf-8")
-    found = rows(small, "--root", str(root))
-    assert found["/usr/lib/modules/6.1-cloud-amd64/updates/zfs.ko"]["package"] == UNOWNED
+    result = list_files(small, "--root", str(root))
+    assert result["/usr/lib/modules/6.1-cloud-amd64/updates/zfs.ko"]["package"] == UNOWNED
 
 
 def test_hard_links_keep_their_first_name(tmp_path: Path) -> None:
@@ -214,16 +214,16 @@ def test_a_root_before_merged_usr_is_seen_merged(tmp_path: Path) -> None:
 def test_a_layer_hides_what_its_whiteouts_name(small: Small) -> None:
     small.write()
     over = tar([Member("./usr/bin/.wh.hello")])
-    place = as_layout(small.directory / "layout", as_tar(PACKAGES), over)
-    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    path = as_layout(small.directory / "layout", as_tar(PACKAGES), over)
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(path)), cwd=small.directory)
     assert ended.code == 5
     assert "the root holds no /usr/bin/hello" in ended.err
 
 
 def test_a_layout_for_another_machine_is_refused(small: Small) -> None:
     small.write()
-    place = as_layout(small.directory / "layout", as_tar(PACKAGES), arch="arm64")
-    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    path = as_layout(small.directory / "layout", as_tar(PACKAGES), arch="arm64")
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(path)), cwd=small.directory)
     assert ended.code == 6
     assert "no image for amd64" in ended.err
 
@@ -231,9 +231,9 @@ def test_a_layout_for_another_machine_is_refused(small: Small) -> None:
 @pytest.mark.parametrize("name", ["../outside", "./usr/../../outside"])
 def test_a_tar_that_leads_out_of_its_root_is_refused(small: Small, name: str) -> None:
     small.write()
-    place = small.directory / "bad.tar"
-    place.write_bytes(tar([Member(name, data=b"x")]))
-    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    path = small.directory / "bad.tar"
+    path.write_bytes(tar([Member(name, data=b"x")]))
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(path)), cwd=small.directory)
     assert ended.code == 6
     assert "leads out of the root" in ended.err
 
@@ -241,10 +241,10 @@ def test_a_tar_that_leads_out_of_its_root_is_refused(small: Small, name: str) ->
 @pytest.mark.parametrize("part", [0.01, 0.3, 0.95])
 def test_a_damaged_root_is_an_error_and_no_traceback(small: Small, part: float) -> None:
     small.write()
-    place = small.directory / "cut.tar.xz"
+    path = small.directory / "cut.tar.xz"
     packed = lzma.compress(as_tar(PACKAGES))
-    place.write_bytes(packed[: int(part * len(packed))])
-    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(place)), cwd=small.directory)
+    path.write_bytes(packed[: int(part * len(packed))])
+    ended = minbuild(*small.argv("plan", "small.yaml", "--root", str(path)), cwd=small.directory)
     assert ended.code == 6
     assert "Traceback" not in ended.err
 
@@ -271,9 +271,9 @@ def header(name: str, *files: str) -> bytes:
 def rpm_root(top: Path, blob: bytes) -> Path:
     (top / "usr/bin").mkdir(parents=True)
     (top / "usr/bin/hello").write_text("hello", encoding="utf-8")
-    place = top / "usr/lib/sysimage/rpm"
-    place.mkdir(parents=True)
-    database = sqlite3.connect(place / "rpmdb.sqlite")
+    path = top / "usr/lib/sysimage/rpm"
+    path.mkdir(parents=True)
+    database = sqlite3.connect(path / "rpmdb.sqlite")
     with database:
         database.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY, blob BLOB NOT NULL)")
         database.execute("INSERT INTO Packages (blob) VALUES (?)", (blob,))
@@ -329,12 +329,12 @@ def test_rpm_that_cannot_be_had_is_an_error_with_a_way_out(small: Small) -> None
 @pytest.mark.parametrize(("backend", "file"), DATABASES)
 def test_a_root_that_rpm_itself_installed(tmp_path: Path, backend: str, file: str) -> None:
     hello = {"/usr/bin/hello": "#!/usr/bin/sh\n", "/usr/share/hello/text": "hi"}
-    made = "sqlite" if backend == "bdb" else backend
-    top = rpms.install(tmp_path / "root", made, hello=hello, dash={"/usr/bin/sh": "shell"})
+    result = "sqlite" if backend == "bdb" else backend
+    top = rpms.install(tmp_path / "root", result, hello=hello, dash={"/usr/bin/sh": "shell"})
     (top / "etc").mkdir()
     (top / "etc/made").write_text("by a script", encoding="utf-8")
     if backend == "bdb":
-        rpms.as_berkeley(top)
+        rpms.convert_to_berkeley(top)
     assert (top / file).exists()
     offer = RootPackages(Directory(top), rpm=make_external_readers(Session(STORE)).rpm)
     owned = {path: one.owner for one in offer.files for path in one.entries}
@@ -355,14 +355,14 @@ def test_a_root_that_rpm_itself_installed(tmp_path: Path, backend: str, file: st
 @pytest.mark.parametrize("left", [100, 4096, 16000])
 def test_a_berkeley_database_that_is_cut_off_is_an_error(tmp_path: Path, left: int) -> None:
     top = rpms.install(tmp_path / "root", "sqlite", hello={"/usr/bin/hello": "hi"})
-    place = rpms.as_berkeley(top) / "var/lib/rpm/Packages"
-    whole = place.read_bytes()
+    path = rpms.convert_to_berkeley(top) / "var/lib/rpm/Packages"
+    whole = path.read_bytes()
     assert len(whole) > left
-    place.write_bytes(whole[:left])
+    path.write_bytes(whole[:left])
     with pytest.raises(ToolError) as caught:
         _ = RootPackages(Directory(top), rpm=make_external_readers(Session(STORE)).rpm).files
     assert "shorter than it says" in caught.value.what
-    place.write_bytes(whole[:512] + bytes(len(whole) - 512))
+    path.write_bytes(whole[:512] + bytes(len(whole) - 512))
     with pytest.raises(ToolError) as caught:
         _ = RootPackages(Directory(top), rpm=make_external_readers(Session(STORE)).rpm).files
     assert "owners: false" in caught.value.fix
@@ -382,17 +382,17 @@ def test_a_root_without_a_database_is_resolved_all_the_same(small: Small) -> Non
     """As Gentoo's, whose database nobody reads."""
     root = install(PACKAGES, small.directory / "root")
     small.write()
-    wanted = rows(small)
+    expected = list_files(small)
     shutil.rmtree(root / "var/lib/dpkg")
     (root / "var/db/pkg/app-misc/hello-1.0").mkdir(parents=True)
     (root / "var/db/pkg/app-misc/hello-1.0/CONTENTS").write_text(
         "obj /usr/bin/hello 0 0\n", "utf-8"
     )
-    found = rows(small, "--root", str(root))
-    assert {path: {**row, "package": ""} for path, row in found.items()} == {
-        path: {**row, "package": ""} for path, row in wanted.items()
+    result = list_files(small, "--root", str(root))
+    assert {path: {**row, "package": ""} for path, row in result.items()} == {
+        path: {**row, "package": ""} for path, row in expected.items()
     }
-    assert {row["package"] for row in found.values()} <= {UNOWNED, ""}
+    assert {row["package"] for row in result.values()} <= {UNOWNED, ""}
 
 
 def test_trimming_leaves_the_tree_and_what_is_kept(small: Small) -> None:
@@ -406,8 +406,8 @@ def test_trimming_leaves_the_tree_and_what_is_kept(small: Small) -> None:
     )
     assert ended.code == 0, ended.err
     left = paths(root)
-    wanted = json.loads((small.directory / "out/footprint.json").read_text("utf-8"))["files"]
-    tree = {row["path"] for row in wanted if row["type"] != "directory"}
+    expected = json.loads((small.directory / "out/footprint.json").read_text("utf-8"))["files"]
+    tree = {row["path"] for row in expected if row["type"] != "directory"}
     assert tree <= left
     assert left - tree <= {"/var/log/keep.me", "/bin", "/lib", "/lib64"}
     assert (root / "etc/motd").read_text("utf-8") == "hi"
@@ -420,8 +420,8 @@ def test_trimming_warns_of_commands_that_scripts_will_miss(small: Small) -> None
         '  /usr/bin/work: {mode: "0755", content: "#!/bin/sh\\nlsblk\\n"}\n'
     )
     root = install(PACKAGES, small.directory / "root")
-    words = small.argv("trim", str(root), "small.yaml", "--dry-run", "-o", "out")
-    ended = minbuild(*words, cwd=small.directory)
+    argv = small.argv("trim", str(root), "small.yaml", "--dry-run", "-o", "out")
+    ended = minbuild(*argv, cwd=small.directory)
     assert ended.code == 0, ended.err
     assert '  /usr/bin/work:2: command "lsblk" is not in the image\n' in ended.out
     document = json.loads((small.directory / "out/footprint.json").read_text("utf-8"))

@@ -14,7 +14,7 @@ from tests.e2e.small_host import PACKAGES, Small
 pytestmark = pytest.mark.oracle
 
 
-def distribution(builder: Builder) -> None:
+def write_distribution(builder: Builder) -> None:
     """An element that installs a root, with what real ones run later on."""
     (builder.directory / "distribution.tar").write_bytes(as_tar(PACKAGES))
     builder.element(
@@ -44,7 +44,7 @@ def environment(builder: Builder, small: Small) -> dict[str, str]:
 
 
 def test_a_root_is_trimmed_and_explained(builder: Builder, small: Small) -> None:
-    distribution(builder)
+    write_distribution(builder)
     ended = builder.run("-o", "host", "-t", "tar", "distribution", "minbuild-trim",
                         env=environment(builder, small))  # fmt: skip
     assert ended.code == 0, ended.out
@@ -54,25 +54,25 @@ def test_a_root_is_trimmed_and_explained(builder: Builder, small: Small) -> None
         files = {member.name.removeprefix(".") for member in tar if member.isreg()}
     beside = builder.directory / "host.d" / "minbuild"
     footprint = json.loads((beside / "footprint.json").read_text(encoding="utf-8"))
-    wanted = {row["path"] for row in footprint["files"] if row["type"] == "file"}
+    expected = {row["path"] for row in footprint["files"] if row["type"] == "file"}
     # dib's own: the file systems' table, and the build machine's devices
-    assert {path for path in files - wanted if not path.startswith("/dev/")} <= {"/etc/fstab"}
-    assert wanted <= files
+    assert {path for path in files - expected if not path.startswith("/dev/")} <= {"/etc/fstab"}
+    assert expected <= files
     assert "libhello.so.1" in (beside / "why.txt").read_text(encoding="utf-8")
-    assert builder.left() == []
+    assert builder.list_leftovers() == []
 
 
 def test_a_root_that_lacks_something_fails_and_leaves_nothing(
     builder: Builder, small: Small
 ) -> None:
-    distribution(builder)
+    write_distribution(builder)
     env = environment(builder, small)
     small.write("  - {package: nano, paths: [/usr/bin/nano]}\n")
     ended = builder.run("-o", "host", "-t", "tar", "distribution", "minbuild-trim", env=env)
     assert ended.code != 0
     assert "the root holds no /usr/bin/nano" in ended.out
     assert not (builder.directory / "host.tar").exists()
-    assert builder.left() == []
+    assert builder.list_leftovers() == []
 
 
 def test_the_file_that_boots_lies_where_uefi_looks(builder: Builder, small: Small) -> None:
@@ -85,7 +85,7 @@ def test_the_file_that_boots_lies_where_uefi_looks(builder: Builder, small: Smal
         "DIB_BLOCK_DEVICE_CONFIG": layout.as_uri(),
         "DIB_MINBUILD_BUILD": str(build),
     }
-    distribution(builder)
+    write_distribution(builder)
     ended = builder.run("-o", "host", "-t", "tar", "distribution", "minbuild-boot", env=env)
     assert "this runs inside" not in ended.out
     assert ended.code != 0  # finalise.d runs inside the root, which has no bash
@@ -95,7 +95,7 @@ def test_the_file_that_boots_lies_where_uefi_looks(builder: Builder, small: Smal
     assert ended.code == 0, ended.out
     with tarfile.open(builder.directory / "host.tar") as tar:
         assert "./boot/efi/EFI/BOOT/BOOTX64.EFI" in tar.getnames()
-    assert builder.left() == []
+    assert builder.list_leftovers() == []
 
 
 def test_the_partitioned_layout_is_one_that_dib_understands() -> None:

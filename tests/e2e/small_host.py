@@ -72,24 +72,24 @@ class Small:
         path.write_text(base % {"key": self.archive.certificate} + more, encoding="utf-8")
         return path
 
-    def argv(self, *words: str) -> list[str]:
+    def argv(self, *argv: str) -> list[str]:
         """A command line with this archive and a store of its own."""
-        return [*words, "--mirror", self.mirror, "--store", str(self.directory / "store")]
+        return [*argv, "--mirror", self.mirror, "--store", str(self.directory / "store")]
 
 
 @contextmanager
-def offered(place: Path, packages: str) -> Iterator[Small]:
+def serve_small_host(path: Path, packages: str) -> Iterator[Small]:
     """A signed archive of packages as text, served on loopback, and a directory to work in."""
-    (place / "archive").mkdir()
-    (place / "work").mkdir()
-    archive = Archive(place / "archive")
+    (path / "archive").mkdir()
+    (path / "work").mkdir()
+    archive = Archive(path / "archive")
     archive.publish("trixie", packages)
     with serve(archive.directory) as server:
-        yield Small(place / "work", archive, server, f"{server.url}/debian")
+        yield Small(path / "work", archive, server, f"{server.url}/debian")
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandResult:
     """How a run of the command ended."""
 
     code: int
@@ -98,15 +98,15 @@ class Ended:
 
 
 def minbuild(
-    *words: str, cwd: Path, env: dict[str, str] | None = None, within: Sequence[str] = ()
-) -> Ended:
+    *argv: str, cwd: Path, env: dict[str, str] | None = None, within: Sequence[str] = ()
+) -> CommandResult:
     """Run the command in a process of its own, in `cwd`; `within` stands before its words."""
     environment = {name: value for name, value in os.environ.items() if name != "MINBUILD_MIRROR"}
-    done = subprocess.run(
-        [*within, sys.executable, "-m", "minbuild", *words],
+    result = subprocess.run(
+        [*within, sys.executable, "-m", "minbuild", *argv],
         cwd=cwd,
         env=environment | (env or {}),
         capture_output=True,
         text=True,
     )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return CommandResult(result.returncode, result.stdout, result.stderr)

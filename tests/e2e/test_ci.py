@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from minbuild.footprint import document
-from tests.support.footprint_variants import changed, row
+from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.footprints import tiny
 
 REPO = Path(__file__).parents[2]
@@ -27,10 +27,10 @@ exec "%s" -m minbuild "$@"
 """
 
 
-def git(directory: Path, *words: str) -> None:
+def git(directory: Path, *argv: str) -> None:
     """Run git as nobody in particular."""
     identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    subprocess.run(["git", *identity, *words], cwd=directory, check=True, capture_output=True)
+    subprocess.run(["git", *identity, *argv], cwd=directory, check=True, capture_output=True)
 
 
 class Job:
@@ -49,7 +49,7 @@ class Job:
         git(origin, "commit", "-q", "-m", "x")
         git(top, "clone", "-q", str(origin), str(self.work))
         self.footprint = top / "new.json"
-        self.grown()
+        self.grow()
         self.program("minbuild", FAKE_MAKE % sys.executable)
         self.env = {
             "PATH": f"{self.bin}:{os.environ['PATH']}",
@@ -68,12 +68,14 @@ class Job:
         git(self.origin, "commit", "-q", "-m", "x")
         git(self.work, "pull", "-q")
 
-    def grown(self, size: int = 5_000) -> None:
+    def grow(self, size: int = 5_000) -> None:
         """The build's outcome: /usr/bin/vm has another size."""
         from dataclasses import replace
 
-        new = replace(row("/usr/bin/vm"), size=size, sha256="e" * 64)
-        self.footprint.write_text(document.render_footprint(changed([new])), encoding="utf-8")
+        new = replace(find_row("/usr/bin/vm"), size=size, sha256="e" * 64)
+        self.footprint.write_text(
+            document.render_footprint(change_footprint([new])), encoding="utf-8"
+        )
 
     def program(self, name: str, text: str) -> None:
         """Put a program first in PATH."""
@@ -94,9 +96,9 @@ def job(tmp_path: Path) -> Job:
 
 
 def test_the_shell_recipe_builds_compares_and_judges(job: Job) -> None:
-    done = job.run(str(CI / "minbuild-ci.sh"))
-    assert done.returncode == 0, done.stderr
-    assert "PASS" in done.stdout
+    result = job.run(str(CI / "minbuild-ci.sh"))
+    assert result.returncode == 0, result.stderr
+    assert "PASS" in result.stdout
     out = job.work / "minbuild-report"
     assert "grow/shrink: 1/0" in (out / "diff.txt").read_text()
     assert (out / "comment.md").read_text().startswith("<!-- minbuild -->\n### minbuild PASS")
@@ -107,11 +109,11 @@ def test_the_shell_recipe_builds_compares_and_judges(job: Job) -> None:
 def test_the_shell_recipe_ends_with_the_gate_s_code(job: Job) -> None:
     job.commit("budget.yaml", BUDGET.replace("9", "1"))
     summary = job.top / "summary"
-    done = job.run(
+    result = job.run(
         str(CI / "minbuild-ci.sh"), GITHUB_ACTIONS="true", GITHUB_STEP_SUMMARY=str(summary)
     )
-    assert done.returncode == 1
-    assert ",line=2,col=17::totals.files: 4 of 1" in done.stdout
+    assert result.returncode == 1
+    assert ",line=2,col=17::totals.files: 4 of 1" in result.stdout
     assert "FAIL" in summary.read_text()
 
 
@@ -122,15 +124,15 @@ def test_a_manifest_over_its_own_budget_is_still_reported(job: Job) -> None:
 
 def test_without_a_committed_footprint_absolute_rules_hold(job: Job) -> None:
     job.commit("footprint.json", None)
-    done = job.run(str(CI / "minbuild-ci.sh"))
-    assert done.returncode == 0, done.stderr
-    assert "no baseline: absolute rules only" in done.stdout
+    result = job.run(str(CI / "minbuild-ci.sh"))
+    assert result.returncode == 0, result.stderr
+    assert "no baseline: absolute rules only" in result.stdout
 
 
 def test_a_base_branch_that_is_not_there_is_no_verdict(job: Job) -> None:
-    done = job.run(str(CI / "minbuild-ci.sh"), BASE="nowhere")
-    assert done.returncode == 2
-    assert "there is no branch nowhere to compare with" in done.stderr
+    result = job.run(str(CI / "minbuild-ci.sh"), BASE="nowhere")
+    assert result.returncode == 2
+    assert "there is no branch nowhere to compare with" in result.stderr
 
 
 def test_the_composite_action_runs(job: Job) -> None:
@@ -145,13 +147,13 @@ def test_the_composite_action_runs(job: Job) -> None:
     )
     env = {"RUNNER_TEMP": str(job.top / "temp"), "GITHUB_PATH": str(job.top / "path"),
            "GITHUB_ACTION_PATH": str(ACTION)}  # fmt: skip
-    done = job.run(install["run"], **env)
-    assert done.returncode == 0, done.stderr
+    result = job.run(install["run"], **env)
+    assert result.returncode == 0, result.stderr
     assert f"{ACTION}/../../.." in log.read_text()
     names = {"MANIFEST": "host.yaml", "BUDGET": "budget.yaml", "BASE": "main", "OUT": "out"}
     assert set(build["env"]) == {*names, "MINBUILD_MIRROR", "APPROVED", "BOOT"}
-    done = job.run(build["run"], **env, **names)
-    assert done.returncode == 0, done.stderr
+    result = job.run(build["run"], **env, **names)
+    assert result.returncode == 0, result.stderr
     assert (job.work / "out" / "comment.md").exists()
 
 
@@ -184,8 +186,8 @@ def test_the_comment_is_made_once_and_then_replaced(job: Job, found: str, verb: 
     (artifact / "number").write_text("10\n")
     (job.work / "docs").symlink_to(REPO / "docs")
     event = {"OWNER": "stranger", "BRANCH": "main", "HEAD": "abc", "FOUND": found}
-    done = job.run(steps[-1]["run"], REPO="o/r", GH_TOKEN="x", **event)
-    assert done.returncode == 0, done.stderr
+    result = job.run(steps[-1]["run"], REPO="o/r", GH_TOKEN="x", **event)
+    assert result.returncode == 0, result.stderr
     last = log.read_text().splitlines()[-1]
     assert f"--method {verb}" in last
     assert "issues/10/" not in log.read_text()
@@ -198,26 +200,26 @@ def test_the_comment_is_made_once_and_then_replaced(job: Job, found: str, verb: 
 def test_no_comment_is_written_where_the_platform_knows_no_pull_request(job: Job) -> None:
     steps = yaml.safe_load((CI / "github-comment.yml").read_text("utf-8"))["jobs"]["comment"]
     job.program("gh", '#!/bin/bash\ncase "$*" in *pulls*) ;; *) exit 9 ;; esac\n')
-    done = job.run(steps["steps"][-1]["run"], REPO="o/r", OWNER="s", BRANCH="b", HEAD="abc")
-    assert done.returncode == 0, done.stderr
-    assert "no open pull request has the head abc" in done.stdout
+    result = job.run(steps["steps"][-1]["run"], REPO="o/r", OWNER="s", BRANCH="b", HEAD="abc")
+    assert result.returncode == 0, result.stderr
+    assert "no open pull request has the head abc" in result.stdout
 
 
 @pytest.mark.parametrize(("number", "text"), [("7; rm -rf /", "<!-- minbuild -->\n"), ("7", "x\n")])
 def test_an_artifact_that_is_no_report_is_refused(job: Job, number: str, text: str) -> None:
     (job.work / "comment.md").write_text(text)
     job.program("gh", "#!/bin/bash\nexit 9\n")
-    done = job.run(str(CI / "comment.sh"), NUMBER=number, REPO="o/r")
-    assert done.returncode == 2
+    result = job.run(str(CI / "comment.sh"), NUMBER=number, REPO="o/r")
+    assert result.returncode == 2
 
 
 def test_the_gitlab_template_s_script_runs(job: Job) -> None:
     template = yaml.safe_load((CI / "minbuild.gitlab-ci.yml").read_text("utf-8"))
     script = "\n".join(template["footprint"]["script"])
     env = {name: str(value) for name, value in template["variables"].items()}
-    done = job.run(script, **env)
-    assert done.returncode == 0, done.stderr
-    assert "PASS" in done.stdout
+    result = job.run(script, **env)
+    assert result.returncode == 0, result.stderr
+    assert "PASS" in result.stdout
     for path in template["footprint"]["artifacts"]["paths"]:
         assert (job.work / path).exists()
     assert (job.work / template["footprint"]["artifacts"]["reports"]["junit"]).exists()
@@ -232,22 +234,22 @@ def test_the_gitlab_template_s_preparation_runs(job: Job) -> None:
         f"#!/bin/bash\nmkdir -p venv/bin\nprintf '#!/bin/bash\\necho pip \"$@\" >> {log}\\n' > venv/bin/pip\n"
         "chmod +x venv/bin/pip\n",
     )
-    done = job.run("\n".join(template["footprint"]["before_script"]), MINBUILD="here")
-    assert done.returncode == 0, done.stderr
+    result = job.run("\n".join(template["footprint"]["before_script"]), MINBUILD="here")
+    assert result.returncode == 0, result.stderr
     assert "pip install --quiet here" in log.read_text()
 
 
-def gitlab() -> tuple[str, dict[str, str]]:
+def read_gitlab_job() -> tuple[str, dict[str, str]]:
     template = yaml.safe_load((CI / "minbuild.gitlab-ci.yml").read_text("utf-8"))
     return "\n".join(template["footprint"]["script"]), template["variables"]
 
 
-def recipes() -> dict[str, tuple[str, dict[str, str]]]:
+def read_recipes() -> dict[str, tuple[str, dict[str, str]]]:
     """Each recipe's gate, shell commands and their environment; the action runs the first one."""
     names = {"MANIFEST": "host.yaml", "BUDGET": "budget.yaml", "BASE": "main"}
     return {
         "shell": (str(CI / "minbuild-ci.sh"), names),
-        "gitlab": gitlab(),
+        "gitlab": read_gitlab_job(),
     }
 
 
@@ -257,11 +259,11 @@ HOSTILE = {
     "removes the budget": {"budget.yaml": None},
     "waives the rule": {"budget.yaml": BUDGET + WAIVED},
     "puts a manifest in its place": {"budget.yaml": None, "host.yaml": "minbuild: 1\nkernel: {}\n"},
-    "commits another baseline": {"footprint.json": document.render_footprint(changed([row("/usr/bin/vm")], without=["/etc/inittab"]))},
+    "commits another baseline": {"footprint.json": document.render_footprint(change_footprint([find_row("/usr/bin/vm")], without=["/etc/inittab"]))},
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("recipe", recipes().values(), ids=recipes().keys())
+@pytest.mark.parametrize("recipe", read_recipes().values(), ids=read_recipes().keys())
 @pytest.mark.parametrize("files", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_change_does_not_talk_its_way_past_the_gate(
     job: Job, recipe: tuple[str, dict[str, str]], files: dict[str, str | None]
@@ -272,12 +274,12 @@ def test_a_hostile_change_does_not_talk_its_way_past_the_gate(
         else:
             (job.work / name).write_text(text, encoding="utf-8")
     script, env = recipe
-    done = job.run(script, **{name: str(value) for name, value in env.items()})
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "FAIL  proposed." in done.stdout
+    result = job.run(script, **{name: str(value) for name, value in env.items()})
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert "FAIL  proposed." in result.stdout
 
 
-@pytest.mark.parametrize("recipe", recipes().values(), ids=recipes().keys())
+@pytest.mark.parametrize("recipe", read_recipes().values(), ids=read_recipes().keys())
 def test_an_image_over_the_limit_of_the_base_fails_whatever_the_change_allows(
     job: Job, recipe: tuple[str, dict[str, str]]
 ) -> None:
@@ -285,10 +287,10 @@ def test_an_image_over_the_limit_of_the_base_fails_whatever_the_change_allows(
     (job.work / "budget.yaml").write_text(BUDGET, encoding="utf-8")
     script, env = recipe
     names = {name: str(value) for name, value in env.items()}
-    done = job.run(script, **names)
-    assert done.returncode == 1
-    assert "totals.files" in done.stdout
+    result = job.run(script, **names)
+    assert result.returncode == 1
+    assert "totals.files" in result.stdout
     approved = {"APPROVED": "yes", "CI_MERGE_REQUEST_LABELS": "x,budget-approved"}
-    done = job.run(script, **names, **approved)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "approved" in done.stdout
+    result = job.run(script, **names, **approved)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "approved" in result.stdout

@@ -17,26 +17,26 @@ WORKFLOWS = sorted((TOP / ".github/workflows").glob("*.yml"))
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the wheel and the sdist."""
     directory = tmp_path_factory.mktemp("dist")
-    words = [sys.executable, "-m", "build", "--outdir", str(directory), str(TOP)]
-    subprocess.run(words, check=True, capture_output=True, timeout=300)
+    argv = [sys.executable, "-m", "build", "--outdir", str(directory), str(TOP)]
+    subprocess.run(argv, check=True, capture_output=True, timeout=300)
     return directory
 
 
 def run(*argv: str | Path, cwd: Path, **environment: str) -> str:
     """Run a program that knows nothing of the tree; returns its stdout."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
+    result = subprocess.run(
         argv, cwd=cwd, env=known | environment, capture_output=True, text=True, timeout=600
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 @pytest.mark.xdist_group("dist")
 def test_the_wheel_has_every_file_of_the_package_and_no_other(dist: Path) -> None:
     assert main(dist) == 0
-    words = [sys.executable, "-m", "twine", "check", "--strict", *map(str, dist.iterdir())]
-    assert subprocess.run(words, capture_output=True).returncode == 0
+    argv = [sys.executable, "-m", "twine", "check", "--strict", *map(str, dist.iterdir())]
+    assert subprocess.run(argv, capture_output=True).returncode == 0
 
 
 @pytest.mark.mirror
@@ -64,24 +64,24 @@ def test_the_wheel_is_installed_as_a_tool(dist: Path, tmp_path: Path, installer:
     venv.create(tmp_path / "venv", with_pip=True)
     (wheel,) = dist.glob("*.whl")
     run(tmp_path / "venv/bin/pip", "install", "--quiet", installer, cwd=tmp_path)
-    words = ["install", wheel] if installer == "pipx" else ["tool", "install", wheel]
+    argv = ["install", wheel] if installer == "pipx" else ["tool", "install", wheel]
     homes = {
         "HOME": str(tmp_path), "PIPX_HOME": str(tmp_path / "pipx"), "PIPX_BIN_DIR": str(tmp_path / "bin"),
         "UV_TOOL_DIR": str(tmp_path / "uv"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin"),
         "UV_CACHE_DIR": str(tmp_path / "cache"), "UV_PYTHON": sys.executable,
     }  # fmt: skip
-    run(tmp_path / "venv/bin" / installer, *words, cwd=tmp_path, **homes)
+    run(tmp_path / "venv/bin" / installer, *argv, cwd=tmp_path, **homes)
     assert "services/ssh" in run(tmp_path / "bin/minbuild", "components", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_workflows_are_what_github_takes(workflow: Path) -> None:
-    words = [
+    argv = [
         sys.executable,
         "-m",
         "check_jsonschema",
         "--builtin-schema",
         "vendor.github-workflows",
     ]
-    done = subprocess.run([*words, str(workflow)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    result = subprocess.run([*argv, str(workflow)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.small_host import Ended, minbuild
-from tests.support.private_mounts import mounted
-from tests.support.usage_counter import watched
+from tests.e2e.small_host import CommandResult, minbuild
+from tests.support.private_mounts import run_with_mounts
+from tests.support.usage_counter import count_usage
 
 pytestmark = [pytest.mark.mirror, pytest.mark.xdist_group("host")]
 
@@ -21,11 +21,11 @@ class Host:
     """A directory in which host.yaml was built with a store of its own."""
 
     directory: Path
-    built: Ended
+    built: CommandResult
 
-    def run(self, *words: str) -> Ended:
+    def run(self, *argv: str) -> CommandResult:
         """Run a command there, with that store."""
-        return minbuild(*words, cwd=self.directory, env={"MINBUILD_STORE": self.store})
+        return minbuild(*argv, cwd=self.directory, env={"MINBUILD_STORE": self.store})
 
     @property
     def store(self) -> str:
@@ -51,7 +51,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
     return Host(directory, built)
 
 
-def digests(directory: Path) -> dict[str, str]:
+def hash_outputs(directory: Path) -> dict[str, str]:
     """The SHA-256 of every output; what a boot left there is none."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
@@ -70,7 +70,7 @@ def test_the_shipped_host_keeps_to_its_budget(host: Host) -> None:
 
 
 def test_the_outputs_agree_with_their_sums(host: Host) -> None:
-    assert digests(host.images).keys() == {
+    assert hash_outputs(host.images).keys() == {
         "host.efi",
         "host.raw",
         "footprint.json",
@@ -79,24 +79,24 @@ def test_the_outputs_agree_with_their_sums(host: Host) -> None:
     }
     lines = (host.images / "SHA256SUMS").read_text().splitlines()
     assert {line.split()[1]: line.split()[0] for line in lines} == {
-        name: digest for name, digest in digests(host.images).items() if name != "SHA256SUMS"
+        name: digest for name, digest in hash_outputs(host.images).items() if name != "SHA256SUMS"
     }
 
 
 def test_building_again_changes_nothing_and_asks_no_network(host: Host) -> None:
-    before = digests(host.images)
+    before = hash_outputs(host.images)
     stamps = {path: path.stat().st_mtime_ns for path in host.images.iterdir()}
     again = host.run("make", "host.yaml", "--offline", "--mirror", "http://127.0.0.1:9/debian")
     assert again.code == 0, again.err
     assert "nothing changed" in again.out
-    assert digests(host.images) == before
+    assert hash_outputs(host.images) == before
     assert {path: path.stat().st_mtime_ns for path in host.images.iterdir()} == stamps
 
 
 def test_a_build_without_a_change_opens_no_package_and_starts_nothing(host: Host) -> None:
     env = dict(os.environ) | {"MINBUILD_STORE": host.store}
     assert host.run("make", "host.yaml").code == 0  # other tests may have changed something
-    counted = watched("make", "host.yaml", cwd=host.directory, env=env)
+    counted = count_usage("make", "host.yaml", cwd=host.directory, env=env)
     assert counted.code == 0
     assert not [name for name in counted.opened if name.startswith(f"{host.store}/files/")]
     assert (counted.processes, counted.connections) == (0, 0)
@@ -112,14 +112,14 @@ def test_the_same_lock_gives_the_same_bytes_from_an_empty_store(host: Host, tmp_
     finally:
         os.umask(old)
     assert built.code == 0, built.err
-    assert digests(tmp_path / "build" / "host") == digests(host.images)
+    assert hash_outputs(tmp_path / "build" / "host") == hash_outputs(host.images)
 
 
 def test_no_more_than_twice_of_what_is_used_was_fetched(host: Host) -> None:
     lock = json.loads((host.directory / "host.lock").read_text())
     used = {row["sha256"]: row["size"] for row in [*lock["packages"], *lock["toolbox"]]}
-    kept = Path(host.store).glob("files/*/*")
-    fetched = [path for path in kept if path.read_bytes()[:8] == b"!<arch>\n"]
+    remaining = Path(host.store).glob("files/*/*")
+    fetched = [path for path in remaining if path.read_bytes()[:8] == b"!<arch>\n"]
     assert {path.name for path in fetched} >= used.keys()
     assert sum(path.stat().st_size for path in fetched) <= 2 * sum(used.values())
 
@@ -158,12 +158,12 @@ def test_a_host_with_users_that_a_package_declares_is_not_built_twice(host: Host
         "minbuild: 1\nname: uuids\nextends: [host]\nservices: {use: [uuids]}\n"
         "budget: {files: 90, bytes: 60000000, packed: 60000000}\n"
     )
-    words = ("make", "uuids.yaml", "--components", "own", "--compression", "zstd", "-o", "users")
-    built = host.run(*words)
+    argv = ("make", "uuids.yaml", "--components", "own", "--compression", "zstd", "-o", "users")
+    built = host.run(*argv)
     assert built.code == 0, built.err
     text = (host.directory / "users" / "footprint.json").read_text()
     assert "services/declared" in text
-    assert "nothing changed" in host.run(*words).out
+    assert "nothing changed" in host.run(*argv).out
 
 
 def test_a_matrix_and_another_manifest_are_built_at_once(host: Host) -> None:
@@ -174,26 +174,26 @@ def test_a_matrix_and_another_manifest_are_built_at_once(host: Host) -> None:
     (host.directory / "broken.yaml").write_text("minbuild: 1\nextends: [host]\nkernal: {}\n")
     tight = "minbuild: 1\nname: tight\nextends: [host]\nbudget: {files: 10}\n"
     (host.directory / "tight.yaml").write_text(tight)
-    words = ("host.yaml", "broken.yaml", "racks.yaml", "tight.yaml", "-o", "many", "--json")
-    said = host.run("make", *words)
-    rows = {row["name"]: row for row in json.loads(said.out)}
+    argv = ("host.yaml", "broken.yaml", "racks.yaml", "tight.yaml", "-o", "many", "--json")
+    output = host.run("make", *argv)
+    rows = {row["name"]: row for row in json.loads(output.out)}
     assert [*rows] == ["host", "broken", "racks-plain", "racks-shell", "tight"]
-    assert said.code == rows["broken"]["exit_code"] == 3
+    assert output.code == rows["broken"]["exit_code"] == 3
     assert rows["tight"]["exit_code"] == 1
     assert rows["tight"]["error"].startswith("over budget: files 52")
     for name in ("host", "racks-plain", "racks-shell", "tight"):
-        assert rows[name]["files"] > 0, said.err
+        assert rows[name]["files"] > 0, output.err
         assert (host.directory / "many" / name / f"{name}.efi").exists()
-    assert digests(host.directory / "many" / "host") == digests(host.images)
-    stopped = host.run("make", "--fail-fast", *words)
+    assert hash_outputs(host.directory / "many" / "host") == hash_outputs(host.images)
+    stopped = host.run("make", "--fail-fast", *argv)
     assert [row["name"] for row in json.loads(stopped.out)] == ["host", "broken"]
 
 
 def test_why_names_the_chain_and_its_evidence(host: Host) -> None:
-    said = host.run("why", "/usr/lib/x86_64-linux-gnu/libglib-2.0.so.0")
-    assert said.code == 0
-    assert "hypervisor/qemu-microvm" in said.out
-    assert "DT_NEEDED libglib-2.0.so.0" in said.out
+    output = host.run("why", "/usr/lib/x86_64-linux-gnu/libglib-2.0.so.0")
+    assert output.code == 0
+    assert "hypervisor/qemu-microvm" in output.out
+    assert "DT_NEEDED libglib-2.0.so.0" in output.out
     gone = host.run("why", "/usr/bin/bash")
     assert gone.code == 1
     assert "/usr/bin/bash is not in host: no need leads to it\n" in gone.out
@@ -212,25 +212,25 @@ def test_no_file_of_this_machine_is_in_the_image(host: Host) -> None:
 
 
 def test_a_tool_of_the_toolbox_runs_with_libraries_of_its_own(host: Host) -> None:
-    said = host.run("tool", "xz", "--", "--version")
-    assert said.code == 0, said.err
+    output = host.run("tool", "xz", "--", "--version")
+    assert output.code == 0, output.err
     lock = json.loads((host.directory / "host.lock").read_text())
     (version,) = [row["version"] for row in lock["toolbox"] if row["name"] == "xz-utils"]
-    assert f"liblzma {version.split('-')[0]}" in said.out
+    assert f"liblzma {version.split('-')[0]}" in output.out
 
 
 @pytest.mark.oracle
 def test_disk_tools_find_nothing_wrong(host: Host) -> None:
-    said = host.run("tool", "sfdisk", "--", "--verify", str(host.images / "host.raw"))
-    assert said.code == 0, said.err
-    assert "No errors detected" in said.out
+    output = host.run("tool", "sfdisk", "--", "--verify", str(host.images / "host.raw"))
+    assert output.code == 0, output.err
+    assert "No errors detected" in output.out
 
 
 @pytest.mark.boot
 def test_the_host_boots_by_uefi_and_runs_a_guest(host: Host) -> None:
-    said = host.run("boot", "host.yaml", "--json", "--timeout", "400")
-    assert said.code == 0, said.err
-    result = json.loads(said.out)
+    output = host.run("boot", "host.yaml", "--json", "--timeout", "400")
+    assert output.code == 0, output.err
+    result = json.loads(output.out)
     assert {row["name"]: row["state"] for row in result["probes"]} == dict.fromkeys(
         (
             *("init", "dhcp", "dns", "tcp", "kvm", "guest", "confined", "protection", "readonly"),
@@ -246,12 +246,12 @@ def test_the_host_boots_by_uefi_and_runs_a_guest(host: Host) -> None:
 def test_a_disk_with_a_boot_loader_starts_on_a_bios(host: Host) -> None:
     text = "minbuild: 1\nextends: [host]\nname: old\nboot: {use: [bios]}\n"
     (host.directory / "old.yaml").write_text(text)
-    made = host.run("make", "old.yaml", "-o", "old")  # not below build/, which other tests read
-    assert made.code == 0, made.err
-    words = ("boot", "old", "--bios", "--network", "user", "--timeout", "300", "--json")
-    said = host.run(*words, "--probe", "init")
-    assert said.code == 0, said.err
-    assert json.loads(said.out)["firmware"] == "bios"
+    result = host.run("make", "old.yaml", "-o", "old")  # not below build/, which other tests read
+    assert result.code == 0, result.err
+    argv = ("boot", "old", "--bios", "--network", "user", "--timeout", "300", "--json")
+    output = host.run(*argv, "--probe", "init")
+    assert output.code == 0, output.err
+    assert json.loads(output.out)["firmware"] == "bios"
     assert (
         host.footprint()["totals"]
         == json.loads((host.directory / "old/footprint.json").read_text())["totals"]
@@ -260,9 +260,9 @@ def test_a_disk_with_a_boot_loader_starts_on_a_bios(host: Host) -> None:
 
 @pytest.mark.boot
 def test_a_host_without_a_network_still_comes_up(host: Host) -> None:
-    words = ("boot", str(host.images), "--direct", "--network", "user", "--json")
-    said = host.run(*words, "--probe", "init", "--probe", "kvm", "--timeout", "400")
-    assert said.code == 0, said.err
+    argv = ("boot", str(host.images), "--direct", "--network", "user", "--json")
+    output = host.run(*argv, "--probe", "init", "--probe", "kvm", "--timeout", "400")
+    assert output.code == 0, output.err
 
 
 def test_an_output_directory_below_a_file_is_an_error_and_nothing_is_lost(host: Host) -> None:
@@ -275,12 +275,12 @@ def test_an_output_directory_below_a_file_is_an_error_and_nothing_is_lost(host: 
 
 def test_an_output_directory_that_is_read_only_is_an_error(host: Host) -> None:
     (host.directory / "closed").mkdir(exist_ok=True)
-    done = mounted(
+    result = run_with_mounts(
         "mount -t tmpfs -o ro none closed",
         *(sys.executable, "-m", "minbuild", "make", "host.yaml", "-o", "closed/out"),
         cwd=host.directory,
         env={"MINBUILD_STORE": host.store},
     )
-    assert done.returncode == 6, done.stderr
-    assert "closed" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert result.returncode == 6, result.stderr
+    assert "closed" in result.stderr
+    assert "Traceback" not in result.stderr

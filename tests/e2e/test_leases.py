@@ -20,7 +20,7 @@ from minbuild.lab.model import (
 from minbuild.pipeline.boot_setup import BootSetup
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
-from tests.support.lab import STORE, in_namespace, stage_of
+from tests.support.lab import STORE, require_namespace, make_boot_setup
 from tests.support.sample import sampled_params
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("leases")]
@@ -55,32 +55,32 @@ SEEN = {
 
 
 @pytest.fixture
-def stage(shape: LeaseShape, tmp_path: Path) -> BootSetup:
-    place = tmp_path
-    (place / "small.yaml").write_text(MANIFEST)
-    words = ["--set", "bridged=false"] if shape is LeaseShape.NOMASK else []
-    ended = minbuild("make", "small.yaml", "--store", str(STORE), *words, cwd=place)
-    image = place / "build/small/small.efi"
+def boot_setup(shape: LeaseShape, tmp_path: Path) -> BootSetup:
+    path = tmp_path
+    (path / "small.yaml").write_text(MANIFEST)
+    argv = ["--set", "bridged=false"] if shape is LeaseShape.NOMASK else []
+    ended = minbuild("make", "small.yaml", "--store", str(STORE), *argv, cwd=path)
+    image = path / "build/small/small.efi"
     assert image.exists(), ended.err
-    found = stage_of(image)
-    in_namespace(found.toolbox)
-    return found
+    setup = make_boot_setup(image)
+    require_namespace(setup.toolbox)
+    return setup
 
 
-def seen(pattern: str) -> BootProbe:
+def expect_line(pattern: str) -> BootProbe:
     return BootProbe(
         pattern, (ProbePattern(LineSource.CONSOLE, re.compile(pattern)),), 180, "it was not seen"
     )
 
 
 @pytest.mark.parametrize("shape", sampled_params(list(SEEN), 2))
-def test_a_host_is_reached_on_each_network(stage: BootSetup, shape: LeaseShape) -> None:
-    probes = tuple(map(seen, (*SEEN[shape], "dns: probe.test is 192.0.2.1")))
+def test_a_host_is_reached_on_each_network(boot_setup: BootSetup, shape: LeaseShape) -> None:
+    probes = tuple(map(expect_line, (*SEEN[shape], "dns: probe.test is 192.0.2.1")))
     request = BootRequest(
-        stage.image, probes, firmware=Firmware.DIRECT, accel=Accel.TCG, lease=shape, memory=512
+        boot_setup.image, probes, firmware=Firmware.DIRECT, accel=Accel.TCG, lease=shape, memory=512
     )
-    result: BootResult = boot_image(request, stage.toolbox, SilentProgress())
+    result: BootResult = boot_image(request, boot_setup.toolbox, SilentProgress())
     console = [line.text for line in result.lines if line.source is LineSource.CONSOLE]
-    lost = [one.name for one in result.outcomes if one.state is not ProbeState.PASSED]
-    assert lost == [], "\n".join(console[-30:])
+    failed = [one.name for one in result.outcomes if one.state is not ProbeState.PASSED]
+    assert failed == [], "\n".join(console[-30:])
     assert not [line for line in console if "FAILED" in line]

@@ -15,7 +15,7 @@ from minbuild.lab.probes import list_manifest_probes
 from minbuild.manifest.loader import read_manifest
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
-from tests.support.lab import STORE, stage_of
+from tests.support.lab import STORE, make_boot_setup
 from tests.support.sample import sampled_params
 from tests.unit.toolbox.real import toolbox
 
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.mirror, pytest.mark.boot]
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class BuiltManifest:
     """A shipped manifest, built."""
 
     efi: Path
@@ -38,7 +38,7 @@ class Made:
 
     def boot(self, data: Path | None = None, probes: tuple[str, ...] = ()) -> BootResult:
         """Boot it without firmware; with `data` in place of the lab's data disk."""
-        stage = stage_of(self.efi)
+        stage = make_boot_setup(self.efi)
         chosen = tuple(
             replace(one, limit=LIMIT) for one in self.probes if not probes or one.name in probes
         )
@@ -48,39 +48,39 @@ class Made:
         return boot_image(request, stage.toolbox, SilentProgress())
 
 
-def made(directory: Path, name: str, **settings: str) -> Made:
+def build_shipped(directory: Path, name: str, **settings: str) -> BuiltManifest:
     """Build a shipped manifest in `directory`, packed fast."""
-    words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    words += ["--compression", "zstd"]
-    ended = minbuild("make", f"{name}.yaml", *words, "--store", str(STORE), cwd=directory)
-    place = directory / "build" / name
+    argv = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    argv += ["--compression", "zstd"]
+    ended = minbuild("make", f"{name}.yaml", *argv, "--store", str(STORE), cwd=directory)
+    path = directory / "build" / name
     assert ended.code == 0, ended.err
     manifest = read_manifest(
         data_directory("manifests") / f"{name}.yaml", settings=settings, components=()
     )
-    return Made(place / f"{name}.efi", place / f"{name}.raw", list_manifest_probes(manifest))
+    return BuiltManifest(path / f"{name}.efi", path / f"{name}.raw", list_manifest_probes(manifest))
 
 
-def failed(result: BootResult) -> dict[str, str]:
+def list_failures(result: BootResult) -> dict[str, str]:
     """The probes that did not pass, each with its detail; and why the boot ended."""
-    lost = [one for one in result.outcomes if one.state is not ProbeState.PASSED]
-    return {one.name: f"{one.detail} ({result.end_reason})" for one in lost}
+    failures = [one for one in result.outcomes if one.state is not ProbeState.PASSED]
+    return {one.name: f"{one.detail} ({result.end_reason})" for one in failures}
 
 
-def esp(disk: Path) -> bytes:
+def read_esp(disk: Path) -> bytes:
     """The first partition's bytes."""
-    start, size = partitions(disk)[0]
+    start, size = list_partitions(disk)[0]
     with disk.open("rb") as file:
         file.seek(start * SECTOR)
         return file.read(size * SECTOR)
 
 
-def partitions(disk: Path) -> list[tuple[int, int]]:
+def list_partitions(disk: Path) -> list[tuple[int, int]]:
     """First sector and length of each partition of a GPT. Source: UEFI 2.10, 5.3.3."""
     with disk.open("rb") as file:
         file.seek(2 * SECTOR)
         table = file.read(128 * 128)
-    entries = [table[place : place + 128] for place in range(0, len(table), 128)]
+    entries = [table[path : path + 128] for path in range(0, len(table), 128)]
     spans = [
         (int.from_bytes(entry[32:40], "little"), int.from_bytes(entry[40:48], "little"))
         for entry in entries
@@ -90,15 +90,15 @@ def partitions(disk: Path) -> list[tuple[int, int]]:
 
 
 def test_the_first_boot_of_edge_makes_its_data_partition(tmp_path: Path) -> None:
-    edge = made(tmp_path, "edge", ssh_keys=f"[{KEY}]")
+    edge = build_shipped(tmp_path, "edge", ssh_keys=f"[{KEY}]")
     disk = tmp_path / "disk.raw"
     shutil.copyfile(edge.raw, disk)
     os.truncate(disk, 300 << 20)
     result = edge.boot(disk, ("init", "dhcp", "kvm", "first-boot", "ssh", "watchdog"))
-    assert failed(result) == {}
+    assert list_failures(result) == {}
     assert any("minbuild-data made on /dev/vda2" in line.text for line in result.lines)
-    assert esp(disk) == esp(edge.raw)
-    _, (start, size) = partitions(disk)
+    assert read_esp(disk) == read_esp(edge.raw)
+    _, (start, size) = list_partitions(disk)
     assert start % 2048 == 0
     with disk.open("rb") as file:
         file.seek(start * SECTOR + 1024)
@@ -109,20 +109,20 @@ def test_the_first_boot_of_edge_makes_its_data_partition(tmp_path: Path) -> None
         assert file.read(8) == b"EFI PART"
     assert superblock[0x78:0x88].rstrip(b"\0") == b"minbuild-data"
     assert int.from_bytes(superblock[4:8], "little") * 4096 == size * SECTOR
-    words = ["tool", "sfdisk", "--store", str(STORE), "--", "--verify", "disk.raw"]
-    ended = minbuild(*words, cwd=tmp_path)
+    argv = ["tool", "sfdisk", "--store", str(STORE), "--", "--verify", "disk.raw"]
+    ended = minbuild(*argv, cwd=tmp_path)
     assert "No errors detected" in ended.out, ended.err
     # the lab pulled the plug: the journal is played first, as at the next boot
-    assert checked(tmp_path, "e2fsck", "-p", "data")[0] in {0, 1}
-    assert checked(tmp_path, "e2fsck", "-f", "-n", "data")[0] == 0
-    assert "No problems found" in checked(tmp_path, "sgdisk", "-v", "disk.raw")[1]
+    assert run_checker(tmp_path, "e2fsck", "-p", "data")[0] in {0, 1}
+    assert run_checker(tmp_path, "e2fsck", "-f", "-n", "data")[0] == 0
+    assert "No problems found" in run_checker(tmp_path, "sgdisk", "-v", "disk.raw")[1]
 
 
-def checked(directory: Path, name: str, *words: str) -> tuple[int, str]:
+def run_checker(directory: Path, name: str, *argv: str) -> tuple[int, str]:
     """Exit code and output of a reference tool."""
     box = toolbox()
     ended = subprocess.run(
-        [*box.build_argv(name), *words],
+        [*box.build_argv(name), *argv],
         cwd=directory,
         env=box.build_environment(),
         capture_output=True,
@@ -133,15 +133,15 @@ def checked(directory: Path, name: str, *words: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", sampled_params(["host-full", "debug"]))
 def test_what_ships_is_booted(name: str, tmp_path: Path) -> None:
-    built = made(tmp_path, name)
+    built = build_shipped(tmp_path, name)
     # on a busy machine QEMU's emulation aborts under a guest by UEFI: see the next test
     asked = tuple(one.name for one in built.probes if one.name != "ovmf")
-    assert failed(built.boot(probes=asked)) == {}
+    assert list_failures(built.boot(probes=asked)) == {}
 
 
 @pytest.mark.long
 def test_host_full_runs_a_guest_by_uefi(tmp_path: Path) -> None:
-    assert failed(made(tmp_path, "host-full").boot(probes=("ovmf",))) == {}
+    assert list_failures(build_shipped(tmp_path, "host-full").boot(probes=("ovmf",))) == {}
 
 
 @pytest.mark.long
@@ -155,4 +155,4 @@ def test_what_ships_keeps_to_its_budget(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suite", sampled_params(["bookworm", "forky"]))
 def test_the_host_is_booted_from_other_suites(suite: str, tmp_path: Path) -> None:
-    assert failed(made(tmp_path, "host", suite=suite).boot()) == {}
+    assert list_failures(build_shipped(tmp_path, "host", suite=suite).boot()) == {}

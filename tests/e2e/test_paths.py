@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.small_host import PACKAGES, Small, minbuild, offered
+from tests.e2e.small_host import PACKAGES, Small, minbuild, serve_small_host
 
 OWN = r"""
 Package: server
@@ -29,51 +29,55 @@ FOLLOW = "paths: {/usr/sbin/server: follow}\n"
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Small]:
-    with offered(tmp_path, PACKAGES + OWN) as small:
+def server_host(tmp_path: Path) -> Iterator[Small]:
+    with serve_small_host(tmp_path, PACKAGES + OWN) as small:
         yield small
 
 
-def plan(small: Small, more: str, *words: str) -> dict[str, object]:
+def plan(small: Small, more: str, *argv: str) -> dict[str, object]:
     small.write(KEEP + more)
-    ended = minbuild(*small.argv("plan", "small.yaml", "--json", *words), cwd=small.directory)
+    ended = minbuild(*small.argv("plan", "small.yaml", "--json", *argv), cwd=small.directory)
     assert ended.code == 0, ended.err
-    found: dict[str, object] = json.loads(ended.out)
-    return found
+    document: dict[str, object] = json.loads(ended.out)
+    return document
 
 
-def edges(document: dict[str, object]) -> set[tuple[str, str]]:
+def list_edges(document: dict[str, object]) -> set[tuple[str, str]]:
     rows = document["edges"]
     assert isinstance(rows, list)
     return {(row["from"], row["to"]) for row in rows if row["kind"] == "string"}
 
 
-def test_named_files_come_along_where_they_are_followed(served: Small) -> None:
-    found = plan(served, FOLLOW)
-    assert edges(found) == {
+def test_named_files_come_along_where_they_are_followed(server_host: Small) -> None:
+    result = plan(server_host, FOLLOW)
+    assert list_edges(result) == {
         ("/usr/sbin/server", "/etc/server/main.conf"),
         ("/usr/sbin/server", "/usr/share/server/a"),
         ("/usr/sbin/server", "/usr/share/server/b/c"),
     }
     globbed = plan(
-        served,
+        server_host,
         "paths: {'/{usr/sbin,etc/server}/*': follow}\n".replace("{usr/sbin,etc/server}", "**"),
     )
-    assert ("/etc/server/main.conf", "/etc/server/more.conf") in edges(globbed)
+    assert ("/etc/server/main.conf", "/etc/server/more.conf") in list_edges(globbed)
 
 
-def test_a_lock_that_was_written_so_is_enough(served: Small) -> None:
-    served.write(KEEP + FOLLOW)
-    first = plan(served, FOLLOW)
-    lock = minbuild(*served.argv("export", "small.yaml", "-o", "x.tar"), cwd=served.directory)
-    assert lock.code == 0 or "toolbox" in lock.err or (served.directory / "small.lock").exists()
-    assert edges(plan(served, FOLLOW)) == edges(first)
+def test_a_lock_that_was_written_so_is_enough(server_host: Small) -> None:
+    server_host.write(KEEP + FOLLOW)
+    first = plan(server_host, FOLLOW)
+    lock = minbuild(
+        *server_host.argv("export", "small.yaml", "-o", "x.tar"), cwd=server_host.directory
+    )
+    assert (
+        lock.code == 0 or "toolbox" in lock.err or (server_host.directory / "small.lock").exists()
+    )
+    assert list_edges(plan(server_host, FOLLOW)) == list_edges(first)
 
 
-def test_what_is_not_followed_is_listed_and_why_says_so(served: Small) -> None:
+def test_what_is_not_followed_is_listed_and_why_says_so(server_host: Small) -> None:
     keep = "  - {package: server-common, paths: [/etc/server/main.conf]}\n"
-    found = plan(served, keep)
-    rows = found["possible_data"]
+    result = plan(server_host, keep)
+    rows = result["possible_data"]
     assert isinstance(rows, list)
     named = {(row["by"], row["wanted"]): row for row in rows if row["priority"] == "string"}
     assert set(named) == {
@@ -84,35 +88,35 @@ def test_what_is_not_followed_is_listed_and_why_says_so(served: Small) -> None:
     assert (row["evidence"], row["because"]) == ('string "/usr/share/server"', "2 files")
 
     def why(path: str) -> str:
-        return minbuild(*served.argv("why", "small.yaml", path), cwd=served.directory).out
+        return minbuild(*server_host.argv("why", "small.yaml", path), cwd=server_host.directory).out
 
     assert "its text names what is not in the image: /usr/share/server" in why("/usr/sbin/server")
-    said = why("/etc/server/more.conf")
-    assert 'named by /etc/server/main.conf (string "/etc/server/more.conf")' in said
-    assert "paths: {/etc/server/main.conf: follow} takes it along" in said
+    output = why("/etc/server/more.conf")
+    assert 'named by /etc/server/main.conf (string "/etc/server/more.conf")' in output
+    assert "paths: {/etc/server/main.conf: follow} takes it along" in output
 
 
-def test_a_traced_boot_confirms_or_removes_what_is_listed(served: Small) -> None:
+def test_a_traced_boot_confirms_or_removes_what_is_listed(server_host: Small) -> None:
     keep = "  - {package: server-common, paths: [/etc/server/main.conf]}\n"
-    plan(served, keep)
+    plan(server_host, keep)
     trace = {"schema": "minbuild.trace/1", "name": "small", "used": [], "unused": [], "elsewhere": 0,
              "missed": [{"path": "/etc/server/more.conf", "times": 2}]}  # fmt: skip
-    (served.directory / "build/small").mkdir(parents=True)
-    (served.directory / "build/small/trace.json").write_text(json.dumps(trace))
-    said = minbuild(*served.argv("plan", "small.yaml"), cwd=served.directory)
-    assert said.code == 0, said.err
-    assert "/etc/server/more.conf (string); a traced boot asked for it" in said.out
-    assert "[1 more that texts name, and that no traced boot has asked for]" in said.out
+    (server_host.directory / "build/small").mkdir(parents=True)
+    (server_host.directory / "build/small/trace.json").write_text(json.dumps(trace))
+    output = minbuild(*server_host.argv("plan", "small.yaml"), cwd=server_host.directory)
+    assert output.code == 0, output.err
+    assert "/etc/server/more.conf (string); a traced boot asked for it" in output.out
+    assert "[1 more that texts name, and that no traced boot has asked for]" in output.out
 
 
-def test_a_rule_that_no_file_matches_is_an_error(served: Small) -> None:
-    served.write(KEEP + "paths: {/usr/sbin/sever: follow}\n")
-    ended = minbuild(*served.argv("plan", "small.yaml"), cwd=served.directory)
+def test_a_rule_that_no_file_matches_is_an_error(server_host: Small) -> None:
+    server_host.write(KEEP + "paths: {/usr/sbin/sever: follow}\n")
+    ended = minbuild(*server_host.argv("plan", "small.yaml"), cwd=server_host.directory)
     assert ended.code == 5
     assert "no file of the image matches /usr/sbin/sever" in ended.err
     assert "small.yaml:8:9" in ended.err
 
 
-def test_the_last_rule_that_matches_holds(served: Small) -> None:
-    found = plan(served, "paths: {'/**': follow, /usr/sbin/server: list}\n")
-    assert not {by for by, _ in edges(found)} & {"/usr/sbin/server"}
+def test_the_last_rule_that_matches_holds(server_host: Small) -> None:
+    result = plan(server_host, "paths: {'/**': follow, /usr/sbin/server: list}\n")
+    assert not {by for by, _ in list_edges(result)} & {"/usr/sbin/server"}

@@ -19,7 +19,7 @@ from minbuild.lab.model import (
 )
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
-from tests.support.lab import STORE, in_namespace, stage_of
+from tests.support.lab import STORE, make_boot_setup, require_namespace
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot]
 
@@ -52,16 +52,16 @@ SCREEN = (
 """Typed on the serial line: the screen, whose console= is the last one, has a shell of its own."""
 
 
-def typed(after: str, command: str) -> ConsoleAction:
+def type_command(after: str, command: str) -> ConsoleAction:
     """What a person at the console types."""
     return ConsoleAction(re.compile(after), keys=f"{command}\r")
 
 
-def seen(name: str, pattern: str, source: LineSource = LineSource.CONSOLE) -> BootProbe:
+def expect_line(name: str, pattern: str, source: LineSource = LineSource.CONSOLE) -> BootProbe:
     return BootProbe(name, (ProbePattern(source, re.compile(pattern)),), LIMIT, "it was not seen")
 
 
-def found(lines: tuple[LogLine, ...], pattern: str) -> tuple[LogLine, re.Match[str]]:
+def find_last_line(lines: tuple[LogLine, ...], pattern: str) -> tuple[LogLine, re.Match[str]]:
     """The last line that matches."""
     hits = [(line, match) for line in lines if (match := re.search(pattern, line.text))]
     return hits[-1]
@@ -72,29 +72,29 @@ def test_what_goes_wrong_is_said_and_survived_and_a_panic_restarts(tmp_path: Pat
     ended = minbuild("make", "power.yaml", "--store", str(STORE), cwd=tmp_path)
     efi = tmp_path / "build" / "power" / "power.efi"
     assert efi.exists(), ended.err
-    stage = stage_of(efi)
-    in_namespace(stage.toolbox)
+    stage = make_boot_setup(efi)
+    require_namespace(stage.toolbox)
     request = BootRequest(
         efi,
         (
-            seen("step", r"init: step 40-dies failed \(status 137\)"),
-            seen("screen", r"^\[.*\] screen has a prompt"),
-            seen("clock", r"^\[.*\] clock \d+"),
-            seen("memory", r"Out of memory: Killed process \d+ \(tail\)"),
-            seen("alive", r"^\[.*\] counted"),
-            seen("panic", r"Kernel panic - not syncing: sysrq triggered crash"),
-            seen("never", "no such line"),
+            expect_line("step", r"init: step 40-dies failed \(status 137\)"),
+            expect_line("screen", r"^\[.*\] screen has a prompt"),
+            expect_line("clock", r"^\[.*\] clock \d+"),
+            expect_line("memory", r"Out of memory: Killed process \d+ \(tail\)"),
+            expect_line("alive", r"^\[.*\] counted"),
+            expect_line("panic", r"Kernel panic - not syncing: sysrq triggered crash"),
+            expect_line("never", "no such line"),
         ),
         firmware=Firmware.DIRECT,
         memory=384,
         timeout=LIMIT,
         faults=FaultInjection(no_disk=True, clock="2020-01-01T00:00:00", ignore_fatal_lines=True),
         actions=(
-            typed("time: set to", SCREEN),
-            typed(r"^\[.*\] screen has a prompt", TICK),
-            typed(r"^\[.*\] clock \d+", "tail /dev/zero"),
-            typed("Out of memory: Killed process", COUNT),
-            typed(r"^\[.*\] counted", "echo c >/proc/sysrq-trigger"),
+            type_command("time: set to", SCREEN),
+            type_command(r"^\[.*\] screen has a prompt", TICK),
+            type_command(r"^\[.*\] clock \d+", "tail /dev/zero"),
+            type_command("Out of memory: Killed process", COUNT),
+            type_command(r"^\[.*\] counted", "echo c >/proc/sysrq-trigger"),
         ),
     )
     result = boot_image(request, stage.toolbox, SilentProgress())
@@ -105,7 +105,7 @@ def test_what_goes_wrong_is_said_and_survived_and_a_panic_restarts(tmp_path: Pat
     }, console
     # QEMU ends at the restart; the kernel's own wait lies between
     assert result.end_reason == "the machine switched itself off or restarted"
-    panic, _ = found(result.lines, "Kernel panic")
+    panic, _ = find_last_line(result.lines, "Kernel panic")
     assert result.seconds - panic.seconds > 4
     # none of the host's own was killed, and none was started again
     text = "\n".join(line.text for line in result.lines)
@@ -113,6 +113,6 @@ def test_what_goes_wrong_is_said_and_survived_and_a_panic_restarts(tmp_path: Pat
     assert re.findall(r"Killed process \d+ \((\S+)\)", text) == ["tail"] * text.count(
         "Killed process"
     )
-    told, true = found(result.lines, r"ntp: told \S+ the time, ([\d.]+)")
-    said, host = found(result.lines, r"^\[.*\] clock (\d+)$")
-    assert abs((float(host[1]) - float(true[1])) - (said.seconds - told.seconds)) < 1
+    document, true = find_last_line(result.lines, r"ntp: told \S+ the time, ([\d.]+)")
+    output, host = find_last_line(result.lines, r"^\[.*\] clock (\d+)$")
+    assert abs((float(host[1]) - float(true[1])) - (output.seconds - document.seconds)) < 1

@@ -26,42 +26,42 @@ files:
 
 def test_a_command_that_is_not_there_is_a_warning_until_it_is_waived(small: Small) -> None:
     small.write(FILES)
-    said = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
-    assert said.code == 0, said.err
-    assert '/usr/bin/work:3: command "lsblk" is not in the image' in said.out
+    output = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
+    assert output.code == 0, output.err
+    assert '/usr/bin/work:3: command "lsblk" is not in the image' in output.out
     document = minbuild(*small.argv("plan", "--json", "small.yaml"), cwd=small.directory)
     assert json.loads(document.out)["warnings"] == [
         {"line": 3, "path": "/usr/bin/work", "what": 'command "lsblk" is not in the image'}
     ]
 
     small.write(FILES + "allow-missing: [{path: lsblk, because: a test}]\n")
-    said = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
-    assert said.code == 0, said.err
-    assert "lsblk" not in said.out
+    output = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
+    assert output.code == 0, output.err
+    assert "lsblk" not in output.out
 
     small.write(
         FILES + "allow-missing: [{path: lsbk, because: a test}, {path: lsblk, because: x}]\n"
     )
-    said = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
-    assert said.code == 5
-    assert "nothing needs the waiver for lsbk" in said.err
-    assert "waiver for lsblk" not in said.err
+    output = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
+    assert output.code == 5
+    assert "nothing needs the waiver for lsbk" in output.err
+    assert "waiver for lsblk" not in output.err
 
 
 @pytest.mark.parametrize("name", ["host", "host-full", "edge", "debug", "guest"])
 def test_scripts_that_ship_run_nothing_that_their_host_has_not(name: str, tmp_path: Path) -> None:
     manifest = read_manifest(find_manifest(name), settings={}, components=())
     store = Store(tmp_path)
-    made = [file for one in manifest.components for file in one.files]
-    files = collect_rendered_files(made, store)
-    contents = {file.path: file.content for file in made}
-    kept = {
+    result = [file for one in manifest.components for file in one.files]
+    files = collect_rendered_files(result, store)
+    contents = {file.path: file.content for file in result}
+    remaining = {
         RootPath(path): FileEntry(RootPath(path), FileType.FILE, 0o755)
         for one in manifest.components
         for package in one.packages
         for path in package.paths
     }
-    files = replace(files, entries={**kept, **files.entries})
+    files = replace(files, entries={**remaining, **files.entries})
     assert find_script_warnings(files, contents.__getitem__, Waivers(), store) == ()
 
 
@@ -78,10 +78,10 @@ Depends: libc6
 def test_users_and_directories_that_a_package_declares_stand_in_the_host(small: Small) -> None:
     small.archive.publish("trixie", PACKAGES + DAEMON)
     small.write("  - {package: daemon, paths: [/usr/sbin/daemon]}\n")
-    said = minbuild(*small.argv("plan", "--json", "small.yaml"), cwd=small.directory)
-    assert said.code == 0, said.err
-    document = json.loads(said.out)
-    (place,) = (row for row in document["files"] if row["path"] == "/var/lib/daemon")
-    assert (place["mode"], place["uid"], place["gid"]) == ("0750", 999, 999)
+    output = minbuild(*small.argv("plan", "--json", "small.yaml"), cwd=small.directory)
+    assert output.code == 0, output.err
+    document = json.loads(output.out)
+    (path,) = (row for row in document["files"] if row["path"] == "/var/lib/daemon")
+    assert (path["mode"], path["uid"], path["gid"]) == ("0750", 999, 999)
     (need,) = (edge for edge in document["edges"] if edge["to"] == "/etc/passwd")
     assert (need["from"], need["evidence"]) == ("services/declared", "daemon.conf:1:1")

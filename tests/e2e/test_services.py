@@ -27,8 +27,8 @@ from minbuild.pipeline.boot_setup import BootSetup
 from minbuild.progress import SilentProgress
 from tests.e2e.nat_guest import APPLETS, INIT, LEASE, MODULES, READY
 from tests.e2e.small_host import minbuild
-from tests.support.lab import STORE, data_disk, in_namespace, stage_of
-from tests.support.real_archive import market_of
+from tests.support.lab import STORE, make_boot_setup, make_data_disk, require_namespace
+from tests.support.real_archive import open_real_archive
 from tests.unit.lab.conftest import busybox_of, kernel_of
 from tests.unit.lab.cpio import initramfs
 from tests.unit.toolbox.real import toolbox
@@ -75,8 +75,8 @@ class Net:
         # a home of its own: no host is known there
         home = tempfile.mkdtemp(dir=self.key.parent)
         client = ("/usr/bin/env", f"HOME={home}", *toolbox().build_argv("dbclient"))
-        words = (*client, "-y", "-T", *own, HOST, *command)
-        return ConsoleAction(re.compile(after), name=name, argv=words)
+        argv = (*client, "-y", "-T", *own, HOST, *command)
+        return ConsoleAction(re.compile(after), name=name, argv=argv)
 
     def boot(
         self, data: Path, acts: tuple[ConsoleAction, ...], probes: tuple[BootProbe, ...], cards: int
@@ -90,38 +90,38 @@ class Net:
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Net:
-    place = tmp_path_factory.mktemp("net")
-    key = place / "key"
-    words = [*toolbox().build_argv("dropbearkey"), "-t", "ed25519", "-f", str(key)]
-    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    public = next(line for line in said.splitlines() if line.startswith("ssh-ed25519 "))
-    (place / "net.yaml").write_text(MANIFEST % public)
-    ended = minbuild("make", "net.yaml", "--store", str(STORE), cwd=place)
-    efi = place / "build" / "net" / "net.efi"
+    path = tmp_path_factory.mktemp("net")
+    key = path / "key"
+    argv = [*toolbox().build_argv("dropbearkey"), "-t", "ed25519", "-f", str(key)]
+    output = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    public = next(line for line in output.splitlines() if line.startswith("ssh-ed25519 "))
+    (path / "net.yaml").write_text(MANIFEST % public)
+    ended = minbuild("make", "net.yaml", "--store", str(STORE), cwd=path)
+    efi = path / "build" / "net" / "net.efi"
     assert efi.exists(), ended.err
-    stage = stage_of(efi)
-    in_namespace(stage.toolbox)
+    stage = make_boot_setup(efi)
+    require_namespace(stage.toolbox)
     return Net(efi, stage, key)
 
 
 @pytest.fixture(scope="module")
 def disk(net: Net, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data disk with a guest behind the NAT and on the VLAN."""
-    place = tmp_path_factory.mktemp("disk")
+    path = tmp_path_factory.mktemp("disk")
     store = Store(STORE)
-    market = market_of(store)
-    kernel, modules = kernel_of(market, store, MODULES)
-    guest = place / "tree" / "guests" / "behind"
+    package_source = open_real_archive(store)
+    kernel, modules = kernel_of(package_source, store, MODULES)
+    guest = path / "tree" / "guests" / "behind"
     guest.mkdir(parents=True)
     (guest / "vmlinuz").write_bytes(kernel)
-    packed = initramfs(busybox_of(market, store), APPLETS, modules, LEASE, INIT)
+    packed = initramfs(busybox_of(package_source, store), APPLETS, modules, LEASE, INIT)
     (guest / "initrd").write_bytes(packed)
     rows = ["kernel=vmlinuz", "initrd=initrd", "memory=128", "net=nat0", "net=br20"]
     (guest / "guest.conf").write_text("\n".join([*rows, f"ready={READY}", ""]))
-    return data_disk(net.stage.toolbox, place / "disk", 64, place / "tree")
+    return make_data_disk(net.stage.toolbox, path / "disk", 64, path / "tree")
 
 
-def seen(name: str, pattern: str, source: LineSource = LineSource.SERVERS) -> BootProbe:
+def expect_line(name: str, pattern: str, source: LineSource = LineSource.SERVERS) -> BootProbe:
     return BootProbe(name, (ProbePattern(source, re.compile(pattern)),), LIMIT, "it was not seen")
 
 
@@ -140,47 +140,53 @@ def test_the_network_and_those_who_come_in_by_it(net: Net, disk: Path) -> None:
             net.ssh("hang", f"guest behind: ready: {READY}", "sleep 5; kill -STOP -1"),
         ),
         (
-            seen("address", r"address: 192\.0\.2\.10/24 on host0", LineSource.CONSOLE),
-            seen("syslog", r"syslog: 192\.0\.2\.10 .*minbuild: "),
-            seen("clock", r"ntp: told 192\.0\.2\.10 the time"),
-            seen("login", r"login: Uid:\s+0"),
-            seen("failover", r"login: Currently Active Slave: eth1"),
-            seen("stranger", r"stranger: ended with [1-9]"),
-            seen("nat", r"tcp: answered \d+ bytes: behind nat"),
-            seen("lease", r"DHCPACK\(lab20\) 198\.51\.100\.\d+", LineSource.DNSMASQ),
-            seen("vlan", r"tcp: answered \d+ bytes: behind vlan"),
+            expect_line("address", r"address: 192\.0\.2\.10/24 on host0", LineSource.CONSOLE),
+            expect_line("syslog", r"syslog: 192\.0\.2\.10 .*minbuild: "),
+            expect_line("clock", r"ntp: told 192\.0\.2\.10 the time"),
+            expect_line("login", r"login: Uid:\s+0"),
+            expect_line("failover", r"login: Currently Active Slave: eth1"),
+            expect_line("stranger", r"stranger: ended with [1-9]"),
+            expect_line("nat", r"tcp: answered \d+ bytes: behind nat"),
+            expect_line("lease", r"DHCPACK\(lab20\) 198\.51\.100\.\d+", LineSource.DNSMASQ),
+            expect_line("vlan", r"tcp: answered \d+ bytes: behind vlan"),
             make_component_probe(
                 "door",
                 model.ProbeSettings(
                     "door", HERE, tcp=9, to="guest", says="behind door", limit=LIMIT
                 ),
             ),
-            seen("guest", f"guest behind: ready: {READY}", LineSource.CONSOLE),
-            seen("watchdog", r"i6300ESB.* resets after 16 s", LineSource.CONSOLE),
-            seen("hung", "no such line"),
+            expect_line("guest", f"guest behind: ready: {READY}", LineSource.CONSOLE),
+            expect_line("watchdog", r"i6300ESB.* resets after 16 s", LineSource.CONSOLE),
+            expect_line("hung", "no such line"),
         ),
         cards=2,
     )
-    lost = {one.name: one.detail for one in result.outcomes if one.state is not ProbeState.PASSED}
+    failures = {
+        one.name: one.detail for one in result.outcomes if one.state is not ProbeState.PASSED
+    }
     text = "\n".join(f"{one.seconds} {one.source} {one.text}" for one in result.lines[-80:])
-    assert lost.keys() == {"hung"}, text
+    assert failures.keys() == {"hung"}, text
     assert result.end_reason == "the machine switched itself off or restarted", text
-    said = [one.text for one in result.lines if one.source is LineSource.SERVERS]
+    output = [one.text for one in result.lines if one.source is LineSource.SERVERS]
     # a password would have been tried, had the host offered to take one
-    assert any(line.startswith("stranger: ") and "No auth methods" in line for line in said), said
-    assert not any(line == "stranger: in" for line in said)
+    assert any(line.startswith("stranger: ") and "No auth methods" in line for line in output), (
+        output
+    )
+    assert not any(line == "stranger: in" for line in output)
     # what the lab's server saw of the guest behind the NAT is the host's own address
-    peers = {line.split()[3].split(":")[0] for line in said if line.startswith("tcp: connection")}
+    peers = {line.split()[3].split(":")[0] for line in output if line.startswith("tcp: connection")}
     assert peers == {"192.0.2.10"} | {peer for peer in peers if peer.startswith("198.51.100.")}
 
 
 @pytest.mark.long
 def test_the_host_s_key_is_the_same_after_a_restart(net: Net, tmp_path: Path) -> None:
-    data = data_disk(net.stage.toolbox, tmp_path / "disk", 16)
+    data = make_data_disk(net.stage.toolbox, tmp_path / "disk", 16)
     prints = []
     for _ in range(2):
         login = net.ssh("login", "ssh: port 22 is open", "sync; poweroff")
-        result = net.boot(data, (login,), (seen("off", "init: stopped", LineSource.CONSOLE),), 2)
+        result = net.boot(
+            data, (login,), (expect_line("off", "init: stopped", LineSource.CONSOLE),), 2
+        )
         assert result.passed
         text = "\n".join(one.text for one in result.lines)
         prints += re.findall(r"login: .*(SHA256:\S+)", text)

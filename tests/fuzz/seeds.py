@@ -97,7 +97,7 @@ def _cpio() -> tuple[bytes, ...]:
     packed = [compress(plain, how) for how in ("xz", "zst", "gz")]
     packed += [bz2.compress(plain), lzma.compress(plain, lzma.FORMAT_ALONE)]
     joined = b"".join(part + bytes(-len(part) % 4) for part in (plain, *packed))
-    odd = [parts for _, parts in cpios.known(b"v")]
+    odd = [parts for _, parts in cpios.known_cases(b"v")]
     return (plain, *packed, joined, *(b"".join(parts) for parts in odd))
 
 
@@ -259,12 +259,12 @@ def _archive() -> tuple[bytes, ...]:
           for how in tars.SPARSE),
     ]  # fmt: skip
     layer = tars.tar(*rows[:4], tars.Row(b"d/.wh.a"))
-    image = images.One([tars.tar(*rows[:3]), layer])
+    image = images.ContainerImage([tars.tar(*rows[:3]), layer])
     held = [
         tars.tar(*(tars.Row(name.encode(), body=data) for name, data in blobs.items()))
-        for blobs in (images.oci(image), images.saved(image))
+        for blobs in (images.oci(image), images.docker_archive(image))
     ]
-    made = [tars.tar(*tars.made_up(random.Random(number))) for number in range(6)]
+    made = [tars.tar(*tars.random_members(random.Random(number))) for number in range(6)]
     return (tars.tar(*rows), *held, *made)
 
 

@@ -68,19 +68,19 @@ def _tar(data: bytearray, source: random.Random) -> None:
     """One field of one header, whose checksum is made right again; or one more extended header."""
     places = [
         at for at in range(0, len(data) - 511, 512)
-        if tars.summed(bytes(data[at : at + 512]))[148:154] == data[at + 148 : at + 154]
+        if tars.with_checksum(bytes(data[at : at + 512]))[148:154] == data[at + 148 : at + 154]
     ]  # fmt: skip
     if not places:
         return
     at = source.choice(places)
     if source.random() < 0.3:
         record = (source.choice(TAR_KEYS), source.choice(TAR_VALUES) or b"%d" % _number(source))
-        data[at:at] = tars.extended(source.choice("xxg"), [record])
+        data[at:at] = tars.pax_header(source.choice("xxg"), [record])
         return
     start, size = source.choice(TAR_FIELDS)
     data[at + start : at + start + size] = source.choice(TAR_VALUES)[:size].ljust(size, b"\0")
     if source.random() < 0.9:
-        data[at : at + 512] = tars.summed(bytes(data[at : at + 512]))
+        data[at : at + 512] = tars.with_checksum(bytes(data[at : at + 512]))
 
 
 def _number(source: random.Random) -> int:

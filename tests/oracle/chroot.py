@@ -15,7 +15,7 @@ CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 
 
-def trace(tree: Path, program: str) -> subprocess.CompletedProcess[str]:
+def trace_loader(tree: Path, program: str) -> subprocess.CompletedProcess[str]:
     """What the tree's loader says of a program or library, as ldd would ask it.
 
     `ld.so --list` would end at the first library that is not found.
@@ -25,11 +25,11 @@ def trace(tree: Path, program: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env={"LD_TRACE_LOADED_OBJECTS": "1"},
-        preexec_fn=entering(tree, bound=True),
+        preexec_fn=make_chroot(tree, bound=True),
     )
 
 
-def entering(tree: Path, *, proc: bool = False, bound: bool = False) -> Callable[[], None]:
+def make_chroot(tree: Path, *, proc: bool = False, bound: bool = False) -> Callable[[], None]:
     """A function that makes `tree` the root directory of the calling process.
 
     `proc`: its /proc is this machine's, in a name space of its own: $ORIGIN of a program is read
@@ -38,8 +38,8 @@ def entering(tree: Path, *, proc: bool = False, bound: bool = False) -> Callable
     libc = ctypes.CDLL(None, use_errno=True)
 
     def enter() -> None:
-        wanted = (CLONE_NEWUSER if os.geteuid() != 0 else 0) | (CLONE_NEWNS if proc else 0)
-        if wanted and libc.unshare(wanted) != 0:
+        flags = (CLONE_NEWUSER if os.geteuid() != 0 else 0) | (CLONE_NEWNS if proc else 0)
+        if flags and libc.unshare(flags) != 0:
             raise OSError(ctypes.get_errno(), "no name space of its own")
         if proc:
             libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)

@@ -3,9 +3,9 @@
 import pytest
 
 from minbuild.pipeline.package_selection import PackageSource
-from tests.oracle.trees import open_market
+from tests.oracle.trees import open_archive_source
 
 
 @pytest.fixture(scope="session")
-def market(tmp_path_factory: pytest.TempPathFactory) -> PackageSource:
-    return open_market(tmp_path_factory.mktemp("store"), "amd64")
+def package_source(tmp_path_factory: pytest.TempPathFactory) -> PackageSource:
+    return open_archive_source(tmp_path_factory.mktemp("store"), "amd64")

@@ -35,7 +35,7 @@ class Conversation:
     """The first one, and what each renewal gives."""
 
 
-def packed(*addresses: str) -> bytes:
+def pack_addresses(*addresses: str) -> bytes:
     """Addresses as options have them."""
     return b"".join(ipaddress.IPv4Address(one).packed for one in addresses)
 
@@ -45,35 +45,35 @@ def mask(bits: int) -> bytes:
     return (0xFFFFFFFF << (32 - bits) & 0xFFFFFFFF).to_bytes(4)
 
 
-def classless(*routes: tuple[str, str]) -> bytes:
+def pack_routes(*routes: tuple[str, str]) -> bytes:
     """Option 121: destinations and their gateways. Source: RFC 3442."""
-    found = b""
+    data = b""
     for net, gateway in routes:
         address, _, bits = net.partition("/")
         octets = (int(bits) + 7) // 8
-        found += bytes([int(bits)]) + packed(address)[:octets] + packed(gateway)
-    return found
+        data += bytes([int(bits)]) + pack_addresses(address)[:octets] + pack_addresses(gateway)
+    return data
 
 
-def labels(*names: str) -> bytes:
+def pack_names(*names: str) -> bytes:
     """Option 119. Source: RFC 3397, RFC 1035, 3.1."""
-    found = b""
+    data = b""
     for name in names:
         for label in name.split("."):
-            found += bytes([len(label)]) + label.encode()
-        found += b"\0"
-    return found
+            data += bytes([len(label)]) + label.encode()
+        data += b"\0"
+    return data
 
 
-def conversations(seed: int, count: int) -> list[Conversation]:
+def random_conversations(seed: int, count: int) -> list[Conversation]:
     """Random ones; each lease of one conversation is drawn anew."""
     chance = random.Random(seed)
-    found = []
+    result = []
     for number in range(count):
         net = chance.choice(NETS)
         leases = tuple(_lease(chance, net) for _ in range(chance.choice((1, 2, 3))))
-        found.append(Conversation(f"{number}", leases))
-    return found
+        result.append(Conversation(f"{number}", leases))
+    return result
 
 
 def _lease(chance: random.Random, net: tuple[str, int, str]) -> Lease:
@@ -94,9 +94,9 @@ def _lease(chance: random.Random, net: tuple[str, int, str]) -> Lease:
 def _draw_routes(chance: random.Random, options: Options, router: str, bits: int) -> None:
     other = str(ipaddress.IPv4Address(router) + 1) if bits < 31 else router
     if chance.random() < 0.8 or bits == 32:
-        options[3] = packed(*[router, other][: chance.choice((1, 1, 2))])
+        options[3] = pack_addresses(*[router, other][: chance.choice((1, 1, 2))])
     if chance.random() < 0.3:
-        options[33] = packed("203.0.113.0", router)
+        options[33] = pack_addresses("203.0.113.0", router)
     if chance.random() < 0.5:
         routes = [("0.0.0.0/0", router)] if bits == 32 or chance.random() < 0.7 else []
         more = [
@@ -106,18 +106,18 @@ def _draw_routes(chance: random.Random, options: Options, router: str, bits: int
         routes += chance.sample(more, chance.randrange(0, 4))
         link = [(f"{router}/32", "0.0.0.0")] if bits == 32 else []
         if link + routes:
-            options[121] = classless(*link, *routes)
+            options[121] = pack_routes(*link, *routes)
 
 
 def _draw_names(chance: random.Random, options: Options) -> None:
     servers = ["192.0.2.1", "192.0.2.2", "198.51.100.53", "203.0.113.53"]
     if count := chance.randrange(0, 4):
-        options[6] = packed(*chance.sample(servers, count))
+        options[6] = pack_addresses(*chance.sample(servers, count))
     if count := chance.randrange(0, 3):
-        options[42] = packed(*chance.sample(servers, count))
+        options[42] = pack_addresses(*chance.sample(servers, count))
     if chance.random() < 0.5:
         options[15] = chance.choice((b"example.net", b"rack7.example.org"))
     if chance.random() < 0.4:
-        options[119] = labels(*chance.sample(["a.test", "example.net", "b.c.test"], 2))
+        options[119] = pack_names(*chance.sample(["a.test", "example.net", "b.c.test"], 2))
     if chance.random() < 0.3:
         options[12] = b"node17"

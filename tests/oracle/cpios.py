@@ -64,7 +64,7 @@ def node(name: bytes, kind: int, mode: int = 0o600, device: tuple[int, int] = (1
     return Entry(name, kind | mode, device=device)
 
 
-def known(top: bytes) -> Iterator[tuple[str, list[bytes]]]:
+def known_cases(top: bytes) -> Iterator[tuple[str, list[bytes]]]:
     """What was thought of, each below a directory of its own: a title, and the archives."""
 
     def at(name: bytes) -> bytes:
@@ -262,7 +262,7 @@ def random_entries(random_: random.Random, top: bytes) -> list[Entry]:
     ]
     targets = [b"a", b"b", b"../" + top, b"/" + top + b"/c", b"c/", b"nowhere", b"a/b", b".", b""]
     kinds = [REG, REG, REG, DIR, DIR, LNK, stat.S_IFCHR, stat.S_IFIFO]
-    found = [directory(top)]
+    entries = [directory(top)]
     for _ in range(random_.randrange(4, 25)):
         kind = random_.choice(kinds)
         mode = random_.choice([0o644, 0o755, 0o4755, 0o2755, 0o1777, 0o666, 0o000])
@@ -272,7 +272,7 @@ def random_entries(random_: random.Random, top: bytes) -> list[Entry]:
         if kind == LNK:
             body = random_.choice(targets)
         links = random_.choice([1, 1, 2, 3])
-        found.append(
+        entries.append(
             Entry(
                 top + b"/" + random_.choice(names),
                 kind | mode,
@@ -285,8 +285,8 @@ def random_entries(random_: random.Random, top: bytes) -> list[Entry]:
             )
         )
         if random_.random() < 0.05:
-            found.append(Entry(TRAILER, 0))
-    return found
+            entries.append(Entry(TRAILER, 0))
+    return entries
 
 
 def packings(tool: Callable[[str, bytes], bytes]) -> dict[str, Callable[[bytes], bytes]]:
@@ -307,7 +307,7 @@ def packings(tool: Callable[[str, bytes], bytes]) -> dict[str, Callable[[bytes],
     }
 
 
-def stopping() -> dict[str, bytes]:
+def stopping_archives() -> dict[str, bytes]:
     """What the kernel stops at, though a more lenient reader goes on, by title."""
     sound = archive([file(b"before", b"x")])
     delta: list[dict[str, object]] = [

@@ -48,10 +48,10 @@ class Server:
         self._socket.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, card.encode() + b"\0")
         self._socket.bind(("", 67))
 
-    def until(self, done: Callable[[], bool], seconds: float = SECONDS) -> bool:
+    def until(self, result: Callable[[], bool], seconds: float = SECONDS) -> bool:
         """Serve until something is done, a while at most."""
         end = time.monotonic() + seconds
-        while not done():
+        while not result():
             if time.monotonic() > end:
                 return False
             if select.select([self._socket], [], [], 0.01)[0]:
@@ -62,7 +62,7 @@ class Server:
         self._socket.close()
 
     def _serve(self, message: bytes) -> None:
-        options = dict(told(message[HEAD:]))
+        options = dict(parse_options(message[HEAD:]))
         kind = options.get(53, b"\0")[0]
         if kind not in {DISCOVER, REQUEST}:
             return
@@ -85,14 +85,14 @@ class Server:
         self._socket.sendto(whole.ljust(300, b"\0"), ("255.255.255.255", 68))
 
 
-def told(data: bytes) -> Iterator[tuple[int, bytes]]:
+def parse_options(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The options of a message."""
-    place = 0
-    while place < len(data) and data[place] != 255:
-        if data[place]:
-            yield data[place], data[place + 2 : place + 2 + data[place + 1]]
-            place += 1 + data[place + 1]
-        place += 1
+    path = 0
+    while path < len(data) and data[path] != 255:
+        if data[path]:
+            yield data[path], data[path + 2 : path + 2 + data[path + 1]]
+            path += 1 + data[path + 1]
+        path += 1
 
 
 class Client:
@@ -108,11 +108,11 @@ class Client:
         self._holder.stdout.readline()
         self._net = os.open(f"/proc/{self._holder.pid}/ns/net", os.O_RDONLY)
         self.outside("link", "set", "c0", "netns", str(self._holder.pid))
-        for words in (f"link set c0 name {LINK}", "link set lo up", f"link set {LINK} up"):
-            self.ip(*words.split())
+        for argv in (f"link set c0 name {LINK}", "link set lo up", f"link set {LINK} up"):
+            self.ip(*argv.split())
 
-    def outside(self, *words: str) -> None:
-        subprocess.run([*self._ip, *words], check=True)
+    def outside(self, *argv: str) -> None:
+        subprocess.run([*self._ip, *argv], check=True)
 
     def enter(self, *, root: bool) -> Callable[[], None]:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -128,10 +128,10 @@ class Client:
 
         return enter
 
-    def start(self, *words: str, log: Path) -> subprocess.Popen[bytes]:
+    def start(self, *argv: str, log: Path) -> subprocess.Popen[bytes]:
         with log.open("ab") as file:
             return subprocess.Popen(
-                words,
+                argv,
                 preexec_fn=self.enter(root=True),  # noqa: PLW1509 - there are no threads here
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -139,9 +139,9 @@ class Client:
                 env={"PATH": "/usr/bin:/usr/sbin:/bin:/sbin"},
             )
 
-    def ip(self, *words: str) -> str:
+    def ip(self, *argv: str) -> str:
         ran = subprocess.run(
-            [*self._ip, *words], preexec_fn=self.enter(root=False), capture_output=True, check=True
+            [*self._ip, *argv], preexec_fn=self.enter(root=False), capture_output=True, check=True
         )
         return ran.stdout.decode()
 
@@ -160,8 +160,8 @@ class Client:
             "route_mtu": sorted(
                 {m["mtu"] for one in routes for m in one.get("metrics", []) if "mtu" in m}
             ),
-            "names": read(self._root / names).splitlines(),
-            "clocks": read(self._root / clocks).split(),
+            "names": read_text(self._root / names).splitlines(),
+            "clocks": read_text(self._root / clocks).split(),
             "hostname": socket.gethostname(),
         }
 
@@ -170,14 +170,14 @@ class Client:
         self._holder.communicate()
 
 
-def read(place: Path) -> str:
-    return place.read_text(errors="replace") if place.exists() else ""
+def read_text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
-def clear(root: Path) -> None:
+def clear_root(root: Path) -> None:
     """Nothing is left of an earlier client."""
-    for place in (root / "run", root / "var/lib/dhcpcd"):
-        subprocess.run(["find", place, "-mindepth", "1", "-delete"], check=True)
+    for path in (root / "run", root / "var/lib/dhcpcd"):
+        subprocess.run(["find", path, "-mindepth", "1", "-delete"], check=True)
     (root / "run/minbuild").mkdir()
     os.mkfifo(root / "run/minbuild/never")
     (root / "dev/kmsg").unlink(missing_ok=True)
@@ -185,20 +185,20 @@ def clear(root: Path) -> None:
     (root / "etc/resolv.conf").unlink(missing_ok=True)
 
 
-def ours(root: Path, ip: list[str], server: Server, leases: list[Facts]) -> list[Facts]:
+def run_own_client(root: Path, ip: list[str], server: Server, leases: list[Facts]) -> list[Facts]:
     """The host's own client: the words that its step starts, and the step at every event."""
-    clear(root)
+    clear_root(root)
     client = Client(root, ip)
-    found = []
-    said: list[str] = []
+    states = []
+    output: list[str] = []
     log = os.open(root / "dev/kmsg", os.O_RDWR | os.O_NONBLOCK)
     # stands for the clock's program
     clock = subprocess.Popen(["sleep", "100"])
     try:
         server.lease = leases[0]
-        words = options(root).split()
+        argv = read_udhcpc_options(root).split()
         process = client.start(
-            "/usr/bin/udhcpc", "-f", "-i", LINK, "-s", "/event", *words, log=root / "run/log"
+            "/usr/bin/udhcpc", "-f", "-i", LINK, "-s", "/event", *argv, log=root / "run/log"
         )
         for number, lease in enumerate(leases):
             server.lease = lease
@@ -206,9 +206,11 @@ def ours(root: Path, ip: list[str], server: Server, leases: list[Facts]) -> list
                 process.send_signal(signal.SIGUSR1)
             came = await_event(root, server, number)
             state = client.state("run/resolv.conf", "run/ntp-servers")
-            said += heard(log)
-            found.append({**state, "came": came, "said": [*said], "log": read(root / "run/log")})
-            found[-1] |= {"ticks": goes_on(clock), "runs": goes_on(process)}
+            output += read_new_lines(log)
+            states.append(
+                {**state, "came": came, "said": [*output], "log": read_text(root / "run/log")}
+            )
+            states[-1] |= {"ticks": is_running(clock), "runs": is_running(process)}
             (root / "run/minbuild/ntpd").write_text(f"{clock.pid}\n")
         for one in (process, clock):
             one.kill()
@@ -217,18 +219,18 @@ def ours(root: Path, ip: list[str], server: Server, leases: list[Facts]) -> list
         os.close(log)
         client.close()
         server.close()
-    return found
+    return states
 
 
-def goes_on(process: subprocess.Popen[bytes]) -> bool:
+def is_running(process: subprocess.Popen[bytes]) -> bool:
     """Whether a process has not ended, and no signal waits for it on a busy machine."""
     if process.poll() is not None:
         return False
-    pending = re.findall(r"ShdPnd:\s*(\w+)", read(Path(f"/proc/{process.pid}/status")))
+    pending = re.findall(r"ShdPnd:\s*(\w+)", read_text(Path(f"/proc/{process.pid}/status")))
     return all(int(bits, 16) == 0 for bits in pending)
 
 
-def heard(log: int) -> list[str]:
+def read_new_lines(log: int) -> list[str]:
     """What was written to the console since it was last asked."""
     try:
         text = os.read(log, 1 << 16).decode(errors="replace")
@@ -237,26 +239,26 @@ def heard(log: int) -> list[str]:
     return [line.removeprefix("<13>minbuild: ") for line in text.split("\n")][:-1]
 
 
-def options(root: Path) -> str:
+def read_udhcpc_options(root: Path) -> str:
     """What the step gives to udhcpc behind its own name."""
     text = (root / STEP.lstrip("/")).read_text()
-    _, _, words = text.partition('keep dhcp udhcpc -f -i "$INTERFACE" -s "$0" ')
-    return words.partition(" &")[0]
+    _, _, argv = text.partition('keep dhcp udhcpc -f -i "$INTERFACE" -s "$0" ')
+    return argv.partition(" &")[0]
 
 
 def await_event(root: Path, server: Server, number: int) -> bool:
     """Wait until the step ended for the lease of this number."""
 
     def is_over() -> bool:
-        events = read(root / "run/events").split()
+        events = read_text(root / "run/events").split()
         return sum(one in {"bound", "renew"} for one in events) > number
 
     return server.until(is_over)
 
 
-def theirs(root: Path, ip: list[str], server: Server, lease: Facts) -> Facts:
+def run_dhcpcd(root: Path, ip: list[str], server: Server, lease: Facts) -> Facts:
     """dhcpcd, once."""
-    clear(root)
+    clear_root(root)
     client = Client(root, ip)
     try:
         server.lease = lease
@@ -267,13 +269,17 @@ def theirs(root: Path, ip: list[str], server: Server, lease: Facts) -> Facts:
         state = client.state("etc/resolv.conf", "run/clocks")
         if not came:
             process.kill()
-        return {**state, "came": came and process.returncode == 0, "log": read(root / "run/log")}
+        return {
+            **state,
+            "came": came and process.returncode == 0,
+            "log": read_text(root / "run/log"),
+        }
     finally:
         client.close()
         server.close()
 
 
-def fresh(ip: list[str]) -> Server:
+def reset_network(ip: list[str]) -> Server:
     """A pair of cards, the near one a server's; an earlier one is gone, or goes with its namespace."""
     subprocess.run([*ip, "link", "del", "s0"], capture_output=True)
     subprocess.run([*ip, "link", "add", "s0", "type", "veth", "peer", "name", "c0"], check=True)
@@ -285,9 +291,9 @@ def fresh(ip: list[str]) -> Server:
 
 def main() -> None:
     root, ip = Path(sys.argv[1]), sys.argv[2:]
-    for place in ("run", "dev", "var/lib/dhcpcd"):
-        (root / place).mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", place, root / place], check=True)
+    for path in ("run", "dev", "var/lib/dhcpcd"):
+        (root / path).mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", path, root / path], check=True)
     subprocess.run(["mount", "--rbind", "/proc", root / "proc"], check=True)
     for name in ("null", "urandom", "random"):
         (root / "dev" / name).touch()
@@ -301,9 +307,9 @@ def main() -> None:
         print(
             json.dumps(
                 {
-                    "ours": ours(root, ip, fresh(ip), leases),
+                    "ours": run_own_client(root, ip, reset_network(ip), leases),
                     "theirs": [
-                        theirs(root, ip, fresh(ip), lease)
+                        run_dhcpcd(root, ip, reset_network(ip), lease)
                         for lease in (leases if conversation["both"] else [])
                     ],
                 }

@@ -36,15 +36,15 @@ def tables(directory: Path, count: int, seed: int = SEED) -> Iterator[Table]:
     for number in range(count):
         gpt = source.random() < 0.6
         sector = source.choice((512, 512, 4096)) if gpt else 512
-        place = directory / f"table-{number}.raw"
+        path = directory / f"table-{number}.raw"
         script = _gpt(source, sector) if gpt else _dos(source)
-        with place.open("wb") as file:
+        with path.open("wb") as file:
             file.truncate(64 * MIB)
-        words = ["-q", "--no-reread", "--no-tell-kernel", "--sector-size", str(sector), place]
-        toolbox().run("sfdisk", words, purpose="making a table", stdin=script.encode())
+        argv = ["-q", "--no-reread", "--no-tell-kernel", "--sector-size", str(sector), path]
+        toolbox().run("sfdisk", argv, purpose="making a table", stdin=script.encode())
         damage = source.choice(DAMAGE) if gpt else ""
-        _damage(place, sector, damage, source)
-        yield Table(f"{number}: {'gpt' if gpt else 'dos'} {sector} {damage}", place, sector)
+        _damage(path, sector, damage, source)
+        yield Table(f"{number}: {'gpt' if gpt else 'dos'} {sector} {damage}", path, sector)
 
 
 def _gpt(source: random.Random, sector: int) -> str:
@@ -87,9 +87,9 @@ def _dos(source: random.Random) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _damage(place: Path, sector: int, damage: str, source: random.Random) -> None:
-    with place.open("r+b") as file:
-        last = place.stat().st_size - sector
+def _damage(path: Path, sector: int, damage: str, source: random.Random) -> None:
+    with path.open("r+b") as file:
+        last = path.stat().st_size - sector
         file.seek(last + 72)
         (rows,) = struct.unpack("<Q", file.read(8))
         places = {"first head": [sector], "first rows": [2 * sector], "second head": [last],

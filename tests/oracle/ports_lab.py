@@ -29,8 +29,8 @@ PATHS = {"PATH": "/usr/bin:/usr/sbin:/bin:/sbin"}
 def main() -> None:
     whose, root, ip = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     mount(root)
-    words = ["link", "add", "s0", "type", "veth", "peer", "name", "c0"]
-    subprocess.run([*ip, *words], check=True)
+    argv = ["link", "add", "s0", "type", "veth", "peer", "name", "c0"]
+    subprocess.run([*ip, *argv], check=True)
     subprocess.run([*ip, "link", "set", "s0", "up"], check=True)
 
     def enter() -> None:
@@ -52,14 +52,14 @@ def main() -> None:
     # what came to the uplink's server has waited for it
     uplink.until(lambda: bool(uplink.asked), seconds=1)
     assert client.stderr is not None
-    found = {"guest": guest.asked, "uplink": uplink.asked, "said": client.stderr.read()}
-    print(json.dumps(found))
+    result = {"guest": guest.asked, "uplink": uplink.asked, "said": client.stderr.read()}
+    print(json.dumps(result))
 
 
 def mount(root: Path) -> None:
-    for place in ("run", "dev"):
-        (root / place).mkdir(exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", place, root / place], check=True)
+    for path in ("run", "dev"):
+        (root / path).mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0755", path, root / path], check=True)
     subprocess.run(["mount", "-t", "sysfs", "sys", root / "sys"], check=True)
     subprocess.run(["mount", "--rbind", "/proc", root / "proc"], check=True)
     (root / "dev/null").touch()

@@ -130,7 +130,7 @@ def worlds(draw: st.DrawFn, *, spoilt: bool = False) -> World:
     return World(files, links, tuple(conf), cached, preload, split)
 
 
-def lay(world: World, tree: Path, loader: Path) -> None:
+def write_world(world: World, tree: Path, loader: Path) -> None:
     """Write the world down, around `loader`."""
     split = SPLIT if world.split else ()
     for directory in (*DIRECTORIES, *split, "/usr/lib64", "/etc"):
@@ -158,14 +158,14 @@ def cache_of(world: World) -> bytes:
     """The ld.so.cache of the world; empty for none."""
     if world.cache:
         return build_ld_cache(world.cache.items(), AMD64)
-    files = offered(world)
+    files = as_package_files(world)
     rows = list_cacheable(
         PackageView([files], merged=False), files.entries.keys(), find_architecture("amd64")
     )
     return build_ld_cache(rows, AMD64) if world.conf else b""
 
 
-def offered(world: World, *, with_cache: bool = False) -> PackageFiles:
+def as_package_files(world: World, *, with_cache: bool = False) -> PackageFiles:
     """The world as a package of everything; `with_cache`: instead of what it is made of."""
     split = [f"{each}/x" for each in SPLIT] if world.split else []
     entries = dict(_directories([*world.files, *world.links, *split, f"{LIB}/x", LOADER_LINK]))

@@ -23,12 +23,12 @@ from tests.oracle import dhcp_lab, ports_lab
 from tests.oracle.conversation import (
     Conversation,
     Lease,
-    classless,
-    conversations,
     mask,
-    packed,
+    pack_addresses,
+    pack_routes,
+    random_conversations,
 )
-from tests.support.lab import STORE, in_namespace
+from tests.support.lab import STORE, require_namespace
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror, pytest.mark.xdist_group("dhcp")]
 
@@ -73,7 +73,7 @@ class Root:
     place: Path
     ip: tuple[str, ...]
 
-    def hold(self, talks: Sequence[Conversation], *, both: bool) -> list[dict[str, Any]]:
+    def run(self, talks: Sequence[Conversation], *, both: bool) -> list[dict[str, Any]]:
         """What became of each conversation."""
         data = [
             {
@@ -88,32 +88,32 @@ class Root:
             }
             for talk in talks
         ]
-        words = ["unshare", "-Urnmu", sys.executable, dhcp_lab.__file__, str(self.place), *self.ip]
+        argv = ["unshare", "-Urnmu", sys.executable, dhcp_lab.__file__, str(self.place), *self.ip]
         ran = subprocess.run(
-            words, input=json.dumps(data), capture_output=True, text=True, timeout=600
+            argv, input=json.dumps(data), capture_output=True, text=True, timeout=600
         )
         assert ran.returncode == 0, ran.stderr
         return [json.loads(line) for line in ran.stdout.splitlines()]
 
-    def step(self, **settings: str) -> None:
+    def render_step(self, **settings: str) -> None:
         """Put the step there as the shipped component renders it."""
         manifest = read_manifest(
             data_directory("manifests") / "host.yaml", settings=settings, components=()
         )
         files = {file.path: file for part in manifest.components for file in part.files}
-        place = self.place / dhcp_lab.STEP.lstrip("/")
-        place.write_bytes(files[RootPath(dhcp_lab.STEP)].content)
-        place.chmod(0o755)
+        path = self.place / dhcp_lab.STEP.lstrip("/")
+        path.write_bytes(files[RootPath(dhcp_lab.STEP)].content)
+        path.chmod(0o755)
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
-    place = tmp_path_factory.mktemp("dhcp")
-    (place / "dhcp.yaml").write_text(MANIFEST)
-    ended = minbuild("make", "dhcp.yaml", "-o", "out", "--store", str(STORE), cwd=place)
+    path = tmp_path_factory.mktemp("dhcp")
+    (path / "dhcp.yaml").write_text(MANIFEST)
+    ended = minbuild("make", "dhcp.yaml", "-o", "out", "--store", str(STORE), cwd=path)
     assert ended.code == 0, ended.err
-    tree = place / "root"
-    with tarfile.open(place / "out/dhcp.tar") as tar:
+    tree = path / "root"
+    with tarfile.open(path / "out/dhcp.tar") as tar:
         tar.extractall(tree, filter="tar")
     busybox = tree / "usr/bin/busybox"
     for name in APPLETS:
@@ -131,27 +131,27 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
         Session(STORE, SilentProgress()),
         "ip",
     )
-    in_namespace(tools)
-    found = Root(tree, tools.build_argv("ip"))
-    found.step()
-    return found
+    require_namespace(tools)
+    result = Root(tree, tools.build_argv("ip"))
+    result.render_step()
+    return result
 
 
-def said(state: dict[str, Any]) -> list[str]:
+def format_state(state: dict[str, Any]) -> list[str]:
     return [line.removeprefix("dhcp: ") for line in state["said"]]
 
 
-def alone(root: Root, *leases: Lease) -> list[dict[str, Any]]:
+def run_conversation(root: Root, *leases: Lease) -> list[dict[str, Any]]:
     """What the host has after each lease of one conversation."""
-    (found,) = root.hold([Conversation("alone", leases)], both=False)
-    states = found["ours"]
+    (result,) = root.run([Conversation("alone", leases)], both=False)
+    states = result["ours"]
     assert all(state["came"] for state in states), states
     # the step itself complains of nothing, whatever it was given
     assert [line for line in states[-1]["log"].splitlines() if not line.startswith("udhcpc:")] == []
     return list(states)
 
 
-def resolved(lines: list[str]) -> list[str]:
+def normalise_resolv_conf(lines: list[str]) -> list[str]:
     """What resolv.conf means: comments say nothing, and of domain and search the last one counts."""
     lines = [line for line in lines if not line.startswith("#")]
     searched = [line for line in lines if line.startswith(("domain ", "search "))][-1:]
@@ -160,7 +160,7 @@ def resolved(lines: list[str]) -> list[str]:
     ]
 
 
-def differences(lease: Lease, mine: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+def list_differences(lease: Lease, mine: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """What the two clients made of one lease, as far as it differs and is not explained here."""
     bits = lease.options.get(1, b"")
     if bits == mask(31):
@@ -175,50 +175,50 @@ def differences(lease: Lease, mine: dict[str, Any], other: dict[str, Any]) -> di
         mine["routes"] = [one for one in mine["routes"] if not one.startswith("203.0.113.0/24 ")]
         other["routes"] = [one for one in other["routes"] if not one.startswith("203.0.113.0/24 ")]
     # dhcpcd has the MTU on its routes, where it binds the host's IPv4 alone
-    wanted = int.from_bytes(lease.options.get(26, (1500).to_bytes(2)))
+    expected = int.from_bytes(lease.options.get(26, (1500).to_bytes(2)))
     pairs = {
         "addresses": (mine["addresses"], other["addresses"]),
         "routes": (mine["routes"], other["routes"]),
-        "mtu": (mine["mtu"], (other["route_mtu"] or [wanted])[0]),
-        "names": (resolved(mine["names"]), resolved(other["names"])),
+        "mtu": (mine["mtu"], (other["route_mtu"] or [expected])[0]),
+        "names": (normalise_resolv_conf(mine["names"]), normalise_resolv_conf(other["names"])),
         "clocks": (mine["clocks"], other["clocks"]),
         "came": (mine["came"], other["came"]),
     }
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def held(root: Root, talks: list[Conversation]) -> int:
+def compare_clients(root: Root, talks: list[Conversation]) -> int:
     """Compare all; the number of leases."""
     count = 0
-    for talk, found in zip(talks, root.hold(talks, both=True), strict=True):
+    for talk, result in zip(talks, root.run(talks, both=True), strict=True):
         for number, lease in enumerate(talk.leases):
-            mine, other = found["ours"][number], found["theirs"][number]
-            assert differences(lease, mine, other) == {}, (talk, number, mine, other)
+            mine, other = result["ours"][number], result["theirs"][number]
+            assert list_differences(lease, mine, other) == {}, (talk, number, mine, other)
             assert mine["mtu"] == int.from_bytes(lease.options.get(26, (1500).to_bytes(2)))
             count += 1
     return count
 
 
 def test_leases_and_renewals_are_taken_as_dhcpcd_takes_them(root: Root) -> None:
-    assert held(root, conversations(SEED, 8)) >= 8
+    assert compare_clients(root, random_conversations(SEED, 8)) >= 8
 
 
 @pytest.mark.long
 def test_many_leases_and_renewals_are_taken_as_dhcpcd_takes_them(root: Root) -> None:
-    assert held(root, conversations(SEED + 1, 150)) >= 150
+    assert compare_clients(root, random_conversations(SEED + 1, 150)) >= 150
 
 
 def test_a_lease_of_32_reaches_its_router(root: Root) -> None:
     ((bare,), (both,)) = (
-        alone(root, Lease("10.9.0.5", {1: mask(32), 3: packed("192.0.2.1")})),
-        alone(
+        run_conversation(root, Lease("10.9.0.5", {1: mask(32), 3: pack_addresses("192.0.2.1")})),
+        run_conversation(
             root,
             Lease(
                 "10.9.0.5",
                 {
                     1: mask(32),
-                    3: packed("192.0.2.1"),
-                    121: classless(("192.0.2.1/32", "0.0.0.0"), ("0.0.0.0/0", "192.0.2.1")),
+                    3: pack_addresses("192.0.2.1"),
+                    121: pack_routes(("192.0.2.1/32", "0.0.0.0"), ("0.0.0.0/0", "192.0.2.1")),
                 },
             ),
         ),
@@ -227,58 +227,58 @@ def test_a_lease_of_32_reaches_its_router(root: Root) -> None:
 
 
 def test_classless_routes_count_before_the_router(root: Root) -> None:
-    (state,) = alone(
+    (state,) = run_conversation(
         root,
         Lease(
             "192.0.2.50",
             {
                 1: mask(24),
-                3: packed("192.0.2.254"),
-                121: classless(
+                3: pack_addresses("192.0.2.254"),
+                121: pack_routes(
                     ("203.0.113.77/24", "192.0.2.7"), ("10.0.0.0/8", "10.0.0.1"),
                     ("10.0.0.1/32", "0.0.0.0"), ("203.0.113.0/24", "192.0.2.8"),
                 ),
             },
         ),
     )  # fmt: skip
-    wanted = ["10.0.0.0/8 10.0.0.1", "10.0.0.1 -", "192.0.2.0/24 -", "203.0.113.0/24 192.0.2.7"]
-    assert state["routes"] == wanted
-    assert "router 192.0.2.254 left out: the lease has classless routes" in said(state)
+    expected = ["10.0.0.0/8 10.0.0.1", "10.0.0.1 -", "192.0.2.0/24 -", "203.0.113.0/24 192.0.2.7"]
+    assert state["routes"] == expected
+    assert "router 192.0.2.254 left out: the lease has classless routes" in format_state(state)
 
 
 def test_a_renewal_removes_what_the_lease_had(root: Root) -> None:
     full = {
-        1: mask(24), 3: packed("192.0.2.1"), 6: packed("192.0.2.1", "192.0.2.2"),
-        15: b"example.net", 26: (1400).to_bytes(2), 42: packed("192.0.2.1", "192.0.2.3"),
-        33: packed("203.0.113.0", "192.0.2.1"),
+        1: mask(24), 3: pack_addresses("192.0.2.1"), 6: pack_addresses("192.0.2.1", "192.0.2.2"),
+        15: b"example.net", 26: (1400).to_bytes(2), 42: pack_addresses("192.0.2.1", "192.0.2.3"),
+        33: pack_addresses("203.0.113.0", "192.0.2.1"),
     }  # fmt: skip
-    bare = {1: mask(26), 3: packed("192.0.2.9")}
-    first, again, second = alone(
+    bare = {1: mask(26), 3: pack_addresses("192.0.2.9")}
+    first, again, second = run_conversation(
         root, Lease("192.0.2.50", full), Lease("192.0.2.50", full), Lease("192.0.2.51", bare)
     )
     assert first["mtu"] == 1400
     assert first["clocks"] == ["192.0.2.1", "192.0.2.3"]
     assert first["names"] == ["search example.net", "nameserver 192.0.2.1", "nameserver 192.0.2.2"]
-    assert said(again) == said(first), "an unchanged renewal is silent"
+    assert format_state(again) == format_state(first), "an unchanged renewal is silent"
     assert (again["ticks"], second["ticks"]) == (True, False), (
         "other servers end the clock's program"
     )
     assert second["addresses"] == ["192.0.2.51/26 192.0.2.63"]
     assert second["routes"] == ["192.0.2.0/26 -", "default 192.0.2.9"]
     assert (second["mtu"], second["clocks"], second["names"]) == (1500, [], [])
-    assert "lease 192.0.2.51/26 on host0 from 192.0.2.1" in said(second)
+    assert "lease 192.0.2.51/26 on host0 from 192.0.2.1" in format_state(second)
 
 
 def test_a_name_of_the_network_is_taken_where_the_manifest_gives_none(root: Root) -> None:
     lease = Lease("192.0.2.50", {1: mask(24), 12: b"rack7"})
-    (named,) = alone(root, lease)
-    assert "host name rack7 left out: the manifest says minhost" in said(named)
+    (named,) = run_conversation(root, lease)
+    assert "host name rack7 left out: the manifest says minhost" in format_state(named)
     assert named["hostname"] != "rack7"
-    root.step(hostname="")
+    root.render_step(hostname="")
     try:
-        (taken,) = alone(root, lease)
+        (taken,) = run_conversation(root, lease)
     finally:
-        root.step()
+        root.render_step()
     assert taken["hostname"] == "rack7"
 
 
@@ -286,16 +286,28 @@ HOSTILE = {
     "no mask": ({}, "the lease has no mask of a network, its class says /24"),
     "mask with a hole": ({1: b"\xff\0\xff\0"}, "the lease has no mask of a network"),
     "mask of nothing": ({1: bytes(4)}, "the lease has no mask of a network"),
-    "router for all": ({3: packed("255.255.255.255")}, "route left out: 0.0.0.0/0 by 255"),
-    "gateway for all": ({121: classless(("10.0.0.0/8", "255.255.255.255"))}, "route left out: 10"),
-    "two routers": ({3: packed("192.0.2.1", "192.0.2.2")}, "routers beside the first left out"),
+    "router for all": ({3: pack_addresses("255.255.255.255")}, "route left out: 0.0.0.0/0 by 255"),
+    "gateway for all": (
+        {121: pack_routes(("10.0.0.0/8", "255.255.255.255"))},
+        "route left out: 10",
+    ),
+    "two routers": (
+        {3: pack_addresses("192.0.2.1", "192.0.2.2")},
+        "routers beside the first left out",
+    ),
     "route to itself": (
-        {121: classless(("127.0.0.0/8", "192.0.2.1"))},
+        {121: pack_routes(("127.0.0.0/8", "192.0.2.1"))},
         "route left out: 127.0.0.0",
     ),
-    "route to groups": ({121: classless(("224.0.0.0/4", "192.0.2.1"))}, ""),
-    "server of names for all": ({6: packed("0.0.0.0")}, "name server left out: 0.0.0.0 is no"),
-    "clock of a group": ({42: packed("224.0.1.1")}, "time server left out: 224.0.1.1 is no"),
+    "route to groups": ({121: pack_routes(("224.0.0.0/4", "192.0.2.1"))}, ""),
+    "server of names for all": (
+        {6: pack_addresses("0.0.0.0")},
+        "name server left out: 0.0.0.0 is no",
+    ),
+    "clock of a group": (
+        {42: pack_addresses("224.0.1.1")},
+        "time server left out: 224.0.1.1 is no",
+    ),
     "mtu 0": ({26: bytes(2)}, "mtu left out: 0 is not in 68..65535"),
     "mtu 67": ({26: (67).to_bytes(2)}, "mtu left out: 67 is not"),
     "mtu 576": ({26: (576).to_bytes(2)}, "mtu 576 is less than IPv6 needs: 1280"),
@@ -309,7 +321,9 @@ HOSTILE = {
 
 def test_a_router_that_is_the_host_itself_means_the_link(root: Root) -> None:
     """dhcpcd writes the address as gateway, which the kernel takes for the same."""
-    (state,) = alone(root, Lease("192.0.2.50", {1: mask(24), 3: packed("192.0.2.50")}))
+    (state,) = run_conversation(
+        root, Lease("192.0.2.50", {1: mask(24), 3: pack_addresses("192.0.2.50")})
+    )
     assert state["routes"] == ["192.0.2.0/24 -", "default -"]
 
 
@@ -317,9 +331,9 @@ def test_a_router_that_is_the_host_itself_means_the_link(root: Root) -> None:
 def test_what_cannot_be_taken_is_said_and_nothing_more(root: Root, name: str) -> None:
     options, line = HOSTILE[name]
     usual = {} if "mask" in name else {1: mask(24)}
-    (state,) = alone(root, Lease("192.0.2.50", {**usual, **options}))
+    (state,) = run_conversation(root, Lease("192.0.2.50", {**usual, **options}))
     assert state["addresses"] == ["192.0.2.50/24 192.0.2.255"]
-    assert any(one.startswith(line) for one in said(state)), said(state)
+    assert any(one.startswith(line) for one in format_state(state)), format_state(state)
     for text in state["said"]:
         assert re.fullmatch(r"(dhcp): [ -~]{1,160}", text), state["said"]
     for text in state["names"]:
@@ -330,22 +344,22 @@ def test_what_cannot_be_taken_is_said_and_nothing_more(root: Root, name: str) ->
 
 def test_a_lease_for_no_address_is_refused(root: Root) -> None:
     for ip in ("127.0.0.1", "0.0.0.0", "224.0.0.5", "255.255.255.255"):
-        (state,) = root.hold([Conversation(ip, (Lease(ip, {1: mask(24)}),))], both=False)
-        (found,) = state["ours"]
-        assert found["addresses"] == []
-        assert not found["runs"], "the client ends, and asks anew"
+        (state,) = root.run([Conversation(ip, (Lease(ip, {1: mask(24)}),))], both=False)
+        (result,) = state["ours"]
+        assert result["addresses"] == []
+        assert not result["runs"], "the client ends, and asks anew"
 
 
 @pytest.mark.parametrize("whose", ["guests", "shared"])
 def test_the_host_does_not_hear_a_guest_s_dhcp_server(root: Root, whose: str) -> None:
     """Unless its card is shared: then it takes the lease, so the server is one."""
-    words = ["unshare", "-Urnm", sys.executable, "-m", ports_lab.__name__, whose]
+    argv = ["unshare", "-Urnm", sys.executable, "-m", ports_lab.__name__, whose]
     ran = subprocess.run(
-        [*words, str(root.place), *root.ip], capture_output=True, text=True, timeout=60,
+        [*argv, str(root.place), *root.ip], capture_output=True, text=True, timeout=60,
         cwd=Path(__file__).parents[2],
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
-    assert found["uplink"], "the host asks the network"
-    assert bool(found["guest"]) == (whose == "shared")
-    assert ("lease of 192.0.2.66 obtained from 192.0.2.67" in found["said"]) == (whose == "shared")
+    result = json.loads(ran.stdout)
+    assert result["uplink"], "the host asks the network"
+    assert bool(result["guest"]) == (whose == "shared")
+    assert ("lease of 192.0.2.66 obtained from 192.0.2.67" in result["said"]) == (whose == "shared")

@@ -26,32 +26,32 @@ pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
 Row = tuple[int, int, int, str, str, str]
 
 
-def by_sfdisk(place: Path, sector: int) -> list[Row] | None:
+def read_with_sfdisk(path: Path, sector: int) -> list[Row] | None:
     """Number, start, size, type, UUID and name of each partition; None where sfdisk gives up."""
-    words = ["--json", "--sector-size", str(sector), place]
+    argv = ["--json", "--sector-size", str(sector), path]
     try:
-        said = json.loads(toolbox().run("sfdisk", words, purpose="reading a table"))
+        output = json.loads(toolbox().run("sfdisk", argv, purpose="reading a table"))
     except ToolError:
         return None
-    if said["partitiontable"]["label"] == "dos" and "ee" in _kinds(said):
+    if output["partitiontable"]["label"] == "dos" and "ee" in _kinds(output):
         return None  # both copies of its GPT are damaged: what protects it is left
     rows: list[Row] = []
-    for one in said["partitiontable"].get("partitions", []):
-        number = int(re.search(r"(\d+)$", one["node"].removeprefix(str(place)))[1])  # type: ignore[index]
+    for one in output["partitiontable"].get("partitions", []):
+        number = int(re.search(r"(\d+)$", one["node"].removeprefix(str(path)))[1])  # type: ignore[index]
         kind = one["type"].lower() if "-" in one["type"] else f"{int(one['type'], 16):#04x}"
         rows.append((number, one["start"] * sector, one["size"] * sector, kind,
                      one.get("uuid", "").lower(), one.get("name", "")))  # fmt: skip
     return sorted(rows)
 
 
-def _kinds(said: dict[str, Any]) -> set[str]:
-    return {one["type"] for one in said["partitiontable"].get("partitions", [])}
+def _kinds(output: dict[str, Any]) -> set[str]:
+    return {one["type"] for one in output["partitiontable"].get("partitions", [])}
 
 
-def ours(place: Path) -> list[Row] | None:
-    with place.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+def read_own_table(path: Path) -> list[Row] | None:
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         try:
-            table = read_partition_table(data, str(place))
+            table = read_partition_table(data, str(path))
         except UsageError:
             return None
     gpt = table.label == "gpt"
@@ -61,24 +61,24 @@ def ours(place: Path) -> list[Row] | None:
     ]
 
 
-def _hold_tables(directory: Path, count: int, seed: int) -> None:
+def _compare_tables(directory: Path, count: int, seed: int) -> None:
     read = 0
     for case in diskcases.tables(directory, count, seed):
-        wanted = by_sfdisk(case.place, case.sector)
-        assert ours(case.place) == wanted, case.name
-        read += wanted is not None
+        expected = read_with_sfdisk(case.place, case.sector)
+        assert read_own_table(case.place) == expected, case.name
+        read += expected is not None
         case.place.unlink()
     assert read > count // 2
 
 
 def test_tables_are_read_as_sfdisk_reads_them(tmp_path: Path) -> None:
-    _hold_tables(tmp_path, 90, diskcases.SEED)
+    _compare_tables(tmp_path, 90, diskcases.SEED)
 
 
 @pytest.mark.long
 def test_a_thousand_tables_are_read_as_sfdisk_reads_them(tmp_path: Path) -> None:
     for seed in range(10):
-        _hold_tables(tmp_path, 100, seed)
+        _compare_tables(tmp_path, 100, seed)
 
 
 @pytest.fixture(scope="module")
@@ -86,23 +86,23 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return diskcases.tree(tmp_path_factory.mktemp("disks") / "tree")
 
 
-def made(system: System, tree: Path, place: Path) -> Path:
+def make_filesystem(system: System, tree: Path, path: Path) -> Path:
     """The file system, its directories indexed by e2fsck, one owner beyond 16 bits."""
-    words = ["-q", "-F", *system.options, "-d", tree, place, system.size]
-    toolbox().run("mke2fs", words, purpose="making a file system")
+    argv = ["-q", "-F", *system.options, "-d", tree, path, system.size]
+    toolbox().run("mke2fs", argv, purpose="making a file system")
     with contextlib.suppress(ToolError):  # it has "modified the file system"
-        toolbox().run("e2fsck", ["-fyD", place], purpose="indexing directories")
+        toolbox().run("e2fsck", ["-fyD", path], purpose="indexing directories")
     owners = "sif /file4 uid 70001\nsif /file4 gid 80002\nrm /many/again\nunlink /file7\n"
-    script = place.with_suffix(".script")
+    script = path.with_suffix(".script")
     script.write_text(owners)
-    toolbox().run("debugfs", ["-w", "-f", script, place], purpose="changing it")
-    return place
+    toolbox().run("debugfs", ["-w", "-f", script, path], purpose="changing it")
+    return path
 
 
 Rows = dict[bytes, tuple[str, int, str]]
 
 
-def of_directory(top: Path) -> Rows:
+def read_directory(top: Path) -> Rows:
     """Path → kind, mode without what chown takes away, and digest or text."""
     rows: Rows = {}
     for at, directories, files in os.walk(top):
@@ -119,9 +119,9 @@ def of_directory(top: Path) -> Rows:
     return rows
 
 
-def of_disk(place: Path) -> tuple[Rows, dict[bytes, tuple[int, int, int]]]:
-    with place.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        disk = Volume(str(place), Ext4(data, 0, len(data), str(place)))
+def read_disk(path: Path) -> tuple[Rows, dict[bytes, tuple[int, int, int]]]:
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        disk = Volume(str(path), Ext4(data, 0, len(data), str(path)))
         rows: Rows = {}
         owners = {}
         for one in disk.walk():
@@ -139,21 +139,23 @@ def of_disk(place: Path) -> tuple[Rows, dict[bytes, tuple[int, int, int]]]:
 def test_file_systems_are_read_as_debugfs_reads_them(
     system: System, tree: Path, tmp_path: Path
 ) -> None:
-    place = made(system, tree, tmp_path / "disk")
-    rows, owners = of_disk(place)
+    path = make_filesystem(system, tree, tmp_path / "disk")
+    rows, owners = read_disk(path)
     out = tmp_path / "out"
     out.mkdir()
     holes = rows.pop(b"holes")
     if "inline_data" not in str(system.options):  # mke2fs itself writes others' bytes there
-        assert holes == of_directory(tree)[b"holes"]
-    toolbox().run("debugfs", ["-w", "-R", "rm /holes", place], purpose="making it smaller")
-    toolbox().run("debugfs", ["-R", f"rdump / {out}", place], purpose="reading it")
-    wanted = of_directory(out)
+        assert holes == read_directory(tree)[b"holes"]
+    toolbox().run("debugfs", ["-w", "-R", "rm /holes", path], purpose="making it smaller")
+    toolbox().run("debugfs", ["-R", f"rdump / {out}", path], purpose="reading it")
+    expected = read_directory(out)
     assert len(rows) > 700
     if "inline_data" in str(system.options):  # debugfs dumps 60 bytes of shorter files
-        before = of_directory(tree)
-        wanted = {raw: row if row[0] == "directory" else before[raw] for raw, row in wanted.items()}
-    assert rows == wanted
+        before = read_directory(tree)
+        expected = {
+            raw: row if row[0] == "directory" else before[raw] for raw, row in expected.items()
+        }
+    assert rows == expected
     assert owners[b"file4"][:2] == (70001, 80002)
     assert owners[b"file5"] == (os.geteuid(), os.getegid(), 0o4755)
     assert owners[b"d0"][2] == 0o1777
@@ -165,13 +167,13 @@ def test_file_systems_are_read_as_the_kernel_reads_them(
     system: System, tree: Path, tmp_path: Path
 ) -> None:
     """Needs root, and a kernel that mounts it."""
-    place = made(system, tree, tmp_path / "disk")
+    path = make_filesystem(system, tree, tmp_path / "disk")
     top = tmp_path / "mounted"
     top.mkdir()
-    mounted = subprocess.run(["mount", "-o", "loop,ro", place, top], capture_output=True, text=True)
+    mounted = subprocess.run(["mount", "-o", "loop,ro", path, top], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"it cannot be mounted here: {mounted.stderr.strip()}")
     try:
-        assert of_disk(place)[0] == of_directory(top)
+        assert read_disk(path)[0] == read_directory(top)
     finally:
         subprocess.run(["umount", top], check=True)

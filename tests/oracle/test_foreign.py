@@ -25,10 +25,10 @@ from minbuild.resolve.model import NeedKind, Root
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.root_selection import list_roots
-from tests.oracle.test_ldso import LISTED, asked, loadable, simulated, whole
-from tests.oracle.trees import WHOLE, lay, open_market, sampled
+from tests.oracle.test_ldso import LISTED, run_loader, is_loadable, simulate_loader, resolve_package
+from tests.oracle.trees import WHOLE, write_closure, open_archive_source, sample
 from tests.support.sample import sampled_params
-from tests.support.trees import tree
+from tests.support.trees import as_package_files
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
 
@@ -56,51 +56,54 @@ class Emulator:
     tree: Path
     arch: str
 
-    def listed(self, root: Path, program: str) -> str:
+    def list_libraries(self, root: Path, program: str) -> str:
         """What a tree's own loader says of a program or library: `ld.so --list`."""
-        done = subprocess.run(
+        result = subprocess.run(
             [
                 self.tree / "usr/bin" / EMULATORS[self.arch], "-L", root,
                 to_host_path(root, RootPath(LOADERS[self.arch])), "--list", program,
             ],
             capture_output=True, text=True, cwd=root,
         )  # fmt: skip
-        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
-        return done.stdout
+        assert result.returncode == 0, f"{program}: {result.stdout}{result.stderr}"
+        return result.stdout
 
 
 @pytest.mark.parametrize("arch", sampled_params(["arm64", "riscv64"]))
 def test_foreign_packages_are_closed_and_their_loader_agrees(
-    arch: str, market: PackageSource, tmp_path: Path
+    arch: str, package_source: PackageSource, tmp_path: Path
 ) -> None:
-    emulator = emulated(arch, market, tmp_path)
-    foreign = open_market(market.session.store_directory, arch, ["trixie"])
+    emulator = make_emulator(arch, package_source, tmp_path)
+    foreign = open_archive_source(package_source.session.store_directory, arch, ["trixie"])
     compared = objects = 0
     problems: list[str] = []
-    for name in sampled(PACKAGES, 2):
-        grown, paths = whole(name, foreign, arch=arch, loader=LOADERS[arch])
+    for name in sample(PACKAGES, 2):
+        selection, paths = resolve_package(name, foreign, arch=arch, loader=LOADERS[arch])
         extract_chosen_files(
-            BuildRequest(tmp_path), grown.packages, grown.closure.files.values(), foreign.session
+            BuildRequest(tmp_path),
+            selection.packages,
+            selection.closure.files.values(),
+            foreign.session,
         )
         root = tmp_path / f"{arch}-{name}"
-        lay(grown.closure, root, foreign.session.store)
+        write_closure(selection.closure, root, foreign.session.store)
         if not (root / "lib").is_symlink():
             (root / "lib").symlink_to("usr/lib")
-        found = check_root(root, Session(tmp_path / "store"))
-        assert found.arch == arch
-        known = {(one.kind, one.wanted) for one in grown.closure.unmet_needs}
+        result = check_root(root, Session(tmp_path / "store"))
+        assert result.arch == arch
+        known = {(one.kind, one.wanted) for one in selection.closure.unmet_needs}
         problems += [
             f"{name}: {one}"
-            for one in found.dangling
+            for one in result.dangling
             # what rules bring in is not asked for here: test_rules
             if one.kind is not NeedKind.DATA and (one.kind, one.wanted) not in known
         ]
-        for one in simulated(grown.files, paths, arch=arch):
-            if one.lost:
+        for one in simulate_loader(selection.files, paths, arch=arch):
+            if one.missing:
                 continue  # ld.so --list ends at the first library that is not found
             objects += 1
-            said = emulator.listed(root, one.path)
-            theirs = [inside(root, each) for each in LISTED.findall(said)]
+            output = emulator.list_libraries(root, one.path)
+            theirs = [inside(root, each) for each in LISTED.findall(output)]
             theirs = [each for each in theirs if "/ld-linux-" not in each]
             compared += len(theirs)
             if one.loaded != theirs:
@@ -110,17 +113,20 @@ def test_foreign_packages_are_closed_and_their_loader_agrees(
     assert compared
 
 
-def emulated(arch: str, market: PackageSource, tmp_path: Path) -> Emulator:
+def make_emulator(arch: str, package_source: PackageSource, tmp_path: Path) -> Emulator:
     name = EMULATORS[arch]
-    grown = select_packages(
+    selection = select_packages(
         [Root(NeedKind.ROOT, f"/usr/bin/{name}", "oracle/emulator", "", "qemu-user")],
-        market,
+        package_source,
         arch="amd64",
     )
     extract_chosen_files(
-        BuildRequest(tmp_path), grown.packages, grown.closure.files.values(), market.session
+        BuildRequest(tmp_path),
+        selection.packages,
+        selection.closure.files.values(),
+        package_source.session,
     )
-    lay(grown.closure, tmp_path / "emulator", market.session.store)
+    write_closure(selection.closure, tmp_path / "emulator", package_source.session.store)
     return Emulator(tmp_path / "emulator", arch)
 
 
@@ -133,38 +139,38 @@ def inside(root: Path, listed: str) -> str:
 
 @pytest.mark.parametrize("suite", ["bookworm", "forky"] if WHOLE else ["bookworm"])
 def test_the_host_resolves_in_other_suites_and_their_loaders_agree(
-    suite: str, market: PackageSource, tmp_path: Path
+    suite: str, package_source: PackageSource, tmp_path: Path
 ) -> None:
     manifest = read_manifest(find_manifest("host.yaml"), settings={}, components=[])
-    other = open_market(market.session.store_directory, "amd64", SUITES[suite])
+    other = open_archive_source(package_source.session.store_directory, "amd64", SUITES[suite])
     own = collect_rendered_files(
         (file for one in manifest.components for file in one.files), other.session.store
     )
-    grown = select_packages(
+    selection = select_packages(
         list_roots(manifest), other, arch="amd64", manifest_files=[own],
         policy=ResolvePolicy(manifest.drop, manifest.allow_missing),
     )  # fmt: skip
-    closure = grown.closure
+    closure = selection.closure
     assert not closure.unmet_needs, [
         f"{one.by}: {one.kind} {one.wanted}" for one in closure.unmet_needs
     ]
-    files = (own, *grown.files)
-    assert check_closed_world(tree(closure, files), arch="amd64", closure=closure) == ()
+    files = (own, *selection.files)
+    assert check_closed_world(as_package_files(closure, files), arch="amd64", closure=closure) == ()
     assert PackageView(files).get_entry(RootPath("/usr/bin/busybox")) is not None
     extract_chosen_files(
-        BuildRequest(tmp_path), grown.packages, closure.files.values(), other.session
+        BuildRequest(tmp_path), selection.packages, closure.files.values(), other.session
     )
-    lay(closure, tmp_path / "tree", other.session.store)
+    write_closure(closure, tmp_path / "tree", other.session.store)
     by_name = {one.owner: one for one in files}
     paths = [
         path
         for path, one in closure.files.items()
-        if one.package and loadable(by_name[one.package], path)
+        if one.package and is_loadable(by_name[one.package], path)
     ]
     problems = []
-    for one in simulated(files, paths):
-        theirs = asked(tmp_path / "tree", one.path)
-        if (one.loaded, one.lost) != (theirs.loaded, theirs.lost):
+    for one in simulate_loader(files, paths):
+        theirs = run_loader(tmp_path / "tree", one.path)
+        if (one.loaded, one.missing) != (theirs.loaded, theirs.missing):
             problems.append(f"{one}\n  {theirs}")
     print(f"{suite}: {len(paths)} programs and libraries of the host compared")
     assert len(paths) > 10

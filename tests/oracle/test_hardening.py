@@ -27,14 +27,14 @@ KINDS = {"config": "kconfig", "cmdline": "cmdline", "sysctl": "sysctl"}
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], set[str]]:
+def checker_values(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], set[str]]:
     """Kind and name of a setting → the values that the checker asks for."""
-    place = tmp_path_factory.mktemp("checker")
-    (place / "checker.yaml").write_text(MANIFEST)
-    made = minbuild("make", "checker.yaml", "--store", str(STORE), cwd=place)
-    assert made.code == 0, made.err
-    with tarfile.open(place / "build/checker/checker.tar") as tar:
-        tar.extractall(place, filter="data")
+    path = tmp_path_factory.mktemp("checker")
+    (path / "checker.yaml").write_text(MANIFEST)
+    result = minbuild("make", "checker.yaml", "--store", str(STORE), cwd=path)
+    assert result.code == 0, result.err
+    with tarfile.open(path / "build/checker/checker.tar") as tar:
+        tar.extractall(path, filter="data")
     files = {
         "-c": "# Linux/x86_64 6.12.0 Kernel Configuration\n# Compiler: gcc 14\nCONFIG_X86_64=y\n"
         "CONFIG_GCC_VERSION=140200\nCONFIG_ARCH_MMAP_RND_BITS_MAX=32\n"
@@ -42,33 +42,35 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], set
         "-l": "console=ttyS0\n",
         "-s": "kernel.ostype = Linux\nkernel.arch = x86_64\n",
     }
-    words = [sys.executable, "-c", RUN, "-m", "json"]
+    argv = [sys.executable, "-c", RUN, "-m", "json"]
     for option, text in files.items():
-        (place / option[1:]).write_text(text)
-        words += [option, str(place / option[1:])]
-    env = {"PYTHONPATH": str(place / "usr/lib/python3/dist-packages")}
-    done = subprocess.run(words, capture_output=True, text=True, env=env, cwd=place)
-    found: dict[tuple[str, str], set[str]] = {}
-    for row in json.loads(done.stdout):
+        (path / option[1:]).write_text(text)
+        argv += [option, str(path / option[1:])]
+    env = {"PYTHONPATH": str(path / "usr/lib/python3/dist-packages")}
+    process = subprocess.run(argv, capture_output=True, text=True, env=env, cwd=path)
+    values: dict[tuple[str, str], set[str]] = {}
+    for row in json.loads(process.stdout):
         name = row["option_name"].removeprefix("CONFIG_")
-        found.setdefault((row["type"], name), set()).add(row["desired_val"])
-    return found
+        values.setdefault((row["type"], name), set()).add(row["desired_val"])
+    return values
 
 
 OURS_ALONE = {"core_pattern", "rp_filter", "nohibernate"}
 """Settings that the checker has by other names (COREDUMP, HIBERNATION) or not at all."""
 
 
-def test_every_row_is_asked_for_by_the_checker_too(asked: dict[tuple[str, str], set[str]]) -> None:
-    assert len(asked) > 200
+def test_every_row_is_asked_for_by_the_checker_too(
+    checker_values: dict[tuple[str, str], set[str]],
+) -> None:
+    assert len(checker_values) > 200
     for row in RECOMMENDED_SETTINGS:
         ways = [way for way in row.alternatives if not any(name in way for name in OURS_ALONE)]
-        assert not ways or any(is_asked(way, asked) for way in ways), row.alternatives
+        assert not ways or any(is_checked(way, checker_values) for way in ways), row.alternatives
 
 
-def is_asked(way: str, asked: dict[tuple[str, str], set[str]]) -> bool:
-    kind, _, wish = way.partition(" ")
-    name, _, value = wish.partition("=")
+def is_checked(way: str, asked: dict[tuple[str, str], set[str]]) -> bool:
+    kind, _, request = way.partition(" ")
+    name, _, value = request.partition("=")
     if kind != "sysctl":
         value = {"n": "is not set", "": "is present"}.get(value, value)
     return value in asked.get((KINDS[kind], name), set())

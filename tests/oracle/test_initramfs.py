@@ -26,8 +26,8 @@ from minbuild.pipeline.installed_root import make_external_readers
 from minbuild.pipeline.session import Session
 from minbuild.toolbox.toolbox import Toolbox
 from tests.oracle import cpios
-from tests.support.real_archive import market_of, toolbox_of
-from tests.support.uki import over
+from tests.support.real_archive import make_toolbox, open_real_archive
+from tests.support.uki import extend_stub
 from tests.unit.lab.conftest import busybox_of, kernel_of
 
 SEED, RANDOM = 15, 90
@@ -52,14 +52,14 @@ Row = tuple[int, int, int, bytes, tuple[int, int], str]
 
 
 @pytest.fixture(scope="module")
-def tools(market_store: Store) -> Toolbox:
-    wanted = ("qemu-system-x86_64", "lz4", "lzop", "ukify")
-    named = [tool for tool in load_tools() if tool.name in wanted]
-    return toolbox_of(named, market_of(market_store))
+def tools(archive_store: Store) -> Toolbox:
+    names = ("qemu-system-x86_64", "lz4", "lzop", "ukify")
+    named = [tool for tool in load_tools() if tool.name in names]
+    return make_toolbox(named, open_real_archive(archive_store))
 
 
 @pytest.fixture(scope="module")
-def market_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def archive_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(Path.home() / ".cache/minbuild")
 
 
@@ -76,8 +76,8 @@ class Machine:
         """Start the kernel with an initramfs, and give what its console says."""
         (self.work / "vmlinuz").write_bytes(self.kernel)
         (self.work / "initrd").write_bytes(self.own + initramfs)
-        words = ["-kernel", str(self.work / "vmlinuz"), "-initrd", str(self.work / "initrd")]
-        return self._run([*words, "-append", LINE])
+        argv = ["-kernel", str(self.work / "vmlinuz"), "-initrd", str(self.work / "initrd")]
+        return self._run([*argv, "-append", LINE])
 
     def uefi(self, image: bytes) -> str:
         """The same of a UKI that UEFI starts."""
@@ -85,16 +85,16 @@ class Machine:
         boot.mkdir(parents=True, exist_ok=True)
         (boot / "BOOTX64.EFI").write_bytes(image)
         (self.work / "vars.fd").write_bytes(self.tools.find_path(OVMF_VARS).read_bytes())
-        words = [
+        argv = [
             "-drive",
             f"if=pflash,format=raw,readonly=on,file={self.tools.find_path(OVMF_CODE)}",
         ]
-        words += ["-drive", f"if=pflash,format=raw,file={self.work / 'vars.fd'}"]
+        argv += ["-drive", f"if=pflash,format=raw,file={self.work / 'vars.fd'}"]
         stick = f"if=virtio,format=raw,file=fat:{self.work / 'esp'},readonly=on"
-        return self._run([*words, "-drive", stick])
+        return self._run([*argv, "-drive", stick])
 
     def _run(self, more: Sequence[str]) -> str:
-        words = [
+        argv = [
             *self.tools.build_argv("qemu-system-x86_64"),
             "-M",
             "q35",
@@ -102,27 +102,27 @@ class Machine:
             "-m",
             "1024",
         ]
-        words += [
+        argv += [
             *build_data_directory_args(self.tools),
             "-nodefaults",
             "-no-user-config",
             "-display",
             "none",
         ]
-        words += ["-no-reboot", "-serial", "stdio", *more]
-        done = subprocess.run(
-            words, capture_output=True, timeout=SECONDS, env=self.tools.build_environment()
+        argv += ["-no-reboot", "-serial", "stdio", *more]
+        result = subprocess.run(
+            argv, capture_output=True, timeout=SECONDS, env=self.tools.build_environment()
         )
-        return (done.stdout + done.stderr).decode("utf-8", "replace")
+        return (result.stdout + result.stderr).decode("utf-8", "replace")
 
 
 @pytest.fixture(scope="module")
 def machine(
-    market_store: Store, tools: Toolbox, tmp_path_factory: pytest.TempPathFactory
+    archive_store: Store, tools: Toolbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Machine:
-    market = market_of(market_store)
-    kernel, _ = kernel_of(market, market_store, ())
-    busybox = busybox_of(market, market_store)
+    package_source = open_real_archive(archive_store)
+    kernel, _ = kernel_of(package_source, archive_store, ())
+    busybox = busybox_of(package_source, archive_store)
     own = [cpios.file(b"busybox", busybox, 0o755), cpios.file(b"init", INIT, 0o755)]
     return Machine(tools, tmp_path_factory.mktemp("boot"), kernel, cpios.archive(own))
 
@@ -133,11 +133,11 @@ def boot(machine: Machine) -> Callable[[bytes], str]:
     return machine.direct
 
 
-def tree_of(console: str) -> dict[bytes, Row]:
+def parse_console_tree(console: str) -> dict[bytes, Row]:
     """What the booted kernel's own tree holds."""
-    found = re.search(r"\(begin\)(.*?)\(end\)", console, re.DOTALL)
-    assert found, console[-3000:]
-    data = gzip.decompress(base64.b64decode("".join(found[1].split())))
+    match = re.search(r"\(begin\)(.*?)\(end\)", console, re.DOTALL)
+    assert match, console[-3000:]
+    data = gzip.decompress(base64.b64decode("".join(match[1].split())))
     rows: dict[bytes, Row] = {}
     bodies: dict[int, bytes] = {}
     numbers: dict[bytes, int] = {}
@@ -170,11 +170,11 @@ def with_names(rows: dict[bytes, Row], numbers: dict[bytes, int], bodies: dict[i
     }
 
 
-def counted(data: bytes, doors: Session) -> dict[bytes, Row]:
-    found = unpack_members(data, unpack_tool=make_external_readers(doors).unpack)
+def read_members(data: bytes, session: Session) -> dict[bytes, Row]:
+    members = unpack_members(data, unpack_tool=make_external_readers(session).unpack)
     rows: dict[bytes, Row] = {}
     numbers, bodies = {}, {}
-    for text, one in found.items():
+    for text, one in members.items():
         raw = text.encode("utf-8", "surrogateescape")
         rows[raw] = (one.mode, one.uid, one.gid, b"", one.device, "")
         numbers[raw], bodies[one.inode] = one.inode, one.content
@@ -214,20 +214,20 @@ PLAIN = (
 
 
 def _known() -> list[tuple[str, list[bytes]]]:
-    titles = [title for title, _ in cpios.known(b"v")]
-    found = []
+    titles = [title for title, _ in cpios.known_cases(b"v")]
+    cases = []
     for number, title in enumerate(titles):
-        found.append((title, dict(cpios.known(b"v%03d" % number))[title]))
-    return found
+        cases.append((title, dict(cpios.known_cases(b"v%03d" % number))[title]))
+    return cases
 
 
 @pytest.mark.boot
 def test_what_is_counted_is_what_the_kernel_makes(
-    boot: Callable[[bytes], str], tools: Toolbox, market_store: Store
+    boot: Callable[[bytes], str], tools: Toolbox, archive_store: Store
 ) -> None:
     data = variants(tools)
-    mine = counted(data, Session(market_store.directory))
-    theirs = tree_of(boot(data))
+    mine = read_members(data, Session(archive_store.directory))
+    theirs = parse_console_tree(boot(data))
     assert len({raw.partition(b"/")[0] for raw in theirs}) > 100
     different = {
         raw: (theirs.get(raw), mine.get(raw))
@@ -239,13 +239,13 @@ def test_what_is_counted_is_what_the_kernel_makes(
 
 @pytest.mark.boot
 @pytest.mark.long
-@pytest.mark.parametrize("title", list(cpios.stopping()))
+@pytest.mark.parametrize("title", list(cpios.stopping_archives()))
 def test_what_the_kernel_stops_at_is_refused(boot: Callable[[bytes], str], title: str) -> None:
-    data = cpios.stopping()[title]
+    data = cpios.stopping_archives()[title]
     with pytest.raises(ToolError):
         unpack_members(data)
     after = cpios.archive([cpios.file(b"after", b"x")])
-    theirs = tree_of(boot(data + bytes(-len(data) % 4) + after))
+    theirs = parse_console_tree(boot(data + bytes(-len(data) % 4) + after))
     assert b"after" not in theirs
 
 
@@ -256,10 +256,10 @@ def _archive(top: bytes) -> bytes:
 @pytest.mark.boot
 @pytest.mark.long
 def test_what_is_taken_of_a_uki_is_what_the_stub_takes(
-    machine: Machine, market_store: Store
+    machine: Machine, archive_store: Store
 ) -> None:
     stub = machine.tools.find_path(UEFI_NAMES["amd64"].stub).read_bytes()
-    image = over(
+    image = extend_stub(
         stub,
         [
             (".osrel", b"ID=x\n"),
@@ -275,15 +275,15 @@ def test_what_is_taken_of_a_uki_is_what_the_stub_takes(
             (".cmdline", f"{LINE} profile1".encode()),
         ],
     )
-    found = read_uki(image, "x.efi")
+    result = read_uki(image, "x.efi")
     console = machine.uefi(image)
-    theirs = tree_of(console)
+    theirs = parse_console_tree(console)
     assert theirs == {
-        raw: row for raw, row in counted(found.initrd, Session(market_store.directory)).items()
+        raw: row for raw, row in read_members(result.initrd, Session(archive_store.directory)).items()
         if raw.partition(b"/")[0] not in OWN
     }  # fmt: skip
     assert {b"early/su", b"first/su"} < theirs.keys()
     line = console.split("(line)")[1].split()
-    assert line == found.cmdlines[0].split()
+    assert line == result.cmdlines[0].split()
     assert "profile0" in line
-    assert {one.split()[-1] for one in found.cmdlines} == {"profile0", "profile1"}
+    assert {one.split()[-1] for one in result.cmdlines} == {"profile0", "profile1"}

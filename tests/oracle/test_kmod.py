@@ -35,7 +35,7 @@ from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
 from minbuild.resolve.symbol_check import ModuleSymbolCheck
 from minbuild.rootfs import module_index
-from tests.oracle.trees import WHOLE, lay, sampled
+from tests.oracle.trees import WHOLE, sample, write_closure
 from tests.support.elf import module
 from tests.unit.resolve import builders
 from tests.unit.resolve.builders import Content
@@ -63,7 +63,7 @@ class Kmod:
     """An empty directory of configuration."""
 
     def run(self, name: str, *args: str, must: bool = True) -> str:
-        done = subprocess.run(
+        result = subprocess.run(
             [
                 self.tree / LIB / "ld-linux-x86-64.so.2", "--argv0", name,
                 "--library-path", self.tree / LIB, self.tree / "usr/bin/kmod",
@@ -71,8 +71,8 @@ class Kmod:
             ],
             capture_output=True, text=True,
         )  # fmt: skip
-        assert done.returncode == 0 or not must, f"{name} {args}: {done.stdout}{done.stderr}"
-        return done.stdout
+        assert result.returncode == 0 or not must, f"{name} {args}: {result.stdout}{result.stderr}"
+        return result.stdout
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,61 +86,64 @@ class Full:
 
 
 @pytest.fixture(scope="module")
-def kmod(market: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Kmod:
-    place = tmp_path_factory.mktemp("kmod")
+def kmod(package_source: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Kmod:
+    path = tmp_path_factory.mktemp("kmod")
     root = Root(NeedKind.ROOT, "/usr/bin/kmod", "oracle/kmod", "", "kmod")
-    grown = select_packages([root], market, arch="amd64")
+    selection = select_packages([root], package_source, arch="amd64")
     extract_chosen_files(
-        BuildRequest(place), grown.packages, grown.closure.files.values(), market.session
+        BuildRequest(path),
+        selection.packages,
+        selection.closure.files.values(),
+        package_source.session,
     )
-    lay(grown.closure, place / "tree", market.session.store)
-    (place / "nothing").mkdir()
-    return Kmod(place / "tree", place / "nothing")
+    write_closure(selection.closure, path / "tree", package_source.session.store)
+    (path / "nothing").mkdir()
+    return Kmod(path / "tree", path / "nothing")
 
 
 @pytest.fixture(scope="module", params=KERNELS)
 def full(
-    request: pytest.FixtureRequest, market: PackageSource, kmod: Kmod,
+    request: pytest.FixtureRequest, package_source: PackageSource, kmod: Kmod,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Full:  # fmt: skip
     package: str = request.param
     image = Root(NeedKind.ROOT, IMAGE_GLOB, "oracle/kernel", "", package)
-    grown = select_packages([image], market, arch="amd64")
+    selection = select_packages([image], package_source, arch="amd64")
     every = Root(NeedKind.MODULE, "kernel/**", "oracle/kernel", "")
     index = [
         Root(NeedKind.ROOT, path, "oracle/kernel", "", files.owner)
-        for files in grown.files
+        for files in selection.files
         for path in files.entries
-        if path.startswith(f"{MODULES_DIRECTORY}/{grown.closure.kernel_release}/modules.")
+        if path.startswith(f"{MODULES_DIRECTORY}/{selection.closure.kernel_release}/modules.")
     ]
-    closure = resolve([image, every, *index], grown.files, arch="amd64", policy=NO_FIRMWARE)
+    closure = resolve([image, every, *index], selection.files, arch="amd64", policy=NO_FIRMWARE)
     assert not closure.unmet_needs, closure.unmet_needs[:5]
     extract_chosen_files(
-        BuildRequest(Path()), grown.packages, closure.files.values(), market.session
+        BuildRequest(Path()), selection.packages, closure.files.values(), package_source.session
     )
     tree = tmp_path_factory.mktemp("full") / "tree"
-    lay(closure, tree, market.session.store)
+    write_closure(closure, tree, package_source.session.store)
     kmod.run("depmod", "-b", str(tree), closure.kernel_release)
-    found = {get_module_name(path): path for path in closure.files if ".ko" in path}
-    print(f"{package}: {len(found)} modules of {closure.kernel_release}")
-    return Full(closure.kernel_release, tree, closure, found)
+    by_name = {get_module_name(path): path for path in closure.files if ".ko" in path}
+    print(f"{package}: {len(by_name)} modules of {closure.kernel_release}")
+    return Full(closure.kernel_release, tree, closure, by_name)
 
 
 def test_every_module_brings_what_modprobe_would_load(full: Full, kmod: Kmod) -> None:
-    names = sampled(sorted(full.modules), SAMPLE)
+    names = sample(sorted(full.modules), SAMPLE)
     edges: dict[str, list[str]] = {}
     for need in full.closure.needs:
         if need.evidence.startswith("weakdep "):
             continue  # modprobe leaves them to the kernel
         if need.kind in (NeedKind.MODULE, NeedKind.SOFTDEP) and need.needed_by.startswith("/"):
             edges.setdefault(need.needed_by, []).append(need.path)
-    asked = Asked(kmod, full)
+    asked = ModprobeSimulation(kmod, full)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         theirs = list(pool.map(asked.closure, names))
     problems = []
     compared = 0
     for name, their in zip(names, theirs, strict=True):
-        ours = reached(full.modules[name], edges)
+        ours = find_reachable(full.modules[name], edges)
         compared += len(ours)
         if ours != their:
             problems.append(
@@ -151,21 +154,22 @@ def test_every_module_brings_what_modprobe_would_load(full: Full, kmod: Kmod) ->
 
 
 def test_a_device_selects_what_modprobe_would_load_for_it(
-    full: Full, kmod: Kmod, market: PackageSource
+    full: Full, kmod: Kmod, package_source: PackageSource
 ) -> None:
     kernel = InstalledKernel(
-        PackageView(market.fetch_and_analyse(kernel_packages(full, market))), full.version
+        PackageView(package_source.fetch_and_analyse(kernel_packages(full, package_source))),
+        full.version,
     )
     patterns = sorted({
         alias
         for line in lines(full.tree, f"{MODULES_DIRECTORY}/{full.version}", "modules.alias")
         if ":" in (alias := line.split()[1])
     })  # fmt: skip
-    devices = [device(alias) for alias in sampled(patterns, DEVICES)][:MOST_DEVICES]
+    devices = [make_device(alias) for alias in sample(patterns, DEVICES)][:MOST_DEVICES]
     options = ["-d", str(full.tree), "-S", full.version, "--resolve-alias", "--quiet"]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        said = pool.map(lambda each: kmod.run("modprobe", *options, each, must=False), devices)
-        theirs = [set(one.split()) for one in said]
+        output = pool.map(lambda each: kmod.run("modprobe", *options, each, must=False), devices)
+        theirs = [set(one.split()) for one in output]
     problems = []
     for each, their in zip(devices, theirs, strict=True):
         hits = kernel.find(each)
@@ -177,15 +181,15 @@ def test_a_device_selects_what_modprobe_would_load_for_it(
     assert sum(map(len, theirs)) >= len(devices) // 2
 
 
-def device(pattern: str) -> str:
+def make_device(pattern: str) -> str:
     """A device that an alias serves: each `*` becomes a digit, each set its first letter."""
     return re.sub(r"\[(.)[^]]*\]", r"\1", pattern).replace("*", "0").replace("?", "0")
 
 
 def test_every_symbol_of_every_module_is_offered_where_it_looks(
-    full: Full, market: PackageSource
+    full: Full, package_source: PackageSource
 ) -> None:
-    files = market.fetch_and_analyse(kernel_packages(full, market))
+    files = package_source.fetch_and_analyse(kernel_packages(full, package_source))
     offered = [
         symbols
         for one in files
@@ -193,39 +197,41 @@ def test_every_symbol_of_every_module_is_offered_where_it_looks(
         if parse_image_version(path) and (symbols := one.symbols(path)) is not None
     ]
     assert [len(symbols.defined) > 5000 for symbols in offered] == [True]
-    wanted = [
+    expected = [
         symbol
         for one in files
         for path in full.modules.values()
         if path in one.entries and (symbols := one.symbols(path)) is not None
         for symbol in symbols.undefined
     ]
-    print(f"{len(full.modules)} modules, {len(wanted)} symbols")
-    assert len(wanted) > 10 * len(full.modules)
-    assert all("@" in symbol for symbol in wanted)
+    print(f"{len(full.modules)} modules, {len(expected)} symbols")
+    assert len(expected) > 10 * len(full.modules)
+    assert all("@" in symbol for symbol in expected)
     assert [str(each) for each in ModuleSymbolCheck(PackageView(files)).find_unmet()] == []
 
 
 def test_the_index_of_a_trimmed_tree_is_that_of_the_full_one(
-    full: Full, kmod: Kmod, market: PackageSource, tmp_path: Path
+    full: Full, kmod: Kmod, package_source: PackageSource, tmp_path: Path
 ) -> None:
-    for number, names in enumerate(chunks(sampled(sorted(full.modules), FEW), FEW)):
-        chosen = trimmed(full, names, market)
+    for number, names in enumerate(chunks(sample(sorted(full.modules), FEW), FEW)):
+        chosen = resolve_modules(full, names, package_source)
         tree = tmp_path / str(number)
-        lay(chosen, tree, market.session.store)
+        write_closure(chosen, tree, package_source.session.store)
         kmod.run("depmod", "-b", str(tree), full.version)
-        inside = {path: full_facts(full, market, path) for path in chosen.files if ".ko" in path}
+        inside = {
+            path: full_facts(full, package_source, path) for path in chosen.files if ".ko" in path
+        }
         top = f"{MODULES_DIRECTORY}/{full.version}"
         for file, make in module_index.INDEX_FILES.items():
             theirs = lines(tree, top, file)
-            assert unordered(made(make(inside, top))) == unordered(theirs), file
-            assert unordered(theirs) <= unordered(lines(full.tree, top, file)), file
+            assert ignore_order(made(make(inside, top))) == ignore_order(theirs), file
+            assert ignore_order(theirs) <= ignore_order(lines(full.tree, top, file)), file
         ours = made(module_index.render_modules_dep(inside, top))
         assert ours
-        assert not [line for line in ours if not needed_last(line, ours)]
+        assert not [line for line in ours if not is_load_order(line, ours)]
 
 
-def unordered(found: Sequence[str]) -> set[tuple[str, frozenset[str]]]:
+def ignore_order(found: Sequence[str]) -> set[tuple[str, frozenset[str]]]:
     """Lines without the order of what each lists: depmod's follows that of the directory.
 
     The lines of a module with several softdep fields count as one.
@@ -234,26 +240,29 @@ def unordered(found: Sequence[str]) -> set[tuple[str, frozenset[str]]]:
     for line in found:
         head, _, rest = line.partition(":") if ".ko" in line else (line, "", "")
         if line.startswith("softdep "):
-            head, rest = line.split()[1], " ".join(meant(line.split()[2:])).replace("-", "_")
+            head, rest = (
+                line.split()[1],
+                " ".join(parse_softdeps(line.split()[2:])).replace("-", "_"),
+            )
             if not rest:
                 continue
         merged.setdefault(head, set()).update(rest.split())
-    return {(head, frozenset(words)) for head, words in merged.items()}
+    return {(head, frozenset(argv)) for head, argv in merged.items()}
 
 
-def meant(words: Sequence[str]) -> list[str]:
+def parse_softdeps(words: Sequence[str]) -> list[str]:
     """The names of a softdep; those before the first pre: or post: (cifs) modprobe passes over."""
     starts = [number for number, word in enumerate(words) if word in ("pre:", "post:")]
     after = words[starts[0] :] if starts else []
     return [word for word in after if word not in ("pre:", "post:")]
 
 
-def needed_last(line: str, index: Sequence[str]) -> bool:
+def is_load_order(line: str, index: Sequence[str]) -> bool:
     """Whether all that each module of a line needs stands after it: it is loaded from the end."""
     order = line.replace(":", "").split()
     needs = {head: rest.split() for head, _, rest in (one.partition(":") for one in index)}
-    place = {path: number for number, path in enumerate(order)}
-    return all(place[need] > place[path] for path in order for need in needs[path])
+    target = {path: number for number, path in enumerate(order)}
+    return all(target[need] > target[path] for path in order for need in needs[path])
 
 
 def chunks(names: Sequence[str], size: int) -> list[Sequence[str]]:
@@ -261,20 +270,22 @@ def chunks(names: Sequence[str], size: int) -> list[Sequence[str]]:
     return [names[at : at + size] for at in range(0, len(names), size)][:40]
 
 
-def trimmed(full: Full, names: Iterable[str], market: PackageSource) -> Closure:
+def resolve_modules(full: Full, names: Iterable[str], package_source: PackageSource) -> Closure:
     """The closure of some modules and of nothing else."""
     roots = [Root(NeedKind.MODULE, name, "oracle/kernel", "") for name in names]
-    files = market.fetch_and_analyse(kernel_packages(full, market))
+    files = package_source.fetch_and_analyse(kernel_packages(full, package_source))
     return resolve(roots, files, arch="amd64", policy=NO_FIRMWARE)
 
 
-def kernel_packages(full: Full, market: PackageSource) -> list[Package]:
+def kernel_packages(full: Full, package_source: PackageSource) -> list[Package]:
     owners = sorted({one.package for one in full.closure.files.values() if one.package})
-    return [package for name in owners if (package := market.find_package(name)) is not None]
+    return [
+        package for name in owners if (package := package_source.find_package(name)) is not None
+    ]
 
 
-def full_facts(full: Full, market: PackageSource, path: RootPath) -> Module:
-    for files in market.fetch_and_analyse(kernel_packages(full, market)):
+def full_facts(full: Full, package_source: PackageSource, path: RootPath) -> Module:
+    for files in package_source.fetch_and_analyse(kernel_packages(full, package_source)):
         if path in files.entries:
             facts = files.facts(path)
             assert isinstance(facts, Module)
@@ -282,7 +293,7 @@ def full_facts(full: Full, market: PackageSource, path: RootPath) -> Module:
     raise AssertionError(path)
 
 
-class Asked:
+class ModprobeSimulation:
     """What modprobe would load, with every softdep that a module declares.
 
     Of a module with several `softdep` fields (btrfs, ksmbd) modprobe follows only one:
@@ -296,45 +307,45 @@ class Asked:
         self.several: dict[str, list[str]] = {}
         fields: dict[str, list[list[str]]] = {}
         for line in lines(full.tree, f"{MODULES_DIRECTORY}/{full.version}", "modules.softdep"):
-            _, name, *words = line.split()
-            fields.setdefault(name, []).append(meant(words))
+            _, name, *argv = line.split()
+            fields.setdefault(name, []).append(parse_softdeps(argv))
         for name, lists in fields.items():
             if len(lists) > 1:
-                self.several[name] = [each for words in lists for each in words]
+                self.several[name] = [each for argv in lists for each in argv]
 
     def closure(self, name: str) -> set[str]:
-        found: set[str] = set()
+        names: set[str] = set()
         todo, seen = [name], set()
         while todo:
             asked = todo.pop()
             if asked in seen:
                 continue
             seen.add(asked)
-            new = self._ask(asked, must=asked == name) - found
-            found |= new
+            new = self._list_loads(asked, must=asked == name) - names
+            names |= new
             todo += [each for path in new for each in self.several.get(get_module_name(path), ())]
-        return found
+        return names
 
-    def _ask(self, name: str, *, must: bool) -> set[str]:
+    def _list_loads(self, name: str, *, must: bool) -> set[str]:
         if name not in self._shown:
-            self._shown[name] = shown(self._kmod, self._full, name, must=must)
+            self._shown[name] = show_depends(self._kmod, self._full, name, must=must)
         return self._shown[name]
 
 
-def shown(kmod: Kmod, full: Full, name: str, *, must: bool) -> set[str]:
+def show_depends(kmod: Kmod, full: Full, name: str, *, must: bool) -> set[str]:
     """What modprobe would load for a module: real paths; nothing for a name that nobody has."""
     options = ["-d", str(full.tree), "-S", full.version, "--show-depends"]
-    said = kmod.run("modprobe", *options, name, must=must)
-    found = set()
-    for line in said.splitlines():
+    output = kmod.run("modprobe", *options, name, must=must)
+    paths = set()
+    for line in output.splitlines():
         word, _, rest = line.partition(" ")
         if word == "insmod":
             inside = rest.split(" ")[0].removeprefix(str(full.tree))
-            found.add(f"/usr{inside}" if inside.startswith("/lib/") else inside)
-    return found
+            paths.add(f"/usr{inside}" if inside.startswith("/lib/") else inside)
+    return paths
 
 
-def reached(start: str, edges: Mapping[str, Sequence[str]]) -> set[str]:
+def find_reachable(start: str, edges: Mapping[str, Sequence[str]]) -> set[str]:
     seen = {start}
     todo = [start]
     while todo:
@@ -386,9 +397,9 @@ def test_of_modules_of_one_name_depmods_choice_is_taken(kmod: Kmod, tmp_path: Pa
         work = tmp_path / str(number)
         top = work / "root/usr/lib/modules/6.1-t"
         paths = [
-            f"{place}/m{name}.ko"
+            f"{target}/m{name}.ko"
             for name in range(6)
-            for place in chance.sample(PLACES, chance.randrange(1, 5))
+            for target in chance.sample(PLACES, chance.randrange(1, 5))
         ]
         for path in paths:
             (top / path).parent.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,8 @@ from minbuild.resolve.ldso import DynamicLoader
 from minbuild.resolve.model import NeedKind, Root, UnmetNeed
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.waivers import Waivers
-from tests.oracle.chroot import trace
-from tests.oracle.trees import lay, sampled
+from tests.oracle.chroot import trace_loader
+from tests.oracle.trees import sample, write_closure
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
 
@@ -37,66 +37,69 @@ LOST = re.compile(r"^\t(\S+) => not found$", re.MULTILINE)
 
 
 def test_every_process_is_what_the_loader_makes_of_it(
-    market: PackageSource, tmp_path: Path
+    package_source: PackageSource, tmp_path: Path
 ) -> None:
-    names = sampled(PACKAGES, SAMPLE)
-    compared = objects = lost = 0
+    names = sample(PACKAGES, SAMPLE)
+    compared = objects = missing = 0
     problems: list[str] = []
     for name in names:
         tree = tmp_path / name
-        grown, paths = whole(name, market)
+        selection, paths = resolve_package(name, package_source)
         extract_chosen_files(
-            BuildRequest(tmp_path), grown.packages, grown.closure.files.values(), market.session
+            BuildRequest(tmp_path),
+            selection.packages,
+            selection.closure.files.values(),
+            package_source.session,
         )
-        lay(grown.closure, tree, market.session.store)
-        for one in simulated(grown.files, paths):
-            theirs = asked(tree, one.path)
+        write_closure(selection.closure, tree, package_source.session.store)
+        for one in simulate_loader(selection.files, paths):
+            theirs = run_loader(tree, one.path)
             compared += len(theirs.loaded)
             objects += 1
-            lost += len(theirs.lost)
-            if (one.loaded, one.lost) != (theirs.loaded, theirs.lost):
+            missing += len(theirs.missing)
+            if (one.loaded, one.missing) != (theirs.loaded, theirs.missing):
                 problems.append(f"{name} {one.path}\n  ours   {one}\n  theirs {theirs}")
     print(
         f"{len(names)} packages, {objects} programs and libraries, {compared} loaded objects "
-        f"compared, {lost} not found by either"
+        f"compared, {missing} not found by either"
     )
     assert not problems, "\n".join(problems)
     assert compared
 
 
-def whole(
-    name: str, market: PackageSource, *, arch: str = "amd64", loader: str = LOADER
+def resolve_package(
+    name: str, package_source: PackageSource, *, arch: str = "amd64", loader: str = LOADER
 ) -> tuple[PackageSelection, list[RootPath]]:
     """The closure of all dynamic objects of one package, and those objects."""
-    package = market.find_package(name)
+    package = package_source.find_package(name)
     assert package is not None, f"no package {name}"
-    (files,) = market.fetch_and_analyse([package])
-    paths = [path for path in files.entries if loadable(files, path)]
+    (files,) = package_source.fetch_and_analyse([package])
+    paths = [path for path in files.entries if is_loadable(files, path)]
     roots = [Root(NeedKind.ROOT, path, "oracle/all", "", name) for path in paths]
     # plug-ins name no interpreter
     roots.append(Root(NeedKind.ROOT, loader, "oracle/all", "", "libc6"))
-    return select_packages(roots, market, arch=arch), paths
+    return select_packages(roots, package_source, arch=arch), paths
 
 
-def loadable(files: PackageFiles, path: RootPath) -> bool:
+def is_loadable(files: PackageFiles, path: RootPath) -> bool:
     facts = files.facts(path) if files.entries[path].kind is FileType.FILE else None
     return isinstance(facts, Elf) and facts.dynamic and bool(facts.interpreter or facts.needed)
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class LoadedProcess:
     """One process as a loader sees it."""
 
     path: RootPath
     loaded: list[str]
     """Real paths in load order; ld.so itself is left out."""
-    lost: list[str]
+    missing: list[str]
     """What was not found, sorted."""
 
 
-def simulated(
+def simulate_loader(
     files: Sequence[PackageFiles], paths: Sequence[RootPath], *, arch: str = "amd64"
-) -> Iterator[Listed]:
+) -> Iterator[LoadedProcess]:
     """What our loader makes of each object."""
     catalog = PackageView([startup_only(one) for one in files])
     for path in paths:
@@ -104,8 +107,10 @@ def simulated(
         assert isinstance(elf, Elf)
         process = DynamicLoader(catalog, find_architecture(arch), Waivers()).load_process(path, elf)
         loaded = [str(each.path) for each in process.objects[1:]]
-        lost = {one.wanted for one in process.results if isinstance(one, UnmetNeed)}
-        yield Listed(path, [one for one in loaded if "/ld-linux-" not in one], sorted(lost))
+        missing = {one.wanted for one in process.results if isinstance(one, UnmetNeed)}
+        yield LoadedProcess(
+            path, [one for one in loaded if "/ld-linux-" not in one], sorted(missing)
+        )
 
 
 def startup_only(files: PackageFiles) -> PackageFiles:
@@ -116,13 +121,14 @@ def startup_only(files: PackageFiles) -> PackageFiles:
     return replace(files, facts=facts, symbols=lambda path: None)
 
 
-def asked(tree: Path, path: RootPath) -> Listed:
+def run_loader(tree: Path, path: RootPath) -> LoadedProcess:
     """What the tree's own loader says."""
-    done = trace(tree, path)
-    assert done.returncode == 0, f"{path}: {done.stdout}{done.stderr}"
-    found = [
-        os.path.realpath(to_host_path(tree, RootPath(each))) for each in LISTED.findall(done.stdout)
+    result = trace_loader(tree, path)
+    assert result.returncode == 0, f"{path}: {result.stdout}{result.stderr}"
+    matches = [
+        os.path.realpath(to_host_path(tree, RootPath(each)))
+        for each in LISTED.findall(result.stdout)
     ]
-    inside = ["/" + os.path.relpath(each, os.path.realpath(tree)) for each in found]
+    inside = ["/" + os.path.relpath(each, os.path.realpath(tree)) for each in matches]
     loaded = [each for each in inside if "/ld-linux-" not in each]
-    return Listed(path, loaded, sorted(set(LOST.findall(done.stdout))))
+    return LoadedProcess(path, loaded, sorted(set(LOST.findall(result.stdout))))

@@ -25,7 +25,7 @@ from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.waivers import Waivers
 from minbuild.roots.directory import Directory
 from minbuild.roots.root_packages import RootPackages, make_lazy_files
-from tests.oracle.chroot import entering
+from tests.oracle.chroot import make_chroot
 
 GCC = shutil.which("gcc")
 pytestmark = [
@@ -65,7 +65,7 @@ class Case:
     options: Sequence[str] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
-    lost: Sequence[str] = ()
+    missing: Sequence[str] = ()
     """What is not found: then the program does not start."""
     thread: bool = False
     program: str = "/opt/bin/app"
@@ -74,7 +74,7 @@ class Case:
 CASES = {
     "runpath is not inherited": Case(
         {"a": Library("/opt/libs", ["b"]), "b": Library("/opt/libs")},
-        ["a"], [NEW, "-Wl,-rpath,/opt/libs"], lost=["libb.so"],
+        ["a"], [NEW, "-Wl,-rpath,/opt/libs"], missing=["libb.so"],
     ),
     "rpath is inherited along the chain": Case(
         {
@@ -93,7 +93,7 @@ CASES = {
             "a": Library("/opt/a", ["b"], [NEW, "-Wl,-rpath,/opt/none"]),
             "b": Library("/opt/a"),
         },
-        ["a"], [OLD, "-Wl,-rpath,/opt/a"], lost=["libb.so"],
+        ["a"], [OLD, "-Wl,-rpath,/opt/a"], missing=["libb.so"],
     ),
     "origin of a program is behind its links": Case(
         {"a": Library("/opt/lib")},
@@ -106,7 +106,7 @@ CASES = {
             "b": Library("/opt/real"),
         },
         ["a"], [NEW, "-Wl,-rpath,/opt/seen"],
-        links={"/opt/seen/liba.so": "../real/liba.so"}, lost=["libb.so"],
+        links={"/opt/seen/liba.so": "../real/liba.so"}, missing=["libb.so"],
     ),
     "a directory link on the way": Case(
         {"a": Library("/opt/real", ["b"], [NEW, "-Wl,-rpath,$ORIGIN"]), "b": Library("/opt/real")},
@@ -117,7 +117,7 @@ CASES = {
     ),
     "nodeflib closes the system's directories": Case(
         {"a": Library(LIB, ["b"], ["-Wl,-z,nodefaultlib"]), "b": Library(LIB)},
-        ["a"], lost=["libb.so"],
+        ["a"], missing=["libb.so"],
     ),
     "the cache serves, and nodeflib with it": Case(
         {"a": Library("/opt/c", ["b"], ["-Wl,-z,nodefaultlib"]), "b": Library("/opt/d")},
@@ -152,7 +152,7 @@ CASES = {
         {"a": Library(LIB, options=["-Wl,--filter,libx.so"]), "x": Library(LIB)}, ["a"],
     ),
     "a filter does not start without its filtee": Case(
-        {"a": Library(LIB, options=["-Wl,--filter,libgone.so"])}, ["a"], lost=["libgone.so"],
+        {"a": Library(LIB, options=["-Wl,--filter,libgone.so"])}, ["a"], missing=["libgone.so"],
     ),
     "numbers of a name in the cache are numbers": Case(
         {"a1": Library("/opt/d")}, ["a1"],
@@ -169,7 +169,7 @@ CASES = {
 def test_what_is_mapped_is_what_we_load(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     tree = tmp_path / "tree"
-    build(case, tree, tmp_path)
+    build_case(case, tree, tmp_path)
     if "/etc/ld.so.conf" in case.files:
         catalog = PackageView(
             [make_lazy_files(RootPackages(Directory(tree), use_database=False))], merged=False
@@ -178,65 +178,65 @@ def test_what_is_mapped_is_what_we_load(name: str, tmp_path: Path) -> None:
         rows = list_cacheable(catalog, there.keys(), find_architecture("amd64"))
         assert rows
         (tree / "etc/ld.so.cache").write_bytes(build_ld_cache(rows, 0x303))
-    ours, lost = simulated(tree, case)
-    assert lost == sorted(case.lost)
-    mapped, said = started(tree, case)
-    if case.lost:
-        assert f"{case.lost[0]}: cannot open shared object file" in said
+    ours, missing = simulate_loader(tree, case)
+    assert missing == sorted(case.missing)
+    mapped, output = run_program(tree, case)
+    if case.missing:
+        assert f"{case.missing[0]}: cannot open shared object file" in output
     else:
-        assert mapped == ours, said
+        assert mapped == ours, output
 
 
-def build(case: Case, tree: Path, work: Path) -> None:
+def build_case(case: Case, tree: Path, work: Path) -> None:
     for directory in (LIB, "/usr/lib64", "/opt/bin", "/etc/ld.so.conf.d", "/usr/bin", "/proc"):
         to_host_path(tree, RootPath(directory)).mkdir(parents=True, exist_ok=True)
     (tree / "lib64").symlink_to("usr/lib64")
     (tree / "lib").symlink_to("usr/lib")
     for name in OF_LIBC:
-        found = subprocess.run(
+        result = subprocess.run(
             ["gcc", f"-print-file-name={name}"], capture_output=True, text=True, check=True
         ).stdout.strip()
-        shutil.copy(found, to_host_path(tree, RootPath(f"{LIB}/{name}")))
+        shutil.copy(result, to_host_path(tree, RootPath(f"{LIB}/{name}")))
     (tree / "usr/lib64" / OF_LIBC[0]).symlink_to(f"../lib/x86_64-linux-gnu/{OF_LIBC[0]}")
     stubs = work / "stubs"
     stubs.mkdir()
     for key in case.libraries:
-        compiled([f"int {key.strip()}(void) {{ return 1; }}"], stubs / f"lib{key.strip()}.so",
+        compile_object([f"int {key.strip()}(void) {{ return 1; }}"], stubs / f"lib{key.strip()}.so",
                  ["-shared", "-fPIC", f"-Wl,-soname,lib{key.strip()}.so"])  # fmt: skip
     for key, one in case.libraries.items():
         name = key.strip()
-        place = to_host_path(tree, RootPath(f"{one.place}/lib{name}.so"))
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target = to_host_path(tree, RootPath(f"{one.place}/lib{name}.so"))
+        target.parent.mkdir(parents=True, exist_ok=True)
         body = "".join(f"int {each}(void);" for each in one.calls)
         body += f"{one.source}\nint {name}(void) {{ return 1 {''.join(f'+ {c}()' for c in one.calls)}; }}"
-        compiled([body], place, ["-shared", "-fPIC", f"-Wl,-soname,lib{name}.so", *one.options],
+        compile_object([body], target, ["-shared", "-fPIC", f"-Wl,-soname,lib{name}.so", *one.options],
                  stubs, one.calls)  # fmt: skip
     declared = "".join(f"int {each}(void);" for each in case.calls)
     calls = "".join(f"{each}();" for each in case.calls)
     if case.thread:
         declared, calls = THREAD, "thread();"
-    compiled([MAIN % {"declared": declared, "calls": calls}], tree / "opt/bin/app",
+    compile_object([MAIN % {"declared": declared, "calls": calls}], tree / "opt/bin/app",
              ["-pthread", *case.options], stubs, case.calls)  # fmt: skip
     for path, text in case.links.items():
-        place = to_host_path(tree, RootPath(path))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(text)
+        target = to_host_path(tree, RootPath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(text)
     for path, text in case.files.items():
         to_host_path(tree, RootPath(path)).write_text(text)
 
 
-def compiled(
-    source: Sequence[str], place: Path, options: Sequence[str], stubs: Path | None = None,
+def compile_object(
+    source: Sequence[str], path: Path, options: Sequence[str], stubs: Path | None = None,
     libraries: Sequence[str] = (),
 ) -> None:  # fmt: skip
     link = [f"-L{stubs}", "-Wl,--allow-shlib-undefined", "-Wl,--no-as-needed"] if stubs else []
     subprocess.run(
-        ["gcc", "-x", "c", "-", "-o", place, *options, *link, *(f"-l{name}" for name in libraries)],
+        ["gcc", "-x", "c", "-", "-o", path, *options, *link, *(f"-l{name}" for name in libraries)],
         input="\n".join(source), text=True, check=True,
     )  # fmt: skip
 
 
-def simulated(tree: Path, case: Case) -> tuple[set[str], list[str]]:
+def simulate_loader(tree: Path, case: Case) -> tuple[set[str], list[str]]:
     files = make_lazy_files(RootPackages(Directory(tree), use_database=False))
     catalog = PackageView([files], merged=False)
     loader = DynamicLoader(catalog, find_architecture("amd64"), Waivers())
@@ -246,11 +246,11 @@ def simulated(tree: Path, case: Case) -> tuple[set[str], list[str]]:
     elf = files.facts(real)
     assert isinstance(elf, Elf)
     outcomes = loader.load_process(real, elf).results
-    lost = sorted(one.wanted for one in outcomes if isinstance(one, UnmetNeed))
-    return {str(path) for path in loader.loaded}, lost
+    missing = sorted(one.wanted for one in outcomes if isinstance(one, UnmetNeed))
+    return {str(path) for path in loader.loaded}, missing
 
 
-def started(tree: Path, case: Case) -> tuple[set[str], str]:
+def run_program(tree: Path, case: Case) -> tuple[set[str], str]:
     """The files that the running program has mapped, seen from inside; what else it said."""
     # the hardware's own variants are masked: an image is made for the architecture's baseline
     command = [f"{LIB}/{OF_LIBC[0]}", "--glibc-hwcaps-mask", "none", case.program]
@@ -258,12 +258,12 @@ def started(tree: Path, case: Case) -> tuple[set[str], str]:
         command = [case.program]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=entering(tree, proc=True), env={},  # noqa: PLW1509
+        preexec_fn=make_chroot(tree, proc=True), env={},  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout is not None
     mapped = ""
     if process.stdout.readline() == "ready\n":
         mapped = Path(f"/proc/{process.pid}/maps").read_text()
-    _, said = process.communicate("\n", timeout=90)
+    _, output = process.communicate("\n", timeout=90)
     paths = set(re.findall(r" (/\S+)$", mapped, re.MULTILINE))
-    return {path.removeprefix(os.path.realpath(tree)) for path in paths}, said
+    return {path.removeprefix(os.path.realpath(tree)) for path in paths}, output

@@ -31,8 +31,17 @@ from minbuild.resolve.loader_config import LD_SO_PRELOAD, read_loader_config
 from minbuild.resolve.model import NeedKind, Root, UnmetNeed
 from minbuild.resolve.package_view import LINK_LOOP, PackageView
 from minbuild.resolve.waivers import Waivers
-from tests.oracle.chroot import trace
-from tests.oracle.random_roots import LINKS, LOADER, PROGRAM, SPOILT, World, lay, offered, worlds
+from tests.oracle.chroot import trace_loader
+from tests.oracle.random_roots import (
+    LINKS,
+    LOADER,
+    PROGRAM,
+    SPOILT,
+    World,
+    as_package_files,
+    worlds,
+    write_world,
+)
 from tests.oracle.trees import WHOLE
 from tests.support import elf as made
 
@@ -58,30 +67,30 @@ _GIVEN_UP = re.compile(r"(\S+) \(([^()]+)\)")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LoaderOutcome:
     """One process as a loader sees it."""
 
     loaded: tuple[str, ...] = ()
     """Real paths in load order; ld.so itself is left out."""
-    lost: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
     """What was not found, sorted."""
     fatal: str = ""
     """The file that the loader gave up at, or its name: then nothing else is said."""
 
 
 @pytest.fixture(scope="module")
-def loader(market: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def loader(package_source: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive's own loader."""
     root = Root(NeedKind.ROOT, LOADER, "oracle/loader", "", "libc6")
-    grown = select_packages([root], market, arch="amd64")
-    chosen = grown.closure.files[RootPath(LOADER)]
-    place = tmp_path_factory.mktemp("loader")
-    extract_chosen_files(BuildRequest(place), grown.packages, [chosen], market.session)
-    data = market.session.store.read(chosen.entry.sha256)
+    selection = select_packages([root], package_source, arch="amd64")
+    chosen = selection.closure.files[RootPath(LOADER)]
+    path = tmp_path_factory.mktemp("loader")
+    extract_chosen_files(BuildRequest(path), selection.packages, [chosen], package_source.session)
+    data = package_source.session.store.read(chosen.entry.sha256)
     assert data is not None
-    (place / "ld.so").write_bytes(data)
-    (place / "ld.so").chmod(0o755)
-    return place / "ld.so"
+    (path / "ld.so").write_bytes(data)
+    (path / "ld.so").chmod(0o755)
+    return path / "ld.so"
 
 
 TURNING = World(
@@ -102,11 +111,11 @@ TURNING = World(
 def test_any_process_is_what_the_loader_makes_of_it(
     world: World, loader: Path, tmp_path: Path
 ) -> None:
-    with laid(world, tmp_path, loader) as tree:
-        theirs = asked(tree)
-    asker = asking(loader)
-    for ours in (simulated(world, asker), simulated(world, asker, with_cache=True)):
-        alike(theirs, ours, world)
+    with write_tree(world, tmp_path, loader) as tree:
+        theirs = run_loader(tree)
+    asker = detect_architecture(loader)
+    for ours in (simulate_loader(world, asker), simulate_loader(world, asker, with_cache=True)):
+        assert_alike(theirs, ours, world)
     target(float(len(theirs.loaded)))
 
 
@@ -125,51 +134,55 @@ ABOVE = World(
 @example(world=ABOVE)
 @given(world=worlds(spoilt=True))
 def test_the_loader_gives_up_where_we_do(world: World, loader: Path, tmp_path: Path) -> None:
-    with laid(world, tmp_path, loader) as tree:
-        theirs = asked(tree)
-    alike(theirs, simulated(world, asking(loader)), world)
+    with write_tree(world, tmp_path, loader) as tree:
+        theirs = run_loader(tree)
+    assert_alike(theirs, simulate_loader(world, detect_architecture(loader)), world)
     target(float(len(theirs.loaded)))
 
 
 @contextmanager
-def laid(world: World, place: Path, loader: Path) -> Iterator[Path]:
-    tree = place / str(next(COUNT))
-    lay(world, tree, loader)
+def write_tree(world: World, path: Path, loader: Path) -> Iterator[Path]:
+    tree = path / str(next(COUNT))
+    write_world(world, tree, loader)
     yield tree
     shutil.rmtree(tree)
 
 
-def asked(tree: Path) -> Outcome:
+def run_loader(tree: Path) -> LoaderOutcome:
     """What the loader says of the program."""
-    done = trace(tree, PROGRAM)
-    assume(done.returncode not in TURNING_FOR_EVER)
-    if done.returncode:
-        match = _FATAL.search(done.stderr)
-        assert match, done
-        return Outcome(fatal=inside(tree, match[1]) if "/" in match[1] else match[1])
-    found = [inside(tree, path) for path in _FOUND.findall(done.stdout)]
-    lost = set(_LOST.findall(done.stdout))
-    assert found or lost or "statically linked" in done.stdout, done
-    return Outcome(tuple(path for path in found if path != LOADER), tuple(sorted(lost)))
+    result = trace_loader(tree, PROGRAM)
+    assume(result.returncode not in TURNING_FOR_EVER)
+    if result.returncode:
+        match = _FATAL.search(result.stderr)
+        assert match, result
+        return LoaderOutcome(fatal=resolve_inside(tree, match[1]) if "/" in match[1] else match[1])
+    paths = [resolve_inside(tree, path) for path in _FOUND.findall(result.stdout)]
+    missing = set(_LOST.findall(result.stdout))
+    assert paths or missing or "statically linked" in result.stdout, result
+    return LoaderOutcome(tuple(path for path in paths if path != LOADER), tuple(sorted(missing)))
 
 
-def plain(outcome: Outcome, world: World) -> Outcome:
+def normalise(outcome: LoaderOutcome, world: World) -> LoaderOutcome:
     """The outcome, without a difference that is none: /lib may be a link to /usr/lib."""
     if world.split:
         return outcome
-    return replace(outcome, lost=tuple(sorted({LIB.sub("/usr/lib/", one) for one in outcome.lost})))
+    return replace(
+        outcome, lost=tuple(sorted({LIB.sub("/usr/lib/", one) for one in outcome.missing}))
+    )
 
 
-def alike(theirs: Outcome, ours: Outcome, world: World) -> None:
+def assert_alike(theirs: LoaderOutcome, ours: LoaderOutcome, world: World) -> None:
     """Hold ours against theirs: asked to list, ld.so tells of auxiliaries that are missing, too."""
-    theirs, ours = plain(theirs, world), plain(ours, world)
-    more = {name for name in theirs.lost if name not in ours.lost and _is_auxiliary(name, world)}
-    assert ours == replace(theirs, lost=tuple(name for name in theirs.lost if name not in more))
+    theirs, ours = normalise(theirs, world), normalise(ours, world)
+    more = {
+        name for name in theirs.missing if name not in ours.missing and _is_auxiliary(name, world)
+    }
+    assert ours == replace(theirs, lost=tuple(name for name in theirs.missing if name not in more))
 
 
 def _is_auxiliary(name: str, world: World) -> bool:
     """Tell whether a library asks for it so; tokens of its name are replaced by then."""
-    asked = {
+    names = {
         text
         for content in world.files.values()
         if isinstance(content, made.Elf)
@@ -177,12 +190,12 @@ def _is_auxiliary(name: str, world: World) -> bool:
     }
     return any(
         fnmatchcase(name, re.sub(r"\$\{?[A-Z]+\}?", "*", text[1:]))
-        for text in asked
+        for text in names
         if text.startswith("?")
     )
 
 
-def inside(tree: Path, path: str) -> str:
+def resolve_inside(tree: Path, path: str) -> str:
     """The real path below `tree` of a path that the loader printed."""
     at = path
     for _ in range(9):
@@ -195,19 +208,21 @@ def inside(tree: Path, path: str) -> str:
 
 
 @cache
-def asking(loader: Path) -> Architecture:
+def detect_architecture(loader: Path) -> Architecture:
     """The machine as its loader sees it: $PLATFORM is haswell on many of Intel's."""
-    said = subprocess.run(
+    output = subprocess.run(
         [loader, "--list-diagnostics"], capture_output=True, text=True, check=True
     )
-    match = re.search(r'^dl_platform="(\w+)"$', said.stdout, re.MULTILINE)
-    assert match, said.stdout
+    match = re.search(r'^dl_platform="(\w+)"$', output.stdout, re.MULTILINE)
+    assert match, output.stdout
     return replace(find_architecture("amd64"), platform=match[1])
 
 
-def simulated(world: World, machine: Architecture, *, with_cache: bool = False) -> Outcome:
+def simulate_loader(
+    world: World, machine: Architecture, *, with_cache: bool = False
+) -> LoaderOutcome:
     """What we say of the program."""
-    files = offered(world, with_cache=with_cache)
+    files = as_package_files(world, with_cache=with_cache)
     catalog = PackageView([files], merged=False)
     loader = DynamicLoader(catalog, machine, Waivers())
     loader.configure(read_loader_config(catalog, files.entries.keys(), machine))
@@ -224,9 +239,9 @@ def simulated(world: World, machine: Architecture, *, with_cache: bool = False) 
         match = _GIVEN_UP.fullmatch(lack.looked[-1]) if lack.looked else None
         if match and match[2] != LINK_LOOP:
             if match[2] == "no dynamic section" and "/" not in lack.wanted:
-                return Outcome(fatal=lack.wanted)  # the loader knows its name no more
+                return LoaderOutcome(fatal=lack.wanted)  # the loader knows its name no more
             reached = catalog.look_up(match[1])
             assert reached is not None
-            return Outcome(fatal=str(catalog.resolve_links(reached.path)))
+            return LoaderOutcome(fatal=str(catalog.resolve_links(reached.path)))
     loaded = tuple(each.path for each in process.objects[1:] if each.path != LOADER)
-    return Outcome(loaded, tuple(sorted({lack.wanted for lack in lacks})))
+    return LoaderOutcome(loaded, tuple(sorted({lack.wanted for lack in lacks})))

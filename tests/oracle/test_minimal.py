@@ -10,7 +10,7 @@ from minbuild.pipeline.package_selection import PackageSource
 from minbuild.pipeline.session import BuildRequest
 from minbuild.resolve.policy import ResolvePolicy
 from tests.oracle.trees import WHOLE
-from tests.support.trees import needless
+from tests.support.trees import find_needless
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
 
@@ -19,14 +19,16 @@ SHIPPED = ("host", "host-full", "edge", "debug", "guest", "builder")
 
 @pytest.mark.parametrize("name", SHIPPED if WHOLE else SHIPPED[:1])
 def test_no_file_of_a_host_is_too_much(
-    name: str, market: PackageSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, package_source: PackageSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ground = plan_build(BuildRequest(find_manifest(f"{name}.yaml")), market.session).resolved
-    manifest = ground.manifest
-    spare = needless(
-        ground.closure, ground.files, arch=manifest.arch,
+    workspace = plan_build(
+        BuildRequest(find_manifest(f"{name}.yaml")), package_source.session
+    ).resolved
+    manifest = workspace.manifest
+    spare = find_needless(
+        workspace.closure, workspace.files, arch=manifest.arch,
         policy=ResolvePolicy(manifest.drop, manifest.allow_missing, manifest.dlopen),
     )  # fmt: skip
     assert list(spare) == []
-    print(f"{name}: {len(ground.closure.files)} paths, none of them too much")
+    print(f"{name}: {len(workspace.closure.files)} paths, none of them too much")

@@ -24,9 +24,9 @@ from minbuild.resolve.ldso import DynamicLoader
 from minbuild.resolve.model import NeedKind, Root, UnmetNeed
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.waivers import Waivers
-from tests.oracle.chroot import entering
-from tests.oracle.random_roots import CONFIGURED, LINKS, PROGRAM, World, offered, worlds
-from tests.oracle.test_ldso_random import SEARCHED, inside, laid
+from tests.oracle.chroot import make_chroot
+from tests.oracle.random_roots import CONFIGURED, LINKS, PROGRAM, World, as_package_files, worlds
+from tests.oracle.test_ldso_random import SEARCHED, resolve_inside, write_tree
 from tests.support import elf as made
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
@@ -39,31 +39,31 @@ _LOST = re.compile(r"^Error loading shared library ([^\n]*?): [^:\n]* \(needed b
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class MuslOutcome:
     loaded: tuple[str, ...]
     """Real paths in load order; the loader itself is left out."""
-    lost: tuple[str, ...]
+    missing: tuple[str, ...]
     """Sorted."""
 
 
 @pytest.fixture(scope="module")
-def libc(market: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def libc(package_source: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive's own musl, which is loader and library."""
-    wanted = RootPath("/usr/lib/x86_64-linux-musl/libc.so")
-    grown = select_packages(
-        [Root(NeedKind.ROOT, wanted, "oracle/musl", "", "musl")], market, arch="amd64"
+    loader_path = RootPath("/usr/lib/x86_64-linux-musl/libc.so")
+    selection = select_packages(
+        [Root(NeedKind.ROOT, loader_path, "oracle/musl", "", "musl")], package_source, arch="amd64"
     )
-    chosen = grown.closure.files[wanted]
-    place = tmp_path_factory.mktemp("musl")
-    extract_chosen_files(BuildRequest(place), grown.packages, [chosen], market.session)
-    data = market.session.store.read(chosen.entry.sha256)
+    chosen = selection.closure.files[loader_path]
+    path = tmp_path_factory.mktemp("musl")
+    extract_chosen_files(BuildRequest(path), selection.packages, [chosen], package_source.session)
+    data = package_source.session.store.read(chosen.entry.sha256)
     assert data is not None
-    (place / "libc.so").write_bytes(data)
-    return place / "libc.so"
+    (path / "libc.so").write_bytes(data)
+    return path / "libc.so"
 
 
 @st.composite
-def lists(draw: st.DrawFn) -> bytes | None:
+def draw_path_file(draw: st.DrawFn) -> bytes | None:
     """What the file says that lists directories; None where there is none."""
     if draw(st.integers(0, 2)) == 0:
         return None
@@ -71,7 +71,7 @@ def lists(draw: st.DrawFn) -> bytes | None:
     return draw(st.sampled_from((":", "\n", "::", ":\n"))).join(chosen).encode()
 
 
-def with_musl(world: World, libc: Path, told: bytes | None, needed: Sequence[str]) -> World:
+def with_musl(world: World, libc: Path, document: bytes | None, needed: Sequence[str]) -> World:
     """A world whose program has musl's loader.
 
     It asks no library which machine it is for, and fails at what it does not know in it: those of
@@ -86,8 +86,8 @@ def with_musl(world: World, libc: Path, told: bytes | None, needed: Sequence[str
     assert isinstance(program, made.Elf)
     files[PROGRAM] = replace(program, interp=INTERP, needed=(*program.needed, *needed), filters=())
     files[INTERP if world.split else f"/usr{INTERP}"] = libc.read_bytes()
-    if told is not None:
-        files[PATH] = told
+    if document is not None:
+        files[PATH] = document
     return replace(world, files=files, conf=(), cache={}, preload=())
 
 
@@ -108,7 +108,7 @@ DEEP = World(
 @example(world=DEEP, told=b"", needed=["libm.so.6"])
 @given(
     world=worlds(spoilt=True),
-    told=lists(),
+    told=draw_path_file(),
     needed=st.lists(st.sampled_from(sorted(PLACES)), max_size=2),
 )
 def test_any_process_is_what_musl_makes_of_it(
@@ -117,35 +117,37 @@ def test_any_process_is_what_musl_makes_of_it(
     world = with_musl(world, libc, told, needed)
     other = tmp_path / "ld.so"  # glibc's name, and no second C library, which musl would not map
     other.write_bytes(made.elf(made.Elf(soname="ld-linux-x86-64.so.2")))
-    with laid(world, tmp_path, other) as tree:
-        theirs = asked(tree)
-    assert simulated(world) == theirs
+    with write_tree(world, tmp_path, other) as tree:
+        theirs = run_loader(tree)
+    assert simulate_loader(world) == theirs
 
 
-def asked(tree: Path) -> Outcome:
+def run_loader(tree: Path) -> MuslOutcome:
     """What the loader says of the program when it is called ldd."""
     to_host_path(tree, RootPath("/lib")).resolve().joinpath("ld-musl-x86_64.so.1").chmod(0o755)
-    done = subprocess.run(
+    result = subprocess.run(
         ["ldd", PROGRAM], executable=INTERP, capture_output=True, text=True, check=False,
-        preexec_fn=entering(tree, bound=True), env={},
+        preexec_fn=make_chroot(tree, bound=True), env={},
     )  # fmt: skip
-    assume(done.returncode >= 0)
-    found = [inside(tree, path) for name, path in _FOUND.findall(done.stdout) if path != INTERP]
-    lost = set(_LOST.findall(done.stderr))
-    assert done.stdout, done
-    return Outcome(tuple(found), tuple(sorted(lost)))
+    assume(result.returncode >= 0)
+    paths = [
+        resolve_inside(tree, path) for name, path in _FOUND.findall(result.stdout) if path != INTERP
+    ]
+    missing = set(_LOST.findall(result.stderr))
+    assert result.stdout, result
+    return MuslOutcome(tuple(paths), tuple(sorted(missing)))
 
 
-def simulated(world: World) -> Outcome:
+def simulate_loader(world: World) -> MuslOutcome:
     """What we say of the program."""
-    files = offered(world)
+    files = as_package_files(world)
     catalog = PackageView([files], merged=False)
     loader = DynamicLoader(catalog, find_architecture("amd64"), Waivers())
     elf = files.facts(PROGRAM)
     assert isinstance(elf, Elf)
     process = loader.load_process(PROGRAM, elf)
     assert process.musl is not None
-    lost = {one.wanted for one in process.results if isinstance(one, UnmetNeed)}
+    missing = {one.wanted for one in process.results if isinstance(one, UnmetNeed)}
     itself = process.musl.loaded_object
     loaded = [one.path for one in process.objects[1:] if itself is None or one.path != itself.path]
-    return Outcome(tuple(loaded), tuple(sorted(lost)))
+    return MuslOutcome(tuple(loaded), tuple(sorted(missing)))

@@ -22,8 +22,8 @@ from minbuild.manifest.rule_files import load_rules
 from minbuild.pipeline.package_selection import PackageSelection, PackageSource, select_packages
 from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.root_selection import list_roots
-from tests.oracle.chroot import entering
-from tests.oracle.trees import lay
+from tests.oracle.chroot import make_chroot
+from tests.oracle.trees import write_closure
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror, pytest.mark.xdist_group("rules")]
 LIB = "/usr/lib/x86_64-linux-gnu"
@@ -58,18 +58,20 @@ data:
 
 
 @pytest.fixture(scope="module")
-def grown(market: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> PackageSelection:
+def selection(
+    package_source: PackageSource, tmp_path_factory: pytest.TempPathFactory
+) -> PackageSelection:
     """All of MANIFEST but its kernel."""
-    place = tmp_path_factory.mktemp("manifest") / "host.yaml"
-    place.write_text(MANIFEST)
-    manifest = read_manifest(place, settings={}, components=())
+    path = tmp_path_factory.mktemp("manifest") / "host.yaml"
+    path.write_text(MANIFEST)
+    manifest = read_manifest(path, settings={}, components=())
     own = collect_rendered_files(
-        (file for one in manifest.components for file in one.files), market.session.store
+        (file for one in manifest.components for file in one.files), package_source.session.store
     )
-    asked = [root for root in list_roots(manifest) if root.package != "linux-image-cloud-amd64"]
+    roots = [root for root in list_roots(manifest) if root.package != "linux-image-cloud-amd64"]
     return select_packages(
-        asked,
-        market,
+        roots,
+        package_source,
         arch="amd64",
         manifest_files=[own],
         policy=ResolvePolicy(rules=load_rules(manifest.rules)),
@@ -78,61 +80,69 @@ def grown(market: PackageSource, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def tree(
-    grown: PackageSelection, market: PackageSource, tmp_path_factory: pytest.TempPathFactory
+    selection: PackageSelection,
+    package_source: PackageSource,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """It, written down."""
     top = tmp_path_factory.mktemp("rules") / "tree"
-    by_name = {package.name: package for package in grown.packages}
-    wanted: dict[str, set[str]] = {}
-    for one in grown.closure.files.values():
-        if one.package and one.entry.sha256 and market.session.store.path(one.entry.sha256) is None:
-            wanted.setdefault(one.package, set()).add(one.entry.sha256)
+    by_name = {package.name: package for package in selection.packages}
+    digests: dict[str, set[str]] = {}
+    for one in selection.closure.files.values():
+        if (
+            one.package
+            and one.entry.sha256
+            and package_source.session.store.path(one.entry.sha256) is None
+        ):
+            digests.setdefault(one.package, set()).add(one.entry.sha256)
     extract_from_packages(
-        {by_name[name]: of for name, of in wanted.items()},
-        market.session.store,
-        market.session.progress,
+        {by_name[name]: of for name, of in digests.items()},
+        package_source.session.store,
+        package_source.session.progress,
     )
-    lay(grown.closure, top, market.session.store)
+    write_closure(selection.closure, top, package_source.session.store)
     (top / "dev").mkdir(exist_ok=True)
     (top / "dev/null").touch()
     (top / "known.gz").write_bytes(b"\x1f\x8b\x08" + bytes(7))
     return top
 
 
-def run(tree: Path, *words: str, **environment: str) -> str:
+def run(tree: Path, *argv: str, **environment: str) -> str:
     """What a program of the tree prints, with nothing but the tree around it."""
-    done = subprocess.run(
-        words,
+    result = subprocess.run(
+        argv,
         capture_output=True,
         text=True,
         env=environment,
-        preexec_fn=entering(tree),
+        preexec_fn=make_chroot(tree),
         input="quit\n",
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
-def test_every_need_is_met(grown: PackageSelection) -> None:
-    assert grown.closure.unmet_needs == ()
+def test_every_need_is_met(selection: PackageSelection) -> None:
+    assert selection.closure.unmet_needs == ()
 
 
 def test_libc_opens_the_services_of_nsswitch_conf(tree: Path) -> None:
-    said = run(tree, "/usr/bin/getent", "hosts", "seven", LD_DEBUG="files", LD_DEBUG_OUTPUT="/log")
-    assert "192.0.2.7" in said
+    output = run(
+        tree, "/usr/bin/getent", "hosts", "seven", LD_DEBUG="files", LD_DEBUG_OUTPUT="/log"
+    )
+    assert "192.0.2.7" in output
     run(tree, "/usr/bin/getent", "passwd", "root", LD_DEBUG="files", LD_DEBUG_OUTPUT="/log")
     log = "".join(path.read_text() for path in tree.glob("log.*"))
     assert "calling init: " + LIB + "/libnss_systemd.so.2" in log
 
 
-def test_a_service_of_pam_has_every_module_that_its_files_name(grown: PackageSelection) -> None:
+def test_a_service_of_pam_has_every_module_that_its_files_name(selection: PackageSelection) -> None:
     brought = {
         need.path.rpartition("/")[2]
-        for need in grown.closure.needs
+        for need in selection.closure.needs
         if need.needed_by.startswith("/etc/pam.d/") and need.path.endswith(".so")
     }
     assert {"pam_unix.so", "pam_limits.so", "pam_loginuid.so"} <= brought
-    listed = {one.wanted.rpartition("/")[2] for one in grown.closure.optional_files}
+    listed = {one.wanted.rpartition("/")[2] for one in selection.closure.optional_files}
     assert "pam_selinux.so" in listed - brought  # module_unknown=ignore
 
 
@@ -161,8 +171,8 @@ def test_a_terminal_is_known(tree: Path) -> None:
 
 
 def test_a_time_zone_is_known(tree: Path) -> None:
-    said = run(tree, "/usr/bin/date", "-d", "@1750000000", "+%z", TZ="Europe/Berlin")
-    assert said == "+0200\n"
+    output = run(tree, "/usr/bin/date", "-d", "@1750000000", "+%z", TZ="Europe/Berlin")
+    assert output == "+0200\n"
 
 
 def test_file_knows_a_file_by_its_magic_numbers(tree: Path) -> None:
@@ -182,11 +192,13 @@ def test_openssl_has_its_configuration_and_the_provider_that_was_asked_for(tree:
     assert (tree / "usr/lib/ssl/openssl.cnf").resolve().name == "openssl.cnf"
 
 
-def test_kerberos_itself_names_what_is_listed_for_it(grown: PackageSelection, tree: Path) -> None:
+def test_kerberos_itself_names_what_is_listed_for_it(
+    selection: PackageSelection, tree: Path
+) -> None:
     """Rules of krb5: no header of libkrb5 tells its configuration and its plug-ins."""
     library = f"{LIB}/libkrb5.so.3"
     names = (tree / library[1:]).resolve().read_bytes()
-    listed = {one.wanted for one in grown.closure.optional_files if one.by.startswith(library)}
+    listed = {one.wanted for one in selection.closure.optional_files if one.by.startswith(library)}
     assert listed == {"/etc/krb5.conf", f"{LIB}/krb5/plugins/*/*.so"}
     assert b"/etc/krb5.conf" in names
     assert f"{LIB}/krb5/plugins".encode() in names
@@ -198,19 +210,19 @@ def test_iconv_converts_to_the_character_set_that_was_asked_for(tree: Path) -> N
 
 
 def test_the_bundle_holds_every_certificate_of_the_package(
-    grown: PackageSelection, tree: Path
+    selection: PackageSelection, tree: Path
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cafile=str(tree / "etc/ssl/certs/ca-certificates.crt"))
-    (files,) = (one for one in grown.files if one.owner == "ca-certificates")
+    (files,) = (one for one in selection.files if one.owner == "ca-certificates")
     certificates = [path for path in files.entries if path.endswith(".crt") and "/mozilla/" in path]
     assert len(context.get_ca_certs()) == len(certificates) > 100
 
 
 def test_qemus_files_are_those_of_the_machine_the_device_and_the_plug_in(
-    grown: PackageSelection,
+    selection: PackageSelection,
 ) -> None:
-    chosen = set(grown.closure.files)
+    chosen = set(selection.closure.files)
     assert {
         "/usr/share/seabios/bios-256k.bin",
         "/usr/share/qemu/kvmvapic.bin",
@@ -221,25 +233,27 @@ def test_qemus_files_are_those_of_the_machine_the_device_and_the_plug_in(
     } <= chosen
 
 
-def test_every_alternative_is_what_the_packages_own_script_says(market: PackageSource) -> None:
+def test_every_alternative_is_what_the_packages_own_script_says(
+    package_source: PackageSource,
+) -> None:
     rows = load_rules().installs
     names = sorted({one.package for one in rows if one.alternative})
-    packages = [package for name in names if (package := market.find_package(name))]
+    packages = [package for name in names if (package := package_source.find_package(name))]
     assert [package.name for package in packages] == names
-    market.fetch_and_analyse(packages)
+    package_source.fetch_and_analyse(packages)
     for package in packages:
-        deb = market.session.store.path(package.sha256)
+        deb = package_source.session.store.path(package.sha256)
         assert deb is not None
-        said = postinst(deb)
+        output = postinst(deb)
         for row in rows:
             if row.package == package.name and row.alternative:
-                assert (row.path, row.alternative, row.to) in said, row
+                assert (row.path, row.alternative, row.to) in output, row
 
 
 @pytest.mark.parametrize("device", ["virtio-gpu-pci", "usb-host"])
 def test_qemu_opens_its_plug_ins(tree: Path, device: str) -> None:
-    said = run(tree, "/usr/bin/qemu-system-x86_64", "-M", "none", "-device", f"{device},help")
-    assert f"{device} options" in said
+    output = run(tree, "/usr/bin/qemu-system-x86_64", "-M", "none", "-device", f"{device},help")
+    assert f"{device} options" in output
 
 
 def test_qemu_finds_the_roms_of_its_machine_and_its_card(tree: Path) -> None:
@@ -250,23 +264,23 @@ def test_qemu_finds_the_roms_of_its_machine_and_its_card(tree: Path) -> None:
         run(tree, *qemu, "e1000")
 
 
-def test_what_packages_declare_is_read(market: PackageSource) -> None:
+def test_what_packages_declare_is_read(package_source: PackageSource) -> None:
     names = ("openssh-server", "systemd", "dbus-system-bus-common", "polkitd", "sudo", "tpm-udev")
-    packages = [package for name in names if (package := market.find_package(name))]
-    found = {}
-    for files in market.fetch_and_analyse(packages):
+    packages = [package for name in names if (package := package_source.find_package(name))]
+    result = {}
+    for files in package_source.fetch_and_analyse(packages):
         for path in files.entries:
             facts = files.facts(path) if path.endswith(".conf") else None
             if isinstance(facts, TextLines) and path.startswith("/usr/lib/sysusers.d/"):
-                found.update({row.name: row for row in parse_sysusers(facts.lines)})
+                result.update({row.name: row for row in parse_sysusers(facts.lines)})
             elif isinstance(facts, TextLines) and path.startswith("/usr/lib/tmpfiles.d/"):
-                found.update({row.path: row for row in parse_tmpfiles(facts.lines)})
-    assert isinstance(found["sshd"], DeclaredUser)
-    assert (found["sshd"].group, found["sshd"].home) == ("nogroup", "/run/sshd")
-    assert isinstance(found["adm"], DeclaredGroup)
-    assert found["adm"].gid == 4
-    assert isinstance(found["/run/sudo"], DeclaredDirectory)
-    assert found["/run/sudo"].mode == 0o711
+                result.update({row.path: row for row in parse_tmpfiles(facts.lines)})
+    assert isinstance(result["sshd"], DeclaredUser)
+    assert (result["sshd"].group, result["sshd"].home) == ("nogroup", "/run/sshd")
+    assert isinstance(result["adm"], DeclaredGroup)
+    assert result["adm"].gid == 4
+    assert isinstance(result["/run/sudo"], DeclaredDirectory)
+    assert result["/run/sudo"].mode == 0o711
 
 
 def postinst(deb: Path) -> Sequence[tuple[str, str, str]]:
@@ -274,13 +288,13 @@ def postinst(deb: Path) -> Sequence[tuple[str, str, str]]:
     script = subprocess.run(
         ["dpkg-deb", "-I", str(deb), "postinst"], capture_output=True, text=True, check=True
     ).stdout
-    words = script.replace("\\\n", " ").split()
-    found = []
-    for at, word in enumerate(words):
+    argv = script.replace("\\\n", " ").split()
+    rows = []
+    for at, word in enumerate(argv):
         if word in ("--install", "--slave"):
-            link, name, to = words[at + 1 : at + 4]
-            found.append((_merged(link), name, _merged(to)))
-    return found
+            link, name, to = argv[at + 1 : at + 4]
+            rows.append((_merged(link), name, _merged(to)))
+    return rows
 
 
 def _merged(path: str) -> str:

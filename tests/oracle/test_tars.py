@@ -20,7 +20,7 @@ from minbuild.roots.model import RootSource
 from minbuild.roots.oci import ANY_IMAGE, Container
 from minbuild.roots.oci_blobs import BlobDirectory
 from minbuild.roots.tarball import Tarball
-from tests.dib.rpms import HERE, laid
+from tests.dib.rpms import HERE, open_rpm_tools
 from tests.support import images, tars
 
 TARS, IMAGES = 300, 100
@@ -41,40 +41,40 @@ Tree = tuple[dict[bytes, tuple[str, int, bytes]], set[tuple[bytes, ...]]]
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    place = Path(tempfile.mkdtemp(dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+    path = Path(tempfile.mkdtemp(dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
     before = os.umask(0o022)
     try:
-        yield place
+        yield path
     finally:
         os.umask(before)
-        subprocess.run(["chmod", "-R", "u+rwX", place], check=True)
-        shutil.rmtree(place)
+        subprocess.run(["chmod", "-R", "u+rwX", path], check=True)
+        shutil.rmtree(path)
 
 
-def walked(top: Path) -> Tree:
+def walk_tree(top: Path) -> Tree:
     """A tree as the kernel has it."""
     rows: dict[bytes, tuple[str, int, bytes]] = {}
     names: dict[int, list[bytes]] = {}
     start = os.fsencode(top)
     for at, directories, files in os.walk(start):
         for name in (*directories, *files):
-            place = at + b"/" + name
-            raw, found = os.path.relpath(place, start), os.lstat(place)
-            mode, text = stat.S_IMODE(found.st_mode), b""
-            if stat.S_ISLNK(found.st_mode):
-                kind, text = "link", os.readlink(place)  # noqa: PTH115 - bytes
-            elif stat.S_ISDIR(found.st_mode):
+            path = at + b"/" + name
+            raw, result = os.path.relpath(path, start), os.lstat(path)
+            mode, text = stat.S_IMODE(result.st_mode), b""
+            if stat.S_ISLNK(result.st_mode):
+                kind, text = "link", os.readlink(path)  # noqa: PTH115 - bytes
+            elif stat.S_ISDIR(result.st_mode):
                 kind = "directory"
             else:
                 kind = "file"
-                with open(place, "rb") as file:
+                with open(path, "rb") as file:
                     text = file.read()
-                names.setdefault(found.st_ino, []).append(raw)
+                names.setdefault(result.st_ino, []).append(raw)
             rows[raw] = (kind, mode, text)
     return rows, {tuple(sorted(each)) for each in names.values() if len(each) > 1}
 
 
-def counted(source: RootSource) -> Tree:
+def read_tree(source: RootSource) -> Tree:
     """A tree as it is counted."""
     rows: dict[bytes, tuple[str, int, bytes]] = {}
     names: dict[str, list[bytes]] = {}
@@ -90,10 +90,10 @@ def counted(source: RootSource) -> Tree:
     return rows, {tuple(sorted(each)) for each in names.values() if len(each) > 1}
 
 
-def tried(source: Callable[[], RootSource]) -> tuple[Tree | None, str]:
+def try_read(source: Callable[[], RootSource]) -> tuple[Tree | None, str]:
     """What is counted, or why it is refused."""
     try:
-        return counted(source()), ""
+        return read_tree(source()), ""
     except MinbuildError as error:
         return None, str(error)
 
@@ -120,48 +120,48 @@ def test_a_tar_is_counted_as_gnu_tar_unpacks_it() -> None:
     number = 0
     while outcomes["same"] + outcomes["both refuse"] < TARS * TIMES:
         number += 1
-        rows = tars.made_up(random.Random(f"{SEED} {number}"))
+        rows = tars.random_members(random.Random(f"{SEED} {number}"))
         if loses_links(rows):
             continue
-        with scratch() as place:
-            (place / "a.tar").write_bytes(tars.tar(*rows))
-            (place / "out").mkdir()
+        with scratch() as path:
+            (path / "a.tar").write_bytes(tars.tar(*rows))
+            (path / "out").mkdir()
             ended = subprocess.run(
-                ["tar", "-C", place / "out", "-xpf", place / "a.tar"],
+                ["tar", "-C", path / "out", "-xpf", path / "a.tar"],
                 capture_output=True, check=False, env={**os.environ, "LC_ALL": "C"},
             )  # fmt: skip
-            found, why = tried(lambda: Tarball(place / "a.tar", place))
-            if found is None:
+            result, why = try_read(lambda: Tarball(path / "a.tar", path))
+            if result is None:
                 assert ended.returncode, f"{number}: only we refuse: {why}"
                 outcomes["both refuse"] += 1
                 continue
             assert not ended.returncode, f"{number}: only GNU tar refuses: {ended.stderr!r}"
-            assert found == walked(place / "out"), number
+            assert result == walk_tree(path / "out"), number
             outcomes["same"] += 1
     assert outcomes["same"] > TARS * TIMES // 5
 
 
 @pytest.mark.mirror
 def test_the_layers_of_an_image_are_counted_as_umoci_unpacks_them() -> None:
-    umoci = laid(UMOCI)
+    umoci = open_rpm_tools(UMOCI)
     outcomes: Counter[str] = Counter()
     for number in range(IMAGES * TIMES):
         source = random.Random(f"{SEED} image {number}")
         layers = [
-            tars.tar(*tars.made_up(source, most=7, layer=True))
+            tars.tar(*tars.random_members(source, most=7, layer=True))
             for _ in range(source.randrange(1, 4))
         ]
-        with scratch() as place:
-            images.lay(images.oci(images.One(layers)), place / "image")
-            words = ["unpack", "--rootless", "--image", f"{place}/image:latest", place / "out"]
+        with scratch() as path:
+            images.write_blobs(images.oci(images.ContainerImage(layers)), path / "image")
+            argv = ["unpack", "--rootless", "--image", f"{path}/image:latest", path / "out"]
             refused = ""
             try:
-                umoci.run("umoci", words, purpose="unpacking")
+                umoci.run("umoci", argv, purpose="unpacking")
             except MinbuildError as error:
                 refused = f"{error.what} {error.where}"
-            blobs = BlobDirectory(place / "image")
-            found, why = tried(lambda: Container("image", blobs, place, ANY_IMAGE))  # noqa: B023
-            if found is None:
+            blobs = BlobDirectory(path / "image")
+            result, why = try_read(lambda: Container("image", blobs, path, ANY_IMAGE))  # noqa: B023
+            if result is None:
                 assert refused, f"{number}: only we refuse: {why}"
                 outcomes["both refuse"] += 1
                 continue
@@ -170,6 +170,6 @@ def test_the_layers_of_an_image_are_counted_as_umoci_unpacks_them() -> None:
                 assert any(one in refused for one in known), f"{number}: only umoci: {refused}"
                 outcomes["itself"] += 1
                 continue
-            assert found == walked(place / "out/rootfs"), number
+            assert result == walk_tree(path / "out/rootfs"), number
             outcomes["same"] += 1
     assert outcomes["same"] > IMAGES * TIMES // 4

@@ -12,50 +12,52 @@ from minbuild.manifest.model import Archive
 from minbuild.paths import to_host_path
 from minbuild.pipeline.package_selection import PackageSource
 from minbuild.resolve.model import Closure
-from tests.support.real_archive import market_of
+from tests.support.real_archive import open_real_archive
 
 WHOLE = os.environ.get("MINBUILD_ORACLE") == "all"
 T = TypeVar("T")
 
 
-def open_market(store: Path, arch: str, suites: Sequence[str] = ()) -> PackageSource:
+def open_archive_source(store: Path, arch: str, suites: Sequence[str] = ()) -> PackageSource:
     """The machine's mirror for one architecture; a Release past its date will do."""
     archive = Archive(check_valid_until=False)
     if suites:
         archive = Archive(suites=tuple(suites), check_valid_until=False)
-    return market_of(Store(Path(os.environ.get("MINBUILD_TEST_STORE") or store)), archive, arch)
+    return open_real_archive(
+        Store(Path(os.environ.get("MINBUILD_TEST_STORE") or store)), archive, arch
+    )
 
 
-def sampled(everything: Sequence[T], count: int) -> Sequence[T]:
+def sample(everything: Sequence[T], count: int) -> Sequence[T]:
     """Some of all, by a seed that the end of the run prints; all of them when the oracle is asked whole."""
     if WHOLE or count >= len(everything):
         return everything
     seed = int(os.environ["MINBUILD_ORACLE_SEED"])  # the whole run's, set by tests/conftest.py
-    found = random.Random(seed).sample(everything, count)
-    print(f"MINBUILD_ORACLE_SEED={seed}: {' '.join(map(str, found))}")
-    return found
+    chosen = random.Random(seed).sample(everything, count)
+    print(f"MINBUILD_ORACLE_SEED={seed}: {' '.join(map(str, chosen))}")
+    return chosen
 
 
-def lay(closure: Closure, tree: Path, store: Store) -> None:
+def write_closure(closure: Closure, tree: Path, store: Store) -> None:
     """Write a closure down; absolute links are made relative so that they stay inside."""
     tree.mkdir()
     if "/usr/lib64" in closure.files:
         (tree / "lib64").symlink_to("usr/lib64")
-    for path, one in closure.files.items():
-        place = to_host_path(tree, path)
-        if place.is_symlink():
+    for path, selected in closure.files.items():
+        directory = to_host_path(tree, path)
+        if directory.is_symlink():
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        match one.entry.kind:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        match selected.entry.kind:
             case FileType.DIRECTORY:
-                place.mkdir(exist_ok=True)
+                directory.mkdir(exist_ok=True)
             case FileType.LINK:
-                target = one.entry.target
+                target = selected.entry.target
                 if target.startswith("/"):
                     target = os.path.relpath(target, Path(path).parent)
-                place.symlink_to(target)
+                directory.symlink_to(target)
             case _:
-                data = store.read(one.entry.sha256)
+                data = store.read(selected.entry.sha256)
                 assert data is not None
-                place.write_bytes(data)
-                place.chmod(0o755)
+                directory.write_bytes(data)
+                directory.chmod(0o755)

@@ -49,7 +49,7 @@ def _zstd(start: bytes, size: int) -> bytes:
     return head + raw + zeros * (size // block) + end
 
 
-def limited(cwd: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def run_limited(cwd: Path, *argv: str) -> "subprocess.CompletedProcess[str]":
     """Run the command with a gigabyte of memory and a minute of processor time."""
 
     def limit() -> None:
@@ -57,7 +57,7 @@ def limited(cwd: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
 
     return subprocess.run(
-        [sys.executable, "-m", "minbuild", *words],
+        [sys.executable, "-m", "minbuild", *argv],
         cwd=cwd,
         preexec_fn=limit,
         capture_output=True,

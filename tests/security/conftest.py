@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.small_host import Small, offered
+from tests.e2e.small_host import Small, serve_small_host
 from tests.security.world import packages
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Small]:
     """A signed archive with the packages of a small host and its toolbox."""
-    with offered(tmp_path, packages()) as small:
+    with serve_small_host(tmp_path, packages()) as small:
         small.write()
         yield small

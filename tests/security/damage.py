@@ -7,17 +7,17 @@ from minbuild.cache.store import Store
 from minbuild.pipeline import cache_maintenance
 
 
-def kinds(store: Path) -> dict[str, list[Path]]:
+def list_entries_by_kind(store: Path) -> dict[str, list[Path]]:
     """The files of a store that hold entries, by kind."""
     opened = Store(store)
-    known = cache_maintenance.classify_files(opened)
-    found: dict[str, list[Path]] = {}
+    by_path = cache_maintenance.classify_files(opened)
+    by_kind: dict[str, list[Path]] = {}
     for path in cache_maintenance.list_files(opened):
-        found.setdefault(known.get(path.name, "content"), []).append(path)
+        by_kind.setdefault(by_path.get(path.name, "content"), []).append(path)
     tools = [path for path in sorted((store / "trees").rglob("*")) if path.is_file()]
-    found["tool"] = [path for path in tools if not path.is_symlink() and path.stat().st_size]
-    found["record"] = [opened.current_file]
-    return {kind: paths for kind, paths in found.items() if paths}
+    by_kind["tool"] = [path for path in tools if not path.is_symlink() and path.stat().st_size]
+    by_kind["record"] = [opened.current_file]
+    return {kind: paths for kind, paths in by_kind.items() if paths}
 
 
 def flip(path: Path, source: random.Random) -> None:

@@ -15,22 +15,22 @@ from minbuild.archive.model import Lock, Package
 from minbuild.errors import ArchiveError, UsageError
 from minbuild.pipeline.attestation import digest_output, read_sums, sign_sums
 from tests.e2e.small_host import Small
-from tests.security.handed_builds import again, hand_over
+from tests.security.finished_builds import make_outputs, rewrite_sums
 from tests.security.world import run
 
 
 @pytest.fixture
-def built(small: Small) -> Path:
+def build_directory(small: Small) -> Path:
     """The small host's outputs, as a build leaves them."""
-    return hand_over(small)
+    return make_outputs(small)
 
 
 def test_a_statement_names_outputs_documents_releases_packages_and_tools(
-    small: Small, built: Path
+    small: Small, build_directory: Path
 ) -> None:
     ended = run(small, "attest", "small.yaml")
     assert ended.code == 0, ended.err
-    text = (built / "provenance.json").read_text()
+    text = (build_directory / "provenance.json").read_text()
     statement = json.loads(text)
     assert statement["_type"] == "https://in-toto.io/Statement/v1"
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
@@ -46,7 +46,7 @@ def test_a_statement_names_outputs_documents_releases_packages_and_tools(
     assert all(len(row["digest"]["sha256"]) == 64 for row in rows)
     assert str(small.directory) not in text
     assert run(small, "attest", "small.yaml").code == 0
-    assert (built / "provenance.json").read_text() == text
+    assert (build_directory / "provenance.json").read_text() == text
 
 
 RESOURCE = {
@@ -122,24 +122,26 @@ SLSA = {
 provenance.proto."""
 
 
-def test_a_statement_has_the_shape_of_slsas_specification(small: Small, built: Path) -> None:
+def test_a_statement_has_the_shape_of_slsas_specification(
+    small: Small, build_directory: Path
+) -> None:
     assert run(small, "attest", "small.yaml").code == 0
-    statement = json.loads((built / "provenance.json").read_text())
+    statement = json.loads((build_directory / "provenance.json").read_text())
     jsonschema.Draft202012Validator(SLSA).validate(statement)
     parameters = statement["predicate"]["buildDefinition"]["externalParameters"]
     assert parameters["manifest"] == "small"
 
 
 def test_a_statement_of_another_place_is_the_same(
-    small: Small, built: Path, tmp_path: Path
+    small: Small, build_directory: Path, tmp_path: Path
 ) -> None:
     assert run(small, "attest", "small.yaml").code == 0
-    place = tmp_path / "far" / "away"
-    shutil.copytree(small.directory, place, ignore=shutil.ignore_patterns("store"))
-    (place / "build/small/provenance.json").unlink()
-    assert run(small, "attest", "small.yaml", cwd=place).code == 0
-    text = (built / "provenance.json").read_text()
-    assert (place / "build/small/provenance.json").read_text() == text
+    path = tmp_path / "far" / "away"
+    shutil.copytree(small.directory, path, ignore=shutil.ignore_patterns("store"))
+    (path / "build/small/provenance.json").unlink()
+    assert run(small, "attest", "small.yaml", cwd=path).code == 0
+    text = (build_directory / "provenance.json").read_text()
+    assert (path / "build/small/provenance.json").read_text() == text
     rows = json.loads(text)["predicate"]["buildDefinition"]["resolvedDependencies"]
     documents = {row["uri"] for row in rows if row["annotations"]["part"] == "manifest"}
     assert "file:small.yaml" in documents
@@ -148,56 +150,62 @@ def test_a_statement_of_another_place_is_the_same(
 
 
 def test_an_rpm_of_an_installed_root_has_its_epoch_beside_its_version(
-    small: Small, built: Path
+    small: Small, build_directory: Path
 ) -> None:
     rpm = Package("c++", "1:5.2~rc-3", "x86_64", "", "installed/rpm/fedora", 0, "1" * 64, "40")
-    lockfile.write_lock(built / "small.lock", Lock("amd64", (), (rpm,), ()))
-    again(built)
+    lockfile.write_lock(build_directory / "small.lock", Lock("amd64", (), (rpm,), ()))
+    rewrite_sums(build_directory)
     assert run(small, "attest", "small.yaml").code == 0
-    statement = json.loads((built / "provenance.json").read_text())
+    statement = json.loads((build_directory / "provenance.json").read_text())
     rows = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
     uris = [row["uri"] for row in rows if row["annotations"]["part"] == "host"]
     assert uris == ["pkg:rpm/fedora/c%2B%2B@5.2~rc-3?arch=x86_64&distro=40&epoch=1"]
 
 
-def test_outputs_that_differ_from_their_sums_are_not_vouched_for(small: Small, built: Path) -> None:
-    (built / "small.efi").write_bytes(b"other")
+def test_outputs_that_differ_from_their_sums_are_not_vouched_for(
+    small: Small, build_directory: Path
+) -> None:
+    (build_directory / "small.efi").write_bytes(b"other")
     ended = run(small, "attest", "small.yaml")
     assert ended.code == 2
     assert "small.efi is not what SHA256SUMS says" in ended.err
-    assert not (built / "provenance.json").exists()
+    assert not (build_directory / "provenance.json").exists()
 
 
-def test_a_manifest_that_changed_since_is_not_vouched_for(small: Small, built: Path) -> None:
+def test_a_manifest_that_changed_since_is_not_vouched_for(
+    small: Small, build_directory: Path
+) -> None:
     small.write("# another\n")
     ended = run(small, "attest", "small.yaml")
     assert ended.code == 2
     assert "was made from other inputs: file:small.yaml" in ended.err
-    assert not (built / "provenance.json").exists()
+    assert not (build_directory / "provenance.json").exists()
 
 
 @pytest.mark.parametrize("lack", ["footprint.json", "small.lock", "inputs"])
 def test_a_build_that_recorded_nothing_is_not_vouched_for(
-    small: Small, built: Path, lack: str
+    small: Small, build_directory: Path, lack: str
 ) -> None:
     if lack == "inputs":
-        told = json.loads((built / "footprint.json").read_text())
-        del told["inputs"]
-        (built / "footprint.json").write_text(json.dumps(told))
-    again(built, *{"footprint.json", "small.efi", "small.lock"} - {lack})
+        document = json.loads((build_directory / "footprint.json").read_text())
+        del document["inputs"]
+        (build_directory / "footprint.json").write_text(json.dumps(document))
+    rewrite_sums(build_directory, *{"footprint.json", "small.efi", "small.lock"} - {lack})
     ended = run(small, "attest", "small.yaml")
     assert ended.code == 2
     assert "nobody can vouch for this build" in ended.err
 
 
-def test_the_statement_is_in_the_sums_and_so_under_the_signature(small: Small, built: Path) -> None:
-    before = (built / "SHA256SUMS").read_text()
+def test_the_statement_is_in_the_sums_and_so_under_the_signature(
+    small: Small, build_directory: Path
+) -> None:
+    before = (build_directory / "SHA256SUMS").read_text()
     assert run(small, "attest", "small.yaml").code == 0
-    after = (built / "SHA256SUMS").read_text()
-    digest = hashlib.sha256((built / "provenance.json").read_bytes()).hexdigest()
+    after = (build_directory / "SHA256SUMS").read_text()
+    digest = hashlib.sha256((build_directory / "provenance.json").read_bytes()).hexdigest()
     assert set(after.splitlines()) == {*before.splitlines(), f"{digest}  provenance.json"}
     assert run(small, "attest", "small.yaml").code == 0
-    assert (built / "SHA256SUMS").read_text() == after
+    assert (build_directory / "SHA256SUMS").read_text() == after
 
 
 @pytest.mark.parametrize(
@@ -228,14 +236,14 @@ def test_a_directory_without_a_build_is_an_error(tmp_path: Path) -> None:
         sign_sums(tmp_path, tmp_path / "key")
 
 
-def test_sums_are_signed_by_the_key_that_is_given(built: Path, tmp_path: Path) -> None:
+def test_sums_are_signed_by_the_key_that_is_given(build_directory: Path, tmp_path: Path) -> None:
     key = pysequoia.Tsk.generate("A release <release@example.org>")
     (tmp_path / "key.asc").write_text(str(key))
-    made = sign_sums(built, tmp_path / "key.asc")
-    signature = pysequoia.Sig.from_file(str(made))
-    data = (built / "SHA256SUMS").read_bytes()
+    result = sign_sums(build_directory, tmp_path / "key.asc")
+    signature = pysequoia.Sig.from_file(str(result))
+    data = (build_directory / "SHA256SUMS").read_bytes()
     certificate = key.extract_certificate()
     assert pysequoia.verify(data, lambda _: [certificate], signature=signature)
     (tmp_path / "bad.asc").write_text("no key")
     with pytest.raises(ArchiveError, match="private key"):
-        sign_sums(built, tmp_path / "bad.asc")
+        sign_sums(build_directory, tmp_path / "bad.asc")

@@ -15,9 +15,9 @@ from minbuild.archive.download import fetch_packages
 from minbuild.manifest.model import Archive
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import Small
-from tests.security.pythons import interpreter
+from tests.security.pythons import require_python
 from tests.security.world import run
-from tests.support.real_archive import market_of
+from tests.support.real_archive import open_real_archive
 from tests.unit.toolbox.real import store as shared
 
 TOP = Path(__file__).parents[2]
@@ -42,75 +42,75 @@ WRAPPERS = {
 }
 
 
-def outputs(
+def plan_and_lock(
     small: Small, *, before: tuple[str, ...] = (), env: dict[str, str] | None = None, **more: Path
 ) -> tuple[str, bytes]:
     """What the plan prints and the lock's bytes, from a cold store."""
     cwd = more.get("cwd", small.directory)
-    place = tempfile.mkdtemp(dir=small.directory, prefix="cold-")
-    lock = Path(place, "made.lock")
-    words = ["--mirror", small.mirror, "--store", f"{place}/store", "--lock", str(lock)]
-    said = b""
+    path = tempfile.mkdtemp(dir=small.directory, prefix="cold-")
+    lock = Path(path, "made.lock")
+    argv = ["--mirror", small.mirror, "--store", f"{path}/store", "--lock", str(lock)]
+    output = b""
     for command in (("lock", "small.yaml"), PLAN):
-        done = subprocess.run(
-            [*before, sys.executable, "-m", "minbuild", *command, *words],
+        result = subprocess.run(
+            [*before, sys.executable, "-m", "minbuild", *command, *argv],
             cwd=cwd,
             env=os.environ | (env or {}),
             capture_output=True,
         )
-        assert done.returncode == 0, done.stderr.decode()
-        said = done.stdout
-    return said.decode(), lock.read_bytes()
+        assert result.returncode == 0, result.stderr.decode()
+        output = result.stdout
+    return output.decode(), lock.read_bytes()
 
 
 @pytest.fixture
-def wanted(small: Small) -> tuple[str, bytes]:
-    return outputs(small)
+def expected(small: Small) -> tuple[str, bytes]:
+    return plan_and_lock(small)
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_environment_changes_nothing(
-    small: Small, wanted: tuple[str, bytes], name: str
+    small: Small, expected: tuple[str, bytes], name: str
 ) -> None:
-    assert outputs(small, env=ENVIRONMENTS[name]) == wanted
+    assert plan_and_lock(small, env=ENVIRONMENTS[name]) == expected
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_user_umask_and_cores_change_nothing(
-    small: Small, wanted: tuple[str, bytes], name: str
+    small: Small, expected: tuple[str, bytes], name: str
 ) -> None:
     before = WRAPPERS[name]
     if shutil.which(before[0]) is None:
         pytest.skip(f"{before[0]} is not here")
     if subprocess.run([*before, "true"], capture_output=True).returncode:
         pytest.skip(f"{before[0]} is not allowed here")
-    assert outputs(small, before=tuple(before)) == wanted
+    assert plan_and_lock(small, before=tuple(before)) == expected
 
 
 def test_another_checkout_changes_nothing(
-    small: Small, wanted: tuple[str, bytes], tmp_path: Path
+    small: Small, expected: tuple[str, bytes], tmp_path: Path
 ) -> None:
-    place = tmp_path / "another" / "checkout of it"
-    shutil.copytree(small.directory, place, ignore=shutil.ignore_patterns("cold-*", "store"))
-    assert outputs(small, cwd=place) == wanted
+    path = tmp_path / "another" / "checkout of it"
+    shutil.copytree(small.directory, path, ignore=shutil.ignore_patterns("cold-*", "store"))
+    assert plan_and_lock(small, cwd=path) == expected
 
 
-def test_a_warm_store_changes_nothing(small: Small, wanted: tuple[str, bytes]) -> None:
+def test_a_warm_store_changes_nothing(small: Small, expected: tuple[str, bytes]) -> None:
     for more in ("--top=10", "--offline"):
-        assert run(small, *PLAN, more).out == wanted[0]
+        assert run(small, *PLAN, more).out == expected[0]
 
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_another_python_changes_nothing(
-    small: Small, wanted: tuple[str, bytes], version: str
+    small: Small, expected: tuple[str, bytes], version: str
 ) -> None:
-    program = interpreter(version)
+    program = require_python(version)
     lock = small.directory / "made.lock"
-    lock.write_bytes(wanted[1])
-    words = [program, "-m", "minbuild", *small.argv(*PLAN), "--lock", str(lock)]
+    lock.write_bytes(expected[1])
+    argv = [program, "-m", "minbuild", *small.argv(*PLAN), "--lock", str(lock)]
     env = os.environ | {"PYTHONPATH": str(TOP)}
-    done = subprocess.run(words, cwd=small.directory, env=env, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, wanted[0]), done.stderr
+    result = subprocess.run(argv, cwd=small.directory, env=env, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (0, expected[0]), result.stderr
 
 
 HARDENED = """
@@ -145,7 +145,7 @@ TRIED = [
 @pytest.mark.boot
 @pytest.mark.xdist_group("host")
 def test_a_hardened_host_is_built_twice_to_the_byte_and_boots(
-    tmp_path: Path, elsewhere: list[str], checkout: Path
+    tmp_path: Path, shifted_argv: list[str], checkout: Path
 ) -> None:
     (tmp_path / "hard.yaml").write_text(HARDENED)
     common = ["--store", str(shared().directory)]
@@ -153,23 +153,23 @@ def test_a_hardened_host_is_built_twice_to_the_byte_and_boots(
         ["make", "hard.yaml", "--check-reproducible", *common],
         ["boot", "hard.yaml", "--direct", *TRIED, *common],
     ):
-        done = built(tmp_path, *more)
-        assert done.returncode == 0, done.stderr + done.stdout
-    done = built(
+        result = run_build(tmp_path, *more)
+        assert result.returncode == 0, result.stderr + result.stdout
+    result = run_build(
         tmp_path, "make", "hard.yaml", "-o", "again", "--locked", "--offline", *common,
-        before=elsewhere, env={"PYTHONPATH": str(checkout)},
+        before=shifted_argv, env={"PYTHONPATH": str(checkout)},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     sums = (tmp_path / "build" / "hard" / "SHA256SUMS").read_text()
     assert {line.rpartition(".")[2] for line in sums.splitlines()} > {"efi", "raw", "vhdx", "tar"}
     assert (tmp_path / "again" / "SHA256SUMS").read_text() == sums
 
 
-def built(
-    cwd: Path, *words: str, before: Sequence[str] = (), env: Mapping[str, str] | None = None
+def run_build(
+    cwd: Path, *argv: str, before: Sequence[str] = (), env: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*before, sys.executable, "-m", "minbuild", *words],
+        [*before, sys.executable, "-m", "minbuild", *argv],
         cwd=cwd,
         env=os.environ | (env or {}),
         capture_output=True,
@@ -197,20 +197,20 @@ def checkout() -> Iterator[Path]:
         yield Path(top)
 
 
-def _copy(place: Path) -> None:
+def _copy(directory: Path) -> None:
     for name in ("elements", "manifests", "minbuild"):
         for path in sorted((TOP / name).rglob("*"), reverse=True):
-            target = place / path.relative_to(TOP)
+            target = directory / path.relative_to(TOP)
             if path.is_file() and path.suffix != ".pyc":
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, target)
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> list[str]:
+def shifted_argv(tmp_path: Path) -> list[str]:
     """What shifts the clock for a command and makes it another user's, where that is allowed."""
     (tmp_path / "shifted").mkdir()
-    library = clock()
+    library = find_libfaketime()
     before = ["unshare", "-rm", "sh", "-ec", SHIFTED, "sh", str(tmp_path / "shifted"), library]
     now = subprocess.run([*before, "date", "+%s"], capture_output=True, text=True)
     if not now.stdout.strip().isdigit() or int(now.stdout) > time.time() - 300 * 86400:
@@ -218,12 +218,14 @@ def elsewhere(tmp_path: Path) -> list[str]:
     return before
 
 
-def clock() -> str:
+def find_libfaketime() -> str:
     """libfaketime, of a release that is old enough for this machine's programs and for tools."""
-    market = market_of(shared(), Archive(suites=("bookworm",)))
-    package = market.find_package("libfaketime")
+    package_source = open_real_archive(shared(), Archive(suites=("bookworm",)))
+    package = package_source.find_package("libfaketime")
     assert package is not None
-    fetch_packages([package], market.mirror, shared(), offline=False, progress=SilentProgress())
+    fetch_packages(
+        [package], package_source.mirror, shared(), offline=False, progress=SilentProgress()
+    )
     path = shared().find_verified(package.sha256)
     assert path is not None
     with tempfile.TemporaryDirectory() as work:
@@ -231,7 +233,7 @@ def clock() -> str:
         library = next(Path(work).rglob("libfaketime.so.1"))
         kept = shared().directory / f"libfaketime-{package.version}.so.1"
         if not kept.exists():
-            beside = kept.with_suffix(f".{os.getpid()}")
-            shutil.copyfile(library, beside)
-            beside.replace(kept)
+            partial = kept.with_suffix(f".{os.getpid()}")
+            shutil.copyfile(library, partial)
+            partial.replace(kept)
     return str(kept)

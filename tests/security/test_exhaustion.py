@@ -16,7 +16,7 @@ from minbuild.formats.root_entry import FileType, RootEntry
 from minbuild.paths import RootPath
 from minbuild.roots.rpm_database import read_rpm_database
 from tests.support.footprints import tiny
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 
 PLACE = "usr/lib/sysimage/rpm/rpmdb.sqlite"
 HOSTILE = {
@@ -33,38 +33,38 @@ HOSTILE = {
 
 @pytest.mark.parametrize("script", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_database_of_packages_is_a_table_of_bytes(tmp_path: Path, script: str) -> None:
-    place = tmp_path / "db"
-    with contextlib.closing(sqlite3.connect(place)) as database:
+    path = tmp_path / "db"
+    with contextlib.closing(sqlite3.connect(path)) as database:
         try:
             database.executescript(script)
         except sqlite3.OperationalError as error:
             pytest.skip(f"this SQLite does not make it: {error}")
         database.commit()
-    found = {PLACE: RootEntry(RootPath(f"/{PLACE}"), PLACE, FileType.FILE, 0o644)}
+    result = {PLACE: RootEntry(RootPath(f"/{PLACE}"), PLACE, FileType.FILE, 0o644)}
     begun = time.process_time()
     with pytest.raises(ToolError, match="rpm database is damaged"):
-        read_rpm_database(found, lambda _: place.read_bytes(), None)
+        read_rpm_database(result, lambda _: path.read_bytes(), None)
     assert time.process_time() - begun < 10
 
 
 def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(UsageError, match="no regular file"):
-        open_subject(str(tmp_path / "fifo"))
+        measure_input(str(tmp_path / "fifo"))
     with pytest.raises(ArchiveError, match="not a regular file"):
         lockfile.read_lock(tmp_path / "fifo")
     build = tmp_path / "build"
     build.mkdir()
     os.mkfifo(build / "footprint.json")
     with pytest.raises(UsageError, match="not a regular file"):
-        open_subject(str(build))
+        measure_input(str(build))
     shutil.rmtree(build)
     build.mkdir()
     for name in ("ports.json", "host.efi", "host.lock"):
         os.mkfifo(build / name)
     (build / "footprint.json").write_text(document.render_footprint(tiny()))
     with contextlib.suppress(MinbuildError):
-        open_subject(str(build))
+        measure_input(str(build))
 
 
 def test_fifos_in_a_root_are_no_files(tmp_path: Path) -> None:
@@ -73,5 +73,5 @@ def test_fifos_in_a_root_are_no_files(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         os.mkfifo(tmp_path / name)
     (tmp_path / "etc/file").write_text("x")
-    found = open_subject(str(tmp_path))
-    assert (found.totals.files, found.totals.bytes) == (1, 1)
+    result = measure_input(str(tmp_path))
+    assert (result.totals.files, result.totals.bytes) == (1, 1)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.small_host import MANIFEST, Small, minbuild
-from tests.security.bombs import bomb, deb, limited
+from tests.security.bombs import bomb, deb, run_limited
 from tests.security.world import packages, run
 
 ESCAPE = "\x1b]0;owned\x07\x1b[2J"
@@ -44,22 +44,22 @@ BOMBS = {
 def test_a_manifest_that_explodes_is_refused_in_bounds(tmp_path: Path, kind: str) -> None:
     text = (MANIFEST % {"key": "/dev/null"}).replace("signed-by: /dev/null", "trusted: true")
     (tmp_path / "bomb.yaml").write_text(text + BOMBS[kind])
-    done = limited(tmp_path, "plan", "bomb.yaml", "--store", "store", "--offline")
-    assert done.returncode == 3, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "root:" not in done.stderr
+    result = run_limited(tmp_path, "plan", "bomb.yaml", "--store", "store", "--offline")
+    assert result.returncode == 3, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "root:" not in result.stderr
 
 
 @pytest.mark.parametrize("ending", [".xz", ".gz", ".zst"])
 def test_a_bomb_is_refused_within_memory_and_disk(small: Small, ending: str) -> None:
-    place = small.directory / "debs"
-    place.mkdir()
+    target = small.directory / "debs"
+    target.mkdir()
     data = bomb(ending, 4 << 30)
     assert len(data) < 5 << 20
-    (place / "hello.deb").write_bytes(deb(data, ending))
+    (target / "hello.deb").write_bytes(deb(data, ending))
     small.write("archives: [{name: local, directory: debs, priority: 900}]\n")
-    done = limited(small.directory, *small.argv("plan", "small.yaml"))
-    assert done.returncode == 4, done.stderr
-    assert "it unpacks to more than" in done.stderr
+    result = run_limited(small.directory, *small.argv("plan", "small.yaml"))
+    assert result.returncode == 4, result.stderr
+    assert "it unpacks to more than" in result.stderr
     store = small.directory / "store"
     assert sum(path.stat().st_size for path in store.rglob("*") if path.is_file()) < 20 << 20

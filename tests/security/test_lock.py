@@ -8,41 +8,41 @@ from pathlib import Path
 import jsonschema
 
 from minbuild.archive.lockfile import lock_json_schema
-from tests.e2e.small_host import Ended, Small, minbuild
+from tests.e2e.small_host import CommandResult, Small, minbuild
 from tests.security.world import AHEAD, packages, run
 
 
-def store(small: Small, *words: str) -> Ended:
-    return minbuild("store", *words, "--store", "store", cwd=small.directory)
+def run_store(small: Small, *argv: str) -> CommandResult:
+    return minbuild("store", *argv, "--store", "store", cwd=small.directory)
 
 
-def lock_of(small: Small) -> Path:
+def write_lock(small: Small) -> Path:
     return small.directory / "small.lock"
 
 
-def locked(small: Small) -> str:
+def read_fresh_lock(small: Small) -> str:
     """The text of a fresh lock."""
     ended = run(small, "lock", "small.yaml")
     assert ended.code == 0, ended.err
-    return lock_of(small).read_text()
+    return write_lock(small).read_text()
 
 
-def diff(before: str, after: str) -> set[str]:
+def diff_lines(before: str, after: str) -> set[str]:
     """The lines that one text has and the other has not, suites left out."""
     lines = set(before.splitlines()) ^ set(after.splitlines())
     return {line for line in lines if '"root": "debian", "date"' not in line}
 
 
 def test_a_lock_fits_its_schema(small: Small) -> None:
-    jsonschema.Draft202012Validator(lock_json_schema()).validate(json.loads(locked(small)))
+    jsonschema.Draft202012Validator(lock_json_schema()).validate(json.loads(read_fresh_lock(small)))
 
 
 def test_an_update_of_one_package_is_a_diff_of_one_package(small: Small) -> None:
-    before = locked(small)
+    before = read_fresh_lock(small)
     small.archive.publish("trixie", packages(hello="1.1", libhello1="1.1"), date=AHEAD)
     ended = run(small, "lock", "small.yaml", "libhello1", "--update")
     assert ended.code == 0, ended.err
-    changed = diff(before, lock_of(small).read_text())
+    changed = diff_lines(before, write_lock(small).read_text())
     assert len(changed) == 2, changed
     assert all('"libhello1"' in line for line in changed)
     assert "libhello1" in ended.out
@@ -52,16 +52,16 @@ def test_an_update_of_one_package_is_a_diff_of_one_package(small: Small) -> None
 
 
 def test_an_update_tells_what_it_does_to_files_bytes_and_the_packed_size(small: Small) -> None:
-    locked(small)
+    read_fresh_lock(small)
     old = next(line for line in packages().splitlines() if line.startswith("/usr/bin/hello "))
     changed = packages(hello="1.1").replace(old, f"{old} dlopen=libx.so.1:suggested:x")
     assert changed != packages(hello="1.1")
     small.archive.publish("trixie", changed, date=AHEAD)
     ended = run(small, "lock", "small.yaml", "--update", "--dry-run")
-    found = re.search(r"footprint: (\d+) -> (\d+) files .*, ([\d,]+) -> ([\d,]+) bytes .*, "
+    result = re.search(r"footprint: (\d+) -> (\d+) files .*, ([\d,]+) -> ([\d,]+) bytes .*, "
                       r"packed about ([\d,]+) -> ([\d,]+) \(([+-][\d,]+)\)", ended.out)  # fmt: skip
-    assert found, ended.out
-    numbers = [int(one.replace(",", "")) for one in found.groups()]
+    assert result, ended.out
+    numbers = [int(one.replace(",", "")) for one in result.groups()]
     assert numbers[1] == numbers[0]
     assert numbers[3] > numbers[2]
     assert numbers[6] == numbers[5] - numbers[4] > 0
@@ -72,32 +72,32 @@ def test_an_update_tells_what_it_does_to_files_bytes_and_the_packed_size(small: 
 
 
 def test_nothing_newer_means_nothing_to_change(small: Small) -> None:
-    before = locked(small)
+    before = read_fresh_lock(small)
     ended = run(small, "lock", "small.yaml", "--update")
     assert (ended.code, ended.out) == (0, "nothing to change\n")
-    assert lock_of(small).read_text() == before
+    assert write_lock(small).read_text() == before
 
 
 def test_a_dry_run_prints_and_writes_nothing(small: Small) -> None:
-    before = locked(small)
+    before = read_fresh_lock(small)
     small.archive.publish("trixie", packages(hello="1.1"), date=AHEAD)
     ended = run(small, "lock", "small.yaml", "--update", "--dry-run", "--json")
     assert ended.code == 0, ended.err
     document = json.loads(ended.out)
     assert [row["name"] for row in document["changes"]] == ["hello"]
     assert document["footprint"]["before"] == document["footprint"]["after"]
-    assert lock_of(small).read_text() == before
+    assert write_lock(small).read_text() == before
 
 
 def test_a_name_that_the_lock_has_not_is_an_error_with_the_nearest(small: Small) -> None:
-    locked(small)
+    read_fresh_lock(small)
     ended = run(small, "lock", "small.yaml", "helo", "--update")
     assert ended.code == 2
     assert "did you mean hello" in ended.err
 
 
 def test_check_is_quiet_about_a_lock_that_is_new(small: Small) -> None:
-    locked(small)
+    read_fresh_lock(small)
     ended = run(small, "lock", "small.yaml", "--check")
     assert (ended.code, ended.out) == (0, "the lock pins what the archive has\n")
 
@@ -106,7 +106,7 @@ def test_check_names_what_is_newer_and_what_is_a_security_update(small: Small) -
     path = small.write()
     path.write_text(path.read_text().replace("[trixie]", "[trixie, trixie-security]"))
     small.archive.publish("trixie-security", "Package: x\nVersion: 1\n")
-    locked(small)
+    read_fresh_lock(small)
     small.archive.publish("trixie", packages(libhello1="1.1"), date=AHEAD)
     hello = packages(hello="1.0+deb13u1").partition("Package: hello\n")[2].partition("\n\n")[0]
     small.archive.publish("trixie-security", f"Package: hello\n{hello}\n", date=AHEAD)
@@ -120,7 +120,7 @@ def test_check_names_what_is_newer_and_what_is_a_security_update(small: Small) -
 
 
 def test_packages_that_no_mirror_has_any_more_are_all_named(small: Small) -> None:
-    locked(small)
+    read_fresh_lock(small)
     small.archive.publish("trixie", packages(hello="1.1", libc6="3.0"), date=AHEAD)
     for name in ("hello_1.0", "libc6_2.41"):
         next(small.archive.directory.rglob(f"{name}_*.deb")).unlink()
@@ -133,26 +133,26 @@ def test_packages_that_no_mirror_has_any_more_are_all_named(small: Small) -> Non
 
 
 def test_a_store_is_filled_carried_and_used_without_a_network(small: Small) -> None:
-    before = locked(small)
+    before = read_fresh_lock(small)
     shutil.rmtree(small.directory / "store")
     ended = run(small, "lock", "small.yaml", "--fetch")
     assert ended.code == 0, ended.err
-    ended = store(small, "export", "carried.tar", "small.lock")
+    ended = run_store(small, "export", "carried.tar", "small.lock")
     assert ended.code == 0, ended.err
     shutil.rmtree(small.directory / "store")
     small.server.faults.clear()
     asked = len(small.server.requests)
-    ended = store(small, "import", "carried.tar")
+    ended = run_store(small, "import", "carried.tar")
     assert ended.code == 0, ended.err
     ended = run(small, "plan", "small.yaml", "--offline")
     assert ended.code == 0, ended.err
     assert len(small.server.requests) == asked
-    assert lock_of(small).read_text() == before
+    assert write_lock(small).read_text() == before
 
 
 def test_an_older_archive_does_not_replace_a_lock_without_being_told(small: Small) -> None:
     small.archive.publish("trixie", packages(), date=AHEAD)
-    locked(small)
+    read_fresh_lock(small)
     small.archive.publish("trixie", packages())
     shutil.rmtree(small.directory / "store")
     ended = run(small, "lock", "small.yaml", "--update")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ToolError
-from tests.support.cache import VARIABLE, cache
+from tests.support.cache import VARIABLE, cache_directory
 
 TOP = Path(__file__).parents[2]
 KNOWN = re.compile(r"gettempdir\(\)\)? */")
@@ -17,7 +17,7 @@ KNOWN = re.compile(r"gettempdir\(\)\)? */")
 
 
 def test_it_is_the_user_s_alone() -> None:
-    status = cache("own").stat()
+    status = cache_directory("own").stat()
     assert stat.S_IMODE(status.st_mode) & 0o022 == 0
 
 
@@ -28,7 +28,7 @@ def test_one_that_others_may_write_is_refused(
     (tmp_path / "lab").chmod(0o777)
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     with pytest.raises(ToolError, match="written by other users"):
-        cache("lab")
+        cache_directory("lab")
 
 
 def test_without_a_home_of_ones_own_it_lasts_for_one_run(tmp_path: Path) -> None:
@@ -36,19 +36,19 @@ def test_without_a_home_of_ones_own_it_lasts_for_one_run(tmp_path: Path) -> None
     (tmp_path / "home").chmod(0o777)
     program = "from tests.support.cache import cache; print(cache('x'))"
     env = {"HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
-    words = [sys.executable, "-c", program]
-    said = subprocess.run(words, cwd=TOP, env=env, capture_output=True, text=True, check=True)
-    place = Path(said.stdout.strip())
-    assert place.is_relative_to(tmp_path)
-    assert not place.is_relative_to(tmp_path / "home")
-    assert not place.exists()
+    argv = [sys.executable, "-c", program]
+    output = subprocess.run(argv, cwd=TOP, env=env, capture_output=True, text=True, check=True)
+    path = Path(output.stdout.strip())
+    assert path.is_relative_to(tmp_path)
+    assert not path.is_relative_to(tmp_path / "home")
+    assert not path.exists()
 
 
 def test_no_test_runs_what_lies_in_a_shared_directory() -> None:
-    found = [
+    result = [
         f"{path.relative_to(TOP)}:{number}"
         for path in sorted((TOP / "tests").rglob("*.py"))
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
         if "gettempdir" in line and KNOWN.search(line)
     ]
-    assert found == []
+    assert result == []

@@ -13,7 +13,7 @@ from minbuild.pipeline.reproducibility import find_first_difference, run_diffosc
 from tests.fuzz.seeds import seeds
 
 
-def built(directory: Path, **files: bytes) -> Path:
+def make_outputs(directory: Path, **files: bytes) -> Path:
     """An output directory with these files, `_` for a dot in their names."""
     with open_outputs(directory) as outputs:
         for name, data in files.items():
@@ -35,42 +35,44 @@ def uki(**sections: bytes) -> bytes:
 
 
 def test_equal_builds_differ_nowhere(tmp_path: Path) -> None:
-    one = built(tmp_path / "1", host_efi=b"same")
-    assert find_first_difference(one, built(tmp_path / "2", host_efi=b"same")) is None
+    one = make_outputs(tmp_path / "1", host_efi=b"same")
+    assert find_first_difference(one, make_outputs(tmp_path / "2", host_efi=b"same")) is None
 
 
 def test_a_file_that_one_build_lacks_is_the_difference(tmp_path: Path) -> None:
-    one = built(tmp_path / "1", a_efi=b"x", b_efi=b"y")
-    found = find_first_difference(one, built(tmp_path / "2", a_efi=b"x"))
-    assert found is not None
-    assert (found.file, found.offset) == ("b.efi", -1)
+    one = make_outputs(tmp_path / "1", a_efi=b"x", b_efi=b"y")
+    result = find_first_difference(one, make_outputs(tmp_path / "2", a_efi=b"x"))
+    assert result is not None
+    assert (result.file, result.offset) == ("b.efi", -1)
 
 
 @pytest.mark.parametrize(("name", "other"), [("linux", b"kernel 2"), ("cmdline", b"quiet")])
 def test_a_section_of_the_uki_is_named(tmp_path: Path, name: str, other: bytes) -> None:
     parts = {"linux": b"kernel 1", "cmdline": b"loud!", "initrd": seeds("cpio")[0]}
-    one = built(tmp_path / "1", host_efi=uki(**parts))
-    found = find_first_difference(one, built(tmp_path / "2", host_efi=uki(**parts | {name: other})))
-    assert found is not None
-    assert found.meaning == f"section .{name}"
+    one = make_outputs(tmp_path / "1", host_efi=uki(**parts))
+    result = find_first_difference(
+        one, make_outputs(tmp_path / "2", host_efi=uki(**parts | {name: other}))
+    )
+    assert result is not None
+    assert result.meaning == f"section .{name}"
 
 
 def test_a_file_of_the_initramfs_is_named(tmp_path: Path) -> None:
     first = seeds("cpio")[0]
     assert CPIO_NEWC in first
     second = first.replace(b"hello", b"hallo")
-    one = built(tmp_path / "1", host_efi=uki(initrd=first))
-    found = find_first_difference(one, built(tmp_path / "2", host_efi=uki(initrd=second)))
-    assert found is not None
-    assert found.meaning == "section .initrd: /usr/a in the initramfs"
+    one = make_outputs(tmp_path / "1", host_efi=uki(initrd=first))
+    result = find_first_difference(one, make_outputs(tmp_path / "2", host_efi=uki(initrd=second)))
+    assert result is not None
+    assert result.meaning == "section .initrd: /usr/a in the initramfs"
 
 
 def test_a_line_of_a_document_is_shown_from_both(tmp_path: Path) -> None:
-    one = built(tmp_path / "1", footprint_json=b'{\n "a": 1,\n "b": 2\n}\n')
-    other = built(tmp_path / "2", footprint_json=b'{\n "a": 1,\n "b": 3\n}\n')
-    found = find_first_difference(one, other)
-    assert found is not None
-    assert found.meaning == 'line 3: "b": 2 / "b": 3'
+    one = make_outputs(tmp_path / "1", footprint_json=b'{\n "a": 1,\n "b": 2\n}\n')
+    other = make_outputs(tmp_path / "2", footprint_json=b'{\n "a": 1,\n "b": 3\n}\n')
+    result = find_first_difference(one, other)
+    assert result is not None
+    assert result.meaning == 'line 3: "b": 2 / "b": 3'
 
 
 @pytest.mark.parametrize(
@@ -79,12 +81,12 @@ def test_a_line_of_a_document_is_shown_from_both(tmp_path: Path) -> None:
 )
 def test_a_place_on_the_disk_is_named(tmp_path: Path, at: int, meaning: str) -> None:
     disk = bytearray(5 << 20)
-    one = built(tmp_path / "1", host_raw=bytes(disk))
+    one = make_outputs(tmp_path / "1", host_raw=bytes(disk))
     disk[at] = 1
-    found = find_first_difference(one, built(tmp_path / "2", host_raw=bytes(disk)))
-    assert found is not None
-    assert meaning in found.meaning
-    assert found.offset == at % len(disk)
+    result = find_first_difference(one, make_outputs(tmp_path / "2", host_raw=bytes(disk)))
+    assert result is not None
+    assert meaning in result.meaning
+    assert result.offset == at % len(disk)
 
 
 DIFFOSCOPE = """#!/bin/sh
@@ -105,8 +107,8 @@ def test_the_words_of_diffoscope_are_shown_and_not_its_warnings(tmp_path: Path, 
     one, other = tmp_path / "a.json", tmp_path / "b.json"
     one.write_text('{\n "a": 1\n}\n')
     other.write_text('{\n "a": 2\n}\n')
-    said = run_diffoscope(tool, one, other)
-    assert re.search(r'(?m)^.*- +"a": 1$', said)
-    assert re.search(r'(?m)^.*\+ +"a": 2$', said)
-    assert "disabled" not in said
+    output = run_diffoscope(tool, one, other)
+    assert re.search(r'(?m)^.*- +"a": 1$', output)
+    assert re.search(r'(?m)^.*\+ +"a": 2$', output)
+    assert "disabled" not in output
     assert run_diffoscope("/nowhere/diffoscope", one, other).startswith("cannot start")

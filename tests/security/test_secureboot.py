@@ -38,24 +38,26 @@ def uki(tmp_path: Path) -> Path:
     return tmp_path / "host.efi"
 
 
-def start(image: Path, *signs: str) -> tuple[str, str]:
+def boot_until(image: Path, *signs: str) -> tuple[str, str]:
     """Boot until the console shows these lines; returns the outcome's state and detail."""
     seen = tuple(Seen(LineSource.CONSOLE, re.compile(sign)) for sign in signs)
-    wish = BootRequest(
+    request = BootRequest(
         image=image,
         probes=(BootProbe("console", seen, 170, "the firmware did otherwise"),),
         network=Network.USER,
         timeout=180,
         certificate=KEYS / "signing.pem",
     )
-    (outcome,) = boot_image(wish, toolbox(lab=True), SilentProgress()).outcomes
+    (outcome,) = boot_image(request, toolbox(lab=True), SilentProgress()).outcomes
     return str(outcome.state), outcome.detail
 
 
 @pytest.mark.boot
 def test_what_the_trusted_key_signed_starts_locked_down(uki: Path, tmp_path: Path) -> None:
     sign_uki(uki, OURS, tmp_path, toolbox(lab=True))
-    state, detail = start(uki, "UEFI Secure Boot is enabled", "locked down from EFI Secure Boot")
+    state, detail = boot_until(
+        uki, "UEFI Secure Boot is enabled", "locked down from EFI Secure Boot"
+    )
     assert state == "passed", detail
 
 
@@ -71,7 +73,7 @@ def test_all_else_is_refused_by_the_firmware(uki: Path, tmp_path: Path, how: str
         at = data.index(b"console=ttyS0")
         data[at : at + 13] = b"console=ttyS1"
         uki.write_bytes(data)
-    state, detail = start(uki, "(?i)access denied|security violation")
+    state, detail = boot_until(uki, "(?i)access denied|security violation")
     assert state == "passed", detail
 
 
@@ -96,9 +98,9 @@ def test_a_signature_changes_nothing_but_the_signature(uki: Path, tmp_path: Path
 def test_a_certificate_is_enrolled_behind_what_is_there() -> None:
     template = toolbox(lab=True).find_path(RootPath("/usr/share/OVMF/OVMF_VARS_4M.fd")).read_bytes()
     text = (KEYS / "signing.pem").read_text()
-    made = enrol_keys(template, text, "signing.pem")
-    assert len(made) == len(template)
-    assert "SecureBootEnable".encode("utf-16-le") in made
+    result = enrol_keys(template, text, "signing.pem")
+    assert len(result) == len(template)
+    assert "SecureBootEnable".encode("utf-16-le") in result
     with pytest.raises(UsageError, match="no certificate"):
         enrol_keys(template, "nothing", "x.pem")
     with pytest.raises(UsageError, match="unknown form"):
@@ -117,11 +119,11 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SigningSettings:
     module = next(box.root.glob("usr/lib/*/softhsm/libsofthsm2.so"))
     common = ["--module", module, "--pin", "4711"]
     env = {"SOFTHSM2_CONF": str(tmp_path / "softhsm2.conf")}
-    for words in (
+    for argv in (
         ["--init-token", "--free", "--label", "release", "--so-pin", "4711"],
         ["--import", OURS.key, "--token", "release", "--label", "signing", "--id", "01"],
     ):
-        box.run("softhsm2-util", [*common, *words], purpose="filling a token", env=env)
+        box.run("softhsm2-util", [*common, *argv], purpose="filling a token", env=env)
     uri = f"pkcs11:token=release;object=signing?pin-source=file:{tmp_path}/pin"
     return SigningSettings(uri, OURS.certificate, str(module))
 
@@ -139,8 +141,8 @@ def test_a_key_in_a_token_signs_as_the_same_key_in_a_file(
     assert differing <= 4  # the checksum, over a signature with its time
     box = toolbox(lab=True)
     for image in (uki, plain):
-        words = ["--cert", OURS.certificate, image]
-        assert b"verification OK" in box.run("sbverify", words, purpose="verifying")
+        argv = ["--cert", OURS.certificate, image]
+        assert b"verification OK" in box.run("sbverify", argv, purpose="verifying")
     with pytest.raises(ToolError):
         box.run("sbverify", ["--cert", OTHER.certificate, uki], purpose="verifying")
 

@@ -14,19 +14,21 @@ import pytest
 
 from minbuild.cache.kinds import FACTS_VERSION, RecordKind
 from minbuild.cache.store import Store
-from tests.e2e.small_host import Ended, Small, minbuild
+from tests.e2e.small_host import CommandResult, Small, minbuild
 from tests.security import damage
 from tests.security.world import run
-from tests.support.private_mounts import mounted
+from tests.support.private_mounts import run_with_mounts
 
 TOP = Path(__file__).parents[2]
 PLAN = ("plan", "small.yaml", "--json")
 
 
-def start(small: Small, *words: str, env: dict[str, str] | None = None) -> "subprocess.Popen[str]":
+def start_command(
+    small: Small, *argv: str, env: dict[str, str] | None = None
+) -> "subprocess.Popen[str]":
     """A command that runs beside the test."""
     return subprocess.Popen(
-        [sys.executable, "-m", "minbuild", *small.argv(*words)],
+        [sys.executable, "-m", "minbuild", *small.argv(*argv)],
         cwd=small.directory,
         env=env,
         stdout=subprocess.PIPE,
@@ -36,27 +38,27 @@ def start(small: Small, *words: str, env: dict[str, str] | None = None) -> "subp
     )
 
 
-def store(small: Small, *words: str) -> Ended:
-    return minbuild("store", *words, "--store", "store", cwd=small.directory)
+def run_store(small: Small, *argv: str) -> CommandResult:
+    return minbuild("store", *argv, "--store", "store", cwd=small.directory)
 
 
-def planned(small: Small) -> str:
+def plan_cold(small: Small) -> str:
     """The plan from a store of its own, that nothing has happened to."""
-    words = [*PLAN, "--mirror", small.mirror, "--store", "sound"]
-    ended = minbuild(*words, cwd=small.directory)
+    argv = [*PLAN, "--mirror", small.mirror, "--store", "sound"]
+    ended = minbuild(*argv, cwd=small.directory)
     assert ended.code == 0, ended.err
     return ended.out
 
 
 def test_eight_at_once_share_an_empty_store(small: Small) -> None:
-    wanted = planned(small)
-    running = [start(small, *PLAN) for _ in range(8)]
+    expected = plan_cold(small)
+    running = [start_command(small, *PLAN) for _ in range(8)]
     ended = [(*one.communicate(timeout=300), one.returncode) for one in running]
-    assert [(out == wanted, code) for out, _, code in ended] == [(True, 0)] * 8, ended[0][1]
+    assert [(out == expected, code) for out, _, code in ended] == [(True, 0)] * 8, ended[0][1]
 
 
 @pytest.fixture
-def another(tmp_path: Path) -> Path:
+def other_version(tmp_path: Path) -> Path:
     """Another version of minbuild, which keeps what it knows of packages in another form."""
     top = tmp_path / "another"
     shutil.copytree(TOP / "minbuild", top / "minbuild")
@@ -73,75 +75,75 @@ def another(tmp_path: Path) -> Path:
     return top
 
 
-def test_two_versions_of_minbuild_share_a_store(small: Small, another: Path) -> None:
-    wanted = planned(small)
-    theirs = os.environ | {"PYTHONPATH": str(another)}
+def test_two_versions_of_minbuild_share_a_store(small: Small, other_version: Path) -> None:
+    expected = plan_cold(small)
+    theirs = os.environ | {"PYTHONPATH": str(other_version)}
     for _ in range(2):
-        running = [start(small, *PLAN, env=env) for env in (theirs, None)]
+        running = [start_command(small, *PLAN, env=env) for env in (theirs, None)]
         ended = [(*one.communicate(timeout=300), one.returncode) for one in running]
-        assert [(out == wanted, code) for out, _, code in ended] == [(True, 0)] * 2, ended[0][1]
+        assert [(out == expected, code) for out, _, code in ended] == [(True, 0)] * 2, ended[0][1]
     opened = Store(small.directory / "store")
     assert (
         opened.get_all(RecordKind.FILES).keys() == opened.get_all(f"files-1{FACTS_VERSION}").keys()
     )
-    assert store(small, "check").code == 0
-    assert run(small, *PLAN, "--offline").out == wanted
+    assert run_store(small, "check").code == 0
+    assert run(small, *PLAN, "--offline").out == expected
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_kill_at_any_moment_leaves_a_sound_store(small: Small, seed: int) -> None:
     source = random.Random(seed)
-    running = start(small, *PLAN)
+    running = start_command(small, *PLAN)
     time.sleep(source.uniform(0.1, 1.2))
     os.killpg(running.pid, signal.SIGKILL)
     running.communicate(timeout=60)
-    assert run(small, *PLAN).out == planned(small)
-    assert store(small, "check").code == 0
+    assert run(small, *PLAN).out == plan_cold(small)
+    assert run_store(small, "check").code == 0
 
 
 @pytest.mark.parametrize("how", ["flip", "cut"])
 @pytest.mark.parametrize("kind", ["package", "index", "content", "record"])
 def test_damage_never_gives_another_output(small: Small, kind: str, how: str) -> None:
-    wanted = planned(small)
-    assert run(small, *PLAN).out == wanted
+    expected = plan_cold(small)
+    assert run(small, *PLAN).out == expected
     source = random.Random(f"{kind} {how}")
-    for path in damage.kinds(small.directory / "store")[kind]:
+    for path in damage.list_entries_by_kind(small.directory / "store")[kind]:
         getattr(damage, how)(path, source)
     ended = run(small, *PLAN)
     assert ended.code == 0, ended.err
-    assert ended.out == wanted
+    assert ended.out == expected
     if kind in {"package", "content"}:
-        store(small, "check")
+        run_store(small, "check")
         ended = run(small, *PLAN)
-        assert (ended.code, ended.out) == (0, wanted), ended.err
+        assert (ended.code, ended.out) == (0, expected), ended.err
 
 
 @pytest.mark.parametrize("kind", ["package", "content", "index"])
 def test_check_names_what_is_damaged_and_removes_it(small: Small, kind: str) -> None:
     assert run(small, *PLAN).code == 0
-    path = damage.kinds(small.directory / "store")[kind][0]
+    path = damage.list_entries_by_kind(small.directory / "store")[kind][0]
     damage.flip(path, random.Random(0))
-    ended = store(small, "check", "--json")
+    ended = run_store(small, "check", "--json")
     assert ended.code == 1, ended.err
     assert json.loads(ended.out)["damaged"] == [{"kind": kind, "name": path.name}]
     assert not path.exists()
-    assert store(small, "check").code == 0
+    assert run_store(small, "check").code == 0
 
 
 def test_size_and_gc_count_the_same_bytes(small: Small) -> None:
     assert run(small, *PLAN).code == 0
-    rows = json.loads(store(small, "size", "--json").out)["rows"]
-    there = {row["kind"]: row["entries"] for row in rows}
-    assert there["package"] > 3
-    assert there["record"] > 10
-    gone = {row["kind"]: row for row in json.loads(store(small, "gc", "--json").out)["rows"]}
-    assert gone == {}
-    document = json.loads(store(small, "gc", "--days", "0", "--json").out)
-    gone = {row["kind"]: row["entries"] for row in document["rows"]}
-    assert {kind: there[kind] for kind in ("package", "index", "content")} == {
-        kind: gone[kind] for kind in ("package", "index", "content")
+    rows = json.loads(run_store(small, "size", "--json").out)["rows"]
+    entries = {row["kind"]: row["entries"] for row in rows}
+    assert entries["package"] > 3
+    assert entries["record"] > 10
+    removed = {row["kind"]: row for row in json.loads(run_store(small, "gc", "--json").out)["rows"]}
+    assert removed == {}
+    document = json.loads(run_store(small, "gc", "--days", "0", "--json").out)
+    removed = {row["kind"]: row["entries"] for row in document["rows"]}
+    assert {kind: entries[kind] for kind in ("package", "index", "content")} == {
+        kind: removed[kind] for kind in ("package", "index", "content")
     }
-    assert run(small, *PLAN).out == planned(small)
+    assert run(small, *PLAN).out == plan_cold(small)
 
 
 @pytest.mark.parametrize("words", [PLAN, ("lock", "small.yaml")])
@@ -151,33 +153,33 @@ def test_a_store_that_may_only_be_read_is_an_error_that_says_so(
     assert run(small, *PLAN).code == 0
     script = "mount --bind store store; mount -o remount,ro,bind store"
     command = (sys.executable, "-m", "minbuild", *small.argv(*words))
-    done = mounted(script, *command, cwd=small.directory)
-    assert "Traceback" not in done.stderr
-    assert done.returncode == 6, done.stderr
-    assert "--store" in done.stderr
+    result = run_with_mounts(script, *command, cwd=small.directory)
+    assert "Traceback" not in result.stderr
+    assert result.returncode == 6, result.stderr
+    assert "--store" in result.stderr
 
 
 def test_an_import_believes_nothing(small: Small) -> None:
     assert run(small, "lock", "small.yaml").code == 0
     assert run(small, "lock", "small.yaml", "--fetch").code == 0
-    assert store(small, "export", "out.tar", "small.lock").code == 0
-    assert store(small, "export", "again.tar", "small.lock").code == 0
+    assert run_store(small, "export", "out.tar", "small.lock").code == 0
+    assert run_store(small, "export", "again.tar", "small.lock").code == 0
     whole = (small.directory / "out.tar").read_bytes()
     assert (small.directory / "again.tar").read_bytes() == whole
     shutil.rmtree(small.directory / "store")
     for number, data in enumerate((b"no tar", whole[:3000], whole[:700] + b"?" + whole[701:])):
-        place = small.directory / f"bad{number}.tar"
-        place.write_bytes(data)
-        ended = store(small, "import", place.name)
+        path = small.directory / f"bad{number}.tar"
+        path.write_bytes(data)
+        ended = run_store(small, "import", path.name)
         assert ended.code == 6, ended.err
         assert "no whole export" in ended.err
-    assert store(small, "check").code == 0
+    assert run_store(small, "check").code == 0
 
 
 def test_an_export_of_what_the_store_lacks_is_refused(small: Small, tmp_path: Path) -> None:
     assert run(small, "lock", "small.yaml").code == 0
-    words = ["store", "export", "out.tar", "small.lock", "--store", str(tmp_path / "empty")]
-    ended = minbuild(*words, cwd=small.directory)
+    argv = ["store", "export", "out.tar", "small.lock", "--store", str(tmp_path / "empty")]
+    ended = minbuild(*argv, cwd=small.directory)
     assert ended.code == 2
     assert "--fetch" in ended.err
     assert not (small.directory / "out.tar").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.small_host import Ended, Small, minbuild
+from tests.e2e.small_host import CommandResult, Small, minbuild
 from tests.support.archive import Archive
 from tests.support.lab import STORE
 from tests.support.server import serve
@@ -23,13 +23,13 @@ archives: [{name: own, suites: [own], mirror: %s, trusted: true, priority: 900}]
 """
 
 
-def lock(directory: Path, *words: str) -> dict[str, str]:
+def lock(directory: Path, *args: str) -> dict[str, str]:
     """Archive by name of each package of the toolbox."""
-    argv = ("lock", "host.yaml", "--lock", "host.lock", "--store", str(STORE), *words)
+    argv = ("lock", "host.yaml", "--lock", "host.lock", "--store", str(STORE), *args)
     ended = minbuild(*argv, cwd=directory)
     assert ended.code == 0, ended.err
-    found = json.loads((directory / "host.lock").read_text())
-    return {one["name"]: one["root"] for one in found["toolbox"]}
+    document = json.loads((directory / "host.lock").read_text())
+    return {one["name"]: one["root"] for one in document["toolbox"]}
 
 
 @pytest.mark.mirror
@@ -43,18 +43,18 @@ def test_tools_come_from_debian_whatever_archives_a_manifest_adds(tmp_path: Path
         assert lock(tmp_path, "--allow-code")["systemd-ukify"] == "own"
 
 
-def make(small: Small, *words: str) -> Ended:
-    return minbuild(*small.argv("make", "small.yaml", *words), cwd=small.directory)
+def make(small: Small, *argv: str) -> CommandResult:
+    return minbuild(*small.argv("make", "small.yaml", *argv), cwd=small.directory)
 
 
 def test_a_lock_with_tools_of_a_key_of_its_own_is_refused(small: Small) -> None:
     small.write()
     ended = minbuild(*small.argv("lock", "small.yaml"), cwd=small.directory)
     assert ended.code == 0, ended.err
-    place = small.directory / "small.lock"
-    document = json.loads(place.read_text())
+    path = small.directory / "small.lock"
+    document = json.loads(path.read_text())
     document["toolbox"] = [one for one in document["packages"] if one["name"] == "hello"]
-    place.write_text(json.dumps(document))
+    path.write_text(json.dumps(document))
     ended = make(small)
     assert ended.code == 2, ended.err
     assert "the manifest takes tools from an archive with keys of its own (hello)" in ended.err

@@ -5,7 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
-from tests.e2e.small_host import Ended, Small, minbuild
+from tests.e2e.small_host import CommandResult, Small, minbuild
 from tests.security.world import AHEAD, packages, run
 from tests.support.deb import build, parse
 
@@ -17,7 +17,7 @@ Version: 1.0
 """
 
 
-def fresh(small: Small) -> Path:
+def make_foreign_lock(small: Small) -> Path:
     """A lock that another machine has made: this one's store is empty."""
     ended = run(small, "lock", "small.yaml")
     assert ended.code == 0, ended.err
@@ -25,7 +25,7 @@ def fresh(small: Small) -> Path:
     return small.directory / "small.lock"
 
 
-def change(lock: Path, name: str, fields: Row) -> None:
+def change_row(lock: Path, name: str, fields: Row) -> None:
     """Change the row of a package, as a pull request might."""
     document = json.loads(lock.read_text())
     rows = [one for key in ("packages", "toolbox") for one in document[key] if one["name"] == name]
@@ -35,12 +35,12 @@ def change(lock: Path, name: str, fields: Row) -> None:
     lock.write_text(json.dumps(document))
 
 
-def plan(small: Small, *words: str) -> Ended:
-    return run(small, "plan", "small.yaml", *words)
+def plan(small: Small, *argv: str) -> CommandResult:
+    return run(small, "plan", "small.yaml", *argv)
 
 
 def test_a_lock_of_another_machine_is_held_against_the_index_once(small: Small) -> None:
-    fresh(small)
+    make_foreign_lock(small)
     assert plan(small).code == 0
     asked = len(small.server.requests)
     assert plan(small).code == 0
@@ -59,11 +59,11 @@ LIES: tuple[Row, ...] = (
 
 
 def test_a_row_that_the_index_has_otherwise_is_refused(small: Small) -> None:
-    lock = fresh(small)
+    lock = make_foreign_lock(small)
     text = lock.read_text()
     for fields in LIES:
         lock.write_text(text)
-        change(lock, "hello", fields)
+        change_row(lock, "hello", fields)
         ended = plan(small)
         assert ended.code == 4, fields
         assert "signed index" in ended.err
@@ -71,38 +71,38 @@ def test_a_row_that_the_index_has_otherwise_is_refused(small: Small) -> None:
 
 
 def test_a_row_that_its_package_denies_is_refused_even_when_it_is_trusted(small: Small) -> None:
-    lock = fresh(small)
+    lock = make_foreign_lock(small)
     text = lock.read_text()
     for name, value in {"version": "9.9", "source": "x", "arch": "all"}.items():
         lock.write_text(text)
-        change(lock, "hello", {name: value})
+        change_row(lock, "hello", {name: value})
         ended = plan(small, "--trust-lock")
         assert ended.code == 4, name
         assert "the package is another one than its row says" in ended.err
 
 
-def hostile(small: Small) -> dict[str, object]:
+def publish_hostile(small: Small) -> dict[str, object]:
     """Another package, at the mirror and by its digest in no index."""
-    (made,) = parse(OTHER)
-    data = build(made)
-    place = small.archive.directory / "debian/pool/evil.deb"
-    place.write_bytes(data)
+    (package,) = parse(OTHER)
+    data = build(package)
+    path = small.archive.directory / "debian/pool/evil.deb"
+    path.write_bytes(data)
     return {"path": "pool/evil.deb", "size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def test_a_package_that_only_the_mirror_and_the_lock_have_is_refused(small: Small) -> None:
-    lock = fresh(small)
-    change(lock, "hello", hostile(small))
+    lock = make_foreign_lock(small)
+    change_row(lock, "hello", publish_hostile(small))
     assert plan(small).code == 4
     assert not list((small.directory / "store").glob("files/*/*.deb"))
     assert not any("evil" in request for request in small.server.requests)
 
 
 def test_tools_are_held_against_the_index_too(small: Small) -> None:
-    lock = fresh(small)
+    lock = make_foreign_lock(small)
     document = json.loads(lock.read_text())
     name = document["toolbox"][0]["name"]
-    change(lock, name, {"sha256": "0" * 64})
+    change_row(lock, name, {"sha256": "0" * 64})
     key = ("--allow-code",)  # the archive has a key of its own
     ended = run(small, "make", "small.yaml", *key)
     assert ended.code == 4, ended.err
@@ -111,7 +111,7 @@ def test_tools_are_held_against_the_index_too(small: Small) -> None:
 
 
 def test_what_the_archive_no_longer_has_needs_the_users_word_once(small: Small) -> None:
-    fresh(small)
+    make_foreign_lock(small)
     old = next(small.archive.directory.rglob("hello_1.0_*.deb")).read_bytes()
     small.archive.publish("trixie", packages(hello="1.1"), date=AHEAD)
     assert next(small.archive.directory.rglob("hello_1.0_*.deb")).read_bytes() == old
@@ -125,8 +125,8 @@ def test_what_the_archive_no_longer_has_needs_the_users_word_once(small: Small) 
 
 def test_an_unsigned_archive_does_not_vouch_for_a_signed_one(small: Small) -> None:
     """The rows of a stranger's unsigned archive stay unknown where Debian's keys are asked."""
-    lock = fresh(small)
-    change(lock, "hello", hostile(small))
+    lock = make_foreign_lock(small)
+    change_row(lock, "hello", publish_hostile(small))
     text = (small.directory / "small.yaml").read_text()
     key = str(small.archive.certificate)
     other = small.directory / "other.yaml"
@@ -137,22 +137,22 @@ def test_an_unsigned_archive_does_not_vouch_for_a_signed_one(small: Small) -> No
 
 
 def test_a_lock_names_no_file_of_this_machine(small: Small) -> None:
-    lock = fresh(small)
+    lock = make_foreign_lock(small)
     file = small.directory / "evil.deb"
-    (made,) = parse(OTHER)
-    file.write_bytes(build(made))
+    (result,) = parse(OTHER)
+    file.write_bytes(build(result))
     text = lock.read_text()
     rows: dict[str, Row] = {
         "absolute": {"root": "", "path": str(file)},
         "installed": {"root": "", "path": "installed/deb/debian"},
         "nobody's": {"root": "local", "path": file.name},
     }
-    for words in rows.values():
+    for argv in rows.values():
         lock.write_text(text)
-        change(lock, "hello", words)
-        assert plan(small).code == 4, words
+        change_row(lock, "hello", argv)
+        assert plan(small).code == 4, argv
     lock.write_text(text)
-    change(lock, json.loads(text)["toolbox"][0]["name"], rows["absolute"])
+    change_row(lock, json.loads(text)["toolbox"][0]["name"], rows["absolute"])
     assert run(small, "make", "small.yaml", "--allow-code", "--trust-lock").code == 4
 
 
@@ -165,14 +165,14 @@ def test_an_index_that_lies_about_a_package_is_seen(small: Small) -> None:
 
 
 def test_an_export_carries_what_indices_have_said(small: Small) -> None:
-    fresh(small)
+    make_foreign_lock(small)
     assert run(small, "lock", "small.yaml", "--fetch").code == 0
     carried = ["carried.tar", "small.lock", "--store", "store"]
     assert minbuild("store", "export", *carried, cwd=small.directory).code == 0
     shutil.rmtree(small.directory / "store")
     assert minbuild("store", "import", "carried.tar", "--store", "store", cwd=small.directory).code == 0  # fmt: skip
     assert plan(small, "--offline").code == 0
-    change(small.directory / "small.lock", "hello", {"version": "1.1"})
+    change_row(small.directory / "small.lock", "hello", {"version": "1.1"})
     ended = plan(small, "--offline")
     assert ended.code == 4
     assert "--offline forbids to ask" in ended.err

@@ -4,7 +4,7 @@ import datetime as dt
 from pathlib import Path
 
 from minbuild.manifest.tool_documents import load_tools
-from tests.e2e.small_host import PACKAGES, Ended, Small, minbuild
+from tests.e2e.small_host import PACKAGES, CommandResult, Small, minbuild
 from tests.support.archive import DATE
 
 DAY = dt.timedelta(days=1)
@@ -19,8 +19,8 @@ def tools() -> str:
             names = (path.replace("*", "x") for path in one.paths)
             paths.setdefault(one.package, {}).update(dict.fromkeys(names))
     blocks = []
-    for name, found in paths.items():
-        lines = "\n".join(f'{path} 0755 file "tool"' for path in found)
+    for name, content in paths.items():
+        lines = "\n".join(f'{path} 0755 file "tool"' for path in content)
         blocks.append(f"Package: {name}\nVersion: 1.0\n{lines}\n")
     return "\n".join(blocks)
 
@@ -36,6 +36,6 @@ def packages(**versions: str) -> str:
     return text
 
 
-def run(small: Small, *words: str, **options: Path) -> Ended:
+def run(small: Small, *argv: str, **options: Path) -> CommandResult:
     """Run a command on the small archive and its store, in its directory."""
-    return minbuild(*small.argv(*words), cwd=options.get("cwd", small.directory))
+    return minbuild(*small.argv(*argv), cwd=options.get("cwd", small.directory))

@@ -15,31 +15,33 @@ from tests.unit.toolbox.real import toolbox
 
 
 @functools.cache
-def settled() -> None:
+def settle_accelerator() -> None:
     """Find it out with the suite's own tools, once in each of its processes."""
     tools = toolbox(lab=True)
-    settle(tools, Path(tools.build_argv("kernel")[-1]))
+    set_accelerator(tools, Path(tools.build_argv("kernel")[-1]))
 
 
-def settle(tools: Tools, kernel: Path) -> None:
+def set_accelerator(tools: Tools, kernel: Path) -> None:
     """Say by MINBUILD_ACCEL that machines are emulated, where KVM does not run a real kernel.
 
     Tests have stores of their own, and each of them would find it out again.
     """
     if ACCEL_VARIABLE in os.environ:
         return
-    if choose_accelerator(None, tools, TrialFirmware.UEFI).name == "tcg" or not runs(tools, kernel):
+    if choose_accelerator(None, tools, TrialFirmware.UEFI).name == "tcg" or not can_run_kvm(
+        tools, kernel
+    ):
         os.environ[ACCEL_VARIABLE] = Accel.TCG
 
 
-def runs(tools: Tools, kernel: Path) -> bool:
+def can_run_kvm(tools: Tools, kernel: Path) -> bool:
     """Whether KVM runs a kernel and a program in it; the store of the tools remembers that it does not."""
     with tempfile.TemporaryDirectory() as work:
         packed = Path(work) / "initrd"
         packed.write_bytes(make_guest_initramfs(2))
         up = make_probe("program", format_ready_line(2), 120, "a kernel ran no program")
-        wish = BootRequest(
+        request = BootRequest(
             kernel, (up,), initramfs=packed, cmdline="console=ttyS0 panic=-1",
             network=Network.USER, faults=FaultInjection(no_disk=True), memory=512,
         )  # fmt: skip
-        return boot_image(wish, tools, SilentProgress()).accel.name == "kvm"
+        return boot_image(request, tools, SilentProgress()).accel.name == "kvm"

@@ -54,7 +54,7 @@ class Archive:
         """
         tree = self.directory / ("debian-security" if suite.endswith("-security") else "debian")
         debs = parse(packages) if isinstance(packages, str) else packages
-        paragraphs = [self._place(tree, deb, damage or {}) for deb in debs]
+        paragraphs = [self._write_deb(tree, deb, damage or {}) for deb in debs]
         index = "\n".join(paragraphs).encode()
         folder = folder or f"main/binary-{arch}"
         contents = {f"{folder}/Packages": index}
@@ -65,14 +65,16 @@ class Archive:
         for name, data in contents.items():
             if name.endswith(ending):
                 self._write(tree / "dists" / suite / name, data)
-                place = tree / "dists" / suite / folder / "by-hash" / "SHA256" / sha256(data)
+                path = tree / "dists" / suite / folder / "by-hash" / "SHA256" / sha256(data)
                 if by_hash:
-                    self._write(place, data)
+                    self._write(path, data)
         for name, text in (lists or {}).items():
             contents[f"{name}.gz"] = data = compress(text.encode(), "gz")
             self._write(tree / "dists" / suite / f"{name}.gz", data)
         rows = {"Origin": "Debian", "Label": "Debian", "Suite": suite, "Codename": suite}
-        rows |= {"Date": _date(date)} | ({"Valid-Until": _date(valid_until)} if valid_until else {})
+        rows |= {"Date": _format_date(date)} | (
+            {"Valid-Until": _format_date(valid_until)} if valid_until else {}
+        )
         rows |= {"Acquire-By-Hash": "yes" if by_hash else "no", "Architectures": f"all {arch}"}
         rows |= {"Components": "main"} | dict(fields or {})
         text = "".join(f"{name}: {value}\n" for name, value in rows.items()) + "SHA256:\n"
@@ -82,22 +84,22 @@ class Archive:
             release = sign((key or self.key).signer(), release, mode=SignatureMode.CLEAR)
         self._write(tree / "dists" / suite / "InRelease", release)
 
-    def path(self, deb_name: str) -> Path:
+    def find_deb(self, deb_name: str) -> Path:
         """Where the one .deb whose name starts so lies."""
-        (found,) = self.directory.glob(f"*/pool/**/{deb_name}_*.deb")
-        return found
+        (result,) = self.directory.glob(f"*/pool/**/{deb_name}_*.deb")
+        return result
 
-    def _place(self, tree: Path, deb: Deb, damage: Mapping[str, str]) -> str:
+    def _write_deb(self, tree: Path, deb: Deb, damage: Mapping[str, str]) -> str:
         data = build(deb)
         path = f"pool/main/{deb.name[0]}/{deb.name}/{deb.file_name}"
         self._write(tree / path, data)
         rows = {"Filename": path, "Size": str(len(data)), "SHA256": sha256(data)} | dict(damage)
         return deb.control + "".join(f"{name}: {value}\n" for name, value in rows.items())
 
-    def _write(self, place: Path, data: bytes) -> None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+    def _write(self, path: Path, data: bytes) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
-def _date(when: dt.datetime) -> str:
+def _format_date(when: dt.datetime) -> str:
     return when.strftime("%a, %d %b %Y %H:%M:%S UTC")

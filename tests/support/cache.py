@@ -13,25 +13,25 @@ VARIABLE = "MINBUILD_TESTS_CACHE"
 """The directory of this run, for its workers and what they start."""
 
 
-def cache(name: str) -> Path:
+def cache_directory(name: str) -> Path:
     """A directory that is kept between runs, made when it is not there; nobody else can write it.
 
     What lies there is run: a name in a directory where everybody may make files will not do.
     Raises: ToolError when another user could change it.
     """
-    place = _top() / name
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    require_private(place)
-    return place
+    path = _find_top() / name
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    require_private(path)
+    return path
 
 
-def _top() -> Path:
+def _find_top() -> Path:
     if VARIABLE not in os.environ:
-        os.environ[VARIABLE] = str(_kept() or _of_this_run())
+        os.environ[VARIABLE] = str(_find_user_cache() or _make_temporary())
     return Path(os.environ[VARIABLE])
 
 
-def _kept() -> Path | None:
+def _find_user_cache() -> Path | None:
     """Below the user's cache directory; None where that is missing, not the user's or read-only."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     top = Path(home) / "minbuild-tests"
@@ -43,7 +43,7 @@ def _kept() -> Path | None:
     return top if os.access(top, os.W_OK) else None
 
 
-def _of_this_run() -> Path:
+def _make_temporary() -> Path:
     top = Path(tempfile.mkdtemp(prefix="minbuild-tests-"))
     atexit.register(shutil.rmtree, top, ignore_errors=True)
     return top

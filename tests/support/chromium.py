@@ -17,8 +17,8 @@ from minbuild.cache.store import Store
 from minbuild.manifest.model import Archive, Location, PackagePaths, Tool
 from minbuild.paths import RootPath
 from minbuild.toolbox.toolbox import Toolbox
-from tests.support.cache import cache
-from tests.support.real_archive import market_of, toolbox_of
+from tests.support.cache import cache_directory
+from tests.support.real_archive import make_toolbox, open_real_archive
 
 HERE = Location("test", 1, 1)
 PROGRAM = RootPath("/usr/lib/chromium/chromium-headless-shell")
@@ -61,15 +61,15 @@ PATIENCE = 120
 @functools.cache
 def toolbox() -> Toolbox:
     """Chromium and its libraries in a store that all test runs of this user share."""
-    store = Store(cache("browser"))
+    store = Store(cache_directory("browser"))
     with (store.directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        box = toolbox_of((TOOL,), market_of(store, Archive()))
+        box = make_toolbox((TOOL,), open_real_archive(store, Archive()))
         assert box.root.is_dir()
         return box
 
 
-def _beside_its_data(box: Toolbox, home: Path) -> list[str]:
+def _build_argv(box: Toolbox, home: Path) -> list[str]:
     """Start words whose program has its data beside it, where Chromium looks: by /proc/self/exe.
 
     That is the loader, since the loader starts it; so the loader is copied to the data.
@@ -109,9 +109,9 @@ class Page:
         (home / "fonts.conf").write_text(
             f"<fontconfig><dir>{fonts}</dir><cachedir>{home}/cache</cachedir></fontconfig>"
         )
-        words = _beside_its_data(box, home)
+        argv = _build_argv(box, home)
         wrapper = home / "child"
-        quoted = " ".join(f"'{word}'" for word in words)
+        quoted = " ".join(f"'{word}'" for word in argv)
         wrapper.write_text(f'#!/bin/sh\nexec {quoted} "$@"\n')
         wrapper.chmod(0o755)
         environment = {
@@ -124,7 +124,7 @@ class Page:
         # the protocol's pipes are descriptors 3 and 4, which only a shell can name portably
         command = f'exec "$@" 3<&{into} 4>&{out}'
         self._process = subprocess.Popen(
-            ["/bin/bash", "-c", command, "chromium", *words, *FLAGS,
+            ["/bin/bash", "-c", command, "chromium", *argv, *FLAGS,
              f"--browser-subprocess-path={wrapper}", f"--user-data-dir={home}/data", "about:blank"],
             env=environment, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
             pass_fds=(into, out), cwd=home,
@@ -140,12 +140,12 @@ class Page:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._next()
+            answer = self._read_message()
             if answer.get("id") == number:
                 assert "error" not in answer, answer
                 return dict(answer["result"])
 
-    def _next(self) -> dict[str, Any]:
+    def _read_message(self) -> dict[str, Any]:
         end = time.monotonic() + PATIENCE
         while b"\0" not in self._buffer:
             ready, _, _ = select.select([self._read], [], [], max(0, end - time.monotonic()))
@@ -169,9 +169,9 @@ class Page:
 
     def js(self, expression: str) -> Any:
         """The value of an expression in the page."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
 
     def wait(self, expression: str) -> None:
         """Wait until an expression is true in the page."""
@@ -196,7 +196,7 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyDown", key=name, **extra)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=name)
 
-    def picture(self, path: Path) -> None:
+    def save_screenshot(self, path: Path) -> None:
         """Write a screenshot."""
         data = self.call("Page.captureScreenshot", format="png")["data"]
         path.write_bytes(base64.b64decode(data))

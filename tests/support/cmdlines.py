@@ -10,30 +10,30 @@ COUNT = 28
 """Of each kind: the kernel hands over at most 32. Source: Linux, CONFIG_INIT_ENV_ARG_LIMIT."""
 
 
-def words(seed: int) -> tuple[list[str], list[str]]:
+def random_parameters(seed: int) -> tuple[list[str], list[str]]:
     """Words with a value and words without one, which no kernel knows and each is given to init."""
     chance = random.Random(seed)
     return (
-        _some(lambda number: _with_value(chance, f"zq{number}v")),
-        _some(lambda number: _alone(chance, f"zq{number}f")),
+        _repeat(lambda number: _random_assignment(chance, f"zq{number}v")),
+        _repeat(lambda number: _random_flag(chance, f"zq{number}f")),
     )
 
 
-def _some(make: Callable[[int], str]) -> list[str]:
-    found: list[str] = []
-    while len(found) < COUNT:
-        word = make(len(found))
+def _repeat(make: Callable[[int], str]) -> list[str]:
+    texts: list[str] = []
+    while len(texts) < COUNT:
+        word = make(len(texts))
         if not find_word_problem(word):
-            found.append(word)
-    return found
+            texts.append(word)
+    return texts
 
 
-def _text(chance: random.Random, letters: str = LETTERS) -> str:
+def _random_text(chance: random.Random, letters: str = LETTERS) -> str:
     return "".join(chance.choice(letters) for _ in range(chance.randrange(0, 9)))
 
 
-def _with_value(chance: random.Random, name: str) -> str:
-    plain, blank = _text(chance), _text(chance, LETTERS + "   à")
+def _random_assignment(chance: random.Random, name: str) -> str:
+    plain, blank = _random_text(chance), _random_text(chance, LETTERS + "   à")
     return chance.choice(
         (
             f"{name}={plain}",
@@ -48,7 +48,7 @@ def _with_value(chance: random.Random, name: str) -> str:
     )
 
 
-def _alone(chance: random.Random, name: str) -> str:
-    plain = _text(chance, LETTERS.replace("=", ""))
-    blank = _text(chance, LETTERS.replace("=", "") + "   à")
+def _random_flag(chance: random.Random, name: str) -> str:
+    plain = _random_text(chance, LETTERS.replace("=", ""))
+    blank = _random_text(chance, LETTERS.replace("=", "") + "   à")
     return chance.choice((f"{name}{plain}", f'"{name}{blank}"', f'{name}"{blank}"{plain}'))

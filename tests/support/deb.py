@@ -82,29 +82,29 @@ class Deb:
 
 def parse(text: str) -> list[Deb]:
     """Read packages written as text (see the module's description)."""
-    found: list[Deb] = []
+    packages: list[Deb] = []
     for line in map(str.strip, text.splitlines()):
         if not line or line.startswith("#"):
             continue
         if line.startswith("/"):
-            deb = found.pop()
-            found.append(dataclasses.replace(deb, members=(*deb.members, _member(line))))
+            deb = packages.pop()
+            packages.append(dataclasses.replace(deb, members=(*deb.members, _member(line))))
             continue
         key, _, value = line.partition(": ")
         match key:
             case "Package":
-                found.append(Deb(value))
+                packages.append(Deb(value))
             case "Version":
-                found.append(dataclasses.replace(found.pop(), version=value))
+                packages.append(dataclasses.replace(packages.pop(), version=value))
             case "Compression":
                 how = "" if value == "none" else value
-                found.append(dataclasses.replace(found.pop(), compression=how))
+                packages.append(dataclasses.replace(packages.pop(), compression=how))
             case "Architecture":
-                found.append(dataclasses.replace(found.pop(), arch=value))
+                packages.append(dataclasses.replace(packages.pop(), arch=value))
             case _:
-                deb = found.pop()
-                found.append(dataclasses.replace(deb, fields={**deb.fields, key: value}))
-    return found
+                deb = packages.pop()
+                packages.append(dataclasses.replace(deb, fields={**deb.fields, key: value}))
+    return packages
 
 
 def build(deb: Deb) -> bytes:
@@ -169,16 +169,16 @@ def compress(data: bytes, how: str) -> bytes:
 
 def with_parents(members: Sequence[Member]) -> list[Member]:
     """Put each missing parent directory before its first member, as dpkg-deb does."""
-    found: dict[str, Member] = {"./": Member("./", mode=0o755)}
+    by_name: dict[str, Member] = {"./": Member("./", mode=0o755)}
     given = {member.path for member in members}
     for member in members:
         parts = member.path.rstrip("/").split("/")[:-1]
         for end in range(2, len(parts) + 1):
             parent = "/".join(parts[:end]) + "/"
             if parent not in given and ".." not in parts:
-                found.setdefault(parent, Member(parent, mode=0o755))
-        found[member.path] = member
-    return list(found.values())
+                by_name.setdefault(parent, Member(parent, mode=0o755))
+        by_name[member.path] = member
+    return list(by_name.values())
 
 
 def sha256(data: bytes) -> str:
@@ -191,10 +191,10 @@ def _member(line: str) -> Member:
     uid = gid = 0
     if words and words[0].startswith("root:"):
         uid, gid = (int(number) for number in words.pop(0).split(":")[1:])
-    made = _content(path, words)
-    default = 0o755 if path.endswith("/") else 0o777 if made.kind == tarfile.SYMTYPE else 0o644
+    member = _content(path, words)
+    default = 0o755 if path.endswith("/") else 0o777 if member.kind == tarfile.SYMTYPE else 0o644
     mode = default if mode is None else mode
-    return dataclasses.replace(made, path=f".{path}", mode=mode, uid=uid, gid=gid)
+    return dataclasses.replace(member, path=f".{path}", mode=mode, uid=uid, gid=gid)
 
 
 def _content(path: str, words: Sequence[str]) -> Member:
@@ -223,17 +223,17 @@ def _content(path: str, words: Sequence[str]) -> Member:
 
 
 def _elf(words: Sequence[str]) -> elf_file.Elf:
-    wish: dict[str, Any] = {}
+    spec: dict[str, Any] = {}
     for key, _, value in (word.partition("=") for word in words):
         if key == "machine":
-            wish |= {"bits": 32 if value in {"i386", "armhf"} else 64, "big": value == "s390x"}
-            wish["machine"] = elf_file.MACHINES[value]
+            spec |= {"bits": 32 if value in {"i386", "armhf"} else 64, "big": value == "s390x"}
+            spec["machine"] = elf_file.MACHINES[value]
         else:
-            wish[key] = _READ.get(key, str)(value)
-    return elf_file.Elf(**wish)
+            spec[key] = _READ.get(key, str)(value)
+    return elf_file.Elf(**spec)
 
 
-def _commas(text: str) -> tuple[str, ...]:
+def _split_commas(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
 
 
@@ -249,7 +249,7 @@ def _note(text: str) -> dict[str, object]:
 
 
 _READ: Mapping[str, Callable[[str], object]] = {
-    **dict.fromkeys(("needed", "exports", "imports"), _commas),
+    **dict.fromkeys(("needed", "exports", "imports"), _split_commas),
     **dict.fromkeys(("executable", "dynamic", "big"), lambda text: text == "yes"),
     **dict.fromkeys(("bits", "flags", "df_1"), lambda text: int(text, 0)),
     "versions": _versions,

@@ -26,7 +26,7 @@ SEVERAL = frozenset({".gz"})
 
 
 @dataclass(frozen=True)
-class Made:
+class GeneratedDeb:
     """A package that was made up, and what it is."""
 
     name: str
@@ -100,19 +100,19 @@ class Parts:
         )
 
 
-def old(rows: Sequence[Row]) -> bytes:
+def write_old_deb(rows: Sequence[Row]) -> bytes:
     """The format before ar. Source: deb-old(5)."""
     control = PACK[".gz"](tars.tar(Row(b"./", "5", mode=0o755), Row(b"./control", body=TEXT)))
     data = PACK[".gz"](tars.tar(Row(b"./", "5", mode=0o755), *rows))
     return b"0.939000\n%d\n" % len(control) + control + data
 
 
-def corpus(seed: int, count: int) -> Iterator[Made]:
+def generate_debs(seed: int, count: int) -> Iterator[GeneratedDeb]:
     """First each thing by itself, then packages of many things at once."""
-    yield from _single()
+    yield from _generate_single()
     source = random.Random(seed)
     for number in range(count):
-        rows, ar = _rows(source), _ar(source)
+        rows, ar = _random_rows(source), _random_ar(source)
         data = source.choice([*PACK])
         parts = Parts(
             rows,
@@ -122,15 +122,15 @@ def corpus(seed: int, count: int) -> Iterator[Made]:
             streams=source.choice((1, 1, 2, 3)) if data in SEVERAL else 1,
             end=source.choice((bytes(1024), bytes(1024), bytes(10240))),
         )
-        made = old(rows) if source.random() < 0.06 else parts.bytes()
-        yield Made(f"number {number}", made)
+        made = write_old_deb(rows) if source.random() < 0.06 else parts.bytes()
+        yield GeneratedDeb(f"number {number}", made)
 
 
 FILE = Row(b"./usr/bin/made", body=b"#!/bin/sh\n", mode=0o755)
 HOLES = ((4096, b"a" * 512), (16384, b"b" * 1024))
 
 
-def _single() -> Iterator[Made]:
+def _generate_single() -> Iterator[GeneratedDeb]:
     wide = Ar(date="123456789012", owner="100000", group="999999", mode="10064412")
     odd: dict[str, Ar] = {
         "columns that touch": wide,
@@ -147,55 +147,57 @@ def _single() -> Iterator[Made]:
         "a newer minor version": Ar(magic=b"2.1\n"),
     }
     for name, ar in odd.items():
-        yield Made(name, Parts([FILE], ar).bytes())
+        yield GeneratedDeb(name, Parts([FILE], ar).bytes())
     for ending in PACK:
-        yield Made(f"data.tar{ending}", Parts([FILE], data=ending).bytes())
+        yield GeneratedDeb(f"data.tar{ending}", Parts([FILE], data=ending).bytes())
         several = "" if ending in SEVERAL else "a second (xz|zstd|bzip2|lzma) stream"
         if ending:
             data = Parts([FILE], data=ending, streams=3).bytes()
-            yield Made(f"streams of {ending}", data, several)
+            yield GeneratedDeb(f"streams of {ending}", data, several)
     for ending in CONTROL:
-        yield Made(f"control.tar{ending}", Parts([FILE], control=ending).bytes())
-    yield Made("the old format", old([FILE]))
+        yield GeneratedDeb(f"control.tar{ending}", Parts([FILE], control=ending).bytes())
+    yield GeneratedDeb("the old format", write_old_deb([FILE]))
     for name in (b"control", b"././control", b"/control"[1:]):
-        yield Made(f"the control file {name!r}", Parts([FILE], named=name).bytes())
-    yield from _members()
-    yield from _refused()
+        yield GeneratedDeb(f"the control file {name!r}", Parts([FILE], named=name).bytes())
+    yield from _generate_members()
+    yield from _generate_refused()
 
 
-def _members() -> Iterator[Made]:
+def _generate_members() -> Iterator[GeneratedDeb]:
     """Members of every form."""
     long = b"./usr/share/" + b"/".join([b"d" * 60] * 4) + b"/file"
     for form in tars.FORMS:
-        yield Made(f"a {form} member", Parts([Row(b"./a", body=b"a", form=form)]).bytes())
+        yield GeneratedDeb(f"a {form} member", Parts([Row(b"./a", body=b"a", form=form)]).bytes())
         if form in {"gnu", "pax"}:
             rows = [Row(long, body=b"a", form=form), Row(b"./l", "2", target=b"t" * 300, form=form)]
-            yield Made(f"long names of {form}", Parts(rows).bytes())
+            yield GeneratedDeb(f"long names of {form}", Parts(rows).bytes())
     for form in tars.SPARSE:
         row = Row(b"./holes", sparse=form, extents=HOLES, size=40_000, form="pax")
-        yield Made(f"a sparse member of {form}", Parts([row, FILE]).bytes())
+        yield GeneratedDeb(f"a sparse member of {form}", Parts([row, FILE]).bytes())
     pax = [
         (b"path", "./usr/share/ä".encode()),
         (b"uid", b"7"),
         (b"mtime", b"1.5"),
         (b"comment", b"x"),
     ]
-    yield Made("a pax header", Parts([Row(b"./x", body=b"a", pax=pax), FILE]).bytes())
+    yield GeneratedDeb("a pax header", Parts([Row(b"./x", body=b"a", pax=pax), FILE]).bytes())
     others = {
         "a contiguous file": Row(b"./a", "7", b"abc"),
         "a directory by its slash": Row(b"./a/", "0"),
         "modes": Row(b"./a", body=b"a", mode=0o6755),
     }
     for name, row in others.items():
-        yield Made(name, Parts([row]).bytes())
-    yield Made("a hard link", Parts([FILE, Row(b"./b", "1", target=b"./usr/bin/made")]).bytes())
+        yield GeneratedDeb(name, Parts([row]).bytes())
+    yield GeneratedDeb(
+        "a hard link", Parts([FILE, Row(b"./b", "1", target=b"./usr/bin/made")]).bytes()
+    )
     links = [Row(b"./l", "2", target=b"x"), Row(b"./m", "1", target=b"./l")]
-    yield Made("a hard link to a link", Parts(links).bytes())
-    yield Made("an archive without an end", Parts([FILE], data="", end=b"").bytes())
-    yield Made("no files", Parts([]).bytes())
+    yield GeneratedDeb("a hard link to a link", Parts(links).bytes())
+    yield GeneratedDeb("an archive without an end", Parts([FILE], data="", end=b"").bytes())
+    yield GeneratedDeb("no files", Parts([]).bytes())
 
 
-def _refused() -> Iterator[Made]:
+def _generate_refused() -> Iterator[GeneratedDeb]:
     """What dpkg-deb may read and minbuild refuses: each for what it could do."""
     wrong: dict[str, tuple[Sequence[Row], str]] = {
         "a device": ([Row(b"./null", "3", device=(1, 3))], "a character device"),
@@ -211,24 +213,24 @@ def _refused() -> Iterator[Made]:
             "no directory of it",
         ),
         "a link to a file of others": ([Row(b"./a", "1", target=b"./b")], "no file of it"),
-        "one name for all": ([Row(b"", "g", tars.record(b"path", b"./a")), FILE], "one name"),
+        "one name for all": ([Row(b"", "g", tars.pax_record(b"path", b"./a")), FILE], "one name"),
         "holes without end": (
             [Row(b"./a", sparse="1.0", extents=HOLES, size=1 << 40, form="pax")],
             "unpacks to more than",
         ),
     }  # fmt: skip
     for name, (rows, reason) in wrong.items():
-        yield Made(name, Parts(rows).bytes(), reason)
+        yield GeneratedDeb(name, Parts(rows).bytes(), reason)
     texts = {
         "a second paragraph": (TEXT + b"\nPackage: other\n", "second paragraph"),
         "a field twice": (TEXT + b"Version: 2\n", "twice"),
         "no field": (TEXT + b"nothing\n", "no field"),
     }
     for name, (text, reason) in texts.items():
-        yield Made(name, Parts([FILE], text=text).bytes(), reason)
+        yield GeneratedDeb(name, Parts([FILE], text=text).bytes(), reason)
 
 
-def _ar(source: random.Random) -> Ar:
+def _random_ar(source: random.Random) -> Ar:
     number = lambda most: str(source.randrange(most))  # noqa: E731
     others = [("_" + "abc"[: source.randrange(4)], bytes(source.randrange(9)))]
     return Ar(
@@ -244,7 +246,7 @@ def _ar(source: random.Random) -> Ar:
     )
 
 
-def _rows(source: random.Random) -> list[Row]:
+def _random_rows(source: random.Random) -> list[Row]:
     """Directories, files, links and hard links of several forms, no name twice."""
     rows: list[Row] = []
     names: list[bytes] = []

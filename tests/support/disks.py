@@ -15,11 +15,11 @@ ESP = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 START = 1 << 20
 
 
-def ext4(tree: Path, place: Path, size: str, *more: str) -> Path:
+def ext4(tree: Path, path: Path, size: str, *more: str) -> Path:
     """An ext4 file system of `size` (12M) with the files of a directory; `more` is for mke2fs."""
-    words = ["-q", "-F", "-t", "ext4", *more, "-d", tree, place, size]
-    toolbox().run("mke2fs", words, purpose="making a file system")
-    return place
+    argv = ["-q", "-F", "-t", "ext4", *more, "-d", tree, path, size]
+    toolbox().run("mke2fs", argv, purpose="making a file system")
+    return path
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ def dos(parts: Sequence[Part], *, kind: int = 0x83) -> bytes:
     return bytes(head + body)
 
 
-def virtual(disk: bytes, place: Path, *options: str) -> Path:
+def convert_disk(disk: bytes, path: Path, *options: str) -> Path:
     """A disk as qemu-img writes it, in the format that the file's name ends with."""
-    raw = place.with_suffix(".source")
+    raw = path.with_suffix(".source")
     raw.write_bytes(disk)
-    words = ["convert", "-q", "-f", "raw", "-O", place.suffix[1:], *options, raw, place]
-    toolbox().run("qemu-img", words, purpose="making a disk image")
-    return place
+    argv = ["convert", "-q", "-f", "raw", "-O", path.suffix[1:], *options, raw, path]
+    toolbox().run("qemu-img", argv, purpose="making a disk image")
+    return path

@@ -70,9 +70,9 @@ class _Strings:
 
     def at(self, text: str) -> int:
         raw = text.encode() + b"\0"
-        found = self.data.find(b"\0" + raw)
-        if found >= 0:
-            return found + 1
+        offset = self.data.find(b"\0" + raw)
+        if offset >= 0:
+            return offset + 1
         self.data += raw
         return len(self.data) - len(raw)
 
@@ -98,13 +98,13 @@ class _Form:
             return self.pack("IIQQQQQQ", kind, flags, offset, offset, offset, size, size, align)
         return self.pack("IIIIIIII", kind, offset, offset, offset, size, size, flags, align)
 
-    def header(self, kind: int, wish: Elf, programs: int, sections: int, table: int) -> bytes:
+    def header(self, kind: int, spec: Elf, programs: int, sections: int, table: int) -> bytes:
         ident = b"\x7fELF" + bytes([self.bits // 32, 1 + self.big, 1]) + bytes(9)
         ehsize, phsize, shsize = self.sizes
         start = ehsize if programs else 0
         numbers = (ehsize, phsize if programs else 0, programs, shsize, sections, sections - 1)
         return ident + self.pack(
-            "HHIWWWIHHHHHH", kind, wish.machine, 1, 0, start, table, wish.flags, *numbers
+            "HHIWWWIHHHHHH", kind, spec.machine, 1, 0, start, table, spec.flags, *numbers
         )
 
     @property
@@ -113,22 +113,22 @@ class _Form:
         return (64, 56, 64) if self.bits == 64 else (52, 32, 40)
 
 
-def elf(wish: Elf) -> bytes:
+def elf(spec: Elf) -> bytes:
     """Make the bytes of one executable or shared object."""
-    form = _Form(bits=wish.bits, big=wish.big)
+    form = _Form(bits=spec.bits, big=spec.big)
     sections: list[_Section] = []
-    if wish.interp:
-        sections.append(_Section(".interp", 1, wish.interp.encode() + b"\0", align=1))
+    if spec.interp:
+        sections.append(_Section(".interp", 1, spec.interp.encode() + b"\0", align=1))
     tags: list[tuple[int, int]] = []
-    if wish.dynamic:
-        sections += _symbol_sections(form, wish, tags)
+    if spec.dynamic:
+        sections += _symbol_sections(form, spec, tags)
         room = bytes(form.bits // 4 * (len(tags) + 12))
         sections.append(_Section(".dynamic", 6, room, 3, ".dynstr", entry=form.bits // 4))
-    if wish.dlopen:
-        sections.append(_Section(".note.dlopen", 7, _notes(form, wish.dlopen), align=4))
-    if wish.rodata:
-        sections.append(_Section(".rodata", 1, wish.rodata, align=1))
-    return _layout(form, 2 if wish.executable else 3, wish, sections, tags)
+    if spec.dlopen:
+        sections.append(_Section(".note.dlopen", 7, _notes(form, spec.dlopen), align=4))
+    if spec.rodata:
+        sections.append(_Section(".rodata", 1, spec.rodata, align=1))
+    return _layout(form, 2 if spec.executable else 3, spec, sections, tags)
 
 
 def module(
@@ -196,8 +196,8 @@ def kernel(exports: Sequence[str], *, payload: Callable[[bytes], bytes] | None =
         sections.append(_Section("__kcrctab", 1, form.pack("I" * len(crcs), *crcs), align=4))
     _layout(form, 2, Elf(), sections, [])  # now their places are known
     table.data = b"".join(
-        form.pack("iii", 0, text.offset + place - (table.offset + 12 * number + 4), 0)
-        for number, place in enumerate(places)
+        form.pack("iii", 0, text.offset + path - (table.offset + 12 * number + 4), 0)
+        for number, path in enumerate(places)
     )
     data = _layout(form, 2, Elf(), sections, [])
     if payload is None:
@@ -210,62 +210,64 @@ def kernel(exports: Sequence[str], *, payload: Callable[[bytes], bytes] | None =
     return bytes(head) + packed
 
 
-def _symbol_sections(form: _Form, wish: Elf, tags: list[tuple[int, int]]) -> list[_Section]:
+def _symbol_sections(form: _Form, spec: Elf, tags: list[tuple[int, int]]) -> list[_Section]:
     """The sections that hold names, symbols and versions; fills `tags` for .dynamic."""
     strings = _Strings()
-    tags += [(1, strings.at(name)) for name in wish.needed]
+    tags += [(1, strings.at(name)) for name in spec.needed]
     filters = [
         (0x7FFFFFFD if name[0] == "?" else 0x7FFFFFFF, strings.at(name.lstrip("?")))
-        for name in wish.filters
+        for name in spec.filters
     ]
-    tags[:] = [*filters, *tags] if wish.filters_first else [*tags, *filters]
-    texts = ((14, wish.soname), (15, wish.rpath), (29, wish.runpath))
-    texts += ((0x6FFFFEFC, wish.audit), (0x6FFFFEFB, wish.depaudit))
+    tags[:] = [*filters, *tags] if spec.filters_first else [*tags, *filters]
+    texts = ((14, spec.soname), (15, spec.rpath), (29, spec.runpath))
+    texts += ((0x6FFFFEFC, spec.audit), (0x6FFFFEFB, spec.depaudit))
     tags += [(tag, strings.at(text)) for tag, text in texts if text]
-    tags += [(0x6FFFFFFB, wish.df_1)] if wish.df_1 else []
-    numbers = _version_numbers(wish)
+    tags += [(0x6FFFFFFB, spec.df_1)] if spec.df_1 else []
+    numbers = _version_numbers(spec)
     symbols, versym = form.symbol(0, 0, 0), form.pack("H", 0)
-    for text, section in [*((t, 1) for t in wish.exports), *((t, 0) for t in wish.imports)]:
+    for text, section in [*((t, 1) for t in spec.exports), *((t, 0) for t in spec.imports)]:
         name, _, version = text.lstrip("?").partition("@")
         symbols += form.symbol(strings.at(name), 0x20 if text[0] == "?" else 0x10, section)
         versym += form.pack("H", numbers[version] if version else 1)
     count = len(versym) // 2
     chain = [number + 1 if number + 1 < count else 0 for number in range(1, count)]
-    word = "W" if wish.machine == MACHINES["s390x"] else "I"
+    word = "W" if spec.machine == MACHINES["s390x"] else "I"
     hashed = form.pack(word * (count + 3), 1, count, min(1, count - 1), 0, *chain)
-    defined, definitions = _definitions(form, wish, numbers, strings)
-    wanted = _wanted(form, wish, numbers, strings)
+    defined, definitions = _definitions(form, spec, numbers, strings)
+    needs = _version_needs(form, spec, numbers, strings)
     width = 24 if form.bits == 64 else 16
-    found = [
+    sections = [
         _Section(".hash", 5, hashed, link=".dynsym", entry=4),
         _Section(".dynsym", 11, symbols, link=".dynstr", info=1, entry=width),
         _Section(".dynstr", 3, strings.data, align=1),
     ]
     if numbers:
-        found.append(_Section(".gnu.version", 0x6FFFFFFF, versym, 2, ".dynsym", entry=2, align=2))
-    if defined:
-        found.append(_Section(".gnu.version_d", 0x6FFFFFFD, defined, 2, ".dynstr", definitions))
-    if wanted:
-        found.append(
-            _Section(".gnu.version_r", 0x6FFFFFFE, wanted, 2, ".dynstr", len(wish.versions))
+        sections.append(
+            _Section(".gnu.version", 0x6FFFFFFF, versym, 2, ".dynsym", entry=2, align=2)
         )
-    return found
+    if defined:
+        sections.append(_Section(".gnu.version_d", 0x6FFFFFFD, defined, 2, ".dynstr", definitions))
+    if needs:
+        sections.append(
+            _Section(".gnu.version_r", 0x6FFFFFFE, needs, 2, ".dynstr", len(spec.versions))
+        )
+    return sections
 
 
-def _version_numbers(wish: Elf) -> dict[str, int]:
+def _version_numbers(spec: Elf) -> dict[str, int]:
     """Index of each version, from 2: first those defined, then those wanted."""
-    own = [text.partition("@")[2] for text in wish.exports if "@" in text]
-    others = [name.lstrip("?") for names in wish.versions.values() for name in names]
+    own = [text.partition("@")[2] for text in spec.exports if "@" in text]
+    others = [name.lstrip("?") for names in spec.versions.values() for name in names]
     return {name: number for number, name in enumerate(dict.fromkeys([*own, *others]), 2)}
 
 
 def _definitions(
-    form: _Form, wish: Elf, numbers: Mapping[str, int], strings: _Strings
+    form: _Form, spec: Elf, numbers: Mapping[str, int], strings: _Strings
 ) -> tuple[bytes, int]:
-    own = dict.fromkeys(text.partition("@")[2] for text in wish.exports if "@" in text)
+    own = dict.fromkeys(text.partition("@")[2] for text in spec.exports if "@" in text)
     if not own:
         return b"", 0
-    rows = [(1, 1, wish.soname), *((0, numbers[name], name) for name in own)]
+    rows = [(1, 1, spec.soname), *((0, numbers[name], name) for name in own)]
     out = b""
     for flags, index, name in rows:
         after = 28 if index != rows[-1][1] else 0
@@ -274,15 +276,15 @@ def _definitions(
     return out, len(rows)
 
 
-def _wanted(form: _Form, wish: Elf, numbers: Mapping[str, int], strings: _Strings) -> bytes:
+def _version_needs(form: _Form, spec: Elf, numbers: Mapping[str, int], strings: _Strings) -> bytes:
     out = b""
-    *_, last = ["", *wish.versions]
-    for library, names in wish.versions.items():
+    *_, last = ["", *spec.versions]
+    for library, names in spec.versions.items():
         after = 16 * (1 + len(names)) if library != last else 0
         out += form.pack("HHIII", 1, len(names), strings.at(library), 16, after)
-        for place, text in enumerate(names, 1):
+        for path, text in enumerate(names, 1):
             name, flags = text.lstrip("?"), 2 if text.startswith("?") else 0
-            following = 16 if place < len(names) else 0
+            following = 16 if path < len(names) else 0
             out += form.pack("IHH", sysv_hash(name), flags, numbers[name])
             out += form.pack("II", strings.at(name), following)
     return out
@@ -290,11 +292,11 @@ def _wanted(form: _Form, wish: Elf, numbers: Mapping[str, int], strings: _String
 
 def _notes(form: _Form, entries: Sequence[Mapping[str, object]]) -> bytes:
     text = json.dumps([dict(entry) for entry in entries]).encode() + b"\0"
-    return form.pack("III", 4, len(text), 0x407C0C0A) + b"FDO\0" + _padded(text, 4)
+    return form.pack("III", 4, len(text), 0x407C0C0A) + b"FDO\0" + _pad(text, 4)
 
 
 def _layout(
-    form: _Form, kind: int, wish: Elf, sections: list[_Section], tags: Sequence[tuple[int, int]]
+    form: _Form, kind: int, spec: Elf, sections: list[_Section], tags: Sequence[tuple[int, int]]
 ) -> bytes:
     """Put headers and sections in one file, mapped as a whole at address 0."""
     names = _Strings()
@@ -310,19 +312,19 @@ def _layout(
     for section in sections:
         section.offset = end = -(-end // section.align) * section.align
         end += len(section.data)
-    found = {section.name: section for section in sections}
-    if ".dynamic" in found:
-        found[".dynamic"].data = _dynamic(form, found, tags)
+    by_name = {section.name: section for section in sections}
+    if ".dynamic" in by_name:
+        by_name[".dynamic"].data = _dynamic(form, by_name, tags)
     table = -(-end // 8) * 8
-    out = form.header(kind, wish, programs, len(sections) + 1, table)
+    out = form.header(kind, spec, programs, len(sections) + 1, table)
     if programs:
         kinds = {".interp": 3, ".dynamic": 2, ".note.dlopen": 4}
         first = [n for n in segments if n == ".interp"]
         for name in first:
-            out += form.program(3, 4, found[name].offset, len(found[name].data), 1)
+            out += form.program(3, 4, by_name[name].offset, len(by_name[name].data), 1)
         out += form.program(1, 6, 0, end, _PAGE)
         for name in segments[len(first) :]:
-            out += form.program(kinds[name], 6, found[name].offset, len(found[name].data), 4)
+            out += form.program(kinds[name], 6, by_name[name].offset, len(by_name[name].data), 4)
         out += form.program(0x6474E551, 6, 0, 0, 16)
     for section in sections:
         out = out.ljust(section.offset, b"\0") + section.data
@@ -337,18 +339,20 @@ def _layout(
     return out
 
 
-def _dynamic(form: _Form, found: Mapping[str, _Section], tags: Sequence[tuple[int, int]]) -> bytes:
-    rows = [*tags, (10, len(found[".dynstr"].data)), (11, found[".dynsym"].entry)]
+def _dynamic(
+    form: _Form, by_name: Mapping[str, _Section], tags: Sequence[tuple[int, int]]
+) -> bytes:
+    rows = [*tags, (10, len(by_name[".dynstr"].data)), (11, by_name[".dynsym"].entry)]
     addresses = {4: ".hash", 5: ".dynstr", 6: ".dynsym", 0x6FFFFFF0: ".gnu.version",
                  0x6FFFFFFC: ".gnu.version_d", 0x6FFFFFFE: ".gnu.version_r"}  # fmt: skip
     counts = {0x6FFFFFFD: ".gnu.version_d", 0x6FFFFFFF: ".gnu.version_r"}
-    rows += [(tag, found[name].offset) for tag, name in addresses.items() if name in found]
-    rows += [(tag, found[name].info) for tag, name in counts.items() if name in found]
+    rows += [(tag, by_name[name].offset) for tag, name in addresses.items() if name in by_name]
+    rows += [(tag, by_name[name].info) for tag, name in counts.items() if name in by_name]
     data = b"".join(form.pack("WW", tag, value) for tag, value in rows)
-    return data.ljust(len(found[".dynamic"].data), b"\0")
+    return data.ljust(len(by_name[".dynamic"].data), b"\0")
 
 
-def _padded(data: bytes, to: int) -> bytes:
+def _pad(data: bytes, to: int) -> bytes:
     return data + bytes(-len(data) % to)
 
 

@@ -9,12 +9,12 @@ from minbuild.resolve.model import Need
 from tests.support.footprints import tiny
 
 
-def row(path: str, footprint: Footprint | None = None) -> FileRow:
+def find_row(path: str, footprint: Footprint | None = None) -> FileRow:
     """One row by its path."""
     return next(one for one in (footprint or tiny()).files if one.path == path)
 
 
-def changed(
+def change_footprint(
     rows: Sequence[FileRow] = (),
     *,
     without: Sequence[str] = (),
@@ -25,7 +25,7 @@ def changed(
     base = tiny()
     by_path = {one.path: one for one in base.files if one.path not in without}
     by_path |= {one.path: one for one in rows}
-    known = {one.name: one.version for one in base.packages} | (versions or {})
+    versions_by_name = {one.name: one.version for one in base.packages} | (versions or {})
     edges = [one for one in base.edges if one.path not in without and one.needed_by not in without]
     return with_totals(
         replace(
@@ -33,6 +33,6 @@ def changed(
             files=tuple(by_path[path] for path in sorted(by_path)),
             edges=tuple(sorted([*edges, *needs])),
         ),
-        known,
+        versions_by_name,
         {"image": 5_000},
     )

@@ -14,7 +14,7 @@ Blobs = dict[str, bytes]
 
 
 @dataclass(frozen=True)
-class One:
+class ContainerImage:
     """One image."""
 
     layers: Sequence[bytes]
@@ -24,31 +24,31 @@ class One:
 
     @property
     def platform(self) -> Mapping[str, str]:
-        found = {"architecture": self.arch, "os": "linux", "variant": self.variant}
-        return {key: value for key, value in found.items() if value}
+        platform = {"architecture": self.arch, "os": "linux", "variant": self.variant}
+        return {key: value for key, value in platform.items() if value}
 
 
-def oci(*images: One, tell: bool = True) -> Blobs:
+def oci(*images: ContainerImage, tell: bool = True) -> Blobs:
     """An OCI image layout: name → bytes. `tell`: the index has each image's platform."""
     blobs: Blobs = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}'}
     rows = []
     for image in images:
         layers = [
-            _put(blobs, gzip.compress(layer, mtime=0), f"{OCI}.layer.v1.tar+gzip")
+            _add_blob(blobs, gzip.compress(layer, mtime=0), f"{OCI}.layer.v1.tar+gzip")
             for layer in image.layers
         ]
-        config = _put(blobs, json.dumps(_config(image)).encode(), f"{OCI}.config.v1+json")
+        config = _add_blob(blobs, json.dumps(_config(image)).encode(), f"{OCI}.config.v1+json")
         manifest = {
             "schemaVersion": 2, "mediaType": f"{OCI}.manifest.v1+json", "config": config, "layers": layers,
         }  # fmt: skip
-        row = _put(blobs, json.dumps(manifest).encode(), f"{OCI}.manifest.v1+json")
+        row = _add_blob(blobs, json.dumps(manifest).encode(), f"{OCI}.manifest.v1+json")
         row["annotations"] = {"org.opencontainers.image.ref.name": image.tag}
         rows.append(row | ({"platform": image.platform} if tell else {}))
     blobs["index.json"] = json.dumps({"schemaVersion": 2, "manifests": rows}).encode()
     return blobs
 
 
-def saved(*images: One) -> Blobs:
+def docker_archive(*images: ContainerImage) -> Blobs:
     """What `docker save` writes without an OCI layout, before version 25."""
     blobs: Blobs = {}
     rows = []
@@ -58,15 +58,15 @@ def saved(*images: One) -> Blobs:
         blobs[name] = config
         places = []
         for layer in image.layers:
-            place = f"{hashlib.sha256(layer + config).hexdigest()}/layer.tar"
-            blobs[place] = layer
-            places.append(place)
+            path = f"{hashlib.sha256(layer + config).hexdigest()}/layer.tar"
+            blobs[path] = layer
+            places.append(path)
         rows.append({"Config": name, "RepoTags": [f"t:{image.tag}"], "Layers": places})
     blobs["manifest.json"] = json.dumps(rows).encode()
     return blobs
 
 
-def copied(image: One) -> Blobs:
+def skopeo_directory(image: ContainerImage) -> Blobs:
     """What `skopeo copy … dir:` writes."""
     blobs = oci(image)
     names = {name.rpartition("/")[2]: data for name, data in blobs.items() if "/" in name}
@@ -75,31 +75,31 @@ def copied(image: One) -> Blobs:
     return {**names, "manifest.json": manifest, "version": b"Directory Transport Version: 1.1\n"}
 
 
-def lay(blobs: Blobs, top: Path) -> Path:
+def write_blobs(blobs: Blobs, top: Path) -> Path:
     """The parts as files in a directory."""
     for name, data in blobs.items():
-        place = top / name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
+        path = top / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
     return top
 
 
-def pack(blobs: Blobs, place: Path) -> Path:
+def pack_blobs(blobs: Blobs, path: Path) -> Path:
     """The parts as members of a tar."""
-    with tarfile.open(place, "w") as out:
+    with tarfile.open(path, "w") as out:
         for name, data in blobs.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
             out.addfile(info, io.BytesIO(data))
-    return place
+    return path
 
 
-def _config(image: One) -> dict[str, object]:
+def _config(image: ContainerImage) -> dict[str, object]:
     plain = [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in image.layers]
     return {**image.platform, "config": {}, "rootfs": {"type": "layers", "diff_ids": plain}}
 
 
-def _put(blobs: Blobs, data: bytes, kind: str) -> dict[str, object]:
+def _add_blob(blobs: Blobs, data: bytes, kind: str) -> dict[str, object]:
     digest = hashlib.sha256(data).hexdigest()
     blobs[f"blobs/sha256/{digest}"] = data
     return {"mediaType": kind, "digest": f"sha256:{digest}", "size": len(data)}

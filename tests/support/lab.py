@@ -12,12 +12,12 @@ from minbuild.pipeline.boot_setup import BootSetup, prepare_boot
 from minbuild.pipeline.session import BuildRequest, Session
 from minbuild.progress import SilentProgress
 from minbuild.toolbox.toolbox import Toolbox
-from tests.support.cache import cache
+from tests.support.cache import cache_directory
 
-STORE = cache("lab")
+STORE = cache_directory("lab")
 
 
-def stage_of(image: Path) -> BootSetup:
+def make_boot_setup(image: Path) -> BootSetup:
     """An image with the lock beside it, and the tools of that lock."""
     manifest = BuildRequest(manifest=data_directory("manifests") / "host.yaml")
     return prepare_boot(
@@ -25,19 +25,19 @@ def stage_of(image: Path) -> BootSetup:
     )
 
 
-def in_namespace(toolbox: Toolbox) -> None:
+def require_namespace(toolbox: Toolbox) -> None:
     """Skip where the lab has no network of its own."""
     if choose_network(Network.AUTO, toolbox).name != Network.NAMESPACE:
         pytest.skip("this user may not make a network namespace")
 
 
-def data_disk(
-    toolbox: Toolbox, place: Path, size: int, tree: Path | None = None, *more: str
+def make_data_disk(
+    toolbox: Toolbox, path: Path, size: int, tree: Path | None = None, *more: str
 ) -> Path:
     """A data disk of `size` MiB with the files of a directory; `more` is for mke2fs."""
-    with place.open("wb") as file:
+    with path.open("wb") as file:
         file.truncate(size << 20)
-    words = ["-t", "ext4", "-F", "-q", "-m", "0", "-L", DATA_LABEL, "-E", "root_owner=0:0", *more]
-    words += ["-d", str(tree)] if tree is not None else []
-    toolbox.run("mke2fs", [*words, place], purpose="making a disk")
-    return place
+    argv = ["-t", "ext4", "-F", "-q", "-m", "0", "-L", DATA_LABEL, "-E", "root_owner=0:0", *more]
+    argv += ["-d", str(tree)] if tree is not None else []
+    toolbox.run("mke2fs", [*argv, path], purpose="making a disk")
+    return path

@@ -16,24 +16,28 @@ from minbuild.toolbox.toolbox import Toolbox
 TRIXIE = Archive(suites=("trixie",))
 
 
-def market_of(store: Store, archive: Archive = TRIXIE, arch: str = "") -> PackageSource:
+def open_real_archive(store: Store, archive: Archive = TRIXIE, arch: str = "") -> PackageSource:
     """An archive on the machine's mirror; for this machine's architecture if none is named."""
-    doors, mirror = Session(store.directory), find_mirror("")
+    session, mirror = Session(store.directory), find_mirror("")
     index = open_index(
         archive,
         arch or detect_machine_arch(),
         mirror,
-        doors.store,
+        session.store,
         offline=False,
-        progress=doors.progress,
+        progress=session.progress,
     )
-    return PackageSource(index, mirror, doors)
+    return PackageSource(index, mirror, session)
 
 
-def toolbox_of(tools: Sequence[Tool], market: PackageSource, *, epoch: int = 0) -> Toolbox:
+def make_toolbox(
+    tools: Sequence[Tool], package_source: PackageSource, *, epoch: int = 0
+) -> Toolbox:
     """Tools of any packages, run without being installed."""
-    grown = select_tool_packages(tools, market)
-    chosen = tuple(grown.closure.files.values())
-    extract_chosen_files(BuildRequest(Path()), grown.packages, chosen, market.session)
+    selection = select_tool_packages(tools, package_source)
+    chosen = tuple(selection.closure.files.values())
+    extract_chosen_files(BuildRequest(Path()), selection.packages, chosen, package_source.session)
     entries = [one.entry for one in chosen]
-    return Toolbox(tools, entries, market.session.store, arch=detect_machine_arch(), epoch=epoch)
+    return Toolbox(
+        tools, entries, package_source.session.store, arch=detect_machine_arch(), epoch=epoch
+    )

@@ -118,15 +118,15 @@ class _Handler(BaseHTTPRequestHandler):
         span = self.headers.get("Range", "")
         state.requests.append(f"{self.path} {span}".strip())
         state.headers.append({name.lower(): value for name, value in self.headers.items()})
-        place = state.directory / unquote(self.path.removeprefix("/moved").lstrip("/"))
+        path = state.directory / unquote(self.path.removeprefix("/moved").lstrip("/"))
         token = base64.b64encode(state.login.encode()).decode()
         if state.login and self.headers.get("Authorization") != f"Basic {token}":
             self._answer(401, b"who are you", {"WWW-Authenticate": 'Basic realm="x"'})
             return
         fault = state.next_fault(self.path)
-        if fault is None and not place.is_file():
+        if fault is None and not path.is_file():
             fault = Fault.NOT_FOUND
-        data = place.read_bytes() if place.is_file() else b""
+        data = path.read_bytes() if path.is_file() else b""
         if fault is not None:
             self._fail(state, fault, data)
             return
@@ -183,10 +183,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _drip(self, state: Server, data: bytes) -> None:
         self.close_connection = True
-        for place in range(0, len(data), 2):
+        for path in range(0, len(data), 2):
             if state.closing.wait(0.02):
                 return
-            self.wfile.write(data[place : place + 2])
+            self.wfile.write(data[path : path + 2])
 
     def _huge(self, state: Server, data: bytes) -> None:
         self.send_response(200)

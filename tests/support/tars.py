@@ -47,9 +47,9 @@ def member(row: Row) -> bytes:
     elif any(long):
         pax += [(b"path", name)] if long[0] else []
         pax += [(b"linkpath", target)] if long[1] else []
-    out += extended("x", pax) if pax else b""
+    out += pax_header("x", pax) if pax else b""
     out += header(row, name[:100], target[:100], len(row.body))
-    return out + padded(row.body)
+    return out + pad(row.body)
 
 
 def header(row: Row, name: bytes, target: bytes, size: int, rest: bytes = b"", kind: str = "") -> bytes:  # fmt: skip
@@ -65,22 +65,22 @@ def header(row: Row, name: bytes, target: bytes, size: int, rest: bytes = b"", k
     if row.kind in "34":
         out[329:337], out[337:345] = octal(row.device[0]), octal(row.device[1])
     out[345 : 345 + len(rest)] = rest
-    return summed(out)
+    return with_checksum(out)
 
 
-def summed(block: bytes | bytearray) -> bytes:
+def with_checksum(block: bytes | bytearray) -> bytes:
     """A header with its checksum."""
     total = sum(block[:148]) + 8 * 32 + sum(block[156:])
     return bytes(block[:148]) + b"%06o\0 " % total + bytes(block[156:])
 
 
-def extended(kind: str, records: Sequence[tuple[bytes, bytes]]) -> bytes:
+def pax_header(kind: str, records: Sequence[tuple[bytes, bytes]]) -> bytes:
     """A pax header of these records."""
-    body = b"".join(record(*one) for one in records)
-    return header(Row(b"pax", kind), b"pax", b"", len(body)) + padded(body)
+    body = b"".join(pax_record(*one) for one in records)
+    return header(Row(b"pax", kind), b"pax", b"", len(body)) + pad(body)
 
 
-def record(key: bytes, value: bytes) -> bytes:
+def pax_record(key: bytes, value: bytes) -> bytes:
     """One record, which begins with its own length."""
     rest = b" " + key + b"=" + value + b"\n"
     length = len(rest)
@@ -93,7 +93,7 @@ def octal(number: int, width: int = 8) -> bytes:
     return b"%0*o\0" % (width - 1, number)
 
 
-def padded(body: bytes) -> bytes:
+def pad(body: bytes) -> bytes:
     return body + bytes(-len(body) % BLOCK)
 
 
@@ -107,7 +107,7 @@ def content(row: Row) -> bytes:
 
 def _long(kind: str, name: bytes) -> bytes:
     body = name + b"\0"
-    return header(Row(b"", kind, form="gnu"), b"././@LongLink", b"", len(body)) + padded(body)
+    return header(Row(b"", kind, form="gnu"), b"././@LongLink", b"", len(body)) + pad(body)
 
 
 def _sparse(row: Row) -> bytes:
@@ -128,7 +128,7 @@ def _sparse(row: Row) -> bytes:
             block = b"".join(octal(at, 12) + octal(length, 12) for at, length in rest[:21])
             rest = rest[21:]
             out += block.ljust(504, b"\0") + bytes([bool(rest)]) + bytes(7)
-        return out + padded(body)
+        return out + pad(body)
     start = [(b"GNU.sparse.size", size), (b"GNU.sparse.numblocks", b"%d" % len(pairs))]
     if row.sparse == "0.0":
         for at, length in pairs:
@@ -142,12 +142,12 @@ def _sparse(row: Row) -> bytes:
             (b"GNU.sparse.name", row.name), (b"GNU.sparse.realsize", size),
         ]  # fmt: skip
         numbers = b"".join(b"%d\n" % number for number in (len(pairs), *sum(pairs, ())))
-        body = padded(numbers) + body
+        body = pad(numbers) + body
     name = row.name if row.sparse == "0.0" else b"GNUSparseFile.0/x"
     records = [*row.pax, *start]
     if len(name) > 100:
         records.append((b"path", name))
-    return extended("x", records) + header(row, name[:100], b"", len(body)) + padded(body)
+    return pax_header("x", records) + header(row, name[:100], b"", len(body)) + pad(body)
 
 
 NAMES = (b"a", b"b", b"d", b"d/e", b"d/e/f", b"d/g", b"l", b"l/h", b"m", b"m/i", b"caf\xe9", b"n\nl",
@@ -170,18 +170,20 @@ TARGETS = (
 )
 
 
-def made_up(source: random.Random, *, most: int = 14, layer: bool = False) -> list[Row]:
+def random_members(source: random.Random, *, most: int = 14, layer: bool = False) -> list[Row]:
     """Members at random, many of them over, under and through each other.
 
     `layer`: also whiteouts, and none of the old sparse form.
     """
     rows: list[Row] = []
     for _ in range(source.randrange(2, most)):
-        rows += _made_up(source, [row.name for row in rows], layer=layer)
+        rows += _generate_members(source, [row.name for row in rows], layer=layer)
     return rows
 
 
-def _made_up(source: random.Random, before: Sequence[bytes], *, layer: bool) -> Iterator[Row]:
+def _generate_members(
+    source: random.Random, before: Sequence[bytes], *, layer: bool
+) -> Iterator[Row]:
     name = source.choice(NAMES)
     if source.random() < 0.1:
         name = source.choice((b"./", b"/", b".//")) + name

@@ -35,7 +35,7 @@ def with_layout(data: bytes, *, addresses: Sequence[int] = (), signature: bytes 
     return bytes(out)
 
 
-def over(stub: bytes, parts: Iterable[tuple[str, bytes]]) -> bytes:
+def extend_stub(stub: bytes, parts: Iterable[tuple[str, bytes]]) -> bytes:
     """A UKI that starts: a stub with more sections behind its own, in this order."""
     out = bytearray(stub.ljust(-(-len(stub) // 512) * 512, b"\0"))
     (head,) = struct.unpack_from("<I", out, 0x3C)

@@ -14,7 +14,7 @@ PROCESSES = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class Usage:
     """What one run asked for."""
 
     code: int
@@ -26,25 +26,25 @@ class Counted:
     """Bytes, the code of Python modules apart."""
 
 
-def watched(*words: str, cwd: Path, env: dict[str, str]) -> Counted:
+def count_usage(*args: str, cwd: Path, env: dict[str, str]) -> Usage:
     """Run the command in `cwd` and count."""
     report = cwd / "counted.json"
-    argv = [sys.executable, __file__, str(report), *words]
+    argv = [sys.executable, __file__, str(report), *args]
     subprocess.run(argv, cwd=cwd, env=env, capture_output=True, check=True)
     counted = json.loads(report.read_text())
     report.unlink()
-    return Counted(**{**counted, "opened": tuple(counted["opened"])})
+    return Usage(**{**counted, "opened": tuple(counted["opened"])})
 
 
-def main(report: str, words: list[str]) -> None:
+def main(report: str, argv: list[str]) -> None:
     """Run the command here and write what was counted."""
     events: list[tuple[str, str]] = []
     sys.addaudithook(lambda event, args: events.append((event, str(args[0]) if args else "")))
-    before = _read()
+    before = _count_read_bytes()
     from minbuild.cli.main import run_command_line
 
-    code = run_command_line(words)
-    read = _read() - before
+    code = run_command_line(argv)
+    read = _count_read_bytes() - before
     seen = list(events)
     files = [name for event, name in seen if event == "open"]
     python = [name for name in files if name.endswith((".py", ".pyc")) and Path(name).is_file()]
@@ -58,7 +58,7 @@ def main(report: str, words: list[str]) -> None:
     Path(report).write_text(json.dumps(counted), encoding="utf-8")
 
 
-def _read() -> int:
+def _count_read_bytes() -> int:
     """Bytes that this process has read so far. Source: proc_pid_io(5), rchar."""
     counters = Path("/proc/self/io").read_text(encoding="ascii")
     return int(counters.split()[1])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools import survey
-from tools.frames import watched
+from tools.frames import run_watched
 
 SOURCES = {
     "__init__.py": '"""A package."""\n',
@@ -28,24 +28,24 @@ def modules(tmp_path: Path) -> dict[str, survey.Module]:
         path = tmp_path / "small" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    return survey.read(tmp_path, ["small"])
+    return survey.read_modules(tmp_path, ["small"])
 
 
 def test_an_import_for_types_alone_makes_no_circle(modules: dict[str, survey.Module]) -> None:
-    assert survey.circles(modules) == [["small.b", "small.c"]]
-    assert survey.importers(modules)["small.a"] == {"small.c", "small.deep.a"}
+    assert survey.find_circles(modules) == [["small.b", "small.c"]]
+    assert survey.find_importers(modules)["small.a"] == {"small.c", "small.deep.a"}
 
 
 def test_imports_in_functions_are_counted(modules: dict[str, survey.Module]) -> None:
-    assert [survey.imports_in_functions(modules[f"small.{name}"]) for name in "abc"] == [0, 1, 0]
+    assert [survey.count_function_imports(modules[f"small.{name}"]) for name in "abc"] == [0, 1, 0]
 
 
 def test_names_are_counted(modules: dict[str, survey.Module]) -> None:
-    assert survey.public(modules, ast.ClassDef) == {"Same": ["small.a", "small.b"]}
-    assert survey.file_names(modules) == {"a.py": ["small.a", "small.deep.a"]}
-    assert survey.participles(modules) == ["small.b.told"]
-    assert dict(survey.pronouns(modules)) == {"found": 2, "one": 2}
-    assert survey.relative_openings(modules) == 1
+    assert survey.find_repeated_names(modules, ast.ClassDef) == {"Same": ["small.a", "small.b"]}
+    assert survey.find_repeated_files(modules) == {"a.py": ["small.a", "small.deep.a"]}
+    assert survey.list_participles(modules) == ["small.b.told"]
+    assert dict(survey.count_pronouns(modules)) == {"found": 2, "one": 2}
+    assert survey.count_relative_openings(modules) == 1
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_the_house_itself_has_its_figures() -> None:
 
 
 def test_a_run_is_watched() -> None:
-    assert 5 < watched("modules", "--help")["modules"] < 100
-    assert watched("codes", "schema")["codes"] > 20
+    assert 5 < run_watched("modules", "--help")["modules"] < 100
+    assert run_watched("codes", "schema")["codes"] > 20

@@ -22,7 +22,7 @@ from minbuild.lab.probes import DEFAULT_LIMIT
 from minbuild.pipeline.boot_setup import BootSetup, prepare_boot
 from minbuild.pipeline.session import Session
 from minbuild.progress import SilentProgress
-from tests.support.lab import STORE, data_disk, in_namespace
+from tests.support.lab import STORE, make_data_disk, require_namespace
 
 ALL = """\
 minbuild: 1
@@ -44,11 +44,13 @@ class Host:
     def images(self) -> Path:
         return self.stage.image.parent
 
-    def boot(self, *wanted: str | BootProbe, image: str = "", **more: object) -> BootResult:
+    def boot(self, *patterns: str | BootProbe, image: str = "", **more: object) -> BootResult:
         """Boot, directly unless an image is named, until the console showed all patterns."""
         values: dict[str, object] = {
             "image": self.images / image if image else self.stage.image,
-            "probes": tuple(one if isinstance(one, BootProbe) else seen(one) for one in wanted),
+            "probes": tuple(
+                one if isinstance(one, BootProbe) else expect_line(one) for one in patterns
+            ),
             "firmware": Firmware.UEFI if image else Firmware.DIRECT,
             "timeout": 600,
         }
@@ -61,12 +63,12 @@ class Host:
         )
         return result
 
-    def disk(self, place: Path, tree: Path, size: int, *more: str) -> Path:
+    def make_disk(self, path: Path, tree: Path, size: int, *more: str) -> Path:
         """A data disk of `size` MiB with the files of a directory."""
-        return data_disk(self.stage.toolbox, place, size, tree, *more)
+        return make_data_disk(self.stage.toolbox, path, size, tree, *more)
 
 
-def seen(pattern: str, times: int = 1) -> BootProbe:
+def expect_line(pattern: str, times: int = 1) -> BootProbe:
     """A probe of one console line, seen so often."""
     sign = ProbePattern(LineSource.CONSOLE, re.compile(pattern), times)
     return BootProbe(f"{pattern} {times}", (sign,), DEFAULT_LIMIT * 8, "it was not seen")
@@ -74,12 +76,12 @@ def seen(pattern: str, times: int = 1) -> BootProbe:
 
 @pytest.fixture(scope="session")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
-    place = tmp_path_factory.mktemp("host")
-    (place / "every.yaml").write_text(ALL)
-    request = build_request(str(place / "every.yaml"), BuildOptions())
-    request = replace(request, output=place / "build")
+    path = tmp_path_factory.mktemp("host")
+    (path / "every.yaml").write_text(ALL)
+    request = build_request(str(path / "every.yaml"), BuildOptions())
+    request = replace(request, output=path / "build")
     stage = prepare_boot(
-        str(place / "every.yaml"),
+        str(path / "every.yaml"),
         request,
         Session(STORE, SilentProgress()),
         firmware=Firmware.DIRECT,
@@ -90,4 +92,4 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
 @pytest.fixture
 def namespace(host: Host) -> None:
     """Skip where the lab has no network of its own."""
-    in_namespace(host.stage.toolbox)
+    require_namespace(host.stage.toolbox)

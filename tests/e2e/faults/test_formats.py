@@ -75,7 +75,9 @@ def test_the_script_of_pxe_boots_the_host_on_a_bios(
     (tmp_path / "start").write_text("#!ipxe\nautoboot\n")
     host.boot(
         LEASE,
-        BootProbe("script", fetched("boot.ipxe", "vmlinuz", "initrd"), LIMIT, "not fetched"),
+        BootProbe(
+            "script", list_tftp_patterns("boot.ipxe", "vmlinuz", "initrd"), LIMIT, "not fetched"
+        ),
         image=str(toolbox(lab=True).find_path(IPXE_KERNEL)),
         initramfs=tmp_path / "start",
         firmware=Firmware.DIRECT,
@@ -99,14 +101,19 @@ def test_the_script_of_pxe_boots_the_host_by_uefi(
     settings.write_text(text.replace(f"{ours}host.efi", f"{ours}snponly.efi"))
     host.boot(
         LEASE,
-        BootProbe("script", fetched("snponly.efi", "boot.ipxe", "host.efi"), LIMIT, "not fetched"),
+        BootProbe(
+            "script",
+            list_tftp_patterns("snponly.efi", "boot.ipxe", "host.efi"),
+            LIMIT,
+            "not fetched",
+        ),
         image="host.efi",
         firmware=Firmware.PXE,
         dnsmasq_conf=settings,
     )
 
 
-def fetched(*names: str) -> tuple[ProbePattern, ...]:
+def list_tftp_patterns(*names: str) -> tuple[ProbePattern, ...]:
     """What dnsmasq says of files that were fetched by TFTP."""
     return tuple(
         ProbePattern(LineSource.DNSMASQ, re.compile(rf"sent \S*/{re.escape(name)} to "))

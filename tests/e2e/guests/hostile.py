@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.e2e.guests.conftest import conf
+from tests.e2e.guests.conftest import write_guest_conf
 from tests.unit.components.test_vm import qcow2
 
 VICTIM = "/data/guests/gpt/inside.qcow2"
@@ -29,12 +29,12 @@ NAMES = ("\x1b]0;owned\x07", "a\nminbuild: kvm: forged", "b c", "x" * 33)
 """Directories that no guest can have."""
 
 
-def lay(tree: Path, sector: bytes) -> None:
+def write_hostile_guests(tree: Path, sector: bytes) -> None:
     """Put them on a disk that has the guest `gpt` already; `sector` is what prints escape sequences."""
     guests = tree / "guests"
     for name, (lines, _) in REFUSED.items():
         if lines:
-            conf(tree, name, *lines)
+            write_guest_conf(tree, name, *lines)
     (guests / "link/link.raw").symlink_to("/usr/bin/vm")
     (guests / "linkdir/d").symlink_to("/usr/bin")
     (guests / "off/secret.qcow2").write_bytes(qcow2())
@@ -49,5 +49,5 @@ def lay(tree: Path, sector: bytes) -> None:
     (guests / "dirlink").symlink_to("off")
     for name in NAMES:
         (guests / name / "guest.conf").write_text("kernel=/data/kernel\n")
-    escape = conf(tree, "escape", "memory=16", "disk=boot.raw", "ready=boot sector runs", "stop-wait=0")  # fmt: skip
+    escape = write_guest_conf(tree, "escape", "memory=16", "disk=boot.raw", "ready=boot sector runs", "stop-wait=0")  # fmt: skip
     (escape / "boot.raw").write_bytes(sector)

@@ -2,10 +2,16 @@
 
 from pathlib import Path
 
-from tests.e2e.guests.conftest import FUNCTIONS, START, Bench, conf, said
-from tests.e2e.guests.hostile import lay
+from tests.e2e.guests.conftest import (
+    FUNCTIONS,
+    START,
+    GuestBench,
+    list_console_lines,
+    write_guest_conf,
+)
+from tests.e2e.guests.hostile import write_hostile_guests
 from tests.e2e.small_host import minbuild
-from tests.support.lab import STORE, in_namespace
+from tests.support.lab import STORE, require_namespace
 
 SCRIPT = r"""
 try() {
@@ -98,36 +104,38 @@ def boot_sector(code: bytes) -> bytes:
     return (code + bytes(510 - len(code)) + b"\x55\xaa").ljust(1 << 20, b"\0")
 
 
-def raw(place: Path, size: int, text: str) -> None:
-    place.write_bytes(text.encode().ljust(size << 20, b"\0"))
+def write_raw_disk(path: Path, size: int, text: str) -> None:
+    path.write_bytes(text.encode().ljust(size << 20, b"\0"))
 
 
-def run(bench: Bench, place: Path) -> list[str]:
+def boot_guests(bench: GuestBench, path: Path) -> list[str]:
     """What the host said from power-on to power-off."""
-    in_namespace(bench.stage.toolbox)
-    tree = bench.tree(place / "tree", FUNCTIONS + SCRIPT)
-    full = conf(
+    require_namespace(bench.stage.toolbox)
+    tree = bench.write_tree(path / "tree", FUNCTIONS + SCRIPT)
+    full = write_guest_conf(
         tree, "full", *START, "cpus=2", "disk=one.raw", "disk=two.qcow2", "disk=three.raw,ro",
         "net=br0", "net=nat0,52:54:00:00:00:77", "ready=inside: ready",
     )  # fmt: skip
-    raw(full / "one.raw", 2, "first")
-    raw(full / "three.raw", 3, "third")
-    raw(place / "two.raw", 4, "second")
-    words = ["convert", "-O", "qcow2", str(place / "two.raw"), str(full / "two.qcow2")]
-    ended = minbuild("tool", "qemu-img", "--store", str(STORE), "--", *words, cwd=place)
+    write_raw_disk(full / "one.raw", 2, "first")
+    write_raw_disk(full / "three.raw", 3, "third")
+    write_raw_disk(path / "two.raw", 4, "second")
+    argv = ["convert", "-O", "qcow2", str(path / "two.raw"), str(full / "two.qcow2")]
+    ended = minbuild("tool", "qemu-img", "--store", str(STORE), "--", *argv, cwd=path)
     assert ended.code == 0, ended.err
-    mbr = conf(tree, "mbr", "memory=16", "disk=boot.raw", "ready=boot sector runs", "stop-wait=3")
+    mbr = write_guest_conf(
+        tree, "mbr", "memory=16", "disk=boot.raw", "ready=boot sector runs", "stop-wait=3"
+    )
     (mbr / "boot.raw").write_bytes(boot_sector(PRINTS))
-    once = conf(tree, "once", "memory=16", "disk=boot.raw", "restart=no")
+    once = write_guest_conf(tree, "once", "memory=16", "disk=boot.raw", "restart=no")
     (once / "boot.raw").write_bytes(boot_sector(FAULTS))
-    gpt = conf(tree, "gpt", "memory=128", "disk=inside.qcow2", "ready=inside: ready")
+    gpt = write_guest_conf(tree, "gpt", "memory=128", "disk=inside.qcow2", "ready=inside: ready")
     (gpt / "inside.qcow2").write_bytes((bench.guest / "inside.qcow2").read_bytes())
-    conf(tree, "off", "autostart=no")
-    conf(tree, "bad", "colour=red")
-    conf(tree, "gone", "disk=gone.raw")
-    conf(tree, "lost", "net=br9")
-    conf(tree, "big", "memory=90000", "autostart=no")
-    lay(tree, boot_sector(PRINTS_ESCAPES))
-    disk = bench.disk(place / "disk", tree)
+    write_guest_conf(tree, "off", "autostart=no")
+    write_guest_conf(tree, "bad", "colour=red")
+    write_guest_conf(tree, "gone", "disk=gone.raw")
+    write_guest_conf(tree, "lost", "net=br9")
+    write_guest_conf(tree, "big", "memory=90000", "autostart=no")
+    write_hostile_guests(tree, boot_sector(PRINTS_ESCAPES))
+    disk = bench.make_disk(path / "disk", tree)
     result = bench.boot(disk, "init: stopped", memory=768)
-    return said(result)
+    return list_console_lines(result)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.lab.linux_guest import LINUX_READY, make_guest_initramfs
-from tests.e2e.guests.conftest import Bench, conf, said, seen
+from tests.e2e.guests.conftest import GuestBench, expect_line, list_console_lines, write_guest_conf
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = [pytest.mark.long, pytest.mark.boot, pytest.mark.mirror]
@@ -31,35 +31,35 @@ esac
 
 
 def test_ten_power_cuts_lose_nothing_that_a_guest_was_told_is_written(
-    bench: Bench, tmp_path: Path
+    bench: GuestBench, tmp_path: Path
 ) -> None:
-    tree = bench.tree(tmp_path / "tree", RELAY)
+    tree = bench.write_tree(tmp_path / "tree", RELAY)
     write = "cmdline=console=ttyS0 reboot=t panic=-1 quiet inside.write"
-    disk = conf(tree, "w", "kernel=/data/kernel", "initrd=/data/initrd", "memory=96", write, "disk=w.raw", "ready=inside: ready")  # fmt: skip
+    disk = write_guest_conf(tree, "w", "kernel=/data/kernel", "initrd=/data/initrd", "memory=96", write, "disk=w.raw", "ready=inside: ready")  # fmt: skip
     with (disk / "w.raw").open("wb") as file:
         file.truncate(256 << 20)
-    data = bench.disk(tmp_path / "disk", tree, 320)
-    kept = 0
+    data = bench.make_disk(tmp_path / "disk", tree, 320)
+    remaining = 0
     for cut in range(CUTS):
         # any numbers: what the guest's kernel says may fall into the middle of a line
-        wrote = seen(r"bench: inside: wrote \d+\b", 3 + cut % 4)
+        wrote = expect_line(r"bench: inside: wrote \d+\b", 3 + cut % 4)
         result = bench.boot(data, "data: /dev/vda on /data", wrote)
-        kept = judged(said(result), kept)
+        remaining = check_writes(list_console_lines(result), remaining)
     last = bench.boot(data, "data: unmounted", "init: stopped", cmdline="bench.last")
-    judged(said(last), kept)
+    check_writes(list_console_lines(last), remaining)
     box = toolbox()
-    words = [*box.build_argv("e2fsck"), "-f", "-n", str(data)]
-    checked = subprocess.run(words, env=box.build_environment(), capture_output=True, text=True)
+    argv = [*box.build_argv("e2fsck"), "-f", "-n", str(data)]
+    checked = subprocess.run(argv, env=box.build_environment(), capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
 
 
-def judged(lines: list[str], kept: int) -> int:
+def check_writes(lines: list[str], confirmed: int) -> int:
     """How many words the guest has written; all that it had said before must have been found."""
     text = "\n".join(lines)
-    found = [int(number) for number in re.findall(r"bench: inside: found (\d+)", text)]
+    numbers = [int(number) for number in re.findall(r"bench: inside: found (\d+)", text)]
     wrote = [int(number) for number in re.findall(r"bench: inside: wrote (\d+)", text)]
-    print("found", found[0], "of", kept, "then wrote up to", max(wrote))
-    assert found[0] >= kept
+    print("found", numbers[0], "of", confirmed, "then wrote up to", max(wrote))
+    assert numbers[0] >= confirmed
     return max(wrote) + 1
 
 
@@ -68,20 +68,20 @@ LEAST = 1536
 """MiB of a host that carries twelve guests of 96 MiB."""
 
 
-def test_twelve_guests_run_at_once(bench: Bench, tmp_path: Path) -> None:
-    tree = bench.tree(tmp_path / "tree", "")
+def test_twelve_guests_run_at_once(bench: GuestBench, tmp_path: Path) -> None:
+    tree = bench.write_tree(tmp_path / "tree", "")
     (tree / "tiny").write_bytes(make_guest_initramfs())
     names = [f"g{number}" for number in range(DOZEN)]
     for name in names:
         rows = ["kernel=/data/kernel", "initrd=/data/tiny", "memory=96", f"ready={LINUX_READY}"]
-        conf(tree, name, *rows)
+        write_guest_conf(tree, name, *rows)
         (tree / "guests" / name / "guest.conf").write_text("\n".join([*rows, ""]))
     (tree / "bench.sh").write_text(COUNT)
-    data = bench.disk(tmp_path / "disk", tree)
+    data = bench.make_disk(tmp_path / "disk", tree)
     ready = [rf"guest {name}: ready" for name in names]
     result = bench.boot(data, *ready, r"bench: free", memory=LEAST)
-    print("\n".join(line for line in said(result) if line.startswith("bench")))
-    assert not any("Out of memory" in line for line in said(result))
+    print("\n".join(line for line in list_console_lines(result) if line.startswith("bench")))
+    assert not any("Out of memory" in line for line in list_console_lines(result))
 
 
 COUNT = r""". /usr/lib/minbuild/init
@@ -94,17 +94,17 @@ esac
 """
 
 
-def test_a_guest_may_have_sixteen_processors(bench: Bench, tmp_path: Path) -> None:
-    tree = bench.tree(tmp_path / "tree", "")
-    conf(tree, "many", "cpus=16", "memory=256", "ready=inside: up with 16 cpus")
-    disk = bench.disk(tmp_path / "disk", tree)
+def test_a_guest_may_have_sixteen_processors(bench: GuestBench, tmp_path: Path) -> None:
+    tree = bench.write_tree(tmp_path / "tree", "")
+    write_guest_conf(tree, "many", "cpus=16", "memory=256", "ready=inside: up with 16 cpus")
+    disk = bench.make_disk(tmp_path / "disk", tree)
     result = bench.boot(disk, "guest many: ready: inside: up with 16 cpus")
     print("16 processors:", *(f"{one.uptime} s of uptime" for one in result.outcomes))
 
 
-def test_a_guest_of_64_processors_is_begun(bench: Bench, tmp_path: Path) -> None:
+def test_a_guest_of_64_processors_is_begun(bench: GuestBench, tmp_path: Path) -> None:
     # two emulated processors that take turns for 64 do not bring them all up at every try
-    tree = bench.tree(tmp_path / "tree", "")
-    conf(tree, "many", "cpus=64", "memory=256")
-    disk = bench.disk(tmp_path / "disk", tree)
+    tree = bench.write_tree(tmp_path / "tree", "")
+    write_guest_conf(tree, "many", "cpus=64", "memory=256")
+    disk = bench.make_disk(tmp_path / "disk", tree)
     bench.boot(disk, r"guest many: started \(pid \d+, 64 cpus, 256 MiB\)")

@@ -11,8 +11,16 @@ from dataclasses import replace
 import pytest
 
 from minbuild.lab.model import ConsoleAction, LabServer, LineSource
-from tests.e2e.guests.conftest import FUNCTIONS, MANIFESTS, Bench, conf, made, rows, said
-from tests.support.lab import in_namespace, stage_of
+from tests.e2e.guests.conftest import (
+    FUNCTIONS,
+    MANIFESTS,
+    GuestBench,
+    build_manifest,
+    list_console_lines,
+    list_section_lines,
+    write_guest_conf,
+)
+from tests.support.lab import make_boot_setup, require_namespace
 
 pytestmark = [
     pytest.mark.long,
@@ -107,44 +115,48 @@ def claim() -> bytes:
     return frame("ff:ff:ff:ff:ff:ff", "52:54:00:00:00:66", 0x0806, body)
 
 
-def spoofed() -> bytes:
+def spoofed_frame() -> bytes:
     """A frame of nothing much that seems to come from the host."""
     return frame("ff:ff:ff:ff:ff:ff", HOST, 0x88B5, b"spoofed")
 
 
 @pytest.fixture(scope="module")
-def ran(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def console_lines(bench: GuestBench, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What the host said, on a network where nobody but its guests serves leases."""
-    in_namespace(bench.stage.toolbox)
-    place = tmp_path_factory.mktemp("hostile")
-    tree = bench.tree(place / "tree", FUNCTIONS + SCRIPT.replace("HOST", HOST.replace(":", "")))
-    for make in (advertisement, claim, spoofed):
+    require_namespace(bench.stage.toolbox)
+    path = tmp_path_factory.mktemp("hostile")
+    tree = bench.write_tree(
+        path / "tree", FUNCTIONS + SCRIPT.replace("HOST", HOST.replace(":", ""))
+    )
+    for make in (advertisement, claim, spoofed_frame):
         (tree / make.__name__).write_bytes(make())
-    conf(tree, "evil", SERVES, "net=br0")
-    conf(tree, "shared", SERVES, "net=br0,shared", "autostart=no")
-    disk = bench.disk(place / "disk", tree)
+    write_guest_conf(tree, "evil", SERVES, "net=br0")
+    write_guest_conf(tree, "shared", SERVES, "net=br0,shared", "autostart=no")
+    disk = bench.make_disk(path / "disk", tree)
     result = bench.boot(
         disk, "init: stopped", memory=768, disabled_servers=frozenset({LabServer.DHCP})
     )
-    return said(result)
+    return list_console_lines(result)
 
 
-def test_a_guest_s_leases_and_advertisements_come_to_nobody(ran: list[str]) -> None:
-    assert rows(ran, "isolated v4") == []
-    assert rows(ran, "isolated routers") == ["0"]
-    assert not any("192.0.2.1 " in line for line in rows(ran, "isolated neighbours"))
+def test_a_guest_s_leases_and_advertisements_come_to_nobody(console_lines: list[str]) -> None:
+    assert list_section_lines(console_lines, "isolated v4") == []
+    assert list_section_lines(console_lines, "isolated routers") == ["0"]
+    assert not any(
+        "192.0.2.1 " in line for line in list_section_lines(console_lines, "isolated neighbours")
+    )
 
 
-def test_a_guest_does_not_take_the_host_s_address(ran: list[str]) -> None:
-    assert rows(ran, "isolated host") == ["the port of host0"]
+def test_a_guest_does_not_take_the_host_s_address(console_lines: list[str]) -> None:
+    assert list_section_lines(console_lines, "isolated host") == ["the port of host0"]
 
 
-def test_a_shared_card_is_what_the_others_are_kept_from(ran: list[str]) -> None:
+def test_a_shared_card_is_what_the_others_are_kept_from(console_lines: list[str]) -> None:
     """What fails for the first guest would have come to the host: the second one's does."""
-    assert any(line.startswith("dhcp: lease 192.0.2.20") for line in ran)
-    assert any("192.0.2.66" in line for line in ran if line.startswith("dhcp: lease"))
-    assert rows(ran, "shared routers") == ["1"]
-    (believed,) = rows(ran, "shared host")
+    assert any(line.startswith("dhcp: lease 192.0.2.20") for line in console_lines)
+    assert any("192.0.2.66" in line for line in console_lines if line.startswith("dhcp: lease"))
+    assert list_section_lines(console_lines, "shared routers") == ["1"]
+    (believed,) = list_section_lines(console_lines, "shared host")
     assert believed.startswith("the port of vs")
 
 
@@ -195,7 +207,7 @@ STATIC = "52:54:00:00:00:66"
 """Of the card whose address stands in its guest.conf; the frames above come from it."""
 
 
-def lie() -> bytes:
+def forged_datagram() -> bytes:
     """A datagram from the card's own MAC with the address of another machine. Source: RFC 791, 3.1."""
     ends = socket.inet_aton("192.0.2.1") + socket.inet_aton("192.0.2.255")
     head = struct.pack(">BBHHHBBH", 0x45, 0, 28, 0, 0, 64, 17, 0) + ends
@@ -204,22 +216,24 @@ def lie() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def filtered(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], list[str]]:
+def filter_output(
+    bench: GuestBench, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], list[str]]:
     """What the host said, and what the lab heard on the wire; the line between is the bench's."""
-    in_namespace(bench.stage.toolbox)
-    place = tmp_path_factory.mktemp("filtered")
-    shutil.copytree(MANIFESTS, place / "manifests")
-    (place / "manifests/filtered.yaml").write_text(FILTERED)
-    image = made(place / "manifests", "filtered") / "filtered.efi"
-    looking = replace(bench, stage=stage_of(image))
-    tree = looking.tree(place / "tree", FUNCTIONS + FILTER_SCRIPT)
-    for make in (advertisement, claim, spoofed, lie):
+    require_namespace(bench.stage.toolbox)
+    path = tmp_path_factory.mktemp("filtered")
+    shutil.copytree(MANIFESTS, path / "manifests")
+    (path / "manifests/filtered.yaml").write_text(FILTERED)
+    image = build_manifest(path / "manifests", "filtered") / "filtered.efi"
+    looking = replace(bench, stage=make_boot_setup(image))
+    tree = looking.write_tree(path / "tree", FUNCTIONS + FILTER_SCRIPT)
+    for make in (advertisement, claim, spoofed_frame, forged_datagram):
         (tree / make.__name__).write_bytes(make())
     stand = "cmdline=console=ttyS0 reboot=t panic=-1 quiet inside.stand inside.stand=192.0.2.7%d/24"
-    conf(tree, "leased", "net=br0")
-    conf(tree, "static", stand % 1, f"net=br0,{STATIC},192.0.2.71")
-    conf(tree, "shared", stand % 2, "net=br0,shared", "autostart=no")
-    disk = looking.disk(place / "disk", tree)
+    write_guest_conf(tree, "leased", "net=br0")
+    write_guest_conf(tree, "static", stand % 1, f"net=br0,{STATIC},192.0.2.71")
+    write_guest_conf(tree, "shared", stand % 2, "net=br0,shared", "autostart=no")
+    disk = looking.make_disk(path / "disk", tree)
     ear = ConsoleAction(
         re.compile("steps started"),
         name="ear",
@@ -231,28 +245,28 @@ def filtered(bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[li
         for one in result.lines
         if one.source is LineSource.SERVERS or "bench: sent" in one.text
     ]
-    return said(result), wire
+    return list_console_lines(result), wire
 
 
 def test_a_filtered_guest_sends_from_its_own_addresses(
-    filtered: tuple[list[str], list[str]],
+    filter_output: tuple[list[str], list[str]],
 ) -> None:
-    lines, _ = filtered
-    assert any("heard" in row and row.endswith("eth0") for row in rows(lines, "leased")), lines[
-        -60:
-    ]
-    assert rows(lines, "static") == ["inside: with 192.0.2.71/24 heard standing"]
+    lines, _ = filter_output
+    assert any(
+        "heard" in row and row.endswith("eth0") for row in list_section_lines(lines, "leased")
+    ), lines[-60:]
+    assert list_section_lines(lines, "static") == ["inside: with 192.0.2.71/24 heard standing"]
     # that of a guest that was stopped is taken out
-    assert len(rows(lines, "cards")) == 1
+    assert len(list_section_lines(lines, "cards")) == 1
 
 
-@pytest.mark.parametrize("make", [advertisement, claim, spoofed, lie])
+@pytest.mark.parametrize("make", [advertisement, claim, spoofed_frame, forged_datagram])
 def test_what_is_not_its_own_comes_to_the_wire_from_a_shared_card_alone(
-    filtered: tuple[list[str], list[str]], make: Callable[[], bytes]
+    filter_output: tuple[list[str], list[str]], make: Callable[[], bytes]
 ) -> None:
-    _, wire = filtered
+    _, wire = filter_output
     body = make()[10:]
     heard = f"ear: {body[6:12].hex(':')} {body[12:14].hex()} {body[14:].hex()[:120]}"
-    middle = next(place for place, line in enumerate(wire) if "bench: sent" in line)
+    middle = next(path for path, line in enumerate(wire) if "bench: sent" in line)
     assert heard not in wire[:middle]
     assert heard in wire[middle:]

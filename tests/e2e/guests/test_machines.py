@@ -5,12 +5,12 @@ import re
 
 import pytest
 
-from tests.e2e.guests.conftest import rows
+from tests.e2e.guests.conftest import list_section_lines
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("guests")]
 
 
-def place(lines: list[str], start: str) -> int:
+def find_line(lines: list[str], start: str) -> int:
     """Where the first line with this start stands."""
     return next(number for number, line in enumerate(lines) if line.startswith(start))
 
@@ -30,24 +30,30 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("command", ERRORS)
-def test_each_mistake_has_its_own_error(ran: list[str], command: str) -> None:
-    assert rows(ran, command)[-1].startswith(f"vm: error: {ERRORS[command]}")
+def test_each_mistake_has_its_own_error(console_lines: list[str], command: str) -> None:
+    assert list_section_lines(console_lines, command)[-1].startswith(
+        f"vm: error: {ERRORS[command]}"
+    )
 
 
-def test_guests_that_cannot_start_are_named_at_boot(ran: list[str]) -> None:
+def test_guests_that_cannot_start_are_named_at_boot(console_lines: list[str]) -> None:
     for name in ("bad", "gone", "lost"):
         what = ERRORS[f"start {name}"]
-        assert any(line.startswith(f"guest {name}: FAILED: {what}") for line in ran)
+        assert any(line.startswith(f"guest {name}: FAILED: {what}") for line in console_lines)
 
 
-def test_guests_start_side_by_side(ran: list[str]) -> None:
-    started = [place(ran, f"guest {name}: started") for name in ("full", "mbr", "gpt")]
-    assert max(started) < min(place(ran, f"guest {name}: ready") for name in ("full", "gpt"))
-    assert not any(line.startswith("guest off: ") for line in ran)
+def test_guests_start_side_by_side(console_lines: list[str]) -> None:
+    started = [
+        find_line(console_lines, f"guest {name}: started") for name in ("full", "mbr", "gpt")
+    ]
+    assert max(started) < min(
+        find_line(console_lines, f"guest {name}: ready") for name in ("full", "gpt")
+    )
+    assert not any(line.startswith("guest off: ") for line in console_lines)
 
 
-def test_a_guest_sees_every_processor_disk_and_card(ran: list[str]) -> None:
-    assert rows(ran, "full")[:4] == [
+def test_a_guest_sees_every_processor_disk_and_card(console_lines: list[str]) -> None:
+    assert list_section_lines(console_lines, "full")[:4] == [
         "inside: up with 2 cpus",
         "inside: disk vda 2 MiB: first, vda was written",
         "inside: disk vdb 4 MiB: second, vdb was written",
@@ -55,69 +61,77 @@ def test_a_guest_sees_every_processor_disk_and_card(ran: list[str]) -> None:
     ]
 
 
-def test_both_cards_of_a_guest_reach_the_network(ran: list[str]) -> None:
-    said_there = rows(ran, "full")
+def test_both_cards_of_a_guest_reach_the_network(console_lines: list[str]) -> None:
+    said_there = list_section_lines(console_lines, "full")
     assert any(re.match(r"inside: eth0 \S+ heard eth0", line) for line in said_there)
     assert "inside: eth1 52:54:00:00:00:77 heard eth1" in said_there
     assert any(re.match(r"inside: eth1 has 10\.77\.0\.\d+/24 from 10", line) for line in said_there)
 
 
-def test_disks_boot_by_their_own_partition_table(ran: list[str]) -> None:
-    assert "guest mbr: ready: boot sector runs" in ran
-    assert "guest gpt: ready: inside: ready" in ran
+def test_disks_boot_by_their_own_partition_table(console_lines: list[str]) -> None:
+    assert "guest mbr: ready: boot sector runs" in console_lines
+    assert "guest gpt: ready: inside: ready" in console_lines
 
 
-def test_nothing_on_the_data_partition_changes_its_owner_for_a_disk(ran: list[str]) -> None:
-    owners = {line.split()[-1]: line.split() for line in rows(ran, "files")[1:]}
+def test_nothing_on_the_data_partition_changes_its_owner_for_a_disk(
+    console_lines: list[str],
+) -> None:
+    owners = {
+        line.split()[-1]: line.split() for line in list_section_lines(console_lines, "files")[1:]
+    }
     for name in ("one.raw", "two.qcow2", "three.raw", "guest.conf"):
         assert owners[name][2:4] == [str(os.getuid()), str(os.getgid())]
 
 
-def test_every_guest_is_confined_as_a_user_of_its_own(ran: list[str]) -> None:
+def test_every_guest_is_confined_as_a_user_of_its_own(console_lines: list[str]) -> None:
     pattern = r"confined: guest (\w+): user (\d+), no_new_privs 1, seccomp 2, /dev/kvm 660 0:36"
-    seen = dict(re.findall(pattern, "\n".join(ran)))
+    seen = dict(re.findall(pattern, "\n".join(console_lines)))
     assert {"full", "mbr", "gpt", "one", "two"} <= seen.keys()
     assert len(set(seen.values())) == len(seen)
     assert min(map(int, seen.values())) >= 1 << 30
 
 
-def test_a_guest_that_shall_not_start_again_does_not(ran: list[str]) -> None:
-    assert any(line.startswith("guest once: stopped") for line in ran)
-    assert len([line for line in ran if line.startswith("guest once: started")]) == 1
+def test_a_guest_that_shall_not_start_again_does_not(console_lines: list[str]) -> None:
+    assert any(line.startswith("guest once: stopped") for line in console_lines)
+    assert len([line for line in console_lines if line.startswith("guest once: started")]) == 1
 
 
-def test_a_person_talks_to_a_guest_and_tools_find_its_socket(ran: list[str]) -> None:
-    assert "bench: heard: inside: heard a word" in ran
-    assert "bench: socket: qmp" in ran
+def test_a_person_talks_to_a_guest_and_tools_find_its_socket(console_lines: list[str]) -> None:
+    assert "bench: heard: inside: heard a word" in console_lines
+    assert "bench: socket: qmp" in console_lines
 
 
-def test_stop_presses_the_button(ran: list[str]) -> None:
-    assert rows(ran, "gpt") == ["inside: the button was pressed, going"]
-    assert "guest gpt: stopped (status 0)" in ran
+def test_stop_presses_the_button(console_lines: list[str]) -> None:
+    assert list_section_lines(console_lines, "gpt") == ["inside: the button was pressed, going"]
+    assert "guest gpt: stopped (status 0)" in console_lines
 
 
-def test_a_guest_that_knows_no_button_loses_its_plug_after_its_time(ran: list[str]) -> None:
-    unplugged, killed = rows(ran, "mbr")
+def test_a_guest_that_knows_no_button_loses_its_plug_after_its_time(
+    console_lines: list[str],
+) -> None:
+    unplugged, killed = list_section_lines(console_lines, "mbr")
     (waited,) = re.findall(r"unplugged after (\d+) s", unplugged)
     assert int(waited) >= 3
     assert killed == "killed"
-    assert any(line.startswith("guest mbr: stopped") for line in ran)
+    assert any(line.startswith("guest mbr: stopped") for line in console_lines)
 
 
-def test_each_card_is_the_kernel_s_to_serve(ran: list[str]) -> None:
-    assert rows(ran, "vhost") == ["2"]
+def test_each_card_is_the_kernel_s_to_serve(console_lines: list[str]) -> None:
+    assert list_section_lines(console_lines, "vhost") == ["2"]
 
 
-def test_memory_that_runs_out_takes_a_guest_and_nothing_else(ran: list[str]) -> None:
-    killed = rows(ran, "killed")
+def test_memory_that_runs_out_takes_a_guest_and_nothing_else(console_lines: list[str]) -> None:
+    killed = list_section_lines(console_lines, "killed")
     assert killed
     assert all(re.search(r"\(qemu-system-x86\) .* UID:1\d{9} .*_adj:500", line) for line in killed)
-    assert any(re.match("guest (one|two): stopped .status 137.", line) for line in ran)
-    after = {line.split()[0]: line.split()[1] for line in rows(ran, "after")}
+    assert any(re.match("guest (one|two): stopped .status 137.", line) for line in console_lines)
+    after = {
+        line.split()[0]: line.split()[1] for line in list_section_lines(console_lines, "after")
+    }
     assert after["full"] == "running"
 
 
-def test_power_off_waits_for_guests_before_the_data_partition(ran: list[str]) -> None:
+def test_power_off_waits_for_guests_before_the_data_partition(console_lines: list[str]) -> None:
     order = [
         "init: stopping",
         "guest full: stopped (status 0)",
@@ -125,5 +139,5 @@ def test_power_off_waits_for_guests_before_the_data_partition(ran: list[str]) ->
         "data: unmounted",
         "init: stopped",
     ]
-    assert "bench: full still runs" not in ran
-    assert [line for line in ran if line in order] == order
+    assert "bench: full still runs" not in console_lines
+    assert [line for line in console_lines if line in order] == order

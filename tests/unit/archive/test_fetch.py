@@ -63,7 +63,7 @@ def test_a_truncated_download_is_resumed_where_it_ended(world: World) -> None:
 def test_an_interrupted_run_is_resumed_by_the_next_one(world: World) -> None:
     package = world.open().find_package("hello-doc")
     assert package is not None
-    data = world.archive.path("hello-doc").read_bytes()
+    data = world.archive.find_deb("hello-doc").read_bytes()
     world.store.partial_path(package.sha256).write_bytes(data[:100])
     get(world, "hello-doc")
     assert held(world.store, package)

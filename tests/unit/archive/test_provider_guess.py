@@ -9,7 +9,7 @@ from minbuild.archive.provider_guess import guess_providers
 from minbuild.cache.store import Store
 from minbuild.manifest.model import Archive as Wish
 from minbuild.resolve.model import NeedKind
-from tests.support.real_archive import market_of
+from tests.support.real_archive import open_real_archive
 from tests.unit.archive.conftest import World
 
 TEXT = """
@@ -98,7 +98,7 @@ def test_a_package_that_nobody_knows_has_no_candidates(index: Index) -> None:
 def test_the_machines_own_mirror_is_read_and_its_guesses_hold(tmp_path: Path) -> None:
     wish = Wish(suites=("trixie", "trixie-updates", "trixie-security"))
     store = Store(tmp_path)
-    index = market_of(store, wish, "amd64").index
+    index = open_real_archive(store, wish, "amd64").index
     kernel = guess_providers(
         index, "linux-image-cloud-amd64", ProviderGuess.DEPENDENCY, "/boot/vmlinuz-*"
     )

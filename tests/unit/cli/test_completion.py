@@ -18,7 +18,7 @@ from minbuild.cli.completion import SHELLS
 from minbuild.cli.main import run_command_line
 from minbuild.footprint import document
 from minbuild.paths import RootPath
-from tests.support.footprint_variants import changed, row
+from tests.support.footprint_variants import change_footprint, find_row
 
 TOP = Path(__file__).parents[3]
 
@@ -28,8 +28,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a build, a manifest, and `minbuild` in bin."""
     place = tmp_path_factory.mktemp("home")
     (place / "build" / "tiny").mkdir(parents=True)
-    hostile = replace(row("/usr/bin/vm"), path=RootPath("/usr/bin/a\nb\x1b[2J"))
-    (place / "build/tiny/footprint.json").write_text(document.render_footprint(changed([hostile])))
+    hostile = replace(find_row("/usr/bin/vm"), path=RootPath("/usr/bin/a\nb\x1b[2J"))
+    (place / "build/tiny/footprint.json").write_text(
+        document.render_footprint(change_footprint([hostile]))
+    )
     (place / "rack.yaml").write_text("minbuild: 1\n")
     (place / "notes.txt").touch()
     (place / "bin").mkdir()

@@ -12,7 +12,7 @@ import pytest
 from minbuild.cli.main import run_command_line
 from minbuild.footprint import document
 from minbuild.footprint.model import FindingKind, Surface, SurfaceFinding
-from tests.support.footprint_variants import changed, row
+from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.footprints import tiny
 
 SURFACE = Surface((SurfaceFinding(FindingKind.SETUID, "/usr/bin/vm", "mode 4755"),))
@@ -23,10 +23,10 @@ BUDGET = "minbuild-budget: 1\ntotals: {files: 3, bytes: 9 MB}\nsurface: {setuid:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two builds, a and b; b has a larger /usr/bin/vm and one setuid program."""
     monkeypatch.chdir(tmp_path)
-    new = replace(row("/usr/bin/vm"), size=5_000, sha256="e" * 64)
+    new = replace(find_row("/usr/bin/vm"), size=5_000, sha256="e" * 64)
     builds = {
         "a": replace(tiny(), surface=Surface()),
-        "b": replace(changed([new]), surface=SURFACE, budget={"files": 3}),
+        "b": replace(change_footprint([new]), surface=SURFACE, budget={"files": 3}),
     }
     for name, footprint in builds.items():
         (tmp_path / name).mkdir()
@@ -221,7 +221,9 @@ def test_a_manifest_s_rules_point_to_their_lines_in_it_and_in_what_it_extends(
 def test_a_footprint_remembers_where_its_manifest_s_limits_stand(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    built = replace(changed([]), budget={"files": 3}, budget_locations={"files": "host.yaml:7:10"})
+    built = replace(
+        change_footprint([]), budget={"files": 3}, budget_locations={"files": "host.yaml:7:10"}
+    )
     (here / "footprint.json").write_text(document.render_footprint(built))
     assert run_command_line(["check", "footprint.json"]) == 1
     assert "where: host.yaml:7:10 (budget.files)" in capsys.readouterr().out
@@ -258,10 +260,10 @@ def test_history_keeps_a_line_for_each_build(
 
 def test_a_comment_stays_short_whatever_differs(here: Path) -> None:
     rows = [
-        replace(row("/usr/bin/vm"), path=f"/usr/share/{'x' * 80}{n}", sha256=f"{n:064x}")
+        replace(find_row("/usr/bin/vm"), path=f"/usr/share/{'x' * 80}{n}", sha256=f"{n:064x}")
         for n in range(3000)
     ]
-    (here / "b" / "footprint.json").write_text(document.render_footprint(changed(rows)))
+    (here / "b" / "footprint.json").write_text(document.render_footprint(change_footprint(rows)))
     assert run_command_line(["diff", "a", "b", "--md=d.md"]) == 0
     text = (here / "d.md").read_text()
     assert len(text.encode()) < 60_000

@@ -9,7 +9,7 @@ from minbuild.footprint import document
 from minbuild.footprint.model import FileRow
 from minbuild.paths import RootPath
 from minbuild.resolve.model import Need, NeedKind
-from tests.support.footprint_variants import changed, row
+from tests.support.footprint_variants import change_footprint, find_row
 
 MODULE = RootPath("/usr/lib/modules/6.1/kernel/net/bridge/bridge.ko.xz")
 WALL = "/usr/bin/wall"
@@ -39,7 +39,7 @@ def shipment(directory: Path) -> BuiltImage:
         Need(files[1].path, "/usr/bin/busybox", NeedKind.NEEDED, "DT_NEEDED libuuid.so.1"),
         Need(MODULE, "network/bridge", NeedKind.MODULE, "bridge.yaml:1:1"),
     ]
-    footprint = changed([*files, row("/usr/bin/busybox")], needs=needs)
+    footprint = change_footprint([*files, find_row("/usr/bin/busybox")], needs=needs)
     directory.mkdir(exist_ok=True)
     (directory / "footprint.json").write_text(document.render_footprint(footprint))
     suite = LockedSuite("trixie", "debian", 1_700_000_000, "5" * 64)

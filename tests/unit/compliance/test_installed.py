@@ -22,7 +22,7 @@ from minbuild.pipeline.session import BuildRequest, Session
 from tests.dib.installed import install
 from tests.e2e.conftest import small
 from tests.e2e.small_host import PACKAGES, Small, minbuild
-from tests.support.footprint_variants import changed
+from tests.support.footprint_variants import change_footprint
 
 __all__ = ["small"]
 
@@ -73,7 +73,9 @@ def test_an_rpm_has_its_epoch_beside_its_version(tmp_path: Path) -> None:
         Package(name, version, "x86_64", "", "installed/rpm/fedora", 0, "1" * 64, suite="40")
         for name, version in (("busybox", "1:5.2-3"), ("linux-image", "6.9-1"))
     )
-    (tmp_path / "footprint.json").write_text(document.render_footprint(changed()), encoding="utf-8")
+    (tmp_path / "footprint.json").write_text(
+        document.render_footprint(change_footprint()), encoding="utf-8"
+    )
     lockfile.write_lock(tmp_path / "x.lock", Lock("amd64", (), packages, ()))
     found = {one.name: one for one in build_bom(open_built_image(tmp_path), {}).components}
     one = found["busybox"]

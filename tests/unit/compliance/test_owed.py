@@ -6,13 +6,13 @@ from minbuild.archive.source_packages import find_source_packages
 from minbuild.compliance.built_image import list_sources
 from minbuild.compliance.licences import collect_copyrights, read_licences
 from minbuild.progress import SilentProgress
-from tests.support.real_archive import TRIXIE, market_of
+from tests.support.real_archive import TRIXIE, open_real_archive
 from tests.unit.toolbox.real import store
 
 
 @pytest.mark.mirror
 def test_copyright_and_source_of_real_packages_are_found() -> None:
-    market = market_of(store())
+    market = open_real_archive(store())
     mirror = market.mirror
     found = [market.find_package(name) for name in ("libatomic1", "libseccomp2")]
     packages = [package for package in found if package is not None]

@@ -10,8 +10,8 @@ import pytest
 from minbuild.cache.store import Store
 from minbuild.data import data_directory
 from minbuild.manifest.loader import read_manifest
-from tests.support.cache import cache
-from tests.support.real_archive import market_of
+from tests.support.cache import cache_directory
+from tests.support.real_archive import open_real_archive
 from tests.unit.lab.conftest import busybox_of
 
 HOST = read_manifest(data_directory("manifests") / "host.yaml", settings={}, components=())
@@ -28,8 +28,8 @@ PARTS = data_directory("manifests") / "components"
 @pytest.fixture(scope="session")
 def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with Debian's BusyBox and the links to it that the host has."""
-    store = Store(cache("lab"))
-    market = market_of(store, arch="amd64")
+    store = Store(cache_directory("lab"))
+    market = open_real_archive(store, arch="amd64")
     place = tmp_path_factory.mktemp("busybox")
     (place / "busybox").write_bytes(busybox_of(market, store))
     (place / "busybox").chmod(0o755)

@@ -15,7 +15,7 @@ from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
 from minbuild.process import run_program
 from minbuild.progress import SilentProgress
-from tests.support.real_archive import market_of
+from tests.support.real_archive import open_real_archive
 
 pytestmark = pytest.mark.mirror
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
@@ -28,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def packages(store: Store, *names: str) -> list[Package]:
     """Fetch packages of trixie; a name that ends with * is the newest that starts so."""
-    market = market_of(store, arch="amd64")
+    market = open_real_archive(store, arch="amd64")
     found = [market.find_package(name) for name in names]
     kept = [package for package in found if package is not None]
     assert len(kept) == len(names)

@@ -15,7 +15,7 @@ from minbuild.formats.tar_members import MAX_EXTENDED_HEADER, read_tar_members
 from minbuild.paths import RootPath
 from minbuild.roots.root_packages import RootPackages
 from minbuild.roots.tarball import Tarball, UnpackedTree
-from tests.support.tars import SPARSE, Row, content, extended, header, padded, tar
+from tests.support.tars import SPARSE, Row, content, header, pad, pax_header, tar
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
 
@@ -97,7 +97,7 @@ def test_a_sparse_map_that_readers_see_differently_is_refused(
 def test_capabilities_are_seen_by_every_key(
     tmp_path: Path, record: tuple[bytes, bytes], kind: str
 ) -> None:
-    data = extended(kind, [record]) + tar(Row(b"ping", body=b"x"))
+    data = pax_header(kind, [record]) + tar(Row(b"ping", body=b"x"))
     (found,) = opened(data, tmp_path).walk()
     assert found.capability == CAPABILITY
 
@@ -114,7 +114,7 @@ def test_devices_and_modes_are_told_as_they_are(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-LONG = extended("x", [(b"path", b"a" * 200)])
+LONG = pax_header("x", [(b"path", b"a" * 200)])
 PLAIN = tar(Row(b"a", body=b"x"))
 BAD = {
     "no member": b"",
@@ -136,18 +136,18 @@ BAD = {
     "through a file": tar(Row(b"a", body=b"x"), Row(b"a/b", body=b"x")),
     "through a link that leads out": tar(Row(b"a", "2", target=b"../x"), Row(b"a/b", body=b"x")),
     "over a full directory": tar(Row(b"a/b", body=b"x"), Row(b"a", body=b"x")),
-    "two extended headers": extended("x", [(b"path", b"b")]) + LONG + PLAIN,
+    "two extended headers": pax_header("x", [(b"path", b"b")]) + LONG + PLAIN,
     "two names": LONG + tar(Row(b"n" * 150, body=b"", form="gnu")),
-    "one name for all": extended("g", [(b"path", b"b")]) + PLAIN,
-    "one size for all": extended("g", [(b"size", b"0")]) + PLAIN,
-    "half a record": header(Row(b"x", "x"), b"x", b"", 9) + padded(b"99 path=b") + PLAIN,
-    "a size that is none": extended("x", [(b"size", b"-1")]) + PLAIN,
-    "a size beyond all": extended("x", [(b"size", b"9" * 18)]) + PLAIN,
-    "a NUL in a name": extended("x", [(b"path", b"a\0b")]) + PLAIN,
+    "one name for all": pax_header("g", [(b"path", b"b")]) + PLAIN,
+    "one size for all": pax_header("g", [(b"size", b"0")]) + PLAIN,
+    "half a record": header(Row(b"x", "x"), b"x", b"", 9) + pad(b"99 path=b") + PLAIN,
+    "a size that is none": pax_header("x", [(b"size", b"-1")]) + PLAIN,
+    "a size beyond all": pax_header("x", [(b"size", b"9" * 18)]) + PLAIN,
+    "a NUL in a name": pax_header("x", [(b"path", b"a\0b")]) + PLAIN,
     "a component of 256": tar(Row(b"a" * 256, form="pax")),
     "a name of 40,000": tar(Row(b"/".join([b"a" * 99] * 400) + b"/", "5", form="gnu")),
     "a text of 4,097": tar(Row(b"a", "2", target=b"a" * 4097, form="gnu")),
-    "sparse in two ways": extended("x", [(b"GNU.sparse.size", b"9")]) + tar(Row(b"a", "S")),
+    "sparse in two ways": pax_header("x", [(b"GNU.sparse.size", b"9")]) + tar(Row(b"a", "S")),
     "two capabilities": tar(
         Row(b"a", pax=[(b"SCHILY.xattr.security.capability", b"x"),
                        (b"LIBARCHIVE.xattr.security.capability", b"eQ==")], form="pax")

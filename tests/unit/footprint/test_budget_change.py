@@ -9,7 +9,7 @@ from minbuild.footprint.budget_change import check_baseline_change, check_budget
 from minbuild.footprint.budget_check import RuleState
 from minbuild.manifest.budget_document import load_budget
 from minbuild.manifest.limits import Budget
-from tests.support.footprint_variants import changed, row
+from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.footprints import tiny
 
 BASE = """\
@@ -75,8 +75,8 @@ def test_every_rule_of_a_budget_has_a_name(tmp_path: Path) -> None:
 
 
 def test_a_baseline_is_the_branch_s_or_the_image_s() -> None:
-    image = changed([replace(row("/usr/bin/vm"), size=9_000)])
-    other = changed([replace(row("/usr/bin/vm"), size=8_000)])
+    image = change_footprint([replace(find_row("/usr/bin/vm"), size=9_000)])
+    other = change_footprint([replace(find_row("/usr/bin/vm"), size=8_000)])
     assert check_baseline_change(tiny(), tiny(), image).state is RuleState.PASSED
     assert check_baseline_change(tiny(), image, image).state is RuleState.PASSED
     assert check_baseline_change(None, image, image).state is RuleState.PASSED

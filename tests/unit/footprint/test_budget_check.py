@@ -19,7 +19,7 @@ from minbuild.footprint.model import FindingKind, Footprint, Surface, SurfaceFin
 from minbuild.manifest.budget_document import load_budget, rewrite_limits
 from minbuild.manifest.limits import Limit
 from minbuild.manifest.model import Location
-from tests.support.footprint_variants import changed, row
+from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.footprints import tiny
 
 TODAY = date(2026, 6, 1)
@@ -63,7 +63,7 @@ def test_each_kind_of_rule(tmp_path: Path, text: str, rule: str, state: RuleStat
 
 
 def test_growth_fails_only_above_bytes_and_percent_both(tmp_path: Path) -> None:
-    grown = changed([replace(row("/usr/bin/busybox"), size=710_000)])
+    grown = change_footprint([replace(find_row("/usr/bin/busybox"), size=710_000)])
     for step, state in (
         ("{bytes: 9999, percent: 0}", RuleState.FAILED),
         ("{bytes: 9999, percent: 1}", RuleState.PASSED),
@@ -74,7 +74,9 @@ def test_growth_fails_only_above_bytes_and_percent_both(tmp_path: Path) -> None:
 
 
 def test_a_new_component_is_denied_by_its_name(tmp_path: Path) -> None:
-    new = changed([replace(row("/usr/bin/vm"), component="network/ssh", section="network")])
+    new = change_footprint(
+        [replace(find_row("/usr/bin/vm"), component="network/ssh", section="network")]
+    )
     found = results(tmp_path, "new-components: false", new, tiny())
     assert found["new-components network/ssh"].state is RuleState.FAILED
 

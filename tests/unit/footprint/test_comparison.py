@@ -11,7 +11,7 @@ from minbuild.footprint.model import FileRow, FindingKind, Footprint, Surface, S
 from minbuild.footprint.rename_detection import match_paths, strip_version
 from minbuild.paths import RootPath
 from minbuild.resolve.model import Need, NeedKind
-from tests.support.footprint_variants import changed, row
+from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.footprints import tiny
 
 TOOL = RootPath("/usr/bin/tool")
@@ -30,7 +30,7 @@ def test_a_footprint_does_not_differ_from_itself() -> None:
 
 
 def test_the_new_edge_is_the_first_of_the_chain_that_was_not_there() -> None:
-    after = changed(
+    after = change_footprint(
         [new_row(TOOL), new_row(LIBRARY, 20)],
         needs=[
             Need(TOOL, "/usr/bin/vm", NeedKind.EXEC, "runs tool"),
@@ -49,9 +49,9 @@ def test_the_new_edge_is_the_first_of_the_chain_that_was_not_there() -> None:
 
 def test_a_line_of_the_manifest_is_the_cause_of_what_it_names() -> None:
     need = Need(TOOL, "boot/init", NeedKind.ROOT, "init.yaml:12:5")
-    (found,) = compare_footprints(tiny(), changed([new_row(TOOL)], needs=[need])).select_changes(
-        ChangeKind.ADDED
-    )
+    (found,) = compare_footprints(
+        tiny(), change_footprint([new_row(TOOL)], needs=[need])
+    ).select_changes(ChangeKind.ADDED)
     assert found.cause is ChangeCause.MANIFEST
     assert found.new_need == need
 
@@ -68,13 +68,13 @@ def test_a_line_of_the_manifest_is_the_cause_of_what_it_names() -> None:
     ],
 )
 def test_each_way_to_differ_has_its_name(change: ChangeKind, fields: dict[str, object]) -> None:
-    after = changed([replace(row("/usr/bin/busybox"), **fields)])  # type: ignore[arg-type]
+    after = change_footprint([replace(find_row("/usr/bin/busybox"), **fields)])  # type: ignore[arg-type]
     assert {one.change for one in compare_footprints(tiny(), after).differences} == {change}
 
 
 def test_a_new_version_of_the_package_is_the_cause() -> None:
-    after = changed(
-        [replace(row("/usr/bin/busybox"), size=800_000, sha256="1" * 64)],
+    after = change_footprint(
+        [replace(find_row("/usr/bin/busybox"), size=800_000, sha256="1" * 64)],
         versions={"busybox": "1.38"},
     )
     (found,) = compare_footprints(tiny(), after).differences
@@ -82,12 +82,12 @@ def test_a_new_version_of_the_package_is_the_cause() -> None:
 
 
 def test_the_same_version_with_other_bytes_was_rebuilt() -> None:
-    after = changed([replace(row("/usr/bin/busybox"), sha256="1" * 64)])
+    after = change_footprint([replace(find_row("/usr/bin/busybox"), sha256="1" * 64)])
     assert compare_footprints(tiny(), after).differences[0].cause is ChangeCause.REBUILD
 
 
 def test_a_rendered_file_changes_with_its_template() -> None:
-    after = changed([replace(row("/etc/inittab"), size=120, sha256="1" * 64)])
+    after = change_footprint([replace(find_row("/etc/inittab"), size=120, sha256="1" * 64)])
     assert compare_footprints(tiny(), after).differences[0].cause is ChangeCause.TEMPLATE
 
 
@@ -132,8 +132,8 @@ def test_a_directory_that_moved_is_paired_as_a_whole() -> None:
 
 
 def test_content_that_moved_is_a_renaming_and_not_new() -> None:
-    moved = replace(row("/usr/bin/vm"), path=RootPath("/usr/bin/machines"))
-    found = compare_footprints(tiny(), changed([moved], without=["/usr/bin/vm"]))
+    moved = replace(find_row("/usr/bin/vm"), path=RootPath("/usr/bin/machines"))
+    found = compare_footprints(tiny(), change_footprint([moved], without=["/usr/bin/vm"]))
     assert [(one.change, one.path) for one in found.differences] == [
         (ChangeKind.RENAMED, "/usr/bin/machines")
     ]
@@ -160,7 +160,7 @@ def footprints(draw: st.DrawFn) -> Footprint:
         for path in draw(st.sets(names))
     ]
     gone = draw(st.sets(st.sampled_from(["/usr/bin/vm", "/usr/bin/busybox", "/etc/inittab"])))
-    return changed(rows, without=sorted(gone))
+    return change_footprint(rows, without=sorted(gone))
 
 
 TURNED = {

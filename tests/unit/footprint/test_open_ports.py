@@ -12,7 +12,7 @@ from minbuild.footprint.model import FindingKind, Surface, SurfaceFinding
 from minbuild.footprint.open_ports import ObservedPort, add_ports, read_ports, render_ports
 from minbuild.report import surface
 from tests.support.footprints import tiny
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 
 SSH = ObservedPort("22/tcp", "dropbear", is_local=False)
 CONFIGURED = SurfaceFinding(FindingKind.LISTENER, "22/tcp", "configured: dropbear in /etc/inittab")
@@ -29,11 +29,11 @@ def listeners(found: Surface | None) -> str:
 def test_a_build_directory_says_what_was_configured_and_seen(tmp_path: Path) -> None:
     text = document.render_footprint(BUILT)
     (tmp_path / "footprint.json").write_text(text)
-    assert "in the lab: not evaluated" in listeners(open_subject(str(tmp_path)).surface)
+    assert "in the lab: not evaluated" in listeners(measure_input(str(tmp_path)).surface)
     (tmp_path / "ports.json").write_text(
         render_ports([SSH, ObservedPort("80/tcp", "httpd", is_local=True)], text)
     )
-    found = open_subject(str(tmp_path)).surface
+    found = measure_input(str(tmp_path)).surface
     assert listeners(found) == "22/tcp (configured and seen), 80/tcp (seen)"
     assert found is not None
     assert found.count(FindingKind.LISTENER) == 2
@@ -45,7 +45,7 @@ def test_a_build_directory_says_what_was_configured_and_seen(tmp_path: Path) -> 
 def test_ports_of_another_build_are_not_this_one_s(tmp_path: Path) -> None:
     (tmp_path / "footprint.json").write_text(document.render_footprint(BUILT))
     (tmp_path / "ports.json").write_text(render_ports([SSH], document.render_footprint(tiny())))
-    assert "in the lab: not evaluated" in listeners(open_subject(str(tmp_path)).surface)
+    assert "in the lab: not evaluated" in listeners(measure_input(str(tmp_path)).surface)
 
 
 def test_a_boot_of_one_side_alone_is_no_difference() -> None:

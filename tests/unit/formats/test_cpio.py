@@ -126,10 +126,10 @@ def test_damaged_archives_give_errors_and_nothing_else(data: st.DataObject) -> N
         initramfs.unpack_members(bytes(bad[:cut]))
 
 
-@pytest.mark.parametrize("title", list(cpios.stopping()))
+@pytest.mark.parametrize("title", list(cpios.stopping_archives()))
 def test_what_the_kernel_stops_at_is_an_error(title: str) -> None:
     with pytest.raises(ToolError):
-        initramfs.unpack_members(cpios.stopping()[title], machine=0x8664)
+        initramfs.unpack_members(cpios.stopping_archives()[title], machine=0x8664)
 
 
 def test_a_filter_is_undone_by_the_machine_that_has_it() -> None:

@@ -17,7 +17,7 @@ from minbuild.manifest.kernel_cmdline import join_cmdline, parse_parameter
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
 from minbuild.rootfs.model import RootfsTree
-from tests.support.cmdlines import words
+from tests.support.cmdlines import random_parameters
 from tests.support.sample import sampled_params
 from tests.unit.image.trees import KERNEL, file, hard, link, program, tree
 from tests.unit.toolbox.real import toolbox
@@ -59,7 +59,7 @@ def host(store: Store) -> RootfsTree:
 @pytest.mark.parametrize("how", sampled_params([Compression.XZ, Compression.ZSTD]))
 def test_a_disk_boots_by_uefi_and_holds_the_tree(how: Compression, tmp_path: Path) -> None:
     store, box = Store(tmp_path / "store"), toolbox(lab=True)
-    valued, alone = words(len(how))
+    valued, alone = random_parameters(len(how))
     cmdline = join_cmdline(("console=ttyS0", "panic=-1", "quiet", "rdinit=/init"), valued, alone)
     wish = ImageSpec(
         "host", "amd64", host(store), cmdline, b"ID=x\n", (ImageFormat.RAW,), how, "seed"

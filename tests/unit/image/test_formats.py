@@ -20,7 +20,7 @@ from minbuild.lab.drives import detect_drive_format
 from minbuild.manifest.image_settings import ImageFormat
 from minbuild.paths import RootPath
 from minbuild.toolbox.toolbox import Toolbox
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 from tests.unit.image.test_write import order, written
 from tests.unit.image.trees import KERNEL
 from tests.unit.toolbox.real import toolbox
@@ -140,7 +140,7 @@ def test_the_lab_knows_each_format_by_its_content(out: Path) -> None:
 
 @pytest.mark.parametrize("kind", VIRTUAL)
 def test_a_report_reads_each_disk_that_we_write(kind: str, out: Path) -> None:
-    raw, found = (open_subject(str(out / f"host.{one}")) for one in ("raw", kind))
+    raw, found = (measure_input(str(out / f"host.{one}")) for one in ("raw", kind))
     assert [(row.path, row.sha256) for row in found.files] == [
         (row.path, row.sha256) for row in raw.files
     ]

@@ -13,7 +13,7 @@ import pytest
 
 from minbuild.errors import ToolError
 from minbuild.image.publish import MAX_FOREIGN_ENTRIES, STAGING_PREFIX, exchange_paths, open_outputs
-from tests.support.private_mounts import mounted
+from tests.support.private_mounts import run_with_mounts
 
 
 def left(directory: Path) -> list[str]:
@@ -242,7 +242,7 @@ print(*sorted(path.name for path in Path("out").iterdir()))
 print(Path("out/host.efi").read_bytes())
 """
     python = (sys.executable, "-c", program)
-    done = mounted(f'{MOUNTS[how]}; cd "$PWD"', *python, cwd=tmp_path, env=PATHS)
+    done = run_with_mounts(f'{MOUNTS[how]}; cd "$PWD"', *python, cwd=tmp_path, env=PATHS)
     assert done.returncode == 0, done.stderr
     names, content = done.stdout.splitlines()
     assert names.replace("below ", "").replace(" notes", "") == "SHA256SUMS host.efi host.pxe"
@@ -268,7 +268,7 @@ print(*sorted(path.name for path in place.iterdir()), (place / "host.efi").read_
 print(*(path.name for path in place.parent.glob(".minbuild-*")))
 """
     script = "mkdir out; mount -t tmpfs -o size=300k none out"
-    done = mounted(script, sys.executable, "-c", program, cwd=tmp_path, env=PATHS)
+    done = run_with_mounts(script, sys.executable, "-c", program, cwd=tmp_path, env=PATHS)
     assert done.stdout.splitlines() == [
         "cannot write: No space left on device",
         "SHA256SUMS host.efi host.pxe b'image'",
@@ -295,7 +295,7 @@ def test_a_tool_on_a_full_disk_says_so_and_names_nothing_that_is_removed(tmp_pat
     fills = 'head -c 400000 /dev/zero >"$1"'
     script = "mkdir out; mount -t tmpfs -o size=300k none out"
     words = sys.executable, "-c", TOOL_FAILS, fills
-    done = mounted(script, *words, cwd=tmp_path, env=PATHS)
+    done = run_with_mounts(script, *words, cwd=tmp_path, env=PATHS)
     what, where, fix = done.stdout.strip().split("|")
     assert what.startswith("cannot write: No space left on device (sh failed with exit code 1 ")
     assert "while filling the ESP" in what

@@ -12,8 +12,8 @@ from minbuild.formats.root_entry import FileType
 from minbuild.manifest.tool_documents import load_tools
 from minbuild.pipeline.package_selection import PackageSource
 from minbuild.toolbox.toolbox import Toolbox
-from tests.support.cache import cache
-from tests.support.real_archive import market_of, toolbox_of
+from tests.support.cache import cache_directory
+from tests.support.real_archive import make_toolbox, open_real_archive
 from tests.unit.lab.cpio import initramfs
 from tests.unit.lab.tiny import APPLETS, INIT, LEASE, MODULES
 
@@ -32,19 +32,19 @@ class Bench:
 @pytest.fixture(scope="session")
 def store() -> Store:
     """One store for all test runs of this user: packages are fetched once."""
-    return Store(cache("lab"))
+    return Store(cache_directory("lab"))
 
 
 @pytest.fixture(scope="session")
 def bench(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    market = market_of(store)
+    market = open_real_archive(store)
     directory = tmp_path_factory.mktemp("host")
     kernel, modules = kernel_of(market, store)
     (directory / "vmlinuz").write_bytes(kernel)
     packed = initramfs(busybox_of(market, store), APPLETS, modules, LEASE, INIT)
     (directory / "initrd").write_bytes(packed)
     tools = [tool for tool in load_tools() if tool.name in TOOLS]
-    return Bench(toolbox_of(tools, market), directory / "vmlinuz", directory / "initrd")
+    return Bench(make_toolbox(tools, market), directory / "vmlinuz", directory / "initrd")
 
 
 def busybox_of(market: PackageSource, store: Store) -> bytes:

@@ -31,8 +31,8 @@ from minbuild.lab.probes import make_default_probes
 from minbuild.process import start_program, stop_program
 from minbuild.progress import Progress, SilentProgress
 from minbuild.toolbox.toolbox import Toolbox
-from tests.support.accelerator import settle
-from tests.support.real_archive import market_of
+from tests.support.accelerator import set_accelerator
+from tests.support.real_archive import open_real_archive
 from tests.unit.lab.conftest import Bench, busybox_of
 from tests.unit.lab.cpio import initramfs
 from tests.unit.lab.front import Front
@@ -294,11 +294,11 @@ def test_the_suite_knows_once_for_all_what_runs_its_machines(
     environment = dict(os.environ)
     monkeypatch.setattr(os, "environ", environment)
     front = fronts(bench.tools, way)
-    settle(front, bench.kernel)
+    set_accelerator(front, bench.kernel)
     assert environment.get(ACCEL_VARIABLE, "") == said
     assert front.asked[-1] in {"kvm trial", "kvm system", "tcg system"}
     environment.pop(ACCEL_VARIABLE, "")
-    settle(front, bench.kernel)
+    set_accelerator(front, bench.kernel)
     # it is remembered; what fails at once is asked anew
     assert front.asked == {"good": ["kvm system"], "aborts": ["kvm trial"]}.get(way, [])
 
@@ -324,7 +324,9 @@ def test_a_builder_machine_that_is_silent_under_kvm_is_run_by_emulation(
     """Its kernel is told to be quiet: only the builder's own word counts."""
     monkeypatch.setattr(builder_vm, "SILENCE_LIMIT", 3)
     front = fronts(bench.tools, "kernel alone")
-    packed = initramfs(busybox_of(market_of(store), store), ("sh", "mount"), {}, "", BUILDER)
+    packed = initramfs(
+        busybox_of(open_real_archive(store), store), ("sh", "mount"), {}, "", BUILDER
+    )
     (tmp_path / "initrd").write_bytes(packed)
     (tmp_path / "order").write_bytes(bytes(512))
     machine = builder_vm.BuilderVm(bench.kernel, tmp_path / "initrd", tmp_path / "order", front)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from minbuild.manifest.kernel_cmdline import (
     split_cmdline,
 )
 from minbuild.manifest.loader import read_manifest
-from tests.support.cmdlines import words
+from tests.support.cmdlines import random_parameters
 from tests.unit.manifest.conftest import HEAD, Desk
 
 FIX = 'write one word for each list item, a value with blanks as name="a value"'
@@ -22,7 +22,7 @@ FIX = 'write one word for each list item, a value with blanks as name="a value"'
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_line_falls_into_the_words_that_it_was_made_of(seed: int) -> None:
-    valued, alone = words(seed)
+    valued, alone = random_parameters(seed)
     line = "  ".join((*valued, *alone))
     assert list(split_cmdline(line)) == [*valued, *alone]
     assert all(parse_parameter(word).value is not None for word in valued)

@@ -12,7 +12,7 @@ import pytest
 from minbuild.cli.main import run_command_line
 from minbuild.formats.initramfs import unpack_members
 from tests.support.elf import Elf, elf
-from tests.support.subjects import STORE
+from tests.support.measured_inputs import STORE
 from tests.support.tars import Row, tar
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 7 | 1 << 13, 0, 0, 0)

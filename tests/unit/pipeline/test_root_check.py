@@ -22,7 +22,7 @@ from minbuild.rootfs.model import RootfsNode
 from tests.dib.installed import as_layout
 from tests.support.disks import ext4
 from tests.support.elf import LOADER, Elf, elf, module
-from tests.support.subjects import STORE
+from tests.support.measured_inputs import STORE
 from tests.support.uki import uki
 
 LIB = "usr/lib/x86_64-linux-gnu"

@@ -14,7 +14,7 @@ from minbuild.report.diff import (
     render_diff_markdown,
 )
 from minbuild.resolve.model import Need, NeedKind
-from tests.support.footprint_variants import changed, row
+from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.footprints import tiny
 
 
@@ -28,7 +28,7 @@ def kernel(release: str, digit: str) -> Footprint:
         )
         for name in ("kvm", "tun", "bridge")
     ]  # fmt: skip
-    base = changed(modules, versions={package: release})
+    base = change_footprint(modules, versions={package: release})
     return replace(base, kernel=release)
 
 
@@ -45,9 +45,9 @@ def test_a_kernel_update_is_one_row() -> None:
 
 def test_the_need_that_is_new_is_marked_in_the_chain() -> None:
     tool = RootPath("/usr/bin/tool")
-    new = replace(row("/usr/bin/vm"), path=tool, size=7, sha256="7" * 64)
+    new = replace(find_row("/usr/bin/vm"), path=tool, size=7, sha256="7" * 64)
     need = Need(tool, "/usr/bin/vm", NeedKind.EXEC, "runs tool")
-    diff = compare_footprints(tiny(), changed([new], needs=[need]))
+    diff = compare_footprints(tiny(), change_footprint([new], needs=[need]))
     lines = render_diff(diff).splitlines()
     assert "         └─ /usr/bin/tool  [exec: runs tool]   <- new" in lines
     (one,) = json.loads(render_diff_json(diff))["differences"]
@@ -58,8 +58,8 @@ def test_the_need_that_is_new_is_marked_in_the_chain() -> None:
 
 def test_names_cannot_break_a_markdown_table() -> None:
     evil = RootPath("/usr/bin/a|b`</details>@everyone")
-    new = replace(row("/usr/bin/vm"), path=evil, size=7, sha256="7" * 64)
-    text = render_diff_markdown(compare_footprints(tiny(), changed([new])))
+    new = replace(find_row("/usr/bin/vm"), path=evil, size=7, sha256="7" * 64)
+    text = render_diff_markdown(compare_footprints(tiny(), change_footprint([new])))
     line = next(line for line in text.splitlines() if "everyone" in line)
     assert line.count(" | ") == 2
     assert r"`/usr/bin/a\x7cb\x60</details>@everyone`" in line

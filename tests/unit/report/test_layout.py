@@ -19,7 +19,7 @@ from minbuild.report.layout import (
     wrap_line,
 )
 from minbuild.resolve.model import ScriptWarning
-from tests.support.footprint_variants import changed, row
+from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.footprints import tiny
 
 WIDTHS = (80, 81, 100, 120, 160)
@@ -94,7 +94,7 @@ def test_no_line_of_a_report_is_longer_than_the_terminal(width: int) -> None:
         SurfaceFinding(FindingKind.HARDENING, "config SCHED_CORE=y", "is not set; costs: time " * 6)
     ]
     footprint = replace(
-        changed([replace(row("/usr/bin/vm"), path=LONG, size=5_000)]),
+        change_footprint([replace(find_row("/usr/bin/vm"), path=LONG, size=5_000)]),
         budget={"files": 1, "packed": 12},
         surface=Surface(tuple(findings)),
         warnings=(ScriptWarning("/usr/bin/vm", 3, "a command that is not there " * 5),),
@@ -109,7 +109,7 @@ def test_no_line_of_a_report_is_longer_than_the_terminal(width: int) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_line_of_a_diff_or_a_chain_is_longer_than_the_terminal(width: int) -> None:
-    after = changed([replace(row("/usr/bin/vm"), path=LONG, size=5_000)])
+    after = change_footprint([replace(find_row("/usr/bin/vm"), path=LONG, size=5_000)])
     shown = diff.render_diff(compare_footprints(tiny(), after), width=width)
     assert max(map(len, shown.splitlines())) <= width
     assert "failover.ko.xz" in shown

@@ -12,7 +12,7 @@ from minbuild.resolve.error_messages import make_unresolved_error
 from minbuild.resolve.model import Closure, NeedKind, Root
 from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
-from tests.support.trees import needless, tree
+from tests.support.trees import as_package_files, find_needless
 from tests.unit.resolve.builders import (
     LIB,
     edge,
@@ -174,9 +174,9 @@ def test_the_closed_world_check_follows_rules_too() -> None:
     files = (configured("load one", a="/usr/lib/app/one.so"),)
     policy = ResolvePolicy(rules=RuleSet((LINES,)))
     closure = resolve(CONF, files, arch="amd64", policy=policy)
-    whole = tree(closure, files)
+    whole = as_package_files(closure, files)
     assert check_closed_world(whole, arch="amd64", policy=policy) == ()
     left = {path: entry for path, entry in whole.entries.items() if "one.so" not in path}
     (found,) = check_closed_world(replace(whole, entries=left), arch="amd64", policy=policy)
     assert found.wanted == f"{LIB}/app/one.so"
-    assert list(needless(closure, files, arch="amd64")) == []
+    assert list(find_needless(closure, files, arch="amd64")) == []

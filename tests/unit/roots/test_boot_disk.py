@@ -12,7 +12,7 @@ from minbuild.image import grub
 from minbuild.roots.boot_disk import NoUkiOnDisk, read_disk_boot
 from tests.oracle.cpios import archive, file
 from tests.support import disks
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 from tests.support.uki import uki
 from tests.unit.toolbox.real import toolbox
 
@@ -47,7 +47,7 @@ def esp(files: Mapping[str, bytes], work: Path, *more: disks.Part) -> bytes:
 
 def measured(data: bytes, work: Path) -> Footprint:
     (work / "x.raw").write_bytes(data)
-    return open_subject(str(work / "x.raw"))
+    return measure_input(str(work / "x.raw"))
 
 
 @pytest.mark.parametrize(("bits", "size"), [(12, 4 << 20), (16, 16 << 20), (32, 40 << 20)])

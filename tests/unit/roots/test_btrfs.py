@@ -18,7 +18,7 @@ from minbuild.formats.btrfs import Btrfs
 from minbuild.formats.filesystem import Volume
 from minbuild.formats.root_entry import FileType
 from tests.support.disks import Part, gpt
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = pytest.mark.mirror
@@ -59,7 +59,7 @@ def made(tree: Path, place: Path, options: Sequence[str]) -> Path:
 
 
 def rows(place: Path) -> set[tuple[object, ...]]:
-    found = open_subject(str(place))
+    found = measure_input(str(place))
     return {(one.path, one.type, one.sha256, one.target, one.mode, one.uid) for one in found.files}
 
 

@@ -18,8 +18,8 @@ from minbuild.roots.oci_blobs import BlobDirectory
 from tests.support import images
 from tests.support.elf import LOADER, Elf, elf
 from tests.support.footprints import tiny
-from tests.support.images import One
-from tests.support.subjects import open_subject
+from tests.support.images import ContainerImage
+from tests.support.measured_inputs import measure_input
 from tests.support.tars import Row, tar
 
 APP = elf(Elf(interp=LOADER, needed=("liba.so.1",)))
@@ -27,16 +27,16 @@ BASE = tar(
     Row(b"usr/bin/", "5"), Row(b"usr/bin/app", body=APP, mode=0o4755), Row(b"etc/old", body=b"x")
 )
 TOP = tar(Row(b"etc/.wh.old", form="pax"), Row(b"etc/new", body=b"new"))
-IMAGE = One([BASE, TOP])
+IMAGE = ContainerImage([BASE, TOP])
 PATHS = ["/etc", "/etc/new", "/usr", "/usr/bin", "/usr/bin/app"]
 FORMS: dict[str, Callable[[Path], Path]] = {
-    "oci": lambda top: images.lay(images.oci(IMAGE), top / "image"),
-    "oci without oci-layout": lambda top: images.lay(without(images.oci(IMAGE), "oci-layout"), top / "image"),
-    "oci tar": lambda top: images.pack(images.oci(IMAGE), top / "image.tar"),
-    "docker save": lambda top: images.pack(images.saved(IMAGE), top / "image.tar"),
-    "docker save, laid": lambda top: images.lay(images.saved(IMAGE), top / "image"),
-    "docker save of today": lambda top: images.pack({**images.saved(IMAGE), **images.oci(IMAGE)}, top / "image.tar"),
-    "skopeo's dir:": lambda top: images.lay(images.copied(IMAGE), top / "image"),
+    "oci": lambda top: images.write_blobs(images.oci(IMAGE), top / "image"),
+    "oci without oci-layout": lambda top: images.write_blobs(without(images.oci(IMAGE), "oci-layout"), top / "image"),
+    "oci tar": lambda top: images.pack_blobs(images.oci(IMAGE), top / "image.tar"),
+    "docker save": lambda top: images.pack_blobs(images.docker_archive(IMAGE), top / "image.tar"),
+    "docker save, laid": lambda top: images.write_blobs(images.docker_archive(IMAGE), top / "image"),
+    "docker save of today": lambda top: images.pack_blobs({**images.docker_archive(IMAGE), **images.oci(IMAGE)}, top / "image.tar"),
+    "skopeo's dir:": lambda top: images.write_blobs(images.skopeo_directory(IMAGE), top / "image"),
 }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def without(blobs: images.Blobs, name: str) -> images.Blobs:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_an_image_is_reported_as_its_root(tmp_path: Path, form: str) -> None:
-    found = open_subject(str(FORMS[form](tmp_path)))
+    found = measure_input(str(FORMS[form](tmp_path)))
     assert [row.path for row in found.files] == PATHS
     assert found.surface is not None
     assert ("setuid", "/usr/bin/app") in {
@@ -65,8 +65,11 @@ def test_an_image_is_checked_as_its_root(tmp_path: Path, form: str) -> None:
 def test_several_images_are_said_and_one_is_chosen(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    two = (One([BASE]), One([tar(Row(b"other", body=APP))], arch="arm", variant="v7"))
-    place = str(images.lay(images.oci(*two), tmp_path / "image"))
+    two = (
+        ContainerImage([BASE]),
+        ContainerImage([tar(Row(b"other", body=APP))], arch="arm", variant="v7"),
+    )
+    place = str(images.write_blobs(images.oci(*two), tmp_path / "image"))
     more = {"why": ["/other"], "diff": [place]}.get(words[0], [])
     assert run_command_line([*words, place, *more]) == 2
     said = capsys.readouterr().err
@@ -82,9 +85,9 @@ def test_several_images_are_said_and_one_is_chosen(
 def test_tags_and_platforms_are_known_where_the_index_is_silent(
     tmp_path: Path, form: str, tell: bool
 ) -> None:
-    two = (One([BASE], tag="a"), One([TOP], tag="b", arch="arm64"))
-    blobs = images.oci(*two, tell=tell) if form == "oci" else images.saved(*two)
-    place = images.lay(blobs, tmp_path / "image")
+    two = (ContainerImage([BASE], tag="a"), ContainerImage([TOP], tag="b", arch="arm64"))
+    blobs = images.oci(*two, tell=tell) if form == "oci" else images.docker_archive(*two)
+    place = images.write_blobs(blobs, tmp_path / "image")
     start = "" if form == "oci" else "t:"
 
     def paths(choice: ImageChoice) -> set[str]:
@@ -103,7 +106,7 @@ def test_an_attestation_beside_an_image_is_none(tmp_path: Path) -> None:
     extra = {**index["manifests"][0], "platform": {"architecture": "unknown", "os": "unknown"}}
     index["manifests"].append(extra)
     blobs["index.json"] = json.dumps(index).encode()
-    found = open_subject(str(images.lay(blobs, tmp_path / "image")))
+    found = measure_input(str(images.write_blobs(blobs, tmp_path / "image")))
     assert [row.path for row in found.files] == PATHS
 
 
@@ -111,7 +114,7 @@ def test_an_attestation_beside_an_image_is_none(tmp_path: Path) -> None:
 def test_what_looks_like_an_attestation_and_could_be_started_is_an_image(
     tmp_path: Path, how: str
 ) -> None:
-    blobs = images.oci(One([TOP]), One([BASE]))
+    blobs = images.oci(ContainerImage([TOP]), ContainerImage([BASE]))
     index = json.loads(blobs["index.json"])
     if how == "annotations":
         index["manifests"][0]["annotations"] = {"vnd.docker.reference.type": "attestation-manifest"}
@@ -123,7 +126,7 @@ def test_what_looks_like_an_attestation_and_could_be_started_is_an_image(
         index["manifests"][0]["digest"] = f"sha256:{digest}"
     blobs["index.json"] = json.dumps(index).encode()
     with pytest.raises(UsageError, match="it holds 2 images"):
-        open_subject(str(images.lay(blobs, tmp_path / "image")))
+        measure_input(str(images.write_blobs(blobs, tmp_path / "image")))
 
 
 def nested(depth: int) -> images.Blobs:
@@ -138,7 +141,7 @@ def nested(depth: int) -> images.Blobs:
 
 
 def test_an_index_in_an_index_is_followed(tmp_path: Path) -> None:
-    found = open_subject(str(images.lay(nested(2), tmp_path / "image")))
+    found = measure_input(str(images.write_blobs(nested(2), tmp_path / "image")))
     assert [row.path for row in found.files] == PATHS
 
 
@@ -155,7 +158,7 @@ def spoilt(start: str) -> images.Blobs:
     return {**blobs, name: blobs[name] + b" "}
 
 
-SAVED = images.saved(IMAGE)
+SAVED = images.docker_archive(IMAGE)
 BAD: dict[str, images.Blobs] = {
     "brackets": changed("index.json", b"[" * 200_000),
     "nested brackets": changed("index.json", b'{"manifests":' * 100_000),
@@ -174,18 +177,18 @@ BAD: dict[str, images.Blobs] = {
     "a layer outside": {"manifest.json": b'[{"Layers": ["../../etc/passwd"]}]'},
     "a layer that is not there": without(SAVED, next(name for name in SAVED if name.endswith(".tar"))),
     "another layer than told": {**SAVED, next(name for name in SAVED if name.endswith(".tar")): TOP},
-    "two lists that differ": {**images.saved(One([TOP])), **images.oci(One([BASE]))},
-    "a layer that is no tar": images.oci(One([b"x" * 600])),
+    "two lists that differ": {**images.docker_archive(ContainerImage([TOP])), **images.oci(ContainerImage([BASE]))},
+    "a layer that is no tar": images.oci(ContainerImage([b"x" * 600])),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("form", ["laid", "packed"])
 def test_a_damaged_image_is_an_error_and_no_root(tmp_path: Path, name: str, form: str) -> None:
-    make = images.lay if form == "laid" else images.pack
+    make = images.write_blobs if form == "laid" else images.pack_blobs
     place = make(BAD[name], tmp_path / "image.tar")
     with pytest.raises(ToolError, match="root cannot be used"):
-        open_subject(str(place))
+        measure_input(str(place))
     with pytest.raises(MinbuildError):
         check_root(place, Session(tmp_path / "store"))
 
@@ -210,7 +213,7 @@ def test_a_file_that_is_a_tar_and_a_disk_is_neither(tmp_path: Path) -> None:
     block[148:156] = b"%06o\0 " % (sum(block[:148]) + 8 * 32 + sum(block[156:512]))
     (tmp_path / "a").write_bytes(block)
     with pytest.raises(UsageError, match="and as something else"):
-        open_subject(str(tmp_path / "a"))
+        measure_input(str(tmp_path / "a"))
 
 
 def test_a_tar_is_reported_as_it_unpacks_for_root(tmp_path: Path) -> None:
@@ -222,7 +225,7 @@ def test_a_tar_is_reported_as_it_unpacks_for_root(tmp_path: Path) -> None:
         Row(b"p", "6", mode=0o622), Row(b"ping", body=b"x", mode=0o755, form="pax", pax=[
             (b"LIBARCHIVE.xattr.security.capability", b"AQAAAgAgAAAAAAAAAAAAAAAAAAA")]),
     ))  # fmt: skip
-    found = open_subject(str(tmp_path / "a.tar"))
+    found = measure_input(str(tmp_path / "a.tar"))
     assert found.surface is not None
     said = {(str(one.kind), one.subject) for one in found.surface.findings}
     assert said >= {
@@ -255,21 +258,21 @@ def test_digests_of_sha512_are_held_too(tmp_path: Path) -> None:
     index["manifests"][0]["digest"] = f"sha512:{digest}"
     blobs[f"blobs/sha512/{digest}"] = blobs.pop(name)
     blobs["index.json"] = json.dumps(index).encode()
-    place = images.lay(blobs, tmp_path / "image")
-    assert [row.path for row in open_subject(str(place)).files] == PATHS
+    place = images.write_blobs(blobs, tmp_path / "image")
+    assert [row.path for row in measure_input(str(place)).files] == PATHS
     with (place / f"blobs/sha512/{digest}").open("ab") as file:
         file.write(b" ")
     with pytest.raises(ToolError, match="another digest"):
-        open_subject(str(place))
+        measure_input(str(place))
 
 
 @pytest.mark.parametrize("paper", ["config.json", "metadata.yaml"])
 @pytest.mark.parametrize("form", ["laid", "packed"])
 def test_a_bundle_around_a_root_is_no_root(tmp_path: Path, paper: str, form: str) -> None:
-    make = images.lay if form == "laid" else images.pack
+    make = images.write_blobs if form == "laid" else images.pack_blobs
     place = make({"rootfs/usr/bin/app": APP, paper: b"{}"}, tmp_path / "bundle")
     with pytest.raises(UsageError, match="bundle around a root"):
-        open_subject(str(place))
+        measure_input(str(place))
 
 
 def test_what_holds_nothing_that_runs_proves_nothing(tmp_path: Path) -> None:
@@ -280,8 +283,8 @@ def test_what_holds_nothing_that_runs_proves_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["index.json", "manifest.json"])
 def test_a_root_may_hold_a_document_of_that_name(tmp_path: Path, name: str) -> None:
-    place = images.lay({"usr/bin/app": APP, name: b'{"pages": []}'}, tmp_path / "root")
-    assert "/usr/bin/app" in {row.path for row in open_subject(str(place)).files}
+    place = images.write_blobs({"usr/bin/app": APP, name: b'{"pages": []}'}, tmp_path / "root")
+    assert "/usr/bin/app" in {row.path for row in measure_input(str(place)).files}
 
 
 def test_a_gate_is_not_passed_by_a_root_that_is_not_merged(tmp_path: Path) -> None:
@@ -291,7 +294,7 @@ def test_a_gate_is_not_passed_by_a_root_that_is_not_merged(tmp_path: Path) -> No
         Row(b"lib/systemd/system/a.socket", body=socket), Row(b"lib/modules/6.1/kernel/a.ko", body=b"x"),
     ))  # fmt: skip
     (tmp_path / "budget.yaml").write_text("minbuild-budget: 1\ndeny: {paths: [/usr/bin/perl*]}\n")
-    found = open_subject(str(tmp_path / "a.tar"))
+    found = measure_input(str(tmp_path / "a.tar"))
     assert found.surface is not None
     said = {(str(one.kind), one.subject) for one in found.surface.findings}
     assert {("listener", "4444/tcp"), ("module", "a")} <= said

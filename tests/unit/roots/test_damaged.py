@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from minbuild.errors import MinbuildError
 from minbuild.roots.boot_disk import find_boot_uki
 from tests.support import disks
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 from tests.support.uki import uki
 from tests.unit.roots.test_footprint import initramfs
 
@@ -53,8 +53,8 @@ def test_a_disk_weighs_what_its_file_weighs(tmp_path: Path, form: str) -> None:
     place = tmp_path / f"host.{form}"
     place.write_bytes(disk(UKI))
     if form != "raw":
-        disks.virtual(disk(UKI), place)
-    found = open_subject(str(place))
+        disks.convert_disk(disk(UKI), place)
+    found = measure_input(str(place))
     assert found.totals.packed == place.stat().st_size
     assert sum(one.packed for one in found.sections) == place.stat().st_size
     assert [one.name for one in found.sections][-2:] == ["image", "disk"]
@@ -73,4 +73,4 @@ def test_damage_gives_an_error_or_a_footprint(tmp_path: Path, data: st.DataObjec
     place = tmp_path / "image"
     place.write_bytes((whole[:at] + patch + whole[at + len(patch) :])[:end])
     with contextlib.suppress(MinbuildError):
-        open_subject(str(place))
+        measure_input(str(place))

@@ -21,7 +21,7 @@ from minbuild.rootfs.model import RootfsNode
 from minbuild.roots.measured_files import MeasuredFile
 from minbuild.roots.root_footprint import find_newest_kernel, read_kernel_options
 from tests.support.footprints import tiny
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 from tests.support.uki import uki
 
 CONTENT = {"a" * 64: b"#!/bin/sh\nexit 0\n", "b" * 64: bytes(range(256)) * 40}
@@ -75,7 +75,7 @@ def initramfs() -> bytes:
 
 
 def test_a_directory_s_totals_are_those_of_find(tree: Path) -> None:
-    found = open_subject(str(tree))
+    found = measure_input(str(tree))
     sums(found)
     listed = subprocess.run(
         ["find", tree, "-mindepth", "1", "-printf", "%y %i %s\n"],
@@ -100,7 +100,7 @@ def test_a_tar_archive_says_the_same_as_its_directory(
     place = tmp_path / f"root.tar.{packing}"
     with tarfile.open(place, f"w:{packing}") as tar:  # type: ignore[call-overload]
         tar.add(tree, ".")
-    one, other = open_subject(str(tree)), open_subject(str(place))
+    one, other = measure_input(str(tree)), measure_input(str(place))
     sums(other)
     assert replace(one.totals, packed=place.stat().st_size) == other.totals
     assert [(row.path, row.sha256) for row in one.files if row.type != "hardlink"] == [
@@ -121,7 +121,7 @@ def test_dpkg_s_lists_name_the_owners(tree: Path, tmp_path: Path, form: str) -> 
         place = tmp_path / "root.tar"
         with tarfile.open(place, "w") as tar:
             tar.add(tree, ".")
-    found = open_subject(str(place))
+    found = measure_input(str(place))
     assert {row.path for row in found.files if row.package == "runner"} == {
         "/usr/bin/run", "/usr/bin/su",
     }  # fmt: skip
@@ -136,7 +136,7 @@ def test_an_initramfs_weighs_what_its_file_weighs(
     place.write_bytes(pack(initramfs()) if callable(pack) else b"")
     if pack is not bytes:
         place.write_bytes(gzip.compress(tar_cpio.encode_cpio(NODES, CONTENT.__getitem__)))
-    found = open_subject(str(place))
+    found = measure_input(str(place))
     sums(found)
     assert found.totals.packed == place.stat().st_size
     assert found.totals.files == 2
@@ -148,7 +148,7 @@ def test_a_uki_weighs_what_its_file_weighs(tmp_path: Path) -> None:
     parts = {".linux": b"K" * 5000, ".initrd": initramfs(), ".cmdline": b"quiet nokaslr\0",
              ".uname": b"6.1\0"}  # fmt: skip
     place.write_bytes(uki(parts))
-    found = open_subject(str(place))
+    found = measure_input(str(place))
     sums(found)
     assert found.totals.packed == place.stat().st_size
     assert found.kernel == "6.1"
@@ -161,7 +161,7 @@ def test_owners_come_from_the_footprint_beside_an_image_where_the_content_is_the
 ) -> None:
     place = tmp_path / "host.efi"
     place.write_bytes(uki({".linux": b"K", ".initrd": initramfs()}))
-    first = open_subject(str(place))
+    first = measure_input(str(place))
     assert {row.component for row in first.files} == {"unowned"}
     told = json.loads(document.render_footprint(first))
     for row in told["files"]:
@@ -171,14 +171,14 @@ def test_owners_come_from_the_footprint_beside_an_image_where_the_content_is_the
     for row in told["components"]:
         row["name"] = row["name"].replace("unowned", "boot/init")
     (tmp_path / "footprint.json").write_text(json.dumps(told))
-    owners = {row.path: row.component for row in open_subject(str(place)).files}
+    owners = {row.path: row.component for row in measure_input(str(place)).files}
     assert owners[RootPath("/usr/bin/run")] == "boot/init"
     assert owners[RootPath("/usr/bin/big")] == "unowned"
 
 
 def test_a_build_directory_and_a_committed_footprint_are_read(tmp_path: Path) -> None:
     (tmp_path / "footprint.json").write_text(document.render_footprint(tiny()))
-    assert open_subject(str(tmp_path)) == tiny()
+    assert measure_input(str(tmp_path)) == tiny()
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
     subprocess.run([*git, "init", "-q", "-b", "main"], check=True)
     subprocess.run([*git, "add", "footprint.json"], check=True)
@@ -186,10 +186,10 @@ def test_a_build_directory_and_a_committed_footprint_are_read(tmp_path: Path) ->
     here = Path.cwd()
     os.chdir(tmp_path)
     try:
-        assert open_subject("git:main") == tiny()
-        assert open_subject("git:HEAD:footprint.json") == tiny()
+        assert measure_input("git:main") == tiny()
+        assert measure_input("git:HEAD:footprint.json") == tiny()
         with pytest.raises(MinbuildError):
-            open_subject("git:nowhere")
+            measure_input("git:nowhere")
     finally:
         os.chdir(here)
 
@@ -200,14 +200,14 @@ def test_what_nobody_can_read_is_an_error(tmp_path: Path, data: bytes) -> None:
     place = tmp_path / "thing"
     place.write_bytes(data)
     with pytest.raises(MinbuildError):
-        open_subject(str(place))
+        measure_input(str(place))
     with pytest.raises(UsageError):
-        open_subject(str(tmp_path / "nothing"))
+        measure_input(str(tmp_path / "nothing"))
 
 
 def test_the_same_tree_gives_the_same_bytes(tree: Path) -> None:
-    assert document.render_footprint(open_subject(str(tree))) == document.render_footprint(
-        open_subject(str(tree))
+    assert document.render_footprint(measure_input(str(tree))) == document.render_footprint(
+        measure_input(str(tree))
     )
 
 

@@ -11,7 +11,7 @@ from minbuild.cli.main import run_command_line
 from minbuild.errors import MinbuildError
 from minbuild.footprint import document
 from tests.oracle.cpios import archive, directory, file, link
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 from tests.support.uki import uki
 from tests.unit.roots.test_boot_disk import BOOT, esp
 
@@ -32,14 +32,14 @@ def build(tmp_path: Path) -> Path:
     place.mkdir()
     (place / "x.efi").write_bytes(uki(PARTS))
     (place / "footprint.json").write_text(
-        document.render_footprint(open_subject(str(place / "x.efi")))
+        document.render_footprint(measure_input(str(place / "x.efi")))
     )
     return place
 
 
 def test_a_footprint_is_its_images_own(build: Path) -> None:
-    found = open_subject(str(build))
-    assert found == open_subject(str(build / "footprint.json"))
+    found = measure_input(str(build))
+    assert found == measure_input(str(build / "footprint.json"))
     assert found.totals.files == 3
 
 
@@ -65,7 +65,7 @@ def test_another_image_beside_it_is_told(build: Path, what: str) -> None:
     assert len(image) <= size
     (build / "x.efi").write_bytes(image.ljust(size, b"\0"))
     with pytest.raises(MinbuildError, match=what):
-        open_subject(str(build))
+        measure_input(str(build))
     assert run_command_line(["check", str(build)]) == 2
 
 
@@ -75,11 +75,11 @@ def test_another_disk_beside_it_is_told(build: Path) -> None:
     told = json.loads((build / "footprint.json").read_text())
     told["image"]["packed"]["raw"] = len(disk)
     (build / "footprint.json").write_text(json.dumps(told))
-    open_subject(str(build))
+    measure_input(str(build))
     evil = uki({**PARTS, ".cmdline": b"quiet rw"})
     (build / "x.raw").write_bytes(esp({BOOT: evil}, build))
     with pytest.raises(MinbuildError, match=r"beside x\.raw is not its own: the command line"):
-        open_subject(str(build))
+        measure_input(str(build))
 
 
 @pytest.mark.parametrize("name", ["../x", "x/../x", ".x"])
@@ -89,7 +89,7 @@ def test_a_footprint_leads_to_no_image_elsewhere(build: Path, name: str) -> None
     told["image"]["name"] = name
     (build / "footprint.json").write_text(json.dumps(told))
     with pytest.raises(MinbuildError, match="lies elsewhere"):
-        open_subject(str(build))
+        measure_input(str(build))
 
 
 def test_an_image_that_the_footprint_does_not_tell_of_is_told(
@@ -100,7 +100,7 @@ def test_an_image_that_the_footprint_does_not_tell_of_is_told(
     assert "not measured: y.efi" in capsys.readouterr().err
     (build / "x.raw").write_bytes(b"of an older build")
     with pytest.raises(MinbuildError, match=r"beside x\.raw is not its own: it tells of no such"):
-        open_subject(str(build))
+        measure_input(str(build))
 
 
 def test_a_footprint_without_its_image_says_so(
@@ -160,4 +160,4 @@ def test_a_footprint_that_does_not_add_up_is_none(
     change(told)
     (build / "alone.json").write_text(json.dumps(told))
     with pytest.raises(MinbuildError, match="does not add up"):
-        open_subject(str(build / "alone.json"))
+        measure_input(str(build / "alone.json"))

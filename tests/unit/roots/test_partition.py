@@ -13,7 +13,7 @@ from minbuild.pipeline.session import Session
 from minbuild.progress import SilentProgress
 from minbuild.roots.footprint import load_footprint
 from tests.support.disks import ESP, LINUX, ROOT, Part, dos, ext4, gpt
-from tests.support.subjects import STORE
+from tests.support.measured_inputs import STORE
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = pytest.mark.mirror

@@ -14,7 +14,7 @@ from minbuild.pipeline.session import Session
 from minbuild.roots import footprint
 from tests.support import disks
 from tests.support.disks import ext4
-from tests.support.subjects import STORE, open_subject
+from tests.support.measured_inputs import STORE, measure_input
 from tests.unit.roots.test_footprint import sums
 from tests.unit.toolbox.real import toolbox
 
@@ -53,7 +53,7 @@ def made(top: Path, place: Path, kind: str) -> Path:
     disk = table(ext4(top, place.with_suffix(".ext4"), "8M").read_bytes(), kind)
     if place.suffix != ".raw":
         packed = ("-c",) if place.suffix == ".qcow2" else ()
-        return disks.virtual(disk, place, *packed)
+        return disks.convert_disk(disk, place, *packed)
     place.write_bytes(disk)
     return place
 
@@ -74,9 +74,9 @@ def test_a_disk_s_totals_are_those_of_find_and_of_its_file(
     tree: Path, tmp_path: Path, kind: str, form: str
 ) -> None:
     place = made(tree, tmp_path / f"other.{form}", kind)
-    found = open_subject(str(place))
+    found = measure_input(str(place))
     sums(found)
-    inside = open_subject(str(tree))
+    inside = measure_input(str(tree))
     assert found.totals.packed == place.stat().st_size
     assert (found.totals.files, found.totals.bytes, found.totals.links) == (
         inside.totals.files, inside.totals.bytes, inside.totals.links,
@@ -102,7 +102,7 @@ def test_file_capabilities_on_a_disk_are_found(tree: Path, tmp_path: Path) -> No
     value.write_bytes(CAPABILITY)
     words = ["-w", "-R", f"ea_set -f {value} /usr/bin/tool security.capability", place]
     toolbox().run("debugfs", words, purpose="giving a capability")
-    surface = open_subject(str(place)).surface
+    surface = measure_input(str(place)).surface
     assert surface is not None
     found = [one for one in surface.findings if one.kind == "capability"]
     assert {(one.subject, one.detail) for one in found} == {
@@ -114,7 +114,7 @@ def test_a_disk_of_another_file_system_is_an_error(tmp_path: Path) -> None:
     place = tmp_path / "other.raw"
     place.write_bytes(table(bytes(1 << 20), "mbr"))
     with pytest.raises(MinbuildError, match="no file system that holds a root"):
-        open_subject(str(place))
+        measure_input(str(place))
 
 
 ODD = (b"new\nline", b"cr\rx", b"ff\fx", b"vt\x0bx", b"nel\xc2\x85x", b"sep\xe2\x80\xa8x", b"debugfs: x",
@@ -126,8 +126,8 @@ def test_names_of_any_bytes_are_all_read(tmp_path: Path) -> None:
     (top / "etc").mkdir(parents=True)
     for number, name in enumerate(ODD):
         Path(os.fsdecode(os.fsencode(top / "etc") + b"/" + name)).write_text(f"{number}")
-    found = open_subject(str(made(top, tmp_path / "other.raw", "whole")))
-    wanted = open_subject(str(top))
+    found = measure_input(str(made(top, tmp_path / "other.raw", "whole")))
+    wanted = measure_input(str(top))
     assert found.totals.files == len(ODD)
     assert [(row.path, row.sha256) for row in found.files if row.type == "file"] == [
         (row.path, row.sha256) for row in wanted.files if row.type == "file"
@@ -150,7 +150,7 @@ def test_long_names_at_any_depth_are_no_commands(tmp_path: Path) -> None:
     here = Path.cwd()
     os.chdir(tmp_path)
     try:
-        found = open_subject(str(made(top, tmp_path / "other.raw", "whole")))
+        found = measure_input(str(made(top, tmp_path / "other.raw", "whole")))
     finally:
         os.chdir(here)
     assert (found.totals.files, found.totals.directories) == (4, 90 + 1)
@@ -169,7 +169,7 @@ def test_files_that_claim_far_more_than_the_disk_has_are_an_error(
         with (tree / f"etc/hole{number}").open("wb") as file:
             file.truncate(1 << 30)
     with pytest.raises(MinbuildError, match="larger than it by far"):
-        open_subject(str(made(tree, tmp_path / "other.raw", "whole")))
+        measure_input(str(made(tree, tmp_path / "other.raw", "whole")))
 
 
 def test_a_journal_that_is_not_empty_is_put_in_place_on_a_copy(tree: Path, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_an_image_over_another_file_is_refused(tmp_path: Path, option: str) -> N
     words += ["-F", "raw", str(place)] if option == "backing_file" else [str(place), "1M"]
     toolbox().run("qemu-img", words, purpose="making a disk image")
     with pytest.raises(MinbuildError, match="names another file"):
-        open_subject(str(place))
+        measure_input(str(place))
 
 
 def test_an_image_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_an_image_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "bomb.qcow2"
     place.write_bytes(b"".join(part.ljust(cluster, b"\0") for part in (head, first, b"", second)))
     with pytest.raises(MinbuildError, match="more than is unpacked"):
-        open_subject(str(place))
+        measure_input(str(place))
 
 
 @pytest.mark.parametrize("kind", ["whole", "gpt"])
@@ -225,7 +225,7 @@ def test_a_root_on_squashfs_is_read(tree: Path, tmp_path: Path, kind: str, packi
     toolbox().run("mksquashfs", [tree, alone, *words], purpose="making a squashfs")
     place = tmp_path / "other.img"
     place.write_bytes(table(alone.read_bytes(), kind))
-    found, inside = open_subject(str(place)), open_subject(str(tree))
+    found, inside = measure_input(str(place)), measure_input(str(tree))
     sums(found)
     assert found.totals.packed == place.stat().st_size
     here, there = (
@@ -245,7 +245,7 @@ def test_a_squashfs_that_unpacks_to_far_more_is_ended(tmp_path: Path) -> None:
     place = tmp_path / "root.squashfs"
     toolbox().run("mksquashfs", [top, place, "-quiet", "-no-progress"], purpose="making a squashfs")
     with pytest.raises(MinbuildError):
-        open_subject(str(place))
+        measure_input(str(place))
 
 
 EROFS = {
@@ -265,7 +265,7 @@ def test_a_root_on_erofs_is_read(tree: Path, tmp_path: Path, options: tuple[str,
     toolbox().run("mkfs.erofs", ["--quiet", *options, alone, tree], purpose="making an erofs")
     place = tmp_path / "other.img"
     place.write_bytes(table(alone.read_bytes(), "gpt"))
-    found, inside = open_subject(str(place)), open_subject(str(tree))
+    found, inside = measure_input(str(place)), measure_input(str(tree))
     sums(found)
     assert found.totals.packed == place.stat().st_size
     here, there = (
@@ -282,7 +282,7 @@ def test_file_capabilities_on_erofs_are_found(tree: Path, tmp_path: Path) -> Non
     place = tmp_path / "root.erofs"
     for options in ((), ("-x1",)):
         toolbox().run("mkfs.erofs", ["--quiet", *options, place, tree], purpose="making an erofs")
-        surface = open_subject(str(place)).surface
+        surface = measure_input(str(place)).surface
         assert surface is not None
         found = {one.subject for one in surface.findings if one.kind == "capability"}
         assert found == {"/usr/bin/tool", "/usr/bin/tool2"}

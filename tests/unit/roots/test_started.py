@@ -10,7 +10,7 @@ from minbuild.errors import MinbuildError
 from minbuild.footprint.model import FindingKind, Footprint
 from minbuild.formats import initramfs, ramfs
 from tests.oracle.cpios import Entry, archive, directory, file, link, node
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 from tests.support.uki import uki
 
 CLEAN = archive([file(b"init", b"#!/bin/sh\n", 0o755)])
@@ -20,7 +20,7 @@ EVIL = archive([file(b"su", b"evil", 0o4755)])
 def measured(tmp_path: Path, *parts: tuple[str, bytes], initrd: bytes = CLEAN) -> Footprint:
     image = tmp_path / "x.efi"
     image.write_bytes(uki([(".linux", b"K"), *parts, (".initrd", initrd)]))
-    return open_subject(str(image))
+    return measure_input(str(image))
 
 
 def setuid(found: Footprint) -> list[str]:
@@ -50,7 +50,7 @@ def test_all_profiles_command_lines_are_findings(tmp_path: Path) -> None:
     image = tmp_path / "x.efi"
     parts = [(".linux", b"K"), (".initrd", CLEAN), (".cmdline", b"quiet"), (".profile", b"ID=a")]
     image.write_bytes(uki([*parts, (".profile", b"ID=b"), (".cmdline", b"init=/bin/sh")]))
-    found = open_subject(str(image)).surface
+    found = measure_input(str(image)).surface
     assert found is not None
     words = [one.subject for one in found.findings if one.kind is FindingKind.CMDLINE]
     assert words == ["init=/bin/sh", "quiet"]
@@ -112,11 +112,11 @@ def test_many_members_and_long_ways_are_refused(
     one = archive([file(b"f", b"")], trailer=False)
     (tmp_path / "many.cpio").write_bytes(one * 1001)
     with pytest.raises(MinbuildError, match="more than 1,000 members"):
-        open_subject(str(tmp_path / "many.cpio"))
+        measure_input(str(tmp_path / "many.cpio"))
     slow = [file(b"./" * 2000 + b"f", b"")] * 100
     (tmp_path / "slow.cpio").write_bytes(archive(slow))
     with pytest.raises(MinbuildError, match="longer to find"):
-        open_subject(str(tmp_path / "slow.cpio"))
+        measure_input(str(tmp_path / "slow.cpio"))
 
 
 def test_directories_deeper_than_a_path_are_refused(tmp_path: Path) -> None:
@@ -129,4 +129,4 @@ def test_directories_deeper_than_a_path_are_refused(tmp_path: Path) -> None:
         ]
     (tmp_path / "deep.cpio").write_bytes(archive(rows))
     with pytest.raises(MinbuildError, match="nested deeper"):
-        open_subject(str(tmp_path / "deep.cpio"))
+        measure_input(str(tmp_path / "deep.cpio"))

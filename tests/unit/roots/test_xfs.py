@@ -14,7 +14,7 @@ from minbuild.formats.filesystem import Volume
 from minbuild.formats.root_entry import FileType
 from minbuild.formats.xfs import Xfs
 from tests.support.disks import ROOT, Part, gpt
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = pytest.mark.mirror
@@ -75,7 +75,7 @@ def test_a_root_on_xfs_is_read(tree: Path, tmp_path: Path, options: tuple[str, .
     alone = made(tree, tmp_path / "root.xfs", options)
     place = tmp_path / "disk.raw"
     place.write_bytes(gpt([Part(bytes(1 << 20)), Part(alone.read_bytes(), ROOT)]))
-    found, inside = open_subject(str(place)), open_subject(str(tree))
+    found, inside = measure_input(str(place)), measure_input(str(tree))
     here, there = (
         {(one.path, one.type, one.sha256, one.target, one.mode) for one in each.files}
         for each in (found, inside)
@@ -95,7 +95,7 @@ def test_a_log_that_is_not_empty_is_an_error(tree: Path, tmp_path: Path) -> None
     data[at + 512 + 9] &= ~0x20  # the record is no more that of an unmount
     place.write_bytes(data)
     with pytest.raises(MinbuildError, match="was not unmounted"):
-        open_subject(str(place))
+        measure_input(str(place))
 
 
 def test_fields_that_are_wrong_are_refused_or_read(tree: Path, tmp_path: Path) -> None:

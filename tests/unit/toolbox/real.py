@@ -7,8 +7,8 @@ from minbuild.manifest.model import Location, PackagePaths, Tool
 from minbuild.manifest.tool_documents import load_tools
 from minbuild.paths import RootPath
 from minbuild.toolbox.toolbox import Toolbox
-from tests.support.cache import cache
-from tests.support.real_archive import market_of, toolbox_of
+from tests.support.cache import cache_directory
+from tests.support.real_archive import make_toolbox, open_real_archive
 
 EPOCH = 1700000000
 ORACLES = {
@@ -63,17 +63,17 @@ def ipxe() -> Tool:
 @functools.cache
 def store() -> Store:
     """One store for all test runs of this user: packages are fetched once."""
-    return Store(cache("tool"))
+    return Store(cache_directory("tool"))
 
 
 @functools.cache
 def toolbox(*, lab: bool = False) -> Toolbox:
     """The toolbox with the oracles; with `lab` also QEMU, its firmware, a kernel and iPXE."""
-    market = market_of(store())
+    market = open_real_archive(store())
     tools = [tool for tool in load_tools() if lab or not tool.lab or tool.name in BUILDS]
     tools += [oracle(name, package) for name, package in ORACLES.items()]
     if lab:
         tools += [oracle("busybox", "busybox-static"), ipxe()]
         name = market.index.find_depends("linux-image-cloud-amd64")[0][0]
         tools.append(kernel(name.removeprefix("linux-image-")))
-    return toolbox_of(tools, market, epoch=EPOCH)
+    return make_toolbox(tools, market, epoch=EPOCH)

@@ -10,7 +10,7 @@ from minbuild.errors import ResolveError
 from minbuild.pipeline.build import plan_build
 from minbuild.pipeline.session import BuildRequest, Session
 from minbuild.progress import SilentProgress
-from tests.e2e.small_host import PACKAGES, Small, minbuild, offered
+from tests.e2e.small_host import PACKAGES, Small, minbuild, serve_small_host
 
 LISTS = {
     "main/Contents-amd64": "usr/bin/python3  python/python3-minimal\nusr/bin/jq  utils/jq\n"
@@ -40,24 +40,24 @@ Version: 1
 """
 
 
-def told(small: Small, more: str, *words: str) -> str:
+def run_plan(small: Small, more: str, *argv: str) -> str:
     path = small.write(more)
-    return minbuild(*small.argv("plan", path.name, *words), cwd=small.directory).err
+    return minbuild(*small.argv("plan", path.name, *argv), cwd=small.directory).err
 
 
 def test_an_error_names_package_and_component(tmp_path: Path) -> None:
-    with offered(tmp_path, PACKAGES + MORE) as small:
+    with serve_small_host(tmp_path, PACKAGES + MORE) as small:
         small.archive.publish("trixie", PACKAGES + MORE, lists=LISTS)
         files = "files: {/usr/bin/x: {content: \"#!/usr/bin/python3\\n\", mode: '0755'}}\n"
-        err = told(small, files)
+        err = run_plan(small, files)
         assert (
             "python3-minimal has it (keep: [{package: python3-minimal, paths: [/usr/bin/python3]}])"
             in err
         )
-        err = told(small, "  - {package: odd, paths: [/usr/bin/odd]}\n")
+        err = run_plan(small, "  - {package: odd, paths: [/usr/bin/odd]}\n")
         assert err == "" or "odd" not in err  # found by the list, though its name tells nothing
         keep = "  - {package: radio, paths: [/usr/lib/modules/6.1-cloud-amd64/kernel/*]}\n"
-        err = told(small, keep)
+        err = run_plan(small, keep)
         assert (
             "firmware radio.bin is in firmware-radio, in non-free-firmware, which `archive.components` "
             "does not list" in err
@@ -75,10 +75,10 @@ def test_an_error_names_package_and_component(tmp_path: Path) -> None:
 
 
 def test_offline_says_what_was_not_looked_up(tmp_path: Path) -> None:
-    with offered(tmp_path, PACKAGES) as small:
+    with serve_small_host(tmp_path, PACKAGES) as small:
         small.archive.publish("trixie", PACKAGES, lists=LISTS)
-        assert "error" not in told(small, "")
-        err = told(
+        assert "error" not in run_plan(small, "")
+        err = run_plan(
             small,
             "files: {/usr/bin/x: {content: \"#!/usr/bin/jq\\n\", mode: '0755'}}\n",
             "--offline",
@@ -103,10 +103,10 @@ def test_all_firmware_of_a_kernel_is_found_or_named(
         f"minbuild: 1\narchive: {{components: [{components}]}}\n"
         f"kernel: {{package: {kernel}, modules: ['kernel/**']}}\n", encoding="utf-8",
     )  # fmt: skip
-    doors = Session(Path.home() / ".cache/minbuild", SilentProgress())
+    session = Session(Path.home() / ".cache/minbuild", SilentProgress())
     kinds: Counter[str] = Counter()
     try:
-        plan_build(BuildRequest(path), doors)
+        plan_build(BuildRequest(path), session)
     except ResolveError as error:
         for one in (error, *error.also):
             kinds[_kind(one.what)] += 1
@@ -117,13 +117,13 @@ def test_all_firmware_of_a_kernel_is_found_or_named(
         assert kinds["in another component"] == 0
 
 
-def _kind(what: str) -> str:
-    if not what.startswith("firmware "):
+def _kind(text: str) -> str:
+    if not text.startswith("firmware "):
         return "other"
-    if "in none of the packages" in what:
+    if "in none of the packages" in text:
         return "nowhere known"
-    if re.search(r" is in \S.*, in \S+, which `archive.components` does not list", what):
+    if re.search(r" is in \S.*, in \S+, which `archive.components` does not list", text):
         return "in another component"
-    if re.search(r" is in \S.*, which nothing asks for$", what):
+    if re.search(r" is in \S.*, which nothing asks for$", text):
         return "in a package to keep"
-    return "in no package" if " is in no package of " in what else "other"
+    return "in no package" if " is in no package of " in text else "other"

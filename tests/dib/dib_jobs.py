@@ -12,7 +12,7 @@ from minbuild.manifest.model import Location
 from minbuild.progress import SilentProgress
 
 
-def order(
+def run_dib_job(
     folder: Path,
     work: Path,
     element: str,
@@ -21,13 +21,13 @@ def order(
 ) -> tuple[Path, ...]:
     """Have dib make an image of the small host, here or in the machine that `builder` makes."""
     work.mkdir(exist_ok=True)
-    wish = DibSettings(Location("small.yaml", 8, 5), (element,), formats=(form,))
-    one = DibJob(wish, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
-    place = DibLocation.VM if builder else DibLocation.HERE
-    choose_location(one, place, SilentProgress())
+    settings = DibSettings(Location("small.yaml", 8, 5), (element,), formats=(form,))
+    job = DibJob(settings, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
+    location = DibLocation.VM if builder else DibLocation.HERE
+    choose_location(job, location, SilentProgress())
     vm = builder(work) if builder else None
-    return make_dib_images(one, work, progress=SilentProgress(), builder=vm)
+    return make_dib_images(job, work, progress=SilentProgress(), builder=vm)
 
 
 if __name__ == "__main__":
-    order(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], DibFormat.RAW)
+    run_dib_job(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], DibFormat.RAW)

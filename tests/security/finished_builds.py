@@ -12,7 +12,7 @@ from minbuild.pipeline.session import BuildRequest
 from tests.e2e.small_host import Small
 from tests.oracle.cpios import archive, directory, file
 from tests.security.world import run
-from tests.support.subjects import open_subject
+from tests.support.measured_inputs import measure_input
 from tests.support.uki import uki
 
 FILES = [directory(b"usr"), file(b"usr/hello", b"hello", 0o755)]
@@ -21,15 +21,15 @@ IMAGE = uki(
 )
 
 
-def hand_over(small: Small, image: bytes = IMAGE) -> Path:
+def make_outputs(small: Small, image: bytes = IMAGE) -> Path:
     """The small host's outputs, as a build leaves them: every file is of the package hello."""
     assert run(small, "lock", "small.yaml").code == 0
     request = BuildRequest(manifest=small.directory / "small.yaml")
     manifest = load_manifest(request)
-    place = small.directory / "build" / "small"
+    path = small.directory / "build" / "small"
     work = small.directory / "small.efi"
     work.write_bytes(image)
-    told: dict[str, Any] = json.loads(document.render_footprint(open_subject(str(work))))
+    told: dict[str, Any] = json.loads(document.render_footprint(measure_input(str(work))))
     work.unlink()
     for row in told["files"]:
         row["package"] = "hello"
@@ -42,17 +42,17 @@ def hand_over(small: Small, image: bytes = IMAGE) -> Path:
         "formats": list(inputs.formats), "settings": inputs.settings,
         "files": [{"uri": one.uri, "sha256": one.sha256} for one in inputs.files],
     }  # fmt: skip
-    with open_outputs(place) as outputs:
+    with open_outputs(path) as outputs:
         outputs.path("small.efi").write_bytes(image)
         outputs.path("small.lock").write_bytes((small.directory / "small.lock").read_bytes())
         outputs.path("footprint.json").write_text(json.dumps(told))
         outputs.publish()
-    return place
+    return path
 
 
-def again(place: Path, *names: str) -> None:
+def rewrite_sums(path: Path, *names: str) -> None:
     """Write the sums of outputs that were changed, as whoever changed them would."""
-    with open_outputs(place) as outputs:
+    with open_outputs(path) as outputs:
         for name in names or ("small.efi", "small.lock", "footprint.json"):
-            outputs.path(name).write_bytes((place / name).read_bytes())
+            outputs.path(name).write_bytes((path / name).read_bytes())
         outputs.publish()
