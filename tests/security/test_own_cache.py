@@ -34,7 +34,7 @@ def test_one_that_others_may_write_is_refused(
 def test_without_a_home_of_ones_own_it_lasts_for_one_run(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home").chmod(0o777)
-    program = "from tests.support.cache import cache; print(cache('x'))"
+    program = "from tests.support.cache import cache_directory; print(cache_directory('x'))"
     env = {"HOME": str(tmp_path / "home"), "PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path)}
     argv = [sys.executable, "-c", program]
     output = subprocess.run(argv, cwd=TOP, env=env, capture_output=True, text=True, check=True)
