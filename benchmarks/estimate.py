@@ -15,7 +15,7 @@ from pathlib import Path
 from minbuild.footprint import document
 from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.uki import read_uki_sections
-from minbuild.report.layout import columns, format_size
+from minbuild.report.layout import align_columns, format_size
 
 FILTERS = [
     {"id": lzma.FILTER_X86},
@@ -77,7 +77,7 @@ def table(truth: Mapping[str, int], guess: Mapping[str, int]) -> str:
         ["median", "", "", f"{100 * statistics.median(errors):.1f} %",
          f"{100 * statistics.median(shares):.2f} %"]
     )  # fmt: skip
-    return "\n".join(columns(rows))
+    return "\n".join(align_columns(rows))
 
 
 if __name__ == "__main__":

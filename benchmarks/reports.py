@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.timing import run_timed
 from minbuild.footprint.model import Footprint
-from minbuild.report.layout import columns, format_size
+from minbuild.report.layout import align_columns, format_size
 from minbuild.roots.footprint import load_footprint
 
 FILES = 100_000
@@ -77,7 +77,7 @@ def compare_reports(subject: str, tree: Path) -> bool:
     print(
         f"\n{subject}: {'the same' if same else 'DIFFERENT'} ({format_size(output.totals.bytes)})"
     )
-    print("\n".join(columns(rows)))
+    print("\n".join(align_columns(rows)))
     return same
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from minbuild.archive.mirror import find_mirror, repository_of
 from minbuild.footprint.model import FindingKind, Footprint
 from minbuild.report.baselines import DEBIAN_DATA, DEBIAN_SCHEMA
-from minbuild.report.layout import columns, format_size
+from minbuild.report.layout import align_columns, format_size
 from minbuild.report.surface import FINDING_NAMES, NOT_EVALUATED
 from minbuild.roots.footprint import load_footprint
 
@@ -89,7 +89,7 @@ def table(ours: Footprint, theirs: Footprint) -> str:
     rows += [
         [FINDING_NAMES[kind], _count(ours, kind), _count(theirs, kind)] for kind in FindingKind
     ]
-    return "\n".join(columns(rows))
+    return "\n".join(align_columns(rows))
 
 
 def _count(footprint: Footprint, kind: FindingKind) -> str:

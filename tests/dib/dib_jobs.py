@@ -22,7 +22,9 @@ def run_dib_job(
     """Have dib make an image of the small host, here or in the machine that `builder` makes."""
     work.mkdir(exist_ok=True)
     settings = DibSettings(Location("small.yaml", 8, 5), (element,), formats=(form,))
-    job = DibJob(settings, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
+    job = DibJob(
+        settings, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"]
+    )
     location = DibLocation.VM if builder else DibLocation.HERE
     choose_location(job, location, SilentProgress())
     vm = builder(work) if builder else None

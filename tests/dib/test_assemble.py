@@ -142,7 +142,9 @@ def test_the_lines_to_blame_are_those_before_the_clean_up() -> None:
 
 def run(settings: DibSettings, folder: Path, work: Path) -> tuple[Path, ...]:
     work.mkdir()
-    order = DibJob(settings, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"])
+    order = DibJob(
+        settings, "small-dib", folder, folder / "small-dib.log", 1 << 20, ["/usr/bin/hello"]
+    )
     choose_location(order, DibLocation.HERE, SilentProgress())
     return make_dib_images(order, work, progress=SilentProgress(), builder=None)
 

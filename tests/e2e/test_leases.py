@@ -20,7 +20,7 @@ from minbuild.lab.model import (
 from minbuild.pipeline.boot_setup import BootSetup
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
-from tests.support.lab import STORE, require_namespace, make_boot_setup
+from tests.support.lab import STORE, make_boot_setup, require_namespace
 from tests.support.sample import sampled_params
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("leases")]

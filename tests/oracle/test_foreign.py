@@ -25,8 +25,8 @@ from minbuild.resolve.model import NeedKind, Root
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.root_selection import list_roots
-from tests.oracle.test_ldso import LISTED, run_loader, is_loadable, simulate_loader, resolve_package
-from tests.oracle.trees import WHOLE, write_closure, open_archive_source, sample
+from tests.oracle.test_ldso import LISTED, is_loadable, resolve_package, run_loader, simulate_loader
+from tests.oracle.trees import WHOLE, open_archive_source, sample, write_closure
 from tests.support.sample import sampled_params
 from tests.support.trees import as_package_files
 
