@@ -23,7 +23,7 @@ from minbuild.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from minbuild.facts.model import PackageFiles
-    from minbuild.toolbox.toolbox import Toolbox
+    from minbuild.toolbox.preload import PreloadingToolbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Session:
         return Store(self.store_directory)
 
     @cached_property
-    def toolboxes(self) -> "dict[tuple[object, ...], Toolbox]":
+    def toolboxes(self) -> "dict[tuple[object, ...], PreloadingToolbox]":
         """Those that this run has used: each tree of tools is checked once."""
         return {}
 

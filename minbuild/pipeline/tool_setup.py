@@ -33,6 +33,7 @@ from minbuild.resolve import error_messages
 from minbuild.resolve.model import SelectedFile
 from minbuild.resolve.resolution import resolve
 from minbuild.resolve.root_selection import list_tool_roots
+from minbuild.toolbox.preload import PreloadingToolbox
 from minbuild.toolbox.toolbox import Toolbox
 
 
@@ -126,12 +127,12 @@ def _is_signed_for_manifest(lock: Lock, main: Archive) -> bool:
 
 def _get_toolbox(
     request: BuildRequest, lock: Lock, session: Session, tools: Sequence[Tool]
-) -> Toolbox:
+) -> PreloadingToolbox:
     """The tools whether or not they lie in the store; those of one lock once in a run."""
     key = _digest_tools(lock.toolbox, tools), lock.epoch
     if key not in session.toolboxes:
         entries = [one.entry for one in _resolve_tools(request, lock, tools, session)]
-        toolbox = Toolbox(
+        toolbox = PreloadingToolbox(
             tools, entries, session.store, arch=detect_machine_arch(), epoch=lock.epoch
         )
         session.toolboxes[key] = toolbox

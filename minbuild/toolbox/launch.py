@@ -2,7 +2,7 @@
 
 import os
 import posixpath
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,11 @@ LOADER_PATHS: Mapping[str, LoaderPaths] = {
     ),
 }
 """By Debian architecture. Source: Debian Policy 9.1.1; glibc's SYSDEPS for each."""
+
+
+def is_python_script(argv: Sequence[str]) -> bool:
+    """Whether the words that `build_argv` gives start a Python script."""
+    return "-P" in argv
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How tools of the archive run from the store, with none of this machine's libraries."""
+"""Toolbox of a build: programs of Debian packages that run from the cache, with their own libraries."""
 
 import os
 import posixpath
@@ -11,18 +11,20 @@ from minbuild.errors import ToolError, UsageError
 from minbuild.facts.model import FileEntry
 from minbuild.manifest.model import Tool
 from minbuild.paths import RootPath, to_root_path
-from minbuild.process import format_command, is_single_threaded, run_program
-from minbuild.toolbox import install
-from minbuild.toolbox.install import compute_tree_key, install_tools, map_confined_links
-from minbuild.toolbox.launch import LOADER_PATHS, InstalledTools
-from minbuild.toolbox.preload import PreloadedTool
+from minbuild.process import format_command, run_program
+from minbuild.toolbox.install import compute_tree_key, install_tools, record_bytecode
+from minbuild.toolbox.launch import LOADER_PATHS, InstalledTools, is_python_script
 
 DOS_EPOCH = 315532800
 """1980-01-01: FAT's oldest date."""
 
 
 class Toolbox:
-    """The build's own programs, each pinned by the lock; laid down when the first one is used."""
+    """Programs that a build starts, each pinned by the lock; installed when the first one is used.
+
+    `root` is a tree in the cache that is named by its content, so several builds share one. No
+    program reads libraries or configuration of this machine.
+    """
 
     def __init__(
         self,
@@ -42,14 +44,10 @@ class Toolbox:
         self._store = store
         self._loader_paths = LOADER_PATHS[arch]
         self._epoch = max(epoch, DOS_EPOCH)
-        self._preloaded: dict[str, PreloadedTool] = {}
 
     @cached_property
     def root(self) -> Path:
         """The directory on this machine that is the tools' root."""
-        for preloaded in self._preloaded.values():
-            if preloaded.is_verified:
-                return self.install_path
         return install_tools(tuple(self._entries.values()), self._store)
 
     @cached_property
@@ -69,7 +67,6 @@ class Toolbox:
 
     def invalidate(self) -> None:
         """Lay the tools down anew when they are used next: they are gone."""
-        self.stop_preloaded()
         for name in ("root", "_installed"):
             self.__dict__.pop(name, None)
 
@@ -127,11 +124,20 @@ class Toolbox:
         Raises: ToolError when it fails, with its last lines and a command to paste.
         """
         argv = self.build_argv(name)
-        out = self._run_preloaded(name, args, cwd, env or {}) if stdin is None else None
-        if out is None:
-            out = self._run_new_process(name, [*argv, *args], args, purpose, cwd, env or {}, stdin)
-        if "-P" in argv:  # a Python script
-            install.record_bytecode(self.root, self._store)
+        environment = self.build_environment() | dict(env or {})
+        try:
+            out = run_program(
+                [*argv, *args], purpose=purpose, cwd=cwd, env=environment, stdin=stdin
+            )
+        except ToolError as error:
+            command = format_command(["minbuild", "tool", name, "--", *args])
+            raise ToolError(
+                error.what.replace(Path(argv[0]).name, name, 1),
+                where=str(cwd or ""),
+                fix=f"run this to see it alone: {command}",
+            ) from error
+        if is_python_script(argv):
+            record_bytecode(self.root, self._store)
         return out
 
     def run_confined(
@@ -181,67 +187,6 @@ class Toolbox:
             error.what = error.what.replace(Path(program.argv[0]).name, name, 1)
             error.where = ", ".join(map(str, reads)) or error.where
             raise
-
-    def preload(self, name: str, processes: int = 1) -> None:
-        """Check the tools and load a Python script ahead, beside other work; then `rest`.
-
-        So many processes will ask it `at_once`.
-
-        Does nothing where no process can be forked safely, and for what is not laid down.
-        Raises: ToolError when the tool cannot be started.
-        """
-        if name in self._preloaded or not is_single_threaded() or not self.install_path.is_dir():
-            return
-        installed = self._open_installed(self.install_path)
-        *python, script = installed.build_argv(self._find_tool(name))
-        if "-P" not in python:
-            return
-        entries = tuple(self._entries.values())
-        links, digests = (
-            map_confined_links(entries),
-            install.read_bytecode_digests(self.install_path, self._store),
-        )
-        is_checked = "root" in self.__dict__
-        self._preloaded[name] = PreloadedTool(
-            python,
-            script,
-            installed.build_environment(),
-            lambda: is_checked or install.is_intact(self.install_path, entries, links, digests),
-            processes,
-        )
-
-    def stop_preloaded(self) -> None:
-        """End the tools that were begun."""
-        for name in list(self._preloaded):
-            self._preloaded.pop(name).stop()
-
-    def _run_preloaded(
-        self, name: str, args: Sequence[str | Path], cwd: Path | None, env: Mapping[str, str]
-    ) -> bytes | None:
-        """The stdout of a tool that was begun; None when it was not, or failed: then it runs anew."""
-        preloaded = self._preloaded.get(name)
-        return None if preloaded is None else preloaded.run(args, cwd=cwd, env=env)
-
-    def _run_new_process(
-        self,
-        name: str,
-        argv: Sequence[str | Path],
-        args: Sequence[str | Path],
-        purpose: str,
-        cwd: Path | None,
-        env: Mapping[str, str],
-        stdin: bytes | None,
-    ) -> bytes:
-        environment = self.build_environment() | dict(env)
-        try:
-            return run_program(argv, purpose=purpose, cwd=cwd, env=environment, stdin=stdin)
-        except ToolError as error:
-            command = format_command(["minbuild", "tool", name, "--", *args])
-            raise ToolError(
-                error.what.replace(Path(argv[0]).name, name, 1),
-                where=str(cwd or ""),
-                fix=f"run this to see it alone: {command}",
-            ) from error
 
     def _find_tool(self, name: str) -> Tool:
         if name not in self._tools:

@@ -35,7 +35,7 @@ there = Path({there!r})
 log = there / "log"
 def begin(check=lambda: True, at_once=1):
     environment = {{"PYTHONPYCACHEPREFIX": str(there / "bytecode"), "WORD": "first"}}
-    return PreloadedTool([sys.executable, "-P"], str(there / "tool"), environment, check, at_once)
+    return PreloadedTool([sys.executable, "-P", str(there / "tool")], environment, check, at_once)
 """
 
 
