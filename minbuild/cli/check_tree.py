@@ -14,7 +14,8 @@ from minbuild.cli.requests import make_trust, open_session
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import find_manifest
 from minbuild.pipeline.root_check import check_root
-from minbuild.report import check_tree as report
+from minbuild.report.check_tree import render_root_check, render_root_check_json
+from minbuild.resolve.closed_world import split_by_severity
 from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
 
 
@@ -50,12 +51,12 @@ def check_tree(root: Path, arch: str, manifest: str | None, strict: bool,
     terminal.finish()
     write_formats(
         {
-            "text": lambda: report.render_root_check(root_check, strict=strict),
-            "json": lambda: report.render_root_check_json(root_check, strict=strict),
+            "text": lambda: render_root_check(root_check, strict=strict),
+            "json": lambda: render_root_check_json(root_check, strict=strict),
         },
         targets,
     )
-    strong, _ = report.split_by_severity(root_check, strict=strict)
+    strong, _ = split_by_severity(root_check, strict=strict)
     return 1 if strong else 0
 
 

@@ -9,13 +9,8 @@ from minbuild.cli.options import image_options
 from minbuild.cli.output_files import write_formats, write_text
 from minbuild.cli.requests import read_input
 from minbuild.errors import UsageError
-from minbuild.report.history import (
-    make_point,
-    point_to_json,
-    read_history,
-    render_history,
-    render_history_html,
-)
+from minbuild.footprint.history import make_point, point_to_json, read_history
+from minbuild.report.history import render_history, render_history_html
 
 
 @click.group()

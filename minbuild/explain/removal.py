@@ -201,3 +201,48 @@ def _match_selector(footprint: Footprint, selector: str) -> tuple[str, ...]:
         for row in footprint.files
         if row.package == selector and row.type != FileType.DIRECTORY
     )
+
+
+def count_savings(footprint: Footprint, removal: Removal) -> tuple[int, int]:
+    """Count the files that would go, and their packed bytes."""
+    removed_paths = frozenset(removal.removed)
+    rows = [row for row in footprint.files if row.path in removed_paths]
+    return sum(row.type == FileType.FILE for row in rows), sum(row.packed for row in rows)
+
+
+def list_consequences(name: str, removal: Removal, losses: LossTexts) -> list[str]:
+    """List what a host without `name` lacks, and what would break."""
+    costs = [f"{other} needs it" for other in removal.needed_by]
+    if name in losses and not is_manifest_component(name):
+        costs.append(f"no {losses[name]}")
+    broken = (need.needed_by for need in removal.broken)
+    dependents = list(dict.fromkeys(name for name in broken if not is_manifest_component(name)))
+    if dependents:
+        suffix = f" and {len(dependents) - 4} more" if len(dependents) > 4 else ""
+        costs.append(f"breaks {', '.join(dependents[:4])}{suffix}")
+        others = [component for component in removal.affected if component not in dependents]
+        if others:
+            costs.append(f"hurts {', '.join(others)}")
+    return costs or ["nothing else needs it"]
+
+
+def suggest_edit(name: str, footprint: Footprint) -> str:
+    """Say how a manifest removes `name`."""
+    keep_rules = [
+        need.evidence
+        for need in footprint.edges
+        if need.path == name
+        and is_manifest_component(need.needed_by)
+        and need.kind is NeedKind.ROOT
+    ]
+    if keep_rules:
+        return f"take {name} out of keep ({keep_rules[0]})"
+    if name.startswith("/"):
+        return f"drop: [{{path: {name}, because: …}}]"
+    section, _, short = name.partition("/")
+    if is_manifest_component(name):
+        return "take out all that the manifest itself keeps"
+    return (
+        f"take {short} out of {section}: use, or {section}: {{use: {{remove: [{short}]}}}} "
+        "where it is inherited"
+    )

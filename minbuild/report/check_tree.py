@@ -1,4 +1,4 @@
-"""What a root needs and has not, for people and programs."""
+"""Unmet needs of a root as text and JSON."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from minbuild.escape import dump_json
 from minbuild.report.layout import escape_line
-from minbuild.resolve.closed_world import RootCheck, is_minor
+from minbuild.resolve.closed_world import RootCheck, is_minor, split_by_severity
 from minbuild.resolve.model import ChainStart, UnmetNeed
 
 SCHEMA = "minbuild.check-tree/1"
@@ -21,10 +21,9 @@ _START_NOUNS = {
 
 
 def render_root_check(check: RootCheck, *, strict: bool = False) -> str:
-    """What is looked at, the way to what it lacks and the evidence, a line each; the verdict.
+    """One line for each warning, one for each unmet need with its chain and evidence, the verdict.
 
-    Before them a line for each warning, which is no part of the verdict. Weak findings come last,
-    and say so; `strict`: none is weak.
+    Weak needs come last and are marked; `strict`: none is weak. Warnings do not change the verdict.
     """
     strong, weak = split_by_severity(check, strict=strict)
     lines = [
@@ -36,16 +35,6 @@ def render_root_check(check: RootCheck, *, strict: bool = False) -> str:
         f"{escape_line(check.name)}: {check.paths:,} paths, {check.arch}: {_summarize(strong, weak)}"
     )
     return "".join(f"{line}\n" for line in lines)
-
-
-def split_by_severity(
-    check: RootCheck, *, strict: bool = False
-) -> tuple[list[UnmetNeed], list[UnmetNeed]]:
-    """Part what keeps something from starting from what is weak; sorted."""
-    starts = [*ChainStart]
-    ordered = sorted(check.dangling, key=lambda one: starts.index(ChainStart(one.chain[0])))
-    weak = [] if strict else [one for one in ordered if is_minor(one)]
-    return [one for one in ordered if strict or not is_minor(one)], weak
 
 
 def _format_missing(missing: UnmetNeed) -> str:
@@ -74,7 +63,7 @@ def _count_by_start(missing: Sequence[UnmetNeed]) -> str:
 
 
 def render_root_check_json(check: RootCheck, *, strict: bool = False) -> str:
-    """The same as a JSON object."""
+    """The check as a JSON object."""
     rows = [
         {**asdict(one), "kind": str(one.kind), "weak": not strict and is_minor(one)}
         for one in check.dangling

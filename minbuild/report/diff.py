@@ -2,12 +2,12 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from dataclasses import asdict
 
 from minbuild.escape import dump_json
 from minbuild.escape import escape_csv as csv_text
+from minbuild.footprint.change_groups import ChangeGroup, list_groups
 from minbuild.footprint.comparison import (
-    ChangeCause,
     ChangeKind,
     FootprintDiff,
     OpenIssue,
@@ -19,20 +19,6 @@ from minbuild.report.layout import align_columns, escape_line, format_entry, for
 from minbuild.report.surface import FINDING_NAMES
 
 SCHEMA = "minbuild.diff/1"
-CHANGE_TITLES = {
-    ChangeKind.ADDED: "new",
-    ChangeKind.REMOVED: "gone",
-    ChangeKind.GROWN: "grown",
-    ChangeKind.SHRUNK: "shrunk",
-    ChangeKind.CONTENT: "changed in place",
-    ChangeKind.MODE: "other mode",
-    ChangeKind.OWNER: "other owner",
-    ChangeKind.TYPE: "other type",
-    ChangeKind.RENAMED: "renamed",
-}
-GROUPED_CHANGES = frozenset(
-    {ChangeKind.GROWN, ChangeKind.SHRUNK, ChangeKind.CONTENT, ChangeKind.RENAMED}
-)
 MIB = 1 << 20
 
 
@@ -68,67 +54,6 @@ def format_signed(count: int) -> str:
     return f"{'-' if count < 0 else '+'}{format_size(abs(count))}"
 
 
-DiffRow = tuple[str, int, str, list[PathChange]]
-"""A row: name, bytes gained, cause, and what stands behind it."""
-
-
-def group_updates(diff: FootprintDiff) -> list[DiffRow]:
-    """One row for each package that has another version, with all its files that differ.
-
-    So a kernel's update is one row and not 40. A package with one such file is left to that file's
-    own row. An index that was made for a kernel goes with it.
-    """
-    packages: dict[str, list[PathChange]] = {}
-    for difference in diff.select_changes(*GROUPED_CHANGES):
-        row = difference.after or difference.before
-        if difference.cause is ChangeCause.VERSION and row is not None:
-            packages.setdefault(row.package or _find_kernel_package(diff), []).append(difference)
-    rows: list[DiffRow] = []
-    for package, differences in packages.items():
-        if len(differences) > 1:
-            counts = [
-                (
-                    CHANGE_TITLES[change],
-                    sum(difference.change is change for difference in differences),
-                )
-                for change in ChangeKind
-            ]
-            counts_text = ", ".join(f"{count} {title}" for title, count in counts if count)
-            gain = sum(difference.bytes for difference in differences)
-            rows.append(
-                (
-                    f"{package}: {len(differences)} files ({counts_text})",
-                    gain,
-                    str(ChangeCause.VERSION),
-                    differences,
-                )
-            )
-    return sorted(rows, key=lambda row: (-abs(row[1]), row[0]))
-
-
-def group_changes(diff: FootprintDiff, change: ChangeKind) -> list[DiffRow]:
-    """Rows of one kind of change, without those of packages that have a row of their own."""
-    grouped_ids = {id(one) for _, _, _, several in group_updates(diff) for one in several}
-    rows = [
-        (str(one.path), one.bytes, str(one.cause), [one])
-        for one in diff.select_changes(change)
-        if id(one) not in grouped_ids
-    ]
-    return sorted(rows, key=lambda row: (-abs(row[1]), row[0]))
-
-
-def list_groups(diff: FootprintDiff) -> list[tuple[str, list[DiffRow]]]:
-    """Every table of a diff that is not empty: its title and its rows."""
-    tables = [("updated", group_updates(diff))]
-    tables += [(CHANGE_TITLES[change], group_changes(diff, change)) for change in ChangeKind]
-    return [(title, rows) for title, rows in tables if rows]
-
-
-def _find_kernel_package(diff: FootprintDiff) -> str:
-    rows = (row for row in diff.after.files if row.path.startswith("/boot/vmlinuz-"))
-    return next((row.package for row in rows), "")
-
-
 def render_diff(diff: FootprintDiff, *, top: int = 0, width: int = 0) -> str:
     """Print a diff; `top` rows of each kind of change, 0 for all; `width` of the terminal."""
     lines = wrap_line(escape_line(summarize_diff(diff)), width) + wrap_line(
@@ -137,11 +62,13 @@ def render_diff(diff: FootprintDiff, *, top: int = 0, width: int = 0) -> str:
     for title, rows in list_groups(diff):
         lines += ["", f"{title}:"]
         shown_rows = rows[: top or None]
-        cells = [[f"  {format_signed(gain)}", escape_line(name), _describe_cause(cause, differences)]
-                 for name, gain, cause, differences in shown_rows]  # fmt: skip
+        cells = [
+            [f"  {format_signed(row.bytes)}", escape_line(row.name), _describe_cause(row)]
+            for row in shown_rows
+        ]
         table_lines = align_columns(cells, frozenset({1, 2}), width=width, shrinkable=1)
-        for line, (_, _, _, differences) in zip(table_lines, shown_rows, strict=True):
-            lines += [line, *_render_chain(differences[0], width)]
+        for line, row in zip(table_lines, shown_rows, strict=True):
+            lines += [line, *_render_chain(row.changes[0], width)]
         if len(rows) > len(shown_rows):
             lines.append(f"  [{len(rows) - len(shown_rows)} others]")
     lines += _render_packages(diff, width)
@@ -150,21 +77,21 @@ def render_diff(diff: FootprintDiff, *, top: int = 0, width: int = 0) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _describe_cause(cause: str, differences: Sequence[PathChange]) -> str:
-    difference = differences[0]
+def _describe_cause(row: ChangeGroup) -> str:
+    difference = row.changes[0]
     notes = {
         ChangeKind.MODE: lambda old, new: f"{old.mode:04o} -> {new.mode:04o}",
         ChangeKind.OWNER: lambda old, new: f"{old.uid}:{old.gid} -> {new.uid}:{new.gid}",
         ChangeKind.TYPE: lambda old, new: f"{old.type} -> {new.type}",
     }
     if (
-        len(differences) == 1
+        len(row.changes) == 1
         and difference.before
         and difference.after
         and difference.change in notes
     ):
         return notes[difference.change](difference.before, difference.after)
-    return f"[{cause}]" if cause else ""
+    return f"[{row.cause}]" if row.cause else ""
 
 
 def _render_chain(difference: PathChange, width: int) -> list[str]:
@@ -218,19 +145,17 @@ def render_diff_markdown(diff: FootprintDiff) -> str:
     return markdown.render_page([*lines, *markdown.fit_tables(list_tables(diff))])
 
 
-def list_tables(
-    diff: FootprintDiff,
-) -> list[tuple[str, Sequence[str], Sequence[Sequence[str]], int]]:
+def list_tables(diff: FootprintDiff) -> list[markdown.FoldedTable]:
     """The folded tables of a diff that are not empty."""
-    tables: list[tuple[str, Sequence[str], Sequence[Sequence[str]], int]] = []
+    tables: list[markdown.FoldedTable] = []
     for title, rows in list_groups(diff):
         body = [
             [
-                markdown.format_code(name),
-                markdown.escape_markdown(_explain_cause(cause, several)),
-                format_signed(gain),
+                markdown.format_code(row.name),
+                markdown.escape_markdown(_explain_cause(row)),
+                format_signed(row.bytes),
             ]
-            for name, gain, cause, several in rows
+            for row in rows
         ]
         tables.append((title.capitalize(), ["path", "why", "bytes"], body, 1))
     if diff.packages:
@@ -264,43 +189,31 @@ def _render_issue(issue: OpenIssue) -> list[str]:
     ]
 
 
-def _explain_cause(cause: str, differences: Sequence[PathChange]) -> str:
-    need = differences[0].new_need
+def _explain_cause(row: ChangeGroup) -> str:
+    need = row.changes[0].new_need
     if need is None:
-        return _describe_cause(cause, differences).strip("[]")
-    return f"{cause}: {need.needed_by} -> {need.path} ({need.kind}: {need.evidence})"
+        return _describe_cause(row).strip("[]")
+    return f"{row.cause}: {need.needed_by} -> {need.path} ({need.kind}: {need.evidence})"
 
 
 def render_diff_json(diff: FootprintDiff) -> str:
     """Print a diff as a JSON object; sizes in bytes, keys sorted."""
     document = {
         "schema": SCHEMA,
-        "before": _totals_to_json(diff.before.name, diff.before.totals),
-        "after": _totals_to_json(diff.after.name, diff.after.totals),
+        "before": {"name": diff.before.name, "totals": asdict(diff.before.totals)},
+        "after": {"name": diff.after.name, "totals": asdict(diff.after.totals)},
         "counting": count_changes(diff),
         "differences": [_difference_to_json(one) for one in diff.differences],
         "packages": [
             {"name": one.name, "before": one.before, "after": one.after} for one in diff.packages
         ],
         "surface": {
-            "new": [_finding_to_json(one) for one in diff.findings_new],
-            "gone": [_finding_to_json(one) for one in diff.findings_gone],
+            "new": [asdict(one) for one in diff.findings_new],
+            "gone": [asdict(one) for one in diff.findings_gone],
         },
         "issues": open_issues.issues_to_json(diff.issues),
     }
     return dump_json(document, sort=True)
-
-
-def _totals_to_json(name: str, totals: object) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return {"name": name, "totals": asdict(totals)}  # type: ignore[call-overload]
-
-
-def _finding_to_json(finding: object) -> dict[str, object]:
-    from dataclasses import asdict
-
-    return asdict(finding)  # type: ignore[call-overload,no-any-return]
 
 
 def _difference_to_json(difference: PathChange) -> dict[str, object]:

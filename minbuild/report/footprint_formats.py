@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from minbuild.escape import escape_csv as csv_text
 from minbuild.escape import quote_dot
+from minbuild.explain.size_tables import SummaryTable, TableRow, build_table
 from minbuild.footprint.model import Footprint, Surface, Totals
 from minbuild.report import baselines, markdown, surface
 from minbuild.report.baselines import load_debian_baseline
 from minbuild.report.layout import format_share, format_size
-from minbuild.report.tables import SummaryTable, TableRow, build_table
 
 
 def render_markdown(footprint: Footprint, *, by: str, sort: str, top: int) -> str:

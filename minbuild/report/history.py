@@ -1,84 +1,17 @@
-"""The footprints of past builds: one JSON line each, a sparkline, a chart."""
+"""Trend of past builds: sparklines for a terminal, charts for a browser."""
 
 import html
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
-from minbuild.errors import UsageError
-from minbuild.escape import escape_json
-from minbuild.footprint.model import Footprint
+from minbuild.footprint.history import MEASURES, HistoryPoint
 from minbuild.report.layout import align_columns, escape_line, format_size
 
 SPARK_BARS = "▁▂▃▄▅▆▇█"
-MEASURES = ("files", "bytes", "packed")
 WIDTH, HEIGHT, EDGE = 760, 180, 24
-MAX_NUMBER = 1 << 53
-"""Numbers from here on are no exact numbers of JSON. Source: RFC 8259, 6."""
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryPoint:
-    """One build."""
-
-    label: str
-    """What the caller calls it: a commit, a date."""
-    name: str
-    kernel: str
-    files: int
-    bytes: int
-    packed: int
-
-
-def make_point(footprint: Footprint, label: str) -> HistoryPoint:
-    """The totals of a footprint under a label."""
-    totals = footprint.totals
-    return HistoryPoint(
-        label, footprint.name, footprint.kernel, totals.files, totals.bytes, totals.packed
-    )
-
-
-def point_to_json(entry: HistoryPoint) -> str:
-    """A point as one line of JSON, keys sorted."""
-    return escape_json(json.dumps(asdict(entry), sort_keys=True, ensure_ascii=False)) + "\n"
-
-
-def read_history(text: str, where: str) -> tuple[HistoryPoint, ...]:
-    """Read a history, oldest first.
-
-    Raises: UsageError that names the first bad line.
-    """
-    points = []
-    rows = text.removesuffix("\n").split("\n") if text else []  # a label may hold U+2028
-    for number, row in enumerate(rows, 1):
-        try:
-            entry = _parse_point(json.loads(row))
-        except (ValueError, TypeError, RecursionError) as error:
-            raise UsageError(
-                f"this is no line of a history: {error}", where=f"{where}:{number}",
-                fix="restore the file from your version control",
-            ) from error  # fmt: skip
-        points.append(entry)
-    return tuple(points)
-
-
-def _parse_point(document: object) -> HistoryPoint:
-    """A point of one line. Raises: TypeError or ValueError for anything else."""
-    if not isinstance(document, dict):
-        raise TypeError("it is no object")
-    entry = HistoryPoint(**document)
-    for name in MEASURES:
-        value = getattr(entry, name)
-        if type(value) is not int or not 0 <= value < MAX_NUMBER:
-            raise ValueError(f"{name} is no number from 0 to {MAX_NUMBER - 1}")
-    for name in ("label", "name", "kernel"):
-        if not isinstance(getattr(entry, name), str):
-            raise TypeError(f"{name} is no text")
-    return entry
 
 
 def draw_sparkline(values: Sequence[int]) -> str:
-    """Values as a row of bars between their least and greatest."""
+    """Draw values as a row of bars between the smallest and the largest."""
     low, high = min(values, default=0), max(values, default=0)
     top = len(SPARK_BARS) - 1
     return "".join(SPARK_BARS[(v - low) * top // (high - low) if high > low else 0] for v in values)

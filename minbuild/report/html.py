@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from minbuild.escape import dump_json, escape_markup
+from minbuild.explain.size_tables import TableRow, build_table
 from minbuild.explain.weights import find_added_bytes
+from minbuild.footprint.change_groups import CHANGE_TITLES
 from minbuild.footprint.comparison import PathChange, compare_footprints, find_first_needs
 from minbuild.footprint.model import FileRow, Footprint, Surface
 from minbuild.report import surface
 from minbuild.report.baselines import load_debian_baseline
-from minbuild.report.diff import CHANGE_TITLES, format_signed
+from minbuild.report.diff import format_signed
 from minbuild.report.layout import escape_line, format_size
-from minbuild.report.tables import TableRow, build_table
 
 ASSETS = Path(__file__).parent / "assets"
 MAX_FILES = 50

@@ -1,4 +1,4 @@
-"""What a host would be without something, for people and programs."""
+"""Removals from a host as text and JSON: what is saved, what breaks."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,6 @@ from minbuild.explain.removal import LossTexts, Removal
 from minbuild.footprint.model import Footprint
 from minbuild.formats.root_entry import FileType
 from minbuild.report.layout import escape_line, format_size
-from minbuild.resolve.model import NeedKind
 
 SCHEMA = "minbuild.removal/1"
 MAX_LINES = 20
@@ -16,7 +15,7 @@ MAX_LINES = 20
 
 
 def render_removal(footprint: Footprint, selectors: Sequence[str], result: Removal) -> str:
-    """Say what would go, what would break, and what it would save."""
+    """Print what would be removed, what would break, and what it would save."""
     lines = [
         f"without {', '.join(map(escape_line, selectors))}",
         "",
@@ -51,13 +50,15 @@ def render_suggestions(
 ) -> str:
     """One entry for each removal: what it saves, what it costs, and how it is written.
 
-    `opened`: what traced boots opened; None when none was traced.
+    `opened_paths`: files that traced boots opened; None when no boot was traced.
     """
     lines = []
     for number, (name, result) in enumerate(ranked, 1):
         lines.append(f"{number:>3}  {escape_line(name)}: {_format_savings(footprint, result)}")
-        lines.append(f"     costs: {'; '.join(_list_consequences(name, result, losses))}")
-        lines.append(f"     how:   {_suggest_edit(name, footprint)}")
+        lines.append(
+            f"     costs: {'; '.join(map(escape_line, removal.list_consequences(name, result, losses)))}"
+        )
+        lines.append(f"     how:   {escape_line(removal.suggest_edit(name, footprint))}")
         if opened_paths is not None and not opened_paths & frozenset(result.removed):
             lines.append("     trace: nothing of it was opened in the last traced boot")
     return "\n".join(lines) + "\n"
@@ -73,8 +74,8 @@ def render_suggestions_json(
     rows = [
         {
             **_removal_to_json(footprint, [name], result),
-            "costs": _list_consequences(name, result, losses),
-            "how": _suggest_edit(name, footprint),
+            "costs": [*map(escape_line, removal.list_consequences(name, result, losses))],
+            "how": escape_line(removal.suggest_edit(name, footprint)),
             "opened": None
             if opened_paths is None
             else sorted(opened_paths & frozenset(result.removed)),
@@ -86,54 +87,14 @@ def render_suggestions_json(
 
 
 def _format_savings(footprint: Footprint, result: Removal) -> str:
-    files, packed = _count_savings(footprint, result)
+    files, packed = removal.count_savings(footprint, result)
     return f"{files} files, {format_size(result.size)}, about {format_size(packed)} packed"
-
-
-def _count_savings(footprint: Footprint, result: Removal) -> tuple[int, int]:
-    removed_paths = frozenset(result.removed)
-    rows = [row for row in footprint.files if row.path in removed_paths]
-    return sum(row.type == FileType.FILE for row in rows), sum(row.packed for row in rows)
-
-
-def _list_consequences(name: str, result: Removal, losses: LossTexts) -> list[str]:
-    costs = [f"{other} needs it" for other in result.needed_by]
-    if name in losses and not removal.is_manifest_component(name):
-        costs.append(f"no {losses[name]}")
-    dependents = list(
-        dict.fromkeys(
-            need.needed_by
-            for need in result.broken
-            if not removal.is_manifest_component(need.needed_by)
-        )
-    )
-    if dependents:
-        suffix = f" and {len(dependents) - 4} more" if len(dependents) > 4 else ""
-        costs.append(f"breaks {', '.join(map(escape_line, dependents[:4]))}{suffix}")
-        others = [component for component in result.affected if component not in dependents]
-        if others:
-            costs.append(f"hurts {', '.join(others)}")
-    return costs or ["nothing else needs it"]
-
-
-def _suggest_edit(name: str, footprint: Footprint) -> str:
-    """What to write in the manifest."""
-    keep_rules = [one.evidence for one in footprint.edges
-            if one.path == name and removal.is_manifest_component(one.needed_by) and one.kind is NeedKind.ROOT]  # fmt: skip
-    if keep_rules:
-        return f"take {escape_line(name)} out of keep ({escape_line(keep_rules[0])})"
-    if name.startswith("/"):
-        return f"drop: [{{path: {escape_line(name)}, because: …}}]"
-    section, _, short = name.partition("/")
-    if removal.is_manifest_component(name):
-        return "take out all that the manifest itself keeps"
-    return f"take {short} out of {section}: use, or {section}: {{use: {{remove: [{short}]}}}} where it is inherited"
 
 
 def _removal_to_json(
     footprint: Footprint, selectors: Sequence[str], result: Removal
 ) -> dict[str, object]:
-    files, packed = _count_savings(footprint, result)
+    files, packed = removal.count_savings(footprint, result)
     return {
         "schema": SCHEMA,
         "image": footprint.name,

@@ -2,6 +2,13 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from minbuild.explain.size_tables import (
+    SummaryTable,
+    TableRow,
+    build_table,
+    find_duplicates,
+    sum_by_category,
+)
 from minbuild.footprint.budget_check import BudgetResult, RuleState, check_embedded_limits
 from minbuild.footprint.model import STRING_PRIORITY, Footprint, Surface
 from minbuild.paths import RootPath
@@ -17,22 +24,7 @@ from minbuild.report.layout import (
     measure_table,
     wrap_line,
 )
-from minbuild.report.tables import OWNER_KEYS, SummaryTable, TableRow, build_table, find_duplicates
 from minbuild.resolve.model import OptionalFile, ScriptWarning
-
-MINWIN_FILES, MINWIN_PACKED = baselines.MINWIN_FILES, baselines.MINWIN_PACKED
-__all__ = [
-    "MINWIN_FILES",
-    "MINWIN_PACKED",
-    "OWNER_KEYS",
-    "render_budget",
-    "render_named_paths",
-    "render_possible_data",
-    "render_possible_dlopens",
-    "render_text",
-    "render_warnings",
-]
-
 
 BAR_WIDTHS = (20, 10, 0)
 """Columns of a table's longest bar, the first that leaves room for names."""
@@ -193,8 +185,8 @@ def _render_totals(footprint: Footprint, width: int) -> str:
     packed = "packed" if footprint.packed else "packed (est)"
     rows = [
         ["", "this host", "MinWin*", "of MinWin", ""],
-        _compare_row("files", totals.files, MINWIN_FILES, str),
-        _compare_row(packed, totals.packed, MINWIN_PACKED, format_size),
+        _compare_row("files", totals.files, baselines.MINWIN_FILES, str),
+        _compare_row(packed, totals.packed, baselines.MINWIN_PACKED, format_size),
         ["installed", format_size(totals.bytes), "", "", ""],
     ]
     notes = [f"{totals.links} links and {totals.directories} directories beside the files."]
@@ -263,11 +255,11 @@ def _render_cells(line: TableRow) -> list[str]:
 
 def _render_categories(footprint: Footprint) -> str:
     cells = [["MinWin's categories", "files", "installed", "packed est"]]
-    cells += [_render_cells(line) for line in baselines.sum_by_category(footprint)]
+    cells += [_render_cells(line) for line in sum_by_category(footprint)]
     totals = footprint.totals
     label = "every file, and the image"
     cells.append([label, str(totals.files), format_size(totals.bytes), format_size(totals.packed)])
-    cells.append(["MinWin*", str(MINWIN_FILES), "", format_size(MINWIN_PACKED)])
+    cells.append(["MinWin*", str(baselines.MINWIN_FILES), "", format_size(baselines.MINWIN_PACKED)])
     return "\n".join(align_columns(cells))
 
 

@@ -140,3 +140,13 @@ class RootCheck:
     """Sorted."""
     warnings: tuple[ScriptWarning, ...] = ()
     """Commands of its scripts that it has not; sorted."""
+
+
+def split_by_severity(
+    check: RootCheck, *, strict: bool = False
+) -> tuple[list[UnmetNeed], list[UnmetNeed]]:
+    """Split unmet needs into those that keep something from starting and weak ones; sorted."""
+    starts = [*ChainStart]
+    ordered = sorted(check.dangling, key=lambda one: starts.index(ChainStart(one.chain[0])))
+    weak = [] if strict else [need for need in ordered if is_minor(need)]
+    return [need for need in ordered if strict or not is_minor(need)], weak

@@ -19,6 +19,7 @@ from minbuild.facts.model import FileEntry, PackageFiles, TextLines
 from minbuild.facts.package_analysis import analyse_package
 from minbuild.facts.sysusers import parse_sysusers, parse_tmpfiles
 from minbuild.footprint import document
+from minbuild.footprint.history import read_history
 from minbuild.footprint.open_ports import add_ports, read_ports
 from minbuild.formats import qemu_image
 from minbuild.formats.btrfs import Btrfs
@@ -259,7 +260,7 @@ def footprint(data: bytes) -> None:
 
 def history(data: bytes) -> None:
     """A history, and both forms in which it is shown."""
-    points = past.read_history(data.decode("utf-8", "surrogateescape"), "fuzz.jsonl")
+    points = read_history(data.decode("utf-8", "surrogateescape"), "fuzz.jsonl")
     past.render_history(points)
     past.render_history_html(points)
 

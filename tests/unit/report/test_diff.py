@@ -3,12 +3,12 @@
 import json
 from dataclasses import replace
 
+from minbuild.footprint.change_groups import list_groups
 from minbuild.footprint.comparison import compare_footprints
 from minbuild.footprint.model import FileRow, Footprint
 from minbuild.paths import RootPath
 from minbuild.report.diff import (
     count_changes,
-    list_groups,
     render_diff,
     render_diff_json,
     render_diff_markdown,
@@ -36,7 +36,7 @@ def test_a_kernel_update_is_one_row() -> None:
     diff = compare_footprints(kernel("6.12.107", "1"), kernel("6.12.117", "2"))
     ((title, rows),) = list_groups(diff)
     assert title == "updated"
-    assert [(name, gain, cause) for name, gain, cause, _ in rows] == [
+    assert [(group.name, group.bytes, group.cause) for group in rows] == [
         ("linux-image-6.12.117-cloud-amd64: 3 files (3 grown)", 3, "version")
     ]
     assert "grow/shrink: 3/0" in count_changes(diff)

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from minbuild.explain.size_tables import OWNER_KEYS
 from minbuild.footprint.model import FindingKind, Surface, SurfaceFinding
 from minbuild.paths import RootPath
 from minbuild.report import baselines, html
 from minbuild.report.footprint_formats import render_markdown
 from minbuild.report.layout import escape_line, format_bar, format_size
-from minbuild.report.text import OWNER_KEYS, render_possible_dlopens, render_text
+from minbuild.report.text import render_possible_dlopens, render_text
 from tests.support.footprints import tiny
 
 
