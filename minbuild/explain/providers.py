@@ -1,4 +1,4 @@
-"""Where a path that an image has not could come from: packages of its lock, components."""
+"""Sources of a path that is not in an image: locked packages, file lists, components."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What would go with a path or component, what would break, and what it would save."""
+"""Removal of a path or component: files that go with it, needs that break, bytes saved."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

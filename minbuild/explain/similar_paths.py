@@ -1,4 +1,4 @@
-"""Which paths of an image somebody may have meant by one that it has not."""
+"""Similar paths: those of an image that a mistyped path may have meant."""
 
 import difflib
 import re

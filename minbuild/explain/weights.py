@@ -1,4 +1,4 @@
-"""What each path and component of a closure weighs: own, closure and added size.
+"""Weights of the paths and components of a closure: own, closure and added size.
 
 Added size is what would go if it went. Source: nix-tree; dominators after Cooper, Harvey and
 Kennedy, "A Simple, Fast Dominance Algorithm" (2001).
@@ -30,7 +30,7 @@ class NodeWeight:
 
 
 class ClosureGraph:
-    """The needs of a closure, from a top that stands above all components."""
+    """The needs of a closure, from a node above all components."""
 
     def __init__(self, sizes: Mapping[str, int], needs: Iterable[Need]) -> None:
         """`sizes` is what each regular file weighs."""
@@ -72,7 +72,7 @@ class ClosureGraph:
         }
 
     def find_removed(self, removed: Iterable[str]) -> frozenset[str]:
-        """All that would go with `gone`: what no component reaches any more."""
+        """All that goes with `removed`: what no component reaches any more."""
         excluded = frozenset(removed)
         remaining = self.find_reachable([_TOP], excluded=excluded)
         return frozenset(node for node in self._order if node not in remaining)
@@ -80,7 +80,7 @@ class ClosureGraph:
     def find_reachable(
         self, starts: Sequence[str], *, excluded: frozenset[str] = frozenset()
     ) -> frozenset[str]:
-        """All that `starts` lead to, and they themselves, on ways that avoid `without`."""
+        """All that `starts` lead to, and they themselves, on ways that avoid `excluded`."""
         seen = set(starts) - excluded
         queue = list(seen)
         while queue:

@@ -1,4 +1,4 @@
-"""The chains of needs that lead to a path."""
+"""Chains of needs that lead to a path, and its other possible sources."""
 
 import heapq
 from collections import deque

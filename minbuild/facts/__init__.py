@@ -1,1 +1,1 @@
-"""What packages' files offer and need, read once from their bytes."""
+"""Facts of package files: what each provides and needs, read once from its bytes."""

@@ -1,4 +1,4 @@
-"""What a package's control file says it is, held against what names it: a lock or an index.
+"""Identity of a package from its control file, compared with the lock or index row that names it.
 
 Bills, provenance and the search for security issues go by a row's name, version and source. A row
 that says otherwise than the package itself would be repeated there.
@@ -61,7 +61,7 @@ def has_identity(package: Package, store: Store) -> bool:
 def check_identity(package: Package, store: Store) -> None:
     """Refuse a package that is another one than the row that names it says.
 
-    Raises: ArchiveError, also when the package is not in the store and nobody has looked into it.
+    Raises: ArchiveError, also when the package is not in the store and was never read.
     """
     record = store.get(RecordKind.CONTROL, package.sha256)
     if record is not None:

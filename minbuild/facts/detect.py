@@ -1,4 +1,4 @@
-"""Which reader knows a file: by its path for kernel data, by its first bytes for the rest."""
+"""Detection of file types: the reader of a file, by its path or its first bytes."""
 
 import re
 
@@ -81,7 +81,7 @@ def read_script(data: bytes) -> Script | Malformed:
 
 
 HEAD_SIZE = 256
-"""Bytes at a file's start that tell `whole` what it is."""
+"""Bytes at a file's start that tell `needs_whole_file` its type."""
 _MODULE = re.compile(r"/usr/lib/modules/[^/]+/.+\.ko(\.xz|\.zst|\.gz)?")
 _KERNEL = re.compile(
     r"/boot/config-[^/]+|/usr/lib/modules/[^/]+/(?:config|modules\.builtin(?:\.modinfo)?)"
@@ -144,7 +144,7 @@ def read_symbols(path: str, data: bytes) -> Symbols | None:
 
 
 def read_facts_and_symbols(path: str, data: bytes) -> tuple[FileFacts | None, Symbols | None]:
-    """What `sniff` and `symbols` say, with a module unpacked once."""
+    """Read facts and symbols, with a module decompressed once."""
     if not _MODULE.fullmatch(path):
         return read_facts(path, data), read_symbols(path, data)
     return read_module(path, data)
@@ -161,7 +161,7 @@ def may_have_facts(path: str, head: bytes) -> bool:
 
 
 def needs_whole_file(path: str, head: bytes) -> bool:
-    """True when `sniff` must see all of a file that starts with `head`, not just `head`."""
+    """True when `read_facts` needs all of a file that starts with `head`, not just `head`."""
     if head.startswith(magic.ELF) or find_module_compression(path) is not None:
         return True
     if any(one.fullmatch(path) for one in (_KERNEL, _IMAGE, _LOADER, _MUSL)):

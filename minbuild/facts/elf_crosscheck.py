@@ -21,7 +21,7 @@ _TAGS = {"DT_NEEDED": "needed", "DT_SONAME": "soname", "DT_RPATH": "rpath", "DT_
 
 @dataclass(frozen=True, slots=True)
 class LoaderView:
-    """What decides which files a process loads."""
+    """Fields of an ELF file that decide which files a process loads."""
 
     bits: int
     little: bool

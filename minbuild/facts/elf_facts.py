@@ -1,8 +1,8 @@
-"""What an ELF object asks of the loader. The one door to pyelftools.
+"""Facts of an ELF file that decide what the loader does with it.
 
 pyelftools gives the names of machines and types; its own readers of sections and symbols are too
-slow for whole packages and stop at section headers that no loader reads, so `elftable` unpacks
-the tables, and the tests hold both against each other.
+slow for whole packages and stop at section headers that no loader reads, so `formats.elf_file`
+unpacks the tables, and the tests hold both against each other.
 Source: elf(5), ld.so(8), gABI chapter 5, Linux Standard Base "Symbol Versioning".
 """
 
@@ -192,7 +192,7 @@ def find_read_only_data(elf: ElfFile) -> Iterator[tuple[int, int]]:
 
 
 def read_version_needs(elf: ElfFile) -> tuple[tuple[VersionNeed, ...], dict[int, str]]:
-    """The versions wanted of each library, and the version that each index stands for."""
+    """The versions wanted of each library, and the version of each index."""
     if elf_file.DT_VERNEED not in elf.tags:
         return (), {}
     offset = elf.find_offset(elf.tags[elf_file.DT_VERNEED])
@@ -224,7 +224,7 @@ def read_version_needs(elf: ElfFile) -> tuple[tuple[VersionNeed, ...], dict[int,
 
 
 def read_version_defs(elf: ElfFile) -> tuple[tuple[str, ...], dict[int, str]]:
-    """The versions defined (the file's own name apart), and which index stands for each."""
+    """The versions defined (the file's own name apart), and the index of each."""
     if elf_file.DT_VERDEF not in elf.tags:
         return (), {}
     offset = elf.find_offset(elf.tags[elf_file.DT_VERDEF])

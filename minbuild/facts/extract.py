@@ -1,4 +1,4 @@
-"""The second pass over a package: the contents that somebody wants, into the store."""
+"""Extraction of chosen files from packages into the store."""
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a file's content adds to an attack surface: is it run, how is it hardened, what it exports.
+"""Hardening of a file: whether it is executed, its protections, its exported symbols.
 
 Source: elf(5); glibc's `_FORTIFY_SOURCE` (functions end in `_chk`); GCC's -fstack-protector.
 """
@@ -51,7 +51,7 @@ class Hardening:
     interpreter: str = ""
     """A script's."""
     listens: str = ""
-    """By what an ELF object can be a server: listen, accept or accept4; static: nobody can tell."""
+    """By what an ELF object can be a server: listen, accept or accept4; of a static one it is unknown."""
 
 
 DATA = Hardening("data")

@@ -1,4 +1,4 @@
-"""The symbols that kernel modules want and offer, and those that the kernel itself offers.
+"""Kernel modules and images: .modinfo, imported and exported symbols.
 
 Each is "name", or "name@CRC" (eight hex digits) where the kernel checks the symbol's type too.
 Source: Linux include/linux/export.h and export-internal.h, kernel/module/version.c
@@ -46,7 +46,7 @@ def read_module_symbols(elf: ElfFile) -> Symbols | None:
 def read_kernel_symbols(data: bytes) -> Symbols | None:
     """What the kernel image `data` exports to modules.
 
-    None where that cannot be read: an image that holds no ELF file (arm64, riscv64), or one
+    None where that cannot be read: an image without an ELF file (arm64, riscv64), or one
     compressed by what is not known here.
     """
     try:

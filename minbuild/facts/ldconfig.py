@@ -1,4 +1,4 @@
-"""What configures the loader of a root: ld.so.conf, ld.so.preload, and the cache made of the first.
+"""Formats of the loader's configuration: ld.so.conf, ld.so.preload and ld.so.cache.
 
 Source: ldconfig(8), ld.so(8); glibc elf/ldconfig.c (parse_conf), elf/rtld.c (do_preload),
 sysdeps/generic/dl-cache.h (struct cache_file_new), elf/dl-cache.c (_dl_cache_libcmp).

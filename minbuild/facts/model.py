@@ -1,4 +1,4 @@
-"""What a package's files offer and need: frozen data, computed once from a package's bytes."""
+"""Facts about the files of a package: frozen data, computed once from their bytes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class FileEntry:
     sha256: str = ""
     """Hex digest of the content; "" unless a file or a hard link."""
     target: str = ""
-    """A link's text as it stands in the package; a hard link's first name as a RootPath."""
+    """A link's text as in the package; a hard link's first name as a RootPath."""
     capability: str = ""
     """Hex of security.capability; of a file in an installed root alone, no package has any."""
 
@@ -78,7 +78,7 @@ class Elf:
     """e_flags: the ABI of arm and riscv."""
     osabi: int = 0
     interpreter: str = ""
-    """PT_INTERP as it stands; "" for libraries and static programs."""
+    """PT_INTERP as written; "" for libraries and static programs."""
     dynamic: bool = False
     """There is a PT_DYNAMIC."""
     soname: str = ""
@@ -161,7 +161,7 @@ class LoaderConfigLines:
 class Malformed:
     """A file that promises a format (ELF, module, compressed module) and does not keep it.
 
-    It harms nobody until somebody needs the file; then `reason` is what the error says.
+    It matters only once a need selects the file; then `reason` is in the error.
     """
 
     reason: str

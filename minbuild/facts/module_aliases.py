@@ -1,4 +1,4 @@
-"""The aliases of a package's modules, kept by how they begin: a kernel has 20,000 of them.
+"""Module aliases of a package, stored by bus: a kernel has 20,000 of them.
 
     aliases-N   SHA-256 of a .deb/BUS   → every alias of that bus, and the module that serves it
 

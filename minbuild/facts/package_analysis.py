@@ -1,4 +1,4 @@
-"""One pass over a package: its entries, and what is known of each file's content."""
+"""Analysis of a package in one pass: its entries and the facts of each file."""
 
 import hashlib
 from collections.abc import Iterator

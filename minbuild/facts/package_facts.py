@@ -1,4 +1,4 @@
-"""The facts of packages: from the store, or computed side by side and kept there."""
+"""Facts of packages: from the store, or computed in parallel and stored."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

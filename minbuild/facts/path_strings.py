@@ -1,4 +1,4 @@
-"""Absolute paths that stand as text in a file: in an ELF object's read-only data, or anywhere in a text.
+"""Absolute paths in the text of a file: in an ELF file's read-only data, or anywhere in a text file.
 
 Source: gABI, "Special Sections" (.rodata); hier(7) for the directories that a path begins with.
 """

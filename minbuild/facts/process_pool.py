@@ -1,4 +1,4 @@
-"""How packages are worked on side by side in processes, and how that ends early."""
+"""Process pool for work on packages; it ends at once on an error or Ctrl-C."""
 
 import ctypes
 import multiprocessing
@@ -85,9 +85,9 @@ def label_package(package: Package) -> str:
 
 
 def find_verified_deb(package: Package, store: Store) -> Path:
-    """Where the .deb lies, its bytes checked.
+    """Path of the .deb in the store, its bytes checked.
 
-    Raises: ArchiveError when it is not in the store, Lost when it was damaged there.
+    Raises: ArchiveError when it is not in the store, CacheCorrupted when it was damaged there.
     """
     if store.path(package.sha256) is not None and store.find_verified(package.sha256) is None:
         raise CacheCorrupted(

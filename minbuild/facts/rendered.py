@@ -1,4 +1,4 @@
-"""The files that a manifest makes itself, seen like those of a package."""
+"""Files that a manifest renders, as a package without a name."""
 
 from collections.abc import Iterable
 
@@ -50,5 +50,5 @@ def _make_entry(file: RenderedFile, store: Store) -> FileEntry:
 
 
 def _comparison_key(file: RenderedFile) -> tuple[object, ...]:
-    """All of a file but where it stands."""
+    """All of a file but its location."""
     return (file.content, file.mode, file.uid, file.gid, file.link, file.directory)

@@ -1,4 +1,4 @@
-"""How facts are kept in the store: compact records that load without parsing what nobody asks.
+"""Serialisation of facts: compact records of which only the requested rows are parsed.
 
     files-N     SHA-256 of a .deb         → all entries of the package, one row of bytes each
     facts-N     SHA-256 of a .deb/index   → what is known of the entry at that index

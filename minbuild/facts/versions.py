@@ -1,4 +1,4 @@
-"""The order of versions in names: kernel releases, packages' versions.
+"""Order of versions: kernel releases and package versions.
 
 Source: UAPI group, Version Format Specification (systemd's strverscmp_improved).
 """
@@ -12,7 +12,7 @@ _SEPARATORS = "~-^."
 
 
 def compare_versions(version: str, other: str) -> int:
-    """Below, at or above zero as `one` is older than, equal to or newer than `other`."""
+    """Below, at or above zero as `version` is older than, equal to or newer than `other`."""
     left, right = _OTHER.sub("", version), _OTHER.sub("", other)
     while left or right:
         for mark in _SEPARATORS:

@@ -1,1 +1,1 @@
-"""From roots to the closure of needs, and the proof that nothing is missing."""
+"""Resolver: the closure of what a manifest asks for, and the closed-world check."""

@@ -1,4 +1,4 @@
-"""Architectures as data: what Debian's loader and ELF files of each look like."""
+"""Debian architectures: ELF machine, flags and library directories of each."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class Architecture:
     """Bits of e_flags that must be `flags`."""
     flags: int = 0
     lib64_directories: tuple[str, ...] = ("lib64",)
-    """Where 64-bit libraries lie in distributions that keep lib for those of 32 bits."""
+    """Directories of 64-bit libraries in distributions that keep lib for 32 bits."""
 
     @property
     def library_directories(self) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ _ARCHITECTURES = {
 
 
 def find_architecture(arch: str) -> Architecture:
-    """Give what is known of a Debian architecture.
+    """Find the data of a Debian architecture.
 
     Raises: ResolveError for one that is not supported.
     """

@@ -1,4 +1,4 @@
-"""Needs that no header shows, as data: each with what proves it."""
+"""Tables of needs that no file header shows, each with its source."""
 
 import re
 
@@ -34,10 +34,10 @@ Source: Filesystem Hierarchy Standard 3.0; Debian Policy 9.1.
 """
 
 LIBGCC = "libgcc_s.so.1"
-"""What glibc itself loads to unwind a thread's stack. Source: glibc misc/unwind-link.c."""
+"""The library that glibc itself loads to unwind a thread's stack. Source: glibc misc/unwind-link.c."""
 
 THREAD_CANCEL_FUNCTIONS = ("pthread_cancel", "pthread_exit", "thrd_exit")
-"""Functions of libc that end the process when they cannot load UNWINDER.
+"""Functions of libc that end the process when they cannot load LIBGCC.
 
 Source: glibc nptl/pthread_cancel.c, nptl/pthread_exit.c ("libgcc_s.so.1 must be installed for
 pthread_cancel to work"). backtrace() only returns nothing then, so it is none of them.

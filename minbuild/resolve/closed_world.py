@@ -1,4 +1,4 @@
-"""The closed world: nothing in a tree needs anything outside of it."""
+"""Closed-world check: no file of a tree needs anything outside of that tree."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -74,8 +74,8 @@ def check_closed_world(
 def is_minor(unmet: UnmetNeed) -> bool:
     """Tell whether a finding of a foreign root keeps nothing from starting.
 
-    Strong are programs, kernel modules, scripts and links where programs are looked for, and /lib
-    and the like. Weak is what somebody may never use: a plug-in, an example, firmware of a device
+    Strong: programs, kernel modules, scripts and links in directories of programs, and links like
+    /lib. Weak is what may never be used: a plug-in, an example, firmware of a device
     that is not there.
     """
     origin, directory = unmet.chain[0], unmet.by.rpartition("/")[0]

@@ -1,4 +1,4 @@
-"""What rule files tell: the needs of a chosen file, and of what a manifest asks for by name."""
+"""Data rules: needs of a selected file, and of a value that a manifest asks for by name."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 def find_file_needs(subject: RuleInput, state: ResolveState) -> Iterator[RuleResult]:
-    """What rules say of a chosen file: by its path, by its lines, by the libraries it needs."""
+    """Apply the rules that match a file by its path, its lines or the libraries it needs."""
     for rule, soname in state.rule_index.match_file(subject.path, subject.facts):
         directory, _, name = subject.path.rpartition("/")
         placeholders = {"name": name, "directory": directory, "triplet": state.triplet}
@@ -45,7 +45,7 @@ def find_file_needs(subject: RuleInput, state: ResolveState) -> Iterator[RuleRes
 
 
 def find_value_needs(root: Root, state: ResolveState) -> Iterator[RuleResult]:
-    """What a manifest asks for: `data: {TOPIC: [VALUE]}`."""
+    """Apply the rules of what a manifest asks for: `data: {TOPIC: [VALUE]}`."""
     topic, _, value = root.text.partition("/")
     names = {"value": value, "initial": value[:1], "triplet": state.triplet}
     rules = tuple(state.rule_index.match_value(topic, value))
@@ -60,7 +60,7 @@ def find_value_needs(root: Root, state: ResolveState) -> Iterator[RuleResult]:
 
 
 def _match_lines(rule: Rule, subject: RuleInput) -> Iterator[tuple[Placeholders, str]]:
-    """Names that the lines of a file give, each with the line as evidence."""
+    """Placeholders from the lines of a file, each with the line as evidence."""
     lines = subject.facts.lines if isinstance(subject.facts, TextLines) else ()
     for number, line in enumerate(lines, 1):
         match = re.search(rule.line, line)
@@ -80,7 +80,7 @@ def _match_lines(rule: Rule, subject: RuleInput) -> Iterator[tuple[Placeholders,
 def _find_first_available(
     rule: Rule, needed_by: str, names: Placeholders, evidence: str, state: ResolveState
 ) -> Iterator[RuleResult]:
-    """The first of a rule's files that is there, or that none is."""
+    """Find the first of a rule's files that exists, or report that none does."""
     if not all(name in names for text in rule.needs for name in _PLACEHOLDER.findall(text)):
         return
     full_evidence = "; ".join(part for part in (evidence, shorten_location(rule.where)) if part)

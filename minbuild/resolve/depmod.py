@@ -1,6 +1,6 @@
-"""Which of several modules of one name counts, as depmod chooses.
+"""depmod's choice between several modules with the same name.
 
-A module is found by its name; where two files have it, the directory that stands first in the
+A module is found by its name; where two files have it, the directory that comes first in the
 search order wins. Without any configuration that order is "updates built-in": updates/ first, then
 all else. Source: depmod.d(5); kmod, tools/depmod.c (depmod_module_is_higher_priority).
 """
@@ -95,7 +95,7 @@ def read_search_order(view: PackageView, version: str) -> SearchOrder:
 def choose_modules(
     paths: Iterable[RootPath], kernel_directory: str, order: SearchOrder
 ) -> Iterator[RootPath]:
-    """The file of each module name that counts, sorted by path; `top` is the kernel's directory."""
+    """Choose the file of each module name; sorted by path."""
     start = len(kernel_directory) + 1
     by_name: dict[str, list[RootPath]] = {}
     for path in paths:

@@ -1,4 +1,4 @@
-"""What an unmet need means, in words: what, where in the chain of needs, and how to go on."""
+"""Error messages for unmet needs: what is missing, the chain of needs, and the fix."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -13,9 +13,9 @@ from minbuild.resolve.root_selection import APPLET_CONFLICT
 
 
 def make_unresolved_error(closure: Closure, packages: Sequence[PackageFiles] = ()) -> ResolveError:
-    """Make one error of all that a closure lacks and of every waiver that nothing needs.
+    """Make one error of all unmet needs of a closure and of its unused waivers.
 
-    `files`: what was resolved, to find similar names in.
+    `packages`: those that were resolved, to find similar names in.
     """
     problems = [
         _make_unmet_error(missing, packages, closure.kernel_release)
@@ -28,7 +28,7 @@ def make_unresolved_error(closure: Closure, packages: Sequence[PackageFiles] = (
 def make_not_closed_error(
     unmet_needs: Sequence[UnmetNeed], unused: Sequence[Waiver] = ()
 ) -> ResolveError:
-    """Make one error of all that a closed-world check found, and of waivers it did not need."""
+    """Make one error of the findings of a closed-world check and of its unused waivers."""
     problems = [_make_unmet_error(missing, (), "", tree=True) for missing in unmet_needs]
     return combine([*problems, *map(_make_waiver_error, unused)])
 
@@ -48,9 +48,9 @@ def _make_unmet_error(
 
 def _suggest_fix(unmet: UnmetNeed) -> str:
     if unmet.kind is NeedKind.EXEC and " " in unmet.wanted:
-        return f"write `env -S {unmet.wanted}`: without -S env takes all of it for one name"
+        return f"write `env -S {unmet.wanted}`: without -S, env takes the whole text as one program name"
     return (
-        "keep a package that holds it (keep: [{package: …, paths: […]}]), or waive it with a "
+        "keep a package that contains it (keep: [{package: …, paths: […]}]), or waive it with a "
         f"reason (allow-missing: [{{path: {unmet.wanted}, because: …}}])"
     )
 
@@ -90,7 +90,7 @@ def _make_root_error(
             )
         case NeedKind.FIRMWARE:
             problem = f"firmware {unmet.wanted} is in none of the packages"
-            fix = "keep a package that holds it, or waive it: allow-missing"
+            fix = "keep a package that contains it, or waive it: allow-missing"
         case NeedKind.DATA if not unmet.wanted.startswith("/"):
             return _make_rule_error(unmet, where)
         case NeedKind.DLOPEN:
@@ -102,8 +102,8 @@ def _make_root_error(
     return ResolveError(problem, where=where, fix=fix)
 
 
-NOT_OFFERED = "is not there"
-"""What is said of a package that is in none of those at hand."""
+NOT_OFFERED = "is not available"
+"""Predicate of a package that is not among those at hand; a caller may name the lock instead."""
 _DEVICES_FIX = (
     "name the driver: one that is built in may not say which devices it drives; or list the "
     "devices in a file (kernel: {hardware: FILE}), of which only what drives them is taken"
@@ -115,8 +115,8 @@ def _make_rule_error(unmet: UnmetNeed, where: str) -> ResolveError:
     topic, _, value = unmet.wanted.partition("/")
     if topic in unmet.looked:
         problem, fix = (
-            f"no rule of {topic} tells what {value} needs",
-            f"write what rules/{topic}.yaml knows",
+            f"no rule of {topic} matches {value}",
+            f"use a value that a rule of rules/{topic}.yaml matches",
         )
     else:
         problem = f"there are no rules of {topic}"
@@ -132,20 +132,20 @@ def _make_path_error(
     if APPLET_CONFLICT in unmet.evidence:
         return _make_applet_error(unmet)
     if ": already taken" in unmet.evidence:
-        problem = f"{requested} is wanted from two packages that differ"
+        problem = f"{requested} differs between two packages that the manifest takes it from"
         return ResolveError(problem, where=where, fix="ask for it from one of them")
     if not package:
-        problem = f"{requested} is asked for, and no component makes it"
+        problem = f"no component creates {requested}"
         return ResolveError(problem, where=where, fix="add it to files, or name its package")
     if not unmet.looked:
-        problem = f"the package {package} {NOT_OFFERED}, and {requested} should come from it"
+        problem = f"the package {package} {NOT_OFFERED}; {requested} should come from it"
         return ResolveError(
             problem, where=where, fix="correct the package's name, or add its suite"
         )
     if any(character in requested for character in "*?["):
         problem = f"{requested} matches nothing in the package {package}"
     else:
-        problem = f"the package {package} holds no {requested}"
+        problem = f"the package {package} does not contain {requested}"
     return ResolveError(problem, where=where, fix=_suggest_path(requested, paths))
 
 
@@ -153,7 +153,7 @@ def _make_applet_error(unmet: UnmetNeed) -> ResolveError:
     path, package = unmet.wanted, unmet.package
     package_evidence, _, applet_evidence = unmet.evidence.partition(APPLET_CONFLICT)
     return ResolveError(
-        f"{path} is wanted from the package {package}, and as a link to BusyBox's applet",
+        f"{path} is both a file of the package {package} and a link to BusyBox's applet",
         where=f"{package_evidence}, component {unmet.by}; the applet: {applet_evidence}",
         fix="take it out of one of them, or say in the manifest which one it is: "
         f"keep: [{{package: {package}, paths: [{path}]}}], or "
@@ -188,7 +188,7 @@ def _suggest_path(requested: str, paths: Sequence[str]) -> str:
         by_name.setdefault(path.rpartition("/")[2], []).append(path)
     names = difflib.get_close_matches(name, by_name, n=3, cutoff=0.7)
     matches = [path for name in names for path in by_name[name]][:3]
-    return f"did you mean {' or '.join(matches)}?" if matches else "name a path that it holds"
+    return f"did you mean {' or '.join(matches)}?" if matches else "name a path of that package"
 
 
 def _list_modules(packages: Sequence[PackageFiles]) -> list[str]:

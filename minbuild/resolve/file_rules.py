@@ -1,4 +1,4 @@
-"""What one chosen file needs: each rule is a function in the list RULES."""
+"""Rules for one selected file: each yields what the file needs; RULES lists them."""
 
 import shlex
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ RuleFunction = Callable[[RuleInput, ResolveState], Iterator[RuleResult]]
 
 
 def follow_parent(subject: RuleInput, _state: ResolveState) -> Iterator[RuleResult]:
-    """Everything lies in a directory, which lies in its own."""
+    """Every path needs its directory."""
     path = RootPath(subject.path.rpartition("/")[0])
     if path:
         yield Need(path, subject.path, NeedKind.PARENT, "directory")

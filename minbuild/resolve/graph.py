@@ -1,4 +1,4 @@
-"""The closure as a graph: who is reached from which component, and by which shortest way."""
+"""Closure as a graph: the component that reaches each path, and the shortest way there."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ def build_adjacency(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def trace_path(node: str, predecessors: Mapping[str, str]) -> tuple[str, ...]:
-    """The way that `before` remembers, from its start down to `node`."""
+    """The way from a start down to `node`, as `trace_from` found it."""
     nodes = [node]
     while nodes[-1] in predecessors:
         nodes.append(predecessors[nodes[-1]])

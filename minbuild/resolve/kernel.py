@@ -1,4 +1,4 @@
-"""What one kernel offers: its modules by name, alias and path, built-ins, options."""
+"""Kernel of an image: modules by name, alias and path, built-ins, options, firmware files."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ class FirmwareFiles:
     """The firmware files of one kernel."""
 
     def __init__(self, view: PackageView, version: str, options: Mapping[str, str]) -> None:
-        """`options`: the kernel's configuration; empty where nobody knows it: all forms count."""
+        """`options`: the kernel's configuration; empty where it is unknown: all forms count."""
         self._view = view
         self._options = options
         self._directories = (
@@ -77,7 +77,7 @@ class FirmwareFiles:
         yield from dangling
 
     def _expand_glob(self, glob: str) -> Iterator[str]:
-        """Names that a glob stands for; a packed file has the name of what it holds."""
+        """Names that match a glob; a compressed file has its name without the ending."""
         names: dict[str, None] = {}
         for directory in self._directories:
             start = f"/usr{directory}/"
@@ -106,7 +106,7 @@ MODULE_SUFFIXES = (".ko", ".ko.xz", ".ko.zst", ".ko.gz")
 
 @dataclass(frozen=True, slots=True)
 class ModuleMatches:
-    """What a module's name, alias, path or glob stands for."""
+    """Modules that a name, alias, path or glob matches."""
 
     paths: tuple[RootPath, ...] = ()
     builtin: tuple[str, ...] = ()
@@ -299,14 +299,14 @@ class InstalledKernel:
 
 
 class AliasIndex:
-    """Many aliases with what they name, found by how they begin."""
+    """Aliases with the modules that they name, found by their prefix."""
 
     def __init__(self, list_aliases: Callable[[str | None], Sequence[ModuleAlias]]) -> None:
-        """`near` gives the aliases of a bus, or with None those of all."""
+        """`list_aliases` gives the aliases of a bus, or with None of all buses."""
         self._list_aliases = cache(list_aliases)
 
     def find_matching(self, requested: str) -> Iterator[str]:
-        """What is named by aliases that serve `wanted`, an alias or a glob of them."""
+        """Modules whose aliases match `requested`, an alias or a glob of aliases."""
         prefix = path_glob.get_literal_prefix(requested)
         has_bus = ":" in prefix or prefix == requested
         buses: dict[str | None, None] = dict.fromkeys(

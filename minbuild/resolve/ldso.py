@@ -1,4 +1,4 @@
-"""Which file the loader maps for every name that a process asks for.
+"""glibc's dynamic loader: the processes of a root, and the file that each library name maps.
 
 Source: ld.so(8); glibc elf/dl-load.c (_dl_map_object), elf/rtld.c (dl_main), elf/dl-deps.c (breadth first).
 """
@@ -30,7 +30,7 @@ DLOPEN_PRIORITIES = tuple(Priority)
 
 
 class DynamicLoader:
-    """The loader of one architecture over one catalog."""
+    """The loader of one architecture over the files of one `PackageView`."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class DynamicLoader:
         self._known_edges: set[tuple[RootPath, str, str]] = set()
 
     def configure(self, config: LoaderConfig) -> None:
-        """Take what the root's own files tell its loader; before anything is loaded."""
+        """Set the configuration of the root's loader; before anything is loaded."""
         self._library_search.config = config
 
     def load_process(self, path: RootPath, elf: Elf) -> Process:
@@ -263,7 +263,7 @@ class DynamicLoader:
             process.results.append(FoundPath(hit.resolved, hit.raw, requester.path, kind, evidence))
 
     def _find_loaded(self, process: Process, name: str) -> LoadedObject | None:
-        """What the process has by this name already."""
+        """The object that the process has by this name already."""
         if process.musl is not None and process.musl.is_loader(name):
             return process.musl.loaded_object
         return process.names.get(name)

@@ -25,7 +25,7 @@ _TOKEN = re.compile(r"\$(?:\{(ORIGIN|LIB|PLATFORM)\}|(ORIGIN|LIB|PLATFORM)(?![A-
 
 @dataclass(frozen=True, slots=True)
 class LibraryFound:
-    """A file that the loader would map, and how it came there."""
+    """A file that the loader would map, and the path by which it was opened."""
 
     raw: str
     """As the loader opens it."""
@@ -38,7 +38,7 @@ class LibraryFound:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """One answer of the loader's search: a hit, or where it looked and why not."""
+    """Result of one search: the library, or the directories searched and why it is not there."""
 
     hit: LibraryFound | None
     searched: tuple[str, ...]
@@ -47,7 +47,7 @@ class SearchResult:
 
 
 class LibrarySearch:
-    """The directories of one architecture over one catalog; what was opened is remembered."""
+    """Searches of one architecture over the files of one `PackageView`; each file is opened once."""
 
     def __init__(self, view: PackageView, architecture: Architecture, waivers: Waivers) -> None:
         self._view = view
@@ -60,7 +60,7 @@ class LibrarySearch:
 
     @cached_property
     def _library_directory(self) -> str:
-        """Where this root's glibc lies; Debian's place without one."""
+        """The directory of this root's glibc; Debian's without one."""
         tops = ("", "/usr") if self._view.has_split_lib else ("/usr",)
         libraries = (
             one
@@ -73,7 +73,7 @@ class LibrarySearch:
 
     @cached_property
     def has_glibc(self) -> bool:
-        """Tell whether a glibc lies where distributions install it."""
+        """Tell whether a glibc is where distributions install it."""
         tops = ("", "/usr") if self._view.has_split_lib else ("/usr",)
         return any(
             isinstance(self.open_library(f"{top}/{one}/{LIBC}"), LibraryFound)

@@ -23,7 +23,7 @@ _CACHEABLE_NAME = re.compile(r"(?:lib|ld-).*\.so.*")
 
 @dataclass(frozen=True, slots=True)
 class LoaderConfig:
-    """What the loader of one root reads before it looks for anything."""
+    """Configuration that the loader of one root reads before its first search."""
 
     directories: tuple[str, ...] = ()
     """Those of ld.so.conf, in its order, where a cache is still to be made of them."""
@@ -46,9 +46,9 @@ def read_loader_config(
     *,
     with_cache: bool = True,
 ) -> LoaderConfig:
-    """Read the configuration among the paths that are `there`.
+    """Read the configuration from those of its files that are in `paths`.
 
-    `made`: a cache will be made where there is none; the loader itself reads no ld.so.conf.
+    `with_cache`: a cache will be made where there is none; the loader itself reads no ld.so.conf.
     """
     if not any(path in paths for path in (LD_SO_CONF, LD_SO_CACHE, LD_SO_PRELOAD)):
         return DEFAULT_CONFIG

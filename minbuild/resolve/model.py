@@ -1,4 +1,4 @@
-"""Needs, what they chose, and what could not be met: frozen data."""
+"""Needs, selected files and the closure: frozen data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -98,7 +98,7 @@ class Need:
     path: RootPath
     """What is needed."""
     needed_by: str
-    """Who needs it: a RootPath, or the component (`network/dhcp`) of a root."""
+    """The path that needs it, or the component (`network/dhcp`) of a root."""
     kind: NeedKind
     evidence: str
     """`DT_NEEDED libc.so.6`, `#! /bin/sh`, `depends=net_failover`, `dhcp.yaml:3:11`."""
@@ -142,7 +142,7 @@ class Root:
     package: str = ""
     """The package that `text` must come from; "" for rendered files and names."""
     optional: bool = False
-    """True: a name that nothing stands for is no lack (a device without a driver)."""
+    """True: a name without a match is no error (a device without a driver)."""
     applet: bool = False
     """True: a link to BusyBox, whose place a file takes that the manifest itself keeps."""
 
@@ -180,7 +180,7 @@ class ScriptWarning:
 
 @dataclass(frozen=True, slots=True, order=True)
 class OptionalFile:
-    """Files that a chosen one may use, and that nobody has asked for."""
+    """Files that a selected one may use and that no need selects."""
 
     by: RootPath
     wanted: str

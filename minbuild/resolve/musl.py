@@ -1,4 +1,4 @@
-"""Where musl's loader looks, which is not where glibc's does.
+"""musl's dynamic loader, whose search differs from glibc's.
 
 One path of directories, no cache; RPATH and RUNPATH are one, and serve those that an object brings
 in too; sonames, filters, auditors, preloads of a file and versions of symbols are nothing to it; the
@@ -45,7 +45,7 @@ class MuslLoader:
         return _RESERVED_NAMES.match(name) is not None or name == self.interpreter
 
     def search(self, opener: LoadedObject, name: str) -> SearchResult:
-        """Find the file for a name that `via` asks for."""
+        """Find the file for a name that `opener` asks for."""
         if "/" in name:
             opened = self._open(name) if name.startswith("/") else None
             return _as_result(opened, name, (name,))

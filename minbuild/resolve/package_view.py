@@ -1,4 +1,4 @@
-"""Every file that the packages at hand offer, reached the way the kernel walks a path."""
+"""View of the files of all packages as one root, with path lookup as the kernel does it."""
 
 from bisect import bisect_left
 from collections import deque
@@ -24,10 +24,10 @@ MERGED_LINKS: Mapping[RootPath, FileEntry] = {
 class PackageView:
     """Paths of all files at hand; of several packages with one path the nearest wins.
 
-    Nearest: rendered files, then packages by their distance from `wanted` (packages that roots
-    name) along Depends, then by name. So the answer hangs on no order of input.
+    Nearest: rendered files, then packages by their distance from `root_packages` (those that roots
+    name) along Depends, then by name. So the answer does not depend on the order of input.
     `merged`: /bin, /lib and the like are generated, whatever packages say of them, as in every
-    image; else this is a root as it stands.
+    image; else this is a root as it is.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PackageView:
         return entry is not None and entry.kind is FileType.DIRECTORY
 
     def prefer(self, path: RootPath, package: PackageFiles, *, rendered: bool = False) -> None:
-        """Take `path` from `files`, whoever else has it; before anything is looked up.
+        """Take `path` from `package`, whichever others have it; before anything is looked up.
 
         `rendered`: also when it is the path of a rendered file.
         """
@@ -88,7 +88,7 @@ class PackageView:
         return package.owner if package is not None and path not in self._merged else ""
 
     def get_entry(self, path: RootPath) -> FileEntry | None:
-        """What stands at `path`; merged-/usr links are always there, if generated at all."""
+        """The entry at `path`; merged-/usr links are always there, if generated at all."""
         merged = self._merged.get(path)
         if merged is not None:
             return merged
@@ -289,7 +289,7 @@ def make_directory_entry(path: RootPath) -> FileEntry:
 
 
 def join_link_target(path: RootPath, target: str) -> str:
-    """The raw absolute path that link `path` with text `target` stands for."""
+    """The raw absolute path that the link `path` with text `target` means."""
     return target if target.startswith("/") else f"{path.rpartition('/')[0]}/{target}"
 
 

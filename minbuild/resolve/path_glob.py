@@ -24,7 +24,7 @@ def compile_glob(glob: str) -> re.Pattern[str]:
 
 
 def matches(glob: str, text: str) -> bool:
-    """Tell whether `glob` (or plain name) stands for `text`."""
+    """Tell whether `glob` (or plain name) matches `text`."""
     return glob == text or (is_glob(glob) and compile_glob(glob).fullmatch(text) is not None)
 
 

@@ -1,4 +1,4 @@
-"""The worklist: from roots over every need to all that must be there."""
+"""Resolution: from the roots along every need to the closure."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ def resolve(
 
 
 class Resolution:
-    """One run of the worklist; what it has chosen so far."""
+    """One resolve: a queue of selected paths, the needs and unmet needs so far."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Resolution:
         self._queue: deque[RootPath] = deque()
 
     def add_roots(self, roots: Sequence[Root]) -> None:
-        """Choose what the roots name; paths go first, since they fix whose file wins."""
+        """Select what the roots name; paths go first, since they decide whose file wins."""
         pins: dict[RootPath, str] = {}
         named_roots = [root for root in roots if root.kind in root_selection.SELECTORS]
         results: list[RuleResult] = []
@@ -105,7 +105,7 @@ class Resolution:
             package = next((root.package for root in roots if root.text == IMAGE_GLOB), "")
             self.state.kernel = InstalledKernel(self.state.view, version, package)
         elif any(missing.wanted == IMAGE_GLOB for missing in self._unmet):
-            # without its kernel a module's name says nothing: the kernel's lack is the news
+            # without its kernel a module's name says nothing: only the missing kernel is reported
             return
         for root in named_roots:
             for result in root_selection.SELECTORS[root.kind](root, self.state):
@@ -229,7 +229,7 @@ class Resolution:
         )
 
     def _find_unused_dlopen_rules(self) -> list[UnmetNeed]:
-        """Rules for files that open libraries, and no such file is there."""
+        """Lines of `dlopen:` that match no ELF file of the closure."""
         paths = [path for path, _ in self._list_elf_files()]
         return [
             UnmetNeed(NeedKind.DLOPEN, rule.path, _MANIFEST, "", shorten_location(rule.where))

@@ -1,4 +1,4 @@
-"""What every rule may look at: the catalog, the loader, the kernel."""
+"""State that every rule reads: package view, loader, kernel, waivers, rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,9 +37,9 @@ class ResolveState:
     """Of a root with several, those that modules were looked up in, by release."""
 
     def find_kernel(self, path: str) -> InstalledKernel:
-        """The kernel that loads the module at `path`: a root as it stands may hold several.
+        """The kernel that loads the module at `path`: an installed root may have several.
 
-        A module that lies with another release's, and not with a kernel's own (extra/ for links in
+        A module that is with another release's, and not with a kernel's own (extra/ for links in
         weak-updates/), is loaded by the kernel of the image.
         """
         if self.view.is_image or not path.startswith(f"{MODULES_DIRECTORY}/"):
@@ -60,11 +60,11 @@ class ResolveState:
         return self.loader.architecture.triplet
 
     def note_builtin(self, name: str, needed_by: str) -> None:
-        """Remember that `by` asked for a module that the kernel has built in."""
+        """Remember that `needed_by` asked for a module that the kernel has built in."""
         self.builtin_modules[name] = min(needed_by, self.builtin_modules.get(name, needed_by))
 
     def note_skipped(self, name: str, needed_by: str) -> None:
-        """Remember that `by` would use `name` if there were one."""
+        """Remember that `needed_by` would use `name` if there were one."""
         self.skipped_softdeps[name] = min(needed_by, self.skipped_softdeps.get(name, needed_by))
 
 

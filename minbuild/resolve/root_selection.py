@@ -1,4 +1,4 @@
-"""What the roots choose first, before anything follows from it."""
+"""Roots of a manifest, and the paths, modules, firmware and options that they select."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -129,7 +129,7 @@ def _list_name_roots(
 
 
 APPLET_CONFLICT = ": applet of "
-"""In the evidence of a file that lies where an applet's link is to lie; then the link's."""
+"""In the evidence of a file at the path of an applet link; the evidence of the link follows."""
 _DOCUMENTATION = ("/usr/share/doc/", "/usr/share/bug/", "/usr/share/lintian/", "/usr/share/man/")
 
 

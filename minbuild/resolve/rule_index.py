@@ -1,4 +1,4 @@
-"""A rulebook made ready: which rules a path, a library's name or a wish sets off."""
+"""Index of data rules: those that a path, a library name or a value matches."""
 
 import re
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ class RuleIndex:
         self._value_rules = [rule for rule in rulebook.rules if rule.value]
 
     def match_file(self, path: RootPath, facts: FileFacts | None) -> Iterator[tuple[Rule, str]]:
-        """Rules that a chosen path sets off, each with what it was that did.
+        """Rules that a selected path matches, each with the soname that matched, or "".
 
         They name merged paths, and mean /bin of a root where that is a directory, too.
         """
@@ -48,7 +48,7 @@ class RuleIndex:
                             yield rule, soname
 
     def match_value(self, topic: str, value: str) -> Iterator[tuple[Rule, dict[str, str]]]:
-        """Rules of a topic that tell what a wish comes to, each with the names that it gives."""
+        """Rules of a topic that match a value, each with its named groups."""
         for rule in self._value_rules:
             match = re.fullmatch(rule.value, value) if rule.topic == topic else None
             if match:

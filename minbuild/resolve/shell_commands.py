@@ -1,4 +1,4 @@
-"""Commands of shell scripts that the image has not: a warning each, no lack of the closed world."""
+"""Commands of shell scripts that are not in the image: warnings, not unmet needs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ POSIX_BUILTINS = _split_words(
 )
 """Source: POSIX.1-2024, 2.15 and 1.7; dash(1), Builtins."""
 ASH_BUILTINS = _split_words("[[ chdir help history let source")
-"""What BusyBox's ash and dash have beside. Source: BusyBox shell/ash.c, builtintab; dash(1)."""
+"""Builtins that BusyBox's ash and dash have in addition. Source: BusyBox shell/ash.c, builtintab; dash(1)."""
 BASH_BUILTINS = _split_words(
     "[[ bind builtin caller compgen complete compopt coproc declare dirs disown enable help history "
     "let logout mapfile popd pushd readarray select shopt source suspend time typeset"
@@ -63,7 +63,7 @@ def find_missing_commands(
 ) -> tuple[ScriptWarning, ...]:
     """Name every command that a script runs and that is neither its own nor in the image; sorted.
 
-    `heard`: all scripts, and all files that they read, by real path.
+    `scripts`: all scripts, and all files that they read, by real path.
     """
     sourced = {
         path: tuple(find_sourced_files(script.shell, view)) for path, script in scripts.items()

@@ -1,4 +1,4 @@
-"""Whether every symbol and version that a process wants is defined in that process.
+"""Check that every symbol and version that a process or module needs is defined.
 
 Source: gABI, Symbol Table; LSB Core, Symbol Versioning; glibc elf/dl-lookup.c, dl-version.c.
 """
@@ -26,7 +26,7 @@ class _ModuleSymbols:
 
 
 class ModuleSymbolCheck:
-    """The modules of every kernel in a catalog; each is looked at once."""
+    """Check of the modules of every kernel; each module is read once."""
 
     def __init__(self, view: PackageView) -> None:
         self._view = view
@@ -94,7 +94,7 @@ def _list_exports(symbols: Symbols) -> Exports:
 def _list_dependencies(
     module: _ModuleSymbols, modules: Mapping[str, _ModuleSymbols]
 ) -> tuple[_ModuleSymbols, ...]:
-    """All modules that are loaded before `one`, the nearest first."""
+    """All modules that are loaded before `module`, the nearest first."""
     dependencies: dict[str, _ModuleSymbols] = {}
     queue = list(module.facts.depends)
     for name in queue:
@@ -113,7 +113,7 @@ class _DefinedSymbols:
 
 
 class SymbolCheck:
-    """Remembers what each object offers, for all processes that load it."""
+    """Check of processes; the symbols of each object are read once for all that load it."""
 
     def __init__(self, view: PackageView) -> None:
         self._view = view
@@ -126,14 +126,14 @@ class SymbolCheck:
         """Every version and every strong symbol that the process lacks.
 
         Of a library without a program only versions: its symbols may be the program's. A process
-        that lacks a library lacks that library's symbols: only the library is told.
+        that lacks a library lacks its symbols, too: only the library is reported.
         """
         for loaded in process.objects:
             yield from self._check_versions(process, loaded)
         if is_program(process.main.elf) and process.is_complete:
             paths = process.paths.keys()
             for loaded in process.objects:
-                # whoever is there besides can only offer more
+                # objects in addition can only define more
                 if not any(served <= paths for served in self._satisfied_by.get(loaded.path, ())):
                     yield from self._check_undefined(process, loaded)
 

@@ -1,4 +1,4 @@
-"""What a manifest leaves out knowingly, and whether each such line still serves."""
+"""Waivers of a manifest (`drop`, `allow-missing`), and which of them are used."""
 
 import posixpath
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from minbuild.resolve import path_glob
 from minbuild.resolve.model import UnmetNeed
 
 _PROOF_PREFIXES = ("symbol ", "version ")
-"""How what only a whole tree can lack is named."""
+"""How names of needs begin that only the closed-world check of a tree finds."""
 
 
 class Waivers:

@@ -1,1 +1,1 @@
-"""The files of the running host."""
+"""Root file system of the host, before it is packed."""

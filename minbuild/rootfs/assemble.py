@@ -1,4 +1,4 @@
-"""How a closure becomes the tree of the running host."""
+"""Assembly of the root file system from a closure."""
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -90,7 +90,7 @@ def decompress_modules(
 def use_decompressed_paths(
     needs: Iterable[Need], decompressed: Mapping[RootPath, RootfsNode]
 ) -> Iterator[Need]:
-    """The needs of a tree in which modules are unpacked; those of such a module say so."""
+    """The needs of a tree with decompressed modules; the evidence of their needs says so."""
     for need in needs:
         path = RootPath(need.needed_by)
         needed_by = decompressed[path].path if path in decompressed else need.needed_by
@@ -131,7 +131,7 @@ BUSYBOX = RootPath("/usr/bin/busybox")
 def make_rootfs(
     manifest: Manifest, closure: Closure, packages: Sequence[PackageFiles], store: Store
 ) -> RootfsTree:
-    """Make the host's tree of a closure whose contents the store holds.
+    """Make the root file system of a closure whose contents are in the store.
 
     Raises: ResolveError without a kernel, or when BusyBox lacks an applet.
     """
@@ -281,5 +281,5 @@ def _find_kernel_image(manifest: Manifest, closure: Closure) -> RootPath:
     raise ResolveError(
         f"{manifest.kernel.package} brings no kernel image",
         where=str(manifest.kernel.where),
-        fix="name a package that holds one: kernel: {package: linux-image-cloud-amd64}",
+        fix="name a package that contains one: kernel: {package: linux-image-cloud-amd64}",
     )

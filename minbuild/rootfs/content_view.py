@@ -1,4 +1,4 @@
-"""A tree's own bytes, read again: what a proof looks at instead of the facts that chose them."""
+"""Facts of a tree's own bytes, read again for the closed-world check."""
 
 import contextlib
 from collections.abc import Callable
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def files_from_content(rootfs: RootfsTree, store: Store) -> PackageFiles:
-    """Make one `Files` of a tree, whose facts come from the contents that will be packed.
+    """Make the `PackageFiles` of a tree, with facts from the contents that will be packed.
 
     A content that was read before is known by its digest.
     """
@@ -81,7 +81,7 @@ class _ContentCache(Generic[T]):
     store: Store
 
     def get(self, node: RootfsNode | None, read: Callable[[bytes], T | None]) -> T | None:
-        """Read a content, or know what was read of it."""
+        """Read a content, or return what was read before."""
         if node is None or not node.sha256:
             return None
         key = f"{node.sha256} {node.path}"

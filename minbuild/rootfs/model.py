@@ -1,4 +1,4 @@
-"""The files of the running host, each with its content's digest and its owner."""
+"""Nodes of the root file system, each with the digest of its content and its owner."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class RootfsNode:
     gid: int
     size: int
     sha256: str
-    """Content, which the store holds; "" for links and directories."""
+    """Content in the store; "" for links and directories."""
     target: str
     """A link's text; a hard link's first name."""
     package: str
@@ -37,7 +37,7 @@ class RootfsNode:
 @dataclass(frozen=True, slots=True)
 class RootfsTree:
     nodes: tuple[RootfsNode, ...]
-    """Sorted by path; a directory stands before what it holds."""
+    """Sorted by path; a directory comes before its entries."""
     needs: tuple[Need, ...]
     """Every edge of the closure and those of generated files, sorted."""
     kernel_image: RootPath
@@ -45,7 +45,7 @@ class RootfsTree:
     kernel_release: str
     """Kernel version, as uname -r says it."""
     optional_files: tuple[OptionalFile, ...] = ()
-    """Files that rules list and that nobody asked for; sorted."""
+    """Files that rules only recommend or suggest; sorted."""
     script_warnings: tuple[ScriptWarning, ...] = ()
     """Commands of scripts that the image has not; sorted."""
     unexplained_sonames: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The module index of exactly the modules in a tree, as depmod(8) would write it."""
+"""Module index (modules.dep and others) of the modules in a tree, as depmod(8) writes it."""
 
 import posixpath
 from collections.abc import Callable, Mapping

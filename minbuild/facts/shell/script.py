@@ -1,4 +1,4 @@
-"""Commands that a shell script runs, what it defines, and what it asks for first.
+"""Shell scripts: the commands that they run, define and test for.
 
 Source: POSIX.1-2024, Shell Command Language; dash(1); bash(1).
 """

@@ -17,7 +17,7 @@ from minbuild.errors import ToolError
 from minbuild.sandbox.runner import ConfinedProgram, ResourceLimits, SandboxServer, run_confined
 
 LANGUAGES = ("bash", "posix")
-"""bash's language holds nearly all of the others'; what it refuses is tried as plain POSIX."""
+"""bash's language has nearly all of the others'; what it refuses is parsed as POSIX."""
 MAX_TREE_SIZE, TIMEOUT = 32 << 20, 20
 """Bytes of the largest syntax tree that is read, as JSON, and the longest time that it may take."""
 LIBRARIES = tuple(map(Path, ("/usr", "/lib", "/lib64", "/nix/store", "/gnu/store")))

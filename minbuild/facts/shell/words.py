@@ -1,4 +1,4 @@
-"""What the words of a shell script say before it runs.
+"""Words of a shell script: their constant text and variables.
 
 Source: POSIX.1-2024, Shell Command Language, "Quoting".
 """

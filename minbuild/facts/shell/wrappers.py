@@ -1,4 +1,4 @@
-"""Which commands run others, and which words are scripts.
+"""Commands that run other commands (`xargs`, `timeout`), and words that are scripts.
 
 Source: manual pages of GNU coreutils, findutils and util-linux; dash(1).
 """

@@ -66,9 +66,11 @@ def test_each_need_leads_with_the_lock_and_then_the_name(refused: Refuse) -> Non
         assert one.fix.startswith("minbuild lock "), one.fix
         assert "if the manifest has changed since host.lock was written; else " in one.fix
     said = {one.what: one.fix for one in errors}
-    fix = said["the package tool is not in host.lock, and /usr/bin/tool should come from it"]
+    fix = said["the package tool is not in host.lock; /usr/bin/tool should come from it"]
     assert "correct the package's name" in fix.partition("; else ")[2]
-    assert said["the package hello holds no /usr/bin/helo"].endswith("did you mean /usr/bin/hello?")
+    assert said["the package hello does not contain /usr/bin/helo"].endswith(
+        "did you mean /usr/bin/hello?"
+    )
 
 
 def test_a_waiver_that_nothing_needs_is_no_matter_of_the_lock(refused: Refuse) -> None:

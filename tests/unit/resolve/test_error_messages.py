@@ -36,7 +36,7 @@ def test_a_path_that_is_not_in_its_package() -> None:
     files = (package("app", {"/usr/bin/lspci": None, "/usr/bin/setpci": None}),)
     assert said(root("/usr/bin/lspic"), files=files) == [
         (
-            "the package app holds no /usr/bin/lspic",
+            "the package app does not contain /usr/bin/lspic",
             "app.yaml:1:1, component boot/app",
             "did you mean /usr/bin/lspci?",
         )
@@ -52,14 +52,12 @@ def test_a_glob_that_matches_nothing() -> None:
 
 def test_a_package_that_is_not_there() -> None:
     assert said(root("/usr/bin/app"), files=())[0][0] == (
-        "the package app is not there, and /usr/bin/app should come from it"
+        "the package app is not available; /usr/bin/app should come from it"
     )
 
 
 def test_a_rendered_file_that_nobody_makes() -> None:
-    assert said(root("/etc/motd", ""), files=())[0][0] == (
-        "/etc/motd is asked for, and no component makes it"
-    )
+    assert said(root("/etc/motd", ""), files=())[0][0] == ("no component creates /etc/motd")
 
 
 def test_modules_and_options_that_the_kernel_lacks_come_with_the_nearest_name() -> None:

@@ -44,7 +44,7 @@ def test_an_applet_where_another_component_names_a_packages_file_is_refused(desk
     (found,) = [make_unresolved_error(closure, files)]
     assert not found.also
     assert found.what == (
-        "/usr/bin/mount is wanted from the package mount, and as a link to BusyBox's applet"
+        "/usr/bin/mount is both a file of the package mount and a link to BusyBox's applet"
     )
     assert found.where == (
         "components/services/disks.yaml:2:12, component services/disks; "
@@ -60,7 +60,7 @@ def test_an_applet_where_another_component_names_a_packages_file_is_refused(desk
 def test_a_glob_that_covers_an_applets_link_is_refused_too(desk: Desk) -> None:
     closure, files = resolved(desk, "", disks="packages: {mount: [/usr/bin/*mount]}\n")
     assert make_unresolved_error(closure, files).what.startswith(
-        "/usr/bin/mount is wanted from the package mount"
+        "/usr/bin/mount is both a file of the package mount and"
     )
 
 
@@ -68,7 +68,7 @@ def test_one_component_cannot_want_both(desk: Desk) -> None:
     own = "packages: {mount: [/usr/bin/umount]}\napplets: [umount]\n"
     closure, files = resolved(desk, "", disks=own)
     assert make_unresolved_error(closure, files).what.startswith(
-        "/usr/bin/umount is wanted from the package mount"
+        "/usr/bin/umount is both a file of the package mount and"
     )
 
 
