@@ -31,13 +31,13 @@ def main() -> None:
     parser.add_argument(
         "--docs", action="store_true", help=f"show this run in {DOCS}, with its curves beside it"
     )
-    argv = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="minbuild-bench-") as scratch:
-        where = bench(argv.work or Path(scratch), argv.rounds, argv.mirror)
+        where = bench(options.work or Path(scratch), options.rounds, options.mirror)
         page, results = "", Results({})
-        for results in measure(where, peers=not argv.no_peers, curves=not argv.no_growth):
-            page = write(results, argv.output)
-        if argv.docs:
+        for results in measure(where, peers=not options.no_peers, curves=not options.no_growth):
+            page = write(results, options.output)
+        if options.docs:
             document(results, page)
     print(page)
 

@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="boots of each kind (default: 5)")
     parser.add_argument("--store", type=Path, default=find_store_directory())
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/boots.json"))
-    argv = parser.parse_args()
-    output = argv.output.absolute()
+    options = parser.parse_args()
+    output = options.output.absolute()
     with tempfile.TemporaryDirectory(prefix="minbuild-boots-") as path:
         os.chdir(path)
-        found = measure_boots(argv.rounds, argv.store)
+        found = measure_boots(options.rounds, options.store)
     rows = [
         {"name": name, "limit": limit, "median": median(found[name]), "all": found[name]}
         for name, limit in LEAST.items()

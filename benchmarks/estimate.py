@@ -27,9 +27,9 @@ def main() -> None:
     """Print the error of each component's estimate, and the median."""
     parser = argparse.ArgumentParser(prog="benchmarks.estimate", description=main.__doc__)
     parser.add_argument("build", type=Path)
-    argv = parser.parse_args()
-    (image,) = argv.build.glob("*.efi")
-    path = argv.build / "footprint.json"
+    options = parser.parse_args()
+    (image,) = options.build.glob("*.efi")
+    path = options.build / "footprint.json"
     footprint = document.read_footprint(path.read_text(encoding="utf-8"), str(path))
     packed = read_uki_sections(image.read_bytes(), str(image))[".initrd"]
     result = {one.path: one for one in unpack_members(packed).values()}

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.timing import run_timed
 from minbuild.footprint.model import Footprint
 from minbuild.report.layout import align_columns, format_size
-from minbuild.roots.footprint import load_footprint
+from tests.support.measured_inputs import measure_input
 
 FILES = 100_000
 SECONDS, PEAK = 15.0, 1 << 30
@@ -31,12 +31,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.reports", description=main.__doc__)
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT=TREE")
     parser.add_argument("--files", type=int, default=FILES, help="0: measure nothing")
-    argv = parser.parse_args()
+    options = parser.parse_args()
     good = True
-    if argv.files:
+    if options.files:
         with tempfile.TemporaryDirectory(prefix="minbuild-reports-") as scratch:
-            good = measure_report(Path(scratch), argv.files)
-    for pair in argv.subjects:
+            good = measure_report(Path(scratch), options.files)
+    for pair in options.subjects:
         subject, _, tree = pair.partition("=")
         good &= compare_reports(subject, Path(tree or subject))
     return 0 if good else 1
@@ -64,7 +64,7 @@ def measure_report(scratch: Path, files: int) -> bool:
 
 def compare_reports(subject: str, tree: Path) -> bool:
     """Hold a report's totals against the unpacked tree and the size of the image's file."""
-    output = load_footprint(subject)
+    output = measure_input(subject)
     path = Path(subject)
     packed = path.stat().st_size if path.is_file() else output.totals.packed
     rows = [

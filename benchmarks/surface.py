@@ -18,7 +18,7 @@ from minbuild.footprint.model import FindingKind, Footprint
 from minbuild.report.baselines import DEBIAN_DATA, DEBIAN_SCHEMA
 from minbuild.report.layout import align_columns, format_size
 from minbuild.report.surface import FINDING_NAMES, NOT_EVALUATED
-from minbuild.roots.footprint import load_footprint
+from tests.support.measured_inputs import measure_input
 
 VARIANT = "debootstrap"
 """Packages of priority required and important. Source: mmdebstrap(1), --variant."""
@@ -30,14 +30,14 @@ def main() -> None:
     parser.add_argument("build", type=Path)
     parser.add_argument("--tree", type=Path, help="root of a plain Debian, made before")
     parser.add_argument("--write", action="store_true", help="keep the figures for reports")
-    argv = parser.parse_args()
-    ours = load_footprint(str(argv.build))
-    if argv.tree is not None:
-        theirs = load_footprint(str(argv.tree))
+    options = parser.parse_args()
+    ours = measure_input(str(options.build))
+    if options.tree is not None:
+        theirs = measure_input(str(options.tree))
     else:
         with tempfile.TemporaryDirectory(prefix="minbuild-surface-") as scratch:
-            theirs = load_footprint(str(measure_plain(ours, Path(scratch))))
-    if argv.write:
+            theirs = measure_input(str(measure_plain(ours, Path(scratch))))
+    if options.write:
         DEBIAN_DATA.write_text(document(ours, theirs), encoding="utf-8")
     print(table(ours, theirs))
 

@@ -283,19 +283,19 @@ def main() -> int:
     parser.add_argument("--damages", type=int, default=60)
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
-    argv = parser.parse_args()
-    source = random.Random(argv.seed)
+    options = parser.parse_args()
+    source = random.Random(options.seed)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     rows: list[AttackRow] = []
     with tempfile.TemporaryDirectory(prefix="minbuild-torture-") as directory:
-        bench = Bench(Path(directory), argv.store)
+        bench = Bench(Path(directory), options.store)
         steps: list[Callable[[], AttackRow | list[AttackRow]]] = [
             lambda: build_with_pythons(bench),
             lambda: build_concurrently(bench, 8),
             lambda: fill_disks(bench, [64, 1000, 10_000, 17_000, 20_000, 30_000, 50_000]),
             lambda: build_bombs(bench, 4 << 30),
-            lambda: damage_store(bench, argv.damages, source),
-            lambda: kill_builds(bench, argv.kills, source),
+            lambda: damage_store(bench, options.damages, source),
+            lambda: kill_builds(bench, options.kills, source),
         ]
         for step in steps:
             made = step()
@@ -303,7 +303,7 @@ def main() -> int:
                 rows.append(row)
                 output = ", ".join(f"{name} {count}" for name, count in sorted(row.came.items()))
                 print(f"{row.name:<52} {row.tried:>5} tried  {row.lost} lost  {output}", flush=True)
-    fuzz = [sys.executable, "-m", "tests.fuzz", "--inputs", str(argv.inputs)]
+    fuzz = [sys.executable, "-m", "tests.fuzz", "--inputs", str(options.inputs)]
     code = subprocess.run(fuzz, cwd=TOP).returncode
     return int(code != 0 or any(row.lost for row in rows))
 
