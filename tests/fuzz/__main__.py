@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -46,6 +47,8 @@ SHARES = {
 MEMORY = 1 << 30
 """Bytes of address space beyond what the process has when it starts."""
 BATCH = 2000
+PROGRESS = 100_000
+"""Inputs of a reader between two lines about it."""
 
 
 def batch(target: str, seed: int, count: int) -> tuple[str, int, int, int]:
@@ -97,9 +100,19 @@ def main() -> int:
             size = min(BATCH, left - number * BATCH)
             tasks.append((target, words.seed * 1_000_003 + number, size))
     totals = {target: [0, 0, 0] for target in TARGETS}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ProcessPoolExecutor(words.jobs) as pool:
-        for target, *counts in pool.map(batch, *zip(*tasks, strict=True)):
-            totals[target] = [a + b for a, b in zip(totals[target], counts, strict=True)]
+        try:
+            for target, *counts in pool.map(batch, *zip(*tasks, strict=True)):
+                totals[target] = [a + b for a, b in zip(totals[target], counts, strict=True)]
+                if sum(totals[target]) % PROGRESS == 0:
+                    print(
+                        f"{target}: {sum(totals[target])}, {totals[target][2]} faults",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+        except KeyboardInterrupt:  # the table of what was done
+            pool.shutdown(cancel_futures=True)
     print(f"{'reader':<10} {'inputs':>9} {'read':>9} {'refused':>9} {'faults':>7}")
     for target, (read, refused, faults) in totals.items():
         if target not in shares:

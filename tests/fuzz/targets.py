@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from minbuild.archive import lockfile
-from minbuild.errors import MinbuildError
+from minbuild.errors import MinbuildError, ToolError
 from minbuild.facts.detect import read_facts, read_symbols
 from minbuild.facts.model import FileEntry, PackageFiles, TextLines
 from minbuild.facts.package_analysis import analyse_package
@@ -21,14 +21,13 @@ from minbuild.facts.sysusers import parse_sysusers, parse_tmpfiles
 from minbuild.footprint import document
 from minbuild.footprint.history import read_history
 from minbuild.footprint.open_ports import add_ports, read_ports
-from minbuild.formats import qemu_image
 from minbuild.formats.btrfs import Btrfs
 from minbuild.formats.erofs import Erofs
 from minbuild.formats.ext4 import Ext4
 from minbuild.formats.filesystem import Volume
 from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.partition_table import read_partition_table
-from minbuild.formats.qemu_image import detect_disk_format
+from minbuild.formats.qemu_image import convert_to_raw
 from minbuild.formats.region import Region
 from minbuild.formats.root_entry import FileType, RootEntry
 from minbuild.formats.uki import read_uki
@@ -38,13 +37,13 @@ from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.rule_files import load_rules
 from minbuild.paths import to_root_path
 from minbuild.pipeline.attestation import compare_sums, read_sums
+from minbuild.process import RunProgram
 from minbuild.report import history as past
 from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.policy import ResolvePolicy
 from minbuild.roots import rpm_database
 from minbuild.roots.boot_disk import read_disk_boot
 from minbuild.roots.input_kind import detect_input
-from minbuild.roots.installed_disk import is_disk_image
 from minbuild.roots.installed_packages import (
     DPKG_DIVERSIONS,
     DPKG_INFO,
@@ -222,12 +221,14 @@ def ports(data: bytes) -> None:
 
 
 def kind(data: bytes) -> None:
-    """What a file is, by its first bytes."""
-    with _file(data, "") as path:
+    """What a file is, by its first bytes; qemu-img comes after."""
+    with _file(data, "") as path, tempfile.TemporaryDirectory(dir=_DIRECTORY) as work:
         detect_input(path)
-        is_disk_image(data)
-        found = detect_disk_format(data)
-        qemu_image._refuse_unsafe_header(data, found, path)  # qemu-img comes after
+        convert_to_raw(path, Path(work), _no_program)
+
+
+def _no_program(name: str) -> RunProgram:
+    raise ToolError(f"{name} is not started", where="tests/fuzz", fix="none")
 
 
 def archive(data: bytes) -> None:

@@ -26,6 +26,7 @@ from minbuild.pipeline.installed_root import make_external_readers
 from minbuild.pipeline.session import Session
 from minbuild.toolbox.toolbox import Toolbox
 from tests.oracle import cpios
+from tests.support.cache import cache_directory
 from tests.support.real_archive import make_toolbox, open_real_archive
 from tests.support.uki import extend_stub
 from tests.unit.lab.conftest import busybox_of, kernel_of
@@ -47,7 +48,7 @@ echo '(end)'
 """
 OWN = (b"busybox", b"init", b"err", b"dev", b"root", b"proc", b".extra")
 
-pytestmark = pytest.mark.oracle
+pytestmark = [pytest.mark.oracle, pytest.mark.xdist_group("initramfs")]
 Row = tuple[int, int, int, bytes, tuple[int, int], str]
 
 
@@ -59,8 +60,8 @@ def tools(archive_store: Store) -> Toolbox:
 
 
 @pytest.fixture(scope="module")
-def archive_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(Path.home() / ".cache/minbuild")
+def archive_store() -> Store:
+    return Store(cache_directory("lab"))
 
 
 @dataclass(frozen=True)

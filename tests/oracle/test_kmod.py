@@ -40,7 +40,7 @@ from tests.support.elf import module
 from tests.unit.resolve import builders
 from tests.unit.resolve.builders import Content
 
-pytestmark = [pytest.mark.oracle, pytest.mark.mirror]
+pytestmark = [pytest.mark.oracle, pytest.mark.mirror, pytest.mark.xdist_group("kernel")]
 
 KERNELS = (
     ("linux-image-cloud-amd64", "linux-image-amd64") if WHOLE else ("linux-image-cloud-amd64",)

@@ -6,6 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from minbuild.cache.store import require_private
 from minbuild.errors import ToolError
 
@@ -47,3 +49,11 @@ def _make_temporary() -> Path:
     top = Path(tempfile.mkdtemp(prefix="minbuild-tests-"))
     atexit.register(shutil.rmtree, top, ignore_errors=True)
     return top
+
+
+def make_run_directory(factory: pytest.TempPathFactory, name: str) -> Path:
+    """A directory that begins empty, for all workers of one run."""
+    base = factory.getbasetemp()
+    place = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    place.mkdir(exist_ok=True)
+    return place

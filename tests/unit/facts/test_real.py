@@ -15,15 +15,16 @@ from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
 from minbuild.process import run_program
 from minbuild.progress import SilentProgress
+from tests.support.cache import make_run_directory
 from tests.support.real_archive import open_real_archive
 
-pytestmark = pytest.mark.mirror
+pytestmark = [pytest.mark.mirror, pytest.mark.xdist_group("kernel")]
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("store"))
+    return Store(make_run_directory(tmp_path_factory, "oracle-store"))
 
 
 def packages(store: Store, *names: str) -> list[Package]:
