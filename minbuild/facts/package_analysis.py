@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, pairwise
@@ -18,6 +18,7 @@ from minbuild.file_io import hash_pieces
 from minbuild.formats.deb import open_deb, parse_alternatives, resolve_image_path
 from minbuild.formats.root_entry import FileType
 from minbuild.formats.tar import Tar, TarHeader, TarType
+from minbuild.parallel import open_threads
 from minbuild.paths import RootPath, to_root_path
 
 MAX_FILE_SIZE = 384 << 20
@@ -106,7 +107,7 @@ class _ModuleReaders:
     """Threads that unpack and read modules while the next one is read from the package."""
 
     def __init__(self, threads: int) -> None:
-        self.pool = ThreadPoolExecutor(threads)
+        self.pool = open_threads(threads)
         self._slots = BoundedSemaphore(threads + 1)
 
     def read(self, path: str, data: bytes) -> Future[FactsAndSymbols]:

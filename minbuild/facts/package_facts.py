@@ -13,8 +13,9 @@ from minbuild.facts import module_aliases, serialize
 from minbuild.facts.control_file import check_identity, has_identity, store_identity
 from minbuild.facts.model import FileFacts, ModuleAlias, PackageFiles, Symbols
 from minbuild.facts.package_analysis import PackageRecords, analyse_package
-from minbuild.facts.process_pool import count_cpus, map_packages
+from minbuild.facts.process_pool import map_packages
 from minbuild.facts.serialize import PackageEntries
+from minbuild.parallel import count_cpus
 from minbuild.paths import RootPath
 from minbuild.progress import Progress, SilentProgress
 

@@ -17,6 +17,7 @@ from minbuild.archive.model import Package
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ArchiveError, MinbuildError, ToolError, combine
 from minbuild.file_io import hash_file
+from minbuild.parallel import count_cpus
 from minbuild.progress import Progress
 
 SINGLE_PROCESS_LIMIT = 1 << 20
@@ -39,11 +40,6 @@ class WorkFailed:
 @dataclass(frozen=True, slots=True)
 class WorkDone(Generic[R]):
     result: R
-
-
-def count_cpus() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def map_packages(

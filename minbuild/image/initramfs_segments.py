@@ -4,7 +4,7 @@ import hashlib
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BufferedWriter
@@ -16,6 +16,7 @@ from minbuild.formats import cpio, magic
 from minbuild.formats.root_entry import FileType
 from minbuild.image.tar_cpio import CPIO_WRITER_VERSION, compute_cpio_size, encode_cpio
 from minbuild.manifest.image_settings import Compression
+from minbuild.parallel import open_threads
 from minbuild.paths import RootPath
 from minbuild.progress import Progress
 from minbuild.rootfs.model import RootfsNode, RootfsTree
@@ -195,7 +196,7 @@ def pack_initramfs(
         (g for g in segment_groups if g not in segments), key=lambda group: -group.size
     )
     total = sum(group.size for group in remaining)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with open_threads() as pool:
         running = {pool.submit(packer.pack, group): group for group in remaining}
         for future in as_completed(running):
             segments[running[future]] = future.result()

@@ -12,11 +12,11 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from minbuild.errors import ToolError
 from minbuild.file_io import fsync_path, hash_file, translate_disk_errors
+from minbuild.parallel import open_threads
 
 STAGING_PREFIX = ".minbuild-"
 """Of what builds make beside outputs, and remove."""
@@ -131,6 +131,8 @@ def exchange_paths(first: Path, second: Path) -> None:
 
 
 SUMS_FILE = "SHA256SUMS"
+_FSYNC_THREADS = 16
+"""One output is read while another one is written to the disk: these threads wait."""
 
 
 class Outputs:
@@ -162,7 +164,7 @@ class Outputs:
         files = sorted(path for path in self.new.rglob("*") if path.is_file())
         for path in files:
             path.chmod(0o644)
-        with ThreadPoolExecutor() as pool:  # one is read while another is written to the disk
+        with open_threads(_FSYNC_THREADS) as pool:
             digests = list(pool.map(_fsync_and_hash, files))
         lines = zip(digests, files, strict=True)
         sums = "".join(f"{digest}  {self._get_name(path)}\n" for digest, path in lines)

@@ -1,6 +1,5 @@
 """Several manifests in one run: the first one loads what all need, then each is built in a fork."""
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from minbuild.errors import MinbuildError
 from minbuild.footprint.model import Totals
+from minbuild.parallel import count_cpus
 from minbuild.pipeline.build import build_host
 from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.session import BuildRequest, Session, read_lock_size
@@ -51,7 +51,7 @@ def build_all(
     one more, since each waits for tools and disks at times), those with the longest locks first.
     What one of them fetches, reads or packs, the others wait for and use.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = count_cpus()
     jobs = jobs or cores + 1
     session = session.for_parallel_builds(min(cores, jobs, len(requests)))
     todo = list(requests)

@@ -8,7 +8,6 @@ import shutil
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -21,6 +20,7 @@ from minbuild.errors import ToolError, UsageError
 from minbuild.facts.model import FileEntry
 from minbuild.file_io import hash_pieces, open_atomic, translate_disk_errors
 from minbuild.formats.root_entry import FileType
+from minbuild.parallel import map_in_threads
 from minbuild.pipeline import tool_setup
 from minbuild.pipeline.lock_policy import collect_vouch_records
 from minbuild.progress import Progress
@@ -191,8 +191,7 @@ def check_cache(store: Store) -> tuple[int, tuple[DamagedEntry, ...]]:
     """
     kind_by_digest = classify_files(store)
     paths = list(list_files(store))
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        results = list(pool.map(lambda path: store.find_verified(path.name) is not None, paths))
+    results = map_in_threads(lambda path: store.find_verified(path.name) is not None, paths)
     damaged = [
         DamagedEntry(kind_by_digest.get(path.name, "content"), path.name)
         for path, is_sound in zip(paths, results, strict=True)

@@ -2,8 +2,6 @@
 
 import json
 import lzma
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 from minbuild.cache.kinds import RecordKind
@@ -14,6 +12,7 @@ from minbuild.footprint.attack_surface import SurfaceInputs, find_surface, is_su
 from minbuild.footprint.measure import SOLID_XZ, estimate_compressed, make_file_row
 from minbuild.footprint.model import Surface
 from minbuild.formats.root_entry import FileType
+from minbuild.parallel import map_in_threads
 from minbuild.paths import RootPath
 from minbuild.pipeline.resolved_host import ResolvedHost
 from minbuild.pipeline.shell_check import list_started_commands
@@ -85,11 +84,8 @@ def weigh_contents(tree: RootfsTree, store: Store) -> dict[str, int]:
     todo = [digest for digest, value in records.items() if value is None]
     new_records: dict[str, bytes] = {}
     if todo:
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            sizes = pool.map(lambda digest: _estimate_packed_size(store.require(digest)), todo)
-            new_records = {
-                digest: str(size).encode() for digest, size in zip(todo, sizes, strict=True)
-            }
+        sizes = map_in_threads(lambda digest: _estimate_packed_size(store.require(digest)), todo)
+        new_records = {digest: str(size).encode() for digest, size in zip(todo, sizes, strict=True)}
         store.put(RecordKind.WEIGHT, new_records)
     return {digest: int(new_records.get(digest) or records[digest] or b"0") for digest in digests}
 

@@ -1,16 +1,15 @@
 """Syntax of rendered shell scripts, and the places in them where a quoted value is no word."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from minbuild.errors import ManifestError
-from minbuild.facts.process_pool import count_cpus
 from minbuild.facts.shell.shfmt import SyntaxNode, explain_syntax_error, parse_script
 from minbuild.manifest.files import locate_line
 from minbuild.manifest.model import RenderedFile, TemplateSource
 from minbuild.manifest.text_use import QUOTED_MARK
+from minbuild.parallel import map_in_threads
 
 _QUOTED_CONTEXTS = {
     "SglQuoted": "single quotes",
@@ -39,12 +38,11 @@ def find_syntax_faults(
 
     Raises: ToolError without shfmt.
     """
-    with ThreadPoolExecutor(count_cpus()) as pool:
-        trees = pool.map(parse_script, files_by_data)
-        return {
-            data: list(_find_faults(file, file.template, tree)) if file.template else []
-            for (data, file), tree in zip(files_by_data.items(), trees, strict=True)
-        }
+    trees = map_in_threads(parse_script, files_by_data)
+    return {
+        data: list(_find_faults(file, file.template, tree)) if file.template else []
+        for (data, file), tree in zip(files_by_data.items(), trees, strict=True)
+    }
 
 
 def _find_faults(

@@ -9,10 +9,10 @@ from minbuild.archive.model import Package
 from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.facts.model import FileFacts, PackageFiles, Script
-from minbuild.facts.process_pool import count_cpus
 from minbuild.facts.shell.script import CommandUse, ShellScript, read_shell_script
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Manifest, Waiver
+from minbuild.parallel import map_in_threads
 from minbuild.paths import RootPath
 from minbuild.pipeline.maintainer_scripts import ExtractToCache
 from minbuild.pipeline.manifest_checks import check_scripts
@@ -102,10 +102,8 @@ class _ScriptCache:
                 unread[digest] = path
         if not unread:
             return
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(count_cpus()) as pool:
-            results = dict(zip(unread, pool.map(self._parse_content, unread.values()), strict=True))
+        parsed = map_in_threads(self._parse_content, unread.values())
+        results = dict(zip(unread, parsed, strict=True))
         self._store.put(
             RecordKind.SHELL,
             {key: json.dumps(astuple(one)).encode() for key, one in results.items()},

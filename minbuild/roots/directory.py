@@ -5,13 +5,13 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from minbuild.errors import ToolError
 from minbuild.formats.elf_file import Bytes
 from minbuild.formats.root_entry import FileType, RootEntry, resolve_usrmerge
+from minbuild.parallel import open_threads
 from minbuild.paths import escape_name
 
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -94,7 +94,7 @@ class Directory:
             return [(native_path, self._read_head(native_path, size)) for native_path in chunk]
 
         chunks = [native_paths[at : at + _CHUNK] for at in range(0, len(native_paths), _CHUNK)]
-        with ThreadPoolExecutor(_READ_THREADS) as pool:
+        with open_threads(_READ_THREADS) as pool:
             for heads in pool.map(read_chunk, chunks):
                 yield from heads
 

@@ -1,10 +1,8 @@
 """Any root as a footprint: each of its files read once, from whatever holds them."""
 
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from minbuild.footprint.model import IMAGE_OVERHEAD, Footprint
 from minbuild.formats.region import Region, detect_compression
 from minbuild.formats.root_entry import FileType, RootEntry
 from minbuild.formats.usrmerge import UsrMergeLayout, detect_layout
+from minbuild.parallel import map_in_threads
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve.kernel import parse_image_version
 from minbuild.roots.directory import Directory
@@ -128,8 +127,7 @@ def _measure_files(
         return with_content(_measure_entry(entry, layout), data, sample=True)
 
     parts = [files[start : start + BATCH_SIZE] for start in range(0, len(files), BATCH_SIZE)]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        measured_files += [entry for part in pool.map(measure_batch, parts) for entry in part]
+    measured_files += [entry for part in map_in_threads(measure_batch, parts) for entry in part]
     links = layout.links if layout.replaced_links else {}
     measured_files += [
         MeasuredFile(path, "link", 0o777, target=text) for path, text in links.items()
