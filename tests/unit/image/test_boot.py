@@ -1,4 +1,4 @@
-"""The kernel as the judge: a disk that was written by the build starts, and finds every file."""
+"""A disk written by the build boots, and the kernel finds every file on it."""
 
 import base64
 import hashlib
@@ -61,14 +61,14 @@ def test_a_disk_boots_by_uefi_and_holds_the_tree(how: Compression, tmp_path: Pat
     store, box = Store(tmp_path / "store"), toolbox(lab=True)
     valued, alone = random_parameters(len(how))
     cmdline = join_cmdline(("console=ttyS0", "panic=-1", "quiet", "rdinit=/init"), valued, alone)
-    wish = ImageSpec(
+    spec = ImageSpec(
         "host", "amd64", host(store), cmdline, b"ID=x\n", (ImageFormat.RAW,), how, "seed"
     )
     segments = pack_initramfs(
-        wish.tree, store, box, wish.compression, arch=wish.arch, progress=SilentProgress()
+        spec.tree, store, box, spec.compression, arch=spec.arch, progress=SilentProgress()
     )
     with open_outputs(tmp_path) as outputs:
-        write_images(wish, segments, outputs, store, box, SilentProgress())
+        write_images(spec, segments, outputs, store, box, SilentProgress())
         outputs.publish()
     said = console(tmp_path / "host.raw", tmp_path)
     digest = hashlib.sha256(program(300_000, 1)).hexdigest()

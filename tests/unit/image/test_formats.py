@@ -1,4 +1,4 @@
-"""Every format is read back by the tool that others read it with."""
+"""Image formats, each read back by its usual tool."""
 
 import functools
 import stat
@@ -48,9 +48,9 @@ def test_a_hypervisor_s_disk_is_the_raw_disk(kind: str, out: Path) -> None:
     driver = kind.rpartition(".")[2]
     words = ("compare", "-f", "raw", "-F", driver, out / "host.raw", out / f"host.{kind}")
     assert run("qemu-img", *words) == "Images are identical.\n"
-    told = run("qemu-img", "info", out / f"host.{kind}")
-    assert f"file format: {driver}" in told
-    assert ("create type: streamOptimized" in told) == (kind == "stream.vmdk")
+    info = run("qemu-img", "info", out / f"host.{kind}")
+    assert f"file format: {driver}" in info
+    assert ("create type: streamOptimized" in info) == (kind == "stream.vmdk")
     if driver != "vmdk":  # qemu-img has no check for it
         assert "No errors were found" in run("qemu-img", "check", out / f"host.{kind}")
 

@@ -1,4 +1,4 @@
-"""A disk that a BIOS starts too: its tables are sound, and GRUB is told where in the UKI things lie."""
+"""A disk for a BIOS: its tables are valid, and grub.cfg names the sectors of the UKI."""
 
 import re
 from dataclasses import replace
@@ -29,10 +29,10 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "out"
 
 
-def made(directory: Path, store: Path, wish: DiskSettings) -> Path:
+def made(directory: Path, store: Path, spec: DiskSettings) -> Path:
     kept = Store(store)
     cmdline = "console=tty0 console=ttyS1,115200 it's=$HOME"
-    written(directory, kept, replace(order(kept), disk=wish, cmdline=cmdline))
+    written(directory, kept, replace(order(kept), disk=spec, cmdline=cmdline))
     return directory / "host.raw"
 
 
@@ -89,7 +89,7 @@ def test_the_same_is_written_twice(out: Path, tmp_path: Path) -> None:
 @pytest.mark.mirror
 def test_grub_looks_for_the_esp_wherever_the_manifest_puts_it(tmp_path: Path) -> None:
     where = Location("host.yaml", 1, 1)
-    wish = DiskSettings(
+    spec = DiskSettings(
         None,
         (
             PartitionSettings(where, PartitionType.EXT4, size=2 * MIB),
@@ -97,10 +97,10 @@ def test_grub_looks_for_the_esp_wherever_the_manifest_puts_it(tmp_path: Path) ->
         ),
         bios=True,
     )
-    disk = made(tmp_path / "out", tmp_path / "store", wish)
+    disk = made(tmp_path / "out", tmp_path / "store", spec)
     table = toolbox().run("sfdisk", ["--dump", disk], purpose="reading").decode()
     kinds = re.findall(r"type=([0-9A-F-]+)", table)
-    assert kinds[find_esp_number(wish) - 1].lower() == ESP_TYPE
+    assert kinds[find_esp_number(spec) - 1].lower() == ESP_TYPE
     assert read(disk, "grub.cfg", tmp_path / "cfg", 3 * MIB)
 
 

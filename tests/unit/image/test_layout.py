@@ -73,8 +73,8 @@ def test_a_given_size_is_used_whole_or_refused(kib: int, file: int) -> None:
 
 
 def test_the_last_partition_takes_the_rest() -> None:
-    wish = DiskSettings(100 * MIB, (ESP, partition(PartitionType.EXT4)))
-    data = plan_disk(wish, [10 * MIB], 2).partitions[-1]
+    spec = DiskSettings(100 * MIB, (ESP, partition(PartitionType.EXT4)))
+    data = plan_disk(spec, [10 * MIB], 2).partitions[-1]
     assert (
         100 * MIB - BACKUP_TABLE_SIZE - MIB
         < data.start + data.size
@@ -83,16 +83,16 @@ def test_the_last_partition_takes_the_rest() -> None:
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "spec",
     [
         DiskSettings(8 * MIB, (ESP,)),
         DiskSettings(None, (partition(PartitionType.ESP, 5 * MIB),)),
         DiskSettings(12 * MIB, (ESP, partition(PartitionType.EXT4))),
     ],
 )
-def test_what_is_too_small_is_an_error(wish: DiskSettings) -> None:
+def test_what_is_too_small_is_an_error(spec: DiskSettings) -> None:
     with pytest.raises(ToolError) as caught:
-        plan_disk(wish, [10 * MIB], 2)
+        plan_disk(spec, [10 * MIB], 2)
     assert "larger" in caught.value.fix
 
 
@@ -100,7 +100,7 @@ def test_what_is_too_small_is_an_error(wish: DiskSettings) -> None:
 @pytest.mark.oracle
 def test_checkers_find_nothing_wrong_with_a_disk_of_many_partitions(tmp_path: Path) -> None:
     (tmp_path / "uki").write_bytes(b"MZ" + bytes(range(256)) * 12_000)
-    wish = DiskSettings(
+    spec = DiskSettings(
         160 * MIB,
         (
             partition(PartitionType.FAT, 40 * MIB, "EXCHANGE", 'a "name" \\ of 36'),
@@ -113,19 +113,19 @@ def test_checkers_find_nothing_wrong_with_a_disk_of_many_partitions(tmp_path: Pa
     box, disks = toolbox(), []
     for name in ("one", "two"):
         place = tmp_path / name
-        make_disk({"EFI/BOOT/BOOTX64.EFI": tmp_path / "uki"}, DerivedIds("lock"), place, box, wish)
+        make_disk({"EFI/BOOT/BOOTX64.EFI": tmp_path / "uki"}, DerivedIds("lock"), place, box, spec)
         disks.append(place.read_bytes())
     assert disks[0] == disks[1]
     assert len(disks[0]) == 160 * MIB
     disk = tmp_path / "one"
     assert b"No problems found" in box.run("sgdisk", ["-v", disk], purpose="checking")
     assert b"'a \"name\" \\ of 36'" in box.run("sgdisk", ["-i", "1", disk], purpose="reading")
-    places = plan_disk(wish, [(tmp_path / "uki").stat().st_size], 2).partitions
-    for place in places:
+    partitions = plan_disk(spec, [(tmp_path / "uki").stat().st_size], 2).partitions
+    for plan in partitions:
         alone = tmp_path / "partition"
-        alone.write_bytes(disks[0][place.start : place.start + place.size])
-        if place.type in {PartitionType.FAT, PartitionType.ESP}:
+        alone.write_bytes(disks[0][plan.start : plan.start + plan.size])
+        if plan.type in {PartitionType.FAT, PartitionType.ESP}:
             assert b"FATs differ" not in box.run("fsck.fat", ["-n", alone], purpose="checking")
-        if place.type is PartitionType.EXT4:
+        if plan.type is PartitionType.EXT4:
             box.run("e2fsck", ["-f", "-n", alone], purpose="checking")
-            assert place.label.encode() in alone.read_bytes()[1024:2048]
+            assert plan.label.encode() in alone.read_bytes()[1024:2048]

@@ -1,4 +1,4 @@
-"""What ukify is told."""
+"""Arguments of ukify."""
 
 import subprocess
 from pathlib import Path

@@ -78,13 +78,13 @@ def test_a_host_is_written_with_what_stands_beside_it(store: Store, tmp_path: Pa
 
 @pytest.mark.mirror
 def test_the_uki_holds_each_part_as_it_was_given(store: Store, tmp_path: Path) -> None:
-    wish = order(store)
-    written(tmp_path / "out", store, wish)
+    spec = order(store)
+    written(tmp_path / "out", store, spec)
     found = read_uki_sections((tmp_path / "out/host.efi").read_bytes(), "host.efi")
     assert found[".cmdline"].rstrip(b"\0") == b"console=ttyS0 quiet"
     assert found[".osrel"].rstrip(b"\0") == b"ID=minbuild\n"
     assert found[".uname"].rstrip(b"\0") == b"1"
-    kernel = next(node.sha256 for node in wish.tree.nodes if node.path == KERNEL)
+    kernel = next(node.sha256 for node in spec.tree.nodes if node.path == KERNEL)
     assert hashlib.sha256(found[".linux"]).hexdigest() == kernel
 
 

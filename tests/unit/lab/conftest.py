@@ -37,38 +37,38 @@ def store() -> Store:
 
 @pytest.fixture(scope="session")
 def bench(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    market = open_real_archive(store)
+    package_source = open_real_archive(store)
     directory = tmp_path_factory.mktemp("host")
-    kernel, modules = kernel_of(market, store)
+    kernel, modules = kernel_of(package_source, store)
     (directory / "vmlinuz").write_bytes(kernel)
-    packed = initramfs(busybox_of(market, store), APPLETS, modules, LEASE, INIT)
+    packed = initramfs(busybox_of(package_source, store), APPLETS, modules, LEASE, INIT)
     (directory / "initrd").write_bytes(packed)
     tools = [tool for tool in load_tools() if tool.name in TOOLS]
-    return Bench(make_toolbox(tools, market), directory / "vmlinuz", directory / "initrd")
+    return Bench(make_toolbox(tools, package_source), directory / "vmlinuz", directory / "initrd")
 
 
-def busybox_of(market: PackageSource, store: Store) -> bytes:
+def busybox_of(package_source: PackageSource, store: Store) -> bytes:
     path = "/usr/bin/busybox"
-    return contents(market, store, "busybox-static", (path,))[path]
+    return contents(package_source, store, "busybox-static", (path,))[path]
 
 
 def kernel_of(
-    market: PackageSource, store: Store, modules: tuple[str, ...] = MODULES
+    package_source: PackageSource, store: Store, modules: tuple[str, ...] = MODULES
 ) -> tuple[bytes, dict[str, bytes]]:
-    name = market.index.find_depends("linux-image-cloud-amd64")[0][0]
+    name = package_source.index.find_depends("linux-image-cloud-amd64")[0][0]
     version = name.removeprefix("linux-image-")
     image = f"/vmlinuz-{version}"
-    found = contents(market, store, name, (image, *(f"/{one}.ko.xz" for one in modules)))
-    return found[image], {one: lzma.decompress(found[f"/{one}.ko.xz"]) for one in modules}
+    content = contents(package_source, store, name, (image, *(f"/{one}.ko.xz" for one in modules)))
+    return content[image], {one: lzma.decompress(content[f"/{one}.ko.xz"]) for one in modules}
 
 
 def contents(
-    market: PackageSource, store: Store, name: str, ends: tuple[str, ...]
+    package_source: PackageSource, store: Store, name: str, ends: tuple[str, ...]
 ) -> dict[str, bytes]:
     """The content of each file of a package, by how its path ends."""
-    package = market.find_package(name)
+    package = package_source.find_package(name)
     assert package is not None
-    (files,) = market.fetch_and_analyse([package])
+    (files,) = package_source.fetch_and_analyse([package])
     digests = {
         end: entry.sha256
         for path, entry in files.entries.items()

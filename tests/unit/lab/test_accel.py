@@ -1,4 +1,4 @@
-"""Whether KVM runs systems: the trial guest by real QEMUs, and machines whose KVM lies in several ways."""
+"""Choice of the accelerator: the trial guest in a real QEMU, and KVMs that fail in several ways."""
 
 import contextlib
 import os
@@ -35,7 +35,7 @@ from tests.support.accelerator import set_accelerator
 from tests.support.real_archive import open_real_archive
 from tests.unit.lab.conftest import Bench, busybox_of
 from tests.unit.lab.cpio import initramfs
-from tests.unit.lab.front import Front
+from tests.unit.lab.faulty_qemu import FaultyQemu
 from tests.unit.toolbox.real import toolbox
 
 INIT = next(probe for probe in make_default_probes() if probe.name == "init")
@@ -43,7 +43,7 @@ INIT = next(probe for probe in make_default_probes() if probe.name == "init")
 
 @pytest.fixture
 def has_kvm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine that has a device, whose modules let guests run guests, and that waits briefly."""
+    """A machine with /dev/kvm and nested virtualization, with short timeouts."""
     (tmp_path / "device").touch()
     monkeypatch.setattr(accel, "KVM_DEVICE", tmp_path / "device")
     monkeypatch.setattr(accel, "SYSFS_MODULES", tmp_path / "modules")
@@ -52,27 +52,27 @@ def has_kvm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(ACCEL_VARIABLE, raising=False)
 
 
-Fronts = Callable[[Toolbox, str], Front]
+MakeFaultyQemu = Callable[[Toolbox, str], FaultyQemu]
 
 
 @pytest.fixture
-def fronts(tmp_path: Path) -> Iterator[Fronts]:
-    """Makes QEMUs that go wrong in a way of their own."""
-    made: list[Front] = []
+def make_faulty_qemu(tmp_path: Path) -> Iterator[MakeFaultyQemu]:
+    """Make toolboxes whose QEMU fails in a given way."""
+    programs: list[FaultyQemu] = []
 
-    def make(tools: Toolbox, way: str) -> Front:
-        place = tmp_path / f"front {len(made)}"
-        place.mkdir()
-        made.append(Front(tools, way, place))
-        return made[-1]
+    def make(tools: Toolbox, way: str) -> FaultyQemu:
+        directory = tmp_path / f"qemu {len(programs)}"
+        directory.mkdir()
+        programs.append(FaultyQemu(tools, way, directory))
+        return programs[-1]
 
     yield make
-    for one in made:
-        one.close()
+    for program in programs:
+        program.close()
 
 
 class Notes(SilentProgress):
-    """Keeps what the user is told."""
+    """Progress that records its notes."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -81,7 +81,7 @@ class Notes(SilentProgress):
         self.notes.append(text)
 
 
-def boot_tiny(bench: Bench, front: Front, progress: Progress, **more: object) -> object:
+def boot_tiny(bench: Bench, qemu: FaultyQemu, progress: Progress, **more: object) -> object:
     values: dict[str, object] = {
         "image": bench.kernel,
         "probes": (INIT,),
@@ -90,7 +90,7 @@ def boot_tiny(bench: Bench, front: Front, progress: Progress, **more: object) ->
         "network": Network.USER,
         "timeout": 150,
     }
-    return boot_image(BootRequest(**{**values, **more}), front, progress)  # type: ignore[arg-type]
+    return boot_image(BootRequest(**{**values, **more}), qemu, progress)  # type: ignore[arg-type]
 
 
 @pytest.mark.mirror
@@ -103,11 +103,11 @@ def test_the_trial_guest_ends_itself_by_every_firmware(way: TrialFirmware, tmp_p
 @pytest.mark.mirror
 @pytest.mark.parametrize("words", [("-smp", "1"), ("-cpu", "qemu32")], ids=" ".join)
 def test_the_trial_guest_needs_what_a_kernel_needs(words: tuple[str, ...], tmp_path: Path) -> None:
-    """Without a second processor or long mode it does not come to its end."""
+    """Without a second processor or long mode it does not end."""
     box = toolbox(lab=True)
-    asked = build_trial_args(box, TrialFirmware.BIOS, tmp_path, "tcg")
-    asked[asked.index(words[0]) + 1] = words[1]
-    argv = [*box.build_argv("qemu-system-x86_64"), *asked, *accel.build_data_directory_args(box)]
+    args = build_trial_args(box, TrialFirmware.BIOS, tmp_path, "tcg")
+    args[args.index(words[0]) + 1] = words[1]
+    argv = [*box.build_argv("qemu-system-x86_64"), *args, *accel.build_data_directory_args(box)]
     with start_program(argv, purpose="trying", env=box.build_environment()) as process:
         assert accel.wait_for_exit(process, 3) != kvm_trial_guest.KVM_TRIAL_EXIT_CODE
         stop_program(process)
@@ -116,56 +116,58 @@ def test_the_trial_guest_needs_what_a_kernel_needs(words: tuple[str, ...], tmp_p
 @pytest.mark.mirror
 @pytest.mark.parametrize("way", ["stops", "one processor", "resets", "aborts"])
 def test_a_kvm_that_runs_no_guest_is_told_by_the_trial(
-    way: str, has_kvm: None, fronts: Fronts, monkeypatch: pytest.MonkeyPatch
+    way: str, has_kvm: None, make_faulty_qemu: MakeFaultyQemu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accel, "KVM_TRIAL_SECONDS", 1)
-    front = fronts(toolbox(lab=True), way)
-    chosen = choose_accelerator(None, front, TrialFirmware.BIOS)
+    qemu = make_faulty_qemu(toolbox(lab=True), way)
+    chosen = choose_accelerator(None, qemu, TrialFirmware.BIOS)
     assert (chosen.name, "ran no guest" in chosen.reason) == ("tcg", True)
     assert ("MSR" in chosen.reason) is (way == "aborts")
-    first = front.asked
+    first = qemu.starts
     assert first[0] == "kvm trial"
-    assert choose_accelerator(None, front, TrialFirmware.BIOS).name == "tcg"
+    assert choose_accelerator(None, qemu, TrialFirmware.BIOS).name == "tcg"
     # one that fails at once is asked again, as it may have been in use
-    assert front.asked == (["kvm trial"] if way in {"resets", "aborts"} else [])
+    assert qemu.starts == (["kvm trial"] if way in {"resets", "aborts"} else [])
     with pytest.raises(ToolError, match="KVM does not work"):
-        choose_accelerator(Accel.KVM, front, TrialFirmware.BIOS)
-    assert choose_accelerator(Accel.TCG, front, TrialFirmware.BIOS).name == "tcg"
+        choose_accelerator(Accel.KVM, qemu, TrialFirmware.BIOS)
+    assert choose_accelerator(Accel.TCG, qemu, TrialFirmware.BIOS).name == "tcg"
 
 
 @pytest.mark.mirror
-def test_a_kvm_that_runs_the_guest_is_tried_once(has_kvm: None, fronts: Fronts) -> None:
-    front = fronts(toolbox(lab=True), "good")
+def test_a_kvm_that_runs_the_guest_is_tried_once(
+    has_kvm: None, make_faulty_qemu: MakeFaultyQemu
+) -> None:
+    qemu = make_faulty_qemu(toolbox(lab=True), "good")
     assert (
-        choose_accelerator(None, front, TrialFirmware.BIOS).name
-        == choose_accelerator(None, front, TrialFirmware.BIOS).name
+        choose_accelerator(None, qemu, TrialFirmware.BIOS).name
+        == choose_accelerator(None, qemu, TrialFirmware.BIOS).name
         == "kvm"
     )
-    assert front.asked == ["kvm trial"]
+    assert qemu.starts == ["kvm trial"]
 
 
 @pytest.mark.mirror
 @pytest.mark.boot
 def test_a_kvm_whose_kernel_is_silent_is_left_for_emulation_and_remembered(
-    bench: Bench, has_kvm: None, fronts: Fronts
+    bench: Bench, has_kvm: None, make_faulty_qemu: MakeFaultyQemu
 ) -> None:
-    front = fronts(bench.tools, "firmware alone")
+    qemu = make_faulty_qemu(bench.tools, "firmware alone")
     notes = Notes()
-    result = boot_tiny(bench, front, notes)
+    result = boot_tiny(bench, qemu, notes)
     assert result.passed  # type: ignore[attr-defined]
     assert result.accel.name == "tcg"  # type: ignore[attr-defined]
     assert result.tries == 2  # type: ignore[attr-defined]
-    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert qemu.starts == ["kvm trial", "kvm system", "tcg system"]
     assert "no kernel wrote a line" in notes.notes[0]
     assert "forget-kvm" in notes.notes[1]
-    chosen = choose_accelerator(None, front, TrialFirmware.UEFI)
+    chosen = choose_accelerator(None, qemu, TrialFirmware.UEFI)
     assert (chosen.name, "by emulation it went on" in chosen.reason) == ("tcg", True)
-    assert front.asked == []
-    assert len(accel.forget_kvm_faults(front.store)) == 1
-    assert choose_accelerator(None, front, TrialFirmware.BIOS).name == "kvm"
+    assert qemu.starts == []
+    assert len(accel.forget_kvm_faults(qemu.store)) == 1
+    assert choose_accelerator(None, qemu, TrialFirmware.BIOS).name == "kvm"
     # what was asked for is done, whatever is remembered
-    accel.KvmHistory(front).save_fault(accel.REAL_SYSTEM, "it was silent")
-    assert choose_accelerator(Accel.KVM, front, TrialFirmware.BIOS).name == "kvm"
+    accel.KvmHistory(qemu).save_fault(accel.REAL_SYSTEM, "it was silent")
+    assert choose_accelerator(Accel.KVM, qemu, TrialFirmware.BIOS).name == "kvm"
 
 
 @pytest.mark.mirror
@@ -178,41 +180,48 @@ def test_a_kvm_whose_kernel_is_silent_is_left_for_emulation_and_remembered(
     ],
 )
 def test_a_kvm_that_starts_a_system_and_loses_it_is_left_for_emulation(
-    way: str, bench: Bench, has_kvm: None, fronts: Fronts
+    way: str, bench: Bench, has_kvm: None, make_faulty_qemu: MakeFaultyQemu
 ) -> None:
-    front = fronts(bench.tools, way)
-    result = boot_tiny(bench, front, SilentProgress())
+    qemu = make_faulty_qemu(bench.tools, way)
+    result = boot_tiny(bench, qemu, SilentProgress())
     assert result.passed  # type: ignore[attr-defined]
-    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
-    assert choose_accelerator(None, front, TrialFirmware.BIOS).name == "tcg"
+    assert qemu.starts == ["kvm trial", "kvm system", "tcg system"]
+    assert choose_accelerator(None, qemu, TrialFirmware.BIOS).name == "tcg"
 
 
 @pytest.mark.mirror
 def test_an_image_that_says_nothing_by_emulation_either_is_not_kvm_s_fault(
-    bench: Bench, has_kvm: None, fronts: Fronts
+    bench: Bench, has_kvm: None, make_faulty_qemu: MakeFaultyQemu
 ) -> None:
-    front = fronts(bench.tools, "trial alone")
-    result = boot_tiny(bench, front, SilentProgress(), cmdline="console=tty0", timeout=6)
+    qemu = make_faulty_qemu(bench.tools, "trial alone")
+    result = boot_tiny(bench, qemu, SilentProgress(), cmdline="console=tty0", timeout=6)
     assert not result.passed  # type: ignore[attr-defined]
-    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
-    assert choose_accelerator(None, front, TrialFirmware.BIOS).name == "kvm"
+    assert qemu.starts == ["kvm trial", "kvm system", "tcg system"]
+    assert choose_accelerator(None, qemu, TrialFirmware.BIOS).name == "kvm"
 
 
 @pytest.mark.mirror
 @pytest.mark.boot
-def test_a_good_kvm_boots_once(bench: Bench, has_kvm: None, fronts: Fronts) -> None:
-    front = fronts(bench.tools, "good")
-    result = boot_tiny(bench, front, SilentProgress())
+def test_a_good_kvm_boots_once(
+    bench: Bench, has_kvm: None, make_faulty_qemu: MakeFaultyQemu
+) -> None:
+    qemu = make_faulty_qemu(bench.tools, "good")
+    result = boot_tiny(bench, qemu, SilentProgress())
     assert result.passed  # type: ignore[attr-defined]
     assert result.accel.name == "kvm"  # type: ignore[attr-defined]
-    assert front.asked == ["kvm trial", "kvm system"]
+    assert qemu.starts == ["kvm trial", "kvm system"]
 
 
-def test_what_is_remembered_is_of_this_machine_alone(has_kvm: None, fronts: Fronts) -> None:
-    front, other = fronts(toolbox(lab=True), "good"), fronts(toolbox(lab=True), "another QEMU")
-    other.store = front.store
-    accel.KvmHistory(front).save_fault("bios", "")
-    assert accel.KvmHistory(front).read_fault("bios") == ""
+def test_what_is_remembered_is_of_this_machine_alone(
+    has_kvm: None, make_faulty_qemu: MakeFaultyQemu
+) -> None:
+    qemu, other = (
+        make_faulty_qemu(toolbox(lab=True), "good"),
+        make_faulty_qemu(toolbox(lab=True), "another QEMU"),
+    )
+    other.store = qemu.store
+    accel.KvmHistory(qemu).save_fault("bios", "")
+    assert accel.KvmHistory(qemu).read_fault("bios") == ""
     assert accel.KvmHistory(other).read_fault("bios") is None
 
 
@@ -244,11 +253,11 @@ def test_the_environment_says_what_no_option_does(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_firmware_s_line_is_not_the_kernel_s_word(line: str, stage: int) -> None:
-    heard = StageTracker()
-    heard.add_line(line, 1.0)
-    assert heard.stage == BootStage(stage)
-    assert bool(heard.find_stall(10_000, Firmware.UEFI)) is (stage < BootStage.SYSTEM)
-    assert heard.find_stall(2, Firmware.UEFI) == ""
+    tracker = StageTracker()
+    tracker.add_line(line, 1.0)
+    assert tracker.stage == BootStage(stage)
+    assert bool(tracker.find_stall(10_000, Firmware.UEFI)) is (stage < BootStage.SYSTEM)
+    assert tracker.find_stall(2, Firmware.UEFI) == ""
 
 
 def test_what_qemu_says_of_a_kvm_that_gave_up_is_found() -> None:
@@ -288,19 +297,19 @@ def test_the_suite_knows_once_for_all_what_runs_its_machines(
     said: str,
     bench: Bench,
     has_kvm: None,
-    fronts: Fronts,
+    make_faulty_qemu: MakeFaultyQemu,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     environment = dict(os.environ)
     monkeypatch.setattr(os, "environ", environment)
-    front = fronts(bench.tools, way)
-    set_accelerator(front, bench.kernel)
+    qemu = make_faulty_qemu(bench.tools, way)
+    set_accelerator(qemu, bench.kernel)
     assert environment.get(ACCEL_VARIABLE, "") == said
-    assert front.asked[-1] in {"kvm trial", "kvm system", "tcg system"}
+    assert qemu.starts[-1] in {"kvm trial", "kvm system", "tcg system"}
     environment.pop(ACCEL_VARIABLE, "")
-    set_accelerator(front, bench.kernel)
+    set_accelerator(qemu, bench.kernel)
     # it is remembered; what fails at once is asked anew
-    assert front.asked == {"good": ["kvm system"], "aborts": ["kvm trial"]}.get(way, [])
+    assert qemu.starts == {"good": ["kvm system"], "aborts": ["kvm trial"]}.get(way, [])
 
 
 BUILDER = """#!/bin/sh
@@ -317,60 +326,60 @@ def test_a_builder_machine_that_is_silent_under_kvm_is_run_by_emulation(
     bench: Bench,
     store: Store,
     has_kvm: None,
-    fronts: Fronts,
+    make_faulty_qemu: MakeFaultyQemu,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its kernel is told to be quiet: only the builder's own word counts."""
     monkeypatch.setattr(builder_vm, "SILENCE_LIMIT", 3)
-    front = fronts(bench.tools, "kernel alone")
+    qemu = make_faulty_qemu(bench.tools, "kernel alone")
     packed = initramfs(
         busybox_of(open_real_archive(store), store), ("sh", "mount"), {}, "", BUILDER
     )
     (tmp_path / "initrd").write_bytes(packed)
     (tmp_path / "order").write_bytes(bytes(512))
-    machine = builder_vm.BuilderVm(bench.kernel, tmp_path / "initrd", tmp_path / "order", front)  # type: ignore[arg-type]
-    heard: list[bytes] = []
-    told: list[str] = []
-    result = builder_vm.run_job(machine, tmp_path / "order", tmp_path, heard.append, told.append)
+    machine = builder_vm.BuilderVm(bench.kernel, tmp_path / "initrd", tmp_path / "order", qemu)  # type: ignore[arg-type]
+    lines: list[bytes] = []
+    notes: list[str] = []
+    result = builder_vm.run_job(machine, tmp_path / "order", tmp_path, lines.append, notes.append)
     assert result.exists()
-    assert b"builder: started\n" in heard
-    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
-    assert "the builder said no word" in told[0]
-    assert choose_accelerator(None, front, TrialFirmware.BIOS, nested=False).name == "tcg"
+    assert b"builder: started\n" in lines
+    assert qemu.starts == ["kvm trial", "kvm system", "tcg system"]
+    assert "the builder said no word" in notes[0]
+    assert choose_accelerator(None, qemu, TrialFirmware.BIOS, nested=False).name == "tcg"
     # the next one starts by emulation at once
-    heard.clear()
-    builder_vm.run_job(machine, tmp_path / "order", tmp_path, heard.append, told.append)
-    assert front.asked == ["tcg system"]
-    assert len(told) == 2
+    lines.clear()
+    builder_vm.run_job(machine, tmp_path / "order", tmp_path, lines.append, notes.append)
+    assert qemu.starts == ["tcg system"]
+    assert len(notes) == 2
 
 
 @pytest.mark.mirror
 @pytest.mark.boot
 def test_a_terminal_whose_machine_is_silent_under_kvm_is_given_an_emulated_one(
-    bench: Bench, has_kvm: None, fronts: Fronts
+    bench: Bench, has_kvm: None, make_faulty_qemu: MakeFaultyQemu
 ) -> None:
-    front = fronts(bench.tools, "trial alone")
+    qemu = make_faulty_qemu(bench.tools, "trial alone")
     notes = Notes()
     user, lab = pty.openpty()
-    heard = bytearray()
+    output = bytearray()
 
     def person() -> None:
         with contextlib.suppress(OSError):
             while data := os.read(user, 4096):
-                heard.extend(data)
-                if b"Linux version" in heard:
+                output.extend(data)
+                if b"Linux version" in output:
                     os.write(user, b"\x01x")
 
     thread = threading.Thread(target=person, daemon=True)
     thread.start()
-    wish = BootRequest(
+    request = BootRequest(
         bench.kernel, (), initramfs=bench.initramfs, cmdline="console=ttyS0", network=Network.USER
     )
-    boot_interactively(wish, front, notes, input_fd=lab, output_fd=lab)
+    boot_interactively(request, qemu, notes, input_fd=lab, output_fd=lab)
     os.close(lab)
     thread.join()
     os.close(user)
-    assert front.asked == ["kvm trial", "kvm system", "tcg system"]
+    assert qemu.starts == ["kvm trial", "kvm system", "tcg system"]
     assert [note for note in notes.notes if "by emulation" in note]
-    assert choose_accelerator(None, front, TrialFirmware.BIOS).name == "tcg"
+    assert choose_accelerator(None, qemu, TrialFirmware.BIOS).name == "tcg"

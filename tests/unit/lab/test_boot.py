@@ -1,4 +1,4 @@
-"""Two real boots, by the lab's own tools."""
+"""Real boots of a tiny host, directly and by UEFI, with the lab's tools."""
 
 import contextlib
 import os
@@ -68,11 +68,11 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
     )
     cmdline = f"console=ttyS0 panic=-1 tiny.panic{'' if user else ' tiny.serve'}"
     probes = (*make_default_probes(), never, door)
-    wish = request(
+    boot_request = request(
         bench, disabled_servers=frozenset({LabServer.DNS}), log=log, probes=probes, cmdline=cmdline, trace=True,
         ports=True,
     )  # fmt: skip
-    result = boot_image(wish, bench.tools, SilentProgress())
+    result = boot_image(boot_request, bench.tools, SilentProgress())
     states = {outcome.name: outcome.state for outcome in result.outcomes}
     failed = {name for name, state in states.items() if state is ProbeState.FAILED}
     assert states["door"] is (ProbeState.SKIPPED if user else ProbeState.PASSED)
@@ -88,9 +88,9 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
         assert "FAILED: no address for probe.test" in problem.what
         assert any(line.source is LineSource.DNSMASQ for line in result.lines)
     assert "minbuild: init: ready" in log.read_text(encoding="utf-8")
-    found = kprobes.read_open_ports(result.lines)
-    assert found is not None
-    listening = {(one.number, one.protocol, one.process) for one in found}
+    ports = kprobes.read_open_ports(result.lines)
+    assert ports is not None
+    listening = {(one.number, one.protocol, one.process) for one in ports}
     assert user or (7070, "tcp", "nc") in listening
     traced = read_opened_files(result.lines)
     # a script and its interpreter, a module; and nothing that was only unpacked
@@ -103,28 +103,28 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
 @pytest.mark.boot
 def test_the_console_is_given_to_a_terminal(bench: Bench) -> None:
     user, lab = pty.openpty()
-    heard = bytearray()
+    output = bytearray()
 
     def person() -> None:
         typed = False
         with contextlib.suppress(OSError):
             while data := os.read(user, 4096):
-                heard.extend(data)
-                if not typed and b"type something" in heard:
+                output.extend(data)
+                if not typed and b"type something" in output:
                     typed = True
                     os.write(user, b"words\r")
-                if b"read words" in heard or b"panic" in heard:
+                if b"read words" in output or b"panic" in output:
                     os.write(user, b"\x01x")
 
     thread = threading.Thread(target=person, daemon=True)
     thread.start()
-    wish = request(bench, cmdline="console=ttyS0", network=Network.USER)
-    boot_interactively(wish, bench.tools, SilentProgress(), input_fd=lab, output_fd=lab)
+    boot_request = request(bench, cmdline="console=ttyS0", network=Network.USER)
+    boot_interactively(boot_request, bench.tools, SilentProgress(), input_fd=lab, output_fd=lab)
     os.close(lab)
     thread.join()
     os.close(user)
-    assert b"10.0.2.100:7 answered" in heard
-    assert b"read words" in heard
+    assert b"10.0.2.100:7 answered" in output
+    assert b"read words" in output
 
 
 def test_an_image_that_is_not_there_is_named(bench: Bench, tmp_path: Path) -> None:
@@ -141,11 +141,11 @@ def test_a_kernel_that_is_none_is_qemu_s_own_word(bench: Bench, tmp_path: Path) 
 
 def test_a_disk_cannot_be_booted_directly(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "host.raw").write_bytes(bytes(4096))
-    wish = request(
+    boot_request = request(
         bench, image=tmp_path / "host.raw", initramfs=None, firmware=Firmware.DIRECT, cmdline=""
     )
     with pytest.raises(UsageError, match="is a disk image"):
-        boot_image(wish, bench.tools, SilentProgress())
+        boot_image(boot_request, bench.tools, SilentProgress())
 
 
 @pytest.mark.parametrize("name", ["host.raw", "host.efi"])
@@ -153,9 +153,11 @@ def test_what_has_no_boot_loader_is_not_given_to_a_bios(
     name: str, bench: Bench, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes((b"MZ" if name.endswith("efi") else b"") + bytes(4096))
-    wish = request(bench, image=tmp_path / name, initramfs=None, firmware=Firmware.BIOS, cmdline="")
+    boot_request = request(
+        bench, image=tmp_path / name, initramfs=None, firmware=Firmware.BIOS, cmdline=""
+    )
     with pytest.raises(UsageError, match="boot loader"):
-        boot_image(wish, bench.tools, SilentProgress())
+        boot_image(boot_request, bench.tools, SilentProgress())
 
 
 def test_a_damaged_uki_is_an_error(bench: Bench, tmp_path: Path) -> None:

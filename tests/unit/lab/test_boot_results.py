@@ -56,11 +56,11 @@ def test_the_table_has_a_line_for_each_probe() -> None:
 
 
 def test_no_line_is_longer_than_the_terminal() -> None:
-    told = replace(
+    failed = replace(
         KVM, detail="guest tiny: user 1206317262, no_new_privs 1, seccomp 2, /dev/kvm 660"
     )
     why = Decision("tcg", "/dev/kvm ran no guest: error: failed to set MSR 0x10a to 0xc000069")
-    shown = format_result_table(replace(result(INIT, DHCP, told), accel=why), 80)
+    shown = format_result_table(replace(result(INIT, DHCP, failed), accel=why), 80)
     assert shown[1:4] == (
         "init   ok          2.00    1.25  ██████        ready",
         "dhcp   FAILED   not seen on the console",

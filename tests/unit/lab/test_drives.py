@@ -1,4 +1,4 @@
-"""Images of strangers: what names another file is refused, what is whole is opened by real QEMU."""
+"""Disk images: those that name another file are refused, others are opened by QEMU."""
 
 import contextlib
 import re
@@ -23,14 +23,14 @@ WHOLE = {
 }  # fmt: skip
 
 
-def create(place: Path, name: str, *words: str) -> Path:
+def create(directory: Path, name: str, *words: str) -> Path:
     toolbox(lab=True).run(
         "qemu-img",
         ["create", "-f", name.split(maxsplit=1)[0], *words],
         purpose="making an image",
-        cwd=place,
+        cwd=directory,
     )
-    return next(place / word for word in words if word.startswith("made"))
+    return next(directory / word for word in words if word.startswith("made"))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Firmware that fetches its image from the lab's own servers."""
+"""Network boot: firmware that fetches its image from the lab's servers."""
 
 from pathlib import Path
 
@@ -35,12 +35,12 @@ def test_uefi_fetches_the_image_and_starts_it(firmware: Firmware, uki: Path) -> 
     started = make_probe(
         "stub", "(?i)(Error registering initrd|EFI stub|Unable to|kernel)", 150, "x"
     )
-    wish = BootRequest(
+    request = BootRequest(
         uki, (started,), firmware=firmware, timeout=150,
         network=Network.AUTO, memory=256, cpus=1,
     )  # fmt: skip
     try:
-        result = boot_image(wish, toolbox(lab=True), SilentProgress())
+        result = boot_image(request, toolbox(lab=True), SilentProgress())
     except UsageError:
         pytest.skip("HTTP boot needs a network namespace, which this user may not make")
     fetched = result.outcomes[0]
@@ -55,6 +55,6 @@ def test_http_is_refused_on_qemu_s_own_network() -> None:
 
 def test_a_disk_cannot_come_from_the_network(tmp_path: Path) -> None:
     (tmp_path / "host.raw").write_bytes(bytes(4096))
-    wish = BootRequest(tmp_path / "host.raw", (), firmware=Firmware.PXE)
+    request = BootRequest(tmp_path / "host.raw", (), firmware=Firmware.PXE)
     with pytest.raises(UsageError, match="is a disk image"):
-        boot_image(wish, toolbox(lab=True), SilentProgress())
+        boot_image(request, toolbox(lab=True), SilentProgress())

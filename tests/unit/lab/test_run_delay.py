@@ -1,4 +1,4 @@
-"""What a busy machine takes from a guest does not count: held against the kernel's own scheduling."""
+"""Effective time on a busy machine, measured with real processes and a boot."""
 
 import os
 import re
@@ -44,21 +44,21 @@ def running(count: int, *words: str) -> Iterator[list[int]]:
             one.wait()
 
 
-def lost(granted: RunDelayMeter, began: float) -> float:
-    """Seconds since `began` that a process did not have."""
-    passed = time.monotonic() - began
-    return passed - granted.to_effective_seconds(passed)
+def measure_lost_time(meter: RunDelayMeter, start: float) -> float:
+    """Measure the seconds since `start` that a process waited for a processor."""
+    passed = time.monotonic() - start
+    return passed - meter.to_effective_seconds(passed)
 
 
 def test_processes_that_share_a_processor_had_a_part_of_the_time() -> None:
     with running(2, SPIN) as two, running(1, NEST, SPIN) as (nested,):
         followed = [RunDelayMeter(process) for process in (*two, nested)]
-        began = time.monotonic()
-        while min(lost(granted, began) for granted in followed) < 1:
-            assert time.monotonic() - began < 60, "no process waited"
+        start = time.monotonic()
+        while min(measure_lost_time(meter, start) for meter in followed) < 1:
+            assert time.monotonic() - start < 60, "no process waited"
             time.sleep(0.05)
-        passed = time.monotonic() - began
-        assert all(granted.to_effective_seconds(passed) > 0 for granted in followed)
+        passed = time.monotonic() - start
+        assert all(meter.to_effective_seconds(passed) > 0 for meter in followed)
         assert len(list(iter_process_tree(nested))) == 2
 
 
@@ -72,9 +72,9 @@ def test_threads_that_wait_in_turn_are_added_up() -> None:
         "for start in (0, 1.5): threading.Thread(target=spin, args=(start,)).start()\n"
     )
     with running(1, SPIN), running(1, turns) as (process,):
-        granted, began, longest = RunDelayMeter(process), time.monotonic(), 0.0
-        while (passed := time.monotonic() - began) < 3:
-            had = granted.to_effective_seconds(passed)
+        meter, start, longest = RunDelayMeter(process), time.monotonic(), 0.0
+        while (passed := time.monotonic() - start) < 3:
+            had = meter.to_effective_seconds(passed)
             longest = max(longest, *read_run_delays(process).values(), 0.0)
             time.sleep(0.05)
         assert passed - had > longest
@@ -106,18 +106,18 @@ def test_a_limit_is_held_against_what_the_machine_had() -> None:
 @pytest.mark.long
 def test_a_boot_on_a_busy_processor_has_its_time(bench: Bench) -> None:
     """Five processes turn round on the one processor that the lab may use."""
-    told = BootProbe(
+    probe = BootProbe(
         "init", (ProbePattern(LineSource.CONSOLE, re.compile("minbuild: init")),), 15, "x"
     )
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
         with running(5, SPIN):
-            wish = BootRequest(
-                bench.kernel, (told,), initramfs=bench.initramfs, cmdline="console=ttyS0",
+            request = BootRequest(
+                bench.kernel, (probe,), initramfs=bench.initramfs, cmdline="console=ttyS0",
                 network=Network.USER, timeout=15,
             )  # fmt: skip
-            result = boot_image(wish, bench.tools, SilentProgress())
+            result = boot_image(request, bench.tools, SilentProgress())
     finally:
         os.sched_setaffinity(0, before)
     assert result.passed, (result.end_reason, result.seconds)

@@ -1,4 +1,4 @@
-"""A server with outages."""
+"""Programs of the worker: dnsmasq with outages."""
 
 import selectors
 import time
@@ -12,7 +12,9 @@ WORDS = ("/bin/sh", "-c", "echo up >&2; exec sleep 600")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
 
 
-def heard(words: tuple[str, ...], outages: list[tuple[float, float]], ups: int) -> list[float]:
+def run_dnsmasq(
+    words: tuple[str, ...], outages: list[tuple[float, float]], ups: int
+) -> list[float]:
     """The times at which the server said that it is up, until it did so `ups` times."""
     loop = selectors.DefaultSelector()
     times: list[float] = []
@@ -36,15 +38,15 @@ def heard(words: tuple[str, ...], outages: list[tuple[float, float]], ups: int) 
 
 
 def test_a_server_without_outages_is_started_at_once() -> None:
-    assert len(heard(WORDS, [], 1)) == 1
+    assert len(run_dnsmasq(WORDS, [], 1)) == 1
 
 
 def test_a_late_server_and_one_that_goes_away_for_a_while() -> None:
-    first, second = heard(WORDS, [(0.0, 0.5), (4.0, 5.0)], 2)
+    first, second = run_dnsmasq(WORDS, [(0.0, 0.5), (4.0, 5.0)], 2)
     assert first >= 0.5
     assert second >= 5.0
 
 
 def test_a_server_that_ends_by_itself_is_an_error() -> None:
     with pytest.raises(ToolError, match="no good"):
-        heard(("/bin/sh", "-c", "echo no good >&2; exit 3"), [], 2)
+        run_dnsmasq(("/bin/sh", "-c", "echo no good >&2; exit 3"), [], 2)

@@ -1,4 +1,4 @@
-"""What goes over the lab's pipes."""
+"""Protocol between worker and client: blocks and lines."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The lab's own servers."""
+"""NTP answers of the lab."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""What the lab asks from outside."""
+"""TCP probes: connections from the lab to host and guests."""
 
 import contextlib
 import selectors
@@ -43,19 +43,19 @@ def server() -> Iterator[int]:
         thread.join()
 
 
-def until(dials: list[tuple[str, TcpProbe]], told: Callable[[TcpProber], None]) -> list[str]:
+def until(probes: list[tuple[str, TcpProbe]], prepare: Callable[[TcpProber], None]) -> list[str]:
     said: list[str] = []
     loop = selectors.DefaultSelector()
-    dialer = TcpProber(dials, loop, said.append)
-    told(dialer)
+    prober = TcpProber(probes, loop, said.append)
+    prepare(prober)
     end = time.monotonic() + 60
-    while dialer.poll_interval is not None and time.monotonic() < end:
+    while prober.poll_interval is not None and time.monotonic() < end:
         if loop.get_map():
-            for key, _ in loop.select(dialer.poll_interval):
+            for key, _ in loop.select(prober.poll_interval):
                 key.data()
         else:
             time.sleep(0.05)
-        dialer.tick()
+        prober.tick()
     loop.close()
     return said
 
@@ -80,24 +80,24 @@ def test_a_guest_s_lease_is_not_the_host_s(server: int) -> None:
 
 
 def test_a_dial_reads_back() -> None:
-    dial = TcpProbe(22, "guest", '^SSH "2"')
-    assert decode_tcp_probe(encode_tcp_probe("a b", dial)) == ("a b", dial)
+    probe = TcpProbe(22, "guest", '^SSH "2"')
+    assert decode_tcp_probe(encode_tcp_probe("a b", probe)) == ("a b", probe)
 
 
 def test_a_component_asks_for_what_is_seen_outside() -> None:
-    made = make_component_probe(
+    probe = make_component_probe(
         "net", ProbeSettings("net", HERE, "up", 9, "x", lease=True, lookup="a.test", tcp=22)
     )
-    assert [sign.source for sign in made.patterns] == [
+    assert [sign.source for sign in probe.patterns] == [
         LineSource.CONSOLE,
         LineSource.DNSMASQ,
         LineSource.DNSMASQ,
         LineSource.SERVERS,
     ]
-    assert made.tcp_probe == TcpProbe(22)
-    assert made.patterns[1].regex.search(f"DHCPACK(lab0) 192.0.2.50 {FIRST_MAC}")
-    assert made.patterns[2].regex.search("query[AAAA] a.test from 192.0.2.50")
-    assert not made.patterns[2].regex.search("query[A] axtest from 192.0.2.50")
-    assert made.patterns[3].regex.search("probe net: 192.0.2.50:22 open")
-    assert find_unreachable_probes([made], Network.NAMESPACE) == {}
-    assert "accepts no connection" in find_unreachable_probes([made], Network.USER)["net"]
+    assert probe.tcp_probe == TcpProbe(22)
+    assert probe.patterns[1].regex.search(f"DHCPACK(lab0) 192.0.2.50 {FIRST_MAC}")
+    assert probe.patterns[2].regex.search("query[AAAA] a.test from 192.0.2.50")
+    assert not probe.patterns[2].regex.search("query[A] axtest from 192.0.2.50")
+    assert probe.patterns[3].regex.search("probe net: 192.0.2.50:22 open")
+    assert find_unreachable_probes([probe], Network.NAMESPACE) == {}
+    assert "accepts no connection" in find_unreachable_probes([probe], Network.USER)["net"]

@@ -1,4 +1,4 @@
-"""The lab's HTTP server, asked by Python's own client."""
+"""HTTP server of the lab, read by Python's client."""
 
 import http.client
 import selectors
@@ -39,9 +39,9 @@ def ask(port: int, method: str, path: str) -> tuple[int, bytes, str | None]:
     client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     client.request(method, path)
     answer = client.getresponse()
-    found = answer.status, answer.read(), answer.getheader("Content-Length")
+    response = answer.status, answer.read(), answer.getheader("Content-Length")
     client.close()
-    return found
+    return response
 
 
 def test_a_file_is_handed_out_whole(served: tuple[int, list[str]]) -> None:

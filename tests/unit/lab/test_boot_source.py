@@ -1,4 +1,4 @@
-"""The command line that the lab gives a kernel, beside the image's own."""
+"""Kernel command line of a boot: the image's own and the lab's parameters."""
 
 from pathlib import Path
 from typing import cast
@@ -11,8 +11,8 @@ from minbuild.lab.model import BootRequest, Firmware, Tools
 from tests.support.uki import uki
 
 
-def words_of(tmp_path: Path, own: str, **more: object) -> list[str]:
-    """What QEMU is given for a direct boot, which needs none of the lab's tools."""
+def build_kernel_args(tmp_path: Path, own: str, **more: object) -> list[str]:
+    """Build QEMU's arguments for a direct boot, which needs no tool of the lab."""
     image = tmp_path / "host.efi"
     image.write_bytes(uki({".linux": b"kernel", ".initrd": b"initramfs", ".cmdline": own.encode()}))
     request = BootRequest(image=image, probes=(), firmware=Firmware.DIRECT, **more)  # type: ignore[arg-type]
@@ -21,15 +21,15 @@ def words_of(tmp_path: Path, own: str, **more: object) -> list[str]:
 
 def test_the_labs_words_come_last_and_before_those_for_init(tmp_path: Path) -> None:
     own = 'quiet dyndbg="file a +p" -- single'
-    words = words_of(tmp_path, own, cmdline='loglevel=3 a="b c"')
+    words = build_kernel_args(tmp_path, own, cmdline='loglevel=3 a="b c"')
     assert words[-1] == 'quiet dyndbg="file a +p" loglevel=3 a="b c" clock=x -- single'
 
 
 def test_a_line_that_the_kernel_would_cut_is_refused(tmp_path: Path) -> None:
-    assert len(words_of(tmp_path, "a" * (2047 - len(" clock=x")))[-1]) == 2047
+    assert len(build_kernel_args(tmp_path, "a" * (2047 - len(" clock=x")))[-1]) == 2047
     with pytest.raises(
         UsageError, match=r"is 2,040 bytes and the lab adds 8; the kernel reads at most 2,047"
     ):
-        words_of(tmp_path, "a" * 2040)
+        build_kernel_args(tmp_path, "a" * 2040)
     with pytest.raises(UsageError, match="the lab adds"):
-        words_of(tmp_path, "a" * 1950, ports=True)
+        build_kernel_args(tmp_path, "a" * 1950, ports=True)

@@ -1,4 +1,4 @@
-"""A QEMU put in front of the real one: what it is asked to do by KVM goes wrong in one way."""
+"""QEMU whose KVM fails in one of several ways, for tests of the accelerator."""
 
 import contextlib
 import socket
@@ -52,34 +52,34 @@ os.execv(words[0], words)
 """
 
 
-class Front:
-    """The tools of a toolbox, its QEMU behind the program above; a store of its own."""
+class FaultyQemu:
+    """A toolbox whose QEMU is started through the program above, with a new store."""
 
-    def __init__(self, tools: Toolbox, way: str, place: Path) -> None:
+    def __init__(self, tools: Toolbox, way: str, directory: Path) -> None:
         self._tools = tools
         self._way = way
         self._log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._log.bind(str(place / "asked"))
+        self._log.bind(str(directory / "log"))
         self._log.setblocking(False)
-        self._program = place / "front"
-        self._program.write_text(PROGRAM.format(python=sys.executable, log=str(place / "asked")))
+        self._program = directory / "qemu"
+        self._program.write_text(PROGRAM.format(python=sys.executable, log=str(directory / "log")))
         self._program.chmod(stat.S_IRWXU)
-        self.store = Store(place / "store")
+        self.store = Store(directory / "store")
 
     def close(self) -> None:
-        """Hear no more."""
+        """Close the log and the store."""
         self._log.close()
         self.store.close()
 
     @property
-    def asked(self) -> list[str]:
-        """What QEMU was started for, and forget it."""
-        found = []
+    def starts(self) -> list[str]:
+        """Read and clear what QEMU was started for: `kvm trial`, `tcg system`."""
+        received = []
         with contextlib.suppress(BlockingIOError):
             while True:
-                found.append(self._log.recv(100).decode())
-        # a trial that takes long on a busy machine is held against an emulated one
-        return [one for one in found if one not in {"tcg version", "tcg trial"}]
+                received.append(self._log.recv(100).decode())
+        # on a busy machine a slow trial is compared with an emulated one
+        return [start for start in received if start not in {"tcg version", "tcg trial"}]
 
     def build_argv(self, name: str) -> tuple[str, ...]:
         real = self._tools.build_argv(name)

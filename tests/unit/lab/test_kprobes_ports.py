@@ -1,4 +1,4 @@
-"""What the kernel's own probes say of ports."""
+"""Kernel probes of opened ports."""
 
 from minbuild.lab.kprobes import PORT_EVENT, PortEvent, build_port_kprobes, read_open_ports
 from minbuild.lab.model import LineSource, LogLine

@@ -1,4 +1,4 @@
-"""What the kernel's own probes say."""
+"""Kernel probes of opened files."""
 
 import pytest
 
