@@ -1,4 +1,4 @@
-"""A bound on the time and memory that a piece of work of ours takes on input of others."""
+"""Limits on CPU time and memory of our own work on untrusted input."""
 
 import contextlib
 import resource
@@ -9,25 +9,25 @@ from pathlib import Path
 from types import FrameType
 
 MAX_SECONDS = 2.0
-"""Of processor time."""
+"""Of CPU time."""
 MAX_EXTRA_MEMORY = 512 << 20
-"""Bytes beside those that the process has at the start."""
+"""Bytes above those that the process has at the start."""
 
 
 class TimeExceeded(Exception):
-    """The work took more processor time than it may."""
+    """The work took too much CPU time."""
 
 
 @contextlib.contextmanager
 def limit_resources(
     *, seconds: float = MAX_SECONDS, memory: int = MAX_EXTRA_MEMORY
 ) -> Iterator[None]:
-    """Let the work take so much processor time and so much more memory.
+    """Limit CPU time and additional memory of the work in a `with` block.
 
-    Holds in a process's main thread, where Python handles signals; elsewhere the work goes unbounded.
-    The bounds are the whole process's while they hold, so other threads are not to do much then.
+    This works in the main thread, where Python handles signals; in others the work is unlimited.
+    The limits apply to the whole process, so other threads should do little meanwhile.
     Source: setitimer(2), ITIMER_VIRTUAL; setrlimit(2), RLIMIT_AS.
-    Raises: OutOfTime; MemoryError.
+    Raises: TimeExceeded, MemoryError.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -51,6 +51,6 @@ def _raise_time_exceeded(_number: int, _frame: FrameType | None) -> None:
 
 
 def _read_process_size() -> int:
-    """Bytes of this process's address space. Source: proc_pid_statm(5)."""
+    """Return the bytes of the address space of this process. Source: proc_pid_statm(5)."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     return pages * resource.getpagesize()

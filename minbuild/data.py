@@ -1,4 +1,4 @@
-"""Where the manifests, elements and keys that come with minbuild lie on this machine."""
+"""Directories of the files that ship with minbuild: manifests and elements."""
 
 from pathlib import Path
 
@@ -6,6 +6,6 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def data_directory(name: str) -> Path:
-    """The directory `manifests` or `elements`: in the wheel, or at the top of a checkout."""
+    """Return the directory `manifests` or `elements`: in the wheel, or at the top of a checkout."""
     packaged = _PACKAGE / "share" / name
     return packaged if packaged.is_dir() else _PACKAGE.parent / name

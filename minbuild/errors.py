@@ -1,8 +1,8 @@
-"""Every failure that a user can cause or fix, and the exit code that each kind has.
+"""Errors that a user can fix, each with its exit code.
 
 MinbuildError
-├── Verdict        1  over budget, differs, a probe failed
-├── UsageError     2  the command line asks for something that cannot be
+├── CheckFailed    1  over budget, differs, a probe failed
+├── UsageError     2  the command line is not valid
 ├── ManifestError  3
 ├── ArchiveError   4
 ├── ResolveError   5
@@ -18,7 +18,11 @@ Failure = TypeVar("Failure", bound="MinbuildError")
 
 
 class MinbuildError(Exception):
-    """A failure with one sentence of what, where it happened, and how to fix it."""
+    """An error for the user: what is wrong, where, and how to fix it.
+
+    `what` is a fact ("no kernel package is configured"), `where` a place (file:line:column, an
+    address, "" for none), `fix` an imperative or the command to run.
+    """
 
     exit_code: ClassVar[int]
 
@@ -28,38 +32,50 @@ class MinbuildError(Exception):
         self.where = where
         self.fix = fix
         self.also: tuple[MinbuildError, ...] = ()
-        """Problems of the same run that are reported together with this one."""
+        """Errors of the same run that are reported with this one."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.where, self.fix, self.also)
 
 
 class CheckFailed(MinbuildError):
+    """A check that ran and failed: a budget, a comparison, a probe."""
+
     exit_code = 1
 
 
 class UsageError(MinbuildError):
+    """A command line that is not valid."""
+
     exit_code = 2
 
 
 class ManifestError(MinbuildError):
+    """A manifest, or a file that it reads, that is not valid."""
+
     exit_code = 3
 
 
 class ArchiveError(MinbuildError):
+    """A mirror, a signature, a download or a lock."""
+
     exit_code = 4
 
 
 class ResolveError(MinbuildError):
+    """A need that no package meets."""
+
     exit_code = 5
 
 
 class ToolError(MinbuildError):
+    """A tool that failed, or a resource of this machine that is missing."""
+
     exit_code = 6
 
 
 def combine(problems: Sequence[Failure]) -> Failure:
-    """Make one error of several found at once: the first one carries the others."""
+    """Combine errors that were found together: the first one carries the others."""
     first, *others = problems
     first.also = tuple(others)
     return first
@@ -68,17 +84,16 @@ def combine(problems: Sequence[Failure]) -> Failure:
 def _rebuild(
     kind: type[MinbuildError], what: str, where: str, fix: str, also: tuple[MinbuildError, ...]
 ) -> MinbuildError:
-    """An error that comes from another process."""
+    """Unpickle an error from another process."""
     error = kind(what, where=where, fix=fix)
     error.also = also
     return error
 
 
 class MalformedFile(Exception):
-    """Bytes are not what their format promises; `reason` is a sentence for people.
+    """Bytes that violate their format; `reason` is a sentence for people.
 
-    It never leaves this package of modules: deb makes an ArchiveError of it, sniff a
-    `types.Damaged`.
+    Readers of packages convert it to an ArchiveError, readers of facts to a `Malformed` fact.
     """
 
     def __init__(self, reason: str) -> None:

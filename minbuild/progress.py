@@ -1,17 +1,20 @@
-"""What long work says of itself while it runs; only the command line knows how to show it."""
+"""Protocol for progress of long work; the command line decides how to show it.
+
+Every function that downloads, builds or boots takes a `Progress` and reports steps, notes and bars.
+"""
 
 from typing import Protocol
 
 
 class Progress(Protocol):
-    """Told by every long step; safe to call from several threads."""
+    """Receiver of progress; safe to call from several threads."""
 
     def step(self, text: str) -> None:
-        """Say that a named step of the build begins ("resolving host.yaml")."""
+        """Report the start of a step ("resolving host.yaml")."""
         ...
 
     def note(self, text: str) -> None:
-        """Say something that the user should read even when it is no error."""
+        """Report something that the user should read though it is not an error."""
         ...
 
     def bar(self, label: str, done: int, total: int) -> None:
@@ -20,7 +23,7 @@ class Progress(Protocol):
 
 
 class SilentProgress:
-    """Progress for callers that show none."""
+    """Progress that shows nothing."""
 
     def step(self, text: str) -> None:
         """Show nothing."""

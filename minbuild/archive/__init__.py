@@ -1,1 +1,1 @@
-"""Debian archives: mirror, trust, indices, downloads, lock."""
+"""Debian archives: mirrors, signatures, package indices, downloads and the lock file."""

@@ -1,4 +1,4 @@
-"""Apt's sources and mirror lists: which addresses of Debian's archive they name, and in what order."""
+"""Apt sources and mirror lists: addresses of Debian's archive, best first."""
 
 import functools
 import re
@@ -16,7 +16,7 @@ _RELEASE = (
 _SUITE = re.compile(rf"{_RELEASE}(?:-updates|-security|-backports|-proposed-updates|/updates)?/?")
 _FALSE = frozenset({"no", "false", "off", "0", "without", "disable"})
 _LOWEST_PRIORITY = 1 << 31
-"""The priority of a mirror that a list gives none."""
+"""The priority of a mirror without one in the list."""
 _MAX_LIST_SIZE = 1 << 20
 """Bytes of a mirror list."""
 _READABLE_SCHEMES = ("http://", "https://", "file:/")
@@ -24,37 +24,37 @@ _READABLE_SCHEMES = ("http://", "https://", "file:/")
 
 @dataclass(frozen=True, slots=True)
 class AptSource:
-    """One entry of apt's sources."""
+    """One entry of apt's sources: `deb http://deb.debian.org/debian trixie main`."""
 
     addresses: tuple[str, ...]
-    """As they stand there: mirror lists, too."""
+    """As written, mirror lists included."""
     suites: tuple[str, ...]
     components: tuple[str, ...]
     signed_by: str
     file: str
     urls: tuple[str, ...]
-    """The addresses, mirror lists of this machine followed."""
+    """The addresses, with local mirror lists expanded."""
 
     @property
     def is_debian(self) -> bool:
-        """It looks like an archive of Debian itself, not of somebody's packages for Debian."""
+        """Whether this looks like an archive of Debian itself, not a third party's."""
         if "main" not in self.components or not self.suites:
             return False
         if not all(_SUITE.fullmatch(suite) for suite in self.suites):
             return False
         has_debian_key = "debian-archive" in self.signed_by
-        paths = {re.sub(r"^[^:]+://[^/]*", "", one).rstrip("/") for one in self.urls}
+        paths = {re.sub(r"^[^:]+://[^/]*", "", url).rstrip("/") for url in self.urls}
         updates = any(suite.endswith("-updates") for suite in self.suites)
         return has_debian_key or bool(paths & {"/debian", "/debian-security"}) or updates
 
     @property
     def is_security(self) -> bool:
-        """All of its suites are of the security archive."""
-        return all(one.rstrip("/").endswith(("-security", "/updates")) for one in self.suites)
+        """Whether all of its suites are in the security archive."""
+        return all(suite.rstrip("/").endswith(("-security", "/updates")) for suite in self.suites)
 
 
 def read_apt_sources(apt: Path, arch: str) -> Iterator[AptSource]:
-    """Every source that is enabled and meant for an architecture, as apt reads them.
+    """Yield every enabled source for an architecture, in apt's order.
 
     Source: sources.list(5).
     """
@@ -73,7 +73,7 @@ def read_apt_sources(apt: Path, arch: str) -> Iterator[AptSource]:
 
 
 def _parse_deb822(text: str) -> Iterator[dict[str, str]]:
-    """The stanzas of a deb822 file, field names in small letters."""
+    """Yield the stanzas of a deb822 file, field names in lower case."""
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     for stanza in re.split(r"\n\s*\n", lines):
         unfolded = re.sub(r"\n[ \t]+", " ", stanza)
@@ -87,11 +87,11 @@ _OPTIONS = {
     "arch-": "architectures-remove",
     "signed-by": "signed-by",
 }
-"""Options of one-line entries → the fields of stanzas that say the same."""
+"""Option of a one-line entry → field of a stanza."""
 
 
 def _parse_one_line_entries(text: str) -> Iterator[dict[str, str]]:
-    """One-line entries, `deb [arch=… signed-by=…] URI SUITE COMPONENT…`, as a stanza's fields."""
+    """Yield one-line entries, `deb [arch=…] URI SUITE COMPONENT…`, as fields of a stanza."""
     for line in text.splitlines():
         match = re.match(r"(deb)\s+(?:\[(.*?)\]\s*)?(\S+)\s+(\S+)\s*([^#]*)", line.strip())
         if match:
@@ -111,7 +111,7 @@ def _split_list(fields: Mapping[str, str], key: str) -> list[str]:
 
 
 def _build_source(fields: Mapping[str, str], file: Path, arch: str) -> AptSource | None:
-    """A stanza as a source; None when it is disabled, has no packages, or is for other machines."""
+    """Convert a stanza; None if it is disabled, has no packages, or is for another architecture."""
     if fields.get("enabled", "yes").lower() in _FALSE or "deb" not in _split_list(fields, "types"):
         return None
     if not _is_for_architecture(fields, arch):
@@ -137,10 +137,10 @@ def _is_for_architecture(fields: Mapping[str, str], arch: str) -> bool:
 def expand_addresses(
     addresses: Iterable[str], arch: str, suites: Iterable[str], *, offline: bool
 ) -> list[str]:
-    """Addresses that can be read, best first; a mirror list gives those that it names.
+    """Return usable addresses, best first, with mirror lists replaced by their mirrors.
 
-    `offline`: a list that is not on this machine stands for itself, and is never asked.
-    Raises: ArchiveError for a mirror list that cannot be had.
+    `offline`: the address of a remote list is returned as it is.
+    Raises: ArchiveError for a mirror list that cannot be downloaded.
     """
     urls: list[str] = []
     for uri in addresses:
@@ -161,7 +161,7 @@ def _normalise_url(uri: str) -> str:
 
 
 def _read_mirror_list(uri: str, arch: str, suites: list[str], *, offline: bool) -> list[str]:
-    """The mirrors of a list, by their priorities. Source: apt-transport-mirror(1)."""
+    """Return the mirrors of a list by priority. Source: apt-transport-mirror(1)."""
     if uri.startswith("file:"):
         path = Path("/" + unquote(urlsplit(uri).path or uri.removeprefix("file:")).lstrip("/"))
         try:
@@ -178,14 +178,14 @@ def _read_mirror_list(uri: str, arch: str, suites: list[str], *, offline: bool) 
 
 @functools.cache
 def _download_mirror_list(uri: str) -> str:
-    """A server's mirror list, asked once in a run. Raises: ArchiveError."""
+    """Download a mirror list, once a run. Raises: ArchiveError."""
     return fetch_small(uri, purpose="the mirror list", limit=_MAX_LIST_SIZE).decode(
         "utf-8", "replace"
     )
 
 
 def _parse_mirror_line(line: str, arch: str, suites: list[str]) -> tuple[int, str] | None:
-    """The priority and address of a list's line; None for a comment or a mirror for others."""
+    """Parse priority and address; None for a comment or a mirror of other suites."""
     fields = line.split()
     if not fields or not fields[0].startswith(_READABLE_SCHEMES):
         return None

@@ -1,8 +1,9 @@
-"""Which package of an archive has a path: its Contents files, kept in a small form.
+"""Contents files of an archive, path → packages, in a compact form in the store.
 
-A suite's Release names a Contents file for each component and architecture, with its digest; a line
-is a path and the packages that have it. Only what an image could need is kept: no documentation,
-no headers, no icons. They are fetched when nothing else tells who has a path: 50 MB for Debian.
+A suite's Release file lists a Contents file for each component and architecture, with its digest; a
+line is a path and the packages that contain it. The compact form omits what no image needs:
+documentation, headers, icons. Contents files (50 MB for Debian) are downloaded only to find the
+owner of a path that no locked package has.
 Source: https://wiki.debian.org/DebianRepository/Format, "Contents" indices.
 
 block*   lines `NAME TAB DIRECTORY TAB PACKAGE[,PACKAGE…]`, sorted by name, one zstd frame each
@@ -35,7 +36,7 @@ from minbuild.errors import ArchiveError
 from minbuild.progress import Progress
 
 MAX_CONTENTS_SIZE = 4 << 30
-"""Bytes of the largest unpacked Contents file."""
+"""Bytes of the largest decompressed Contents file."""
 CHUNK_SIZE = 1 << 22
 BLOCK_SIZE = 1 << 16
 _TAIL = struct.Struct("<I")
@@ -53,12 +54,12 @@ _SKIPPED_PREFIXES = (
     b"usr/include/", b"usr/src/", b"var/", b"opt/", b"usr/lib/locale/", b"usr/share/acl2",
     b"usr/lib/acl2",
 )  # fmt: skip
-"""What no image needs, or what is known otherwise."""
+"""Paths that no image needs, or whose owners are known without Contents files."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class PathOwner:
-    """One package that has a path."""
+    """A package that contains a path."""
 
     path: str
     """Merged: /usr/lib/…"""
@@ -67,12 +68,12 @@ class PathOwner:
     """Of the archive: main, non-free-firmware."""
     suite: str
     signed: bool = True
-    """False: by a list that is not the one which the Release names."""
+    """False: according to an older file than the Release file lists."""
 
 
 @dataclass
 class ContentsFile:
-    """One Contents file of one suite."""
+    """A Contents file of a suite: component `main`, arch `amd64`."""
 
     suite: str
     repository: str
@@ -89,31 +90,31 @@ class ContentsFile:
 
     @property
     def is_cached(self) -> bool:
-        """Whether a small form is in the store."""
+        """Whether the compact form is in the store."""
         return bool(
             self._find_cached(RecordKind.CONTENTS) or self._find_cached(RecordKind.CONTENTS_HINT)
         )
 
     @property
     def is_signed(self) -> bool:
-        """Whether the small form was made of the very file that the Release names."""
+        """Whether the compact form is of the file that the Release file lists."""
         return bool(self._find_cached(RecordKind.CONTENTS))
 
     def fetch(self, mirror: Mirror, progress: Progress) -> str:
-        """Fetch the Contents file and make its small form; says why not, else "".
+        """Download the Contents file and store its compact form; return why not, or "".
 
-        Mirrors fetch these large files seldom, and have older ones: who has a path is then read
-        off what the mirror has, for people only.
+        Many mirrors have older Contents files than their Release file lists. They are used, too,
+        but only for hints.
         """
         paths = [f"{self.component}/by-hash/SHA256/{self.sha256}"] if self.by_hash else []
         urls = list_addresses(
             mirror, self.repository, self.suite, [*paths, self.path], offline=False
         )
-        fix = "wait until the mirror is whole again, or use another mirror (--mirror URL)"
-        label = f"the list of files of {self.suite}/{self.component}"
+        fix = "wait until the mirror is in sync, or use another mirror (--mirror URL)"
+        label = f"the Contents file of {self.suite}/{self.component}"
         spec = DownloadSpec(label, urls, self.sha256, self.size, fix)
         try:
-            download([spec], self.store, progress, "lists of files")
+            download([spec], self.store, progress, "Contents files")
             path = self.store.find_verified(self.sha256)
             self._build_index(RecordKind.CONTENTS, path.read_bytes() if path is not None else b"")
             self.store.discard(self.sha256)
@@ -147,7 +148,7 @@ class ContentsFile:
         )
 
     def find_owners(self, pattern: str) -> Iterator[PathOwner]:
-        """The packages that have a path, or paths of a glob."""
+        """Yield the packages that contain a path or the matches of a glob."""
         for path, packages in self.index.find_matches(pattern):
             for package in packages:
                 yield PathOwner(path, package, self.component, self.suite, self.is_signed)
@@ -157,21 +158,21 @@ class Contents:
     """The Contents files of an archive's suites."""
 
     def __init__(self, contents_files: Sequence[ContentsFile], unknown: Sequence[str] = ()) -> None:
-        """`unknown`: suites whose lists cannot be looked into, and why."""
+        """`unknown`: why Contents files of some suites are missing."""
         self._contents_files = tuple(contents_files)
         self.unknown = tuple(unknown)
         self.is_available = bool(contents_files or unknown)
-        """False: the archive has no lists of files."""
-        self.is_signed = all(one.is_signed for one in contents_files)
-        """False: some are older than the Release, or of nobody knows whom."""
+        """False: the archive has no Contents files."""
+        self.is_signed = all(file.is_signed for file in contents_files)
+        """False: some are older than the Release file, or unsigned."""
 
     def find_owners(self, *patterns: str) -> tuple[PathOwner, ...]:
-        """The packages that have one of these paths or globs; sorted."""
+        """Return the packages that contain one of these paths or globs, sorted."""
         owners = {
-            one
-            for text in patterns
-            for each in self._contents_files
-            for one in each.find_owners(text)
+            owner
+            for pattern in patterns
+            for file in self._contents_files
+            for owner in file.find_owners(pattern)
         }
         return tuple(sorted(owners))
 
@@ -179,42 +180,42 @@ class Contents:
 def open_contents(
     index: Index, arch: str, mirror: Mirror, store: Store, *, offline: bool, progress: Progress
 ) -> Contents:
-    """Open the Contents files of an index's suites; what is not kept is fetched, unless offline.
+    """Open the Contents files of the suites of an index; download missing ones unless offline.
 
-    Every component that a suite has counts, also those that the manifest does not list.
+    This includes components that the manifest does not list.
     """
     contents_files = _list_contents_files(index.suites, arch, store)
-    missing = [one for one in contents_files if not one.is_cached]
+    missing = [file for file in contents_files if not file.is_cached]
     if missing and offline:
-        unknown = ["--offline, and the store lacks the archive's lists of files"]
+        unknown = ["--offline, and the store lacks the Contents files of the archive"]
     elif missing:
-        progress.step("fetching the archive's lists of files")
-        failures = map_in_threads(lambda one: one.fetch(mirror, progress), missing)
+        progress.step("downloading the Contents files of the archive")
+        failures = map_in_threads(lambda file: file.fetch(mirror, progress), missing)
         unknown = [reason for reason in failures if reason]
     else:
         unknown = []
-    return Contents([one for one in contents_files if one.is_cached], sorted(set(unknown)))
+    return Contents([file for file in contents_files if file.is_cached], sorted(set(unknown)))
 
 
 def open_cached_contents(suites: Sequence[LockedSuite], arch: str, store: Store) -> Contents:
-    """The Contents files of these suites that the store has; nothing is fetched."""
-    return Contents([one for one in _list_contents_files(suites, arch, store) if one.is_cached])
+    """Open the Contents files of these suites that are in the store."""
+    return Contents([file for file in _list_contents_files(suites, arch, store) if file.is_cached])
 
 
 def _list_contents_files(
     suites: Sequence[LockedSuite], arch: str, store: Store
 ) -> list[ContentsFile]:
     return [
-        one
+        file
         for suite in suites
-        for one in _parse_contents_files(suite.name, suite.root, suite.sha256, arch, store)
+        for file in _parse_contents_files(suite.name, suite.root, suite.sha256, arch, store)
     ]
 
 
 def _parse_contents_files(
     suite: str, repository: str, release: str, arch: str, store: Store
 ) -> Iterator[ContentsFile]:
-    """The Contents files that a suite's verified InRelease names, by its digest."""
+    """Yield the Contents files that a verified InRelease file (a digest) lists."""
     signed = store.read(release)
     text = openpgp.read_unverified(signed).decode("utf-8", "replace") if signed else ""
     by_hash = re.search(r"^Acquire-By-Hash: *yes", text, re.MULTILINE | re.IGNORECASE) is not None
@@ -225,9 +226,9 @@ def _parse_contents_files(
 
 
 def decompress_lines(data: bytes, where: str) -> Iterator[bytes]:
-    """Whole lines of a packed Contents file, piece by piece.
+    """Yield whole lines of a compressed Contents file, in pieces.
 
-    Raises: ArchiveError when it is damaged or unpacks to more than can be.
+    Raises: ArchiveError if it is corrupt or decompresses to too much.
     """
     stream = zlib.decompressobj(wbits=31)
     partial_line, size = b"", 0
@@ -242,7 +243,7 @@ def decompress_lines(data: bytes, where: str) -> Iterator[bytes]:
             size += len(chunk)
             if size > MAX_CONTENTS_SIZE:
                 raise ArchiveError(
-                    f"a list of files unpacks to more than {MAX_CONTENTS_SIZE} bytes",
+                    f"the Contents file decompresses to more than {MAX_CONTENTS_SIZE} bytes",
                     where=where, fix="use another mirror (--mirror URL)",
                 )  # fmt: skip
             lines, newline, partial_line = (partial_line + chunk).rpartition(b"\n")
@@ -250,20 +251,20 @@ def decompress_lines(data: bytes, where: str) -> Iterator[bytes]:
     except zlib.error as error:
         fix = "use another mirror (--mirror URL)"
         raise ArchiveError(
-            f"a list of files cannot be unpacked: {error}", where=where, fix=fix
+            f"cannot decompress the Contents file: {error}", where=where, fix=fix
         ) from error
     yield partial_line
 
 
 def encode_contents(chunks: Iterator[bytes]) -> bytes:
-    """Make the small form of a Contents file."""
+    """Encode the compact form of a Contents file."""
     rows = []
     for chunk in chunks:
         for line in chunk.split(b"\n"):
             if line.startswith(_SKIPPED_PREFIXES) or len(parts := line.rsplit(None, 1)) != 2:
                 continue
             directory, _, name = parts[0].rstrip().rpartition(b"/")
-            names = b",".join([one.rpartition(b"/")[2] for one in parts[1].split(b",")])
+            names = b",".join([owner.rpartition(b"/")[2] for owner in parts[1].split(b",")])
             rows.append(b"%s\t%s\t%s" % (name, directory, names))
     rows.sort()
     compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
@@ -283,7 +284,7 @@ def encode_contents(chunks: Iterator[bytes]) -> bytes:
 
 
 class ContentsIndexFile:
-    """A small form, read a block at a time."""
+    """The compact form of a Contents file, read block by block."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -294,7 +295,7 @@ class ContentsIndexFile:
         self._firsts, self._ends = json.loads(self._decompressor.decompress(data[end - size : end]))
 
     def find_matches(self, pattern: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Merged path and packages of every line that a path or a glob names."""
+        """Yield merged path and packages of every line that matches a path or glob."""
         directory, _, name = pattern.rpartition("/")
         start = re.split(r"[*?\[]", name, maxsplit=1)[0]
         is_match = (
@@ -307,7 +308,7 @@ class ContentsIndexFile:
                 yield path, tuple(packages.split(","))
 
     def _find_lines(self, start: str, *, exactly: bool) -> Iterator[str]:
-        """Lines whose name is `start`, or begins so."""
+        """Yield the lines whose name is `start`, or begins with it."""
         at = max(bisect.bisect_left(self._firsts, start) - 1, 0)
         prefix = f"{start}\t" if exactly else start
         while at < len(self._firsts) and self._firsts[at][: len(start)] <= start:
@@ -323,7 +324,7 @@ class ContentsIndexFile:
 
 
 def merge_usr(path: str) -> str:
-    """A path with /bin, /lib and the like below /usr."""
+    """Return a path with /bin, /sbin and /lib* moved below /usr."""
     return re.sub(r"^/(?=s?bin/|lib(?:32|64|x32|o32)?/)", "/usr/", path)
 
 

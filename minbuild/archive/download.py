@@ -1,4 +1,4 @@
-"""How a file of known digest and size comes into the store: resumed, checked, then adopted."""
+"""Downloads of files with known size and SHA-256 into the store: resumed, verified, adopted."""
 
 import contextlib
 import fcntl
@@ -27,34 +27,34 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class DownloadSpec:
-    """One file to be had, and what it must be."""
+    """A file to download, with its size and digest."""
 
     description: str
     """For people: `package busybox 1.37.0-6`."""
     mirrors: tuple[tuple[str, ...], ...]
-    """Its addresses at each mirror, each tried when the server has nothing at the one before."""
+    """Addresses at each mirror; the next one is tried if the server lacks the file."""
     sha256: str
     size: int
     fix: str
-    """What to do when no server has it or what it has is wrong."""
+    """What to do if no mirror has the file, or all have a wrong one."""
 
 
 class MirrorOutOfSync(ArchiveError):
-    """No mirror has what an index or a Release names: they may have changed meanwhile."""
+    """No mirror has a file that an index or Release file lists; these may have changed meanwhile."""
 
 
 class _Cancelled(Exception):
-    """The caller has gone: end this download."""
+    """The caller was interrupted: end this download."""
 
 
 class Downloads:
-    """Several downloads side by side, and how far they are."""
+    """Parallel downloads and their progress."""
 
     def __init__(self, store: Store, progress: Progress, label: str, total: int) -> None:
         self.store, self.progress, self.label, self.total = store, progress, label, total
         self.done = 0
         self.missing: dict[DownloadSpec, str] = {}
-        """What no server has, and what they said."""
+        """Files that no mirror has → the answer of the last one."""
         self.cancelled = threading.Event()
         self._lock = threading.Lock()
 
@@ -65,7 +65,7 @@ class Downloads:
         self.progress.bar(self.label, min(done, self.total), self.total)
 
     def download_one(self, spec: DownloadSpec) -> None:
-        """Bring one file into the store.
+        """Download one file into the store.
 
         Raises: ArchiveError.
         """
@@ -85,9 +85,9 @@ class Downloads:
             self.store.adopt(self.store.partial_path(spec.sha256), spec.sha256)
 
     def _download_from(self, spec: DownloadSpec, url: str, file: FileIO, *, fresh: bool) -> None:
-        """Fill `file` by one request, until it is what it must be.
+        """Complete `file` by one request and verify it.
 
-        Raises: Wrong, Unreachable, NotThere.
+        Raises: WrongContent, TransientError, NotFound.
         """
         offset = file.seek(0, os.SEEK_END)
         if offset < spec.size or spec.size == 0:
@@ -102,7 +102,7 @@ class Downloads:
             raise _mismatch_error(spec, url, f"its SHA-256 is {digest}")
 
     def _truncate(self, file: FileIO) -> None:
-        """Begin anew."""
+        """Discard what is downloaded."""
         size = file.seek(0, os.SEEK_END)
         with translate_disk_errors(self.store.directory):
             file.truncate(0)
@@ -111,7 +111,7 @@ class Downloads:
     def _resume(
         self, spec: DownloadSpec, url: str, file: FileIO, offset: int, *, fresh: bool
     ) -> None:
-        """Append what is missing; begins anew when the server cannot resume."""
+        """Append the missing bytes; start over if the server cannot resume."""
         with http_client.open_url(url, offset, fresh=fresh) as response:
             if response.start != offset:
                 self._truncate(file)
@@ -129,7 +129,7 @@ class Downloads:
                 offset += len(chunk)
                 if offset > spec.size:
                     self._truncate(file)
-                    raise _mismatch_error(spec, url, "the server sends more")
+                    raise _mismatch_error(spec, url, "the server sends more bytes")
                 with translate_disk_errors(self.store.directory):
                     _write_all(file, chunk)
                 self.add_progress(len(chunk))
@@ -140,7 +140,7 @@ class Downloads:
 
     @contextlib.contextmanager
     def _lock_partial(self, spec: DownloadSpec) -> Iterator[FileIO | None]:
-        """The file that grows, locked against other processes; None when another one got it."""
+        """Open the partial file, locked against other processes; None if another one completed it."""
         path = self.store.partial_path(spec.sha256)
         while True:
             with translate_disk_errors(self.store.directory):
@@ -161,13 +161,13 @@ class Downloads:
 
 
 def download(files: Sequence[DownloadSpec], store: Store, progress: Progress, label: str) -> None:
-    """Bring every file that the store lacks into it, the largest ones first, side by side.
+    """Download every file that is not in the store, in parallel, the largest first.
 
-    Ends at once on an interrupt. Raises: ArchiveError, the first one found.
+    Ends at once on an interrupt. Raises: the first ArchiveError.
     """
-    absent = {one.sha256: one for one in files if store.path(one.sha256) is None}
-    ordered = sorted(absent.values(), key=lambda one: (-one.size, one.sha256))
-    downloads = Downloads(store, progress, label, sum(one.size for one in ordered))
+    absent = {spec.sha256: spec for spec in files if store.path(spec.sha256) is None}
+    ordered = sorted(absent.values(), key=lambda spec: (-spec.size, spec.sha256))
+    downloads = Downloads(store, progress, label, sum(spec.size for spec in ordered))
     try:
         map_in_threads(downloads.download_one, ordered)
     finally:
@@ -177,9 +177,9 @@ def download(files: Sequence[DownloadSpec], store: Store, progress: Progress, la
 
 
 def map_in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """Do network work on every item, several at once; results in the items' order.
+    """Run `work` on every item in threads; return the results in the order of the items.
 
-    Raises what the first failing item raises, and does not wait for the others then.
+    Raises the error of the first item that fails, without waiting for the others.
     """
     pending: queue.SimpleQueue[int] = queue.SimpleQueue()
     finished: queue.SimpleQueue[tuple[int, R | None, BaseException | None]] = queue.SimpleQueue()
@@ -215,7 +215,7 @@ def map_in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
-    """Write all of it; unbuffered, so that a full disk is seen here and not when closing."""
+    """Write all bytes; unbuffered, so that a full disk is an error here and not on close."""
     remaining = memoryview(data)
     while remaining:
         remaining = remaining[file.write(remaining) :]
@@ -230,7 +230,7 @@ def _try_lock(file: FileIO) -> bool:
 
 
 def _is_same_file(file: FileIO, path: Path) -> bool:
-    """The locked file still lies at its path: it was not adopted meanwhile."""
+    """Whether the locked file is still at its path: another process may have adopted it."""
     try:
         return path.stat().st_ino == os.fstat(file.fileno()).st_ino
     except FileNotFoundError:
@@ -238,13 +238,13 @@ def _is_same_file(file: FileIO, path: Path) -> bool:
 
 
 def _missing_error(reasons: Mapping[DownloadSpec, str]) -> MirrorOutOfSync:
-    """The error for what no server has: all of it is named, each by a line of its own."""
-    specs = sorted(reasons, key=lambda one: one.description)
+    """Return the error that lists every file that no mirror has, one per line."""
+    specs = sorted(reasons, key=lambda spec: spec.description)
     first = specs[0]
     if len(specs) == 1:
         message = f"the mirror does not have {first.description}: {reasons[first]}"
     else:
-        names = "".join(f"\n    {one.description}: {reasons[one]}" for one in specs)
+        names = "".join(f"\n    {spec.description}: {reasons[spec]}" for spec in specs)
         message = f"the mirror does not have {len(specs)} files:{names}"
     return MirrorOutOfSync(
         message, where=first.mirrors[0][-1] if first.mirrors else "", fix=first.fix
@@ -253,8 +253,8 @@ def _missing_error(reasons: Mapping[DownloadSpec, str]) -> MirrorOutOfSync:
 
 def _mismatch_error(spec: DownloadSpec, url: str, reason: str) -> WrongContent:
     error = MirrorOutOfSync(
-        f"{spec.description} is not what the archive says: {reason}; "
-        f"expected are {spec.size} bytes with SHA-256 {spec.sha256}",
+        f"{spec.description} is corrupt: {reason}; "
+        f"expected {spec.size} bytes with SHA-256 {spec.sha256}",
         where=url,
         fix=spec.fix,
     )
@@ -262,7 +262,7 @@ def _mismatch_error(spec: DownloadSpec, url: str, reason: str) -> WrongContent:
 
 
 _MAX_NAMED = 5
-"""Packages that an error names before it only counts them."""
+"""Packages that an error lists before it only counts them."""
 
 
 def fetch_packages(
@@ -273,9 +273,9 @@ def fetch_packages(
     offline: bool,
     progress: Progress,
 ) -> None:
-    """Bring packages into the store, each checked by size and SHA-256.
+    """Download packages into the store, each verified by size and SHA-256.
 
-    Raises: ArchiveError when one cannot be had, is not what it must be, or `offline` forbids.
+    Raises: ArchiveError if one is not available or corrupt, or if `offline` forbids it.
     """
     absent = [package for package in packages if store.path(package.sha256) is None]
     if not absent:
@@ -286,7 +286,7 @@ def fetch_packages(
         names = [f"{package.name} {package.version}" for package in unreachable]
         more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
         raise ArchiveError(
-            f"the store lacks {', '.join(names[:_MAX_NAMED])}{more}, and --offline forbids to fetch",
+            f"the store lacks {', '.join(names[:_MAX_NAMED])}{more}, and --offline forbids downloads",
             where=str(store.directory),
             fix="build once without --offline",
         )
@@ -294,13 +294,13 @@ def fetch_packages(
 
 
 def _make_package_spec(package: Package, mirror: Mirror, *, offline: bool) -> DownloadSpec:
-    """How to get a package; offline, only mirrors on this machine are asked."""
+    """Return the download of a package; offline, only from local mirrors."""
     urls = mirror.build_urls(package.root, package.path)
     return DownloadSpec(
         description=f"package {package.name} {package.version}",
         mirrors=tuple((url,) for url in urls if is_local(url) or not offline),
         sha256=package.sha256,
         size=package.size,
-        fix="use another mirror or a snapshot (--mirror URL), take newer packages "
-        "(minbuild lock MANIFEST --update), or a store that has them (minbuild store import FILE)",
+        fix="use another mirror or a snapshot (--mirror URL), newer packages (minbuild lock MANIFEST "
+        "--update), or a store that has them (minbuild store import FILE)",
     )

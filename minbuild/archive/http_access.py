@@ -1,7 +1,7 @@
-"""Users and passwords of mirrors: taken out of addresses at the edge, and known here alone.
+"""Credentials and proxies of HTTP requests.
 
-An address that went through `without_password` can be printed, locked and kept: what was in it goes
-into the request's header and nowhere else.
+`strip_credentials` takes user and password out of an address and keeps them in this module: the
+address can then be printed, locked and stored, and the password goes into the request header only.
 """
 
 import base64
@@ -19,11 +19,11 @@ _USER = re.compile(r"(?<=://)[^/\s?#]*@")
 
 _apt_directories = [APT]
 _url_logins: dict[str, tuple[str, str]] = {}
-"""Address without its user → user and password, of this process alone."""
+"""Address without credentials → user and password; in memory only."""
 
 
 def strip_credentials(address: str) -> str:
-    """Remember the user and password that an address names; returns the address without them."""
+    """Remember user and password of an address; return the address without them."""
     try:
         parts = urlsplit(address)
         if parts.scheme not in {"http", "https"} or "@" not in parts.netloc:
@@ -38,20 +38,20 @@ def strip_credentials(address: str) -> str:
 
 
 def hide_credentials(text: str) -> str:
-    """Text without the users and passwords of addresses in it."""
+    """Remove users and passwords from the addresses in a text."""
     return _USER.sub("", text)
 
 
 def add_apt_directory(apt: Path) -> None:
-    """Take passwords from this directory of apt's configuration, too."""
+    """Read passwords from this directory of apt's configuration, too."""
     if apt not in _apt_directories:
         _apt_directories.append(apt)
 
 
 def find_authorization(url: str) -> str:
-    """The header Authorization for an address; "" when nobody names a user for it.
+    """Return the Authorization header for an address; "" without credentials.
 
-    An address's own user goes before apt's auth.conf. Source: RFC 7617; apt_auth.conf(5).
+    Credentials of the address override apt's auth.conf. Source: RFC 7617; apt_auth.conf(5).
     """
     prefixes = [start for start in _url_logins if url == start or url.startswith(f"{start}/")]
     if prefixes:
@@ -64,7 +64,7 @@ def find_authorization(url: str) -> str:
 
 
 def list_unreadable_files() -> tuple[str, ...]:
-    """The files of apt's that hold passwords and that this user may not read."""
+    """Return apt's password files that this user cannot read."""
     return tuple(str(file) for file in _list_auth_files() if _read_auth_file(file) is None)
 
 
@@ -77,7 +77,7 @@ def _list_auth_files() -> Iterator[Path]:
 
 
 def _read_auth_file(file: Path) -> str | None:
-    """A file's text; "" when there is none, None when it may not be read."""
+    """Return the text of a file; "" if it does not exist, None if it is not readable."""
     try:
         return file.read_text(errors="replace")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -95,7 +95,7 @@ def _find_apt_login(parts: SplitResult) -> tuple[str, str]:
 
 
 def _parse_machines(text: str) -> Iterator[tuple[str, str, str]]:
-    """Each `machine`, with its `login` and `password`, in any order and on any lines."""
+    """Yield machine, login and password of each entry of a netrc file."""
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
     tokens = iter(" ".join(lines).split())
     machine, fields = "", dict[str, str]()
@@ -111,7 +111,7 @@ def _parse_machines(text: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _machine_matches(machine: str, parts: SplitResult) -> bool:
-    """Whether a `machine` is that of an address; without a protocol only encrypted ones count.
+    """Whether a `machine` matches an address; without a protocol it matches https only.
 
     Source: apt, apt-pkg/contrib/netrc.cc.
     """
@@ -127,7 +127,7 @@ def _machine_matches(machine: str, parts: SplitResult) -> bool:
 
 
 def find_proxy(parts: SplitResult) -> str:
-    """The proxy's address for an address; "" for none. Source: curl(1), ENVIRONMENT."""
+    """Return the proxy for an address; "" for none. Source: curl(1), ENVIRONMENT."""
     proxy = _read_proxy_variable(parts.scheme) or _read_proxy_variable("all")
     if not proxy or bypasses_proxy(
         parts.hostname or "", _find_port(parts), _read_proxy_variable("no")
@@ -137,9 +137,9 @@ def find_proxy(parts: SplitResult) -> str:
 
 
 def _read_proxy_variable(scheme: str) -> str:
-    """`http_proxy`, or `HTTP_PROXY` where it is not set at all.
+    """Return `http_proxy`, or `HTTP_PROXY` if it is unset.
 
-    The latter is a request's header where a server of CGI set it. Source: CVE-2016-5385.
+    A CGI server sets HTTP_PROXY from a header of the request. Source: CVE-2016-5385.
     """
     name = f"{scheme}_proxy"
     value = os.environ.get(name)
@@ -153,7 +153,7 @@ def _read_proxy_variable(scheme: str) -> str:
 
 
 def bypasses_proxy(host: str, port: int, no_proxy: str) -> bool:
-    """Whether `no_proxy` names a host: by its name or domain, address, range, with a port or not.
+    """Whether `no_proxy` matches a host, by name, domain, address or range, with or without port.
 
     `*` names every host, `example.org` and `.example.org` that domain, `10.0.0.0/8` a range.
     """
@@ -181,7 +181,7 @@ def _entry_matches(entry: str, host: str, port: int) -> bool:
 
 
 def _split_port(entry: str) -> tuple[str, int]:
-    """A word's name and port; port 0 where it says none. `[::1]:80`, `::1`, `host:80`."""
+    """Split host and port of `[::1]:80`, `::1` or `host:80`; port 0 if there is none."""
     if entry.startswith("["):
         name, _, rest = entry[1:].partition("]")
         port = rest.removeprefix(":")

@@ -11,11 +11,10 @@ from minbuild.errors import ArchiveError
 
 @contextlib.contextmanager
 def open_url(url: str, start: int = 0, *, fresh: bool = False) -> Iterator[FileResponse]:
-    """Open a file by address, from byte `start` where the server can do that.
+    """Open a file by address, from byte `start` if the server supports ranges.
 
-    With `fresh`, caches on the way are to ask the server itself. Source: RFC 9111, 5.2.1.4.
-
-    Raises: Unreachable, NotThere.
+    `fresh`: caches on the way must revalidate. Source: RFC 9111, 5.2.1.4.
+    Raises: TransientError, NotFound.
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
@@ -29,9 +28,9 @@ def open_url(url: str, start: int = 0, *, fresh: bool = False) -> Iterator[FileR
 
 
 def read_url(url: str, *, purpose: str, limit: int, fresh: bool) -> bytes:
-    """Read a whole small file, of at most `limit` bytes, by one request.
+    """Read a file of at most `limit` bytes by one request.
 
-    Raises: Unreachable, NotThere; ArchiveError when it is too large.
+    Raises: TransientError, NotFound; ArchiveError if it is too large.
     """
     with open_url(url, fresh=fresh) as response:
         body = bytearray()

@@ -5,60 +5,59 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 RETRY_DELAYS = (0.1, 0.4, 1.6, 3.0)
-"""Seconds before each new attempt, where a server may stay silent for SILENCE."""
+"""Seconds before each retry, at the default timeout."""
 DEFAULT_TIMEOUT = 30.0
-"""Seconds that a server may stay silent; MINBUILD_TIMEOUT says otherwise."""
+"""Seconds that a server may stay silent; MINBUILD_TIMEOUT overrides it."""
 MAX_RETRY_AFTER = 30.0
-"""Seconds that a server's Retry-After may make us wait."""
+"""Longest wait for a server's Retry-After, in seconds."""
 MIN_SPEED = 1024
-"""Bytes a second that a server must send, over as long as it may stay silent."""
+"""Bytes a second that a server must send, averaged over the timeout."""
 CHUNK_SIZE = 1 << 17
 MAX_CONNECTIONS = 6
-"""Connections at once."""
+"""Parallel connections."""
 
 
 class TransientError(Exception):
-    """An attempt that failed and may do better when it is made again."""
+    """A failed request that may succeed when repeated."""
 
     def __init__(self, reason: str, *, pause: float = 0.0) -> None:
         super().__init__(reason)
         self.reason = reason
         self.pause = pause
-        """Seconds that the server asks us to wait."""
+        """Seconds that the server asks to wait (Retry-After)."""
 
 
 class RangeNotSatisfiable(TransientError):
-    """The server has fewer bytes than the start that was asked for."""
+    """The file on the server ends before the requested start."""
 
 
 class NotFound(Exception):
-    """The server answers that it has no such file, or keeps it from us."""
+    """The server does not have the file, or denies access to it."""
 
     def __init__(self, reason: str, *, is_absent: bool = True) -> None:
         super().__init__(reason)
         self.reason = reason
         self.is_absent = is_absent
-        """False: the file may be there, for somebody else."""
+        """False: access is denied."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileResponse:
-    """The start of a server's answer; `pieces` is the body from byte `start` on."""
+    """A response whose body is still to be read; `chunks` starts at byte `start` of the file."""
 
     start: int
     length: int | None
-    """Bytes that will follow; None when the server does not say."""
+    """Bytes of `chunks`; None if the server does not tell."""
     content_type: str
-    """Content type."""
     chunks: Iterator[bytes]
 
 
 def get_timeout() -> float:
-    """Seconds that a server may stay silent."""
+    """Return the seconds that a server may stay silent."""
     value = os.environ.get("MINBUILD_TIMEOUT", "")
     return float(value) if value.isdecimal() and int(value) else DEFAULT_TIMEOUT
 
 
 def scale_pause(pause: float) -> float:
-    """A pause, shorter where a server may stay silent for less than usual."""
+    """Shorten a pause in proportion to a shorter timeout."""
     return pause * min(get_timeout() / DEFAULT_TIMEOUT, 1.0)

@@ -29,7 +29,7 @@ from minbuild.errors import ArchiveError
 MAX_REDIRECTS = 5
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _MAX_QUOTED = 80
-"""Characters of a server's own words that a message repeats."""
+"""Characters of a server's text that a message quotes."""
 
 
 @contextlib.contextmanager
@@ -57,26 +57,28 @@ def open_remote(url: str, start: int, *, fresh: bool) -> Iterator[FileResponse]:
                 return
             target = _resolve_redirect(url, location)
             if urlsplit(target)[:2] != urlsplit(url)[:2]:
-                secret = ""  # another server is told nothing that is not for it
+                secret = ""  # another server must not get it
             url = target
-            response.close()  # what it sends beside its redirection is not waited for
+            response.close()  # do not wait for the body of a redirect
         finally:
             response.close() if response.length_remaining != 0 else response.release_conn()
-    raise TransientError(f"the server leads to other addresses more than {MAX_REDIRECTS} times")
+    raise TransientError(f"more than {MAX_REDIRECTS} redirects")
 
 
 def _resolve_redirect(url: str, location: str) -> str:
-    """The address that a redirection leads to. Source: RFC 9110, 15.4; apt's https method.
+    """Return the target of a redirect. Source: RFC 9110, 15.4; apt's https method.
 
-    Raises: NotThere for one that nobody may be led to.
+    Raises: NotFound for an invalid target, and for one from https to http.
     """
     try:
         target = urljoin(url, location)
         scheme = urlsplit(target).scheme
     except ValueError as error:
-        raise NotFound("the server leads to what is no address") from error
+        raise NotFound("the server redirects to an invalid address") from error
     if scheme not in {"http", "https"} or (scheme == "http" and url.startswith("https:")):
-        raise NotFound(f"the server leads from {urlsplit(url).scheme} to {sanitise_text(scheme)}")
+        raise NotFound(
+            f"the server redirects from {urlsplit(url).scheme} to {sanitise_text(scheme)}"
+        )
     return http_access.hide_credentials(target)
 
 
@@ -93,7 +95,7 @@ def _build_response(
         )
         raise TransientError(f"the server answers {status_text}", pause=pause)
     if status == 416:
-        raise RangeNotSatisfiable("the server has fewer bytes than were fetched already")
+        raise RangeNotSatisfiable("the server has fewer bytes than are downloaded already")
     if status in {401, 403}:
         raise NotFound(
             f"the server answers {status_text}{_explain_login(status, has_login=has_login)}",
@@ -104,7 +106,7 @@ def _build_response(
     content_range = response.headers.get("Content-Range", "")
     resumed = status == 206 and content_range.startswith(f"bytes {start}-")
     if status == 206 and not resumed:
-        raise TransientError("the server answers with another part than was asked for")
+        raise TransientError("the server sends another range than requested")
     length = response.headers.get("Content-Length", "")
     return FileResponse(
         start if resumed else 0,
@@ -115,26 +117,26 @@ def _build_response(
 
 
 def sanitise_text(text: str) -> str:
-    """A server's own words as one short line of ASCII."""
+    """Reduce text of a server to one short line of ASCII."""
     return "".join(char for char in text if " " <= char <= "~")[:_MAX_QUOTED]
 
 
 def _explain_login(status: int, *, has_login: bool) -> str:
-    """What a server means that wants to know who asks."""
+    """Explain status 401 or 403."""
     if has_login:
-        return " to the user and password that are known for it"
+        return " to the configured user and password"
     if status != 401:
         return ""
     unreadable_files = http_access.list_unreadable_files()
-    note = f"; {unreadable_files[0]} may not be read by this user" if unreadable_files else ""
+    note = f"; this user cannot read {unreadable_files[0]}" if unreadable_files else ""
     return (
-        ", it wants a user and a password (http://USER:PASSWORD@HOST/…, or a machine in apt's "
+        ", it requires a user and a password (http://USER:PASSWORD@HOST/…, or a machine in apt's "
         f"auth.conf.d){note}"
     )
 
 
 def parse_retry_after(text: str, date: str | None) -> float:
-    """Seconds that Retry-After asks for: a number, or a date, held against the server's own.
+    """Parse Retry-After: seconds, or a date that is compared with the server's own.
 
     Source: RFC 9110, 10.2.3.
     """
@@ -156,9 +158,9 @@ def _parse_date(date: str) -> float | None:
 
 
 def _read_chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    """The body as it comes.
+    """Yield the body in chunks.
 
-    Raises: Unreachable, also when it comes slower than LOWEST bytes a second.
+    Raises: TransientError, also below MIN_SPEED bytes a second.
     """
     buffer = bytearray()
     failure = ""
@@ -172,26 +174,26 @@ def _read_chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
                     buffer.clear()
         except urllib3.exceptions.HTTPError as error:
             failure = _describe_error(error)
-    if buffer:  # what came is kept, and what follows it is asked for the next time
+    if buffer:  # keep it: the next request resumes behind it
         yield bytes(buffer)
     if watch.is_slow:
-        raise TransientError(f"it sends less than {MIN_SPEED} bytes a second")
+        raise TransientError(f"the server sends less than {MIN_SPEED} bytes a second")
     if failure:
         raise TransientError(failure)
 
 
 def _describe_error(error: Exception) -> str:
-    """The innermost cause of what urllib3 says, in a few words."""
+    """Describe the innermost cause of an error of urllib3 in a few words."""
     cause: BaseException = error
     while isinstance(cause, urllib3.exceptions.MaxRetryError) and cause.reason is not None:
         cause = cause.reason
     if isinstance(cause, urllib3.exceptions.NameResolutionError):
-        return "its name cannot be resolved"
+        return "the host name cannot be resolved"
     refused = isinstance(cause, urllib3.exceptions.NewConnectionError)
     if isinstance(cause, urllib3.exceptions.TimeoutError) and not refused:
-        return "it does not answer in time"
+        return "the server does not answer in time"
     if isinstance(cause, urllib3.exceptions.IncompleteRead | urllib3.exceptions.ProtocolError):
-        return "the connection broke in the middle"
+        return "the connection was interrupted"
     origin = cause.__cause__ or cause.__context__
     text = getattr(origin, "strerror", None) or str(cause)
     return http_access.hide_credentials(str(text))
@@ -207,7 +209,7 @@ def _get_pool(url: str) -> urllib3.PoolManager:
 def _create_manager(
     proxy: str, scheme: str, bundle: str, read_timeout: float
 ) -> urllib3.PoolManager:
-    """Connections that are kept open; a server may stay silent for `silence` seconds."""
+    """Create a pool of connections whose server may stay silent for `read_timeout` seconds."""
     context = None
     if scheme == "https" or proxy.startswith("https:"):
         context = ssl.create_default_context(cafile=bundle or None)
@@ -233,7 +235,7 @@ def _create_manager(
         )  # fmt: skip
     except (ValueError, urllib3.exceptions.HTTPError) as error:
         raise ArchiveError(
-            f"the proxy cannot be used: {http_access.hide_credentials(str(error))}",
+            f"cannot use the proxy: {http_access.hide_credentials(str(error))}",
             where=f"{scheme}_proxy",
             fix=f"correct {scheme}_proxy: http://HOST:PORT",
         ) from error

@@ -1,4 +1,4 @@
-"""How long a connection may take: an end for servers that send a byte a second."""
+"""Connections that end a server that is too slow, such as one byte a second."""
 
 import contextlib
 import math
@@ -11,13 +11,13 @@ from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, PoolM
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 DEFAULT_WINDOW = 30.0
-"""Seconds, where a connection does not say how long it may stay silent."""
+"""Seconds, for a connection without a timeout."""
 
 
 class SpeedWatch:
-    """Calls `end` when fewer than `lowest` bytes a second came in a window of seconds.
+    """Calls `end` if fewer than `lowest` bytes a second arrive in a window of seconds.
 
-    Who reads adds to `came` what it has read.
+    The reader adds the bytes it has read to `received`.
     """
 
     def __init__(self, end: Callable[[], object], window: float, lowest: float) -> None:
@@ -51,7 +51,7 @@ class SpeedWatch:
 
 
 class _TimedConnection(HTTPConnection):
-    """A connection whose answer's head must come, whole, in the time that it may stay silent."""
+    """A connection that must deliver the whole header of a response within its timeout."""
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
         sock = self.sock
@@ -60,20 +60,20 @@ class _TimedConnection(HTTPConnection):
 
 
 def _get_window(connection: HTTPConnection) -> float:
-    """Seconds that a connection may stay silent."""
+    """Return the timeout of a connection in seconds."""
     timeout = connection.timeout
     return float(timeout) if isinstance(timeout, int | float) else DEFAULT_WINDOW
 
 
 class _TimedTlsConnection(_TimedConnection, HTTPSConnection):
-    """The same by TLS; a proxy's tunnel must stand in that time, too."""
+    """The same with TLS; the tunnel of a proxy must be open within the timeout, too."""
 
     def connect(self) -> None:
-        def shut_down() -> None:
+        def end_connection() -> None:
             if self.sock is not None:
                 self.sock.shutdown(socket.SHUT_RDWR)
 
-        with SpeedWatch(shut_down, _get_window(self), math.inf):
+        with SpeedWatch(end_connection, _get_window(self), math.inf):
             super().connect()
 
 
@@ -86,6 +86,6 @@ class _TimedTlsPool(HTTPSConnectionPool):
 
 
 def use_timed_connections(manager: PoolManager) -> PoolManager:
-    """The same manager; answers of its connections begin in bounded time."""
+    """Make the connections of a manager time-limited; return it."""
     manager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTlsPool}
     return manager

@@ -1,4 +1,4 @@
-"""Which packages an archive's suites offer, all suites taken as one."""
+"""Package index of an archive: the packages of all its suites."""
 
 import difflib
 import fnmatch
@@ -30,21 +30,21 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def pick_newest(candidates: Sequence[tuple[str, T]]) -> tuple[str, T]:
-    """The paragraph with the highest version, and what came with it; the first one of equals."""
+    """Return the candidate with the highest version; the first of equals."""
     if len(candidates) == 1:
         return candidates[0]
     return max(candidates, key=lambda pair: Version(_read_field(pair[0], "Version")))
 
 
 def read_version(stanza: str) -> str:
-    """The version in a paragraph."""
+    """Return the version in a stanza."""
     return _read_field(stanza, "Version")
 
 
 def parse_package(stanza: str, root: str, suite: str) -> Package:
-    """Read a paragraph as a package of a suite.
+    """Parse a stanza as a package of a suite.
 
-    Raises: ArchiveError when it lacks a field or names a place outside of the mirror.
+    Raises: ArchiveError if a field is missing or invalid, or a path is outside of the mirror.
     """
     fields = _parse_stanza(stanza)
     try:
@@ -87,15 +87,15 @@ def parse_package(stanza: str, root: str, suite: str) -> Package:
 
 
 def parse_depends(stanza: str) -> tuple[tuple[str, ...], ...]:
-    """Pre-Depends and Depends: each with its alternatives, names only.
+    """Parse Pre-Depends and Depends: names only, each with its alternatives.
 
     Source: Debian Policy 7.1, "Syntax of relationship fields".
 
-    Raises: ArchiveError for a dependency that is none.
+    Raises: ArchiveError for an invalid dependency.
     """
     relations = _parse_stanza(stanza).relations
     groups = tuple(
-        tuple(dict.fromkeys(one["name"] for one in alternatives if one["name"]))
+        tuple(dict.fromkeys(relation["name"] for relation in alternatives if relation["name"]))
         for key in ("pre-depends", "depends")
         for alternatives in relations[key] or ()
     )
@@ -121,19 +121,22 @@ def _read_field(stanza: str, name: str) -> str:
 
 def _stanza_error(stanza: str, suite: str, reason: str) -> ArchiveError:
     return ArchiveError(
-        f"the index says something impossible of {_read_field(stanza, 'Package')}: {reason}",
+        f"malformed entry of {_read_field(stanza, 'Package')} in the package index: {reason}",
         where=suite,
         fix="use another mirror (--mirror URL)",
     )
 
 
 _MIN_SIMILARITY = 0.75
-"""How like a name must be to be suggested, of 1."""
+"""Similarity from which a name is suggested, 0 to 1."""
 
 
 @dataclass(slots=True)
 class Index:
-    """The packages of several suites: of each name the newest version counts."""
+    """Packages of several suites; of each name the newest version counts.
+
+    Pins limit the versions of a name; among archives the highest priority wins first.
+    """
 
     suites: tuple[LockedSuite, ...]
     packages_files: tuple[PackagesFile, ...]
@@ -148,9 +151,9 @@ class Index:
         return ", ".join(suite.name for suite in self.suites)
 
     def find_package(self, name: str) -> Package | None:
-        """The newest version of a package over all suites; None when there is none.
+        """Return the newest allowed version of a package; None if there is none.
 
-        Raises: ArchiveError when the index says something impossible of it.
+        Raises: ArchiveError for a malformed entry.
         """
         if name not in self._packages:
             newest_stanza = self._find_newest_stanza(name)
@@ -162,20 +165,20 @@ class Index:
         return self._packages[name]
 
     def list_offers(self, name: str) -> tuple[tuple[Package, str], ...]:
-        """Every version of a package, of every suite, and whose word it is.
+        """Return every version of a package in every suite, with the signer of its index.
 
-        Raises: ArchiveError when the index says something impossible of it.
+        Raises: ArchiveError for a malformed entry.
         """
         return tuple(
             (parse_package(text, part.repository, part.suite), part.signer)
             for part in self.packages_files
-            for text in part.query(lambda kept: kept.find_stanzas(name))
+            for text in part.query(lambda index: index.find_stanzas(name))
         )
 
     def find_depends(self, name: str) -> tuple[tuple[str, ...], ...]:
-        """Pre-Depends and Depends of the newest version: each with its alternatives, names only.
+        """Return Pre-Depends and Depends of the newest version: names, each with its alternatives.
 
-        () for a package that is not there.
+        () for an unknown package.
         """
         if name not in self._depends:
             newest_stanza = self._find_newest_stanza(name)
@@ -183,40 +186,40 @@ class Index:
         return self._depends[name]
 
     def find_providers(self, virtual: str) -> tuple[str, ...]:
-        """Names of the packages that provide a virtual package, sorted."""
+        """Return the packages that provide a virtual package, sorted."""
         providers = {
             name
             for part in self.packages_files
-            for name in part.query(lambda kept: kept.find_providers(virtual))
+            for name in part.query(lambda index: index.find_providers(virtual))
         }
         return tuple(sorted(providers))
 
     def find_names(self, prefix: str) -> tuple[str, ...]:
-        """Names of all packages that start with `prefix`, sorted."""
+        """Return the package names that start with `prefix`, sorted."""
         names = {
             name
             for part in self.packages_files
-            for name in part.query(lambda kept: kept.find_names(prefix))
+            for name in part.query(lambda index: index.find_names(prefix))
         }
         return tuple(sorted(names))
 
     def find_similar_name(self, name: str) -> str:
-        """The package whose name is most like `name`; "" when none is like it."""
+        """Return the most similar package name; "" if none is similar."""
         names = {
-            one
+            candidate
             for part in self.packages_files
-            for one in part.query(lambda kept: kept.find_names(name[:2]))
+            for candidate in part.query(lambda index: index.find_names(name[:2]))
         }
         matches = difflib.get_close_matches(name, sorted(names), n=1, cutoff=_MIN_SIMILARITY)
         return matches[0] if matches else ""
 
     def _find_newest_stanza(self, name: str) -> tuple[str, PackagesFile] | None:
-        """The newest paragraph of a name, and where it stands."""
+        """Return the newest allowed stanza of a package, with its Packages file."""
         if name not in self._stanzas:
             stanzas = [
                 (text, part)
                 for part in self.packages_files
-                for text in part.query(lambda kept: kept.find_stanzas(name))
+                for text in part.query(lambda index: index.find_stanzas(name))
             ]
             self._stanzas[name] = self._apply_pins_and_priority(name, stanzas)
         return self._stanzas[name]
@@ -224,28 +227,28 @@ class Index:
     def _apply_pins_and_priority(
         self, name: str, stanzas: Sequence[tuple[str, PackagesFile]]
     ) -> tuple[str, PackagesFile] | None:
-        """The newest of what the pins allow, from the archives of the highest priority.
+        """Return the newest stanza that the pins allow, from the archives of the highest priority.
 
-        Raises: ArchiveError when a pin allows nothing.
+        Raises: ArchiveError if a pin allows none.
         """
-        pin = next((one for one in self.pins if one.package == name), None)
+        pin = next((pin for pin in self.pins if pin.package == name), None)
         allowed = [
-            one
-            for one in stanzas
-            if pin is None or _pin_matches(pin, read_version(one[0]), one[1].suite)
+            (text, part)
+            for text, part in stanzas
+            if pin is None or _pin_matches(pin, read_version(text), part.suite)
         ]
         if pin is not None and not allowed:
             available = ", ".join(f"{read_version(text)} in {part.suite}" for text, part in stanzas)
             constraint = " in ".join(part for part in (pin.version, pin.suite) if part)
             raise ArchiveError(
-                f"no {name} is {constraint}; there is {available or 'none'}",
+                f"no version of {name} matches the pin {constraint}; available: {available or 'none'}",
                 where=str(pin.where),
                 fix="correct the pin, or add the suite or snapshot that has this version",
             )
         if not allowed:
             return None
         highest = max(part.priority for _, part in allowed)
-        return pick_newest([one for one in allowed if one[1].priority == highest])
+        return pick_newest([(text, part) for text, part in allowed if part.priority == highest])
 
 
 def _pin_matches(pin: Pin, version: str, suite: str) -> bool:
@@ -255,7 +258,7 @@ def _pin_matches(pin: Pin, version: str, suite: str) -> bool:
 
 
 def is_allowed_by_pins(pins: Sequence[Pin], package: Package) -> bool:
-    """Whether the pins of a manifest let a package be taken."""
+    """Whether the pins of a manifest allow a package."""
     return all(
         _pin_matches(pin, package.version, package.suite)
         for pin in pins
@@ -274,9 +277,9 @@ def open_index(
     now: int | None = None,
     allow_downgrade: bool = False,
 ) -> Index:
-    """Open an archive's index: verified from the InRelease down, kept in the store.
+    """Open the index of an archive, verified from the InRelease file down.
 
-    `now` is seconds UTC, for Valid-Until; None for this machine's clock.
+    `now` is seconds UTC, for Valid-Until; None for the clock of this machine.
     Raises: ArchiveError.
     """
 
@@ -299,7 +302,7 @@ def open_index(
         ]
         missing = [part for part in files if not part.is_cached]
         specs = [part.download_spec(mirror, offline=offline) for part in missing]
-        download([one for one in specs if one.mirrors], store, progress, "indices")
+        download([spec for spec in specs if spec.mirrors], store, progress, "indices")
         map_in_threads(PackagesFile.build_index, missing)
         return files
 

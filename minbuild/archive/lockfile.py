@@ -1,4 +1,4 @@
-"""The lock's file format: JSON, one package a line, so that a new version is a one-line change."""
+"""Lock file: JSON with one package a line, so that a new version is a one-line change."""
 
 import dataclasses
 import json
@@ -24,15 +24,15 @@ from minbuild.file_io import read_regular_text, write_atomic
 
 @dataclass(frozen=True, slots=True)
 class LockChange:
-    """One package that comes, goes, or changes."""
+    """A package that one of two locks adds, removes or changes."""
 
     part: str
     """host or toolbox."""
     name: str
     before: str
-    """Its version; "" when it comes."""
+    """Its version; "" if added."""
     after: str
-    """Its version; "" when it goes."""
+    """Its version; "" if removed."""
     suite: str
 
 
@@ -42,7 +42,7 @@ def format_lock_changes(before: Lock | None, after: Lock) -> tuple[str, ...]:
 
 
 def diff_locks(before: Lock | None, after: Lock) -> tuple[LockChange, ...]:
-    """What a new lock adds, removes and changes: the host's first, sorted by name."""
+    """List what a new lock adds, removes and changes: packages of the host first, by name."""
     changes = _diff_packages("host", before.packages if before else (), after.packages)
     changes += _diff_packages("toolbox", before.toolbox if before else (), after.toolbox)
     return tuple(changes)
@@ -73,10 +73,10 @@ def _diff_packages(
 
 SCHEMA = "minbuild.lock/1"
 MAX_SIZE = 64 << 20
-"""Bytes of a lock: those of hosts have 30 kB."""
+"""Bytes of the largest lock; one of a host has 30 kB."""
 _KEYS = ("schema", "arch", "suites", "packages", "toolbox")
 _REPOSITORY_PATTERN = "([a-z][a-z0-9.-]*)?"
-"""debian, debian-security, another archive's name; \"\" for a local file."""
+"""debian, debian-security, the name of another archive; \"\" for a local file."""
 _PATTERNS = {
     "name": PACKAGE_NAME,
     "version": PACKAGE_VERSION,
@@ -90,7 +90,7 @@ T = TypeVar("T", Package, LockedSuite)
 
 
 def read_lock(path: Path) -> Lock:
-    """Read a lock.
+    """Read a lock file.
 
     Raises: ArchiveError with every problem of the file.
     """
@@ -98,14 +98,14 @@ def read_lock(path: Path) -> Lock:
         text = read_regular_text(path, MAX_SIZE)
     except (OSError, UnicodeDecodeError) as error:
         raise ArchiveError(
-            f"the lock cannot be read: {error}", where=str(path), fix=_suggest_fix(path)
+            f"cannot read the lock file: {error}", where=str(path), fix=_suggest_fix(path)
         ) from error
     return parse_lock(text, path)
 
 
 @lru_cache(maxsize=4)
 def parse_lock(text: str, path: Path) -> Lock:
-    """Read a lock's text, which a build does more than once; `path` is for messages.
+    """Parse the text of a lock, cached since a build does it repeatedly; `path` is for messages.
 
     Raises: ArchiveError with every problem of the text.
     """
@@ -113,7 +113,7 @@ def parse_lock(text: str, path: Path) -> Lock:
         document: object = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ArchiveError(
-            f"this is no lock: {error}", where=str(path), fix=_suggest_fix(path)
+            f"not a lock file: {error}", where=str(path), fix=_suggest_fix(path)
         ) from error
     problems: list[ArchiveError] = []
 
@@ -122,10 +122,10 @@ def parse_lock(text: str, path: Path) -> Lock:
         problems.append(ArchiveError(message, where=where, fix=_suggest_fix(path)))
 
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        add_problem(f"this is no lock that minbuild knows: its schema is not {SCHEMA}")
+        add_problem(f"unknown lock format: the schema is not {SCHEMA}")
         raise combine(problems)
     for key in sorted(document.keys() ^ {*_KEYS}):
-        add_problem(f"a lock {'has no' if key in document else 'needs a'} field {key!r}")
+        add_problem(f"{'unknown' if key in document else 'missing'} field {key!r}")
     arch = document.get("arch")
     if not isinstance(arch, str) or not arch:
         add_problem("not an architecture", "arch")
@@ -138,7 +138,7 @@ def parse_lock(text: str, path: Path) -> Lock:
 
 
 def render_lock(lock: Lock) -> str:
-    """Write a lock as text: always the same for the same lock, however it is ordered."""
+    """Render a lock as text, independent of the order of its packages."""
     out = [f'{{"schema": {json.dumps(SCHEMA)}', f'"arch": {json.dumps(lock.arch)}']
     out.append(_render_table("suites", LockedSuite, lock.suites))
     out.append(_render_table("packages", Package, sorted(lock.packages, key=_sort_key)))
@@ -147,9 +147,9 @@ def render_lock(lock: Lock) -> str:
 
 
 def write_lock(path: Path, lock: Lock) -> None:
-    """Write a lock, whole or not at all.
+    """Write a lock file atomically.
 
-    Raises: ToolError when its directory cannot be written.
+    Raises: ToolError if the directory is not writable.
     """
     write_atomic(path.resolve(), render_lock(lock).encode())
 
@@ -163,7 +163,7 @@ def _sort_key(package: Package) -> tuple[str, ...]:
 
 
 def _render_table(key: str, kind: type[T], rows: Sequence[T]) -> str:
-    """A list with one object a line: its fields, without those that are empty and may be."""
+    """Render a list, one object a line, without empty optional fields."""
     fields = [(field.name, field.default == "") for field in dataclasses.fields(kind)]
 
     def to_object(row: T) -> dict[str, object]:
@@ -180,7 +180,7 @@ def _parse_packages(
     packages = _parse_rows(Package, key, document, add_problem)
     for number, package in enumerate(packages):
         if number and packages[number - 1].name == package.name:
-            add_problem(f"{package.name} stands twice in the lock", f"{key}[{number}]")
+            add_problem(f"{package.name} is in the lock twice", f"{key}[{number}]")
     return tuple(sorted(packages, key=_sort_key))
 
 
@@ -202,53 +202,53 @@ def _parse_rows(
 
 
 def _find_type_problem(kind: type[T], row: object) -> str:
-    """Why a row is no such thing; "" when it is one."""
+    """Return the type error of a row; "" if there is none."""
     if not isinstance(row, dict):
         return "not an object"
     fields = {field.name: field for field in dataclasses.fields(kind)}
     for name in sorted(row.keys() - fields.keys()):
-        return f"no such field: {name!r}"
+        return f"unknown field {name!r}"
     for name, field in fields.items():
         if name not in row:
             if field.default is dataclasses.MISSING:
-                return f"needs a field {name!r}"
+                return f"missing field {name!r}"
             continue
         value = row[name]
         if type(value) is not field.type:
-            return f"{name} is not a {'number' if field.type is int else 'text'}"
+            return f"{name} is not a {'number' if field.type is int else 'string'}"
         if isinstance(value, int) and value < 0:
-            return f"{name} is below zero"
+            return f"{name} is negative"
     return _find_unsafe_value(row)
 
 
 def _find_unsafe_value(row: Mapping[str, object]) -> str:
-    """Why a row may not be used though its fields have the right types."""
+    """Return why a row with the right types is not safe to use; "" if it is."""
     digest, path, repository = row.get("sha256", ""), str(row.get("path", "x")), row.get("root", "")
     if not isinstance(digest, str) or len(digest) != 64 or not {*digest} <= _HEX:
-        return "sha256 is no SHA-256"
+        return "sha256 is not 64 hex digits"
     if not re.fullmatch(_REPOSITORY_PATTERN, str(repository)):
-        return f"no name of an archive: {repository!r}"
+        return f"invalid archive name: {repository!r}"
     if "path" in row and not repository and not path.startswith(f"{INSTALLED}/"):
-        return "it names a file of this machine, and a lock pins packages of archives alone"
+        return "path names a local file; a lock pins packages of archives only"
     parts = path.removesuffix("/") if not repository else path
     if path.startswith("/") or {"", ".", ".."} & {*parts.split("/")}:
-        return f"path leads out of the mirror: {path!r}"
+        return f"path is outside of the mirror: {path!r}"
     if "path" in row and not path:
         return "path is empty"
     return _find_malformed_field(row) if repository and "path" in row else ""
 
 
 def _find_malformed_field(row: Mapping[str, object]) -> str:
-    """Which text of an archive's package is none that dpkg would take; "" for none."""
+    """Return the field that dpkg would reject; "" for none."""
     for field, pattern in _PATTERNS.items():
         text = row.get(field, "")
         if text and isinstance(text, str) and not pattern.fullmatch(text):
-            return f"{field} is no {field.replace('_', ' ')} of a package: {text!r}"
+            return f"invalid package {field.replace('_', ' ')}: {text!r}"
     return ""
 
 
 def lock_json_schema() -> dict[str, object]:
-    """The JSON Schema of a lock. Source: JSON Schema 2020-12."""
+    """Return the JSON Schema of a lock. Source: JSON Schema 2020-12."""
     tables = {"suites": LockedSuite, "packages": Package, "toolbox": Package}
     properties: dict[str, object] = {
         "schema": {"const": SCHEMA},

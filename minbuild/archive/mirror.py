@@ -1,4 +1,4 @@
-"""Where Debian's packages come from on this machine: which mirrors, and who said so."""
+"""Mirrors of Debian's archive: from the command line, the environment, the config file or apt."""
 
 import os
 import re
@@ -24,34 +24,37 @@ _ADDRESS = re.compile(
     r"(?:mirror\+)?(?:https?://(?:[^/@\s]*@)?[^/@\s?#]+(?:/[^\s?#]*)?|file:/+[^/\s?#][^\s?#]*)"
 )
 _SAFE = "/+~:@!$&'()*,;="
-"""What stands in a path as it is, beside letters, digits, - . _. Source: RFC 3986, 3.3."""
+"""Characters that a path needs no quoting for, besides letters, digits, - . _. Source: RFC 3986, 3.3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """Addresses of the two trees of Debian's archive, without a slash at the end or a password."""
+    """Addresses of Debian's repositories, without a trailing slash or password.
+
+    `debian` is `http://deb.debian.org/debian`, `security` the repository debian-security next to it.
+    """
 
     debian: str
     security: str
     configured_by: str
-    """Who named it: `--mirror`, `MINBUILD_MIRROR`, a file."""
+    """Its source: `--mirror`, `MINBUILD_MIRROR`, or the path of a file."""
     repositories: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Trees of other archives: their names and addresses, best first."""
+    """Name of another archive → its addresses, best first."""
     debian_alternates: tuple[str, ...] = ()
-    """Further mirrors of the first tree, best first."""
+    """Further mirrors of `debian`, best first."""
     security_alternates: tuple[str, ...] = ()
-    """Further mirrors of the second tree, best first."""
+    """Further mirrors of `security`, best first."""
 
     def build_url(self, repository: str, path: str) -> str:
-        """Address of a file at the first mirror; otherwise as `urls`."""
+        """Return the address of a file at the first mirror; see `build_urls`."""
         return self.build_urls(repository, path)[0]
 
     def build_urls(self, repository: str, path: str) -> tuple[str, ...]:
-        """Addresses of a file below a tree, one for each mirror, best first.
+        """Return the addresses of a file in a repository, one for each mirror, best first.
 
-        `root` is `debian`, `debian-security`, or another archive's name; where debian-security is
-        no tree of its own, its suites lie in the first one.
-        Raises: ArchiveError for an archive that nobody named.
+        `repository` is `debian`, `debian-security`, or the name of another archive. Mirrors that
+        do not separate debian-security have its suites in `debian`.
+        Raises: ArchiveError for an archive without a mirror.
         """
         if repository == DEBIAN:
             trees: Sequence[str] = (self.debian, *self.debian_alternates)
@@ -61,21 +64,21 @@ class Mirror:
             trees = self.repositories[repository]
         else:
             raise ArchiveError(
-                f"nobody says where the archive {repository} lies, which has {path}",
+                f"no mirror is configured for archive {repository} (needed for {path})",
                 where="the lock",
                 fix=f"name it in the manifest: archives: [{{name: {repository}, …}}], "
-                "or take its packages from elsewhere: minbuild lock --update",
+                "or lock its packages from another archive: minbuild lock --update",
             )
         return tuple(dict.fromkeys(f"{tree}/{quote(path, safe=_SAFE)}" for tree in trees))
 
 
 def is_local(url: str) -> bool:
-    """Whether an address is a file of this machine, which no network is asked for."""
+    """Whether an address is a local file, which needs no network."""
     return url.startswith("file:")
 
 
 def repository_of(suite: str, archive: str = "") -> str:
-    """Which tree holds a suite: the archive's own, or debian-security for trixie-security."""
+    """Return the repository of a suite: debian-security for trixie-security, or the archive's name."""
     if archive:
         return archive
     return SECURITY if suite.rstrip("/").endswith(("-security", "/updates")) else DEBIAN
@@ -84,9 +87,9 @@ def repository_of(suite: str, archive: str = "") -> str:
 def build_mirror(
     addresses: Sequence[str], configured_by: str, repositories: Mapping[str, Sequence[str]]
 ) -> Mirror:
-    """The mirrors at these addresses, nothing else asked; `source` says who named them.
+    """Build a mirror from addresses; `configured_by` is their source.
 
-    Raises: ArchiveError when one is no address.
+    Raises: ArchiveError for an invalid address.
     """
     return replace(
         _resolve_mirror(addresses, (), configured_by, find_config_file()), repositories=repositories
@@ -96,14 +99,14 @@ def build_mirror(
 def resolve_repository_urls(
     addresses: Sequence[str], configured_by: str, *, arch: str = "", offline: bool = False
 ) -> tuple[str, ...]:
-    """Another archive's addresses, without a slash at their ends. Raises: ArchiveError."""
+    """Return the addresses of another archive, without a trailing slash. Raises: ArchiveError."""
     arch = arch or detect_machine_architecture()
     urls = _expand_addresses(addresses, configured_by, find_config_file(), arch, offline=offline)
-    return tuple(strip_credentials(one) for one in urls)
+    return tuple(strip_credentials(url) for url in urls)
 
 
 def split_addresses(text: str | Sequence[str]) -> tuple[str, ...]:
-    """Addresses of one text or several, each alone or a list with blanks or commas between."""
+    """Split addresses that are separated by blanks or commas, from one text or several."""
     addresses: list[str] = []
     for part in (text,) if isinstance(text, str) else text:
         addresses += re.split(r"[\s,]+(?=(?:mirror\+)?(?:https?://|file:)|/)", part.strip())
@@ -118,10 +121,10 @@ def find_mirror(
     environment: Mapping[str, str] | None = None,
     apt: Path = APT,
 ) -> Mirror:
-    """Find the mirrors: as given, $MINBUILD_MIRROR, the user's config file, then apt's sources.
+    """Find the mirror: --mirror, $MINBUILD_MIRROR, the config file, then apt's sources.
 
-    `arch` is that of the packages, "" for this machine's: apt's sources may be for others.
-    Raises: ArchiveError when none is known or what is known makes no sense.
+    `arch` is the architecture of the packages, "" for this machine's: apt sources can be limited
+    to some. Raises: ArchiveError if there is no mirror, or an invalid address.
     """
     environment = os.environ if environment is None else environment
     add_apt_directory(apt)
@@ -154,10 +157,10 @@ def _resolve_mirror(
 ) -> Mirror:
     first = _expand_addresses(debian, source, config, arch, offline=offline)
     second = _expand_addresses(security, source, config, arch, offline=offline) or [
-        _derive_security_url(one) for one in first
+        _derive_security_url(url) for url in first
     ]
-    first = [strip_credentials(one) for one in first]
-    second = [strip_credentials(one) for one in second]
+    first = [strip_credentials(url) for url in first]
+    second = [strip_credentials(url) for url in second]
     return Mirror(
         first[0],
         second[0],
@@ -168,7 +171,7 @@ def _resolve_mirror(
 
 
 def _derive_security_url(debian: str) -> str:
-    """Where the security archive lies beside a mirror's first tree."""
+    """Return the address of debian-security next to a mirror's `debian`."""
     parts = debian.split("/")
     for number in range(len(parts) - 1, 2, -1):
         if parts[number] == DEBIAN:
@@ -179,12 +182,12 @@ def _derive_security_url(debian: str) -> str:
 def _expand_addresses(
     addresses: Sequence[str], source: str, config: Path, arch: str, *, offline: bool
 ) -> list[str]:
-    """The addresses, mirror lists followed. Raises: ArchiveError."""
-    normalised = [_normalise_address(one, source, config) for one in addresses]
+    """Return the addresses with mirror lists expanded. Raises: ArchiveError."""
+    normalised = [_normalise_address(address, source, config) for address in addresses]
     urls = expand_addresses(normalised, arch, (), offline=offline)
     if normalised and not urls:
         raise ArchiveError(
-            "the mirror list names no mirror that can be used",
+            "the mirror list has no usable mirror",
             where=f"{source}: {', '.join(map(hide_credentials, normalised))}",
             fix=_FIX.format(config=config),
         )
@@ -196,7 +199,7 @@ def _normalise_address(text: str, source: str, config: Path) -> str:
         return Path(text).as_uri()
     if not _ADDRESS.fullmatch(text):
         raise ArchiveError(
-            f"this is no address of a mirror: {hide_credentials(text)!r}",
+            f"not a mirror address: {hide_credentials(text)!r}",
             where=source,
             fix=_FIX.format(config=config),
         )
@@ -209,7 +212,7 @@ def _read_apt_mirror(apt: Path, config: Path, arch: str, *, offline: bool) -> Mi
     first = _expand_sources(debian, arch, offline=offline)
     if not first:
         raise ArchiveError(
-            f"no Debian mirror is known: this machine's apt sources name none for {arch}",
+            f"no Debian mirror for {arch} in the apt sources of this machine",
             where=str(apt),
             fix=_FIX.format(config=config),
         )

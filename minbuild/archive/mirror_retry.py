@@ -1,4 +1,4 @@
-"""How one file is had from several mirrors that may err: asked again, then the next, then told."""
+"""Retries: one file from several mirrors, each asked several times, then one error for all."""
 
 import time
 from collections import Counter
@@ -12,30 +12,30 @@ from minbuild.errors import ArchiveError
 T = TypeVar("T")
 
 MAX_WRONG_ANSWERS = 4
-"""Times that one mirror may offer something else before the next one is asked."""
+"""Wrong answers of one mirror before the next one is asked."""
 _FIX = (
     "check the network and the proxy (http_proxy), name another mirror (--mirror URL), "
-    "or use what the store holds (--offline)"
+    "or use only the store (--offline)"
 )
 
 
 class WrongContent(Exception):
-    """What a mirror offered is not what it must be; the next answer may be."""
+    """A mirror sent a wrong file; its next answer may be right."""
 
     def __init__(self, reason: str, error: ArchiveError) -> None:
         super().__init__(reason)
         self.reason = reason
-        """What it is instead, in a few words."""
+        """What is wrong, in a few words."""
         self.error = error
-        """What is said when it stays so."""
+        """The error if no answer is right."""
 
 
 _exhausted_hosts: set[str] = set()
-"""Hosts that this run has asked as often as it may: they are asked last."""
+"""Hosts that failed too often in this run: they are asked last."""
 
 
 class _FailureTally:
-    """What was offered, where and how often."""
+    """Failures of each address, with their number."""
 
     def __init__(self) -> None:
         self.reasons: dict[str, Counter[str]] = {}
@@ -47,14 +47,15 @@ class _FailureTally:
         self.reasons.setdefault(url, Counter())[reason] += 1
 
     def summarise(self) -> str:
-        """One line for each address when there are several; else how often, when it is not once."""
+        """Return a line for each address, or for a single one the number of attempts."""
         if len(self.reasons) == 1:
             ((_, counts),) = self.reasons.items()
             times = sum(counts.values())
             more = f", {'; '.join(_format_counts(counts))}" if len(counts) > 1 else ""
             return f" (asked {times} times{more})" if times > 1 else ""
         return "".join(
-            f"\n    {url}: {'; '.join(_format_counts(one))}" for url, one in self.reasons.items()
+            f"\n    {url}: {'; '.join(_format_counts(counts))}"
+            for url, counts in self.reasons.items()
         )
 
 
@@ -71,14 +72,14 @@ def try_mirrors(
     *,
     fix: str = _FIX,
 ) -> T:
-    """What `take` makes of the first right answer.
+    """Return the result of `request` for the first right answer.
 
-    `mirrors` has the addresses of the file at each mirror, each tried when the one before it has
-    no such file. `take` gets an address, and whether caches are to look again; it makes one
-    request and raises Unreachable, NotThere or Wrong. Each mirror is asked several times, with
-    growing pauses; one that was given up before is asked last.
+    `mirrors` has the addresses of the file at each mirror; the next one is tried if the server
+    lacks the file. `request` gets an address, and whether caches must revalidate; it makes one
+    request and raises TransientError, NotFound or WrongContent. Each mirror is asked several
+    times, with growing pauses; one that failed too often before is asked last.
 
-    Raises: NotThere when no mirror has it; ArchiveError with what was offered how often.
+    Raises: NotFound if no mirror has the file; ArchiveError with all failures.
     """
     tally = _FailureTally()
     ordered = sorted(mirrors, key=lambda urls: _get_host(urls) in _exhausted_hosts)
@@ -110,7 +111,7 @@ def try_mirrors(
 
 
 def fetch_small(url: str, *, purpose: str, limit: int) -> bytes:
-    """Read a whole small file, of at most `limit` bytes, from the one place that has it.
+    """Read a file of at most `limit` bytes from its only address.
 
     Raises: ArchiveError.
     """
@@ -149,7 +150,7 @@ def _try_addresses(
 
 
 def _build_error(purpose: str, tally: _FailureTally, fix: str) -> Exception:
-    """What is told of several failures: something wrong before something that is not there."""
+    """Return the error for all failures: a wrong file first, then a network error, then absence."""
     if tally.wrong is not None:
         error = tally.wrong.error
         return type(error)(f"{error.what}{tally.summarise()}", where=error.where, fix=error.fix)
@@ -160,7 +161,7 @@ def _build_error(purpose: str, tally: _FailureTally, fix: str) -> Exception:
         )
     if tally.absent is not None:
         return tally.absent[1]
-    return ArchiveError(f"no mirror is known for {purpose}", fix=fix)
+    return ArchiveError(f"no mirror is configured for {purpose}", fix=fix)
 
 
 def _get_host(urls: Sequence[str]) -> str:

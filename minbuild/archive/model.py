@@ -1,4 +1,4 @@
-"""Packages, the suites they come from, and the lock that pins them: frozen data."""
+"""Packages, their suites, and the lock that pins them: frozen data."""
 
 import platform
 import re
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 PACKAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,255}")
-"""dpkg takes more than Debian's policy allows: capitals and underscores."""
+"""dpkg accepts more than Debian's policy: capitals and underscores."""
 PACKAGE_VERSION = re.compile(r"(?:[0-9]{1,9}:)?[A-Za-z0-9.+:~_-]{1,255}")
 ARCHITECTURE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 
@@ -16,12 +16,12 @@ MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "riscv64": "riscv64"}
 
 
 def detect_machine_architecture() -> str:
-    """The Debian architecture of this machine; "" for one that Debian has no packages for here."""
+    """Return the Debian architecture of this machine; "" for an unsupported one."""
     return MACHINES.get(platform.machine(), "")
 
 
 INSTALLED = "installed"
-"""Where a package of a root lies, for want of an archive."""
+"""First part of the path of a package from an installed root."""
 
 
 class ProviderGuess(Enum):
@@ -39,30 +39,30 @@ class ProviderGuess(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One exact .deb of an archive."""
+    """One .deb of an archive, or a package of an installed root."""
 
     name: str
     version: str
     arch: str
     """amd64, or all."""
     root: str
-    """Which of the mirror's trees holds it: "debian" or "debian-security"; "" for a local file."""
+    """Repository of the mirror: "debian", "debian-security"; "" for a local file."""
     path: str
-    """Relative to that tree: pool/main/b/busybox/busybox_1.37.0-6_amd64.deb; of what a root has
-    installed: installed/deb/debian, its kind and the root's distribution."""
+    """In the repository: pool/main/b/busybox/busybox_1.37.0-6_amd64.deb; for an installed root
+    its package format and distribution: installed/deb/debian."""
     size: int
     sha256: str
     suite: str = ""
     source: str = ""
-    """Source package, when it has another name."""
+    """Source package, if it has another name."""
     source_version: str = ""
-    """Version of the source package, when it differs (binNMU)."""
+    """Version of the source package, if it differs (binNMU)."""
 
     @property
     def installed_origin(self) -> tuple[str, str] | None:
-        """The kind and the distribution of an installed root's package; None for an archive's.
+        """Package format and distribution of an installed root's package; None for an archive's.
 
-        ("", "") for the root's files that are in no package.
+        ("", "") for files of the root that belong to no package.
         """
         top, _, rest = self.path.partition("/")
         kind, _, distribution = rest.partition("/")
@@ -71,7 +71,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class LockedSuite:
-    """The Release of one suite at the time of the lock."""
+    """The Release file of one suite at the time of the lock."""
 
     name: str
     """trixie-security."""
@@ -84,7 +84,7 @@ class LockedSuite:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Every package that a build may take a file from, for the host and for the toolbox."""
+    """Every package that a build can use, for the host and for the toolbox."""
 
     arch: str
     suites: tuple[LockedSuite, ...]

@@ -1,4 +1,4 @@
-"""The one door to OpenPGP: is this InRelease signed by a key that we trust? and signatures of ours."""
+"""OpenPGP: verification of InRelease files, and detached signatures; the only door to pysequoia."""
 
 import datetime as dt
 import functools
@@ -22,21 +22,21 @@ _ARMOUR = b"-----BEGIN PGP SIGNED MESSAGE-----"
 def verify_cleartext(
     signed: bytes, *, where: str, signed_by: str = "", now: int | None = None
 ) -> bytes:
-    """Return the content that a trusted key signed: exactly the bytes that were verified.
+    """Return the content that a trusted key signed: exactly the verified bytes.
 
-    `where` names the suite and its address. `signed_by` is a certificate file; "" for Debian's.
-    A key that has expired counts no more, whatever date its signature bears: who finds an old key
-    can write any date. `now` is seconds UTC; None for this machine's clock.
+    `where` is the suite and its address. `signed_by` is a certificate file; "" for Debian's. An
+    expired key is not trusted, whatever the date of the signature: the finder of an old key can
+    forge that. `now` is seconds UTC; None for the clock of this machine.
     Source: RFC 9580, section 7 (cleartext signature framework); apt's gpgv method (EXPKEYSIG).
 
-    Raises: ArchiveError when there is no signature, or none by a trusted key.
+    Raises: ArchiveError without a signature by a trusted key.
     """
     if not signed.lstrip().startswith(_ARMOUR):
         raise ArchiveError(
-            "the InRelease file carries no signature",
+            "the InRelease file has no signature",
             where=where,
             fix="check that this is a Debian archive and not a login page; "
-            "for an archive of your own that is not signed, say `trusted: true` below `archive:`",
+            "for an unsigned archive of your own, set `trusted: true` below `archive:`",
         )
     certificates = _load_certificates(signed_by)
     issuers: list[str] = []
@@ -52,9 +52,9 @@ def verify_cleartext(
         reason = str(error).partition("\n")[0].rstrip(".")
         raise _refusal_error(reason, issuers, where, signed_by) from error
     if content is None:
-        raise _refusal_error("no content came out of the verification", issuers, where, signed_by)
+        raise _refusal_error("the verification returned no content", issuers, where, signed_by)
     expirations = _read_expirations(signed_by)
-    keys = [(str(one.certificate), str(one.signing_key)) for one in result.valid_sigs]
+    keys = [(str(valid.certificate), str(valid.signing_key)) for valid in result.valid_sigs]
     expiry_times = [
         min(expirations[main], expirations.get(key, expirations[main]))
         for main, key in keys
@@ -72,9 +72,9 @@ def verify_cleartext(
 
 
 def verify_detached(data: bytes, signature: bytes, key: Path, *, now: int | None = None) -> str:
-    """The fingerprint of the key in a certificate file that made a detached signature of `data`.
+    """Verify a detached signature of `data` by a certificate file; return the key's fingerprint.
 
-    Raises: ArchiveError when none did, or when it has expired.
+    Raises: ArchiveError if no key matches, or it has expired.
     """
     certificates = list(_load_certificates(str(key)))
     try:
@@ -82,7 +82,7 @@ def verify_detached(data: bytes, signature: bytes, key: Path, *, now: int | None
         result = pysequoia.verify(data, lambda _: certificates, signature=parsed)
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
-        raise _untrusted_error(f"no key in {key} made it: {reason}") from error
+        raise _trust_error(f"not made by a key in {key}: {reason}") from error
     expirations = _read_expirations(str(key))
     moment = time.time() if now is None else now
     for valid in result.valid_sigs:
@@ -92,20 +92,20 @@ def verify_detached(data: bytes, signature: bytes, key: Path, *, now: int | None
             and min(expirations[main], expirations.get(subkey, expirations[main])) > moment
         ):
             return main.upper()
-    raise _untrusted_error(f"the key in {key} has expired")
+    raise _trust_error(f"the key in {key} has expired")
 
 
-def _untrusted_error(reason: str) -> ArchiveError:
+def _trust_error(reason: str) -> ArchiveError:
     return ArchiveError(
         f"the signature cannot be trusted: {reason}",
-        fix="ask whoever made the build for its certificate, by a way that you trust",
+        fix="get the certificate of the builder over a channel that you trust",
     )
 
 
 def hash_trusted_keys(signed_by: str) -> str:
-    """Which keys are trusted, as a digest of their files: "" stands for Debian's.
+    """Return a digest of the trusted certificate files; "" is Debian's.
 
-    Raises: ArchiveError when the file cannot be read.
+    Raises: ArchiveError if a file is not readable.
     """
     digest = hashlib.sha256()
     for file in _list_key_files(signed_by):
@@ -125,7 +125,7 @@ def _list_key_files(signed_by: str) -> list[Path]:
 
 
 def read_unverified(signed: bytes) -> bytes:
-    """Return what an InRelease file says, signed or not, without any verification."""
+    """Return the content of an InRelease file, signed or not, without verification."""
     if not signed.lstrip().startswith(_ARMOUR):
         return signed
     body = signed.partition(b"\n\n")[2].partition(b"\n-----BEGIN PGP SIGNATURE-----")[0]
@@ -133,9 +133,9 @@ def read_unverified(signed: bytes) -> bytes:
 
 
 def sign_detached(data: bytes, key: Path) -> bytes:
-    """A detached signature of `data`, in armour, by the private key in a file.
+    """Sign `data` with the private key in a file; return the armoured detached signature.
 
-    Raises: ArchiveError when the file holds no private key that can be used without a password.
+    Raises: ArchiveError if the file has no private key without a password.
     """
     try:
         secret = pysequoia.Tsk.from_file(str(key))
@@ -143,9 +143,9 @@ def sign_detached(data: bytes, key: Path) -> bytes:
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ArchiveError(
-            f"the private key cannot be used: {reason}",
+            f"cannot use the private key: {reason}",
             where=str(key),
-            fix="name a file with one OpenPGP private key that has no password",
+            fix="name a file with one OpenPGP private key without a password",
         ) from error
     return signed
 
@@ -165,7 +165,7 @@ def _load_certificates(signed_by: str) -> tuple[Cert, ...]:
             ) from error
     if not certificates:
         raise ArchiveError(
-            "the certificate file holds no certificate",
+            "the certificate file is empty",
             where=signed_by or str(KEYS),
             fix="name a file with OpenPGP certificates in `signed-by:`",
         )
@@ -174,7 +174,7 @@ def _load_certificates(signed_by: str) -> tuple[Cert, ...]:
 
 @functools.cache
 def _read_expirations(signed_by: str) -> Mapping[str, float]:
-    """When each key and subkey ends: fingerprint → seconds UTC, infinity for never."""
+    """Return the expiry of each key and subkey: fingerprint → seconds UTC, infinity for never."""
     expirations: dict[str, float] = {}
     for certificate in _load_certificates(signed_by):
         main = certificate.fingerprint
@@ -185,7 +185,7 @@ def _read_expirations(signed_by: str) -> Mapping[str, float]:
                 key, created, newest = packet.fingerprint, packet.key_created, None
             elif packet.signature_type == SignatureType.SubkeyBinding and created is not None:
                 signed = packet.signature_created or created
-                if newest is None or signed >= newest:  # the newest binding is the one that holds
+                if newest is None or signed >= newest:  # the newest binding counts
                     newest, span = signed, packet.key_validity_period
                     expirations[key] = _as_timestamp(created + span if span else None)
     return expirations
@@ -196,10 +196,10 @@ def _as_timestamp(end: dt.datetime | None) -> float:
 
 
 def _refusal_error(reason: str, issuers: Sequence[str], where: str, signed_by: str) -> ArchiveError:
-    keys = ", ".join(issuer.upper() for issuer in issuers) or "no key that is named"
+    keys = ", ".join(issuer.upper() for issuer in issuers) or "an unnamed key"
     trusted = signed_by or "Debian's archive keys"
     return ArchiveError(
-        f"the signature cannot be trusted: {reason} (signed by {keys}; trusted are {trusted})",
+        f"the signature cannot be trusted: {reason} (signed by {keys}; trusted: {trusted})",
         where=where,
         fix="use another mirror; for an archive of your own, name its certificate: "
         "`signed-by: FILE` below `archive:`",

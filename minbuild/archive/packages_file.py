@@ -1,9 +1,9 @@
-"""How an index is kept: paragraphs in small compressed blocks, found by name without reading all.
+"""Packages files of a suite, and their compact form: stanzas in compressed blocks, found by name.
 
-block*      64 package names' paragraphs, sorted, one zstd frame with a checksum
+block*      stanzas of 64 package names, sorted, one zstd frame with a checksum
 provides    lines `VIRTUAL PROVIDER PROVIDER …`, sorted, one frame
 table       JSON: first name and end of each block, one frame
-tail        sizes of provides and table, and how many packages there are
+tail        sizes of provides and table, and the number of packages
 """
 
 import bisect
@@ -29,34 +29,34 @@ from minbuild.formats.compression import decompress_index
 _FIELDS = rb"Package|Version|Architecture|Source|Depends|Pre-Depends|Provides|Filename|Size|SHA256"
 _INDEXED_FIELDS = re.compile(rb"\n((?:" + _FIELDS + rb"): ?[^\n]*(?:\n[ \t][^\n]*)*+|(?=\n))")
 MAX_PACKAGES = 1_000_000
-"""Paragraphs of one index: Debian's largest have 70,000."""
+"""Stanzas of one index; Debian's largest have 70,000."""
 MAX_LINES = 12_000_000
-"""Lines of one index: Debian's largest have 2 million."""
+"""Lines of one index; Debian's largest have 2 million."""
 MAX_STANZA_SIZE = 256 << 10
-"""Bytes that are kept of one paragraph: those of real packages stay below 40,000."""
+"""Bytes of one stanza; those of real packages stay below 40,000."""
 _NAMES_PER_BLOCK = 64
 _TAIL = struct.Struct("<III")
 _LEVEL = 1
 
 
 class IndexDamaged(Exception):
-    """The kept form cannot be read: it is to be made again."""
+    """The compact form is corrupt and must be encoded again."""
 
 
 def encode_index(packages: bytes) -> bytes:
-    """Make the compact form of a Packages file.
+    """Encode the compact form of a Packages file.
 
-    Raises: ArchiveError for more packages, lines or bytes of one package than an index has.
+    Raises: ArchiveError for more packages, lines or bytes of one package than plausible.
     """
     if packages.count(b"\n") > MAX_LINES:
-        raise _oversize_error(f"it has more than {MAX_LINES} lines")
+        raise _oversize_error(f"more than {MAX_LINES} lines")
     stanzas = b"\n".join(_INDEXED_FIELDS.findall(b"\n" + packages + b"\n")).split(b"\n\n")
     if len(stanzas) > MAX_PACKAGES:
-        raise _oversize_error(f"it has more than {MAX_PACKAGES} packages")
+        raise _oversize_error(f"more than {MAX_PACKAGES} packages")
     if max(map(len, stanzas)) > MAX_STANZA_SIZE:
-        raise _oversize_error(f"a package of it has more than {MAX_STANZA_SIZE} bytes")
+        raise _oversize_error(f"an entry has more than {MAX_STANZA_SIZE} bytes")
     sorted_stanzas = sorted(
-        _move_name_first(one.strip(b"\n")) for one in stanzas if b"Package: " in one
+        _move_name_first(stanza.strip(b"\n")) for stanza in stanzas if b"Package: " in stanza
     )
     compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
     out = bytearray()
@@ -74,12 +74,12 @@ def encode_index(packages: bytes) -> bytes:
 
 
 class PackageIndexFile:
-    """A compact form, read a block at a time."""
+    """The compact form of a Packages file, read block by block."""
 
     def __init__(self, data: memoryview) -> None:
         """Open it from its bytes (mapped or read).
 
-        Raises: Damaged.
+        Raises: IndexDamaged.
         """
         self._data = data
         self._decompressor = zstandard.ZstdDecompressor()
@@ -92,9 +92,9 @@ class PackageIndexFile:
         self._provides: bytes | None = None
 
     def find_stanzas(self, name: str) -> list[str]:
-        """Every paragraph of the package with this name.
+        """Return every stanza of the package with this name.
 
-        Raises: Damaged.
+        Raises: IndexDamaged.
         """
         number = bisect.bisect_right(self._firsts, name) - 1
         if number < 0:
@@ -110,9 +110,9 @@ class PackageIndexFile:
         return stanzas
 
     def find_providers(self, virtual: str) -> list[str]:
-        """Names of the packages that provide a virtual package, sorted.
+        """Return the packages that provide a virtual package, sorted.
 
-        Raises: Damaged.
+        Raises: IndexDamaged.
         """
         if self._provides is None:
             with _translate_errors():
@@ -123,9 +123,9 @@ class PackageIndexFile:
         return self._provides[at : self._provides.find(b"\n", at + 1)].decode().split()[1:]
 
     def find_names(self, prefix: str) -> list[str]:
-        """Names of packages that start with `prefix`, sorted.
+        """Return the package names that start with `prefix`, sorted.
 
-        Raises: Damaged.
+        Raises: IndexDamaged.
         """
         names: dict[str, None] = {}
         number = max(bisect.bisect_left(self._firsts, prefix) - 1, 0)
@@ -159,7 +159,7 @@ def _translate_errors() -> Iterator[None]:
 
 def _oversize_error(reason: str) -> ArchiveError:
     return ArchiveError(
-        f"the index cannot be one of packages: {reason}",
+        f"not a plausible package index: {reason}",
         where="Packages",
         fix="use another mirror (--mirror URL)",
     )
@@ -170,13 +170,13 @@ def _stanza_name(stanza: bytes) -> bytes:
 
 
 def _move_name_first(stanza: bytes) -> bytes:
-    """Put the field Package before the others, where it usually is."""
+    """Move the field Package to the start, where it usually is."""
     if stanza.startswith(b"Package: "):
         return stanza
     match = re.search(rb"^Package: .*$", stanza, re.MULTILINE)
     if match is None:
         raise ArchiveError(
-            "the index has a paragraph without a package's name",
+            "the package index has an entry without a name",
             where=stanza[:80].decode("utf-8", "replace"),
             fix="use another mirror",
         )
@@ -184,7 +184,7 @@ def _move_name_first(stanza: bytes) -> bytes:
 
 
 def _group_into_blocks(stanzas: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Groups of paragraphs; all those of one name stay together."""
+    """Group stanzas into blocks; stanzas of one name share a block."""
     block: list[bytes] = []
     names = 0
     for _, namesakes in groupby(stanzas, _stanza_name):
@@ -220,7 +220,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class PackagesFile:
-    """One Packages file of one suite."""
+    """One Packages file of a suite, such as main/binary-amd64/Packages.xz of trixie."""
 
     suite: str
     repository: str
@@ -229,23 +229,23 @@ class PackagesFile:
     sha256: str
     size: int
     unpacked_size: int
-    """Bytes when unpacked; -1 where the Release does not say."""
+    """Bytes when decompressed; -1 if the Release file does not tell."""
     by_hash: bool
     store: Store
     priority: int = 500
-    """Against other archives."""
+    """Priority of the archive; the highest wins."""
     signer: str = ""
-    """Whose word it is, as by `suite.signer`."""
+    """See `suite.identify_signer`."""
     _index: PackageIndexFile | None = None
 
     @property
     def is_cached(self) -> bool:
-        """The compact form is in the store."""
+        """Whether the compact form is in the store."""
         digest = self.store.get(RecordKind.INDEX, self.sha256)
         return digest is not None and self.store.path(digest.decode()) is not None
 
     def download_spec(self, mirror: Mirror, *, offline: bool) -> DownloadSpec:
-        """How to get the Packages file; offline, only mirrors on this machine are asked."""
+        """Return the download of the Packages file; offline, only from local mirrors."""
         directory = self.path.rpartition("/")[0]
         paths = [f"{directory}/by-hash/SHA256/{self.sha256}"] if self.by_hash else []
         return DownloadSpec(
@@ -255,13 +255,13 @@ class PackagesFile:
             ),
             sha256=self.sha256,
             size=self.size,
-            fix="wait until the mirror is whole again, or use another mirror (--mirror URL)",
+            fix="wait until the mirror is in sync, or use another mirror (--mirror URL)",
         )
 
     def build_index(self) -> None:
-        """Make the compact form of the Packages file in the store.
+        """Encode the compact form of the Packages file in the store.
 
-        Raises: ArchiveError when that file is not there or cannot be unpacked.
+        Raises: ArchiveError if that file is missing or cannot be decompressed.
         """
         data = self.store.read(self.sha256)
         if data is None:
@@ -277,9 +277,9 @@ class PackagesFile:
         self.store.put(RecordKind.INDEX, {self.sha256: digest.encode()})
 
     def query(self, reader: Callable[[PackageIndexFile], T]) -> T:
-        """Ask the compact form; when it is damaged it is made again, once.
+        """Query the compact form; if it is corrupt, encode it again, once.
 
-        Raises: ArchiveError; Lost when what it is made of is damaged, too.
+        Raises: ArchiveError; CacheCorrupted if the Packages file is corrupt, too.
         """
         try:
             return reader(self._open_index())
@@ -289,9 +289,9 @@ class PackagesFile:
                 self.store.discard(digest.decode())
             if self.store.find_verified(self.sha256) is None:
                 raise CacheCorrupted(
-                    f"the store's index of {self.suite} was damaged and has been removed",
+                    f"the stored index of {self.suite} was corrupt and has been removed",
                     where=str(self.store.directory),
-                    fix="run the command again: the index is fetched anew",
+                    fix="run the command again: the index is downloaded again",
                 ) from None
             self.build_index()
             return reader(self._open_index())
@@ -314,6 +314,6 @@ class PackagesFile:
 def list_addresses(
     mirror: Mirror, repository: str, suite: str, paths: Sequence[str], *, offline: bool
 ) -> tuple[tuple[str, ...], ...]:
-    """The addresses of one file of a suite at each mirror, which may have it at several paths."""
+    """Return the addresses of a file of a suite at each mirror, for several possible paths."""
     columns = [mirror.build_urls(repository, f"dists/{suite}/{path}") for path in paths]
     return tuple(urls for urls in zip(*columns, strict=True) if is_local(urls[0]) or not offline)

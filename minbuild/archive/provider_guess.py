@@ -1,6 +1,6 @@
-"""Which package probably has what another one needs: a guess by name along Depends, best first.
+"""Guess, by names along Depends, of the package that provides what another one needs.
 
-A wrong guess costs a download and nothing else: the resolver looks into what was fetched.
+A wrong guess only costs a download: the resolver examines the contents of each package.
 """
 
 import re
@@ -20,7 +20,7 @@ _GLIBC = re.compile(
     r"lib(?:c|m|mvec|dl|rt|pthread|resolv|util|anl|nsl|thread_db|c_malloc_debug|BrokenLocale)"
     r"(?:\.so\.[16]|\.so\.[12]|\.so\.6\.1)?"
 )
-"""What libc6 holds beside the library it is named after."""
+"""Libraries of libc6."""
 
 _KNOWN_OWNERS = {
     "libz.so": "zlib1g",
@@ -41,7 +41,7 @@ _KNOWN_OWNERS = {
     "amd-ucode": "amd64-microcode",
     "amd/amd_sev": "amd64-microcode",
 }
-"""How sonames and firmware files start → the start of a package whose name does not tell."""
+"""Prefix of a soname or firmware file → prefix of the package, if the names differ."""
 
 _NO_LIBRARY = re.compile(
     r"-(?:dev|doc|dbg|dbgsym|tools|utils|bin|common|java|ruby|perl|cil|data)\b"
@@ -57,7 +57,7 @@ _ESSENTIAL = {
     "false": ("coreutils",),
     "nologin": ("login",),
 }
-"""Programs of essential packages, which nobody names in Depends. Source: Debian Policy 3.8."""
+"""Programs of essential packages, which Depends does not list. Source: Debian Policy 3.8."""
 
 
 def guess_providers(
@@ -80,13 +80,13 @@ def _list_dependencies(index: Index, package: str, _path: str) -> Iterator[str]:
 
 
 def _guess_file_owners(index: Index, package: str, path: str) -> Iterator[str]:
-    """Owners of a file: a library by its soname, any other by the last parts of its path."""
+    """Guess owners of a file: a library by its soname, another by the end of its path."""
     is_library = ".so" in path.rpartition("/")[2]
     return (_guess_library_owners if is_library else _guess_program_owners)(index, package, path)
 
 
 def _guess_library_owners(index: Index, package: str, path: str) -> Iterator[str]:
-    """Owners of a library, by Debian's way to name packages after sonames.
+    """Guess owners of a library by Debian's package names for sonames.
 
     Source: Debian Policy 8.1, "Run-time shared libraries".
     """
@@ -114,7 +114,7 @@ def _guess_library_owners(index: Index, package: str, path: str) -> Iterator[str
 
 
 def _rank_last_resort(name: str, words: set[str]) -> tuple[bool, bool, bool]:
-    """Order of packages whose names do not tell: some word in common, a library, not libc6."""
+    """Sort key for unlikely packages: a common word, a library, not libc6."""
     return (
         not words & _split_name(name),
         not name.startswith("lib"),
@@ -123,7 +123,7 @@ def _rank_last_resort(name: str, words: set[str]) -> tuple[bool, bool, bool]:
 
 
 def _guess_program_owners(index: Index, package: str, path: str) -> Iterator[str]:
-    """Owners of a program or a data file, by the last parts of its path."""
+    """Guess owners of a program or data file by the end of its path."""
     base = path.rpartition("/")[2]
     dependencies = list(_walk_depends(index, package))
     yield from (name for name in _ESSENTIAL.get(base, ()) if index.find_package(name))
@@ -141,7 +141,7 @@ def _guess_program_owners(index: Index, package: str, path: str) -> Iterator[str
 
 
 def _guess_firmware_owners(index: Index, _package: str, path: str) -> list[str]:
-    """Firmware packages, those first whose names are like the file's path."""
+    """Return firmware packages, those with names similar to the path first."""
     owners = [owner for start, owner in _KNOWN_OWNERS.items() if path.startswith(start)]
     names = [name for name in owners if index.find_package(name)] + [*index.find_names("firmware-")]
     text = path.lower()
@@ -159,7 +159,7 @@ def _guess_firmware_owners(index: Index, _package: str, path: str) -> list[str]:
 
 
 def _walk_depends(index: Index, package: str) -> Iterator[tuple[str, int]]:
-    """Real packages along Depends, breadth first, each once, with its number of steps."""
+    """Yield real packages along Depends, breadth first, each once, with its depth."""
     seen = {package}
     level = [package]
     for depth in range(1, MAX_DEPTH + 1):
@@ -175,7 +175,7 @@ def _walk_depends(index: Index, package: str) -> Iterator[tuple[str, int]]:
 
 
 def _resolve_virtual(index: Index, names: tuple[str, ...]) -> Iterator[str]:
-    """The packages that names of a dependency stand for: themselves, or those that provide them."""
+    """Yield the real packages of a dependency: by name, or those that provide it."""
     for name in names:
         if index.find_package(name) is not None:
             yield name
@@ -184,7 +184,7 @@ def _resolve_virtual(index: Index, names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _normalise_name(name: str) -> str:
-    """A name without what differs between sonames and package names: libglib200."""
+    """Remove what differs between sonames and package names: libglib200."""
     return re.sub(r"[-_.]", "", re.sub(r"t64\b", "", name.lower()))
 
 
@@ -197,7 +197,7 @@ def _rate_similarity(name: str, other: str) -> float:
 
 
 def _guess_by_name(index: Index, stem: str, version: str) -> list[str]:
-    """Packages named after a library though nothing depends on them (dlopen)."""
+    """Return packages named after a library that nothing depends on (dlopen)."""
     full = _normalise_name(stem + version)
     names = [
         name for name in index.find_names(stem.replace("_", "-")) if not _NO_LIBRARY.search(name)

@@ -1,4 +1,4 @@
-"""What a Release file says of its suite: which indices it has, from when it is, until when it holds."""
+"""Release file of a suite: its indices with digests, its date, and the date it expires."""
 
 import datetime as dt
 import json
@@ -14,12 +14,12 @@ DIGEST_LENGTH = 64
 MAX_CLOCK_SKEW = 10
 """Seconds that a Release may be ahead of this machine's clock."""
 MAX_DATE = 1 << 37
-"""Seconds UTC that no date may be beyond: the year 6325, which `time` can still write."""
+"""Seconds UTC of the latest date, in the year 6325, which `time` can still format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One suite's Release file."""
+    """The Release file of one suite."""
 
     suite: str
     codename: str
@@ -28,21 +28,21 @@ class Release:
     date: int
     """Seconds UTC."""
     valid_until: int
-    """Seconds UTC; 0: for ever."""
+    """Seconds UTC; 0: never expires."""
     by_hash: bool
     architectures: tuple[str, ...]
     all_apart: bool
-    """True: packages for every architecture stand in an index of their own, binary-all."""
+    """True: packages of architecture `all` have an index of their own, binary-all."""
     indices: Mapping[str, tuple[str, int]]
     """Path below dists/SUITE/ → SHA-256 and size: the Packages and Sources files only."""
 
 
 def parse_release(content: bytes, *, where: str) -> Release:
-    """Read a Release file whose signature was verified.
+    """Parse a Release file after its signature is verified.
 
     Source: https://wiki.debian.org/DebianRepository/Format, "Release" files.
 
-    Raises: ArchiveError when it lacks what it must say.
+    Raises: ArchiveError if a required field is missing or malformed.
     """
     from debian.deb822 import Release as Deb822  # 26 ms, and a Release is parsed once
 
@@ -69,14 +69,14 @@ def parse_release(content: bytes, *, where: str) -> Release:
         )
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise ArchiveError(
-            f"the Release file cannot be understood: {error!r}",
+            f"malformed Release file: {error!r}",
             where=where,
             fix="use another mirror; minbuild needs Date and SHA256 in it",
         ) from error
 
 
 class ReleaseExpired(ArchiveError):
-    """A Release that is past its Valid-Until."""
+    """A Release file past its Valid-Until."""
 
 
 def validate_release(
@@ -89,19 +89,20 @@ def validate_release(
     progress: Progress,
     now: int | None = None,
 ) -> Release:
-    """Hold a Release against the suite that was asked for and against the time.
+    """Check that a Release file is of the requested suite and neither from the future nor expired.
 
-    A Release without names is taken as apt takes it, and told. `now` is seconds UTC; None for this
-    machine's clock. Source: apt's Acquire::Max-FutureTime, Acquire::Check-Valid-Until.
-    Raises: ArchiveError when it is another suite's or from the future, Expired when it is past its
-    Valid-Until.
+    One without a suite name is accepted, as apt does, with a note. `now` is seconds UTC; None for
+    the clock of this machine. Source: apt's Acquire::Max-FutureTime, Acquire::Check-Valid-Until.
+    Raises: ArchiveError for another suite or a future date, ReleaseExpired past Valid-Until.
     """
     names = {release.suite, release.codename} - {""}
     if not names:
-        progress.note(f"{suite}: its Release names no suite, so it could be another one's")
+        progress.note(
+            f"the Release file of {suite} names no suite; accepted, though it may belong to another suite"
+        )
     elif suite.rstrip("/") not in names:
         raise ArchiveError(
-            f"this is the Release of {release.codename or release.suite}, not of {suite}",
+            f"the mirror has the Release file of {release.codename or release.suite} in place of {suite}",
             where=where,
             fix="use another mirror, or name the suite as its Release does",
         )
@@ -109,7 +110,7 @@ def validate_release(
     if check_date and release.date > now + MAX_CLOCK_SKEW:
         date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(release.date))
         raise ArchiveError(
-            f"the Release of {suite} is from {date}, which is in the future",
+            f"the Release file of {suite} has a date in the future: {date}",
             where=where,
             fix="check this machine's clock, or use another mirror",
         )
@@ -118,24 +119,24 @@ def validate_release(
     until = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(release.valid_until))
     if check_valid_until:
         raise ReleaseExpired(
-            f"the Release of {suite} held until {until}, and that is over",
+            f"the Release file of {suite} expired on {until}",
             where=where,
             fix="check this machine's clock, use another mirror, or accept old packages: "
             "`check-valid-until: false` below `archive:`",
         )
     progress.note(
-        f"{suite}: its Release held until {until}; used all the same, as the manifest says"
+        f"the Release file of {suite} expired on {until}; accepted (check-valid-until: false)"
     )
     return release
 
 
 def dump_release(release: Release) -> bytes:
-    """A Release as bytes to be kept."""
+    """Serialise a Release for the store."""
     return json.dumps(asdict(release), sort_keys=True).encode()
 
 
 def load_release(data: bytes) -> Release:
-    """A Release from what `dump` made."""
+    """Load a Release that `dump_release` wrote."""
     fields = json.loads(data)
     indices = {name: (digest, size) for name, (digest, size) in fields.pop("indices").items()}
     architectures = tuple(fields.pop("architectures"))
@@ -147,12 +148,12 @@ def _parse_date(text: str) -> int:
     date = date if date.tzinfo else date.replace(tzinfo=dt.UTC)
     seconds = int(date.timestamp())
     if not 0 <= seconds < MAX_DATE:
-        raise ValueError(f"a date that is none: {text}")
+        raise ValueError(f"invalid date: {text}")
     return seconds
 
 
 def _parse_index_row(row: Mapping[str, str]) -> tuple[str, int]:
     digest, size = row["sha256"], int(row["size"])
     if len(digest) != DIGEST_LENGTH or size < 0:
-        raise ValueError(f"a SHA-256 or size that is none: {digest} {size}")
+        raise ValueError(f"invalid SHA-256 or size: {digest} {size}")
     return digest, size

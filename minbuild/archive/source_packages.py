@@ -1,4 +1,4 @@
-"""Source packages: where the archive keeps them, with the digests that its Release vouches for."""
+"""Source packages: their files in the archive, with verified digests."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +22,7 @@ class SourceFile:
     """One file of a source package."""
 
     path: str
-    """On the mirror: debian/pool/main/b/busybox/busybox_1.37.0-6.dsc."""
+    """Repository and path: debian/pool/main/b/busybox/busybox_1.37.0-6.dsc."""
     size: int
     sha256: str
 
@@ -36,7 +36,7 @@ def find_source_packages(
     offline: bool,
     progress: Progress,
 ) -> Mapping[tuple[str, str], tuple[SourceFile, ...]]:
-    """Find source packages by name and version; one that no suite has is not in the answer.
+    """Find source packages by name and version; the result omits those that no suite has.
 
     Raises: ArchiveError.
     """
@@ -49,7 +49,7 @@ def find_source_packages(
     def download_indices(suites: Sequence[Suite]) -> list[tuple[Suite, str]]:
         parts = [(suite, path) for suite in suites for path in _list_index_paths(suite, archive)]
         files = [_make_index_spec(suite, path, mirror, offline=offline) for suite, path in parts]
-        download([one for one in files if one.mirrors], store, progress, "source indices")
+        download([spec for spec in files if spec.mirrors], store, progress, "source indices")
         return parts
 
     _, parts = open_consistently(archive.suites, open_by_name, download_indices)
@@ -65,13 +65,13 @@ def find_source_packages(
 
 
 def _list_index_paths(suite: Suite, archive: Archive) -> list[str]:
-    """The source index of each component, in the best compression that there is."""
+    """Return the source index of each component, in the best available compression."""
     indices = suite.release.indices
     paths = []
     for component in archive.components:
         directory = f"{component}/source/Sources"
         paths += [
-            path for path in (f"{directory}{one}" for one in INDEX_ENDINGS) if path in indices
+            path for path in (f"{directory}{ending}" for ending in INDEX_ENDINGS) if path in indices
         ][:1]
     return paths
 
@@ -86,7 +86,7 @@ def _make_index_spec(suite: Suite, path: str, mirror: Mirror, *, offline: bool) 
         mirrors=list_addresses(mirror, repository, name, [*paths, path], offline=offline),
         sha256=sha256,
         size=size,
-        fix="wait until the mirror is whole again, or use another mirror (--mirror URL)",
+        fix="wait until the mirror is in sync, or use another mirror (--mirror URL)",
     )
 
 

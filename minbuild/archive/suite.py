@@ -1,4 +1,4 @@
-"""One suite of an archive: its InRelease, from the mirror or from the last time, verified."""
+"""Suite of an archive: its InRelease file, from the mirror or the store, verified."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ T = TypeVar("T")
 _MAX_INRELEASE_SIZE = 4 << 20
 """Bytes of an InRelease."""
 MAX_CHANGES = 3
-"""Times that a suite may change while its indices are read."""
+"""Changes of a suite that are tolerated while its indices are read."""
 
 
 class SuiteNotFound(ArchiveError):
@@ -34,6 +34,8 @@ class SuiteNotFound(ArchiveError):
 
 @dataclass(frozen=True, slots=True)
 class Suite:
+    """A verified suite."""
+
     state: LockedSuite
     release: Release
     where: str
@@ -52,10 +54,10 @@ def open_suite(
     allow_downgrade: bool = False,
     fresh: bool = False,
 ) -> Suite:
-    """Get a suite's InRelease and verify its signature, name and age.
+    """Get the InRelease file of a suite and verify its signature, name and date.
 
-    One that is older than what the store has seen is refused unless `allow_downgrade`. With
-    `fresh`, caches are passed by from the start.
+    One older than the newest ever seen is refused unless `allow_downgrade`. `fresh`: caches on the
+    way must revalidate from the first request on.
 
     Raises: ArchiveError.
     """
@@ -83,7 +85,7 @@ def open_suite(
         except http_model.NotFound as error:
             raise _absence_error(name, mirrors[0][-1], error) from error
     if archive.trusted:
-        progress.note(f"{name}: its signature is not checked, as the manifest says (trusted)")
+        progress.note(f"the signature of {name} is not checked (trusted: true)")
     if not offline:
         opener.remember(suite)
     return suite
@@ -91,7 +93,7 @@ def open_suite(
 
 @dataclass(frozen=True, slots=True)
 class _SuiteOpener:
-    """What holds for one suite, whichever mirror it comes from."""
+    """Checks of one suite, the same for every mirror."""
 
     archive: Archive
     name: str
@@ -104,7 +106,10 @@ class _SuiteOpener:
     allow_downgrade: bool
 
     def download(self, url: str, *, fresh: bool) -> Suite:
-        """The suite as one answer has it. Raises: Wrong, Unreachable, NotThere."""
+        """Download and verify the suite by one request.
+
+        Raises: WrongContent, TransientError, NotFound.
+        """
         try:
             signed = http_client.read_url(
                 url, purpose=f"the InRelease of {self.name}", limit=_MAX_INRELEASE_SIZE, fresh=fresh
@@ -114,7 +119,7 @@ class _SuiteOpener:
             raise WrongContent(error.what, error) from error
 
     def verify(self, signed: bytes, where: str) -> Suite:
-        """Hold an InRelease against the keys, the name, the time and what was seen before.
+        """Verify signature, name, date and order of an InRelease file.
 
         Raises: ArchiveError.
         """
@@ -145,7 +150,7 @@ class _SuiteOpener:
         )
 
     def remember(self, suite: Suite) -> None:
-        """Keep what is there now for builds without a network, and its date."""
+        """Record the InRelease file for offline builds, and its date against rollback."""
         digest = suite.state.sha256.encode()
         keys = [suite.where, self._mirrorless_key]
         changed = {
@@ -159,7 +164,7 @@ class _SuiteOpener:
             self.store.put(RecordKind.NEWEST_RELEASE, {memory_key: date})
 
     def read_cached(self, where: str) -> tuple[str, bytes]:
-        """The InRelease of the last time: from this mirror, or else from any.
+        """Return the last InRelease file, from this mirror or another.
 
         Raises: ArchiveError.
         """
@@ -170,17 +175,17 @@ class _SuiteOpener:
             if data is not None:
                 return where, data
         raise ArchiveError(
-            f"the store knows nothing of {self.name}, and --offline forbids to ask",
+            f"the store has no InRelease file of {self.name}, and --offline forbids downloads",
             where=where,
             fix="run once without --offline, with the same mirror",
         )
 
     @property
     def _archive_id(self) -> str:
-        """Which archive this is, and whose signature it must bear.
+        """Identity of the archive and its signer, part of the keys of records.
 
-        Debian's trees are the same at every mirror; a snapshot and other archives are where they
-        are. Two manifests that name two archives alike do not share a memory, nor two keys.
+        Debian's repositories are the same on every mirror; a snapshot or another archive is
+        identified by its address. Archives with equal names but other keys share no record.
         """
         archive = self.archive
         separate = archive.snapshot or archive.mirror
@@ -192,14 +197,14 @@ class _SuiteOpener:
         return f"{self._archive_id} {self.name.strip('/')}"
 
     def _build_memory_key(self, candidate: Release) -> str:
-        """The key of the newest Release's date; "" for archives that nobody has signed."""
+        """Return the key of the newest date; "" for an unsigned archive."""
         if self.archive.trusted:
             return ""
         suite_name = candidate.codename or candidate.suite or self.name.strip("/")
         return f"{self._archive_id} {candidate.origin} {candidate.label} {suite_name}"
 
     def _refuse_rollback(self, candidate: Release, where: str) -> None:
-        """Refuse a Release from before the newest one that this store has seen, from any mirror.
+        """Refuse a Release file older than the newest one seen from any mirror.
 
         Raises: ArchiveError.
         """
@@ -209,13 +214,13 @@ class _SuiteOpener:
         )
         if candidate.date < seen and not self.allow_downgrade:
             was, now = (
-                time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one))
-                for one in (seen, candidate.date)
+                time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(date))
+                for date in (seen, candidate.date)
             )
             raise ArchiveError(
-                f"the Release of {self.name} is from {now}; this store has seen one from {was}",
+                f"the Release file of {self.name} ({now}) is older than one already seen ({was})",
                 where=where,
-                fix="the mirror is behind, or somebody holds updates back: use another mirror "
+                fix="the mirror may be stale or under a rollback attack: use another mirror "
                 "(--mirror URL), wait, or accept the older one with --allow-downgrade",
             )
 
@@ -224,9 +229,9 @@ def _absence_error(name: str, where: str, error: http_model.NotFound) -> Archive
     hint = "or security-mirror" if repository_of(name) == SECURITY else "(--mirror URL)"
     if not error.is_absent:
         return ArchiveError(
-            f"the mirror keeps the suite {name} to itself: {error.reason}",
+            f"the mirror denies access to the suite {name}: {error.reason}",
             where=where,
-            fix=f"give the address a user and a password, or use another mirror {hint}",
+            fix=f"add user and password to the address, or use another mirror {hint}",
         )
     return SuiteNotFound(
         f"the mirror has no suite {name}: {error.reason}",
@@ -240,10 +245,10 @@ def open_consistently(
     open_by_name: Callable[[str, bool], Suite],
     read_indices: Callable[[Sequence[Suite]], T],
 ) -> tuple[list[Suite], T]:
-    """Open suites and fetch what they name; when that has changed meanwhile, begin anew.
+    """Open suites and read their indices; start over if the archive changed meanwhile.
 
-    `opened` gets a name and whether caches are to be passed by.
-    Raises: ArchiveError; Unfit when what a fresh InRelease names cannot be had either.
+    `open_by_name` gets a name, and whether caches must revalidate.
+    Raises: ArchiveError; MirrorOutOfSync if the indices of a fresh InRelease file are missing, too.
     """
     suites = map_in_threads(lambda name: open_by_name(name, False), names)
     for _ in range(MAX_CHANGES):
@@ -258,7 +263,7 @@ def open_consistently(
 
 
 def identify_signer(archive: Archive) -> str:
-    """Whose word an archive's index is: that of keys, of an unsigned address, of a directory."""
+    """Identify the source of trust of an index: keys, an unsigned address, or a directory."""
     if archive.directory:
         return f"directory {archive.directory}"
     if archive.trusted:
@@ -269,9 +274,9 @@ def identify_signer(archive: Archive) -> str:
 def list_packages_files(
     suite: Suite, archive: Archive, arch: str, store: Store
 ) -> list[PackagesFile]:
-    """The Packages files of a suite for one architecture, packages for all of them included.
+    """Return the Packages files of a suite for one architecture and for `all`.
 
-    Raises: ArchiveError when the suite has no such component or architecture.
+    Raises: ArchiveError if the suite lacks a component or the architecture.
     """
     files: list[PackagesFile] = []
     signer_id = identify_signer(archive)
@@ -309,7 +314,7 @@ def _find_packages_file(suite: Suite, directory: str, arch: str, store: Store) -
 
 
 def _parse_cached(content: bytes, digest: str, where: str, store: Store) -> Release:
-    """What a verified InRelease says; what was read once is kept by its digest."""
+    """Parse a verified InRelease file, cached in the store by its digest."""
     cached = store.get(RecordKind.RELEASE, digest)
     if cached is not None:
         return release.load_release(cached)

@@ -1,4 +1,4 @@
-"""How limits are written: in a manifest's `budget:`, or in a budget file of their own.
+"""Budget file, and the `budget:` of a manifest:
 
 minbuild-budget: 1
 totals: {files: 48, packed: 17.6 MB}
@@ -42,7 +42,7 @@ from minbuild.manifest.limits import (
 T = TypeVar("T")
 VERSION_KEY = "minbuild-budget"
 _WRITTEN_VALUE = re.compile(r"\"[^\"]*\"|'[^']*'|[^,}\]#\n]*[^,}\]#\n\s]")
-"""A scalar as it stands in a line, quoted or plain."""
+"""A scalar in a line, quoted or plain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class _RawWaiver:
 
 @dataclass(frozen=True, slots=True)
 class _LocatedLimit(Generic[T]):
-    """A number together with its place."""
+    """A number with its place."""
 
     shape: ValueShape[int]
     is_size: bool
@@ -71,7 +71,7 @@ class _LocatedLimit(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _FindingLimitShape:
-    """How many findings there may be, or a list of which."""
+    """A number of findings, or a list of the allowed ones."""
 
     number: ValueShape[Limit]
     names: ValueShape[tuple[LocatedName, ...]]
@@ -103,41 +103,41 @@ _LIMITS: ValueShape[Limits] = Record(
 _OWNER_LIMITS = MapOf(_NAME, _LIMITS, OwnerLimits)
 _PARTITION: ValueShape[PartitionSize] = Record(
     PartitionSize,
-    "Room on a disk that the image has to fit into.",
+    "A partition that the image must fit into.",
     (
-        Key("size", _SIZE_LIMIT, "The room.", required=True),
-        Key("slots", Integer(1, 64), "Copies of the image in it: 2 for A and B."),
-        Key("reserve", Integer(0, 99), "Percent that stays free."),
+        Key("size", _SIZE_LIMIT, "Size of the partition.", required=True),
+        Key("slots", Integer(1, 64), "Copies of the image in the partition: 2 for A/B updates."),
+        Key("reserve", Integer(0, 99), "Percent of the partition to keep free."),
     ),
 )
 _GROWTH_THRESHOLD: ValueShape[GrowthThreshold] = Record(
     GrowthThreshold,
-    "Growth that fails: more than both.",
+    "Growth over the baseline that fails: above both limits.",
     (
-        Key("bytes", _SIZE_LIMIT, "Bytes, or files where files are counted.", required=True),
+        Key("bytes", _SIZE_LIMIT, "Bytes; files for growth of files.", required=True),
         Key("percent", Integer(0, 1000), "Percent of the baseline."),
     ),
 )
 _WAIVER: ValueShape[_RawWaiver] = Record(
     _RawWaiver,
-    "A rule that may fail for a while.",
+    "A rule that may fail until a date.",
     (
         Key("rule", Located(_NAME), "The rule as check prints it, or a glob.", required=True),
-        Key("owner", _NAME, "Who answers for it: a person or a team.", required=True),
+        Key("owner", _NAME, "Responsible person or team.", required=True),
         Key("because", _NAME, "The reason, for people.", required=True),
         Key(
             "expires",
             Located(
                 Text("a date", r"\d{4}-\d{2}-\d{2}", "write it like 2027-03-01", template=False)
             ),
-            "The last day on which it holds, within a year.",
+            "Last day of the waiver, within a year.",
             required=True,
         ),
     ),
 )
 _DENY_LIST: ValueShape[DenyList] = Record(
     DenyList,
-    "What may not be in the image.",
+    "Content that the image must not have.",
     (
         Key("paths", _GLOBS, "Paths or globs."),
         Key("packages", _GLOBS, "Packages or globs."),
@@ -148,7 +148,7 @@ _DENY_LIST: ValueShape[DenyList] = Record(
 
 @dataclass(frozen=True, slots=True)
 class BudgetRules:
-    """Rules beside those of the totals, as they are written."""
+    """Rules besides those of the totals, as written."""
 
     sections: tuple[OwnerLimits, ...] = ()
     components: tuple[OwnerLimits, ...] = ()
@@ -165,7 +165,7 @@ class BudgetRules:
 
 @dataclass(frozen=True, slots=True)
 class RawBudget(BudgetRules):
-    """A manifest's `budget:`."""
+    """The `budget:` of a manifest, as written."""
 
     files: Limit | None = None
     bytes: Limit | None = None
@@ -179,39 +179,41 @@ class _RawBudgetDocument(BudgetRules):
 
 
 _RULE_KEYS = (
-    Key("sections", _OWNER_LIMITS, 'Limits by section; "*" is for all others.'),
-    Key("components", _OWNER_LIMITS, 'Limits by component; "*" is for all others.'),
-    Key("packages", _OWNER_LIMITS, 'Limits by package; "*" is for all others.'),
+    Key("sections", _OWNER_LIMITS, 'Limits by section; "*" applies to all others.'),
+    Key("components", _OWNER_LIMITS, 'Limits by component; "*" applies to all others.'),
+    Key("packages", _OWNER_LIMITS, 'Limits by package; "*" applies to all others.'),
     Key(
         "partitions",
         MapOf(_NAME, _PARTITION, PartitionBudget),
-        "Rooms that the image has to fit into.",
+        "Partitions that the image must fit into.",
     ),
     Key(
         "surface",
         MapOf(_NAME, _FINDINGS, FindingLimit),
-        "Findings of each kind: how many (setuid: 0), or which (modules: [kvm, tun]).",
+        "Allowed findings of each kind: a number (setuid: 0), or a list (modules: [kvm, tun]).",
     ),
-    Key("deny", _DENY_LIST, "What may not be in the image."),
+    Key("deny", _DENY_LIST, "Content that the image must not have."),
     Key(
         "new-components",
         _LocatedLimit(Boolean(), is_size=False),
-        "false: a component that is new against the baseline fails.",
+        "false: a component that the baseline does not have fails.",
     ),
     Key(
-        "growth", MapOf(_NAME, _GROWTH_THRESHOLD, GrowthLimit), "Growth of files, bytes or packed."
+        "growth",
+        MapOf(_NAME, _GROWTH_THRESHOLD, GrowthLimit),
+        "Allowed growth of files, bytes or packed over the baseline.",
     ),
     Key(
         "shrink",
         _LocatedLimit(Integer(0, 99), is_size=False),
-        "Percent below a total's limit from which it should be lowered.",
+        "Percent below the limit of a total from which the limit should be lowered.",
     ),
-    Key("unowned", _INTEGER_LIMIT, "Files that no component owns."),
-    Key("waivers", ListOf(_WAIVER), "Rules that may fail for a while."),
+    Key("unowned", _INTEGER_LIMIT, "Files without an owning component."),
+    Key("waivers", ListOf(_WAIVER), "Rules that may fail until a date."),
 )
 BUDGET_DOCUMENT: Record[_RawBudgetDocument] = Record(
     _RawBudgetDocument,
-    "The limits that a pipeline holds an image to.",
+    "Limits that a CI pipeline checks an image against.",
     (
         Key(VERSION_KEY, Integer(1, 1), "The version of this format: 1.", required=True),
         Key("totals", _LIMITS, "Limits of the whole image."),
@@ -220,28 +222,28 @@ BUDGET_DOCUMENT: Record[_RawBudgetDocument] = Record(
 )
 MANIFEST_BUDGET: Record[RawBudget] = Record(
     RawBudget,
-    "Limits; a build over one of its totals fails, and check judges all of them.",
+    "Limits: a build that exceeds a total fails; `minbuild check` tests all of them.",
     (
         Key("files", _LocatedLimit(TemplatedValue(Integer()), is_size=False),
             "Regular files, the kernel included."),
         Key("bytes", _SIZE_LIMIT, "Sum of their sizes."),
-        Key("packed", _SIZE_LIMIT, "Size of the one file that boots."),
+        Key("packed", _SIZE_LIMIT, "Size of the UKI."),
         *_RULE_KEYS,
     ),
 )  # fmt: skip
 MEASURES = ("files", "bytes", "packed")
 _SINGULAR = {"executables": "executable", "modules": "module", "interpreters": "interpreter",
              "listeners": "listener", "logins": "login", "capabilities": "capability"}  # fmt: skip
-"""Kinds of findings as a list of them is called."""
+"""Plural of a kind of finding → the kind."""
 
 
 def build_manifest_budget(part: RawBudget, problems: Problems) -> Budget:
-    """The budget that a manifest's `budget:` means."""
+    """Build the budget from the `budget:` of a manifest."""
     return _build_budget(part, Limits(part.files, part.bytes, part.packed), problems)
 
 
 def is_manifest_document(path: Path) -> bool:
-    """Whether a file is a manifest, whose `budget:` is meant; false for a budget file."""
+    """Whether a file is a manifest; False for a budget file."""
     problems = Problems()
     data = InputFiles(problems).read(path, display_path(path))
     node = None if data is None else yaml_reader.parse_document(data, display_path(path), problems)
@@ -257,8 +259,8 @@ def load_budget(path: Path) -> Budget:
     data = InputFiles(problems).read(path, display_path(path))
     if data is None and not len(problems):
         raise ManifestError(
-            "there is no such budget file", where=display_path(path),
-            fix="name one, or write it first: minbuild check IMAGE --budget FILE --update",
+            "no such budget file", where=display_path(path),
+            fix="name one, or create it: minbuild check IMAGE --budget FILE --update",
         )  # fmt: skip
     node = None if data is None else yaml_reader.parse_document(data, display_path(path), problems)
     raw = None if node is None else BUDGET_DOCUMENT.read(node, ReadContext(problems))
@@ -307,16 +309,16 @@ def _parse_date(text: LocatedName, problems: Problems) -> date | None:
     try:
         return date.fromisoformat(text.text)
     except ValueError:
-        problems.add(f"{text.text} is no day", text.where, "write it like 2027-03-01")
+        problems.add(f"{text.text} is not a date", text.where, "write it like 2027-03-01")
         return None
 
 
 def rewrite_limits(
     text: str, changes: Sequence[tuple[Limit, int]]
 ) -> tuple[str, tuple[Limit, ...]]:
-    """Put new numbers in the places of limits; all else, comments too, stays as it is.
+    """Replace the values of limits in a text; keep everything else, comments included.
 
-    Returns the text and the limits that were changed: a template is left as it is.
+    Return the text and the changed limits: templates are not changed.
     """
     lines = text.splitlines(keepends=True)
     ordered = sorted(changes, key=lambda pair: (pair[0].where.line, -pair[0].where.column))

@@ -1,4 +1,4 @@
-"""A manifest's parts, from documents whose texts are rendered: components, kernel, archive."""
+"""Parts of the Manifest, built from rendered documents: components, kernel, archives, pins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,12 +30,12 @@ from minbuild.manifest.model import (
 from minbuild.manifest.raw import Arch, RawComponent, RawManifest, RawProbe
 
 _RESERVED_ARCHIVE_NAMES = ("debian", "debian-security", TOOL_ARCHIVE_NAME)
-"""Names of Debian's own trees in the lock."""
+"""Names of Debian's own repositories in the lock."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedComponent:
-    """A component that was found and its document, rendered."""
+    """A component and its rendered document."""
 
     component: FoundComponent
     document: RawComponent
@@ -44,7 +44,7 @@ class RenderedComponent:
 def build_components(
     host: RawManifest, rendered: Sequence[RenderedComponent], renderer: files.Renderer
 ) -> tuple[Component, ...]:
-    """The components in order, then the manifest's own; no path stands in two of them."""
+    """Build the components in order, then the manifest's own; each path is in one of them only."""
     problems = renderer.inputs.problems
     (own_component,) = files.deduplicate_files(
         [
@@ -56,7 +56,7 @@ def build_components(
         (),
         problems,
     )
-    components = [_build_component(one, renderer) for one in rendered]
+    components = [_build_component(component, renderer) for component in rendered]
     result = list(files.deduplicate_files(components, own_component.files, problems))
     if host.kernel is not None and (host.kernel.modules or host.kernel.hardware):
         devices = read_modaliases(host.kernel.hardware, renderer.inputs)
@@ -73,17 +73,17 @@ def _build_keep_paths(host: RawManifest, problems: Problems) -> tuple[PackagePat
     for entry in host.keep:
         if entry.package == ANY_PACKAGE and not _is_from_root(host):
             fix = f"write {{package: …, paths: [{next(iter(entry.paths), '/usr/bin/NAME')}]}}"
-            problems.add("no package is named that holds these paths", entry.where, fix)
+            problems.add("the package of these paths is missing", entry.where, fix)
     return tuple(PackagePaths(entry.package, entry.paths, entry.where) for entry in host.keep)
 
 
 def _is_from_root(host: RawManifest) -> bool:
-    """Whether files come from an installed root, where paths alone say which."""
+    """Whether files come from an installed root, so that paths need no package."""
     return isinstance(host.archive, ArchiveKeyword) or bool(host.archive.root)
 
 
 def read_modaliases(name: LocatedName | None, inputs: InputFiles) -> tuple[LocatedName, ...]:
-    """The modaliases that a list of a machine's devices names, each with its line."""
+    """Read the modaliases of a list that `minbuild hardware` wrote, each with its line."""
     path = None if name is None else files.resolve_relative(name.where, name.text)
     data = None if name is None or path is None else inputs.require(path, name.where)
     if name is None or data is None:
@@ -94,26 +94,26 @@ def read_modaliases(name: LocatedName | None, inputs: InputFiles) -> tuple[Locat
         if not text or text.startswith("#"):
             continue
         if ":" not in text or not text.isprintable() or " " in text:
-            message = f"{text[:40]!r} is no modalias"
-            fix = "write one for each line, or make the list anew: minbuild hardware -o FILE"
+            message = f"{text[:40]!r} is not a modalias"
+            fix = "write one per line, or create the list again: minbuild hardware -o FILE"
             inputs.problems.add(message, Location(str(path), number, 1), fix)
         modaliases.append(LocatedName(text, Location(str(path), number, 1)))
     if not modaliases:
         inputs.problems.add(
-            f"{name.text} lists no device", name.where, "make it: minbuild hardware -o FILE"
+            f"{name.text} lists no device", name.where, "create it: minbuild hardware -o FILE"
         )
     return tuple(modaliases)
 
 
 def build_dlopen_policy(host: RawManifest) -> tuple[DlopenPolicy, ...]:
-    """Which libraries come along, in the order written; one word stands for all files."""
+    """Build the dlopen policies in order; a single keyword applies to all files."""
     if isinstance(host.dlopen, LocatedName):
         return (DlopenPolicy(ALL_FILES, Priority(host.dlopen.text), host.dlopen.where),)
     return host.dlopen
 
 
 def build_kernel(host: RawManifest, problems: Problems) -> KernelSettings:
-    """The kernel that the manifest names; none is a problem."""
+    """Build the kernel settings; a missing package is a problem."""
     part = host.kernel
     if part is not None and part.package:
         return KernelSettings(part.package, part.cmdline, part.where)
@@ -121,12 +121,12 @@ def build_kernel(host: RawManifest, problems: Problems) -> KernelSettings:
     if _is_from_root(host):
         return KernelSettings(ANY_PACKAGE, part.cmdline if part is not None else (), where)
     fix = "add kernel: {package: linux-image-cloud-amd64}, or extend a manifest that has it"
-    problems.add("no kernel package is named", where, fix)
+    problems.add("no kernel package is configured", where, fix)
     return KernelSettings("", (), where)
 
 
 def build_archive(host: RawManifest, node: MappingNode, inputs: InputFiles) -> Archive:
-    """The archive; paths that it names are relative to the document that names them."""
+    """Build the archive; its paths are relative to the document that has them."""
     entry = node.entries.get("archive")
     if isinstance(host.archive, ArchiveKeyword):
         return Archive(requires_root_option=True, suites=("installed root",))
@@ -152,7 +152,7 @@ def build_archive(host: RawManifest, node: MappingNode, inputs: InputFiles) -> A
 
 
 def _resolve_certificate(archive: Archive, node: MappingNode, inputs: InputFiles) -> Archive:
-    """An archive whose certificate file is relative to the document that names it."""
+    """Resolve the certificate file of an archive, relative to its document."""
     if not archive.signed_by:
         return archive
     where = node.entries["signed-by"].node.where
@@ -162,10 +162,10 @@ def _resolve_certificate(archive: Archive, node: MappingNode, inputs: InputFiles
 
 
 def build_extra_archives(host: RawManifest, inputs: InputFiles) -> tuple[Archive, ...]:
-    """The archives beside Debian's own; files made relative to the document that names them."""
+    """Build the additional archives; files are relative to their document."""
     built: list[Archive] = []
     for raw in host.archives:
-        if raw.name in {*_RESERVED_ARCHIVE_NAMES, *(one.name for one in built)}:
+        if raw.name in {*_RESERVED_ARCHIVE_NAMES, *(archive.name for archive in built)}:
             message = f"the name {raw.name} is taken"
             inputs.problems.add(message, raw.where, "give the archive another name")
         signed_by = directory = ""
@@ -197,12 +197,14 @@ def build_extra_archives(host: RawManifest, inputs: InputFiles) -> tuple[Archive
 
 
 def build_pins(host: RawManifest, problems: Problems) -> tuple[Pin, ...]:
-    """The pins, sorted by package; one that pins nothing is a problem."""
+    """Build the pins, sorted by package; an empty one is a problem."""
     for entry in host.pins:
         if not (entry.pin.version or entry.pin.suite):
-            message = f"nothing says how {entry.package} is pinned"
-            problems.add(message, entry.where, "give version or suite, or remove the pin")
-    built = (Pin(one.package, one.pin.version, one.pin.suite, one.where) for one in host.pins)
+            message = f"the pin of {entry.package} has neither version nor suite"
+            problems.add(message, entry.where, "add version or suite, or remove the pin")
+    built = (
+        Pin(entry.package, entry.pin.version, entry.pin.suite, entry.where) for entry in host.pins
+    )
     return tuple(sorted(built, key=lambda pin: pin.package))
 
 
@@ -212,24 +214,26 @@ def add_bios_boot(
     rendered: Sequence[RenderedComponent],
     problems: Problems,
 ) -> ImageSettings:
-    """An image whose disk a BIOS starts, when a component asks for that."""
-    requests = [one for one in rendered if one.document.bios]
+    """Make the disk bootable by BIOS if a component requires it."""
+    requests = [component for component in rendered if component.document.bios]
     if not requests:
         return image
     if host.arch is not Arch.AMD64:
-        message = f"{requests[0].component.name} is for amd64: no other machine has a BIOS"
-        problems.add(message, requests[0].document.where, "leave it out: UEFI starts the disk")
+        message = f"{requests[0].component.name} requires amd64: no other architecture has a BIOS"
+        problems.add(message, requests[0].document.where, "remove it: UEFI boots the disk")
     return replace(image, disk=replace(image.disk, bios=True))
 
 
 def build_waivers(host: RawManifest, rendered: Sequence[RenderedComponent]) -> tuple[Waiver, ...]:
-    """Needs that may stay unmet: the components', then the manifest's."""
-    component_waivers = [waiver for one in rendered for waiver in one.document.allow_missing]
+    """Return the allow-missing waivers of the components, then the manifest's."""
+    component_waivers = [
+        waiver for component in rendered for waiver in component.document.allow_missing
+    ]
     return (*component_waivers, *host.allow_missing)
 
 
 def _create_own_component(section: Section, host: RawManifest) -> Component:
-    """What the manifest itself adds to a section, still empty."""
+    """Create the empty component for what the manifest itself adds to a section."""
     return Component(
         f"{section}/{OWN_COMPONENT}", section, "what the manifest itself adds", host.where
     )
@@ -289,7 +293,7 @@ def _build_probes(
 ) -> tuple[ProbeSettings, ...]:
     for raw in probes:
         if not raw.name:
-            problems.add("one of several probes has no name", raw.where, "add name: to it")
+            problems.add("a probe of a list has no name", raw.where, "add name: to it")
     built = (_build_probe(raw, component, problems) for raw in probes)
     return tuple(probe for probe in built if probe is not None)
 
@@ -298,7 +302,7 @@ def _check_probe(probe: RawProbe, problems: Problems) -> None:
     for pattern in (probe.console, probe.says):
         if not files.is_regular_expression(pattern):
             message = f"{pattern!r} is not a regular expression"
-            fix = "correct it; the documentation of Python's re says how they are written"
+            fix = "correct it; see the documentation of Python's module re"
             problems.add(message, probe.where, fix)
     if not probe.tcp and (probe.says or probe.to != "host"):
-        problems.add("a probe says what answers, but names no port", probe.where, "add tcp: PORT")
+        problems.add("a probe with says: or to: has no port", probe.where, "add tcp: PORT")

@@ -1,4 +1,4 @@
-"""Where components lie, and which there are."""
+"""Components: search path, list, description, and the resolution of `use:` and `needs:`."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +18,12 @@ from minbuild.manifest.names import NAME_PATTERN
 from minbuild.manifest.raw import RawComponent, RawManifest
 
 OWN_COMPONENT = "manifest"
-"""The name of the component that holds what a manifest itself keeps; no file may have it."""
+"""Name of the component for what a manifest itself adds; no file can have it."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentSummary:
-    """A component as a list shows it."""
+    """A component in a list."""
 
     name: str
     """section/name."""
@@ -35,17 +35,17 @@ class ComponentSummary:
 
 
 class ComponentPath:
-    """Directories of components, searched in order."""
+    """Directories of components, searched in order like PATH."""
 
     def __init__(self, directories: Sequence[Path]) -> None:
-        """Take the directories, first come first served; the shipped one is added last."""
+        """Use these directories; the shipped one comes last."""
         directories_by_path: dict[Path, Path] = {}
         for path in (*directories, data_directory("manifests") / "components"):
             directories_by_path.setdefault(path.absolute(), path)
         self._directories = tuple(directories_by_path.values())
 
     def find(self, name: str, inputs: InputFiles) -> tuple[Path, bytes] | None:
-        """The file of section/name and its bytes; None when no directory has it."""
+        """Return file and bytes of section/name; None if no directory has it."""
         for directory in self._directories:
             path = directory / f"{name}.yaml"
             data = inputs.read(path, display_path(path))
@@ -54,7 +54,7 @@ class ComponentPath:
         return None
 
     def list_files(self) -> dict[str, Path]:
-        """Every component: section/name → file, by section in the report's order, then name."""
+        """Return every component, section/name → file, by section in the order of reports, then name."""
         components: dict[str, Path] = {}
         for section in Section:
             in_section: dict[str, Path] = {}
@@ -66,7 +66,7 @@ class ComponentPath:
         return components
 
     def suggest_fix(self, name: str) -> str:
-        """What to write instead of a component that is not there."""
+        """Say what to write instead of an unknown component."""
         known = self.list_files()
         section, _, short = name.partition("/")
         other_sections = [other for other in known if other.partition("/")[2] == short]
@@ -85,7 +85,7 @@ class ComponentPath:
 
 
 def list_components(directories: Sequence[Path]) -> tuple[ComponentSummary, ...]:
-    """Every component of these directories and those that ship, by section, then name.
+    """List the components of these directories and the shipped ones, by section, then name.
 
     Raises: ManifestError with every problem of every component.
     """
@@ -100,7 +100,7 @@ def list_components(directories: Sequence[Path]) -> tuple[ComponentSummary, ...]
 
 
 def read_package_requests(directories: Sequence[Path]) -> dict[str, tuple[PackagePaths, ...]]:
-    """What each component asks of packages, as it is written; those with problems are left out."""
+    """Return the `packages:` of each component, as written; omit invalid components."""
     return {name: raw.packages for name, _, raw in _read_components(directories, Problems())}
 
 
@@ -119,40 +119,40 @@ def _read_components(
 
 
 def qualify_name(reference: str, section: Section) -> str:
-    """section/name of a reference that stands in `section` and may leave its section out."""
+    """Return section/name of a reference in `section`, which may omit its section."""
     return reference if "/" in reference else f"{section}/{reference}"
 
 
 _COMMENT = re.compile(
     r"""(?:[^\s#'"]|'[^']*'|"(?:[^"\\]|\\.)*"|(?<=\S)#|[ \t](?!\#)|['"])*+[ \t]\#\s?(.*)"""
 )
-"""A line with a comment behind what it says; a # in quotes begins none. Source: YAML 1.2.2, 6.6."""
+"""A line with a comment at its end; a # in quotes does not start one. Source: YAML 1.2.2, 6.6."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentDescription:
-    """A component with the meaning that its comments give."""
+    """A component with its documentation from comments."""
 
     name: str
     """section/name."""
     summary: str
     comments: str
-    """The comments that stand before its first list or mapping, as one text; "" when there are none."""
+    """The comments before its first list or mapping, as one text."""
     needs: tuple[str, ...]
     variables: tuple[tuple[str, VariableValue, str], ...]
     """Name, default, and the comment on its line."""
     contents: Mapping[str, tuple[str, ...]]
-    """packages, applets, files, modules, firmware, kconfig, cmdline → what; none is empty."""
+    """packages, applets, files, modules, firmware, kconfig, cmdline → rows; empty ones omitted."""
     probes: tuple[tuple[str, str], ...]
-    """Name, and what a failure means."""
+    """Name, and meaning of a failure."""
     where: str
     """Its file."""
 
 
 def describe_component(reference: str, directories: Sequence[Path]) -> ComponentDescription:
-    """The component that `word` (section/name, or a name that only one section has) means.
+    """Describe a component by section/name, or by a name that is unique to a section.
 
-    Raises: UsageError when there is none, or several; ManifestError with every problem of it.
+    Raises: UsageError for none or several; ManifestError with every problem of it.
     """
     name, path = _find_file(reference, ComponentPath(directories).list_files())
     problems = Problems()
@@ -170,7 +170,8 @@ def describe_component(reference: str, directories: Sequence[Path]) -> Component
         comments=_read_leading_comments(lines),
         needs=tuple(qualify_name(need.text, section) for need in raw.needs),
         variables=tuple(
-            (one.name, one.value, _read_comment(lines, one.where.line)) for one in raw.vars
+            (variable.name, variable.value, _read_comment(lines, variable.where.line))
+            for variable in raw.vars
         ),
         contents={key: rows for key, rows in _list_contents(raw).items() if rows},
         probes=_list_probes(raw, name),
@@ -192,7 +193,7 @@ def _find_file(reference: str, files: Mapping[str, Path]) -> tuple[str, Path]:
 
 
 def _read_leading_comments(lines: Sequence[str]) -> str:
-    """The whole lines of comment at the top of the document, in paragraphs as they stand."""
+    """Return the comment lines at the top of the document as one text."""
     paragraphs: list[str] = []
     for line in lines:
         if line.startswith("#"):
@@ -205,19 +206,21 @@ def _read_leading_comments(lines: Sequence[str]) -> str:
 
 
 def _read_comment(lines: Sequence[str], number: int) -> str:
-    """The comment behind a line, from 1."""
+    """Return the comment at the end of a line; the first line is 1."""
     match = _COMMENT.fullmatch(lines[number - 1])
     return match[1].strip() if match else ""
 
 
 def _list_contents(raw: RawComponent) -> dict[str, tuple[str, ...]]:
     def list_texts(names: Sequence[LocatedName]) -> tuple[str, ...]:
-        return tuple(one.text for one in names)
+        return tuple(name.text for name in names)
 
     return {
-        "packages": tuple(f"{one.package}: {path}" for one in raw.packages for path in one.paths),
+        "packages": tuple(
+            f"{entry.package}: {path}" for entry in raw.packages for path in entry.paths
+        ),
         "applets": list_texts(raw.applets),
-        "files": tuple(str(one.path) for one in raw.files),
+        "files": tuple(str(entry.path) for entry in raw.files),
         "modules": list_texts(raw.modules),
         "firmware": list_texts(raw.firmware),
         "kconfig": list_texts(raw.kconfig),
@@ -228,39 +231,39 @@ def _list_contents(raw: RawComponent) -> dict[str, tuple[str, ...]]:
 def _list_probes(raw: RawComponent, name: str) -> tuple[tuple[str, str], ...]:
     probes = (*(() if raw.probe is None else (raw.probe,)), *raw.probes)
     return tuple(
-        (one.text, "")
-        if isinstance(one, LocatedName)
-        else (one.name or name.partition("/")[2], one.means)
-        for one in probes
+        (probe.text, "")
+        if isinstance(probe, LocatedName)
+        else (probe.name or name.partition("/")[2], probe.means)
+        for probe in probes
     )
 
 
 @dataclass(frozen=True, slots=True)
 class FoundComponent:
-    """A component's document; its texts are still templates."""
+    """The document of a component, before its templates are rendered."""
 
     name: str
     """section/name."""
     section: Section
     node: Node
     outline: RawComponent
-    """Only `needs` and `vars` are read."""
+    """With `needs` and `vars` only."""
 
 
 class ComponentResolver:
-    """The components found so far, in order."""
+    """Resolves `use:` and `needs:` to an ordered set of components."""
 
     def __init__(self, component_path: ComponentPath, inputs: InputFiles) -> None:
         self.components: dict[str, FoundComponent] = {}
         self.is_complete = True
-        """False: a component is missing or cannot be read, so variables may be missing too."""
+        """False: a component is missing or invalid, so variables may be missing, too."""
         self._component_path = component_path
         self._inputs = inputs
         self._problems = inputs.problems
         self._chain: list[str] = []
 
     def add_used(self, host: RawManifest, sections: tuple[Section, ...]) -> None:
-        """Take what each section uses, and all that those need."""
+        """Add the components that each section uses, each after those it needs."""
         for section in sections:
             part = host.get_section(section)
             for name in part.use if part is not None else ():
@@ -270,16 +273,18 @@ class ComponentResolver:
                 self._add(qualified, name)
 
     def list_needs(self) -> dict[str, tuple[str, ...]]:
-        """Each component that was found → what it needs, as section/name."""
+        """Return component → components it needs, as section/name."""
         return {
-            name: tuple(qualify_name(need.text, one.section) for need in one.outline.needs)
-            for name, one in self.components.items()
+            name: tuple(
+                qualify_name(need.text, component.section) for need in component.outline.needs
+            )
+            for name, component in self.components.items()
         }
 
     def _report_wrong_section(self, qualified: str, section: Section, name: LocatedName) -> None:
         other, _, short = qualified.partition("/")
         if other in set(Section):
-            message = f"{qualified} is no component of section {section}"
+            message = f"{qualified} is not in section {section}"
             self._problems.add(message, name.where, f"write {short} under {other}: use:")
 
     def _add(self, qualified: str, name: LocatedName) -> None:
@@ -300,7 +305,7 @@ class ComponentResolver:
             self.components[qualified] = component
 
     def _read_component(self, qualified: str, name: LocatedName) -> FoundComponent | None:
-        """Read a component's file; None when there is none, or none that can be read."""
+        """Read the file of a component; None if it is missing or invalid."""
         section, _, short = qualified.partition("/")
         if section not in set(Section) or short == OWN_COMPONENT:
             self._report_unknown(qualified, name)

@@ -1,4 +1,4 @@
-"""Manifests that extend others: which documents make one manifest, and how they are merged."""
+"""Manifests that extend others: the chain of documents, and their merge into one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ USE_KEY = "use"
 
 @cache
 def find_alterable_lists() -> Mapping[str, AlterableList[object]]:
-    """Every list of a manifest that can be altered, by its path: network.use, image.formats."""
+    """Return every list with `remove`, `add` and `replace`, by path: network.use, image.formats."""
     return dict(_walk_lists("", MANIFEST.keys))
 
 
@@ -46,16 +46,16 @@ def _walk_lists(path: str, keys: tuple[Key, ...]) -> Iterator[tuple[str, Alterab
 
 @dataclass(frozen=True, slots=True)
 class Alterations:
-    """How lists come to be while documents are merged, and which components were taken out."""
+    """Merges lists of several documents, and records the removed components."""
 
     problems: Problems
     removed: dict[str, LocatedName] = field(default_factory=dict)
-    """Components that no later document uses again: section/name → where that is said."""
+    """Removed components that no later document uses again: section/name → place of the removal."""
     absent: dict[str, tuple[LocatedName, str]] = field(default_factory=dict)
-    """Removed components that none of the manifests uses: where that is said, what to do."""
+    """Removed components that no manifest uses → place of the removal, and fix."""
 
     def merge_list(self, path: str, existing: Node | None, later: Node, *, repeats: bool) -> Node:
-        """The list at a path after one more document; `repeats`: what is there is added again."""
+        """Merge one more document into a list; `repeats`: keep duplicates."""
         if isinstance(later, SequenceNode):
             return self._add_items(path, _as_sequence(existing, later), later, repeats=repeats)
         if not isinstance(later, MappingNode):
@@ -102,22 +102,22 @@ class Alterations:
         return SequenceNode(removals.where, tuple(remaining))
 
     def _report_absent(self, path: str, node: Node, existing: SequenceNode, component: str) -> None:
-        names = [one.text for one in existing.nodes if isinstance(one, ScalarNode)]
+        names = [item.text for item in existing.nodes if isinstance(item, ScalarNode)]
         text = node.text if isinstance(node, ScalarNode) else name_key(node.where)
         fix = suggest(text, names, otherwise="" if names else "remove that line")
-        if component:  # what it is needed by is known once all components are
+        if component:  # its dependents are known once all components are resolved
             self.absent[component] = (LocatedName(component, node.where), fix)
         else:
-            message = f"{text} is removed, and {path} of the extended manifests has it not"
+            message = f"cannot remove {text}: {path} of the extended manifests does not contain it"
             self.problems.add(message, node.where, fix)
 
     def check_removed(self, needs: Mapping[str, tuple[str, ...]]) -> None:
-        """Add problems for components that were taken out and come all the same, or never came.
+        """Add problems for removed components that others need, or that none uses.
 
-        `needs`: what each component that is found needs, as section/name.
+        `needs`: component → components it needs, as section/name.
         """
         needed_by = {
-            name: sorted(one for one, wanted in needs.items() if name in wanted)
+            name: sorted(component for component, needed in needs.items() if name in needed)
             for name in self.removed
         }
         for name, dependents in needed_by.items():
@@ -126,12 +126,12 @@ class Alterations:
                     " and ".join(dependents),
                     "need it" if len(dependents) > 1 else "needs it",
                 )
-                message = f"{name} is removed, and {names} {verb}"
+                message = f"cannot remove {name}: {names} {verb}"
                 fix = f"remove {names} too, or keep {name}"
                 self.problems.add(message, self.removed[name].where, fix)
         for name, (item, fix) in self.absent.items():
             if not needed_by.get(name):
-                message = f"{name} is removed, and none of the extended manifests uses it"
+                message = f"cannot remove {name}: none of the extended manifests uses it"
                 self.problems.add(message, item.where, fix)
 
 
@@ -155,7 +155,7 @@ def _with_current_names(path: str, node: Node) -> Node:
 
 
 def _qualify_component(path: str, node: Node) -> str:
-    """section/name of an item of `use`; "" for an item of another list."""
+    """Return section/name of an item of `use`; "" for an item of another list."""
     section, _, key = path.partition(".")
     if key != USE_KEY or not isinstance(node, ScalarNode):
         return ""
@@ -163,25 +163,27 @@ def _qualify_component(path: str, node: Node) -> str:
 
 
 _UNMERGED_KEYS = ("name", "extends", "matrix")
-"""Keys that say something of one document only."""
+"""Keys that apply to one document only."""
 _REPLACED_MAPPINGS = ("vars", "files")
-"""Mappings whose values are replaced whole, not merged: a variable, a file."""
+"""Mappings whose values are replaced, not merged: variables, files."""
 _REPEATABLE_LISTS = ("kernel.cmdline",)
-"""Lists whose order counts, and where a word said again is no repeat."""
+"""Lists whose order counts, and which keep duplicates."""
 _ORDERED_MAPPINGS = ("dlopen", "paths")
-"""Mappings of which the last line that fits holds: what is said later stands last."""
+"""Mappings whose last matching line wins: keys of later documents come last."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
+    """A document of the chain."""
+
     path: Path
     node: MappingNode
 
 
 def merge_documents(documents: Sequence[ManifestFile], alterations: Alterations) -> MappingNode:
-    """One document of all: mappings merged, lists joined without repeats, later scalars win.
+    """Merge documents: mappings are merged, lists joined without duplicates, later scalars win.
 
-    Where order counts, the later document's lines come last. A list may be altered instead.
+    If order counts, lines of later documents come last. `remove`, `add` and `replace` change lists.
     """
     *earlier, last = documents
     node = MappingNode(last.node.where, {})
@@ -194,18 +196,18 @@ def merge_documents(documents: Sequence[ManifestFile], alterations: Alterations)
 
 
 class ExtendsChain:
-    """The documents of one manifest, each once, after those it extends; itself the last one."""
+    """The documents of a manifest, each after those it extends; the manifest itself is the last."""
 
     def __init__(self, inputs: InputFiles) -> None:
         self.documents: list[ManifestFile] = []
         self.is_complete = True
-        """False: a document is missing or cannot be read, so variables may be missing too."""
+        """False: a document is missing or invalid, so variables may be missing, too."""
         self._inputs = inputs
         self._open_files: list[Path] = []
         self._read_files: set[Path] = set()
 
     def read(self, path: Path) -> bool:
-        """Take the manifest and all it extends; False when the manifest itself cannot be read."""
+        """Read the manifest and all it extends; False if the manifest itself is not readable."""
         data = self._inputs.require(path, Location(display_path(path), 1, 1))
         return data is not None and self._read_extended(path, data)
 
@@ -221,7 +223,7 @@ class ExtendsChain:
             self.documents.append(ManifestFile(path, node))
         elif node is not None:
             self._inputs.problems.add(
-                "the document is no mapping", node.where, "begin it with minbuild: 1"
+                "the document is not a mapping", node.where, "begin it with minbuild: 1"
             )
         self._open_files.pop()
         return isinstance(node, MappingNode)
@@ -233,10 +235,10 @@ class ExtendsChain:
             self._inputs.problems.add(f"there is no manifest {name.text}", name.where, fix)
             self.is_complete = False
             return
-        circle = [one.resolve() for one in self._open_files]
+        circle = [file.resolve() for file in self._open_files]
         if other.resolve() in circle:
             start = circle.index(other.resolve())
-            chain = " → ".join(display_path(one) for one in [*self._open_files[start:], other])
+            chain = " → ".join(display_path(file) for file in [*self._open_files[start:], other])
             self._inputs.problems.add(
                 f"manifests extend each other in a circle: {chain}",
                 name.where,

@@ -1,4 +1,4 @@
-"""Files that a manifest makes: rendered, copied, linked, and no path twice."""
+"""Files that a manifest defines: rendered from templates, copied, or links."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from minbuild.manifest.text_use import TextUse, classify_text
 from minbuild.paths import USRMERGED, RootPath, to_root_path
 
 BUSYBOX = "busybox"
-"""What an applet's link in /usr/bin says. Source: busybox(1), USAGE."""
+"""Target of the link of an applet in /usr/bin. Source: busybox(1), USAGE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Renderer:
     values: Mapping[str, VariableValue]
     inputs: InputFiles
     template_words: set[str] = field(default_factory=set)
-    """Every word in the templates rendered so far: a variable that is none of them is not used."""
+    """Every word of the templates rendered so far, to find unused variables."""
 
     def render_text(self, node: ScalarNode) -> str | None:
-        """A document's text; None when it is faulty, which is then one of the problems."""
+        """Render a text of a document; None if it is invalid, which adds a problem."""
         where = node.where
         self._record_words(node.text)
         try:
@@ -48,7 +48,7 @@ class Renderer:
             return None
 
     def render_files(self, entries: Iterable[RawFileEntry]) -> tuple[RenderedFile, ...]:
-        """The files of one document, sorted by path."""
+        """Render the files of one document, sorted by path."""
         rendered = [file for entry in entries if (file := self._render_file(entry))]
         return tuple(sorted(rendered, key=lambda file: (file.path, file.where.line)))
 
@@ -61,7 +61,7 @@ class Renderer:
         content = self._render_content(entry)
         path = to_root_path(entry.path)
         if ".." in entry.path.split("/") or path == "/" or path[1:] in USRMERGED:
-            message = f"{entry.path} is no path of a file that a manifest can make"
+            message = f"{entry.path} is not a valid path for a file"
             fix = "write an absolute path without .., below /usr for bin, sbin, lib and lib64"
             self.inputs.problems.add(message, entry.where, fix)
             return None
@@ -81,7 +81,7 @@ class Renderer:
         )
 
     def _render_content(self, entry: RawFileEntry) -> tuple[bytes, TemplateSource | None] | None:
-        """The file's bytes, b"" for links and directories; None when they cannot be had."""
+        """Return content and template; b"" for links and directories; None after a problem."""
         raw = entry.file
         if raw.source is not None:
             data = self._read_local(raw.source)
@@ -93,7 +93,7 @@ class Renderer:
         try:
             return None if text is None else (text.encode(), source)
         except UnicodeEncodeError:
-            message = f"{entry.path} holds half of a surrogate pair, which is no text"
+            message = f"{entry.path} contains half of a surrogate pair"
             self.inputs.problems.add(message, entry.where, "write the character itself")
             return None
 
@@ -101,14 +101,14 @@ class Renderer:
         return self.inputs.require(resolve_relative(name.where, name.text), name.where)
 
     def _load_template(self, raw: RawFile) -> TemplateSource | None:
-        """The template that a file is made from; None for links and directories."""
+        """Return the template of a file; None for links and directories."""
         if raw.content is not None:
             where = raw.content.where
             return TemplateSource(raw.content.text, where, where.line if raw.content.block else 0)
         return self._join_templates(raw.template) if raw.template else None
 
     def _join_templates(self, names: Sequence[LocatedName]) -> TemplateSource:
-        """One template of several files; a file without an end of its last line gets one."""
+        """Join several files to one template; each ends with a newline."""
         parts: list[Location] = []
         texts = [self._read_template(name) for name in names]
         text = ""
@@ -127,7 +127,7 @@ class Renderer:
             return None if data is None else data.decode()
         except UnicodeDecodeError:
             message = f"{resolve_relative(name.where, name.text)} is not UTF-8 text"
-            fix = "save it as UTF-8, or copy it is with source:"
+            fix = "save it as UTF-8, or copy it unchanged with source:"
             self.inputs.problems.add(message, name.where, fix)
             return None
 
@@ -153,7 +153,7 @@ class Renderer:
 
 
 def locate_line(source: TemplateSource, line: int, column: int = 1) -> Location:
-    """Where a line of a template stands; of a text on one line of a document, the text's place."""
+    """Return the place of a line of a template; for a one-line text, the place of the text."""
     where = source.where
     if source.lines_above:
         return Location(where.file, source.lines_above + line, 1, where.document)
@@ -165,12 +165,12 @@ def locate_line(source: TemplateSource, line: int, column: int = 1) -> Location:
 
 
 def resolve_relative(where: Location, name: str) -> Path:
-    """A local file that a document names: relative to the document's directory."""
+    """Return the path of a local file, relative to the directory of its document."""
     return Path(where.file).parent / name
 
 
 def create_applet_links(applets: Iterable[LocatedName]) -> tuple[RenderedFile, ...]:
-    """The link of each applet, in /usr/bin."""
+    """Create the link of each applet in /usr/bin."""
     return tuple(
         RenderedFile(RootPath(f"/usr/bin/{name.text}"), name.where, mode=0o777, link=BUSYBOX)
         for name in applets
@@ -180,9 +180,9 @@ def create_applet_links(applets: Iterable[LocatedName]) -> tuple[RenderedFile, .
 def deduplicate_files(
     components: Sequence[Component], own_files: Sequence[RenderedFile], problems: Problems
 ) -> tuple[Component, ...]:
-    """The components with each path once: the manifest's own files win, equal ones are kept once.
+    """Keep each path once: the manifest's own files win, duplicates count once.
 
-    Two components that make different files of one path are a problem.
+    Different files of two components at one path are a problem.
     """
     replaced = {file.path for file in own_files}
     files_by_path: dict[RootPath, RenderedFile] = {}
@@ -197,16 +197,16 @@ def deduplicate_files(
                 unique.append(file)
             elif replace(first_file, where=file.where) != file:
                 problems.add(
-                    f"{file.path} is made twice, and not alike: also at {first_file.where}",
+                    f"{file.path} is defined twice with different content; also at {first_file.where}",
                     file.where,
-                    "remove one of them, or say which under the manifest's files:",
+                    "remove one of them, or define the path in the manifest's own files:",
                 )
         result.append(replace(component, files=tuple(unique)))
     return tuple(result)
 
 
 def is_regular_expression(text: str) -> bool:
-    """Tell whether `text` is a regular expression."""
+    """Whether `text` is a regular expression."""
     try:
         re.compile(text)
     except (re.error, OverflowError, RecursionError):

@@ -1,4 +1,4 @@
-"""The format: every key of a manifest, a component and a tool, with its shape and its meaning."""
+"""Grammar of manifests, components and tools: every key with its shape and description."""
 
 from enum import StrEnum
 
@@ -95,20 +95,20 @@ _PATH_LIST = ListOf(ABSOLUTE_PATH, min_items=1)
 
 FILE: ValueShape[RawFile] = Record(
     RawFile,
-    "A file, link or directory that minbuild makes.",
+    "A file, link or directory of the image.",
     (
-        Key("content", UnrenderedText(), "The file's text, rendered."),
+        Key("content", UnrenderedText(), "The text of the file, rendered as a template."),
         Key(
             "template",
             OneOrListOf(LOCAL_FILE),
-            "A jinja2 template, relative to this document; of several, one file in their order.",
+            "A Jinja2 template, relative to this document, or several that are joined.",
         ),
-        Key("source", LOCAL_FILE, "A local file, copied as it is, relative to this document."),
-        Key("link", Text("a link's text", "[^\\x00]+"), "The text of a symbolic link."),
+        Key("source", LOCAL_FILE, "A local file, relative to this document, copied unchanged."),
+        Key("link", Text("a link's text", "[^\\x00]+"), "The target of a symbolic link."),
         Key("directory", Boolean(only_true=True), "true: an empty directory."),
-        Key("mode", FileMode(), 'Octal, in quotes; "0644" by default, "0755" for a directory.'),
-        Key("uid", Integer(), "The owner's number."),
-        Key("gid", Integer(), "The group's number."),
+        Key("mode", FileMode(), 'Octal mode in quotes; "0644" by default, "0755" for a directory.'),
+        Key("uid", Integer(), "User ID of the owner."),
+        Key("gid", Integer(), "ID of the group."),
     ),
     one_of=("content", "template", "source", "link", "directory"),
     exclusive=(("link", "mode"),),
@@ -121,17 +121,15 @@ _VARIABLES: ValueShape[tuple[VariableDefinition, ...]] = MapOf(
 _PACKAGES = MapOf(PACKAGE_NAME, _PATH_LIST, PackagePaths)
 _KEEP: ValueShape[RawKeep] = Record(
     RawKeep,
-    "Paths or globs of a package.",
+    "Files of a package to include, with all that they need.",
     (
-        Key(
-            "package", PACKAGE_NAME, "The package that holds them; not needed in an installed root."
-        ),
+        Key("package", PACKAGE_NAME, "The package of the paths; not needed for an installed root."),
         Key("paths", _PATH_LIST, "Absolute paths or globs.", required=True),
     ),
 )
 _DROP: ValueShape[Waiver] = Record(
     Waiver,
-    "A file that is left out knowingly.",
+    "A needed file to omit.",
     (
         Key("path", ABSOLUTE_PATH, "An absolute path or glob.", required=True),
         Key("because", Text(), "The reason, for people.", required=True),
@@ -144,7 +142,7 @@ _ALLOW: ValueShape[Waiver] = Record(
         Key(
             "path",
             Text("a path or name", "[^\\x00]+"),
-            "A path, soname, module or firmware file, or a glob of them.",
+            "The missing path, soname, module or firmware file, or a glob.",
             required=True,
         ),
         Key("because", Text(), "The reason, for people.", required=True),
@@ -153,40 +151,48 @@ _ALLOW: ValueShape[Waiver] = Record(
 _PEER = Text("a place to connect to", "host|guest|[0-9.]+", "write host, guest, or an IPv4 address")
 _PROBE: ValueShape[RawProbe] = Record(
     RawProbe,
-    "What the lab checks on a booted host.",
+    "A check of the lab on a booted host.",
     (
-        Key("name", WORD, "The probe's name; without it, the component's."),
+        Key("name", WORD, "Name of the probe; by default the component's."),
         Key("console", Text(), "A regular expression that a line on the console must match."),
-        Key("limit", Integer(1, 3600), "Seconds since power-on, under emulation."),
-        Key("means", Text(), "What a failure means, for people."),
-        Key("lease", Boolean(only_true=True), "The lab's DHCP server granted the host an address."),
-        Key("lookup", WORD, "A name that the lab's DNS server was asked for."),
+        Key(
+            "limit",
+            Integer(1, 3600),
+            "Seconds since power-on under emulation until which it must succeed.",
+        ),
+        Key("means", Text(), "Meaning of a failure, for people."),
+        Key(
+            "lease",
+            Boolean(only_true=True),
+            "true: the host must get an address from the DHCP server of the lab.",
+        ),
+        Key("lookup", WORD, "A name that the host must query at the DNS server of the lab."),
         Key("tcp", Integer(1, 65535), "A port that the lab connects to."),
-        Key("to", _PEER, "Where that port is: host, guest, or an address."),
-        Key("says", Text(), "A regular expression for the first bytes from there."),
+        Key("to", _PEER, "Address of the port: host, guest, or an IPv4 address."),
+        Key("says", Text(), "A regular expression that the first bytes from the port must match."),
     ),
 )
 _KERNEL: ValueShape[RawKernel] = Record(
     RawKernel,
     "The kernel.",
     (
-        Key("package", PACKAGE_NAME, "The package that holds the kernel; a metapackage will do."),
+        Key("package", PACKAGE_NAME, "The package of the kernel; it can be a metapackage."),
         Key(
             "cmdline",
             AlterableList(ListOf(kernel_cmdline.CmdlineWord())),
-            "Words of the kernel's command line.",
+            "Words of the kernel command line.",
         ),
         Key(
             "modules",
             AlterableList(_MODULES),
-            "Modules beside those of components: by name, alias (fs-ext4, pci:v00001AF4d*), path "
+            "Modules besides those of components: by name, alias (fs-ext4, pci:v00001AF4d*), path "
             "or glob.",
         ),
         Key(
             "hardware",
             LOCAL_FILE,
-            "A list of modaliases that minbuild hardware wrote, relative to this document: the "
-            "drivers of that machine.",
+            "A list of modaliases of a machine by `minbuild hardware`, relative to this document; "
+            "its drivers are included.",
         ),
         Key("use", AlterableList(ListOf(COMPONENT_REFERENCE)), "Components of this section."),
     ),
@@ -195,87 +201,113 @@ _KERNEL: ValueShape[RawKernel] = Record(
 
 def _create_section_key(section: Section) -> Key:
     use = Key("use", AlterableList(ListOf(COMPONENT_REFERENCE)), "Components of this section.")
-    description = f"The section {section.value}."
+    description = f"Components of the section {section.value}."
     return Key(section.value, Record(RawSection, description, (use,)), description)
 
 
 EXTENDS = ListOf(MANIFEST_FILE)
 MATRIX: ValueShape[RawMatrix] = Record(
     RawMatrix,
-    "Axes whose every combination is a build of its own.",
+    "Suites, architectures and component sets whose combinations are separate builds.",
     (
-        Key("suite", ListOf(WORD, min_items=1), "Each with its -updates and -security."),
-        Key("arch", ListOf(_ARCH, min_items=1), "Debian's names."),
+        Key("suite", ListOf(WORD, min_items=1), "Suites, each with its -updates and -security."),
+        Key("arch", ListOf(_ARCH, min_items=1), "Architectures, by Debian's name."),
         Key(
             "components",
             MapOf(SET_NAME, ListOf(FULL_COMPONENT_REFERENCE), ComponentSet),
-            "Name: components (as section/name) that this value adds.",
+            "Name of a set: components (section/name) that it adds.",
         ),
     ),
 )
 MANIFEST: Record[RawManifest] = Record(
     RawManifest,
-    "A host.",
+    "A manifest: the description of one host.",
     (
-        Key("minbuild", Integer(1, 1), "The version of this format: 1.", required=True),
+        Key("minbuild", Integer(1, 1), "Version of this format: 1.", required=True),
         Key(
             "name",
             Text("a manifest's name", NAME_PATTERN, "use lower case, digits and -", template=False),
-            "The host's name, that of its output; without it, the file's.",
+            "Name of the host and its output directory; by default the name of the file.",
         ),
         Key("summary", Text(), "One line, for people."),
-        Key("extends", EXTENDS, "Manifests that this one is merged onto, in order."),
-        Key("arch", _ARCH, "Debian's name of the architecture."),
+        Key("extends", EXTENDS, "Manifests to start from; this one is merged into them, in order."),
+        Key("arch", _ARCH, "Architecture, by Debian's name."),
         Key(
             "archive",
             TextOrMapping(Keyword("archive", ArchiveKeyword), ARCHIVE),
-            "Where packages come from; root: from a root that is given when it is used.",
+            "Archive of the packages; `root`: an installed root that the option --root gives.",
         ),
-        Key("archives", AlterableList(ListOf(EXTRA_ARCHIVE)), "Archives beside it."),
-        Key("pins", MapOf(PACKAGE_NAME, PIN, RawPinEntry), "Package: which versions may be taken."),
-        Key("vars", _VARIABLES, "Variables for every string and template."),
-        Key("kernel", _KERNEL, "The kernel, and components of its section."),
+        Key("archives", AlterableList(ListOf(EXTRA_ARCHIVE)), "Additional archives."),
+        Key(
+            "pins", MapOf(PACKAGE_NAME, PIN, RawPinEntry), "Package: its allowed version or suite."
+        ),
+        Key("vars", _VARIABLES, "Variables for strings and templates."),
+        Key("kernel", _KERNEL, "The kernel, and components of the section kernel."),
         *(_create_section_key(section) for section in Section if section is not Section.KERNEL),
-        Key("keep", AlterableList(ListOf(_KEEP)), "Roots beside the components'."),
+        Key(
+            "keep",
+            AlterableList(ListOf(_KEEP)),
+            "Files to include besides those of components, with all that they need.",
+        ),
         Key(
             "drop",
             AlterableList(ListOf(_DROP)),
-            "Files that a need would bring in, left out knowingly.",
+            "Needed files to omit, each with a reason.",
         ),
-        Key("allow-missing", AlterableList(ListOf(_ALLOW)), "Needs that may stay unmet."),
+        Key(
+            "allow-missing",
+            AlterableList(ListOf(_ALLOW)),
+            "Needs that may stay unmet, each with a reason.",
+        ),
         Key(
             "dlopen",
             TextOrMapping(Located(_PRIORITY), MapOf(ABSOLUTE_PATH, _PRIORITY, DlopenPolicy)),
-            "The least priority of libraries that programs may open at run time; for all, or by "
-            "glob of the files that open them.",
+            "Lowest priority of libraries to include that programs can open at run time; for all "
+            "files, or by glob of the files that open them.",
         ),
         Key(
             "paths",
             MapOf(ABSOLUTE_PATH, Keyword("word", PathAction), PathRule),
-            "Path or glob of files: follow, and the paths that stand in their texts come along.",
+            "Path or glob: `follow` includes the paths in the text of these files, `list` lists them.",
         ),
-        Key("files", _FILES, "Files that minbuild makes; they replace those of components."),
-        Key("data", _RULE_REQUESTS, "Rule: what is asked of it. terminfo: [linux]."),
+        Key("files", _FILES, "Files to create; they replace those of components."),
+        Key(
+            "data",
+            _RULE_REQUESTS,
+            "Data rule: values that it needs to provide, such as terminfo: [linux].",
+        ),
         ELEMENTS_KEY,
         Key(
             "image",
             Record(
                 RawImage,
-                "What is written.",
+                "Formats, compression, disk layout and signature of the image.",
                 (
-                    Key("formats", AlterableList(ListOf(IMAGE_FORMAT, min_items=1)), "Outputs."),
-                    Key("compression", Keyword("compression", Compression), "Of the initramfs."),
-                    Key("disk", DISK, "The layout of the disk and of what is made from it."),
-                    Key("sign", SIGNING, "Signs the one file that boots, for UEFI Secure Boot."),
+                    Key(
+                        "formats",
+                        AlterableList(ListOf(IMAGE_FORMAT, min_items=1)),
+                        "Image formats to write.",
+                    ),
+                    Key(
+                        "compression",
+                        Keyword("compression", Compression),
+                        "Compression of the initramfs.",
+                    ),
+                    Key("disk", DISK, "Layout of the disk, for all disk formats."),
+                    Key(
+                        "sign",
+                        SIGNING,
+                        "Key and certificate that sign the UKI for UEFI Secure Boot.",
+                    ),
                 ),
             ),
-            "What is written.",
+            "Formats, compression, disk layout and signature of the image.",
         ),
-        Key("matrix", MATRIX, "Builds of this manifest in every combination."),
+        Key("matrix", MATRIX, "Variants of this manifest, one build for each combination."),
         Key(
             "budget",
             MANIFEST_BUDGET,
-            "Limits; a build over one of them fails.",
+            "Limits; a build that exceeds one fails.",
         ),
     ),
     synonyms=names.KEY_SYNONYMS,
@@ -283,49 +315,66 @@ MANIFEST: Record[RawManifest] = Record(
 
 COMPONENT: Record[RawComponent] = Record(
     RawComponent,
-    "A component: SECTION/NAME.yaml.",
+    "A component, in the file SECTION/NAME.yaml.",
     (
         Key("summary", Text(), "One line, for people.", required=True),
-        Key("needs", ListOf(COMPONENT_REFERENCE), "Components that come with this one, before it."),
+        Key(
+            "needs",
+            ListOf(COMPONENT_REFERENCE),
+            "Components that this one requires; they come before it.",
+        ),
         Key("vars", _VARIABLES, "Variables and their defaults."),
-        Key("packages", _PACKAGES, "Package: its paths or globs that are roots."),
+        Key(
+            "packages",
+            _PACKAGES,
+            "Package: paths or globs of its files to include, with all that they need.",
+        ),
         Key("applets", ListOf(Located(APPLET_NAME)), "BusyBox applets: links in /usr/bin."),
-        Key("files", _FILES, "Files that minbuild makes."),
+        Key("files", _FILES, "Files to create."),
         Key(
             "modules",
             _MODULES,
-            "Kernel modules, or what is built in: by name, alias, path or glob.",
+            "Kernel modules, loadable or built in: by name, alias, path or glob.",
         ),
         Key("firmware", ListOf(Located(WORD)), "Firmware files or globs, below /usr/lib/firmware."),
         Key("kconfig", ListOf(Located(KERNEL_OPTION)), "Kernel options that must be y or m."),
-        Key("cmdline", ListOf(kernel_cmdline.CmdlineWord()), "Words of the kernel's command line."),
+        Key("cmdline", ListOf(kernel_cmdline.CmdlineWord()), "Words of the kernel command line."),
         Key(
             "module-index",
             ListOf(Located(Keyword("file of the module index", IndexFile))),
-            "Files of the module index that this component reads.",
+            "Files of the kernel module index that this component needs at run time.",
         ),
-        Key("allow-missing", ListOf(_ALLOW), "Needs that may stay unmet."),
-        Key("data", _RULE_REQUESTS, "Rule: what is asked of it. terminfo: [linux]."),
-        Key("probe", TextOrMapping(Located(WORD), _PROBE), "What the lab checks on a booted host."),
-        Key("probes", ListOf(_PROBE), "More of them, each with a name of its own."),
-        Key("bios", Boolean(only_true=True), "true: a BIOS starts the disk too; amd64 only."),
+        Key("allow-missing", ListOf(_ALLOW), "Needs that may stay unmet, each with a reason."),
+        Key(
+            "data",
+            _RULE_REQUESTS,
+            "Data rule: values that it needs to provide, such as terminfo: [linux].",
+        ),
+        Key("probe", TextOrMapping(Located(WORD), _PROBE), "A check of the lab on a booted host."),
+        Key("probes", ListOf(_PROBE), "More probes, each with its own name."),
+        Key("bios", Boolean(only_true=True), "true: the disk boots by BIOS, too; amd64 only."),
     ),
 )
 
 TOOL: Record[RawTool] = Record(
     RawTool,
-    "A program of the toolbox: NAME.yaml.",
+    "A program of the toolbox, in the file NAME.yaml.",
     (
         Key("summary", Text(), "One line, for people.", required=True),
-        Key("run", ABSOLUTE_PATH, "The program's path in its package.", required=True),
-        Key("packages", _PACKAGES, "Package: its paths or globs that are roots.", required=True),
+        Key("run", ABSOLUTE_PATH, "Path of the program in its package.", required=True),
+        Key(
+            "packages",
+            _PACKAGES,
+            "Package: paths or globs of its files to include, with all that they need.",
+            required=True,
+        ),
         Key("lab", Boolean(), "true: only the lab needs it."),
     ),
 )
 
 
 class DocumentKind(StrEnum):
-    """What a YAML file of minbuild describes."""
+    """Kinds of YAML files, each with a JSON Schema."""
 
     MANIFEST = "manifest"
     COMPONENT = "component"
@@ -334,7 +383,7 @@ class DocumentKind(StrEnum):
 
 
 def build_json_schema(kind: DocumentKind = DocumentKind.MANIFEST) -> Json:
-    """The JSON Schema of one kind of document. Source: JSON Schema 2020-12."""
+    """Build the JSON Schema of a kind of document. Source: JSON Schema 2020-12."""
     shapes: dict[DocumentKind, Json] = {
         DocumentKind.MANIFEST: MANIFEST.schema(),
         DocumentKind.COMPONENT: COMPONENT.schema(),

@@ -1,4 +1,4 @@
-"""guest.yaml: a virtual machine for people and tools, and the guest.conf that a host reads."""
+"""Guest: a virtual machine in guest.yaml, and the guest.conf that the host reads."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,31 +19,37 @@ UEFI = "uefi"
 
 
 class MachineType(StrEnum):
+    """Machine types of QEMU."""
+
     MICROVM = "microvm"
-    """virtio devices alone; every host has it."""
+    """virtio devices only; every host supports it."""
     Q35 = "q35"
     """A PC; the host needs hypervisor/qemu-full."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuestDisk:
+    """A disk of a guest."""
+
     file: LocatedName
     read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkCard:
+    """A network card of a guest."""
+
     bridge: str
     mac: str = ""
     addresses: tuple[str, ...] = ()
-    """IPv4, which it may send from where the host looks at that."""
+    """IPv4 addresses that it can send from, if the host filters them."""
     shared: bool = False
-    """The host and the guests of its bridge reach it, and it them."""
+    """True: it can talk to the host and to guests on its bridge."""
 
 
 @dataclass(frozen=True, slots=True)
 class GuestConfig:
-    """A virtual machine as it is written; files are relative to the document."""
+    """A virtual machine as written; files are relative to the document."""
 
     where: Location
     machine: MachineType = MachineType.MICROVM
@@ -91,7 +97,12 @@ _DISK_RECORD: Record[GuestDisk] = Record(
     GuestDisk,
     "A disk.",
     (
-        Key("file", _FILE_PATH, "Raw, or qcow2 when its name ends so.", required=True),
+        Key(
+            "file",
+            _FILE_PATH,
+            "The image: raw, or qcow2 if its name ends with .qcow2.",
+            required=True,
+        ),
         Key("read-only", Boolean(), "true: the guest cannot write to it."),
     ),
 )
@@ -99,22 +110,20 @@ _CARD_RECORD: Record[NetworkCard] = Record(
     NetworkCard,
     "A network card.",
     (
-        Key("bridge", _BRIDGE_NAME, "The host's bridge that it is joined to.", required=True),
-        Key(
-            "mac", _MAC_ADDRESS, "Its address; without it, one that follows from the guest's name."
-        ),
+        Key("bridge", _BRIDGE_NAME, "Bridge of the host.", required=True),
+        Key("mac", _MAC_ADDRESS, "MAC address; by default derived from the name of the guest."),
         Key(
             "addresses",
             ListOf(_IPV4_ADDRESS),
-            "IPv4 addresses of its own, with network/guest-filter.",
+            "IPv4 addresses of the guest, which network/guest-filter enforces.",
         ),
-        Key("shared", Boolean(), "true: the host and other guests can be reached by it."),
+        Key("shared", Boolean(), "true: it can reach the host and other guests."),
     ),
 )
 
 
 class _MemorySize:
-    """Whole MiB."""
+    """Memory in whole MiB."""
 
     def read(self, node: Node, context: ReadContext) -> int | None:
         size = Size().read(node, context)
@@ -134,31 +143,31 @@ GUEST_DOCUMENT: Record[GuestConfig] = Record(
     (
         Key("machine", Keyword("machine", MachineType), "microvm, or q35 for an ordinary PC."),
         Key("cpus", Integer(1, 64), "Virtual processors."),
-        Key("memory", _MemorySize(), "With a unit: 512 MiB."),
-        Key("kernel", _FILE_PATH, "A kernel to start without firmware."),
+        Key("memory", _MemorySize(), "Memory, with a unit: 512 MiB."),
+        Key("kernel", _FILE_PATH, "A kernel to boot directly, without firmware."),
         Key("initrd", _FILE_PATH, "Its initramfs."),
         Key("cmdline", ListOf(_TEXT_LINE), "Words of its command line."),
         Key("firmware", _FILE_PATH, "uefi (with machine: q35), or a firmware file."),
         Key(
             "disks",
             ListOf(TextOrMapping(_FILE_PATH, _DISK_RECORD)),
-            "The first one is booted without a kernel.",
+            "Disks; without a kernel, the guest boots from the first one.",
         ),
         Key(
             "nets",
             ListOf(TextOrMapping(_BRIDGE_NAME, _CARD_RECORD)),
-            "Bridges of the host, a card on each.",
+            "Bridges of the host, each with a card.",
         ),
-        Key("autostart", Boolean(), "false: not started with the host."),
-        Key("restart", Boolean(), "false: not started again when it ends."),
-        Key("stop-wait", Integer(0, 3600), "Seconds from the power button to the plug."),
-        Key("ready", _TEXT_LINE, "Text of a console line that means that it is up."),
+        Key("autostart", Boolean(), "false: do not start it with the host."),
+        Key("restart", Boolean(), "false: do not restart it when it ends."),
+        Key("stop-wait", Integer(0, 3600), "Seconds from the ACPI power button to a forced stop."),
+        Key("ready", _TEXT_LINE, "Text of a console line that marks the guest as ready."),
     ),
 )
 
 
 def load_guest(path: Path) -> GuestConfig:
-    """Read a guest.yaml; the files that it names by relative paths must be there.
+    """Read a guest.yaml; files with relative paths must exist.
 
     Raises: ManifestError with every problem, each with its place.
     """
@@ -175,7 +184,7 @@ def load_guest(path: Path) -> GuestConfig:
 
 
 def render_guest_conf(guest: GuestConfig) -> str:
-    """Write the guest.conf of a guest: what differs from the host's defaults, one key a line.
+    """Render guest.conf: settings that differ from the defaults of the host, one a line.
 
     Source: docs/reference/console.md, "guests/NAME/guest.conf"
     """
@@ -216,17 +225,17 @@ def _format_card(net: str | NetworkCard) -> str:
 
 
 def get_disk_file(disk: LocatedName | GuestDisk) -> LocatedName:
-    """The file behind a disk, however it is written."""
+    """Return the file of a disk."""
     return disk.file if isinstance(disk, GuestDisk) else disk
 
 
 def _check_guest(guest: GuestConfig, directory: Path, problems: Problems) -> None:
     if guest.kernel is None and not guest.disks and not len(problems):
         fix = "add kernel: or disks:"
-        problems.add("there is neither a kernel nor a disk to start from", guest.where, fix)
+        problems.add("the guest has neither a kernel nor a disk to boot from", guest.where, fix)
     uefi = guest.firmware is not None and guest.firmware.text == UEFI
     if guest.firmware is not None and uefi and guest.machine is not MachineType.Q35:
-        problems.add("UEFI needs an ordinary PC", guest.firmware.where, "add machine: q35")
+        problems.add("UEFI requires machine: q35", guest.firmware.where, "add machine: q35")
     boot_files = [guest.kernel, guest.initrd, None if uefi else guest.firmware]
     for file in (*boot_files, *map(get_disk_file, guest.disks)):
         if file is None or file.text.startswith("/") or (directory / file.text).exists():

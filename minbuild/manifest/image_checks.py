@@ -1,4 +1,4 @@
-"""What a disk's layout must keep to before anything is measured."""
+"""Checks of the disk layout and of the signing key of an image."""
 
 from dataclasses import replace
 
@@ -16,20 +16,20 @@ from minbuild.manifest.model import LocatedName
 from minbuild.manifest.raw import RawManifest, RawSigning
 
 PARTITION_ALIGNMENT = 1 << 20
-"""Every partition begins and ends at a multiple of this."""
+"""Start and end of partitions are multiples of this, in bytes."""
 MAX_LABEL_LENGTH = {
     PartitionType.FAT: 11,
     PartitionType.ESP: 11,
     PartitionType.EXT4: 16,
     PartitionType.EMPTY: 0,
 }
-"""Characters of a file system's label."""
+"""Characters of the label of a file system."""
 MIN_EXT4_SIZE = 2 << 20
-"""Bytes below which mke2fs leaves no room for anything. Source: mke2fs(8), measured."""
+"""Bytes below which mke2fs leaves no space for files. Source: mke2fs(8), measured."""
 
 
 def validate_disk(image: ImageSettings, problems: Problems) -> ImageSettings:
-    """Report what is wrong with the disk of `image`; gives it back."""
+    """Add problems of the disk layout; return the image."""
     disk = image.disk
     if not disk.partitions:
         return image
@@ -56,10 +56,10 @@ def _check_unsized(
     unsized: list[PartitionSettings],
     problems: Problems,
 ) -> None:
-    """A partition without a size takes the rest of a disk that has one."""
+    """Check a partition without a size: it takes the rest of a disk with one."""
     if disk.size is None:
         fix = "give this partition a size, or the disk: image.disk.size"
-        problems.add("nothing says how large the partition is", partition.where, fix)
+        problems.add("the partition has no size", partition.where, fix)
     elif partition is not unsized[0]:
         problems.add("two partitions take the rest of the disk", partition.where, "give one a size")
     elif partition is not disk.partitions[-1]:
@@ -82,7 +82,7 @@ def _check_partition(partition: PartitionSettings, problems: Problems) -> None:
         return
     if partition.size % PARTITION_ALIGNMENT or not partition.size:
         fix = "write it in MiB: size: 64 MiB"
-        problems.add(f"the size {partition.size} is no multiple of 1 MiB", partition.where, fix)
+        problems.add(f"the size {partition.size} is not a multiple of 1 MiB", partition.where, fix)
     elif partition.type is PartitionType.EXT4 and partition.size < MIN_EXT4_SIZE:
         problems.add(
             "the partition is too small for ext4", partition.where, "make it 2 MiB or more"
@@ -90,11 +90,11 @@ def _check_partition(partition: PartitionSettings, problems: Problems) -> None:
 
 
 TOKEN_URI_PREFIX = "pkcs11:"
-"""How the URI of a key in a token begins. Source: RFC 7512."""
+"""Start of the URI of a key in a token. Source: RFC 7512."""
 
 
 def add_signing_key(image: ImageSettings, host: RawManifest, inputs: InputFiles) -> ImageSettings:
-    """An image with what it is signed with: files that must be there, or a key in a token."""
+    """Add the signing key: existing files, or a key in a token."""
     signing = host.image.sign
     if signing is None:
         return image
@@ -107,9 +107,9 @@ def add_signing_key(image: ImageSettings, host: RawManifest, inputs: InputFiles)
     else:
         key = _require_signing_file(signing.key, inputs)
         if signing.module is not None:
-            message = "a PKCS#11 module is named, and the key is a file"
+            message = "a PKCS#11 module requires a key in a token, but the key is a file"
             inputs.problems.add(
-                message, signing.module.where, "name the key's pkcs11: URI, or no module"
+                message, signing.module.where, "write the pkcs11: URI of the key, or remove module"
             )
     module = "" if signing.module is None else _require_signing_file(signing.module, inputs)
     if signing.module is not None:
@@ -124,14 +124,14 @@ def add_signing_key(image: ImageSettings, host: RawManifest, inputs: InputFiles)
 def _check_token(signing: RawSigning, problems: Problems) -> None:
     if signing.module is None:
         fix = "add module: to image.sign, the shared library that came with the token"
-        problems.add("nothing says which PKCS#11 module has the key", signing.key.where, fix)
+        problems.add("a key in a token requires a PKCS#11 module", signing.key.where, fix)
     if "pin-value=" in signing.key.text:
-        fix = "write it to a file that only you may read, and name that: ?pin-source=file:/PATH"
+        fix = "write it to a file that only you can read, and refer to it: ?pin-source=file:/PATH"
         problems.add("a PIN does not belong in a manifest", signing.key.where, fix)
 
 
 def _require_signing_file(name: LocatedName, inputs: InputFiles) -> str:
-    """Where a key, certificate or module lies; one outside of the manifest's tree is the user's own."""
+    """Return the path of a key, certificate or module; outside of the manifest's tree it requires trust."""
     path = files.resolve_relative(name.where, name.text)
     if not inputs.permissions.can_read(path):
         inputs.require_code_permission(

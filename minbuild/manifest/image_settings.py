@@ -1,4 +1,4 @@
-"""What a manifest asks of its images: formats, disk, signature, boot by BIOS, dib."""
+"""Image settings of a manifest: formats, compression, disk, signature, diskimage-builder."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -7,12 +7,16 @@ from minbuild.manifest.document.location import Location
 
 
 class Compression(StrEnum):
+    """Compression of the initramfs."""
+
     XZ = "xz"
     ZSTD = "zstd"
     NONE = "none"
 
 
 class ImageFormat(StrEnum):
+    """Image formats that minbuild writes itself."""
+
     UKI = "uki"
     RAW = "raw"
     QCOW2 = "qcow2"
@@ -48,22 +52,22 @@ class PartitionSettings:
     label: str = ""
     """Of the file system."""
     size: int | None = None
-    """Bytes. None: the ESP as small as can be, any other takes what is left of the disk."""
+    """Bytes. None: the ESP as small as possible, another the rest of the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class DiskSettings:
-    """How the disk is laid out; no partitions stand for an ESP alone."""
+    """Layout of the disk; without partitions, a single ESP."""
 
     size: int | None = None
-    """Bytes; None for as small as can be."""
+    """Bytes; None for as small as possible."""
     partitions: tuple[PartitionSettings, ...] = ()
     bios: bool = False
-    """True: a BIOS starts it too."""
+    """True: bootable by BIOS, too."""
 
 
 class DibLayout(StrEnum):
-    """How diskimage-builder lays an image out."""
+    """Layout of an image of diskimage-builder."""
 
     PLAIN = "plain"
     """One file system over the whole image."""
@@ -72,6 +76,8 @@ class DibLayout(StrEnum):
 
 
 class DibFormat(StrEnum):
+    """Output formats of diskimage-builder."""
+
     QCOW2 = "qcow2"
     RAW = "raw"
     TAR = "tar"
@@ -80,18 +86,18 @@ class DibFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DibSettings:
-    """Images that diskimage-builder makes of the host."""
+    """Images of the host by diskimage-builder."""
 
     where: Location
     elements: tuple[str, ...] = ()
-    """Beside minbuild-root, in the user's order."""
+    """Besides minbuild-root, in the user's order."""
     layout: DibLayout = DibLayout.PLAIN
     formats: tuple[DibFormat, ...] = (DibFormat.QCOW2,)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningSettings:
-    """What the one file that boots is signed with, for UEFI Secure Boot."""
+    """Key and certificate that sign the UKI for UEFI Secure Boot."""
 
     key: str
     """PEM file on the build machine, or the URI of a key in a token. Source: RFC 7512."""
@@ -103,11 +109,13 @@ class SigningSettings:
 
 @dataclass(frozen=True, slots=True)
 class ImageSettings:
+    """All image settings: `image:` of the manifest, with defaults."""
+
     formats: tuple[ImageFormat, ...] = (ImageFormat.UKI, ImageFormat.RAW)
     compression: Compression = Compression.XZ
     disk: DiskSettings = field(default_factory=DiskSettings)
     dib: tuple[DibSettings, ...] = ()
     sign: SigningSettings | None = None
-    """None: it is not signed."""
+    """None: not signed."""
     overridden_compression: Compression | None = None
-    """The manifest's own compression, where the command line asked for another."""
+    """The compression in the manifest, if the command line overrides it."""

@@ -1,4 +1,4 @@
-"""What was read to make a manifest, with digests: so a caller can tell that nothing changed."""
+"""Input files of a manifest with their digests, and the permissions to read them."""
 
 import hashlib
 import os
@@ -11,23 +11,23 @@ from minbuild.manifest.document.problems import Problems, suggest
 from minbuild.manifest.model import Location
 
 TRUSTED_KEY = "trusted"
-"""The config file's list of directories whose manifests are the user's own."""
+"""Key of the config file: directories whose manifests are trusted."""
 TRUST_FIX = f'list the manifest\'s directory in the config file: {TRUSTED_KEY} = ["DIR"]'
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What the user lets manifests do."""
+    """Rights that the user grants to manifests."""
 
     directories: tuple[Path, ...] = ()
-    """Manifests below them may do all that the user may."""
+    """Manifests below them have all rights of the user."""
     extra_paths: tuple[Path, ...] = ()
-    """Files and directories beside a manifest's own tree that it may read."""
+    """Files and directories outside of its own tree that a manifest can read."""
     allows_code: bool = False
-    """True: a manifest may name what runs on this machine: modules, elements, tools, keys."""
+    """True: a manifest can run code on this machine: elements, tools, PKCS#11 modules, keys."""
 
     def grant(self, manifest: Path, components: tuple[Path, ...] = ()) -> "Permissions":
-        """What one manifest may reach; `components` are directories that the user named."""
+        """Return the permissions of one manifest; `components` are directories from the command line."""
         resolved = manifest.absolute().resolve()
         trusted = {
             data_directory("manifests").resolve(),
@@ -38,21 +38,21 @@ class Trust:
         top = find_own_tree(resolved)
         allowed = (*components, *self.extra_paths)
         return Permissions(
-            (top, data_directory("manifests").resolve(), *(one.resolve() for one in allowed)),
+            (top, data_directory("manifests").resolve(), *(path.resolve() for path in allowed)),
             self.allows_code,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """What one manifest may reach."""
+    """Directories that one manifest can read, and whether it can run code."""
 
     directories: tuple[Path, ...] = ()
-    """Resolved; the manifest's own tree first. () for the whole machine."""
+    """Resolved, the manifest's own tree first; () for the whole machine."""
     allows_code: bool = False
 
     def can_read(self, path: Path) -> bool:
-        """Whether a file, its links followed, lies where the manifest may read."""
+        """Whether the manifest can read a file, after links are followed."""
         if not self.directories:
             return True
         resolved = path.absolute().resolve()
@@ -60,15 +60,15 @@ class Permissions:
 
 
 NO_TRUST = Trust()
-"""A manifest of nobody knows whom: its own tree, and no code."""
+"""Rights of an unknown manifest: its own tree, no code."""
 FULL_ACCESS = Permissions(allows_code=True)
-"""What files of minbuild's own may reach."""
+"""Permissions of shipped files."""
 
 
 def find_own_tree(manifest: Path) -> Path:
-    """The directory that a manifest's own files lie in: its checkout, or else its directory.
+    """Return the directory of a manifest's own files: its Git checkout, or its directory.
 
-    A checkout that holds the user's home directory is none: `git init` there is common.
+    A checkout that contains the home directory does not count: `git init` there is common.
     """
     home = _resolve_home()
     for directory in manifest.parents:
@@ -85,11 +85,11 @@ def _resolve_home() -> Path:
 
 
 MAX_INPUT_SIZE = 1 << 30
-"""Bytes of the largest file that a manifest may take."""
+"""Bytes of the largest input file."""
 
 
 class InputFiles:
-    """Reads files of the build machine and remembers each one's SHA-256."""
+    """Reads local files within the permissions, and records the SHA-256 of each."""
 
     def __init__(self, problems: Problems, permissions: Permissions = FULL_ACCESS) -> None:
         self.problems = problems
@@ -97,18 +97,18 @@ class InputFiles:
         self._digests: dict[str, str] = {}
 
     def read(self, path: Path, where: Location | str = "") -> bytes | None:
-        """The file's bytes; None when it is not there, or cannot be read (a problem at `where`)."""
+        """Read a file; None if it is missing, or not readable, which adds a problem at `where`."""
         return self._read_file(path, where) if self.can_read(path, where) else None
 
     def record_certificate(self, path: Path, where: Location) -> None:
-        """Note a file that is only verified with: it may lie anywhere, no image holds it."""
+        """Record a file that is used to verify or sign: it can be anywhere, and is in no image."""
         self._report_missing(path, where, self._read_file(path, where))
 
     def can_read(self, path: Path, where: Location | str) -> bool:
-        """Whether the manifest may read a file or directory; a problem at `where` when not."""
+        """Whether the manifest can read a path; add a problem at `where` if not."""
         if self.permissions.can_read(path):
             return True
-        message = f"{display_path(path)} lies outside of the manifest's own tree {self.permissions.directories[0]}"
+        message = f"{display_path(path)} is outside of the manifest's own tree {self.permissions.directories[0]}"
         if path.is_symlink():
             message = f"{display_path(path)} is a link to {path.resolve()}, outside of the manifest's own tree"
         self.problems.add(
@@ -117,9 +117,9 @@ class InputFiles:
         return False
 
     def require_code_permission(self, action: str, where: Location) -> None:
-        """Add a problem unless the manifest may name code that runs on this machine."""
+        """Add a problem unless the manifest can run code on this machine."""
         if not self.permissions.allows_code:
-            message = f"{action}, and nobody has said that this manifest is trusted with that"
+            message = f"{action}, but this manifest is not trusted to run code"
             self.problems.add(message, where, f"allow it: --allow-code, or {TRUST_FIX}")
 
     def _read_file(self, path: Path, where: Location | str) -> bytes | None:
@@ -133,13 +133,13 @@ class InputFiles:
             return None
         except OSError as error:
             message = f"{display_path(path)} cannot be read: {error.strerror}"
-            self.problems.add(message, where, "name a file that you may read")
+            self.problems.add(message, where, "name a file that you can read")
             return None
         self._digests[key] = hashlib.sha256(data).hexdigest()
         return data
 
     def require(self, path: Path, where: Location) -> bytes | None:
-        """The file's bytes; a problem at `where` when it is not there, with the nearest name."""
+        """Read a file; a missing one adds a problem at `where` with a similar name."""
         return self._report_missing(path, where, self.read(path, where))
 
     def _report_missing(self, path: Path, where: Location, data: bytes | None) -> bytes | None:
@@ -150,12 +150,12 @@ class InputFiles:
 
     @property
     def digests(self) -> dict[str, str]:
-        """Absolute path → SHA-256, or "" where no file was; sorted."""
+        """Absolute path → SHA-256, or "" for a missing file; sorted."""
         return dict(sorted(self._digests.items()))
 
 
 def display_path(path: Path) -> str:
-    """A path as errors name it: relative when it lies below the current directory."""
+    """Return a path for messages: relative if it is below the current directory."""
     if not path.is_absolute():
         return str(path)
     current = Path.cwd()
@@ -163,7 +163,7 @@ def display_path(path: Path) -> str:
 
 
 def _read_regular_bytes(path: Path) -> bytes:
-    """The bytes of a regular file: a pipe or a device would give no end of them.
+    """Read a regular file, but no pipe or device, which may be endless.
 
     Raises: OSError.
     """
@@ -173,14 +173,14 @@ def _read_regular_bytes(path: Path) -> bytes:
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(0, "Is a directory")
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "it is no regular file")
+            raise OSError(0, "not a regular file")
         if status.st_size > MAX_INPUT_SIZE:
-            raise OSError(0, f"it is larger than {MAX_INPUT_SIZE} bytes")
+            raise OSError(0, f"larger than {MAX_INPUT_SIZE} bytes")
         return file.read()
 
 
 def _list_siblings(path: Path) -> list[str]:
-    """Names of the files in the directory where `path` should be; none if there are very many."""
+    """Return the names in the directory of `path`; none if there are very many."""
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:

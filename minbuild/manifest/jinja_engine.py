@@ -33,7 +33,7 @@ from minbuild.manifest.template_problems import InvalidTemplate, TemplateProblem
 from minbuild.manifest.text_use import QUOTED_MARK, TextUse
 
 _MAX_PRODUCT = 1 << 24
-"""Characters of the longest text that a template may make by repeating."""
+"""Longest result of a multiplication in a template, in characters."""
 
 _PARSE_ERRORS = (TemplateError, RecursionError, MemoryError, TimeExceeded)
 _RENDER_ERRORS = (
@@ -88,7 +88,7 @@ def _translate_errors(text: str, *errors: type[BaseException]) -> Iterator[None]
 def _find_undefined(
     tree: nodes.Template, text: str, values: Mapping[str, VariableValue]
 ) -> list[TemplateProblem]:
-    """Every variable that is used, not known, and not asked about with `is defined` or default."""
+    """Find variables that are used, undefined, and not tested with `is defined` or default."""
     defined = {*values, *_create_environment().globals}
     missing = meta.find_undeclared_variables(tree) - defined
     for test in tree.find_all((nodes.Test, nodes.Filter)):
@@ -116,24 +116,26 @@ def _find_column(text: str, line: int, name: str) -> int:
 
 
 def _describe_error(error: BaseException, text: str) -> TemplateProblem:
-    """What jinja2, or Python below it, says of a template."""
+    """Convert an error of jinja2 or Python to a fault of the template."""
     if isinstance(error, TemplateSyntaxError):
-        fix = "correct it; for text with {{, {% or {# in it that is no template, use source:"
+        fix = "correct it; for text with {{, {% or {# that is not a template, use source:"
         return TemplateProblem(f"not a template: {error.message}", error.lineno, 1, fix)
     if isinstance(error, TemplateNotFound):
-        return TemplateProblem("a template includes another", _find_line(error), 1, "write it out")
+        return TemplateProblem(
+            "templates cannot include others", _find_line(error), 1, "write it out"
+        )
     if isinstance(error, UndefinedError):
         return TemplateProblem(
-            f"{error}", _find_line(error), 1, "define it, or ask with `is defined`"
+            f"{error}", _find_line(error), 1, "define it, or test it with `is defined`"
         )
     message = str(error) or type(error).__name__
     return TemplateProblem(
-        f"a template cannot be rendered: {message}", _find_line(error), 1, "correct the template"
+        f"cannot render the template: {message}", _find_line(error), 1, "correct the template"
     )
 
 
 def _find_line(error: BaseException) -> int:
-    """The line of the template in an error's traceback."""
+    """Return the line of the template in the traceback of an error."""
     line, trace = 1, error.__traceback__
     while trace is not None:
         if trace.tb_frame.f_code.co_filename in ("<template>", "<unknown>"):
@@ -146,10 +148,10 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("*", "**"))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Multiply only what stays small: templates make configuration, not data."""
+        """Refuse large results of multiplication: templates render configuration, not data."""
         sizes = [len(value) if hasattr(value, "__len__") else abs(value) for value in (left, right)]
         if operator == "**" or sizes[0] * sizes[1] > _MAX_PRODUCT:
-            raise SecurityError(f"{operator} makes too much")
+            raise SecurityError(f"the result of {operator} is too large")
         return super().call_binop(context, operator, left, right)
 
 

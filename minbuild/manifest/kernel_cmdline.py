@@ -1,4 +1,4 @@
-"""The kernel's command line: its words as the kernel separates them, and how long it may be.
+"""Kernel command line: split into words as the kernel does, joined, and its longest length.
 
 Source: Linux, lib/cmdline.c (next_arg), lib/ctype.c, kernel/params.c (parse_args).
 """
@@ -11,9 +11,9 @@ from minbuild.manifest.document.scalars import Text
 from minbuild.manifest.document.schema import Json, ReadContext
 
 BLANKS = " \t\n\v\f\r\xa0"
-"""Bytes that end a word, as Latin-1; 0xA0 is part of letters such as à in UTF-8."""
+"""Separators of words, as Latin-1; 0xA0 is a byte of letters such as à in UTF-8."""
 INIT_SEPARATOR = "--"
-"""Words behind it are for init and not for the kernel."""
+"""Words after it are for init, not for the kernel."""
 MAX_LENGTH = {
     "amd64": 2048, "arm64": 2048, "armhf": 1024, "i386": 2048, "loong64": 4096, "ppc64el": 2048,
     "riscv64": 1024, "s390x": 4096,
@@ -23,15 +23,15 @@ MAX_LENGTH = {
 
 @dataclass(frozen=True, slots=True)
 class KernelParameter:
-    """One word as the kernel takes it: quotes around the word or its value are gone."""
+    """A word as the kernel parses it, without quotes: `console=ttyS0`."""
 
     name: str
     value: str | None
-    """None: the word has no `=`."""
+    """None: no `=`."""
 
 
 def split_cmdline(line: str) -> tuple[str, ...]:
-    """The words of a command line with their quotes: a blank within double quotes ends none."""
+    """Split a command line into words, quotes kept; a blank in double quotes does not separate."""
     words: list[str] = []
     text = line.encode("utf-8", "surrogateescape").decode("latin-1")
     position = 0
@@ -48,7 +48,7 @@ def split_cmdline(line: str) -> tuple[str, ...]:
 
 
 def parse_parameter(word: str) -> KernelParameter:
-    """Name and value of one word."""
+    """Parse name and value of a word."""
     is_quoted = word.startswith('"')
     text = word[1:] if is_quoted else word
     equals = text.find("=", 1)
@@ -63,29 +63,29 @@ def parse_parameter(word: str) -> KernelParameter:
 
 
 def find_word_problem(word: str) -> str:
-    """Why the kernel would not take `word` as one word; "" when it does."""
+    """Return why the kernel does not parse `word` as one word; "" if it does."""
     if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in word):
-        return "it holds a control character"
+        return "it contains a control character"
     if any(0xD800 <= ord(letter) <= 0xDFFF for letter in word):
-        return "it holds half of a surrogate pair"
+        return "it contains half of a surrogate pair"
     if word.count('"') % 2:
         return "a double quote is not closed"
     if split_cmdline(word) == (word,):
         return ""
     if " " in word:
-        return "a blank stands outside of double quotes"
-    return "it is empty" if not word else "the kernel takes a letter of it for a blank"
+        return "it has a blank outside of double quotes"
+    return "it is empty" if not word else "the kernel reads one of its letters as a blank"
 
 
 def join_cmdline(*lists: Sequence[str]) -> str:
-    """One line of the words of several lists, later ones last; words for init come after all."""
+    """Join the words of several lists; words for init come last."""
     for_kernel = [word for words in lists for word in _select_kernel_words(words)]
     for_init = [word for words in lists for word in words[len(_select_kernel_words(words)) + 1 :]]
     return " ".join((*for_kernel, INIT_SEPARATOR, *for_init) if for_init else for_kernel)
 
 
 def append_words(line: str, additions: Iterable[str]) -> str:
-    """A line and words that the kernel itself is to see last, before those for init."""
+    """Append words for the kernel to a line, before those for init."""
     return join_cmdline(split_cmdline(line), tuple(additions))
 
 
@@ -94,7 +94,7 @@ def _select_kernel_words(words: Sequence[str]) -> Sequence[str]:
 
 
 class CmdlineWord:
-    """One word of a command line; with blanks when they stand in double quotes."""
+    """Shape of one word of the command line; blanks must be in double quotes."""
 
     def read(self, node: Node, context: ReadContext) -> str | None:
         text = _WORD_TEXT.read(node, context)

@@ -1,4 +1,4 @@
-"""What an image may be: every kind of limit, each with its place."""
+"""Budget of an image: every kind of limit, each with its place."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -8,7 +8,7 @@ from minbuild.manifest.document.location import LocatedName, Location
 
 
 class FindingKind(StrEnum):
-    """What an attack surface is made of, in the report's order."""
+    """Kinds of attack surface findings, in the order of reports."""
 
     SETUID = "setuid"
     SETGID = "setgid"
@@ -34,7 +34,7 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A number and where it stands."""
+    """A limit with its place."""
 
     value: int
     where: Location
@@ -43,7 +43,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one owner may weigh; None where there is no limit."""
+    """Limits of one owner; None for no limit."""
 
     files: Limit | None = None
     bytes: Limit | None = None
@@ -52,7 +52,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class OwnerLimits:
-    """The limits of one section, component or package; "*" is for all without their own."""
+    """The limits of one section, component or package; "*" applies to all without their own."""
 
     name: str
     limits: Limits
@@ -61,16 +61,18 @@ class OwnerLimits:
 
 @dataclass(frozen=True, slots=True)
 class PartitionSize:
-    """Room on a disk that some copies of the image have to fit into."""
+    """Size of a partition that one or more copies of the image must fit into."""
 
     size: Limit
     slots: int = 1
     reserve: int = 0
-    """Percent of the room that stays free."""
+    """Percent to keep free."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionBudget:
+    """A named partition that the image must fit into."""
+
     name: str
     partition: PartitionSize
     where: Location
@@ -78,7 +80,7 @@ class PartitionBudget:
 
 @dataclass(frozen=True, slots=True)
 class AllowedFindings:
-    """Findings that there may be, by their subjects or globs of them, and where the list stands."""
+    """Allowed findings, by subject or glob, and the place of the list."""
 
     subjects: tuple[LocatedName, ...]
     where: Location
@@ -86,7 +88,7 @@ class AllowedFindings:
 
 @dataclass(frozen=True, slots=True)
 class FindingLimit:
-    """How many findings of one kind there may be, or which: all others fail."""
+    """Allowed findings of one kind: a number or a list; all others fail."""
 
     kind: str
     allowed: Limit | AllowedFindings
@@ -95,7 +97,7 @@ class FindingLimit:
 
 @dataclass(frozen=True, slots=True)
 class DenyList:
-    """What may not be in the image at all: globs."""
+    """Globs of content that the image must not have."""
 
     paths: tuple[LocatedName, ...] = ()
     packages: tuple[LocatedName, ...] = ()
@@ -104,7 +106,7 @@ class DenyList:
 
 @dataclass(frozen=True, slots=True)
 class GrowthThreshold:
-    """Growth against a baseline that fails: both must be exceeded."""
+    """Growth over a baseline that fails: above both limits."""
 
     bytes: Limit
     percent: int = 0
@@ -112,6 +114,8 @@ class GrowthThreshold:
 
 @dataclass(frozen=True, slots=True)
 class GrowthLimit:
+    """Allowed growth of files, bytes or packed."""
+
     measure: str
     step: GrowthThreshold
     where: Location
@@ -119,11 +123,11 @@ class GrowthLimit:
 
 @dataclass(frozen=True, slots=True)
 class BudgetWaiver:
-    """A rule that may fail for a while."""
+    """A rule that may fail until a date."""
 
     rule: LocatedName
     owner: str
-    """Who answers for it."""
+    """Responsible person or team."""
     because: str
     expires: date | None
     where: Location
@@ -131,7 +135,7 @@ class BudgetWaiver:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Every rule that an image is held to."""
+    """Every rule that an image is checked against."""
 
     totals: Limits = Limits()
     sections: tuple[OwnerLimits, ...] = ()
@@ -141,15 +145,15 @@ class Budget:
     surface: tuple[FindingLimit, ...] = ()
     deny: DenyList = DenyList()
     new_components: Limit | None = None
-    """0: a component that the baseline has not fails."""
+    """0: a component that the baseline does not have fails."""
     growth: tuple[GrowthLimit, ...] = ()
     shrink: Limit | None = None
-    """Percent that the image may lie below its limit before the limit is to be lowered; 0: any."""
+    """Percent below its limit from which the limit should be lowered; 0: never."""
     unowned: Limit | None = None
     waivers: tuple[BudgetWaiver, ...] = ()
 
 
 def list_limits(totals: Limits) -> dict[str, Limit]:
-    """The limits of totals that are set, by name, sorted."""
+    """Return the limits that are set, by name, sorted."""
     rows = {"bytes": totals.bytes, "files": totals.files, "packed": totals.packed}
     return {name: limit for name, limit in rows.items() if limit is not None}

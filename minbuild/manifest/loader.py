@@ -1,4 +1,4 @@
-"""Loading: from a manifest's file to a Manifest, with every problem told at once."""
+"""Loader: from the file of a manifest to a Manifest, with all problems in one error."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,8 +40,9 @@ def read_manifest(
 ) -> Manifest:
     """Read a manifest with all it extends and uses; `components` are searched first.
 
-    `cell` names one combination of its matrix; "" for the manifest as it stands. Texts are read twice: first as templates, to learn what is used and which variables there are,
-    then rendered. `trust` says what it may reach besides its own files.
+    `variant` is a combination of its matrix; "" for the manifest without it. Documents are read
+    twice: with unrendered templates, to find components and variables, then rendered. `trust`
+    grants access beyond its own files.
     Raises: ManifestError with every problem, each with its place.
     """
     problems = Problems()
@@ -90,9 +91,9 @@ def read_manifest(
 
 
 def list_combinations(path: Path) -> tuple[str, ...]:
-    """The names of every combination of a manifest's matrix; () without one.
+    """Return the names of all combinations of a manifest's matrix; () without one.
 
-    Raises: ManifestError when the manifest itself cannot be read.
+    Raises: ManifestError if the manifest itself is not readable.
     """
     problems = Problems()
     chain = ExtendsChain(InputFiles(problems))
@@ -107,7 +108,7 @@ def list_combinations(path: Path) -> tuple[str, ...]:
 
 
 def _add_rules(manifest: Manifest, directories: Sequence[Path], inputs: InputFiles) -> Manifest:
-    """The manifest with its files of rules, which are read when something is resolved."""
+    """Add the rule files, which the resolver reads."""
     rules = find_rule_files(directories)
     for path in rules:
         inputs.read(path)
@@ -138,7 +139,7 @@ def _read_host(node: MappingNode, context: ReadContext) -> RawManifest:
 
 
 def _list_sections(node: MappingNode) -> tuple[Section, ...]:
-    """The sections that a manifest names, in its order."""
+    """Return the sections of a manifest, in its order."""
     by_name = {section.value: section for section in Section}
     return tuple(by_name[key] for key in node.entries if key in by_name)
 
@@ -181,7 +182,7 @@ def _build_manifest(
 
 
 def _check_code(host: RawManifest, inputs: InputFiles) -> None:
-    """Add a problem for each part of the manifest that runs code, where it may not."""
+    """Add a problem for each part of an untrusted manifest that would run code."""
     for name in host.elements:
         inputs.require_code_permission(f"the element {name.text} runs on this machine", name.where)
     for dib in host.image.to_settings().dib:

@@ -1,4 +1,4 @@
-"""One manifest as many: every combination of architectures, suites and sets of components."""
+"""Matrix: variants of a manifest for combinations of suites, architectures and component sets."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ SUITE_VARIABLE = "suite"
 
 @dataclass(frozen=True, slots=True)
 class MatrixVariant:
-    """One combination; its name follows the manifest's: host-trixie-amd64-micro."""
+    """One combination; its name is appended to the manifest's: host-trixie-amd64-micro."""
 
     name: str
     where: Location
@@ -37,7 +37,7 @@ class MatrixVariant:
 
 
 def list_variants(matrix: RawMatrix | None) -> tuple[MatrixVariant, ...]:
-    """Every combination, in the order of the manifest: suites, then architectures, then sets."""
+    """Return all combinations in the order of the manifest: suites, architectures, then sets."""
     if matrix is None:
         return ()
     suites = matrix.suite or ("",)
@@ -45,32 +45,30 @@ def list_variants(matrix: RawMatrix | None) -> tuple[MatrixVariant, ...]:
     sets: tuple[ComponentSet | None, ...] = matrix.components or (None,)
     return tuple(
         MatrixVariant(
-            "-".join(word for word in (suite, arch, one.name if one else "") if word),
+            "-".join(word for word in (suite, arch, components.name if components else "") if word),
             matrix.where,
             suite,
             arch,
-            tuple(name.text for name in one.use) if one else (),
+            tuple(name.text for name in components.use) if components else (),
         )
-        for suite, arch, one in product(suites, arches, sets)
+        for suite, arch, components in product(suites, arches, sets)
     )
 
 
 def check_settings(settings: Mapping[str, str], variant: MatrixVariant, problems: Problems) -> None:
-    """Add a problem for a setting that is against the cell's own suite."""
+    """Add a problem for a setting that contradicts the suite of the variant."""
     value = settings.get(SUITE_VARIABLE, variant.suite)
     if variant.suite and value != variant.suite:
-        message = (
-            f"the suite is {variant.suite} in this combination of the matrix, and {value} is set"
-        )
-        fix = f"leave it out, or take the combination with {value}"
+        message = f"this combination of the matrix has suite {variant.suite}, but {value} is set"
+        fix = f"remove it, or build the combination with {value}"
         problems.add(message, f"--set {SUITE_VARIABLE}={value}", fix)
 
 
 def find_variant(
     name: str, variants: Iterable[MatrixVariant], file: str, problems: Problems
 ) -> MatrixVariant | None:
-    """The combination of this name; None, and a problem, when there is none."""
-    by_name = {cell.name: cell for cell in variants}
+    """Return the variant of this name; None, and a problem, if there is none."""
+    by_name = {variant.name: variant for variant in variants}
     if name not in by_name:
         fix = suggest(name, list(by_name), otherwise="give the manifest a matrix:")
         problems.add(f"the matrix has no combination {name}", Location(file, 1, 1, "matrix"), fix)
@@ -78,7 +76,7 @@ def find_variant(
 
 
 def apply_variant(node: MappingNode, variant: MatrixVariant, name: str) -> MappingNode:
-    """The document of one combination, named after the manifest `name` and the cell."""
+    """Return the document of one variant, named after the manifest `name` and the variant."""
     entries = dict(node.entries)
     entries["name"] = _create_entry(variant, f"{name}-{variant.name}")
     if variant.arch:
@@ -108,7 +106,7 @@ def apply_variant(node: MappingNode, variant: MatrixVariant, name: str) -> Mappi
 
 
 def has_suite_variable(node: MappingNode) -> bool:
-    """Whether a manifest, with all it extends, has a variable for its suite, as `host` does."""
+    """Whether a merged manifest has a variable for its suite, as `host` does."""
     variables = node.entries.get("vars")
     return (
         variables is not None
@@ -118,7 +116,7 @@ def has_suite_variable(node: MappingNode) -> bool:
 
 
 def expand_suite(suite: str) -> tuple[str, ...]:
-    """A suite with its updates. Source: Debian's release notes, "Adding APT sources entries"."""
+    """Return a suite with its updates. Source: Debian's release notes, "Adding APT sources entries"."""
     return (
         (suite,)
         if suite in SUITES_WITHOUT_UPDATES

@@ -1,4 +1,4 @@
-"""A manifest with all defaults filled in, every reference found and every template rendered."""
+"""Manifest with all defaults, references resolved and templates rendered: frozen data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from minbuild.manifest.limits import Budget as Budget  # noqa: PLC0414
 from minbuild.paths import RootPath
 
 VariableValue = str | int | bool | tuple[str, ...]
-"""What a variable can be."""
+"""Value of a variable."""
 
 
 class Section(StrEnum):
-    """Where a component stands, and how a report is broken down; in the report's order."""
+    """Sections of components and of reports, in the order of reports."""
 
     KERNEL = "kernel"
     FILESYSTEM = "filesystem"
@@ -27,7 +27,7 @@ class Section(StrEnum):
 
 
 ANY_PACKAGE = "*"
-"""In place of a package: whichever has the path in an installed root."""
+"""Instead of a package: the package that has the path in an installed root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +42,26 @@ class PackagePaths:
 
 @dataclass(frozen=True, slots=True)
 class TemplateSource:
-    """What a rendered file was made from."""
+    """Template of a rendered file."""
 
     text: str | None
-    """None: it cannot be read, which was told."""
+    """None: not readable, which is a problem."""
     where: Location
     """The template's first file, or the document with the text."""
     lines_above: int = 0
     """Lines of that file before the text."""
     parts: tuple[Location, ...] = ()
-    """Each file of the template, and the line of `text` that it begins with."""
+    """Each file of the template, with its first line in `text`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedFile:
-    """A file, link or directory that the manifest itself makes."""
+    """A file, link or directory that a manifest or component defines."""
 
     path: RootPath
     where: Location
     content: bytes = b""
-    """The bytes as they stand in the image: rendered, or copied from `source`."""
+    """The bytes in the image: rendered, or copied from `source`."""
     mode: int = 0o644
     uid: int = 0
     gid: int = 0
@@ -69,21 +69,21 @@ class RenderedFile:
     """A link's text; "" for a regular file or directory."""
     directory: bool = False
     template: TemplateSource | None = field(default=None, compare=False)
-    """None: copied as it is, or no regular file."""
+    """None: copied unchanged, or not a regular file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """What the lab checks on a booted host."""
+    """A check of the lab on a booted host."""
 
     name: str
     where: Location
     console: str = ""
-    """Regular expression that a console line must match; "" when the lab knows the name."""
+    """Regular expression that a console line must match; "" for a built-in probe of the lab."""
     limit: int = 60
     """Seconds since power-on under emulation."""
     means: str = ""
-    """What a failure means, for people."""
+    """Meaning of a failure, for people."""
     lease: bool = False
     """True: the lab's DHCP server must have granted the host an address."""
     lookup: str = ""
@@ -98,7 +98,7 @@ class ProbeSettings:
 
 @dataclass(frozen=True, slots=True)
 class RuleRequest:
-    """What a rule is asked for by name: `terminfo: [linux]`."""
+    """Values for a data rule: `terminfo: [linux]`."""
 
     topic: str
     values: tuple[LocatedName, ...]
@@ -120,11 +120,11 @@ class Component:
     applets: tuple[LocatedName, ...] = ()
     """BusyBox applets, each a link in /usr/bin to /usr/bin/busybox."""
     files: tuple[RenderedFile, ...] = ()
-    """The applets' links among them; no path stands in two components."""
+    """Including links of applets; each path is in one component only."""
     modules: tuple[LocatedName, ...] = ()
     """By name, alias, path or glob."""
     hardware: tuple[LocatedName, ...] = ()
-    """Modaliases of a machine's devices: what drives them is taken, if anything does."""
+    """Modaliases of a machine's devices: their drivers are included, if there are any."""
     firmware: tuple[LocatedName, ...] = ()
     kconfig: tuple[LocatedName, ...] = ()
     cmdline: tuple[str, ...] = ()
@@ -138,7 +138,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A file that a need would bring in, left out knowingly, or a need that may stay unmet."""
+    """An exception: a needed file to drop, or a need that may stay unmet."""
 
     path: str
     """Path or glob; for `allow-missing` also a soname, a module, a firmware file."""
@@ -147,7 +147,7 @@ class Waiver:
 
 
 class Priority(StrEnum):
-    """Of a library that an ELF file may open at run time, weightiest first.
+    """Priority of a library that an ELF file can open at run time, highest first.
 
     Source: UAPI group, ELF Package Metadata, "dlopen() Metadata for ELF Files".
     """
@@ -158,32 +158,32 @@ class Priority(StrEnum):
 
 
 ALL_FILES = "/**"
-"""The glob of all files, which one word for `dlopen` means."""
+"""The glob of all files, for a `dlopen` that is a single keyword."""
 
 
 @dataclass(frozen=True, slots=True)
 class DlopenPolicy:
-    """Which libraries come along that ELF files may open at run time."""
+    """Which libraries to include that ELF files can open at run time."""
 
     path: str
-    """Path or glob of the ELF files that say so."""
+    """Path or glob of the ELF files."""
     priority: Priority
-    """The least that is taken."""
+    """The lowest priority to include."""
     where: Location
 
 
 class PathAction(StrEnum):
-    """What becomes of paths that a file names in its text."""
+    """What to do with paths in the text of a file."""
 
     FOLLOW = "follow"
-    """They come along where a package has them."""
+    """Include them if a package has them."""
     LIST = "list"
-    """They are listed, as those of files that no rule names."""
+    """List them only, as for files without a rule."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathRule:
-    """Of which files the paths that stand in them come along."""
+    """Files whose text is searched for paths."""
 
     path: str
     """Path or glob of programs, scripts and configuration files."""
@@ -192,19 +192,19 @@ class PathRule:
 
 
 class ArchiveKeyword(StrEnum):
-    """What stands in place of an archive's mapping."""
+    """Keywords instead of the mapping of an archive."""
 
     ROOT = "root"
     """Files come from a root that is given when the manifest is used."""
 
 
 TOOL_ARCHIVE_NAME = "tools"
-"""The name of an archive that tools alone come from; as a mirror, this machine's own."""
+"""Name of a separate archive for tools; as a mirror, the one of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """Where packages come from."""
+    """An archive, an installed root, or a directory of .debs that packages come from."""
 
     suites: tuple[str, ...] = ("trixie", "trixie-updates", "trixie-security")
     components: tuple[str, ...] = ("main",)
@@ -216,27 +216,27 @@ class Archive:
     signed_by: str = ""
     """OpenPGP certificate file (path on the build machine); "" for Debian's archive keys."""
     root: str = ""
-    """An installed root that files come from instead (path on the build machine)."""
+    """An installed root instead of packages (path on the build machine)."""
     requires_root_option: bool = False
-    """True: whoever uses the manifest names the root."""
+    """True: the user gives the root by --root."""
     owners: bool = True
-    """False: a root is not asked which package its files belong to."""
+    """False: ignore the package database of the root."""
     name: str = ""
-    """"" for Debian's own; another archive's name stands in the lock beside its packages."""
+    """"" for Debian's own; the lock has the name of another archive."""
     priority: int = 500
-    """Of two archives that have a package, the higher one gives it, whatever the version."""
+    """Of two archives with a package, the higher priority wins, whatever the version."""
     snapshot: str = ""
-    """Address of Debian's tree at one moment: the only one used then, whatever else is known."""
+    """Address of a snapshot of Debian's repository; replaces all other mirrors."""
     directory: str = ""
-    """A directory of .debs on the build machine, in place of suites and mirror."""
+    """A directory of .debs on the build machine, instead of suites and mirror."""
     tools: tuple[str, ...] = ()
-    """Suites that the toolbox comes from; () for those of the host."""
+    """Suites of the toolbox; () for those of the host."""
     tools_archive: "Archive | None" = None
-    """Where they are of another archive than the host's: that one, whose name is TOOLS."""
+    """Their archive, if it is not the host's; its name is TOOL_ARCHIVE_NAME."""
 
     @property
     def has_own_tool_suites(self) -> bool:
-        """The toolbox comes from other suites, or another archive, than the host."""
+        """Whether the toolbox has other suites, or another archive, than the host."""
         return self.tools_archive is not None or self.tools not in ((), self.suites)
 
 
@@ -254,6 +254,8 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class KernelSettings:
+    """Package and command line of the kernel."""
+
     package: str
     cmdline: tuple[str, ...]
     where: Location
@@ -261,7 +263,11 @@ class KernelSettings:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the user asked for."""
+    """Everything that the user asks for; the input of the pipeline.
+
+    `components` has each component after those it needs, and the manifest's own `keep` and `files`
+    last; every path of `files` is in one component only.
+    """
 
     name: str
     summary: str
@@ -270,36 +276,34 @@ class Manifest:
     """The document's path as given."""
     archive: Archive
     variables: Mapping[str, VariableValue]
-    """What `{{ }}` sees, sorted: name, arch, components' defaults, vars, --set."""
+    """Values for `{{ }}`, sorted: name, arch, defaults of components, vars, --set."""
     kernel: KernelSettings
     components: tuple[Component, ...]
-    """In manifest order, each after those it needs; the last ones hold the manifest's own
-    `keep` and `files`."""
+    """In the order of the manifest."""
     drop: tuple[Waiver, ...]
     allow_missing: tuple[Waiver, ...]
     image: ImageSettings
     budget: Budget
     archives: tuple[Archive, ...] = ()
-    """Those beside `archive`."""
+    """Additional archives."""
     pins: tuple[Pin, ...] = ()
     dlopen: tuple[DlopenPolicy, ...] = ()
-    """The last one that a path matches holds; without any, what is required is taken."""
+    """The last matching one counts; without any, required libraries are included."""
     paths: tuple[PathRule, ...] = ()
-    """Files whose named paths come along."""
+    """Files whose text is searched for paths."""
     elements: tuple[LocatedName, ...] = ()
-    """diskimage-builder's elements that are applied to the host's tree."""
+    """Elements of diskimage-builder that run on the host's root."""
     trusted: bool = True
-    """False: it may not choose what runs on the build machine; see `trust`."""
+    """False: it cannot run code on the build machine; see `input_files.Trust`."""
     rules: tuple[Path, ...] = ()
-    """Files of rules on the build machine, sorted by topic."""
+    """Rule files on the build machine, sorted by topic."""
     inputs: Mapping[str, str] = field(default_factory=dict)
-    """Every file that was read to make this: absolute path → SHA-256, sorted; "" for a path that
-    was looked for and was not there."""
+    """Every input file: absolute path → SHA-256, sorted; "" for a path that did not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A program of the toolbox: run on the build machine, taken from the archive."""
+    """A program of the toolbox: it comes from the archive and runs on the build machine."""
 
     name: str
     summary: str

@@ -1,4 +1,4 @@
-"""Words of other tools, and what this format says instead."""
+"""Shapes of names and paths, and synonyms that other tools use for keys and architectures."""
 
 from minbuild.manifest.document.scalars import Located, Text
 
@@ -10,7 +10,7 @@ ARCHITECTURE_SYNONYMS = {
     "ppc64le": "ppc64el", "powerpc64le": "ppc64el", "loongarch64": "loong64",
     "riscv": "riscv64", "rv64": "riscv64",
 }  # fmt: skip
-"""What the kernel, Docker, RPM and compilers call machines → Debian's name. Source: uname -m, GOARCH."""
+"""Architecture of the kernel, Docker, RPM and compilers → Debian's name. Source: uname -m, GOARCH."""
 
 _KEEP_FIX = "name the files: keep: [{package: …, paths: [/usr/bin/…]}]; what they need comes along"
 _USE_FIX = (
@@ -34,7 +34,7 @@ KEY_SYNONYMS = {
     ),
     "remove": "write drop: [{path: …, because: …}] for a file, use: {remove: […]} for a component",
 }
-"""Keys that a manifest has not at its top → what to write."""
+"""Unknown key at the top of a manifest → what to write instead."""
 
 
 NAME_PATTERN = "[a-z0-9][a-z0-9+._-]*"

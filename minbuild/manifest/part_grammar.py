@@ -1,4 +1,4 @@
-"""The formats that a manifest can ask for: ours by name, diskimage-builder's by a mapping."""
+"""Grammar of the parts of a manifest: archives, pins, image formats, disk and signing key."""
 
 from minbuild.manifest.document import scalars
 from minbuild.manifest.document.containers import (
@@ -28,13 +28,13 @@ _ELEMENT = Text("an element's name", "[A-Za-z0-9][A-Za-z0-9_.-]*", "write the na
 ELEMENTS_KEY = Key(
     "elements",
     ListOf(Located(_ELEMENT), min_items=1),
-    "diskimage-builder's elements, applied to the host's tree.",
+    "Elements of diskimage-builder that run on the root of the host.",
 )
 IMAGE_FORMAT = TextOrMapping(
     Keyword("image format", ImageFormat),
     Record(
         RawDib,
-        "Images that diskimage-builder makes.",
+        "Images by diskimage-builder.",
         (
             Key(
                 "dib",
@@ -42,12 +42,16 @@ IMAGE_FORMAT = TextOrMapping(
                     DibSettings,
                     "One run of disk-image-create.",
                     (
-                        Key("elements", ListOf(_ELEMENT), "Elements beside minbuild-root."),
-                        Key("layout", Keyword("layout", DibLayout), "plain or gpt."),
+                        Key("elements", ListOf(_ELEMENT), "Elements besides minbuild-root."),
+                        Key(
+                            "layout",
+                            Keyword("layout", DibLayout),
+                            "plain: one file system; gpt: ESP, root and data.",
+                        ),
                         Key(
                             "formats",
                             ListOf(Keyword("format", DibFormat), min_items=1),
-                            "Its outputs.",
+                            "Output formats.",
                         ),
                     ),
                 ),
@@ -61,15 +65,17 @@ IMAGE_FORMAT = TextOrMapping(
 
 TOOL_ARCHIVE: ValueShape[Archive] = Record(
     Archive,
-    "The archive that the build's own tools come from: of another mirror or distribution.",
+    "A separate archive for the tools of the build.",
     (
-        Key("suites", ListOf(WORD, min_items=1), "Suites, all of them used.", required=True),
+        Key("suites", ListOf(WORD, min_items=1), "Suites; all of them are used.", required=True),
         Key("components", ListOf(WORD, min_items=1), "The archive's components."),
         Key(
-            "mirror", OneOrListOf(Text()), "Its address, or several; without it, the machine's own."
+            "mirror",
+            OneOrListOf(Text()),
+            "Address of the mirror, or several; by default the one of this machine.",
         ),
         Key("trusted", Boolean(), "true: an unsigned archive is accepted."),
-        Key("check-valid-until", Boolean(), "false: a Release past its date is accepted."),
+        Key("check-valid-until", Boolean(), "false: an expired Release file is accepted."),
         Key("signed-by", Text("a file's name"), "OpenPGP certificates, relative to this document."),
     ),
 )
@@ -79,7 +85,7 @@ ARCHIVE: Record[Archive] = Record(
     Archive,
     "The Debian archive that packages come from.",
     (
-        Key("suites", AlterableList(ListOf(WORD, min_items=1)), "Suites, all of them used."),
+        Key("suites", AlterableList(ListOf(WORD, min_items=1)), "Suites; all of them are used."),
         Key(
             "components",
             AlterableList(ListOf(WORD, min_items=1)),
@@ -88,35 +94,37 @@ ARCHIVE: Record[Archive] = Record(
         Key(
             "mirror",
             AlterableList(OneOrListOf(Text())),
-            "The mirror's address, or several, the best one first; without it, the machine's own.",
+            "Address of the mirror, or several, best first; by default the one of this machine.",
         ),
         Key("trusted", Boolean(), "true: an unsigned archive is accepted."),
         Key(
             "check-valid-until",
             scalars.TemplatedValue(Boolean()),
-            "false: a Release past its date is accepted.",
+            "false: an expired Release file is accepted.",
         ),
         Key("signed-by", Text("a file's name"), "OpenPGP certificates, relative to this document."),
         Key(
             "tools",
             TextOrMapping(ListOf(WORD), TOOL_ARCHIVE),
-            "Suites of the build's own tools, or the archive that they come from; without it, the "
-            "host's.",
+            "Suites of the tools of the build, or a separate archive for them; by default the suites "
+            "of the host.",
         ),
         Key(
             "root",
             Text("a path"),
-            "A root that files come from instead of packages, relative to this document: a "
+            "An installed root to use instead of packages, relative to this document: a "
             "directory, a tar, a container image or a disk image.",
         ),
-        Key("owners", Boolean(), "false: the root's own package database is not read."),
+        Key("owners", Boolean(), "false: ignore the package database of the root."),
         Key(
-            "priority", Integer(1, 1000), "Against other archives; the higher one gives a package."
+            "priority",
+            Integer(1, 1000),
+            "Priority over other archives; the highest one with a package wins.",
         ),
         Key(
             "snapshot",
             Text("an address", "(https?://|file:///|/).+", "write the address of a tree"),
-            "Debian's tree at one moment; no other mirror is then asked.",
+            "Address of a snapshot of Debian's archive; it replaces all other mirrors.",
         ),
     ),
     exclusive=(("mirror", "snapshot"),),
@@ -125,22 +133,28 @@ ARCHIVE: Record[Archive] = Record(
 
 EXTRA_ARCHIVE: ValueShape[RawArchive] = Record(
     RawArchive,
-    "An archive beside Debian's own.",
+    "An additional archive.",
     (
         Key(
             "name",
             Text("an archive's name", "[a-z][a-z0-9.-]*", "use lower case, digits, - and ."),
-            "Its name, which the lock keeps.",
+            "Name of the archive in the lock.",
             required=True,
         ),
-        Key("suites", ListOf(WORD, min_items=1), "Suites, all of them used."),
+        Key("suites", ListOf(WORD, min_items=1), "Suites; all of them are used."),
         Key("components", ListOf(WORD, min_items=1), "The archive's components."),
-        Key("mirror", OneOrListOf(Text()), "Its address, or several; without it, Debian's mirror."),
+        Key(
+            "mirror",
+            OneOrListOf(Text()),
+            "Address of the mirror, or several; by default Debian's mirror.",
+        ),
         Key("trusted", Boolean(), "true: an unsigned archive is accepted."),
-        Key("check-valid-until", Boolean(), "false: a Release past its date is accepted."),
+        Key("check-valid-until", Boolean(), "false: an expired Release file is accepted."),
         Key("signed-by", LOCAL_FILE, "OpenPGP certificates, relative to this document."),
         Key(
-            "priority", Integer(1, 1000), "Against other archives; the higher one gives a package."
+            "priority",
+            Integer(1, 1000),
+            "Priority over other archives; the highest one with a package wins.",
         ),
         Key("directory", LOCAL_FILE, "A directory of .debs, relative to this document."),
     ),
@@ -151,17 +165,17 @@ EXTRA_ARCHIVE: ValueShape[RawArchive] = Record(
 
 PIN: ValueShape[RawPin] = Record(
     RawPin,
-    "Which versions of a package may be taken.",
+    "Allowed version or suite of a package.",
     (
-        Key("version", Text(), "A version, or a glob of versions: 1:1.37.*"),
-        Key("suite", WORD, "The suite, or the archive's name for a directory of .debs."),
+        Key("version", Text(), "A version, or a glob of versions: 1:1.37.*."),
+        Key("suite", WORD, "A suite; for a directory of .debs, the name of its archive."),
     ),
 )
 
 
 PARTITION: ValueShape[PartitionSettings] = Record(
     PartitionSettings,
-    "One partition.",
+    "A partition.",
     (
         Key(
             "type",
@@ -172,12 +186,12 @@ PARTITION: ValueShape[PartitionSettings] = Record(
         Key(
             "name",
             Text("a name", "[ -~]{1,36}", "write at most 36 ASCII letters"),
-            "Its name in the partition table.",
+            "Name in the partition table.",
         ),
         Key(
             "label",
             Text("a label", "[A-Za-z0-9_.-]{1,16}", "write at most 16 of A-Z a-z 0-9 _ . -"),
-            "The file system's label.",
+            "Label of the file system.",
         ),
         Key(
             "size",
@@ -192,13 +206,13 @@ PARTITION: ValueShape[PartitionSettings] = Record(
 
 DISK: ValueShape[DiskSettings] = Record(
     DiskSettings,
-    "How the disk is laid out.",
+    "Layout of the disk.",
     (
-        Key("size", Size(), "The whole disk; without it, as small as can be."),
+        Key("size", Size(), "Size of the disk; by default as small as possible."),
         Key(
             "partitions",
             AlterableList(ListOf(PARTITION, min_items=1)),
-            "Partitions in order, one of them the ESP.",
+            "Partitions in order; exactly one is the ESP.",
         ),
     ),
 )
@@ -206,15 +220,20 @@ DISK: ValueShape[DiskSettings] = Record(
 
 SIGNING: ValueShape[RawSigning] = Record(
     RawSigning,
-    "What to sign with.",
+    "Key and certificate.",
     (
         Key(
             "key",
             LOCAL_FILE,
-            "The private key: PEM, relative to this document, or the pkcs11: URI of one in a token.",
+            "Private key: a PEM file, relative to this document, or the pkcs11: URI of a key in a token.",
             required=True,
         ),
-        Key("certificate", LOCAL_FILE, "Its certificate, PEM.", required=True),
-        Key("module", LOCAL_FILE, "The token's PKCS#11 module, a shared library of this machine."),
+        Key(
+            "certificate",
+            LOCAL_FILE,
+            "Certificate of the key: a PEM file, relative to this document.",
+            required=True,
+        ),
+        Key("module", LOCAL_FILE, "PKCS#11 module of the token: a shared library on this machine."),
     ),
 )

@@ -1,8 +1,8 @@
-"""Values in files of commands and lines: what must be quoted, and what may not hold a line break.
+"""Quoting of values in templates: shell words in scripts, single lines in other files.
 
 A value in a shell script goes through the filter `quote`, which makes one shell word of any text
-(POSIX.1-2024, 2.2.2); numbers and constants need none. In every file a value that shares its line
-with other text must be one line: a line break in it would begin a line that nobody wrote.
+(POSIX.1-2024, 2.2.2); numbers and constants need none. In every file, a value that shares its line
+with other text must be one line: a line break would inject another line.
 """
 
 import re
@@ -24,27 +24,27 @@ _OUTPUT = re.compile(r"\{\{.*?(\}\}|$)")
 
 
 def quote_value(value: object) -> str:
-    """Make one shell word of a text or number.
+    """Quote a text or number as one shell word.
 
     Raises: FilterArgumentError for a list.
     """
     if not isinstance(value, str | int | float):
         raise FilterArgumentError(
-            "quote makes one word of one text; of a list write join(' ') | quote for one word, "
-            "map('quote') | join(' ') for several"
+            "quote takes one text; for a list write join(' ') | quote (one word) or "
+            "map('quote') | join(' ') (several words)"
         )
     return quote_shell_word(str(value))
 
 
 def require_one_line(value: object) -> object:
-    """Give back a value that is one line.
+    """Return a value that is one line.
 
     Raises: FilterArgumentError.
     """
     if any(mark in str(value) for mark in "\n\r\0"):
         raise FilterArgumentError(
-            "a value with a line break stands within a line: write it on one line, or give it a "
-            "line of its own in the template"
+            "a value with a line break shares its line with other text: write it on one line, or "
+            "on a line of its own in the template"
         )
     return value
 
@@ -52,14 +52,14 @@ def require_one_line(value: object) -> object:
 def guard_line_breaks(
     tree: nodes.Template, text: str, use: TextUse, environment: Environment
 ) -> nodes.Template:
-    """A template whose values must be one line where they share a line with other text."""
+    """Require one line of the values that share a line with other text."""
     lines = text.split("\n")
     for output in tree.find_all(nodes.Output):
         output.nodes = [
-            each if _can_have_lines(each, lines, use)
-            else nodes.Filter(each, "one_line", [], [], None, None, lineno=each.lineno,
+            node if _can_have_lines(node, lines, use)
+            else nodes.Filter(node, "one_line", [], [], None, None, lineno=node.lineno,
                               environment=environment)
-            for each in output.nodes
+            for node in output.nodes
         ]  # fmt: skip
     return tree
 
@@ -76,7 +76,7 @@ def _can_have_lines(node: nodes.Expr, lines: list[str], use: TextUse) -> bool:
 def find_unquoted_outputs(
     tree: nodes.Template, values: Mapping[str, VariableValue]
 ) -> Iterator[tuple[int, str]]:
-    """Line and variables of each output that is neither quoted nor a number or constant."""
+    """Yield line and variables of each output that is neither quoted nor a number or constant."""
     safe = _SafeExpressions(tree, values)
     for output in tree.find_all(nodes.Output):
         for node in output.nodes:
@@ -90,7 +90,7 @@ def _wrap_output(node: nodes.Node) -> nodes.Output:
 
 
 class _SafeExpressions:
-    """Which expressions of a template give no text from outside of it without quotes."""
+    """Expressions of a template that need no quotes: constants, numbers, and quoted values."""
 
     def __init__(self, tree: nodes.Template, values: Mapping[str, VariableValue]) -> None:
         self._macros = {macro.name for macro in tree.find_all(nodes.Macro)} | {"caller", "range"}
@@ -111,7 +111,7 @@ class _SafeExpressions:
         numbers = {name for name, value in values.items() if isinstance(value, int)}
         self._names = (numbers - unsafe) | {"loop"} - unsafe
         self._names -= bound.keys()
-        for _ in bound:  # a name may be bound to another one
+        for _ in bound:  # a name can be bound to another one
             self._names |= {
                 name
                 for name, expressions in bound.items()
@@ -119,7 +119,7 @@ class _SafeExpressions:
             }
 
     def is_safe(self, node: nodes.Node) -> bool:
-        """Whether an expression needs no quotes, or has them."""
+        """Whether an expression needs no quotes or has them."""
         match node:
             case (
                 nodes.TemplateData() | nodes.Const() | nodes.Compare() | nodes.Not() | nodes.Test()
@@ -162,7 +162,7 @@ class _SafeExpressions:
                 and arguments[0].value == "quote"
             )
             return node.name == "join" and quoted and self._are_safe(parts)
-        # another filter may take the quotes apart
+        # another filter can break the quotes
         quoted = _is_filter(node.node, "quote")
         return not quoted and self._are_safe((node.node, *parts))
 

@@ -1,4 +1,4 @@
-"""Documents as they are written: manifests, components and tools before anything is looked up."""
+"""Manifests, components and tools as written, before references are resolved."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -63,6 +63,8 @@ class IndexFile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VariableDefinition:
+    """A variable with its value or default."""
+
     name: str
     value: VariableValue
     where: Location
@@ -70,7 +72,7 @@ class VariableDefinition:
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """A file as a document asks for it."""
+    """A file as written."""
 
     where: Location
     content: LocatedText | None = None
@@ -86,6 +88,8 @@ class RawFile:
 
 @dataclass(frozen=True, slots=True)
 class RawFileEntry:
+    """A file with its path in the image."""
+
     path: str
     file: RawFile
     where: Location
@@ -93,11 +97,15 @@ class RawFileEntry:
 
 @dataclass(frozen=True, slots=True)
 class RawSection:
+    """A section of a manifest: the components that it uses."""
+
     use: tuple[LocatedName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RawKernel:
+    """The section kernel of a manifest."""
+
     where: Location
     package: str = ""
     cmdline: tuple[str, ...] = ()
@@ -117,7 +125,7 @@ class RawKeep:
 
 @dataclass(frozen=True, slots=True)
 class RawArchive:
-    """An archive beside Debian's own."""
+    """An additional archive."""
 
     where: Location
     name: str
@@ -133,12 +141,16 @@ class RawArchive:
 
 @dataclass(frozen=True, slots=True)
 class RawPin:
+    """Version and suite of a pin."""
+
     version: str = ""
     suite: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RawPinEntry:
+    """A pin with its package."""
+
     package: str
     pin: RawPin
     where: Location
@@ -146,7 +158,7 @@ class RawPinEntry:
 
 @dataclass(frozen=True, slots=True)
 class ComponentSet:
-    """A named set of components, one value of a matrix's axis."""
+    """A named set of components, one value of the matrix."""
 
     name: str
     use: tuple[LocatedName, ...]
@@ -155,7 +167,7 @@ class ComponentSet:
 
 @dataclass(frozen=True, slots=True)
 class RawMatrix:
-    """Axes whose every combination is a build of its own."""
+    """Axes whose combinations are separate builds."""
 
     where: Location
     suite: tuple[str, ...] = ()
@@ -165,13 +177,15 @@ class RawMatrix:
 
 @dataclass(frozen=True, slots=True)
 class RawDib:
+    """A format `{dib: …}`."""
+
     where: Location
     dib: DibSettings
 
 
 @dataclass(frozen=True, slots=True)
 class RawSigning:
-    """What to sign with; files are relative to the document that names them."""
+    """Signing key and certificate; files are relative to their document."""
 
     key: LocatedName
     certificate: LocatedName
@@ -180,7 +194,7 @@ class RawSigning:
 
 @dataclass(frozen=True, slots=True)
 class RawImage:
-    """What is written, in the order in which it is listed."""
+    """The `image:` of a manifest; formats in the order written."""
 
     formats: tuple[ImageFormat | RawDib, ...] = (ImageFormat.UKI, ImageFormat.RAW)
     compression: Compression = Compression.XZ
@@ -188,16 +202,16 @@ class RawImage:
     sign: RawSigning | None = None
 
     def to_settings(self) -> ImageSettings:
-        """Ours apart from dib's, which are made of the UKI."""
-        dib = tuple(each.dib for each in self.formats if isinstance(each, RawDib))
-        formats = [each for each in self.formats if isinstance(each, ImageFormat)]
+        """Convert to settings; formats of diskimage-builder require the UKI."""
+        dib = tuple(entry.dib for entry in self.formats if isinstance(entry, RawDib))
+        formats = [entry for entry in self.formats if isinstance(entry, ImageFormat)]
         formats += [ImageFormat.UKI] if dib else []
         return ImageSettings(tuple(dict.fromkeys(formats)), self.compression, self.disk, dib)
 
 
 @dataclass(frozen=True, slots=True)
 class RawManifest:
-    """A manifest as it is written."""
+    """A manifest as written."""
 
     where: Location
     minbuild: int = 1
@@ -228,14 +242,14 @@ class RawManifest:
     matrix: RawMatrix | None = None
 
     def get_section(self, section: Section) -> RawKernel | RawSection | None:
-        """What the manifest says of a section."""
+        """Return a section of the manifest."""
         part: RawKernel | RawSection | None = getattr(self, section.value)
         return part
 
 
 @dataclass(frozen=True, slots=True)
 class RawProbe:
-    """A probe as a component asks for it; without a name it has the component's."""
+    """A probe as written; its default name is the component's."""
 
     where: Location
     name: str = ""
@@ -251,7 +265,7 @@ class RawProbe:
 
 @dataclass(frozen=True, slots=True)
 class RawComponent:
-    """A component as it is written."""
+    """A component as written."""
 
     where: Location
     summary: str = ""
@@ -274,7 +288,7 @@ class RawComponent:
 
 @dataclass(frozen=True, slots=True)
 class RawTool:
-    """A tool of the toolbox as it is written."""
+    """A tool of the toolbox as written."""
 
     where: Location
     summary: str

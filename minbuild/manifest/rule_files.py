@@ -1,4 +1,4 @@
-"""Files of rules: what they may say, and how they become a rulebook."""
+"""Rule files: grammar, and the rule set that they are loaded into."""
 
 import re
 from collections.abc import Sequence
@@ -19,36 +19,35 @@ from minbuild.manifest.model import Location, Priority
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a file, a program or a wish is there, other files are needed."""
+    """A data rule: a trigger (`file`, `linked` or `value`) and the files it needs."""
 
     where: Location
     needs: tuple[str, ...]
-    """Paths or globs with `{names}`; the first that is there is taken, of a glob every match."""
+    """Paths or globs with `{placeholders}`; the first existing one is included, of a glob all matches."""
     file: str = ""
-    """Glob of the path that sets the rule off."""
+    """Glob of the path that triggers the rule."""
     linked: str = ""
-    """Soname or glob: every ELF file that names it in DT_NEEDED sets the rule off."""
+    """Soname or glob: every ELF file with it in DT_NEEDED triggers the rule."""
     value: str = ""
-    """Regular expression of what a manifest asks for: `data: {TOPIC: [...]}`; its named groups are
-    names."""
+    """Regular expression for a value in `data: {TOPIC: [...]}`; its named groups are placeholders."""
     line: str = ""
-    """Regular expression that a line of the file must hold; its named groups are names."""
+    """Regular expression for a line of the file; its named groups are placeholders."""
     each: str = ""
-    """Regular expression: each match in the line's group `rest` (or the line) is a need."""
+    """Regular expression: each match in the group `rest` of the line (or in the line) is a need."""
     own: bool = False
-    """Only files of the package that the file came from."""
+    """True: only files of the same package."""
     package: str = ""
-    """Who has what is needed, with `{names}`; "" for the file's own package."""
+    """The package of the needed files, with `{placeholders}`; "" for the file's own package."""
     priority: Priority = Priority.REQUIRED
-    """Only what is required is taken; the rest is listed."""
+    """Only required files are included; others are listed."""
     because: str = ""
     topic: str = ""
-    """The name of the rule's document."""
+    """Name of the rule file."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstallRule:
-    """A path that a package's maintainer script makes when the package is installed."""
+    """A path that a maintainer script creates when its package is installed."""
 
     where: Location
     package: str
@@ -57,14 +56,14 @@ class InstallRule:
     """A link to this name in /etc/alternatives, which is a link to `to`."""
     to: str = ""
     copies: str = ""
-    """The package's file that it is a copy of."""
+    """The file of the package that it is a copy of."""
     joins: str = ""
-    """Glob of the package's files, which it holds one after the other."""
+    """Glob of files of the package that it is the concatenation of."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawRuleFile:
-    """A file of rules as it is written."""
+    """A rule file as written."""
 
     where: Location
     summary: str
@@ -75,26 +74,26 @@ class RawRuleFile:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Every rule, by the order of its document's name."""
+    """All rules, in the order of their files."""
 
     rules: tuple[Rule, ...] = ()
     installs: tuple[InstallRule, ...] = ()
     topics: tuple[str, ...] = ()
-    """Names of all documents, sorted."""
+    """Names of all rule files, sorted."""
 
 
 NO_RULES = RuleSet()
 
 
 RULES_DIRECTORY = "rules"
-"""Beside the sections, in every directory of components."""
+"""Directory of rule files in a directory of components, next to the sections."""
 TOPIC_PATTERN = "[a-z0-9][a-z0-9-]*"
 
 
 def find_rule_files(directories: Sequence[Path]) -> tuple[Path, ...]:
-    """The files of rules in directories of components and those that ship, sorted by topic.
+    """Return the rule files of directories of components and the shipped ones, sorted by topic.
 
-    Of two with one name the first directory's holds.
+    Of two with the same name, the one in the first directory counts.
     """
     files: dict[str, Path] = {}
     for directory in (*directories, data_directory("manifests") / "components"):
@@ -106,7 +105,7 @@ def find_rule_files(directories: Sequence[Path]) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RegularExpression:
-    """A regular expression of Python's re."""
+    """Shape of a regular expression of Python's re."""
 
     def read(self, node: Node, context: ReadContext) -> str | None:
         text = Text("a regular expression", template=False).read(node, context)
@@ -114,7 +113,7 @@ class RegularExpression:
             re.compile(text or "")
         except (re.error, OverflowError, RecursionError) as error:
             message = f"{text!r} is not a regular expression: {error}"
-            fix = "correct it; the documentation of Python's re says how they are written"
+            fix = "correct it; see the documentation of Python's module re"
             context.problems.add(message, node.where, fix)
             return None
         return text
@@ -127,44 +126,60 @@ _PATH_PATTERN = Text("an absolute path", "[/{][^\\x00]*", "begin it with /", tem
 _PLAIN_TEXT = Text(template=False)
 _RULE: Record[Rule] = Record(
     Rule,
-    "When one file is there, others are needed.",
+    "A trigger (file, linked or value), and the files that it needs.",
     (
-        Key("file", _PATH_PATTERN, "Path or glob: the file that sets the rule off."),
-        Key("linked", _PLAIN_TEXT, "Soname or glob: programs and libraries that need it directly."),
-        Key("value", RegularExpression(), "What a manifest may ask for: data: {TOPIC: [VALUE]}."),
+        Key("file", _PATH_PATTERN, "Path or glob of the file that triggers the rule."),
+        Key(
+            "linked",
+            _PLAIN_TEXT,
+            "Soname or glob: programs and libraries that link it directly trigger the rule.",
+        ),
+        Key(
+            "value",
+            RegularExpression(),
+            "A value in the manifest that triggers the rule: data: {TOPIC: [VALUE]}.",
+        ),
         Key(
             "line",
             RegularExpression(),
-            "What a line of the file must hold; named groups are names.",
+            "A line of the file must contain this; named groups are placeholders.",
         ),
         Key(
             "each",
             RegularExpression(),
-            "Each match in the line's group `rest` is a need of its own.",
+            "Each match in the group `rest` of the line is a separate need.",
         ),
         Key(
             "needs",
             ListOf(_PATH_PATTERN, min_items=1),
-            "Paths or globs with {names}; the first that is there is taken.",
+            "Paths or globs with {placeholders}; the first existing one is included.",
             required=True,
         ),
-        Key("own", Boolean(only_true=True), "true: only files of that package, or of `package`."),
-        Key("package", _PLAIN_TEXT, "The package that has them, with {names}."),
-        Key("priority", Keyword("priority", Priority), "required: taken; any other: listed."),
-        Key("because", _PLAIN_TEXT, "Why, for people."),
+        Key(
+            "own", Boolean(only_true=True), "true: only files of the same package, or of `package`."
+        ),
+        Key("package", _PLAIN_TEXT, "The package of the needed files, with {placeholders}."),
+        Key(
+            "priority", Keyword("priority", Priority), "required files are included, others listed."
+        ),
+        Key("because", _PLAIN_TEXT, "The reason, for people."),
     ),
     exclusive=(("file", "value"), ("linked", "value")),
 )
 _INSTALL: Record[InstallRule] = Record(
     InstallRule,
-    "A path that a package's maintainer script makes.",
+    "A path that a maintainer script creates.",
     (
         Key("package", _PLAIN_TEXT, "The package.", required=True),
-        Key("path", _PATH_PATTERN, "What is made.", required=True),
-        Key("alternative", _PLAIN_TEXT, "A link to this name in /etc/alternatives."),
-        Key("to", _PATH_PATTERN, "The package's file that the alternative is for."),
-        Key("copies", _PATH_PATTERN, "A copy of this file of the package."),
-        Key("joins", _PATH_PATTERN, "Glob: the package's files, one after the other."),
+        Key("path", _PATH_PATTERN, "The created path.", required=True),
+        Key("alternative", _PLAIN_TEXT, "The path is a link to this name in /etc/alternatives."),
+        Key("to", _PATH_PATTERN, "The file of the package that the alternative links to."),
+        Key("copies", _PATH_PATTERN, "The path is a copy of this file of the package."),
+        Key(
+            "joins",
+            _PATH_PATTERN,
+            "The path is the concatenation of these files of the package (glob).",
+        ),
     ),
     one_of=("alternative", "copies", "joins"),
 )
@@ -173,15 +188,15 @@ RULE_FILE: Record[RawRuleFile] = Record(
     "Rules: rules/TOPIC.yaml.",
     (
         Key("summary", Text(template=False), "One line, for people.", required=True),
-        Key("source", _PLAIN_TEXT, "Where the facts come from: a manual page, a specification."),
-        Key("rules", ListOf(_RULE), "What is needed when."),
-        Key("installs", ListOf(_INSTALL), "What maintainer scripts make of a package."),
+        Key("source", _PLAIN_TEXT, "The source of the facts: a manual page or specification."),
+        Key("rules", ListOf(_RULE), "Triggers and the files that they need."),
+        Key("installs", ListOf(_INSTALL), "Paths that maintainer scripts create."),
     ),
 )
 
 
 def load_rules(files: Sequence[Path] | None = None) -> RuleSet:
-    """Read files of rules; those that ship by default.
+    """Load rule files; by default the shipped ones.
 
     Raises: ManifestError with every problem of every file.
     """
@@ -194,7 +209,7 @@ def load_rules(files: Sequence[Path] | None = None) -> RuleSet:
 
 @lru_cache(maxsize=8)
 def _build_rules_cached(contents: tuple[tuple[Path, bytes | None], ...]) -> RuleSet:
-    """Read the contents of files once: a build asks for them when it resolves and when it proves."""
+    """Build a rule set once: a build needs it to resolve and to verify."""
     return _build_rules(contents, Problems())
 
 
@@ -216,17 +231,15 @@ def _build_rules(contents: tuple[tuple[Path, bytes | None], ...], problems: Prob
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 BUILTIN_PLACEHOLDERS = ("triplet", "name", "directory", "value", "initial")
-"""Names of every rule: the architecture's; the file's last name and its directory; what was asked
-for, and its first letter."""
+"""Placeholders of every rule: the architecture's triplet; name and directory of the file; the value
+of the manifest, and its first letter."""
 
 
 def _check_rules(raw: RawRuleFile, problems: Problems) -> None:
-    """Refuse names that nothing fills in, and an `each` or `line` without a file to read."""
+    """Add problems for unknown placeholders, rules without a trigger, and `line:` without `file:`."""
     for rule in raw.rules:
         if not (rule.file or rule.linked or rule.value):
-            problems.add(
-                "nothing sets the rule off", rule.where, "give one of: file, linked, value"
-            )
+            problems.add("the rule has no trigger", rule.where, "give one of: file, linked, value")
         expressions = (rule.line, rule.each, rule.value)
         groups = {name for text in expressions for name in re.compile(text).groupindex}
         for text in (*rule.needs, rule.package):
@@ -234,7 +247,9 @@ def _check_rules(raw: RawRuleFile, problems: Problems) -> None:
                 if name not in groups and name not in BUILTIN_PLACEHOLDERS:
                     known = ", ".join(sorted({*groups, *BUILTIN_PLACEHOLDERS}))
                     problems.add(
-                        f"nothing fills in {{{name}}}", rule.where, f"write one of: {known}"
+                        f"unknown placeholder {{{name}}}", rule.where, f"write one of: {known}"
                     )
         if (rule.line or rule.each) and not rule.file:
-            problems.add("lines are read of a file, and none is named", rule.where, "name a file:")
+            problems.add(
+                "`line:` and `each:` require `file:`", rule.where, "add file: with a path or glob"
+            )

@@ -1,4 +1,4 @@
-"""Where a manifest lies that a user names: a file, or one that ships with minbuild."""
+"""Manifests by name: a file, or one that ships with minbuild; starters for new ones."""
 
 import re
 from pathlib import Path
@@ -12,9 +12,9 @@ MANIFEST_SUFFIXES = (".yaml", ".yml")
 
 
 def find_manifest(name: str) -> Path:
-    """The file that `name` means: as given when it is there, else a shipped manifest's name.
+    """Return the file of a manifest: a path, or the name of a shipped manifest.
 
-    Raises: ManifestError with the nearest name.
+    Raises: ManifestError with a similar name.
     """
     path = Path(name)
     if path.is_file():
@@ -22,7 +22,7 @@ def find_manifest(name: str) -> Path:
     shipped = find_shipped(name)
     if shipped is not None:
         return shipped
-    message = "a directory, not a manifest" if path.is_dir() else "there is no such manifest"
+    message = "this is a directory, not a manifest" if path.is_dir() else "no such manifest"
     candidates = [
         *_list_yaml_files(path if path.is_dir() else path.parent),
         *_list_yaml_files(_locate_manifests()),
@@ -31,7 +31,7 @@ def find_manifest(name: str) -> Path:
 
 
 def find_shipped(name: str) -> Path | None:
-    """The shipped manifest with this name, with or without .yaml; None when there is none."""
+    """Return the shipped manifest of this name, with or without .yaml; None if there is none."""
     if "/" in name or "\0" in name or not name:
         return None
     for candidate in (_locate_manifests() / name, _locate_manifests() / f"{name}.yaml"):
@@ -47,25 +47,25 @@ def is_manifest_name(name: str) -> bool:
 
 
 def find_extended(name: str, directory: Path) -> Path | None:
-    """The file that a name in `extends` of a document in `directory` means; None when there is none."""
+    """Return the file of a name in `extends` of a document in `directory`; None if there is none."""
     sibling = directory / name
     return sibling if sibling.is_file() else find_shipped(name)
 
 
 def suggest_extended(name: str, directory: Path) -> str:
-    """What to write in `extends` instead of a name that is no file and ships with nothing."""
+    """Say what to write in `extends` instead of an unknown name."""
     parent = (directory / name).parent
-    files = [f"{Path(name).parent / one}" for one in _list_yaml_files(parent)]
+    files = [f"{Path(name).parent / file}" for file in _list_yaml_files(parent)]
     shipped = list_shipped()
     closest = find_nearest(name, [*files, *shipped]) or find_nearest(Path(name).stem, shipped)
     if closest:
         return f"did you mean {closest}?"
-    return f"name a file beside this one, or a manifest that ships: {', '.join(shipped)}"
+    return f"write a file next to this one, or a shipped manifest: {', '.join(shipped)}"
 
 
 def list_shipped() -> list[str]:
-    """The names of all manifests that ship."""
-    return sorted(Path(one).stem for one in _list_yaml_files(_locate_manifests()))
+    """Return the names of all shipped manifests."""
+    return sorted(Path(file).stem for file in _list_yaml_files(_locate_manifests()))
 
 
 def _locate_manifests() -> Path:
@@ -115,25 +115,25 @@ budget:                        # the build fails when it needs more
 
 
 def render_starter(name: str) -> str:
-    """A commented manifest for a host of this name (made one that a manifest can have)."""
+    """Render a commented manifest for a host; the name is converted to a valid one."""
     return _STARTER.format(name=_clean_name(name))
 
 
 def copy_shipped(origin: str, name: str) -> str:
-    """The text of a manifest that ships, under another name.
+    """Return the text of a shipped manifest under another name.
 
-    Raises: UsageError when none is called `origin`.
+    Raises: UsageError if there is no manifest `origin`.
     """
     file = find_shipped(origin)
     if file is None:
         fix = suggest(origin, list_shipped())
-        raise UsageError(f"no manifest that ships is called {origin}", where="--from", fix=fix)
+        raise UsageError(f"there is no shipped manifest {origin}", where="--from", fix=fix)
     text = file.read_text(encoding="utf-8")
     return re.sub(r"(?m)^name: .*$", f"name: {_clean_name(name)}", text, count=1)
 
 
 def _clean_name(name: str) -> str:
-    """The nearest name that a manifest can have."""
+    """Convert a text to a valid name of a manifest."""
     cleaned = re.sub("[^a-z0-9+._-]+", "-", name.lower()).strip("-._+") or "host"
     assert re.fullmatch(NAME_PATTERN, cleaned)
     return cleaned

@@ -1,7 +1,6 @@
-"""Templates: the one door to jinja2.
+"""Templates: rendering, the variables they use, and a cache that spares loading jinja2.
 
-Undefined variables are errors, nothing reaches outside the sandbox, and nothing in it depends on
-chance or time. A text whose only marks are `{{ name }}` is rendered without importing jinja2.
+A text whose only marks are `{{ name }}` is rendered here; `jinja_engine` renders all others.
 """
 
 import contextlib
@@ -30,7 +29,7 @@ _WORD_PATTERN = re.compile(r"\w+")
 
 
 class RenderCache:
-    """Renderings of one store, by one state of our code."""
+    """Rendered templates in the store, keyed by template, used values and version of the code."""
 
     def __init__(self, store: Store, code: str) -> None:
         self._store = store
@@ -44,9 +43,9 @@ class RenderCache:
         values: Mapping[str, VariableValue],
         render: Callable[[], list[str]],
     ) -> list[str]:
-        """What `make` gives for a template, made when it is not kept; its errors are not
+        """Return the cached result for a template, or call `render`; errors are not cached.
 
-        A variable that a template uses stands in its text: no other's value counts.
+        The key has the values of the variables whose names occur in the text.
         """
         names = set(_WORD_PATTERN.findall(text))
         used = sorted((name, value) for name, value in values.items() if name in names)
@@ -64,7 +63,7 @@ _current_cache: ContextVar[RenderCache | None] = ContextVar("_memory", default=N
 
 @contextlib.contextmanager
 def use_render_cache(store: Store, code: str) -> Iterator[None]:
-    """Keep renderings in a store; `code` names the state of our own code."""
+    """Cache renderings in a store; `code` identifies the version of minbuild's code."""
     render_cache = RenderCache(store, code)
     token = _current_cache.set(render_cache)
     try:
@@ -81,7 +80,7 @@ def render_once(
     values: Mapping[str, VariableValue],
     render_lines: Callable[[], list[str]],
 ) -> list[str]:
-    """What `make` gives for a template, kept where renderings are."""
+    """Return the cached result for a template, or call `render_lines`."""
     render_cache = _current_cache.get()
     return (
         render_lines()
@@ -92,7 +91,7 @@ def render_once(
 
 @cache
 def _identify_jinja2() -> str:
-    """Names the jinja2 that is installed, without loading it."""
+    """Identify the installed jinja2 without loading it."""
     spec = importlib.util.find_spec("jinja2")
     if spec is None or spec.origin is None:
         return ""
@@ -104,7 +103,7 @@ RESERVED_WORDS = frozenset(
     {"true", "false", "none", "True", "False", "None", "and", "or", "not", "in", "is", "if", "else"}
     | {"for", "loop", "self", "caller", "super", "varargs", "kwargs"}
 )
-"""Words of jinja2 that cannot name a variable."""
+"""Reserved words of jinja2."""
 
 _SIMPLE_OUTPUT = re.compile(r"\{\{ *([A-Za-z_][A-Za-z0-9_]*) *(\| *quote *)?\}\}")
 
@@ -116,10 +115,10 @@ def render_template(
     *,
     marked: bool = False,
 ) -> str:
-    """The text with its variables filled in; a last newline stays.
+    """Return the text with its variables filled in; a final newline is kept.
 
-    `use` says what a value may hold; `marked`: MARK stands for every quoted value.
-    Raises: Faulty.
+    `use` decides which values are allowed; `marked`: QUOTED_MARK replaces every quoted value.
+    Raises: InvalidTemplate.
     """
     if not TEMPLATE_MARK.search(text):
         return text
@@ -131,7 +130,7 @@ def render_template(
         if name not in RESERVED_WORDS
     ):
         return _SIMPLE_OUTPUT.sub(
-            lambda found: _format_value(values[found[1]], found[2], marked), text
+            lambda match: _format_value(values[match[1]], match[2], marked), text
         )
     purpose = f"text {use} {marked}"
     return render_once(
@@ -150,32 +149,32 @@ def _format_value(value: VariableValue, quoted: str | None, marked: bool) -> str
 
 
 def find_unquoted(text: str, values: Mapping[str, VariableValue]) -> tuple[TemplateProblem, ...]:
-    """Every value that a template for a shell writes without the filter `quote`.
+    """Find values in a template of a shell script that lack the filter `quote`.
 
-    Raises: Faulty.
+    Raises: InvalidTemplate.
     """
     if not TEMPLATE_MARK.search(text):
         return ()
     simple_names = _match_simple(text)
     if simple_names is not None:
         rows = [
-            (text.count("\n", 0, found.start()) + 1, found[1])
-            for found in _SIMPLE_OUTPUT.finditer(text)
-            if found[2] is None and not isinstance(values.get(found[1]), int)
+            (text.count("\n", 0, match.start()) + 1, match[1])
+            for match in _SIMPLE_OUTPUT.finditer(text)
+            if match[2] is None and not isinstance(values.get(match[1]), int)
         ]
     else:
         kinds = {name: value for name, value in values.items() if isinstance(value, int)}
         lines = render_once(
             "unquoted", text, kinds, lambda: _load_engine().find_unquoted(text, values)
         )
-        rows = [(int(line), names) for line, _, names in (each.partition(" ") for each in lines)]
+        rows = [(int(line), names) for line, _, names in (row.partition(" ") for row in lines)]
     return tuple(describe_unquoted(line, names) for line, names in dict.fromkeys(rows))
 
 
 def find_variables(text: str) -> frozenset[str]:
-    """The variables that a template uses.
+    """Return the variables that a template uses.
 
-    Raises: Faulty.
+    Raises: InvalidTemplate.
     """
     if not TEMPLATE_MARK.search(text):
         return frozenset()
@@ -188,12 +187,12 @@ def find_variables(text: str) -> frozenset[str]:
 
 
 def _match_simple(text: str) -> list[str] | None:
-    """The names in a text whose only marks are `{{ name }}`; None for any other text."""
+    """Return the names in a text whose only marks are `{{ name }}`; None for another text."""
     outputs = list(_SIMPLE_OUTPUT.finditer(text))
     starts = [mark.start() for mark in TEMPLATE_MARK.finditer(text)]
-    if "\r" in text or [one.start() for one in outputs] != starts:
+    if "\r" in text or [output.start() for output in outputs] != starts:
         return None
-    names = [one[1] for one in outputs]
+    names = [output[1] for output in outputs]
     return None if RESERVED_WORDS.intersection(names) else names
 
 

@@ -1,15 +1,15 @@
-"""What reads a rendered file: a shell, a table of commands, or anything else."""
+"""Use of a rendered text: shell script, table of commands, other file, or text in a document."""
 
 import re
 import shlex
 from enum import StrEnum
 
 QUOTED_MARK = "minbuildquotedword"
-"""Stands for every quoted value where a script is looked at without its values."""
+"""Placeholder for every quoted value, to examine a script without its values."""
 
 
 class TextUse(StrEnum):
-    """What reads a text when it is rendered."""
+    """Use of a rendered text, which decides how values must be quoted."""
 
     TEXT = "text"
     """A text of a document, not a file."""
@@ -21,7 +21,7 @@ class TextUse(StrEnum):
 
 
 def quote_shell_word(text: str) -> str:
-    """A text as one word of a shell script. Source: POSIX.1-2024, 2.2.2."""
+    """Quote a text as one shell word. Source: POSIX.1-2024, 2.2.2."""
     return shlex.quote(text)
 
 
@@ -40,9 +40,9 @@ _COMMAND_TABLE = re.compile(
 
 
 def classify_text(path: str, text: str, mode: int, file: str = "") -> TextUse:
-    """What reads a file of this path and text; `file` is the template's name.
+    """Return the use of a file by path, text and mode; `file` is the name of the template.
 
-    An executable text without a first line that says otherwise is run by a shell. Source:
+    A shell runs an executable text without another interpreter in its first line. Source:
     POSIX.1-2024, 2.9.1.6; execvp(3).
     """
     if _COMMAND_TABLE.fullmatch(path):

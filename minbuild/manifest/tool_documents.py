@@ -1,4 +1,4 @@
-"""The toolbox's programs, each described by a YAML file that ships."""
+"""Tools of the toolbox, each described by a shipped YAML file."""
 
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from minbuild.paths import to_root_path
 
 
 def load_tools(directory: Path | None = None) -> tuple[Tool, ...]:
-    """Every tool of `directory` (the shipped toolbox by default, read once), sorted by name.
+    """Load the tools of `directory` (by default the shipped ones, read once), sorted by name.
 
     Raises: ManifestError with every problem of every file.
     """

@@ -1,4 +1,4 @@
-"""Variables: whose value wins, and how those that use others are filled in."""
+"""Variables: precedence of values, and rendering of those that use others."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -34,7 +34,7 @@ def resolve_variables(
     settings: Mapping[str, str],
     problems: Problems,
 ) -> dict[str, VariableValue]:
-    """Every variable's value, sorted by name: settings over the manifest's over the defaults."""
+    """Resolve all variables, sorted by name: --set overrides the manifest, which overrides defaults."""
     assignments: dict[str, _Assignment] = {}
     overridden = {variable.name for variable in definitions}
     for variable in defaults:
@@ -71,7 +71,7 @@ def report_unused(
     template_words: Collection[str],
     problems: Problems,
 ) -> None:
-    """Say of each variable of the manifest that no component knows and no template uses."""
+    """Add a problem for each variable of the manifest that nothing uses."""
     default_names = {variable.name for variable in defaults}
     texts = [str(variable.value) for variable in (*definitions, *defaults)]
     template_texts = " ".join(text for text in texts if TEMPLATE_MARK.search(text))
@@ -86,11 +86,11 @@ def _check_name(
     variable: VariableDefinition, builtin: Mapping[str, str], problems: Problems
 ) -> None:
     if variable.name in builtin:
-        fix = f"the manifest's own {variable.name}: is that variable; use another name"
+        fix = f"its value is the manifest's {variable.name}:; use another name"
         problems.add(f"{variable.name!r} is always defined", variable.where, fix)
     elif variable.name in templates.RESERVED_WORDS:
         fix = "use another name"
-        problems.add(f"{variable.name!r} is a word of the templates", variable.where, fix)
+        problems.add(f"{variable.name!r} is a reserved word of templates", variable.where, fix)
 
 
 def _apply_setting(
@@ -100,7 +100,7 @@ def _apply_setting(
     builtin: Mapping[str, str],
     problems: Problems,
 ) -> None:
-    """Take one --set."""
+    """Apply one --set."""
     origin = f"--set {name}={text}"
     if name in builtin:
         problems.add(f"{name!r} cannot be set", origin, f"write {name}: in the manifest")
@@ -114,7 +114,7 @@ def _apply_setting(
     if value is None or _name_type(value) != _name_type(declared):
         example = {bool: "true", int: "5", tuple: "[a, b]"}.get(type(declared), f'"{text}"')
         problems.add(
-            f"{name} is {_name_type(declared)}, and {text!r} is not",
+            f"{name} is {_name_type(declared)}, but {text!r} is not",
             origin,
             f"write it like --set '{name}={example}'",
         )
@@ -123,7 +123,7 @@ def _apply_setting(
 
 
 def _parse_setting(text: str, declared: VariableValue) -> VariableValue | None:
-    """The value that a --set gives, as YAML; None when it is not one."""
+    """Parse the value of a --set as YAML; None if it is invalid."""
     if not text.strip() or TEMPLATE_MARK.match(text):
         return text
     scratch = Problems()
@@ -161,7 +161,7 @@ class _VariableRenderer:
         self._chain: list[str] = []
 
     def render_all(self) -> dict[str, VariableValue]:
-        """All values, sorted by name."""
+        """Return all values, sorted by name."""
         for name in self._assignments:
             self._render_variable(name)
         return dict(sorted(self._values.items()))

@@ -1,1 +1,1 @@
-"""Programs that read what strangers wrote, kept away from everything else on this machine."""
+"""Sandbox for programs that read untrusted files: namespaces, Landlock, seccomp, limits."""

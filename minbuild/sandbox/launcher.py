@@ -1,7 +1,7 @@
-"""Run a program where it sees a few files and nothing else: a program of its own, started by `run`.
+"""Program that confines itself, then runs another; `runner` starts it.
 
-It has one thread and imports nothing of minbuild but its neighbours, so that it starts at once
-and may leave its namespaces.
+It has one thread and imports nothing of minbuild but `syscalls`: so it starts fast and can
+unshare its namespaces.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from minbuild.sandbox import syscalls
 
 NAMESPACES, LANDLOCK, LIMITS = "namespaces", "landlock", "limits"
 NO_CONFINEMENT, NOT_STARTED = 125, 126
-"""Exit codes when the confinement cannot be had, or the program; the pipe says why."""
+"""Exit codes if the confinement, or the program, cannot be set up; the pipe has the reason."""
 RESPONSE_HEADER = struct.Struct(">iQ")
-"""Of an answer: exit code, bytes that follow."""
+"""Exit code, and bytes that follow."""
 REQUEST_HEADER = struct.Struct(">Q")
 _NOBODY_ID = 65534
 _DEVICE = "/dev/null"
@@ -33,11 +33,11 @@ _PIPE_SIZE = 1031
 _FULL_READ = syscalls.EXECUTE | syscalls.READ_FILE | syscalls.READ_DIR
 
 Job = Mapping[str, Any]
-"""What to run and what it may: see `run.Confined`."""
+"""A `runner.ConfinedProgram` as a dictionary, for marshal."""
 
 
 def main() -> NoReturn:
-    """Run the job that stands on the command line."""
+    """Run the job on the command line."""
     job: Job = marshal.loads(bytes.fromhex(sys.argv[1]))
     os.umask(0o077)
     os.set_inheritable(job["status"], False)
@@ -61,7 +61,7 @@ def _report_failure(job: Job, error: OSError, code: int) -> NoReturn:
 
 
 def _enter_namespaces(job: Job) -> None:
-    """Leave every namespace and the file system; the caller goes on as the first of a new one."""
+    """Unshare every namespace and change the root; the caller continues as process 1."""
     user, group = os.geteuid(), os.getegid()
     try:
         syscalls.unshare(syscalls.NEWUSER | syscalls.ALL_NAMESPACES)
@@ -84,7 +84,7 @@ def _enter_namespaces(job: Job) -> None:
 
 
 def _change_root(job: Job) -> None:
-    """Make a root that holds the files of the job, /dev/null and nothing else."""
+    """Build a root with the files of the job and /dev/null, and change to it."""
     syscalls.mount("", "/", flags=syscalls.REC | syscalls.PRIVATE)
     mounts = [
         (path, syscalls.RDONLY | syscalls.NOSUID | syscalls.NODEV) for path in _list_top_paths(job)
@@ -107,7 +107,7 @@ def _change_root(job: Job) -> None:
 
 
 def _list_top_paths(job: Job) -> list[str]:
-    """What may be read, without what lies below another of them or below what may be written."""
+    """Return the readable paths that are not below another readable or the writable one."""
     tops: list[str] = []
     for path in sorted(set(job["reads"])):
         covering = [*tops, job["writes"]] if job["writes"] else tops
@@ -117,7 +117,7 @@ def _list_top_paths(job: Job) -> list[str]:
 
 
 def _create_mount_point(source: str, target: str) -> None:
-    """Make what a mount is put on: a directory, or an empty file."""
+    """Create a mount point: a directory, or an empty file."""
     if os.path.isdir(source):  # noqa: PTH112
         os.makedirs(target, exist_ok=True)  # noqa: PTH103
         return
@@ -126,7 +126,7 @@ def _create_mount_point(source: str, target: str) -> None:
 
 
 def _apply_landlock(job: Job) -> None:
-    """Stay in the file system, without the right to any of it but the files of the job."""
+    """Restrict file access to the files of the job by Landlock."""
     syscalls.set_parent_death_signal(signal.SIGKILL)
     syscalls.drop_privileges(bounding=True)
     rights = [(path, _FULL_READ) for path in job["reads"]]
@@ -143,7 +143,7 @@ def _start_job(job: Job) -> NoReturn:
 
 
 def _exec_program(job: Job) -> NoReturn:
-    """Become the program, within limits of its own."""
+    """Replace this process by the program, with its limits and the seccomp filter."""
     syscalls.drop_privileges(bounding=True)
     for name, maximum in job["limits"]:
         number = getattr(resource, name)
@@ -152,7 +152,7 @@ def _exec_program(job: Job) -> NoReturn:
         resource.setrlimit(number, (limit, limit))
     program = syscalls.build_seccomp_filter()
     if program:
-        # a kernel without seccomp: the namespaces hold alone
+        # a kernel without seccomp: the namespaces must do
         with contextlib.suppress(OSError):
             syscalls.install_seccomp_filter(program)
     os.chdir(job["cwd"])
@@ -160,7 +160,7 @@ def _exec_program(job: Job) -> NoReturn:
 
 
 def _serve(job: Job) -> NoReturn:
-    """Answer questions: each is the input of one run of the program, the answer its output."""
+    """Run the program once for each request: its input, answered with its output."""
     os.set_inheritable(0, False)
     os.set_inheritable(1, False)
     os.close(job["status"])
@@ -203,7 +203,7 @@ def _run_once(job: Job, data: bytes) -> tuple[int, bytes]:
 
 
 def _read_output(pipe: int, remaining: int, deadline: float) -> Iterator[bytes]:
-    """What comes out of a pipe until its end, that of the time, or the first byte too many."""
+    """Yield the output of a pipe until its end, the deadline, or the first byte too many."""
     while remaining >= 0:
         if not select.select([pipe], [], [], max(0, deadline - time.monotonic()))[0]:
             return
@@ -232,7 +232,7 @@ def _write_all(pipe: int, data: bytes) -> None:
 
 
 def _exit_like(child: int) -> NoReturn:
-    """End as the child does."""
+    """Exit with the status of the child."""
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,4 +1,4 @@
-"""The door to programs that read what a stranger wrote."""
+"""Starts confined programs: the strongest confinement that this machine supports."""
 
 import contextlib
 import marshal
@@ -20,9 +20,9 @@ from minbuild.process import describe_failure, stop_program
 from minbuild.sandbox import launcher
 
 REQUIRE_VARIABLE = "MINBUILD_SANDBOX"
-"""Environment: `require` refuses to run a reader where nothing can hide the user's files from it."""
+"""Environment variable: `require` makes it an error if only limits are available."""
 _TAIL_SIZE = 1 << 16
-"""Bytes of a program's last words that are kept."""
+"""Bytes of stderr to keep."""
 _LAUNCHER_CODE = (
     "import sys; sys.path.insert(0, sys.argv.pop()); "
     "from minbuild.sandbox.launcher import main; main()"
@@ -30,24 +30,24 @@ _LAUNCHER_CODE = (
 
 
 class Confinement(StrEnum):
-    """What keeps a program away from this machine; the first that works is used."""
+    """Kinds of confinement, strongest first; the first that works is used."""
 
     NAMESPACES = launcher.NAMESPACES
-    """Namespaces for users, files, network, processes and IPC; a root of its own; seccomp."""
+    """User, mount, network, PID and IPC namespaces; its own root; seccomp."""
     LANDLOCK = launcher.LANDLOCK
     """Landlock for files and network; seccomp."""
     LIMITS = launcher.LIMITS
-    """Neither: seccomp and limits alone."""
+    """Seccomp and resource limits only."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """What a program may use up before it is ended."""
+    """Resources that a program may use before it is stopped."""
 
     memory: int = 1 << 30
     """Bytes that it may write to."""
     seconds: int = 120
-    """Of processor time and of the clock."""
+    """Of CPU time and of wall-clock time."""
     output: int = 256 << 20
     """Bytes of its stdout."""
     file: int = 1 << 20
@@ -56,11 +56,11 @@ class ResourceLimits:
 
 @dataclass(frozen=True, slots=True)
 class ConfinedProgram:
-    """A program and all of this machine that it sees."""
+    """A program, and all it can access."""
 
     argv: Sequence[str | Path]
     reads: Sequence[Path]
-    """Files and directories, absolute, that it finds at their own places."""
+    """Absolute files and directories that it can read, at the same paths."""
     env: Mapping[str, str]
     """Its whole environment."""
     writes: Path | None = None
@@ -77,12 +77,13 @@ def run_confined(
     codes: Sequence[int] = (0,),
     note: Callable[[str], None] | None = None,
 ) -> bytes:
-    """Run a program to its end and return its stdout; b"" where that goes to the file `stdout`.
+    """Run a program and return its stdout; b"" if that goes to the file `stdout`.
 
-    It has no shell, no network, no process but its own and no file but those named; it is ended
-    when it uses more than its bounds. `codes` are the exit codes of success. `note` is told where this machine allows less than that.
+    It has no shell, no network, no other process and no file but those listed, and is stopped
+    above its limits. `codes` are the exit codes of success. `note` gets a sentence if this machine
+    supports only a weaker confinement.
 
-    Raises: ToolError when it fails or is ended, or `MINBUILD_SANDBOX=require` is not met.
+    Raises: ToolError if it fails or is stopped, or `MINBUILD_SANDBOX=require` is not met.
     """
     refusal = ""
     for confinement in _try_confinements(note):
@@ -109,7 +110,7 @@ def run_confined(
 
 
 class SandboxServer:
-    """A program that is run again and again, each time on other input, in one sandbox."""
+    """A sandbox that runs one program many times, each time on other input."""
 
     def __init__(self, program: ConfinedProgram, *, purpose: str) -> None:
         self._program = program
@@ -119,11 +120,10 @@ class SandboxServer:
         self._owner = 0
 
     def run_once(self, data: bytes) -> tuple[int, bytes]:
-        """Run the program with this input; returns its exit code and stdout.
+        """Run the program on this input; return its exit code and stdout.
 
-        The code is negative, and stdout cut off or empty, when it is ended for what it used up.
-
-        Raises: ToolError when it cannot be started.
+        Above its limits the code is negative, and stdout truncated or empty.
+        Raises: ToolError if it cannot be started.
         """
         with self._lock:
             if self._process is None or self._owner != os.getpid():
@@ -146,7 +146,7 @@ class SandboxServer:
                 ) from error
 
     def close(self) -> None:
-        """End the program; it begins anew with the next question."""
+        """Stop the sandbox; the next run starts a new one."""
         with self._lock:
             if self._process is not None and self._owner == os.getpid():
                 _stop_process(self._process)
@@ -167,7 +167,7 @@ class SandboxServer:
 
 
 class _MachineSupport:
-    """What this machine allows, learnt by the first program that is run."""
+    """Confinements that this machine supports, as the first runs show."""
 
     def __init__(self) -> None:
         self.remaining = list(Confinement)
@@ -184,12 +184,15 @@ _support = _MachineSupport()
 
 
 def _try_confinements(note: Callable[[str], None] | None) -> Iterator[Confinement]:
-    """The ways to try, best first. Raises: ToolError when limits alone do not do."""
+    """Yield the confinements to try, strongest first.
+
+    Raises: ToolError if only limits remain and they are not enough.
+    """
     while _support.remaining:
         confinement = _support.remaining[0]
         if confinement is Confinement.LIMITS and os.environ.get(REQUIRE_VARIABLE) == "require":
             raise ToolError(
-                f"this machine has no sandbox for programs that read foreign files: {_support.refusal}",
+                f"this machine cannot sandbox programs that read untrusted files: {_support.refusal}",
                 where=f"{REQUIRE_VARIABLE}=require",
                 fix="allow user namespaces or Landlock, or use another machine",
             )
@@ -206,9 +209,9 @@ def _try_confinements(note: Callable[[str], None] | None) -> Iterator[Confinemen
 
 
 _WEAKER_NOTES = {
-    Confinement.LANDLOCK: "programs that read foreign files are confined by Landlock ({why})",
-    Confinement.LIMITS: "programs that read foreign files are not confined, they have limits alone: this "
-    f"machine has neither user namespaces nor Landlock ({{why}}); {REQUIRE_VARIABLE}=require refuses them",
+    Confinement.LANDLOCK: "programs that read untrusted files are confined by Landlock only ({why})",
+    Confinement.LIMITS: "programs that read untrusted files run with resource limits only: this "
+    f"machine has neither user namespaces nor Landlock ({{why}}); {REQUIRE_VARIABLE}=require makes it an error",
 }
 
 
@@ -281,7 +284,7 @@ def _start_launcher(
         os.close(status)
         raise ToolError(
             f"cannot start {sys.executable} for {purpose}: {error.strerror}",
-            fix="check that the file is there and may be executed",
+            fix="check that the file exists and is executable",
         ) from error
     finally:
         os.close(status_writer)
@@ -293,7 +296,7 @@ _IMPORT_PATH = os.fspath(Path(__file__).parents[2])
 
 
 def _read_status(status: int) -> str:
-    """Why the confinement could not be had; "" when the program runs. Closes the pipe."""
+    """Return why the confinement failed; "" if the program runs. Closes the pipe."""
     with os.fdopen(status, "rb") as pipe:
         return pipe.read().decode("utf-8", "replace")
 
@@ -301,7 +304,7 @@ def _read_status(status: int) -> str:
 def _collect(
     process: "subprocess.Popen[bytes]", stdin: bytes, limits: ResourceLimits
 ) -> tuple[bytes, bytes, str]:
-    """Feed a program and read it until it ends; stdout, the end of stderr, what it used too much of."""
+    """Write stdin and read until the end; return stdout, the end of stderr, and the limit exceeded."""
     deadline = time.monotonic() + limits.seconds
     out, err, exceeded = bytearray(), bytearray(), ""
     with selectors.DefaultSelector() as selector:
@@ -345,7 +348,7 @@ def _register_pipes(
 
 
 def _write_input(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
-    """Write what the pipe takes; at the end of the input, or of the program, close it."""
+    """Write as much as the pipe accepts; close it at the end of the input or program."""
     remaining: list[memoryview] = key.data
     try:
         remaining[0] = remaining[0][os.write(key.fd, remaining[0]) :]
@@ -358,14 +361,12 @@ def _write_input(key: selectors.SelectorKey, selector: selectors.BaseSelector) -
         key.fileobj.close()  # type: ignore[union-attr]
 
 
-_USE_OTHER_FILE = (
-    "the file is damaged, or made to break or exhaust its reader: use another copy of it"
-)
+_USE_OTHER_FILE = "the file is corrupt or malicious: use another copy"
 
 
 def _describe_overuse(argv: Sequence[str | Path], purpose: str, exceeded: str) -> ToolError:
     return ToolError(
-        f"{Path(argv[0]).name} was ended while {purpose}: it used more than {exceeded}",
+        f"{Path(argv[0]).name} was stopped while {purpose}: it used more than {exceeded}",
         fix=_USE_OTHER_FILE,
     )
 
@@ -373,5 +374,5 @@ def _describe_overuse(argv: Sequence[str | Path], purpose: str, exceeded: str) -
 def _describe_unavailable(argv: Sequence[str | Path], purpose: str, reason: str) -> ToolError:
     return ToolError(
         f"cannot start {Path(argv[0]).name} for {purpose}: {reason}",
-        fix="check that its file is there and may be executed",
+        fix="check that the file exists and is executable",
     )

@@ -1,6 +1,6 @@
-"""What the kernel is asked for to confine a process: namespaces, mounts, Landlock, prctl.
+"""System calls that confine a process: namespaces, mounts, Landlock, seccomp, prctl.
 
-Nothing of minbuild is imported here: the launcher starts with it, before every program.
+It imports nothing of minbuild: the launcher loads it before every program.
 Source: unshare(2), mount(2), pivot_root(2), prctl(2), capset(2), landlock(7).
 """
 
@@ -33,7 +33,7 @@ _DENIED_GENERIC = (
 _CLONE3 = 435
 _CLONE_THREAD = 0x00010000
 _MACHINES = {
-    # machine: its mark, calls, clone, those whose first argument must be this process or nobody
+    # machine: audit number, denied calls, clone, calls allowed on this process only
     "x86_64": (0xC000003E, _DENIED_X86_64, 56, (62, 234, 302)),
     "aarch64": (0xC00000B7, _DENIED_GENERIC, 220, (129, 131, 261)),
     "riscv64": (0xC00000F3, _DENIED_GENERIC, 220, (129, 131, 261)),
@@ -52,10 +52,10 @@ _SYSCALL_OFFSET, _ARCH_OFFSET, _FIRST_ARGUMENT_OFFSET = 0, 4, 16
 
 
 def build_seccomp_filter() -> bytes:
-    """The filter for this machine and this process; b"" for a machine that is not known.
+    """Build the seccomp filter of this process; b"" for an unknown machine.
 
-    No process starts another, reaches another, opens a socket, mounts or loads anything: such a
-    call fails with EPERM.
+    A call that starts or signals another process, opens a socket, mounts or loads a module fails
+    with EPERM.
     """
     machine = _MACHINES.get(os.uname().machine)
     if machine is None or sys.maxsize < 1 << 32 or sys.byteorder != "little":
@@ -90,7 +90,7 @@ RDONLY, NOSUID, NODEV, NOEXEC, REMOUNT, BIND, REC, PRIVATE = 1, 2, 4, 8, 32, 409
 _UMOUNT_DETACH = 2
 _INHERITED_FLAGS = {os.ST_NOSUID: NOSUID, os.ST_NODEV: NODEV, os.ST_NOEXEC: NOEXEC, os.ST_RDONLY: RDONLY,
               os.ST_NOATIME: 1024, os.ST_NODIRATIME: 2048, os.ST_RELATIME: 1 << 21}  # fmt: skip
-"""What a mount says of itself (statvfs) → what a change of it must ask for again."""
+"""Flag of a mount (statvfs) → flag to repeat when it is remounted."""
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _PR_CAPBSET_DROP = 1, 22, 38, 24
 _LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
 _CAPABILITY_VERSION = 0x20080522
@@ -106,7 +106,7 @@ _FILE_RIGHTS_BY_VERSION = (
     (1 << 15) - 1,
     (1 << 16) - 1,
 )
-"""Every right to files that a version of Landlock knows, by version; later ones know the last."""
+"""File access rights of each Landlock version; later versions have those of the last."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -119,12 +119,12 @@ def _check_result(result: int, call: str) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Leave namespaces. Raises: OSError, as all of these do, with the call that was refused."""
+    """Leave namespaces. Raises: OSError with the name of the call, as all of these do."""
     _check_result(_libc.unshare(flags), "unshare")
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """Mount something."""
+    """Mount a file system."""
     encoded = [word.encode(errors="surrogateescape") for word in (source, target, kind, options)]
     device, mount_point, name, data = encoded
     result = _libc.mount(device, mount_point, name or None, ctypes.c_ulong(flags), data or None)
@@ -132,7 +132,7 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
 
 
 def bind_mount(source: str, target: str, flags: int) -> None:
-    """Show a file or directory at another place, with no more rights than it had."""
+    """Bind-mount a file or directory, with no more rights than it had."""
     mount(source, target, flags=BIND | REC)
     mounted_flags = os.statvfs(target).f_flag
     inherited = sum(flag for mark, flag in _INHERITED_FLAGS.items() if mounted_flags & mark)
@@ -140,7 +140,7 @@ def bind_mount(source: str, target: str, flags: int) -> None:
 
 
 def enter_root(root: str) -> None:
-    """Make a mount the root of this process's file system and let go of the old one."""
+    """Make a mount the root of this process, and detach the old one."""
     os.chdir(root)
     _check_result(_libc.pivot_root(b".", b"."), "pivot_root")
     _check_result(_libc.umount2(b".", _UMOUNT_DETACH), "umount2")
@@ -148,9 +148,9 @@ def enter_root(root: str) -> None:
 
 
 def drop_privileges(*, bounding: bool) -> None:
-    """No program that starts from here gains or keeps a privilege.
+    """Drop all capabilities, and prevent programs from gaining any.
 
-    `bounding`: also those are dropped that a program of root's would have again.
+    `bounding`: empty the bounding set, too, from which a program of root would regain them.
     """
     number = 0
     while bounding and _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
@@ -161,12 +161,12 @@ def drop_privileges(*, bounding: bool) -> None:
 
 
 def set_parent_death_signal(number: int) -> None:
-    """Be sent this signal when the parent ends."""
+    """Request a signal for the end of the parent."""
     _check_result(_libc.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0), "prctl")
 
 
 def install_seccomp_filter(program: bytes) -> None:
-    """Install a seccomp filter; no_new_privs is set before."""
+    """Install a seccomp filter, after no_new_privs."""
     buffer = ctypes.create_string_buffer(program, len(program))
     size = len(program) // 8
     fprog = struct.pack("=H6xQ", size, ctypes.addressof(buffer))
@@ -174,7 +174,7 @@ def install_seccomp_filter(program: bytes) -> None:
 
 
 def read_landlock_version() -> int:
-    """The version of Landlock that this kernel has; 0 without any."""
+    """Return the Landlock version of this kernel; 0 without Landlock."""
     version: int = _libc.syscall(
         ctypes.c_long(_LANDLOCK_CREATE_RULESET), None, ctypes.c_size_t(0), 1
     )
@@ -182,9 +182,9 @@ def read_landlock_version() -> int:
 
 
 def restrict_with_landlock(rights: list[tuple[str, int]], *, network: bool = False) -> None:
-    """Allow these rights below these paths and no others; no `network`, signals to nobody.
+    """Allow only these rights below these paths; no network unless `network`, no signals.
 
-    `rights`: of a path that is no directory, those of files are taken. no_new_privs is set before.
+    Of the rights on a file, only those of files count. Requires no_new_privs.
     """
     version = _call_landlock(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     handled = _FILE_RIGHTS_BY_VERSION[min(version, len(_FILE_RIGHTS_BY_VERSION) - 1)]

@@ -142,7 +142,7 @@ def test_without_a_root_paths_need_their_package(small: Small) -> None:
     small.write("  - {paths: [/usr/bin/broken]}\n")
     ended = minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory)
     assert ended.code == 3
-    assert "no package is named that holds these paths" in ended.err
+    assert "the package of these paths is missing" in ended.err
 
 
 def test_what_a_root_lacks_is_said_with_the_package_to_install(small: Small) -> None:

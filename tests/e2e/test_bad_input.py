@@ -66,7 +66,7 @@ def test_a_waiver_of_the_date_is_not_for_tools(small: Small) -> None:
     small.write(base=base)
     ended = minbuild(*small.argv("lock", "small.yaml"), cwd=small.directory)
     assert_refused(
-        ended, 4, "the Release of old held until", "take the tools from suites that hold"
+        ended, 4, "the Release file of old expired on", "take the tools from suites that hold"
     )
     assert "accept old packages" not in ended.err
 

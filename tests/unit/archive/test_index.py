@@ -104,7 +104,7 @@ def test_offline_uses_what_the_last_run_left(world: World) -> None:
 
 
 def test_offline_with_an_empty_store_says_so(world: World) -> None:
-    with pytest.raises(ArchiveError, match="the store knows nothing of trixie") as caught:
+    with pytest.raises(ArchiveError, match="the store has no InRelease file of trixie") as caught:
         world.open(offline=True)
     assert caught.value.exit_code == 4
     assert "--offline" in caught.value.fix
@@ -123,7 +123,9 @@ def test_a_component_that_does_not_exist_is_named(world: World) -> None:
 
 def test_another_suites_release_is_refused(world: World) -> None:
     world.archive.publish("trixie", PACKAGES, fields={"Suite": "old", "Codename": "bookworm"})
-    with pytest.raises(ArchiveError, match="this is the Release of bookworm, not of trixie"):
+    with pytest.raises(
+        ArchiveError, match="the mirror has the Release file of bookworm in place of trixie"
+    ):
         world.open()
 
 
@@ -140,7 +142,7 @@ def test_a_signature_by_another_key_is_refused_with_the_key_named(world: World) 
 
 
 def test_debians_keys_do_not_vouch_for_an_archive_of_ours(world: World) -> None:
-    with pytest.raises(ArchiveError, match="trusted are Debian's archive keys"):
+    with pytest.raises(ArchiveError, match="trusted: Debian's archive keys"):
         world.open(dataclasses.replace(world.wish, signed_by=""))
 
 
@@ -153,7 +155,7 @@ def test_changed_content_is_refused(world: World) -> None:
 
 def test_an_archive_without_a_signature_is_refused_unless_it_is_trusted(world: World) -> None:
     world.archive.publish("trixie", PACKAGES, signed=False)
-    with pytest.raises(ArchiveError, match="carries no signature"):
+    with pytest.raises(ArchiveError, match="has no signature"):
         world.open()
     assert (
         world.open(dataclasses.replace(world.wish, trusted=True)).find_package("hello") is not None
@@ -180,21 +182,19 @@ def test_an_expired_release_is_refused_unless_the_manifest_accepts_it(world: Wor
     world.archive.publish("trixie", PACKAGES, valid_until=until)
     late = int(until.timestamp()) + 1
     assert world.open(now=late - 1).find_package("hello") is not None
-    with pytest.raises(ArchiveError, match="held until 2026-01-09 00:00 UTC") as caught:
+    with pytest.raises(ArchiveError, match="expired on 2026-01-09 00:00 UTC") as caught:
         world.open(now=late)
     assert "check-valid-until" in caught.value.fix
     wish = dataclasses.replace(world.wish, check_valid_until=False)
     assert world.open(wish, now=late).find_package("hello") is not None
-    assert any("held until" in note for note in world.progress.notes)
+    assert any("expired on" in note for note in world.progress.notes)
 
 
 @pytest.mark.parametrize("fault", [Fault.FLIP, Fault.HTML, Fault.SHORT])
 def test_an_index_that_is_not_what_the_release_says_is_refused(world: World, fault: Fault) -> None:
     (index,) = world.archive.directory.glob("debian/**/by-hash/SHA256/*")
     world.server.fail(index.name, fault, forever=True)
-    with pytest.raises(
-        ArchiveError, match="index of trixie is not what the archive says"
-    ) as caught:
+    with pytest.raises(ArchiveError, match="index of trixie is corrupt") as caught:
         world.open()
     assert index.name in caught.value.what
     assert caught.value.exit_code == 4
@@ -232,7 +232,7 @@ def test_an_index_that_says_something_impossible_is_refused(
     world: World, damage: dict[str, str]
 ) -> None:
     world.archive.publish("trixie", PACKAGES, damage=damage)
-    with pytest.raises(ArchiveError, match="something impossible of hello"):
+    with pytest.raises(ArchiveError, match="malformed entry of hello"):
         world.open().find_package("hello")
 
 
@@ -287,13 +287,13 @@ def test_a_release_that_lacks_what_it_must_say_is_refused(world: World, field: s
     place = world.archive.directory / "debian/dists/trixie/InRelease"
     content = read_unverified(place.read_bytes()).decode().replace(field, "X-Other: ")
     place.write_bytes(sign(world.archive.key.signer(), content.encode(), mode=SignatureMode.CLEAR))
-    with pytest.raises(ArchiveError, match="the Release file cannot be understood"):
+    with pytest.raises(ArchiveError, match="malformed Release file"):
         world.open()
 
 
 def test_a_page_of_a_captive_portal_is_no_inrelease(world: World) -> None:
     world.server.fail("/InRelease", Fault.HTML, forever=True)
-    with pytest.raises(ArchiveError, match="carries no signature") as caught:
+    with pytest.raises(ArchiveError, match="has no signature") as caught:
         world.open()
     assert "login page" in caught.value.fix
 

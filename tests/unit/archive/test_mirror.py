@@ -80,7 +80,7 @@ def test_a_disabled_source_is_passed_over(tmp_path: Path) -> None:
     ],
 )
 def test_archives_that_are_not_debians_are_passed_over(tmp_path: Path, line: str) -> None:
-    with pytest.raises(ArchiveError, match="no Debian mirror is known") as caught:
+    with pytest.raises(ArchiveError, match="no Debian mirror for") as caught:
         find(tmp_path, a_list=line)
     assert caught.value.exit_code == 4
     assert all(way in caught.value.fix for way in ("--mirror", "MINBUILD_MIRROR", "config.toml"))
@@ -129,7 +129,7 @@ def test_the_security_tree_lies_beside_the_given_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("address", ["example", "ftp://x.example/debian", "http://", "a b"])
 def test_an_address_that_is_none_is_refused(tmp_path: Path, address: str) -> None:
-    with pytest.raises(ArchiveError, match="this is no address of a mirror"):
+    with pytest.raises(ArchiveError, match="not a mirror address"):
         find(tmp_path, address)
 
 

@@ -35,7 +35,7 @@ def test_a_release_from_the_future_is_refused_and_not_remembered(
     world: World, trusted: bool
 ) -> None:
     world.archive.publish("trixie", PACKAGES, date=FAR, signed=not trusted)
-    with pytest.raises(ArchiveError, match="from 2099-01-01 00:00 UTC, which is in the future"):
+    with pytest.raises(ArchiveError, match="has a date in the future: 2099-01-01 00:00 UTC"):
         world.open(replace(world.wish, trusted=trusted))
     world.archive.publish("trixie", PACKAGES)
     assert world.open().find_package("hello") is not None
@@ -75,7 +75,7 @@ def test_a_suite_has_one_memory_by_all_its_names(world: World) -> None:
     world.archive.publish("trixie", PACKAGES, fields=names)
     world.archive.publish("stable", PACKAGES, fields=names)
     for name in ("trixie", "trixie/", "stable"):
-        with pytest.raises(ArchiveError, match="this store has seen one from 2026-01-03"):
+        with pytest.raises(ArchiveError, match=r"is older than one already seen \(2026-01-03"):
             world.open(replace(world.wish, suites=(name,)))
 
 
@@ -84,7 +84,7 @@ def test_the_memory_holds_for_all_mirrors_of_debian(world: World) -> None:
     world.open()
     world.archive.publish("trixie", PACKAGES)
     world.mirror = find_mirror(f"{world.server.url.replace('127.0.0.1', 'localhost')}/debian")
-    with pytest.raises(ArchiveError, match="this store has seen one from"):
+    with pytest.raises(ArchiveError, match="is older than one already seen"):
         world.open()
 
 
@@ -106,7 +106,7 @@ def test_a_release_without_names_is_taken_and_told(world: World) -> None:
 )
 def test_a_date_that_is_none_is_an_error_of_the_archive(world: World, date: str) -> None:
     world.archive.publish("trixie", PACKAGES, fields={"Date": date})
-    with pytest.raises(ArchiveError, match="Release file cannot be understood"):
+    with pytest.raises(ArchiveError, match="malformed Release file"):
         world.open()
 
 
@@ -124,7 +124,7 @@ def test_without_a_network_the_last_release_of_any_mirror_serves(world: World) -
     world.open()
     world.mirror = find_mirror("http://elsewhere.invalid/debian")
     assert world.open(offline=True).find_package("hello") is not None
-    with pytest.raises(ArchiveError, match="the store knows nothing of forky"):
+    with pytest.raises(ArchiveError, match="the store has no InRelease file of forky"):
         world.open(Wish(suites=("forky",), signed_by=world.wish.signed_by), offline=True)
 
 

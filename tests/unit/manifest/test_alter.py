@@ -61,18 +61,18 @@ def test_what_one_manifest_removes_its_heirs_lack_until_they_use_it(based: Desk)
 @pytest.mark.parametrize(
     ("text", "what", "fix"),
     [
-        ("network: {use: {remove: [tow]}}", ("network/tow is removed, and none of the extended "
+        ("network: {use: {remove: [tow]}}", ("cannot remove network/tow: none of the extended "
          "manifests uses it"), "did you mean two?"),
-        ("network: {use: {remove: [three]}}", ("network/three is removed, and none of the extended "
+        ("network: {use: {remove: [three]}}", ("cannot remove network/three: none of the extended "
          "manifests uses it"), "write one of: one, two"),
-        ("services: {use: {remove: [top]}}", ("services/top is removed, and none of the extended "
+        ("services: {use: {remove: [top]}}", ("cannot remove services/top: none of the extended "
          "manifests uses it"), "remove that line"),
-        ("image: {formats: {remove: [qcow2]}}", ("qcow2 is removed, and image.formats of the "
-         "extended manifests has it not"), "write one of: raw, uki"),
-        ("network: {use: {remove: [one]}}", "network/one is removed, and network/two needs it",
+        ("image: {formats: {remove: [qcow2]}}", ("cannot remove qcow2: image.formats of the "
+         "extended manifests does not contain it"), "write one of: raw, uki"),
+        ("network: {use: {remove: [one]}}", "cannot remove network/one: network/two needs it",
          "remove network/two too, or keep network/one"),
         ("services: {use: [top]}\nnetwork: {use: {remove: [two]}}",
-         "network/two is removed, and services/top needs it",
+         "cannot remove network/two: services/top needs it",
          "remove services/top too, or keep network/two"),
         ("image: {formats: {remove: [raw, uki]}}", "formats is empty",
          "list something, or remove the key"),
@@ -96,7 +96,7 @@ def test_nothing_is_extended_and_so_nothing_can_be_removed(based: Desk) -> None:
     ((where, what, _),) = based.problems("network: {use: {remove: [one]}}\n")
     assert (where, what) == (
         "host.yaml:3:26 (network.use.remove[0])",
-        "network/one is removed, and none of the extended manifests uses it",
+        "cannot remove network/one: none of the extended manifests uses it",
     )
 
 

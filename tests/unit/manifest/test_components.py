@@ -84,7 +84,7 @@ def test_the_manifests_own_modules_are_a_component_of_the_kernel(desk: Desk) -> 
 _BAD = {
     "misspelt": ("network: {use: [prat]}", "host.yaml:3:17 (network.use[0])", "there is no component network/prat", "did you mean network/part?"),
     "of another section": ("boot: {use: [part]}", "host.yaml:3:14 (boot.use[0])", "there is no component boot/part", "it exists in section network: write network/part, or use it there"),
-    "named with another section": ("boot: {use: [network/part]}", "host.yaml:3:14 (boot.use[0])", "network/part is no component of section boot", "write part under network: use:"),
+    "named with another section": ("boot: {use: [network/part]}", "host.yaml:3:14 (boot.use[0])", "network/part is not in section boot", "write part under network: use:"),
     "with a name that is none": ("boot: {use: [../x]}", "host.yaml:3:14 (boot.use[0])", "'../x' is not a component's name", "write name, or section/name; names are lower case and hold no template"),
     "of no section": ("boot: {use: [nowhere/x]}", "host.yaml:3:14 (boot.use[0])", "there is no component nowhere/x", "write one that `minbuild components` lists, or write nowhere/x.yaml yourself"),
     "with the manifest's own name": ("services: {use: [manifest]}", "host.yaml:3:18 (services.use[0])", "there is no component services/manifest", "write one that `minbuild components` lists, or write services/manifest.yaml yourself"),
@@ -124,8 +124,8 @@ _BAD_COMPONENT = {
     "an unknown index": ("module-index: [modules.dpe]", ":2:16 (module-index[0])", "unknown file of the module index 'modules.dpe'", "did you mean modules.dep?"),
     "a package without paths": ("packages: {busybox: []}", ":2:21 (packages.busybox)", "busybox is empty", "list something, or remove the key"),
     "a package that is none": ("packages: {Busy Box: [/a]}", ":2:12 (packages[Busy Box])", "'Busy Box' is not a package's name", "write the name that apt knows"),
-    "a bad pattern": ("probe: {name: x, console: '('}", ":2:8 (probe)", "'(' is not a regular expression", "correct it; the documentation of Python's re says how they are written"),
-    "two words in one": ("cmdline: [a b]", ":2:11 (cmdline[0])", "'a b' is not one word: a blank stands outside of double quotes", 'write one word for each list item, a value with blanks as name="a value"'),
+    "a bad pattern": ("probe: {name: x, console: '('}", ":2:8 (probe)", "'(' is not a regular expression", "correct it; see the documentation of Python's module re"),
+    "two words in one": ("cmdline: [a b]", ":2:11 (cmdline[0])", "'a b' is not one word: it has a blank outside of double quotes", 'write one word for each list item, a value with blanks as name="a value"'),
 }  # fmt: skip
 
 

@@ -152,7 +152,7 @@ def test_a_shipped_manifest_is_extended_by_its_name(desk: Desk, tmp_path: Path) 
         ("hots", "did you mean host?"),
         ("edg.yaml", "did you mean edge?"),
         ("lib/bsae.yaml", "did you mean lib/base.yaml?"),
-        ("zzz", "name a file beside this one, or a manifest that ships: builder, debug, edge, "),
+        ("zzz", "write a file next to this one, or a shipped manifest: builder, debug, edge, "),
     ],
 )
 def test_a_name_that_is_none_is_told_with_files_and_what_ships(

@@ -82,8 +82,8 @@ def test_different_files_of_one_path_are_refused(desk: Desk) -> None:
     assert desk.problems("network: {use: [a, b]}\n") == [
         (
             "components/network/b.yaml:2:9 (files[/usr/bin/x])",
-            "/usr/bin/x is made twice, and not alike: also at components/network/a.yaml:2:9 (files[/bin/x])",
-            "remove one of them, or say which under the manifest's files:",
+            "/usr/bin/x is defined twice with different content; also at components/network/a.yaml:2:9 (files[/bin/x])",
+            "remove one of them, or define the path in the manifest's own files:",
         )
     ]
 
@@ -91,7 +91,7 @@ def test_different_files_of_one_path_are_refused(desk: Desk) -> None:
 def test_one_document_that_makes_a_path_twice_is_refused(desk: Desk) -> None:
     ((where, what, _),) = desk.problems("files: {/x: {content: a}, /x/: {content: b}}\n")
     assert where == "host.yaml:3:27 (files[/x/])"
-    assert what.startswith("/x is made twice")
+    assert what.startswith("/x is defined twice")
 
 
 _BAD = {
@@ -104,7 +104,7 @@ _BAD = {
     "no mode": ("{content: a, mode: rwx}", ":3:32 (files[/x].mode)", "'rwx' is not a mode", 'write octal digits in quotes: "0644"'),
     "no template": ("{template: a.j2}", ":3:24 (files[/x].template)", "there is no file a.j2", "did you mean aa.j2?"),
     "no source": ("{source: gone/away}", ":3:22 (files[/x].source)", "there is no file gone/away", "write gone/away"),
-    "a directory as source": ("{source: .}", ":3:22 (files[/x].source)", ". cannot be read: Is a directory", "name a file that you may read"),
+    "a directory as source": ("{source: .}", ":3:22 (files[/x].source)", ". cannot be read: Is a directory", "name a file that you can read"),
     "an unknown key": ("{contents: a}", ":3:14 (files[/x].contents)", "unknown key 'contents'", "did you mean content?"),
 }  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_bad_files_are_told(desk: Desk, text: str, where: str, what: str, fix: s
 def test_paths_that_no_file_can_have_are_refused(desk: Desk, path: str) -> None:
     ((where, what, _),) = desk.problems(f"files: {{{path}: {{content: x}}}}\n")
     assert where == f"host.yaml:3:9 (files[{path}])"
-    assert what == f"{path} is no path of a file that a manifest can make"
+    assert what == f"{path} is not a valid path for a file"
 
 
 def test_a_relative_path_is_refused(desk: Desk) -> None:

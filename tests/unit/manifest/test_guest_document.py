@@ -88,7 +88,7 @@ def test_the_host_knows_every_key_that_is_written() -> None:
         ("disks: [../a.raw]\n", "is not a file's path"),
         ("disks: [/data/images/../guests/a]\n", "is not a file's path"),
         ("disks: [b/./a.raw]\n", "is not a file's path"),
-        ("disks: [a.raw]\nfirmware: uefi\n", "UEFI needs an ordinary PC"),
+        ("disks: [a.raw]\nfirmware: uefi\n", "UEFI requires machine: q35"),
         ("disks: [a.raw]\ncpus: 65\n", "cpus is 65, out of range"),
         ("disks: [a.raw]\nmemory: 1500 kB\n", "the memory is 1500000 bytes"),
         ("disks: [a.raw]\nmachine: q53\n", "unknown machine 'q53'"),

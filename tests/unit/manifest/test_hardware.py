@@ -21,8 +21,8 @@ def test_a_list_of_devices_is_read_line_by_line(desk: Desk) -> None:
     ("text", "problem"),
     [
         ("# nothing\n", "machine.txt lists no device"),
-        ("virtio_net\n", "'virtio_net' is no modalias"),
-        ("pci:v1 d2\n", "'pci:v1 d2' is no modalias"),
+        ("virtio_net\n", "'virtio_net' is not a modalias"),
+        ("pci:v1 d2\n", "'pci:v1 d2' is not a modalias"),
     ],
 )
 def test_a_list_that_is_none_is_a_problem(text: str, problem: str, desk: Desk) -> None:

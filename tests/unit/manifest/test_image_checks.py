@@ -8,9 +8,9 @@ from tests.unit.manifest.conftest import Desk
 
 _BAD = {
     "no ESP": ("image: {disk: {partitions: [{type: fat, size: 8 MiB}]}}", "host.yaml:3:29 (image.disk.partitions[0])", "no partition is the ESP", "write type: esp for exactly one, which the firmware reads"),
-    "a partition without a size": ("image: {disk: {partitions: [{type: esp}, {type: ext4}]}}", "host.yaml:3:42 (image.disk.partitions[1])", "nothing says how large the partition is", "give this partition a size, or the disk: image.disk.size"),
+    "a partition without a size": ("image: {disk: {partitions: [{type: esp}, {type: ext4}]}}", "host.yaml:3:42 (image.disk.partitions[1])", "the partition has no size", "give this partition a size, or the disk: image.disk.size"),
     "a rest that is not the last": ("image: {disk: {size: 1 GiB, partitions: [{type: ext4}, {type: esp}]}}", "host.yaml:3:42 (image.disk.partitions[0])", "a partition takes the rest of the disk, and others follow", "give it a size, or put it last"),
-    "a partition of odd size": ("image: {disk: {partitions: [{type: esp, size: 20 MB}]}}", "host.yaml:3:29 (image.disk.partitions[0])", "the size 20000000 is no multiple of 1 MiB", "write it in MiB: size: 64 MiB"),
+    "a partition of odd size": ("image: {disk: {partitions: [{type: esp, size: 20 MB}]}}", "host.yaml:3:29 (image.disk.partitions[0])", "the size 20000000 is not a multiple of 1 MiB", "write it in MiB: size: 64 MiB"),
     "a long label": ("image: {disk: {partitions: [{type: esp, label: minbuild-data}]}}", "host.yaml:3:29 (image.disk.partitions[0])", "the label 'minbuild-data' has 13 characters; esp takes 11", "shorten it"),
 }  # fmt: skip
 

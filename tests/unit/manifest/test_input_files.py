@@ -104,4 +104,4 @@ def test_what_has_no_end_is_no_file(inner: Desk, kind: str) -> None:
         path.symlink_to("/dev/zero")
         inner.trust = Trust(extra_paths=(Path("/dev/zero"),))
     ((_, what, _),) = refused(inner, "files: {/x: {source: endless}}")
-    assert "it is no regular file" in what
+    assert "not a regular file" in what

@@ -48,15 +48,15 @@ def test_quotes_are_taken_off_as_the_kernel_does(word: str, name: str, value: st
 @pytest.mark.parametrize(
     ("word", "why"),
     [
-        ("a b", "a blank stands outside of double quotes"),
-        ('a="b" c="d"', "a blank stands outside of double quotes"),
+        ("a b", "it has a blank outside of double quotes"),
+        ('a="b" c="d"', "it has a blank outside of double quotes"),
         ('a="b c', "a double quote is not closed"),
         ("a=b\\nc", ""),
-        ("a=b\nc", "it holds a control character"),
-        ("a='b c'", "a blank stands outside of double quotes"),
-        ("name=à", "the kernel takes a letter of it for a blank"),
+        ("a=b\nc", "it contains a control character"),
+        ("a='b c'", "it has a blank outside of double quotes"),
+        ("name=à", "the kernel reads one of its letters as a blank"),
         ('name="à"', ""),
-        ("a\ud800", "it holds half of a surrogate pair"),
+        ("a\ud800", "it contains half of a surrogate pair"),
         ("", "it is empty"),
     ],
 )

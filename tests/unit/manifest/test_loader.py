@@ -133,9 +133,9 @@ def test_bad_input_is_told_with_place_and_fix(
 
 
 _KEYS = {
-    "a token without its module": ("key: 'pkcs11:token=x'", 21, "nothing says which PKCS#11 module has the key"),
+    "a token without its module": ("key: 'pkcs11:token=x'", 21, "a key in a token requires a PKCS#11 module"),
     "a PIN in a manifest": ("key: 'pkcs11:a=b?pin-value=1', module: host.yaml", 21, "a PIN does not belong in a manifest"),
-    "a module for a file": ("key: host.yaml, module: host.yaml", 40, "a PKCS#11 module is named, and the key is a file"),
+    "a module for a file": ("key: host.yaml, module: host.yaml", 40, "a PKCS#11 module requires a key in a token, but the key is a file"),
 }  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_another_version_of_the_format_is_refused(desk: Desk) -> None:
 def test_a_manifest_without_version_and_kernel_lacks_both(desk: Desk) -> None:
     desk.write({"a.yaml": "name: a\n"})
     assert [(where, what) for where, what, _ in desk.refused("a.yaml")] == [
-        ("a.yaml:1:1", "no kernel package is named"),
+        ("a.yaml:1:1", "no kernel package is configured"),
         ("a.yaml:1:1", "the key 'minbuild' is missing"),
     ]
 
@@ -167,7 +167,7 @@ def test_a_manifest_without_version_and_kernel_lacks_both(desk: Desk) -> None:
 def test_a_document_that_is_no_mapping_is_refused(desk: Desk) -> None:
     desk.write({"a.yaml": "- minbuild\n"})
     assert desk.refused("a.yaml") == [
-        ("a.yaml:1:1", "the document is no mapping", "begin it with minbuild: 1")
+        ("a.yaml:1:1", "the document is not a mapping", "begin it with minbuild: 1")
     ]
 
 

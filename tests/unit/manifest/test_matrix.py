@@ -107,4 +107,4 @@ def test_a_setting_against_the_cells_suite_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
         read_manifest(path, settings={"suite": "trixie"}, components=(), variant="forky")
     assert caught.value.where == "--set suite=trixie"
-    assert caught.value.fix == "leave it out, or take the combination with trixie"
+    assert caught.value.fix == "remove it, or build the combination with trixie"

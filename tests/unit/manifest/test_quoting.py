@@ -58,7 +58,7 @@ def test_a_value_without_quotes_is_named(text: str, names: str) -> None:
     (fault,) = find_unquoted("first\n" + text, VALUES)
     assert fault.line == 2
     assert (
-        fault.message == f"the value of {names} goes into shell commands without the filter quote"
+        fault.message == f"the value of {names} is used in shell commands without the filter quote"
     )
 
 
@@ -77,7 +77,7 @@ def test_a_shell_reads_every_value_as_it_was() -> None:
 
 
 def test_a_list_is_no_word() -> None:
-    with pytest.raises(InvalidTemplate, match="of a list write") as raised:
+    with pytest.raises(InvalidTemplate, match="for a list write") as raised:
         render_template("\n{{ many | quote }}", VALUES)
     assert raised.value.problems[0].line == 2
     assert (
@@ -115,7 +115,7 @@ def test_a_line_break_in_a_value_makes_no_line_within_another(
     if sound:
         assert "one\ntwo" in render_template(text, values, use)
         return
-    with pytest.raises(InvalidTemplate, match="a value with a line break stands within a line"):
+    with pytest.raises(InvalidTemplate, match="a value with a line break shares its line"):
         render_template(text, values, use)
 
 
@@ -149,8 +149,8 @@ def test_the_error_names_line_and_fix_in_a_template_and_in_a_text(desk: Desk) ->
         "vars: {word: a}\nfiles:\n  /x: {template: mine.sh.j2, mode: '0755'}\n"
         "  /y:\n    content: |\n      #!/bin/sh\n      echo {{ word }}\n",
     )
-    fix = "write it as {{ word | quote }}, outside of the script's own quotes; within them, name a variable of the script that was set so before"
-    what = "the value of word goes into shell commands without the filter quote"
+    fix = "write it as {{ word | quote }}, outside of the script's own quotes; inside of them, use a shell variable that is set that way"
+    what = "the value of word is used in shell commands without the filter quote"
     assert desk.problems("boot: {use: [mine]}\n") == [
         ("components/boot/mine.sh.j2:3:1", what, fix),
         ("components/boot/mine.yaml:8:1 (files[/y].content)", what, fix),

@@ -38,10 +38,10 @@ def test_a_rule_says_when_what_is_needed(tmp_path: Path) -> None:
     ("old", "new", "line", "says"),
     [
         ("file: /etc", "fil: /etc", 3, "unknown key 'fil'"),
-        ("{plugin}.so", "{plug}.so", 3, "nothing fills in {plug}"),
+        ("{plugin}.so", "{plug}.so", 3, "unknown placeholder {plug}"),
         ("(?P<plugin>", "(?P<plugin", 4, "is not a regular expression"),
         ("suggested", "sugested", 7, "unknown priority 'sugested'"),
-        ("linked: libapp.so.*, ", "", 7, "nothing sets the rule off"),
+        ("linked: libapp.so.*, ", "", 7, "the rule has no trigger"),
         ("summary: Plug-ins of a program\n", "", 1, "the key 'summary' is missing"),
         ("needs: [/usr/share/app/**]", "needs: [usr/share]", 7, "'usr/share' is not an absolute"),
     ],

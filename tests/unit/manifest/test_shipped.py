@@ -103,9 +103,9 @@ def test_a_manifest_is_found_as_given_or_among_the_shipped(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("name", "what", "fix"),
     [
-        ("hots.yaml", "there is no such manifest", "did you mean host.yaml?"),
-        ("sub/y.yaml", "there is no such manifest", "did you mean x.yaml?"),
-        ("sub", "a directory, not a manifest", "did you mean x.yaml?"),
+        ("hots.yaml", "no such manifest", "did you mean host.yaml?"),
+        ("sub/y.yaml", "no such manifest", "did you mean x.yaml?"),
+        ("sub", "this is a directory, not a manifest", "did you mean x.yaml?"),
     ],
 )
 def test_a_manifest_that_is_not_there_has_a_nearest_name(

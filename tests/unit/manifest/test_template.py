@@ -116,7 +116,7 @@ def test_a_fault_while_rendering_is_told_at_its_line(desk: Desk) -> None:
     desk.write({"x.j2": "a\nb\n{{ name / 2 }}\n", "y.j2": "a\n{% if %}\n"})
     problems = desk.problems("files: {/x: {template: x.j2}, /y: {template: y.j2}}\n")
     assert [(where, what) for where, what, _ in problems] == [
-        ("x.j2:3:1", "a template cannot be rendered: unsupported operand type(s) for /: 'str' and 'int'"),
+        ("x.j2:3:1", "cannot render the template: unsupported operand type(s) for /: 'str' and 'int'"),
         ("y.j2:2:1", "not a template: Expected an expression, got 'end of statement block'"),
     ]  # fmt: skip
 
@@ -164,12 +164,12 @@ def test_a_setting_has_the_kind_of_what_it_sets(
 @pytest.mark.parametrize(
     ("declared", "given", "what", "fix"),
     [
-        ("text", "a: b", "v is text, and 'a: b' is not", "write it like --set 'v=\"a: b\"'"),
-        ("text", "'open", 'v is text, and "\'open" is not', "write it like --set 'v=\"'open\"'"),
-        ("5", "five", "v is a whole number, and 'five' is not", "write it like --set 'v=5'"),
-        ("true", "1", "v is true or false, and '1' is not", "write it like --set 'v=true'"),
-        ("[a]", "b", "v is a list of texts, and 'b' is not", "write it like --set 'v=[a, b]'"),
-        ("text", "\udcff", "v is text, and '\\udcff' is not", "write it like --set 'v=\"\udcff\"'"),
+        ("text", "a: b", "v is text, but 'a: b' is not", "write it like --set 'v=\"a: b\"'"),
+        ("text", "'open", 'v is text, but "\'open" is not', "write it like --set 'v=\"'open\"'"),
+        ("5", "five", "v is a whole number, but 'five' is not", "write it like --set 'v=5'"),
+        ("true", "1", "v is true or false, but '1' is not", "write it like --set 'v=true'"),
+        ("[a]", "b", "v is a list of texts, but 'b' is not", "write it like --set 'v=[a, b]'"),
+        ("text", "\udcff", "v is text, but '\\udcff' is not", "write it like --set 'v=\"\udcff\"'"),
     ],
 )
 def test_a_setting_of_another_kind_is_refused(

@@ -82,7 +82,7 @@ def test_what_only_scripts_read_is_looked_at_as_one(tmp_path: Path) -> None:
     made = manifest(tmp_path, "NAME='{{ word }}'\n", "/usr/lib/mine/settings", "0644")
     store = Store(tmp_path / "store")
     check_scripts(made, store)
-    with pytest.raises(ManifestError, match="goes into shell commands without the filter quote"):
+    with pytest.raises(ManifestError, match="is used in shell commands without the filter quote"):
         check_scripts(made, store, {RootPath("/usr/lib/mine/settings")})
 
 
