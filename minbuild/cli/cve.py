@@ -12,10 +12,15 @@ from minbuild.cli.console import Terminal
 from minbuild.cli.options import ArchiveOptions, archive_options
 from minbuild.cli.output_files import STDOUT, write_formats
 from minbuild.cli.requests import open_session, read_input
-from minbuild.compliance.built_image import BuiltImage, open_built_image
-from minbuild.compliance.cve import assess_issues, find_kernel_options, render_image_issues
-from minbuild.compliance.sbom import render_vex
+from minbuild.compliance.built_image import INSTALL_HINT, BuiltImage, open_built_image
+from minbuild.compliance.cve import (
+    ImageIssue,
+    assess_issues,
+    find_kernel_options,
+    render_image_issues,
+)
 from minbuild.compliance.security_data import read_advisories
+from minbuild.errors import ToolError
 from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import is_analysed, load_facts
 
@@ -50,11 +55,20 @@ def cve(
     write_formats(
         {
             "text": lambda: render_image_issues(issues),
-            "vex": lambda: render_vex(built_image, issues),
+            "vex": lambda: _render_vex(built_image, issues),
         },
         {"text": None if vex == STDOUT else STDOUT, "vex": vex},
     )
     return int(exit_code and any(not issue.trimmed for issue in issues))
+
+
+def _render_vex(built_image: BuiltImage, issues: tuple[ImageIssue, ...]) -> str:
+    """Raises: ToolError without the extra minbuild[sbom]."""
+    try:
+        from minbuild.compliance.cyclonedx import render_vex  # of an optional extra
+    except ImportError as error:
+        raise ToolError("cyclonedx-python-lib is not installed", fix=INSTALL_HINT) from error
+    return render_vex(built_image, issues)
 
 
 def load_cve_data(source: str) -> str:

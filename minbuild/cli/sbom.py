@@ -1,5 +1,6 @@
 """Commands for those who distribute images: sbom, licences."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -10,15 +11,18 @@ from minbuild.cli.options import ArchiveOptions, archive_options
 from minbuild.cli.output_files import STDOUT, write_formats, write_text
 from minbuild.cli.requests import open_session
 from minbuild.compliance.built_image import (
+    INSTALL_HINT,
     BuiltImage,
     compute_sha1s,
+    make_serial,
     open_built_image,
     require_archive_packages,
 )
 from minbuild.compliance.licences import PackageLicence, collect_licences, licences_to_json
-from minbuild.compliance.sbom import build_bom, render_cyclonedx
-from minbuild.compliance.spdx import render_spdx
+from minbuild.errors import ToolError
 
+Licences = Mapping[str, tuple[str, ...]]
+"""Package → its SPDX expressions."""
 BUILD_ARGUMENT = click.argument(
     "build", type=click.Path(path_type=Path, file_okay=False, exists=True)
 )
@@ -47,22 +51,36 @@ def sbom(
         click.echo(f"wrote {len(built_image.packages)} files to {status_d}/", err=True)
     if not (cyclonedx or spdx):
         return
-    licences = {}
+    licences: Licences = {}
     if not any(package.installed_origin for package in built_image.packages):
         rows = _collect_licences(built_image, archive, with_sources=False)
         licences = {row.package.name: row.licences for row in rows}
     write_formats(
         {
-            "cyclonedx": lambda: render_cyclonedx(built_image, licences),
-            "spdx": lambda: render_spdx(
-                built_image,
-                licences,
-                str(build_bom(built_image, {}).serial_number),
-                compute_sha1s(build),
-            ),
+            "cyclonedx": lambda: _render_cyclonedx(built_image, licences),
+            "spdx": lambda: _render_spdx(built_image, licences, build),
         },
         {"cyclonedx": cyclonedx, "spdx": spdx},
     )
+
+
+def _render_cyclonedx(built_image: BuiltImage, licences: Licences) -> str:
+    """Raises: ToolError without the extra minbuild[sbom]."""
+    try:
+        from minbuild.compliance.cyclonedx import render_cyclonedx  # of an optional extra
+    except ImportError as error:
+        raise ToolError("cyclonedx-python-lib is not installed", fix=INSTALL_HINT) from error
+    return render_cyclonedx(built_image, licences)
+
+
+def _render_spdx(built_image: BuiltImage, licences: Licences, build: Path) -> str:
+    """Raises: ToolError without the extra minbuild[sbom]."""
+    try:
+        from minbuild.compliance.spdx import render_spdx  # of an optional extra
+    except ImportError as error:
+        raise ToolError("spdx-tools is not installed", fix=INSTALL_HINT) from error
+    serial = str(make_serial(built_image))
+    return render_spdx(built_image, licences, serial, compute_sha1s(build))
 
 
 @click.command()

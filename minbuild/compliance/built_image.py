@@ -1,7 +1,8 @@
-"""One image together with the packages that have a file in it, as a build directory holds them."""
+"""Image of a build directory, with its footprint, lock and packages."""
 
 import hashlib
 import stat
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ class BuiltImage:
 def open_built_image(directory: Path) -> BuiltImage:
     """Read a build directory.
 
-    Raises: UsageError when it holds no footprint and lock that belong together.
+    Raises: UsageError without a footprint and a lock that belong together.
     """
     fix = "name a build directory: minbuild make writes footprint.json and the lock into it"
     locks = sorted(directory.glob("*.lock"))
@@ -111,3 +112,34 @@ def list_sources(package: Package) -> tuple[tuple[str, str], ...]:
         before, _, after = version.rpartition("+")
         return (name, version), ("linux", f"{before}-{after}")
     return ((name, version),)
+
+
+DEBIAN_SUPPLIER = "Debian"
+INSTALL_HINT = "install the extra: pip install 'minbuild[sbom]'"
+"""Fix of an error when a library of the extra is missing."""
+
+
+def find_supplier(package: Package) -> str:
+    """The supplier of a package: the distribution, by its own name."""
+    distribution = package.installed_origin[1] if package.installed_origin else "debian"
+    return DEBIAN_SUPPLIER if distribution == "debian" else distribution
+
+
+def find_dependencies(built_image: BuiltImage) -> dict[str, set[str]]:
+    """Each package → the packages that its files need; sorted by name."""
+    owner = {row.path: row.package for row in built_image.footprint.files}
+    dependencies: dict[str, set[str]] = {package.name: set() for package in built_image.packages}
+    for need in built_image.footprint.edges:
+        dependent, dependency = owner.get(need.needed_by, ""), owner.get(need.path, "")  # type: ignore[call-overload]
+        if dependent in dependencies and dependency in dependencies and dependent != dependency:
+            dependencies[dependent].add(dependency)
+    return dependencies
+
+
+def make_serial(built_image: BuiltImage) -> uuid.UUID:
+    """A serial number that follows from the image: version 8 of RFC 9562."""
+    parts = [f"{row.path} {row.sha256} {row.mode}" for row in built_image.footprint.files]
+    raw = bytearray(hashlib.sha256("\n".join(parts).encode()).digest()[:16])
+    raw[6] = raw[6] & 0x0F | 0x80
+    raw[8] = raw[8] & 0x3F | 0x80
+    return uuid.UUID(bytes=bytes(raw))

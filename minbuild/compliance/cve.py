@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from debian.debian_support import Version
+
 from minbuild.archive.model import Lock, Package
 from minbuild.compliance.built_image import BuiltImage, get_source
 from minbuild.compliance.security_data import Advisory, read_advisories
@@ -86,8 +88,6 @@ def find_open_issues(
     packages: Iterable[Package], advisories: Iterable[Advisory]
 ) -> Iterator[tuple[Advisory, tuple[str, ...]]]:
     """Every issue that is open for these packages, with those of its source, sorted."""
-    from debian.debian_support import Version
-
     by_source: dict[str, list[str]] = {}
     versions: dict[str, str] = {}
     for package in packages:

@@ -1,15 +1,15 @@
-"""Package URLs, by which others know what we call a package.
+"""Package URL of a package.
 
 Source: ECMA-427 (package-url), types deb, rpm and generic.
 """
+
+from urllib.parse import quote
 
 from minbuild.archive.model import Package
 
 
 def make_purl(package: Package) -> str:
     """A package's URL in its canonical form; the root's files of no package have one, too."""
-    from urllib.parse import quote
-
     if package.installed_origin == ("", ""):
         return "pkg:generic/unowned"
     kind, distribution = package.installed_origin or ("deb", "debian")
@@ -23,7 +23,7 @@ def make_purl(package: Package) -> str:
         "upstream": _format_upstream(package),
     }
     parts = (distribution, package.name, version)
-    # the colon stays as it is wherever it stands
+    # a colon is never encoded
     vendor, name, version = (quote(part, safe=":") for part in parts)
     query = "&".join(
         f"{key}={quote(value, safe=':')}" for key, value in qualifiers.items() if value

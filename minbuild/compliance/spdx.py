@@ -1,23 +1,28 @@
-"""A software bill of materials in SPDX 2.3; the one door to spdx-tools."""
+"""Software bill of materials in SPDX 2.3; needs spdx-tools."""
 
 import hashlib
 import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from spdx_tools.common.spdx_licensing import spdx_licensing
+from spdx_tools.spdx import model
+from spdx_tools.spdx.model import (
+    ExtractedLicensingInfo,
+    PackageVerificationCode,
+    Relationship,
+    RelationshipType,
+)
+from spdx_tools.spdx.writer.write_utils import convert, validate_and_deduplicate
 
 from minbuild import __version__
 from minbuild.archive.model import Package
-from minbuild.compliance.built_image import BuiltImage
+from minbuild.compliance.built_image import BuiltImage, find_dependencies, find_supplier
 from minbuild.compliance.licences import UNKNOWN_LICENCE
 from minbuild.compliance.purl import make_purl
-from minbuild.compliance.sbom import INSTALL_HINT, find_dependencies, find_supplier
-from minbuild.errors import ToolError
 from minbuild.footprint.model import FileRow
-
-if TYPE_CHECKING:
-    from spdx_tools.spdx.model import Document
 
 IMAGE_ID = "SPDXRef-image"
 
@@ -30,14 +35,8 @@ def render_spdx(
 ) -> str:
     """Write the bill: the image, its packages, and the digests of every file in `sha1`.
 
-    SPDX 2.3 (8.4) asks for a file's SHA-1; a file whose SHA-1 is not known is not listed.
-
-    Raises: ToolError when the extra is not installed.
+    SPDX 2.3 (8.4) requires a file's SHA-1; a file without a known SHA-1 is not listed.
     """
-    try:
-        from spdx_tools.spdx.writer.write_utils import convert, validate_and_deduplicate
-    except ImportError as error:
-        raise ToolError("spdx-tools is not installed", fix=INSTALL_HINT) from error
     bill = build_document(built_image, licences, serial, sha1)
     output: dict[str, Any] = convert(validate_and_deduplicate(bill, validate=False), None)
     for package in output["packages"]:
@@ -54,10 +53,8 @@ def build_document(
     licences: Mapping[str, tuple[str, ...]],
     serial: str,
     sha1: Mapping[str, str],
-) -> "Document":
+) -> model.Document:
     """The bill as the library's object."""
-    from spdx_tools.spdx import model
-
     footprint = built_image.footprint
     created = datetime.fromtimestamp(built_image.lock.epoch, UTC).replace(tzinfo=None)
     image = model.Package(
@@ -103,8 +100,6 @@ def _make_verification(
     built_image: BuiltImage, package: str, sha1: Mapping[str, str]
 ) -> dict[str, Any]:
     """The verification code of a package's files in the image. Source: SPDX 2.3, 7.9."""
-    from spdx_tools.spdx.model import PackageVerificationCode
-
     sums = sorted(sha1[r.path] for r in _list_files(built_image, sha1) if r.package == package)
     if not sums:
         return {"files_analyzed": False}
@@ -119,9 +114,6 @@ def _make_id(name: str) -> str:
 def _make_package(
     package: Package, built_image: BuiltImage, licences: tuple[str, ...], sha1: Mapping[str, str]
 ) -> Any:
-    from spdx_tools.common.spdx_licensing import spdx_licensing
-    from spdx_tools.spdx import model
-
     known_licences = [
         f"({name})" if " OR " in name else name for name in licences if name != UNKNOWN_LICENCE
     ]
@@ -150,8 +142,6 @@ def _make_package(
 
 
 def _make_relationships(built_image: BuiltImage, sha1: Mapping[str, str]) -> list[Any]:
-    from spdx_tools.spdx.model import Relationship, RelationshipType
-
     relationships = [Relationship("SPDXRef-DOCUMENT", RelationshipType.DESCRIBES, IMAGE_ID)]
     relationships += [
         Relationship(IMAGE_ID, RelationshipType.CONTAINS, _make_id(package.name))
@@ -172,8 +162,6 @@ def _make_relationships(built_image: BuiltImage, sha1: Mapping[str, str]) -> lis
 
 def _declare_references(licences: Mapping[str, tuple[str, ...]]) -> list[Any]:
     """Licences that SPDX does not list must be declared; their text is in the copyright file."""
-    from spdx_tools.spdx.model import ExtractedLicensingInfo
-
     names: dict[str, str] = {}
     for package, expressions in sorted(licences.items()):
         for expression in expressions:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.compliance.cve import assess_issues, render_image_issues
-from minbuild.compliance.sbom import render_vex
+from minbuild.compliance.cyclonedx import render_vex
 from minbuild.compliance.security_data import read_advisories
 from minbuild.errors import UsageError
 from tests.unit.compliance.shipments import MODULE, WALL, shipment

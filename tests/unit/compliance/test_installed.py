@@ -13,7 +13,7 @@ from minbuild.compliance.built_image import (
     open_built_image,
     require_archive_packages,
 )
-from minbuild.compliance.sbom import build_bom, render_cyclonedx
+from minbuild.compliance.cyclonedx import build_bom, render_cyclonedx
 from minbuild.compliance.spdx import render_spdx
 from minbuild.errors import UsageError
 from minbuild.footprint import document

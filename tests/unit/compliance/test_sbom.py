@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.compliance.built_image import list_sources, open_built_image
-from minbuild.compliance.sbom import render_cyclonedx
+from minbuild.compliance.cyclonedx import render_cyclonedx
 from minbuild.compliance.spdx import render_spdx
 from minbuild.errors import UsageError
 from tests.unit.compliance.shipments import MODULE, PACKAGES, shipment
