@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import grp
 import hashlib
+import mmap
 import os
 import pwd
 import shutil
@@ -25,16 +26,11 @@ import tempfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from minbuild.cache.records import Records
 from minbuild.cache.unpacked_contents import UnpackedContents
 from minbuild.errors import ToolError
 from minbuild.file_io import hash_file, translate_disk_errors
-
-if TYPE_CHECKING:
-    import mmap
-
 
 SLOTS = 1024
 """What forked processes can tell each other: a later digest takes the place of an earlier one."""
@@ -52,7 +48,6 @@ class VerifiedDigests:
 
     def share_with_forks(self) -> None:
         """Let processes that are forked from now on know what each of them finds."""
-        import mmap
 
         if self._shared is None:
             self._shared = mmap.mmap(-1, SLOTS * DIGEST_SIZE)

@@ -12,7 +12,8 @@ from minbuild.facts.process_pool import label_package, map_packages
 from minbuild.file_io import hash_pieces, translate_disk_errors
 from minbuild.formats.deb import open_deb, resolve_image_path
 from minbuild.formats.root_entry import FileType
-from minbuild.formats.tar import Tar, TarType
+from minbuild.formats.tar import Tar
+from minbuild.formats.tar_header import TarType
 from minbuild.paths import RootPath
 from minbuild.progress import Progress, SilentProgress
 

@@ -17,7 +17,8 @@ from minbuild.facts.model import FileEntry, FileFacts, Malformed, Symbols
 from minbuild.file_io import hash_pieces
 from minbuild.formats.deb import open_deb, parse_alternatives, resolve_image_path
 from minbuild.formats.root_entry import FileType
-from minbuild.formats.tar import Tar, TarHeader, TarType
+from minbuild.formats.tar import Tar
+from minbuild.formats.tar_header import TarHeader, TarType
 from minbuild.parallel import open_threads
 from minbuild.paths import RootPath, to_root_path
 

@@ -7,14 +7,15 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from mmap import mmap
 
+from zstandard import ZstdDecompressor, ZstdError
+
 from minbuild.errors import ToolError
+from minbuild.formats.filesystem import MAX_FILE_SIZE, DiskFileSystem, DiskInode
 from minbuild.formats.magic import Format, has_magic
 from minbuild.formats.qemu_image import FREE_SIZE, MAX_RATIO
-from minbuild.formats.root_entry import unusable_root
 
 _SUPERBLOCK_OFFSET = 0x10000
 _KNOWN_FEATURES = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x800
@@ -24,7 +25,7 @@ _MULTI_DEVICE_PROFILES = 0x8 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400
 _INODE_ITEM, _XATTR, _INDEX, _EXTENT, _ROOT_ITEM, _ENTRY, _CHUNK = 1, 24, 96, 108, 132, 84, 228
 TOP_SUBVOLUME, _ROOT_TREE_DIRECTORY = 5, 6
 _NODE_HEADER, _MAX_DEPTH = 101, 7
-_MAX_FILE_SIZE, _MAX_EXTENT = 1 << 30, 1 << 20
+_MAX_EXTENT = 1 << 20
 _ZLIB, _ZSTD = 1, 3
 _ROOT_REF = 156
 _INODE_BITS, _STUB_BIT = 64, 200
@@ -34,32 +35,20 @@ _CAPABILITY = b"security.capability"
 TreeKey = tuple[int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class BtrfsInode:
-    """One file, directory, link, device of a subvolume."""
+class Btrfs(DiskFileSystem[DiskInode]):
+    """A btrfs file system on one device.
 
-    number: int
-    mode: int
-    uid: int
-    gid: int
-    size: int
+    The number of an inode has that of its subvolume above bit 64.
+    """
 
-    @property
-    def type_bits(self) -> int:
-        """S_IFREG >> 12 and so on."""
-        return self.mode >> 12
-
-
-class Btrfs:
-    """A file system that begins at some byte of an image."""
+    label = "btrfs"
 
     def __init__(self, data: mmap | bytes, start: int, size: int, where: str) -> None:
         """Read superblock, chunks and roots.
 
         Raises: ToolError when it is damaged, has unknown features or several devices.
         """
-        self._data, self._start, self._where = data, start, where
-        self._available_size = min(size, len(data) - start)
+        super().__init__(data, start, size, where)
         head = data[start + _SUPERBLOCK_OFFSET : start + _SUPERBLOCK_OFFSET + 4096]
         if len(head) < 4096 or not has_magic(data, Format.BTRFS, start):
             raise self._damage_error("it has no superblock")
@@ -69,10 +58,9 @@ class Btrfs:
         (length,) = struct.unpack_from("<I", head, 0xA0)
         (incompat,) = struct.unpack_from("<Q", head, 0xBC)
         if incompat & ~_KNOWN_FEATURES or devices != 1:
-            raise ToolError(
-                f"the btrfs has features that are not read ({incompat:#x}, {devices} devices)",
-                where=where, fix="mount it and name its root directory",
-            )  # fmt: skip
+            raise self._unsupported_error(
+                f"features that are not read ({incompat:#x}, {devices} devices)"
+            )
         is_sound = (
             512 <= self.block_size <= 65536 and 1024 <= self._node_size <= 65536 and length <= 2048
         )
@@ -103,20 +91,20 @@ class Btrfs:
         """Whether its log holds changes that are not in place."""
         return bool(self._log_tree)
 
-    def read_inode(self, number: int) -> BtrfsInode:
+    def read_inode(self, number: int) -> DiskInode:
         """Raises: ToolError for a number that cannot be."""
         if number >> _STUB_BIT:
-            return BtrfsInode(number, 0o040755, 0, 0, 0)
+            return DiskInode(number, 0o040755, 0, 0, 0)
         tree, objectid = number >> _INODE_BITS, number & (1 << _INODE_BITS) - 1
         for _, item in self._find_in_subvolume(tree, objectid, _INODE_ITEM):
             if len(item) < 160:
                 break
             (size,) = struct.unpack_from("<Q", item, 16)
             uid, gid, mode = struct.unpack_from("<III", item, 44)
-            return BtrfsInode(number, mode, uid, gid, size)
+            return DiskInode(number, mode, uid, gid, size)
         raise self._damage_error(f"there is no inode {objectid}")
 
-    def read(self, inode: BtrfsInode, limit: int = _MAX_FILE_SIZE) -> bytes:
+    def read(self, inode: DiskInode, limit: int = MAX_FILE_SIZE) -> bytes:
         """The first bytes of a file or a link's text, holes as zeros."""
         size = min(inode.size, limit)
         out = bytearray(size)
@@ -128,15 +116,14 @@ class Btrfs:
             out[offset : offset + len(piece)] = piece
         return bytes(out[:size])
 
-    def list_directory(self, inode: BtrfsInode) -> Iterator[tuple[bytes, int]]:
+    def list_directory(self, inode: DiskInode) -> Iterator[tuple[bytes, int]]:
         """The names of a directory and their inodes; subvolumes are directories, as in a mount."""
         if inode.number >> _STUB_BIT:
             return
         tree, objectid = inode.number >> _INODE_BITS, inode.number & (1 << _INODE_BITS) - 1
         for index, item in self._find_in_subvolume(tree, objectid, _INDEX):
             target, kind, name, _ = self._parse_directory_item(item)
-            if not name or b"/" in name or b"\0" in name or name in (b".", b".."):
-                raise self._damage_error(f"a name in directory {objectid} cannot be")
+            self._check_name(b"" if name in (b".", b"..") else name, objectid)
             if kind == _ROOT_ITEM and self._is_within(tree, objectid, target, name):
                 yield name, target << _INODE_BITS | self._find_subvolume(target)[1]
             elif kind == _ROOT_ITEM:
@@ -148,7 +135,7 @@ class Btrfs:
             else:
                 yield name, tree << _INODE_BITS | target
 
-    def read_capability(self, inode: BtrfsInode) -> bytes:
+    def read_capability(self, inode: DiskInode) -> bytes:
         """The extended attribute security.capability, b"" without one."""
         tree, objectid = inode.number >> _INODE_BITS, inode.number & (1 << _INODE_BITS) - 1
         for _, item in self._find_in_subvolume(tree, objectid, _XATTR):
@@ -228,10 +215,10 @@ class Btrfs:
         if not address or kind == 2:
             return b""
         if not compression:
-            return self._read_bytes(address + skip, min(size, limit))
+            return self._read_logical(address + skip, min(size, limit))
         if length > _MAX_EXTENT or unpacked_size > _MAX_EXTENT:
             raise self._damage_error("a compressed extent is larger than the kernel allows")
-        return self._decompress(self._read_bytes(address, length), compression, unpacked_size)[
+        return self._decompress(self._read_logical(address, length), compression, unpacked_size)[
             skip : skip + size
         ][:limit]
 
@@ -246,8 +233,6 @@ class Btrfs:
             if compression == _ZLIB:
                 return zlib.decompressobj().decompress(data, size)
             if compression == _ZSTD:
-                from zstandard import ZstdDecompressor, ZstdError
-
                 try:
                     with ZstdDecompressor().stream_reader(data) as reader:
                         return reader.read(size)
@@ -304,7 +289,7 @@ class Btrfs:
 
     def _decode_node(self, address: int) -> tuple[int, list[TreeKey], list[bytes]]:
         """The level of a node, its keys, and its items' data or the places of the nodes below."""
-        node = self._read_bytes(address, self._node_size)
+        node = self._read_logical(address, self._node_size)
         (count, level) = struct.unpack_from("<IB", node, 96)
         width = 33 if level else 25
         if struct.unpack_from("<Q", node, 48)[0] != address or _NODE_HEADER + width * count > len(
@@ -346,7 +331,7 @@ class Btrfs:
         if index == len(self._chunks) or self._chunks[index][0] != logical:
             self._chunks.insert(index, (logical, length, physical))
 
-    def _read_bytes(self, logical: int, size: int) -> bytes:
+    def _read_logical(self, logical: int, size: int) -> bytes:
         """A stretch of the file system by its logical address, which lies in one chunk."""
         index = bisect_right(self._chunks, (logical, 1 << 64, 0)) - 1
         if index >= 0:
@@ -355,6 +340,3 @@ class Btrfs:
             if logical + size <= start + length and offset + size <= self._available_size:
                 return self._data[self._start + offset : self._start + offset + size]
         raise self._damage_error("a part of it lies outside of it")
-
-    def _damage_error(self, reason: str) -> ToolError:
-        return unusable_root(f"its btrfs cannot be read: {reason}", self._where)

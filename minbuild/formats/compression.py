@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+import zstandard
+
 from minbuild.errors import ArchiveError, MalformedFile
 
 MAX_INDEX_SIZE = 256 << 20
@@ -233,7 +235,6 @@ def _decompress_streams(
 
 def _decompress_zstd(read: ReadBytes, *, single: bool = False) -> Iterator[bytes]:
     """Unpack frames of zstd, a few kilobytes at a time: four bytes may become 128 KiB."""
-    import zstandard
 
     factory = zstandard.ZstdDecompressor(max_window_size=1 << 27)
     decompressor = factory.decompressobj()

@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from minbuild.errors import ArchiveError, MalformedFile
 from minbuild.formats.compression import decompress_stream
-from minbuild.formats.tar import BoundedReader, Tar, TarHeader, TarType
+from minbuild.formats.tar import BoundedReader, Tar
+from minbuild.formats.tar_header import TarHeader, TarType
 from minbuild.paths import USRMERGED, RootPath, to_root_path
 
 MAX_CONTROL_SIZE = 64 << 20

@@ -8,29 +8,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
 
-from minbuild.errors import ToolError
+from minbuild.formats.filesystem import MAX_FILE_SIZE, DiskFileSystem, DiskInode
 from minbuild.formats.magic import Format, has_magic
 from minbuild.formats.qemu_image import FREE_SIZE, MAX_RATIO
-from minbuild.formats.root_entry import unusable_root
 
 _KNOWN_FEATURES = 0x7F
 """Features that an inode shows when it uses them: packings, chunks, fragments, long prefixes."""
 _PLAIN, _INLINE, _CHUNKS = 0, 2, 4
 _INDEXES, _HOLE = 0x20, 0xFFFFFFFF
 _SECURITY, _LONG_PREFIX = 6, 0x80
+_MAX_SHARED_ATTRIBUTE = 4 + 255 + 64
+"""Bytes of a shared attribute that are looked at: a capability is shorter."""
 _DIRECTORY, _LINK = 0o04, 0o12
-_MAX_FILE_SIZE = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
-class ErofsInode:
-    """One file, directory, link, device."""
+class ErofsInode(DiskInode):
+    """An inode of erofs."""
 
-    number: int
-    mode: int
-    uid: int
-    gid: int
-    size: int
     layout: int
     start: int
     """Block of its content, or how its chunks are told."""
@@ -40,22 +35,19 @@ class ErofsInode:
     """Bytes of those attributes."""
 
     @property
-    def type_bits(self) -> int:
-        """S_IFREG >> 12 and so on."""
-        return self.mode >> 12
-
-    @property
     def is_compressed(self) -> bool:
         """Whether its content is compressed."""
         return self.layout not in (_PLAIN, _INLINE, _CHUNKS)
 
 
-class Erofs:
-    """A file system that begins at some byte of an image."""
+class Erofs(DiskFileSystem[ErofsInode]):
+    """An erofs file system; the content of its compressed files is not read."""
+
+    label = "erofs"
 
     def __init__(self, data: mmap | bytes, start: int, size: int, where: str) -> None:
         """Read the superblock. Raises: ToolError when it is damaged or has unknown features."""
-        self._data, self._start, self._where = data, start, where
+        super().__init__(data, start, size, where)
         head = data[start + 1024 : start + 1152]
         if len(head) < 128 or not has_magic(data, Format.EROFS, start):
             raise self._damage_error("it has no superblock")
@@ -64,16 +56,14 @@ class Erofs:
         (features,) = struct.unpack_from("<I", head, 80)
         (devices,) = struct.unpack_from("<H", head, 86)
         if features & ~_KNOWN_FEATURES or devices:
-            raise ToolError(
-                f"the erofs has features that are not read ({features:#x}, {devices} devices)",
-                where=where, fix="mount it and name its root directory",
-            )  # fmt: skip
+            raise self._unsupported_error(
+                f"features that are not read ({features:#x}, {devices} devices)"
+            )
         if not 9 <= block_bits <= 16:
             raise self._damage_error("its superblock says what cannot be")
         self.block_size = 1 << block_bits
         self.size = blocks * self.block_size
-        if self.size > min(size, len(data) - start):
-            raise self._damage_error("it is larger than where it lies")
+        self._check_size()
 
     @property
     def size_limit(self) -> int:
@@ -103,7 +93,7 @@ class Erofs:
             length,
         )
 
-    def read(self, inode: ErofsInode, limit: int = _MAX_FILE_SIZE) -> bytes:
+    def read(self, inode: ErofsInode, limit: int = MAX_FILE_SIZE) -> bytes:
         """The first bytes of what is not compressed."""
         size = min(inode.size, limit)
         if inode.layout == _CHUNKS:
@@ -139,8 +129,7 @@ class Erofs:
                 name = block[begin:end].partition(b"\0")[0] if begin <= end else b""
                 if name in (b".", b".."):
                     continue
-                if not name or b"/" in name or len(name) > 255:
-                    raise self._damage_error(f"a name in directory {inode.number} cannot be")
+                self._check_name(name, inode.number)
                 yield name, number
 
     def read_capability(self, inode: ErofsInode) -> bytes:
@@ -159,9 +148,8 @@ class Erofs:
             offset += size
         for number in struct.unpack_from(f"<{shared_count}I", area, 12):
             shared_offset = self._shared_block * self.block_size + 4 * number
-            value, _ = self._parse_attribute(
-                self._read_bytes(shared_offset, 4 + 255 + 64, allow_short=True)
-            )
+            size = max(4, min(_MAX_SHARED_ATTRIBUTE, self.size - shared_offset))
+            value, _ = self._parse_attribute(self._read_bytes(shared_offset, size))
             if value is not None:
                 return value
         return b""
@@ -170,10 +158,7 @@ class Erofs:
         """The value of an attribute when it is security.capability, and how long it is."""
         length, index, size = struct.unpack_from("<BBH", area)
         if index & _LONG_PREFIX:
-            raise ToolError(
-                "the erofs has long prefixes of attributes, which are not read", where=self._where,
-                fix="mount it and name its root directory",
-            )  # fmt: skip
+            raise self._unsupported_error("long prefixes of attributes, which are not read")
         padded_size = 4 + length + size + 3 & ~3
         if index == _SECURITY and area[4 : 4 + length] == b"capability":
             return area[4 + length : 4 + length + size], padded_size
@@ -196,12 +181,3 @@ class Erofs:
                 else self._read_bytes(chunk_block * self.block_size, piece_size)
             )
         return b"".join(parts)
-
-    def _read_bytes(self, offset: int, size: int, *, allow_short: bool = False) -> bytes:
-        """A stretch of the file system. Raises: ToolError when it is not there."""
-        if offset > self.size or (offset + size > self.size and not allow_short):
-            raise self._damage_error("a part of it lies outside of it")
-        return self._data[self._start + offset : self._start + min(offset + size, self.size)]
-
-    def _damage_error(self, reason: str) -> ToolError:
-        return unusable_root(f"its erofs cannot be read: {reason}", self._where)

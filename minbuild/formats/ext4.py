@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from mmap import mmap
 
 from minbuild.errors import ToolError
+from minbuild.formats.filesystem import MAX_FILE_SIZE, DiskFileSystem, DiskInode
 from minbuild.formats.magic import Format, has_magic
-from minbuild.formats.root_entry import unusable_root
 
 ROOT_INODE = 2
-_MAX_HOLES = 1 << 30
-"""Bytes of holes that its files may have in all."""
 _NEEDS_RECOVERY, _META_BG, _BITS64 = 0x4, 0x10, 0x80
 _KNOWN_FEATURES = (
     0x2 | _NEEDS_RECOVERY | _META_BG | 0x40 | _BITS64 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000
@@ -29,8 +27,6 @@ _COMPRESSED, _ENCRYPTED, _EXTENTS, _INLINE = 0x4, 0x800, 0x80000, 0x10000000
 _EXTENT_MAGIC, _XATTR_MAGIC = 0xF30A, 0xEA020000
 _UNWRITTEN = 32768
 """An extent longer than this is allocated and holds zeros: its physical block is of no use."""
-MAX_FILE_SIZE = 1 << 30
-"""Bytes of the largest file that is read whole."""
 _DIRECTORY, _LINK = 0o04, 0o12
 _MAX_DEPTH = 5
 _SECURITY, _SYSTEM = 6, 7
@@ -39,15 +35,9 @@ _MAX_XATTRS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Ext4Inode:
-    """One file, directory, link, device."""
+class Ext4Inode(DiskInode):
+    """An inode of ext4."""
 
-    number: int
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    """Bytes, of a directory those of its blocks."""
     flags: int
     blocks: int
     """Sectors of 512 bytes that belong to it."""
@@ -58,24 +48,19 @@ class Ext4Inode:
     rest: bytes
     """What follows the fields in the inode table: extended attributes."""
 
-    @property
-    def type_bits(self) -> int:
-        """S_IFREG >> 12 and so on."""
-        return self.mode >> 12
 
+class Ext4(DiskFileSystem[Ext4Inode]):
+    """An ext2, ext3 or ext4 file system."""
 
-class Ext4:
-    """A file system that begins at some byte of an image."""
+    label = "file system"
 
     def __init__(self, data: mmap | bytes, start: int, size: int, where: str) -> None:
         """Read the superblock of what begins at a byte and may have `size` bytes.
 
         Raises: ToolError when this is no such file system, is damaged, or has unknown features.
         """
+        super().__init__(data, start, size, where)
         self.root_number = ROOT_INODE
-        self._data = data
-        self._start = start
-        self._where = where
         self._inode_tables = dict[int, int]()
         """First blocks of the inode tables that were asked for, by group."""
         head = data[start + 1024 : start + 2048]
@@ -101,18 +86,13 @@ class Ext4:
         self._backup_groups = struct.unpack_from("<2I", head, 588)
         self._check_superblock(block_log)
         self.block_size = 1024 << block_log
-        """Bytes of a block."""
-        if self.size > min(size, len(data) - start):
-            raise self._damage_error("it is larger than where it lies")
+        self.size = int(self._block_count * self.block_size)
+        self._check_size()
 
     def _check_superblock(self, block_log: int) -> None:
         unknown = self._incompat & ~_KNOWN_FEATURES
         if unknown:
-            raise ToolError(
-                f"the file system has features that are not read ({unknown:#x})",
-                where=self._where,
-                fix="mount it and name its root directory",
-            )
+            raise self._unsupported_error(f"features that are not read ({unknown:#x})")
         is_sound = (
             block_log <= 6
             and self._blocks_per_group
@@ -122,16 +102,6 @@ class Ext4:
         )
         if not is_sound:
             raise self._damage_error("its superblock says what cannot be")
-
-    @property
-    def size_limit(self) -> int:
-        """Bytes that all files together may say to have."""
-        return self.size + _MAX_HOLES
-
-    @property
-    def size(self) -> int:
-        """Bytes that it says to have."""
-        return int(self._block_count * self.block_size)
 
     @property
     def is_dirty(self) -> bool:
@@ -271,8 +241,7 @@ class Ext4:
             name = data[offset + 8 : offset + 8 + name_length]
             offset += entry_length
             if number and name not in (b".", b".."):
-                if not name or b"/" in name or b"\0" in name or name_length > 255:
-                    raise self._damage_error(f"a name in directory {inode} cannot be")
+                self._check_name(name, inode)
                 yield name, number
 
     def _is_fast_symlink(self, inode: Ext4Inode) -> bool:
@@ -394,6 +363,3 @@ class Ext4:
         if group == 1 or not self._ro_compat & _SPARSE_SUPER:
             return True
         return any(group == base**power for base in (3, 5, 7) for power in range(1, 21))
-
-    def _damage_error(self, reason: str) -> ToolError:
-        return unusable_root(f"its file system cannot be read: {reason}", self._where)

@@ -1,7 +1,10 @@
 """A root on a file system that is read without mounting it: its names and inodes, one by one."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from mmap import mmap
+from typing import ClassVar, Generic, TypeVar
 
 from minbuild.errors import ToolError
 from minbuild.formats.root_entry import FileType, RootEntry, resolve_usrmerge, unusable_root
@@ -10,60 +13,98 @@ from minbuild.paths import escape_name
 _FILE_TYPES = {0o10: FileType.FILE, 0o12: FileType.LINK, 0o04: FileType.DIRECTORY}
 MAX_FILE_SIZE = 1 << 30
 """Bytes of the largest file that is read whole."""
+MAX_HOLES = 1 << 30
+"""Bytes of holes in all files of a file system."""
 MAX_ENTRIES = 1_000_000
 MAX_NAME_BYTES = 256 << 20
 """Bytes of all paths together."""
 _MAX_LINK_TEXT = 4096
 
 
-class DiskInode(Protocol):
-    """One inode."""
+@dataclass(frozen=True, slots=True)
+class DiskInode:
+    """One file, directory, link or device on a file system."""
 
-    @property
-    def number(self) -> int: ...
-    @property
-    def mode(self) -> int: ...
+    number: int
+    mode: int
+    """Type and permission bits, as stat(2) gives them."""
+    uid: int
+    gid: int
+    size: int
+    """Bytes of the content; of a directory, of its blocks."""
+
     @property
     def type_bits(self) -> int:
-        """S_IFREG >> 12 and so on."""
-        ...
-
-    @property
-    def uid(self) -> int: ...
-    @property
-    def gid(self) -> int: ...
-    @property
-    def size(self) -> int: ...
+        """Type of the file: `S_IFREG >> 12`, 0o10, for a regular one."""
+        return self.mode >> 12
 
 
 InodeT = TypeVar("InodeT", bound=DiskInode)
 
 
-class DiskFileSystem(Protocol[InodeT]):
-    """A file system, inode by inode. All of these raise ToolError where it is damaged."""
+class DiskFileSystem(ABC, Generic[InodeT]):
+    """A file system within an image, read inode by inode.
 
+    `__init__` of a subclass reads the superblock, and sets `root_number`, `block_size` and `size`.
+    Every method raises ToolError where the file system is damaged.
+    """
+
+    label: ClassVar[str]
+    """Name in messages: "xfs"."""
     root_number: int
-    """The number of its top directory's inode."""
+    """Number of the top directory's inode."""
     block_size: int
+    size: int
+    """Bytes, according to the superblock."""
+
+    def __init__(self, data: mmap | bytes, start: int, size: int, where: str) -> None:
+        """`start`, `size`: the partition in the image `data`; `where`: its name in messages."""
+        self._data, self._start, self._where = data, start, where
+        self._available_size = min(size, len(data) - start)
 
     @property
     def size_limit(self) -> int:
-        """Bytes that all files together may say to have."""
-        ...
+        """Bytes that all files together may have: holes take no space on the disk."""
+        return self.size + MAX_HOLES
 
-    def read_inode(self, number: int) -> InodeT: ...
+    @abstractmethod
+    def read_inode(self, number: int) -> InodeT:
+        """Return an inode by its number."""
 
+    @abstractmethod
     def read(self, inode: InodeT, limit: int = MAX_FILE_SIZE) -> bytes:
-        """The first bytes of a file, a directory or a link's text."""
-        ...
+        """Return the first bytes of a file, a directory or a link's text; holes are zeros."""
 
+    @abstractmethod
     def list_directory(self, inode: InodeT) -> Iterator[tuple[bytes, int]]:
-        """The names of a directory and their inodes, without `.` and `..`."""
-        ...
+        """Return the names in a directory and their inodes, without `.` and `..`."""
 
+    @abstractmethod
     def read_capability(self, inode: InodeT) -> bytes:
-        """The extended attribute security.capability, b"" without one."""
-        ...
+        """Return the extended attribute security.capability, b"" without one."""
+
+    def _check_size(self) -> None:
+        if self.size > self._available_size:
+            raise self._damage_error("it is larger than where it lies")
+
+    def _check_name(self, name: bytes, directory: int) -> None:
+        if not name or b"/" in name or b"\0" in name or len(name) > 255:
+            raise self._damage_error(f"a name in directory {directory} cannot be")
+
+    def _read_bytes(self, offset: int, size: int) -> bytes:
+        """Return bytes of the file system itself, whose first has the offset 0."""
+        if offset < 0 or offset + size > self.size:
+            raise self._damage_error("a part of it lies outside of it")
+        return self._data[self._start + offset : self._start + offset + size]
+
+    def _unsupported_error(self, features: str) -> ToolError:
+        return ToolError(
+            f"the {self.label} has {features}", where=self._where,
+            fix="mount it and name its root directory",
+        )  # fmt: skip
+
+    def _damage_error(self, reason: str) -> ToolError:
+        return unusable_root(f"its {self.label} cannot be read: {reason}", self._where)
 
 
 def find_inode(fs: DiskFileSystem[InodeT], path: str) -> InodeT | None:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+import zstandard
+
 from minbuild.errors import ToolError
 from minbuild.formats import magic
 from minbuild.formats.cpio import make_initramfs_error
@@ -161,7 +163,6 @@ def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def _unpack_zstd(packed: CompressedSegment) -> tuple[UnpackedBytes, int]:
-    import zstandard
 
     decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27).decompressobj()
     out, fed = bytearray(), 0

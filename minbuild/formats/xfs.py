@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
 
-from minbuild.errors import ToolError
+from minbuild.formats.filesystem import MAX_FILE_SIZE, DiskFileSystem, DiskInode
 from minbuild.formats.magic import Format, has_magic
-from minbuild.formats.root_entry import unusable_root
 
 _KNOWN_FEATURES = 0x1 | 0x2 | 0x4 | 0x8 | 0x20 | 0x40 | 0x80
 """FTYPE, SPINODES, META_UUID, BIGTIME, NREXT64, EXCHRANGE, PARENT."""
@@ -20,9 +19,6 @@ _LOCAL, _EXTENTS, _BTREE = 1, 2, 3
 _REALTIME, _MANY_EXTENTS = 0x1, 0x10
 _LEAF_OFFSET = 32 << 30
 """Byte of a directory where the index of its names begins."""
-_MAX_HOLES = 1 << 30
-"""Bytes of holes that its files may have in all."""
-_MAX_FILE_SIZE = 1 << 30
 _SECURE = 4
 _MAX_ATTR_BLOCKS = 1024
 _LINK = 0o12
@@ -31,14 +27,9 @@ _RECORD, _UNMOUNT = 0xFEEDBABE, 0x20
 
 
 @dataclass(frozen=True, slots=True)
-class XfsInode:
-    """One file, directory, link, device."""
+class XfsInode(DiskInode):
+    """An inode of xfs."""
 
-    number: int
-    mode: int
-    uid: int
-    gid: int
-    size: int
     fork_format: int
     extent_count: int
     fork: bytes
@@ -48,18 +39,15 @@ class XfsInode:
     attr_fork: bytes
     """The same of its extended attributes."""
 
-    @property
-    def type_bits(self) -> int:
-        """S_IFREG >> 12 and so on."""
-        return self.mode >> 12
 
+class Xfs(DiskFileSystem[XfsInode]):
+    """An xfs file system, version 4 or 5."""
 
-class Xfs:
-    """A file system that begins at some byte of an image."""
+    label = "xfs"
 
     def __init__(self, data: mmap | bytes, start: int, size: int, where: str) -> None:
         """Read the superblock. Raises: ToolError when it is damaged or has unknown features."""
-        self._data, self._start, self._where = data, start, where
+        super().__init__(data, start, size, where)
         head = data[start : start + 264]
         if len(head) < 264 or not has_magic(data, Format.XFS, start):
             raise self._damage_error("it has no superblock")
@@ -75,10 +63,9 @@ class Xfs:
             incompat & _FTYPE if self._is_version_5 else features2 & _FTYPE_4
         )
         if version & 15 not in (4, 5) or (self._is_version_5 and incompat & ~_KNOWN_FEATURES):
-            raise ToolError(
-                f"the xfs has features that are not read ({version & 15}, {incompat:#x})",
-                where=where, fix="mount it and name its root directory",
-            )  # fmt: skip
+            raise self._unsupported_error(
+                f"features that are not read ({version & 15}, {incompat:#x})"
+            )
         self._directory_block_size = self.block_size << head[192]
         self.size = blocks * self.block_size
         is_sound = (
@@ -92,13 +79,7 @@ class Xfs:
         )
         if not is_sound:
             raise self._damage_error("its superblock says what cannot be")
-        if self.size > min(size, len(data) - start):
-            raise self._damage_error("it is larger than where it lies")
-
-    @property
-    def size_limit(self) -> int:
-        """Bytes that all files together may say to have."""
-        return int(self.size + _MAX_HOLES)
+        self._check_size()
 
     @property
     def is_dirty(self) -> bool:
@@ -152,7 +133,7 @@ class Xfs:
             attr_format if offset else _LOCAL, attr_extent_count, raw[split:],
         )  # fmt: skip
 
-    def read(self, inode: XfsInode, limit: int = _MAX_FILE_SIZE) -> bytes:
+    def read(self, inode: XfsInode, limit: int = MAX_FILE_SIZE) -> bytes:
         """The first bytes of a file or a link's text, holes as zeros."""
         size = min(inode.size, limit)
         if inode.fork_format == _LOCAL:
@@ -175,8 +156,7 @@ class Xfs:
         """The names of a directory and their inodes, without `.` and `..`."""
         for name, number in self._list_entries(inode):
             if name not in (b".", b".."):
-                if not name or b"/" in name or b"\0" in name:
-                    raise self._damage_error(f"a name in directory {inode.number} cannot be")
+                self._check_name(name, inode.number)
                 yield name, number
 
     def read_capability(self, inode: XfsInode) -> bytes:
@@ -358,11 +338,3 @@ class Xfs:
         """The byte of a block, whose number holds its group's."""
         group, block_in_group = block >> self._group_log, block & (1 << self._group_log) - 1
         return int((group * self._blocks_per_group + block_in_group) * self.block_size)
-
-    def _read_bytes(self, offset: int, size: int) -> bytes:
-        if offset < 0 or offset + size > self.size:
-            raise self._damage_error("a part of it lies outside of it")
-        return self._data[self._start + offset : self._start + offset + size]
-
-    def _damage_error(self, reason: str) -> ToolError:
-        return unusable_root(f"its xfs cannot be read: {reason}", self._where)

@@ -3,18 +3,22 @@
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from minbuild.errors import UsageError
 from minbuild.file_io import read_regular_text
-from minbuild.footprint import document
+from minbuild.footprint import document, open_ports
 from minbuild.footprint.model import DISK_OVERHEAD, Footprint
+from minbuild.formats.qemu_image import convert_to_raw
 from minbuild.process import run_program
+from minbuild.roots import image_footprint
+from minbuild.roots.boot_disk import NoUkiOnDisk
+from minbuild.roots.image_verification import report_unverified, verify_images
 from minbuild.roots.input_kind import FIX, FOOTPRINT_NAME, InputKind, detect_input
-
-if TYPE_CHECKING:
-    from minbuild.roots.model import GetReaders
-    from minbuild.roots.oci import ImageChoice
+from minbuild.roots.installed_disk import open_disk_root
+from minbuild.roots.model import GetReaders
+from minbuild.roots.oci import ImageChoice
+from minbuild.roots.root_footprint import RootStorage, measure_root, measure_stored_root
+from minbuild.roots.root_partition import read_fat_root_options
 
 GIT_PREFIX = "git:"
 MAX_FOOTPRINT = 256 << 20
@@ -22,7 +26,7 @@ MAX_FOOTPRINT = 256 << 20
 
 
 def load_footprint(
-    word: str, get_readers: "GetReaders", choice: "ImageChoice | None" = None
+    word: str, get_readers: GetReaders, choice: ImageChoice | None = None
 ) -> Footprint:
     """Read or measure what `word` names; `reach` is asked where a file system or database needs it.
 
@@ -44,16 +48,10 @@ def load_footprint(
                 else _load_build(path.parent, get_readers)
             )
         case InputKind.DIRECTORY | InputKind.CONTAINER | InputKind.TAR:
-            from minbuild.roots.root_footprint import measure_stored_root
-
             return measure_stored_root(path, kind, get_readers, choice)
         case InputKind.UKI:
-            from minbuild.roots import image_footprint
-
             return image_footprint.measure_uki(path, get_readers)
         case InputKind.INITRAMFS:
-            from minbuild.roots import image_footprint
-
             return image_footprint.measure_initramfs(path, get_readers)
         case InputKind.DISK:
             return _load_disk(path, get_readers)
@@ -67,9 +65,8 @@ def is_standalone(word: str) -> bool:
     )
 
 
-def _load_build(directory: Path, get_readers: "GetReaders") -> Footprint:
+def _load_build(directory: Path, get_readers: GetReaders) -> Footprint:
     """The footprint of a build, held against the images beside it."""
-    from minbuild.roots.image_verification import report_unverified, verify_images
 
     footprint = _read_document(directory / FOOTPRINT_NAME)
     verification = verify_images(footprint, directory, get_readers)
@@ -77,14 +74,8 @@ def _load_build(directory: Path, get_readers: "GetReaders") -> Footprint:
     return footprint
 
 
-def _load_disk(path: Path, get_readers: "GetReaders") -> Footprint:
+def _load_disk(path: Path, get_readers: GetReaders) -> Footprint:
     """A disk that starts a UKI, or else one that holds an installed root."""
-    from minbuild.formats.qemu_image import convert_to_raw
-    from minbuild.roots import image_footprint
-    from minbuild.roots.boot_disk import NoUkiOnDisk
-    from minbuild.roots.installed_disk import open_disk_root
-    from minbuild.roots.root_footprint import RootStorage, measure_root
-    from minbuild.roots.root_partition import read_fat_root_options
 
     with tempfile.TemporaryDirectory(prefix="minbuild-") as work:
         raw_disk, is_packed = convert_to_raw(
@@ -116,7 +107,6 @@ def _add_observed_ports(footprint: Footprint, text: str, ports_path: Path) -> Fo
     """A build's footprint with what the lab last saw of it; as it is where nobody looked."""
     if not ports_path.is_file():
         return footprint
-    from minbuild.footprint import open_ports
 
     ports = open_ports.read_ports(
         read_regular_text(ports_path, MAX_FOOTPRINT), text, str(ports_path)

@@ -21,6 +21,7 @@ from minbuild.roots.boot_disk import find_boot_uki
 from minbuild.roots.image_footprint import read_image
 from minbuild.roots.input_kind import InputKind, detect_input
 from minbuild.roots.model import GetReaders
+from minbuild.roots.root_footprint import measure_stored_root
 
 BOOTABLE_ENDINGS = frozenset({"efi", "raw", "qcow2", "vhdx", "vmdk", "vdi", "iso", "cpio"})
 """What starts, or is started."""
@@ -126,7 +127,6 @@ def _verify_tar(
     expected_rows: Mapping[str, ComparableRow], path: Path, get_readers: GetReaders
 ) -> None:
     """Raises: UsageError naming what differs."""
-    from minbuild.roots.root_footprint import measure_stored_root
 
     differences = [
         *_compare_rows(

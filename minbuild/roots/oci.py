@@ -21,7 +21,8 @@ from minbuild.roots.oci_blobs import (
     require_objects,
     require_strings,
 )
-from minbuild.roots.tarball import NameInDirectory, UnpackedRoot, UnpackedTree
+from minbuild.roots.tarball import UnpackedRoot
+from minbuild.roots.unpacked_tree import NameInDirectory, UnpackedTree
 
 WHITEOUT = ".wh."
 AUFS_METADATA = ".wh..wh."

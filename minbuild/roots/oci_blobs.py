@@ -10,7 +10,7 @@ from minbuild.errors import MalformedFile
 from minbuild.formats.region import Region
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import escape_name
-from minbuild.roots.tarball import UnpackedTree
+from minbuild.roots.unpacked_tree import UnpackedTree
 
 MAX_JSON = 4 << 20
 """Bytes. Source: OCI distribution specification, "Pushing Manifests": registries take 4 MiB."""

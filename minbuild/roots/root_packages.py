@@ -8,6 +8,8 @@ from functools import cache, cached_property
 from minbuild.cache.store import Store
 from minbuild.errors import ToolError
 from minbuild.facts import detect
+from minbuild.facts.elf_facts import read_elf
+from minbuild.facts.elf_symbols import read_elf_symbols
 from minbuild.facts.model import FileEntry, FileFacts, PackageFiles, Symbols
 from minbuild.formats.elf_file import Bytes
 from minbuild.formats.root_entry import FileType, RootEntry
@@ -293,8 +295,6 @@ def make_lazy_files(root_packages: RootPackages) -> PackageFiles:
         if head is None:
             return None
         if detect.is_elf(head) and detect.find_module_compression(path) is None:
-            from minbuild.facts.elf_facts import read_elf
-
             return read_elf(root_packages.view(path), strings=False)
         return detect.read_facts(
             path, root_packages.read_content(path) if detect.needs_whole_file(path, head) else head
@@ -306,9 +306,7 @@ def make_lazy_files(root_packages: RootPackages) -> PackageFiles:
         if head is None or not detect.needs_whole_file(path, head):
             return None
         if detect.find_module_compression(path) is None and detect.is_elf(head):
-            from minbuild.facts.elf_symbols import read_elf_symbols as read
-
-            return read(root_packages.view(path))
+            return read_elf_symbols(root_packages.view(path))
         return detect.read_symbols(path, root_packages.read_content(path))
 
     return PackageFiles(

@@ -9,15 +9,12 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from minbuild.errors import MinbuildError, ToolError
 from minbuild.formats.root_entry import RootEntry
 from minbuild.paths import to_root_path
 from minbuild.process import RunProgram
-
-if TYPE_CHECKING:
-    from minbuild.roots.model import InstalledPackage
+from minbuild.roots.model import InstalledPackage
 
 RPM_DIRECTORIES = ("usr/lib/sysimage/rpm", "var/lib/rpm")
 SQLITE_FILE = "rpmdb.sqlite"
@@ -59,7 +56,7 @@ def read_rpm_database(
     return ()
 
 
-def _read_sqlite(data: bytes, where: str) -> "Iterator[InstalledPackage]":
+def _read_sqlite(data: bytes, where: str) -> Iterator[InstalledPackage]:
     with tempfile.NamedTemporaryFile(suffix=".sqlite") as copy:
         copy.write(data)
         copy.flush()
@@ -105,8 +102,7 @@ def _read_headers(database: sqlite3.Connection, size: int) -> list[bytes]:
 _FIX = "repair it (rpmdb --rebuilddb), or build without owners: archive: {root: …, owners: false}"
 
 
-def _parse_package(blob: bytes) -> "InstalledPackage | None":
-    from minbuild.roots.model import InstalledPackage
+def _parse_package(blob: bytes) -> InstalledPackage | None:
 
     tags = parse_header(blob)
     name = str(tags.get(NAME, ""))
@@ -161,9 +157,8 @@ def parse_header(blob: bytes) -> dict[int, TagValue]:
 
 def _query_rpm(
     data: bytes, native_path: str, tool: RunProgram | None
-) -> "Iterator[InstalledPackage]":
+) -> Iterator[InstalledPackage]:
     """Let rpm read a database that only it knows."""
-    from minbuild.roots.model import InstalledPackage
 
     name = native_path.rpartition("/")[2]
     if tool is None:

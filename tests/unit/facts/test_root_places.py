@@ -11,7 +11,8 @@ from minbuild.formats.root_entry import FileType
 from minbuild.formats.tar_members import read_tar_members
 from minbuild.resolve.package_view import PackageView
 from minbuild.roots.root_packages import RootPackages, make_lazy_files
-from minbuild.roots.tarball import UnpackedInode, UnpackedRoot, UnpackedTree
+from minbuild.roots.tarball import UnpackedRoot
+from minbuild.roots.unpacked_tree import UnpackedInode, UnpackedTree
 from tests.support.tars import Row, tar
 
 TOPS = ("bin", "lib", "lib64", "sbin")

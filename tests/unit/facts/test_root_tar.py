@@ -14,7 +14,8 @@ from minbuild.formats.root_entry import FileType
 from minbuild.formats.tar_members import MAX_EXTENDED_HEADER, read_tar_members
 from minbuild.paths import RootPath
 from minbuild.roots.root_packages import RootPackages
-from minbuild.roots.tarball import Tarball, UnpackedTree
+from minbuild.roots.tarball import Tarball
+from minbuild.roots.unpacked_tree import UnpackedTree
 from tests.support.tars import SPARSE, Row, content, header, pad, pax_header, tar
 
 CAPABILITY = struct.pack("<5I", 0x02000001, 1 << 13, 0, 0, 0)
