@@ -31,6 +31,7 @@ import shlex
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,19 @@ def tar(members: Iterable[Member]) -> bytes:
 
 def compress(data: bytes, how: str) -> bytes:
     """Compress as .xz, .zst, .gz, or not at all."""
+    return _compress_once(data, how) if len(data) <= _SMALL else _compress(data, how)
+
+
+_SMALL = 32 << 10
+"""Bytes of the largest data that is compressed once for all tests: most of them make one host."""
+
+
+@lru_cache(maxsize=1024)
+def _compress_once(data: bytes, how: str) -> bytes:
+    return _compress(data, how)
+
+
+def _compress(data: bytes, how: str) -> bytes:
     match how:
         case "xz":
             return lzma.compress(data, preset=1)
