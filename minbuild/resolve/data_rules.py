@@ -8,7 +8,6 @@ from minbuild.manifest.model import Priority
 from minbuild.manifest.rule_files import Rule
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve.model import (
-    FoundPath,
     Need,
     NeedKind,
     OptionalFile,
@@ -107,7 +106,7 @@ def _find_first_available(
             continue
         resolved = _look_up(candidate, state.view)
         if resolved is not None:
-            yield FoundPath(resolved, candidate, needed_by, NeedKind.DATA, full_evidence)
+            yield resolved.found_for(needed_by, NeedKind.DATA, full_evidence, candidate)
             return
     searched = (package,) if package in state.view.by_name else ()
     yield UnmetNeed(

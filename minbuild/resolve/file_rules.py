@@ -15,7 +15,7 @@ from minbuild.resolve.builtin_knowledge import (
 from minbuild.resolve.data_rules import find_file_needs
 from minbuild.resolve.elf_process import is_program
 from minbuild.resolve.kernel import BUILT_IN_FIRMWARE_OPTION, MODULE_SUFFIXES, FirmwareFiles
-from minbuild.resolve.model import FoundPath, Need, NeedKind, RuleResult, UnmetNeed
+from minbuild.resolve.model import Need, NeedKind, RuleResult, UnmetNeed
 from minbuild.resolve.package_view import LINK_LOOP, PackageView, join_link_target
 from minbuild.resolve.resolve_state import ResolveState, RuleInput
 
@@ -54,7 +54,7 @@ def follow_link(subject: RuleInput, state: ResolveState) -> Iterator[RuleResult]
     if resolved is None:
         yield _make_unmet(state, subject, NeedKind.LINK, to_root_path(raw), evidence)
         return
-    yield FoundPath(resolved, raw, subject.path, NeedKind.LINK, evidence)
+    yield resolved.found_for(subject.path, NeedKind.LINK, evidence, raw)
 
 
 def follow_elf(subject: RuleInput, state: ResolveState) -> Iterator[RuleResult]:
@@ -76,7 +76,7 @@ def follow_script(subject: RuleInput, state: ResolveState) -> Iterator[RuleResul
         reason = f"{evidence}: more than {MAX_INTERPRETERS} interpreters are scripts themselves"
         yield _make_unmet(state, subject, NeedKind.SHEBANG, raw, reason)
     else:
-        yield FoundPath(resolved, raw, subject.path, NeedKind.SHEBANG, evidence)
+        yield resolved.found_for(subject.path, NeedKind.SHEBANG, evidence, raw)
     if raw.rpartition("/")[2] == "env":
         yield from _follow_env(subject, state, find_env_program(subject.facts.argument), evidence)
 
@@ -180,7 +180,7 @@ def follow_firmware(
     firmware_files = FirmwareFiles(state.view, kernel.version, kernel.options)
     files = tuple(firmware_files.find_files(name))
     for raw, resolved in files:
-        yield FoundPath(resolved, raw, needed_by, NeedKind.FIRMWARE, evidence)
+        yield resolved.found_for(needed_by, NeedKind.FIRMWARE, evidence, raw)
     if not files:
         searched = ("/usr/lib/firmware", *firmware_files.list_unreadable(name))
         yield UnmetNeed(NeedKind.FIRMWARE, name, needed_by, package, evidence, looked=searched)
@@ -251,7 +251,7 @@ def _follow_env(
     for raw in candidates:
         resolved = state.view.look_up(raw)
         if resolved is not None and state.view.resolve_links(resolved.path) is not None:
-            yield FoundPath(resolved, raw, subject.path, NeedKind.EXEC, evidence)
+            yield resolved.found_for(subject.path, NeedKind.EXEC, evidence, raw)
             return
     searched = PROGRAM_DIRECTORIES if len(candidates) > 1 else ()
     package = state.view.get_owner(subject.path)

@@ -20,7 +20,7 @@ from minbuild.resolve.library_search import (
     SearchResult,
 )
 from minbuild.resolve.loader_config import LD_SO_PRELOAD, LoaderConfig
-from minbuild.resolve.model import FoundPath, LoadedObject, Need, NeedKind, UnmetNeed
+from minbuild.resolve.model import FoundPath, LoadedObject, NeedKind, UnmetNeed
 from minbuild.resolve.musl import MuslLoader, find_musl
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.waivers import Waivers
@@ -216,7 +216,7 @@ class DynamicLoader:
         ):
             evidence = "lists where it looks"
             process.results.append(
-                FoundPath(resolved, musl.path_file, loaded.path, NeedKind.DATA, evidence)
+                resolved.found_for(loaded.path, NeedKind.DATA, evidence, musl.path_file)
             )
 
     def _load_interpreter(self, process: Process) -> None:
@@ -231,7 +231,7 @@ class DynamicLoader:
             )
             return
         evidence = f"PT_INTERP {raw}"
-        process.results.append(FoundPath(hit.resolved, raw, main.path, NeedKind.INTERP, evidence))
+        process.results.append(hit.resolved.found_for(main.path, NeedKind.INTERP, evidence, raw))
         if not hit.is_dropped:
             loader = LoadedObject(
                 hit.real_path, hit.real_path, hit.elf, posixpath.dirname(raw), main
@@ -248,7 +248,9 @@ class DynamicLoader:
             if loaded is not process.main and self._is_new_edge(
                 requester, evidence, loaded.opened_path
             ):
-                process.results.append(Need(loaded.opened_path, requester.path, kind, evidence))
+                process.results.append(
+                    FoundPath(loaded.opened_path, requester.path, kind, evidence)
+                )
             return
         result = self._search_for(process, opener, name)
         hit = result.hit
@@ -260,7 +262,7 @@ class DynamicLoader:
             return
         self._map_object(process, opener, name, hit)
         if self._is_new_edge(requester, evidence, hit.raw):
-            process.results.append(FoundPath(hit.resolved, hit.raw, requester.path, kind, evidence))
+            process.results.append(hit.resolved.found_for(requester.path, kind, evidence, hit.raw))
 
     def _find_loaded(self, process: Process, name: str) -> LoadedObject | None:
         """The object that the process has by this name already."""

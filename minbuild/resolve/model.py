@@ -113,6 +113,10 @@ class ResolvedPath:
     traversed: tuple[RootPath, ...]
     """Links walked through, and directories left again by `..`, in order."""
 
+    def found_for(self, needed_by: str, kind: NeedKind, evidence: str, raw: str) -> "FoundPath":
+        """Make the result of a rule that looked this path up as `raw`."""
+        return FoundPath(self.path, needed_by, kind, evidence, raw, self.traversed)
+
 
 @dataclass(frozen=True, slots=True)
 class FoundPath:
@@ -121,13 +125,15 @@ class FoundPath:
     The resolution makes the needs of it.
     """
 
-    resolved: ResolvedPath
-    raw: str
-    """The path as it was looked up: `/lib64/ld-linux-x86-64.so.2`."""
+    path: RootPath
+    """Its end."""
     needed_by: str
     kind: NeedKind
     """Of the need of the end."""
     evidence: str
+    raw: str = ""
+    """The path as it was looked up: `/lib64/ld-linux-x86-64.so.2`."""
+    traversed: tuple[RootPath, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

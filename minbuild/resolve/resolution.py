@@ -150,13 +150,12 @@ class Resolution:
         elif isinstance(result, Need):
             self._select(result)
         else:
-            resolved, needed_by = result.resolved, result.needed_by
-            for path in resolved.traversed:
+            for path in result.traversed:
                 entry = self.state.view.get_entry(path)
                 is_link = entry is not None and entry.kind is FileType.LINK
                 kind = NeedKind.LINK if is_link else NeedKind.PARENT
-                self._select(Need(path, needed_by, kind, result.raw))
-            self._select(Need(resolved.path, needed_by, result.kind, result.evidence))
+                self._select(Need(path, result.needed_by, kind, result.raw))
+            self._select(Need(result.path, result.needed_by, result.kind, result.evidence))
 
     def _select(self, need: Need) -> None:
         if need in self._needs:
