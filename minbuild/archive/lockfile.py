@@ -277,9 +277,11 @@ def _row_json_schema(kind: type[Package] | type[LockedSuite]) -> dict[str, objec
     return {
         "type": "object",
         "properties": {
-            one.name: special.get(one.name, integer if one.type is int else {"type": "string"})
-            for one in fields
+            field.name: special.get(
+                field.name, integer if field.type is int else {"type": "string"}
+            )
+            for field in fields
         },
-        "required": [one.name for one in fields if one.default is dataclasses.MISSING],
+        "required": [field.name for field in fields if field.default is dataclasses.MISSING],
         "additionalProperties": False,
     }

@@ -36,7 +36,6 @@ from minbuild.manifest.model import (
     RuleRequest,
     Section,
     VariableValue,
-    Waiver,
 )
 from minbuild.manifest.names import (
     ABSOLUTE_PATH,
@@ -53,12 +52,17 @@ from minbuild.manifest.names import (
     WORD,
 )
 from minbuild.manifest.part_grammar import (
+    ALLOW,
     ARCHIVE,
     DISK,
+    DROP,
     ELEMENTS_KEY,
     EXTRA_ARCHIVE,
     IMAGE_FORMAT,
+    KEEP,
+    PATH_LIST,
     PIN,
+    PROBE,
     SIGNING,
 )
 from minbuild.manifest.raw import (
@@ -69,12 +73,10 @@ from minbuild.manifest.raw import (
     RawFile,
     RawFileEntry,
     RawImage,
-    RawKeep,
     RawKernel,
     RawManifest,
     RawMatrix,
     RawPinEntry,
-    RawProbe,
     RawSection,
     RawTool,
     VariableDefinition,
@@ -91,7 +93,6 @@ _TOPIC_NAME = Text(
     "the name of a file of rules", TOPIC_PATTERN, "use lower case, digits and -", False
 )
 _RULE_REQUESTS = MapOf(_TOPIC_NAME, ListOf(Located(WORD), min_items=1), RuleRequest)
-_PATH_LIST = ListOf(ABSOLUTE_PATH, min_items=1)
 
 FILE: ValueShape[RawFile] = Record(
     RawFile,
@@ -118,60 +119,7 @@ _VARIABLE_VALUE: ValueShape[VariableValue] = VariableShape()
 _VARIABLES: ValueShape[tuple[VariableDefinition, ...]] = MapOf(
     VARIABLE_NAME, _VARIABLE_VALUE, VariableDefinition, placeholder=""
 )
-_PACKAGES = MapOf(PACKAGE_NAME, _PATH_LIST, PackagePaths)
-_KEEP: ValueShape[RawKeep] = Record(
-    RawKeep,
-    "Files of a package to include, with all that they need.",
-    (
-        Key("package", PACKAGE_NAME, "The package of the paths; not needed for an installed root."),
-        Key("paths", _PATH_LIST, "Absolute paths or globs.", required=True),
-    ),
-)
-_DROP: ValueShape[Waiver] = Record(
-    Waiver,
-    "A needed file to omit.",
-    (
-        Key("path", ABSOLUTE_PATH, "An absolute path or glob.", required=True),
-        Key("because", Text(), "The reason, for people.", required=True),
-    ),
-)
-_ALLOW: ValueShape[Waiver] = Record(
-    Waiver,
-    "A need that may stay unmet.",
-    (
-        Key(
-            "path",
-            Text("a path or name", "[^\\x00]+"),
-            "The missing path, soname, module or firmware file, or a glob.",
-            required=True,
-        ),
-        Key("because", Text(), "The reason, for people.", required=True),
-    ),
-)
-_PEER = Text("a place to connect to", "host|guest|[0-9.]+", "write host, guest, or an IPv4 address")
-_PROBE: ValueShape[RawProbe] = Record(
-    RawProbe,
-    "A check of the lab on a booted host.",
-    (
-        Key("name", WORD, "Name of the probe; by default the component's."),
-        Key("console", Text(), "A regular expression that a line on the console must match."),
-        Key(
-            "limit",
-            Integer(1, 3600),
-            "Seconds since power-on under emulation until which it must succeed.",
-        ),
-        Key("means", Text(), "Meaning of a failure, for people."),
-        Key(
-            "lease",
-            Boolean(only_true=True),
-            "true: the host must get an address from the DHCP server of the lab.",
-        ),
-        Key("lookup", WORD, "A name that the host must query at the DNS server of the lab."),
-        Key("tcp", Integer(1, 65535), "A port that the lab connects to."),
-        Key("to", _PEER, "Address of the port: host, guest, or an IPv4 address."),
-        Key("says", Text(), "A regular expression that the first bytes from the port must match."),
-    ),
-)
+_PACKAGES = MapOf(PACKAGE_NAME, PATH_LIST, PackagePaths)
 _KERNEL: ValueShape[RawKernel] = Record(
     RawKernel,
     "The kernel.",
@@ -246,17 +194,17 @@ MANIFEST: Record[RawManifest] = Record(
         *(_create_section_key(section) for section in Section if section is not Section.KERNEL),
         Key(
             "keep",
-            AlterableList(ListOf(_KEEP)),
+            AlterableList(ListOf(KEEP)),
             "Files to include besides those of components, with all that they need.",
         ),
         Key(
             "drop",
-            AlterableList(ListOf(_DROP)),
+            AlterableList(ListOf(DROP)),
             "Needed files to omit, each with a reason.",
         ),
         Key(
             "allow-missing",
-            AlterableList(ListOf(_ALLOW)),
+            AlterableList(ListOf(ALLOW)),
             "Needs that may stay unmet, each with a reason.",
         ),
         Key(
@@ -344,14 +292,14 @@ COMPONENT: Record[RawComponent] = Record(
             ListOf(Located(Keyword("file of the module index", IndexFile))),
             "Files of the kernel module index that this component needs at run time.",
         ),
-        Key("allow-missing", ListOf(_ALLOW), "Needs that may stay unmet, each with a reason."),
+        Key("allow-missing", ListOf(ALLOW), "Needs that may stay unmet, each with a reason."),
         Key(
             "data",
             _RULE_REQUESTS,
             "Data rule: values that it needs to provide, such as terminfo: [linux].",
         ),
-        Key("probe", TextOrMapping(Located(WORD), _PROBE), "A check of the lab on a booted host."),
-        Key("probes", ListOf(_PROBE), "More probes, each with its own name."),
+        Key("probe", TextOrMapping(Located(WORD), PROBE), "A check of the lab on a booted host."),
+        Key("probes", ListOf(PROBE), "More probes, each with its own name."),
         Key("bios", Boolean(only_true=True), "true: the disk boots by BIOS, too; amd64 only."),
     ),
 )

@@ -1,4 +1,4 @@
-"""Grammar of the parts of a manifest: archives, pins, image formats, disk and signing key."""
+"""Grammar of parts of a manifest: archives, pins, images, kept and dropped files, probes."""
 
 from minbuild.manifest.document import scalars
 from minbuild.manifest.document.containers import (
@@ -20,9 +20,9 @@ from minbuild.manifest.image_settings import (
     PartitionSettings,
     PartitionType,
 )
-from minbuild.manifest.model import Archive
-from minbuild.manifest.names import LOCAL_FILE, WORD
-from minbuild.manifest.raw import RawArchive, RawDib, RawPin, RawSigning
+from minbuild.manifest.model import Archive, Waiver
+from minbuild.manifest.names import ABSOLUTE_PATH, LOCAL_FILE, PACKAGE_NAME, WORD
+from minbuild.manifest.raw import RawArchive, RawDib, RawKeep, RawPin, RawProbe, RawSigning
 
 _ELEMENT = Text("an element's name", "[A-Za-z0-9][A-Za-z0-9_.-]*", "write the name of an element")
 ELEMENTS_KEY = Key(
@@ -235,5 +235,61 @@ SIGNING: ValueShape[RawSigning] = Record(
             required=True,
         ),
         Key("module", LOCAL_FILE, "PKCS#11 module of the token: a shared library on this machine."),
+    ),
+)
+
+
+PATH_LIST = ListOf(ABSOLUTE_PATH, min_items=1)
+KEEP: ValueShape[RawKeep] = Record(
+    RawKeep,
+    "Files of a package to include, with all that they need.",
+    (
+        Key("package", PACKAGE_NAME, "The package of the paths; not needed for an installed root."),
+        Key("paths", PATH_LIST, "Absolute paths or globs.", required=True),
+    ),
+)
+DROP: ValueShape[Waiver] = Record(
+    Waiver,
+    "A needed file to omit.",
+    (
+        Key("path", ABSOLUTE_PATH, "An absolute path or glob.", required=True),
+        Key("because", Text(), "The reason, for people.", required=True),
+    ),
+)
+ALLOW: ValueShape[Waiver] = Record(
+    Waiver,
+    "A need that may stay unmet.",
+    (
+        Key(
+            "path",
+            Text("a path or name", "[^\\x00]+"),
+            "The missing path, soname, module or firmware file, or a glob.",
+            required=True,
+        ),
+        Key("because", Text(), "The reason, for people.", required=True),
+    ),
+)
+_PEER = Text("a place to connect to", "host|guest|[0-9.]+", "write host, guest, or an IPv4 address")
+PROBE: ValueShape[RawProbe] = Record(
+    RawProbe,
+    "A check of the lab on a booted host.",
+    (
+        Key("name", WORD, "Name of the probe; by default the component's."),
+        Key("console", Text(), "A regular expression that a line on the console must match."),
+        Key(
+            "limit",
+            Integer(1, 3600),
+            "Seconds since power-on under emulation until which it must succeed.",
+        ),
+        Key("means", Text(), "Meaning of a failure, for people."),
+        Key(
+            "lease",
+            Boolean(only_true=True),
+            "true: the host must get an address from the DHCP server of the lab.",
+        ),
+        Key("lookup", WORD, "A name that the host must query at the DNS server of the lab."),
+        Key("tcp", Integer(1, 65535), "A port that the lab connects to."),
+        Key("to", _PEER, "Address of the port: host, guest, or an IPv4 address."),
+        Key("says", Text(), "A regular expression that the first bytes from the port must match."),
     ),
 )

@@ -85,7 +85,7 @@ _STARTER = """\
 
 minbuild: 1                    # version of this format
 name: {name}
-extends: [host]                # start from a manifest that ships; what stands below is added
+extends: [host]                # start from a manifest that ships; the keys below are added
 
 vars:                          # {{{{ hostname }}}} in strings and templates; --set hostname=x wins
   hostname: {name}

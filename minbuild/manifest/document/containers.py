@@ -322,11 +322,11 @@ class Record(Generic[T]):
             "deprecated": True,
             **key.shape.schema(),
         }
-        one = {"oneOf": [{"required": [name]}, {"required": [former]}]}
+        exactly_one = {"oneOf": [{"required": [name]}, {"required": [former]}]}
         both = {"not": {"required": [name, former]}}
         rules = schema.setdefault("allOf", [])
         assert isinstance(rules, list)
-        rules.append(one if key.required else both)
+        rules.append(exactly_one if key.required else both)
 
     def _describe_default(self, key: Key) -> Json:
         """Return the default of a key, if JSON can express it."""
