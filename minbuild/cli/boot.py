@@ -52,7 +52,7 @@ PATH = click.Path(path_type=Path)
               help="KVM where it works (auto), KVM, or emulation.  "
                    "[default: MINBUILD_ACCEL, else auto]")  # fmt: skip
 @click.option("--network", type=click.Choice(["auto", "namespace", "user"]), default="auto",
-              show_default=True, help="A namespace with a real dnsmasq, or QEMU's own network.")  # fmt: skip
+              show_default=True, help="A namespace with a real dnsmasq, or QEMU's user network.")  # fmt: skip
 @click.option("--lease", type=click.Choice(["plain", "slash32", "classless", "mtu1400", "nomask"]),
               default="plain", show_default=True, help="Kind of DHCP lease that the lab gives.")  # fmt: skip
 @click.option("--memory", default=1024, show_default=True, help="MiB.")
