@@ -104,7 +104,7 @@ def check(
 
 @dataclass(frozen=True, slots=True)
 class _BudgetSource:
-    """How a manifest that holds a budget is read: `--set` and `--variant`."""
+    """The settings and the variant with which a manifest is read for its budget."""
 
     settings: tuple[str, ...]
     variant: str

@@ -109,7 +109,7 @@ def complete_paths(ctx: click.Context, param: click.Parameter, start: str) -> li
 def complete_components(
     _ctx: click.Context, _param: click.Parameter, start: str
 ) -> list[CompletionItem]:
-    """Components that ship, and those in ./components; mistaken ones are left out."""
+    """Components that ship, and valid ones in ./components."""
     directory = Path("components")
     return _make_items(
         start, sorted(read_package_requests([directory] if directory.is_dir() else []))
@@ -139,14 +139,14 @@ def complete_tools(
 def complete_files(
     _ctx: click.Context, _param: click.Parameter, start: str
 ) -> list[CompletionItem]:
-    """Whatever the shell finds itself."""
+    """Files, which the shell completes itself."""
     return [CompletionItem(start, type="file")]
 
 
 def _make_items(start: str, candidates: Iterable[str]) -> list[CompletionItem]:
-    """Those that begin so, once each; directories alone are left to the shell, which goes on there.
+    """The candidates with this prefix, once each; the shell completes directories itself.
 
-    What a terminal would obey is left out: names come from images that others made.
+    Names with control characters are omitted: they come from images of others.
     """
     matches = [
         word for word in dict.fromkeys(candidates) if word.startswith(start) and word.isprintable()
@@ -182,14 +182,14 @@ def _list_builds() -> list[str]:
 
 
 def _list_paths(image: Path, start: str) -> list[str]:
-    """Paths of a build that begin so; their last names where no slash is typed."""
+    """Paths of a build; their last names where no slash is typed."""
     rows = _read_footprint(image).get("files")
     paths = [str(row.get("path")) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []  # fmt: skip
     return paths if "/" in start else sorted({path.rpartition("/")[2] for path in paths})
 
 
 def _read_footprint(image: Path) -> dict[str, object]:
-    """A build's footprint, as it stands there; empty where there is none that can be read."""
+    """The footprint of a build as JSON; empty when it cannot be read."""
     path = image if image.name.endswith(".json") else image / FOOTPRINT
     if not image.is_dir() and image.with_name(FOOTPRINT).is_file():
         path = image.with_name(FOOTPRINT)

@@ -1,4 +1,4 @@
-"""How progress, errors and results look on a terminal."""
+"""Terminal: standard streams, progress, colour and errors."""
 
 import contextlib
 import errno
@@ -26,10 +26,10 @@ STDOUT_FD, STDERR_FD = 1, 2
 
 
 class _ForgivingOutput(io.RawIOBase):
-    """A descriptor that drops what its reader does not take any more."""
+    """A descriptor that drops output when its reader is gone."""
 
     def __init__(self, descriptor: int, ignored_errors: Container[int] | None) -> None:
-        """`dropped`: numbers of errors that are passed over; None for all."""
+        """`ignored_errors`: error numbers that are ignored; None for all."""
         self._descriptor, self._ignored_errors = descriptor, ignored_errors
         self._has_no_reader = False
 
@@ -56,7 +56,7 @@ class _ForgivingOutput(io.RawIOBase):
 
 
 def open_streams() -> None:
-    """Make the three standard streams such that they can be used."""
+    """Open closed standard streams, and make stdout and stderr ignore a reader that went away."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -124,7 +124,7 @@ class Terminal:
             self._write_line(_format_bar(label, done, total))
 
     def finish(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         with self._lock:
             self._step = ""
             self._clear()
@@ -165,7 +165,7 @@ def escape_for_terminal(text: str) -> str:
     """Text without anything that a terminal obeys: names come from packages, mirrors and files."""
     if text.isascii() and text.isprintable() and not {"\\", "#", ":"} & set(text):
         return text
-    from minbuild.escape import escape_lines  # what starts needs none of its tables
+    from minbuild.escape import escape_lines  # rarely needed, and its tables are slow
 
     return escape_lines(text)
 

@@ -59,7 +59,7 @@ def lock(manifest: str, packages: tuple[str, ...], update: bool, dry_run: bool, 
         fetched = fetch_locked(request, session)
         terminal.finish()
         total = sum(package.size for package in fetched)
-        click.echo(f"the store holds all {len(fetched)} packages of the lock, {total:,} bytes")
+        click.echo(f"the store has all {len(fetched)} packages of the lock, {total:,} bytes")
         return 0
     proposal = propose_lock(request, session, update=update, only=packages)
     terminal.finish()

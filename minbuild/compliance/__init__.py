@@ -1,1 +1,1 @@
-"""What someone who ships an image owes and should know: licences, sources, SBOM, open issues."""
+"""Compliance of an image: licences, sources, SBOM, open security issues."""

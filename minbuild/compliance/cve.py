@@ -55,7 +55,7 @@ def assess_issues(
     """Say of every issue that is open for the versions in the image what it touches.
 
     `offered` gives every path of a package, chosen or not; `options` is the kernel's configuration,
-    None where nobody has it. An issue counts as trimmed only when its text names files of the
+    None where it is unknown. An issue counts as trimmed only when its text names files of the
     opened packages, and none of those is in the image, or a subsystem that this kernel is built
     without.
     """
@@ -75,7 +75,7 @@ def assess_issues(
 
 
 def find_kernel_options(release: str, files: Iterable[PackageFiles]) -> Mapping[str, str] | None:
-    """The configuration of a kernel, as one of its packages holds it; None when none does."""
+    """The configuration of a kernel from one of its packages; None without one."""
     path = RootPath(f"/boot/config-{release}")
     for package_files in files:
         facts = package_files.facts(path) if path in package_files.entries else None
@@ -130,7 +130,7 @@ def _find_unset_option(advisory: Advisory, options: Mapping[str, str] | None) ->
 
 
 def _find_names(advisory: Advisory) -> frozenset[str]:
-    """Names in an issue's text that could be a file's: for the kernel, what stands before a fix.
+    """Names in an issue's text that could be of a file: for the kernel, the words before a fix.
 
     `drm/amdgpu: fix …` names amdgpu; the text below it names all sorts of things.
     """

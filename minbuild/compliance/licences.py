@@ -1,4 +1,4 @@
-"""Copyright files of every package in an image, and where its exact sources are."""
+"""Copyright files and exact sources of every package in an image."""
 
 import posixpath
 import re

@@ -1,4 +1,4 @@
-"""The shape of security data: what of the tracker's JSON and of OSV's is read is there.
+"""Checks of the structure of security data: tracker JSON and OSV entries.
 
 Source: Debian security tracker, data/json; OSV schema 1.6.
 """
@@ -12,18 +12,18 @@ from minbuild.errors import UsageError
 
 
 class MalformedData(Exception):
-    """Data whose shape is another one, with the place in words."""
+    """Data with another structure; the message names the location."""
 
 
 def is_osv(data: Any) -> bool:
-    """Whether data are OSV's and not the tracker's."""
+    """Tell OSV entries from the tracker's data."""
     return isinstance(data, list) or "affected" in data
 
 
 def check_shape(data: Any, suite: str) -> None:
-    """Hold data against the parts of both formats that are read; `suite` is Debian's release.
+    """Check the parts of both formats that are read; `suite` is Debian's release.
 
-    Raises: Misshapen.
+    Raises: MalformedData.
     """
     if not isinstance(data, list | dict) or not data:
         raise MalformedData("neither an object nor a list with something in it")

@@ -1,1 +1,1 @@
-"""Sizes and counts, with the reasons."""
+"""Footprints: sizes and counts of an image, with reasons, budgets and comparisons."""

@@ -1,4 +1,4 @@
-"""The attack surface of a host, from what its files are and say.
+"""Attack surface of a host, from its files and their contents.
 
 Source: capabilities(7), passwd(5), shadow(5), systemd.socket(5), sshd_config(5), inetd(8);
 kernel options: Kernel Self Protection Project, "Recommended Settings".
@@ -64,7 +64,7 @@ class SurfaceInputs:
 
 
 def is_surface_text(path: str, size: int) -> bool:
-    """Whether a file's text is needed to judge the surface."""
+    """Tell whether the attack surface depends on the text of a file."""
     return size <= LARGEST_TEXT and (
         path in {PASSWD, SHADOW}
         or open_ports.is_port_config(path)

@@ -1,4 +1,4 @@
-"""Which files of an image a boot used, and which paths it missed: pure."""
+"""Trace of a boot: files of the image that it opened, and paths that it missed."""
 
 import json
 import posixpath

@@ -1,7 +1,7 @@
-"""What a change proposes for the gate itself: other rules, another baseline; a person decides on both.
+"""Check of a change to the budget or the baseline itself, which a person must approve.
 
-Rules and baseline that an image is judged by come from the branch that the change goes to. What the
-change would make of them is shown, and fails until somebody with a word in it has approved.
+The rules and the baseline of a check come from the target branch of the change. What the change
+makes of them is shown, and fails until it is approved.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ MAX_SHOWN = 6
 
 
 def check_budget_change(base: Budget, proposed: Budget | None, *, approved: bool) -> BudgetResult:
-    """Judge what a change makes of the budget; None: it removes it, which nobody can approve."""
+    """Check what a change makes of the budget; None: it removes the budget, which always fails."""
     if proposed is None:
         fix = "put it back; take single rules out of it instead"
         return BudgetResult(BUDGET_RULE, RuleState.FAILED, "the change removes the budget", fix)
@@ -53,12 +53,12 @@ def check_baseline_change(
 
 
 def _is_same_image(first: Footprint, second: Footprint) -> bool:
-    """Whether two footprints are of the same files; what the lab saw does not count."""
+    """Tell whether two footprints have the same files; observations of the lab are ignored."""
     return first.totals == second.totals and first.files == second.files
 
 
 def list_rules(budget: Budget) -> dict[str, str]:
-    """Every rule of a budget as name → text; where it stands does not count."""
+    """Every rule of a budget as name → text, without its location."""
     return dict(_flatten_rules("", _to_plain(budget)))
 
 

@@ -1,4 +1,4 @@
-"""What differs between two footprints, and why."""
+"""Comparison of two footprints: changed paths, packages, findings and issues, with causes."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -46,7 +46,7 @@ class IssueChanges:
 
 
 def compare_issues(before: tuple[OpenIssue, ...], after: tuple[OpenIssue, ...]) -> IssueChanges:
-    """Hold the open issues of two hosts against each other, each known by source and name."""
+    """Compare the open issues of two hosts, identified by source and name."""
     issues_before = {(one.source, one.name): one for one in before}
     issues_after = {(one.source, one.name): one for one in after}
     return IssueChanges(

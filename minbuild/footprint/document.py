@@ -1,4 +1,4 @@
-"""footprint.json: the footprint as a document, written and read back."""
+"""Document footprint.json: writer and reader."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Settings of the kernel that are recommended, and what each would cost a host that lacks it.
+"""Recommended kernel settings, and the cost of each for a host that lacks it.
 
 Source: Kernel Self Protection Project, "Recommended Settings" (configuration, command line, sysctls) for
 x86_64 and Linux 6.12. Of every row at least one way is what kernel-hardening-checker asks for
@@ -30,7 +30,7 @@ class RecommendedSetting:
     """`config NAME=VALUE` (n: not set), `cmdline WORD` or `sysctl NAME=VALUE`; one of them is enough."""
     cost: str
     module: str = ""
-    """What `m` stands for: without that module in the image it is as good as not set."""
+    """Meaning of `m`: without that module in the image the option is not set."""
 
 
 def _recommend(alternatives: str, cost: str, module: str = "") -> RecommendedSetting:

@@ -1,4 +1,4 @@
-"""How a tree and its images become a footprint: every byte has one owner."""
+"""Measurement of a tree and its images: every byte has one owner."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What an image weighs, by file and by owner, with the reasons: schema minbuild.footprint/1."""
+"""Types of a footprint: sizes by file and by owner, with needs: schema minbuild.footprint/1."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -177,7 +177,7 @@ class Footprint:
     budget: Mapping[str, int] = field(default_factory=dict)
     """The manifest's limits that are set: files, bytes, packed; sorted."""
     budget_locations: Mapping[str, str] = field(default_factory=dict)
-    """Where each of those stands: host.yaml:30:10."""
+    """Location of each of those limits: host.yaml:30:10."""
     surface: Surface | None = None
     """None in documents of a minbuild that did not look."""
     possible_dlopens: Mapping[RootPath, tuple[str, ...]] = field(default_factory=dict)
@@ -185,7 +185,7 @@ class Footprint:
     warnings: tuple[ScriptWarning, ...] = ()
     """Commands of scripts that the image has not; sorted."""
     possible_data: tuple[OptionalFile, ...] = ()
-    """Files that rules list for others and that nobody asked for; sorted."""
+    """Files that rules list for others and that are not in the image; sorted."""
     waivers: tuple[WaiverRow, ...] = ()
     """In the manifest's order, drops first."""
     probes: tuple[ProbeRow, ...] | None = None

@@ -1,4 +1,4 @@
-"""Which ports a host's own configuration opens: sockets, inetd, daemons that scripts start.
+"""Ports that a host's own configuration opens: sockets, inetd, daemons of scripts.
 
 What is not written down as a rule here is not seen; the lab sees what really listens.
 """
@@ -130,7 +130,7 @@ DAEMON_UNITS = {"ssh.service": "sshd", "sshd.service": "sshd", "nginx.service": 
 
 
 def is_port_config(path: str) -> bool:
-    """Whether a file's text is needed here."""
+    """Tell whether the text of a file is needed here."""
     return path in {INETD_CONF, SSHD_CONFIG} or bool(
         SOCKET_UNIT.fullmatch(path) or STARTUP_SCRIPT.fullmatch(path)
     )

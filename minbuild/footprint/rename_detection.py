@@ -1,4 +1,4 @@
-"""Which path of one tree is which of another: by name, content, version, or a moved directory."""
+"""Detection of renamed paths: by name, content, version, or a moved directory."""
 
 import posixpath
 import re
@@ -53,7 +53,7 @@ def _match_by_version(removed: FileRows, added: FileRows) -> PathPairs:
 def _match_unique_keys(
     removed: FileRows, added: FileRows, key: Callable[[FileRow], str]
 ) -> PathPairs:
-    """Pair what has a key that stands once on each side; "" is no key."""
+    """Pair paths with a key that occurs once on each side; "" is no key."""
     before, after = _index_unique(removed.values(), key), _index_unique(added.values(), key)
     return {before[name]: after[name] for name in before.keys() & after.keys()}
 

@@ -1,1 +1,1 @@
-"""What was measured, for people and programs."""
+"""Reports: footprints, diffs and checks in every format."""

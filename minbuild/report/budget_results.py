@@ -1,4 +1,4 @@
-"""Results of a check for people: a line for each rule, and a verdict."""
+"""Results of a check as text, Markdown, JSON, JUnit, SARIF and annotations."""
 
 from collections.abc import Sequence
 from urllib.parse import quote

@@ -1,4 +1,4 @@
-"""A component and its variables, for people and programs."""
+"""Component with its variables as text and JSON."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ SCHEMA = "minbuild.component/1"
 
 
 LINE_LISTS = ("packages", "files", "cmdline")
-"""What stands one on a line; all else is a list of words."""
+"""Contents that have a line each; others are lists of words."""
 
 
 def render_component(component: ComponentDescription, width: int) -> str:

@@ -1,4 +1,4 @@
-"""A diff as text, Markdown, JSON and CSV."""
+"""Diff of two footprints as text, Markdown, JSON and CSV."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The footprint as one HTML file: no network, and nothing runs in it but its own script."""
+"""Footprint as one HTML file that uses no network and runs only its own script."""
 
 import base64
 import hashlib
@@ -126,7 +126,7 @@ def _render_prices(attack_surface: Surface) -> str:
 
 
 def _render_data(footprint: Footprint, baseline: Footprint | None) -> str:
-    """What the script reads; no text in it can end the element that holds it."""
+    """The data of the script; no text in it can end its element."""
     added_bytes = find_added_bytes(footprint)
     changes = _index_changes(footprint, baseline)
     rows = [

@@ -1,4 +1,4 @@
-"""How tables and sentences are laid out, and made to fit a terminal; a width of 0 has no end."""
+"""Layout of tables and sentences for a terminal; a width of 0 has no limit."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ GAP = 2
 MIN_NAME = 16
 """Columns that a shortened name keeps."""
 MIN_PROSE = 28
-"""Columns that sentences beside a table need; with fewer they stand below their row."""
+"""Columns that sentences beside a table need; with fewer they go below their row."""
 MARGIN = 4
 _LEAD = re.compile(r"[│├└─ ]*")
 

@@ -1,4 +1,4 @@
-"""What differs between two locks, package by package, in several formats."""
+"""Diff of two locks as text, Markdown, JSON and CSV."""
 
 import csv
 import io

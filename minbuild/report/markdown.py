@@ -1,4 +1,4 @@
-"""Markdown for a pull request or a job summary: short, folded, and never too long for a comment."""
+"""Markdown for a pull request or a job summary: folded, and within the size of a comment."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ MAX_BYTES = 60_000
 FoldedTable = tuple[str, Sequence[str], Sequence[Sequence[str]], int]
 """Title, head, body, and how many columns are numbers."""
 MARKER = "<!-- minbuild -->"
-"""By this first line a later run finds its own comment again."""
+"""First line, by which a later run finds its own comment."""
 
 
 def render_rows(head: Sequence[str], body: Sequence[Sequence[str]], *, right: int = 0) -> list[str]:
@@ -21,7 +21,7 @@ def render_rows(head: Sequence[str], body: Sequence[Sequence[str]], *, right: in
 
 
 def fold_lines(title: str, lines: Sequence[str]) -> list[str]:
-    """Lines that are shown on a click."""
+    """Lines behind a summary that a click opens."""
     return [
         "<details>",
         f"<summary>{escape_markdown(title)}</summary>",

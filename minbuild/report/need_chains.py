@@ -1,4 +1,4 @@
-"""The chains of needs that lead to a path, for people and programs."""
+"""Chains of needs that lead to a path, as text, JSON and a Graphviz graph."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,7 +14,8 @@ from minbuild.resolve.model import Need
 def render_explanation(explanation: Explanation, *, precise: bool = False, width: int = 0) -> str:
     """Print an answer: the path, its owner, and each chain from the component down.
 
-    `precise`: where the evidence of each need stands, in which file of which package. In a terminal of `width` columns long paths are shortened.
+    `precise`: also the file and package of the evidence of each need. In a terminal of `width`
+    columns long paths are shortened.
     """
     row = explanation.row
     if row is None:
@@ -58,7 +59,7 @@ def _render_absent(explanation: Explanation, width: int) -> str:
 def render_explanations_json(*explanations: Explanation) -> str:
     """Print an answer as a JSON object: image, path, present, chains of edges, similar, …
 
-    Several answers are a list of such objects.
+    Several answers are a list of objects.
     """
     documents = [_explanation_to_json(answer) for answer in explanations]
     return dump_json(documents[0] if len(documents) == 1 else documents)

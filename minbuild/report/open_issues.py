@@ -1,4 +1,4 @@
-"""What differs in open security issues, for people and programs; without data that is said."""
+"""Changes of open security issues as text and JSON, or a note that there are no data."""
 
 from dataclasses import asdict
 
@@ -34,7 +34,7 @@ def list_issue_lines(issues: IssueChanges | None, *, top: int = 0) -> list[str]:
 
 
 def describe_fix(issue: OpenIssue) -> str:
-    """The version that fixes an issue, in words."""
+    """The version that fixes an issue, as text."""
     return f"fixed in {escape_line(issue.fixed)}" if issue.fixed else "no fix yet"
 
 

@@ -1,4 +1,4 @@
-"""The attack surface as lines: a count for each kind of finding, and the findings themselves."""
+"""Attack surface as rows: a count for each kind of finding, and the findings."""
 
 from minbuild.footprint.model import SEEN_IN_LAB, FindingKind, Surface, SurfaceFinding
 
@@ -32,7 +32,7 @@ COUNT_ONLY = frozenset({FindingKind.EXPORTS, FindingKind.EXECUTABLE, FindingKind
 
 
 def list_surface_rows(surface: Surface) -> list[tuple[FindingKind, str, str, str]]:
-    """Kind, its name, how many (or that nobody looked), and the first of them."""
+    """Kind, its name, the count (or that it was not measured), and the first findings."""
     surface_rows = []
     for kind in FindingKind:
         if kind in surface.unknown:

@@ -1,4 +1,4 @@
-"""The footprint as a page for a terminal."""
+"""Footprint as a page for a terminal."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The closure as a tree: what needs what, with own, closure and added size."""
+"""Closure as a tree with own, closure and added sizes."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,7 +12,7 @@ SEEN_ABOVE = " (above)"
 
 
 def render_tree(closure: WeighedClosure, *, depth: int = 0, width: int = 0) -> str:
-    """Print the tree; what stands further up already is not unfolded again. `depth` 0: all.
+    """Print the tree; a path that was unfolded above is not unfolded again. `depth` 0: all.
 
     In a terminal of `width` columns long paths are shortened.
     """
@@ -41,7 +41,7 @@ def render_tree_json(closure: WeighedClosure) -> str:
 
 
 def _walk_tree(closure: WeighedClosure, depth: int) -> Iterator[tuple[str, str]]:
-    """Each line of the tree and whom it is about."""
+    """Each line of the tree and the path or component in it."""
     seen: set[str] = set()
     # last first; each with what its line begins with, and what those of its children do
     stack = [(name, "", "") for name in reversed(closure.roots)]

@@ -1,4 +1,4 @@
-"""What a traced boot used of an image, for people."""
+"""Files that a traced boot did not open, as text."""
 
 from minbuild.footprint.boot_trace import TraceSummary, UnusedFile
 from minbuild.report.layout import escape_line, format_size
