@@ -33,7 +33,7 @@ def escape_name(raw: str | bytes) -> str:
     r"""Write a name or a link's text so that it is text: bytes that are no UTF-8 as `\xe9`.
 
     `raw`: bytes, or what Python makes of them (surrogates). A backslash of the name itself that
-    begins what looks like such a byte is written `\x5c`, so that `unspelled` gives the same bytes.
+    begins what looks like such a byte is written `\x5c`, so that `unescape_name` gives the same bytes.
     """
     if isinstance(raw, str) and "\\" not in raw and raw.isascii():
         return raw
@@ -42,7 +42,7 @@ def escape_name(raw: str | bytes) -> str:
 
 
 def unescape_name(text: str) -> bytes:
-    """Give the bytes that `spelled` was given."""
+    """Give the bytes that `escape_name` was given."""
     data = text.encode("utf-8", "surrogateescape")
     if b"\\x" not in data:
         return data
@@ -58,5 +58,5 @@ def list_parents(path: RootPath) -> list[RootPath]:
 
 
 def to_host_path(root: Path, path: RootPath) -> Path:
-    """Where image `path` lies below `directory` on the build machine; no link is followed."""
+    """Where image `path` lies below `root` on the build machine; no link is followed."""
     return root / os.fsdecode(unescape_name(path.lstrip("/")))

@@ -1,4 +1,4 @@
-"""The one door to other programs."""
+"""The one way to start other programs."""
 
 import contextlib
 import os

@@ -2,7 +2,7 @@
 
 Safe to delete at any time, safe to share between processes: files are written beside and renamed,
 records are committed by SQLite. What was damaged is never served: files are checked by their names,
-records by a checksum; a damaged entry is dropped, named in `Store.wounds`, and made or fetched anew.
+records by a checksum; a damaged entry is dropped, added to `Store.damage_log`, and made or fetched again.
 
     STORE/files/ab/abcdef…     one file's bytes, named by their SHA-256
     STORE/records-1.0.sqlite   (kind, key) → bytes: facts, indices, states of builds; the last
@@ -176,7 +176,7 @@ class Store(Records):
             directory.chmod(0o700)
 
     def path(self, sha256: str) -> Path | None:
-        """Where the bytes with this digest lie; None when they are not here."""
+        """Return the path of the file with this digest; None when there is none."""
         path = self._locate(sha256)
         return path if path.exists() else None
 
@@ -197,7 +197,7 @@ class Store(Records):
     def require(self, sha256: str) -> bytes:
         """The bytes with this digest, which must be here.
 
-        Raises: Lost.
+        Raises: CacheCorrupted.
         """
         data = self.read(sha256)
         if data is None:
@@ -209,7 +209,7 @@ class Store(Records):
         return data
 
     def find_verified(self, sha256: str) -> Path | None:
-        """Where the bytes with this digest lie, checked once a run; None as for `read`."""
+        """Return the path of the file with this digest, verified once a run; None as for `read`."""
         path = self.path(sha256)
         if path is None or sha256 in self.verified:
             return path

@@ -1,4 +1,4 @@
-"""The file system btrfs on one device, read as its kernel reads it, without mounting it.
+"""The file system btrfs on one device, read as the kernel reads it, without mounting.
 
 Source: btrfs documentation, "On-disk format"; the kernel's include/uapi/linux/btrfs_tree.h.
 """
@@ -203,7 +203,7 @@ class Btrfs(DiskFileSystem[DiskInode]):
         return self._subvolume_trees[number]
 
     def _read_extent(self, item: bytes, limit: int) -> bytes:
-        """What an extent holds of a file, no more than `most` bytes."""
+        """What an extent holds of a file, no more than `limit` bytes."""
         if len(item) < 21:
             raise self._damage_error("an extent is cut short")
         unpacked_size, compression, kind = struct.unpack_from("<8xQBxxxB", item)

@@ -1,4 +1,4 @@
-"""How xz, zstd, gzip, bzip2 and lzma streams are unpacked with bounded memory."""
+"""Decompression of xz, zstd, gzip, bzip2 and lzma streams with bounded memory."""
 
 import bz2
 import lzma
@@ -133,7 +133,7 @@ def decompress_stream(read: ReadBytes, ending: str, *, single: bool = False) -> 
 
     Several streams one after the other are one content; with `single` a second one is refused,
     unless it is of gzip: dpkg reads the others' first stream alone, and other readers all of them.
-    Raises: Damage when the stream is damaged, truncated or of an unknown kind.
+    Raises: MalformedFile when the stream is damaged, truncated or of an unknown kind.
     """
     match ending:
         case "":
@@ -155,7 +155,7 @@ def decompress_stream(read: ReadBytes, ending: str, *, single: bool = False) -> 
 def decompress(data: bytes, ending: str, limit: int) -> bytes:
     """Unpack `data`; `ending` as in `unpacked`, `limit` the most bytes that may come out.
 
-    Raises: Damage.
+    Raises: MalformedFile.
     """
     if not ending:
         return data

@@ -1,4 +1,4 @@
-"""The cpio format that the kernel unpacks into its first root: written, and read back.
+"""The cpio format of an initramfs: encoder and parser.
 
 Source: Linux, Documentation/driver-api/early-userspace/buffer-format.rst; init/initramfs.c.
 """

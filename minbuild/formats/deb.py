@@ -1,4 +1,4 @@
-"""The .deb format: an ar archive of a control tar and a data tar, or the one before it.
+"""The .deb format: an ar archive of a control tar and a data tar, and its predecessor.
 
 Read is what dpkg-deb reads. Source: deb(5), deb-old(5), ar(5); dpkg's lib/dpkg/ar.c, lib/dpkg/ar.h,
 src/deb/extract.c.
@@ -48,7 +48,7 @@ class Deb:
         self._expect_start()
 
     def read_control(self) -> dict[str, str]:
-        """The control file's fields, names in lower case. Raises: Damage."""
+        """The control file's fields, names in lower case. Raises: MalformedFile."""
         ending, _ = self._enter_member("control.tar", _CONTROL)
         tar = Tar(
             BoundedReader(
@@ -66,7 +66,7 @@ class Deb:
         return _parse_fields(text)
 
     def open_data(self) -> Tar:
-        """The files; what follows them in the package is nobody's. Raises: Damage, also while read."""
+        """The files; what follows them in the package is nobody's. Raises: MalformedFile, also while read."""
         ending, size = self._enter_member("data.tar", _DATA)
         limit = min(max(size * MAX_RATIO, MIN_LIMIT), MAX_DATA_SIZE)
         return Tar(BoundedReader(decompress_stream(self._read_member, ending, single=True), limit))
@@ -165,7 +165,7 @@ def open_deb(path: Path, label: str) -> Iterator[Deb]:
 def _parse_fields(text: bytes) -> dict[str, str]:
     """Fields of the one paragraph, continued lines joined by a space. Source: deb822(5), deb-control(5).
 
-    Raises: Damage for a line that is none, a field that stands twice, or a second paragraph: readers
+    Raises: MalformedFile for a line that is none, a field that stands twice, or a second paragraph: readers
     differ about what holds then.
     """
     fields: dict[str, str] = {}

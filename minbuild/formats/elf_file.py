@@ -1,4 +1,4 @@
-"""Where the parts of an ELF file lie: header, segments, sections, addresses.
+"""Parts of an ELF file: header, segments, sections, addresses.
 
 Tables are unpacked with struct, all rows at once: a library that builds an object for each row
 takes a hundred times as long. Source: elf(5), the generic ABI (gABI).
@@ -55,7 +55,7 @@ class ElfFile:
     """One ELF file in memory."""
 
     def __init__(self, data: Bytes) -> None:
-        """Raises: Damage when there is no sound ELF header."""
+        """Raises: MalformedFile when there is no sound ELF header."""
         if data[:4] != magic.ELF or len(data) < 52:
             raise MalformedFile("its ELF header is truncated")
         self.data = data
@@ -72,7 +72,7 @@ class ElfFile:
         self._section_size, self._section_count, self._names_section = fields[10:13]
 
     def unpack_row(self, layout: str, offset: int) -> tuple[int, ...]:
-        """Unpack one row at `offset`. Raises: Damage when it is not in the file."""
+        """Unpack one row at `offset`. Raises: MalformedFile when it is not in the file."""
         try:
             return struct.unpack_from(self.byte_order + layout, self.data, offset)
         except (struct.error, OverflowError) as error:
@@ -84,14 +84,14 @@ class ElfFile:
         return row.iter_unpack(self.read(offset, size - size % row.size))
 
     def read(self, offset: int, size: int) -> bytes:
-        """`size` bytes at `offset`. Raises: Damage when they are not all in the file."""
+        """`size` bytes at `offset`. Raises: MalformedFile when they are not all in the file."""
         if offset < 0 or size < 0 or offset + size > len(self.data):
             raise MalformedFile(f"its ELF tables point outside of it ({size} bytes at {offset})")
         return self.data[offset : offset + size]
 
     @cached_property
     def segments(self) -> tuple[ElfSegment, ...]:
-        """Program headers, in the file's order. Raises: Damage."""
+        """Program headers, in the file's order. Raises: MalformedFile."""
         layout = _SEGMENT[self.bits]
         if self._segment_count and self._segment_size != struct.calcsize("=" + layout):
             raise MalformedFile("its program headers have a wrong size")
@@ -126,14 +126,14 @@ class ElfFile:
         )
 
     def read_section(self, name: bytes) -> bytes:
-        """The content of the first section with this name; b"" without one. Raises: Damage."""
+        """The content of the first section with this name; b"" without one. Raises: MalformedFile."""
         for section in self.sections:
             if section.name == name and section.kind != SHT_NOBITS:
                 return self.read(section.offset, section.size)
         return b""
 
     def find_offset(self, address: int) -> int:
-        """Where in the file lies what is loaded at `address`. Raises: Damage."""
+        """Where in the file lies what is loaded at `address`. Raises: MalformedFile."""
         for segment in self._load_segments:
             if segment.address <= address < segment.address + segment.size:
                 return segment.offset + address - segment.address
@@ -145,7 +145,7 @@ class ElfFile:
 
     @cached_property
     def dynamic(self) -> tuple[tuple[int, int], ...] | None:
-        """Tags and values of PT_DYNAMIC up to DT_NULL; None without one. Raises: Damage."""
+        """Tags and values of PT_DYNAMIC up to DT_NULL; None without one. Raises: MalformedFile."""
         for segment in self.segments:
             if segment.kind == PT_DYNAMIC:
                 layout = "II" if self.bits == 32 else "QQ"
@@ -161,12 +161,12 @@ class ElfFile:
 
     @cached_property
     def tags(self) -> dict[int, int]:
-        """The last value of each tag of PT_DYNAMIC. Raises: Damage."""
+        """The last value of each tag of PT_DYNAMIC. Raises: MalformedFile."""
         return dict(self.dynamic or ())
 
     @cached_property
     def strings(self) -> bytes:
-        """The dynamic string table; b"" without one. Raises: Damage."""
+        """The dynamic string table; b"" without one. Raises: MalformedFile."""
         if DT_STRTAB not in self.tags:
             return b""
         start = self.find_offset(self.tags[DT_STRTAB])
@@ -174,7 +174,7 @@ class ElfFile:
         return self.read(start, size)
 
     def read_string(self, offset: int) -> str:
-        """One string of the dynamic string table. Raises: Damage."""
+        """One string of the dynamic string table. Raises: MalformedFile."""
         if offset >= len(self.strings):
             raise MalformedFile("its dynamic segment names a string outside of its string table")
         return decode_printable(read_c_string(self.strings, offset))
@@ -195,7 +195,7 @@ def read_c_string(strings: bytes, offset: int) -> bytes:
 
 
 def decode_printable(raw: bytes) -> str:
-    """A name as text. Raises: Damage when it is not UTF-8 or has control characters."""
+    """A name as text. Raises: MalformedFile when it is not UTF-8 or has control characters."""
     try:
         name = raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""The file system erofs, read as its kernel reads it; what is compressed is left to fsck.erofs.
+"""The file system erofs, read as the kernel reads it; fsck.erofs reads compressed files.
 
 Source: the kernel's Documentation/filesystems/erofs.rst and fs/erofs/{erofs_fs.h,data.c,xattr.c}.
 """

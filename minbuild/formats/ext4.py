@@ -1,4 +1,4 @@
-"""The file systems ext2, ext3 and ext4, read as their kernel reads them, without mounting one.
+"""The file systems ext2, ext3 and ext4, read as the kernel reads them, without mounting.
 
 Source: the kernel's Documentation/filesystems/ext4 and fs/ext4/{ext4.h,extents.c,xattr.c};
 e2fsprogs, lib/ext2fs/openfs.c (where group descriptors lie).

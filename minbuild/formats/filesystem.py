@@ -1,4 +1,4 @@
-"""A root on a file system that is read without mounting it: its names and inodes, one by one."""
+"""File systems on a disk image, read without mounting: their base, and the root on one."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -131,7 +131,7 @@ class Volume(Generic[InodeT]):
         fs: DiskFileSystem[InodeT],
         read_compressed: Callable[[str, InodeT], bytes | None] | None = None,
     ) -> None:
-        """`name`: what messages call it. `packed`: gives the content of a file by its path where
+        """`name`: what messages call it. `read_compressed`: gives the content of a file by its path where
         the file system itself cannot.
         """
         self.name = name

@@ -1,4 +1,4 @@
-"""An initramfs read as the kernel reads it: archives one after the other, packed or not.
+"""Reader of an initramfs, archive by archive as the kernel unpacks it.
 
 Source: Linux, init/initramfs.c.
 """

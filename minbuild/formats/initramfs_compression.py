@@ -1,4 +1,4 @@
-"""The packings of an initramfs that the kernel knows, unpacked as far as the kernel would go.
+"""Compressions of an initramfs that the kernel knows, unpacked as far as the kernel would.
 
 What the kernel refuses is refused here: it would stop there and start with what it has by then,
 which is another tree than the one that a more lenient reader counts.

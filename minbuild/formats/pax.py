@@ -30,7 +30,7 @@ class PaxRecords:
 
 
 def parse_pax_records(body: bytes) -> PaxRecords:
-    """Take an extended header apart. Raises: Damage when a record is not whole."""
+    """Take an extended header apart. Raises: MalformedFile when a record is not whole."""
     rows = []
     offset = 0
     while offset < len(body):
@@ -50,7 +50,7 @@ def parse_pax_records(body: bytes) -> PaxRecords:
 def read_pax_capability(pax_values: Mapping[bytes, bytes]) -> bytes:
     """The value of security.capability, by whichever of its two keys; b"" without one.
 
-    Raises: Damage when both are there and differ.
+    Raises: MalformedFile when both are there and differ.
     """
     values = {pax_values.get(b"SCHILY.xattr." + _CAPABILITY, b"")}
     for key, value in pax_values.items():

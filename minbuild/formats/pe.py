@@ -1,4 +1,4 @@
-"""The sections of a PE file, as firmware lays them out, read from a file that nobody vouches for.
+"""Sections of a PE file, as firmware loads them, read from untrusted bytes.
 
 Source: Microsoft PE Format; UEFI 2.10, 2.1.1; EDK II, BasePeCoffLib.
 """

@@ -1,4 +1,4 @@
-"""Disk images of hypervisors as raw files: qemu-img reads them, in a sandbox, each as what it is.
+"""Conversion of a hypervisor's disk image to a raw file, by qemu-img in a sandbox.
 
 An image that names another file is refused: what it shows would not be its own.
 Source: QEMU, docs/interop/qcow2.txt; qemu-img(1).

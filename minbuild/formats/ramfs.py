@@ -1,4 +1,4 @@
-"""The tree that the kernel makes of an initramfs: its file system calls, on inodes in memory.
+"""The tree that the kernel makes of an initramfs: its system calls on inodes in memory.
 
 What a later member does to an earlier one depends on what lies there by then: a link on the way to
 it is followed, a file of the same type is written over with all its names, one of another type

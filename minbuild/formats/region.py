@@ -1,4 +1,4 @@
-"""A stretch of a file of the build machine, read at any place; packed ones are unpacked first."""
+"""Stretches of files, read at any offset; compressed files are decompressed first."""
 
 import hashlib
 import os
@@ -44,12 +44,12 @@ class Region:
         return cls(descriptor, 0, os.fstat(descriptor).st_size)
 
     def subregion(self, start: int, size: int) -> "Region":
-        """A stretch of this one. Raises: Damage when it is not all there."""
+        """A stretch of this one. Raises: MalformedFile when it is not all there."""
         self._require_within(start, size)
         return Region(self._descriptor, self._start + start, size, self._owner)
 
     def read(self, start: int, size: int) -> bytes:
-        """Exactly `size` bytes. Raises: Damage when they are not there."""
+        """Exactly `size` bytes. Raises: MalformedFile when they are not there."""
         self._require_within(start, size)
         parts = []
         position, remaining = self._start + start, size
@@ -92,7 +92,7 @@ def detect_compression(head: bytes) -> str:
 def read_start(region: Region, size: int) -> bytes:
     """The first bytes, unpacked if need be; fewer when there are no more.
 
-    Raises: Damage when it is packed and cannot be unpacked.
+    Raises: MalformedFile when it is packed and cannot be unpacked.
     """
     ending = detect_compression(region.read(0, min(8, region.size)))
     if not ending:
@@ -108,7 +108,7 @@ def read_start(region: Region, size: int) -> bytes:
 def decompress_to_file(region: Region, work: Path, limit: int = MAX_UNPACKED) -> Region:
     """All of it, unpacked to a file in `work` if need be.
 
-    Raises: Damage when it is damaged, or unpacks to more than `most` bytes; ToolError when there is no
+    Raises: MalformedFile when it is damaged, or unpacks to more than `limit` bytes; ToolError when there is no
     room.
     """
     ending = detect_compression(region.read(0, min(8, region.size)))

@@ -1,4 +1,4 @@
-"""One path of a root, and which paths a usr-merged image has in its place."""
+"""One path of a root, and its path in an image with merged /usr."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""The tars of a package as dpkg-deb reads them: v7, ustar, GNU's and pax's, sparse files too.
+"""Reader of the tars in a package: v7, ustar, GNU and pax, sparse files too.
 
 Source: tar(5); pax(1), POSIX.1-2017; GNU tar 1.35; dpkg's lib/dpkg/tarfn.c.
 """
@@ -59,7 +59,7 @@ class BoundedReader:
             raise MalformedFile(f"it unpacks to more than {self._limit} bytes, its limit")
 
     def read_block(self) -> bytes:
-        """The next block; b"" where the tar ends. Raises: Damage when it ends within one."""
+        """The next block; b"" where the tar ends. Raises: MalformedFile when it ends within one."""
         start = bytes(self.read_some(BLOCK))
         return start + self.read_exactly(BLOCK - len(start)) if 0 < len(start) < BLOCK else start
 
@@ -91,7 +91,7 @@ class Tar:
         self._header_bytes = 0
 
     def __iter__(self) -> Iterator[TarHeader]:
-        """Raises: Damage, for all that dpkg-deb would not unpack or should not."""
+        """Raises: MalformedFile, for all that dpkg-deb would not unpack or should not."""
         pending = PendingHeaders({})
         for _ in range(MAX_MEMBER_COUNT):
             self._skip()

@@ -1,4 +1,4 @@
-"""The members of a tar of anyone's making: v7, ustar, pax and GNU, sparse files too.
+"""Reader of any tar: v7, ustar, pax and GNU, sparse files too.
 
 What two readers could take for two things is refused. Source: pax(1), POSIX.1-2017, "ustar
 Interchange Format" and "pax Extended Header"; GNU tar 1.35, src/list.c, src/xheader.c; tar(5).
@@ -72,7 +72,7 @@ def is_tar_header(block: bytes) -> bool:
 
 
 def read_tar_members(tar: Region) -> Iterator[TarMember]:
-    """Every member in the archive's order. Raises: Damage."""
+    """Every member in the archive's order. Raises: MalformedFile."""
     offset = 0
     pending = _PendingHeaders({})
     global_records: Mapping[bytes, bytes] = {}
@@ -242,7 +242,7 @@ def _format_device(block: bytes) -> str:
 
 
 def _clean_name(name: bytes) -> str:
-    """A name without `/` at its ends, `.` and doubled slashes. Raises: Damage for one with `..`."""
+    """A name without `/` at its ends, `.` and doubled slashes. Raises: MalformedFile for one with `..`."""
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if b".." in parts:
         raise MalformedFile(f"a name leads out of the root: {escape_name(name)!r}")

@@ -1,4 +1,4 @@
-"""Where the data of a sparse member lies: GNU's old form and its three pax forms.
+"""Extents of a sparse file in a tar: GNU's old form and the three forms of pax.
 
 Source: GNU tar manual, "Storing Sparse Files"; GNU tar 1.35, src/sparse.c; tar(5).
 """
@@ -40,7 +40,7 @@ def read_extents(
     """The size of a file, where its data begins and its stretches.
 
     `data`, `stored`: where the member's body begins, and its bytes. What is returned as the
-    beginning plus `stored` is the body's end. Raises: Damage.
+    beginning plus `stored` is the body's end. Raises: MalformedFile.
     """
     pax_values = pax.by_key
     if letter == "S":

@@ -1,4 +1,4 @@
-"""What a Unified Kernel Image starts: the sections that systemd's stub takes, and how.
+"""Sections of a Unified Kernel Image, as systemd's stub takes them.
 
 Source: UAPI group, Unified Kernel Image (UKI); systemd, src/boot/stub.c, src/boot/pe.c;
 systemd-stub(7).

@@ -1,4 +1,4 @@
-"""Where the paths of a root stand as it is: /bin and /usr/bin are one only where they are one.
+"""Paths of a root with or without merged /usr: /bin and /usr/bin are one where a link says so.
 
 What we make, and the rules about it, say /usr/bin for /bin. A root in which /usr/bin is a link back
 to /bin is told so too: each path has both names there. Else each path keeps its own name, but for

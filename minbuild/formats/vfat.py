@@ -1,4 +1,4 @@
-"""A FAT file system as firmware reads it: every file with all the names that it answers to.
+"""A FAT file system as firmware reads it: every file with all its names.
 
 Source: Microsoft FAT specification, 3, 6 and 7; EDK II, FatPkg/EnhancedFatDxe.
 """
@@ -55,7 +55,7 @@ class FatFileSystem:
     """Reads a file system of 12, 16 or 32 bits."""
 
     def __init__(self, data: bytes | mmap.mmap, start: int, size: int) -> None:
-        """Read the parameters of `size` bytes of `data` from `start` on. Raises: Damage."""
+        """Read the parameters of `size` bytes of `data` from `start` on. Raises: MalformedFile."""
         self._data, self._start, self._size = data, start, min(size, len(data) - start)
         block = self._read_bytes(0, 512)
         if len(block) < 512 or block[0] not in BOOT_JUMPS:
@@ -89,13 +89,13 @@ class FatFileSystem:
     def list_files(self) -> list[FatFile]:
         """Every file, in the order of the directories.
 
-        Raises: Damage when it is damaged, has too many, or two of one name.
+        Raises: MalformedFile when it is damaged, has too many, or two of one name.
         """
         self._directories_size = self._file_count = 0
         return list(self._walk(self._root_cluster, "", (), 0))
 
     def read(self, file: FatFile, limit: int) -> bytes:
-        """At most the first `most` bytes of a file. Raises: Damage when it is cut short."""
+        """At most the first `most` bytes of a file. Raises: MalformedFile when it is cut short."""
         size = min(file.size, limit)
         data = self._read_chain(file.cluster, size) if size else b""
         if len(data) < size:
@@ -137,7 +137,7 @@ class FatFileSystem:
         return data
 
     def _read_chain(self, cluster: int, limit: int) -> bytes:
-        """The bytes of a chain of clusters, until there are `most`. Raises: Damage for a circle."""
+        """The bytes of a chain of clusters, until there are `most`. Raises: MalformedFile for a circle."""
         parts = []
         remaining, total = self._cluster_count, 0
         while total < limit and 2 <= cluster < CHAIN_END[self._bits]:

@@ -1,4 +1,4 @@
-"""The file system xfs, read as its kernel reads it, without mounting it.
+"""The file system xfs, read as the kernel reads it, without mounting.
 
 Source: XFS Algorithms & Data Structures, 3rd edition; the kernel's fs/xfs/libxfs/xfs_format.h,
 xfs_da_format.h, xfs_log_format.h.

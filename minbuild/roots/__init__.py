@@ -1,1 +1,1 @@
-"""Files that come from a root that somebody installed, rather than from packages."""
+"""Roots that another program made: directories, tars, disks, container images."""

@@ -1,4 +1,4 @@
-"""What a disk starts by UEFI, and everything on it that is no part of that.
+"""The UKI that UEFI starts from a disk, and everything else on the disk.
 
 Source: UEFI 2.10, 5.3 and 13.3; UAPI group, Discoverable Partitions Specification.
 """
@@ -48,7 +48,7 @@ class StartedUki:
 def find_started_uki(volume: FatFileSystem) -> StartedUki | None:
     """The UKI that a machine starts; None when there is none on the ESP.
 
-    Raises: Damage; Unclear when the ESP holds several things that a machine might run.
+    Raises: MalformedFile; Unclear when the ESP holds several things that a machine might run.
     """
     files = volume.list_files()
     programs = [one for one in files if volume.read(one, 2) == magic.PE]

@@ -1,4 +1,4 @@
-"""A root that lies in a directory of the build machine."""
+"""A root in a directory of the build machine."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What a word on the command line names, and its footprint."""
+"""The footprint of an argument on the command line: read, or measured."""
 
 import contextlib
 import tempfile
@@ -28,10 +28,10 @@ MAX_FOOTPRINT = 256 << 20
 def load_footprint(
     word: str, get_readers: GetReaders, choice: ImageChoice | None = None
 ) -> Footprint:
-    """Read or measure what `word` names; `reach` is asked where a file system or database needs it.
+    """Read or measure what `word` names; `get_readers` is called where a file system or database needs it.
 
     `choice`: which of several images in one file is meant.
-    Raises: UsageError when there is no such thing or nobody knows what it is; ToolError for a
+    Raises: UsageError when there is no such thing or it is of no known format; ToolError for a
     damaged image.
     """
     if word.startswith(GIT_PREFIX):

@@ -1,4 +1,4 @@
-"""Images: a UKI, an initramfs, and disks that start one, unpacked and measured anew."""
+"""Footprints of images: a UKI, an initramfs, a disk that starts one."""
 
 import mmap
 import re

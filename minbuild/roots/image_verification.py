@@ -1,4 +1,4 @@
-"""Whether a footprint is that of the images beside it: each is unpacked and held against it."""
+"""Comparison of a footprint with the images beside it."""
 
 import hashlib
 import stat

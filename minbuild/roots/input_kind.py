@@ -1,4 +1,4 @@
-"""What a path names, told by its first bytes and its names: the one table for all commands."""
+"""Kinds of input files, detected by their first bytes and by names in a directory."""
 
 import os
 from collections.abc import Iterable
@@ -102,7 +102,7 @@ def _detect_file(file: Region, path: Path) -> InputKind:
         return _INPUT_KINDS[kind]
     if find_decompressor(head) is not None:
         return InputKind.TAR if _is_compressed_tar(file) else InputKind.INITRAMFS
-    raise UsageError("nobody knows what this is", where=str(path), fix=FIX)
+    raise UsageError("unrecognised file format", where=str(path), fix=FIX)
 
 
 def _is_compressed_tar(file: Region) -> bool:

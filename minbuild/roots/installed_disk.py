@@ -1,4 +1,4 @@
-"""The file system that was chosen on a disk, opened: by a reader of ours, or by the archive's."""
+"""The root file system on a disk, opened by a reader here or by an external program."""
 
 import struct
 from collections.abc import Callable, Iterable
@@ -214,10 +214,10 @@ def open_disk_root(
     arch: str,
     root_options: GetRootOptions | None = None,
 ) -> tuple[RootSource, bool]:
-    """Open the root on a disk, whose raw form is `raw`, and say whether it is packed there.
+    """Open the root on a disk, whose raw form is `raw_disk`, and say whether it is packed there.
 
     What else the disk holds is told. `work`: a directory that lasts as long. `arch`: of the
-    machine that it is for, "" for any. `words`: gives more values of root= on the disk.
+    machine that it is for, "" for any. `root_options`: gives more values of root= on the disk.
     Raises: UsageError when there is none, or several may be; ToolError when it is damaged.
     """
     with raw_disk.open("rb") as file:

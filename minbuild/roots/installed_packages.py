@@ -1,4 +1,4 @@
-"""Which package of a root each of its files belongs to, from the root's own database."""
+"""Owners of the files in a root, from its dpkg or rpm database."""
 
 from collections.abc import Callable, Iterator, Mapping
 

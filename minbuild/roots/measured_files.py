@@ -1,4 +1,4 @@
-"""One path of a stranger's tree as it was found, and how found paths become a footprint."""
+"""Files of a root as they were measured, and the footprint made from them."""
 
 import hashlib
 import zlib

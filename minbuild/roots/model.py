@@ -1,4 +1,4 @@
-"""What an installed root holds, before it is known whose files they are: frozen data."""
+"""Packages, entries and external readers of an installed root: frozen data."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A root in a container image: layers laid over each other, whatever form the image has.
+"""The root in a container image: its layers, merged.
 
 Forms: an OCI image layout and `docker save`, each as a directory or a tar, and skopeo's `dir:`.
 Source: OCI Image Format Specification: image-layout.md, image-index.md, manifest.md, layer.md
@@ -93,7 +93,7 @@ def is_container_image(blobs: BlobStore) -> bool:
 
 
 def list_images(blobs: BlobStore) -> list[ContainerImage]:
-    """The images that are held, each once. Raises: Damage."""
+    """The images that are held, each once. Raises: MalformedFile."""
     index = read_json(blobs, "index.json")
     manifest = read_json(blobs, "manifest.json")
     if index is not None:
@@ -269,7 +269,7 @@ def _is_match(image: ContainerImage, choice: ImageChoice) -> bool:
 
 
 def _apply_layers(image: ContainerImage, blobs: BlobStore, work: Path) -> UnpackedTree:
-    """The layers applied in turn. Raises: Damage."""
+    """The layers applied in turn. Raises: MalformedFile."""
     tree = UnpackedTree(chrooted=True)
     if len(image.layers) > _MAX_ITEMS:
         raise MalformedFile(f"it has more than {_MAX_ITEMS} layers, the limit")
@@ -301,7 +301,7 @@ def _apply_layer(layer: Region, tree: UnpackedTree) -> None:
 
 
 def _open_blob(blobs: BlobStore, name: str) -> Region:
-    """A part; one that is named by its digest is held against it. Raises: Damage."""
+    """A part; one that is named by its digest is held against it. Raises: MalformedFile."""
     blob = blobs.open(name) if ".." not in name.split("/") else None
     if blob is None:
         raise MalformedFile(f"it lacks {name}")

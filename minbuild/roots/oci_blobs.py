@@ -1,4 +1,4 @@
-"""Where a container image keeps its parts: in a directory, or in a tar."""
+"""Blobs of a container image: in a directory, or in a tar."""
 
 import json
 import stat
@@ -68,7 +68,7 @@ class BlobArchive:
 
 
 def read_json(blobs: BlobStore, name: str) -> object:
-    """A document; None when there is no such file. Raises: Damage."""
+    """A document; None when there is no such file. Raises: MalformedFile."""
     region = blobs.open(name)
     if region is None:
         return None
@@ -76,7 +76,7 @@ def read_json(blobs: BlobStore, name: str) -> object:
 
 
 def parse_json(region: Region, name: str) -> object:
-    """A document's value. Raises: Damage when it is too large, too deep or no JSON."""
+    """A document's value. Raises: MalformedFile when it is too large, too deep or no JSON."""
     if region.size > MAX_JSON:
         raise MalformedFile(f"its {name} has {region.size} bytes, the limit is {MAX_JSON}")
     try:
@@ -89,21 +89,21 @@ def parse_json(region: Region, name: str) -> object:
 
 
 def require_object(value: object, label: str) -> Mapping[str, object]:
-    """An object of JSON. Raises: Damage for anything else."""
+    """An object of JSON. Raises: MalformedFile for anything else."""
     if not isinstance(value, dict):
         raise MalformedFile(f"{label} is no object")
     return value
 
 
 def require_objects(value: object, label: str) -> list[Mapping[str, object]]:
-    """A list of objects of JSON. Raises: Damage for anything else."""
+    """A list of objects of JSON. Raises: MalformedFile for anything else."""
     if not isinstance(value, list):
         raise MalformedFile(f"{label} is no list")
     return [require_object(one, f"an entry of {label}") for one in value]
 
 
 def require_strings(value: object, label: str) -> list[str]:
-    """A list of texts of JSON; none for null. Raises: Damage for anything else."""
+    """A list of texts of JSON; none for null. Raises: MalformedFile for anything else."""
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):

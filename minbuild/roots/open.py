@@ -1,4 +1,4 @@
-"""Any root that a path names, opened for reading: one reader of each format for all commands."""
+"""Opening of any root that a path names."""
 
 import contextlib
 import stat
@@ -45,9 +45,9 @@ class ImageRoot:
     """The files of an image, as its kernel would unpack them, and that kernel."""
 
     def __init__(self, path: Path, tool: UnpackTool, raw_disk: Path | None = None) -> None:
-        """Read an image; `tool` unpacks what Python does not. `raw`: a disk, not packed.
+        """Read an image; `tool` unpacks what Python does not. `raw_disk`: a disk that is not compressed.
 
-        Raises: UsageError when nothing in it starts, NoUki of a sound disk; ToolError.
+        Raises: UsageError when nothing in it starts, NoUkiOnDisk for a sound disk without one; ToolError.
         """
         self.path = path
         self._tool = tool
@@ -130,9 +130,9 @@ def open_root_source(
     """Open the root that a path names.
 
     `work`: a directory for what is unpacked on the way; it must last as long as the source.
-    `reach`: asked where only a program reads what is there.
-    `leave`: directories of a root in a directory whose content is left out. `starts`: of a disk
-    what it starts, if anything, rather than what is installed on it.
+    `get_readers`: called where only an external program reads the format. `skip`: directories whose
+    content is left out, of a root in a directory. `prefer_boot`: read the UKI that a disk starts, if
+    any, rather than the root that is installed on it.
     Raises: UsageError when there is nothing, or several of which none is chosen; ToolError when
     it is damaged.
     """
@@ -172,7 +172,7 @@ def _open_disk_root(
 
 
 def open_tar_root(path: Path, work: Path, choice: ImageChoice) -> UnpackedRoot:
-    """Open a tar, of a root or of a container image. Raises: as `open_source`."""
+    """Open a tar, of a root or of a container image. Raises: as `open_root_source`."""
     tar = open_decompressed(path, work)
     tree = unpack_tar(tar, str(path))
     blobs: BlobStore = BlobArchive(tree)

@@ -1,4 +1,4 @@
-"""Any root as a footprint: each of its files read once, from whatever holds them."""
+"""The footprint of a root, each file read once."""
 
 import re
 import tempfile

@@ -1,4 +1,4 @@
-"""What a root offers, package by package, each file read and hashed when it is first asked for."""
+"""Packages of a root; each file is read and hashed when it is first needed."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What a partition holds, and which of several is the root that its machine starts.
+"""Contents of partitions, and the choice of the one with the root.
 
 Source: UAPI group, Discoverable Partitions Specification; the kernel's init/main.c (the programs
 that it tries); libblkid's superblocks (magic numbers).

@@ -1,4 +1,4 @@
-"""The packages of an rpm root: SQLite databases are read here, older kinds by rpm itself.
+"""The packages of an rpm root: SQLite databases are read here, older ones by rpm.
 
 Source: rpm's lib/header.c, "Header format"; docs/manual/tags.md.
 """

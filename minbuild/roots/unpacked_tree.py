@@ -42,7 +42,7 @@ class UnpackedInode:
     """Of a directory."""
 
     def read(self, limit: int | None = None) -> bytes:
-        """The bytes of a file, or its first `most`; holes are zeros. Raises: Damage."""
+        """The bytes of a file, or its first `limit` bytes; holes are zeros. Raises: MalformedFile."""
         size = self.size if limit is None else min(self.size, limit)
         if size > MAX_FILE_SIZE:
             raise MalformedFile(
@@ -72,7 +72,7 @@ class UnpackedTree:
     """A root that members are unpacked into, one after the other."""
 
     def __init__(self, *, chrooted: bool = False, max_paths: int = MAX_PATHS) -> None:
-        """`most`: paths. `chrooted`: members that lead through any link are followed within the root, and replace
+        """`max_paths`: paths at most. `chrooted`: members that lead through any link are followed within the root, and replace
         directories, as layers do; else as GNU tar, which follows no link that could lead out.
         """
         self._chrooted, self._max_paths = chrooted, max_paths
@@ -84,7 +84,7 @@ class UnpackedTree:
     def add(self, member: TarMember, archive: Region) -> NameInDirectory:
         """Unpack one member; returns the name that it now has.
 
-        Raises: Damage when it cannot be unpacked.
+        Raises: MalformedFile when it cannot be unpacked.
         """
         self._open_directories = [
             one for one in self._open_directories if member.name.startswith(one[0])
@@ -173,7 +173,7 @@ class UnpackedTree:
         """The directory that a name ends in, and its last component there; "" for the top itself.
 
         `make`: directories that are not there. `follow`: also a link that stands at the name.
-        Raises: Damage when it cannot be; KeyError without `make` when there is no directory.
+        Raises: MalformedFile when it cannot be; KeyError without `make` when there is no directory.
         """
         ancestors, pending, hops = [self.top], _split_reversed(name), 0
         name_depth = len(pending)
