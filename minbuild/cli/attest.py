@@ -6,7 +6,13 @@ from pathlib import Path
 import click
 
 from minbuild.cli.console import Terminal, escape_for_terminal
-from minbuild.cli.options import BuildOptions, build_options, complete, store_option
+from minbuild.cli.options import (
+    BuildOptions,
+    GatheringCommand,
+    build_options,
+    complete,
+    store_option,
+)
 from minbuild.cli.output_files import FormatTargets, write_formats
 from minbuild.cli.output_options import FormatOptionsCommand, output_options
 from minbuild.cli.requests import build_request, open_session
@@ -16,7 +22,7 @@ from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.verification import PartStatus, verify_build
 
 
-@click.command()
+@click.command(cls=GatheringCommand)
 @click.argument("manifest", shell_complete=complete("manifests"))
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
               help="Directory of the build.  [default: build/NAME]")  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from minbuild.cli.console import Terminal, get_terminal_width
-from minbuild.cli.options import BuildOptions, build_options, complete
+from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.requests import build_request, open_session
 from minbuild.errors import UsageError
 from minbuild.escape import dump_json
@@ -34,7 +34,7 @@ from minbuild.report.unused_files import render_trace_summary
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=GatheringCommand)
 @click.argument("target", metavar="IMAGE|MANIFEST", shell_complete=complete("sources"))
 @click.option("--uefi", "firmware", flag_value="uefi", default="uefi",
               help="Start by UEFI from the image.  [default]")  # fmt: skip

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import click
 
 from minbuild.cli.console import Terminal, get_terminal_width
-from minbuild.cli.options import BuildOptions, build_options, complete
+from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.output_files import STDOUT
 from minbuild.cli.requests import build_request, open_session
 from minbuild.dib import root_tar
@@ -21,7 +21,7 @@ from minbuild.pipeline.build import plan_build
 from minbuild.report.text import render_text
 
 
-@click.command()
+@click.command(cls=GatheringCommand)
 @click.argument("source", metavar="MANIFEST|BUILD", shell_complete=complete("sources"))
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               default=Path(STDOUT), help="Tar file to write.  [default: stdout]")  # fmt: skip
@@ -46,7 +46,7 @@ def export(source: str, output: Path, build: BuildOptions) -> None:
         click.echo(f"wrote {output}: {output.stat().st_size:,} bytes", err=True)
 
 
-@click.command()
+@click.command(cls=GatheringCommand)
 @click.argument(
     "top", metavar="ROOT", type=click.Path(path_type=Path, file_okay=False, exists=True)
 )

@@ -8,7 +8,7 @@ import click
 
 from minbuild.archive.lockfile import LockChange
 from minbuild.cli.console import Terminal
-from minbuild.cli.options import BuildOptions, build_options, complete
+from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.requests import build_request, open_session
 from minbuild.errors import UsageError
 from minbuild.pipeline.lock_update import (
@@ -21,7 +21,7 @@ from minbuild.pipeline.lock_update import (
 )
 
 
-@click.command()
+@click.command(cls=GatheringCommand)
 @click.argument("manifest", shell_complete=complete("manifests"))
 @click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
 @click.option("--update", is_flag=True, help="Take the newest version of PACKAGEs, or of all.")

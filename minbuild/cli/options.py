@@ -2,9 +2,9 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -59,36 +59,37 @@ class BuildOptions:
     store: Path | None = None
 
 
-def build_options(command: Callable[..., Result]) -> Callable[..., Result]:
-    """Give a command the options of `BuildOptions`, and their values as its parameter `build`."""
+class GatheringCommand(click.Command):
+    """A command with options that become one parameter, as those of `build_options` do."""
 
-    @functools.wraps(command)
-    def call(
-        *,
-        settings: tuple[str, ...],
-        variant: str,
-        components: tuple[Path, ...],
-        mirror: tuple[str, ...],
-        lock: Path | None,
-        root: Path | None,
-        allow_downgrade: bool,
-        trust_lock: bool,
-        outside: tuple[Path, ...],
-        code: bool,
-        offline: bool,
-        store: Path | None,
-        **others: object,
-    ) -> Result:
-        build = BuildOptions(
-            settings=settings, variant=variant, components=components, mirror=mirror, lock=lock,
-            root=root, allow_downgrade=allow_downgrade, trust_lock=trust_lock, outside=outside,
-            code=code, offline=offline, store=store,
-        )  # fmt: skip
-        return command(build=build, **others)
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        if not ctx.resilient_parsing:  # while a shell completes, options may have no value yet
+            for gather in vars(self.callback).get(_GATHERERS, ()):
+                gather(ctx.params)
+        return rest
 
+
+_GATHERERS = "gatherers"
+Gather = Callable[[dict[str, Any]], None]
+
+
+def add_gatherer(command: Callable[..., object], gather: Gather) -> None:
+    """Have a GatheringCommand change the values of its options before it calls `command`."""
+    vars(command).setdefault(_GATHERERS, []).append(gather)
+
+
+def build_options(command: Command) -> Command:
+    """Give a GatheringCommand the options of `BuildOptions`, as its parameter `build`."""
     for option in reversed(_BUILD_OPTIONS):
-        call = option(call)
-    return call
+        command = option(command)
+    add_gatherer(command, _gather_build_options)
+    return command
+
+
+def _gather_build_options(values: dict[str, Any]) -> None:
+    names = [field.name for field in fields(BuildOptions)]
+    values["build"] = BuildOptions(**{name: values.pop(name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)

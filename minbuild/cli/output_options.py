@@ -1,9 +1,8 @@
 """Format options of a command: `--text`, `--md FILE`, `--json=-`, each to a file or stdout."""
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import click
 
@@ -14,16 +13,15 @@ from minbuild.cli.format_arguments import (
     list_arguments,
     list_options,
 )
-from minbuild.cli.options import complete
+from minbuild.cli.options import Command, GatheringCommand, add_gatherer, complete
 from minbuild.errors import UsageError
 from minbuild.manifest.shipped_manifests import is_manifest_name
 from minbuild.report.formats import FORMATS
 
-Result = TypeVar("Result")
 _ARGUMENTS_KEY = "minbuild.not_files"
 
 
-class FormatOptionsCommand(click.Command):
+class FormatOptionsCommand(GatheringCommand):
     """A command whose format options may stand alone, which means stdout, or with a file.
 
     The file comes after `=` or a blank; `assign_format_files` tells it from an argument.
@@ -68,25 +66,24 @@ def _is_image(name: str) -> bool:
     return name.startswith("git:") or (bool(name) and Path(name).exists()) or is_manifest_name(name)
 
 
-def output_options(*names: str) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+def output_options(*names: str) -> Callable[[Command], Command]:
     """Give a command an option for each format; its parameter `targets` maps formats to files."""
 
-    def add(command: Callable[..., Result]) -> Callable[..., Result]:
-        @functools.wraps(command)
-        def call(**values: object) -> Result:
-            targets = {name: values.pop(f"out_{name}") for name in names}
-            return command(targets=targets, **values)
+    def gather_targets(values: dict[str, Any]) -> None:
+        values["targets"] = {name: values.pop(f"out_{name}") for name in names}
 
+    def add_options(command: Command) -> Command:
         for name in reversed(names):
             if name not in FORMATS:
                 raise LookupError(f"a command offers --{name}: add it to report/formats.py")
-            call = click.option(
+            command = click.option(
                 f"--{name}",
                 f"out_{name}",
                 metavar="[FILE]",
                 shell_complete=complete("files"),
                 help=f"Write {FORMATS[name].help}.",
-            )(call)
-        return call
+            )(command)
+        add_gatherer(command, gather_targets)
+        return command
 
-    return add
+    return add_options

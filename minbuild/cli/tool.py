@@ -3,7 +3,7 @@
 import click
 
 from minbuild.cli.console import Terminal
-from minbuild.cli.options import BuildOptions, build_options, complete
+from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.requests import build_request, open_session
 from minbuild.image.ukify import add_stub_argument
 from minbuild.manifest.tool_documents import load_tools
@@ -12,7 +12,7 @@ from minbuild.pipeline.session import detect_machine_arch
 from minbuild.process import exec_program
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(cls=GatheringCommand, context_settings={"ignore_unknown_options": True})
 @click.argument("name", shell_complete=complete("tools"))
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("--manifest", default="host", metavar="MANIFEST", show_default=True,

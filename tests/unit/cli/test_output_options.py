@@ -107,7 +107,7 @@ def test_every_command_with_formats_takes_their_files_after_a_blank(
         typed = [*words, f"--{one}", file]
         context = click.Context(command)
         command.parse_args(context, typed)
-        assert context.params[f"out_{one}"] == file
+        assert context.params["targets"][one] == file
 
 
 def test_why_and_tree_write_files(
