@@ -136,6 +136,11 @@ class DynamicLoader:
                 done = yield from self._list_filter(process, loaded, done)
                 continue
             for raw in loaded.elf.needed:
+                known = process.names.get(raw) if process.musl is None else None
+                if known is not None:
+                    edge = (loaded.path, f"DT_NEEDED {raw}", known.opened_path)
+                    if edge in self._known_edges:  # most processes share most of theirs
+                        continue
                 yield self._request_needed(process, loaded, raw)
         return done
 

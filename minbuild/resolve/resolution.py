@@ -22,6 +22,7 @@ from minbuild.resolve.ldso import DynamicLoader
 from minbuild.resolve.loader_config import read_loader_config
 from minbuild.resolve.model import (
     Closure,
+    FoundPath,
     Need,
     NeedKind,
     Root,
@@ -144,18 +145,17 @@ class Resolution:
 
     def add(self, result: RuleResult) -> None:
         """Take one result of a rule: select the paths that it needs, or note what is unmet."""
-        if isinstance(result, UnmetNeed):
-            if result not in self._unmet and not self.state.waivers.allows(result):
-                self._unmet[result] = None
-        elif isinstance(result, Need):
+        if isinstance(result, Need):
             self._select(result)
-        else:
+        elif isinstance(result, FoundPath):
             for path in result.traversed:
                 entry = self.state.view.get_entry(path)
                 is_link = entry is not None and entry.kind is FileType.LINK
                 kind = NeedKind.LINK if is_link else NeedKind.PARENT
                 self._select(Need(path, result.needed_by, kind, result.raw))
             self._select(Need(result.path, result.needed_by, result.kind, result.evidence))
+        elif result not in self._unmet and not self.state.waivers.allows(result):
+            self._unmet[result] = None
 
     def _select(self, need: Need) -> None:
         if need in self._needs:
