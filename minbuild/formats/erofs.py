@@ -117,6 +117,7 @@ class Erofs(DiskFileSystem[ErofsInode]):
 
     def list_directory(self, inode: ErofsInode) -> Iterator[tuple[bytes, int]]:
         """The names of a directory and their inodes, without `.` and `..`."""
+        self._check_directory_size(inode.size, inode.number)
         data = self.read(inode)
         for block_start in range(0, len(data), self.block_size):
             block = data[block_start : block_start + self.block_size]

@@ -164,6 +164,7 @@ class Ext4(DiskFileSystem[Ext4Inode]):
 
         Raises: ToolError where the kernel would call it damaged.
         """
+        self._check_directory_size(inode.size, inode.number)
         data = self.read(inode)
         if inode.flags & _INLINE:
             # the parent's inode stands first; the rest of i_block and the attribute are two lists

@@ -87,6 +87,11 @@ class DiskFileSystem(ABC, Generic[InodeT]):
         if self.size > self._available_size:
             raise self._damage_error("it is larger than where it lies")
 
+    def _check_directory_size(self, size: int, directory: int) -> None:
+        """Refuse a directory before it is read whole: it has no holes."""
+        if size > min(self.size, MAX_NAME_BYTES):
+            raise self._damage_error(f"directory {directory} is larger than it can be")
+
     def _check_name(self, name: bytes, directory: int) -> None:
         if not name or b"/" in name or b"\0" in name or len(name) > 255:
             raise self._damage_error(f"a name in directory {directory} cannot be")
