@@ -123,6 +123,7 @@ def render_vex(built_image: BuiltImage, issues: tuple[ImageIssue, ...]) -> str:
             analysis = VulnerabilityAnalysis(state=ImpactAnalysisState.IN_TRIAGE)
         bom.vulnerabilities.add(
             Vulnerability(
+                bom_ref=issue.advisory.name,
                 id=issue.advisory.name,
                 analysis=analysis,
                 recommendation=f"update to {issue.advisory.fixed}"

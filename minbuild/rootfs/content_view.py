@@ -66,11 +66,6 @@ def _cross_check(path: RootPath, data: bytes) -> FileFacts | None:
     return facts
 
 
-def make_reader(store: Store) -> Callable[[str], bytes]:
-    """A function that gives the bytes of a digest; it raises Lost when the store has lost them."""
-    return store.require
-
-
 @dataclass(frozen=True, slots=True)
 class _ContentCache(Generic[T]):
     """What is read of contents, once of each."""

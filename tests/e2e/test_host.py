@@ -142,6 +142,23 @@ def test_every_file_has_a_chain_of_needs(host: Host) -> None:
     assert {row["path"] for row in rows} == reached
 
 
+def test_licences_and_open_issues_of_the_host_are_listed(host: Host) -> None:
+    licences = host.run("licences", "build/host")
+    assert licences.code == 0, licences.err
+    sources = json.loads((host.images / "licences/sources.json").read_text())
+    assert "busybox" in json.dumps(sources)
+    issue = {"description": "a flaw", "releases": {"trixie": {"status": "open"}}}
+    (host.directory / "issues.json").write_text(json.dumps({"busybox": {"CVE-2026-1": issue}}))
+    words = ("cve", "build/host", "--data", "issues.json")
+    listed = host.run(*words)
+    assert listed.code == 0, listed.err
+    assert "CVE-2026-1  busybox (busybox): no fix yet" in listed.out
+    assert host.run(*words, "--exit-code").code == 1
+    first, second = host.run(*words, "--vex", "-").out, host.run(*words, "--vex", "-").out
+    assert json.loads(first)["vulnerabilities"][0]["id"] == "CVE-2026-1"
+    assert first == second
+
+
 def test_the_starter_manifest_builds_within_its_own_budget(host: Host) -> None:
     assert host.run("init", "rack.yaml").code == 0
     built = host.run("make", "rack.yaml", "--lock", "host.lock", "-o", "rack")
