@@ -31,7 +31,7 @@ def init(origin: str | None, file: Path | None) -> None:
             out.write(text)
     except FileExistsError as error:
         raise UsageError(
-            "the file exists, and init replaces none",
+            "the file exists, and init does not replace it",
             where=str(target),
             fix="name another file: minbuild init my-host.yaml",
         ) from error

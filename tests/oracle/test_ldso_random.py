@@ -167,7 +167,7 @@ def normalise(outcome: LoaderOutcome, world: World) -> LoaderOutcome:
     if world.split:
         return outcome
     return replace(
-        outcome, lost=tuple(sorted({LIB.sub("/usr/lib/", one) for one in outcome.missing}))
+        outcome, missing=tuple(sorted({LIB.sub("/usr/lib/", one) for one in outcome.missing}))
     )
 
 
@@ -177,7 +177,9 @@ def assert_alike(theirs: LoaderOutcome, ours: LoaderOutcome, world: World) -> No
     more = {
         name for name in theirs.missing if name not in ours.missing and _is_auxiliary(name, world)
     }
-    assert ours == replace(theirs, lost=tuple(name for name in theirs.missing if name not in more))
+    assert ours == replace(
+        theirs, missing=tuple(name for name in theirs.missing if name not in more)
+    )
 
 
 def _is_auxiliary(name: str, world: World) -> bool:

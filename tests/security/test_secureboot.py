@@ -101,9 +101,9 @@ def test_a_certificate_is_enrolled_behind_what_is_there() -> None:
     result = enrol_keys(template, text, "signing.pem")
     assert len(result) == len(template)
     assert "SecureBootEnable".encode("utf-16-le") in result
-    with pytest.raises(UsageError, match="no certificate"):
+    with pytest.raises(UsageError, match="not a PEM certificate"):
         enrol_keys(template, "nothing", "x.pem")
-    with pytest.raises(UsageError, match="unknown form"):
+    with pytest.raises(UsageError, match="unrecognised variable store"):
         enrol_keys(bytes(1000), text, "x.pem")
 
 
