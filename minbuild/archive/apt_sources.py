@@ -24,7 +24,7 @@ _READABLE_SCHEMES = ("http://", "https://", "file:/")
 
 @dataclass(frozen=True, slots=True)
 class AptSource:
-    """One entry of apt's sources: `deb http://deb.debian.org/debian trixie main`."""
+    """One entry of apt's sources: `deb http://MIRROR/debian trixie main`."""
 
     addresses: tuple[str, ...]
     """As written, mirror lists included."""

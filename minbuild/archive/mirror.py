@@ -31,7 +31,7 @@ _SAFE = "/+~:@!$&'()*,;="
 class Mirror:
     """Addresses of Debian's repositories, without a trailing slash or password.
 
-    `debian` is `http://deb.debian.org/debian`, `security` the repository debian-security next to it.
+    `debian` is `http://MIRROR/debian`, `security` the repository debian-security next to it.
     """
 
     debian: str
