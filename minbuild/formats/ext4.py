@@ -66,6 +66,8 @@ class Ext4(DiskFileSystem[Ext4Inode]):
         head = data[start + 1024 : start + 2048]
         if not has_magic(data, Format.EXT4, start):
             raise self._damage_error("it has no superblock")
+        if len(head) < 1024:
+            raise self._damage_error("it ends inside its superblock")
         fields = struct.unpack_from("<6I", head)
         self._inode_count, self._block_count, self._first_data_block = (
             fields[0],
