@@ -53,9 +53,12 @@ def extract_from_packages(
 
 def _take_unpacked(wanted: Iterable[Collection[str]], store: Store) -> None:
     """Put into the store what this run has unpacked already."""
+    missing = {digest for digests in wanted for digest in digests if store.path(digest) is None}
+    if not missing:
+        return
     with store.create_temp_dir() as work:
-        for sha256 in {digest for digests in wanted for digest in digests}:
-            if store.path(sha256) is None and store.unpacked.copy(sha256, work / sha256):
+        for sha256 in missing:
+            if store.unpacked.copy(sha256, work / sha256):
                 store.adopt(work / sha256, sha256)
 
 
