@@ -1,5 +1,6 @@
 """Commands that help to write manifests: init, hardware, elements."""
 
+import json
 from pathlib import Path
 
 import click
@@ -9,7 +10,13 @@ from minbuild.cli.output_files import STDOUT
 from minbuild.data import data_directory
 from minbuild.errors import ToolError, UsageError
 from minbuild.file_io import write_atomic
-from minbuild.manifest.shipped_manifests import copy_shipped, render_starter
+from minbuild.manifest.grammar import build_json_schema
+from minbuild.manifest.shipped_manifests import (
+    SCHEMA_FILE,
+    add_modeline,
+    copy_shipped,
+    render_starter,
+)
 from minbuild.pipeline.modaliases import list_modaliases
 
 
@@ -18,11 +25,14 @@ from minbuild.pipeline.modaliases import list_modaliases
               help="Start from a manifest that ships: edge; FILE is then NAME.yaml.")  # fmt: skip
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 def init(origin: str | None, file: Path | None) -> None:
-    """Write a commented starter manifest to FILE (host.yaml; - for stdout); never replace a file."""
+    """Write a commented starter manifest to FILE (host.yaml; - for stdout); never replace a manifest.
+
+    Beside it lies minbuild.schema.json then, by which editors complete and check manifests.
+    """
     target = file or Path(f"{origin or 'host'}.yaml")
     is_printed = str(target) == STDOUT
     stem = (origin or "host") if is_printed else target.stem
-    text = render_starter(stem) if origin is None else copy_shipped(origin, stem)
+    text = add_modeline(render_starter(stem) if origin is None else copy_shipped(origin, stem))
     if is_printed:
         click.echo(text, nl=False)
         return
@@ -41,7 +51,16 @@ def init(origin: str | None, file: Path | None) -> None:
             where=str(target),
             fix="name a file in a directory that you may write to",
         ) from error
+    _write_schema(target.with_name(SCHEMA_FILE))
     click.echo(f"wrote {target}; build it with: minbuild make {target}")
+
+
+def _write_schema(path: Path) -> None:
+    """Write the JSON Schema of manifests, or replace an older one; another file of the name stays."""
+    schema = build_json_schema()
+    text = json.dumps(schema, indent=1, sort_keys=True) + "\n"
+    if not path.exists() or f'"$id": "{schema["$id"]}"' in path.read_text("utf-8", "replace"):
+        write_atomic(path, text.encode())
 
 
 @click.command()

@@ -331,15 +331,20 @@ class DocumentKind(StrEnum):
 
 
 def build_json_schema(kind: DocumentKind = DocumentKind.MANIFEST) -> Json:
-    """Build the JSON Schema of a kind of document. Source: JSON Schema 2020-12."""
+    """Build the JSON Schema of a kind of document, in the form that SchemaStore takes.
+
+    Source: JSON Schema draft-07; SchemaStore, CONTRIBUTING.md, Best practices.
+    """
     shapes: dict[DocumentKind, Json] = {
         DocumentKind.MANIFEST: MANIFEST.schema(),
         DocumentKind.COMPONENT: COMPONENT.schema(),
         DocumentKind.TOOL: TOOL.schema(),
         DocumentKind.RULES: RULE_FILE.schema(),
     }
+    suffix = "" if kind is DocumentKind.MANIFEST else f"-{kind}"
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": f"https://www.schemastore.org/minbuild{suffix}.json",
         "title": f"minbuild {kind}",
         **shapes[kind],
     }

@@ -9,6 +9,8 @@ from minbuild.manifest.document.problems import find_nearest, suggest
 from minbuild.manifest.names import NAME_PATTERN
 
 MANIFEST_SUFFIXES = (".yaml", ".yml")
+SCHEMA_FILE = "minbuild.schema.json"
+"""The JSON Schema of manifests, which `minbuild init` writes beside a new one."""
 
 
 def find_manifest(name: str) -> Path:
@@ -130,6 +132,14 @@ def copy_shipped(origin: str, name: str) -> str:
         raise UsageError(f"there is no shipped manifest {origin}", where="--from", fix=fix)
     text = file.read_text(encoding="utf-8")
     return re.sub(r"(?m)^name: .*$", f"name: {_clean_name(name)}", text, count=1)
+
+
+def add_modeline(text: str) -> str:
+    """Put a line above a manifest by which editors find the JSON Schema beside it.
+
+    Source: yaml-language-server, README, "Using inlined schema"; SCHEMA_FILE is relative to the manifest.
+    """
+    return f"# yaml-language-server: $schema={SCHEMA_FILE}\n{text}"
 
 
 def _clean_name(name: str) -> str:

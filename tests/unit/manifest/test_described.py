@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from minbuild.errors import UsageError
 from minbuild.manifest.components import describe_component, list_components
+from minbuild.manifest.grammar import DocumentKind, build_json_schema
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import copy_shipped
 from minbuild.report.component import component_to_json, render_component
@@ -119,7 +121,9 @@ def test_init_prints_and_writes_a_manifest_that_ships(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "minbuild", "init", "--from", "edge"]
     run = {"capture_output": True, "text": True, "timeout": 60, "cwd": tmp_path}
     printed = subprocess.run([*words, "-"], **run)  # type: ignore[call-overload]
-    assert printed.stdout.startswith("minbuild: 1\nname: edge\n")
+    modeline, _, rest = printed.stdout.partition("\n")
+    assert modeline == "# yaml-language-server: $schema=minbuild.schema.json"
+    assert rest.startswith("minbuild: 1\nname: edge\n")
     assert not list(tmp_path.iterdir())
     assert subprocess.run(words, **run).returncode == 0  # type: ignore[call-overload]
     assert (tmp_path / "edge.yaml").read_text() == printed.stdout
@@ -128,3 +132,25 @@ def test_init_prints_and_writes_a_manifest_that_ships(tmp_path: Path) -> None:
     assert "init does not replace it" in again.stderr
     unknown = subprocess.run([*words[:-1], "egde"], **run)  # type: ignore[call-overload]
     assert "did you mean edge?" in unknown.stderr
+
+
+def test_init_writes_the_schema_beside_and_replaces_no_other_file(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "minbuild", "init"]
+    run = {"capture_output": True, "text": True, "timeout": 60, "cwd": tmp_path, "check": True}
+    subprocess.run([*words, "sub.yaml"], **run)  # type: ignore[call-overload]
+    schema = tmp_path / "minbuild.schema.json"
+    written = schema.read_text()
+    assert json.loads(written) == build_json_schema()
+    schema.write_text(written.replace("one host", "ten hosts"))
+    subprocess.run([*words, "b.yaml"], **run)  # type: ignore[call-overload]
+    assert schema.read_text() == written
+    schema.write_text("mine")
+    subprocess.run([*words, "c.yaml"], **run)  # type: ignore[call-overload]
+    assert schema.read_text() == "mine"
+
+
+def test_the_schema_is_in_the_form_that_schemastore_takes() -> None:
+    for kind in DocumentKind:
+        schema = build_json_schema(kind)
+        assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
+        jsonschema.Draft7Validator.check_schema(schema)
