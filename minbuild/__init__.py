@@ -1,3 +1,3 @@
 """The smallest Linux host that boots and runs virtual machines, every file of it explained."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

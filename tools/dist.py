@@ -6,8 +6,10 @@ import zipfile
 from pathlib import Path
 
 TOP = Path(__file__).parents[1]
-SHARED = ("manifests", "elements")
-"""Directories that a wheel has below minbuild/share/. Source: pyproject.toml, force-include."""
+SHARED = {"manifests": "minbuild/share/manifests", "elements": "minbuild/share/elements"}
+"""Directories of the tree → where a wheel has them. Source: pyproject.toml, force-include."""
+MAN_PAGES = {"docs/man": "share/man/man1"}
+"""The same of what a wheel puts beside the package. Source: pyproject.toml, shared-data."""
 
 
 def main(directory: Path = TOP / "dist") -> int:
@@ -25,25 +27,27 @@ def main(directory: Path = TOP / "dist") -> int:
 def list_package_files(*, of_sdist: bool = False) -> set[str]:
     """The files that users need, as a wheel names them; of an sdist as the tree does."""
     files = set()
-    for name in ("minbuild", *SHARED):
-        prefix = "" if of_sdist or name not in SHARED else "minbuild/share/"
+    for name, place in {"minbuild": "minbuild", **SHARED, **MAN_PAGES}.items():
         for path in (TOP / name).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
-                files.add(prefix + path.relative_to(TOP).as_posix())
+                inside = path.relative_to(TOP / name).as_posix()
+                files.add(f"{name if of_sdist else place}/{inside}")
     return files
 
 
 def read_wheel(path: Path) -> set[str]:
-    """The files of a wheel, without its metadata. Source: PEP 427."""
+    """The files of a wheel as they are installed, without its metadata. Source: PEP 427."""
     with zipfile.ZipFile(path) as wheel:
-        return {name for name in wheel.namelist() if ".dist-info/" not in name}
+        names = [name for name in wheel.namelist() if ".dist-info/" not in name]
+    return {name.partition(".data/data/")[2] or name for name in names}
 
 
 def read_sdist(path: Path) -> set[str]:
     """The files of the package in an sdist, without its top directory. Source: PEP 625."""
     with tarfile.open(path) as sdist:
         names = [member.name.partition("/")[2] for member in sdist if member.isfile()]
-    return {name for name in names if name.partition("/")[0] in {"minbuild", *SHARED}}
+    tops = tuple(f"{name}/" for name in ("minbuild", *SHARED, *MAN_PAGES))
+    return {name for name in names if name.startswith(tops)}
 
 
 def _compare(kind: str, built: set[str], expected: set[str]) -> list[str]:

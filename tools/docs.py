@@ -1,4 +1,4 @@
-"""The pages of docs/reference that are written by the program itself: `make docs`.
+"""The pages of docs/reference and docs/man that are written by the program itself: `make docs`.
 
 Source of each: the options of the commands, and the components that ship.
 """
@@ -11,8 +11,11 @@ import click
 from minbuild.cli.commands import COMMAND_GROUPS
 from minbuild.cli.main import minbuild
 from minbuild.manifest.components import ComponentSummary, list_components
+from tools import man
+from tools.man import format_meaning, format_names, format_value, list_options
 
-REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
+DOCS = Path(__file__).parents[1] / "docs"
+REFERENCE = DOCS / "reference"
 OPTIONS = (
     "Every option of every command. `make docs` writes this page; what the commands do stands in "
     "[commands](commands.md)."
@@ -48,33 +51,17 @@ def _command(command: click.Command, parent: click.Context, name: str) -> Iterat
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
     usage = " ".join((path, *(one.metavar or one.human_readable_name for one in arguments)))
     yield from (f"### {path}", "", f"`{usage}`", "")
-    rows = [one for one in command.params if isinstance(one, click.Option) and not one.hidden]
-    if rows:
+    if rows := list_options(command):
         yield from ("| option | meaning |", "|---|---|")
-        yield from (f"| `{_cell(_words(one))}` | {_cell(_meaning(one))} |" for one in rows)
+        for one in rows:
+            words = format_names(one) + format_value(one)
+            yield f"| `{_cell(words)}` | {_cell(format_meaning(one))} |"
         yield ""
     if isinstance(command, click.Group):
         for sub in command.list_commands(context):
             found = command.get_command(context, sub)
             if found is not None:
                 yield from _command(found, context, sub)
-
-
-def _words(option: click.Option) -> str:
-    """`-o, --output FILE`; written here, since click's own form differs between its releases."""
-    names = ", ".join(sorted((*option.opts, *option.secondary_opts), key=len))
-    if option.is_flag or option.count:
-        return names
-    kind = option.type
-    choices = kind.choices if isinstance(kind, click.Choice) else ()
-    value = option.metavar or "|".join(map(str, choices)) or kind.name.upper()
-    return f"{names}{'' if value.startswith('[=') else ' '}{value}"
-
-
-def _meaning(option: click.Option) -> str:
-    text = " ".join((option.help or "").split())
-    shown = option.show_default and option.default is not None and not option.is_flag
-    return f"{text} [default: {option.default}]" if shown else text
 
 
 def _cell(text: str) -> str:
@@ -95,6 +82,7 @@ def main() -> None:
     """Write the pages."""
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
+    man.write_pages(DOCS / "man")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ def history() -> None:
 @history.command()
 @click.argument("image")
 @click.option("--file", type=click.Path(path_type=Path, dir_okay=False),
-              default=Path("footprint-history.jsonl"), show_default=True)  # fmt: skip
+              default=Path("footprint-history.jsonl"), show_default=True,
+              help="File of the totals, one line a build.")  # fmt: skip
 @click.option("--label", required=True, help="Name of this build: a commit, a version.")
 @image_options
 def append(image: str, file: Path, label: str) -> None:
@@ -33,7 +34,8 @@ def append(image: str, file: Path, label: str) -> None:
 
 @history.command()
 @click.option("--file", type=click.Path(path_type=Path, dir_okay=False),
-              default=Path("footprint-history.jsonl"), show_default=True)  # fmt: skip
+              default=Path("footprint-history.jsonl"), show_default=True,
+              help="File of the totals, one line a build.")  # fmt: skip
 @click.option("--html", "page", metavar="FILE", help="Write a page with charts; - for stdout.")
 def show(file: Path, page: str | None) -> None:
     """Print the trend: a sparkline for each measure, then the builds."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from minbuild import __version__
 from tools.dist import TOP, main
 
 WORKFLOWS = sorted((TOP / ".github/workflows").glob("*.yml"))
@@ -46,6 +47,9 @@ def test_the_wheel_installed_by_pip_knows_what_ships_with_it(dist: Path, tmp_pat
     (wheel,) = dist.glob("*.whl")
     run(tmp_path / "venv/bin/pip", "install", "--quiet", wheel, cwd=tmp_path)
     minbuild = tmp_path / "venv/bin/minbuild"
+    assert run(minbuild, "--version", cwd=tmp_path) == f"minbuild, version {__version__}\n"
+    assert wheel.name == f"minbuild-{__version__}-py3-none-any.whl"
+    assert (tmp_path / "venv/share/man/man1/minbuild-make.1").is_file()
     assert "services/ssh" in run(minbuild, "components", cwd=tmp_path)
     run(minbuild, "init", "mine.yaml", "--from", "host", cwd=tmp_path)
     assert "installed" in run(minbuild, "plan", "mine.yaml", cwd=tmp_path)

@@ -25,6 +25,7 @@ ORACLES = {
     "softhsm2-util": "softhsm2",
     "dbclient": "dropbear-bin",
     "dropbearkey": "dropbear-bin",
+    "mandoc": "mandoc",
 }
 ADMIN = ("fsck.fat", "sgdisk", "e2fsck", "debugfs", "mkfs.xfs", "mkfs.btrfs")
 """Those in /usr/sbin; all others are in /usr/bin."""
