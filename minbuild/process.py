@@ -6,7 +6,7 @@ import shlex
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol
 
@@ -93,6 +93,16 @@ def fork() -> int:
     if process:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
     return process
+
+
+@contextlib.contextmanager
+def hold_signals() -> Iterator[None]:
+    """Let interrupts wait until the end of the block: around a fork, until its process is kept."""
+    previous_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous_mask)
 
 
 def unblock_signals() -> None:

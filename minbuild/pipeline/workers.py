@@ -13,7 +13,7 @@ from threading import Lock
 from typing import Any, NoReturn, TypeVar, cast
 
 from minbuild.errors import ToolError
-from minbuild.process import fork, unblock_signals
+from minbuild.process import fork, hold_signals, unblock_signals
 from minbuild.progress import Progress
 
 _LENGTH = struct.Struct("<Q")
@@ -131,11 +131,12 @@ class _Workers:
     def start(self, index: int, task: Task[T]) -> None:
         receiver, sender = open_pipe()
         parent = os.getpid()
-        process = fork()
-        if not process:
-            _run_worker(task, sender, parent)
+        with hold_signals():  # an interrupt before `running` has it would leave the process behind
+            process = fork()
+            if not process:
+                _run_worker(task, sender, parent)
+            self.running[receiver] = index, process
         sender.close()
-        self.running[receiver] = index, process
 
     def wait_for_results(self) -> list[tuple[int, object]]:
         """Wait until some process says something; the results among that."""

@@ -28,7 +28,7 @@ class Shown:
 
 shown = Shown()
 def until(name):
-    end = time.monotonic() + 90
+    end = time.monotonic() + 600
     while not (there / name).exists():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -43,7 +43,7 @@ def program(there: Path, code: str) -> list[str]:
 
 def said(there: Path, code: str) -> object:
     """What a Python that forks says as JSON."""
-    done = subprocess.run(program(there, code), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(program(there, code), capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -125,7 +125,7 @@ def test_a_process_that_is_killed_is_an_error_and_the_others_tidy_up(tmp_path: P
 def waits(progress):
     try:
         (there / "waits").touch()
-        time.sleep(300)
+        time.sleep(3600)
     finally:
         (there / "tidy").touch()
 def dies(progress):
@@ -144,7 +144,7 @@ def test_an_interrupt_ends_all_of_them(tmp_path: Path) -> None:
 def waits(progress):
     try:
         (there / str(os.getpid())).touch()
-        time.sleep(300)
+        time.sleep(3600)
     finally:
         (there / str(os.getpid())).unlink()
 try:
@@ -154,10 +154,24 @@ except KeyboardInterrupt:
 """
     began = subprocess.Popen(program(tmp_path, code), stdout=subprocess.PIPE, text=True)
     with began:
-        end = time.monotonic() + 90
+        end = time.monotonic() + 600
         while len(list(tmp_path.iterdir())) < 2:
             assert time.monotonic() < end
             time.sleep(0.01)
         began.send_signal(signal.SIGINT)
-        out, _ = began.communicate(timeout=90)
+        out, _ = began.communicate(timeout=600)
     assert json.loads(out) == []
+
+
+def test_an_interrupt_within_the_start_leaves_no_process(tmp_path: Path) -> None:
+    code = """
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
+try:
+    go([lambda progress: time.sleep(3600)])
+except KeyboardInterrupt:
+    try:
+        print(json.dumps(os.waitpid(-1, os.WNOHANG)))
+    except ChildProcessError:
+        print(json.dumps("none"))
+"""
+    assert said(tmp_path, code) == "none"
