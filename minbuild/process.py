@@ -5,12 +5,12 @@ import os
 import shlex
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Protocol
 
 from minbuild.errors import ToolError
+from minbuild.progress import report_detail
 
 PIPE = subprocess.PIPE
 TAIL_LINES = 12
@@ -57,6 +57,7 @@ def start_program(
 
     Raises: ToolError when it cannot be started.
     """
+    report_detail(lambda: format_command(argv))
     try:
         return subprocess.Popen(
             [os.fspath(word) for word in argv],
@@ -73,11 +74,6 @@ def start_program(
             where=format_command(argv),
             fix="check that the file is there and may be executed",
         ) from error
-
-
-def is_single_threaded() -> bool:
-    """Whether this process has one thread: only then a fork is safe, others may hold locks."""
-    return threading.active_count() == 1
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

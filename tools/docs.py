@@ -3,12 +3,13 @@
 Source of each: the options of the commands, and the components that ship.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from minbuild.cli.commands import COMMAND_GROUPS
+from minbuild.cli.console import list_output_options
 from minbuild.cli.main import minbuild
 from minbuild.manifest.components import ComponentSummary, list_components
 from tools import man
@@ -35,6 +36,7 @@ def options() -> str:
     """Every option of every command, under the headings of `minbuild --help`."""
     lines = ["# Options", "", OPTIONS, ""]
     root = click.Context(minbuild)
+    lines += ["## Every command", "", *_table(list_output_options())]
     for heading, rows in COMMAND_GROUPS.items():
         lines += [f"## {heading}", ""]
         for name in rows:
@@ -51,17 +53,22 @@ def _command(command: click.Command, parent: click.Context, name: str) -> Iterat
     arguments = [one for one in command.params if isinstance(one, click.Argument)]
     usage = " ".join((path, *(one.metavar or one.human_readable_name for one in arguments)))
     yield from (f"### {path}", "", f"`{usage}`", "")
-    if rows := list_options(command):
-        yield from ("| option | meaning |", "|---|---|")
-        for one in rows:
-            words = format_names(one) + format_value(one)
-            yield f"| `{_cell(words)}` | {_cell(format_meaning(one))} |"
-        yield ""
+    common = {option.name for option in list_output_options()}
+    if rows := [option for option in list_options(command) if option.name not in common]:
+        yield from _table(rows)
     if isinstance(command, click.Group):
         for sub in command.list_commands(context):
             found = command.get_command(context, sub)
             if found is not None:
                 yield from _command(found, context, sub)
+
+
+def _table(options: Sequence[click.Option]) -> Iterator[str]:
+    yield from ("| option | meaning |", "|---|---|")
+    for one in options:
+        words = format_names(one) + format_value(one)
+        yield f"| `{_cell(words)}` | {_cell(format_meaning(one))} |"
+    yield ""
 
 
 def _cell(text: str) -> str:

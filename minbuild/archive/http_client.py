@@ -7,6 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from minbuild.archive.http_model import CHUNK_SIZE, FileResponse, NotFound, TransientError
 from minbuild.errors import ArchiveError
+from minbuild.progress import report_detail
 
 
 @contextlib.contextmanager
@@ -16,6 +17,7 @@ def open_url(url: str, start: int = 0, *, fresh: bool = False) -> Iterator[FileR
     `fresh`: caches on the way must revalidate. Source: RFC 9111, 5.2.1.4.
     Raises: TransientError, NotFound.
     """
+    report_detail(lambda: f"reading {url}" + (f" from byte {start}" if start else ""))
     parts = urlsplit(url)
     if parts.scheme == "file":
         with _open_file(Path(unquote(parts.path)), start) as response:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.console import Terminal, escape_for_terminal
+from minbuild.cli.console import escape_for_terminal
 from minbuild.cli.options import (
     BuildOptions,
     GatheringCommand,
@@ -16,6 +16,7 @@ from minbuild.cli.options import (
 from minbuild.cli.output_files import FormatTargets, write_formats
 from minbuild.cli.output_options import FormatOptionsCommand, output_options
 from minbuild.cli.requests import build_request, open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.pipeline.attestation import write_attestation
 from minbuild.pipeline.installed_root import make_external_readers
 from minbuild.pipeline.load import load_manifest

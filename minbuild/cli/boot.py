@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.console import Terminal, get_terminal_width
+from minbuild.cli.console import get_terminal_width
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.requests import build_request, open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 from minbuild.escape import dump_json
 from minbuild.footprint.boot_trace import TraceSummary, render_trace

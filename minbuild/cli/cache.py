@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.console import Terminal
 from minbuild.cli.options import store_option
 from minbuild.cli.requests import open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.lab.accel import forget_kvm_faults
 from minbuild.pipeline import cache_maintenance
 from minbuild.pipeline.cache_maintenance import CacheUsage

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.console import Terminal
 from minbuild.cli.footprints import get_image_choice
 from minbuild.cli.options import complete, image_options, partition_option, store_option
 from minbuild.cli.output_files import FormatTargets, write_formats
 from minbuild.cli.output_options import FormatOptionsCommand, output_options
 from minbuild.cli.requests import make_trust, open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import find_manifest
 from minbuild.pipeline.root_check import check_root

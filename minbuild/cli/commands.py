@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import click
 
+from minbuild.cli.console import list_output_options
+from minbuild.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
@@ -29,6 +32,8 @@ class CommandEntry:
         command = getattr(importlib.import_module(f"minbuild.cli.{self.module}"), self.function)
         if not isinstance(command, click.Command):
             raise LookupError(f"minbuild.cli.{self.module}.{self.function} is not a click command")
+        if not any(option.name == "verbose" for option in command.params):
+            command.params.extend(list_output_options())
         return command
 
 
@@ -97,6 +102,18 @@ class CommandGroup(click.Group):
             command = COMMANDS[cmd_name].load()
             self.add_command(command, cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib  # only for this error
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            fix = f"did you mean {near[0]}?" if near else "see minbuild --help"
+            raise UsageError(f"there is no command {args[0]}", fix=fix) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx

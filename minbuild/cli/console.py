@@ -1,4 +1,4 @@
-"""Terminal: standard streams, progress, colour and errors."""
+"""Standard streams, how much is shown, colour and errors."""
 
 import contextlib
 import errno
@@ -6,14 +6,13 @@ import io
 import os
 import shutil
 import sys
-import threading
-import time
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from minbuild.errors import MinbuildError
+from minbuild.errors import MinbuildError, UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -86,73 +85,85 @@ def _open_text(
     )
 
 
-class Terminal:
-    """Progress on stderr: one line that is rewritten on a terminal, notes alone elsewhere."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._is_live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._shown = False
-        self._last = 0.0
-        self._step = ""
-
-    def step(self, text: str) -> None:
-        """Show the step that begins."""
-        with self._lock:
-            self._step = text
-            self._write_line(text)
-
-    def note(self, text: str) -> None:
-        """Print a line that stays."""
-        with self._lock:
-            self._clear()
-            click.echo(
-                f"{click.style('note:', fg='cyan')} {escape_for_terminal(text)}",
-                err=True,
-                color=get_colour(),
-            )
-            if self._step:
-                self._write_line(self._step)
-
-    def bar(self, label: str, done: int, total: int) -> None:
-        """Show how far a step has come, ten times a second at most."""
-        now = time.monotonic()
-        with self._lock:
-            if now - self._last < 0.1 and done < total:
-                return
-            self._last = now
-            self._write_line(_format_bar(label, done, total))
-
-    def finish(self) -> None:
-        """Remove the live line."""
-        with self._lock:
-            self._step = ""
-            self._clear()
-
-    def _write_line(self, text: str) -> None:
-        if self._is_live:
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\x1b[K{escape_for_terminal(text)[:width]}")
-            sys.stderr.flush()
-            self._shown = True
-
-    def _clear(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-            self._shown = False
+QUIET, NORMAL, STEPS, DETAILS = -1, 0, 1, 2
+"""How much is told on stderr: errors; notes and the step that runs; every step; what it starts."""
+LEVELS = {"quiet": QUIET, "normal": NORMAL, "verbose": STEPS, "debug": DETAILS}
+"""Words of `MINBUILD_LOG` and of `log` in the config file."""
+LOG_VARIABLE = "MINBUILD_LOG"
 
 
-def _format_bar(label: str, done: int, total: int) -> str:
-    if not total:
-        return f"{label}  {done}"
-    filled = min(24, 24 * done // total)
-    amount = f"{done / 1e6:.1f}/{total / 1e6:.1f} MB" if total > 10_000 else f"{done}/{total}"
-    return f"{label}  {'━' * filled}{'╌' * (24 - filled)}  {amount}"
+@dataclass(slots=True)
+class OutputSettings:
+    """How results, progress and errors of this run are shown: `-v`, `-q`, `--color`."""
+
+    verbosity: int = NORMAL
+    colour: str = "auto"
+    """auto, always or never."""
+    log: str = ""
+    """File that gets every step and detail, too; "" for none."""
+
+
+OUTPUT = OutputSettings()
+
+
+def start_output(environment: Mapping[str, str]) -> None:
+    """Set `OUTPUT` to what the environment asks for: MINBUILD_LOG is a level, or a file.
+
+    Raises: UsageError for a word that is neither.
+    """
+    OUTPUT.verbosity, OUTPUT.colour, OUTPUT.log = NORMAL, "auto", ""
+    word = environment.get(LOG_VARIABLE, "")
+    if word in LEVELS:
+        OUTPUT.verbosity = LEVELS[word]
+    elif "/" in word or "." in word:
+        OUTPUT.log = word
+    elif word:
+        raise UsageError(
+            f"{word} is no level of messages",
+            where=LOG_VARIABLE,
+            fix=f"write one of {', '.join(LEVELS)}, or a file: ./minbuild.log",
+        )
+
+
+def _set_verbosity(_context: click.Context, _option: click.Parameter, value: int) -> None:
+    if value:
+        OUTPUT.verbosity = min(DETAILS, max(OUTPUT.verbosity, NORMAL) + value)
+
+
+def _set_quiet(_context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value:
+        OUTPUT.verbosity = QUIET
+
+
+def _set_colour(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
+    if value:
+        OUTPUT.colour = value
+
+
+def list_output_options() -> list[click.Option]:
+    """Make the options that every command has: `--verbose`, `--quiet`, `--color`."""
+    return [
+        click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=_set_verbosity,
+                     help="Tell every step on stderr; -vv: each program and address, too."),
+        click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_quiet,
+                     help="Tell errors only: neither progress nor notes."),
+        click.Option(["--color", "--colour"], type=click.Choice(["auto", "always", "never"]),
+                     expose_value=False, callback=_set_colour,
+                     help="Colours; auto: on a terminal, unless NO_COLOR is set."),
+    ]  # fmt: skip
+
+
+def print_note(text: str) -> None:
+    """Print a note on stderr, which -q leaves out."""
+    if OUTPUT.verbosity > QUIET:
+        mark = click.style("note:", fg="cyan")
+        click.echo(f"{mark} {escape_for_terminal(text)}", err=True, color=get_colour())
 
 
 def get_colour() -> bool | None:
-    """False where NO_COLOR is set (no-color.org); None lets click look at the stream."""
+    """Whether colours are wanted; None lets click look at the stream. Source: no-color.org."""
+    if OUTPUT.colour != "auto":
+        return OUTPUT.colour == "always"
     return False if os.environ.get("NO_COLOR") else None
 
 
@@ -182,3 +193,18 @@ def print_error(error: MinbuildError) -> None:
             click.echo(f"  where: {escape_for_terminal(failure.where)}", err=True)
         if failure.fix:
             click.echo(f"  fix:   {escape_for_terminal(failure.fix)}", err=True)
+
+
+def print_usage_error(error: click.ClickException) -> None:
+    """Print click's error about the command line as ours are printed."""
+    what = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context is not None else "minbuild"
+    fix = f"see {path} --help"
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        import difflib  # only for this error
+
+        near = difflib.get_close_matches(error.option_name, error.possibilities, n=1)
+        what = f"No such option: {error.option_name}"
+        fix = f"did you mean {near[0] if near else min(error.possibilities)}?"
+    print_error(UsageError(what[:1].lower() + what[1:], where=path, fix=fix))

@@ -8,10 +8,10 @@ from minbuild.archive.download import fetch_packages
 from minbuild.archive.http_access import strip_credentials
 from minbuild.archive.mirror import find_mirror
 from minbuild.archive.mirror_retry import fetch_small
-from minbuild.cli.console import Terminal
 from minbuild.cli.options import ArchiveOptions, archive_options
 from minbuild.cli.output_files import STDOUT, write_formats
 from minbuild.cli.requests import open_session, read_input
+from minbuild.cli.terminal import Terminal
 from minbuild.compliance.built_image import INSTALL_HINT, BuiltImage, open_built_image
 from minbuild.compliance.cve import (
     ImageIssue,

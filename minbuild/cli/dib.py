@@ -8,10 +8,11 @@ from typing import BinaryIO
 
 import click
 
-from minbuild.cli.console import Terminal, get_terminal_width
+from minbuild.cli.console import get_terminal_width
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.output_files import STDOUT
 from minbuild.cli.requests import build_request, open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.dib import root_tar
 from minbuild.dib.build_directory import read_build_directory
 from minbuild.errors import UsageError

@@ -3,9 +3,9 @@
 import functools
 from pathlib import Path
 
-from minbuild.cli.console import Terminal
 from minbuild.cli.options import BuildOptions, get_remembered_text
 from minbuild.cli.requests import build_request, open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 from minbuild.footprint.model import Footprint
 from minbuild.manifest.shipped_manifests import is_manifest_name

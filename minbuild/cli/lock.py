@@ -7,9 +7,9 @@ from dataclasses import asdict
 import click
 
 from minbuild.archive.lockfile import LockChange
-from minbuild.cli.console import Terminal
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.requests import build_request, open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 from minbuild.pipeline.lock_update import (
     LockProposal,

@@ -11,7 +11,14 @@ import click
 
 from minbuild import __version__
 from minbuild.cli.commands import CommandGroup
-from minbuild.cli.console import COMPLETION_VARIABLE, open_streams, print_error
+from minbuild.cli.console import (
+    COMPLETION_VARIABLE,
+    list_output_options,
+    open_streams,
+    print_error,
+    print_usage_error,
+    start_output,
+)
 from minbuild.errors import MinbuildError, ToolError
 
 EXIT_BUG = 70
@@ -33,6 +40,9 @@ def minbuild() -> None:
     """
 
 
+minbuild.params.extend(list_output_options())
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with the code that says how it ended.
 
@@ -50,6 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 def run_command_line(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     try:
+        start_output(os.environ)
         if instruction := os.environ.get(COMPLETION_VARIABLE):
             from minbuild.cli.completion import answer_shell  # only while a shell completes
 
@@ -65,7 +76,7 @@ def run_command_line(argv: list[str] | None = None) -> int:
         print_error(error)
         return error.exit_code
     except click.ClickException as error:
-        error.show()
+        print_usage_error(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt, EOFError):
         click.echo("\ninterrupted: nothing half-written is left", err=True)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from minbuild.cli.console import Terminal, print_error
+from minbuild.cli.console import print_error
 from minbuild.cli.options import BuildOptions, build_options, complete
 from minbuild.cli.output_files import FormatTargets, find_text_width, write_formats
 from minbuild.cli.output_options import FormatOptionsCommand, output_options
 from minbuild.cli.requests import build_request, open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.dib.model import DibLocation
 from minbuild.errors import UsageError
 from minbuild.footprint.budget_check import check_manifest_limits

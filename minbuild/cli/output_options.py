@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from minbuild.cli.console import print_note
 from minbuild.cli.format_arguments import (
     Arity,
     assign_format_files,
@@ -37,9 +38,7 @@ class FormatOptionsCommand(GatheringCommand):
         ctx.meta[_ARGUMENTS_KEY] = parsed.not_files
         for word, option in parsed.not_files.items():
             if not ctx.resilient_parsing and word.endswith(".json") and Path(word).is_file():
-                click.echo(
-                    f"note: {word} is read, not written; to write it: {option}={word}", err=True
-                )
+                print_note(f"{word} is read, not written; to write it: {option}={word}")
         return super().parse_args(ctx, list(parsed.arguments))
 
     def invoke(self, ctx: click.Context) -> object:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.console import Terminal
 from minbuild.cli.options import BuildOptions, build_options, complete
 from minbuild.cli.output_files import FormatTargets, Renderer, find_text_width, write_formats
 from minbuild.cli.output_options import FormatOptionsCommand, output_options
 from minbuild.cli.requests import build_request, open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 from minbuild.explain.removal import rank_removals, remove_selected
 from minbuild.footprint import document

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.console import Terminal
 from minbuild.cli.options import BuildOptions, get_partition
+from minbuild.cli.terminal import Terminal
 from minbuild.config import find_config_file, load_config
 from minbuild.errors import UsageError
 from minbuild.manifest.input_files import Trust

@@ -6,10 +6,10 @@ from pathlib import Path
 import click
 
 from minbuild.archive.mirror import find_mirror
-from minbuild.cli.console import Terminal
 from minbuild.cli.options import ArchiveOptions, archive_options
 from minbuild.cli.output_files import STDOUT, write_formats, write_text
 from minbuild.cli.requests import open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.compliance.built_image import (
     INSTALL_HINT,
     BuiltImage,

@@ -2,9 +2,9 @@
 
 import click
 
-from minbuild.cli.console import Terminal
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.requests import build_request, open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.image.ukify import add_stub_argument
 from minbuild.manifest.tool_documents import load_tools
 from minbuild.pipeline.boot_setup import open_single_tool

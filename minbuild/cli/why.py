@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.console import Terminal
 from minbuild.cli.footprints import find_footprint, find_newest_build
 from minbuild.cli.options import BuildOptions, build_options, complete, image_options
 from minbuild.cli.output_files import FormatTargets, find_text_width, write_formats
 from minbuild.cli.output_options import PathArgumentCommand, output_options
 from minbuild.cli.requests import open_session
+from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 from minbuild.explain.providers import suggest_providers
 from minbuild.explain.why import Explanation, explain_all

@@ -4,7 +4,6 @@ import ctypes
 import multiprocessing
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +16,7 @@ from minbuild.archive.model import Package
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ArchiveError, MinbuildError, ToolError, combine
 from minbuild.file_io import hash_file
-from minbuild.parallel import count_cpus
+from minbuild.parallel import count_cpus, is_single_threaded
 from minbuild.progress import Progress
 
 SINGLE_PROCESS_LIMIT = 1 << 20
@@ -140,7 +139,7 @@ def _open_pool(size: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that end with the `with`, at once when it is left by an error or Ctrl-C."""
     before = set(multiprocessing.active_children())
     # A fork is the fastest start and safe only where no other thread may hold a lock.
-    start_method = "fork" if threading.active_count() == 1 else "forkserver"
+    start_method = "fork" if is_single_threaded() else "forkserver"
     pool = ProcessPoolExecutor(
         size,
         multiprocessing.get_context(start_method),

@@ -227,6 +227,7 @@ class BootMonitor:
             self._last_console_at = seconds
             self.stage_tracker.add_line(text, effective_seconds)
         if source is LineSource.CONSOLE:
+            self._progress.show_line(text)
             self._run_console_actions(text)
         if len(self._tracker.matches) > seen_count:
             if any(self._tracker.is_seen_on_console(probe) for probe in self._request.probes):

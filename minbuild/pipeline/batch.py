@@ -8,14 +8,13 @@ from pathlib import Path
 
 from minbuild.errors import MinbuildError
 from minbuild.footprint.model import Totals
-from minbuild.parallel import count_cpus
+from minbuild.parallel import count_cpus, is_single_threaded
 from minbuild.pipeline.build import build_host
 from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.session import BuildRequest, Session, read_lock_size
 from minbuild.pipeline.size_budget import check_size_budget
 from minbuild.pipeline.up_to_date import find_last_build
 from minbuild.pipeline.workers import run_in_forks
-from minbuild.process import is_single_threaded
 from minbuild.progress import Progress
 
 

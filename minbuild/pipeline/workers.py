@@ -190,6 +190,9 @@ class _ProgressProxy:
     def bar(self, label: str, done: int, total: int) -> None:
         self.send("bar", label, done, total)
 
+    def show_line(self, text: str) -> None:
+        self.send("show_line", text)
+
     def send(self, *values: object) -> None:
         with self._lock:
             self._sender.send(values)

@@ -20,7 +20,8 @@ from pathlib import Path
 from minbuild.cache.store import Store
 from minbuild.facts.model import FileEntry
 from minbuild.manifest.model import Tool
-from minbuild.process import ForkExec, is_single_threaded
+from minbuild.parallel import is_single_threaded
+from minbuild.process import ForkExec
 from minbuild.toolbox.install import (
     install_tools,
     is_intact,

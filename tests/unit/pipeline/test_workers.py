@@ -22,7 +22,7 @@ class Shown:
         self.said = []
     def step(self, text):
         self.said.append(text)
-    note = step
+    note = show_line = step
     def bar(self, label, done, total):
         self.said.append([label, done, total])
 
