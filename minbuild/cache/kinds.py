@@ -6,7 +6,7 @@ version counts up: records of the former version are then never read again.
 
 from enum import StrEnum
 
-FACTS_VERSION = 7
+FACTS_VERSION = 8
 """Version of the facts about packages: counts up with every change of what a fact means."""
 
 

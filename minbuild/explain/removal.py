@@ -15,7 +15,7 @@ from minbuild.resolve.root_selection import KERNEL_COMPONENT
 
 ESSENTIAL_KINDS = frozenset(
     {NeedKind.NEEDED, NeedKind.INTERP, NeedKind.SHEBANG, NeedKind.LINK,
-     NeedKind.MODULE, NeedKind.SOFTDEP}
+     NeedKind.MODULE, NeedKind.SOFTDEP, NeedKind.REQUEST, NeedKind.KCONFIG}
 )  # fmt: skip
 """Needs without which a file does not start, load or lead anywhere."""
 

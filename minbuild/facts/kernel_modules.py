@@ -8,9 +8,11 @@ Source: Linux include/linux/export.h and export-internal.h, kernel/module/versio
 import re
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from minbuild.errors import MalformedFile
 from minbuild.facts.model import BuiltinModules, Malformed, Module, Symbols
+from minbuild.facts.module_requests import read_requests
 from minbuild.formats import elf_file, magic
 from minbuild.formats.compression import decompress
 from minbuild.formats.elf_file import ElfFile, ElfSection, decode_printable
@@ -196,7 +198,12 @@ def read_module(path: str, data: bytes) -> tuple[Module | Malformed, Symbols | N
     try:
         elf = ElfFile(decompress(data, match[2] or "", MAX_MODULE_SIZE))
         fields = _parse_modinfo(elf.read_section(b".modinfo"))
-        return _build_module(_normalise_name(match[1]), fields), read_module_symbols(elf)
+        symbols = read_module_symbols(elf)
+        module = _build_module(_normalise_name(match[1]), fields)
+        if symbols is not None:
+            imported = (name.partition("@")[0] for name in symbols.undefined + symbols.weak)
+            module = replace(module, requests=read_requests(elf, tuple(imported)))
+        return module, symbols
     except MalformedFile as damage:
         return Malformed(damage.reason), None
 

@@ -113,7 +113,7 @@ class Symbols:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """What `.modinfo` says of a kernel module. Names have `_` for `-`. Source: modinfo(8)."""
+    """What `.modinfo` and the calls of a kernel module say. Names have `_` for `-`. Source: modinfo(8)."""
 
     name: str
     depends: tuple[str, ...] = ()
@@ -123,6 +123,8 @@ class Module:
     firmware: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     vermagic: str = ""
+    requests: tuple[str, ...] = ()
+    """Aliases that its code asks the kernel for: crypto-crc32c, scsi:t-0x00; sorted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class ProviderSearch:
         listed = [one for one in owners if not self._is_unlisted_component(one)]
         first = (listed or owners)[0]
         names = _join_package_names(listed or owners)
-        if listed and missing.kind in (NeedKind.MODULE, NeedKind.SOFTDEP):
+        if listed and missing.kind in (NeedKind.MODULE, NeedKind.SOFTDEP, NeedKind.REQUEST):
             error.fix = f"{error.fix}; {names} {_choose_verb(names)} it (kernel: {{package: …}})"
         elif listed and missing.kind is NeedKind.ROOT:
             error.fix = f"{error.fix}; {names} {_choose_verb(names)} {first.path}"
@@ -139,7 +139,7 @@ class ProviderSearch:
         name_or_path, kind = missing.wanted, missing.kind
         if kind is NeedKind.FIRMWARE:
             return tuple(f"{FIRMWARE_DIRECTORY}/{name_or_path}{form}" for form in FIRMWARE_FORMS)
-        if kind in (NeedKind.MODULE, NeedKind.SOFTDEP):
+        if kind in (NeedKind.MODULE, NeedKind.SOFTDEP, NeedKind.REQUEST):
             plain = re.fullmatch(r"[\w-]+", name_or_path)
             name = re.sub(r"[-_]", "[-_]", name_or_path)
             return (f"/usr/lib/modules/*/{name}.ko*",) if plain else ()

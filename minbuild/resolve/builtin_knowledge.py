@@ -59,3 +59,40 @@ BUILTIN_DRIVER_ALIASES = {
 Until Linux 6.18 modules.builtin.modinfo has no aliases of device tables. Source: the tables in
 drivers/ata/ahci.c, nvme/host/pci.c, usb/host/xhci-pci.c, virtio/, block/virtio_blk.c, and so on.
 """
+
+CONFIGURED_REQUESTS = {
+    "fat": (("FAT_DEFAULT_CODEPAGE", "nls_cp{}"),),
+    "vfat": (("FAT_DEFAULT_IOCHARSET", "nls_{}"),),
+}
+"""Modules → options of the kernel whose value names a module that they ask for when they are used.
+
+Source: Linux fs/fat/inode.c, fat_fill_super ("cp%d") and load_nls; fs/nls/nls_base.c ("nls_%s").
+Without them a mount fails: "codepage cp437 not found".
+"""
+
+OPTION_MODULES = {
+    "ACPI_BUTTON": "button",
+    "BLK_DEV_SD": "sd_mod",
+    "BLK_DEV_SR": "sr_mod",
+    "EFIVAR_FS": "efivarfs",
+    "EXT4_FS": "ext4",
+    "FAT_FS": "fat",
+    "INPUT_EVDEV": "evdev",
+    "IPMI_DEVICE_INTERFACE": "ipmi_devintf",
+    "IPMI_HANDLER": "ipmi_msghandler",
+    "NF_TABLES_BRIDGE": "",
+    "PACKET": "af_packet",
+    "SATA_AHCI": "ahci",
+    "SCSI": "scsi_mod",
+    "USB": "usbcore",
+    "USB_HID": "usbhid",
+    "VFAT_FS": "vfat",
+    "VLAN_8021Q": "8021q",
+    "VSOCKETS": "vsock",
+    "XFS_FS": "xfs",
+}
+"""Options of the kernel → their module, where it is not called as the option; "" for none of its own.
+
+Source: the Makefiles of Linux 6.12: obj-$(CONFIG_EXT4_FS) += ext4.o; net/netfilter/nft_chain_filter.c
+is part of nf_tables wherever NF_TABLES_BRIDGE is set.
+"""

@@ -86,17 +86,25 @@ def is_minor(unmet: UnmetNeed) -> bool:
 
 _KINDS_WITH_ALTERNATIVES = (NeedKind.FIRMWARE, NeedKind.DATA, NeedKind.DLOPEN)
 """Needs that another file may seem to meet: globs, alternatives."""
+_KERNEL_KINDS = (NeedKind.MODULE, NeedKind.KCONFIG, NeedKind.REQUEST)
+"""Needs of components for which no file of the tree speaks: a data partition's file system."""
 
 
 def _find_missing_files(files: PackageFiles, closure: Closure) -> Iterator[UnmetNeed]:
     """Files that a closure chose for a need, and that the tree has not."""
     for need in closure.needs:
-        if (
-            need.kind in _KINDS_WITH_ALTERNATIVES
-            and need.path not in files.entries
-            and need.needed_by in files.entries
-        ):
+        if need.path not in files.entries and _is_missed_by_closure(need, files):
             yield UnmetNeed(need.kind, need.path, need.needed_by, "", need.evidence)
+
+
+def _is_missed_by_closure(need: Need, files: PackageFiles) -> bool:
+    """Tell whether the tree's own files do not show a need: its evidence is elsewhere."""
+    if not need.needed_by.startswith("/"):
+        return need.kind in _KERNEL_KINDS
+    is_configured = need.kind is NeedKind.REQUEST and need.evidence.startswith("CONFIG_")
+    return need.needed_by in files.entries and (
+        is_configured or need.kind in _KINDS_WITH_ALTERNATIVES
+    )
 
 
 def _add_chains(unmet_needs: set[UnmetNeed], closure: Closure) -> list[UnmetNeed]:

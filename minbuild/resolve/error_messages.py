@@ -9,7 +9,7 @@ from minbuild.manifest.model import Waiver
 from minbuild.resolve.depmod import get_module_name
 from minbuild.resolve.kernel import MODULE_SUFFIXES, MODULES_DIRECTORY
 from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
-from minbuild.resolve.root_selection import APPLET_CONFLICT
+from minbuild.resolve.root_selection import APPLET_CONFLICT, OPTION_WITHOUT_MODULE
 
 
 def make_unresolved_error(closure: Closure, packages: Sequence[PackageFiles] = ()) -> ResolveError:
@@ -88,6 +88,9 @@ def _make_root_error(
             fix = _suggest_name(
                 unmet.wanted, names, "use another kernel, or leave the component out"
             )
+            if unmet.evidence.endswith(OPTION_WITHOUT_MODULE):
+                problem = f"{_describe_kernel(unmet, kernel)} has CONFIG_{unmet.wanted} as a module, whose name is not known"
+                fix = "name the module (modules: […]) instead of the option"
         case NeedKind.FIRMWARE:
             problem = f"firmware {unmet.wanted} is in none of the packages"
             fix = "keep a package that contains it, or waive it: allow-missing"

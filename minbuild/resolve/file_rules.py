@@ -1,12 +1,13 @@
 """Rules for one selected file: each yields what the file needs; RULES lists them."""
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from minbuild.facts.model import Elf, FileFacts, Malformed, Module, Script
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve.builtin_knowledge import (
+    CONFIGURED_REQUESTS,
     DOCUMENTATION_DIRECTORIES,
     PROGRAM_DIRECTORIES,
     RUNTIME_DIRECTORIES,
@@ -82,7 +83,10 @@ def follow_script(subject: RuleInput, state: ResolveState) -> Iterator[RuleResul
 
 
 def follow_module(subject: RuleInput, state: ResolveState) -> Iterator[RuleResult]:
-    """A kernel module needs its dependencies, softdeps, weakdeps and firmware. Source: modprobe(8)."""
+    """A kernel module needs its dependencies, softdeps, weakdeps, firmware and what its code asks for.
+
+    Source: modprobe(8).
+    """
     if not isinstance(subject.facts, Module):
         return
     facts, module_path = subject.facts, subject.path
@@ -100,6 +104,8 @@ def follow_module(subject: RuleInput, state: ResolveState) -> Iterator[RuleResul
         # the kernel itself may ask for it when the module finds its device: so it must be there.
         # Source: modprobe.d(5), weakdep
         yield from follow_softdep(state, name, module_path, f"weakdep {name}")
+    for alias, reason in list_requests(facts, state.find_kernel(module_path).options):
+        yield from follow_request(state, alias, module_path, reason)
     for name in facts.firmware:
         yield from follow_firmware(
             state, name, module_path, f"firmware={name}", state.find_kernel(module_path).package
@@ -165,6 +171,41 @@ def follow_softdep(
         state.note_skipped(name, needed_by)
     elif name not in state.known_skipped:
         yield UnmetNeed(NeedKind.SOFTDEP, name, needed_by, "", evidence, looked=(kernel.directory,))
+
+
+def list_requests(module: Module, options: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """List aliases that a module asks the kernel for, each with its evidence."""
+    for alias in module.requests:
+        yield alias, f"requests={alias}"
+    for option, form in CONFIGURED_REQUESTS.get(module.name, ()):
+        if option in options:
+            yield form.format(options[option]), f"CONFIG_{option}={options[option]}"
+
+
+def follow_request(
+    state: ResolveState, alias: str, needed_by: str, evidence: str
+) -> Iterator[RuleResult]:
+    """A module that the kernel loads by itself when another one asks for `alias`.
+
+    What is built in is enough. Of several modules those that run on every processor are taken: the
+    others do the same faster, on some. Source: crypto/api.c; MODULE_DEVICE_TABLE(x86cpu, …).
+    """
+    kernel = state.find_kernel(needed_by)
+    matches = kernel.find(alias)
+    if matches.builtin or alias in state.known_builtin:
+        state.note_builtin(alias, needed_by)
+        return
+    portable = [path for path in matches.paths if not kernel.is_for_processor(path)]
+    for path in portable or matches.paths:
+        yield Need(path, needed_by, NeedKind.REQUEST, evidence)
+    if matches:
+        return
+    if not state.require_softdeps:
+        state.note_skipped(alias, needed_by)
+    elif alias not in state.known_skipped:
+        yield UnmetNeed(
+            NeedKind.REQUEST, alias, needed_by, "", evidence, looked=(kernel.directory,)
+        )
 
 
 def follow_firmware(

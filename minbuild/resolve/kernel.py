@@ -221,6 +221,13 @@ class InstalledKernel:
         builtin = dict.fromkeys(self._builtin_aliases.find_matching(normalized))
         return ModuleMatches(tuple(loadable), tuple(builtin))
 
+    def is_for_processor(self, path: RootPath) -> bool:
+        """Tell whether a module loads on processors with some feature alone."""
+        facts = self._read_facts(path)
+        return isinstance(facts, Module) and any(
+            alias.startswith("cpu:") for alias in facts.aliases
+        )
+
     def _list_module_paths(self) -> Iterator[RootPath]:
         start = self.directory + "/"
         holders = [one for one in self._view.packages if self.directory in one.entries]

@@ -79,6 +79,10 @@ class NeedKind(StrEnum):
         "softdep", "module ", "the field `softdep` of .modinfo", ChainStart.MODULE,
         ProviderGuess.MODULE,
     )  # fmt: skip
+    REQUEST = (
+        "request", "module ", "its calls of request_module", ChainStart.MODULE,
+        ProviderGuess.MODULE,
+    )  # fmt: skip
     FIRMWARE = (
         "firmware", "firmware ", "the field `firmware` of .modinfo", ChainStart.MODULE,
         ProviderGuess.FIRMWARE,

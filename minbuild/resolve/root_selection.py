@@ -10,9 +10,10 @@ from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Component, LocatedName, Manifest, PackagePaths, Tool
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve import path_glob
+from minbuild.resolve.builtin_knowledge import OPTION_MODULES
 from minbuild.resolve.data_rules import find_value_needs
-from minbuild.resolve.file_rules import follow_firmware
-from minbuild.resolve.kernel import IMAGE_GLOB, IMAGE_GLOBS, parse_image_version
+from minbuild.resolve.file_rules import follow_firmware, follow_request
+from minbuild.resolve.kernel import IMAGE_GLOB, IMAGE_GLOBS, ModuleMatches, parse_image_version
 from minbuild.resolve.model import Need, NeedKind, Root, RuleResult, UnmetNeed, shorten_location
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.resolve_state import ResolveState
@@ -198,9 +199,13 @@ def select_modules(root: Root, state: ResolveState) -> Iterator[RuleResult]:
         yield Need(path, root.component, NeedKind.MODULE, root.evidence)
     for name in matches.builtin:
         state.note_builtin(name, root.component)
-        for blob in state.kernel.builtin_modules[name].firmware:
+        module = state.kernel.builtin_modules[name]
+        for blob in module.firmware:
             evidence = f"firmware={blob} of built-in {name}"
             yield from follow_firmware(state, blob, root.component, evidence, state.kernel.package)
+        for alias in module.soft_pre:
+            evidence = f"softdep pre: {alias} of built-in {name}"
+            yield from follow_request(state, alias, root.component, evidence)
     if matches or root.text in state.known_builtin:
         return
     if root.optional:
@@ -218,12 +223,27 @@ def select_firmware(root: Root, state: ResolveState) -> Iterator[RuleResult]:
 
 
 def check_kconfig(root: Root, state: ResolveState) -> Iterator[RuleResult]:
-    """A kernel option: built in or as a module."""
+    """A kernel option: built in, or a module, which is then needed.
+
+    The configuration does not name the module of an option, so one without a known name is an error.
+    """
     name = root.text.removeprefix("CONFIG_")
-    if state.kernel.options.get(name) not in ("y", "m"):
+    value = state.kernel.options.get(name)
+    if value == "m":
+        module = OPTION_MODULES.get(name, name.lower())
+        matches = state.kernel.find(module) if module else ModuleMatches()
+        for path in matches.paths:
+            yield Need(path, root.component, NeedKind.KCONFIG, f"{root.evidence}: {name}=m")
+        if module and not matches:
+            evidence = f"{root.evidence}{OPTION_WITHOUT_MODULE}"
+            yield _make_unmet(root, name, state.kernel.package, (), evidence)
+    elif value != "y":
         searched = (str(state.kernel.config_path),) if state.kernel.options else ()
         yield _make_unmet(root, name, state.kernel.package, searched, root.evidence)
 
+
+OPTION_WITHOUT_MODULE = ": a module in this kernel"
+"""End of the evidence of an option that is a module of unknown name."""
 
 SELECTORS: Mapping[NeedKind, Callable[[Root, ResolveState], Iterator[RuleResult]]] = {
     NeedKind.MODULE: select_modules,

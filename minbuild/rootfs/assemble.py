@@ -14,6 +14,7 @@ from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Component, LocatedName, Manifest
 from minbuild.paths import RootPath, list_parents
 from minbuild.resolve.arch import find_architecture
+from minbuild.resolve.depmod import get_module_name
 from minbuild.resolve.kernel import MODULES_DIRECTORY, parse_image_version
 from minbuild.resolve.loader_config import LD_SO_CACHE, LD_SO_CONF, list_cacheable
 from minbuild.resolve.model import Closure, Need, NeedKind, SelectedFile, shorten_location
@@ -154,6 +155,10 @@ def make_rootfs(
             if generated.path not in nodes:
                 nodes[generated.path] = generated
                 needs.extend(edges)
+    index = _make_request_index(manifest, closure, modules, store)
+    if index is not None and index[0].path not in nodes:
+        nodes[index[0].path] = index[0]
+        needs.extend(index[1])
     for generated, edge in _make_loader_cache(closure, packages, store, manifest.arch):
         nodes[generated.path] = generated
         needs.append(edge)
@@ -192,30 +197,65 @@ def make_node(selected: SelectedFile) -> RootfsNode:
 def _make_module_index(
     component: Component, closure: Closure, modules: Mapping[RootPath, Module], store: Store
 ) -> Iterable[tuple[RootfsNode, list[Need]]]:
-    if not component.module_index:
-        return
-    top = RootPath(f"/usr/lib/modules/{closure.kernel_release}")
     for name in component.module_index:
-        path = RootPath(f"{top}/{name.text}")
-        content = _find_maker(name)(modules, top)
-        index_node = RootfsNode(
-            path=path, kind=FileType.FILE, mode=0o644, uid=0, gid=0, size=len(content),
-            sha256=store.add(content), target="", package="", component=component.name,
-        )  # fmt: skip
-        edges = [
-            Need(
-                path,
-                component.name,
-                NeedKind.GENERATED,
-                f"module-index {shorten_location(name.where)}",
-            )
-        ]
-        edges += [
-            Need(parent, path, NeedKind.PARENT, "directory")
-            for parent in list_parents(path)
-            if parent in closure.files
-        ]
-        yield index_node, edges
+        yield _make_index_file(
+            _find_maker(name)(modules, _get_modules_directory(closure)),
+            RootPath(f"{_get_modules_directory(closure)}/{name.text}"),
+            (component.name, component.name, f"module-index {shorten_location(name.where)}"),
+            closure,
+            store,
+        )
+
+
+ALIAS_FILE, DEPENDENCY_FILE = "modules.alias", "modules.dep"
+
+
+def _make_request_index(
+    manifest: Manifest, closure: Closure, modules: Mapping[RootPath, Module], store: Store
+) -> tuple[RootfsNode, list[Need]] | None:
+    """The alias index, where the kernel asks modprobe for an alias that no module is called by.
+
+    Only beside a modules.dep: without one, nothing in the image looks modules up. Devices (scsi:…)
+    are told to user space, which has loaded what there is; the kernel asks nobody for them.
+    """
+    reads_index = any(
+        name.text == DEPENDENCY_FILE
+        for component in manifest.components
+        for name in component.module_index
+    )
+    for need in closure.needs if reads_index else ():
+        start, equals, alias = need.evidence.partition("requests=")
+        if not equals or start or ":" in alias or need.kind is not NeedKind.REQUEST:
+            continue
+        if get_module_name(need.path) != alias.replace("-", "_"):
+            component = closure.files[need.path].component
+            path = RootPath(f"{_get_modules_directory(closure)}/{ALIAS_FILE}")
+            content = INDEX_FILES[ALIAS_FILE](modules, _get_modules_directory(closure))
+            reason = (component, need.needed_by, f"the kernel asks modprobe for {alias}")
+            return _make_index_file(content, path, reason, closure, store)
+    return None
+
+
+def _get_modules_directory(closure: Closure) -> str:
+    return f"{MODULES_DIRECTORY}/{closure.kernel_release}"
+
+
+def _make_index_file(
+    content: bytes, path: RootPath, reason: tuple[str, str, str], closure: Closure, store: Store
+) -> tuple[RootfsNode, list[Need]]:
+    """A file of the index; `reason`: the component that owns it, who needs it, the evidence."""
+    component, needed_by, evidence = reason
+    index_node = RootfsNode(
+        path=path, kind=FileType.FILE, mode=0o644, uid=0, gid=0, size=len(content),
+        sha256=store.add(content), target="", package="", component=component,
+    )  # fmt: skip
+    edges = [Need(path, needed_by, NeedKind.GENERATED, evidence)]
+    edges += [
+        Need(parent, path, NeedKind.PARENT, "directory")
+        for parent in list_parents(path)
+        if parent in closure.files
+    ]
+    return index_node, edges
 
 
 def _make_loader_cache(

@@ -18,7 +18,7 @@ A text holds packages, each a few control fields and then its files, one a line:
 
 `Compression:` is xz, zst, gz or none. `elf` takes the names of `elf.Elf`'s fields: lists with commas, `versions=libc.so.6:GLIBC_2.2.5+GLIBC_2.34`,
 `dlopen=libx.so.1:required:feature`, `machine=arm64`. `module` takes `.modinfo` keys in order, a key
-more than once, and `imports=`, `exports=`, `signed=yes`. `kernel exports=printk,lent@1f` is a vmlinux
+more than once, and `imports=`, `exports=`, `signed=yes`, `calls=FUNCTION:STRING,…`. `kernel exports=printk,lent@1f` is a vmlinux
 of these symbols. A module named *.xz, *.zst is compressed.
 """
 
@@ -275,11 +275,17 @@ _READ: Mapping[str, Callable[[str], object]] = {
 
 def _module(words: Sequence[str]) -> bytes:
     pairs = [(key, value) for key, _, value in (word.partition("=") for word in words)]
-    own = {"imports", "exports", "signed"}
+    own = {"imports", "exports", "signed", "calls"}
     rest = {key: value for key, value in pairs if key in own}
     return elf_file.module(
         [pair for pair in pairs if pair[0] not in own],
         imports=tuple(filter(None, rest.get("imports", "").split(","))),
         exports=tuple(filter(None, rest.get("exports", "").split(","))),
         signed=rest.get("signed") == "yes",
+        calls=[
+            (function, text)
+            for function, _, text in (
+                call.partition(":") for call in rest.get("calls", "").split(",") if call
+            )
+        ],
     )

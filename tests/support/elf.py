@@ -139,8 +139,11 @@ def module(
     signed: bool = False,
     machine: int = 62,
     packed: bool = False,
+    calls: Sequence[tuple[str, str]] = (),
 ) -> bytes:
     """Make a kernel module: `.modinfo` of (key, value) pairs, in order, and its symbols.
+
+    `calls`: functions among `imports` (from x86-64 code), each with the string that it is given.
 
     `packed`: rows of versions as long as their names, as Ubuntu's kernels have them.
 
@@ -163,6 +166,8 @@ def module(
         if crc:
             versions += _version(form, name, int(crc, 16), packed=packed)
     versions += bytes(9) if packed else b""
+    if calls:
+        symbols += form.symbol(0, 3, 7, 0)  # the section of the strings, as the last symbol
     modinfo = b"".join(f"{key}={value}".encode() + b"\0" for key, value in info)
     sections = [
         _Section(".modinfo", 1, modinfo, align=1),
@@ -170,9 +175,31 @@ def module(
         _Section(".strtab", 3, strings.data, flags=0, align=1),
         _Section("__versions", 1, versions, align=32),
         _Section("__kcrctab", 1, offered, align=4),
+        *(_make_calls(form, calls, imports, sections_before=5) if calls else ()),
     ]
     data = _layout(form, 1, Elf(machine=machine), sections, [])
     return data + (bytes(12) + b"~Module signature appended~\n" if signed else b"")
+
+
+def _make_calls(
+    form: _Form, calls: Sequence[tuple[str, str]], imports: Sequence[str], *, sections_before: int
+) -> list[_Section]:
+    """Code whose relocations name a string (R_X86_64_32S) and then a function (R_X86_64_PLT32)."""
+    names = [text.lstrip("?").partition("@")[0] for text in imports]
+    strings = b""
+    rows = []
+    for number, (function, text) in enumerate(calls):
+        at = 128 * number
+        rows.append(form.pack("QQq", at + 3, (len(names) + 1) << 32 | 11, len(strings)))
+        rows.append(form.pack("QQq", at + 8, (names.index(function) + 1) << 32 | 4, -4))
+        strings += text.encode() + b"\0"
+    return [
+        _Section(".text", 1, bytes(128 * len(calls)), flags=6),
+        _Section(".rodata.str1.1", 1, strings, align=1),
+        _Section(
+            ".rela.text", 4, b"".join(rows), flags=0, link=".symtab", info=sections_before + 1
+        ),
+    ]
 
 
 def _version(form: _Form, name: str, crc: int, *, packed: bool) -> bytes:

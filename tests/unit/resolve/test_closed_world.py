@@ -220,3 +220,37 @@ def test_a_symbol_can_be_waived_and_a_waiver_that_is_not_needed_is_told() -> Non
     assert make_not_closed_error((), waivers.unused_by_check).what.startswith(
         "nothing needs the waiver for symbol other"
     )
+
+
+DISKS = package(
+    "linux",
+    {
+        "/boot/vmlinuz-6": None,
+        "/boot/config-6": KernelConfig({"EXT4_FS": "m", "FAT_DEFAULT_CODEPAGE": "437"}),
+        **{
+            f"/usr/lib/modules/6/kernel/{name}.ko": Module(name, requests=requests, aliases=aliases)
+            for name, requests, aliases in (
+                ("ext4", ("crypto-crc32c",), ("fs-ext4",)),
+                ("crc32c_generic", (), ("crypto-crc32c",)),
+                ("fat", (), ()),
+                ("nls_cp437", (), ()),
+            )
+        },
+    },
+)
+
+
+@pytest.mark.parametrize("name", ["ext4", "crc32c_generic", "fat", "nls_cp437"])
+def test_a_module_that_the_kernel_will_ask_for_is_in_the_tree(name: str) -> None:
+    roots = (
+        root("/boot/vmlinuz-6", "linux"),
+        named(NeedKind.KCONFIG, "EXT4_FS"),
+        named(NeedKind.MODULE, "fat"),
+    )
+    closure = resolve(roots, (DISKS,), arch="amd64")
+    assert not closure.unmet_needs
+    path = f"/usr/lib/modules/6/kernel/{name}.ko"
+    (unmet,) = check_closed_world(
+        tree(closure, (DISKS,), without=path), arch="amd64", closure=closure
+    )
+    assert unmet.wanted in (path, "crypto-crc32c")

@@ -12,6 +12,7 @@ from minbuild.facts.model import (
     Script,
 )
 from minbuild.paths import RootPath
+from minbuild.resolve.error_messages import make_unresolved_error
 from minbuild.resolve.file_rules import find_env_program
 from minbuild.resolve.model import Closure, NeedKind, Root
 from minbuild.resolve.policy import ResolvePolicy
@@ -235,9 +236,59 @@ def test_missing_firmware_names_its_module_and_can_be_waived() -> None:
     assert [each.path for each in closure.unused_waivers] == ["other.bin"]
 
 
-@pytest.mark.parametrize("option", ["KVM", "PACKET", "CONFIG_PACKET"])
-def test_an_option_may_be_built_in_or_a_module(option: str) -> None:
-    assert not host(named(NeedKind.KCONFIG, option), files=(kernel({}),)).unmet_needs
+@pytest.mark.parametrize("option", ["PACKET", "CONFIG_PACKET"])
+def test_an_option_may_be_built_in(option: str) -> None:
+    closure = host(named(NeedKind.KCONFIG, option), files=(kernel({"kvm": Module("kvm")}),))
+    assert not closure.unmet_needs
+    assert f"{TOP}/kernel/kvm.ko.xz" not in closure.files
+
+
+def test_an_option_that_is_a_module_brings_it() -> None:
+    closure = host(named(NeedKind.KCONFIG, "KVM"), files=(kernel({"kvm": Module("kvm")}),))
+    (need,) = (one for one in closure.needs if one.kind is NeedKind.KCONFIG)
+    assert (need.path, need.evidence) == (f"{TOP}/kernel/kvm.ko.xz", "k.yaml:1:1: KVM=m")
+
+
+def test_an_option_that_is_a_module_of_no_known_name_is_missing() -> None:
+    closure = host(named(NeedKind.KCONFIG, "KVM"), files=(kernel({}),))
+    assert missing(closure) == ["kconfig KVM"]
+    assert "as a module, whose name is not known" in str(make_unresolved_error(closure).what)
+
+
+HASHES = {
+    "crc_generic": Module("crc_generic", aliases=("crypto-crc",)),
+    "crc_fast": Module("crc_fast", aliases=("crypto-crc", "cpu:type:x86,ven*")),
+}
+
+
+def test_what_code_asks_for_is_in_the_image_and_runs_on_every_processor() -> None:
+    modules = {**HASHES, "fs": Module("fs", requests=("crypto-crc", "crypto-gone"))}
+    closure = host(named(NeedKind.MODULE, "fs"), files=(kernel(modules),))
+    (need,) = (one for one in closure.needs if one.kind is NeedKind.REQUEST)
+    assert (need.path, need.evidence) == (
+        f"{TOP}/kernel/crc_generic.ko.xz",
+        "requests=crypto-crc",
+    )
+    assert list(closure.skipped_softdeps) == ["crypto-gone"]
+
+
+def test_what_the_kernel_has_built_in_needs_no_module() -> None:
+    modules = {
+        "other": Module("other", aliases=("fs-ext4",)),
+        "a": Module("a", requests=("fs-ext4",)),
+    }
+    closure = host(named(NeedKind.MODULE, "a"), files=(kernel(modules),))
+    assert f"{TOP}/kernel/other.ko.xz" not in closure.files
+    assert "fs-ext4" in closure.builtin_modules
+
+
+def test_a_character_set_is_the_one_that_the_kernel_was_configured_with() -> None:
+    modules = {name: Module(name) for name in ("fat", "nls_cp437", "nls_cp850")}
+    option = KernelConfig({"FAT_DEFAULT_CODEPAGE": "850"})
+    files = (kernel(modules, **{"/boot/config-6.1-x": option}),)
+    closure = host(named(NeedKind.MODULE, "fat"), files=files)
+    (need,) = (one for one in closure.needs if one.kind is NeedKind.REQUEST)
+    assert need.path == f"{TOP}/kernel/nls_cp850.ko.xz"
 
 
 @pytest.mark.parametrize("option", ["XEN", "HZ"])
