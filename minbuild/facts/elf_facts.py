@@ -21,6 +21,7 @@ VER_FLG_BASE, VER_FLG_WEAK = 1, 2
 NOTE_DLOPEN = 0x407C0C0A
 """Type of the note of owner FDO. Source: UAPI group, dlopen() Metadata for ELF Files."""
 _SONAME = re.compile(rb"lib[A-Za-z0-9_.+-]+\.so(?:\.[0-9]+)*\0")
+_SONAME_AFTER_NUL = re.compile(rb"(?<=\0)" + _SONAME.pattern)
 _PRIORITIES = frozenset({"required", "recommended", "suggested"})
 
 
@@ -87,9 +88,7 @@ def _name_type(number: int) -> str:
 def _read_interpreter(elf: ElfFile) -> str:
     for segment in elf.segments:
         if segment.kind == elf_file.PT_INTERP:
-            return decode_printable(
-                elf_file.read_c_string(elf.read(segment.offset, segment.size), 0)
-            )
+            return decode_printable(elf.read_name(elf.read(segment.offset, segment.size), 0))
     return ""
 
 
@@ -165,30 +164,42 @@ def _is_name(name: object) -> bool:
 
 def _scan_sonames(elf: ElfFile) -> set[str]:
     """Whole strings of read-only data that look like a soname."""
-    sonames: set[str] = set()
+    sonames: set[bytes] = set()
     size = len(elf.data)
     for start, end in find_read_only_data(elf):
         if start > size:
             continue
-        for match in _SONAME.finditer(elf.data, start, min(end, size)):
-            if match.start() == start or elf.data[match.start() - 1] == 0:
-                sonames.add(match[0][:-1].decode("ascii"))
-    return sonames
+        stretch = elf.data, start, min(end, size)
+        first = _SONAME.match(*stretch)
+        sonames |= {first[0]} if first else set()
+        sonames |= {match[0] for match in _SONAME_AFTER_NUL.finditer(*stretch)}
+    return {name[:-1].decode("ascii") for name in sonames}
 
 
-def find_read_only_data(elf: ElfFile) -> Iterator[tuple[int, int]]:
-    """Read-only data in the file, as start and end: sections where there are any, else segments."""
+def find_read_only_data(elf: ElfFile) -> list[tuple[int, int]]:
+    """Read-only data in the file: sections where there are any, else segments.
+
+    Returns start and end of each stretch, in order; no byte is in two of them.
+    """
     required, forbidden = elf_file.SHF_ALLOC, elf_file.SHF_WRITE | elf_file.SHF_EXECINSTR
-    for section in elf.sections:
-        if (
-            section.kind == elf_file.SHT_PROGBITS
-            and section.flags & (required | forbidden) == required
-        ):
-            yield section.offset, section.offset + section.size
+    parts = [
+        (section.offset, section.offset + section.size)
+        for section in elf.sections
+        if section.kind == elf_file.SHT_PROGBITS
+        and section.flags & (required | forbidden) == required
+    ]
     if not elf.sections:
-        for segment in elf.segments:
-            if segment.kind == elf_file.PT_LOAD and not segment.flags & elf_file.PF_W:
-                yield segment.offset, segment.offset + segment.size
+        parts = [
+            (segment.offset, segment.offset + segment.size)
+            for segment in elf.segments
+            if segment.kind == elf_file.PT_LOAD and not segment.flags & elf_file.PF_W
+        ]
+    stretches: list[tuple[int, int]] = []
+    for start, end in sorted(parts):
+        previous_end = stretches[-1][1] if stretches else 0
+        if end > max(start, previous_end):
+            stretches.append((max(start, previous_end), end))
+    return stretches
 
 
 def read_version_needs(elf: ElfFile) -> tuple[tuple[VersionNeed, ...], dict[int, str]]:

@@ -69,7 +69,7 @@ def _read_undefined(
     weak: set[str] = set()
     for row in rows:
         if row[section_column] == 0 and row[0]:
-            name = decode_printable(elf_file.read_c_string(names, row[0]))
+            name = decode_printable(elf.read_name(names, row[0]))
             (weak if row[info_column] >> 4 == STB_WEAK else strong).add(name)
     return _append_crcs(strong, crcs), _append_crcs(weak, crcs)
 
@@ -181,7 +181,7 @@ def _read_export_rows(
         name_offset = section.address + number * step + 4 + row[1] - strings.address
         crc = next(sums, None)
         if 0 <= name_offset < len(names):
-            name = decode_printable(elf_file.read_c_string(names, name_offset))
+            name = decode_printable(elf.read_name(names, name_offset))
             yield f"{name}@{crc[0]:08x}" if crc is not None else name
 
 

@@ -41,7 +41,7 @@ def find_named_paths(data: bytes) -> tuple[str, ...]:
 
 def _find_in_elf(data: bytes) -> set[str]:
     try:
-        ranges = list(find_read_only_data(ElfFile(data)))
+        ranges = find_read_only_data(ElfFile(data))
     except MalformedFile:
         return set()
     return {

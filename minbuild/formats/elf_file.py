@@ -23,6 +23,13 @@ MAX_STRING = 1 << 16
 """Bytes of the longest string that is read."""
 MAX_DYNAMIC = 1 << 14
 """Entries of the longest dynamic segment, list of versions or list of notes that is read."""
+MAX_SECTION_NAME = 255
+"""Bytes of a section's name that are read."""
+_MAX_READS, _MAX_TEXT, _SLACK = 32, 8, 1 << 20
+"""How many times its own size a file may have read of it, and in names, and bytes beyond that.
+
+Its tables may name the same bytes any number of times: without a limit a megabyte stands for hours.
+"""
 _HEADER = {32: "HHIIIIIHHHHHH", 64: "HHIQQQIHHHHHH"}
 _SEGMENT = {32: "IIIIIIII", 64: "IIQQQQQQ"}
 _SECTION = {32: "IIIIIIIIII", 64: "IIQQQQIIQQ"}
@@ -61,6 +68,8 @@ class ElfFile:
         self.data = data
         self.bits = {1: 32, 2: 64}.get(data[4], 0)
         self.is_little_endian = data[5] == 1
+        self._read_budget = _SLACK + _MAX_READS * len(data)
+        self._text_budget = _SLACK + _MAX_TEXT * len(data)
         if not self.bits or data[5] not in (1, 2):
             raise MalformedFile("its ELF header names no known class or byte order")
         self.byte_order = "<" if self.is_little_endian else ">"
@@ -84,9 +93,16 @@ class ElfFile:
         return row.iter_unpack(self.read(offset, size - size % row.size))
 
     def read(self, offset: int, size: int) -> bytes:
-        """`size` bytes at `offset`. Raises: MalformedFile when they are not all in the file."""
+        """`size` bytes at `offset`.
+
+        Raises: MalformedFile when they are not all in the file, or its tables lead to the same
+        bytes again and again.
+        """
         if offset < 0 or size < 0 or offset + size > len(self.data):
             raise MalformedFile(f"its ELF tables point outside of it ({size} bytes at {offset})")
+        self._read_budget -= size
+        if self._read_budget < 0:
+            raise MalformedFile("its ELF tables share more bytes than any linker lets them")
         return self.data[offset : offset + size]
 
     @cached_property
@@ -120,7 +136,14 @@ class ElfFile:
             return ()
         return tuple(
             ElfSection(
-                read_c_string(names, row[0]), row[1], row[2], row[4], row[5], row[6], row[7], row[3]
+                read_c_string(names, row[0], MAX_SECTION_NAME),
+                row[1],
+                row[2],
+                row[4],
+                row[5],
+                row[6],
+                row[7],
+                row[3],
             )
             for row in rows
         )
@@ -177,7 +200,18 @@ class ElfFile:
         """One string of the dynamic string table. Raises: MalformedFile."""
         if offset >= len(self.strings):
             raise MalformedFile("its dynamic segment names a string outside of its string table")
-        return decode_printable(read_c_string(self.strings, offset))
+        return decode_printable(self.read_name(self.strings, offset))
+
+    def read_name(self, strings: bytes, offset: int) -> bytes:
+        """The string at `offset` of a string table of this file; b"" outside of it.
+
+        Raises: MalformedFile when so many names share their text that they are longer than the file.
+        """
+        name = read_c_string(strings, offset)
+        self._text_budget -= len(name)
+        if self._text_budget < 0:
+            raise MalformedFile("its names have more text than the file")
+        return name
 
 
 DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ = 1, 4, 5, 6, 10
@@ -188,10 +222,10 @@ DT_VERSYM, DT_FLAGS_1 = 0x6FFFFFF0, 0x6FFFFFFB
 DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
 
 
-def read_c_string(strings: bytes, offset: int) -> bytes:
-    """The string that starts at `place` of a string table; b"" outside of it."""
-    end = strings.find(b"\0", offset, offset + MAX_STRING)
-    return strings[offset:end] if end >= 0 else strings[offset : offset + MAX_STRING]
+def read_c_string(strings: bytes, offset: int, limit: int = MAX_STRING) -> bytes:
+    """The string at `offset` of a string table, its first `limit` bytes; b"" outside of it."""
+    end = strings.find(b"\0", offset, offset + limit)
+    return strings[offset:end] if end >= 0 else strings[offset : offset + limit]
 
 
 def decode_printable(raw: bytes) -> str:

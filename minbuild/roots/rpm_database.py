@@ -7,12 +7,12 @@ import contextlib
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from minbuild.errors import MinbuildError, ToolError
 from minbuild.formats.root_entry import RootEntry
-from minbuild.paths import to_root_path
+from minbuild.paths import RootPath, to_root_path
 from minbuild.process import RunProgram
 from minbuild.roots.model import InstalledPackage
 
@@ -33,6 +33,13 @@ _BERKELEY_MAGIC = (0x061561, 0x053162)
 NAME, VERSION, RELEASE, EPOCH, ARCH = 1000, 1001, 1002, 1003, 1022
 PROVIDES, DIRECTORIES, BASES, NAMES = 1047, 1116, 1117, 1118
 _INT32, _STRING, _STRINGS, _TEXTS = 4, 6, 8, 9
+_USED_TAGS = frozenset((NAME, VERSION, RELEASE, EPOCH, ARCH, PROVIDES, DIRECTORIES, BASES, NAMES))
+_MAX_PATH_BYTES = 256 << 20
+"""Of the paths of all packages, with 64 bytes for each; a million files of a large system are 150 MB."""
+_MAX_STRINGS = 500_000
+"""Strings of one tag; the largest packages have a hundred thousand files."""
+_PATH_MAX = 4096
+"""Source: linux/limits.h."""
 QUERY_FORMAT = r"%{NAME}\t%|EPOCH?{%{EPOCH}:}|%{VERSION}-%{RELEASE}\t%{ARCH}\n[\t%{FILENAMES}\n]"
 
 TagValue = str | tuple[str, ...] | tuple[int, ...]
@@ -66,7 +73,7 @@ def _read_sqlite(data: bytes, where: str) -> Iterator[InstalledPackage]:
                 sqlite3.connect(f"file:{copy.name}?immutable=1", uri=True)
             ) as database:
                 blobs = _read_headers(database, len(data))
-            yield from (owner for owner in map(_parse_package, blobs) if owner is not None)
+            yield from _parse_packages(blobs)
         except (sqlite3.Error, struct.error, IndexError, ValueError) as error:
             raise _unreadable_error(f"is damaged: {error}", where) from error
 
@@ -102,24 +109,45 @@ def _read_headers(database: sqlite3.Connection, size: int) -> list[bytes]:
 _FIX = "repair it (rpmdb --rebuilddb), or build without owners: archive: {root: …, owners: false}"
 
 
-def _parse_package(blob: bytes) -> InstalledPackage | None:
+def _parse_packages(blobs: Iterable[bytes]) -> Iterator[InstalledPackage]:
+    """The packages of headers. Raises: struct.error, IndexError, ValueError when one is damaged."""
+    remaining = _MAX_PATH_BYTES
+    for package in map(parse_package, blobs):
+        if package is None:
+            continue
+        remaining -= sum(64 + len(path) for path in package.paths)
+        if remaining < 0:
+            raise ValueError(f"its packages name more than {_MAX_PATH_BYTES >> 20} MiB of paths")
+        yield package
 
+
+def parse_package(blob: bytes) -> InstalledPackage | None:
+    """The package of a header, None for a key.
+
+    Raises: struct.error, IndexError, ValueError when it is damaged.
+    """
     tags = parse_header(blob)
     name = str(tags.get(NAME, ""))
     if not name or name == KEY_PACKAGE:
         return None
     directories, names = _get_strings(tags, NAMES), _get_strings(tags, BASES)
     indexed_names = zip(_get_numbers(tags, DIRECTORIES), names, strict=False)
-    paths = [directories[index] + base for index, base in indexed_names]
+    paths = [_join_path(directories[index], base) for index, base in indexed_names]
     epoch = "".join(f"{number}:" for number in _get_numbers(tags, EPOCH)[:1])
     return InstalledPackage(
         name=name,
         version=f"{epoch}{tags.get(VERSION, '')}-{tags.get(RELEASE, '')}",
         arch=str(tags.get(ARCH, "")),
-        paths=tuple(map(to_root_path, paths)),
+        paths=tuple(paths),
         provides=_get_strings(tags, PROVIDES),
         kind=KIND,
     )
+
+
+def _join_path(directory: str, base: str) -> RootPath:
+    if len(directory) + len(base) > _PATH_MAX:
+        raise ValueError("a path is longer than any path may be")
+    return to_root_path(directory + base)
 
 
 def _get_strings(tags: Mapping[int, TagValue], tag: int) -> tuple[str, ...]:
@@ -145,6 +173,12 @@ def parse_header(blob: bytes) -> dict[int, TagValue]:
     tags: dict[int, TagValue] = {}
     for number in range(count):
         tag, kind, offset, items = struct.unpack_from(">IIII", blob, 8 + 16 * number)
+        if tag not in _USED_TAGS:
+            continue
+        if tag in tags:
+            raise ValueError(f"tag {tag} of a header stands twice")
+        if items > _MAX_STRINGS:
+            raise ValueError(f"tag {tag} of a header has {items} values")
         if kind == _INT32:
             tags[tag] = struct.unpack_from(f">{items}I", data, offset)
         elif kind == _STRING:

@@ -195,7 +195,7 @@ def packages(data: bytes) -> None:
     """A header of rpm's database, or dpkg's."""
     if data.startswith(b"\x8e"):
         with contextlib.suppress(struct.error, IndexError, ValueError):  # as its reader does
-            rpm_database._parse_package(data[1:])
+            rpm_database.parse_package(data[1:])
         return
     status, listing, diversions = (*data.split(b"\x1e"), b"", b"")[:3]
     texts = {

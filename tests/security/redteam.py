@@ -8,6 +8,7 @@ nothing fails, and so does one of which a test is gone. `--quick` leaves out wha
 import argparse
 import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -115,13 +116,14 @@ def list_classes() -> list[AttackClass]:
     ]  # fmt: skip
 
 
-class AttackCounter:
-    """Takes each test to its class, and counts what came of it."""
+class AttackCollector:
+    """Takes each test to its class."""
 
     def __init__(self, rows: Sequence[AttackClass], *, quick: bool) -> None:
         self._rows = rows
         self._quick = quick
-        self._by_node: dict[str, AttackClass] = {}
+        self.row_of_test: dict[str, AttackClass] = {}
+        """By node id."""
 
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
@@ -133,7 +135,7 @@ class AttackCounter:
             row = self._find_class(item, result)
             (left if row is None else remaining).append(item)
             if row is not None:
-                self._by_node[item.nodeid] = row
+                self.row_of_test[item.nodeid] = row
         for row in self._rows:
             row.unmet = [
                 f"{path}: {names}" for path, names in row.tests if (path, names) not in result
@@ -154,10 +156,22 @@ class AttackCounter:
                     return None if self._quick and boots else row
         return None
 
+
+class ReportCounter:
+    """Counts what came of the tests that the classes name, in a run of its own."""
+
+    def __init__(self, collector: AttackCollector) -> None:
+        self._collector = collector
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count a test once: by its call, or by what kept it from being called."""
-        row = self._by_node.get(report.nodeid)
-        if row is None or (report.when != "call" and report.passed):
+        """Count a test once: by its call, or by what kept it from being called.
+
+        pytest-xdist adds the group of a test to its name, after an `@`.
+        """
+        nodes = self._collector.row_of_test
+        row = nodes.get(report.nodeid) or nodes.get(report.nodeid.rpartition("@")[0])
+        rerun = report.outcome == "rerun"
+        if row is None or rerun or (report.when != "call" and report.passed):
             return
         row.tried += not report.skipped
         row.skipped += report.skipped
@@ -184,6 +198,15 @@ def render_table(rows: Sequence[AttackClass], *, quick: bool) -> tuple[str, bool
     return "\n".join(lines), good
 
 
+def run_side_by_side(options: Sequence[str], collector: AttackCollector) -> int:
+    """Run the tests of the classes in as many processes as there are cores."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as names:
+        names.write("\n".join(collector.row_of_test))
+        names.flush()
+        workers = ["-n", "auto", "--dist", "loadgroup"]
+        return pytest.main([*options, *workers, f"@{names.name}"], [ReportCounter(collector)])
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the attacks, print the table; 1 when one came through."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -192,9 +215,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     rows = list_classes()
     files = sorted({path for row in rows for path, _ in row.tests})
-    more = ["--collect-only"] if options.list else []
-    watch = AttackCounter(rows, quick=options.quick)
-    code = pytest.main(["-q", "-p", "no:randomly", "-m", "", *more, *files], [watch])
+    collector = AttackCollector(rows, quick=options.quick)
+    chosen = ["-q", "-p", "no:randomly", "-m", ""]
+    code = pytest.main([*chosen, "--collect-only", *files], [collector])
+    if code == pytest.ExitCode.OK and not options.list:
+        code = run_side_by_side(chosen, collector)
     text, good = render_table(rows, quick=options.quick or options.list)
     print(f"\n{text}")
     return 0 if good and code in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED} else 1
