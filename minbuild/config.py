@@ -1,14 +1,62 @@
-"""Config file of the user, config.toml: mirrors and trusted directories."""
+"""Config file of the user, config.toml: defaults of variables and of the options of commands."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from minbuild.errors import ArchiveError
 
-TEXT_KEYS = ("mirror", "security-mirror")
-LIST_KEYS = ("trusted",)
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A key of the config file that is no option of one command."""
+
+    name: str
+    default: str
+    """For people: what applies without it."""
+    meaning: str
+    variable: str = ""
+    """Environment variable that wins over the file; "" for none."""
+    choices: tuple[str, ...] = ()
+    takes: str = "text"
+    """text, `text or list`, list, `true or false`, `whole number`, directory."""
+
+
+TEXT, TEXT_OR_LIST, LIST = "text", "text or list", "list"
+BOOLEAN, NUMBER, DIRECTORY = "true or false", "whole number", "directory"
+
+SETTINGS = (
+    Setting("mirror", "the machine's apt sources", "Debian mirrors, the best one first.",
+            "MINBUILD_MIRROR", takes=TEXT_OR_LIST),
+    Setting("security-mirror", "beside the mirror", "Mirrors of Debian's security archive.",
+            takes=TEXT_OR_LIST),
+    Setting("offline", "false", "Use no network, only what the store has.",
+            "MINBUILD_OFFLINE", takes=BOOLEAN),
+    Setting("timeout", "30", "Seconds that a server may stay silent.",
+            "MINBUILD_TIMEOUT", takes=NUMBER),
+    Setting("store", "$XDG_CACHE_HOME/minbuild", "Directory of the cache.",
+            "MINBUILD_STORE", takes=DIRECTORY),
+    Setting("trusted", "none", "Directories whose manifests have all rights of the user.",
+            takes=LIST),
+    Setting("sandbox", "auto", "`require`: reading foreign files without a sandbox is an error.",
+            "MINBUILD_SANDBOX", choices=("auto", "require")),
+    Setting("accel", "auto", "Accelerator of the lab's virtual machines.",
+            "MINBUILD_ACCEL", choices=("auto", "kvm", "tcg")),
+    Setting("color", "auto", "Colours: on a terminal (auto), always, never.",
+            "MINBUILD_COLOR", choices=("auto", "always", "never")),
+    Setting("log", "normal", "How much is told on stderr: a level, or a file.", "MINBUILD_LOG"),
+)  # fmt: skip
+"""Every key beside the tables of commands, in the order of `minbuild config`."""
+
+_EXAMPLES = {
+    TEXT: '"TEXT"',
+    TEXT_OR_LIST: '"URL", or ["URL", "URL"]',
+    LIST: '["DIR"]',
+    BOOLEAN: "true",
+    NUMBER: "60",
+    DIRECTORY: '"/srv/minbuild"',
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +69,18 @@ class Config:
     security_mirror: tuple[str, ...] = ()
     trusted: tuple[Path, ...] = ()
     """Directories whose manifests have all rights of the user; `~` is the home directory."""
+    values: Mapping[str, object] = field(default_factory=dict)
+    """Key → value as the file has it."""
+    commands: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Command → its table: option without dashes → value; not checked."""
+
+    def to_environment(self) -> dict[str, str]:
+        """Return the environment variables that the file gives a default."""
+        return {
+            setting.variable: _to_text(self.values[setting.name], setting)
+            for setting in SETTINGS
+            if setting.variable and setting.name in self.values and setting.name != "mirror"
+        }
 
 
 def find_config_file(environment: Mapping[str, str] | None = None) -> Path:
@@ -40,42 +100,83 @@ def load_config(file: Path) -> Config:
     import tomllib  # 4 ms, and few users have a config file
 
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArchiveError(
             f"cannot read the config file: {error}",
             where=str(file),
             fix='correct it; an example of a line: mirror = "URL"',
         ) from error
-    _check_values(values, file)
+    commands = {key: value for key, value in document.items() if isinstance(value, dict)}
+    values = {key: value for key, value in document.items() if key not in commands}
+    known = {setting.name: setting for setting in SETTINGS}
+    for key, value in values.items():
+        if key not in known:
+            raise unknown_key_error(key, known, file)
+        _check_value(known[key], value, file)
     directories = [Path(text).expanduser() for text in values.get("trusted", [])]
     return Config(
         file,
         _as_tuple(values.get("mirror", [])),
         _as_tuple(values.get("security-mirror", [])),
         tuple(_require_absolute(directory, file) for directory in directories),
+        values,
+        commands,
     )
 
 
-def _check_values(values: Mapping[str, object], file: Path) -> None:
-    unknown = [key for key in values if key not in {*TEXT_KEYS, *LIST_KEYS}]
-    if unknown:
+def unknown_key_error(key: str, known: "Mapping[str, object]", file: Path) -> ArchiveError:
+    """Make the error of a key that nobody knows, with the nearest one that there is."""
+    import difflib  # only for this error
+
+    near = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
+    fix = f"did you mean {near[0]}?" if near else f"remove it; known keys: {', '.join(known)}"
+    return ArchiveError(f"unknown key in the config file: {key}", where=str(file), fix=fix)
+
+
+def _check_value(setting: Setting, value: object, file: Path) -> None:
+    items = value if isinstance(value, list) else [value]
+    are_texts = all(isinstance(item, str) for item in items)
+    match setting.takes:
+        case "list":
+            is_valid = items is value and are_texts
+        case "text or list":
+            is_valid = are_texts
+        case "true or false":
+            is_valid = isinstance(value, bool)
+        case "whole number":
+            is_valid = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        case "directory":
+            is_valid = isinstance(value, str) and Path(value).expanduser().is_absolute()
+        case _:
+            is_valid = isinstance(value, str) and (not setting.choices or value in setting.choices)
+    if not is_valid:
+        kind = f"one of {', '.join(setting.choices)}" if setting.choices else _name_kind(setting)
+        example = f'"{setting.choices[-1]}"' if setting.choices else _EXAMPLES[setting.takes]
         raise ArchiveError(
-            f"unknown keys in the config file: {', '.join(sorted(unknown))}",
+            f"{setting.name} in the config file is not {kind}",
             where=str(file),
-            fix=f"remove them; known keys: {', '.join((*TEXT_KEYS, *LIST_KEYS))}",
+            fix=f"write {setting.name} = {example}",
         )
-    for key, value in values.items():
-        items = value if isinstance(value, list) else [value]
-        if (key in LIST_KEYS and items is not value) or not all(
-            isinstance(item, str) for item in items
-        ):
-            kind = '["DIR"]' if key in LIST_KEYS else '"URL", or ["URL", "URL"]'
-            raise ArchiveError(
-                f"{key} in the config file is not a {'list of strings' if key in LIST_KEYS else 'string'}",
-                where=str(file),
-                fix=f"write {key} = {kind}",
-            )
+
+
+def _name_kind(setting: Setting) -> str:
+    names = {
+        LIST: "a list of strings",
+        TEXT_OR_LIST: "a string or a list of strings",
+        TEXT: "a string",
+        NUMBER: "a whole number above 0",
+        DIRECTORY: "an absolute directory",
+    }
+    return names.get(setting.takes, setting.takes)
+
+
+def _to_text(value: object, setting: Setting) -> str:
+    if isinstance(value, bool):
+        return "1" if value else ""
+    if setting.takes == DIRECTORY:
+        return str(Path(str(value)).expanduser())
+    return "" if setting.name == "sandbox" and value == "auto" else str(value)
 
 
 def _as_tuple(value: str | list[str]) -> tuple[str, ...]:

@@ -204,3 +204,13 @@ def _refusal_error(reason: str, issuers: Sequence[str], where: str, signed_by: s
         fix="use another mirror; for an archive of your own, name its certificate: "
         "`signed-by: FILE` below `archive:`",
     )
+
+
+def list_expirations(signed_by: str) -> tuple[float, ...]:
+    """Return when each trusted certificate expires: seconds UTC, infinity for never; "" is Debian's.
+
+    Raises: ArchiveError if a file is not readable.
+    """
+    return tuple(
+        _as_timestamp(certificate.expiration) for certificate in _load_certificates(signed_by)
+    )

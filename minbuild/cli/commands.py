@@ -70,12 +70,16 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, CommandEntry]] = {
         "guest": CommandEntry("documents", "guest", "write guest.conf of a virtual machine"),
         "hardware": CommandEntry("scaffold", "hardware", "list this machine's devices"),
     },
-    "Roots and caches": {
+    "Roots": {
         "elements": CommandEntry(
             "scaffold", "elements", "print the path of the diskimage-builder elements"
         ),
         "export": CommandEntry("dib", "export", "write a host's files as a tar archive"),
         "trim": CommandEntry("dib", "trim", "trim an installed root to a manifest's needs"),
+    },
+    "This machine": {
+        "doctor": CommandEntry("doctor", "doctor", "say what this machine can do, and what to do"),
+        "config": CommandEntry("settings", "config", "show defaults and where they come from"),
         "store": CommandEntry("cache", "store", "check, clean, export or import the cache"),
         "completion": CommandEntry(
             "completion", "completion", "print completion for bash, zsh or fish"

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -90,6 +90,8 @@ QUIET, NORMAL, STEPS, DETAILS = -1, 0, 1, 2
 LEVELS = {"quiet": QUIET, "normal": NORMAL, "verbose": STEPS, "debug": DETAILS}
 """Words of `MINBUILD_LOG` and of `log` in the config file."""
 LOG_VARIABLE = "MINBUILD_LOG"
+COLOURS = ("auto", "always", "never")
+COLOUR_VARIABLE = "MINBUILD_COLOR"
 
 
 @dataclass(slots=True)
@@ -111,7 +113,14 @@ def start_output(environment: Mapping[str, str]) -> None:
 
     Raises: UsageError for a word that is neither.
     """
-    OUTPUT.verbosity, OUTPUT.colour, OUTPUT.log = NORMAL, "auto", ""
+    OUTPUT.verbosity, OUTPUT.log = NORMAL, ""
+    OUTPUT.colour = environment.get(COLOUR_VARIABLE) or "auto"
+    if OUTPUT.colour not in COLOURS:
+        raise UsageError(
+            f"{OUTPUT.colour} is none of {', '.join(COLOURS)}",
+            where=COLOUR_VARIABLE,
+            fix="write one of them",
+        )
     word = environment.get(LOG_VARIABLE, "")
     if word in LEVELS:
         OUTPUT.verbosity = LEVELS[word]
@@ -123,6 +132,21 @@ def start_output(environment: Mapping[str, str]) -> None:
             where=LOG_VARIABLE,
             fix=f"write one of {', '.join(LEVELS)}, or a file: ./minbuild.log",
         )
+
+
+def apply_variables(environment: Mapping[str, str], before: Mapping[str, str]) -> None:
+    """Take what a config file has added to the environment, unless an option said otherwise.
+
+    `before`: the environment without it. Raises: UsageError as `start_output`.
+    """
+    options = replace(OUTPUT)
+    start_output(before)
+    given = options.verbosity != OUTPUT.verbosity, options.colour != OUTPUT.colour
+    start_output(environment)
+    if given[0]:
+        OUTPUT.verbosity = options.verbosity
+    if given[1]:
+        OUTPUT.colour = options.colour
 
 
 def _set_verbosity(_context: click.Context, _option: click.Parameter, value: int) -> None:
@@ -147,7 +171,7 @@ def list_output_options() -> list[click.Option]:
                      help="Tell every step on stderr; -vv: each program and address, too."),
         click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_quiet,
                      help="Tell errors only: neither progress nor notes."),
-        click.Option(["--color", "--colour"], type=click.Choice(["auto", "always", "never"]),
+        click.Option(["--color", "--colour"], type=click.Choice(COLOURS),
                      expose_value=False, callback=_set_colour,
                      help="Colours; auto: on a terminal, unless NO_COLOR is set."),
     ]  # fmt: skip

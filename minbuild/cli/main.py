@@ -13,6 +13,7 @@ from minbuild import __version__
 from minbuild.cli.commands import CommandGroup
 from minbuild.cli.console import (
     COMPLETION_VARIABLE,
+    apply_variables,
     list_output_options,
     open_streams,
     print_error,
@@ -33,11 +34,21 @@ WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF)
     "6 a tool or this machine, 70 a bug, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="minbuild")
-def minbuild() -> None:
+@click.pass_context
+def minbuild(context: click.Context) -> None:
     """Build the smallest Linux host that boots and runs virtual machines, from a short manifest.
 
     Start with `minbuild make host.yaml`, then `minbuild boot host.yaml`.
     """
+    from minbuild.config import find_config_file, load_config  # not for the help of the program
+
+    file = find_config_file()
+    if file.exists() and context.invoked_subcommand != "doctor":
+        from minbuild.cli.settings import apply_config  # few users have a config file
+
+        environment = dict(os.environ)
+        apply_config(context, load_config(file))
+        apply_variables(os.environ, environment)
 
 
 minbuild.params.extend(list_output_options())

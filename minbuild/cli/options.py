@@ -182,7 +182,12 @@ _IMAGE_OPTIONS = (
 
 _ARCHIVE_OPTIONS = (
     click.option("--mirror", multiple=True, metavar="URL", help="Debian mirror; may be repeated."),
-    click.option("--offline", is_flag=True, help="Use no network, only what the store has."),
+    click.option(
+        "--offline",
+        is_flag=True,
+        envvar="MINBUILD_OFFLINE",
+        help="Use no network, only what the store has.",
+    ),
     _STORE_OPTION,
 )
 
@@ -208,6 +213,6 @@ _BUILD_OPTIONS = (
                  metavar="PATH", help="Let the manifest read files below PATH; may be repeated."),
     click.option("--allow-code", "--allow-sign-module", "code", is_flag=True,
                  help="Let the manifest choose what runs here: modules, elements, tools, keys."),
-    click.option("--offline", is_flag=True, help="Use no network, only what the store has."),
+    click.option("--offline", is_flag=True, envvar="MINBUILD_OFFLINE", help="Use no network, only what the store has."),
     _STORE_OPTION,
 )  # fmt: skip

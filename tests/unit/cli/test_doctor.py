@@ -1,0 +1,99 @@
+"""What `minbuild doctor` finds out, and how it says so."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from minbuild.cli.doctor import render_check, summarize_checks
+from minbuild.cli.main import run_command_line
+from minbuild.pipeline.machine_checks import CheckState, MachineCheck, suggest_namespaces
+
+SOUND = MachineCheck("keys", CheckState.OK, "all are valid")
+SLOW = MachineCheck("kvm", CheckState.LIMITED, "there is no /dev/kvm", "load kvm_intel")
+BROKEN = MachineCheck("mirror", CheckState.FAILED, "no mirror", "name one: --mirror URL")
+
+
+def test_without_a_mirror_the_machine_is_not_ready(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINBUILD_TIMEOUT", "1")
+    words = ["--store", str(tmp_path / "store"), "--mirror", (tmp_path / "none").as_uri()]
+    assert run_command_line(["doctor", "--json", *words]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema"] == "minbuild.doctor/1"
+    assert document["ok"] is False
+    states = {check["name"]: check["state"] for check in document["checks"]}
+    assert states["mirror"] == states["qemu"] == "failed"
+    assert states["store"] == states["keys"] == "ok"
+    assert all(check["fix"] for check in document["checks"] if check["state"] == "failed")
+
+
+def test_a_store_that_cannot_be_made_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINBUILD_TIMEOUT", "1")
+    (tmp_path / "file").touch()
+    words = ["--store", f"{tmp_path}/file/store", "--mirror", (tmp_path / "none").as_uri()]
+    assert run_command_line(["doctor", "--json", *words]) == 1
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["store"]["state"] == "failed"
+
+
+def test_a_broken_config_file_is_one_of_the_findings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("MINBUILD_TIMEOUT", "1")
+    (tmp_path / "minbuild").mkdir()
+    (tmp_path / "minbuild/config.toml").write_text("miror = 1")
+    words = ["--store", str(tmp_path / "store"), "--mirror", (tmp_path / "none").as_uri()]
+    assert run_command_line(["doctor", *words]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("failed   config      unknown key in the config file: miror")
+    assert "→ did you mean mirror?" in shown
+
+
+@pytest.mark.parametrize(
+    ("checks", "sentence"),
+    [
+        ([SOUND], "ready"),
+        ([SOUND, SLOW], "ready; limited: kvm"),
+        ([SOUND, SLOW, BROKEN], "not ready: mirror"),
+    ],
+)
+def test_the_last_line_is_the_verdict(checks: list[MachineCheck], sentence: str) -> None:
+    assert summarize_checks(checks) == sentence
+
+
+def test_a_check_fits_the_terminal() -> None:
+    check = MachineCheck("kvm", CheckState.LIMITED, "there is no " + "KVM " * 30, "load it " * 20)
+    lines = render_check(check, 80).splitlines()
+    assert all(len(line) <= 80 + len("\x1b[33m\x1b[0m") for line in lines)
+    assert all(line.startswith(" " * 21) for line in lines[1:])
+    assert sum("→" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"kernel.unprivileged_userns_clone": "0"}, "sysctl -w kernel.unprivileged_userns_clone=1"),
+        ({"kernel.apparmor_restrict_unprivileged_userns": "1"},
+         "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"),
+        ({}, "in a container"),
+    ],
+)  # fmt: skip
+def test_the_setting_that_forbids_namespaces_is_named(
+    settings: dict[str, str], expected: str
+) -> None:
+    assert expected in suggest_namespaces(lambda name: settings.get(name, ""))
+
+
+@pytest.mark.mirror
+def test_a_machine_with_a_mirror_is_ready(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert "ok       qemu        QEMU emulator version" in shown
+    assert "\nready" in shown
