@@ -15,6 +15,7 @@ from minbuild.errors import UsageError
 from minbuild.escape import dump_json
 from minbuild.footprint.boot_trace import TraceSummary, render_trace
 from minbuild.lab import boot_results, repeats
+from minbuild.lab.boot_source import complete_request
 from minbuild.lab.interactive import boot_interactively
 from minbuild.lab.model import (
     Accel,
@@ -57,7 +58,8 @@ PATH = click.Path(path_type=Path)
 @click.option("--lease", type=click.Choice(["plain", "slash32", "classless", "mtu1400", "nomask"]),
               default="plain", show_default=True, help="Kind of DHCP lease that the lab gives.")  # fmt: skip
 @click.option("--memory", default=1024, show_default=True, help="MiB.")
-@click.option("--cpus", default=2, show_default=True, help="Processors.")
+@click.option("--cpus", type=click.IntRange(1, 255),
+              help="Processors.  [default: 2, and 1 for an image that starts Xen]")  # fmt: skip
 @click.option("--cards", default=1, show_default=True, type=click.IntRange(0, 8),
               help="Network cards, all on the lab's network.")  # fmt: skip
 @click.option(
@@ -87,7 +89,7 @@ PATH = click.Path(path_type=Path)
 @build_options
 def boot(
     target: str, firmware: str, attach: str | None, accel: str | None, network: str, lease: str,
-    memory: int, cpus: int, cards: int, disks: tuple[Path, ...], guest_cpus: int, no_data: bool,
+    memory: int, cpus: int | None, cards: int, disks: tuple[Path, ...], guest_cpus: int, no_data: bool,
     names: tuple[str, ...], certificate: Path | None, timeout: int, log: Path | None,
     keep: Path | None, repeat: int, junit: Path | None, trace: bool, no_ports: bool,
     interactive: bool, as_json: bool, build: BuildOptions,
@@ -103,14 +105,14 @@ def boot(
     setup = prepare_boot(
         target, request, open_session(build.store, terminal), firmware=Firmware(firmware)
     )
-    boot_request = BootRequest(
+    boot_request = complete_request(BootRequest(
         image=setup.image, probes=_select_probes(setup.probes, names), firmware=Firmware(firmware),
         attach=AttachAs(attach) if attach else None, accel=Accel(accel) if accel else None,
         network=Network(network), lease=LeaseShape(lease), faults=FaultInjection(no_disk=no_data),
-        memory=memory, cpus=cpus, cards=cards, disks=disks, guest_cpus=guest_cpus,
+        memory=memory, cpus=cpus or 0, cards=cards, disks=disks, guest_cpus=guest_cpus,
         certificate=certificate, timeout=timeout, log=log, keep=keep, trace=trace,
         ports=not (no_ports or interactive),
-    )  # fmt: skip
+    ))  # fmt: skip
     if interactive:
         keys, screen = sys.stdin.fileno(), sys.stdout.fileno()
         boot_interactively(boot_request, setup.toolbox, terminal, input_fd=keys, output_fd=screen)

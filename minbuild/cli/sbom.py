@@ -80,7 +80,7 @@ def _render_spdx(built_image: BuiltImage, licences: Licences, build: Path) -> st
     except ImportError as error:
         raise ToolError("spdx-tools is not installed", fix=INSTALL_HINT) from error
     serial = str(make_serial(built_image))
-    return render_spdx(built_image, licences, serial, compute_sha1s(build))
+    return render_spdx(built_image, licences, serial, compute_sha1s(build, built_image.footprint))
 
 
 @click.command()

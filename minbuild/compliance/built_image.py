@@ -11,9 +11,10 @@ from minbuild.archive import lockfile
 from minbuild.archive.model import Lock, Package
 from minbuild.errors import UsageError
 from minbuild.footprint import document
+from minbuild.footprint.measure import find_hypervisor_path
 from minbuild.footprint.model import FileRow, Footprint
 from minbuild.formats.initramfs import unpack_members
-from minbuild.formats.uki import read_uki_sections
+from minbuild.formats.uki import read_uki
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +82,24 @@ def require_archive_packages(built_image: BuiltImage, purpose: str) -> None:
         )
 
 
-def compute_sha1s(directory: Path) -> dict[str, str]:
+def compute_sha1s(directory: Path, footprint: Footprint) -> dict[str, str]:
     """Path → SHA-1 of every file in the UKI of a build directory; empty without one."""
     images = sorted(directory.glob("*.efi"))
     if not images:
         return {}
-    parts = read_uki_sections(images[0].read_bytes(), str(images[0]))
-    digests = {
-        str(member.path): hashlib.sha1(member.content, usedforsecurity=False).hexdigest()
-        for member in unpack_members(parts.get(".initrd", b""), where=str(images[0])).values()
+    uki = read_uki(images[0].read_bytes(), str(images[0]))
+    contents = {
+        str(member.path): member.content
+        for member in unpack_members(uki.initrd, where=str(images[0])).values()
         if stat.S_ISREG(member.mode)
     }
-    release = parts.get(".uname", b"").rstrip(b"\0").decode("utf-8", "replace")
-    kernel = hashlib.sha1(parts.get(".linux", b""), usedforsecurity=False).hexdigest()
-    return digests | {f"/boot/vmlinuz-{release}": kernel}
+    contents[f"/boot/vmlinuz-{uki.uname}"] = uki.linux
+    if uki.xen:
+        contents[find_hypervisor_path(footprint)] = uki.xen
+    return {
+        path: hashlib.sha1(content, usedforsecurity=False).hexdigest()
+        for path, content in contents.items()
+    }
 
 
 def get_source(package: Package) -> tuple[str, str]:

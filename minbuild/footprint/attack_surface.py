@@ -32,6 +32,16 @@ WEAKENING_WORDS = {
     "selinux=0",
 }
 """Words of a command line that switch a protection off."""
+XEN_PREFIX = "Xen: "
+"""Before a word that the hypervisor reads, not the kernel."""
+XEN_WEAKENING_WORD = re.compile(
+    r"(?:no-)(?:xpti|smap|smep|spec-ctrl|cet|pv-l1tf|tsx|iommu)|"
+    r"(?:xpti|smap|smep|spec-ctrl|cet|pv-l1tf|ept|iommu)=(?:no|off|false|0|disable)"
+)
+"""Words of Xen's command line that switch a protection off.
+
+Source: Xen, docs/misc/xen-command-line.pandoc.
+"""
 INTERPRETER_NAMES = re.compile(
     r"/(?:(?:ba|da|z|k|mk|a|tc|c|fi)?sh|python[0-9.]*|perl[0-9.]*|ruby[0-9.]*|lua[0-9.]*|node|"
     r"php[0-9.]*|[mg]?awk|tclsh[0-9.]*|guile[0-9.]*|gdb|java|busybox)"
@@ -55,6 +65,8 @@ class SurfaceInputs:
     """By path: files for which `wanted` is true."""
     cmdline: str | None = None
     """None: not known."""
+    xen_cmdline: str = ""
+    """Of the hypervisor that starts the kernel; "" for none."""
     kconfig: Mapping[str, str] | None = None
     """The kernel's options without CONFIG_; None: not known."""
     started_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -93,6 +105,7 @@ def find_surface(files: Sequence[FileRow], inputs: SurfaceInputs) -> Surface:
     if inputs.cmdline is None:
         unknown.append(FindingKind.CMDLINE)
     findings.update(_check_cmdline(inputs.cmdline or ""))
+    findings.update(_check_xen_cmdline(inputs.xen_cmdline))
     if inputs.kconfig is None:
         unknown += [FindingKind.KERNEL_LACKS, FindingKind.HARDENING]
     else:
@@ -190,6 +203,17 @@ def _check_cmdline(text: str) -> Iterable[SurfaceFinding]:
     for word in split_cmdline(text):
         detail = "switches a protection off" if word in WEAKENING_WORDS else ""
         yield SurfaceFinding(FindingKind.CMDLINE, word, detail)
+
+
+def _check_xen_cmdline(text: str) -> Iterable[SurfaceFinding]:
+    for word in split_cmdline(text):
+        detail = "switches a protection off" if XEN_WEAKENING_WORD.fullmatch(word) else ""
+        yield SurfaceFinding(FindingKind.CMDLINE, XEN_PREFIX + word, detail)
+
+
+def list_cmdline_subjects(cmdline: str, xen_cmdline: str) -> set[str]:
+    """The subjects of all findings of these command lines."""
+    return {*split_cmdline(cmdline), *(XEN_PREFIX + word for word in split_cmdline(xen_cmdline))}
 
 
 def _check_kernel_options(options: Mapping[str, str]) -> Iterable[SurfaceFinding]:

@@ -20,9 +20,13 @@ from minbuild.footprint.model import (
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.limits import Limit, list_limits
 from minbuild.manifest.model import Manifest, Section
+from minbuild.paths import RootPath
+from minbuild.resolve.kernel import is_hypervisor_path
 from minbuild.resolve.model import shorten_location
 from minbuild.rootfs.model import RootfsNode, RootfsTree
 
+UNKNOWN_HYPERVISOR = RootPath("/boot/xen.efi")
+"""Xen in an image that does not say which file it was made from."""
 ZERO_TOTALS = Totals(0, 0, 0, 0, 0)
 
 
@@ -78,6 +82,12 @@ def measure_image(
             else 0
         },
     )
+
+
+def find_hypervisor_path(footprint: Footprint | None) -> RootPath:
+    """The file that an image's hypervisor was made from, as the footprint beside it says."""
+    paths = (row.path for row in footprint.files) if footprint else ()
+    return next((path for path in paths if is_hypervisor_path(path)), UNKNOWN_HYPERVISOR)
 
 
 def _list_waivers(manifest: Manifest) -> Iterator[WaiverRow]:
@@ -186,7 +196,7 @@ def _share_out(tree: RootfsTree, initramfs: int, weights: Mapping[str, int]) -> 
     """Share the initramfs's bytes out by weight; the parts sum to it exactly."""
     shares = {node.path: 0 for node in tree.nodes}
     packed = [
-        node for node in tree.nodes if node.kind is FileType.FILE and node.path != tree.kernel_image
+        node for node in tree.nodes if node.kind is FileType.FILE and not tree.is_boot_image(node)
     ]
     total = sum(weights[node.sha256] for node in packed)
     weight_sum = previous_end = 0
@@ -196,7 +206,7 @@ def _share_out(tree: RootfsTree, initramfs: int, weights: Mapping[str, int]) -> 
         shares[node.path] = end - previous_end
         previous_end = end
     for node in tree.nodes:
-        if node.path == tree.kernel_image:
+        if tree.is_boot_image(node):
             shares[node.path] = node.size
     return {str(path): share for path, share in shares.items()}
 

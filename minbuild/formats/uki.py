@@ -1,4 +1,4 @@
-"""Sections of a Unified Kernel Image, as systemd's stub takes them.
+"""What one EFI file starts: the sections of a Unified Kernel Image, as systemd's stub takes them, or Xen's.
 
 Source: UAPI group, Unified Kernel Image (UKI); systemd, src/boot/stub.c, src/boot/pe.c;
 systemd-stub(7).
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from minbuild.errors import ToolError
 from minbuild.formats.pe import FIX, PeSection, read_machine, read_sections, require_known_bytes
+from minbuild.formats.xen_image import is_xen_image, read_xen_image
 
 MAX_UKI_SIZE = 2 << 30
 """Bytes of the largest UKI that is read."""
@@ -37,7 +38,11 @@ class Uki:
     machine: int
     """As PE numbers it."""
     device_sections: Mapping[str, int]
-    """Bytes of sections that tell the kernel of the machine, by name."""
+    """Bytes of sections that tell the kernel of the machine, by name; of Xen's image its microcode."""
+    xen: bytes = b""
+    """The hypervisor that starts the kernel, without the others; empty where there is none."""
+    xen_cmdlines: tuple[str, ...] = ()
+    """The hypervisor's own command lines, as `cmdlines`."""
 
 
 def read_uki(data: bytes, where: str) -> Uki:
@@ -49,6 +54,8 @@ def read_uki(data: bytes, where: str) -> Uki:
     if len(data) > MAX_UKI_SIZE:
         raise _make_uki_error("it is larger than what is read", where)
     pe_sections = read_sections(data, where)
+    if is_xen_image(one.name for one in pe_sections):
+        return _read_xen(data, where)
     require_known_bytes(data, pe_sections, where)
     profiles = [_index_by_name(one) for one in _split_profiles(pe_sections)]
     default = profiles[0]
@@ -69,6 +76,32 @@ def read_uki(data: bytes, where: str) -> Uki:
         read_machine(data, where),
         device_sections,
     )
+
+
+def _read_xen(data: bytes, where: str) -> Uki:
+    image = read_xen_image(data, where)
+    return Uki(
+        image.kernel,
+        image.ramdisk,
+        image.cmdlines,
+        read_linux_release(image.kernel),
+        read_machine(data, where),
+        image.others,
+        image.xen,
+        image.options,
+    )
+
+
+def read_linux_release(linux: bytes) -> str:
+    """The release in the header of an x86 kernel; "" where there is none.
+
+    Source: Linux, Documentation/arch/x86/boot.rst, kernel_version.
+    """
+    if linux[0x202:0x206] != b"HdrS":
+        return ""
+    start = 0x200 + int.from_bytes(linux[0x20E:0x210], "little")
+    text = linux[start : start + 128].partition(b"\0")[0].partition(b" ")[0]
+    return text.decode("ascii", "replace")
 
 
 def _require_one_host(
@@ -111,8 +144,18 @@ def read_cmdline(image: Path) -> str:
     Raises: ToolError when it cannot be read or is damaged.
     """
     data = _read_image(image)
+    if is_xen(image):
+        return read_uki(data, str(image)).cmdlines[0]
     default = _index_by_name(_split_profiles(read_sections(data, str(image)))[0])
     return _decode_text(default.get(".cmdline", b""))
+
+
+def is_xen(image: Path) -> bool:
+    """Tell whether the EFI file `image` starts Xen first.
+
+    Raises: ToolError when it cannot be read or is damaged.
+    """
+    return is_xen_image(one.name for one in read_sections(_read_image(image), str(image)))
 
 
 def read_kernel_release(image: Path) -> str:
@@ -120,6 +163,8 @@ def read_kernel_release(image: Path) -> str:
 
     Raises: ToolError when it cannot be read or is damaged.
     """
+    if is_xen(image):
+        return read_uki(_read_image(image), str(image)).uname
     return _decode_text(read_uki_sections(_read_image(image), str(image)).get(".uname", b""))
 
 

@@ -70,7 +70,7 @@ def split_into_groups(
     `read_head` reads the first bytes of the content with a digest. The first group has directories,
     links and data; hard links stay with their file.
     """
-    nodes = [node for node in tree.nodes if node.path != tree.kernel_image]
+    nodes = [node for node in tree.nodes if not tree.is_boot_image(node)]
     classes = {
         node.path: classify_content(read_head(node.sha256), arch)
         for node in nodes

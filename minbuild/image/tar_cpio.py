@@ -21,8 +21,8 @@ TAR_TYPES = {
 
 
 def write_cpio(tree: RootfsTree, content: Callable[[str], bytes], output: Path) -> None:
-    """Write the uncompressed initramfs: every file but the kernel, in one newc archive."""
-    nodes = [node for node in tree.nodes if node.path != tree.kernel_image]
+    """Write the uncompressed initramfs: every file but the kernel and Xen, in one newc archive."""
+    nodes = [node for node in tree.nodes if not tree.is_boot_image(node)]
     output.write_bytes(encode_cpio(_sort_hard_links_last(nodes), content))
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from minbuild.formats.xen_image import join_xen_image, render_config
 from minbuild.manifest.image_settings import SigningSettings
 from minbuild.paths import RootPath
 from minbuild.toolbox.toolbox import Toolbox
@@ -87,6 +88,9 @@ class UkiParts:
     """The content of os-release."""
     uname: str
     """The kernel's release, as printed by uname -r."""
+    xen: Path | None = None
+    """The hypervisor that starts the kernel; None for none."""
+    xen_cmdline: str = ""
 
 
 def add_stub_argument(args: Sequence[str], toolbox: Toolbox, arch: str) -> list[str]:
@@ -104,6 +108,18 @@ def add_stub_argument(args: Sequence[str], toolbox: Toolbox, arch: str) -> list[
     names = architectures or [UEFI_NAMES[arch].name]
     stub = next((one.stub for one in UEFI_NAMES.values() if one.name == names[-1]), None)
     return [*args, f"--stub={toolbox.find_path(stub)}"] if stub is not None else [*args]
+
+
+def build_xen_image(parts: UkiParts, xen: Path, output: Path) -> None:
+    """Write Xen's unified image: no tool but the linker's could, ukify refuses Xen's own sections.
+
+    Raises: ToolError when `xen` is no EFI program.
+    """
+    config = render_config(parts.xen_cmdline, parts.cmdline)
+    content = join_xen_image(
+        xen.read_bytes(), config, parts.linux.read_bytes(), parts.initrd.read_bytes(), xen.name
+    )
+    output.write_bytes(content)
 
 
 def build_uki(parts: UkiParts, output: Path, work: Path, toolbox: Toolbox) -> None:

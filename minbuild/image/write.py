@@ -19,7 +19,7 @@ from minbuild.image.publish import Outputs
 from minbuild.image.pxe import write_pxe_directory
 from minbuild.image.qemu_formats import convert_disk
 from minbuild.image.tar_cpio import write_cpio, write_tar
-from minbuild.image.ukify import UkiParts, build_uki, sign_uki
+from minbuild.image.ukify import UkiParts, build_uki, build_xen_image, sign_uki
 from minbuild.manifest.image_settings import (
     Compression,
     DiskSettings,
@@ -27,6 +27,7 @@ from minbuild.manifest.image_settings import (
     PartitionType,
     SigningSettings,
 )
+from minbuild.paths import RootPath
 from minbuild.progress import Progress
 from minbuild.rootfs.model import RootfsTree
 from minbuild.toolbox.toolbox import Toolbox
@@ -66,7 +67,10 @@ class FormatWriter:
 
 
 def _write_uki(source: FormatInput, output: Path) -> None:
-    build_uki(source.parts, output, source.work, source.toolbox)
+    if source.parts.xen is None:
+        build_uki(source.parts, output, source.work, source.toolbox)
+    else:
+        build_xen_image(source.parts, source.parts.xen, output)
     if source.sign is not None:
         sign_uki(output, source.sign, source.work, source.toolbox)
 
@@ -181,6 +185,8 @@ class ImageSpec:
     """None: an ESP alone."""
     sign: SigningSettings | None = None
     """None: nothing is signed."""
+    xen_cmdline: str = ""
+    """Of the hypervisor, in a tree that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +212,15 @@ def write_images(
     `segments` are the packed initramfs of the tree.
     Raises: ToolError when a tool fails; CacheCorrupted when the cache lost the kernel.
     """
-    kernel = _get_verified_path(store, _find_kernel_digest(spec.tree))
+    kernel = _get_verified_path(store, _find_digest(spec.tree, spec.tree.kernel_image))
+    hypervisor = spec.tree.hypervisor_image
+    xen = hypervisor and _get_verified_path(store, _find_digest(spec.tree, hypervisor))
     initrd = outputs.work / "initrd"
     concatenate_segments(segments, store, initrd)
-    parts = UkiParts(spec.arch, kernel, initrd, spec.cmdline, spec.osrel, spec.tree.kernel_release)
+    parts = UkiParts(
+        spec.arch, kernel, initrd, spec.cmdline, spec.osrel, spec.tree.kernel_release,
+        xen or None, spec.xen_cmdline,
+    )  # fmt: skip
     images: dict[ImageFormat, Path] = {}
     for image_format in add_prerequisites(spec.formats):
         name = f"{spec.name}.{FORMATS[image_format].suffix}"
@@ -251,5 +262,5 @@ def _get_verified_path(store: Store, sha256: str) -> Path:
     return path
 
 
-def _find_kernel_digest(tree: RootfsTree) -> str:
-    return next(node.sha256 for node in tree.nodes if node.path == tree.kernel_image)
+def _find_digest(tree: RootfsTree, path: RootPath) -> str:
+    return next(node.sha256 for node in tree.nodes if node.path == path)

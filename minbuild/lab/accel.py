@@ -30,6 +30,11 @@ ACCEL_ARGS = {
     "tcg": ("-accel", "tcg,thread=multi", "-cpu", "EPYC,-xsaves"),
 }
 """QEMU's arguments for each accelerator."""
+XEN_TCG_CPU = "EPYC,-xsaves,-fsgsbase,-rdtscp"
+"""The processor that emulates for Xen: domain 0, a PV guest, dies of QEMU's FSGSBASE at its first
+instruction, and PVH guests of RDTSCP, which QEMU's SVM intercepts without the length of the
+instruction (no nrip-save): Xen says "Insn len emulation failed".
+"""
 
 OVMF_TIMER_WORKAROUND = "kvm.min_timer_period_us=100000"
 """Kernel parameter of an emulated host with a UEFI guest: 10 timer ticks a second instead of 100.
@@ -44,6 +49,12 @@ QEMU_DATA_DIRECTORIES = (RootPath("/usr/share/qemu"), RootPath("/usr/share/seabi
 
 ACCEL_VARIABLE = "MINBUILD_ACCEL"
 """Environment variable for boots without the option --accel: auto, kvm or tcg."""
+
+
+def build_accel_args(accel: str, *, xen: bool) -> tuple[str, ...]:
+    """Build QEMU's arguments of an accelerator, for a machine that starts Xen or Linux itself."""
+    args = ACCEL_ARGS[accel]
+    return (*args[:-1], XEN_TCG_CPU) if xen and accel == "tcg" else args
 
 
 def resolve_accel(option: Accel | None) -> Accel:

@@ -20,6 +20,7 @@ from minbuild.lab.accel import (
 from minbuild.lab.boot_source import (
     BootSource,
     build_netboot_dnsmasq_args,
+    complete_request,
     prepare_boot_source,
     require_http_support,
 )
@@ -58,6 +59,7 @@ def boot_image(request: BootRequest, tools: Tools, progress: Progress) -> BootRe
     probe is part of the result, not an error (see `boot_results.make_boot_error`).
     Raises: ToolError when the lab itself cannot work, UsageError for what cannot be booted.
     """
+    request = complete_request(request)
     trial_firmware = choose_trial_firmware(
         request.boot_firmware, secure=request.certificate is not None
     )
@@ -156,7 +158,7 @@ def prepare_boot_files(
         uefi = has_uefi_probe(request)
         parameters = choose_emulation_parameters(accel, uefi=uefi)
         source = prepare_boot_source(request, tools, work, parameters)
-        guest = select_guest(request, source.kernel)
+        guest = select_guest(request, source)
         data_disk = request.data_disk
         if data_disk is None and not request.faults.no_disk:
             lookups = make_lookups(request, network)
@@ -268,12 +270,14 @@ def confine_qemu(
     return landlock.build_confined_argv(reads, writes, argv, network=network)
 
 
-def select_guest(request: BootRequest, kernel: Path | None) -> LabGuest | None:
+def select_guest(request: BootRequest, source: BootSource) -> LabGuest | None:
     """Choose the guest of the data disk; None when there is no kernel for it."""
-    kernel = request.guest_kernel or kernel
+    kernel = request.guest_kernel or source.kernel
     if kernel is None:
         return None
-    return LabGuest(kernel, request.guest_initramfs, request.guest_ready, request.guest_cpus)
+    return LabGuest(
+        kernel, request.guest_initramfs, request.guest_ready, request.guest_cpus, xen=source.xen
+    )
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """The part of QEMU's machine that an image is started from: drive, firmware, kernel or network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minbuild.errors import UsageError
-from minbuild.formats.uki import read_cmdline, read_kernel_release, read_uki_parts
+from minbuild.formats.uki import is_xen, read_cmdline, read_kernel_release, read_uki_parts
 from minbuild.lab import kprobes
 from minbuild.lab.drives import (
     build_boot_drive_args,
@@ -27,6 +27,7 @@ BOOT_CODE_SIZE = 440
 SERIAL_PORT = b"\xf8\x03"
 """COM1. Source: SeaBIOS, docs/Runtime_config.md, etc/sercon-port."""
 
+DEFAULT_CPUS = 2
 BOOT_FILE = "host.efi"
 SERVED_DIRECTORY = "net"
 """Directory of files that the lab's servers offer, below the working directory."""
@@ -51,6 +52,8 @@ class BootSource:
     """The image's kernel as a file; None for a disk without its UKI in the same directory."""
     served_directory: Path | None = None
     """The files that the lab's servers offer; None unless the firmware boots from the network."""
+    xen: bool = False
+    """True: the image starts the hypervisor Xen."""
 
 
 def prepare_boot_source(
@@ -70,6 +73,9 @@ def prepare_boot_source(
         cmdline = _extend_cmdline(request.cmdline, kprobe_cmdline, parameters)
         return _boot_directly(image, request.initramfs.absolute(), cmdline)
     kind = detect_drive_format(image)
+    if starts_xen(image):
+        _require_plain_boot(request)
+        return replace(_boot_by_firmware(request, tools, image, kind, work, ""), xen=True)
     if request.firmware is Firmware.DIRECT:
         _require_uki(image, kind, "--direct")
         kernel, initramfs, own_cmdline = _extract_uki(image, work)
@@ -81,11 +87,48 @@ def prepare_boot_source(
             "the kernel command line is part of the image",
             fix="boot with --direct, or put it into the manifest: kernel.cmdline",
         )
+    return _boot_by_firmware(request, tools, image, kind, work, parameters)
+
+
+def _boot_by_firmware(
+    request: BootRequest, tools: Tools, image: Path, kind: str, work: Path, parameters: str
+) -> BootSource:
     if request.firmware is Firmware.BIOS:
         return _boot_by_bios(request, image, kind, work)
     ovmf_args = prepare_ovmf_args(tools, work, request.certificate)
-    smbios_args = _build_smbios_args(request, image, kind, parameters)
+    smbios_args = () if starts_xen(image) else _build_smbios_args(request, image, kind, parameters)
     return _boot_by_uefi(request, image, kind, (*ovmf_args, *smbios_args), work)
+
+
+def starts_xen(image: Path) -> bool:
+    """Whether an EFI file, or a disk with its EFI file beside it, starts Xen."""
+    uki = image if detect_drive_format(image) == "efi" else _find_sibling_uki(image)
+    return uki.is_file() and is_xen(uki)
+
+
+def complete_request(request: BootRequest) -> BootRequest:
+    """Choose what the request leaves open, by what the image starts.
+
+    Xen gets one processor: of several emulated ones, those that do not run hold locks that the
+    others wait for. No ports are recorded: the words that trace them reach systemd's stub alone.
+    """
+    if request.initramfs is None and starts_xen(request.image):
+        return replace(request, cpus=request.cpus or 1, ports=False)
+    return replace(request, cpus=request.cpus or DEFAULT_CPUS)
+
+
+def _require_plain_boot(request: BootRequest) -> None:
+    """Refuse what would change the command line of Xen's domain 0. Raises: UsageError."""
+    asked = ""
+    if request.firmware is Firmware.DIRECT:
+        asked = "--direct starts Linux by itself"
+    elif request.cmdline or request.trace:
+        asked = "--trace and parameters change the kernel's command line"
+    if asked:
+        raise UsageError(
+            f"the image starts Xen, which starts Linux as its domain 0, and {asked}",
+            fix="boot it by UEFI, as it is",
+        )
 
 
 def _boot_directly(kernel: Path, initramfs: Path, cmdline: str) -> BootSource:

@@ -36,6 +36,8 @@ class LabGuest:
     ready: str = ""
     """The text on its console when it is up; "" for that of the lab's own initramfs."""
     cpus: int = 1
+    xen: bool = False
+    """True: the host runs it as a domain of Xen."""
 
 
 def make_data_disk(
@@ -113,7 +115,7 @@ def make_guest_conf(guest: LabGuest) -> dict[str, str]:
         "memory": str(GUEST_MEMORY + 8 * (guest.cpus - 1)),
         "kernel": "vmlinuz",
         "initrd": "initrd",
-        "cmdline": "console=ttyS0 reboot=t panic=-1",
+        "cmdline": "console=hvc0 panic=-1" if guest.xen else "console=ttyS0 reboot=t panic=-1",
         "ready": guest.ready or format_ready_line(guest.cpus),
         "stop-wait": "1",
     }

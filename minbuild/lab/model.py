@@ -256,7 +256,8 @@ class BootRequest:
     faults: FaultInjection = FaultInjection()
     memory: int = 1024
     """MiB."""
-    cpus: int = 2
+    cpus: int = 0
+    """0: two, and one where Xen is emulated."""
     cards: int = 1
     """Network cards, all on the lab's network."""
     actions: tuple[ConsoleAction, ...] = ()

@@ -4,7 +4,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from minbuild.lab.accel import ACCEL_ARGS, build_data_directory_args
+from minbuild.lab.accel import build_accel_args, build_data_directory_args
 from minbuild.lab.boot_source import BOOT_FILE, BootSource
 from minbuild.lab.drives import build_disk_args, detect_drive_format
 from minbuild.lab.model import BootRequest, Decision, Firmware, Tools
@@ -39,7 +39,7 @@ def build_qemu_args(
     the machine is on the lab's network.
     """
     size_args = ("-smp", str(request.cpus), "-m", str(request.memory))
-    args = ["-M", "q35", *ACCEL_ARGS[accel.name], *size_args]
+    args = ["-M", "q35", *build_accel_args(accel.name, xen=source.xen), *size_args]
     args += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     # the watchdog resets a machine that hangs, once the host uses it; any reset ends QEMU
     args += [*build_data_directory_args(tools), *source.args, "-device", "i6300esb"]

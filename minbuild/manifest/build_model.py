@@ -116,7 +116,7 @@ def build_kernel(host: RawManifest, problems: Problems) -> KernelSettings:
     """Build the kernel settings; a missing package is a problem."""
     part = host.kernel
     if part is not None and part.package:
-        return KernelSettings(part.package, part.cmdline, part.where)
+        return KernelSettings(part.package, part.cmdline, part.where, part.xen_cmdline)
     where = host.where if part is None else part.where
     if _is_from_root(host):
         return KernelSettings(ANY_PACKAGE, part.cmdline if part is not None else (), where)
@@ -257,6 +257,7 @@ def _build_component(rendered: RenderedComponent, renderer: files.Renderer) -> C
         firmware=document.firmware,
         kconfig=document.kconfig,
         cmdline=document.cmdline,
+        xen_cmdline=document.xen_cmdline,
         module_index=document.module_index,
         data=document.data,
         probe=_build_probe(document.probe, component.name, renderer.inputs.problems),

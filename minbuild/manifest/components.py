@@ -142,7 +142,7 @@ class ComponentDescription:
     variables: tuple[tuple[str, VariableValue, str], ...]
     """Name, default, and the comment on its line."""
     contents: Mapping[str, tuple[str, ...]]
-    """packages, applets, files, modules, firmware, kconfig, cmdline → rows; empty ones omitted."""
+    """packages, applets, files, modules, firmware, kconfig, cmdline, xen-cmdline → rows; empty ones omitted."""
     probes: tuple[tuple[str, str], ...]
     """Name, and meaning of a failure."""
     where: str
@@ -225,6 +225,7 @@ def _list_contents(raw: RawComponent) -> dict[str, tuple[str, ...]]:
         "firmware": list_texts(raw.firmware),
         "kconfig": list_texts(raw.kconfig),
         "cmdline": raw.cmdline,
+        "xen-cmdline": raw.xen_cmdline,
     }
 
 

@@ -166,7 +166,7 @@ _UNMERGED_KEYS = ("name", "extends", "matrix")
 """Keys that apply to one document only."""
 _REPLACED_MAPPINGS = ("vars", "files")
 """Mappings whose values are replaced, not merged: variables, files."""
-_REPEATABLE_LISTS = ("kernel.cmdline",)
+_REPEATABLE_LISTS = ("kernel.cmdline", "kernel.xen-cmdline")
 """Lists whose order counts, and which keep duplicates."""
 _ORDERED_MAPPINGS = ("dlopen", "paths")
 """Mappings whose last matching line wins: keys of later documents come last."""

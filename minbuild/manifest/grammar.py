@@ -131,6 +131,11 @@ _KERNEL: ValueShape[RawKernel] = Record(
             "Words of the kernel command line.",
         ),
         Key(
+            "xen-cmdline",
+            AlterableList(ListOf(kernel_cmdline.CmdlineWord())),
+            "Words of Xen's own command line, for a host that starts it.",
+        ),
+        Key(
             "modules",
             AlterableList(_MODULES),
             "Modules besides those of components: by name, alias (fs-ext4, pci:v00001AF4d*), path "
@@ -287,6 +292,11 @@ COMPONENT: Record[RawComponent] = Record(
         Key("firmware", ListOf(Located(WORD)), "Firmware files or globs, below /usr/lib/firmware."),
         Key("kconfig", ListOf(Located(KERNEL_OPTION)), "Kernel options that must be y or m."),
         Key("cmdline", ListOf(kernel_cmdline.CmdlineWord()), "Words of the kernel command line."),
+        Key(
+            "xen-cmdline",
+            ListOf(kernel_cmdline.CmdlineWord()),
+            "Words of Xen's own command line, in a component that brings /boot/xen-*.efi.",
+        ),
         Key(
             "module-index",
             ListOf(Located(Keyword("file of the module index", IndexFile))),

@@ -128,6 +128,8 @@ class Component:
     firmware: tuple[LocatedName, ...] = ()
     kconfig: tuple[LocatedName, ...] = ()
     cmdline: tuple[str, ...] = ()
+    xen_cmdline: tuple[str, ...] = ()
+    """Words for the hypervisor Xen, in an image that has it."""
     module_index: tuple[LocatedName, ...] = ()
     """Files of the module index that this component reads: modules.dep, modules.alias."""
     data: tuple[RuleRequest, ...] = ()
@@ -259,6 +261,7 @@ class KernelSettings:
     package: str
     cmdline: tuple[str, ...]
     where: Location
+    xen_cmdline: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ class RawKernel:
     where: Location
     package: str = ""
     cmdline: tuple[str, ...] = ()
+    xen_cmdline: tuple[str, ...] = ()
     modules: tuple[LocatedName, ...] = ()
     hardware: LocatedName | None = None
     use: tuple[LocatedName, ...] = ()
@@ -278,6 +279,7 @@ class RawComponent:
     firmware: tuple[LocatedName, ...] = ()
     kconfig: tuple[LocatedName, ...] = ()
     cmdline: tuple[str, ...] = ()
+    xen_cmdline: tuple[str, ...] = ()
     module_index: tuple[LocatedName, ...] = ()
     allow_missing: tuple[Waiver, ...] = ()
     data: tuple[RuleRequest, ...] = ()

@@ -21,7 +21,12 @@ from minbuild.pipeline.lock_policy import record_used_lock
 from minbuild.pipeline.measurement import analyse_surface, estimate_initramfs, weigh_contents
 from minbuild.pipeline.package_sources import with_archives
 from minbuild.pipeline.resolved_host import ResolvedHost
-from minbuild.pipeline.rootfs_checks import build_cmdline, explain_missing_init, verify_rootfs
+from minbuild.pipeline.rootfs_checks import (
+    build_cmdline,
+    build_xen_cmdline,
+    explain_missing_init,
+    verify_rootfs,
+)
 from minbuild.pipeline.session import (
     BuildRequest,
     CacheRecovery,
@@ -86,7 +91,9 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
                     initramfs=images.initramfs_size,
                     packed=images.image_sizes,
                     weights=weigh_contents(tree, session.store),
-                    surface=analyse_surface(resolved, tree, spec.cmdline, session.store),
+                    surface=analyse_surface(
+                        resolved, tree, spec.cmdline, spec.xen_cmdline, session.store
+                    ),
                     inputs=collect_inputs(request, manifest),
                 )
                 outputs.add("footprint.json", document.render_footprint(footprint))
@@ -124,6 +131,7 @@ def plan_build(request: BuildRequest, session: Session) -> Plan:
 
             weights = weigh_contents(tree, session.store)
             cmdline = build_cmdline(resolved.manifest)
+            xen_cmdline = build_xen_cmdline(resolved.manifest)
             footprint = measure_image(
                 resolved.manifest,
                 tree,
@@ -131,6 +139,6 @@ def plan_build(request: BuildRequest, session: Session) -> Plan:
                 initramfs=estimate_initramfs(tree, weights),
                 packed={},
                 weights=weights,
-                surface=analyse_surface(resolved, tree, cmdline, session.store),
+                surface=analyse_surface(resolved, tree, cmdline, xen_cmdline, session.store),
             )
             return Plan(resolved, tree, footprint)

@@ -5,7 +5,7 @@ import hashlib
 from minbuild.image.write import ImageSpec
 from minbuild.manifest.model import Manifest
 from minbuild.pipeline.resolved_host import ResolvedHost
-from minbuild.pipeline.rootfs_checks import build_cmdline
+from minbuild.pipeline.rootfs_checks import build_cmdline, build_xen_cmdline
 from minbuild.rootfs.model import RootfsTree
 
 
@@ -23,6 +23,7 @@ def make_image_spec(resolved: ResolvedHost, tree: RootfsTree, lock_text: str) ->
         seed=hashlib.sha256(lock_text.encode()).hexdigest(),
         disk=manifest.image.disk,
         sign=manifest.image.sign,
+        xen_cmdline=build_xen_cmdline(manifest),
     )
 
 

@@ -192,7 +192,7 @@ def measure_host(request: BuildRequest, resolved: ResolvedHost, session: Session
     tree = make_rootfs(resolved.manifest, resolved.closure, resolved.files, session.store)
     files = [node for node in tree.nodes if node.kind is FileType.FILE]
     initramfs = estimate_initramfs(tree, measurement.weigh_contents(tree, session.store))
-    kernel = sum(node.size for node in files if node.path == tree.kernel_image)
+    kernel = sum(node.size for node in files if tree.is_boot_image(node))
     return HostSize(len(files), sum(node.size for node in files), initramfs + kernel)
 
 

@@ -21,7 +21,7 @@ from minbuild.rootfs.model import RootfsTree
 
 
 def analyse_surface(
-    resolved: ResolvedHost, tree: RootfsTree, cmdline: str, store: Store
+    resolved: ResolvedHost, tree: RootfsTree, cmdline: str, xen_cmdline: str, store: Store
 ) -> Surface:
     """Judge a tree; each content is looked into once and remembered."""
     files = [node for node in tree.nodes if node.kind is FileType.FILE]
@@ -34,6 +34,7 @@ def analyse_surface(
         traits=_load_hardening({str(node.path): node.sha256 for node in files}, store),
         texts=texts,
         cmdline=cmdline,
+        xen_cmdline=xen_cmdline if tree.hypervisor_image else "",
         kconfig=find_kernel_config(resolved, tree.kernel_release),
         started_by=list_started_commands(tree, store),
         capabilities={
@@ -78,7 +79,7 @@ LZMA_FILTERS = [{"id": lzma.FILTER_X86}, {"id": lzma.FILTER_LZMA2, "preset": 0}]
 def weigh_contents(tree: RootfsTree, store: Store) -> dict[str, int]:
     """Content digest → about its bytes in a solid archive, for every file but the kernel."""
     digests = sorted(
-        {node.sha256 for node in tree.nodes if node.sha256 and node.path != tree.kernel_image}
+        {node.sha256 for node in tree.nodes if node.sha256 and not tree.is_boot_image(node)}
     )
     records = {digest: store.get(RecordKind.WEIGHT, digest) for digest in digests}
     todo = [digest for digest, value in records.items() if value is None]
@@ -92,7 +93,7 @@ def weigh_contents(tree: RootfsTree, store: Store) -> dict[str, int]:
 
 def estimate_initramfs(tree: RootfsTree, weights: dict[str, int]) -> int:
     """How many bytes the initramfs of a tree will have, before it is packed."""
-    packed = [node.sha256 for node in tree.nodes if node.sha256 and node.path != tree.kernel_image]
+    packed = [node.sha256 for node in tree.nodes if node.sha256 and not tree.is_boot_image(node)]
     return sum(weights[digest] for digest in packed)
 
 

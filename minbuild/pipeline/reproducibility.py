@@ -15,6 +15,7 @@ from minbuild.cache.store import Store
 from minbuild.errors import CheckFailed, MinbuildError
 from minbuild.formats import initramfs
 from minbuild.formats.uki import read_uki_sections
+from minbuild.formats.xen_image import RAMDISK
 from minbuild.image.disk_layout import PARTITION_ALIGNMENT
 from minbuild.image.publish import SUMS_FILE
 from minbuild.pipeline.lock_policy import collect_vouch_records
@@ -202,7 +203,11 @@ def _describe_uki(first_data: bytes, second_data: bytes, offset: int) -> str:
     first, second = read_uki_sections(first_data, "first"), read_uki_sections(second_data, "second")
     for name in sorted(first.keys() | second.keys()):
         if first.get(name) != second.get(name):
-            inside = _describe_initramfs(first[name], second[name]) if name == ".initrd" else ""
+            inside = (
+                _describe_initramfs(first[name], second[name])
+                if name in (".initrd", RAMDISK)
+                else ""
+            )
             return f"section {name}{inside}"
     return f"a header before its sections, or what lies between them (byte {offset})"
 

@@ -9,6 +9,7 @@ from minbuild.cache.kinds import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ManifestError, combine
 from minbuild.formats.root_entry import FileType
+from minbuild.formats.xen_image import find_config_problem
 from minbuild.image import grub, pxe
 from minbuild.manifest.image_settings import ImageFormat
 from minbuild.manifest.kernel_cmdline import MAX_LENGTH, join_cmdline, split_cmdline
@@ -24,6 +25,11 @@ from minbuild.resolve.waivers import Waivers
 from minbuild.rootfs.content_view import files_from_content
 from minbuild.rootfs.model import RootfsTree
 
+XEN_CMDLINE_SIZE = 1024
+"""Bytes of Xen's own command line and of domain 0's, with the zero at the end.
+
+Source: Xen, xen/common/kernel.c (saved_cmdline), xen/include/public/xen.h (MAX_GUEST_CMDLINE).
+"""
 _OVERRIDE_OPTIONS = ("CMDLINE_OVERRIDE", "CMDLINE_FORCE")
 """Options of kernels that use their own line alone."""
 _APPEND_OPTIONS = ("CMDLINE_BOOL", "CMDLINE_EXTEND")
@@ -36,6 +42,56 @@ def build_cmdline(manifest: Manifest) -> str:
     Source: Linux, Documentation/admin-guide/kernel-parameters.rst.
     """
     return join_cmdline(*(part.cmdline for part in manifest.components), manifest.kernel.cmdline)
+
+
+def build_xen_cmdline(manifest: Manifest) -> str:
+    """Xen's own command line, in the same order."""
+    return join_cmdline(
+        *(part.xen_cmdline for part in manifest.components), manifest.kernel.xen_cmdline
+    )
+
+
+def check_hypervisor(manifest: Manifest, tree: RootfsTree) -> None:
+    """Make sure that what a manifest asks of Xen reaches it. Raises: ManifestError."""
+    problems = [*_find_hypervisor_problems(manifest, tree)]
+    if problems:
+        raise combine(problems)
+
+
+def _find_hypervisor_problems(manifest: Manifest, tree: RootfsTree) -> Iterator[ManifestError]:
+    where, line = f"{manifest.kernel.where}", build_xen_cmdline(manifest)
+    if tree.hypervisor_image is None:
+        if line:
+            yield ManifestError(
+                f"nothing reads xen-cmdline ({line.partition(' ')[0]} …): the host has no /boot/xen-*.efi",
+                where=where,
+                fix="take hypervisor: {use: [xen]}, or remove xen-cmdline",
+            )
+        return
+    for name, text in (("Xen's", line), ("domain 0's", build_cmdline(manifest))):
+        size = len(text.encode())
+        if size >= XEN_CMDLINE_SIZE:
+            yield ManifestError(
+                f"{name} command line has {size:,} bytes; Xen hands over {XEN_CMDLINE_SIZE - 1:,} and drops the end",
+                where=where,
+                fix="remove words of cmdline or xen-cmdline",
+            )
+        for word in split_cmdline(text):
+            if problem := find_config_problem(word):
+                yield ManifestError(
+                    f"Xen's settings cannot hold the word {word!r}: {problem}",
+                    where=where,
+                    fix="write it otherwise",
+                )
+    unsupported = [str(one) for one in manifest.image.formats if one is ImageFormat.PXE]
+    unsupported += ["dib"] if manifest.image.dib else []
+    unsupported += ["boot/bios"] if manifest.image.disk.bios else []
+    for name in unsupported:
+        yield ManifestError(
+            f"{name} starts Linux by itself, and this host starts Xen",
+            where=where,
+            fix=f"remove {name}: UEFI starts the disk, the CD and the one file",
+        )
 
 
 def check_cmdline(manifest: Manifest, options: Mapping[str, str]) -> None:
@@ -133,6 +189,7 @@ def verify_rootfs(resolved: ResolvedHost, tree: RootfsTree, session: Session) ->
     verify_closed_world(resolved, tree, session)
     for text in find_unknown_accounts(tree, session.store):
         session.progress.note(text)
+    check_hypervisor(manifest, tree)
     check_cmdline(manifest, find_kernel_config(resolved, tree.kernel_release) or {})
 
 

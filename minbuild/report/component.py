@@ -9,7 +9,7 @@ from minbuild.manifest.model import VariableValue
 SCHEMA = "minbuild.component/1"
 
 
-LINE_LISTS = ("packages", "files", "cmdline")
+LINE_LISTS = ("packages", "files", "cmdline", "xen-cmdline")
 """Contents that have a line each; others are lists of words."""
 
 
@@ -80,7 +80,7 @@ def component_to_json(component: ComponentDescription) -> dict[str, object]:
             for name, value, about in component.variables
         ],
         **{key: list(component.contents.get(key, ())) for key in
-           ("packages", "applets", "files", "modules", "firmware", "kconfig", "cmdline")},
+           ("packages", "applets", "files", "modules", "firmware", "kconfig", "cmdline", "xen-cmdline")},
         "probes": [{"name": name, "means": means} for name, means in component.probes],
         "where": component.where,
     }  # fmt: skip

@@ -11,11 +11,12 @@ from minbuild.facts.ldconfig import build_ld_cache
 from minbuild.facts.model import Module, PackageFiles
 from minbuild.formats.compression import decompress
 from minbuild.formats.root_entry import FileType
+from minbuild.formats.xen_image import strip_xen
 from minbuild.manifest.model import Component, LocatedName, Manifest
 from minbuild.paths import RootPath, list_parents
 from minbuild.resolve.arch import find_architecture
 from minbuild.resolve.depmod import get_module_name
-from minbuild.resolve.kernel import MODULES_DIRECTORY, parse_image_version
+from minbuild.resolve.kernel import MODULES_DIRECTORY, is_hypervisor_path, parse_image_version
 from minbuild.resolve.loader_config import LD_SO_CACHE, LD_SO_CONF, list_cacheable
 from minbuild.resolve.model import Closure, Need, NeedKind, SelectedFile, shorten_location
 from minbuild.resolve.package_view import PackageView
@@ -150,6 +151,9 @@ def make_rootfs(
     for path, module_node in decompressed.items():
         del nodes[path]
         nodes[module_node.path] = module_node
+    hypervisor = _find_hypervisor_image(nodes)
+    if hypervisor is not None:
+        nodes[hypervisor] = _strip_hypervisor(nodes[hypervisor], store)
     for component in manifest.components:
         for generated, edges in _make_module_index(component, closure, modules, store):
             if generated.path not in nodes:
@@ -168,6 +172,7 @@ def make_rootfs(
         needs=tuple(sorted(needs)),
         kernel_image=_find_kernel_image(manifest, closure),
         kernel_release=closure.kernel_release,
+        hypervisor_image=hypervisor,
         unexplained_sonames=closure.unexplained_sonames,
         optional_files=closure.optional_files,
         decompressed_modules=tuple(
@@ -312,6 +317,23 @@ def _check_applets(manifest: Manifest, busybox: RootfsNode | None, store: Store)
     names = [name for component in manifest.components for name in component.applets]
     if names and busybox is not None:
         require_applets(names, read_applets(store.require(busybox.sha256)))
+
+
+def _find_hypervisor_image(nodes: Mapping[RootPath, RootfsNode]) -> RootPath | None:
+    """Xen, if the host starts it. Raises: ResolveError when there are two."""
+    found = sorted(path for path in nodes if is_hypervisor_path(path))
+    if len(found) > 1:
+        raise ResolveError(
+            f"the host has several hypervisors: {', '.join(found)}",
+            fix="pin one version of Xen, or name the file of one in the component",
+        )
+    return found[0] if found else None
+
+
+def _strip_hypervisor(node: RootfsNode, store: Store) -> RootfsNode:
+    """Xen without what only a debugger reads: nine tenths of Debian's file."""
+    content = strip_xen(store.require(node.sha256), node.path)
+    return replace(node, size=len(content), sha256=store.add(content))
 
 
 def _find_kernel_image(manifest: Manifest, closure: Closure) -> RootPath:

@@ -44,6 +44,8 @@ class RootfsTree:
     """The kernel image: counted in the footprint, held by the UKI and not by the initramfs."""
     kernel_release: str
     """Kernel version, as uname -r says it."""
+    hypervisor_image: RootPath | None = None
+    """Xen, which starts the kernel, as it lies in the image: counted like the kernel; None for none."""
     optional_files: tuple[OptionalFile, ...] = ()
     """Files that rules only recommend or suggest; sorted."""
     script_warnings: tuple[ScriptWarning, ...] = ()
@@ -52,3 +54,7 @@ class RootfsTree:
     """Libraries that a file's strings name, and that no need and no note explains; sorted."""
     decompressed_modules: tuple[RootPath, ...] = ()
     """Modules that their packages have packed, and the tree has not; sorted."""
+
+    def is_boot_image(self, node: RootfsNode) -> bool:
+        """Whether a node lies beside the initramfs and not in it: the kernel, and Xen."""
+        return node.path in (self.kernel_image, self.hypervisor_image)

@@ -15,6 +15,7 @@ from minbuild.formats.partition_table import DiskPartition, PartitionTable, read
 from minbuild.formats.pe import read_section_names, read_sections
 from minbuild.formats.uki import read_uki
 from minbuild.formats.vfat import FatError, FatFile, FatFileSystem, NotFat
+from minbuild.formats.xen_image import is_xen_image
 from minbuild.image import grub
 
 DEFAULT_ARCHES = ("x64", "ia32", "aa64", "arm", "riscv64", "riscv32", "loongarch64")
@@ -130,7 +131,8 @@ def _is_uki(volume: FatFileSystem, program: FatFile) -> bool:
     if MAX_HEADER - MAX_SECTION_TABLE < offset < program.size:
         head = volume.read(program, offset + MAX_SECTION_TABLE)
     try:
-        return ".linux" in read_section_names(head, "")
+        names = read_section_names(head, "")
+        return ".linux" in names or is_xen_image(names)
     except MinbuildError:
         return False
 

@@ -9,6 +9,7 @@ from minbuild.errors import MinbuildError, UsageError
 from minbuild.facts.versions import version_key
 from minbuild.file_io import read_regular_text
 from minbuild.footprint import document
+from minbuild.footprint.measure import find_hypervisor_path
 from minbuild.footprint.model import DISK_OVERHEAD, IMAGE_OVERHEAD, Footprint
 from minbuild.formats.cpio import CpioMember
 from minbuild.formats.initramfs import list_members, unpack_initramfs
@@ -99,17 +100,23 @@ def _measure_uki_data(
         kernel = RootPath("/.linux")
     sibling = _read_sibling_footprint(path)
     files.append(with_content(MeasuredFile(kernel, "file", 0o644), uki.linux))
+    beside = {kernel}
+    if uki.xen:
+        xen = find_hypervisor_path(sibling)
+        files.append(with_content(MeasuredFile(xen, "file", 0o644), uki.xen))
+        beside.add(xen)
     parts = {f"{IMAGE_OVERHEAD} {name}": size for name, size in uki.device_sections.items()}
     packed = len(uki.initrd)
-    size = len(data) - len(uki.linux) - packed - sum(parts.values())
+    size = len(data) - len(uki.linux) - len(uki.xen) - packed - sum(parts.values())
     origin = MeasuredRoot(
         name=sibling.name if sibling else path.stem,
         kernel=release,
-        kernel_path=kernel,
+        beside=frozenset(beside),
         payload=packed,
         packed={path.suffix.removeprefix(".") or "image": len(data) + sum(overhead.values())},
         overhead={IMAGE_OVERHEAD: size, **parts, **overhead},
         cmdline=" ".join(uki.cmdlines),
+        xen_cmdline=" ".join(uki.xen_cmdlines),
         capabilities=True,
         sibling=sibling,
     )

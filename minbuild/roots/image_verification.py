@@ -9,6 +9,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from minbuild.errors import UsageError
+from minbuild.footprint.attack_surface import list_cmdline_subjects
 from minbuild.footprint.model import FileRow, FindingKind, Footprint
 from minbuild.formats import magic
 from minbuild.formats.cpio import CpioMember
@@ -17,6 +18,7 @@ from minbuild.formats.initramfs_compression import UnpackTool
 from minbuild.formats.qemu_image import convert_to_raw
 from minbuild.formats.uki import Uki, read_uki
 from minbuild.paths import RootPath, escape_name
+from minbuild.resolve.kernel import is_hypervisor_path
 from minbuild.roots.boot_disk import find_boot_uki
 from minbuild.roots.image_footprint import read_image
 from minbuild.roots.input_kind import InputKind, detect_input
@@ -153,10 +155,15 @@ def _verify_boot_image(
         if uki
         else unpack_members(data, where=str(image_path), unpack_tool=tool)
     )
-    initramfs_rows = {path: row for path, row in expected_rows.items() if path != kernel}
+    initramfs_rows = {
+        path: row
+        for path, row in expected_rows.items()
+        if path != kernel and not is_hypervisor_path(path)
+    }
     differences = [*_compare_rows(initramfs_rows, actual_rows)]
     if uki is not None:
         differences += _compare_kernel(footprint, kernel, uki)
+        differences += _compare_xen(footprint, uki)
     if differences:
         raise _mismatch_error(image_path, differences)
 
@@ -182,8 +189,18 @@ def _compare_kernel(footprint: Footprint, kernel: str, uki: Uki) -> Iterator[str
     surface = footprint.surface
     if surface is not None and FindingKind.CMDLINE not in surface.unknown:
         options = {one.subject for one in surface.findings if one.kind is FindingKind.CMDLINE}
-        if options != set(" ".join(uki.cmdlines).split()):
+        if options != list_cmdline_subjects(" ".join(uki.cmdlines), " ".join(uki.xen_cmdlines)):
             yield "the command line is another"
+
+
+def _compare_xen(footprint: Footprint, uki: Uki) -> Iterator[str]:
+    told = {row.sha256 for row in footprint.files if is_hypervisor_path(row.path)}
+    if told != ({hashlib.sha256(uki.xen).hexdigest()} if uki.xen else set()):
+        yield (
+            "the hypervisor is another"
+            if told and uki.xen
+            else ("the hypervisor is not told" if uki.xen else "the hypervisor is not in it")
+        )
 
 
 def _rows_from_footprint(footprint: Footprint) -> dict[str, ComparableRow]:

@@ -65,13 +65,15 @@ class MeasuredRoot:
 
     name: str
     kernel: str = ""
-    kernel_path: RootPath | None = None
-    """The kernel that stands beside the payload: its packed size is its own."""
+    beside: frozenset[RootPath] = frozenset()
+    """What stands beside the payload, the kernel and Xen: their packed size is their own."""
     payload: int | None = None
     """Packed bytes of all files but that kernel; None where nothing is packed."""
     packed: Mapping[str, int] = field(default_factory=dict)
     overhead: Mapping[str, int] = field(default_factory=dict)
     cmdline: str | None = None
+    xen_cmdline: str = ""
+    """Of the hypervisor; "" for none."""
     kconfig: Mapping[str, str] | None = None
     capabilities: bool = False
     """True: the source says which files have capabilities."""
@@ -94,6 +96,7 @@ def build_footprint(files: Iterable[MeasuredFile], root: MeasuredRoot) -> Footpr
         traits={one.path: one.traits for one in ordered_files},
         texts={one.path: one.text for one in ordered_files if one.text is not None},
         cmdline=root.cmdline,
+        xen_cmdline=root.xen_cmdline,
         kconfig=root.kconfig,
         capabilities={one.path: one.capability for one in ordered_files if one.capability}
         if root.capabilities
@@ -152,7 +155,7 @@ def _make_row(
 def _share_payload(files: list[MeasuredFile], root: MeasuredRoot) -> dict[RootPath, int]:
     """Share the payload out by weight; the parts sum to it exactly."""
     shares: dict[RootPath, int] = {}
-    packed = [file for file in files if file.type == "file" and file.path != root.kernel_path]
+    packed = [file for file in files if file.type == "file" and file.path not in root.beside]
     total = sum(file.weight for file in packed)
     payload = total if root.payload is None else root.payload
     weight_so_far = share_so_far = 0
@@ -162,6 +165,6 @@ def _share_payload(files: list[MeasuredFile], root: MeasuredRoot) -> dict[RootPa
         shares[file.path] = share_end - share_so_far
         share_so_far = share_end
     for file in files:
-        if file.path == root.kernel_path:
+        if file.path in root.beside:
             shares[file.path] = file.size
     return shares

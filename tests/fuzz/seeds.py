@@ -15,6 +15,7 @@ from minbuild.footprint import document
 from minbuild.footprint.history import make_point, point_to_json
 from minbuild.footprint.open_ports import ObservedPort, render_ports
 from minbuild.formats.root_entry import FileType
+from minbuild.formats.xen_image import join_xen_image, render_config, strip_xen
 from minbuild.image import tar_cpio
 from minbuild.paths import RootPath
 from minbuild.rootfs.model import RootfsNode
@@ -25,6 +26,7 @@ from tests.support.disks import ESP, Part, gpt
 from tests.support.fat import fat12
 from tests.support.footprints import tiny
 from tests.support.uki import uki, with_layout
+from tests.support.xen import xen_efi
 
 FOUND = Path(__file__).parent / "corpus"
 """TARGET/NAME: inputs that once came out badly, kept for ever."""
@@ -107,7 +109,9 @@ def _image() -> tuple[bytes, ...]:
     two = [*words, (".profile", b"ID=a"), (".cmdline", b"debug"), (".ucode", initrd)]
     plain = uki([*words, (".initrd", initrd)])
     laid = with_layout(plain, addresses=(0x1000, 0x2000, 0x3000, 0x4000), signature=b"s" * 8)
-    return (plain, laid, uki([(".initrd", initrd), (".initrd", b""), *two]))
+    config = render_config("console=com1", "quiet")
+    xen = join_xen_image(strip_xen(xen_efi(), "xen"), config, b"K" * 600, initrd, "xen", initrd)
+    return (plain, laid, uki([(".initrd", initrd), (".initrd", b""), *two]), xen)
 
 
 def _disk() -> tuple[bytes, ...]:

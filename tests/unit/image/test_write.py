@@ -3,13 +3,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from minbuild.cache.store import Store
 from minbuild.errors import ToolError
-from minbuild.formats.uki import read_uki_sections
+from minbuild.formats.initramfs import unpack_members
+from minbuild.formats.uki import read_uki, read_uki_sections
+from minbuild.formats.xen_image import strip_xen
 from minbuild.image.initramfs_segments import pack_initramfs
 from minbuild.image.publish import open_outputs
 from minbuild.image.write import (
@@ -23,6 +26,8 @@ from minbuild.manifest.image_settings import Compression, ImageFormat
 from minbuild.manifest.tool_documents import load_tools
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
+from minbuild.roots.boot_disk import read_disk_boot
+from tests.support.xen import xen_efi
 from tests.unit.image.trees import KERNEL, file, tree
 from tests.unit.toolbox.real import toolbox
 
@@ -139,3 +144,36 @@ def test_every_tool_that_a_build_starts_is_in_the_toolbox() -> None:
     for how in Compression:
         assert set(list_format_tools(tuple(ImageFormat), how)) <= known
     assert list_format_tools((ImageFormat.UKI,), Compression.NONE) == ("ukify",)
+
+
+XEN = RootPath("/boot/xen-4.20-amd64.efi")
+
+
+def xen_order(store: Store, *, formats: tuple[ImageFormat, ...] = USUAL) -> ImageSpec:
+    spec = order(store, formats=formats)
+    xen = file(XEN, strip_xen(xen_efi(), XEN), store=store)
+    with_xen = tree(*(node for node in spec.tree.nodes if node.path != "/boot"), xen)
+    return replace(
+        spec, tree=replace(with_xen, hypervisor_image=XEN), xen_cmdline="console=com1 dom0_mem=256M"
+    )
+
+
+def test_a_host_with_xen_is_xens_unified_image(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    written(tmp_path / "out", store, xen_order(store))
+    uki = read_uki((tmp_path / "out" / "host.efi").read_bytes(), "host.efi")
+    assert uki.xen == strip_xen(xen_efi(), XEN)
+    assert uki.cmdlines == ("console=ttyS0 quiet",)
+    assert uki.xen_cmdlines == ("console=com1 dom0_mem=256M",)
+    members = unpack_members(uki.initrd)
+    assert "init" in members
+    assert not any(path.startswith("boot/") for path in members)
+    disk = (tmp_path / "out" / "host.raw").read_bytes()
+    assert read_disk_boot(disk, "host.raw").uki == (tmp_path / "out" / "host.efi").read_bytes()
+
+
+def test_xens_image_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    for name in ("one", "two"):
+        written(tmp_path / name, store, xen_order(store, formats=(ImageFormat.UKI,)))
+    assert (tmp_path / "one/host.efi").read_bytes() == (tmp_path / "two/host.efi").read_bytes()

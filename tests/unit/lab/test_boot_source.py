@@ -1,14 +1,17 @@
 """Kernel command line of a boot: the image's own and the lab's parameters."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from minbuild.errors import UsageError
-from minbuild.lab.boot_source import prepare_boot_source
+from minbuild.formats.xen_image import join_xen_image, render_config, strip_xen
+from minbuild.lab.accel import ACCEL_ARGS, XEN_TCG_CPU, build_accel_args
+from minbuild.lab.boot_source import complete_request, prepare_boot_source
 from minbuild.lab.model import BootRequest, Firmware, Tools
 from tests.support.uki import uki
+from tests.support.xen import xen_efi
 
 
 def build_kernel_args(tmp_path: Path, own: str, **more: object) -> list[str]:
@@ -33,3 +36,34 @@ def test_a_line_that_the_kernel_would_cut_is_refused(tmp_path: Path) -> None:
         build_kernel_args(tmp_path, "a" * 2040)
     with pytest.raises(UsageError, match="the lab adds"):
         build_kernel_args(tmp_path, "a" * 1950, ports=True)
+
+
+def write_xen(path: Path) -> Path:
+    config = render_config("console=com1", "console=hvc0")
+    xen = strip_xen(xen_efi(), "xen")
+    path.write_bytes(join_xen_image(xen, config, b"kernel", b"initramfs", "xen"))
+    return path
+
+
+def test_xen_gets_one_processor_and_no_words_that_trace(tmp_path: Path) -> None:
+    image = write_xen(tmp_path / "xen.efi")
+    chosen = complete_request(BootRequest(image=image, probes=(), ports=True))
+    assert (chosen.cpus, chosen.ports) == (1, False)
+    assert complete_request(BootRequest(image=image, probes=(), cpus=4)).cpus == 4
+    (tmp_path / "xen.raw").write_bytes(bytes(4096))
+    assert complete_request(BootRequest(image=tmp_path / "xen.raw", probes=())).cpus == 1
+
+
+def test_xen_is_emulated_on_a_processor_that_it_accepts() -> None:
+    assert build_accel_args("tcg", xen=True)[-1] == XEN_TCG_CPU
+    assert build_accel_args("tcg", xen=False) == ACCEL_ARGS["tcg"]
+    assert build_accel_args("kvm", xen=True) == ACCEL_ARGS["kvm"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"firmware": Firmware.DIRECT}, {"trace": True}, {"cmdline": "quiet"}]
+)
+def test_what_would_change_domain_0_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    request = BootRequest(image=write_xen(tmp_path / "xen.efi"), probes=(), **change)
+    with pytest.raises(UsageError, match="the image starts Xen"):
+        prepare_boot_source(request, cast("Tools", None), tmp_path)

@@ -1,6 +1,7 @@
 """What will not start in a tree though nothing is missing from it."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from minbuild.cache.store import Store
+from minbuild.errors import ManifestError
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.image_settings import ImageFormat, ImageSettings
 from minbuild.manifest.model import KernelSettings, Manifest
 from minbuild.paths import RootPath
-from minbuild.pipeline.rootfs_checks import explain_missing_init, find_unknown_accounts
+from minbuild.pipeline.rootfs_checks import (
+    check_hypervisor,
+    explain_missing_init,
+    find_unknown_accounts,
+)
 from minbuild.rootfs.model import RootfsNode, RootfsTree
 from tests.support.footprints import HERE, KERNEL, MANIFEST
 
@@ -54,6 +60,45 @@ def test_a_host_that_nothing_starts_is_told(
 ) -> None:
     said = list(explain_missing_init(tree(dict.fromkeys(paths, "")), manifest))
     assert [f"the kernel runs {runs}, which" in one for one in said] == ([True] if runs else [])
+
+
+XEN = "/boot/xen-4.20-amd64.efi"
+
+
+def with_xen(*words: str, image: ImageSettings, cmdline: tuple[str, ...] = ()) -> Manifest:
+    return replace(MANIFEST, image=image, kernel=KernelSettings("linux", cmdline, HERE, words))
+
+
+def xen_tree() -> RootfsTree:
+    return replace(tree({XEN: "xen"}), hypervisor_image=RootPath(XEN))
+
+
+UEFI = ImageSettings(formats=(ImageFormat.UKI, ImageFormat.RAW))
+
+
+def test_what_xen_is_told_reaches_it() -> None:
+    manifest = with_xen("console=com1", image=UEFI, cmdline=("console=hvc0",))
+    check_hypervisor(manifest, xen_tree())
+
+
+@pytest.mark.parametrize(
+    ("manifest", "told"),
+    [
+        (with_xen("a#b", image=UEFI), "cannot hold the word 'a#b'"),
+        (with_xen(image=UEFI, cmdline=("x=#1",)), "cannot hold the word 'x=#1'"),
+        (with_xen("x" * 1024, image=UEFI), "Xen's command line has 1,024 bytes"),
+        (with_xen(image=UEFI, cmdline=("y" * 1100,)), "domain 0's command line has 1,100 bytes"),
+        (with_xen(image=ImageSettings(formats=(ImageFormat.PXE,))), "pxe starts Linux by itself"),
+    ],
+)
+def test_what_does_not_reach_xen_is_an_error(manifest: Manifest, told: str) -> None:
+    with pytest.raises(ManifestError, match=re.escape(told)):
+        check_hypervisor(manifest, xen_tree())
+
+
+def test_words_for_xen_without_xen_are_an_error() -> None:
+    with pytest.raises(ManifestError, match="nothing reads xen-cmdline"):
+        check_hypervisor(with_xen("noreboot", image=UEFI), tree({"/init": ""}))
 
 
 CONFIGURATION = {

@@ -10,9 +10,13 @@ import pytest
 from minbuild.cli.main import run_command_line
 from minbuild.errors import MinbuildError
 from minbuild.footprint import document
+from minbuild.footprint.model import FindingKind
+from minbuild.formats.xen_image import join_xen_image, render_config, strip_xen
+from minbuild.paths import RootPath
 from tests.oracle.cpios import archive, directory, file, link
 from tests.support.measured_inputs import measure_input
 from tests.support.uki import uki
+from tests.support.xen import linux, xen_efi
 from tests.unit.roots.test_boot_disk import BOOT, esp
 
 FILES = [
@@ -41,6 +45,48 @@ def test_a_footprint_is_its_images_own(build: Path) -> None:
     found = measure_input(str(build))
     assert found == measure_input(str(build / "footprint.json"))
     assert found.totals.files == 3
+
+
+XEN_PARTS = (render_config("console=com1", "quiet ro"), linux("6.1"), archive(FILES))
+
+
+def xen_build(directory: Path, *, config: bytes = XEN_PARTS[0], text: bytes = b"hyper") -> Path:
+    xen = strip_xen(xen_efi(text=text), "xen")
+    directory.mkdir(exist_ok=True)
+    (directory / "x.efi").write_bytes(join_xen_image(xen, config, *XEN_PARTS[1:], "xen"))
+    return directory
+
+
+def test_a_footprint_of_xen_is_its_images_own(tmp_path: Path) -> None:
+    place = xen_build(tmp_path / "out")
+    measured = measure_input(str(place / "x.efi"))
+    (place / "footprint.json").write_text(document.render_footprint(measured))
+    assert measure_input(str(place)) == measure_input(str(place / "footprint.json"))
+    rows = {row.path: row for row in measured.files}
+    xen = rows[RootPath("/boot/xen.efi")]
+    assert xen.packed == xen.size == len(strip_xen(xen_efi(text=b"hyper"), "xen"))
+    assert measured.totals.packed == (place / "x.efi").stat().st_size
+    assert measured.surface is not None
+    subjects = {one.subject for one in measured.surface.findings if one.kind is FindingKind.CMDLINE}
+    assert subjects == {"quiet", "ro", "Xen: console=com1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"text": b"other"}, "the hypervisor is another"),
+        ({"config": render_config("console=com2", "quiet ro")}, "the command line is another"),
+    ],
+)
+def test_another_xen_is_not_the_footprints_own(
+    tmp_path: Path, change: dict[str, bytes], told: str
+) -> None:
+    place = xen_build(tmp_path / "out")
+    text = document.render_footprint(measure_input(str(place / "x.efi")))
+    (place / "footprint.json").write_text(text)
+    xen_build(place, **change)
+    with pytest.raises(MinbuildError, match=told):
+        measure_input(str(place))
 
 
 OTHERS = {
