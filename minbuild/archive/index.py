@@ -143,6 +143,7 @@ class Index:
     pins: tuple[Pin, ...] = ()
     _packages: dict[str, Package | None] = field(default_factory=dict)
     _depends: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    _providers: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _stanzas: dict[str, tuple[str, PackagesFile] | None] = field(default_factory=dict)
 
     @property
@@ -187,12 +188,14 @@ class Index:
 
     def find_providers(self, virtual: str) -> tuple[str, ...]:
         """Return the packages that provide a virtual package, sorted."""
-        providers = {
-            name
-            for part in self.packages_files
-            for name in part.query(lambda index: index.find_providers(virtual))
-        }
-        return tuple(sorted(providers))
+        if virtual not in self._providers:
+            providers = {
+                name
+                for part in self.packages_files
+                for name in part.query(lambda index: index.find_providers(virtual))
+            }
+            self._providers[virtual] = tuple(sorted(providers))
+        return self._providers[virtual]
 
     def find_names(self, prefix: str) -> tuple[str, ...]:
         """Return the package names that start with `prefix`, sorted."""

@@ -1,7 +1,7 @@
 """Packages files of a suite, and their compact form: stanzas in compressed blocks, found by name.
 
 block*      stanzas of 64 package names, sorted, one zstd frame with a checksum
-provides    lines `VIRTUAL PROVIDER PROVIDER …`, sorted, one frame
+provides    lines `PACKAGE: VIRTUAL, VIRTUAL (= VERSION), …`, as in the stanzas, one frame
 table       JSON: first name and end of each block, one frame
 tail        sizes of provides and table, and the number of packages
 """
@@ -26,14 +26,16 @@ from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ArchiveError
 from minbuild.formats.compression import decompress_index
 
-_FIELDS = rb"Package|Version|Architecture|Source|Depends|Pre-Depends|Provides|Filename|Size|SHA256"
-_INDEXED_FIELDS = re.compile(rb"\n((?:" + _FIELDS + rb"): ?[^\n]*(?:\n[ \t][^\n]*)*+|(?=\n))")
 MAX_PACKAGES = 1_000_000
 """Stanzas of one index; Debian's largest have 70,000."""
 MAX_LINES = 12_000_000
 """Lines of one index; Debian's largest have 2 million."""
 MAX_STANZA_SIZE = 256 << 10
 """Bytes of one stanza; those of real packages stay below 40,000."""
+_FIELD_VALUE = re.compile(rb"[^\n]*(?:\n[ \t][^\n]*)*+")
+"""A field's value with its continued lines. Source: deb822(5)."""
+_PROVIDED_END = re.compile(rb"(?::\w+)?[ \t]*+(?:\([^(),\n]*\))?[ \t]*+(?=[,\n])")
+"""What follows the name of a virtual package that is provided. Source: Debian Policy 7.1, 7.5."""
 _NAMES_PER_BLOCK = 64
 _TAIL = struct.Struct("<III")
 _LEVEL = 1
@@ -50,7 +52,7 @@ def encode_index(packages: bytes) -> bytes:
     """
     if packages.count(b"\n") > MAX_LINES:
         raise _oversize_error(f"more than {MAX_LINES} lines")
-    stanzas = b"\n".join(_INDEXED_FIELDS.findall(b"\n" + packages + b"\n")).split(b"\n\n")
+    stanzas = packages.split(b"\n\n")
     if len(stanzas) > MAX_PACKAGES:
         raise _oversize_error(f"more than {MAX_PACKAGES} packages")
     if max(map(len, stanzas)) > MAX_STANZA_SIZE:
@@ -105,7 +107,8 @@ class PackageIndexFile:
         at = block.find(start)
         while at >= 0:
             end = block.find(b"\n\n", at + 2)
-            stanzas.append(block[at + 2 : end if end >= 0 else len(block)].decode())
+            stanza = block[at + 2 : end if end >= 0 else len(block)]
+            stanzas.append(stanza.decode("utf-8", "replace"))
             at = block.find(start, at + 2)
         return stanzas
 
@@ -116,11 +119,16 @@ class PackageIndexFile:
         """
         if self._provides is None:
             with _translate_errors():
-                self._provides = b"\n" + self._read_frame(*self._provides_range)
-        at = self._provides.find(f"\n{virtual} ".encode())
-        if at < 0:
-            return []
-        return self._provides[at : self._provides.find(b"\n", at + 1)].decode().split()[1:]
+                self._provides = self._read_frame(*self._provides_range)
+        text, word = self._provides, virtual.encode()
+        names: set[str] = set()
+        at = text.find(word)
+        while word and at >= 0:
+            if text[at - 1] in b" ,\t" and _PROVIDED_END.match(text, at + len(word)):
+                start = text.rfind(b"\n", 0, at) + 1
+                names.add(text[start : text.index(b":", start)].decode("utf-8", "replace"))
+            at = text.find(word, at + len(word))
+        return sorted(names)
 
     def find_names(self, prefix: str) -> list[str]:
         """Return the package names that start with `prefix`, sorted.
@@ -130,7 +138,7 @@ class PackageIndexFile:
         names: dict[str, None] = {}
         number = max(bisect.bisect_left(self._firsts, prefix) - 1, 0)
         while number < len(self._firsts) and self._firsts[number][: len(prefix)] <= prefix:
-            text = "\n" + self._read_block(number).decode()
+            text = "\n" + self._read_block(number).decode("utf-8", "replace")
             matches = re.findall(r"\nPackage: (\S+)", text)
             names |= dict.fromkeys(name for name in matches if name.startswith(prefix))
             number += 1
@@ -198,20 +206,14 @@ def _group_into_blocks(stanzas: Iterable[bytes]) -> Iterator[list[bytes]]:
 
 
 def _encode_provides(stanzas: Iterable[bytes]) -> bytes:
-    providers: dict[bytes, set[bytes]] = {}
+    """The field Provides of every stanza that has one, a line each, after the package's name."""
+    lines = []
     for stanza in stanzas:
         at = stanza.find(b"\nProvides:")
-        if at < 0:
-            continue
-        end = stanza.find(b"\n", at + 1)
-        value = stanza[at + 10 : end if end >= 0 else len(stanza)]
-        for virtual in re.findall(
-            rb"([^\s,(:]+)(?::\w+)?[ \t\n]*+(?:\([^(),]*\))?[ \t\n]*+(?:,|$)", value
-        ):
-            providers.setdefault(virtual, set()).add(_stanza_name(stanza))
-    lines = (
-        virtual + b" " + b" ".join(sorted(providers[virtual])) for virtual in sorted(providers)
-    )
+        if at >= 0:
+            value = _FIELD_VALUE.match(stanza, at + len(b"\nProvides:"))
+            assert value is not None, "it matches the empty string"
+            lines.append(_stanza_name(stanza) + b": " + value[0].replace(b"\n", b" "))
     return b"\n".join(lines) + b"\n"
 
 

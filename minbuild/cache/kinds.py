@@ -20,7 +20,7 @@ class RecordKind(StrEnum):
     """Archive, keys and canonical suite → date of the newest verified Release, seconds UTC."""
     RELEASE = "release/3"
     """SHA-256 of an InRelease → its parsed fields."""
-    INDEX = "index/2"
+    INDEX = "index/3"
     """SHA-256 of a Packages file → SHA-256 of the index made from it."""
     CONTENTS = "contents/1"
     """SHA-256 of a Contents file → SHA-256 of the index made from it."""

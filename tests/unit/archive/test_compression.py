@@ -105,7 +105,21 @@ def test_fields_of_any_text_are_read_in_linear_time(field: str, text: str) -> No
     kept = PackageIndexFile(memoryview(packed))
     with contextlib.suppress(ArchiveError):
         parse_depends(kept.find_stanzas("a")[0])
+    kept.find_providers("a")
     assert time.process_time() - began < 5
+
+
+def test_a_field_provides_is_read_in_every_form() -> None:
+    text = (
+        b"Package: one\nProvides: greeter (= 1.0),\n far-greeter,\n\tlast:any (= 2)\nSize: 1\n\n"
+        b"Package: two\nMaintainer: J\xf6rg\nProvides: greeter, not-a-greeter-at-all\n\n"
+        b"Package: greeter-docs\nDescription: Provides: greeter\n"
+    )
+    index = PackageIndexFile(memoryview(encode_index(text)))
+    assert index.find_providers("greeter") == ["one", "two"]
+    assert index.find_providers("far-greeter") == index.find_providers("last") == ["one"]
+    assert index.find_providers("a-greeter") == index.find_providers("") == []
+    assert index.find_stanzas("two")[0].startswith("Package: two\nMaintainer: J")
 
 
 def test_a_name_without_a_lines_end_is_a_name() -> None:
