@@ -197,9 +197,13 @@ def map_in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
             except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
                 finished.put((number, None, error))
 
-    for _ in range(min(http_model.MAX_CONNECTIONS, len(items))):
+    threads = [
         # daemons: a thread that waits for a silent server must not hold back an interrupt
-        threading.Thread(target=run_worker, daemon=True).start()
+        threading.Thread(target=run_worker, daemon=True)
+        for _ in range(min(http_model.MAX_CONNECTIONS, len(items)))
+    ]
+    for thread in threads:
+        thread.start()
     results: dict[int, R] = {}
     try:
         for _ in items:
@@ -208,10 +212,17 @@ def map_in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
                 raise error
             results[number] = cast("R", result)
     finally:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                pending.get_nowait()
+        _empty(pending)
+    for thread in threads:  # their work is done; a fork is safe only where no thread is left
+        thread.join()
     return [results[number] for number in range(len(items))]
+
+
+def _empty(pending: "queue.SimpleQueue[int]") -> None:
+    """Take out what no thread has begun."""
+    with contextlib.suppress(queue.Empty):
+        while True:
+            pending.get_nowait()
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
