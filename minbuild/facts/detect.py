@@ -11,6 +11,7 @@ from minbuild.facts.kernel_modules import (
     read_builtins,
     read_kernel_symbols,
     read_module,
+    read_module_symbols,
 )
 from minbuild.facts.model import FileFacts, KernelConfig, Malformed, Script, Symbols, TextLines
 from minbuild.formats import magic
@@ -99,7 +100,7 @@ _CONFIG = re.compile(
 def read_facts(path: str, data: bytes) -> FileFacts | None:
     """What is known of the content at a RootPath; None for plain data."""
     if _MODULE.fullmatch(path):
-        return read_facts_and_symbols(path, data)[0]
+        return read_module(path, data)
     if _KERNEL.fullmatch(path):
         return _read_kernel_file(path, data)
     if _LOADER.fullmatch(path) or _MUSL.fullmatch(path):
@@ -137,17 +138,10 @@ def read_symbols(path: str, data: bytes) -> Symbols | None:
     if _IMAGE.fullmatch(path):
         return read_kernel_symbols(data)
     if _MODULE.fullmatch(path):
-        return read_facts_and_symbols(path, data)[1]
+        return read_module_symbols(path, data)
     if not data.startswith(magic.ELF):
         return None
     return read_elf_symbols(data)
-
-
-def read_facts_and_symbols(path: str, data: bytes) -> tuple[FileFacts | None, Symbols | None]:
-    """Read facts and symbols, with a module decompressed once."""
-    if not _MODULE.fullmatch(path):
-        return read_facts(path, data), read_symbols(path, data)
-    return read_module(path, data)
 
 
 def is_elf(head: bytes) -> bool:
@@ -160,11 +154,16 @@ def may_have_facts(path: str, head: bytes) -> bool:
     return head.startswith(magic.SCRIPT) or needs_whole_file(path, head)
 
 
+def may_have_symbols(path: str, head: bytes) -> bool:
+    """True when `read_symbols` may find some in a file that starts with `head`."""
+    return is_elf(head) or bool(_MODULE.fullmatch(path) or _IMAGE.fullmatch(path))
+
+
 def needs_whole_file(path: str, head: bytes) -> bool:
     """True when `read_facts` needs all of a file that starts with `head`, not just `head`."""
     if head.startswith(magic.ELF) or find_module_compression(path) is not None:
         return True
-    if any(one.fullmatch(path) for one in (_KERNEL, _IMAGE, _LOADER, _MUSL)):
+    if any(one.fullmatch(path) for one in (_KERNEL, _LOADER, _MUSL)):
         return True
     return not head.startswith(magic.SCRIPT) and _CONFIG.fullmatch(path) is not None
 

@@ -30,11 +30,18 @@ _EXPORTED = re.compile(rb"\0__(ksymtab|crc)_([^\0]{1,1024})(?=\0)")
 _PAYLOADS = {Format.ZSTD: ".zst", Format.XZ: ".xz", Format.GZIP: ".gz"}
 
 
-def read_module_symbols(elf: ElfFile) -> Symbols | None:
-    """The symbols of a module; None when it has no symbol table.
+def read_module_symbols(path: str, data: bytes) -> Symbols | None:
+    """The symbols of the module at `path`, compressed as its name says.
 
-    Raises: Damage.
+    None without a symbol table, or where the file is damaged.
     """
+    try:
+        return _read_symbol_table(_open_module(path, data))
+    except MalformedFile:
+        return None
+
+
+def _read_symbol_table(elf: ElfFile) -> Symbols | None:
     for section in elf.sections:
         if section.kind == elf_file.SHT_SYMTAB and section.link < len(elf.sections):
             strings = elf.sections[section.link]
@@ -191,21 +198,29 @@ _NAME = re.compile(r"([^/]+)\.ko(\.xz|\.zst|\.gz)?\Z")
 _SEPARATORS = re.compile(r"[,\s]+")
 
 
-def read_module(path: str, data: bytes) -> tuple[Module | Malformed, Symbols | None]:
-    """Read the facts and symbols of the module at `path`, compressed as its name says."""
+def read_module(path: str, data: bytes) -> Module | Malformed:
+    """Read the facts of the module at `path`, compressed as its name says."""
+    try:
+        elf = _open_module(path, data)
+        fields = _parse_modinfo(elf.read_section(b".modinfo"))
+        module = _build_module(_normalise_name(_match_name(path)[1]), fields)
+        symbols = _read_symbol_table(elf)
+        if symbols is None:
+            return module
+        imported = (name.partition("@")[0] for name in symbols.undefined + symbols.weak)
+        return replace(module, requests=read_requests(elf, tuple(imported)))
+    except MalformedFile as damage:
+        return Malformed(damage.reason)
+
+
+def _open_module(path: str, data: bytes) -> ElfFile:
+    return ElfFile(decompress(data, _match_name(path)[2] or "", MAX_MODULE_SIZE))
+
+
+def _match_name(path: str) -> re.Match[str]:
     match = _NAME.search(path)
     assert match is not None, path
-    try:
-        elf = ElfFile(decompress(data, match[2] or "", MAX_MODULE_SIZE))
-        fields = _parse_modinfo(elf.read_section(b".modinfo"))
-        symbols = read_module_symbols(elf)
-        module = _build_module(_normalise_name(match[1]), fields)
-        if symbols is not None:
-            imported = (name.partition("@")[0] for name in symbols.undefined + symbols.weak)
-            module = replace(module, requests=read_requests(elf, tuple(imported)))
-        return module, symbols
-    except MalformedFile as damage:
-        return Malformed(damage.reason), None
+    return match
 
 
 def read_builtins(modinfo: bytes) -> BuiltinModules | Malformed:

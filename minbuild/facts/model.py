@@ -203,7 +203,8 @@ class PackageFiles:
     facts: Callable[[RootPath], FileFacts | None]
     """What is known of the content at a path; None for plain data. Loaded when asked for."""
     symbols: Callable[[RootPath], Symbols | None]
-    """The symbols of the ELF object, module or kernel at a path. Loaded when asked for."""
+    """The symbols of the ELF object at a path, and in a tree or root those of a module or kernel.
+    Loaded when asked for."""
     depends: tuple[tuple[str, ...], ...] = ()
     """Pre-Depends and Depends of the package: each with its alternatives, names only."""
     provides: tuple[str, ...] = ()

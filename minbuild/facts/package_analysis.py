@@ -13,7 +13,7 @@ from minbuild.cache.unpacked_contents import ContentSpool, SpooledFile, is_worth
 from minbuild.errors import MalformedFile
 from minbuild.facts import detect, serialize
 from minbuild.facts.control_file import PackageIdentity, parse_identity
-from minbuild.facts.model import FileEntry, FileFacts, Malformed, Symbols
+from minbuild.facts.model import Elf, FileEntry, FileFacts, Malformed, Symbols
 from minbuild.file_io import hash_pieces
 from minbuild.formats.deb import open_deb, parse_alternatives, resolve_image_path
 from minbuild.formats.root_entry import FileType
@@ -35,6 +35,7 @@ class PackageRecords:
     files: bytes
     facts: tuple[tuple[int, bytes], ...]
     symbols: tuple[tuple[int, bytes], ...]
+    """Of ELF objects; those of kernel modules and images are read from a finished tree alone."""
     control: PackageIdentity
     spooled: tuple[SpooledFile, ...]
     """Contents that the spool of the package has."""
@@ -89,7 +90,7 @@ def _read_files(
     tar: Tar, threads: int, spool: ContentSpool
 ) -> list[tuple[FileEntry, FactsAndSymbols]]:
     entries: dict[RootPath, FileEntry] = {}
-    facts: dict[RootPath, FactsAndSymbols | Future[FactsAndSymbols]] = {}
+    facts: dict[RootPath, FactsAndSymbols | Future[FileFacts | None]] = {}
     with _open_readers(threads) as readers:
         for header in tar:
             path = resolve_image_path(header)
@@ -111,9 +112,9 @@ class _ModuleReaders:
         self.pool = open_threads(threads)
         self._slots = BoundedSemaphore(threads + 1)
 
-    def read(self, path: str, data: bytes) -> Future[FactsAndSymbols]:
+    def read(self, path: str, data: bytes) -> Future[FileFacts | None]:
         self._slots.acquire()
-        future = self.pool.submit(detect.read_facts_and_symbols, path, data)
+        future = self.pool.submit(detect.read_facts, path, data)
         future.add_done_callback(lambda _: self._slots.release())
         return future
 
@@ -131,7 +132,7 @@ def _open_readers(threads: int) -> Iterator[_ModuleReaders]:
 
 def _read_content(
     tar: Tar, path: RootPath, size: int, readers: _ModuleReaders, spool: ContentSpool
-) -> tuple[str, FactsAndSymbols | Future[FactsAndSymbols]]:
+) -> tuple[str, FactsAndSymbols | Future[FileFacts | None]]:
     head = tar.read_start(detect.HEAD_SIZE)
     if not detect.needs_whole_file(path, head):
         kept = spool if is_worth_keeping(path) else None
@@ -145,7 +146,8 @@ def _read_content(
     spool.finish_file(sha256)
     if detect.find_module_compression(path):
         return sha256, readers.read(path, data)
-    return sha256, detect.read_facts_and_symbols(path, data)
+    facts = detect.read_facts(path, data)
+    return sha256, (facts, detect.read_symbols(path, data) if isinstance(facts, Elf) else None)
 
 
 def _hash_rest(tar: Tar, head: bytes, spool: ContentSpool | None) -> str:
@@ -158,10 +160,10 @@ def _hash_rest(tar: Tar, head: bytes, spool: ContentSpool | None) -> str:
     return sha256
 
 
-def _resolve_facts(facts: FactsAndSymbols | Future[FactsAndSymbols] | None) -> FactsAndSymbols:
+def _resolve_facts(facts: FactsAndSymbols | Future[FileFacts | None] | None) -> FactsAndSymbols:
     if facts is None:
         return None, None
-    return facts.result() if isinstance(facts, Future) else facts
+    return (facts.result(), None) if isinstance(facts, Future) else facts
 
 
 def _is_repeated_directory(header: TarHeader, earlier: FileEntry | None) -> bool:

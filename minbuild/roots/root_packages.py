@@ -287,7 +287,11 @@ def make_lazy_files(root_packages: RootPackages) -> PackageFiles:
     heads = root_packages.read_heads(
         [p for p, one in entries.items() if one.kind in _CONTENT_TYPES], detect.HEAD_SIZE
     )
-    known_heads = {path: head for path, head in heads.items() if detect.may_have_facts(path, head)}
+    known_heads = {
+        path: head
+        for path, head in heads.items()
+        if detect.may_have_facts(path, head) or detect.may_have_symbols(path, head)
+    }
 
     @cache
     def facts(path: RootPath) -> FileFacts | None:
@@ -303,7 +307,7 @@ def make_lazy_files(root_packages: RootPackages) -> PackageFiles:
     @cache
     def symbols(path: RootPath) -> Symbols | None:
         head = known_heads.get(path)
-        if head is None or not detect.needs_whole_file(path, head):
+        if head is None or not detect.may_have_symbols(path, head):
             return None
         if detect.find_module_compression(path) is None and detect.is_elf(head):
             return read_elf_symbols(root_packages.view(path))

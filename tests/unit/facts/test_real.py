@@ -1,6 +1,7 @@
 """Real packages from the machine's mirror, with what is known of them."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,19 @@ import pytest
 from minbuild.archive.download import fetch_packages
 from minbuild.archive.model import Package
 from minbuild.cache.store import Store
+from minbuild.facts.detect import read_symbols
 from minbuild.facts.extract import extract_contents
-from minbuild.facts.model import BuiltinModules, Elf, KernelConfig, Malformed, Module, PackageFiles
+from minbuild.facts.model import (
+    BuiltinModules,
+    Elf,
+    KernelConfig,
+    Malformed,
+    Module,
+    PackageFiles,
+    Symbols,
+)
 from minbuild.facts.package_facts import load_facts
+from minbuild.formats.deb import open_deb, resolve_image_path
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
 from minbuild.process import run_program
@@ -104,22 +115,46 @@ def test_a_kernel_package(kernel: PackageFiles) -> None:
     assert all(module.vermagic for module in modules.values())
 
 
-def test_modules_and_their_kernel_agree_about_every_symbol(kernel: PackageFiles) -> None:
+def test_modules_and_their_kernel_agree_about_every_symbol(
+    kernel: PackageFiles, store: Store
+) -> None:
     """`depends` of each module names exactly the modules whose exports it wants, CRC for CRC."""
+    symbols = dict(read_all_symbols(store, kernel.owner))
     found = [
-        (fact, symbols)
+        (fact, symbols[path])
         for path in kernel.entries
-        if isinstance(fact := kernel.facts(path), Module) and (symbols := kernel.symbols(path))
+        if isinstance(fact := kernel.facts(path), Module)
     ]
     assert len(found) > 1000
-    owner = {symbol: module.name for module, symbols in found for symbol in symbols.defined}
-    (image,) = [path for path in kernel.entries if "/vmlinuz-" in path]
-    own = kernel.symbols(image)
-    assert own is not None
-    for module, symbols in found:
-        rest = set(symbols.undefined) - set(own.defined)
+    owner = {symbol: module.name for module, offers in found for symbol in offers.defined}
+    (image,) = [path for path in symbols if "/vmlinuz-" in path]
+    for module, wants in found:
+        rest = set(wants.undefined) - set(symbols[image].defined)
         assert {owner[symbol] for symbol in rest} - {module.name} == set(module.depends)
-        assert all("@" in symbol for symbol in symbols.undefined)
+        assert all("@" in symbol for symbol in wants.undefined)
+
+
+def read_all_symbols(store: Store, name: str) -> Iterator[tuple[RootPath, Symbols]]:
+    """The symbols of every module of a kernel's package, and of its image."""
+    (package,) = packages(store, name)
+    path = store.path(package.sha256)
+    assert path is not None
+    with open_deb(path, name) as deb:
+        deb.read_control()
+        tar = deb.open_data()
+        for header in tar:
+            member = resolve_image_path(header)
+            if ".ko" in member or member.startswith("/boot/vmlinuz-"):
+                found = read_symbols(member, tar.read_content())
+                assert found is not None
+                yield member, found
+
+
+def test_a_package_keeps_no_symbols_of_modules_which_only_a_tree_is_asked_for(
+    kernel: PackageFiles,
+) -> None:
+    paths = [path for path in kernel.entries if ".ko" in path or "/vmlinuz-" in path]
+    assert not [path for path in paths if kernel.symbols(path) is not None]
 
 
 def test_a_kernel_config_and_builtins(kernel: PackageFiles) -> None:
