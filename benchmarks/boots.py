@@ -17,6 +17,7 @@ from statistics import median
 from minbuild.cli.options import BuildOptions
 from minbuild.cli.requests import build_request
 from minbuild.lab.accel import ACCEL_VARIABLE, resolve_accel
+from minbuild.lab.boot_results import boot_repeatedly
 from minbuild.lab.model import (
     MEMORY_LINE,
     Accel,
@@ -29,7 +30,6 @@ from minbuild.lab.model import (
     ProbePattern,
 )
 from minbuild.lab.probes import DEFAULT_LIMIT
-from minbuild.lab.repeats import boot_repeatedly
 from minbuild.pipeline.boot_setup import BootSetup, prepare_boot
 from minbuild.pipeline.session import Session, find_store_directory
 from minbuild.progress import SilentProgress

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from minbuild.archive.mirror import find_mirror, repository_of
 from minbuild.footprint.model import FindingKind, Footprint
-from minbuild.report.baselines import DEBIAN_DATA, DEBIAN_SCHEMA
+from minbuild.report.footprint_formats import DEBIAN_DATA, DEBIAN_SCHEMA
 from minbuild.report.layout import align_columns, format_size
 from minbuild.report.surface import FINDING_NAMES, NOT_EVALUATED
 from tests.support.measured_inputs import measure_input

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from minbuild.archive.http_access import strip_credentials
-from minbuild.archive.mirror_retry import fetch_small
+from minbuild.archive.http_client import fetch_small
+from minbuild.archive.http_request import strip_credentials
 
 _RELEASE = (
     r"(?:bullseye|bookworm|trixie|forky|duke|sid|oldoldstable|oldstable|stable|testing|unstable)"

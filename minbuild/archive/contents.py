@@ -25,12 +25,12 @@ import zstandard
 
 from minbuild.archive import openpgp
 from minbuild.archive.download import DownloadSpec, download, map_in_threads
+from minbuild.archive.http_client import fetch_small
 from minbuild.archive.index import Index
 from minbuild.archive.mirror import Mirror
-from minbuild.archive.mirror_retry import fetch_small
 from minbuild.archive.model import LockedSuite
 from minbuild.archive.packages_file import list_addresses
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
 from minbuild.progress import Progress

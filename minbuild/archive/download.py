@@ -12,9 +12,9 @@ from io import FileIO
 from pathlib import Path
 from typing import TypeVar, cast
 
-from minbuild.archive import http_client, http_model
+from minbuild.archive import http_client, http_request
+from minbuild.archive.http_client import WrongContent, try_mirrors
 from minbuild.archive.mirror import Mirror, is_local
-from minbuild.archive.mirror_retry import WrongContent, try_mirrors
 from minbuild.archive.model import Package
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
@@ -79,7 +79,7 @@ class Downloads:
 
             try:
                 try_mirrors(spec.description, spec.mirrors, fetch_from)
-            except http_model.NotFound as error:
+            except http_request.NotFound as error:
                 self.missing[spec] = error.reason
                 return
             self.store.adopt(self.store.partial_path(spec.sha256), spec.sha256)
@@ -93,7 +93,7 @@ class Downloads:
         if offset < spec.size or spec.size == 0:
             try:
                 self._resume(spec, url, file, offset, fresh=fresh)
-            except http_model.RangeNotSatisfiable:
+            except http_request.RangeNotSatisfiable:
                 self._truncate(file)
                 raise
         digest = hash_open_file(file)
@@ -134,7 +134,7 @@ class Downloads:
                     _write_all(file, chunk)
                 self.add_progress(len(chunk))
         if offset < spec.size:
-            raise http_model.TransientError(
+            raise http_request.TransientError(
                 f"the connection ended after {offset} of {spec.size} bytes"
             )
 
@@ -200,7 +200,7 @@ def map_in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     threads = [
         # daemons: a thread that waits for a silent server must not hold back an interrupt
         threading.Thread(target=run_worker, daemon=True)
-        for _ in range(min(http_model.MAX_CONNECTIONS, len(items)))
+        for _ in range(min(http_request.MAX_CONNECTIONS, len(items)))
     ]
     for thread in threads:
         thread.start()

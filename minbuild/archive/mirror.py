@@ -8,7 +8,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from minbuild.archive.apt_sources import AptSource, expand_addresses, read_apt_sources
-from minbuild.archive.http_access import APT, add_apt_directory, hide_credentials, strip_credentials
+from minbuild.archive.http_request import (
+    APT,
+    add_apt_directory,
+    hide_credentials,
+    strip_credentials,
+)
 from minbuild.archive.model import detect_machine_architecture
 from minbuild.config import find_config_file, load_config
 from minbuild.errors import ArchiveError

@@ -21,7 +21,7 @@ import zstandard
 
 from minbuild.archive.download import DownloadSpec
 from minbuild.archive.mirror import Mirror, is_local
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ArchiveError
 from minbuild.formats.compression import decompress_index

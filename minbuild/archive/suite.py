@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from minbuild.archive import http_client, http_model, openpgp, release
+from minbuild.archive import http_client, http_request, openpgp, release
 from minbuild.archive.download import MirrorOutOfSync, map_in_threads
-from minbuild.archive.http_access import hide_credentials
+from minbuild.archive.http_client import WrongContent, try_mirrors
+from minbuild.archive.http_request import hide_credentials
 from minbuild.archive.mirror import SECURITY, Mirror, is_local, repository_of
-from minbuild.archive.mirror_retry import WrongContent, try_mirrors
 from minbuild.archive.model import LockedSuite
 from minbuild.archive.packages_file import PackagesFile
 from minbuild.archive.release import Release
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError
 from minbuild.formats.compression import INDEX_ENDINGS
@@ -82,7 +82,7 @@ def open_suite(
                 mirrors,
                 lambda url, again: opener.download(url, fresh=again or fresh),
             )
-        except http_model.NotFound as error:
+        except http_request.NotFound as error:
             raise _absence_error(name, mirrors[0][-1], error) from error
     if archive.trusted:
         progress.note(f"the signature of {name} is not checked (trusted: true)")
@@ -225,7 +225,7 @@ class _SuiteOpener:
             )
 
 
-def _absence_error(name: str, where: str, error: http_model.NotFound) -> ArchiveError:
+def _absence_error(name: str, where: str, error: http_request.NotFound) -> ArchiveError:
     hint = "or security-mirror" if repository_of(name) == SECURITY else "(--mirror URL)"
     if not error.is_absent:
         return ArchiveError(

@@ -14,8 +14,7 @@ from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 from minbuild.escape import dump_json
 from minbuild.footprint.boot_trace import TraceSummary, render_trace
-from minbuild.lab import boot_results, repeats
-from minbuild.lab.boot_source import complete_request
+from minbuild.lab import boot_results
 from minbuild.lab.interactive import boot_interactively
 from minbuild.lab.model import (
     Accel,
@@ -28,10 +27,15 @@ from minbuild.lab.model import (
     LeaseShape,
     Network,
 )
+from minbuild.lab.qemu import complete_request
 from minbuild.manifest.shipped_manifests import is_manifest_name
-from minbuild.pipeline.boot_records import require_footprint, save_observed_ports, save_trace
-from minbuild.pipeline.boot_setup import prepare_boot
-from minbuild.report.unused_files import render_trace_summary
+from minbuild.pipeline.boot_setup import (
+    prepare_boot,
+    require_footprint,
+    save_observed_ports,
+    save_trace,
+)
+from minbuild.report.removals import render_trace_summary
 
 PATH = click.Path(path_type=Path)
 
@@ -119,7 +123,7 @@ def boot(
         return 0
     if trace:
         require_footprint(setup.image)
-    results = repeats.boot_repeatedly(boot_request, setup.toolbox, terminal, repeat)
+    results = boot_results.boot_repeatedly(boot_request, setup.toolbox, terminal, repeat)
     terminal.finish()
     if junit is not None:
         boot_results.write_boot_junit(junit, results)
@@ -150,7 +154,7 @@ def _select_probes(probes: tuple[BootProbe, ...], names: tuple[str, ...]) -> tup
 
 def _results_to_json(results: Sequence[BootResult], trace: TraceSummary | None) -> str:
     data = (
-        repeats.statistics_to_json(results)
+        boot_results.statistics_to_json(results)
         if len(results) > 1
         else boot_results.result_to_json(results[0])
     )
@@ -162,7 +166,7 @@ def _results_to_json(results: Sequence[BootResult], trace: TraceSummary | None) 
 def _render_results(results: Sequence[BootResult], trace: TraceSummary | None) -> str:
     columns = get_terminal_width()
     lines = (
-        repeats.format_statistics_table(results, columns)
+        boot_results.format_statistics_table(results, columns)
         if len(results) > 1
         else boot_results.format_result_table(results[0], columns)
     )

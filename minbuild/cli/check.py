@@ -1,22 +1,30 @@
-"""Command that checks an image against a budget: check."""
+"""Commands that check an image against a budget, and any root for unmet needs: check, check-tree."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from minbuild.cli.footprints import open_footprint
-from minbuild.cli.options import complete, image_options, partition_option, variant_option
-from minbuild.cli.output_files import (
+from minbuild.cli.footprints import get_image_choice, open_footprint
+from minbuild.cli.options import (
+    complete,
+    image_options,
+    partition_option,
+    store_option,
+    variant_option,
+)
+from minbuild.cli.output_options import (
+    FormatOptionsCommand,
     FormatTargets,
     find_text_width,
     is_text_shown,
+    output_options,
     write_formats,
     write_text,
 )
-from minbuild.cli.output_options import FormatOptionsCommand, output_options
-from minbuild.cli.requests import make_trust, parse_settings
+from minbuild.cli.requests import make_trust, open_session, parse_settings
+from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 from minbuild.footprint.budget_change import check_baseline_change, check_budget_change
 from minbuild.footprint.budget_check import (
@@ -31,9 +39,13 @@ from minbuild.manifest.budget_document import is_manifest_document, load_budget,
 from minbuild.manifest.input_files import display_path
 from minbuild.manifest.limits import Budget
 from minbuild.manifest.loader import read_manifest
-from minbuild.manifest.shipped_manifests import find_shipped
+from minbuild.manifest.shipped_manifests import find_manifest, find_shipped
+from minbuild.pipeline.installed_root import check_root
 from minbuild.report.budget_results import render_annotations, summarize_in_line
 from minbuild.report.formats import CHECK_FORMATS, CheckReport, list_check_renderers
+from minbuild.report.needs import render_root_check, render_root_check_json
+from minbuild.resolve.closed_world import split_by_severity
+from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
 from minbuild.roots.footprint import is_standalone
 
 NO_BASELINE = "no baseline: absolute rules only"
@@ -195,3 +207,51 @@ def _update_budget(footprint: Footprint, budget: Path | None, rules: Budget | No
     note = f"; left, being templates or of other files: {', '.join(unchanged)}" if unchanged else ""
     click.echo(f"{len(changed)} limits changed in {budget}{note}", err=True)
     return 0
+
+
+@click.command("check-tree", cls=FormatOptionsCommand)
+@click.argument("root", metavar="DIR|IMAGE", type=click.Path(path_type=Path))
+@click.option("--arch", default="", help="Debian architecture.  [default: that of most programs]")
+@click.option("--waivers", "manifest", metavar="MANIFEST", shell_complete=complete("manifests"),
+              help="Skip what drop and allow-missing of this manifest waive.")  # fmt: skip
+@click.option("--strict", is_flag=True, help="Exit with 1 for weak findings, too.")
+@output_options("text", "json")
+@partition_option
+@image_options
+@store_option
+def check_tree(root: Path, arch: str, manifest: str | None, strict: bool,
+               store: Path | None, targets: FormatTargets) -> int:  # fmt: skip
+    """Check that a root needs nothing outside of it, and list unmet needs.
+
+    DIR|IMAGE is any root, built by minbuild or not: a directory, a tar archive, a container image
+    (docker save, OCI layout), a UKI, a disk (the UKI that it starts, or its root), an initramfs, a
+    build directory (its image). Exits with 1 when an unmet need keeps a program, a
+    kernel module, or a script or link in a directory of PATH from starting. The others are weak:
+    plug-ins that no program here loads, scripts and links elsewhere, firmware.
+    """
+    terminal = Terminal()
+    container_choice = replace(get_image_choice(), arch=arch)
+    root_check = check_root(
+        root,
+        open_session(store, terminal),
+        arch=arch,
+        choice=container_choice,
+        policy=_load_policy(manifest),
+    )
+    terminal.finish()
+    write_formats(
+        {
+            "text": lambda: render_root_check(root_check, strict=strict),
+            "json": lambda: render_root_check_json(root_check, strict=strict),
+        },
+        targets,
+    )
+    strong, _ = split_by_severity(root_check, strict=strict)
+    return 1 if strong else 0
+
+
+def _load_policy(manifest: str | None) -> ResolvePolicy:
+    if manifest is None:
+        return DEFAULT_POLICY
+    loaded = read_manifest(find_manifest(manifest), settings={}, components=[], trust=make_trust())
+    return ResolvePolicy(loaded.drop, loaded.allow_missing)

@@ -19,7 +19,7 @@ from minbuild.cli.console import COMPLETION_VARIABLE
 from minbuild.data import data_directory
 from minbuild.lab.probes import make_default_probes
 from minbuild.manifest.components import read_package_requests
-from minbuild.manifest.tool_documents import load_tools
+from minbuild.manifest.shipped_manifests import load_tools
 
 PROGRAM = "minbuild"
 SHELLS = ("bash", "zsh", "fish")

@@ -10,11 +10,11 @@ import click
 
 from minbuild.cli.console import get_terminal_width
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
-from minbuild.cli.output_files import STDOUT
+from minbuild.cli.output_options import STDOUT
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
-from minbuild.dib import root_tar
-from minbuild.dib.build_directory import read_build_directory
+from minbuild.dib import build_export
+from minbuild.dib.build_export import read_build_directory
 from minbuild.errors import UsageError
 from minbuild.file_io import open_atomic
 from minbuild.pipeline import root_trim
@@ -42,7 +42,7 @@ def export(source: str, output: Path, build: BuildOptions) -> None:
         content = session.store.require
     terminal.finish()
     with _open_output(output) as out:
-        root_tar.write_root_tar(nodes, content, out)
+        build_export.write_root_tar(nodes, content, out)
     if str(output) != STDOUT:
         click.echo(f"wrote {output}: {output.stat().st_size:,} bytes", err=True)
 

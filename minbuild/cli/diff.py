@@ -1,4 +1,4 @@
-"""Command that compares two images or two locks: diff."""
+"""Commands that compare builds: diff, history."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -8,11 +8,18 @@ import click
 
 from minbuild.archive import lockfile
 from minbuild.archive.model import Lock
-from minbuild.cli.cve import load_cve_data
 from minbuild.cli.footprints import open_footprint
 from minbuild.cli.options import complete, image_options, partition_option
-from minbuild.cli.output_files import FormatTargets, find_text_width, write_formats
-from minbuild.cli.output_options import FormatOptionsCommand, output_options
+from minbuild.cli.output_options import (
+    FormatOptionsCommand,
+    FormatTargets,
+    find_text_width,
+    output_options,
+    write_formats,
+    write_text,
+)
+from minbuild.cli.requests import read_input
+from minbuild.cli.ship import load_cve_data
 from minbuild.compliance.cve import compare_cves, find_release, list_image_packages
 from minbuild.errors import UsageError
 from minbuild.footprint.comparison import FootprintDiff, IssueChanges, compare_footprints
@@ -22,6 +29,13 @@ from minbuild.report.formats import (
     DiffReport,
     LockDiffReport,
     list_diff_renderers,
+)
+from minbuild.report.history import (
+    make_point,
+    point_to_json,
+    read_history,
+    render_history,
+    render_history_html,
 )
 
 GIT_PREFIX = "git:"
@@ -116,3 +130,42 @@ def _read_lock(source: str) -> Lock:
         purpose=f"reading {source}",
     )
     return lockfile.parse_lock(text.decode("utf-8", "replace"), Path(source))
+
+
+@click.group()
+def history() -> None:
+    """Keep the footprints of past builds, and show their trend."""
+
+
+@history.command()
+@click.argument("image")
+@click.option("--file", type=click.Path(path_type=Path, dir_okay=False),
+              default=Path("footprint-history.jsonl"), show_default=True,
+              help="File of the totals, one line a build.")  # fmt: skip
+@click.option("--label", required=True, help="Name of this build: a commit, a version.")
+@image_options
+def append(image: str, file: Path, label: str) -> None:
+    """Add the totals of IMAGE as one JSON line."""
+    before = read_input(file) if file.exists() else ""
+    read_history(before, str(file))
+    write_text(file, before + point_to_json(make_point(open_footprint(image), label)))
+
+
+@history.command()
+@click.option("--file", type=click.Path(path_type=Path, dir_okay=False),
+              default=Path("footprint-history.jsonl"), show_default=True,
+              help="File of the totals, one line a build.")  # fmt: skip
+@click.option("--html", "page", metavar="FILE", help="Write a page with charts; - for stdout.")
+def show(file: Path, page: str | None) -> None:
+    """Print the trend: a sparkline for each measure, then the builds."""
+    if not file.exists():
+        raise UsageError(
+            "there is no history yet",
+            where=str(file),
+            fix="start one after a build: minbuild history append build/host --label COMMIT",
+        )
+    points = read_history(read_input(file), str(file))
+    write_formats(
+        {"text": lambda: render_history(points), "html": lambda: render_history_html(points)},
+        {"html": page},
+    )

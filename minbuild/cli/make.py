@@ -10,15 +10,19 @@ import click
 
 from minbuild.cli.console import print_error
 from minbuild.cli.options import BuildOptions, build_options, complete
-from minbuild.cli.output_files import FormatTargets, find_text_width, write_formats
-from minbuild.cli.output_options import FormatOptionsCommand, output_options
+from minbuild.cli.output_options import (
+    FormatOptionsCommand,
+    FormatTargets,
+    find_text_width,
+    output_options,
+    write_formats,
+)
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
-from minbuild.dib.model import DibLocation
 from minbuild.errors import UsageError
 from minbuild.footprint.budget_check import check_manifest_limits
 from minbuild.footprint.model import Footprint
-from minbuild.manifest.image_settings import Compression
+from minbuild.manifest.image_settings import Compression, DibLocation
 from minbuild.pipeline.session import BuildRequest, Session, expand_matrices
 from minbuild.pipeline.size_budget import check_size_budget
 from minbuild.pipeline.up_to_date import BuildResult, find_last_build

@@ -1,23 +1,186 @@
-"""Format options of a command: `--text`, `--md FILE`, `--json=-`, each to a file or stdout."""
+"""Results of a command and the options that say where they go: `--text`, `--md FILE`, `--json=-`;
+each file whole or not at all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from minbuild.cli.console import print_note
-from minbuild.cli.format_arguments import (
-    Arity,
-    assign_format_files,
-    count_arguments,
-    list_arguments,
-    list_options,
-)
+from minbuild.cli.console import escape_for_terminal, get_terminal_width, print_note
 from minbuild.cli.options import Command, GatheringCommand, add_gatherer, complete
 from minbuild.errors import UsageError
+from minbuild.file_io import translate_disk_errors, write_atomic
 from minbuild.manifest.shipped_manifests import is_manifest_name
 from minbuild.report.formats import FORMATS
+
+STDOUT = "-"
+Renderer = Callable[[], str]
+FormatTargets = Mapping[str, str | None]
+"""Format → the file that its option names, `-` for stdout, None when it is not asked for."""
+
+
+def is_text_shown(targets: FormatTargets) -> bool:
+    """Tell whether text goes to stdout, alone or among others."""
+    return targets.get("text") == STDOUT or not any(targets.values())
+
+
+def find_text_width(targets: FormatTargets) -> int:
+    """Columns of the terminal that text goes to; 0 for no limit."""
+    return get_terminal_width() if is_text_shown(targets) else 0
+
+
+def write_formats(renderers: Mapping[str, Renderer], targets: FormatTargets) -> None:
+    """Write every format that was asked for; text on stdout when none was.
+
+    A line on stderr names each file.
+    Raises: UsageError for two formats on stdout; ToolError for a file that cannot be written.
+    """
+    files_by_format = {name: target for name, target in targets.items() if target is not None}
+    files_by_format = files_by_format or {"text": STDOUT}
+    if list(files_by_format.values()).count(STDOUT) > 1:
+        raise UsageError(
+            "two formats would be written to stdout", fix="name a file for one: --json FILE"
+        )
+    texts = {name: renderers[name]() for name in files_by_format}
+    for name, target in files_by_format.items():
+        write_text(target, texts[name])
+
+
+def write_text(target: str | Path, text: str, *, announce: bool = True) -> None:
+    """Write a text to a file, or to stdout for `-`; a line on stderr names the file.
+
+    Raises: ToolError for a file that cannot be written.
+    """
+    if str(target) == STDOUT:
+        click.echo(text, nl=False)
+        return
+    path = Path(target)
+    with translate_disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text.encode())
+    if announce:
+        click.echo(f"wrote {escape_for_terminal(str(target))}", err=True)
+
+
+UNLIMITED = 1 << 30
+"""`Arity.most` of an argument that takes any number of words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arity:
+    """How many words a command takes beside its options."""
+
+    least: int
+    most: int
+    has_path: bool = False
+    """The last one may be a path inside the image."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedArguments:
+    """A command line whose format options have their files after `=`."""
+
+    arguments: tuple[str, ...]
+    not_files: Mapping[str, str]
+    """Words that follow a format option and are arguments all the same → the option."""
+
+
+def assign_format_files(
+    argv: Sequence[str], options: Mapping[str, bool], arity: Arity
+) -> ParsedArguments:
+    """Give each format option its file.
+
+    `options`: each option of the command → whether it takes a value; formats are those of FORMATS
+    among them. The word after a bare format option is its file when it is `-`, when the command
+    has all its arguments without it, or when it ends as files of that format do, the command does
+    not lack it, and it names nothing that the command could read: no footprint that is there, no
+    absolute path where a command takes a path inside the image.
+    """
+    formats = {f"--{name}": name for name in FORMATS if f"--{name}" in options}
+    roles = list(_classify_words(argv, options, formats))
+    argument_count = sum(role == "argument" for _, role in roles)
+    arguments: list[str] = []
+    not_files: dict[str, str] = {}
+    for word, role in roles:
+        if role not in formats:
+            arguments.append(f"{word}={STDOUT}" if role == "format" else word)
+        elif word == STDOUT or _is_file(word, formats[role], argument_count, arity):
+            arguments[-1] = f"{role}={word}"
+        else:
+            arguments.append(word)
+            not_files[word] = role
+            argument_count += 1
+    return ParsedArguments(tuple(arguments), not_files)
+
+
+def _classify_words(
+    argv: Sequence[str], options: Mapping[str, bool], formats: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Each word as `format`, the format option that it follows, `argument` or `other`."""
+    pending = ""
+    is_over = False
+    for word in argv:
+        if is_over:
+            yield word, "argument"
+        elif word == "--":
+            is_over = True
+            yield word, "other"
+        elif pending and pending not in formats:
+            pending = ""
+            yield word, "other"
+        elif pending and (word == STDOUT or not word.startswith("-")):
+            role, pending = pending, ""
+            yield word, role
+        elif word in formats:
+            pending = word
+            yield word, "format"
+        elif word.startswith("-") and word != STDOUT:
+            pending = word if options.get(word, False) else ""
+            yield word, "other"
+        else:
+            pending = ""
+            yield word, "argument"
+
+
+def _is_file(word: str, name: str, argument_count: int, arity: Arity) -> bool:
+    if argument_count < arity.least or word.startswith("-"):
+        return False
+    if argument_count >= arity.most:
+        return True
+    if not word.lower().endswith(FORMATS[name].endings):
+        return False
+    if arity.has_path and word.startswith("/"):
+        return False
+    return not (word.lower().endswith(".json") and Path(word).exists())
+
+
+def list_arguments(argv: Sequence[str], options: Mapping[str, bool]) -> tuple[str, ...]:
+    """The words that are surely arguments: neither options, nor their values, nor after a format."""
+    formats = {f"--{name}": name for name in FORMATS if f"--{name}" in options}
+    return tuple(
+        word for word, role in _classify_words(argv, options, formats) if role == "argument"
+    )
+
+
+def list_options(command: click.Command) -> dict[str, bool]:
+    """Each option of a command → whether it takes a value."""
+    return {
+        name: not (option.is_flag or option.count)
+        for option in command.params
+        if isinstance(option, click.Option)
+        for name in (*option.opts, *option.secondary_opts)
+    }
+
+
+def count_arguments(command: click.Command) -> Arity:
+    """How many words a command's arguments take."""
+    arguments = [param for param in command.params if isinstance(param, click.Argument)]
+    least = sum(max(argument.nargs, 1) for argument in arguments if argument.required)
+    most = sum(argument.nargs if argument.nargs > 0 else UNLIMITED for argument in arguments)
+    return Arity(least, most)
+
 
 _ARGUMENTS_KEY = "minbuild.not_files"
 

@@ -1,16 +1,20 @@
-"""Commands that help to write manifests: init, hardware, elements."""
+"""Commands that help to write manifests: init, components, schema, guest, hardware, elements."""
 
 import json
 from pathlib import Path
 
 import click
 
+from minbuild.archive.lockfile import lock_json_schema
+from minbuild.cli.console import get_terminal_width
 from minbuild.cli.options import complete
-from minbuild.cli.output_files import STDOUT
+from minbuild.cli.output_options import STDOUT, write_text
 from minbuild.data import data_directory
 from minbuild.errors import ToolError, UsageError
 from minbuild.file_io import write_atomic
-from minbuild.manifest.grammar import build_json_schema
+from minbuild.manifest.components import describe_component, list_components
+from minbuild.manifest.grammar import DocumentKind, build_json_schema
+from minbuild.manifest.guest_document import load_guest, render_guest_conf
 from minbuild.manifest.shipped_manifests import (
     SCHEMA_FILE,
     add_modeline,
@@ -18,6 +22,7 @@ from minbuild.manifest.shipped_manifests import (
     render_starter,
 )
 from minbuild.pipeline.modaliases import list_modaliases
+from minbuild.report.component import component_to_json, render_component
 
 
 @click.command()
@@ -89,3 +94,68 @@ def elements() -> None:
     Use it as ELEMENTS_PATH=$(minbuild elements).
     """
     click.echo(data_directory("elements"))
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[NAME]", shell_complete=complete("components"))
+@click.option("--components", "directories", multiple=True,
+              type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR",
+              help="List these components too; may be repeated.")  # fmt: skip
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a list of objects; of NAME, one object."
+)
+def components(name: str | None, directories: tuple[Path, ...], as_json: bool) -> None:
+    """List the components that ship, each with its section and a one-line summary.
+
+    With NAME (ssh, services/ssh): what it needs, its variables with their defaults and meaning,
+    and what it brings and proves.
+    """
+    if name is not None:
+        click.echo(_render_component(name, directories, as_json=as_json), nl=False)
+        return
+
+    listed = list_components(directories)
+    if as_json:
+        rows = [
+            {"name": component.name, "section": str(component.section), "summary": component.summary,
+             "needs": list(component.needs)}
+            for component in listed
+        ]  # fmt: skip
+        click.echo(json.dumps(rows, indent=1))
+        return
+    widest = max((len(component.name) for component in listed), default=0)
+    for component in listed:
+        click.echo(f"{component.name:<{widest}}  {component.summary}")
+
+
+def _render_component(name: str, directories: tuple[Path, ...], *, as_json: bool) -> str:
+    """All that there is to say of one component."""
+    description = describe_component(name, directories)
+    if as_json:
+        return json.dumps(component_to_json(description), indent=1, ensure_ascii=False) + "\n"
+    return render_component(description, get_terminal_width())
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["manifest", "component", "tool", "rules", "lock"]),
+                default="manifest")  # fmt: skip
+def schema(kind: str) -> None:
+    """Print the JSON Schema of manifests, or of another KIND of file, for editors."""
+    document = lock_json_schema() if kind == "lock" else build_json_schema(DocumentKind(kind))
+    click.echo(json.dumps(document, indent=1, sort_keys=True))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
+              help="Output file; - for stdout.  [default: guest.conf beside FILE]")  # fmt: skip
+def guest(file: Path, output: Path | None) -> None:
+    """Write the guest.conf of a virtual machine that FILE (guest.yaml) describes.
+
+    Copy the directory with it to guests/NAME on the host's data partition.
+    """
+    text = render_guest_conf(load_guest(file))
+    target = output or file.with_name("guest.conf")
+    write_text(target, text, announce=False)
+    if str(target) != STDOUT:
+        click.echo(f"wrote {target}; it belongs to guests/NAME on the host's data partition")

@@ -1,4 +1,7 @@
-"""Image of a build directory, with its footprint, lock and packages."""
+"""Image of a build directory, with its footprint, lock and packages, and the package URL of each.
+
+Source: ECMA-427 (package-url), types deb, rpm and generic.
+"""
 
 import hashlib
 import stat
@@ -6,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from minbuild.archive import lockfile
 from minbuild.archive.model import Lock, Package
@@ -15,6 +19,36 @@ from minbuild.footprint.measure import find_hypervisor_path
 from minbuild.footprint.model import FileRow, Footprint
 from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.uki import read_uki
+
+
+def make_purl(package: Package) -> str:
+    """A package's URL in its canonical form; the root's files of no package have one, too."""
+    if package.installed_origin == ("", ""):
+        return "pkg:generic/unowned"
+    kind, distribution = package.installed_origin or ("deb", "debian")
+    version, epoch = package.version, ""
+    if kind == "rpm" and ":" in version:  # a part of deb's version, and none of rpm's
+        epoch, _, version = version.partition(":")
+    qualifiers = {
+        "arch": package.arch,
+        "distro": package.suite.partition("-")[0] or distribution,
+        "epoch": epoch,
+        "upstream": _format_upstream(package),
+    }
+    parts = (distribution, package.name, version)
+    # a colon is never encoded
+    vendor, name, version = (quote(part, safe=":") for part in parts)
+    query = "&".join(
+        f"{key}={quote(value, safe=':')}" for key, value in qualifiers.items() if value
+    )
+    return f"pkg:{kind}/{vendor}/{name}@{version}?{query}"
+
+
+def _format_upstream(package: Package) -> str:
+    """The source package where it has another name, with its version where that is another."""
+    if package.source in ("", package.name):
+        return ""
+    return "@".join(filter(None, (package.source, package.source_version)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ from minbuild.compliance.built_image import (
     BuiltImage,
     find_dependencies,
     find_supplier,
+    make_purl,
     make_serial,
 )
 from minbuild.compliance.cve import ImageIssue
 from minbuild.compliance.licences import UNKNOWN_LICENCE
-from minbuild.compliance.purl import make_purl
 from minbuild.escape import dump_json
 
 

@@ -14,9 +14,8 @@ from minbuild.cache.store import Store
 from minbuild.compliance.built_image import BuiltImage, list_sources
 from minbuild.errors import ArchiveError, combine
 from minbuild.escape import dump_json
-from minbuild.facts.extract import extract_from_packages
 from minbuild.facts.model import PackageFiles
-from minbuild.facts.package_facts import load_facts
+from minbuild.facts.package_facts import extract_from_packages, load_facts
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Archive
 from minbuild.paths import RootPath

@@ -19,9 +19,8 @@ from spdx_tools.spdx.writer.write_utils import convert, validate_and_deduplicate
 
 from minbuild import __version__
 from minbuild.archive.model import Package
-from minbuild.compliance.built_image import BuiltImage, find_dependencies, find_supplier
+from minbuild.compliance.built_image import BuiltImage, find_dependencies, find_supplier, make_purl
 from minbuild.compliance.licences import UNKNOWN_LICENCE
-from minbuild.compliance.purl import make_purl
 from minbuild.footprint.model import FileRow
 
 IMAGE_ID = "SPDXRef-image"

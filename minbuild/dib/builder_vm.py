@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from minbuild.data import data_directory
-from minbuild.dib import build_directory, root_tar
+from minbuild.dib import build_export
 from minbuild.dib.elements import Element
 from minbuild.errors import ToolError
 from minbuild.lab.accel import (
@@ -28,8 +28,7 @@ from minbuild.lab.accel import (
 from minbuild.lab.drives import escape_commas
 from minbuild.lab.model import Network, Tools
 from minbuild.lab.monitor import find_kvm_failure
-from minbuild.lab.run_delay import RunDelayMeter
-from minbuild.lab.worker.client import end_with_parent
+from minbuild.lab.worker.client import RunDelayMeter, end_with_parent
 from minbuild.process import start_program, stop_program
 
 MEMORY_MIB = 2048
@@ -209,10 +208,10 @@ def write_job(
     """
     top = work / "parcel" / "order"
     (top / "build").mkdir(parents=True)
-    build_files = build_directory.read_build_directory(build)
+    build_files = build_export.read_build_directory(build)
     with (top / "root.tar").open("wb") as out:
-        root_tar.write_root_tar(build_files.nodes, build_files.content, out)
-    for name in (build_directory.FOOTPRINT, f"{build_files.footprint.name}.efi"):
+        build_export.write_root_tar(build_files.nodes, build_files.content, out)
+    for name in (build_export.FOOTPRINT, f"{build_files.footprint.name}.efi"):
         shutil.copyfile(build / name, top / "build" / name)
     for element in elements:
         if not element.shipped_with_dib:

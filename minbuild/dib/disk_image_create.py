@@ -15,10 +15,9 @@ from pathlib import Path
 from minbuild.dib import builder_vm, local_requirements
 from minbuild.dib import elements as known
 from minbuild.dib.elements import Element
-from minbuild.dib.model import DibLocation
 from minbuild.errors import ToolError
 from minbuild.file_io import open_atomic, translate_disk_errors
-from minbuild.manifest.image_settings import DibFormat, DibLayout, DibSettings
+from minbuild.manifest.image_settings import DibFormat, DibLayout, DibLocation, DibSettings
 from minbuild.process import format_command, start_program, stop_program
 from minbuild.progress import Progress
 

@@ -12,8 +12,7 @@ from minbuild.footprint.measure import weigh_row
 from minbuild.footprint.model import Footprint
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import to_root_path
-from minbuild.resolve.graph import build_adjacency
-from minbuild.resolve.model import Closure, Need, NeedKind
+from minbuild.resolve.model import Closure, Need, NeedKind, build_adjacency
 
 _TOP = ""
 

@@ -4,8 +4,7 @@ import re
 
 from minbuild.errors import MalformedFile
 from minbuild.facts import ldconfig
-from minbuild.facts.elf_facts import read_elf
-from minbuild.facts.elf_symbols import read_elf_symbols
+from minbuild.facts.elf_facts import read_elf, read_elf_symbols
 from minbuild.facts.kernel_modules import (
     read_builtin_names,
     read_builtins,

@@ -8,7 +8,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from minbuild.errors import MalformedFile
-from minbuild.facts.elf_symbols import read_elf_symbols
+from minbuild.facts.elf_facts import read_elf_symbols
 from minbuild.formats import elf_file, magic
 from minbuild.formats.elf_file import ElfFile
 

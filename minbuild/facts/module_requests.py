@@ -2,7 +2,7 @@
 
 A call of `request_module("crc32c")` or `crypto_alloc_shash("crc32c", …)` is two relocations: of the
 call, and shortly before it of the string. A name that is made at run time ("nls_%s") is no string;
-what modules ask for that way is a table of `minbuild/resolve/builtin_knowledge.py`.
+what modules ask for that way is a table of `minbuild/resolve/builtin_tables.py`.
 Source: Linux include/linux/kmod.h, crypto/api.c (crypto_larval_lookup: "crypto-%s"),
 fs/nls/nls_base.c ("nls_%s"); elf(5), "Relocation entries"; the psABIs of x86-64 and AArch64.
 """

@@ -1,20 +1,32 @@
-"""Facts of packages: from the store, or computed in parallel and stored."""
+"""Facts and contents of packages, from the store or computed in parallel and stored; rendered files
+are a package without a name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, cast
 
 from minbuild.archive.model import Package
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
-from minbuild.errors import ToolError
-from minbuild.facts import module_aliases, serialize
-from minbuild.facts.control_file import check_identity, has_identity, store_identity
-from minbuild.facts.model import FileFacts, ModuleAlias, PackageFiles, Symbols
-from minbuild.facts.package_analysis import PackageRecords, analyse_package
-from minbuild.facts.process_pool import map_packages
+from minbuild.errors import ArchiveError, MalformedFile, ManifestError, ToolError
+from minbuild.facts import detect, module_aliases, serialize
+from minbuild.facts.model import FileEntry, FileFacts, ModuleAlias, PackageFiles, Symbols
+from minbuild.facts.package_analysis import (
+    PackageRecords,
+    analyse_package,
+    check_identity,
+    has_identity,
+    store_identity,
+)
+from minbuild.facts.process_pool import label_package, map_packages
 from minbuild.facts.serialize import PackageEntries
+from minbuild.file_io import hash_pieces, translate_disk_errors
+from minbuild.formats.deb import open_deb, resolve_image_path
+from minbuild.formats.root_entry import FileType
+from minbuild.formats.tar import Tar
+from minbuild.formats.tar_header import TarType
+from minbuild.manifest.model import RenderedFile
 from minbuild.parallel import count_cpus
 from minbuild.paths import RootPath
 from minbuild.progress import Progress, SilentProgress
@@ -158,3 +170,137 @@ def _unreliable_cache_error(package: Package, store: Store) -> ToolError:
         where=str(store.directory),
         fix="check the disk there, or name another store: --store DIR",
     )
+
+
+def extract_contents(package: Package, digests: Collection[str], store: Store) -> None:
+    """Put the contents with these SHA-256 digests from the package into the store.
+
+    Raises: ArchiveError when the package is not there, damaged, or has no such content.
+    """
+    extract_from_packages({package: digests}, store, SilentProgress())
+
+
+def extract_from_packages(
+    digests_by_package: Mapping[Package, Collection[str]], store: Store, progress: Progress
+) -> None:
+    """Put wanted contents of several packages into the store, side by side; skips what it has.
+
+    Raises: ArchiveError, all packages that failed together.
+    """
+    _take_unpacked(digests_by_package.values(), store)
+    missing = {
+        package: {digest for digest in digests if store.path(digest) is None}
+        for package, digests in digests_by_package.items()
+    }
+    packages = [package for package, digests in missing.items() if digests]
+    if not packages:
+        return
+    progress.step(f"unpacking from {len(packages)} package{'s' if len(packages) > 1 else ''}")
+    package_files = load_facts(packages, store, progress)
+    tasks = [
+        (package, (_find_members(package, files, missing[package]), store.directory))
+        for package, files in zip(packages, package_files, strict=True)
+    ]
+    for _ in map_packages(_extract_members, tasks, store, progress, "unpacking"):
+        pass
+
+
+def _take_unpacked(wanted: Iterable[Collection[str]], store: Store) -> None:
+    """Put into the store what this run has unpacked already."""
+    missing = {digest for digests in wanted for digest in digests if store.path(digest) is None}
+    if not missing:
+        return
+    with store.create_temp_dir() as work:
+        for sha256 in missing:
+            if store.unpacked.copy(sha256, work / sha256):
+                store.adopt(work / sha256, sha256)
+
+
+Members = dict[RootPath, str]
+"""Where wanted contents lie: path → SHA-256."""
+
+
+def _find_members(package: Package, files: PackageFiles, digests: set[str]) -> Members:
+    members: Members = {}
+    missing = set(digests)
+    for entry in files.entries.values():
+        if entry.kind is FileType.FILE and entry.sha256 in missing:
+            members[entry.path] = entry.sha256
+            missing.discard(entry.sha256)
+    if missing:
+        raise ArchiveError(
+            f"the package has no file with the SHA-256 {min(missing)}",
+            where=label_package(package),
+            fix="update the lock, so that it names the package that has this file",
+        )
+    return members
+
+
+def _extract_members(path: Path, name: str, task: tuple[Members, Path]) -> None:
+    members, directory = task
+    store = Store(directory)
+    with open_deb(path, name) as deb, store.create_temp_dir() as work:
+        deb.read_control()
+        tar = deb.open_data()
+        remaining = dict(members)
+        for header in tar:
+            sha256 = (
+                remaining.pop(resolve_image_path(header), "") if header.type is TarType.FILE else ""
+            )
+            if sha256:
+                _store_member(tar, sha256, work, store)
+            if not remaining:
+                return
+        raise MalformedFile(f"it has no {min(remaining)} any more")
+
+
+def _store_member(tar: Tar, sha256: str, work: Path, store: Store) -> None:
+    """Write the current member's content beside, check it, and move it into the store."""
+    with translate_disk_errors(work), open(work / sha256, "wb") as file:
+        actual = hash_pieces(tar.iterate_content(), file)
+    if actual != sha256:
+        raise MalformedFile("a file of it has changed since its facts were read")
+    store.adopt(work / sha256, sha256)
+
+
+def collect_rendered_files(files: Iterable[RenderedFile], store: Store) -> PackageFiles:
+    """Put the contents into the store and return the files, owned by "".
+
+    Raises: ManifestError when two different files have one path.
+    """
+    files_by_path: dict[RootPath, RenderedFile] = {}
+    for file in files:
+        earlier = files_by_path.setdefault(file.path, file)
+        if _comparison_key(earlier) != _comparison_key(file):
+            raise ManifestError(
+                f"two different files are to lie at {file.path}: see also {earlier.where}",
+                where=str(file.where),
+                fix="leave one of them out, or give one another path",
+            )
+    entries = {path: _make_entry(files_by_path[path], store) for path in sorted(files_by_path)}
+
+    def read_file_facts(path: RootPath) -> FileFacts | None:
+        return detect.read_facts(path, files_by_path[path].content) if _is_file(path) else None
+
+    def read_file_symbols(path: RootPath) -> Symbols | None:
+        return detect.read_symbols(path, files_by_path[path].content) if _is_file(path) else None
+
+    def _is_file(path: RootPath) -> bool:
+        return path in entries and entries[path].kind is FileType.FILE
+
+    return PackageFiles(owner="", entries=entries, facts=read_file_facts, symbols=read_file_symbols)
+
+
+def _make_entry(file: RenderedFile, store: Store) -> FileEntry:
+    if file.directory:
+        return FileEntry(file.path, FileType.DIRECTORY, file.mode, file.uid, file.gid)
+    if file.link:
+        return FileEntry(file.path, FileType.LINK, 0o777, file.uid, file.gid, target=file.link)
+    sha256 = store.add(file.content)
+    size = len(file.content)
+    return FileEntry(file.path, FileType.FILE, file.mode, file.uid, file.gid, size, sha256)
+
+
+def _comparison_key(file: RenderedFile) -> tuple[object, ...]:
+    """All of a file but its location."""
+    return (file.content, file.mode, file.uid, file.gid, file.link, file.directory)

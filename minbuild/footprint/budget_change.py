@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 
 from minbuild.footprint.budget_check import BudgetResult, RuleState
 from minbuild.footprint.model import Footprint
-from minbuild.manifest.document.location import LocatedName, Location
+from minbuild.manifest.document.nodes import LocatedName, Location
 from minbuild.manifest.limits import AllowedFindings, Budget, Limit
 
 BUDGET_RULE, BASELINE_RULE = "proposed.budget", "proposed.baseline"

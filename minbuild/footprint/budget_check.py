@@ -7,7 +7,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from minbuild.footprint.model import UNOWNED, FindingKind, Footprint, OwnerRow, Surface, Totals
-from minbuild.manifest.document.location import Location
+from minbuild.manifest.document.nodes import Location
 from minbuild.manifest.limits import (
     AllowedFindings,
     Budget,

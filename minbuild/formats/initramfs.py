@@ -22,8 +22,7 @@ from minbuild.formats.initramfs_compression import (
     find_decompressor,
 )
 from minbuild.formats.ramfs import MAX_PATH, Ramfs, RamfsInode
-from minbuild.formats.root_entry import FileType, RootEntry
-from minbuild.formats.usrmerge import UsrMergeLayout, detect_layout
+from minbuild.formats.root_entry import FileType, RootEntry, UsrMergeLayout, detect_layout
 from minbuild.paths import USRMERGED, RootPath, escape_name, unescape_name
 
 MAX_UNPACKED = 1 << 30

@@ -9,16 +9,17 @@ from dataclasses import replace
 
 from minbuild.errors import MalformedFile
 from minbuild.formats import tar_sparse
-from minbuild.formats.pax import PaxRecords, parse_pax_records
 from minbuild.formats.tar_header import (
     BLOCK,
     MAX_NAME,
     NEVER_GLOBAL,
+    PaxRecords,
     PendingHeaders,
     TarHeader,
     TarType,
     decode_name,
     parse_header,
+    parse_pax_records,
     read_checked_size,
     read_name,
     read_pax_number,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from minbuild.errors import MalformedFile
 from minbuild.formats import tar_sparse
-from minbuild.formats.pax import PaxRecords, parse_pax_records, read_pax_capability
 from minbuild.formats.region import Region
 from minbuild.formats.root_entry import FileType
+from minbuild.formats.tar_header import PaxRecords, parse_pax_records, read_pax_capability
 from minbuild.formats.tar_sparse import Extent
 from minbuild.paths import escape_name
 

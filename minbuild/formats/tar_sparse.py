@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from minbuild.errors import MalformedFile
-from minbuild.formats.pax import PaxRecords
+from minbuild.formats.tar_header import PaxRecords
 
 BLOCK = 512
 MAX_STRETCHES = 1_000_000

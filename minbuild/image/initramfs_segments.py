@@ -10,7 +10,7 @@ from enum import StrEnum
 from io import BufferedWriter
 from pathlib import Path
 
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.formats import cpio, magic
 from minbuild.formats.root_entry import FileType

@@ -13,10 +13,10 @@ from minbuild.image.boot_media import (
     list_boot_files,
     make_disk,
     make_iso,
+    write_pxe_directory,
 )
 from minbuild.image.initramfs_segments import InitramfsSegment, concatenate_segments
 from minbuild.image.publish import Outputs
-from minbuild.image.pxe import write_pxe_directory
 from minbuild.image.qemu_formats import convert_disk
 from minbuild.image.tar_cpio import write_cpio, write_tar
 from minbuild.image.ukify import UkiParts, build_uki, build_xen_image, sign_uki

@@ -11,12 +11,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minbuild.cache.kinds import RecordKind
-from minbuild.cache.records import Records
+from minbuild.cache.records import RecordKind, Records
 from minbuild.errors import ToolError, UsageError
-from minbuild.lab import kvm_trial_guest
+from minbuild.lab import guest_images
+from minbuild.lab.drives import OVMF_VARS, build_efi_stick_args, build_ovmf_args
 from minbuild.lab.model import Accel, Decision, Firmware, Tools
-from minbuild.lab.ovmf import OVMF_VARS, build_efi_stick_args, build_ovmf_args
 from minbuild.paths import RootPath
 from minbuild.process import run_program, start_program, stop_program
 
@@ -243,7 +242,7 @@ def try_kvm(tools: Tools, trial_firmware: TrialFirmware, work: Path) -> tuple[st
             with start_trial_guest(tools, trial_firmware, work, "tcg") as (tcg_process, _):
                 wait_for_exit(tcg_process, TCG_TRIAL_SECONDS)
             code = wait_for_exit(process, 1)
-        if code == kvm_trial_guest.KVM_TRIAL_EXIT_CODE:
+        if code == guest_images.KVM_TRIAL_EXIT_CODE:
             return "", slow
         first_line = stderr_path.read_text(encoding="utf-8", errors="replace").partition("\n")[0]
     message = first_line.rpartition(f"{QEMU}: ")[2].strip()
@@ -294,14 +293,14 @@ def build_trial_args(
         "-m",
         "128",
         "-device",
-        kvm_trial_guest.EXIT_DEVICE,
+        guest_images.EXIT_DEVICE,
     ]
     args += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     program = work / "guest"
     if trial_firmware is TrialFirmware.BIOS:
-        program.write_bytes(kvm_trial_guest.make_bios_trial_guest())
+        program.write_bytes(guest_images.make_bios_trial_guest())
         return [*args, "-kernel", str(program)]
-    program.write_bytes(kvm_trial_guest.make_uefi_trial_guest())
+    program.write_bytes(guest_images.make_uefi_trial_guest())
     variables = work / "vars.fd"
     variables.write_bytes(tools.find_path(OVMF_VARS).read_bytes())
     firmware = build_ovmf_args(tools, variables, secure=trial_firmware is TrialFirmware.SECURE)

@@ -17,13 +17,6 @@ from minbuild.lab.accel import (
     choose_emulation_parameters,
     choose_trial_firmware,
 )
-from minbuild.lab.boot_source import (
-    BootSource,
-    build_netboot_dnsmasq_args,
-    complete_request,
-    prepare_boot_source,
-    require_http_support,
-)
 from minbuild.lab.data_disk import LabGuest, find_unavailable_probes, has_uefi_probe, make_data_disk
 from minbuild.lab.model import (
     BootRequest,
@@ -37,7 +30,16 @@ from minbuild.lab.model import (
 )
 from minbuild.lab.monitor import BootMonitor
 from minbuild.lab.probes import ProbeTracker, find_unreachable_probes, list_netboot_probes
-from minbuild.lab.qemu import ECHO_PORT, USER_NETWORK_ADDRESS, build_qemu_args
+from minbuild.lab.qemu import (
+    ECHO_PORT,
+    USER_NETWORK_ADDRESS,
+    BootSource,
+    build_netboot_dnsmasq_args,
+    build_qemu_args,
+    complete_request,
+    prepare_boot_source,
+    require_http_support,
+)
 from minbuild.lab.worker import echo_pipe
 from minbuild.lab.worker.client import WorkerClient, choose_network, end_with_parent
 from minbuild.lab.worker.network import (

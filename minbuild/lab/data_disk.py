@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.errors import ToolError
-from minbuild.lab import efi_guest
-from minbuild.lab.linux_guest import format_ready_line, make_guest_initramfs
+from minbuild.lab import guest_images
+from minbuild.lab.guest_images import format_ready_line, make_guest_initramfs
 from minbuild.lab.model import BootRequest, Tools
 from minbuild.process import run_program
 
@@ -77,8 +77,8 @@ def _write_guest(guest: LabGuest, directory: Path) -> None:
 
 def _write_uefi_guest(directory: Path, work: Path, tools: Tools) -> None:
     directory.mkdir(parents=True)
-    program = efi_guest.make_efi_program(efi_guest.EFI_READY)
-    efi_guest.make_efi_disk(directory / "boot.raw", program, work, tools)
+    program = guest_images.make_efi_program(guest_images.EFI_READY)
+    guest_images.make_efi_disk(directory / "boot.raw", program, work, tools)
     (directory / "guest.conf").write_text(format_conf(UEFI_GUEST_CONF), encoding="utf-8")
 
 
@@ -126,7 +126,7 @@ UEFI_GUEST_CONF = {
     "firmware": "uefi",
     "memory": str(GUEST_MEMORY),
     "disk": "boot.raw",
-    "ready": efi_guest.EFI_READY,
+    "ready": guest_images.EFI_READY,
     "stop-wait": "0",
 }
 """guest.conf of the UEFI guest: a PC with one disk."""

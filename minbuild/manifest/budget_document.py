@@ -17,11 +17,26 @@ from typing import Generic, TypeVar
 from minbuild.errors import ManifestError
 from minbuild.manifest.document import yaml_reader
 from minbuild.manifest.document.containers import Key, ListOf, MapOf, Record
-from minbuild.manifest.document.location import LocatedName, Location
-from minbuild.manifest.document.nodes import MappingNode, Node, SequenceNode
-from minbuild.manifest.document.problems import Problems, suggest
-from minbuild.manifest.document.scalars import Boolean, Integer, Located, Size, TemplatedValue, Text
-from minbuild.manifest.document.schema import Json, ReadContext, ValueShape
+from minbuild.manifest.document.nodes import (
+    LocatedName,
+    Location,
+    MappingNode,
+    Node,
+    Problems,
+    SequenceNode,
+    suggest,
+)
+from minbuild.manifest.document.scalars import (
+    Boolean,
+    Integer,
+    Json,
+    Located,
+    ReadContext,
+    Size,
+    TemplatedValue,
+    Text,
+    ValueShape,
+)
 from minbuild.manifest.input_files import InputFiles, display_path
 from minbuild.manifest.limits import (
     AllowedFindings,

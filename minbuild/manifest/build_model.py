@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 from minbuild.manifest import files
 from minbuild.manifest.components import OWN_COMPONENT, FoundComponent, qualify_name
-from minbuild.manifest.document.nodes import MappingNode
-from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.nodes import MappingNode, Problems
 from minbuild.manifest.image_settings import ImageSettings
 from minbuild.manifest.input_files import InputFiles
 from minbuild.manifest.model import (

@@ -8,9 +8,8 @@ from pathlib import Path
 from minbuild.data import data_directory
 from minbuild.errors import UsageError
 from minbuild.manifest.document import yaml_reader
-from minbuild.manifest.document.nodes import Node
-from minbuild.manifest.document.problems import Problems, find_nearest, suggest
-from minbuild.manifest.document.schema import ReadContext
+from minbuild.manifest.document.nodes import Node, Problems, find_nearest, suggest
+from minbuild.manifest.document.scalars import ReadContext
 from minbuild.manifest.grammar import COMPONENT
 from minbuild.manifest.input_files import InputFiles, display_path
 from minbuild.manifest.model import LocatedName, PackagePaths, Section, VariableValue

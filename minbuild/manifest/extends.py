@@ -12,12 +12,13 @@ from minbuild.manifest.document.nodes import (
     MappingEntry,
     MappingNode,
     Node,
+    Problems,
     ScalarNode,
     SequenceNode,
+    suggest,
     to_plain,
 )
-from minbuild.manifest.document.problems import Problems, suggest
-from minbuild.manifest.document.schema import ReadContext, ValueShape, name_key
+from minbuild.manifest.document.scalars import ReadContext, ValueShape, name_key
 from minbuild.manifest.grammar import EXTENDS, MANIFEST
 from minbuild.manifest.input_files import InputFiles, display_path
 from minbuild.manifest.model import ALL_FILES, LocatedName, Location, Section

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from minbuild.manifest import templates
-from minbuild.manifest.document.nodes import TEMPLATE_MARK, ScalarNode
-from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.nodes import TEMPLATE_MARK, Problems, ScalarNode
 from minbuild.manifest.input_files import InputFiles
 from minbuild.manifest.model import (
     Component,
@@ -18,8 +17,7 @@ from minbuild.manifest.model import (
     VariableValue,
 )
 from minbuild.manifest.raw import RawFile, RawFileEntry
-from minbuild.manifest.template_problems import InvalidTemplate, TemplateProblem
-from minbuild.manifest.text_use import TextUse, classify_text
+from minbuild.manifest.text_use import InvalidTemplate, TemplateProblem, TextUse, classify_text
 from minbuild.paths import USRMERGED, RootPath, to_root_path
 
 BUSYBOX = "busybox"

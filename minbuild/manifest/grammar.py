@@ -17,12 +17,13 @@ from minbuild.manifest.document.scalars import (
     Boolean,
     FileMode,
     Integer,
+    Json,
     Keyword,
     Located,
     Text,
     UnrenderedText,
+    ValueShape,
 )
-from minbuild.manifest.document.schema import Json, ValueShape
 from minbuild.manifest.image_settings import (
     Compression,
 )

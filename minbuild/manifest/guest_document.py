@@ -7,10 +7,17 @@ from pathlib import Path
 
 from minbuild.manifest.document import yaml_reader
 from minbuild.manifest.document.containers import Key, ListOf, Record, TextOrMapping
-from minbuild.manifest.document.nodes import Node
-from minbuild.manifest.document.problems import Problems
-from minbuild.manifest.document.scalars import Boolean, Integer, Keyword, Located, Size, Text
-from minbuild.manifest.document.schema import Json, ReadContext
+from minbuild.manifest.document.nodes import Node, Problems
+from minbuild.manifest.document.scalars import (
+    Boolean,
+    Integer,
+    Json,
+    Keyword,
+    Located,
+    ReadContext,
+    Size,
+    Text,
+)
 from minbuild.manifest.input_files import InputFiles, display_path
 from minbuild.manifest.model import LocatedName, Location
 

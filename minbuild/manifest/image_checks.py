@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from minbuild.manifest import files
-from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.nodes import Problems
 from minbuild.manifest.image_settings import (
     DiskSettings,
     ImageSettings,

@@ -1,9 +1,10 @@
-"""Image settings of a manifest: formats, compression, disk, signature, diskimage-builder."""
+"""Image settings of a manifest: formats, compression, disk, signature, diskimage-builder and where
+it runs."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from minbuild.manifest.document.location import Location
+from minbuild.manifest.document.nodes import Location
 
 
 class Compression(StrEnum):
@@ -119,3 +120,10 @@ class ImageSettings:
     """None: not signed."""
     overridden_compression: Compression | None = None
     """The compression in the manifest, if the command line overrides it."""
+
+
+class DibLocation(StrEnum):
+    AUTO = "auto"
+    """Here where this machine has all that dib needs, in the builder machine otherwise."""
+    HERE = "here"
+    VM = "vm"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minbuild.data import data_directory
-from minbuild.manifest.document.problems import Problems, suggest
+from minbuild.manifest.document.nodes import Problems, suggest
 from minbuild.manifest.model import Location
 
 TRUSTED_KEY = "trusted"

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from minbuild.manifest.document.nodes import Node
-from minbuild.manifest.document.scalars import Text
-from minbuild.manifest.document.schema import Json, ReadContext
+from minbuild.manifest.document.scalars import Json, ReadContext, Text
 
 BLANKS = " \t\n\v\f\r\xa0"
 """Separators of words, as Latin-1; 0xA0 is a byte of letters such as à in UTF-8."""

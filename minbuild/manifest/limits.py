@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
-from minbuild.manifest.document.location import LocatedName, Location
+from minbuild.manifest.document.nodes import LocatedName, Location
 
 
 class FindingKind(StrEnum):

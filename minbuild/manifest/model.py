@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from minbuild.manifest.document.location import LocatedName as LocatedName  # noqa: PLC0414
-from minbuild.manifest.document.location import Location as Location  # noqa: PLC0414
+from minbuild.manifest.document.nodes import LocatedName as LocatedName  # noqa: PLC0414
+from minbuild.manifest.document.nodes import Location as Location  # noqa: PLC0414
 from minbuild.manifest.image_settings import ImageSettings
 from minbuild.manifest.limits import Budget as Budget  # noqa: PLC0414
 from minbuild.paths import RootPath

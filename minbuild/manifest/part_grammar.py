@@ -9,8 +9,15 @@ from minbuild.manifest.document.containers import (
     Record,
     TextOrMapping,
 )
-from minbuild.manifest.document.scalars import Boolean, Integer, Keyword, Located, Size, Text
-from minbuild.manifest.document.schema import ValueShape
+from minbuild.manifest.document.scalars import (
+    Boolean,
+    Integer,
+    Keyword,
+    Located,
+    Size,
+    Text,
+    ValueShape,
+)
 from minbuild.manifest.image_settings import (
     DibFormat,
     DibLayout,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from minbuild.manifest.budget_document import RawBudget
-from minbuild.manifest.document.location import LocatedText
+from minbuild.manifest.document.nodes import LocatedText
 from minbuild.manifest.image_settings import (
     Compression,
     DibSettings,

@@ -9,10 +9,8 @@ from pathlib import Path
 from minbuild.data import data_directory
 from minbuild.manifest.document import yaml_reader
 from minbuild.manifest.document.containers import Key, ListOf, Record
-from minbuild.manifest.document.nodes import Node
-from minbuild.manifest.document.problems import Problems
-from minbuild.manifest.document.scalars import Boolean, Keyword, Text
-from minbuild.manifest.document.schema import Json, ReadContext
+from minbuild.manifest.document.nodes import Node, Problems
+from minbuild.manifest.document.scalars import Boolean, Json, Keyword, ReadContext, Text
 from minbuild.manifest.input_files import InputFiles, display_path
 from minbuild.manifest.model import Location, Priority
 

@@ -1,12 +1,19 @@
-"""Manifests by name: a file, or one that ships with minbuild; starters for new ones."""
+"""Documents that ship: manifests by name, starters for new ones, and the tools of the toolbox."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 from minbuild.data import data_directory
 from minbuild.errors import ManifestError, UsageError
-from minbuild.manifest.document.problems import find_nearest, suggest
+from minbuild.manifest.document import yaml_reader
+from minbuild.manifest.document.nodes import Problems, find_nearest, suggest
+from minbuild.manifest.document.scalars import ReadContext
+from minbuild.manifest.grammar import TOOL
+from minbuild.manifest.input_files import InputFiles, display_path
+from minbuild.manifest.model import Tool
 from minbuild.manifest.names import NAME_PATTERN
+from minbuild.paths import to_root_path
 
 MANIFEST_SUFFIXES = (".yaml", ".yml")
 SCHEMA_FILE = "minbuild.schema.json"
@@ -147,3 +154,33 @@ def _clean_name(name: str) -> str:
     cleaned = re.sub("[^a-z0-9+._-]+", "-", name.lower()).strip("-._+") or "host"
     assert re.fullmatch(NAME_PATTERN, cleaned)
     return cleaned
+
+
+def load_tools(directory: Path | None = None) -> tuple[Tool, ...]:
+    """Load the tools of `directory` (by default the shipped ones, read once), sorted by name.
+
+    Raises: ManifestError with every problem of every file.
+    """
+    return _load_default_tools() if directory is None else _read_tools(directory)
+
+
+@cache
+def _load_default_tools() -> tuple[Tool, ...]:
+    return _read_tools(data_directory("manifests") / "toolbox")
+
+
+def _read_tools(directory: Path) -> tuple[Tool, ...]:
+    problems = Problems()
+    inputs = InputFiles(problems)
+    tools = []
+    for path in sorted(directory.glob("*.yaml")):
+        data = inputs.read(path, display_path(path))
+        node = (
+            None if data is None else yaml_reader.parse_document(data, display_path(path), problems)
+        )
+        raw = None if node is None else TOOL.read(node, ReadContext(problems))
+        if raw is not None:
+            run = to_root_path(raw.run)
+            tools.append(Tool(path.stem, raw.summary, run, raw.packages, raw.lab, raw.where))
+    problems.raise_if_any()
+    return tuple(tools)

@@ -14,12 +14,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.manifest.document.nodes import TEMPLATE_MARK
 from minbuild.manifest.model import VariableValue
-from minbuild.manifest.template_problems import TemplateProblem, describe_unquoted
-from minbuild.manifest.text_use import QUOTED_MARK, TextUse, quote_shell_word
+from minbuild.manifest.text_use import (
+    QUOTED_MARK,
+    TemplateProblem,
+    TextUse,
+    describe_unquoted,
+    quote_shell_word,
+)
 
 if TYPE_CHECKING:
     from minbuild.manifest.jinja_engine import JinjaEngine

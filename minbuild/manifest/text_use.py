@@ -1,7 +1,9 @@
-"""Use of a rendered text: shell script, table of commands, other file, or text in a document."""
+"""Use of a rendered text (shell script, table of commands, other file, text in a document), and
+faults of its template."""
 
 import re
 import shlex
+from dataclasses import dataclass
 from enum import StrEnum
 
 QUOTED_MARK = "minbuildquotedword"
@@ -55,3 +57,35 @@ def classify_text(path: str, text: str, mode: int, file: str = "") -> TextUse:
     )
     is_shell = is_shell_path or _SHELLCHECK_DIRECTIVE.match(first_line) or mode & 0o111
     return TextUse.SHELL if is_shell else TextUse.FILE
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateProblem:
+    """A fault of a template: message, line and column in its text, and fix."""
+
+    message: str
+    line: int
+    column: int
+    fix: str
+    undefined_name: str = ""
+    """The undefined variable, if there is one."""
+
+
+class InvalidTemplate(Exception):
+    """A template that cannot be rendered, with its faults in order."""
+
+    def __init__(self, *problems: TemplateProblem) -> None:
+        super().__init__(*(fault.message for fault in problems))
+        self.problems = problems
+
+
+def describe_unquoted(line: int, names: str) -> TemplateProblem:
+    """Describe a value in a shell script without the filter `quote`; `names` are its variables."""
+    first = names.partition(",")[0] or "…"
+    return TemplateProblem(
+        f"the value of {names or 'an expression'} is used in shell commands without the filter quote",
+        line,
+        1,
+        f"write it as {{{{ {first} | quote }}}}, outside of the script's own quotes; inside of "
+        "them, use a shell variable that is set that way",
+    )

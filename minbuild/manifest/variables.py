@@ -9,16 +9,16 @@ from minbuild.manifest.document import yaml_reader
 from minbuild.manifest.document.nodes import (
     TEMPLATE_MARK,
     Node,
+    Problems,
     ScalarKind,
     ScalarNode,
     SequenceNode,
+    suggest,
 )
-from minbuild.manifest.document.problems import Problems, suggest
-from minbuild.manifest.document.scalars import Integer, Text
-from minbuild.manifest.document.schema import Json, ReadContext, report_wrong_type
+from minbuild.manifest.document.scalars import Integer, Json, ReadContext, Text, report_wrong_type
 from minbuild.manifest.model import Location, VariableValue
 from minbuild.manifest.raw import VariableDefinition
-from minbuild.manifest.template_problems import InvalidTemplate
+from minbuild.manifest.text_use import InvalidTemplate
 
 
 @dataclass(frozen=True, slots=True)

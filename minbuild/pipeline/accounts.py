@@ -22,7 +22,7 @@ from minbuild.manifest.model import (
     Section,
 )
 from minbuild.paths import RootPath, to_root_path
-from minbuild.resolve.builtin_knowledge import RUNTIME_DIRECTORIES
+from minbuild.resolve.builtin_tables import RUNTIME_DIRECTORIES
 from minbuild.resolve.model import Closure
 
 DECLARED_COMPONENT = "services/declared"

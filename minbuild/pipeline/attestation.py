@@ -16,7 +16,7 @@ from minbuild import __version__
 from minbuild.archive import lockfile, openpgp
 from minbuild.archive.model import Lock
 from minbuild.cache.store import Store
-from minbuild.compliance.purl import make_purl
+from minbuild.compliance.built_image import make_purl
 from minbuild.data import data_directory
 from minbuild.errors import UsageError, combine
 from minbuild.file_io import (

@@ -10,22 +10,26 @@ from minbuild.image.initramfs_segments import pack_initramfs
 from minbuild.image.publish import open_outputs
 from minbuild.image.write import write_images
 from minbuild.pipeline import up_to_date
-from minbuild.pipeline.assembly import assemble_rootfs
 from minbuild.pipeline.attestation import collect_inputs
-from minbuild.pipeline.dib_elements import apply_elements
+from minbuild.pipeline.dib import apply_elements
 from minbuild.pipeline.host_resolution import resolve_host
-from minbuild.pipeline.image_spec import make_image_spec
-from minbuild.pipeline.load import load_manifest
-from minbuild.pipeline.lock_creation import load_or_create_lock, load_or_select_lock
-from minbuild.pipeline.lock_policy import record_used_lock
-from minbuild.pipeline.measurement import analyse_surface, estimate_initramfs, weigh_contents
-from minbuild.pipeline.package_sources import with_archives
-from minbuild.pipeline.resolved_host import ResolvedHost
-from minbuild.pipeline.rootfs_checks import (
+from minbuild.pipeline.image_spec import (
     build_cmdline,
     build_xen_cmdline,
     explain_missing_init,
+    make_image_spec,
     verify_rootfs,
+)
+from minbuild.pipeline.load import load_manifest
+from minbuild.pipeline.lock_creation import load_or_create_lock, load_or_select_lock
+from minbuild.pipeline.lock_policy import record_used_lock
+from minbuild.pipeline.package_sources import with_archives
+from minbuild.pipeline.resolved_host import (
+    ResolvedHost,
+    analyse_surface,
+    assemble_rootfs,
+    estimate_initramfs,
+    weigh_contents,
 )
 from minbuild.pipeline.session import (
     BuildRequest,
@@ -99,9 +103,7 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
                 outputs.add("footprint.json", document.render_footprint(footprint))
                 outputs.add(f"{manifest.name}.lock", lock_text)
                 if manifest.image.dib:
-                    from minbuild.pipeline.dib_images import (
-                        add_dib_images,  # 40 modules, seldom used
-                    )
+                    from minbuild.pipeline.dib import add_dib_images
 
                     add_dib_images(request, manifest, tree, outputs, session)
                 paths = outputs.publish()

@@ -14,7 +14,7 @@ from typing import IO
 
 from minbuild.archive import lockfile
 from minbuild.archive.model import Package
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ToolError, UsageError
 from minbuild.facts.model import FileEntry

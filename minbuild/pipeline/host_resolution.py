@@ -6,7 +6,7 @@ from pathlib import Path
 from minbuild.archive.model import Lock
 from minbuild.errors import ArchiveError, ResolveError
 from minbuild.facts.model import PackageFiles
-from minbuild.facts.rendered import collect_rendered_files
+from minbuild.facts.package_facts import collect_rendered_files
 from minbuild.manifest.model import Manifest
 from minbuild.pipeline.accounts import with_declared_accounts
 from minbuild.pipeline.lock_policy import check_host_packages, check_lock

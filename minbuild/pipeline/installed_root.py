@@ -1,4 +1,5 @@
-"""A build whose files come from an installed root instead of an archive's packages."""
+"""Installed root: a build whose files come from it instead of an archive's packages, and the check
+that it needs nothing else."""
 
 import contextlib
 import functools
@@ -6,34 +7,38 @@ import hashlib
 import shutil
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.model import INSTALLED, Lock, Package
-from minbuild.errors import ResolveError, combine
-from minbuild.facts.model import FileEntry, PackageFiles
-from minbuild.facts.rendered import collect_rendered_files
+from minbuild.errors import ResolveError, UsageError, combine
+from minbuild.facts.model import Elf, FileEntry, Malformed, Module, PackageFiles, Script
+from minbuild.facts.package_facts import collect_rendered_files
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import ANY_PACKAGE, Manifest
+from minbuild.manifest.rule_files import load_rules
 from minbuild.paths import RootPath
+from minbuild.pipeline.lock_creation import find_tools, lock_tools_only
 from minbuild.pipeline.named_paths import PathFollower, check_path_rules
 from minbuild.pipeline.resolved_host import ResolvedHost
 from minbuild.pipeline.session import BuildRequest, Session, locate_lock
-from minbuild.pipeline.shell_check import drop_used_waivers
-from minbuild.pipeline.tool_lock import find_tools, lock_tools_only
+from minbuild.pipeline.shell_check import drop_used_waivers, find_script_warnings
 from minbuild.pipeline.tool_setup import open_tools
 from minbuild.process import RunProgram
 from minbuild.resolve import error_messages
+from minbuild.resolve.builtin_tables import RUNTIME_DIRECTORIES, identify_architecture
+from minbuild.resolve.closed_world import RootCheck, check_closed_world
 from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
-from minbuild.resolve.policy import make_policy
+from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy, Waivers, make_policy
 from minbuild.resolve.resolution import resolve
 from minbuild.resolve.root_selection import list_roots, map_to_installed_root
 from minbuild.roots.model import ExternalReaders, RootSource
-from minbuild.roots.oci import ImageChoice
+from minbuild.roots.oci import ANY_IMAGE, ImageChoice
 from minbuild.roots.open import open_root_source
-from minbuild.roots.root_packages import RootPackages
+from minbuild.roots.root_packages import RootPackages, make_lazy_files
 from minbuild.toolbox.toolbox import Toolbox
 
 RPM_CONFIG_DIRECTORY = RootPath("/usr/lib/rpm")
@@ -240,3 +245,68 @@ def _explain_unmet(
         if isinstance(problem, ResolveError):
             problems.append(problem)
     return combine(problems)
+
+
+def check_root(
+    path: Path,
+    session: Session,
+    *,
+    arch: str = "",
+    choice: ImageChoice = ANY_IMAGE,
+    policy: ResolvePolicy = DEFAULT_POLICY,
+) -> RootCheck:
+    """Check the root that `path` names: a directory, a tar, a container image, a disk, a UKI, a build.
+
+    `arch`: "" for the one that most of its programs are made for. `choice`: which of several.
+    `policy`: its waivers; the rules are those that minbuild ships.
+    Raises: UsageError when there is no such root; ToolError when it is damaged.
+    """
+    with open_sandboxed_root(path, session, choice=choice, skip=RUNTIME_DIRECTORIES) as source:
+        session.progress.step(f"reading {source.name}")
+        root_packages = RootPackages(source, use_database=False, usrmerge=False)
+        files = _read_unmerged_files(root_packages)
+        if not any(one.kind is FileType.FILE for one in root_packages.by_native_path.values()):
+            raise _explain_empty("it holds no file", source.name)
+        arch = arch or _guess_arch(files)
+        unmet = check_closed_world(files, arch=arch, policy=replace(policy, rules=load_rules()))
+        if not unmet and not any(
+            isinstance(files.facts(path), _CHECKED_TYPES) for path in files.entries
+        ):
+            raise _explain_empty(
+                "it holds no program, library, script or kernel module", source.name
+            )
+        waivers = Waivers((), policy.allow_missing)
+        script_warnings = find_script_warnings(
+            files, root_packages.read_content, waivers, session.store
+        )
+        return RootCheck(source.name, arch, len(files.entries), unmet, script_warnings)
+
+
+_CHECKED_TYPES = (Elf, Script, Module, Malformed)
+
+
+def _explain_empty(reason: str, where: str) -> UsageError:
+    return UsageError(
+        f"there is nothing to prove: {reason}", where=where,
+        fix="name a root that holds programs, or another partition: --partition",
+    )  # fmt: skip
+
+
+def _read_unmerged_files(root_packages: RootPackages) -> PackageFiles:
+    """A root's files, and the links to what it keeps under other names than are told."""
+    files = make_lazy_files(root_packages)
+    links = {
+        path: FileEntry(path, FileType.LINK, 0o777, target=text)
+        for path, text in root_packages.layout.links.items()
+    }
+    return replace(files, entries=dict(sorted({**files.entries, **links}.items())))
+
+
+def _guess_arch(files: PackageFiles) -> str:
+    """The architecture of most programs and libraries; without any, one is as good as another."""
+    counts: Counter[str] = Counter()
+    for path in files.entries:
+        facts = files.facts(path)
+        if isinstance(facts, Elf) and facts.dynamic and (name := identify_architecture(facts)):
+            counts[name] += 1
+    return max(sorted(counts), key=lambda name: counts[name], default="amd64")

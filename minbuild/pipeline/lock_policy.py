@@ -14,7 +14,7 @@ from minbuild.archive import lockfile
 from minbuild.archive.index import Index, is_allowed_by_pins
 from minbuild.archive.model import Lock, Package
 from minbuild.archive.suite import identify_signer
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, MinbuildError, combine
 from minbuild.manifest.model import Archive, Manifest

@@ -14,14 +14,13 @@ from minbuild.archive.model import Lock, Package
 from minbuild.errors import ArchiveError, ResolveError, UsageError, combine
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Manifest
-from minbuild.pipeline import measurement
+from minbuild.pipeline import resolved_host
 from minbuild.pipeline.host_resolution import resolve_host
 from minbuild.pipeline.load import load_manifest
-from minbuild.pipeline.lock_creation import create_lock
+from minbuild.pipeline.lock_creation import create_lock, open_tool_archives
 from minbuild.pipeline.lock_policy import check_host_packages, check_tool_packages
-from minbuild.pipeline.measurement import estimate_initramfs
 from minbuild.pipeline.package_sources import locate_mirror, open_archives, with_archives
-from minbuild.pipeline.resolved_host import ResolvedHost, extract_chosen_files
+from minbuild.pipeline.resolved_host import ResolvedHost, estimate_initramfs, extract_chosen_files
 from minbuild.pipeline.session import (
     BuildRequest,
     CacheRecovery,
@@ -29,7 +28,6 @@ from minbuild.pipeline.session import (
     detect_machine_arch,
     locate_lock,
 )
-from minbuild.pipeline.tool_lock import open_tool_archives
 from minbuild.rootfs.assemble import make_rootfs
 
 
@@ -191,7 +189,7 @@ def measure_host(request: BuildRequest, resolved: ResolvedHost, session: Session
     extract_chosen_files(request, resolved.lock.packages, resolved.closure.files.values(), session)
     tree = make_rootfs(resolved.manifest, resolved.closure, resolved.files, session.store)
     files = [node for node in tree.nodes if node.kind is FileType.FILE]
-    initramfs = estimate_initramfs(tree, measurement.weigh_contents(tree, session.store))
+    initramfs = estimate_initramfs(tree, resolved_host.weigh_contents(tree, session.store))
     kernel = sum(node.size for node in files if tree.is_boot_image(node))
     return HostSize(len(files), sum(node.size for node in files), initramfs + kernel)
 

@@ -16,9 +16,9 @@ from minbuild.lab.accel import QEMU, TrialFirmware, find_kvm_fault, find_nesting
 from minbuild.lab.model import Network
 from minbuild.lab.worker.client import choose_network
 from minbuild.manifest.model import Archive
+from minbuild.pipeline.lock_creation import lock_tools_only
 from minbuild.pipeline.package_sources import locate_mirror
 from minbuild.pipeline.session import BuildRequest, Session, detect_machine_arch
-from minbuild.pipeline.tool_lock import lock_tools_only
 from minbuild.pipeline.tool_setup import open_toolbox
 from minbuild.progress import SilentProgress
 from minbuild.sandbox.runner import ConfinedProgram, run_confined

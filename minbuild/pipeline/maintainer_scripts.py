@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from minbuild.archive.model import Package
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.facts.model import FileEntry, FileFacts, PackageFiles
 from minbuild.formats.root_entry import FileType

@@ -1,16 +1,22 @@
-"""Paths that chosen files name in their texts: read once of each content, followed or listed."""
+"""Paths that chosen files name in their texts: read once of each content, followed or listed.
+
+Source: gABI, "Special Sections" (.rodata); hier(7) for the directories that a path begins with.
+"""
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
-from minbuild.errors import ResolveError
+from minbuild.errors import MalformedFile, ResolveError
+from minbuild.facts.elf_facts import find_read_only_data
 from minbuild.facts.model import PackageFiles
-from minbuild.facts.path_strings import find_named_paths
 from minbuild.footprint.model import STRING_PRIORITY
+from minbuild.formats import magic
+from minbuild.formats.elf_file import ElfFile
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Manifest, PathAction, PathRule
 from minbuild.paths import RootPath, to_root_path
@@ -21,6 +27,61 @@ from minbuild.resolve.kernel import parse_image_version
 from minbuild.resolve.model import Closure, NeedKind, OptionalFile
 from minbuild.resolve.package_view import PackageView
 from minbuild.rootfs.model import RootfsNode, RootfsTree
+
+MAX_TEXT_SIZE = 1 << 20
+"""Bytes of the largest text that is looked through."""
+MAX_PATH_LENGTH = 255
+"""Characters of the longest path that counts."""
+MAX_PATHS = 2000
+"""Paths of one file; more are a list of files, not what a program opens."""
+_PATH = re.compile(
+    rb"(?<![A-Za-z0-9_.$%}\]/-])"
+    rb"/(?:usr|etc|lib(?:32|64|x32)?|s?bin|var|opt|srv|boot)(?:/+[A-Za-z0-9_.+@,~-]+)+/*"
+    rb"(?!\.?[A-Za-z0-9_+@~%$*?{\[/-])"
+)
+_COMMENT = re.compile(rb"(?m)^[ \t]*(?:#|//|;).*$")
+
+
+def find_named_paths(data: bytes) -> tuple[str, ...]:
+    """The absolute paths that a file names, sorted, without repeats; () for data of other kinds.
+
+    What goes on as a format, a variable or a glob is no path of a file. In a text, lines that are
+    comments do not count.
+    """
+    if data.startswith(magic.ELF):
+        paths = _find_in_elf(data)
+    elif _is_text(data):
+        paths = _find_paths(_COMMENT.sub(b"", data))
+    else:
+        return ()
+    return tuple(sorted(paths)) if len(paths) <= MAX_PATHS else ()
+
+
+def _find_in_elf(data: bytes) -> set[str]:
+    try:
+        ranges = find_read_only_data(ElfFile(data))
+    except MalformedFile:
+        return set()
+    return {
+        path for start, end in ranges for path in _find_paths(data[start : min(end, len(data))])
+    }
+
+
+def _find_paths(data: bytes) -> set[str]:
+    texts = (match[0].decode("ascii") for match in _PATH.finditer(data))
+    shortened = (text.rstrip("/.,") for text in texts if len(text) <= MAX_PATH_LENGTH)
+    return {text for text in shortened if "/../" not in text and text.count("/") > 1}
+
+
+def _is_text(data: bytes) -> bool:
+    if not data or len(data) > MAX_TEXT_SIZE or b"\0" in data:
+        return False
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
 
 EXCLUDED_DIRECTORIES = ("/usr/lib/modules/", "/usr/lib/firmware/", "/usr/share/doc/")
 """Where no file names what it opens."""

@@ -10,9 +10,8 @@ from minbuild.archive.mirror import Mirror
 from minbuild.archive.model import Package
 from minbuild.archive.provider_guess import guess_providers
 from minbuild.errors import ArchiveError, combine
-from minbuild.facts.extract import extract_from_packages
 from minbuild.facts.model import PackageFiles
-from minbuild.facts.package_facts import load_facts
+from minbuild.facts.package_facts import extract_from_packages, load_facts
 from minbuild.paths import RootPath
 from minbuild.pipeline.maintainer_scripts import with_generated_files
 from minbuild.pipeline.named_paths import PathFollower

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from minbuild.archive.download import fetch_packages
-from minbuild.archive.http_access import hide_credentials
+from minbuild.archive.http_request import hide_credentials
 from minbuild.archive.index import Index, open_index
 from minbuild.archive.mirror import Mirror, build_mirror, find_mirror, resolve_repository_urls
 from minbuild.archive.model import LockedSuite, Package
@@ -13,9 +13,8 @@ from minbuild.archive.packages_file import PackagesFile
 from minbuild.archive.suite import SuiteNotFound, identify_signer
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, UsageError
-from minbuild.facts.extract import extract_from_packages
 from minbuild.facts.model import PackageFiles
-from minbuild.facts.package_facts import is_analysed, load_facts
+from minbuild.facts.package_facts import extract_from_packages, is_analysed, load_facts
 from minbuild.file_io import hash_file
 from minbuild.formats.deb import open_deb
 from minbuild.manifest.model import TOOL_ARCHIVE_NAME, Archive, Manifest

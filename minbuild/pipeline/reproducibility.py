@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.model import Lock
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import CheckFailed, MinbuildError
 from minbuild.formats import initramfs

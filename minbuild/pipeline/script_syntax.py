@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minbuild.errors import ManifestError
-from minbuild.facts.shell.shfmt import SyntaxNode, explain_syntax_error, parse_script
+from minbuild.facts.shell.syntax import SyntaxNode, explain_syntax_error, parse_script
 from minbuild.manifest.files import locate_line
 from minbuild.manifest.model import RenderedFile, TemplateSource
 from minbuild.manifest.text_use import QUOTED_MARK

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from minbuild.archive.model import MACHINES
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.data import data_directory
-from minbuild.dib.model import DibLocation
 from minbuild.errors import ToolError
-from minbuild.manifest.image_settings import Compression
+from minbuild.manifest.image_settings import Compression, DibLocation
 from minbuild.manifest.input_files import Trust
 from minbuild.manifest.loader import list_combinations
 from minbuild.manifest.model import Archive, Manifest

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import astuple, replace
 
 from minbuild.archive.model import Package
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.facts.model import FileFacts, PackageFiles, Script
 from minbuild.facts.shell.script import CommandUse, ShellScript, read_shell_script
@@ -14,13 +14,13 @@ from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Manifest, Waiver
 from minbuild.parallel import map_in_threads
 from minbuild.paths import RootPath
+from minbuild.pipeline.load import check_scripts
 from minbuild.pipeline.maintainer_scripts import ExtractToCache
-from minbuild.pipeline.manifest_checks import check_scripts
 from minbuild.resolve import shell_commands
 from minbuild.resolve.model import Closure, ScriptWarning
 from minbuild.resolve.package_view import PackageView
+from minbuild.resolve.policy import Waivers
 from minbuild.resolve.shell_commands import ParsedScript
-from minbuild.resolve.waivers import Waivers
 from minbuild.rootfs.content_view import files_from_content
 from minbuild.rootfs.model import RootfsTree
 

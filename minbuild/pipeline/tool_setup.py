@@ -9,7 +9,7 @@ from dataclasses import replace
 from minbuild.archive import lockfile
 from minbuild.archive.mirror import DEBIAN, SECURITY
 from minbuild.archive.model import Lock, Package
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.errors import MinbuildError, ResolveError, UsageError
 from minbuild.facts.model import FileEntry
 from minbuild.formats.root_entry import FileType
@@ -18,6 +18,7 @@ from minbuild.manifest.image_settings import ImageFormat, ImageSettings
 from minbuild.manifest.input_files import TRUST_FIX
 from minbuild.manifest.model import TOOL_ARCHIVE_NAME, Archive, Manifest, Tool
 from minbuild.paths import RootPath
+from minbuild.pipeline.lock_creation import TOOL_POLICY, select_tools
 from minbuild.pipeline.lock_policy import check_tool_packages
 from minbuild.pipeline.package_sources import load_package_files
 from minbuild.pipeline.resolved_host import extract_chosen_files
@@ -28,7 +29,6 @@ from minbuild.pipeline.session import (
     digest_source_code,
     locate_lock,
 )
-from minbuild.pipeline.tool_lock import TOOL_POLICY, select_tools
 from minbuild.resolve import error_messages
 from minbuild.resolve.model import SelectedFile
 from minbuild.resolve.resolution import resolve

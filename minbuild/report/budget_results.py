@@ -15,7 +15,7 @@ from minbuild.escape import escape_sarif as message
 from minbuild.footprint.budget_check import BudgetResult, RuleState, has_passed, summarize_results
 from minbuild.footprint.comparison import FootprintDiff
 from minbuild.report import diff as difference
-from minbuild.report import markdown
+from minbuild.report import layout
 from minbuild.report.layout import escape_line, layout_rows, wrap_line
 
 
@@ -147,32 +147,32 @@ def render_results_markdown(
     results: Sequence[BudgetResult], notes: Sequence[str], diff: FootprintDiff | None
 ) -> str:
     """A comment for a pull request: verdict first, what failed in sight, the rest folded."""
-    lines = [f"### minbuild {markdown.escape_markdown(summarize_results(results))}", ""]
+    lines = [f"### minbuild {layout.escape_markdown(summarize_results(results))}", ""]
     failed = [one for one in results if one.state is RuleState.FAILED]
     head = ["rule", "what is, of what may be", "fix"]
     if failed:
         lines += [
-            *markdown.render_rows(head, [_render_result_cells(one) for one in failed[:20]]),
+            *layout.render_rows(head, [_render_result_cells(one) for one in failed[:20]]),
             "",
         ]
         if len(failed) > 20:
             lines += [f"… and {len(failed) - 20} more failed rules", ""]
-    lines += [markdown.escape_markdown(note) for note in notes]
+    lines += [layout.escape_markdown(note) for note in notes]
     parts = list(difference.list_tables(diff)) if diff is not None else []
     if diff is not None:
-        lines += [f"{markdown.escape_markdown(difference.summarize_diff(diff))}", "",
+        lines += [f"{layout.escape_markdown(difference.summarize_diff(diff))}", "",
                   f"`{difference.count_changes(diff)}`", ""]  # fmt: skip
     rule_rows = [[str(one.state), *_render_result_cells(one)] for one in results]
-    lines += markdown.fit_tables([*parts, ("Rules", ["", *head], rule_rows, 0)])
-    return markdown.render_page(lines)
+    lines += layout.fit_tables([*parts, ("Rules", ["", *head], rule_rows, 0)])
+    return layout.render_page(lines)
 
 
 def _render_result_cells(result: BudgetResult) -> list[str]:
     fix = result.fix if result.state is RuleState.FAILED else ""
     return [
-        markdown.format_code(result.rule),
-        markdown.escape_markdown(result.message),
-        markdown.escape_markdown(fix),
+        layout.format_code(result.rule),
+        layout.escape_markdown(result.message),
+        layout.escape_markdown(fix),
     ]
 
 

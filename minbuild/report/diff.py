@@ -1,22 +1,31 @@
-"""Diff of two footprints as text, Markdown, JSON and CSV."""
+"""Diff of two footprints or of two locks as text, Markdown, JSON and CSV."""
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import asdict
 
+from minbuild.archive.lockfile import LockChange
 from minbuild.escape import dump_json
 from minbuild.escape import escape_csv as csv_text
 from minbuild.footprint.change_groups import ChangeGroup, list_groups
 from minbuild.footprint.comparison import (
     ChangeKind,
     FootprintDiff,
+    IssueChanges,
     OpenIssue,
     PathChange,
 )
 from minbuild.footprint.model import FileRow
-from minbuild.report import markdown, open_issues
+from minbuild.report import layout
 from minbuild.report.layout import align_columns, escape_line, format_entry, format_size, wrap_line
-from minbuild.report.surface import FINDING_NAMES
+from minbuild.report.surface import (
+    FINDING_NAMES,
+    describe_fix,
+    issues_to_json,
+    list_issue_lines,
+    summarize_issues,
+)
 
 SCHEMA = "minbuild.diff/1"
 MIB = 1 << 20
@@ -73,7 +82,7 @@ def render_diff(diff: FootprintDiff, *, top: int = 0, width: int = 0) -> str:
             lines.append(f"  [{len(rows) - len(shown_rows)} others]")
     lines += _render_packages(diff, width)
     lines += [part for line in _render_surface(diff) for part in wrap_line(line, width) or [""]]
-    lines += ["", *open_issues.list_issue_lines(diff.issues, top=top)]
+    lines += ["", *list_issue_lines(diff.issues, top=top)]
     return "\n".join(lines) + "\n"
 
 
@@ -136,23 +145,23 @@ def _render_surface(diff: FootprintDiff) -> list[str]:
 def render_diff_markdown(diff: FootprintDiff) -> str:
     """A comment for a pull request."""
     lines = [
-        f"### {markdown.escape_markdown(summarize_diff(diff))}",
+        f"### {layout.escape_markdown(summarize_diff(diff))}",
         "",
         f"`{count_changes(diff)}`",
         "",
     ]
-    lines += [markdown.escape_markdown(open_issues.summarize_issues(diff.issues)), ""]
-    return markdown.render_page([*lines, *markdown.fit_tables(list_tables(diff))])
+    lines += [layout.escape_markdown(summarize_issues(diff.issues)), ""]
+    return layout.render_page([*lines, *layout.fit_tables(list_tables(diff))])
 
 
-def list_tables(diff: FootprintDiff) -> list[markdown.FoldedTable]:
+def list_tables(diff: FootprintDiff) -> list[layout.FoldedTable]:
     """The folded tables of a diff that are not empty."""
-    tables: list[markdown.FoldedTable] = []
+    tables: list[layout.FoldedTable] = []
     for title, rows in list_groups(diff):
         body = [
             [
-                markdown.format_code(row.name),
-                markdown.escape_markdown(_explain_cause(row)),
+                layout.format_code(row.name),
+                layout.escape_markdown(_explain_cause(row)),
                 format_signed(row.bytes),
             ]
             for row in rows
@@ -161,16 +170,16 @@ def list_tables(diff: FootprintDiff) -> list[markdown.FoldedTable]:
     if diff.packages:
         body = [
             [
-                markdown.format_code(one.name),
-                markdown.escape_markdown(one.before),
-                markdown.escape_markdown(one.after),
+                layout.format_code(one.name),
+                layout.escape_markdown(one.before),
+                layout.escape_markdown(one.after),
             ]
             for one in diff.packages
         ]
         tables.append(("Packages", ["package", "before", "after"], body, 0))
     for title, findings in (("New attack surface", diff.findings_new), ("Attack surface gone", diff.findings_gone)):  # fmt: skip
         if findings:
-            body = [[FINDING_NAMES[one.kind], markdown.format_code(one.subject), markdown.escape_markdown(one.detail)]
+            body = [[FINDING_NAMES[one.kind], layout.format_code(one.subject), layout.escape_markdown(one.detail)]
                     for one in findings]  # fmt: skip
             tables.append((title, ["what", "where", ""], body, 0))
     if diff.issues is not None:
@@ -183,9 +192,9 @@ def list_tables(diff: FootprintDiff) -> list[markdown.FoldedTable]:
 
 def _render_issue(issue: OpenIssue) -> list[str]:
     return [
-        markdown.escape_markdown(issue.name),
-        markdown.format_code(issue.source),
-        markdown.escape_markdown(open_issues.describe_fix(issue)),
+        layout.escape_markdown(issue.name),
+        layout.format_code(issue.source),
+        layout.escape_markdown(describe_fix(issue)),
     ]
 
 
@@ -211,7 +220,7 @@ def render_diff_json(diff: FootprintDiff) -> str:
             "new": [asdict(one) for one in diff.findings_new],
             "gone": [asdict(one) for one in diff.findings_gone],
         },
-        "issues": open_issues.issues_to_json(diff.issues),
+        "issues": issues_to_json(diff.issues),
     }
     return dump_json(document, sort=True)
 
@@ -258,4 +267,77 @@ def render_diff_csv(diff: FootprintDiff) -> str:
             [difference.change, csv_text(difference.path), difference.bytes, difference.cause,
              before.size if before else "", after.size if after else ""]
         )  # fmt: skip
+    return out.getvalue()
+
+
+LOCK_DIFF_SCHEMA = "minbuild.lockdiff/1"
+ABSENT = "(none)"
+
+
+def summarize_lock_diff(changes: Sequence[LockChange]) -> str:
+    """One line of counts for the host and for the toolbox."""
+    if not changes:
+        return "nothing differs"
+    parts = []
+    for part in dict.fromkeys(one.part for one in changes):
+        of_part = [one for one in changes if one.part == part]
+        added = sum(not one.before for one in of_part)
+        removed = sum(not one.after for one in of_part)
+        changed = len(of_part) - added - removed
+        parts.append(f"{part}: {added} new, {removed} gone, {changed} changed")
+    return "; ".join(parts)
+
+
+def render_lock_diff(changes: Sequence[LockChange], issue_changes: IssueChanges | None) -> str:
+    """The headline, a line for each package, and the open issues."""
+    cells = [
+        [f"{one.part}:", escape_line(one.name), escape_line(one.before or ABSENT), "->",
+         escape_line(one.after or ABSENT)]
+        for one in changes
+    ]  # fmt: skip
+    rows = align_columns(cells, frozenset(range(5))) if cells else []
+    return "\n".join([summarize_lock_diff(changes), *rows, *list_issue_lines(issue_changes)]) + "\n"
+
+
+def render_lock_diff_markdown(
+    changes: Sequence[LockChange], issue_changes: IssueChanges | None
+) -> str:
+    """A comment for a pull request."""
+    body = [
+        [
+            one.part,
+            layout.format_code(one.name),
+            layout.escape_markdown(one.before),
+            layout.escape_markdown(one.after),
+        ]
+        for one in changes
+    ]
+    lines = [
+        f"### {layout.escape_markdown(summarize_lock_diff(changes))}",
+        "",
+        layout.escape_markdown(summarize_issues(issue_changes)),
+        "",
+    ]
+    parts = [("Packages", ["", "package", "before", "after"], body, 0)] if body else []
+    return layout.render_page([*lines, *layout.fit_tables(parts)])
+
+
+def render_lock_diff_json(changes: Sequence[LockChange], issue_changes: IssueChanges | None) -> str:
+    """A JSON object, keys sorted."""
+    document = {
+        "schema": LOCK_DIFF_SCHEMA,
+        "packages": [asdict(one) for one in changes],
+        "issues": issues_to_json(issue_changes),
+    }
+    return dump_json(document, sort=True)
+
+
+def render_lock_diff_csv(changes: Sequence[LockChange]) -> str:
+    """One row for each package."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(["part", "package", "before", "after", "suite"])
+    for change in changes:
+        cells = (change.part, change.name, change.before, change.after, change.suite)
+        writer.writerow([csv_text(cell) for cell in cells])
     return out.getvalue()

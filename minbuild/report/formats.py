@@ -13,7 +13,13 @@ from minbuild.footprint import document
 from minbuild.footprint.budget_check import BudgetResult, check_embedded_limits
 from minbuild.footprint.comparison import FootprintDiff, IssueChanges
 from minbuild.footprint.model import Footprint
-from minbuild.report import budget_results, diff, footprint_formats, html, lock_diff, text
+from minbuild.report import budget_results, diff, footprint_formats, html, text
+from minbuild.report.diff import (
+    render_lock_diff,
+    render_lock_diff_csv,
+    render_lock_diff_json,
+    render_lock_diff_markdown,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ FORMATS: Mapping[str, ReportFormat] = {
             width=report.width,
         ),
         diff=lambda report: diff.render_diff(report.diff, top=report.top, width=report.width),
-        lock_diff=lambda report: lock_diff.render_lock_diff(report.changes, report.issues),
+        lock_diff=lambda report: render_lock_diff(report.changes, report.issues),
         check=lambda report: budget_results.render_results(
             report.results, report.notes, report.width
         ),
@@ -100,7 +106,7 @@ FORMATS: Mapping[str, ReportFormat] = {
             report.footprint, by=report.by, sort=report.sort, top=report.top
         ),
         diff=lambda report: diff.render_diff_markdown(report.diff),
-        lock_diff=lambda report: lock_diff.render_lock_diff_markdown(report.changes, report.issues),
+        lock_diff=lambda report: render_lock_diff_markdown(report.changes, report.issues),
         check=lambda report: budget_results.render_results_markdown(
             report.results, report.notes, report.diff
         ),
@@ -110,7 +116,7 @@ FORMATS: Mapping[str, ReportFormat] = {
         endings=(".json",),
         footprint=lambda report: document.render_footprint(report.footprint),
         diff=lambda report: diff.render_diff_json(report.diff),
-        lock_diff=lambda report: lock_diff.render_lock_diff_json(report.changes, report.issues),
+        lock_diff=lambda report: render_lock_diff_json(report.changes, report.issues),
         check=lambda report: budget_results.render_results_json(report.results, report.notes),
     ),
     "csv": ReportFormat(
@@ -120,7 +126,7 @@ FORMATS: Mapping[str, ReportFormat] = {
             report.footprint, by=report.by, sort=report.sort, top=report.top
         ),
         diff=lambda report: diff.render_diff_csv(report.diff),
-        lock_diff=lambda report: lock_diff.render_lock_diff_csv(report.changes),
+        lock_diff=lambda report: render_lock_diff_csv(report.changes),
     ),
     "html": ReportFormat(
         help="one HTML file",

@@ -13,8 +13,8 @@ from minbuild.footprint.change_groups import CHANGE_TITLES
 from minbuild.footprint.comparison import PathChange, compare_footprints, find_first_needs
 from minbuild.footprint.model import FileRow, Footprint, Surface
 from minbuild.report import surface
-from minbuild.report.baselines import load_debian_baseline
 from minbuild.report.diff import format_signed
+from minbuild.report.footprint_formats import load_debian_baseline
 from minbuild.report.layout import escape_line, format_size
 
 ASSETS = Path(__file__).parent / "assets"

@@ -12,8 +12,8 @@ from minbuild.explain.size_tables import (
 from minbuild.footprint.budget_check import BudgetResult, RuleState, check_embedded_limits
 from minbuild.footprint.model import STRING_PRIORITY, Footprint, Surface
 from minbuild.paths import RootPath
-from minbuild.report import baselines, surface
-from minbuild.report.baselines import load_debian_baseline
+from minbuild.report import footprint_formats, surface
+from minbuild.report.footprint_formats import load_debian_baseline
 from minbuild.report.layout import (
     align_columns,
     escape_line,
@@ -185,8 +185,8 @@ def _render_totals(footprint: Footprint, width: int) -> str:
     packed = "packed" if footprint.packed else "packed (est)"
     rows = [
         ["", "this host", "MinWin*", "of MinWin", ""],
-        _compare_row("files", totals.files, baselines.MINWIN_FILES, str),
-        _compare_row(packed, totals.packed, baselines.MINWIN_PACKED, format_size),
+        _compare_row("files", totals.files, footprint_formats.MINWIN_FILES, str),
+        _compare_row(packed, totals.packed, footprint_formats.MINWIN_PACKED, format_size),
         ["installed", format_size(totals.bytes), "", "", ""],
     ]
     notes = [f"{totals.links} links and {totals.directories} directories beside the files."]
@@ -195,7 +195,7 @@ def _render_totals(footprint: Footprint, width: int) -> str:
         notes.append(
             f"{repeated.contents} contents stand there more than once: {format_size(repeated.bytes)}."
         )
-    notes.append(baselines.MINWIN_NOTE)
+    notes.append(footprint_formats.MINWIN_NOTE)
     note_lines = [part for note in notes for part in wrap_line(note, width)]
     return "\n".join([*align_columns(rows, frozenset({0, 4})), "", *note_lines])
 
@@ -259,7 +259,14 @@ def _render_categories(footprint: Footprint) -> str:
     totals = footprint.totals
     label = "every file, and the image"
     cells.append([label, str(totals.files), format_size(totals.bytes), format_size(totals.packed)])
-    cells.append(["MinWin*", str(baselines.MINWIN_FILES), "", format_size(baselines.MINWIN_PACKED)])
+    cells.append(
+        [
+            "MinWin*",
+            str(footprint_formats.MINWIN_FILES),
+            "",
+            format_size(footprint_formats.MINWIN_PACKED),
+        ]
+    )
     return "\n".join(align_columns(cells))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from minbuild.facts.model import Elf, FileFacts, Malformed, Module, Script
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath, to_root_path
-from minbuild.resolve.builtin_knowledge import (
+from minbuild.resolve.builtin_tables import (
     CONFIGURED_REQUESTS,
     DOCUMENTATION_DIRECTORIES,
     PROGRAM_DIRECTORIES,

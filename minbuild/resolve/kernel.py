@@ -17,7 +17,7 @@ from minbuild.facts.module_aliases import group_by_bus, normalize_alias, parse_b
 from minbuild.facts.versions import version_key
 from minbuild.paths import RootPath
 from minbuild.resolve import path_glob
-from minbuild.resolve.builtin_knowledge import BUILTIN_DRIVER_ALIASES
+from minbuild.resolve.builtin_tables import BUILTIN_DRIVER_ALIASES
 from minbuild.resolve.depmod import choose_modules, get_module_name, read_search_order
 from minbuild.resolve.model import ResolvedPath
 from minbuild.resolve.package_view import PackageView

@@ -11,9 +11,14 @@ from minbuild.facts.model import Dlopen, Elf, Filter
 from minbuild.manifest.model import DlopenPolicy, Priority
 from minbuild.paths import RootPath
 from minbuild.resolve import path_glob
-from minbuild.resolve.arch import Architecture
-from minbuild.resolve.builtin_knowledge import LIBGCC
-from minbuild.resolve.elf_process import LibraryRequest, Process, find_cancel_function
+from minbuild.resolve.builtin_tables import LIBGCC, Architecture
+from minbuild.resolve.elf_process import (
+    LibraryRequest,
+    MuslLoader,
+    Process,
+    find_cancel_function,
+    find_musl,
+)
 from minbuild.resolve.library_search import (
     LibraryFound,
     LibrarySearch,
@@ -21,9 +26,8 @@ from minbuild.resolve.library_search import (
 )
 from minbuild.resolve.loader_config import LD_SO_PRELOAD, LoaderConfig
 from minbuild.resolve.model import FoundPath, LoadedObject, NeedKind, UnmetNeed
-from minbuild.resolve.musl import MuslLoader, find_musl
 from minbuild.resolve.package_view import PackageView
-from minbuild.resolve.waivers import Waivers
+from minbuild.resolve.policy import Waivers
 
 DLOPEN_PRIORITIES = tuple(Priority)
 """Of `.note.dlopen`, weightiest first."""

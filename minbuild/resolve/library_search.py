@@ -12,11 +12,11 @@ from functools import cached_property
 from minbuild.facts.ldconfig import canonicalise_name
 from minbuild.facts.model import Elf, Malformed
 from minbuild.paths import RootPath
-from minbuild.resolve.arch import Architecture
+from minbuild.resolve.builtin_tables import Architecture
 from minbuild.resolve.loader_config import DEFAULT_CONFIG
 from minbuild.resolve.model import LoadedObject, ResolvedPath
 from minbuild.resolve.package_view import LINK_LOOP, PackageView
-from minbuild.resolve.waivers import Waivers
+from minbuild.resolve.policy import Waivers
 
 LIBC = "libc.so.6"
 _LEADING_ZERO = re.compile(r"(?<![0-9])0[0-9][^/]*\Z")

@@ -11,7 +11,7 @@ from minbuild.facts.ldconfig import canonicalise_name
 from minbuild.facts.model import Elf, LoaderConfigLines
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve import path_glob
-from minbuild.resolve.arch import Architecture
+from minbuild.resolve.builtin_tables import Architecture
 from minbuild.resolve.package_view import PackageView
 
 LD_SO_CONF = RootPath("/etc/ld.so.conf")

@@ -1,6 +1,7 @@
-"""Needs, selected files and the closure: frozen data."""
+"""Needs, selected files and the closure, and the closure as a graph: frozen data."""
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
@@ -252,3 +253,44 @@ class LoadedObject:
     """Who asked first."""
     inherited_rpaths: tuple[tuple[str, ...], ...] = ()
     """RPATHs inherited along the chain of loaders, this object's first."""
+
+
+def trace_from(
+    starts: Sequence[str], edges: Mapping[str, Sequence[str]]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Give every node the first of `starts` that reaches it, and its neighbour on that way.
+
+    `edges` leads from who needs to what is needed, sorted. A start belongs to itself and has no
+    neighbour.
+    """
+    owner: dict[str, str] = {}
+    predecessors: dict[str, str] = {}
+    for start in starts:
+        if start in owner:
+            continue
+        owner[start] = start
+        queue = deque([start])
+        while queue:
+            node = queue.popleft()
+            for successor in edges.get(node, ()):
+                if successor not in owner:
+                    owner[successor] = start
+                    predecessors[successor] = node
+                    queue.append(successor)
+    return owner, predecessors
+
+
+def build_adjacency(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Edges by their start, each list sorted and without repeats."""
+    neighbours: dict[str, set[str]] = {}
+    for start, path in pairs:
+        neighbours.setdefault(start, set()).add(path)
+    return {start: sorted(paths) for start, paths in neighbours.items()}
+
+
+def trace_path(node: str, predecessors: Mapping[str, str]) -> tuple[str, ...]:
+    """The way from a start down to `node`, as `trace_from` found it."""
+    nodes = [node]
+    while nodes[-1] in predecessors:
+        nodes.append(predecessors[nodes[-1]])
+    return tuple(reversed(nodes))

@@ -8,10 +8,9 @@ from minbuild.facts.model import Elf, FileEntry, PackageFiles
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
 from minbuild.resolve import path_glob, root_selection
-from minbuild.resolve.arch import Architecture, find_architecture
+from minbuild.resolve.builtin_tables import Architecture, find_architecture
 from minbuild.resolve.elf_process import is_program
 from minbuild.resolve.file_rules import RULES
-from minbuild.resolve.graph import build_adjacency, trace_from, trace_path
 from minbuild.resolve.kernel import (
     IMAGE_GLOB,
     MODULES_DIRECTORY,
@@ -29,13 +28,14 @@ from minbuild.resolve.model import (
     RuleResult,
     SelectedFile,
     UnmetNeed,
+    build_adjacency,
     shorten_location,
+    trace_from,
+    trace_path,
 )
 from minbuild.resolve.package_view import PackageView, make_directory_entry
-from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy
-from minbuild.resolve.resolve_state import ResolveState, RuleInput
-from minbuild.resolve.rule_index import RuleIndex
-from minbuild.resolve.waivers import Waivers
+from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy, Waivers
+from minbuild.resolve.resolve_state import ResolveState, RuleIndex, RuleInput
 
 _MANIFEST = "manifest"
 NO_STRINGS: Mapping[RootPath, tuple[str, ...]] = {}

@@ -10,7 +10,7 @@ from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Component, LocatedName, Manifest, PackagePaths, Tool
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve import path_glob
-from minbuild.resolve.builtin_knowledge import OPTION_MODULES
+from minbuild.resolve.builtin_tables import OPTION_MODULES
 from minbuild.resolve.data_rules import find_value_needs
 from minbuild.resolve.file_rules import follow_firmware, follow_request
 from minbuild.resolve.kernel import IMAGE_GLOB, IMAGE_GLOBS, ModuleMatches, parse_image_version

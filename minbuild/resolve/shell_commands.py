@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from minbuild.facts.model import Script
 from minbuild.facts.shell.script import ShellScript
-from minbuild.facts.shell.wrappers import SHELLS
+from minbuild.facts.shell.syntax import SHELLS
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
-from minbuild.resolve.builtin_knowledge import PROGRAM_DIRECTORIES, RUNTIME_DIRECTORIES
+from minbuild.resolve.builtin_tables import PROGRAM_DIRECTORIES, RUNTIME_DIRECTORIES
 from minbuild.resolve.file_rules import find_env_program
 from minbuild.resolve.model import NeedKind, ScriptWarning, UnmetNeed
 from minbuild.resolve.package_view import PackageView
-from minbuild.resolve.waivers import Waivers
+from minbuild.resolve.policy import Waivers
 
 
 def _split_words(text: str) -> frozenset[str]:

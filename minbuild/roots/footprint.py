@@ -10,7 +10,7 @@ from minbuild.footprint import document, open_ports
 from minbuild.footprint.model import DISK_OVERHEAD, Footprint
 from minbuild.formats.qemu_image import convert_to_raw
 from minbuild.process import run_program
-from minbuild.roots import image_footprint
+from minbuild.roots import measured_files
 from minbuild.roots.boot_disk import NoUkiOnDisk
 from minbuild.roots.image_verification import report_unverified, verify_images
 from minbuild.roots.input_kind import FIX, FOOTPRINT_NAME, InputKind, detect_input
@@ -50,9 +50,9 @@ def load_footprint(
         case InputKind.DIRECTORY | InputKind.CONTAINER | InputKind.TAR:
             return measure_stored_root(path, kind, get_readers, choice)
         case InputKind.UKI:
-            return image_footprint.measure_uki(path, get_readers)
+            return measured_files.measure_uki(path, get_readers)
         case InputKind.INITRAMFS:
-            return image_footprint.measure_initramfs(path, get_readers)
+            return measured_files.measure_initramfs(path, get_readers)
         case InputKind.DISK:
             return _load_disk(path, get_readers)
 
@@ -83,7 +83,7 @@ def _load_disk(path: Path, get_readers: GetReaders) -> Footprint:
         )
         if get_readers().partition is None:
             with contextlib.suppress(NoUkiOnDisk):
-                return image_footprint.measure_disk(path, raw_disk, get_readers)
+                return measured_files.measure_disk(path, raw_disk, get_readers)
         source, is_dense = open_disk_root(
             path, raw_disk, Path(work), get_readers(), "", read_fat_root_options
         )

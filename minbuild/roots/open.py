@@ -18,7 +18,6 @@ from minbuild.paths import escape_name
 from minbuild.roots import boot_disk
 from minbuild.roots.boot_disk import NoUkiOnDisk
 from minbuild.roots.directory import Directory
-from minbuild.roots.image_footprint import read_image
 from minbuild.roots.input_kind import (
     BUNDLE_NAMES,
     FOOTPRINT_NAME,
@@ -28,6 +27,7 @@ from minbuild.roots.input_kind import (
     is_bundle,
 )
 from minbuild.roots.installed_disk import note_unread_partitions, open_disk_root
+from minbuild.roots.measured_files import read_image
 from minbuild.roots.model import GetReaders, RootSource
 from minbuild.roots.oci import ANY_IMAGE, Container, ImageChoice, is_container_image
 from minbuild.roots.oci_blobs import BlobArchive, BlobDirectory, BlobStore

@@ -12,8 +12,7 @@ from minbuild.facts.file_hardening import read_capability
 from minbuild.facts.versions import version_key
 from minbuild.footprint.model import IMAGE_OVERHEAD, Footprint
 from minbuild.formats.region import Region, detect_compression
-from minbuild.formats.root_entry import FileType, RootEntry
-from minbuild.formats.usrmerge import UsrMergeLayout, detect_layout
+from minbuild.formats.root_entry import FileType, RootEntry, UsrMergeLayout, detect_layout
 from minbuild.parallel import map_in_threads
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve.kernel import parse_image_version

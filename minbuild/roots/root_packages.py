@@ -8,12 +8,16 @@ from functools import cache, cached_property
 from minbuild.cache.store import Store
 from minbuild.errors import ToolError
 from minbuild.facts import detect
-from minbuild.facts.elf_facts import read_elf
-from minbuild.facts.elf_symbols import read_elf_symbols
+from minbuild.facts.elf_facts import read_elf, read_elf_symbols
 from minbuild.facts.model import FileEntry, FileFacts, PackageFiles, Symbols
 from minbuild.formats.elf_file import Bytes
-from minbuild.formats.root_entry import FileType, RootEntry
-from minbuild.formats.usrmerge import UsrMergeLayout, detect_layout, plan_full_merge
+from minbuild.formats.root_entry import (
+    FileType,
+    RootEntry,
+    UsrMergeLayout,
+    detect_layout,
+    plan_full_merge,
+)
 from minbuild.paths import RootPath
 from minbuild.process import RunProgram
 from minbuild.roots.installed_packages import read_package_database

@@ -29,8 +29,7 @@ from minbuild.toolbox.install import (
     read_bytecode_digests,
     record_bytecode,
 )
-from minbuild.toolbox.launch import is_python_script
-from minbuild.toolbox.toolbox import Toolbox
+from minbuild.toolbox.toolbox import Toolbox, is_python_script
 
 SERVER_SCRIPT = Path(__file__).with_name("preload_server.py")
 VERIFIED = b"sound"

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from minbuild.dib.builder_vm import BuilderVm
 from minbuild.dib.disk_image_create import DibJob, choose_location, make_dib_images
-from minbuild.dib.model import DibLocation
-from minbuild.manifest.image_settings import DibFormat, DibSettings
+from minbuild.manifest.image_settings import DibFormat, DibLocation, DibSettings
 from minbuild.manifest.model import Location
 from minbuild.progress import SilentProgress
 

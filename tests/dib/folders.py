@@ -12,7 +12,7 @@ from tests.e2e.small_host import Small, minbuild
 
 def build_folder(small: Small) -> Path:
     """What `minbuild make` leaves of the small host: its footprint, and an image that holds it."""
-    from minbuild.dib.build_directory import node_from_row
+    from minbuild.dib.build_export import node_from_row
 
     small.write()
     target = small.directory / "build" / "small"

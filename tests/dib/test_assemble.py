@@ -14,9 +14,8 @@ from minbuild.dib.disk_image_create import (
 )
 from minbuild.dib.elements import expand_elements, fingerprint_elements, refuse_chroot_phases
 from minbuild.dib.local_requirements import list_missing_requirements, list_mounts
-from minbuild.dib.model import DibLocation
 from minbuild.errors import ToolError
-from minbuild.manifest.image_settings import DibFormat, DibLayout, DibSettings
+from minbuild.manifest.image_settings import DibFormat, DibLayout, DibLocation, DibSettings
 from minbuild.manifest.input_files import Trust
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.model import Location

@@ -10,7 +10,7 @@ import pytest
 
 from minbuild.archive.mirror import find_mirror
 from minbuild.data import data_directory
-from minbuild.dib.build_directory import node_from_row
+from minbuild.dib.build_export import node_from_row
 from minbuild.footprint import document
 from minbuild.image import tar_cpio
 from minbuild.lab.boot import boot_image

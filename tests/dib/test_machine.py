@@ -12,7 +12,7 @@ from minbuild.dib.builder_vm import BuilderVm
 from minbuild.errors import ToolError
 from minbuild.manifest.image_settings import DibFormat
 from minbuild.manifest.loader import read_manifest
-from minbuild.pipeline.dib_builder import open_builder_vm
+from minbuild.pipeline.dib import open_builder_vm
 from minbuild.pipeline.session import BuildRequest, Session
 from tests.dib.builder import Builder
 from tests.dib.dib_jobs import run_dib_job

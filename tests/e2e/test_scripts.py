@@ -8,13 +8,13 @@ import pytest
 
 from minbuild.cache.store import Store
 from minbuild.facts.model import FileEntry
-from minbuild.facts.rendered import collect_rendered_files
+from minbuild.facts.package_facts import collect_rendered_files
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import find_manifest
 from minbuild.paths import RootPath
 from minbuild.pipeline.shell_check import find_script_warnings
-from minbuild.resolve.waivers import Waivers
+from minbuild.resolve.policy import Waivers
 from tests.e2e.small_host import PACKAGES, Small, minbuild
 
 FILES = """\

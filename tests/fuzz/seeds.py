@@ -12,12 +12,12 @@ from minbuild.archive import lockfile
 from minbuild.archive.model import Lock, LockedSuite, Package
 from minbuild.data import data_directory
 from minbuild.footprint import document
-from minbuild.footprint.history import make_point, point_to_json
 from minbuild.footprint.open_ports import ObservedPort, render_ports
 from minbuild.formats.root_entry import FileType
 from minbuild.formats.xen_image import join_xen_image, render_config, strip_xen
 from minbuild.image import tar_cpio
 from minbuild.paths import RootPath
+from minbuild.report.history import make_point, point_to_json
 from minbuild.rootfs.model import RootfsNode
 from tests.oracle import cpios
 from tests.support import elf, images, tars

@@ -19,7 +19,6 @@ from minbuild.facts.model import FileEntry, PackageFiles, TextLines
 from minbuild.facts.package_analysis import analyse_package
 from minbuild.facts.sysusers import parse_sysusers, parse_tmpfiles
 from minbuild.footprint import document
-from minbuild.footprint.history import read_history
 from minbuild.footprint.open_ports import add_ports, read_ports
 from minbuild.formats.btrfs import Btrfs
 from minbuild.formats.erofs import Erofs
@@ -39,9 +38,10 @@ from minbuild.paths import to_root_path
 from minbuild.pipeline.attestation import compare_sums, read_sums
 from minbuild.process import RunProgram
 from minbuild.report import history as past
+from minbuild.report.history import read_history
 from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.policy import ResolvePolicy
-from minbuild.roots import rpm_database
+from minbuild.roots import installed_packages
 from minbuild.roots.boot_disk import read_disk_boot
 from minbuild.roots.input_kind import detect_input
 from minbuild.roots.installed_packages import (
@@ -195,7 +195,7 @@ def packages(data: bytes) -> None:
     """A header of rpm's database, or dpkg's."""
     if data.startswith(b"\x8e"):
         with contextlib.suppress(struct.error, IndexError, ValueError):  # as its reader does
-            rpm_database.parse_package(data[1:])
+            installed_packages.parse_package(data[1:])
         return
     status, listing, diversions = (*data.split(b"\x1e"), b"", b"")[:3]
     texts = {

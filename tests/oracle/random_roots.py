@@ -12,7 +12,7 @@ from minbuild.facts.ldconfig import build_ld_cache, parse_ld_cache
 from minbuild.facts.model import Elf, FileEntry, FileFacts, LoaderConfigLines, PackageFiles
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath, list_parents, to_host_path
-from minbuild.resolve.arch import find_architecture
+from minbuild.resolve.builtin_tables import find_architecture
 from minbuild.resolve.loader_config import LD_SO_CACHE, LD_SO_CONF, LD_SO_PRELOAD, list_cacheable
 from minbuild.resolve.package_view import PackageView
 from tests.support import elf as made

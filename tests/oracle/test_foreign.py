@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.facts.rendered import collect_rendered_files
+from minbuild.facts.package_facts import collect_rendered_files
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import find_manifest
 from minbuild.paths import RootPath, to_host_path
+from minbuild.pipeline.installed_root import check_root
 from minbuild.pipeline.package_selection import PackageSource, select_packages
 from minbuild.pipeline.resolved_host import extract_chosen_files
-from minbuild.pipeline.root_check import check_root
 from minbuild.pipeline.session import BuildRequest, Session
 from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.model import NeedKind, Root

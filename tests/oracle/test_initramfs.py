@@ -20,8 +20,8 @@ from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.uki import read_uki
 from minbuild.image.ukify import UEFI_NAMES
 from minbuild.lab.accel import ACCEL_ARGS, build_data_directory_args
-from minbuild.lab.ovmf import OVMF_CODE, OVMF_VARS
-from minbuild.manifest.tool_documents import load_tools
+from minbuild.lab.drives import OVMF_CODE, OVMF_VARS
+from minbuild.manifest.shipped_manifests import load_tools
 from minbuild.pipeline.installed_root import make_external_readers
 from minbuild.pipeline.session import Session
 from minbuild.toolbox.toolbox import Toolbox

@@ -22,6 +22,8 @@ from minbuild.paths import RootPath, to_host_path
 from minbuild.pipeline.package_selection import PackageSource, select_packages
 from minbuild.pipeline.resolved_host import extract_chosen_files
 from minbuild.pipeline.session import BuildRequest
+from minbuild.resolve import depmod
+from minbuild.resolve.closed_world import ModuleSymbolCheck
 from minbuild.resolve.depmod import get_module_name, read_search_order
 from minbuild.resolve.kernel import (
     IMAGE_GLOB,
@@ -33,8 +35,6 @@ from minbuild.resolve.model import Closure, NeedKind, Root
 from minbuild.resolve.package_view import PackageView
 from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
-from minbuild.resolve.symbol_check import ModuleSymbolCheck
-from minbuild.rootfs import module_index
 from tests.oracle.trees import WHOLE, sample, write_closure
 from tests.support.elf import module
 from tests.unit.resolve import builders
@@ -222,11 +222,11 @@ def test_the_index_of_a_trimmed_tree_is_that_of_the_full_one(
             path: full_facts(full, package_source, path) for path in chosen.files if ".ko" in path
         }
         top = f"{MODULES_DIRECTORY}/{full.version}"
-        for file, make in module_index.INDEX_FILES.items():
+        for file, make in depmod.INDEX_FILES.items():
             theirs = lines(tree, top, file)
             assert ignore_order(made(make(inside, top))) == ignore_order(theirs), file
             assert ignore_order(theirs) <= ignore_order(lines(full.tree, top, file)), file
-        ours = made(module_index.render_modules_dep(inside, top))
+        ours = made(depmod.render_modules_dep(inside, top))
         assert ours
         assert not [line for line in ours if not is_load_order(line, ours)]
 

@@ -18,11 +18,11 @@ from minbuild.paths import RootPath, to_host_path
 from minbuild.pipeline.package_selection import PackageSelection, PackageSource, select_packages
 from minbuild.pipeline.resolved_host import extract_chosen_files
 from minbuild.pipeline.session import BuildRequest
-from minbuild.resolve.arch import find_architecture
+from minbuild.resolve.builtin_tables import find_architecture
 from minbuild.resolve.ldso import DynamicLoader
 from minbuild.resolve.model import NeedKind, Root, UnmetNeed
 from minbuild.resolve.package_view import PackageView
-from minbuild.resolve.waivers import Waivers
+from minbuild.resolve.policy import Waivers
 from tests.oracle.chroot import trace_loader
 from tests.oracle.trees import sample, write_closure
 

@@ -17,12 +17,12 @@ import pytest
 from minbuild.facts.ldconfig import build_ld_cache
 from minbuild.facts.model import Elf
 from minbuild.paths import RootPath, to_host_path
-from minbuild.resolve.arch import find_architecture
+from minbuild.resolve.builtin_tables import find_architecture
 from minbuild.resolve.ldso import DynamicLoader
 from minbuild.resolve.loader_config import list_cacheable, read_loader_config
 from minbuild.resolve.model import UnmetNeed
 from minbuild.resolve.package_view import PackageView
-from minbuild.resolve.waivers import Waivers
+from minbuild.resolve.policy import Waivers
 from minbuild.roots.directory import Directory
 from minbuild.roots.root_packages import RootPackages, make_lazy_files
 from tests.oracle.chroot import make_chroot

@@ -25,12 +25,12 @@ from minbuild.paths import RootPath
 from minbuild.pipeline.package_selection import PackageSource, select_packages
 from minbuild.pipeline.resolved_host import extract_chosen_files
 from minbuild.pipeline.session import BuildRequest
-from minbuild.resolve.arch import Architecture, find_architecture
+from minbuild.resolve.builtin_tables import Architecture, find_architecture
 from minbuild.resolve.ldso import DynamicLoader
 from minbuild.resolve.loader_config import LD_SO_PRELOAD, read_loader_config
 from minbuild.resolve.model import NeedKind, Root, UnmetNeed
 from minbuild.resolve.package_view import LINK_LOOP, PackageView
-from minbuild.resolve.waivers import Waivers
+from minbuild.resolve.policy import Waivers
 from tests.oracle.chroot import trace_loader
 from tests.oracle.random_roots import (
     LINKS,

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.facts.extract import extract_from_packages
 from minbuild.facts.model import TextLines
-from minbuild.facts.rendered import collect_rendered_files
+from minbuild.facts.package_facts import collect_rendered_files, extract_from_packages
 from minbuild.facts.sysusers import (
     DeclaredDirectory,
     DeclaredGroup,

@@ -18,11 +18,11 @@ from minbuild.errors import ArchiveError, MinbuildError, ToolError, UsageError
 from minbuild.facts.detect import read_facts, read_symbols
 from minbuild.facts.file_hardening import read_hardening
 from minbuild.facts.model import Malformed
-from minbuild.facts.path_strings import find_named_paths
 from minbuild.footprint import document
 from minbuild.formats.root_entry import FileType, RootEntry
 from minbuild.paths import RootPath
-from minbuild.roots.rpm_database import parse_package, read_rpm_database
+from minbuild.pipeline.named_paths import find_named_paths
+from minbuild.roots.installed_packages import parse_package, read_rpm_database
 from tests.support.footprints import tiny
 from tests.support.measured_inputs import measure_input
 

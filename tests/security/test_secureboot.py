@@ -9,9 +9,9 @@ import pytest
 from minbuild.errors import ToolError, UsageError
 from minbuild.image.ukify import UkiParts, build_uki, sign_uki
 from minbuild.lab.boot import boot_image
+from minbuild.lab.drives import enrol_keys
 from minbuild.lab.model import BootProbe, BootRequest, LineSource, Network
 from minbuild.lab.model import ProbePattern as Seen
-from minbuild.lab.ovmf import enrol_keys
 from minbuild.manifest.image_settings import SigningSettings
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.cache.kinds import FACTS_VERSION, RecordKind
+from minbuild.cache.records import FACTS_VERSION, RecordKind
 from minbuild.cache.store import Store
 from tests.e2e.small_host import CommandResult, Small, minbuild
 from tests.security import damage
@@ -65,7 +65,7 @@ def other_version(tmp_path: Path) -> Path:
     for name in ("manifests", "elements"):
         (top / name).symlink_to(TOP / name)
     for name, former, changed in (
-        ("cache/kinds.py", "\nFACTS_VERSION = ", "\nFACTS_VERSION = 1"),
+        ("cache/records.py", "\nFACTS_VERSION = ", "\nFACTS_VERSION = 1"),
         ("facts/serialize.py", '"<BHIIQ32s"', '"<HHIIQ32s"'),
     ):
         path = top / "minbuild" / name

@@ -3,7 +3,7 @@
 import datetime as dt
 from pathlib import Path
 
-from minbuild.manifest.tool_documents import load_tools
+from minbuild.manifest.shipped_manifests import load_tools
 from tests.e2e.small_host import PACKAGES, CommandResult, Small, minbuild
 from tests.support.archive import DATE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minbuild.lab.accel import ACCEL_VARIABLE, TrialFirmware, choose_accelerator
 from minbuild.lab.boot import boot_image
-from minbuild.lab.linux_guest import format_ready_line, make_guest_initramfs
+from minbuild.lab.guest_images import format_ready_line, make_guest_initramfs
 from minbuild.lab.model import Accel, BootRequest, FaultInjection, Network, Tools
 from minbuild.lab.probes import make_probe
 from minbuild.progress import SilentProgress

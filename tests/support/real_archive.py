@@ -7,10 +7,10 @@ from minbuild.archive.index import open_index
 from minbuild.archive.mirror import find_mirror
 from minbuild.cache.store import Store
 from minbuild.manifest.model import Archive, Tool
+from minbuild.pipeline.lock_creation import select_tool_packages
 from minbuild.pipeline.package_selection import PackageSource
 from minbuild.pipeline.resolved_host import extract_chosen_files
 from minbuild.pipeline.session import BuildRequest, Session, detect_machine_arch
-from minbuild.pipeline.tool_lock import select_tool_packages
 from minbuild.toolbox.toolbox import Toolbox
 
 TRIXIE = Archive(suites=("trixie",))

@@ -32,7 +32,7 @@ from minbuild.image.ukify import SIGN_TOOL
 from minbuild.image.write import FORMATS, PARTITION_TOOLS
 from minbuild.lab.drives import DRIVE_FORMATS, detect_drive_format
 from minbuild.manifest.image_settings import Compression, ImageFormat, PartitionType
-from minbuild.manifest.tool_documents import load_tools
+from minbuild.manifest.shipped_manifests import load_tools
 from minbuild.report import surface
 from minbuild.report.formats import FORMATS as REPORT_FORMATS
 from minbuild.resolve import error_messages, root_selection

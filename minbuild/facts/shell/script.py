@@ -9,9 +9,16 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from minbuild.facts.shell.shfmt import SyntaxNode, parse_script
-from minbuild.facts.shell.words import ShellWord, find_parameter, read_word, walk_parts
-from minbuild.facts.shell.wrappers import find_inline_script, find_wrapped_commands
+from minbuild.facts.shell.syntax import (
+    ShellWord,
+    SyntaxNode,
+    find_inline_script,
+    find_parameter,
+    find_wrapped_commands,
+    parse_script,
+    read_word,
+    walk_parts,
+)
 
 MAX_SCRIPT_SIZE = 4 << 20
 """Bytes of the largest script that is read."""

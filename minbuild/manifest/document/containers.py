@@ -4,20 +4,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Generic, TypeVar
 
-from minbuild.manifest.document.location import Location
 from minbuild.manifest.document.nodes import (
+    Location,
     MappingEntry,
     MappingNode,
     Node,
     ScalarKind,
     ScalarNode,
     SequenceNode,
+    suggest,
 )
-from minbuild.manifest.document.problems import suggest
-from minbuild.manifest.document.scalars import Text
-from minbuild.manifest.document.schema import (
+from minbuild.manifest.document.scalars import (
     Json,
     ReadContext,
+    Text,
     ValueShape,
     name_key,
     report_wrong_type,

@@ -1,11 +1,51 @@
-"""Nodes of a YAML document: scalars, sequences and mappings, each with its place."""
+"""Nodes of a YAML document, each with its place, and problems of them, collected to be reported at
+once.
 
+Errors, footprints and reports carry a `Location`, so that each can name the line to change.
+"""
+
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from minbuild.manifest.document.location import Location
+from minbuild.errors import ManifestError, combine
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place in a YAML document; prints as `host.yaml:12:3 (kernel.use[0])`."""
+
+    file: str
+    line: int
+    """From 1."""
+    column: int
+    """From 1."""
+    document: str = ""
+    """Path in the document: network.use[2]."""
+
+    def __str__(self) -> str:
+        position = f"{self.file}:{self.line}:{self.column}"
+        return f"{position} ({self.document})" if self.document else position
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedName:
+    """A name in a document (a module, an applet, a kernel option) with its place."""
+
+    text: str
+    where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedText:
+    """The text of a file as a document has it, before it is rendered."""
+
+    text: str
+    where: Location
+    block: bool
+    """True: a `|` block, whose first line is the line after `where`."""
 
 
 class ScalarKind(Enum):
@@ -112,3 +152,53 @@ def classify_scalar(text: str) -> ScalarKind:
 
 TEMPLATE_MARK = re.compile(r"\{[{%#]")
 """Marks that make a text a template."""
+
+
+class Problems:
+    """Problems of one run, each with message, place and fix; duplicates count once."""
+
+    def __init__(self) -> None:
+        self._problems: dict[tuple[str, int, int, str, str, str], None] = {}
+
+    def add(self, message: str, where: Location | str, fix: str) -> None:
+        """Add a problem: a fact, its place, and what to do."""
+        position = (
+            (where.file, where.line, where.column) if isinstance(where, Location) else ("", 0, 0)
+        )
+        self._problems[(*position, message, str(where), fix)] = None
+
+    def __len__(self) -> int:
+        return len(self._problems)
+
+    def raise_if_any(self) -> None:
+        """Raise all problems as one, if there are any.
+
+        Raises: ManifestError.
+        """
+        if self._problems:
+            raise combine(
+                [
+                    ManifestError(message, where=where, fix=fix)
+                    for _file, _line, _column, message, where, fix in sorted(self._problems)
+                ]
+            )
+
+
+def find_nearest(text: str, names: Iterable[str]) -> str:
+    """Return the name most similar to `text`; "" if none is similar."""
+    known = sorted(set(names))
+    folded = {name.lower().replace("_", "-"): name for name in reversed(known)}
+    near = difflib.get_close_matches(text.lower().replace("_", "-"), folded, n=1, cutoff=0.6)
+    return folded[near[0]] if near else ""
+
+
+def suggest(text: str, names: Iterable[str], *, otherwise: str = "") -> str:
+    """Say what to write instead of `text`: the most similar name, `otherwise`, or the known names."""
+    known = sorted(set(names))
+    closest = find_nearest(text, known)
+    if closest:
+        return f"did you mean {closest}?"
+    if otherwise or not known:
+        return otherwise or "remove it"
+    listed = ", ".join(known[:20]) + (", …" if len(known) > 20 else "")
+    return f"write one of: {listed}"

@@ -11,18 +11,18 @@ from typing import Any
 
 import yaml
 
-from minbuild.manifest.document.location import Location
 from minbuild.manifest.document.nodes import (
+    Location,
     MappingEntry,
     MappingNode,
     Node,
+    Problems,
     ScalarKind,
     ScalarNode,
     SequenceNode,
     classify_scalar,
     join_document_path,
 )
-from minbuild.manifest.document.problems import Problems
 
 MAX_DOCUMENT_SIZE = 1 << 20
 """Bytes of the largest document."""

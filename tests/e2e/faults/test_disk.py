@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ToolError
-from minbuild.lab.linux_guest import make_guest_initramfs
+from minbuild.lab.guest_images import make_guest_initramfs
 from minbuild.lab.model import FaultInjection
 from tests.e2e.faults.conftest import Host
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.lab.linux_guest import LINUX_READY, make_guest_initramfs
+from minbuild.lab.guest_images import LINUX_READY, make_guest_initramfs
 from tests.e2e.guests.conftest import GuestBench, expect_line, list_console_lines, write_guest_conf
 from tests.unit.toolbox.real import toolbox
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.archive import http_access
+from minbuild.archive import http_request
 from minbuild.archive.download import fetch_packages
 from minbuild.archive.mirror import find_mirror
 from minbuild.archive.suite import open_suite
@@ -23,17 +23,17 @@ QUOTED = "s3cr%25et%2F%40%3A"
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """Nothing is known from a test before."""
-    own, places = dict(http_access._url_logins), list(http_access._apt_directories)
-    http_access._url_logins.clear()
+    own, places = dict(http_request._url_logins), list(http_request._apt_directories)
+    http_request._url_logins.clear()
     yield
-    http_access._url_logins.clear()
-    http_access._url_logins.update(own)
-    http_access._apt_directories[:] = places
+    http_request._url_logins.clear()
+    http_request._url_logins.update(own)
+    http_request._apt_directories[:] = places
 
 
 def sent(url: str) -> str:
     """User and password that a request for an address bears."""
-    return b64decode(http_access.find_authorization(url).removeprefix("Basic ")).decode()
+    return b64decode(http_request.find_authorization(url).removeprefix("Basic ")).decode()
 
 
 def test_an_address_gives_its_user_and_password_to_the_header_alone(world: World) -> None:
@@ -92,11 +92,11 @@ def test_the_security_tree_beside_has_the_same_login() -> None:
 
 
 def test_a_login_is_for_its_own_tree_and_host_alone() -> None:
-    http_access.strip_credentials("http://u:p@one.example/debian")
+    http_request.strip_credentials("http://u:p@one.example/debian")
     assert sent("http://one.example/debian/dists") == "u:p"
     for other in ("http://one.example/debiana", "http://one.example/", "https://one.example/debian",
                   "http://one.example:81/debian", "http://one.example.org/debian"):  # fmt: skip
-        assert http_access.find_authorization(other) == "", other
+        assert http_request.find_authorization(other) == "", other
 
 
 CONF = """\
@@ -131,16 +131,16 @@ def test_apts_auth_conf_is_read_as_apt_reads_it(tmp_path: Path, url: str, login:
     (tmp_path / "auth.conf.d" / "not.disabled").write_text(
         "machine three.example login x password y"
     )
-    http_access.add_apt_directory(tmp_path)
-    header = http_access.find_authorization(url)
+    http_request.add_apt_directory(tmp_path)
+    header = http_request.find_authorization(url)
     assert (sent(url) if header else "") == login
 
 
 def test_an_addresss_own_login_goes_before_apts(tmp_path: Path) -> None:
     (tmp_path / "auth.conf").write_text("machine https://one.example login x password y\n")
-    http_access.add_apt_directory(tmp_path)
+    http_request.add_apt_directory(tmp_path)
     assert sent("https://one.example/debian") == "x:y"
-    http_access.strip_credentials("https://u:p@one.example/debian")
+    http_request.strip_credentials("https://u:p@one.example/debian")
     assert sent("https://one.example/debian") == "u:p"
 
 
@@ -148,8 +148,8 @@ def test_an_addresss_own_login_goes_before_apts(tmp_path: Path) -> None:
 def test_a_file_of_passwords_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "auth.conf").write_text("machine x login y password z")
     (tmp_path / "auth.conf").chmod(0)
-    http_access.add_apt_directory(tmp_path)
-    assert str(tmp_path / "auth.conf") in http_access.list_unreadable_files()
+    http_request.add_apt_directory(tmp_path)
+    assert str(tmp_path / "auth.conf") in http_request.list_unreadable_files()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pysequoia import SignatureMode, Tsk, sign
 
 from minbuild.archive.mirror import find_mirror
 from minbuild.archive.openpgp import read_unverified
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.errors import ArchiveError
 from tests.support.deb import Deb
 from tests.support.server import Fault

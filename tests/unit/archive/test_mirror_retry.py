@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from minbuild.archive import http_client, http_model, http_remote, mirror_retry
+from minbuild.archive import http_client, http_request, http_transport
 from minbuild.archive.download import fetch_packages
 from minbuild.archive.mirror import Mirror, find_mirror
 from minbuild.errors import ArchiveError
@@ -23,9 +23,9 @@ AHEAD = DATE + dt.timedelta(days=1)
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """No host is given up from a test before."""
-    mirror_retry._exhausted_hosts.clear()
+    http_client._exhausted_hosts.clear()
     yield
-    mirror_retry._exhausted_hosts.clear()
+    http_client._exhausted_hosts.clear()
 
 
 def beside(world: World) -> Mirror:
@@ -110,7 +110,7 @@ def test_the_next_mirror_of_the_list_is_asked(world: World, fault: Fault) -> Non
 def test_a_mirror_without_a_server_is_passed_by_and_then_asked_last(world: World) -> None:
     world.mirror = find_mirror(["http://127.0.0.1:1/debian", f"{world.server.url}/debian"])
     got(world)
-    assert mirror_retry._exhausted_hosts == {"127.0.0.1:1"}
+    assert http_client._exhausted_hosts == {"127.0.0.1:1"}
 
 
 def test_all_mirrors_are_named_when_none_is_right(world: World) -> None:
@@ -170,10 +170,10 @@ def test_a_redirection_leads_to_servers_that_are_no_worse(
     url: str, elsewhere: str, there: str
 ) -> None:
     if there:
-        assert http_remote._resolve_redirect(url, elsewhere) == there
+        assert http_transport._resolve_redirect(url, elsewhere) == there
     else:
-        with pytest.raises(http_model.NotFound, match="the server redirects"):
-            http_remote._resolve_redirect(url, elsewhere)
+        with pytest.raises(http_request.NotFound, match="the server redirects"):
+            http_transport._resolve_redirect(url, elsewhere)
 
 
 def test_a_date_in_retry_after_is_waited_for(world: World) -> None:
@@ -198,7 +198,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
         "9" * 400: 999_999_999,
         "Fri, 99 Jan 2026 03:05:05 GMT": 0,
     }
-    found = {text: http_remote.parse_retry_after(text, date) for text in cases}
+    found = {text: http_transport.parse_retry_after(text, date) for text in cases}
     assert found == cases
 
 

@@ -2,7 +2,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from minbuild.archive.http_access import bypasses_proxy, find_proxy
+from minbuild.archive.http_request import bypasses_proxy, find_proxy
 
 
 @pytest.mark.parametrize(

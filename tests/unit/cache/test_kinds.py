@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import minbuild
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 
 KIND = re.compile(r"[a-z0-9.-]+[/-][0-9]+")
 METHODS = {"get", "get_all", "put", "remove"}
@@ -24,11 +24,11 @@ def test_no_other_module_invents_a_kind() -> None:
             if node.func.attr in METHODS and STORES.fullmatch(ast.unparse(node.func.value)):
                 kind = ast.unparse(node.args[0])
                 assert kind.startswith("RecordKind.") or kind in {"kind", "self.kind"}, (
-                    f"{path.relative_to(top)}:{node.lineno}: add the kind {kind} to cache/kinds.py"
+                    f"{path.relative_to(top)}:{node.lineno}: add the kind {kind} to cache/records.py"
                 )
 
 
 def test_kinds_are_used() -> None:
     top = Path(minbuild.__file__).parent
-    text = "".join(path.read_text() for path in top.rglob("*.py") if path.name != "kinds.py")
+    text = "".join(path.read_text() for path in top.rglob("*.py") if path.name != "records.py")
     assert [kind.name for kind in RecordKind if f"RecordKind.{kind.name}" not in text] == []

@@ -7,15 +7,15 @@ import click
 import pytest
 
 from minbuild.cli.commands import COMMANDS
-from minbuild.cli.format_arguments import (
+from minbuild.cli.main import run_command_line
+from minbuild.cli.output_options import (
     UNLIMITED,
     Arity,
+    FormatOptionsCommand,
     assign_format_files,
     count_arguments,
     list_options,
 )
-from minbuild.cli.main import run_command_line
-from minbuild.cli.output_options import FormatOptionsCommand
 from minbuild.footprint import document
 from minbuild.report.formats import FORMATS
 from tests.support.footprints import tiny

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from packageurl import PackageURL
 
 from minbuild.archive.model import Package
-from minbuild.compliance.purl import make_purl
+from minbuild.compliance.built_image import make_purl
 
 
 def package(

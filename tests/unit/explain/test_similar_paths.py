@@ -2,7 +2,7 @@
 
 import pytest
 
-from minbuild.explain.similar_paths import find_similar
+from minbuild.explain.why import find_similar
 from minbuild.paths import RootPath
 
 LIB = "/usr/lib/x86_64-linux-gnu"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.facts import module_aliases
 from minbuild.facts.model import Module, PackageFiles

@@ -15,7 +15,7 @@ from typing import TypeVar
 import pytest
 
 from minbuild.archive.model import Package
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, MinbuildError
 from minbuild.facts import serialize

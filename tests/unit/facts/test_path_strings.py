@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbuild.facts.path_strings import MAX_TEXT_SIZE, find_named_paths
+from minbuild.pipeline.named_paths import MAX_TEXT_SIZE, find_named_paths
 
 TEXTS = {
     "a script": (b"#!/bin/sh\n. /etc/own/conf\nexec /usr/lib/own/run --log=/var/log/own\n",

@@ -10,7 +10,6 @@ from minbuild.archive.download import fetch_packages
 from minbuild.archive.model import Package
 from minbuild.cache.store import Store
 from minbuild.facts.detect import read_symbols
-from minbuild.facts.extract import extract_contents
 from minbuild.facts.model import (
     BuiltinModules,
     Elf,
@@ -20,7 +19,7 @@ from minbuild.facts.model import (
     PackageFiles,
     Symbols,
 )
-from minbuild.facts.package_facts import load_facts
+from minbuild.facts.package_facts import extract_contents, load_facts
 from minbuild.formats.deb import open_deb, resolve_image_path
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath

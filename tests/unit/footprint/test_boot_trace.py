@@ -8,7 +8,7 @@ from minbuild.errors import ToolError
 from minbuild.footprint.boot_trace import UnusedFile, read_trace, render_trace, summarize_trace
 from minbuild.footprint.model import FileRow, Footprint, Totals
 from minbuild.paths import RootPath
-from minbuild.report.unused_files import render_drop_candidates, render_trace_summary
+from minbuild.report.removals import render_drop_candidates, render_trace_summary
 
 
 def row(path: str, kind: str = "file", target: str = "", size: int = 10) -> FileRow:

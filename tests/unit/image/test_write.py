@@ -23,7 +23,7 @@ from minbuild.image.write import (
     write_images,
 )
 from minbuild.manifest.image_settings import Compression, ImageFormat
-from minbuild.manifest.tool_documents import load_tools
+from minbuild.manifest.shipped_manifests import load_tools
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
 from minbuild.roots.boot_disk import read_disk_boot

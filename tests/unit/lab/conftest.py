@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from minbuild.cache.store import Store
-from minbuild.facts.extract import extract_contents
+from minbuild.facts.package_facts import extract_contents
 from minbuild.formats.root_entry import FileType
-from minbuild.manifest.tool_documents import load_tools
+from minbuild.manifest.shipped_manifests import load_tools
 from minbuild.pipeline.package_selection import PackageSource
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.cache import cache_directory

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.dib import builder_vm
 from minbuild.errors import ToolError, UsageError
-from minbuild.lab import accel, kvm_trial_guest, monitor
+from minbuild.lab import accel, guest_images, monitor
 from minbuild.lab.accel import (
     ACCEL_VARIABLE,
     TrialFirmware,
@@ -97,7 +97,7 @@ def boot_tiny(bench: Bench, qemu: FaultyQemu, progress: Progress, **more: object
 @pytest.mark.parametrize("way", list(TrialFirmware))
 def test_the_trial_guest_ends_itself_by_every_firmware(way: TrialFirmware, tmp_path: Path) -> None:
     with start_trial_guest(toolbox(lab=True), way, tmp_path, "tcg") as (process, _):
-        assert accel.wait_for_exit(process, 120) == kvm_trial_guest.KVM_TRIAL_EXIT_CODE
+        assert accel.wait_for_exit(process, 120) == guest_images.KVM_TRIAL_EXIT_CODE
 
 
 @pytest.mark.mirror
@@ -109,7 +109,7 @@ def test_the_trial_guest_needs_what_a_kernel_needs(words: tuple[str, ...], tmp_p
     args[args.index(words[0]) + 1] = words[1]
     argv = [*box.build_argv("qemu-system-x86_64"), *args, *accel.build_data_directory_args(box)]
     with start_program(argv, purpose="trying", env=box.build_environment()) as process:
-        assert accel.wait_for_exit(process, 3) != kvm_trial_guest.KVM_TRIAL_EXIT_CODE
+        assert accel.wait_for_exit(process, 3) != guest_images.KVM_TRIAL_EXIT_CODE
         stop_program(process)
 
 

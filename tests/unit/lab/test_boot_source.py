@@ -8,8 +8,8 @@ import pytest
 from minbuild.errors import UsageError
 from minbuild.formats.xen_image import join_xen_image, render_config, strip_xen
 from minbuild.lab.accel import ACCEL_ARGS, XEN_TCG_CPU, build_accel_args
-from minbuild.lab.boot_source import complete_request, prepare_boot_source
 from minbuild.lab.model import BootRequest, Firmware, Tools
+from minbuild.lab.qemu import complete_request, prepare_boot_source
 from tests.support.uki import uki
 from tests.support.xen import xen_efi
 

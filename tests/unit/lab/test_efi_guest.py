@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.lab.accel import choose_emulation_parameters, find_tcg_abort
-from minbuild.lab.efi_guest import EFI_READY, make_efi_disk, make_efi_program
+from minbuild.lab.guest_images import EFI_READY, make_efi_disk, make_efi_program
 from minbuild.lab.model import Decision
 from minbuild.paths import RootPath
 from tests.unit.toolbox.real import toolbox

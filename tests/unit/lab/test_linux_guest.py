@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.lab.data_disk import LabGuest, format_conf, make_guest_conf
-from minbuild.lab.linux_guest import (
+from minbuild.lab.guest_images import (
     LINUX_READY,
     make_counting_program,
     make_guest_initramfs,

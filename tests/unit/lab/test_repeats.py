@@ -7,10 +7,14 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from minbuild.errors import ToolError
+from minbuild.lab.boot_results import (
+    compute_statistics,
+    format_statistics_table,
+    statistics_to_json,
+    write_boot_junit,
+)
 from minbuild.lab.boot_results import render_boot_junit as junit
-from minbuild.lab.boot_results import write_boot_junit
 from minbuild.lab.model import LineSource, LogLine, ProbeState
-from minbuild.lab.repeats import compute_statistics, format_statistics_table, statistics_to_json
 from tests.unit.lab.test_boot_results import DHCP, INIT, KVM, result
 
 SKIPPED = replace(KVM, state=ProbeState.SKIPPED, seconds=None, detail="not asked")

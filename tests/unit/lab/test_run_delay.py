@@ -21,7 +21,7 @@ from minbuild.lab.model import (
     ProbeState,
 )
 from minbuild.lab.probes import ProbeTracker
-from minbuild.lab.run_delay import RunDelayMeter, iter_process_tree, read_run_delays
+from minbuild.lab.worker.client import RunDelayMeter, iter_process_tree, read_run_delays
 from minbuild.progress import SilentProgress
 from tests.unit.lab.conftest import Bench
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.cache.kinds import RecordKind
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.manifest import templates
-from minbuild.manifest.template_problems import InvalidTemplate
 from minbuild.manifest.templates import find_variables, render_template
+from minbuild.manifest.text_use import InvalidTemplate
 
 TEXT = "{{ 'big' if size > 3 else 'small' }} {{ name }}"
 

@@ -13,8 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minbuild.errors import ManifestError
-from minbuild.manifest.document.nodes import to_plain
-from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.nodes import Problems, to_plain
 from minbuild.manifest.document.yaml_reader import parse_document
 from minbuild.manifest.grammar import build_json_schema
 from minbuild.manifest.image_settings import Compression, ImageFormat, ImageSettings

@@ -5,9 +5,8 @@ import subprocess
 
 import pytest
 
-from minbuild.manifest.template_problems import InvalidTemplate
 from minbuild.manifest.templates import find_unquoted, render_template
-from minbuild.manifest.text_use import QUOTED_MARK, TextUse, classify_text
+from minbuild.manifest.text_use import QUOTED_MARK, InvalidTemplate, TextUse, classify_text
 from tests.unit.manifest.conftest import Desk
 
 VALUES = {"x": "text", "y": "more", "n": 5, "flag": True, "many": ("a", "b")}

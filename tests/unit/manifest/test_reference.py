@@ -7,8 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from minbuild.manifest.document.nodes import to_plain
-from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.nodes import Problems, to_plain
 from minbuild.manifest.document.yaml_reader import parse_document
 from minbuild.manifest.grammar import DocumentKind, build_json_schema
 

@@ -8,13 +8,11 @@ import pytest
 from minbuild.data import data_directory
 from minbuild.errors import ManifestError
 from minbuild.manifest.components import list_components
-from minbuild.manifest.document.nodes import to_plain
-from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.nodes import Problems, to_plain
 from minbuild.manifest.document.yaml_reader import parse_document
 from minbuild.manifest.grammar import DocumentKind, build_json_schema
 from minbuild.manifest.loader import read_manifest
-from minbuild.manifest.shipped_manifests import find_manifest, render_starter
-from minbuild.manifest.tool_documents import load_tools
+from minbuild.manifest.shipped_manifests import find_manifest, load_tools, render_starter
 from tests.unit.manifest.conftest import Desk
 
 _MANIFESTS = data_directory("manifests")

@@ -9,7 +9,7 @@ from jinja2 import Environment
 
 from minbuild.manifest import templates
 from minbuild.manifest.model import VariableValue
-from minbuild.manifest.template_problems import InvalidTemplate
+from minbuild.manifest.text_use import InvalidTemplate
 from tests.unit.manifest.conftest import Desk
 
 _VALUES: dict[str, VariableValue] = {"text": "a b", "number": 5, "flag": True, "many": ("x", "y")}

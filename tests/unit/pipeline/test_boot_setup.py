@@ -17,8 +17,8 @@ from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import find_manifest
 from minbuild.pipeline import lock_policy
 from minbuild.pipeline.boot_setup import prepare_boot, read_probes
+from minbuild.pipeline.lock_creation import lock_tools_only
 from minbuild.pipeline.session import BuildRequest, Session
-from minbuild.pipeline.tool_lock import lock_tools_only
 from minbuild.progress import SilentProgress
 from tests.support.footprints import tiny
 from tests.support.lab import STORE

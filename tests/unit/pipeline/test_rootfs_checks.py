@@ -14,7 +14,7 @@ from minbuild.formats.root_entry import FileType
 from minbuild.manifest.image_settings import ImageFormat, ImageSettings
 from minbuild.manifest.model import KernelSettings, Manifest
 from minbuild.paths import RootPath
-from minbuild.pipeline.rootfs_checks import (
+from minbuild.pipeline.image_spec import (
     check_hypervisor,
     explain_missing_init,
     find_unknown_accounts,

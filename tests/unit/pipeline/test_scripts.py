@@ -9,7 +9,7 @@ from minbuild.errors import ManifestError
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.model import Manifest
 from minbuild.paths import RootPath
-from minbuild.pipeline.manifest_checks import check_scripts
+from minbuild.pipeline.load import check_scripts
 from tests.unit.components.test_shipped import MANIFESTS
 
 HEAD = (

@@ -8,8 +8,8 @@ from minbuild.manifest.image_settings import (
     PartitionType,
 )
 from minbuild.manifest.model import Location
-from minbuild.manifest.tool_documents import load_tools
-from minbuild.pipeline.tool_lock import find_tools, select_tools
+from minbuild.manifest.shipped_manifests import load_tools
+from minbuild.pipeline.lock_creation import find_tools, select_tools
 
 SPECIAL = {
     "e2fsck",

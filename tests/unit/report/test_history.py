@@ -5,8 +5,14 @@ import json
 import pytest
 
 from minbuild.errors import UsageError
-from minbuild.footprint.history import make_point, point_to_json, read_history
-from minbuild.report.history import draw_sparkline, render_history, render_history_html
+from minbuild.report.history import (
+    draw_sparkline,
+    make_point,
+    point_to_json,
+    read_history,
+    render_history,
+    render_history_html,
+)
 from tests.support.footprints import tiny
 
 

@@ -8,7 +8,7 @@ from minbuild.explain import why
 from minbuild.footprint.budget_check import check_embedded_limits
 from minbuild.footprint.comparison import compare_footprints
 from minbuild.footprint.model import FindingKind, Surface, SurfaceFinding
-from minbuild.report import diff, need_chains, text
+from minbuild.report import diff, needs, text
 from minbuild.report.layout import (
     MIN_NAME,
     align_columns,
@@ -115,7 +115,7 @@ def test_no_line_of_a_diff_or_a_chain_is_longer_than_the_terminal(width: int) ->
     assert "failover.ko.xz" in shown
     for path in ("/usr/bin/vm", "/usr/bin/nothing"):
         answer = why.explain(tiny(), path)
-        chain = need_chains.render_explanation(answer, precise=True, width=width)
+        chain = needs.render_explanation(answer, precise=True, width=width)
         assert max(map(len, chain.splitlines())) <= width
 
 

@@ -8,7 +8,7 @@ from minbuild.explain.why import explain, explain_all
 from minbuild.footprint.document import read_footprint, render_footprint
 from minbuild.footprint.model import WaiverRow
 from minbuild.paths import RootPath
-from minbuild.report.need_chains import (
+from minbuild.report.needs import (
     render_explanation,
     render_explanations_dot,
     render_explanations_json,

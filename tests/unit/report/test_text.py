@@ -8,7 +8,7 @@ import pytest
 from minbuild.explain.size_tables import OWNER_KEYS
 from minbuild.footprint.model import FindingKind, Surface, SurfaceFinding
 from minbuild.paths import RootPath
-from minbuild.report import baselines, html
+from minbuild.report import footprint_formats, html
 from minbuild.report.footprint_formats import render_markdown
 from minbuild.report.layout import escape_line, format_bar, format_size
 from minbuild.report.text import render_possible_dlopens, render_text
@@ -75,8 +75,8 @@ def test_each_row_has_its_share_of_the_budget() -> None:
 
 
 def test_the_surface_stands_beside_a_plain_debian_that_was_measured() -> None:
-    read = json.loads(baselines.DEBIAN_DATA.read_text("utf-8"))
-    assert read["schema"] == baselines.DEBIAN_SCHEMA
+    read = json.loads(footprint_formats.DEBIAN_DATA.read_text("utf-8"))
+    assert read["schema"] == footprint_formats.DEBIAN_SCHEMA
     assert read["files"] > 5_000
     assert {"busybox", "libc6", "qemu-system-x86"} <= set(read["packages"])
     assert set(read["surface"]) <= {str(kind) for kind in FindingKind}

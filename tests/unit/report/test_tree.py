@@ -6,7 +6,7 @@ import pytest
 
 from minbuild.errors import UsageError
 from minbuild.explain.weights import weigh_closure
-from minbuild.report.tree import render_tree, render_tree_json
+from minbuild.report.needs import render_tree, render_tree_json
 from tests.support.footprints import tiny
 
 

@@ -9,9 +9,8 @@ from minbuild.paths import RootPath
 from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.error_messages import make_not_closed_error
 from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
-from minbuild.resolve.policy import ResolvePolicy
+from minbuild.resolve.policy import ResolvePolicy, Waivers
 from minbuild.resolve.resolution import resolve
-from minbuild.resolve.waivers import Waivers
 from tests.unit.resolve.builders import (
     LIB,
     closed,

@@ -6,8 +6,8 @@ from minbuild.facts.model import PackageFiles, Script
 from minbuild.facts.shell.script import CommandUse, ShellScript
 from minbuild.paths import RootPath
 from minbuild.resolve.package_view import PackageView
+from minbuild.resolve.policy import Waivers
 from minbuild.resolve.shell_commands import ParsedScript, find_missing_commands, is_shell
-from minbuild.resolve.waivers import Waivers
 from tests.unit.resolve.builders import package, waiver
 
 RUN = RootPath("/usr/bin/run")

@@ -2,7 +2,7 @@
 
 from minbuild.facts.model import Module
 from minbuild.paths import RootPath
-from minbuild.rootfs.module_index import (
+from minbuild.resolve.depmod import (
     render_modules_alias,
     render_modules_dep,
     render_modules_softdep,

@@ -11,7 +11,7 @@ from minbuild.cli.main import run_command_line
 from minbuild.errors import MinbuildError, ToolError, UsageError
 from minbuild.footprint import document
 from minbuild.formats.root_entry import FileType
-from minbuild.pipeline.root_check import check_root
+from minbuild.pipeline.installed_root import check_root
 from minbuild.pipeline.session import Session
 from minbuild.roots.oci import ANY_IMAGE, Container, ImageChoice
 from minbuild.roots.oci_blobs import BlobDirectory

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import MinbuildError, UsageError
-from minbuild.pipeline.installed_root import make_external_readers
-from minbuild.pipeline.root_check import check_root
+from minbuild.pipeline.installed_root import check_root, make_external_readers
 from minbuild.pipeline.session import Session
 from minbuild.progress import SilentProgress
 from minbuild.roots.footprint import load_footprint

@@ -4,7 +4,7 @@ import functools
 
 from minbuild.cache.store import Store
 from minbuild.manifest.model import Location, PackagePaths, Tool
-from minbuild.manifest.tool_documents import load_tools
+from minbuild.manifest.shipped_manifests import load_tools
 from minbuild.paths import RootPath
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.cache import cache_directory

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ToolError, UsageError
-from minbuild.manifest.tool_documents import load_tools
+from minbuild.manifest.shipped_manifests import load_tools
 from minbuild.paths import RootPath
 from tests.unit.toolbox.real import EPOCH, toolbox
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from minbuild.errors import ToolError
-from minbuild.lab.worker.programs import Dnsmasq
+from minbuild.lab.worker.worker import Dnsmasq
 
 WORDS = ("/bin/sh", "-c", "echo up >&2; exec sleep 600")
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}

@@ -6,8 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minbuild.errors import ManifestError
-from minbuild.manifest.document.nodes import MappingNode, Node, ScalarNode, SequenceNode, to_plain
-from minbuild.manifest.document.problems import Problems
+from minbuild.manifest.document.nodes import (
+    MappingNode,
+    Node,
+    Problems,
+    ScalarNode,
+    SequenceNode,
+    to_plain,
+)
 from minbuild.manifest.document.yaml_reader import MAX_DEPTH, MAX_DOCUMENT_SIZE, parse_document
 
 

@@ -1,14 +1,18 @@
-"""Chains of needs that lead to a path, as text, JSON and a Graphviz graph."""
+"""Needs of an image as text, JSON and a Graphviz graph: chains to a path, the closure as a tree,
+unmet needs."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from minbuild.escape import dump_json, quote_dot
+from minbuild.explain.weights import WeighedClosure
 from minbuild.explain.why import Chain, Explanation, locate_evidence
 from minbuild.footprint.model import UNOWNED
-from minbuild.report.layout import escape_line, format_entry, format_size, wrap_line
+from minbuild.report.layout import align_columns, escape_line, format_entry, format_size, wrap_line
 from minbuild.resolve import path_glob
-from minbuild.resolve.model import Need
+from minbuild.resolve.closed_world import RootCheck, is_minor, split_by_severity
+from minbuild.resolve.model import ChainStart, Need, UnmetNeed
 
 
 def render_explanation(explanation: Explanation, *, precise: bool = False, width: int = 0) -> str:
@@ -124,3 +128,120 @@ def _need_to_json(need: Need, owners: Mapping[str, str]) -> dict[str, str]:
         "location": location,
         "stands": location,
     }
+
+
+TREE_SCHEMA = "minbuild.tree/1"
+SEEN_ABOVE = " (above)"
+
+
+def render_tree(closure: WeighedClosure, *, depth: int = 0, width: int = 0) -> str:
+    """Print the tree; a path that was unfolded above is not unfolded again. `depth` 0: all.
+
+    In a terminal of `width` columns long paths are shortened.
+    """
+    rows = [["own", "closure", "added", ""]]
+    for line, name in _walk_tree(closure, depth):
+        weight = closure.weights[name]
+        rows.append(
+            [format_size(weight.own), format_size(weight.closure), format_size(weight.added), line]
+        )
+    return "\n".join(align_columns(rows, frozenset({3}), width=width, shrinkable=3)) + "\n"
+
+
+def render_tree_json(closure: WeighedClosure) -> str:
+    """Print every path and component with its sizes and what it needs, as a JSON object."""
+    nodes = [
+        {"name": name, **asdict(weight), "needs": list(closure.children.get(name, ()))}
+        for name, weight in closure.weights.items()
+    ]
+    document = {
+        "schema": TREE_SCHEMA,
+        "image": closure.image,
+        "tops": list(closure.roots),
+        "nodes": nodes,
+    }
+    return dump_json(document)
+
+
+def _walk_tree(closure: WeighedClosure, depth: int) -> Iterator[tuple[str, str]]:
+    """Each line of the tree and the path or component in it."""
+    seen: set[str] = set()
+    # last first; each with what its line begins with, and what those of its children do
+    stack = [(name, "", "") for name in reversed(closure.roots)]
+    while stack:
+        name, mark, margin = stack.pop()
+        children = closure.children.get(name, ())
+        is_repeated = name in seen and bool(children)
+        yield f"{mark}{escape_line(name)}{SEEN_ABOVE if is_repeated else ''}", name
+        seen.add(name)
+        level = len(margin) // 3 + 1
+        if is_repeated or (depth and level >= depth):
+            continue
+        for child in reversed(children):
+            is_last = child == children[-1]
+            stack.append((child, margin + ("└─ " if is_last else "├─ "), margin + ("   " if is_last else "│  ")))  # fmt: skip
+
+
+CHECK_TREE_SCHEMA = "minbuild.check-tree/1"
+_START_NOUNS = {
+    "program": "programs",
+    "script": "scripts",
+    "library": "libraries that no program here loads",
+    "module": "kernel modules",
+    "link": "links",
+    "file": "other files",
+}
+
+
+def render_root_check(check: RootCheck, *, strict: bool = False) -> str:
+    """One line for each warning, one for each unmet need with its chain and evidence, the verdict.
+
+    Weak needs come last and are marked; `strict`: none is weak. Warnings do not change the verdict.
+    """
+    strong, weak = split_by_severity(check, strict=strict)
+    lines = [
+        f"warning  {escape_line(f'{one.path}:{one.line}: {one.what}')}" for one in check.warnings
+    ]
+    lines += [_format_missing(one) for one in strong]
+    lines += [f"weak {_format_missing(one)}" for one in weak]
+    lines.append(
+        f"{escape_line(check.name)}: {check.paths:,} paths, {check.arch}: {_summarize(strong, weak)}"
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _format_missing(missing: UnmetNeed) -> str:
+    chain = " → ".join(map(escape_line, (*missing.chain[1:], missing.wanted)))
+    return f"{missing.chain[0]}  {chain}  [{missing.kind}: {escape_line(missing.evidence)}]"
+
+
+def _summarize(strong: Sequence[UnmetNeed], weak: Sequence[UnmetNeed]) -> str:
+    message = "needs nothing outside of it"
+    if strong:
+        message = f"{len(strong)} needs dangle: {_count_by_start(strong)}"
+    elif weak:
+        message = "what it starts needs nothing outside of it"
+    return (
+        f"{message}; {len(weak)} weak: {_count_by_start(weak)} (--strict counts them)"
+        if weak
+        else message
+    )
+
+
+def _count_by_start(missing: Sequence[UnmetNeed]) -> str:
+    counts = Counter(one.chain[0] for one in missing)
+    return ", ".join(
+        f"{counts[start]} of {_START_NOUNS[start]}" for start in ChainStart if counts[start]
+    )
+
+
+def render_root_check_json(check: RootCheck, *, strict: bool = False) -> str:
+    """The check as a JSON object."""
+    rows = [
+        {**asdict(one), "kind": str(one.kind), "weak": not strict and is_minor(one)}
+        for one in check.dangling
+    ]
+    warnings = [asdict(one) for one in check.warnings]
+    document = {"schema": CHECK_TREE_SCHEMA, "root": check.name, "arch": check.arch, "paths": check.paths,
+                "dangling": rows, "warnings": warnings}  # fmt: skip
+    return dump_json(document)

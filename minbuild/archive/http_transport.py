@@ -1,19 +1,25 @@
-"""One HTTP request by urllib3: redirects, proxies, passwords, time limits and a lowest speed."""
+"""One HTTP request by urllib3: redirects, proxies, passwords, time limits, and an end for a server
+that is too slow."""
 
 import contextlib
 import functools
+import math
 import os
+import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email.utils import parsedate_to_datetime
+from types import TracebackType
 from urllib.parse import unquote, urljoin, urlsplit
 
 import urllib3
+from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from minbuild.archive import http_access
-from minbuild.archive.http_access import find_proxy
-from minbuild.archive.http_model import (
+from minbuild.archive import http_request
+from minbuild.archive.http_request import (
     CHUNK_SIZE,
     MAX_CONNECTIONS,
     MIN_SPEED,
@@ -21,10 +27,91 @@ from minbuild.archive.http_model import (
     NotFound,
     RangeNotSatisfiable,
     TransientError,
+    find_proxy,
     get_timeout,
 )
-from minbuild.archive.http_timeouts import SpeedWatch, use_timed_connections
 from minbuild.errors import ArchiveError
+
+DEFAULT_WINDOW = 30.0
+"""Seconds, for a connection without a timeout."""
+
+
+class SpeedWatch:
+    """Calls `end` if fewer than `lowest` bytes a second arrive in a window of seconds.
+
+    The reader adds the bytes it has read to `received`.
+    """
+
+    def __init__(self, end: Callable[[], object], window: float, lowest: float) -> None:
+        self.received = 0
+        self.is_slow = False
+        self._end, self._window, self._least_bytes = end, window, lowest * window
+        self._done = threading.Event()
+
+    def __enter__(self) -> "SpeedWatch":
+        # a daemon: it must not hold back the end of the program
+        threading.Thread(target=self._check_speed, daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+
+    def _check_speed(self) -> None:
+        before = 0
+        while not self._done.wait(self._window):
+            if self.received - before < self._least_bytes:
+                self.is_slow = True
+                with contextlib.suppress(OSError, ValueError):
+                    self._end()
+                return
+            before = self.received
+
+
+class _TimedConnection(HTTPConnection):
+    """A connection that must deliver the whole header of a response within its timeout."""
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]
+        sock = self.sock
+        with SpeedWatch(lambda: sock.shutdown(socket.SHUT_RDWR), _get_window(self), math.inf):
+            return super().getresponse()
+
+
+def _get_window(connection: HTTPConnection) -> float:
+    """Return the timeout of a connection in seconds."""
+    timeout = connection.timeout
+    return float(timeout) if isinstance(timeout, int | float) else DEFAULT_WINDOW
+
+
+class _TimedTlsConnection(_TimedConnection, HTTPSConnection):
+    """The same with TLS; the tunnel of a proxy must be open within the timeout, too."""
+
+    def connect(self) -> None:
+        def end_connection() -> None:
+            if self.sock is not None:
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+        with SpeedWatch(end_connection, _get_window(self), math.inf):
+            super().connect()
+
+
+class _TimedPool(HTTPConnectionPool):
+    ConnectionCls = _TimedConnection
+
+
+class _TimedTlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TimedTlsConnection
+
+
+def use_timed_connections(manager: PoolManager) -> PoolManager:
+    """Make the connections of a manager time-limited; return it."""
+    manager.pool_classes_by_scheme = {"http": _TimedPool, "https": _TimedTlsPool}
+    return manager
+
 
 MAX_REDIRECTS = 5
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
@@ -41,7 +128,7 @@ def open_remote(url: str, start: int, *, fresh: bool) -> Iterator[FileResponse]:
         headers |= {"Cache-Control": "no-cache", "Pragma": "no-cache"}
     secret = ""
     for _ in range(MAX_REDIRECTS + 1):
-        secret = http_access.find_authorization(url) or secret
+        secret = http_request.find_authorization(url) or secret
         login_header = {"Authorization": secret} if secret else {}
         try:
             response = _get_pool(url).request(
@@ -79,7 +166,7 @@ def _resolve_redirect(url: str, location: str) -> str:
         raise NotFound(
             f"the server redirects from {urlsplit(url).scheme} to {sanitise_text(scheme)}"
         )
-    return http_access.hide_credentials(target)
+    return http_request.hide_credentials(target)
 
 
 def _build_response(
@@ -127,7 +214,7 @@ def _explain_login(status: int, *, has_login: bool) -> str:
         return " to the configured user and password"
     if status != 401:
         return ""
-    unreadable_files = http_access.list_unreadable_files()
+    unreadable_files = http_request.list_unreadable_files()
     note = f"; this user cannot read {unreadable_files[0]}" if unreadable_files else ""
     return (
         ", it requires a user and a password (http://USER:PASSWORD@HOST/…, or a machine in apt's "
@@ -196,7 +283,7 @@ def _describe_error(error: Exception) -> str:
         return "the connection was interrupted"
     origin = cause.__cause__ or cause.__context__
     text = getattr(origin, "strerror", None) or str(cause)
-    return http_access.hide_credentials(str(text))
+    return http_request.hide_credentials(str(text))
 
 
 def _get_pool(url: str) -> urllib3.PoolManager:
@@ -235,7 +322,7 @@ def _create_manager(
         )  # fmt: skip
     except (ValueError, urllib3.exceptions.HTTPError) as error:
         raise ArchiveError(
-            f"cannot use the proxy: {http_access.hide_credentials(str(error))}",
+            f"cannot use the proxy: {http_request.hide_credentials(str(error))}",
             where=f"{scheme}_proxy",
             fix=f"correct {scheme}_proxy: http://HOST:PORT",
         ) from error
