@@ -3,13 +3,23 @@
 import os
 import random
 import signal
+import sys
 
 import pytest
 from hypothesis import settings
 
+from tests.support.cache import cache_directory
+
 # no timed assertions, machines differ; no database, a checkout may be read-only
 settings.register_profile("minbuild", deadline=None, database=None)
 settings.load_profile("minbuild")
+
+# every command that a test starts would be compiled anew: half of what a short one takes
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(cache_directory("bytecode"))
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # a shell's background job ignores Ctrl-C, and so would every program that a test interrupts
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,14 +35,23 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Do what boots once more when it fails, and say so in the summary (R).
+    """Do what boots once more when it fails, and what takes long before what does not.
 
     QEMU's emulation loses a machine at times, guests in guests most of all: a fault of ours shows
-    twice.
+    twice. The summary has an R for a second try. Workers end together when what is left is
+    short; among its like each test has the place that the seed gave it.
     """
     for item in items:
         if item.get_closest_marker("boot") is not None:
             item.add_marker(pytest.mark.flaky(reruns=1))
+    items.sort(key=_rank_duration)
+
+
+def _rank_duration(item: pytest.Item) -> int:
+    """0 for those that take longest; a group is one piece of work for one worker."""
+    markers = ("xdist_group", "boot", "mirror")
+    found = (rank for rank, name in enumerate(markers) if item.get_closest_marker(name))
+    return next(found, len(markers))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
