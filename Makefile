@@ -6,7 +6,7 @@
 # make redteam  every attack of the suite, by class, in one table (REDTEAM=--quick: without boots)
 # make oracle  hold the resolver against ld.so and kmod, whole: a quarter to half an hour, some GB
 # make house   count modules, names, import circles and the frames of the main path
-# make docs    write the pages of docs/reference that the program writes itself
+# make docs    write the pages of docs/reference that the program writes itself, and build site/, strict
 # make dist    build the wheel and the sdist in dist/, and check both
 # make check   format, lint, types, layers, and every shell script that an image gets
 # Needs python3 (3.11 or newer) with venv, and no root.
@@ -45,6 +45,7 @@ house: $(VENV)/ready-dev
 
 docs: $(VENV)/ready-dev
 	$(BIN)/python -m tools.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 dist: $(VENV)/ready-dev
 	rm -rf dist
@@ -76,5 +77,5 @@ $(VENV)/ready-dev: pyproject.toml | $(VENV)/bin/python
 	touch $@ $(VENV)/ready
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find minbuild tests -name __pycache__ -type d -prune -exec rm -rf {} +

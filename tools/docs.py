@@ -1,6 +1,7 @@
 """The pages of docs/reference and docs/man that are written by the program itself: `make docs`.
 
-Source of each: the options of the commands, and the components that ship.
+Source of each: the options of the commands, the components that ship, the schema of manifests, and
+the blocks of all pages. The picture of a terminal is drawn with them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +12,14 @@ import click
 from minbuild.cli.commands import COMMAND_GROUPS
 from minbuild.cli.console import list_output_options
 from minbuild.cli.main import minbuild
-from minbuild.manifest.components import ComponentSummary, list_components
-from tools import man
+from minbuild.manifest.components import (
+    ComponentDescription,
+    ComponentSummary,
+    describe_component,
+    list_components,
+)
+from tools import keys, man, picture
+from tools.doc_blocks import Block, Held, list_pages, read_blocks
 from tools.man import format_meaning, format_names, format_value, list_options
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -22,14 +29,25 @@ OPTIONS = (
     "[commands](commands.md)."
 )
 COMPONENTS = (
-    "`make docs` writes this page; `minbuild components` prints the same. How one is written "
-    "stands in [manifest.md](manifest.md#components)."
+    "`make docs` writes this page; `minbuild components NAME` prints the same. How one is written "
+    "stands in [manifests](manifest.md#components)."
+)
+EXAMPLES = (
+    "How the commands on each page are held against reality. `make test` runs each page from top to "
+    "bottom in an empty directory and compares what is printed with what the page shows: counts "
+    "exactly, sizes within a tenth; `…` stands for what is left out. `make lab-faults` runs those that boot a "
+    "machine. `make docs` writes this page."
 )
 
 
 def pages() -> Mapping[str, str]:
     """Name of each page → its text."""
-    return {"options.md": options(), "components.md": components(list_components([]))}
+    return {
+        "options.md": options(),
+        "components.md": components(list_components([])),
+        "keys.md": keys.render(),
+        "examples.md": examples([block for page in list_pages() for block in read_blocks(page)]),
+    }
 
 
 def options() -> str:
@@ -76,12 +94,56 @@ def _cell(text: str) -> str:
 
 
 def components(listed: tuple[ComponentSummary, ...]) -> str:
-    """Every component that ships: its name, what it is, what comes with it."""
+    """Every component that ships: a table, then each with its variables, files and probes."""
     lines = ["# Components that ship", "", COMPONENTS, ""]
-    lines += ["| component | what it is | needs |", "|---|---|---|"]
+    lines += ["| component | what it is |", "|---|---|"]
     for one in listed:
-        needs = " ".join(f"`{name}`" for name in one.needs)
-        lines.append(f"| `{one.name}` | {_cell(one.summary)} | {needs} |")
+        anchor = one.name.replace("/", "")
+        lines.append(f"| [`{one.name}`](#{anchor}) | {_cell(one.summary)} |")
+    for one in listed:
+        lines += _component(describe_component(one.name, []))
+    return "\n".join(lines) + "\n"
+
+
+def _component(one: ComponentDescription) -> Iterator[str]:
+    yield from ("", f"## {one.name}", "", f"{one.summary}.", "")
+    if one.comments:
+        yield from (one.comments.replace("<", "&lt;").replace("*", "\\*"), "")
+    if one.needs:
+        yield f"Needs {', '.join(f'`{name}`' for name in one.needs)}."
+        yield ""
+    if one.variables:
+        yield from ("| variable | default | meaning |", "|---|---|---|")
+        for name, default, meaning in one.variables:
+            yield f"| `{name}` | `{_cell(keys.dump(_plain(default)))}` | {_cell(meaning)} |"
+        yield ""
+    if one.contents or one.probes:
+        yield from ("| brings | |", "|---|---|")
+        for kind, rows in one.contents.items():
+            yield f"| {kind} | {' '.join(f'`{_cell(row)}`' for row in rows)} |"
+        for name, means in one.probes:
+            yield f"| probe `{name}` | fails: {_cell(means)} |"
+        yield ""
+
+
+def _plain(value: object) -> object:
+    return [*value] if isinstance(value, tuple) else value
+
+
+def examples(blocks: list[Block]) -> str:
+    """Each page with the number of its blocks by how they are held, and each that is not run."""
+    shell = [block for block in blocks if block.is_shell]
+    lines = ["# How the examples are held", "", EXAMPLES, ""]
+    lines += ["| page | run | run with a boot | not run |", "|---|---|---|---|"]
+    for page in dict.fromkeys(block.page for block in shell):
+        held = [block.held for block in shell if block.page == page]
+        counts = (held.count(Held.RUN), held.count(Held.LONG), held.count(Held.NOT_RUN))
+        lines.append(f"| `{page}` | {' | '.join(str(count or '-') for count in counts)} |")
+    lines += ["", "## Blocks that are not run", "", "| page | begins with | why |", "|---|---|---|"]
+    for block in shell:
+        if block.held is Held.NOT_RUN:
+            first = block.text.splitlines()[0].removeprefix("$ ").partition("  #")[0].strip()
+            lines.append(f"| `{block.page}` | `{_cell(first)}` | {_cell(block.reason)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -90,6 +152,7 @@ def main() -> None:
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
     man.write_pages(DOCS / "man")
+    picture.write()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import click
+import jsonschema
 import pytest
 
 from minbuild.archive.model import ProviderGuess
@@ -40,7 +41,7 @@ from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
 from minbuild.roots.image_verification import BOOTABLE_ENDINGS
 from minbuild.roots.input_kind import InputKind, detect_input
 from tests.support.footprints import tiny
-from tools import docs
+from tools import docs, keys, picture
 
 TOP = Path(__file__).parents[2]
 REFERENCE = TOP / "docs" / "reference"
@@ -249,10 +250,22 @@ def test_every_command_is_on_the_first_screen_and_in_the_reference() -> None:
                 assert sub in row, f"add {sub} to docs/reference/commands.md, the row of {name}"
 
 
-@pytest.mark.parametrize("name", ["options.md", "components.md"])
+@pytest.mark.parametrize("name", ["options.md", "components.md", "keys.md", "examples.md"])
 def test_pages_that_the_program_writes_are_up_to_date(name: str) -> None:
     there = (REFERENCE / name).read_text("utf-8")
     assert there == docs.pages()[name], f"docs/reference/{name} is old: run `make docs`"
+
+
+def test_the_picture_shows_what_the_readme_says() -> None:
+    there = picture.PICTURE.read_text("utf-8")
+    assert there == picture.draw(), f"{picture.PICTURE.name} is old: run `make docs`"
+
+
+@pytest.mark.parametrize("key", keys.list_keys(), ids=lambda key: key.path)
+def test_every_key_has_an_example_that_fits_it(key: keys.SchemaKey) -> None:
+    example = keys.find_example(key, keys.load_examples())
+    assert example is not None, f"add {key.path} to tools/key_examples.yaml"
+    jsonschema.Draft7Validator(key.schema).validate(example)
 
 
 def test_every_exit_code_and_variable_is_documented() -> None:
