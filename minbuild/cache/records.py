@@ -45,7 +45,8 @@ class RecordKind(StrEnum):
 
     # packages
     FILES = f"files-{FACTS_VERSION}"
-    """SHA-256 of a .deb → all entries of the package. Written last: FACTS and SYMBOLS are there."""
+    """SHA-256 of a .deb → all entries of the package. Written last: FACTS, but those of kernel modules,
+    SYMBOLS and MODULE_ALIASES are there."""
     FACTS = f"facts-{FACTS_VERSION}"
     """SHA-256 of a .deb, index of an entry → facts about its content."""
     SYMBOLS = f"symbols-{FACTS_VERSION}"

@@ -109,6 +109,17 @@ class UnpackedContents:
             return False
         return digest.hexdigest() == sha256
 
+    def read(self, sha256: str) -> bytes | None:
+        """The content with this digest; None when it is not here, or changed."""
+        if sha256 not in self._files:
+            return None
+        path, file = self._files[sha256]
+        try:
+            data = b"".join(_read_range(path, file.offset, file.size))
+        except FileNotFoundError:
+            return None
+        return data if hashlib.sha256(data).hexdigest() == sha256 else None
+
     def remove(self) -> None:
         """Remove the spools, if this process made them."""
         if os.getpid() == self._owner:

@@ -155,19 +155,18 @@ def may_have_facts(path: str, head: bytes) -> bool:
 
 def may_have_symbols(path: str, head: bytes) -> bool:
     """True when `read_symbols` may find some in a file that starts with `head`."""
-    return is_elf(head) or bool(_MODULE.fullmatch(path) or _IMAGE.fullmatch(path))
+    return is_elf(head) or is_module(path) or _IMAGE.fullmatch(path) is not None
 
 
 def needs_whole_file(path: str, head: bytes) -> bool:
     """True when `read_facts` needs all of a file that starts with `head`, not just `head`."""
-    if head.startswith(magic.ELF) or find_module_compression(path) is not None:
+    if head.startswith(magic.ELF) or is_module(path):
         return True
     if any(one.fullmatch(path) for one in (_KERNEL, _LOADER, _MUSL)):
         return True
     return not head.startswith(magic.SCRIPT) and _CONFIG.fullmatch(path) is not None
 
 
-def find_module_compression(path: str) -> str | None:
-    """How the module at this path is compressed: ".xz", ""; None when it is no module."""
-    match = _MODULE.fullmatch(path)
-    return None if match is None else match[1] or ""
+def is_module(path: str) -> bool:
+    """True for the path of a kernel module, compressed or not."""
+    return _MODULE.fullmatch(path) is not None

@@ -5,6 +5,7 @@ Source: Linux include/linux/export.h and export-internal.h, kernel/module/versio
 (`struct modversion_info`), Documentation/arch/x86/boot.rst (payload_offset).
 """
 
+import io
 import re
 import struct
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from minbuild.errors import MalformedFile
 from minbuild.facts.model import BuiltinModules, Malformed, Module, Symbols
 from minbuild.facts.module_requests import read_requests
 from minbuild.formats import elf_file, magic
-from minbuild.formats.compression import decompress
+from minbuild.formats.compression import decompress, decompress_stream
 from minbuild.formats.elf_file import ElfFile, ElfSection, decode_printable
 from minbuild.formats.magic import Format, detect_format
 
@@ -211,6 +212,17 @@ def read_module(path: str, data: bytes) -> Module | Malformed:
         return replace(module, requests=read_requests(elf, tuple(imported)))
     except MalformedFile as damage:
         return Malformed(damage.reason)
+
+
+def unpack_module(path: str, data: bytes, *, piece_size: int) -> Iterator[bytes]:
+    """Unpack the module at `path` piece by piece. Raises: MalformedFile, while it goes on."""
+    source = io.BytesIO(data)
+    return decompress_stream(source.read, _match_name(path)[2] or "", piece_size=piece_size)
+
+
+def parse_aliases(modinfo: bytes) -> tuple[str, ...]:
+    """The aliases among fields of a .modinfo. Raises: MalformedFile."""
+    return tuple(value for field, value in _parse_modinfo(modinfo) if field == "alias")
 
 
 def _open_module(path: str, data: bytes) -> ElfFile:

@@ -8,12 +8,9 @@ that says otherwise than the package itself would be repeated there.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from pathlib import Path
-from threading import BoundedSemaphore
 
 from minbuild.archive.model import Package
 from minbuild.cache.records import RecordKind
@@ -22,13 +19,13 @@ from minbuild.cache.unpacked_contents import ContentSpool, SpooledFile, is_worth
 from minbuild.errors import ArchiveError, MalformedFile
 from minbuild.facts import detect, serialize
 from minbuild.facts.model import Elf, FileEntry, FileFacts, Malformed, Symbols
+from minbuild.facts.module_aliases import encode_aliases, read_aliases
 from minbuild.facts.process_pool import find_verified_deb, label_package
 from minbuild.file_io import hash_pieces
 from minbuild.formats.deb import open_deb, parse_alternatives, resolve_image_path
 from minbuild.formats.root_entry import FileType
 from minbuild.formats.tar import Tar
 from minbuild.formats.tar_header import TarHeader, TarType
-from minbuild.parallel import open_threads
 from minbuild.paths import RootPath, to_root_path
 
 
@@ -118,7 +115,15 @@ def _pair_fields(identity: PackageIdentity, package: Package) -> tuple[tuple[str
 MAX_FILE_SIZE = 384 << 20
 """Bytes of the largest file that is read whole; a larger ELF object is Damaged."""
 
-FactsAndSymbols = tuple[FileFacts | None, Symbols | None]
+
+@dataclass(frozen=True, slots=True)
+class ContentFacts:
+    """What is known of one file's content."""
+
+    facts: FileFacts | None = None
+    symbols: Symbols | None = None
+    aliases: tuple[str, ...] | None = None
+    """Of a kernel module; None for all else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +134,14 @@ class PackageRecords:
     facts: tuple[tuple[int, bytes], ...]
     symbols: tuple[tuple[int, bytes], ...]
     """Of ELF objects; those of kernel modules and images are read from a finished tree alone."""
+    aliases: Mapping[str, bytes]
+    """Of kernel modules, by bus. Their other facts are read from the content of those asked for."""
     control: PackageIdentity
     spooled: tuple[SpooledFile, ...]
     """Contents that the spool of the package has."""
 
 
-def analyse_package(
-    path: Path, label: str, threads: int, spool_path: Path | None = None
-) -> PackageRecords:
+def analyse_package(path: Path, label: str, spool_path: Path | None = None) -> PackageRecords:
     """Read the .deb at `path`; `label` names it in errors. Contents go to a spool at `spool_path`.
 
     Raises: ArchiveError when it cannot be read or must not be.
@@ -145,7 +150,7 @@ def analyse_package(
         control = deb.read_control()
         spool = ContentSpool(spool_path)
         try:
-            files = _read_files(deb.open_data(), threads, spool)
+            files = _read_files(deb.open_data(), spool)
         finally:
             spooled = spool.close()
     info = serialize.ControlInfo(
@@ -159,88 +164,72 @@ def analyse_package(
 
 def _encode_records(
     info: serialize.ControlInfo,
-    rows: list[tuple[FileEntry, FactsAndSymbols]],
+    rows: list[tuple[FileEntry, ContentFacts]],
     control: PackageIdentity,
     spooled: tuple[SpooledFile, ...],
 ) -> PackageRecords:
     rows.sort(key=lambda pair: pair[0].path)
     facts: list[tuple[int, bytes]] = []
     symbols: list[tuple[int, bytes]] = []
+    aliases: list[tuple[int, tuple[str, ...]]] = []
     flags: list[int] = []
-    for index, (_, (file_facts, file_symbols)) in enumerate(rows):
+    for index, (_, content) in enumerate(rows):
         flags.append(0)
-        if file_facts is not None:
+        if content.facts is not None:
             flags[-1] |= serialize.HAS_FACTS
-            facts.append((index, serialize.encode_facts(file_facts)))
-        if file_symbols is not None:
+            facts.append((index, serialize.encode_facts(content.facts)))
+        if content.symbols is not None:
             flags[-1] |= serialize.HAS_SYMBOLS
-            symbols.append((index, serialize.encode_symbols(file_symbols)))
-    files = serialize.encode_files(info, [entry for entry, _ in rows], flags)
-    return PackageRecords(files, tuple(facts), tuple(symbols), control, spooled)
+            symbols.append((index, serialize.encode_symbols(content.symbols)))
+        if content.aliases is not None:
+            flags[-1] |= serialize.HAS_FACTS
+            aliases.append((index, content.aliases))
+    return PackageRecords(
+        serialize.encode_files(info, [entry for entry, _ in rows], flags),
+        tuple(facts),
+        tuple(symbols),
+        encode_aliases(aliases) if aliases else {},
+        control,
+        spooled,
+    )
 
 
-def _read_files(
-    tar: Tar, threads: int, spool: ContentSpool
-) -> list[tuple[FileEntry, FactsAndSymbols]]:
+def _read_files(tar: Tar, spool: ContentSpool) -> list[tuple[FileEntry, ContentFacts]]:
     entries: dict[RootPath, FileEntry] = {}
-    facts: dict[RootPath, FactsAndSymbols | Future[FileFacts | None]] = {}
-    with _open_readers(threads) as readers:
-        for header in tar:
-            path = resolve_image_path(header)
-            if path == "/" or _is_repeated_directory(header, entries.get(path)):
-                continue
-            if header.type is TarType.FILE:
-                sha256, facts[path] = _read_content(tar, path, header.size, readers, spool)
-                entries[path] = _make_file_entry(header, path, sha256)
-            else:
-                entries[path] = _make_other_entry(header, path, entries)
+    contents: dict[RootPath, ContentFacts] = {}
+    for header in tar:
+        path = resolve_image_path(header)
+        if path == "/" or _is_repeated_directory(header, entries.get(path)):
+            continue
+        if header.type is TarType.FILE:
+            sha256, contents[path] = _read_content(tar, path, header.size, spool)
+            entries[path] = _make_file_entry(header, path, sha256)
+        else:
+            entries[path] = _make_other_entry(header, path, entries)
     _check_links(entries)
-    return [(entry, _resolve_facts(facts.get(path))) for path, entry in entries.items()]
-
-
-class _ModuleReaders:
-    """Threads that unpack and read modules while the next one is read from the package."""
-
-    def __init__(self, threads: int) -> None:
-        self.pool = open_threads(threads)
-        self._slots = BoundedSemaphore(threads + 1)
-
-    def read(self, path: str, data: bytes) -> Future[FileFacts | None]:
-        self._slots.acquire()
-        future = self.pool.submit(detect.read_facts, path, data)
-        future.add_done_callback(lambda _: self._slots.release())
-        return future
-
-
-@contextmanager
-def _open_readers(threads: int) -> Iterator[_ModuleReaders]:
-    helpers = _ModuleReaders(threads)
-    try:
-        yield helpers
-    except BaseException:
-        helpers.pool.shutdown(cancel_futures=True)
-        raise
-    helpers.pool.shutdown()
+    nothing = ContentFacts()
+    return [(entry, contents.get(path, nothing)) for path, entry in entries.items()]
 
 
 def _read_content(
-    tar: Tar, path: RootPath, size: int, readers: _ModuleReaders, spool: ContentSpool
-) -> tuple[str, FactsAndSymbols | Future[FileFacts | None]]:
+    tar: Tar, path: RootPath, size: int, spool: ContentSpool
+) -> tuple[str, ContentFacts]:
     head = tar.read_start(detect.HEAD_SIZE)
     if not detect.needs_whole_file(path, head):
         kept = spool if is_worth_keeping(path) else None
-        return _hash_rest(tar, head, kept), (detect.read_facts(path, head), None)
+        return _hash_rest(tar, head, kept), ContentFacts(detect.read_facts(path, head))
     if size > MAX_FILE_SIZE:
         reason = f"it is larger than what is read of one file ({MAX_FILE_SIZE} bytes)"
-        return _hash_rest(tar, head, spool), (Malformed(reason), None)
+        return _hash_rest(tar, head, spool), ContentFacts(Malformed(reason))
     data = head + tar.read_content()
     sha256 = hashlib.sha256(data).hexdigest()
     spool.write(data)
     spool.finish_file(sha256)
-    if detect.find_module_compression(path):
-        return sha256, readers.read(path, data)
+    if detect.is_module(path):
+        return sha256, ContentFacts(aliases=read_aliases(path, data))
     facts = detect.read_facts(path, data)
-    return sha256, (facts, detect.read_symbols(path, data) if isinstance(facts, Elf) else None)
+    symbols = detect.read_symbols(path, data) if isinstance(facts, Elf) else None
+    return sha256, ContentFacts(facts, symbols)
 
 
 def _hash_rest(tar: Tar, head: bytes, spool: ContentSpool | None) -> str:
@@ -251,12 +240,6 @@ def _hash_rest(tar: Tar, head: bytes, spool: ContentSpool | None) -> str:
     sha256 = hash_pieces(spool.write_through(pieces))
     spool.finish_file(sha256)
     return sha256
-
-
-def _resolve_facts(facts: FactsAndSymbols | Future[FileFacts | None] | None) -> FactsAndSymbols:
-    if facts is None:
-        return None, None
-    return (facts.result(), None) if isinstance(facts, Future) else facts
 
 
 def _is_repeated_directory(header: TarHeader, earlier: FileEntry | None) -> bool:

@@ -8,12 +8,11 @@ from typing import TypeVar, cast
 
 from minbuild.archive.model import Package
 from minbuild.cache.records import RecordKind
-from minbuild.cache.store import Store
+from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ArchiveError, MalformedFile, ManifestError, ToolError
 from minbuild.facts import detect, module_aliases, serialize
 from minbuild.facts.model import FileEntry, FileFacts, ModuleAlias, PackageFiles, Symbols
 from minbuild.facts.package_analysis import (
-    PackageRecords,
     analyse_package,
     check_identity,
     has_identity,
@@ -27,7 +26,6 @@ from minbuild.formats.root_entry import FileType
 from minbuild.formats.tar import Tar
 from minbuild.formats.tar_header import TarType
 from minbuild.manifest.model import RenderedFile
-from minbuild.parallel import count_cpus
 from minbuild.paths import RootPath
 from minbuild.progress import Progress, SilentProgress
 
@@ -66,8 +64,10 @@ def analyse_packages(packages: Sequence[Package], store: Store, progress: Progre
     """Compute the facts of each package and keep them, whatever the store has."""
     progress.step(f"reading {len(packages)} package{'s' if len(packages) > 1 else ''}")
     spools = store.unpacked
-    tasks = [(package, (count_cpus(), spools.directory / package.sha256)) for package in packages]
-    for package, records in map_packages(_analyse, tasks, store, progress, "reading packages"):
+    tasks = [(package, spools.directory / package.sha256) for package in packages]
+    for package, records in map_packages(
+        analyse_package, tasks, store, progress, "reading packages"
+    ):
         sha256 = package.sha256
         spools.add(spools.directory / sha256, records.spooled)
         store.put(
@@ -78,12 +78,12 @@ def analyse_packages(packages: Sequence[Package], store: Store, progress: Progre
             RecordKind.SYMBOLS,
             [(serialize.record_key(sha256, n), row) for n, row in records.symbols],
         )
+        store.put(
+            RecordKind.MODULE_ALIASES,
+            [(f"{sha256}/{bus}", row) for bus, row in records.aliases.items()],
+        )
         store_identity(sha256, records.control, store)
         store.put(RecordKind.FILES, {sha256: records.files})
-
-
-def _analyse(path: Path, name: str, settings: tuple[int, Path]) -> PackageRecords:
-    return analyse_package(path, name, *settings)
 
 
 def _read_cached(
@@ -135,23 +135,33 @@ class _LazyFacts:
         )
 
     def get_aliases(self, bus: str | None) -> Sequence[ModuleAlias]:
-        return module_aliases.load_aliases(
-            self.package.sha256, bus, self.entries.paths, self.get_facts, self.store
-        )
+        paths = self.entries.paths
+        if not any(map(detect.is_module, paths)):
+            return ()
+        for attempt in (1, 2):
+            aliases = module_aliases.load_aliases(self.package.sha256, bus, paths, self.store)
+            if aliases is not None:
+                return aliases
+            if attempt == 1:
+                self._analyse_again()
+        raise _unreliable_cache_error(self.package, self.store)
 
     def _load_record(
         self, path: RootPath, flag: int, kind: RecordKind, read: Callable[[bytes], R]
     ) -> R | None:
         index, flags = self.entries.find_index_and_flags(path)
         if flags & 3 == serialize.HARDLINK:
-            index, flags = self.entries.find_index_and_flags(RootPath(self.entries[path].target))
+            path = RootPath(self.entries[path].target)
+            index, flags = self.entries.find_index_and_flags(path)
         if not flags & flag:
             return None
         if (kind, index) not in self.loaded:
-            self.loaded[kind, index] = self._read_record(index, kind, read)
+            self.loaded[kind, index] = self._read_record(path, index, kind, read)
         return cast(R, self.loaded[kind, index])
 
-    def _read_record(self, index: int, kind: RecordKind, read: Callable[[bytes], R]) -> R:
+    def _read_record(
+        self, path: RootPath, index: int, kind: RecordKind, read: Callable[[bytes], R]
+    ) -> R:
         for attempt in (1, 2):
             data = self.store.get(kind, serialize.record_key(self.package.sha256, index))
             try:
@@ -160,8 +170,40 @@ class _LazyFacts:
             except serialize.StaleRecord:
                 pass
             if attempt == 1:
-                analyse_packages([self.package], self.store, SilentProgress())
+                if detect.is_module(path):
+                    self._store_module_facts(path, index)
+                else:
+                    self._analyse_again()
         raise _unreliable_cache_error(self.package, self.store)
+
+    def _store_module_facts(self, path: RootPath, index: int) -> None:
+        """Read the facts of one module from its content: of 1,100 a host takes a few."""
+        sha256 = self.entries[path].sha256
+        content = self.store.read(sha256) or self.store.unpacked.read(sha256)
+        if content is None:
+            self._analyse_again()
+            content = self.store.unpacked.read(sha256)
+        if content is None:  # there is no room to keep all that was unpacked
+            extract_contents(self.package, [sha256], self.store)
+            content = self.store.require(sha256)
+        facts = detect.read_facts(path, content)
+        assert facts is not None, "a module has facts, if only that it is damaged"
+        key = serialize.record_key(self.package.sha256, index)
+        self.store.put(RecordKind.FACTS, {key: serialize.encode_facts(facts)})
+
+    def _analyse_again(self) -> None:
+        """Read the package once more.
+
+        Raises: CacheCorrupted when it is gone; nothing then says any more that it is known.
+        """
+        if self.store.path(self.package.sha256) is None:
+            self.store.remove(RecordKind.FILES, [self.package.sha256])
+            raise CacheCorrupted(
+                "the store knows a package's files, and the package is no longer there",
+                where=label_package(self.package),
+                fix="run the command again: the package is fetched anew",
+            )
+        analyse_packages([self.package], self.store, SilentProgress())
 
 
 def _unreliable_cache_error(package: Package, store: Store) -> ToolError:

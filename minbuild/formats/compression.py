@@ -128,18 +128,21 @@ class _Gzip:
         return self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
 
 
-def decompress_stream(read: ReadBytes, ending: str, *, single: bool = False) -> Iterator[bytes]:
+def decompress_stream(
+    read: ReadBytes, ending: str, *, single: bool = False, piece_size: int = CHUNK_SIZE
+) -> Iterator[bytes]:
     """Yield the content of a stream in pieces; `ending` is ".xz", ".zst", ".gz", ".bz2", ".lzma" or "".
 
+    `piece_size`: bytes of the largest piece, of xz and of what is not compressed.
     Several streams one after the other are one content; with `single` a second one is refused,
     unless it is of gzip: dpkg reads the others' first stream alone, and other readers all of them.
     Raises: MalformedFile when the stream is damaged, truncated or of an unknown kind.
     """
     match ending:
         case "":
-            return iter(lambda: read(CHUNK_SIZE), b"")
+            return iter(lambda: read(piece_size), b"")
         case ".xz":
-            return _decompress_streams(read, _open_xz, "xz", single=single)
+            return _decompress_streams(read, _open_xz, "xz", single=single, piece_size=piece_size)
         case ".gz":
             return _decompress_streams(read, _Gzip, "gzip")
         case ".bz2":
@@ -204,6 +207,7 @@ def _decompress_streams(
     kind: str,
     *,
     single: bool = False,
+    piece_size: int = CHUNK_SIZE,
 ) -> Iterator[bytes]:
     """Unpack one stream or several behind one another."""
     decompressor = make_decompressor()
@@ -223,7 +227,7 @@ def _decompress_streams(
             raise _second_stream_error(kind)
         has_begun = True
         try:
-            piece = decompressor.decompress(data, CHUNK_SIZE)
+            piece = decompressor.decompress(data, piece_size)
         except (lzma.LZMAError, zlib.error, OSError, MemoryError) as error:
             raise MalformedFile(f"its {kind} stream is damaged: {error}") from error
         data, fresh = b"", False

@@ -302,7 +302,7 @@ def make_lazy_files(root_packages: RootPackages) -> PackageFiles:
         head = known_heads.get(path)
         if head is None:
             return None
-        if detect.is_elf(head) and detect.find_module_compression(path) is None:
+        if detect.is_elf(head) and not detect.is_module(path):
             return read_elf(root_packages.view(path), strings=False)
         return detect.read_facts(
             path, root_packages.read_content(path) if detect.needs_whole_file(path, head) else head
@@ -313,7 +313,7 @@ def make_lazy_files(root_packages: RootPackages) -> PackageFiles:
         head = known_heads.get(path)
         if head is None or not detect.may_have_symbols(path, head):
             return None
-        if detect.find_module_compression(path) is None and detect.is_elf(head):
+        if not detect.is_module(path) and detect.is_elf(head):
             return read_elf_symbols(root_packages.view(path))
         return detect.read_symbols(path, root_packages.read_content(path))
 

@@ -1,16 +1,19 @@
-"""Aliases of modules: kept by bus, the same as the facts say, made again when a record is lost."""
+"""Modules of a package: aliases kept by bus, the same as the facts say; facts when asked for."""
 
 from pathlib import Path
 
 import pytest
 
 from minbuild.cache.records import RecordKind
-from minbuild.cache.store import Store
+from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.facts import module_aliases
-from minbuild.facts.model import Module, PackageFiles
-from minbuild.facts.package_facts import load_facts
+from minbuild.facts.kernel_modules import read_module
+from minbuild.facts.model import Malformed, Module, PackageFiles
+from minbuild.facts.module_aliases import PIECE_SIZE, read_aliases
+from minbuild.facts.package_facts import is_analysed, load_facts
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
+from tests.support import deb, elf
 from tests.unit.facts.packages import keep
 
 A, B = (RootPath(f"/usr/lib/modules/6.1/kernel/{name}.ko.xz") for name in ("a-one", "b"))
@@ -63,14 +66,71 @@ def test_a_lost_record_is_made_again(tmp_path: Path, lost: str) -> None:
     assert (said(files, "pci"), said(files, None)) == before
 
 
-def test_a_kept_alias_needs_no_module(tmp_path: Path) -> None:
+def test_a_package_without_modules_has_no_aliases(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    said(opened(store), "pci")
-    kept = module_aliases.load_aliases(
-        keep(store, TEXT)[0].sha256, "pci", list(opened(store).entries), _never, store
+    (files,) = load_facts(keep(store, "Package: one\n/usr/a file x"), store, SilentProgress())
+    assert said(files, None) == said(files, "") == []
+    assert not store.get_all(RecordKind.MODULE_ALIASES)
+
+
+def test_a_module_is_read_when_it_is_asked_for_and_no_other(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    files = opened(store)
+    said(files, None)
+    assert not store.get_all(RecordKind.FACTS)
+    assert isinstance(files.facts(B), Module)
+    assert len(store.get_all(RecordKind.FACTS)) == 1
+
+
+def test_modules_are_read_of_the_package_in_a_later_run(tmp_path: Path) -> None:
+    opened(Store(tmp_path))
+    later = Store(tmp_path)
+    assert opened(later).facts(A) == opened(later).facts(A) is not None
+
+
+def test_a_package_that_is_gone_is_fetched_when_a_module_is_asked_for(tmp_path: Path) -> None:
+    opened(Store(tmp_path))
+    later = Store(tmp_path)
+    files = opened(later)
+    (package,) = keep(later, TEXT)
+    later.discard(package.sha256)
+    with pytest.raises(CacheCorrupted, match="no longer there"):
+        files.facts(A)
+    assert not is_analysed(package, later)
+
+
+PATH = "/usr/lib/modules/6.1/kernel/a.ko"
+TAIL = "x" * 3 * PIECE_SIZE
+"""What follows in a module: symbols and relocations."""
+
+
+@pytest.mark.parametrize("ending", ["", ".xz", ".zst", ".gz"])
+@pytest.mark.parametrize(
+    "info",
+    [
+        (("alias", "one"), ("license", "GPL"), ("alias", "pci:*"), ("vermagic", "6.1 SMP ")),
+        (("vermagic", "6.1 SMP "), ("parm", "a:says=x"), ("alias", "last")),
+        (("description", "ümlaut \x01"), ("vermagic", "6.1 SMP "), ("depends", "")),
+        (("alias", "of another kernel"), ("vermagic", "6.2 SMP ")),
+        (("alias", "without vermagic"),),
+        (("alias", "no\nline"), ("vermagic", "6.1 SMP ")),
+        (*(("alias", f"pci:{number:09}") for number in range(4000)), ("vermagic", "6.1 ")),
+    ],
+)
+def test_a_part_of_a_module_tells_what_all_of_it_does(
+    info: tuple[tuple[str, str], ...], ending: str
+) -> None:
+    data = elf.module(info, imports=[TAIL])
+    packed = deb.compress(data, ending[1:])
+    whole = read_module(PATH + ending, packed)
+    assert read_aliases(PATH + ending, packed) == (
+        whole.aliases if isinstance(whole, Module) else ()
     )
-    assert [path for _, path in kept] == [A, B]
 
 
-def _never(path: RootPath) -> None:
-    raise AssertionError(f"{path} was read")
+def test_the_end_of_a_module_is_not_unpacked() -> None:
+    data = elf.module((("alias", "one"), ("vermagic", "6.1 SMP ")), imports=[TAIL])
+    cut = deb.compress(data, "xz")[:-8]
+    assert isinstance(read_module(f"{PATH}.xz", cut), Malformed)
+    assert read_aliases(f"{PATH}.xz", cut) == ("one",)
+    assert read_aliases(f"{PATH}.xz", b"no module") == read_aliases(PATH, b"no module") == ()

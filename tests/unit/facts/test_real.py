@@ -19,6 +19,7 @@ from minbuild.facts.model import (
     PackageFiles,
     Symbols,
 )
+from minbuild.facts.module_aliases import normalize_alias
 from minbuild.facts.package_facts import extract_contents, load_facts
 from minbuild.formats.deb import open_deb, resolve_image_path
 from minbuild.formats.root_entry import FileType
@@ -112,6 +113,14 @@ def test_a_kernel_package(kernel: PackageFiles) -> None:
     assert "virtio:d00000001v*" in modules["virtio_net"].aliases
     assert modules["kvm_amd"].depends[0] == "kvm" or "kvm" in modules["kvm_amd"].depends
     assert all(module.vermagic for module in modules.values())
+    aliases = {
+        (normalize_alias(alias), path)
+        for path in kernel.entries
+        if isinstance(fact := kernel.facts(path), Module)
+        for alias in fact.aliases
+    }
+    assert kernel.aliases is not None
+    assert set(kernel.aliases(None)) == aliases, "read of a part of each module"
 
 
 def test_modules_and_their_kernel_agree_about_every_symbol(
