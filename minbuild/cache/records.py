@@ -83,7 +83,7 @@ class RecordKind(StrEnum):
     """SHA-256 of a script → the commands that it runs."""
     NAMED_PATHS = "strings/1"
     """SHA-256 of a content → the paths that it names."""
-    HARDENING = "traits/2"
+    HARDENING = "traits/3"
     """SHA-256 of an ELF file → its hardening."""
     WEIGHT = "weight/3"
     """SHA-256 of a content → its size when compressed."""

@@ -31,7 +31,7 @@ PT_GNU_STACK, PT_GNU_RELRO = 0x6474E551, 0x6474E552
 PF_X = 1
 DT_NEEDED, DT_SONAME, DT_BIND_NOW, DT_FLAGS = 1, 14, 24, 30
 DF_BIND_NOW, DF_1_NOW, DF_1_PIE = 0x8, 0x1, 0x08000000
-ET_EXEC, ET_DYN = 2, 3
+ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
 LISTEN_FUNCTIONS = ("listen", "accept", "accept4")
 """Functions that only a server calls. Source: listen(2), accept(2)."""
 CANARY = "__stack_chk_fail"
@@ -51,14 +51,17 @@ class Hardening:
     interpreter: str = ""
     """A script's."""
     listens: str = ""
-    """By what an ELF object can be a server: listen, accept or accept4; of a static one it is unknown."""
+    """By what an ELF object can be a server: listen, accept or accept4; `static` and `unreadable`
+    where that is unknown."""
 
 
 DATA = Hardening("data")
+UNREADABLE = Hardening("elf", listens="unreadable")
+"""An ELF object that is damaged here: the kernel may run it all the same, since it reads less of it."""
 
 
 def read_hardening(data: bytes) -> Hardening:
-    """Look at a file's bytes; a damaged ELF object is data."""
+    """Look at a file's bytes; of a damaged ELF object nothing is known but that it is one."""
     if data.startswith(magic.SCRIPT):
         argv = data[2:256].partition(b"\n")[0].split()
         return Hardening("script", interpreter=argv[0].decode("utf-8", "replace") if argv else "")
@@ -67,12 +70,14 @@ def read_hardening(data: bytes) -> Hardening:
     try:
         return _read_elf_hardening(ElfFile(data), data)
     except MalformedFile:
-        return DATA
+        return UNREADABLE
 
 
 def _read_elf_hardening(elf: ElfFile, data: bytes) -> Hardening:
-    if elf.type not in (ET_EXEC, ET_DYN):
+    if elf.type in (ET_REL, ET_CORE):
         return DATA
+    if elf.type not in (ET_EXEC, ET_DYN):  # the kernel reads its own byte order, not the header's
+        return UNREADABLE
     kinds = {segment.kind: segment for segment in elf.segments}
     dynamic = read_elf_symbols(data)
     imports = (*dynamic.undefined, *dynamic.weak) if dynamic else ()

@@ -137,14 +137,26 @@ def _check_modes(row: FileRow) -> Iterator[SurfaceFinding]:
 
 
 def _check_content(row: FileRow, traits: Hardening) -> Iterator[SurfaceFinding]:
-    if row.type != "file" or traits.sort == "data":
+    """What a file is by its bytes; whether it may be executed is its mode's to say.
+
+    Source: execve(2), ENOEXEC; POSIX, Shell Command Language, 2.9.1.4: a shell runs as a script
+    what the kernel knows no format of.
+    """
+    if row.type != "file":
         return
     if row.mode & 0o111:
-        yield SurfaceFinding(FindingKind.EXECUTABLE, row.path, traits.sort)
+        detail = "data: a shell runs it as a script" if traits.sort == "data" else traits.sort
+        yield SurfaceFinding(FindingKind.EXECUTABLE, row.path, detail)
     for name in traits.lacks:
         yield SurfaceFinding(FindingKind(f"no-{name}"), row.path, "")
     if traits.exports:
         yield SurfaceFinding(FindingKind.EXPORTS, row.path, str(traits.exports))
+
+
+_UNKNOWN_CALLS = {
+    "static": "linked statically: what it calls is not known",
+    "unreadable": "a damaged ELF object: what it calls is not known",
+}
 
 
 def _find_possible_listeners(
@@ -156,11 +168,7 @@ def _find_possible_listeners(
         reason = ""
         if row.type == "file":
             call = inputs.traits.get(row.path, DATA).listens
-            reason = (
-                "linked statically: what it calls is not known"
-                if call == "static"
-                else call and f"calls {call}"
-            )
+            reason = _UNKNOWN_CALLS.get(call) or (call and f"calls {call}")
         elif row.type == "link" and "bin/" in row.path and name in open_ports.SERVER_APPLETS:
             reason = "an applet of BusyBox" if row.target.rpartition("/")[2] == "busybox" else ""
         if reason:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbuild.facts.file_hardening import DATA, Hardening, read_hardening
+from minbuild.facts.file_hardening import DATA, UNREADABLE, Hardening, read_hardening
 
 REAL = Path(sys.executable).resolve().read_bytes()[:400_000]
 
@@ -17,7 +17,8 @@ REAL = Path(sys.executable).resolve().read_bytes()[:400_000]
     [
         (b"", DATA),
         (b"hello", DATA),
-        (b"\x7fELF", DATA),
+        (b"\x7fELF", UNREADABLE),
+        (REAL[:200], UNREADABLE),
         (b"#!/bin/sh\n", Hardening("script", interpreter="/bin/sh")),
         (b"#! /usr/bin/env python3\n", Hardening("script", interpreter="/usr/bin/env")),
         (b"#!\n", Hardening("script")),
@@ -32,6 +33,23 @@ def test_a_real_program_is_an_elf_object_with_exports() -> None:
     assert found.sort == "elf"
     assert set(found.lacks) <= {"pie", "relro", "bind-now", "canary", "fortify", "nx"}
     assert "nx" not in found.lacks
+
+
+@pytest.mark.parametrize(
+    "patched",
+    [
+        pytest.param(REAL[:4] + b"\x07" + REAL[5:], id="a class that is none"),
+        pytest.param(REAL[:5] + b"\x02" + REAL[6:], id="the other byte order"),
+        pytest.param(REAL[:54] + b"\0\0" + REAL[56:], id="no size of program headers"),
+    ],
+)
+def test_what_the_kernel_may_run_is_never_data(patched: bytes) -> None:
+    """Linux looks at no class and no byte order. Source: fs/binfmt_elf.c, load_elf_binary."""
+    assert read_hardening(patched) in (UNREADABLE, Hardening("elf", listens="static"))
+
+
+def test_an_object_file_is_data() -> None:
+    assert read_hardening(REAL[:16] + b"\x01\0" + REAL[18:]) == DATA
 
 
 @given(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from minbuild.facts.file_hardening import Hardening
+from minbuild.facts.file_hardening import UNREADABLE, Hardening
 from minbuild.footprint.attack_surface import SurfaceInputs, find_surface
 from minbuild.footprint.model import FileRow, FindingKind
 from minbuild.paths import RootPath
@@ -22,14 +22,15 @@ ELF = Hardening("elf", ("canary", "pie"), 7)
     ("row", "traits", "kinds"),
     [
         (a_file("/usr/bin/su", 0o4755), ELF, {"setuid", "executable", "no-pie", "no-canary", "exports"}),
-        (a_file("/usr/bin/wall", 0o2755), None, {"setgid"}),
+        (a_file("/usr/bin/wall", 0o2755), None, {"setgid", "executable"}),
         (a_file("/usr/bin/x", 0o4644), None, set()),
         (a_file("/etc/x", 0o666), None, {"world-writable"}),
         (a_file("/tmp", 0o1777, "directory"), None, set()),
         (a_file("/srv", 0o777, "directory"), None, {"world-writable"}),
         (a_file("/usr/bin/sh", 0o777, "link", "dash"), None, {"interpreter"}),
         (a_file("/usr/bin/python3.13"), ELF, {"interpreter", "executable", "no-pie", "no-canary", "exports"}),
-        (a_file("/usr/bin/shred"), None, set()),
+        (a_file("/usr/bin/shred"), None, {"executable"}),
+        (a_file("/usr/bin/text", 0o644), None, set()),
         (a_file("/usr/lib/modules/6.1/kernel/net/tun.ko.xz", 0o644), None, {"module"}),
         (a_file("/usr/lib/modules/6.1/tun.ko", 0o644), None, {"module"}),
         (replace(a_file("/usr/lib/modules/6.1/weak-updates/tun.ko", 0o777), type="link"), None, {"module"}),
@@ -47,6 +48,7 @@ LISTENS = {
     "a server": (a_file("/usr/bin/vm"), SERVER, ["calls listen"]),
     "a library": (a_file("/usr/lib/libsrv.so.1", 0o644), SERVER, ["calls listen"]),
     "a static program": (a_file("/usr/bin/x"), Hardening("elf", listens="static"), ["linked statically: what it calls is not known"]),
+    "a damaged program": (a_file("/usr/bin/x"), UNREADABLE, ["a damaged ELF object: what it calls is not known"]),
     "a client": (a_file("/usr/bin/x"), Hardening("elf"), []),
     "an applet": (a_file("/usr/bin/nc", 0o777, "link", "busybox"), None, ["an applet of BusyBox"]),
     "an applet that cannot": (a_file("/usr/bin/ls", 0o777, "link", "busybox"), None, []),
