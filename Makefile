@@ -1,5 +1,6 @@
 # make host    build manifests/host.yaml and print its footprint
-# make test    run the whole suite
+# make test    run the suite: all but what is marked `long`
+# make test-long  what takes minutes each, and make oracle and make torture: hours
 # make bench   measure, beside the other builders that are installed
 # make torture  what the suite holds in a bounded form, whole: kills, damage, a million hostile inputs
 # make lab-faults  boot the host with everything that can go wrong around it, and in every format
@@ -16,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANIFEST ?= manifests/host.yaml
 
-.PHONY: host test lab-faults oracle bench house docs dist check format clean torture redteam
+.PHONY: host test test-long lab-faults oracle bench house docs dist check format clean torture redteam
 .DELETE_ON_ERROR:
 
 host: $(VENV)/ready
@@ -24,6 +25,10 @@ host: $(VENV)/ready
 
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-long: $(VENV)/ready-dev
+	$(BIN)/python -m pytest -m "long or sampled"
+	$(MAKE) oracle torture
 
 lab-faults: $(VENV)/ready-dev
 	$(BIN)/python -m pytest -m long tests/e2e

@@ -17,6 +17,7 @@ import pytest
 from minbuild.resolve.model import NeedKind
 from tests.cases.outcome import CASES, HERE, describe_outcome, lay_out
 from tests.support.archive import Archive
+from tests.support.patience import PATIENCE
 from tests.support.server import serve
 
 WRITE = os.environ.get("MINBUILD_CASES") == "write"
@@ -73,7 +74,7 @@ def test_the_order_of_packages_and_the_hash_seed_change_nothing(
         env={**os.environ, "PYTHONHASHSEED": "4711"},
         stdout=subprocess.PIPE,
         check=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     output = json.loads(again.stdout)
     assert output == {name: (HERE / name / "expected.txt").read_text() for name in CASES}

@@ -24,6 +24,7 @@ from tests.dib.builder import Builder
 from tests.dib.rpms import open_rpm_tools
 from tests.e2e.small_host import minbuild
 from tests.support.cache import cache_directory
+from tests.support.patience import PATIENCE
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.long]
 
@@ -144,6 +145,6 @@ def boot_tar(path: Path, footprint: str, work: Path) -> BootResult:
         firmware=Firmware.DIRECT,
         guest_kernel=work / "vmlinuz",
         memory=1536,
-        timeout=600,
+        timeout=PATIENCE,
     )
     return boot_image(request, stage.toolbox, SilentProgress())

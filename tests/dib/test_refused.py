@@ -18,6 +18,7 @@ from tests.dib.dib_jobs import run_dib_job
 from tests.dib.elements import element
 from tests.dib.folders import build_folder
 from tests.e2e.small_host import Small
+from tests.support.patience import PATIENCE
 from tests.support.unprivileged import explain_unavailable, unprivileged_argv
 
 LACKING = (
@@ -90,7 +91,7 @@ def test_dib_that_is_interrupted_leaves_nothing(
         assert sign.exists(), process.communicate()[1]
         assert Builder(tmp_path).list_leftovers() != []
         process.send_signal(signal.SIGINT)
-        output = process.communicate(timeout=120)[1]
+        output = process.communicate(timeout=PATIENCE)[1]
     finally:
         process.kill()
         process.wait()

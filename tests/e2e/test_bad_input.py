@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.small_host import MANIFEST, CommandResult, Small, minbuild
 from tests.support.archive import Archive
+from tests.support.patience import PATIENCE
 from tests.support.private_mounts import run_with_mounts
 from tests.support.server import Fault
 
@@ -186,7 +187,7 @@ def test_an_interrupt_in_the_middle(small: Small, stalls: str) -> None:
         wait_for(lambda: any(stalls in path for path in list_requests(small)))
         time.sleep(0.3)  # the request is out, its thread may not be waiting yet
         os.kill(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130, err

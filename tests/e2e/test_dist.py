@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from minbuild import __version__
+from tests.support.patience import PATIENCE
 from tools.dist import TOP, main
 
 WORKFLOWS = sorted((TOP / ".github/workflows").glob("*.yml"))
@@ -19,7 +20,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the wheel and the sdist."""
     directory = tmp_path_factory.mktemp("dist")
     argv = [sys.executable, "-m", "build", "--outdir", str(directory), str(TOP)]
-    subprocess.run(argv, check=True, capture_output=True, timeout=300)
+    subprocess.run(argv, check=True, capture_output=True, timeout=PATIENCE)
     return directory
 
 
@@ -27,7 +28,7 @@ def run(*argv: str | Path, cwd: Path, **environment: str) -> str:
     """Run a program that knows nothing of the tree; returns its stdout."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     result = subprocess.run(
-        argv, cwd=cwd, env=known | environment, capture_output=True, text=True, timeout=600
+        argv, cwd=cwd, env=known | environment, capture_output=True, text=True, timeout=PATIENCE
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

@@ -14,9 +14,9 @@ import pytest
 from minbuild.archive.download import fetch_packages
 from minbuild.manifest.model import Archive
 from minbuild.progress import SilentProgress
-from tests.e2e.small_host import Small
+from tests.e2e.small_host import Small, serve_small_host
 from tests.security.pythons import require_python
-from tests.security.world import run
+from tests.security.world import packages, run
 from tests.support.real_archive import open_real_archive
 from tests.unit.toolbox.real import store as shared
 
@@ -63,7 +63,15 @@ def plan_and_lock(
     return output.decode(), lock.read_bytes()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Small]:
+    """One for all that follows: each test has a store, a lock and a directory of its own."""
+    with serve_small_host(tmp_path_factory.mktemp("bits"), packages()) as small:
+        small.write()
+        yield small
+
+
+@pytest.fixture(scope="module")
 def expected(small: Small) -> tuple[str, bytes]:
     return plan_and_lock(small)
 
@@ -102,10 +110,10 @@ def test_a_warm_store_changes_nothing(small: Small, expected: tuple[str, bytes])
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
 def test_another_python_changes_nothing(
-    small: Small, expected: tuple[str, bytes], version: str
+    small: Small, expected: tuple[str, bytes], version: str, tmp_path: Path
 ) -> None:
     program = require_python(version)
-    lock = small.directory / "made.lock"
+    lock = tmp_path / "made.lock"
     lock.write_bytes(expected[1])
     argv = [program, "-m", "minbuild", *small.argv(*PLAN), "--lock", str(lock)]
     env = os.environ | {"PYTHONPATH": str(TOP)}

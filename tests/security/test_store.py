@@ -17,6 +17,7 @@ from minbuild.cache.store import Store
 from tests.e2e.small_host import CommandResult, Small, minbuild
 from tests.security import damage
 from tests.security.world import run
+from tests.support.patience import PATIENCE
 from tests.support.private_mounts import run_with_mounts
 
 TOP = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ def plan_cold(small: Small) -> str:
 def test_eight_at_once_share_an_empty_store(small: Small) -> None:
     expected = plan_cold(small)
     running = [start_command(small, *PLAN) for _ in range(8)]
-    ended = [(*one.communicate(timeout=300), one.returncode) for one in running]
+    ended = [(*one.communicate(timeout=PATIENCE), one.returncode) for one in running]
     assert [(out == expected, code) for out, _, code in ended] == [(True, 0)] * 8, ended[0][1]
 
 
@@ -80,7 +81,7 @@ def test_two_versions_of_minbuild_share_a_store(small: Small, other_version: Pat
     theirs = os.environ | {"PYTHONPATH": str(other_version)}
     for _ in range(2):
         running = [start_command(small, *PLAN, env=env) for env in (theirs, None)]
-        ended = [(*one.communicate(timeout=300), one.returncode) for one in running]
+        ended = [(*one.communicate(timeout=PATIENCE), one.returncode) for one in running]
         assert [(out == expected, code) for out, _, code in ended] == [(True, 0)] * 2, ended[0][1]
     opened = Store(small.directory / "store")
     assert (
@@ -96,7 +97,7 @@ def test_a_kill_at_any_moment_leaves_a_sound_store(small: Small, seed: int) -> N
     running = start_command(small, *PLAN)
     time.sleep(source.uniform(0.1, 1.2))
     os.killpg(running.pid, signal.SIGKILL)
-    running.communicate(timeout=60)
+    running.communicate(timeout=PATIENCE)
     assert run(small, *PLAN).out == plan_cold(small)
     assert run_store(small, "check").code == 0
 

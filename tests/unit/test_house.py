@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE
 from tools import survey
 from tools.frames import run_watched
 
@@ -59,7 +60,7 @@ def test_a_participle_is_told_by_its_ending(word: str, is_one: bool) -> None:
 def test_the_house_itself_has_its_figures() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tools.house", "--no-runs", "--json"],
-        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, check=True, timeout=120,
+        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, check=True, timeout=PATIENCE,
     )  # fmt: skip
     rows = json.loads(done.stdout)
     assert int(rows["modules / packages / lines"].partition(" ")[0]) > 100

@@ -1,13 +1,13 @@
 """The door to other programs."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
 from minbuild.errors import ToolError
 from minbuild.process import run_program, start_program, stop_program
+from tests.support.patience import wait_for
 
 
 def test_output_comes_back_and_input_goes_in() -> None:
@@ -49,11 +49,8 @@ def test_stopping_a_program_ends_its_children_too() -> None:
     for stream in (process.stdout, process.stderr):
         assert stream is not None
         stream.close()
-    deadline = time.monotonic() + 90
-    while _alive(child) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: not _alive(child))
     assert process.returncode is not None
-    assert not _alive(child)
 
 
 def _alive(pid: int) -> bool:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE
+
 SOUND, BROKEN = ("#!/usr/bin/sh\n", 0), ("#!/usr/bin/nothing\n", 1)
 
 
@@ -25,7 +27,7 @@ def tree(tmp_path: Path, text: str) -> Path:
 def shell(command: str, *words: str, cwd: Path) -> tuple[int, str]:
     """Run a command line; the exit code of minbuild, and what else was said."""
     argv = ["sh", "-c", f'"$@" {command}', "sh", sys.executable, "-m", "minbuild", *words]
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -72,7 +74,9 @@ def test_a_reader_that_has_gone_changes_no_verdict(
         str(tmp_path / "s"),
     ]
     streams: dict[str, int] = {stream: writer, other.pop(): subprocess.PIPE}
-    done = subprocess.run(argv, timeout=60, stdout=streams["stdout"], stderr=streams["stderr"])
+    done = subprocess.run(
+        argv, timeout=PATIENCE, stdout=streams["stdout"], stderr=streams["stderr"]
+    )
     os.close(writer)
     assert done.returncode == code
     assert b"Traceback" not in (done.stderr or b"") + (done.stdout or b"")

@@ -11,6 +11,7 @@ from minbuild.cli.commands import COMMANDS
 from minbuild.cli.console import print_error
 from minbuild.cli.main import minbuild, run_command_line
 from minbuild.errors import ManifestError, combine
+from tests.support.patience import PATIENCE
 
 
 def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +81,7 @@ def test_an_output_that_cannot_be_written_is_an_error_of_this_machine(tmp_path: 
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(
             [sys.executable, "-m", "minbuild", "schema", "manifest"],
-            stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=90,
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=PATIENCE,
         )  # fmt: skip
     assert done.returncode == 6
     assert done.stderr.startswith("error: cannot write the output: No space left on device\n")

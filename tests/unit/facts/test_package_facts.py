@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
@@ -26,9 +25,9 @@ from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
 from tests.support.deb import Member
+from tests.support.patience import PATIENCE, wait_for
 from tests.unit.facts.packages import keep, keep_bytes, members
 
-T = TypeVar("T")
 LIBRARY = RootPath("/usr/lib/libx.so.1")
 TEXT = """
     Package: one
@@ -255,14 +254,14 @@ def test_no_process_is_left_after_an_interrupt(tmp_path: Path, number: signal.Si
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"begun\n"
-            children = eventually(lambda: settled(process.pid) - {process.pid})
+            children = wait_for(lambda: settled(process.pid) - {process.pid})
             process.send_signal(number)
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGCONT if process.poll() else signal.SIGKILL)
     assert process.returncode == -number
-    assert eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in children))
+    assert wait_for(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in children))
 
 
 def settled(leader: int) -> set[int]:
@@ -283,11 +282,3 @@ def session(leader: int) -> set[int]:
         if int(fields[3]) == leader:
             found.add(int(directory.name))
     return found
-
-
-def eventually(ask: Callable[[], T]) -> T:
-    for _ in range(600):
-        if found := ask():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it never came")

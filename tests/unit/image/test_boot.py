@@ -18,6 +18,7 @@ from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
 from minbuild.rootfs.model import RootfsTree
 from tests.support.cmdlines import random_parameters
+from tests.support.patience import PATIENCE
 from tests.support.sample import sampled_params
 from tests.unit.image.trees import KERNEL, file, hard, link, program, tree
 from tests.unit.toolbox.real import toolbox
@@ -114,7 +115,7 @@ def console(disk: Path, work: Path) -> list[str]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=PATIENCE,
         )
         lines = ended.stdout.decode("utf-8", "replace").splitlines()
         if any("SEEN link " in line for line in lines):

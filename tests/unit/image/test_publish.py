@@ -13,6 +13,7 @@ import pytest
 
 from minbuild.errors import ToolError
 from minbuild.image.publish import MAX_FOREIGN_ENTRIES, STAGING_PREFIX, exchange_paths, open_outputs
+from tests.support.patience import PATIENCE
 from tests.support.private_mounts import run_with_mounts
 
 
@@ -310,7 +311,7 @@ def test_another_failure_of_a_tool_keeps_its_words_and_names_nothing_that_is_rem
     fails = 'echo "cannot read $1: it is mine" >&2; exit 3'
     done = subprocess.run(
         [sys.executable, "-c", TOOL_FAILS, fails],
-        cwd=tmp_path, env={**os.environ, **PATHS}, capture_output=True, text=True, timeout=60,
+        cwd=tmp_path, env={**os.environ, **PATHS}, capture_output=True, text=True, timeout=PATIENCE,
     )  # fmt: skip
     assert "sh failed with exit code 3" in done.stdout
     assert "cannot read new/host.raw: it is mine" in done.stdout

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.image.ukify import add_stub_argument
+from tests.support.patience import PATIENCE
 from tests.unit.toolbox.real import toolbox
 
 KEPT = (
@@ -35,7 +36,7 @@ def test_ukify_builds_with_what_a_user_types(tmp_path: Path) -> None:
     tools = toolbox()
     done = subprocess.run(
         [*tools.build_argv("ukify"), *add_stub_argument(words, tools, "amd64")],
-        env=tools.build_environment(), capture_output=True, text=True, timeout=120, cwd=tmp_path,
+        env=tools.build_environment(), capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert b".linux" in (tmp_path / "o.efi").read_bytes()[:4096]

@@ -11,6 +11,7 @@ import pytest
 from minbuild.errors import UsageError
 from minbuild.lab.accel import build_data_directory_args
 from minbuild.lab.drives import build_disk_args, detect_drive_format
+from tests.support.patience import PATIENCE
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = [pytest.mark.mirror]
@@ -56,7 +57,7 @@ def test_an_image_that_is_whole_is_opened(name: str, secret: Path, tmp_path: Pat
         input=b'qemu-io made "read -P 0x6f 0 1"\nquit\n',
         env=box.build_environment(),
         capture_output=True,
-        timeout=120,
+        timeout=PATIENCE,
     )
     assert said.returncode == 0, said.stderr
     assert b"read 1/1 bytes at offset 0" in said.stdout.replace(b"\r", b"")

@@ -9,6 +9,7 @@ import pytest
 
 from minbuild.lab import landlock
 from minbuild.lab.accel import build_data_directory_args
+from tests.support.patience import PATIENCE
 from tests.unit.toolbox.real import toolbox
 
 TRY = """
@@ -73,6 +74,8 @@ def test_qemu_cannot_open_another_file_whatever_it_is_told(secret: Path, tmp_pat
         words = landlock.build_confined_argv(
             [*reads, *box.directories], [work], argv, network=False
         )
-        done = subprocess.run(words, input=b"quit\n", env=env, capture_output=True, timeout=120)
+        done = subprocess.run(
+            words, input=b"quit\n", env=env, capture_output=True, timeout=PATIENCE
+        )
         assert done.returncode == code, done.stderr
         assert (b"Permission denied" in done.stderr) is bool(code)

@@ -14,6 +14,7 @@ from minbuild.manifest.grammar import DocumentKind, build_json_schema
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import copy_shipped
 from minbuild.report.component import component_to_json, render_component
+from tests.support.patience import PATIENCE
 
 TEXT = """\
 summary: One of mine
@@ -98,10 +99,14 @@ def test_every_component_that_ships_can_be_described() -> None:
 
 def test_the_command_prints_a_page_and_json() -> None:
     words = [sys.executable, "-m", "minbuild", "components", "services/ssh"]
-    said = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+    said = subprocess.run(
+        words, capture_output=True, text=True, timeout=PATIENCE, check=True
+    ).stdout
     assert "ssh_keys: []" in said
     assert "lines of authorized_keys" in said
-    given = subprocess.run([*words, "--json"], capture_output=True, timeout=60, check=True).stdout
+    given = subprocess.run(
+        [*words, "--json"], capture_output=True, timeout=PATIENCE, check=True
+    ).stdout
     assert json.loads(given)["name"] == "services/ssh"
 
 

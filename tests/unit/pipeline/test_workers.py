@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 BEGIN = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -43,7 +45,7 @@ def program(there: Path, code: str) -> list[str]:
 
 def said(there: Path, code: str) -> object:
     """What a Python that forks says as JSON."""
-    done = subprocess.run(program(there, code), capture_output=True, text=True, timeout=600)
+    done = subprocess.run(program(there, code), capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -159,7 +161,7 @@ except KeyboardInterrupt:
             assert time.monotonic() < end
             time.sleep(0.01)
         began.send_signal(signal.SIGINT)
-        out, _ = began.communicate(timeout=600)
+        out, _ = began.communicate(timeout=PATIENCE)
     assert json.loads(out) == []
 
 

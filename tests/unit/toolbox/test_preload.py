@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 SCRIPT = """
 import os, sys, tempfile, time
 with open("{log}", "a") as log:
@@ -44,7 +46,7 @@ def asked(there: Path, code: str) -> object:
     (there / "tool").write_text(SCRIPT.format(log=there / "log"))
     program = BEGIN.format(there=str(there)) + code
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=90
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -131,7 +133,7 @@ def test_as_many_are_met_at_once_as_were_asked_for(tmp_path: Path) -> None:
 tool = begin(at_once=2)
 asking = threading.Thread(target=tool.run, args=(["wait"],), kwargs={"cwd": None, "env": {}})
 asking.start()
-until = time.monotonic() + 60
+until = time.monotonic() + 600
 while "waits" not in (log.read_text() if log.exists() else "") and time.monotonic() < until:
     time.sleep(0.01)
 late = threading.Timer(60, tool.stop)
@@ -151,7 +153,7 @@ tool = begin()
 found = []
 asking = threading.Thread(target=lambda: found.append(tool.run(["wait"], cwd=None, env={})))
 asking.start()
-until = time.monotonic() + 60
+until = time.monotonic() + 600
 while "waits" not in (log.read_text() if log.exists() else "") and time.monotonic() < until:
     time.sleep(0.01)
 tool.stop()

@@ -14,6 +14,7 @@ from minbuild.lab.probes import find_unreachable_probes, make_component_probe
 from minbuild.lab.worker.network import FIRST_MAC
 from minbuild.lab.worker.tcp_probe import TcpProber, decode_tcp_probe, encode_tcp_probe
 from minbuild.manifest.model import Location, ProbeSettings
+from tests.support.patience import PATIENCE
 
 HERE = Location("x.yaml", 1, 1)
 
@@ -48,7 +49,7 @@ def until(probes: list[tuple[str, TcpProbe]], prepare: Callable[[TcpProber], Non
     loop = selectors.DefaultSelector()
     prober = TcpProber(probes, loop, said.append)
     prepare(prober)
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while prober.poll_interval is not None and time.monotonic() < end:
         if loop.get_map():
             for key, _ in loop.select(prober.poll_interval):

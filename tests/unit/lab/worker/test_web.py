@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.lab.worker.servers import HttpServer
+from tests.support.patience import PATIENCE
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def served(tmp_path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def ask(port: int, method: str, path: str) -> tuple[int, bytes, str | None]:
-    client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     client.request(method, path)
     answer = client.getresponse()
     response = answer.status, answer.read(), answer.getheader("Content-Length")
