@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.archive import Archive
+from tests.support.forked_command import command_server, is_decided_at_start
 from tests.support.server import Server, serve
 
 PACKAGES = r"""
@@ -102,6 +103,8 @@ def minbuild(
 ) -> CommandResult:
     """Run the command in a process of its own, in `cwd`; `within` stands before its words."""
     environment = {name: value for name, value in os.environ.items() if name != "MINBUILD_MIRROR"}
+    if not within and not any(map(is_decided_at_start, env or {})):
+        return CommandResult(*command_server().run(list(argv), cwd, environment | (env or {})))
     result = subprocess.run(
         [*within, sys.executable, "-m", "minbuild", *argv],
         cwd=cwd,

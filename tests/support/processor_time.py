@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forked_command import command_server
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--processor-time", metavar="FILE", help="a line of JSON for each test")
@@ -40,7 +42,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def read_seconds() -> float:
     """Seconds of processor time of this process and of all that it has waited for."""
     used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
+    forked = command_server().seconds if command_server.cache_info().currsize else 0.0
+    return forked + used.user + used.system + used.children_user + used.children_system
 
 
 def main(place: str) -> int:
