@@ -75,6 +75,8 @@ class RecordKind(StrEnum):
     # builds
     BUILD = "built/1"
     """Output directory → digests of the inputs and outputs of its last build."""
+    BUILD_PAGE = "page/1"
+    """Output directory → digest over its record BUILD and a width, and what `make` shows of it."""
     VERIFIED_ROOTFS = "proved/1"
     """Digest over the files of a root and its waivers → b"": nothing is missing in it."""
     JOINED_FILE = "joined/1"

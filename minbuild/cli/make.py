@@ -1,14 +1,11 @@
 """Command that builds images: make."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from minbuild.cli.console import print_error
+from minbuild.cache.store import Store
 from minbuild.cli.options import BuildOptions, build_options, complete
 from minbuild.cli.output_options import (
     FormatOptionsCommand,
@@ -20,17 +17,9 @@ from minbuild.cli.output_options import (
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
-from minbuild.footprint.budget_check import check_manifest_limits
-from minbuild.footprint.model import Footprint
 from minbuild.manifest.image_settings import Compression, DibLocation
 from minbuild.pipeline.session import BuildRequest, Session, expand_matrices
-from minbuild.pipeline.size_budget import check_size_budget
-from minbuild.pipeline.up_to_date import BuildResult, find_last_build
-from minbuild.report.layout import align_columns, format_size
-from minbuild.report.text import render_budget, render_named_paths, render_text
-
-if TYPE_CHECKING:
-    from minbuild.pipeline.batch import BuildOutcome
+from minbuild.pipeline.up_to_date import BuildResult, find_last_build, find_page
 
 
 @click.command(
@@ -91,7 +80,7 @@ def make(
         if check_reproducible:
             _check_reproducible(request, built, session, terminal)
         terminal.finish()
-        return _show_build(built, targets, top=top)
+        return _show_build(built, targets, session.store, top=top)
     if check_reproducible or build.lock is not None:
         raise UsageError(
             "--lock and --check-reproducible are for one build", fix="name one manifest"
@@ -104,8 +93,10 @@ def make(
         jobs=jobs,
         fail_fast=fail_fast,
     )
+    from minbuild.cli.build_results import show_outcomes  # see _show_build
+
     terminal.finish()
-    return _show_outcomes(outcomes, targets)
+    return show_outcomes(outcomes, targets)
 
 
 def _check_reproducible(
@@ -117,74 +108,16 @@ def _check_reproducible(
     terminal.note(f"built twice, the same bytes: {reproducibility.CONDITIONS}")
 
 
-def _show_build(built: BuildResult, targets: FormatTargets, *, top: int) -> int:
-    write_formats(
-        {
-            "text": lambda: _render_build(built, top=top, columns=find_text_width(targets)),
-            "json": lambda: (built.directory / "footprint.json").read_text(encoding="utf-8"),
-        },
-        targets,
-    )
-    check_size_budget(built.manifest, built.footprint.totals)
+def _show_build(built: BuildResult, targets: FormatTargets, store: Store, *, top: int) -> int:
+    """Write what was asked for; a build that nothing has changed is shown as it was kept.
+
+    Raises: CheckFailed for a build over its budget, of which no page is kept.
+    """
+    columns = find_text_width(targets)
+    page = None if built.rebuilt else find_page(store, built, top=top, columns=columns)
+    if page is None:
+        from minbuild.cli.build_results import show_build  # reports: a third of such a run's time
+
+        return show_build(built, targets, store, top=top)
+    write_formats({"text": lambda: page, "json": built.read_document}, targets)
     return 0
-
-
-def _render_build(built: BuildResult, *, top: int, columns: int) -> str:
-    """The page of a build: its footprint, what it lacks, its budget, and what was written."""
-    return (
-        render_text(built.footprint, top=top, width=columns)
-        + render_named_paths(built.footprint.possible_data)
-        + render_budget(check_manifest_limits(built.manifest, built.footprint.totals))
-        + f"{_describe_outputs(built.directory, built.footprint, fresh=built.rebuilt)}\n"
-    )
-
-
-def _describe_outputs(directory: Path, footprint: Footprint, *, fresh: bool) -> str:
-    lines = (directory / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
-    names = [line.partition("  ")[2] for line in lines]
-    by_dib = [name for name in names if name.startswith(f"{footprint.name}-dib")]
-    images = ", ".join([*(f"{footprint.name}.{suffix}" for suffix in footprint.packed), *by_dib])
-    verb = "wrote" if fresh else "nothing changed since the last build:"
-    return f"\n{verb} {images}, footprint.json, the lock and SHA256SUMS in {directory}/"
-
-
-def _show_outcomes(outcomes: Sequence["BuildOutcome"], targets: FormatTargets) -> int:
-    """Print one table for several builds; returns the exit code of the first that failed."""
-    write_formats(
-        {
-            "text": lambda: "\n".join(_render_outcomes(outcomes)) + "\n",
-            "json": lambda: json.dumps([*map(_outcome_to_json, outcomes)], indent=1) + "\n",
-        },
-        targets,
-    )
-    errors = [(outcome.name, outcome.error) for outcome in outcomes if outcome.error is not None]
-    for name, error in errors:
-        click.echo(f"{name}:", err=True)
-        print_error(error)
-    return errors[0][1].exit_code if errors else 0
-
-
-def _outcome_to_json(outcome: "BuildOutcome") -> dict[str, object]:
-    row: dict[str, object] = {"name": outcome.name, "seconds": round(outcome.seconds, 3)}
-    if outcome.totals is not None:
-        row |= {
-            "files": outcome.totals.files,
-            "bytes": outcome.totals.bytes,
-            "packed": outcome.totals.packed,
-        }
-        row |= {"directory": str(outcome.directory), "fresh": outcome.rebuilt}
-    if outcome.error is not None:
-        row |= {"error": outcome.error.what, "exit_code": outcome.error.exit_code}
-    return row
-
-
-def _render_outcomes(outcomes: Sequence["BuildOutcome"]) -> list[str]:
-    cells = [["build", "files", "installed", "packed", ""]]
-    for outcome in outcomes:
-        if outcome.totals is None:
-            cells.append([outcome.name, "", "", "", "failed"])
-            continue
-        state = str(outcome.directory) if outcome.rebuilt else f"{outcome.directory} (unchanged)"
-        weights = format_size(outcome.totals.bytes), format_size(outcome.totals.packed)
-        cells.append([outcome.name, str(outcome.totals.files), *weights, state])
-    return align_columns(cells, frozenset({0, 4}))

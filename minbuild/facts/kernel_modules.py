@@ -197,6 +197,11 @@ MAX_MODULE_SIZE = 256 << 20
 """Bytes of the largest module, unpacked."""
 _NAME = re.compile(r"([^/]+)\.ko(\.xz|\.zst|\.gz)?\Z")
 _SEPARATORS = re.compile(r"[,\s]+")
+PIECE_SIZE = 16 << 10
+"""Bytes of a module that are unpacked at a time in search of its aliases."""
+MAX_NAME_SIZE = 64
+"""Bytes of the longest name of a field in .modinfo."""
+_FIELD = re.compile(rb"[A-Za-z_][A-Za-z0-9_.]{0,62}=")
 
 
 def read_module(path: str, data: bytes) -> Module | Malformed:
@@ -214,15 +219,51 @@ def read_module(path: str, data: bytes) -> Module | Malformed:
         return Malformed(damage.reason)
 
 
-def unpack_module(path: str, data: bytes, *, piece_size: int) -> Iterator[bytes]:
-    """Unpack the module at `path` piece by piece. Raises: MalformedFile, while it goes on."""
-    source = io.BytesIO(data)
-    return decompress_stream(source.read, _match_name(path)[2] or "", piece_size=piece_size)
+def read_aliases(path: str, data: bytes) -> tuple[str, ...]:
+    """List the aliases of the module at `path`, compressed as its name says; () for a damaged one.
+
+    A package is asked for aliases of all its modules and for other facts of a few, so a module is
+    unpacked as far as its aliases go: an eighth of its bytes.
+    The text of .modinfo is known by the release of the kernel in its vermagic, and ends on both
+    sides where no NAME=VALUE follows. A module in which it is not found so is read whole.
+    Source: Linux, scripts/mod/modpost.c (add_header), scripts/module-common.c.
+    """
+    mark = b"\0vermagic=" + path.split("/")[4].encode() + b" "
+    head = b""
+    try:
+        for piece in _unpack_module(path, data):
+            head += piece
+            modinfo = _find_modinfo(head, mark) if head.startswith(magic.ELF) else None
+            if modinfo is not None:
+                return tuple(text for field, text in _parse_modinfo(modinfo) if field == "alias")
+    except MalformedFile:
+        return ()
+    module = read_module(path, data)
+    return module.aliases if isinstance(module, Module) else ()
 
 
-def parse_aliases(modinfo: bytes) -> tuple[str, ...]:
-    """The aliases among fields of a .modinfo. Raises: MalformedFile."""
-    return tuple(value for field, value in _parse_modinfo(modinfo) if field == "alias")
+def _find_modinfo(head: bytes, mark: bytes) -> bytes | None:
+    """The fields around the one that `mark` begins; None while they are not all there."""
+    start = head.find(mark) + 1
+    if not start:
+        return None
+    end = start
+    while _FIELD.match(head, end):
+        end = head.find(b"\0", end) + 1
+        if not end:
+            return None
+    if len(head) - end < MAX_NAME_SIZE:
+        return None
+    while _FIELD.match(head, previous := head.rfind(b"\0", 0, start - 1) + 1):
+        start = previous
+    # no zero byte stands before the first field where code or numbers do
+    first = head.rfind(b"alias=", previous, start)
+    return head[first if first >= 0 else start : end]
+
+
+def _unpack_module(path: str, data: bytes) -> Iterator[bytes]:
+    ending = _match_name(path)[2] or ""
+    return decompress_stream(io.BytesIO(data).read, ending, piece_size=PIECE_SIZE)
 
 
 def _open_module(path: str, data: bytes) -> ElfFile:

@@ -18,8 +18,9 @@ from minbuild.cache.store import Store
 from minbuild.cache.unpacked_contents import ContentSpool, SpooledFile, is_worth_keeping
 from minbuild.errors import ArchiveError, MalformedFile
 from minbuild.facts import detect, serialize
+from minbuild.facts.kernel_modules import read_aliases
 from minbuild.facts.model import Elf, FileEntry, FileFacts, Malformed, Symbols
-from minbuild.facts.module_aliases import encode_aliases, read_aliases
+from minbuild.facts.module_aliases import encode_aliases
 from minbuild.facts.process_pool import find_verified_deb, label_package
 from minbuild.file_io import hash_pieces
 from minbuild.formats.deb import open_deb, parse_alternatives, resolve_image_path

@@ -109,7 +109,7 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
                 paths = outputs.publish()
             build_digest = up_to_date.digest_build(inputs_digest, locate_lock(request, manifest))
             up_to_date.record_outputs(session.store, outputs.directory, build_digest, paths)
-            return BuildResult(manifest, locate_output(request, manifest), footprint, rebuilt=True)
+            return BuildResult(manifest, locate_output(request, manifest), rebuilt=True)
 
 
 def plan_build(request: BuildRequest, session: Session) -> Plan:

@@ -7,9 +7,8 @@ import pytest
 from minbuild.cache.records import RecordKind
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.facts import module_aliases
-from minbuild.facts.kernel_modules import read_module
+from minbuild.facts.kernel_modules import PIECE_SIZE, read_aliases, read_module
 from minbuild.facts.model import Malformed, Module, PackageFiles
-from minbuild.facts.module_aliases import PIECE_SIZE, read_aliases
 from minbuild.facts.package_facts import is_analysed, load_facts
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress

@@ -22,18 +22,37 @@ def built(directory: Path, store: Store) -> Path:
 def test_what_was_written_and_not_touched_is_unchanged(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     out = built(tmp_path, store)
-    assert up_to_date.find_current_footprint(store, out, "k") == tiny()
+    assert up_to_date.is_current(store, out, "k")
 
 
 def test_another_key_another_directory_or_another_file_is_a_change(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     out = built(tmp_path, store)
-    assert up_to_date.find_current_footprint(store, out, "other") is None
-    assert up_to_date.find_current_footprint(store, tmp_path, "k") is None
+    assert not up_to_date.is_current(store, out, "other")
+    assert not up_to_date.is_current(store, tmp_path, "k")
     (out / "tiny.efi").write_bytes(b"damaged")
-    assert up_to_date.find_current_footprint(store, out, "k") is None
+    assert not up_to_date.is_current(store, out, "k")
     (out / "tiny.efi").unlink()
-    assert up_to_date.find_current_footprint(store, out, "k") is None
+    assert not up_to_date.is_current(store, out, "k")
+
+
+def test_a_page_is_kept_for_one_state_of_a_directory_and_one_width(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    out = built(tmp_path, store)
+    build = up_to_date.BuildResult(MANIFEST, out, rebuilt=False)
+    assert up_to_date.find_page(store, build, top=10, columns=80) is None
+    up_to_date.record_page(store, build, "a page\n\nof lines\n", top=10, columns=80)
+    assert up_to_date.find_page(store, build, top=10, columns=80) == "a page\n\nof lines\n"
+    assert up_to_date.find_page(store, build, top=11, columns=80) is None
+    assert up_to_date.find_page(store, build, top=10, columns=0) is None
+    (out / "tiny.efi").write_bytes(b"another")
+    up_to_date.record_outputs(store, out, "k", [out / "footprint.json", out / "tiny.efi"])
+    assert up_to_date.find_page(store, build, top=10, columns=80) is None
+
+
+def test_a_build_reads_its_footprint_when_it_is_asked_for(tmp_path: Path) -> None:
+    out = built(tmp_path, Store(tmp_path / "store"))
+    assert up_to_date.BuildResult(MANIFEST, out, rebuilt=False).footprint == tiny()
 
 
 def test_the_key_follows_manifest_and_lock(tmp_path: Path) -> None:
