@@ -1,5 +1,6 @@
 """Modules that are loaded before a command is known, and by each command."""
 
+import json
 import subprocess
 import sys
 
@@ -55,8 +56,30 @@ def test_no_command_is_loaded_for_the_help_of_all(argument: str) -> None:
     assert not ours - OURS
 
 
+ALONE = """
+import json, os, sys
+from minbuild.cli.commands import COMMANDS
+from minbuild.cli.main import run_command_line
+found = {}
+for name in COMMANDS:
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        run_command_line([name, "--help"])
+        os.write(writer, " ".join(one for one in sys.modules if one.startswith("minbuild.cli.")).encode())
+        os._exit(0)
+    os.close(writer)
+    found[name] = open(reader).read().split()
+print("\\n" + json.dumps(found))
+"""
+"""Each command's modules in a process that has loaded no other command."""
+
+
 def test_a_command_loads_no_other_command() -> None:
     modules = {f"minbuild.cli.{entry.module}" for entry in COMMANDS.values()}
+    argv = [sys.executable, "-c", ALONE]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    found = {name: set(names) for name, names in json.loads(done.stdout.splitlines()[-1]).items()}
+    own = {name: f"minbuild.cli.{entry.module}" for name, entry in COMMANDS.items()}
+    assert [name for name in COMMANDS if own[name] not in found[name]] == []
     for name in ("init", "report", "check", "store", "boot"):
-        own = f"minbuild.cli.{COMMANDS[name].module}"
-        assert loaded(f"{name} --help") & modules == {own}
+        assert found[name] & modules == {own[name]}

@@ -1,8 +1,6 @@
 """One component as people read about it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
@@ -14,7 +12,7 @@ from minbuild.manifest.grammar import DocumentKind, build_json_schema
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import copy_shipped
 from minbuild.report.component import component_to_json, render_component
-from tests.support.patience import PATIENCE
+from tests.e2e.small_host import minbuild
 
 TEXT = """\
 summary: One of mine
@@ -97,17 +95,12 @@ def test_every_component_that_ships_can_be_described() -> None:
         assert page.startswith(f"{one.name}: {one.summary}\n")
 
 
-def test_the_command_prints_a_page_and_json() -> None:
-    words = [sys.executable, "-m", "minbuild", "components", "services/ssh"]
-    said = subprocess.run(
-        words, capture_output=True, text=True, timeout=PATIENCE, check=True
-    ).stdout
+def test_the_command_prints_a_page_and_json(tmp_path: Path) -> None:
+    words = ("components", "services/ssh")
+    said = minbuild(*words, cwd=tmp_path).out
     assert "ssh_keys: []" in said
     assert "lines of authorized_keys" in said
-    given = subprocess.run(
-        [*words, "--json"], capture_output=True, timeout=PATIENCE, check=True
-    ).stdout
-    assert json.loads(given)["name"] == "services/ssh"
+    assert json.loads(minbuild(*words, "--json", cwd=tmp_path).out)["name"] == "services/ssh"
 
 
 @pytest.mark.parametrize("name", ["edge", "host", "debug", "host-full"])
@@ -123,34 +116,30 @@ def test_a_manifest_that_ships_is_copied_under_another_name(tmp_path: Path, name
 
 
 def test_init_prints_and_writes_a_manifest_that_ships(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "minbuild", "init", "--from", "edge"]
-    run = {"capture_output": True, "text": True, "timeout": 60, "cwd": tmp_path}
-    printed = subprocess.run([*words, "-"], **run)  # type: ignore[call-overload]
-    modeline, _, rest = printed.stdout.partition("\n")
+    words = ("init", "--from", "edge")
+    printed = minbuild(*words, "-", cwd=tmp_path).out
+    modeline, _, rest = printed.partition("\n")
     assert modeline == "# yaml-language-server: $schema=minbuild.schema.json"
     assert rest.startswith("minbuild: 1\nname: edge\n")
     assert not list(tmp_path.iterdir())
-    assert subprocess.run(words, **run).returncode == 0  # type: ignore[call-overload]
-    assert (tmp_path / "edge.yaml").read_text() == printed.stdout
-    again = subprocess.run(words, **run)  # type: ignore[call-overload]
-    assert again.returncode == 2
-    assert "init does not replace it" in again.stderr
-    unknown = subprocess.run([*words[:-1], "egde"], **run)  # type: ignore[call-overload]
-    assert "did you mean edge?" in unknown.stderr
+    assert minbuild(*words, cwd=tmp_path).code == 0
+    assert (tmp_path / "edge.yaml").read_text() == printed
+    again = minbuild(*words, cwd=tmp_path)
+    assert again.code == 2
+    assert "init does not replace it" in again.err
+    assert "did you mean edge?" in minbuild(*words[:-1], "egde", cwd=tmp_path).err
 
 
 def test_init_writes_the_schema_beside_and_replaces_no_other_file(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "minbuild", "init"]
-    run = {"capture_output": True, "text": True, "timeout": 60, "cwd": tmp_path, "check": True}
-    subprocess.run([*words, "sub.yaml"], **run)  # type: ignore[call-overload]
+    assert minbuild("init", "sub.yaml", cwd=tmp_path).code == 0
     schema = tmp_path / "minbuild.schema.json"
     written = schema.read_text()
     assert json.loads(written) == build_json_schema()
     schema.write_text(written.replace("one host", "ten hosts"))
-    subprocess.run([*words, "b.yaml"], **run)  # type: ignore[call-overload]
+    assert minbuild("init", "b.yaml", cwd=tmp_path).code == 0
     assert schema.read_text() == written
     schema.write_text("mine")
-    subprocess.run([*words, "c.yaml"], **run)  # type: ignore[call-overload]
+    assert minbuild("init", "c.yaml", cwd=tmp_path).code == 0
     assert schema.read_text() == "mine"
 
 

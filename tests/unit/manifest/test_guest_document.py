@@ -1,8 +1,6 @@
 """guest.yaml: what it may hold, what is wrong with it, and the guest.conf made of it."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from minbuild.data import data_directory
 from minbuild.errors import MinbuildError
 from minbuild.manifest.guest_document import GUEST_DOCUMENT, load_guest, render_guest_conf
+from tests.e2e.small_host import minbuild
 
 FULL = """\
 machine: q35
@@ -107,12 +106,11 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, what: str) 
 
 def test_the_command_writes_beside_the_document(tmp_path: Path) -> None:
     written(tmp_path, "disks: [a.raw]\n", "a.raw")
-    words = [sys.executable, "-m", "minbuild", "guest", "guest.yaml"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("wrote guest.conf")
+    done = minbuild("guest", "guest.yaml", cwd=tmp_path)
+    assert done.out.startswith("wrote guest.conf"), done.err
     assert (tmp_path / "guest.conf").read_text() == "cpus=1\nmemory=256\ndisk=a.raw\n"
-    done = subprocess.run([*words, "-o", "-"], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout == (tmp_path / "guest.conf").read_text()
+    done = minbuild("guest", "guest.yaml", "-o", "-", cwd=tmp_path)
+    assert done.out == (tmp_path / "guest.conf").read_text()
 
 
 def test_mistakes_of_memory_and_firmware_are_told_where_they_stand(tmp_path: Path) -> None:
