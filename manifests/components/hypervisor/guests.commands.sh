@@ -155,7 +155,7 @@ report_kvm() {
 }
 
 at_boot() {
-    await modules 20
+    await modules 60
     kvm=0
     report_kvm || kvm=1
     mount -t cgroup2 -o nosuid,nodev,noexec guests "$LIMITS" && echo '+memory +pids' >"$LIMITS/cgroup.subtree_control"

@@ -210,15 +210,28 @@ ALL_APPLETS = frozenset(
 """Debian's BusyBox 1.37 as far as a script of ours could want it. Source: busybox --list."""
 
 
-def test_every_module_of_the_image_is_loaded_drivers_outside_of_the_kernels_own_first(
-    tmp_path: Path,
-) -> None:
-    """The three functions of the host's init, with a modprobe that says what it is asked for."""
+def load_modules(tmp_path: Path) -> list[str]:
+    """What the host's init asks a modprobe for, and what it says is reached; line by line."""
     text = rendered(host())["/usr/lib/minbuild/init"].content.decode()
     functions = "".join(
         re.search(rf"(?ms)^{name}\(\) {{\n.*?^}}\n", text)[0]  # type: ignore[index]
-        for name in ("modules", "load_modules")
+        for name in ("modules", "list_by_device", "load", "load_devices", "load_modules")
     )
+    functions = functions.replace("/lib/modules/$release", str(tmp_path))
+    functions = functions.replace("/proc/sys/kernel/modprobe", str(tmp_path / "modprobe"))
+    functions = functions.replace("/sys/bus/pci/devices", str(tmp_path / "pci"))
+    stubs = "reached() { echo reached $1; }\nmodprobe() { shift 2; for m; do echo $m; done; }\n"
+    done = subprocess.run(
+        ["sh"], input=f"{stubs}{functions}load_modules", capture_output=True, text=True, check=True
+    )
+    assert not done.stderr
+    return done.stdout.splitlines()
+
+
+def test_every_module_of_the_image_is_loaded_drivers_outside_of_the_kernels_own_first(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "modprobe").write_text("/sbin/modprobe\n")
     index = tmp_path / "modules.dep"
     index.write_text(
         "kernel/drivers/net/virtio_net.ko.xz: kernel/net/core/failover.ko.xz\n"
@@ -226,18 +239,32 @@ def test_every_module_of_the_image_is_loaded_drivers_outside_of_the_kernels_own_
         "kernel/drivers/block/virtio_blk.ko:\nkernel/fs/fat/vfat.ko.xz: kernel/fs/fat/fat.ko.xz\n"
         "updates/dkms/r8125.ko.zst:\nextra/zfs.ko:\nweak-updates/x.ko:\nkernel/lib/crc8.ko:\n"
     )
-    functions = functions.replace('"/lib/modules/$release/modules.dep"', str(index))
-    stubs = "reached() { echo reached $1; }\nmodprobe() { shift 2; for m; do echo $m; done; }\n"
-    done = subprocess.run(
-        ["sh"], input=f"{stubs}{functions}load_modules", capture_output=True, text=True, check=True
-    )
-    said = done.stdout.split("\n")
+    said = load_modules(tmp_path)
     before = said[: said.index("reached drivers")]
     assert {"virtio_net", "stp", "r8125", "zfs", "x"} <= set(before)
     names = {"virtio_net", "failover", "stp", "virtio_blk", "vfat", "r8125", "zfs", "x", "crc8"}
     assert names <= set(said[: said.index("reached modules")])
+    assert (tmp_path / "modprobe").read_text() == "modprobe\n"
     index.unlink()
-    done = subprocess.run(
-        ["sh"], input=f"{stubs}{functions}load_modules", capture_output=True, text=True, check=True
+    assert load_modules(tmp_path) == ["reached drivers", "reached modules"]
+
+
+def test_of_drivers_of_pci_devices_those_of_the_machine_are_loaded(tmp_path: Path) -> None:
+    """By an alias index; what only other drivers need comes with these."""
+    (tmp_path / "modules.dep").write_text(
+        "kernel/drivers/ata/ahci.ko.xz: kernel/drivers/ata/libata.ko.xz kernel/drivers/scsi/scsi-mod.ko.xz\n"
+        "kernel/drivers/ata/libata.ko.xz: kernel/drivers/scsi/scsi-mod.ko.xz\n"
+        "kernel/drivers/scsi/scsi-mod.ko.xz:\n"
+        "kernel/drivers/scsi/sd_mod.ko.xz: kernel/drivers/scsi/scsi-mod.ko.xz\n"
+        "kernel/drivers/net/e1000e.ko.xz:\nkernel/fs/ext4/ext4.ko.xz: kernel/fs/jbd2/jbd2.ko.xz\n"
+        "kernel/fs/jbd2/jbd2.ko.xz:\nkernel/net/bridge/bridge.ko.xz:\n"
     )
-    assert (done.stdout, done.stderr) == ("reached drivers\nreached modules\n", "")
+    (tmp_path / "modules.alias").write_text(
+        "# Aliases extracted from modules themselves.\nalias pci:v*d*sv*sd*bc01sc06i01* ahci\n"
+        "alias pci:v00008086d0000105Esv*sd*bc*sc*i* e1000e\nalias scsi:t-0x00* sd_mod\nalias fs-ext4 ext4\n"
+    )
+    (tmp_path / "pci" / "0000:00:1f.2").mkdir(parents=True)
+    device = "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"
+    (tmp_path / "pci" / "0000:00:1f.2" / "modalias").write_text(device + "\n")
+    said = [line for line in load_modules(tmp_path) if not line.startswith("reached ")]
+    assert sorted(set(said)) == sorted((device, "bridge", "ext4", "jbd2", "sd_mod"))
