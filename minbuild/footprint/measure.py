@@ -122,7 +122,7 @@ def with_totals(
         footprint,
         totals=replace(count_totals(files), packed=packed_total),
         sections=(
-            *sum_by_owner(files, lambda row: row.section, [str(one) for one in Section]),
+            *sum_by_owner(files, lambda row: row.section, _list_sections(files)),
             *overhead_rows,
         ),
         components=(*sum_by_owner(files, lambda row: row.component), *overhead_rows),
@@ -131,6 +131,12 @@ def with_totals(
             for row in (*sum_by_owner(files, lambda row: row.package), *overhead_rows)
         ),
     )
+
+
+def _list_sections(files: Iterable[FileRow]) -> list[str]:
+    """The sections of a report in their order; that of hardware where a host has some."""
+    present = {row.section for row in files}
+    return [str(one) for one in Section if one is not Section.HARDWARE or one in present]
 
 
 def manifest_limits(manifest: Manifest) -> dict[str, Limit]:

@@ -115,7 +115,9 @@ def build_kernel(host: RawManifest, problems: Problems) -> KernelSettings:
     """Build the kernel settings; a missing package is a problem."""
     part = host.kernel
     if part is not None and part.package:
-        return KernelSettings(part.package, part.cmdline, part.where, part.xen_cmdline)
+        return KernelSettings(
+            part.package, part.cmdline, part.where, part.xen_cmdline, part.firmware
+        )
     where = host.where if part is None else part.where
     if _is_from_root(host):
         return KernelSettings(ANY_PACKAGE, part.cmdline if part is not None else (), where)

@@ -20,6 +20,7 @@ from minbuild.manifest.document.scalars import (
     Json,
     Keyword,
     Located,
+    TemplatedValue,
     Text,
     UnrenderedText,
     ValueShape,
@@ -147,6 +148,11 @@ _KERNEL: ValueShape[RawKernel] = Record(
             LOCAL_FILE,
             "A list of modaliases of a machine by `minbuild hardware`, relative to this document; "
             "its drivers are included.",
+        ),
+        Key(
+            "firmware",
+            TemplatedValue(Boolean()),
+            "false: firmware files that the drivers name are left out.",
         ),
         Key("use", AlterableList(ListOf(COMPONENT_REFERENCE)), "Components of this section."),
     ),

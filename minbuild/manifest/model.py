@@ -19,6 +19,7 @@ class Section(StrEnum):
     """Sections of components and of reports, in the order of reports."""
 
     KERNEL = "kernel"
+    HARDWARE = "hardware"
     FILESYSTEM = "filesystem"
     NETWORK = "network"
     SERVICES = "services"
@@ -262,6 +263,8 @@ class KernelSettings:
     cmdline: tuple[str, ...]
     where: Location
     xen_cmdline: tuple[str, ...] = ()
+    firmware: bool = True
+    """False: firmware files that its modules name are left out."""
 
 
 @dataclass(frozen=True, slots=True)

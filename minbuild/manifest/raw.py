@@ -112,6 +112,7 @@ class RawKernel:
     xen_cmdline: tuple[str, ...] = ()
     modules: tuple[LocatedName, ...] = ()
     hardware: LocatedName | None = None
+    firmware: bool = True
     use: tuple[LocatedName, ...] = ()
 
 
@@ -225,6 +226,7 @@ class RawManifest:
     pins: tuple[RawPinEntry, ...] = ()
     vars: tuple[VariableDefinition, ...] = ()
     kernel: RawKernel | None = None
+    hardware: RawSection = RawSection()
     filesystem: RawSection = RawSection()
     network: RawSection = RawSection()
     services: RawSection = RawSection()

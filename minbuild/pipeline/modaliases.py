@@ -26,38 +26,25 @@ def list_modaliases(top: Path) -> str:
     return HEADER + "".join(f"{alias}\n" for alias in aliases)
 
 
-PCI_CLASSES = {"01": "storage", "02": "network", "0c03": "USB"}
-"""PCI classes of devices that a host hardly does without. Source: pci.ids, "C" lines."""
-_PCI_ALIAS = re.compile(r"pci:v[0-9A-F]{8}d[0-9A-F]{8}.*bc([0-9A-F]{2})sc([0-9A-F]{2})")
-CLOUD_KERNEL = "cloud"
-"""In names of kernels that know devices of virtual machines alone."""
-
-
 def explain_missing_drivers(
     names: Sequence[LocatedName], absent: Container[str], kernel: str
 ) -> Iterator[str]:
-    """Say of a list's devices which of them this kernel has no driver for.
+    """Count the devices of a list that this kernel has no driver for.
 
-    `names`: the list; `absent`: what no module serves. Every machine has devices without one (its
-    bridges, its buttons), which are counted; controllers of disks and networks are named.
+    `names`: the list; `absent`: what no module serves. Every machine has some (its bridges, its
+    buttons); USB controllers are named, and those of disks and networks are an error of the resolver.
     """
     lacking = [name for name in names if name.text in absent]
-    important = [(kind, name) for name in lacking if (kind := _find_device_class(name.text))]
-    for kind, name in important:
-        yield f"{name.where}: {kind} device {name.text} has no driver in the kernel {kernel}"
-    if important and CLOUD_KERNEL in kernel:
-        yield "a kernel for machines of iron has more drivers: kernel: {package: linux-image-amd64}"
-    other_count = len(lacking) - len(important)
+    controllers = [name for name in lacking if _USB_CONTROLLER.match(name.text)]
+    for name in controllers:
+        yield f"{name.where}: USB controller {name.text} has no driver in the kernel {kernel}"
+    other_count = len(lacking) - len(controllers)
     if other_count:
         yield f"{names[0].where.file}: {other_count} more of its {len(names)} devices have no driver here"
 
 
-def _find_device_class(alias: str) -> str:
-    match = _PCI_ALIAS.match(alias)
-    if match is None:
-        return ""
-    base, sub = match[1].lower(), match[2].lower()
-    return PCI_CLASSES.get(base + sub) or PCI_CLASSES.get(base, "")
+_USB_CONTROLLER = re.compile(r"pci:v[0-9A-F]{8}d[0-9A-F]{8}.*bc0Csc03")
+"""Source: pci.ids, "C" lines."""
 
 
 def _walk_modaliases(top: Path) -> Iterator[str]:

@@ -15,7 +15,7 @@ from minbuild.manifest.model import Manifest
 from minbuild.paths import to_root_path
 from minbuild.pipeline.session import Session
 from minbuild.resolve.builtin_tables import find_architecture
-from minbuild.resolve.kernel import FIRMWARE_FORMS
+from minbuild.resolve.firmware import FIRMWARE_FORMS
 from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
 
 FIRMWARE_DIRECTORY = "/usr/lib/firmware"

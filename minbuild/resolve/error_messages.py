@@ -7,6 +7,7 @@ from minbuild.errors import ResolveError, combine
 from minbuild.facts.model import KernelConfig, PackageFiles
 from minbuild.manifest.model import Waiver
 from minbuild.resolve.depmod import get_module_name
+from minbuild.resolve.device_roots import find_essential_class
 from minbuild.resolve.kernel import MODULE_SUFFIXES, MODULES_DIRECTORY
 from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
 from minbuild.resolve.root_selection import APPLET_CONFLICT, OPTION_WITHOUT_MODULE
@@ -82,6 +83,9 @@ def _make_root_error(
             fix = _suggest_name(unmet.wanted.replace("-", "_"), names, "name a module that it has")
             if ":" in unmet.wanted:
                 fix = _DEVICES_FIX
+            if device := find_essential_class(unmet.wanted):
+                problem = f"the {device} {unmet.wanted} has no driver in {_describe_kernel(unmet, kernel)}"
+                fix = _suggest_kernel(unmet, kernel)
         case NeedKind.KCONFIG:
             names = [name for config in _read_kernel_configs(packages) for name in config.options]
             problem = f"{_describe_kernel(unmet, kernel)} lacks the option CONFIG_{unmet.wanted}"
@@ -105,8 +109,20 @@ def _make_root_error(
     return ResolveError(problem, where=where, fix=fix)
 
 
+def _suggest_kernel(unmet: UnmetNeed, kernel: str) -> str:
+    waiver = f'allow-missing: [{{path: "{unmet.wanted}", because: …}}]'
+    if CLOUD_KERNEL not in kernel:
+        return f"take another kernel, or do without the device: {waiver}"
+    return (
+        f"take linux-image-{kernel.rpartition('-')[2]} (kernel: {{package: …}}), which has the drivers of "
+        f"machines that are not virtual, or do without the device: {waiver}"
+    )
+
+
 NOT_OFFERED = "is not available"
 """Predicate of a package that is not among those at hand; a caller may name the lock instead."""
+CLOUD_KERNEL = "-cloud-"
+"""In releases of kernels that know the devices of virtual machines alone."""
 _DEVICES_FIX = (
     "name the driver: one that is built in may not say which devices it drives; or list the "
     "devices in a file (kernel: {hardware: FILE}), of which only what drives them is taken"

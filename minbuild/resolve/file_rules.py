@@ -15,7 +15,8 @@ from minbuild.resolve.builtin_tables import (
 )
 from minbuild.resolve.data_rules import find_file_needs
 from minbuild.resolve.elf_process import is_program
-from minbuild.resolve.kernel import BUILT_IN_FIRMWARE_OPTION, MODULE_SUFFIXES, FirmwareFiles
+from minbuild.resolve.firmware import follow_firmware
+from minbuild.resolve.kernel import MODULE_SUFFIXES
 from minbuild.resolve.model import Need, NeedKind, RuleResult, UnmetNeed
 from minbuild.resolve.package_view import LINK_LOOP, PackageView, join_link_target
 from minbuild.resolve.resolve_state import ResolveState, RuleInput
@@ -206,25 +207,6 @@ def follow_request(
         yield UnmetNeed(
             NeedKind.REQUEST, alias, needed_by, "", evidence, looked=(kernel.directory,)
         )
-
-
-def follow_firmware(
-    state: ResolveState, name: str, needed_by: str, evidence: str, package: str
-) -> Iterator[RuleResult]:
-    """A firmware file in any of the forms that the kernel reads; none that is built into it."""
-    kernel = state.find_kernel(needed_by)
-    firmware_name = f"firmware {name}"
-    if name in kernel.options.get(BUILT_IN_FIRMWARE_OPTION, "").split():
-        state.note_builtin(firmware_name, needed_by)
-    if firmware_name in state.builtin_modules or firmware_name in state.known_builtin:
-        return
-    firmware_files = FirmwareFiles(state.view, kernel.version, kernel.options)
-    files = tuple(firmware_files.find_files(name))
-    for raw, resolved in files:
-        yield resolved.found_for(needed_by, NeedKind.FIRMWARE, evidence, raw)
-    if not files:
-        searched = ("/usr/lib/firmware", *firmware_files.list_unreadable(name))
-        yield UnmetNeed(NeedKind.FIRMWARE, name, needed_by, package, evidence, looked=searched)
 
 
 def find_env_program(argument: str) -> str:

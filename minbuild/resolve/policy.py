@@ -27,6 +27,8 @@ class ResolvePolicy:
     """The lowest priority of `.note.dlopen` that is followed, by path; the last match counts."""
     rules: RuleSet = NO_RULES
     """Data rules of `rules/TOPIC.yaml`."""
+    firmware: bool = True
+    """False: firmware that modules name is left out."""
 
 
 DEFAULT_POLICY = ResolvePolicy()
@@ -35,7 +37,11 @@ DEFAULT_POLICY = ResolvePolicy()
 def make_policy(manifest: Manifest) -> ResolvePolicy:
     """Read the policy of a manifest and its rule files."""
     return ResolvePolicy(
-        manifest.drop, manifest.allow_missing, manifest.dlopen, load_rules(manifest.rules)
+        manifest.drop,
+        manifest.allow_missing,
+        manifest.dlopen,
+        load_rules(manifest.rules),
+        manifest.kernel.firmware,
     )
 
 

@@ -9,6 +9,7 @@ from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
 from minbuild.resolve import path_glob, root_selection
 from minbuild.resolve.builtin_tables import Architecture, find_architecture
+from minbuild.resolve.device_roots import narrow_to_devices
 from minbuild.resolve.elf_process import is_program
 from minbuild.resolve.file_rules import RULES
 from minbuild.resolve.kernel import (
@@ -82,6 +83,7 @@ class Resolution:
         self.state = ResolveState(
             view, waivers, loader, InstalledKernel(view, version), RuleIndex(policy.rules)
         )
+        self.state.take_firmware = policy.firmware
         self._architecture = architecture
         self._dlopen_rules = policy.dlopen
         self._selected: dict[RootPath, FileEntry] = {}
@@ -108,7 +110,7 @@ class Resolution:
         elif any(missing.wanted == IMAGE_GLOB for missing in self._unmet):
             # without its kernel a module's name says nothing: only the missing kernel is reported
             return
-        for root in named_roots:
+        for root in narrow_to_devices(named_roots, self.state.kernel):
             for result in root_selection.SELECTORS[root.kind](root, self.state):
                 self.add(result)
 

@@ -74,6 +74,8 @@ class ResolveState:
     """Modules, and `firmware NAME`, asked for that are built in → who asked first."""
     skipped_softdeps: dict[str, str] = field(default_factory=dict)
     """Names that may be absent and are (softdeps) → who asked first."""
+    take_firmware: bool = True
+    """False: what modules name is noted as skipped."""
     require_softdeps: bool = False
     """Softdeps must be met, unless they are known to be built in or absent."""
     known_builtin: Mapping[str, str] = field(default_factory=dict)

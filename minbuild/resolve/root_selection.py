@@ -12,7 +12,9 @@ from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve import path_glob
 from minbuild.resolve.builtin_tables import OPTION_MODULES
 from minbuild.resolve.data_rules import find_value_needs
-from minbuild.resolve.file_rules import follow_firmware, follow_request
+from minbuild.resolve.device_roots import find_essential_class
+from minbuild.resolve.file_rules import follow_request
+from minbuild.resolve.firmware import follow_firmware
 from minbuild.resolve.kernel import IMAGE_GLOB, IMAGE_GLOBS, ModuleMatches, parse_image_version
 from minbuild.resolve.model import Need, NeedKind, Root, RuleResult, UnmetNeed, shorten_location
 from minbuild.resolve.package_view import PackageView
@@ -208,7 +210,7 @@ def select_modules(root: Root, state: ResolveState) -> Iterator[RuleResult]:
             yield from follow_request(state, alias, root.component, evidence)
     if matches or root.text in state.known_builtin:
         return
-    if root.optional:
+    if root.optional and not find_essential_class(root.text):
         state.note_skipped(root.text, root.component)
     else:
         yield _make_unmet(

@@ -31,21 +31,19 @@ def test_a_sysfs_without_devices_is_an_error(tmp_path: Path) -> None:
         list_modaliases(tmp_path)
 
 
-NIC = "pci:v00008086d000010D3sv00008086sd0000A01Fbc02sc00i00"
+USB = "pci:v00008086d000010D3sv00008086sd0000A01Fbc0Csc03i30"
 DISK = "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"
 BRIDGE = "pci:v00008086d000029C0sv00001AF4sd00001100bc06sc00i00"
 
 
-def test_controllers_without_a_driver_are_named_and_the_others_counted() -> None:
+def test_usb_controllers_without_a_driver_are_named_and_the_others_counted() -> None:
     names = [
         LocatedName(text, Location("hw.txt", line, 1))
-        for line, text in enumerate((NIC, DISK, BRIDGE), 1)
+        for line, text in enumerate((USB, DISK, BRIDGE), 1)
     ]
-    told = list(explain_missing_drivers(names, {NIC, BRIDGE}, "6.12-cloud-amd64"))
+    told = list(explain_missing_drivers(names, {USB, BRIDGE}, "6.12-cloud-amd64"))
     assert told == [
-        f"hw.txt:1:1: network device {NIC} has no driver in the kernel 6.12-cloud-amd64",
-        "a kernel for machines of iron has more drivers: kernel: {package: linux-image-amd64}",
+        f"hw.txt:1:1: USB controller {USB} has no driver in the kernel 6.12-cloud-amd64",
         "hw.txt: 1 more of its 3 devices have no driver here",
     ]
-    assert len(list(explain_missing_drivers(names, {NIC}, "6.12-amd64"))) == 1
     assert list(explain_missing_drivers(names, (), "6.12-cloud-amd64")) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from minbuild.resolve.kernel import FirmwareFiles
+from minbuild.resolve.firmware import FirmwareFiles
 from minbuild.resolve.package_view import PackageView
 from tests.unit.resolve.builders import Content, package
 

@@ -1,5 +1,7 @@
 """What a manifest may ask for beyond paths: aliases, a machine's devices, run-time libraries."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,6 +27,7 @@ from tests.unit.resolve.builders import (
     program,
     regular,
     root,
+    waiver,
 )
 
 KERNEL = package(
@@ -199,3 +202,79 @@ def test_a_rule_that_matches_no_file_is_a_lack() -> None:
         policy=ResolvePolicy(dlopen=(rule("/usr/bin/ap", "suggested"),)),
     )
     assert missing(closure) == ["dlopen /usr/bin/ap"]
+
+
+WIFI = "pci:v00008086d00002723sv00008086sd00000084bc02sc80i00"
+CARD = "pci:v000014E4d00001657sv0000103Csd0000169Dbc02sc00i00"
+
+
+def test_a_listed_card_without_a_driver_is_an_error_that_names_a_kernel() -> None:
+    names, closure = modules(device(WIFI), device(CARD))
+    assert (names, missing(closure)) == ([], [f"module {CARD}"])
+    said = make_unresolved_error(replace(closure, kernel_release="6.12-cloud-amd64"))
+    assert said.what == f"the network card {CARD} has no driver in the kernel 6.12-cloud-amd64"
+    assert said.fix.startswith("take linux-image-amd64 (kernel: {package: …})")
+    assert list(closure.skipped_softdeps) == [WIFI]
+
+
+def test_a_listed_card_without_a_driver_can_be_waived() -> None:
+    allowed = ResolvePolicy(allow_missing=(waiver(CARD),))
+    roots = (root("/boot/vmlinuz-6", "linux"), device(CARD))
+    closure = resolve(roots, (KERNEL,), arch="amd64", policy=allowed)
+    assert (closure.unmet_needs, closure.used_waivers) == ((), (CARD,))
+
+
+PROCESSOR = "cpu:type:x86,ven0000fam0006mod009E:feature:,0000,0085,"
+SERVER = package(
+    "linux",
+    {
+        "/boot/vmlinuz-6": None,
+        "/usr/lib/firmware/net.bin": None,
+        **{
+            f"/usr/lib/modules/6/kernel/{name}.ko": Module(name, aliases=aliases, firmware=blobs)
+            for name, aliases, blobs in (
+                ("net_a", ("pci:v00008086d000010D3sv*sd*bc*sc*i*",), ("net.bin",)),
+                ("net_b", ("pci:v000014E4d*sv*sd*bc*sc*i*",), ("gone.bin",)),
+                ("stick", ("usb:v*p*d*dc*dsc*dp*ic08isc06ip50in*",), ()),
+                ("kvm_intel", ("cpu:type:x86,ven*fam*mod*:feature:*0085*",), ()),
+                ("kvm_amd", ("cpu:type:x86,ven*fam*mod*:feature:*00C2*",), ()),
+                ("watchdog", ("pci:v00008086d000025ABsv*sd*bc*sc*i*",), ()),
+            )
+        },
+    },
+)
+GROUPS = tuple(
+    Root(NeedKind.MODULE, name, component, "x.yaml:1:1")
+    for component, names in (
+        ("hardware/nic", ("net_a", "net_b")),
+        ("hardware/usb", ("stick",)),
+        ("kernel/kvm", ("kvm_amd", "kvm_intel")),
+        ("services/watchdog", ("watchdog",)),
+    )
+    for name in names
+)
+
+
+@pytest.mark.parametrize(
+    ("devices", "found"),
+    [
+        ((), ["kvm_amd.ko", "kvm_intel.ko", "net_a.ko", "net_b.ko", "stick.ko", "watchdog.ko"]),
+        ((NET,), ["kvm_amd.ko", "kvm_intel.ko", "net_a.ko", "stick.ko", "watchdog.ko"]),
+        ((PROCESSOR,), ["kvm_intel.ko", "stick.ko", "watchdog.ko"]),
+    ],
+)
+def test_a_list_of_devices_narrows_the_groups_of_hardware(
+    devices: tuple[str, ...], found: list[str]
+) -> None:
+    roots = (root("/boot/vmlinuz-6", "linux"), *GROUPS, *map(device, devices))
+    closure = resolve(
+        roots, (SERVER,), arch="amd64", policy=ResolvePolicy(allow_missing=(waiver("gone.bin"),))
+    )
+    assert [path.rpartition("/")[2] for path in closure.files if path.endswith(".ko")] == found
+
+
+def test_firmware_is_left_out_when_the_manifest_says_so() -> None:
+    roots = (root("/boot/vmlinuz-6", "linux"), *GROUPS)
+    closure = resolve(roots, (SERVER,), arch="amd64", policy=ResolvePolicy(firmware=False))
+    assert (closure.unmet_needs, "/usr/lib/firmware/net.bin" in closure.files) == ((), False)
+    assert list(closure.skipped_softdeps) == ["firmware gone.bin", "firmware net.bin"]
