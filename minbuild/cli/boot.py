@@ -16,6 +16,7 @@ from minbuild.escape import dump_json
 from minbuild.footprint.boot_trace import TraceSummary, render_trace
 from minbuild.lab import boot_results
 from minbuild.lab.interactive import boot_interactively
+from minbuild.lab.metal import CARD_MODELS
 from minbuild.lab.model import (
     Accel,
     AttachAs,
@@ -25,6 +26,7 @@ from minbuild.lab.model import (
     FaultInjection,
     Firmware,
     LeaseShape,
+    Machine,
     Network,
 )
 from minbuild.lab.qemu import complete_request
@@ -64,8 +66,10 @@ PATH = click.Path(path_type=Path)
 @click.option("--memory", default=1024, show_default=True, help="MiB.")
 @click.option("--cpus", type=click.IntRange(1, 255),
               help="Processors.  [default: 2, and 1 for an image that starts Xen]")  # fmt: skip
-@click.option("--cards", default=1, show_default=True, type=click.IntRange(0, 8),
-              help="Network cards, all on the lab's network.")  # fmt: skip
+@click.option("--machine", type=click.Choice(["virtio", "metal"]), default="virtio", show_default=True,
+              help="Devices of a virtual machine, or those of a server (AHCI, NVMe, e1000e, igb, IPMI).")  # fmt: skip
+@click.option("--cards", type=click.IntRange(0, 8),
+              help="Network cards, all on the lab's network.  [default: 1; metal: 2]")  # fmt: skip
 @click.option(
     "--disk", "disks", type=PATH, multiple=True, help="Attach a further disk; may be repeated."
 )
@@ -93,7 +97,8 @@ PATH = click.Path(path_type=Path)
 @build_options
 def boot(
     target: str, firmware: str, attach: str | None, accel: str | None, network: str, lease: str,
-    memory: int, cpus: int | None, cards: int, disks: tuple[Path, ...], guest_cpus: int, no_data: bool,
+    memory: int, cpus: int | None, machine: str, cards: int | None, disks: tuple[Path, ...],
+    guest_cpus: int, no_data: bool,
     names: tuple[str, ...], certificate: Path | None, timeout: int, log: Path | None,
     keep: Path | None, repeat: int, junit: Path | None, trace: bool, no_ports: bool,
     interactive: bool, as_json: bool, build: BuildOptions,
@@ -113,7 +118,8 @@ def boot(
         image=setup.image, probes=_select_probes(setup.probes, names), firmware=Firmware(firmware),
         attach=AttachAs(attach) if attach else None, accel=Accel(accel) if accel else None,
         network=Network(network), lease=LeaseShape(lease), faults=FaultInjection(no_disk=no_data),
-        memory=memory, cpus=cpus or 0, cards=cards, disks=disks, guest_cpus=guest_cpus,
+        memory=memory, cpus=cpus or 0, machine=Machine(machine),
+        cards=_count_cards(machine, cards), disks=disks, guest_cpus=guest_cpus,
         certificate=certificate, timeout=timeout, log=log, keep=keep, trace=trace,
         ports=not (no_ports or interactive),
     ))  # fmt: skip
@@ -139,6 +145,12 @@ def boot(
         if failure is not None:
             raise failure
     return 0
+
+
+def _count_cards(machine: str, requested: int | None) -> int:
+    if requested is not None:
+        return requested
+    return len(CARD_MODELS) if machine == Machine.METAL else 1
 
 
 def _select_probes(probes: tuple[BootProbe, ...], names: tuple[str, ...]) -> tuple[BootProbe, ...]:

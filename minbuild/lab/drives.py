@@ -20,7 +20,7 @@ from pathlib import Path
 from minbuild.errors import ToolError, UsageError
 from minbuild.formats import magic
 from minbuild.formats.magic import HEAD_SIZE, Format, detect_format
-from minbuild.lab.model import AttachAs, Tools
+from minbuild.lab.model import AttachAs, Machine, Tools
 from minbuild.paths import RootPath
 
 QCOW2_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQII")
@@ -155,7 +155,9 @@ def read_first_bytes(path: Path, count: int) -> bytes:
         ) from error
 
 
-def build_boot_drive_args(path: Path, kind: str, attach: AttachAs | None) -> tuple[str, ...]:
+def build_boot_drive_args(
+    path: Path, kind: str, attach: AttachAs | None, machine: Machine = Machine.VIRTIO
+) -> tuple[str, ...]:
     """Build QEMU's arguments for the image to boot; what the machine writes is discarded.
 
     Raises: UsageError for a CD that is not an ISO image.
@@ -164,6 +166,9 @@ def build_boot_drive_args(path: Path, kind: str, attach: AttachAs | None) -> tup
         attach = AttachAs.CD if kind == "iso" else AttachAs.DISK
     format_ = "raw" if kind == "iso" else kind
     match attach:
+        case AttachAs.DISK if machine is Machine.METAL:
+            drive = f"if=none,id=medium,snapshot=on,file={build_file_option(path, format_)}"
+            return ("-drive", drive, "-device", "ide-hd,drive=medium,bootindex=1")
         case AttachAs.DISK:
             return build_disk_args(path, format_, writable=False)
         case AttachAs.CD if kind != "iso":
@@ -316,10 +321,16 @@ def build_ovmf_args(tools: Tools, variables: Path, *, secure: bool) -> tuple[str
     )
 
 
-def build_efi_stick_args(application: Path, work: Path) -> tuple[str, ...]:
-    """Build QEMU's arguments for a FAT stick from which UEFI starts an application."""
+def build_efi_stick_args(
+    application: Path, work: Path, machine: Machine = Machine.VIRTIO
+) -> tuple[str, ...]:
+    """Build QEMU's arguments for a FAT disk from which UEFI starts an application."""
     esp = work / "esp" / "EFI" / "BOOT"
     esp.mkdir(parents=True)
     (esp / "BOOTX64.EFI").symlink_to(application)
-    stick = f"if=virtio,format=raw,file=fat:{escape_commas(work / 'esp')},readonly=on"
-    return ("-drive", stick)
+    disk = f"format=raw,file=fat:{escape_commas(work / 'esp')},readonly=on"
+    if machine is Machine.METAL:
+        # a SATA disk can be written to, a memory stick may be read alone
+        stick = "usb-storage,drive=medium,removable=on"
+        return ("-drive", f"if=none,id=medium,{disk}", "-device", "qemu-xhci", "-device", stick)
+    return ("-drive", f"if=virtio,{disk}")

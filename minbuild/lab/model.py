@@ -79,6 +79,14 @@ class BootStage(IntEnum):
     """A process wrote a line."""
 
 
+class Machine(StrEnum):
+    """The devices of the machine."""
+
+    VIRTIO = "virtio"
+    METAL = "metal"
+    """Those of a server: AHCI, NVMe, MegaRAID, USB, e1000e, igb, IPMI, a screen; nothing of virtio."""
+
+
 class AttachAs(StrEnum):
     """The kind of drive that the image is attached as."""
 
@@ -260,6 +268,7 @@ class BootRequest:
     """0: two, and one where Xen is emulated."""
     cards: int = 1
     """Network cards, all on the lab's network."""
+    machine: Machine = Machine.VIRTIO
     actions: tuple[ConsoleAction, ...] = ()
     timeout: int = 180
     """Effective seconds of one boot, from power-on."""

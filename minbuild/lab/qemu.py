@@ -19,7 +19,13 @@ from minbuild.lab.drives import (
     prepare_ovmf_args,
     read_first_bytes,
 )
-from minbuild.lab.model import BootRequest, Decision, Firmware, Network, Tools
+from minbuild.lab.metal import (
+    CARD_MODELS,
+    METAL_ARGS,
+    build_metal_disk_args,
+    require_metal_boot,
+)
+from minbuild.lab.model import BootRequest, Decision, Firmware, Machine, Network, Tools
 from minbuild.lab.worker import echo_pipe
 from minbuild.lab.worker.network import SERVER_ADDRESS, build_netdev_arg, make_mac
 from minbuild.manifest.kernel_cmdline import MAX_LENGTH, append_words, split_cmdline
@@ -71,6 +77,8 @@ def prepare_boot_source(
     `parameters` are added to the kernel's command line where that is possible.
     Raises: UsageError for what cannot be booted this way, ToolError for a damaged image.
     """
+    if request.machine is Machine.METAL:
+        require_metal_boot(request)
     for path in (request.image, request.initramfs, request.data_disk, *request.disks):
         if path is not None:
             read_first_bytes(path, 1)
@@ -153,9 +161,9 @@ def _boot_by_uefi(
         kernel, _, _ = _extract_uki(image, work)
         return BootSource((*firmware_args, *netboot_args), kernel, directory)
     if kind != "efi":
-        drive_args = build_boot_drive_args(image, kind, request.attach)
+        drive_args = build_boot_drive_args(image, kind, request.attach, request.machine)
         return BootSource((*firmware_args, *drive_args), _extract_sibling_kernel(image, work))
-    stick_args = build_efi_stick_args(image, work)
+    stick_args = build_efi_stick_args(image, work, request.machine)
     kernel, _, _ = _extract_uki(image, work)
     return BootSource((*firmware_args, *stick_args), kernel)
 
@@ -175,7 +183,7 @@ def _boot_by_bios(request: BootRequest, image: Path, kind: str, work: Path) -> B
     port = work / "sercon-port"
     port.write_bytes(SERIAL_PORT)
     port_args = ("-fw_cfg", f"name=etc/sercon-port,file={escape_commas(port)}")
-    drive_args = build_boot_drive_args(image, kind, request.attach)
+    drive_args = build_boot_drive_args(image, kind, request.attach, request.machine)
     return BootSource((*port_args, *drive_args), _extract_sibling_kernel(image, work))
 
 
@@ -341,25 +349,42 @@ def build_qemu_args(
     size_args = ("-smp", str(request.cpus), "-m", str(request.memory))
     args = ["-M", "q35", *build_accel_args(accel.name, xen=source.xen), *size_args]
     args += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-    # the watchdog resets a machine that hangs, once the host uses it; any reset ends QEMU
-    args += [*build_data_directory_args(tools), *source.args, "-device", "i6300esb"]
+    args += [*build_data_directory_args(tools), *source.args]
     if request.faults.clock:
         args += ["-rtc", f"base={request.faults.clock}"]
+    if request.machine is Machine.METAL:
+        args += [*METAL_ARGS, *build_metal_disk_args(data_disk, request.disks)]
+    else:
+        args += _build_virtual_args(request, data_disk)
+    for number in range(request.cards):
+        args += _build_card_args(number, request, source.served_directory, echo_reachable)
+    return (*args, *CONSOLE_ARGS)
+
+
+def _build_virtual_args(request: BootRequest, data_disk: Path | None) -> tuple[str, ...]:
+    """Build the arguments of a virtual machine's disks, watchdog and random numbers."""
+    # the watchdog resets a machine that hangs, once the host uses it; any reset ends QEMU
+    args = ["-device", "i6300esb"]
     if data_disk is not None:
         args += build_disk_args(data_disk.absolute(), "raw", writable=True)
     for path in request.disks:
         args += build_disk_args(path.absolute(), detect_drive_format(path), writable=False)
-    for number in range(request.cards):
-        args += _build_card_args(number, request.firmware, source.served_directory, echo_reachable)
     # OVMF's network stack needs random numbers, too
     args += ["-object", "rng-random,id=r,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r"]
-    return (*args, *CONSOLE_ARGS)
+    return tuple(args)
 
 
 def _build_card_args(
-    number: int, firmware: Firmware, served_directory: Path | None, echo_reachable: bool | None
+    number: int,
+    request: BootRequest,
+    served_directory: Path | None,
+    echo_reachable: bool | None,
 ) -> tuple[str, ...]:
     """Build the arguments of a network card; a firmware boots from the first one."""
+    firmware = request.firmware
+    model = CARD_MODELS[number % len(CARD_MODELS)]
+    if request.machine is Machine.VIRTIO:
+        model = "virtio-net-pci"
     netdev_arg = build_netdev_arg(number)
     if echo_reachable is not None:
         tftp_arg = _build_tftp_arg(firmware, served_directory)
@@ -367,7 +392,7 @@ def _build_card_args(
         netdev_arg += _build_guestfwd_arg() if echo_reachable else ""
     # romfile= : without a boot ROM the firmware does not try the network first
     boot_index = ",bootindex=1" if firmware.is_netboot and not number else ""
-    card = f"virtio-net-pci,netdev=n{number},mac={make_mac(number)},romfile={boot_index}"
+    card = f"{model},netdev=n{number},mac={make_mac(number)},romfile={boot_index}"
     return ("-netdev", netdev_arg, "-device", card)
 
 
