@@ -317,7 +317,9 @@ def write_pxe_directory(parts: UkiParts, uki: Path, name: str, output: Path) -> 
     """Fill the directory `output` with kernel, initramfs, UKI and settings for dnsmasq and iPXE."""
     output.mkdir()
     shutil.copyfile(parts.linux, output / KERNEL_NAME)
-    shutil.copyfile(parts.initrd, output / INITRD_NAME)
+    with (output / INITRD_NAME).open("wb") as initrd:
+        for part in filter(None, (parts.microcode, parts.initrd)):
+            initrd.write(part.read_bytes())
     shutil.copyfile(uki, output / f"{name}.efi")
     values = {
         "uki": f"{name}.efi",

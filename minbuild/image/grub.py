@@ -43,7 +43,7 @@ CONFIG_TEMPLATE = """\
 set gfxpayload=text
 {serial}loopback uki $prefix/{uki}
 linux (uki){linux} {cmdline}
-initrd (uki){initrd}
+initrd {microcode}(uki){initrd}
 boot
 echo 'the host cannot be started: is this {settings} the one that was made with {uki}?'
 sleep 30
@@ -69,6 +69,9 @@ def render_grub_config(parts: UkiParts, uki: Path, name: str) -> str:
         serial=serial_lines,
         linux=_find_block_list(data, parts.linux, uki),
         initrd=_find_block_list(data, parts.initrd, uki),
+        microcode=(
+            f"(uki){_find_block_list(data, parts.microcode, uki)} " if parts.microcode else ""
+        ),
         cmdline=" ".join(
             _quote_word(_unquote_parameter(word)) for word in split_cmdline(parts.cmdline)
         ),
@@ -149,14 +152,18 @@ def is_grub_config_of(
 ) -> bool:
     """Whether a grub.cfg starts exactly this UKI's kernel and initramfs with its command line.
 
-    `uki`: its name in the directory of grub.cfg; `spans`: start and size of the sections .linux and
-    .initrd.
+    `uki`: its name in the directory of grub.cfg; `spans`: start and size of the sections .linux,
+    .initrd and, where it has one, .ucode.
     """
     match = _compile_config_pattern(uki).fullmatch(config)
     if match is None:
         return False
-    for part in ("linux", "initrd"):
-        start, size = spans[f".{part}"]
+    if (".ucode" in spans) != (match["microcode"] is not None):
+        return False
+    for part, section in (("linux", ".linux"), ("initrd", ".initrd"), ("microcode", ".ucode")):
+        if section not in spans:
+            continue
+        start, size = spans[section]
         if (int(match[part]) * SECTOR, int(match[f"{part}_count"])) != (start, -(-size // SECTOR)):
             return False
     try:
@@ -174,6 +181,7 @@ def _compile_config_pattern(uki: str) -> re.Pattern[str]:
         "serial": r"(?:serial --unit=\d+ --speed=\d+\nterminal_output console serial\n)?",
         "linux": r"(?P<linux>\d+)\+(?P<linux_count>\d+)",
         "initrd": r"(?P<initrd>\d+)\+(?P<initrd_count>\d+)",
+        "microcode": r"(?:\(uki\)(?P<microcode>\d+)\+(?P<microcode_count>\d+) )?",
         "cmdline": r"(?P<cmdline>[^\n]*)",
     }
     text = re.sub(r"\\\{(\w+)\\\}", r"{\1}", re.escape(CONFIG_TEMPLATE))

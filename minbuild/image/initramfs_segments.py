@@ -19,6 +19,7 @@ from minbuild.manifest.image_settings import Compression
 from minbuild.parallel import open_threads
 from minbuild.paths import RootPath
 from minbuild.progress import Progress
+from minbuild.rootfs.microcode import MICROCODE_DIRECTORY
 from minbuild.rootfs.model import RootfsNode, RootfsTree
 from minbuild.toolbox.toolbox import Toolbox
 
@@ -47,6 +48,8 @@ class ContentClass(StrEnum):
     """Machine code of the host's architecture, for which xz has a filter."""
     STORED = "stored"
     """Already compressed."""
+    MICROCODE = "microcode"
+    """Read by the kernel before it can unpack anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,11 @@ def split_into_groups(
 ) -> tuple[SegmentGroup, ...]:
     """Split a tree without its kernel into groups, in the order in which they are unpacked.
 
-    `read_head` reads the first bytes of the content with a digest. The first group has directories,
-    links and data; hard links stay with their file.
+    `read_head` reads the first bytes of the content with a digest. Microcode comes first, where there
+    is some; then a group with directories, links and data; hard links stay with their file.
     """
-    nodes = [node for node in tree.nodes if not tree.is_boot_image(node)]
+    early = [node for node in tree.nodes if is_microcode(node)]
+    nodes = [node for node in tree.nodes if not tree.is_boot_image(node) and not is_microcode(node)]
     classes = {
         node.path: classify_content(read_head(node.sha256), arch)
         for node in nodes
@@ -82,7 +86,8 @@ def split_into_groups(
     for node in nodes:
         path = RootPath(node.target) if node.kind is FileType.HARDLINK else node.path
         by_class[classes.get(path, ContentClass.DATA)].append(node)
-    segment_groups = [SegmentGroup(ContentClass.DATA, tuple(by_class[ContentClass.DATA]))]
+    segment_groups = [SegmentGroup(ContentClass.MICROCODE, tuple(early))] if early else []
+    segment_groups.append(SegmentGroup(ContentClass.DATA, tuple(by_class[ContentClass.DATA])))
     if by_class[ContentClass.STORED]:
         segment_groups.append(
             SegmentGroup(ContentClass.STORED, tuple(by_class[ContentClass.STORED]))
@@ -91,6 +96,13 @@ def split_into_groups(
         SegmentGroup(ContentClass.CODE, part) for part in _group_code(by_class[ContentClass.CODE])
     ]
     return tuple(segment_groups)
+
+
+def is_microcode(node: RootfsNode) -> bool:
+    """Tell whether a path belongs to the archive of microcode: its files, and their directories."""
+    return f"{MICROCODE_DIRECTORY}/".startswith(f"{node.path}/") or node.path.startswith(
+        f"{MICROCODE_DIRECTORY}/"
+    )
 
 
 def classify_content(head: bytes, arch: str) -> ContentClass:
@@ -108,7 +120,8 @@ def build_packer_args(
     group: SegmentGroup, size: int, compression: Compression, arch: str
 ) -> tuple[str, ...]:
     """Build the compressor's arguments for a cpio archive of `size` bytes; none: not compressed."""
-    if compression is Compression.NONE or group.content_class is ContentClass.STORED:
+    stored = (ContentClass.STORED, ContentClass.MICROCODE)
+    if compression is Compression.NONE or group.content_class in stored:
         return ()
     if compression is Compression.ZSTD:
         return ("--quiet", "--single-thread", "-9", "--no-check", "--stdout")

@@ -88,6 +88,8 @@ class UkiParts:
     """The content of os-release."""
     uname: str
     """The kernel's release, as printed by uname -r."""
+    microcode: Path | None = None
+    """The archive that the kernel reads before the initramfs; None for none."""
     xen: Path | None = None
     """The hypervisor that starts the kernel; None for none."""
     xen_cmdline: str = ""
@@ -116,9 +118,9 @@ def build_xen_image(parts: UkiParts, xen: Path, output: Path) -> None:
     Raises: ToolError when `xen` is no EFI program.
     """
     config = render_config(parts.xen_cmdline, parts.cmdline)
-    content = join_xen_image(
-        xen.read_bytes(), config, parts.linux.read_bytes(), parts.initrd.read_bytes(), xen.name
-    )
+    early = parts.microcode.read_bytes() if parts.microcode is not None else b""
+    initrd = early + parts.initrd.read_bytes()
+    content = join_xen_image(xen.read_bytes(), config, parts.linux.read_bytes(), initrd, xen.name)
     output.write_bytes(content)
 
 
@@ -143,5 +145,7 @@ def build_uki(parts: UkiParts, output: Path, work: Path, toolbox: Toolbox) -> No
         f"--uname={parts.uname}",
         f"--output={output}",
     ]
+    if parts.microcode is not None:
+        args.append(f"--microcode={parts.microcode}")
     purpose = f"building {output.name}"
     toolbox.run("ukify", args, purpose=purpose, cwd=work, env={"TMPDIR": str(work)})

@@ -15,7 +15,11 @@ from minbuild.image.boot_media import (
     make_iso,
     write_pxe_directory,
 )
-from minbuild.image.initramfs_segments import InitramfsSegment, concatenate_segments
+from minbuild.image.initramfs_segments import (
+    ContentClass,
+    InitramfsSegment,
+    concatenate_segments,
+)
 from minbuild.image.publish import Outputs
 from minbuild.image.qemu_formats import convert_disk
 from minbuild.image.tar_cpio import write_cpio, write_tar
@@ -194,7 +198,7 @@ class WrittenImages:
     """What was written, before it is published."""
 
     initramfs_size: int
-    """Packed bytes of the initramfs."""
+    """Packed bytes of the initramfs, with microcode before it."""
     image_sizes: Mapping[str, int]
     """Bytes of each image by its suffix: {"efi": 14_000_000, "raw": …}."""
 
@@ -216,10 +220,14 @@ def write_images(
     hypervisor = spec.tree.hypervisor_image
     xen = hypervisor and _get_verified_path(store, _find_digest(spec.tree, hypervisor))
     initrd = outputs.work / "initrd"
-    concatenate_segments(segments, store, initrd)
+    early = [one for one in segments if one.content_class == ContentClass.MICROCODE]
+    concatenate_segments([one for one in segments if one not in early], store, initrd)
+    microcode = outputs.work / "microcode" if early else None
+    if microcode is not None:
+        concatenate_segments(early, store, microcode)
     parts = UkiParts(
         spec.arch, kernel, initrd, spec.cmdline, spec.osrel, spec.tree.kernel_release,
-        xen or None, spec.xen_cmdline,
+        microcode, xen or None, spec.xen_cmdline,
     )  # fmt: skip
     images: dict[ImageFormat, Path] = {}
     for image_format in add_prerequisites(spec.formats):
@@ -243,7 +251,8 @@ def write_images(
     sizes = {
         FORMATS[image_format].suffix: _measure_size(path) for image_format, path in images.items()
     }
-    return WrittenImages(initrd.stat().st_size, sizes)
+    early_size = microcode.stat().st_size if microcode is not None else 0
+    return WrittenImages(early_size + initrd.stat().st_size, sizes)
 
 
 def _measure_size(path: Path) -> int:

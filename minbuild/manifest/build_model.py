@@ -263,6 +263,7 @@ def _build_component(rendered: RenderedComponent, renderer: files.Renderer) -> C
         data=document.data,
         probe=_build_probe(document.probe, component.name, renderer.inputs.problems),
         probes=_build_probes(document.probes, component.name, renderer.inputs.problems),
+        microcode=document.microcode,
     )
 
 

@@ -318,6 +318,11 @@ COMPONENT: Record[RawComponent] = Record(
         Key("probe", TextOrMapping(Located(WORD), PROBE), "A check of the lab on a booted host."),
         Key("probes", ListOf(PROBE), "More probes, each with its own name."),
         Key("bios", Boolean(only_true=True), "true: the disk boots by BIOS, too; amd64 only."),
+        Key(
+            "microcode",
+            Boolean(only_true=True),
+            "true: its firmware is microcode, which the kernel gets before the initramfs.",
+        ),
     ),
 )
 

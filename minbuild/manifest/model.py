@@ -137,6 +137,8 @@ class Component:
     probe: ProbeSettings | None = None
     probes: tuple[ProbeSettings, ...] = ()
     """More of them, each with a name of its own."""
+    microcode: bool = False
+    """True: its firmware is microcode, joined into what the kernel reads before the initramfs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,6 +288,7 @@ class RawComponent:
     probe: RawProbe | LocatedName | None = None
     probes: tuple[RawProbe, ...] = ()
     bios: bool = False
+    microcode: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from minbuild.resolve.kernel import MODULES_DIRECTORY, is_hypervisor_path, parse
 from minbuild.resolve.loader_config import LD_SO_CACHE, LD_SO_CONF, list_cacheable
 from minbuild.resolve.model import Closure, Need, NeedKind, SelectedFile, shorten_location
 from minbuild.resolve.package_view import PackageView
+from minbuild.rootfs.microcode import join_microcode
 from minbuild.rootfs.model import RootfsNode, RootfsTree
 
 
@@ -165,6 +166,8 @@ def make_rootfs(
     for generated, edge in _make_loader_cache(closure, packages, store, manifest.arch):
         nodes[generated.path] = generated
         needs.append(edge)
+    if any(component.microcode for component in manifest.components):
+        nodes, needs = join_microcode(manifest, nodes, needs, store)
     _check_applets(manifest, nodes.get(BUSYBOX), store)
     return RootfsTree(
         nodes=tuple(nodes[path] for path in sorted(nodes)),
