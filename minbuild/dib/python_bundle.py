@@ -3,9 +3,11 @@
 import hashlib
 import importlib.metadata
 import io
+import re
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from minbuild.cache.records import RecordKind
@@ -90,19 +92,37 @@ def _is_python_source(node: RootfsNode) -> bool:
 
 def _list_dib_files() -> Iterator[tuple[str, tuple[bytes, int]]]:
     for name in DISTRIBUTIONS:
-        for path in importlib.metadata.files(name) or _refuse_unlisted(name):
-            if path.suffix in {".so", ".pyc"} or not {"..", "tests"}.isdisjoint(path.parts):
+        for path, source in list_distribution_files(importlib.metadata.distribution(name)):
+            if source.suffix in {".so", ".pyc"} or not {"..", "tests"}.isdisjoint(path.parts):
                 continue
-            source = Path(str(path.locate()))
             yield f"{SITE_DIRECTORY}/{path}", (source.read_bytes(), source.stat().st_mode & 0o777)
 
 
-def _refuse_unlisted(name: str) -> list[importlib.metadata.PackagePath]:
-    raise ToolError(
-        f"{name} is installed without a list of its files, so it cannot be taken along",
-        where="the Python that runs minbuild",
-        fix=f"install it by pip: pip install {name}",
-    )
+def list_distribution_files(
+    distribution: importlib.metadata.Distribution,
+) -> list[tuple[PurePosixPath, Path]]:
+    """The files of an installed distribution: relative to its directory, and where they are.
+
+    Those of its RECORD; packages of Linux distributions have none, so there those of the modules
+    that top_level.txt names, and its metadata.
+    Source: PyPA, "Recording installed projects".
+    Raises: ToolError when neither says what belongs to it.
+    """
+    if distribution.files:
+        return [(PurePosixPath(one), Path(str(one.locate()))) for one in distribution.files]
+    names = (distribution.read_text("top_level.txt") or "").split()
+    if not names:
+        raise ToolError(
+            f"{distribution.name} is installed without a list of its files, so it cannot be taken along",
+            where="the Python that runs minbuild",
+            fix=f"install it by pip: pip install {distribution.name}",
+        )
+    site = Path(str(distribution.locate_file("")))
+    metadata = f"{re.sub('[-_.]+', '_', distribution.name)}-{distribution.version}.*-info"
+    tops = [site / name for name in names] + [site / f"{name}.py" for name in names]
+    tops += [path for path in site.iterdir() if fnmatch(path.name.lower(), metadata.lower())]
+    files = (file for top in tops for file in (top, *top.rglob("*")) if file.is_file())
+    return [(PurePosixPath(file.relative_to(site)), file) for file in sorted(files)]
 
 
 def _digest_sources(dib_files: BundleFiles, library: Sequence[RootfsNode]) -> str:
