@@ -32,6 +32,8 @@ class MachineType(StrEnum):
     """virtio devices only; every host supports it."""
     Q35 = "q35"
     """A PC; the host needs hypervisor/qemu-full."""
+    XEN_PVH = "xen-pvh"
+    """A domain of Xen without QEMU; the host starts Xen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,11 @@ GUEST_DOCUMENT: Record[GuestConfig] = Record(
     GuestConfig,
     "A virtual machine.",
     (
-        Key("machine", Keyword("machine", MachineType), "microvm, or q35 for an ordinary PC."),
+        Key(
+            "machine",
+            Keyword("machine", MachineType),
+            "microvm, q35 for an ordinary PC, or xen-pvh where the host starts Xen.",
+        ),
         Key("cpus", Integer(1, 64), "Virtual processors."),
         Key("memory", _MemorySize(), "Memory, with a unit: 512 MiB."),
         Key("kernel", _FILE_PATH, "A kernel to boot directly, without firmware."),
@@ -236,10 +242,30 @@ def get_disk_file(disk: LocatedName | GuestDisk) -> LocatedName:
     return disk.file if isinstance(disk, GuestDisk) else disk
 
 
+def _check_domain(guest: GuestConfig, problems: Problems) -> None:
+    """Add what a domain of Xen without QEMU cannot have."""
+    if guest.firmware is not None:
+        fix = "remove firmware: the domain starts from its kernel"
+        problems.add("machine xen-pvh has no firmware", guest.firmware.where, fix)
+    if guest.kernel is None and guest.disks:
+        problems.add("machine xen-pvh starts from a kernel", guest.where, "add kernel:")
+    for file in map(get_disk_file, guest.disks):
+        if file.text.endswith(".qcow2"):
+            fix = f"convert it: qemu-img convert -O raw {file.text} {file.text.removesuffix('qcow2')}raw"
+            problems.add("machine xen-pvh has raw disks alone", file.where, fix)
+    if any('"' in word or "\\" in word for word in guest.cmdline):
+        fix = "write it without quotes and backslashes"
+        problems.add('the command line of a domain of Xen has a " or \\', guest.where, fix)
+
+
 def _check_guest(guest: GuestConfig, directory: Path, problems: Problems) -> None:
     if guest.kernel is None and not guest.disks and not len(problems):
         fix = "add kernel: or disks:"
         problems.add("the guest has neither a kernel nor a disk to boot from", guest.where, fix)
+    if guest.machine is MachineType.XEN_PVH:
+        _check_domain(guest, problems)
+        if guest.firmware is not None:
+            return
     uefi = guest.firmware is not None and guest.firmware.text == UEFI
     if guest.firmware is not None and uefi and guest.machine is not MachineType.Q35:
         problems.add("UEFI requires machine: q35", guest.firmware.where, "add machine: q35")

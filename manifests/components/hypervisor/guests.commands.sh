@@ -53,9 +53,7 @@ make_run() {
 start_one() {
     need_guest "$1"
     ! is_running "$1" || die "$1 is already running"
-    [ -c /dev/kvm ] || die 'no /dev/kvm: the processor or the firmware offers no virtualisation'
-    free=$(($(awk '/^MemAvailable:/ {print $2}' /proc/meminfo) / 1024))
-    [ "$memory" -lt "$free" ] || die "$1 needs $memory MiB, of $free MiB that are free"
+    need_room
     make_run && mkdir -p "$dir" && rm -f "$dir/pid" "$dir/stopping"
     setsid /usr/bin/vm supervise "$1" </dev/null >/dev/null 2>&1 &
     echo $! >"$dir/pid"
@@ -66,7 +64,7 @@ stop_one() {
     left=$(read_conf "$1" >/dev/null 2>&1 && echo "$stop_wait")
     left=${left:-30}
     : >"$dir/stopping"
-    control system_powerdown
+    press_button
     while is_running "$1" && [ "$left" -gt 0 ]; do
         nap 1
         left=$((left - 1))
@@ -77,23 +75,13 @@ stop_one() {
 kill_one() {
     need_running "$1"
     : >"$dir/stopping"
-    control quit
+    pull_plug
     for _ in 1 2 3 4 5 6 7 8 9 10; do
         is_running "$1" || return 0
         nap 0.2
     done
-    kill -9 "$(cat "$dir/qemu.pid")" "$(cat "$dir/pid")" 2>/dev/null
-    name=$1 && end_all
-    drop_cards
+    name=$1 && clear_up
     rm -f "$dir/pid"
-}
-
-# control COMMAND: to the guest's QEMU; a pipe that nobody reads would wait for ever.
-control() {
-    [ -p "$dir/control.in" ] || return 0
-    # shellcheck disable=SC2016 # $1 and $2 are the inner shell's
-    timeout 2 sh -c 'printf "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"%s\"}\n" "$1" >"$2"' \
-        control "$1" "$dir/control.in" || true
 }
 
 list_all() {
@@ -101,12 +89,9 @@ list_all() {
     for name in $(names); do
         state=stopped pid=-
         ! is_running "$name" || state=waiting
-        [ "$state" = stopped ] || [ ! -e "$RUN/$name/qemu.pid" ] || {
-            state=running
-            pid=$(cat "$RUN/$name/qemu.pid")
-        }
+        [ "$state" = stopped ] || ! pid=$(number_of "$name") || state=running
         read_conf "$name" 2>/dev/null || state=mistaken
-        printf '%-24s %-8s %5s %8s %6s\n' "$name" "$state" "$cpus" "$memory" "$pid"
+        printf '%-24s %-8s %5s %8s %6s\n' "$name" "$state" "$cpus" "$memory" "${pid:--}"
     done
 }
 
@@ -115,7 +100,7 @@ status_one() {
     state=stopped
     ! is_running "$1" || state=running
     printf '%s=%s\n' name "$1" state "$state" cpus "$cpus" memory "$memory" autostart "$autostart" \
-        restart "$restart" pid "$(cat "$dir/qemu.pid" 2>/dev/null)" disks "${disks# }" nets "${nets# }"
+        restart "$restart" pid "$(number_of "$1")" disks "${disks# }" nets "${nets# }"
 }
 
 show_log() {
@@ -141,24 +126,9 @@ stop_all() {
     wait
 }
 
-report_kvm() {
-    if [ ! -c /dev/kvm ]; then
-        say kvm 'FAILED: no /dev/kvm'
-        return 1
-    fi
-    for device in /dev/kvm /dev/vhost-net; do
-        [ ! -c "$device" ] || { chown "0:$GROUP" "$device" && chmod 660 "$device"; }
-    done
-    vendor=amd
-    [ ! -d /sys/module/kvm_intel ] || vendor=intel
-    say kvm "/dev/kvm ready ($vendor)"
-}
-
 at_boot() {
-    await modules 60
-    kvm=0
-    report_kvm || kvm=1
-    mount -t cgroup2 -o nosuid,nodev,noexec guests "$LIMITS" && echo '+memory +pids' >"$LIMITS/cgroup.subtree_control"
+    prepare_host
+    prepared=$?
     if await data-settled 30 && [ -e "${STATE:?}/data" ]; then
         await network 30
         # what makes more bridges is waited for: guests may be on them
@@ -168,7 +138,7 @@ at_boot() {
         start_all
     fi
     say guests "$(names | wc -l) found on the data partition"
-    return "$kvm"
+    return "$prepared"
 }
 
 [ "${0##*/}" != 90-guests ] || case $1 in
@@ -185,10 +155,10 @@ stop) if [ -n "${2-}" ]; then stop_one "$2"; else stop_all; fi ;;
 kill) kill_one "${2-}" ;;
 status) status_one "${2-}" ;;
 log) show_log "${2-}" ;;
-console) need_running "${2-}" && microcom "$dir/console" ;;
+console) need_running "${2-}" && open_console ;;
 supervise) name=$2 dir=$RUN/$2 && supervise ;;
-inside) inside "$2" ;;
 *)
+    ! own_command "$@" || exit 0
     usage >&2
     die "there is no command $1"
     ;;

@@ -84,53 +84,6 @@ is_allowed_device() {
     case " $ALLOWED " in *" $1 "*) ;; *) return 1 ;; esac
 }
 
-# Files that QEMU opens by their names are read by the guest's group; one that others share stays as it is.
-need_readable() {
-    need_file "$1"
-    case $path:$(stat -c %a "$path" 2>/dev/null) in
-    "$GUESTS/$name"/* | *[4567] | *:) ;;
-    *) mistake "$key: $path must be readable for all (chmod o+r)" ;;
-    esac
-}
-
-# A qcow2 can name further files, which QEMU would open. Source: QEMU, docs/interop/qcow2.txt: the name's
-# place at byte 8, the flag of an external data file in byte 79.
-need_alone() {
-    # shellcheck disable=SC2046 # one word for each byte
-    set -- $(od -A n -v -t u1 -N 80 "$path" 2>/dev/null)
-    if [ $# -lt 80 ] || [ "$1 $2 $3 $4" != '81 70 73 251' ]; then
-        mistake "disk: $path is no qcow2"
-        return 0
-    fi
-    version=$8
-    shift 8
-    [ "$1$2$3$4$5$6$7$8" = 00000000 ] || mistake "disk: $path has a backing file: qemu-img convert makes it whole"
-    shift 71
-    [ "$version" -lt 3 ] || [ $(($1 >> 2 & 1)) -eq 0 ] ||
-        mistake "disk: $path has its data in another file: qemu-img convert makes it whole"
-}
-
-# microvm: virtio devices alone, up in a moment. q35: a PC, where the host has the full QEMU.
-need_machine() {
-    case $value in
-    microvm) ;;
-    q35) [ -x "$FULL" ] || mistake 'machine=q35 needs the component hypervisor/qemu-full' ;;
-    *) mistake "machine=$value is neither microvm nor q35" ;;
-    esac
-}
-
-read_firmware() {
-    firmware=$value
-    case $value in
-    uefi)
-        [ -e "${OVMF}CODE_4M.fd" ] || mistake 'firmware=uefi needs the component hypervisor/ovmf'
-        path=$GUESTS/$name/uefi-vars.fd
-        [ ! -e "$path" ] && [ ! -L "$path" ] || need_plain_file
-        ;;
-    *) need_readable "$value" && firmware=$path ;;
-    esac
-}
-
 read_disk() {
     need_file "${value%%,*}"
     format=raw
@@ -144,7 +97,7 @@ read_disk() {
     "$GUESTS/$name"/* | /dev/* | *:on) ;;
     *) ! is_allowed "$path" || mistake "disk=$value: what guests share is read-only (disk=$path,ro)" ;;
     esac
-    [ "$format" = raw ] || [ ! -f "$path" ] || need_alone
+    [ ! -f "$path" ] || need_format
     disks="$disks file=$path,format=$format,readonly=$readonly"
     disk_count=$((disk_count + 1))
     [ "$disk_count" -ne 25 ] || mistake 'more than 24 disks'
@@ -192,7 +145,7 @@ read_key() {
     kernel) need_readable "$value" && kernel=$path ;;
     initrd) need_readable "$value" && initrd=$path ;;
     firmware) read_firmware ;;
-    cmdline) cmdline=$value ;;
+    cmdline) read_cmdline ;;
     disk) read_disk ;;
     net) read_net ;;
     autostart) need_yes_or_no && autostart=$value ;;
@@ -227,7 +180,8 @@ need_conf() {
 # read_conf NAME: its settings as variables; 1 when there are mistakes.
 read_conf() {
     name=$1 conf=$GUESTS/$1/guest.conf number=0 mistakes=0
-    machine=microvm cpus=1 memory=256 kernel='' initrd='' firmware='' cmdline='console=ttyS0 reboot=t panic=-1'
+    # shellcheck disable=SC2034 # not every driver has firmware, or more than one machine
+    machine=$MACHINE cpus=1 memory=256 kernel='' initrd='' firmware='' cmdline=$CMDLINE
     disks='' nets='' autostart=yes restart=yes stop_wait=30 ready='' cards=0 disk_count=0
     need_name "$name"
     need_conf || return 1
@@ -239,7 +193,21 @@ read_conf() {
         *) mistake "not key=value: $line" ;;
         esac
     done <"$conf"
-    [ -n "$kernel$disks" ] || mistake 'neither a kernel nor a disk to start from'
-    [ "$firmware" != uefi ] || [ "$machine" = q35 ] || mistake 'firmware=uefi needs machine=q35'
+    need_start
     [ "$mistakes" -eq 0 ]
+}
+
+# hold FD MODE PATH: the file opened, and the descriptor asked what it is: nothing that came between the
+# look at a name and its opening is of use. The shell's words for a failure are the message.
+hold() {
+    case $2 in
+    off) eval "exec $1<>\"\$3\"" ;;
+    *) eval "exec $1<\"\$3\"" ;;
+    esac
+    [ "$(readlink "/proc/self/fd/$1")" = "$3" ] || die "$3 is another file now"
+    case $(stat -L -c '%F:%h' "/proc/self/fd/$1") in
+    'regular '*:1) ;;
+    'block special file:'*) is_allowed_device "$3" || die "$3 is a device now" ;;
+    *) die "$3 is no regular file now, or has a second name" ;;
+    esac
 }

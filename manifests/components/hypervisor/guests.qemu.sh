@@ -108,21 +108,6 @@ make_root() {
     ln -sf root/own/qmp root/console.log root/qemu.log root/control.in root/control.out "$dir"
 }
 
-# hold FD MODE PATH: the file opened, and the descriptor asked what it is: nothing that came between the
-# look at a name and its opening is of use. The shell's words for a failure are the message.
-hold() {
-    case $2 in
-    off) eval "exec $1<>\"\$3\"" ;;
-    *) eval "exec $1<\"\$3\"" ;;
-    esac
-    [ "$(readlink "/proc/self/fd/$1")" = "$3" ] || die "$3 is another file now"
-    case $(stat -L -c '%F:%h' "/proc/self/fd/$1") in
-    'regular '*:1) ;;
-    'block special file:'*) is_allowed_device "$3" || die "$3 is a device now" ;;
-    *) die "$3 is no regular file now, or has a second name" ;;
-    esac
-}
-
 # show NAME FD PATH: the file as /NAME in QEMU's root. Its own group may read one of the guest's own.
 show() {
     hold "$2" on "$3"

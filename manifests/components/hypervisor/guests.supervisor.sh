@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The part of vm that keeps one guest running.
+# The part of vm that runs QEMU for one guest, once.
 
 # The guest's own user: the next number, which no other guest has before the host starts again. Nothing
 # that lasts belongs to it.
@@ -78,23 +78,8 @@ confirm() {
     echo "guest $name: $seen, /dev/kvm $(stat -c '%a %u:%g' /dev/kvm), own$own, ${tried:-nothing of the host in reach}"
 }
 
-# The ready line is looked for, and the console's log kept below its limit.
-watch() {
-    pause=0.3
-    [ -n "$ready" ] || pause=5
-    while nap "$pause"; do
-        if [ "$pause" != 5 ] && found=$(grep -m 1 -F -e "$ready" "$dir/console.log"); then
-            say "guest $name" "ready: $(echo "$found" | plain)"
-            pause=5
-        fi
-        [ "$(wc -c <"$dir/console.log")" -le "$LOG_LIMIT" ] || {
-            tail -c 262144 "$dir/console.log" >"$dir/console.log.old"
-            : >"$dir/console.log"
-        }
-    done
-}
-
 run_once() {
+    root=$dir/root
     rm -f "$dir/console"
     choose_user
     read -r uid <"$dir/user"
@@ -130,26 +115,4 @@ run_once() {
 # Nothing of the guest goes on.
 end_all() {
     [ ! -e "$LIMITS/guest-$name/cgroup.kill" ] || echo 1 >"$LIMITS/guest-$name/cgroup.kill"
-}
-
-supervise() {
-    # also when a person started the guest, whose own processes may be killed
-    echo -1000 >/proc/self/oom_score_adj
-    root=$dir/root
-    pause=1
-    while read_conf "$name" 2>"$dir/errors"; do
-        seconds
-        from=${now:?}
-        run_once
-        if [ -e "$dir/stopping" ] || [ "$restart" = no ]; then break; fi
-        seconds
-        [ $((now - from)) -le 60 ] || pause=1
-        say "guest $name" "ended (status $status), again in $pause s: $(tail -n 1 "$root/qemu.log" | plain)"
-        nap "$pause"
-        [ ! -e "$dir/stopping" ] || break
-        pause=$((pause < 32 ? pause * 2 : 60))
-    done
-    [ ! -s "$dir/errors" ] || say "guest $name" "FAILED: $(sed -n 's/^vm: error: //p' "$dir/errors" | head -n 1 | plain)"
-    say "guest $name" "stopped (status ${status-1})"
-    rm -f "$dir/pid"
 }

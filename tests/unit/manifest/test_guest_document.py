@@ -104,6 +104,28 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, what: str) 
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("disks: [a.raw]\n", "starts from a kernel"),
+        ("kernel: a.raw\nfirmware: uefi\n", "has no firmware"),
+        ("kernel: a.raw\ndisks: [b.qcow2]\n", "has raw disks alone"),
+        ("kernel: a.raw\ncmdline: ['a=\"b\"']\n", "command line of a domain"),
+    ],
+)
+def test_what_a_domain_of_xen_cannot_have_is_told(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(MinbuildError) as caught:
+        load_guest(written(tmp_path, f"machine: xen-pvh\n{text}", "a.raw", "b.qcow2"))
+    assert what in caught.value.what
+    assert not caught.value.also
+
+
+def test_a_domain_of_xen_is_written_with_its_machine(tmp_path: Path) -> None:
+    path = written(tmp_path, "machine: xen-pvh\nkernel: k\ndisks: [a.raw]\n", "k", "a.raw")
+    expected = "machine=xen-pvh\ncpus=1\nmemory=256\nkernel=k\ndisk=a.raw\n"
+    assert render_guest_conf(load_guest(path)) == expected
+
+
 def test_the_command_writes_beside_the_document(tmp_path: Path) -> None:
     written(tmp_path, "disks: [a.raw]\n", "a.raw")
     done = minbuild("guest", "guest.yaml", cwd=tmp_path)

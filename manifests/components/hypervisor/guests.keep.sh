@@ -1,0 +1,36 @@
+# shellcheck shell=sh
+# The part of vm that keeps a guest running, whatever runs it: `run_once` is the driver's.
+
+# The ready line is looked for, and the console's log kept below its limit.
+watch() {
+    pause=0.3
+    [ -n "$ready" ] || pause=5
+    while nap "$pause"; do
+        if [ "$pause" != 5 ] && found=$(grep -m 1 -F -e "$ready" "$dir/console.log"); then
+            say "guest $name" "ready: $(echo "$found" | plain)"
+            pause=5
+        fi
+        [ "$(wc -c <"$dir/console.log")" -le "$LOG_LIMIT" ] || shorten_log
+    done
+}
+
+supervise() {
+    # also when a person started the guest, whose own processes may be killed
+    echo -1000 >/proc/self/oom_score_adj
+    pause=1
+    while read_conf "$name" 2>"$dir/errors"; do
+        seconds
+        from=${now:?}
+        run_once
+        if [ -e "$dir/stopping" ] || [ "$restart" = no ]; then break; fi
+        seconds
+        [ $((now - from)) -le 60 ] || pause=1
+        say "guest $name" "ended (status $status), again in $pause s: $(last_words)"
+        nap "$pause"
+        [ ! -e "$dir/stopping" ] || break
+        pause=$((pause < 32 ? pause * 2 : 60))
+    done
+    [ ! -s "$dir/errors" ] || say "guest $name" "FAILED: $(sed -n 's/^vm: error: //p' "$dir/errors" | head -n 1 | plain)"
+    say "guest $name" "stopped (status ${status-1})"
+    rm -f "$dir/pid"
+}

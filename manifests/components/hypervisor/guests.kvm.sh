@@ -1,0 +1,148 @@
+# shellcheck shell=sh
+# The part of vm that answers for QEMU and KVM what the other parts ask of every driver: what guest.conf
+# may say, whether there is room, how a guest is asked to stop.
+
+MACHINE=microvm
+CMDLINE='console=ttyS0 reboot=t panic=-1'
+FULL=/usr/bin/qemu-system-x86_64
+OVMF=/usr/share/OVMF/OVMF_
+# /dev/kvm and /dev/vhost-net are for this group; it has no name here, and no other process
+# is in it.
+GROUP=36
+# Guests' users begin behind this number.
+USERS=1073741824
+LIMITS=/sys/fs/cgroup
+
+# Files that QEMU opens by their names are read by the guest's group; one that others share stays as it is.
+need_readable() {
+    need_file "$1"
+    case $path:$(stat -c %a "$path" 2>/dev/null) in
+    "$GUESTS/$name"/* | *[4567] | *:) ;;
+    *) mistake "$key: $path must be readable for all (chmod o+r)" ;;
+    esac
+}
+
+# A qcow2 can name further files, which QEMU would open. Source: QEMU, docs/interop/qcow2.txt: the name's
+# place at byte 8, the flag of an external data file in byte 79.
+need_alone() {
+    # shellcheck disable=SC2046 # one word for each byte
+    set -- $(od -A n -v -t u1 -N 80 "$path" 2>/dev/null)
+    if [ $# -lt 80 ] || [ "$1 $2 $3 $4" != '81 70 73 251' ]; then
+        mistake "disk: $path is no qcow2"
+        return 0
+    fi
+    version=$8
+    shift 8
+    [ "$1$2$3$4$5$6$7$8" = 00000000 ] || mistake "disk: $path has a backing file: qemu-img convert makes it whole"
+    shift 71
+    [ "$version" -lt 3 ] || [ $(($1 >> 2 & 1)) -eq 0 ] ||
+        mistake "disk: $path has its data in another file: qemu-img convert makes it whole"
+}
+
+# microvm: virtio devices alone, up in a moment. q35: a PC, where the host has the full QEMU.
+need_machine() {
+    case $value in
+    microvm) ;;
+    q35) [ -x "$FULL" ] || mistake 'machine=q35 needs the component hypervisor/qemu-full' ;;
+    *) mistake "machine=$value is neither microvm nor q35" ;;
+    esac
+}
+
+read_firmware() {
+    firmware=$value
+    case $value in
+    uefi)
+        [ -e "${OVMF}CODE_4M.fd" ] || mistake 'firmware=uefi needs the component hypervisor/ovmf'
+        path=$GUESTS/$name/uefi-vars.fd
+        [ ! -e "$path" ] && [ ! -L "$path" ] || need_plain_file
+        ;;
+    *) need_readable "$value" && firmware=$path ;;
+    esac
+}
+
+need_format() {
+    [ "$format" = raw ] || need_alone
+}
+
+read_cmdline() {
+    cmdline=$value
+}
+
+need_start() {
+    [ -n "$kernel$disks" ] || mistake 'neither a kernel nor a disk to start from'
+    [ "$firmware" != uefi ] || [ "$machine" = q35 ] || mistake 'firmware=uefi needs machine=q35'
+}
+
+# Whether the guest that was read can be started now.
+need_room() {
+    [ -c /dev/kvm ] || die 'no /dev/kvm: the processor or the firmware offers no virtualisation'
+    free=$(($(awk '/^MemAvailable:/ {print $2}' /proc/meminfo) / 1024))
+    [ "$memory" -lt "$free" ] || die "$name needs $memory MiB, of $free MiB that are free"
+}
+
+press_button() {
+    control system_powerdown
+}
+
+pull_plug() {
+    control quit
+}
+
+# What is left of a guest whose plug was pulled in vain.
+clear_up() {
+    kill -9 "$(cat "$dir/qemu.pid")" "$(cat "$dir/pid")" 2>/dev/null
+    end_all
+    drop_cards
+}
+
+# number_of GUEST: its process, as long as there is one.
+number_of() {
+    cat "$RUN/$1/qemu.pid" 2>/dev/null
+}
+
+# control COMMAND: to the guest's QEMU; a pipe that nobody reads would wait for ever.
+control() {
+    [ -p "$dir/control.in" ] || return 0
+    # shellcheck disable=SC2016 # $1 and $2 are the inner shell's
+    timeout 2 sh -c 'printf "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"%s\"}\n" "$1" >"$2"' \
+        control "$1" "$dir/control.in" || true
+}
+
+report_kvm() {
+    if [ ! -c /dev/kvm ]; then
+        say kvm 'FAILED: no /dev/kvm'
+        return 1
+    fi
+    for device in /dev/kvm /dev/vhost-net; do
+        [ ! -c "$device" ] || { chown "0:$GROUP" "$device" && chmod 660 "$device"; }
+    done
+    vendor=amd
+    [ ! -d /sys/module/kvm_intel ] || vendor=intel
+    say kvm "/dev/kvm ready ($vendor)"
+}
+
+# Before any guest is started.
+prepare_host() {
+    await modules 60
+    mount -t cgroup2 -o nosuid,nodev,noexec guests "$LIMITS" && echo '+memory +pids' >"$LIMITS/cgroup.subtree_control"
+    report_kvm
+}
+
+open_console() {
+    microcom "$dir/console"
+}
+
+# own_command COMMAND GUEST: what the driver itself calls.
+own_command() {
+    [ "$1" = inside ] && inside "$2"
+}
+
+shorten_log() {
+    tail -c 262144 "$dir/console.log" >"$dir/console.log.old"
+    : >"$dir/console.log"
+}
+
+# Why the guest's process ended, in its own words.
+last_words() {
+    tail -n 1 "$root/qemu.log" | plain
+}

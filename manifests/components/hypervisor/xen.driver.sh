@@ -1,0 +1,255 @@
+# shellcheck shell=sh
+# The part of vm that answers for Xen what the other parts ask of every driver, and runs one domain by xl.
+# A guest is a PVH domain: its kernel starts without firmware and without QEMU, and domain 0's kernel serves
+# its disks and cards. Nothing of domain 0 runs for a guest but xl, which waits for the domain's end.
+
+MACHINE=xen-pvh
+CMDLINE='console=hvc0 panic=-1'
+CONSOLES=/run/xen/console
+set_bin() {
+    BIN=$1
+}
+# one version, of the suite
+set_bin /usr/lib/xen-*/bin
+
+need_readable() {
+    need_file "$1"
+}
+
+need_machine() {
+    case $value in
+    xen-pvh) ;;
+    microvm | q35) mistake "machine=$value needs KVM and QEMU: this host starts Xen, whose machine is xen-pvh" ;;
+    *) mistake "machine=$value is not xen-pvh" ;;
+    esac
+}
+
+read_firmware() {
+    mistake "firmware=$value: a guest of Xen starts from its kernel (machine=xen-pvh), without firmware"
+}
+
+# Domain 0's kernel serves bytes as they lie in the file; a qcow2 would need a process of QEMU for each.
+need_format() {
+    [ "$format" = raw ] ||
+        mistake "disk=$path: a guest of Xen has raw disks alone: qemu-img convert -O raw makes it one"
+    [ ! -f "$path" ] || [ "$(head -c 3 "$path")" != QFI ] ||
+        mistake "disk=$path is a qcow2 by its content: qemu-img convert -O raw makes it raw"
+}
+
+# The line stands between quotes in xl's own file.
+read_cmdline() {
+    cmdline=$value
+    case $value in *[\"\\]*) mistake 'cmdline: no " and no \ here' ;; esac
+}
+
+need_start() {
+    [ -n "$kernel" ] || mistake 'no kernel to start from: a guest of Xen has no firmware (kernel=FILE)'
+    [ "$disk_count" -le 16 ] || mistake 'more than 16 disks'
+}
+
+# What Xen takes for a domain beside its memory: the tables of its pages and its processors.
+# Source: Xen, tools/libs/light/libxl_x86.c, libxl_get_required_shadow_memory.
+count_memory() {
+    echo $((memory + memory / 128 + cpus + 4))
+}
+
+# xl unpacks the guest's kernel in domain 0's memory: six times its size with Debian's, and the file itself.
+count_building() {
+    size=$(stat -L -c %s "$kernel")
+    [ -z "$initrd" ] || size=$((size + $(stat -L -c %s "$initrd") / 4))
+    echo $((size * 8 / 1048576 + 8))
+}
+
+need_room() {
+    [ -e "$STATE/xen" ] || die "this host's Xen has no store: see the line of the step xen"
+    free=$("$BIN/xl" info free_memory)
+    needed=$(count_memory)
+    [ "$needed" -le "${free:-0}" ] || die "$name needs $needed MiB, its memory and Xen's tables for it, of ${free:-0} MiB that Xen has free"
+    available=$(($(awk '/^MemAvailable:/ {print $2}' /proc/meminfo) / 1024))
+    needed=$(count_building)
+    [ "$needed" -le "$available" ] || die "$name: unpacking its kernel takes $needed MiB, of $available MiB that domain 0 has (dom0_memory of the image)"
+}
+
+# number_of GUEST: its domain, as long as there is one.
+number_of() {
+    cat "$RUN/$1/domain" 2>/dev/null
+}
+
+# By its number: a guest's name could be one.
+press_button() {
+    ! domain=$(cat "$dir/domain" 2>/dev/null) || "$BIN/xl" shutdown "$domain" >/dev/null 2>&1
+}
+
+pull_plug() {
+    ! domain=$(cat "$dir/domain" 2>/dev/null) || "$BIN/xl" destroy "$domain" >/dev/null 2>&1
+}
+
+clear_up() {
+    kill -9 "$(cat "$dir/xl.pid")" "$(cat "$dir/pid")" 2>/dev/null
+    end_all
+}
+
+# Nothing of the guest goes on: also where xl itself was killed.
+end_all() {
+    ! domain=$("$BIN/xl" domid "vm-$name" 2>/dev/null) || "$BIN/xl" destroy "$domain" >/dev/null 2>&1
+    rm -f "$dir/domain" "$dir/xl.pid"
+    [ "$(cat "$RUN/building/guest" 2>/dev/null)" != "$name" ] || rm -rf "$RUN/building"
+}
+
+prepare_host() {
+    await xen 120
+}
+
+open_console() {
+    domain=$(cat "$dir/domain" 2>/dev/null) || die 'it has no domain yet'
+    microcom "$(xenstore-read "/local/domain/$domain/console/tty")"
+}
+
+own_command() {
+    return 1
+}
+
+# xenconsoled opens its logs anew when it is told so.
+shorten_log() {
+    mv "$dir/console.log" "$dir/console.log.old"
+    kill -HUP "$(cat /run/xen/xenconsoled.pid)"
+    until [ -e "$dir/console.log" ]; do
+        nap 0.1
+    done
+}
+
+last_words() {
+    tail -n 1 "$dir/xl.log" | plain
+}
+
+# mac NUMBER: an address that stays, of the range that is Xen's.
+mac() {
+    echo "$name/$1" | md5sum | sed 's/^\(..\)\(..\)\(..\).*/00:16:3e:\1:\2:\3/'
+}
+
+# list_disks: as xl reads them. A file gets a loop device of its own, by the script `block`.
+list_disks() {
+    letters=abcdefghijklmnop
+    for disk in $disks; do
+        path=${disk#file=}
+        access=rw
+        case $disk in *,readonly=on) access=ro ;; esac
+        printf '"format=raw,backendtype=phy,script=block,vdev=xvd%s,access=%s,target=%s", ' \
+            "${letters%"${letters#?}"}" "$access" "${path%%,*}"
+        letters=${letters#?}
+    done
+}
+
+# list_cards: each is a port of its bridge, by the script for ports that are a guest's own, or shared.
+list_cards() {
+    card=0
+    for net in $nets; do
+        split_net "$net"
+        [ -n "$address" ] || address=$(mac "$card")
+        kind=guest
+        [ -z "$shared" ] || kind=shared
+        if is_taken "$address"; then
+            echo "net=$net: the host or another guest has the address $address" >&2
+        else
+            printf '"bridge=%s,mac=%s,script=vif-%s", ' "$bridge" "$address" "$kind"
+        fi
+        card=$((card + 1))
+    done
+}
+
+# is_taken ADDRESS: by the host's own link, or by a card that another guest has now.
+is_taken() {
+    mine=
+    [ ! -e "/sys/class/net/$INTERFACE" ] || read -r mine <"/sys/class/net/$INTERFACE/address"
+    [ "$1" != "$mine" ] || return 0
+    for other in "$RUN"/*/xl.cfg; do
+        [ "$other" = "$dir/xl.cfg" ] || [ ! -e "${other%/*}/domain" ] || ! grep -qi "mac=$1," "$other" || return 0
+    done
+    return 1
+}
+
+# What is started was looked at: no text of the guest's file but what the shared part took. Kernel and initramfs
+# are open already, and xl opens them by what is open.
+write_config() {
+    [ -z "$initrd" ] || echo 'ramdisk = "/proc/self/fd/17"'
+    cat <<END
+name = "vm-$name"
+type = "pvh"
+vcpus = $cpus
+memory = $memory
+maxmem = $memory
+kernel = "/proc/self/fd/16"
+cmdline = "$cmdline"
+disk = [$(list_disks)]
+vif = [$(list_cards)]
+on_poweroff = "destroy"
+on_reboot = "destroy"
+on_crash = "destroy"
+END
+}
+
+# One domain is built at a time: xl unpacks its kernel in domain 0's memory, and two at once have been more
+# than that has. Whoever went without giving the turn back has lost it.
+take_turn() {
+    until mkdir "$RUN/building" 2>/dev/null; do
+        read -r holder <"$RUN/building/guest" || holder=
+        [ -z "$holder" ] || is_running "$holder" || rm -rf "$RUN/building"
+        nap 0.5
+    done
+    echo "$name" >"$RUN/building/guest"
+}
+
+# xl says so when a domain is built and runs: its number is in `domain` then.
+find_domain() {
+    domain=
+    while [ -z "$domain" ]; do
+        nap 0.3
+        while read -r line; do
+            case $line in
+            *'Waiting for domain '*'(domid '*)
+                domain=${line##*(domid }
+                domain=${domain%%)*}
+                ;;
+            esac
+        done <"$dir/xl.log"
+        [ -n "$domain" ] || kill -0 "$builder" 2>/dev/null || return 1
+    done
+}
+
+start_xl() {
+    (
+        hold 16 on "$kernel"
+        [ -z "$initrd" ] || hold 17 on "$initrd"
+        write_config >"$dir/xl.cfg"
+        exec "$BIN/xl" create -F "$dir/xl.cfg"
+    ) >"$dir/xl.log" 2>&1 </dev/null &
+    builder=$!
+    echo "$builder" >"$dir/xl.pid"
+}
+
+run_once() {
+    log=$CONSOLES/guest-vm-$name.log
+    [ ! -e "$log" ] || mv "$log" "$dir/console.log.old"
+    (umask 077 && : >"$log")
+    ln -sf "$log" "$dir/console.log"
+    end_all
+    take_turn
+    # what others were given meanwhile is no longer free
+    if (need_room) 2>"$dir/xl.log"; then
+        start_xl
+        watcher=
+        if find_domain; then
+            echo "$domain" >"$dir/domain"
+            say "guest $name" "started (domain $domain, $cpus cpus, $memory MiB)"
+            watch 2>/dev/null &
+            watcher=$!
+        fi
+        rm -rf "$RUN/building"
+        wait "$builder"
+        status=$?
+        [ -z "$watcher" ] || kill "$watcher"
+    else
+        status=1
+    fi
+    end_all
+}
