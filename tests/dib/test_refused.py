@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tests.dib.dib_jobs import run_dib_job
 from tests.dib.elements import element
 from tests.dib.folders import build_folder
 from tests.e2e.small_host import Small
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, wait_for
 from tests.support.unprivileged import explain_unavailable, unprivileged_argv
 
 LACKING = (
@@ -80,14 +79,11 @@ def test_dib_that_is_interrupted_leaves_nothing(
     builder: Builder, small: Small, elements: Path, tmp_path: Path
 ) -> None:
     sign = tmp_path / "reached"
-    element(elements, "slow", pre_finalise__50_test=f"touch {sign}; sleep 300")
+    element(elements, "slow", pre_finalise__50_test=f"touch {sign}; sleep 3600")
     argv = [sys.executable, "-m", "tests.dib.dib_jobs", build_folder(small), tmp_path / "work"]
     process = subprocess.Popen([*argv, "slow"], cwd=TOP, stderr=subprocess.PIPE, text=True)
     try:
-        for _ in range(1800):
-            if sign.exists() or process.poll() is not None:
-                break
-            time.sleep(0.1)
+        wait_for(lambda: sign.exists() or process.poll() is not None)
         assert sign.exists(), process.communicate()[1]
         assert Builder(tmp_path).list_leftovers() != []
         process.send_signal(signal.SIGINT)

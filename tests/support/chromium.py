@@ -18,6 +18,7 @@ from minbuild.manifest.model import Archive, Location, PackagePaths, Tool
 from minbuild.paths import RootPath
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.cache import cache_directory
+from tests.support.patience import PATIENCE
 from tests.support.real_archive import make_toolbox, open_real_archive
 
 HERE = Location("test", 1, 1)
@@ -54,8 +55,6 @@ FLAGS = [
     "--hide-scrollbars",
     "--lang=en-US",
 ]
-PATIENCE = 120
-"""Seconds that an answer may take on a machine that is busy with other tests."""
 
 
 @functools.cache

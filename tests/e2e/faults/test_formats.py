@@ -7,6 +7,7 @@ import pytest
 
 from minbuild.lab.model import AttachAs, BootProbe, Firmware, LineSource, ProbePattern
 from tests.e2e.faults.conftest import Host
+from tests.support.lab import require_namespace
 from tests.support.sample import sampled_params
 from tests.unit.toolbox.real import IPXE_EFI, IPXE_KERNEL, toolbox
 
@@ -22,9 +23,15 @@ def test_it_boots_by_uefi(kind: str, host: Host) -> None:
     host.boot(LEASE, image=f"host.{kind}")
 
 
-@pytest.mark.parametrize("attach", sampled_params([AttachAs.CD, AttachAs.STICK]))
-def test_an_iso_boots_from_a_cd_and_from_a_stick(attach: AttachAs, host: Host) -> None:
-    host.boot(LEASE, image="host.iso", attach=attach)
+@pytest.mark.parametrize("way", sampled_params(["cd", "stick", "ipxe"]))
+def test_an_iso_boots_from_a_cd_and_a_stick_and_the_script_of_pxe_on_a_bios(
+    way: str, host: Host, tmp_path: Path
+) -> None:
+    if way == "ipxe":
+        require_namespace(host.stage.toolbox)
+        boot_by_ipxe_script(host, tmp_path)
+    else:
+        host.boot(LEASE, image="host.iso", attach=AttachAs(way))
 
 
 @pytest.mark.long
@@ -50,12 +57,16 @@ def test_kernel_and_initramfs_boot_directly(name: str, host: Host) -> None:
 
 @pytest.fixture
 def settings(host: Host, tmp_path: Path) -> Path:
+    return write_settings(host, tmp_path)
+
+
+def write_settings(host: Host, directory: Path) -> Path:
     """The example of host.pxe, with the folder where it is."""
     folder = host.images / "host.pxe"
     text = (folder / "dnsmasq.conf").read_text()
     assert "/srv/host.pxe" in text
-    (tmp_path / "dnsmasq.conf").write_text(text.replace("/srv/host.pxe", str(folder)))
-    return tmp_path / "dnsmasq.conf"
+    (directory / "dnsmasq.conf").write_text(text.replace("/srv/host.pxe", str(folder)))
+    return directory / "dnsmasq.conf"
 
 
 @pytest.mark.long
@@ -67,21 +78,18 @@ def test_the_example_settings_of_pxe_boot_the_host(
     host.boot(LEASE, image="host.efi", firmware=firmware, dnsmasq_conf=settings)
 
 
-@pytest.mark.usefixtures("namespace")
-def test_the_script_of_pxe_boots_the_host_on_a_bios(
-    host: Host, settings: Path, tmp_path: Path
-) -> None:
-    """iPXE is started as if a card had it, and asks the example's dnsmasq what to do."""
-    (tmp_path / "start").write_text("#!ipxe\nautoboot\n")
+def boot_by_ipxe_script(host: Host, directory: Path) -> None:
+    """On a BIOS: iPXE is started as if a card had it, and asks the example's dnsmasq what to do."""
+    (directory / "start").write_text("#!ipxe\nautoboot\n")
     host.boot(
         LEASE,
         BootProbe(
             "script", list_tftp_patterns("boot.ipxe", "vmlinuz", "initrd"), LIMIT, "not fetched"
         ),
         image=str(toolbox(lab=True).find_path(IPXE_KERNEL)),
-        initramfs=tmp_path / "start",
+        initramfs=directory / "start",
         firmware=Firmware.DIRECT,
-        dnsmasq_conf=settings,
+        dnsmasq_conf=write_settings(host, directory),
     )
 
 

@@ -134,10 +134,10 @@ def test_a_tab_in_an_interactive_bash_completes(home: Path) -> None:
         os.close(terminal)
 
 
-def seen(terminal: int, pattern: str, seconds: float = 60) -> str:
+def seen(terminal: int, pattern: str) -> str:
     """What comes from a terminal until it shows a pattern."""
     said = ""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while not re.search(pattern, said):
         left = end - time.monotonic()
         assert left > 0, said

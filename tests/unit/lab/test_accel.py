@@ -32,6 +32,7 @@ from minbuild.process import start_program, stop_program
 from minbuild.progress import Progress, SilentProgress
 from minbuild.toolbox.toolbox import Toolbox
 from tests.support.accelerator import set_accelerator
+from tests.support.patience import PATIENCE
 from tests.support.real_archive import open_real_archive
 from tests.support.sample import sampled_params
 from tests.unit.lab.conftest import Bench, busybox_of
@@ -100,7 +101,7 @@ def boot_tiny(bench: Bench, qemu: FaultyQemu, progress: Progress, **more: object
 )
 def test_the_trial_guest_ends_itself_by_every_firmware(way: TrialFirmware, tmp_path: Path) -> None:
     with start_trial_guest(toolbox(lab=True), way, tmp_path, "tcg") as (process, _):
-        assert accel.wait_for_exit(process, 120) == guest_images.KVM_TRIAL_EXIT_CODE
+        assert accel.wait_for_exit(process, PATIENCE) == guest_images.KVM_TRIAL_EXIT_CODE
 
 
 @pytest.mark.mirror

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -34,6 +33,7 @@ from minbuild.lab.worker.client import choose_network
 from minbuild.manifest import model
 from minbuild.manifest.model import Location
 from minbuild.progress import SilentProgress
+from tests.support.patience import wait_for
 from tests.unit.lab.conftest import Bench
 
 pytestmark = [pytest.mark.mirror]
@@ -206,8 +206,4 @@ def test_nothing_is_left_when_the_owner_is_killed(tmp_path: Path) -> None:
         owner.send_signal(signal.SIGKILL)
         owner.wait()
         owner.stdout.close()
-    for _ in range(6000):
-        if not Path(f"/proc/{inner}").exists() and not work.exists():
-            return
-        time.sleep(0.02)
-    pytest.fail("something is left of the lab")
+    wait_for(lambda: not Path(f"/proc/{inner}").exists() and not work.exists())
