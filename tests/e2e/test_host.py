@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cache.records import RecordKind
+from minbuild.cache.store import Store
+from minbuild.facts.model import Module
+from minbuild.facts.serialize import decode_facts
 from tests.e2e.small_host import CommandResult, minbuild
 from tests.support.private_mounts import run_with_mounts
 from tests.support.usage_counter import count_usage
@@ -114,6 +118,32 @@ def test_a_build_without_a_change_opens_no_package_and_starts_nothing(host: Host
     assert not [name for name in counted.opened if name.startswith(f"{host.store}/files/")]
     assert (counted.processes, counted.connections) == (0, 0)
     assert counted.read < 2 << 20
+
+
+def test_a_store_that_was_restored_builds_without_a_package(host: Host, tmp_path: Path) -> None:
+    """As on a CI machine, which has the store from its cache and nothing else."""
+    store = tmp_path / "store"
+    shutil.copytree(host.store, store, symlinks=True)
+    shutil.copy(host.directory / "host.lock", tmp_path)
+    env = dict(os.environ) | {"MINBUILD_STORE": str(store)}
+    counted = count_usage("make", "host.yaml", cwd=tmp_path, env=env)
+    assert counted.code == 0
+    contents = [Path(name) for name in counted.opened if name.startswith(f"{store}/files/")]
+    assert not [path for path in contents if path.read_bytes()[:8] == b"!<arch>\n"]
+    assert counted.connections == 0
+    assert counted.processes <= 8, "tools that write images"
+    assert counted.read < 256 << 20
+    assert hash_outputs(tmp_path / "build" / "host") == hash_outputs(host.images)
+
+
+def test_of_a_kernels_modules_those_of_the_host_are_read(host: Host) -> None:
+    lock = json.loads((host.directory / "host.lock").read_text())
+    kernel = next(row for row in lock["packages"] if row["name"].startswith("linux-image-6"))
+    facts = Store(Path(host.store)).get_all(RecordKind.FACTS, f"{kernel['sha256']}/")
+    read = [value for value in facts.values() if isinstance(decode_facts(value), Module)]
+    rows = host.footprint()["files"]
+    assert isinstance(rows, list)
+    assert 0 < len(read) <= len([row for row in rows if ".ko" in row["path"]]) + 4
 
 
 def test_the_same_lock_gives_the_same_bytes_from_an_empty_store(host: Host, tmp_path: Path) -> None:
