@@ -67,6 +67,8 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, CommandEntry]] = {
     },
     "Write": {
         "init": CommandEntry("scaffold", "init", "write a commented manifest to start from"),
+        "add": CommandEntry("edit", "add", "add components or files to a manifest"),
+        "remove": CommandEntry("edit", "remove", "take components or files out of a manifest"),
         "components": CommandEntry("scaffold", "components", "list built-in components"),
         "schema": CommandEntry("scaffold", "schema", "print the JSON Schema of manifests"),
         "guest": CommandEntry("scaffold", "guest", "write guest.conf of a virtual machine"),

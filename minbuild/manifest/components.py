@@ -153,7 +153,7 @@ def describe_component(reference: str, directories: Sequence[Path]) -> Component
 
     Raises: UsageError for none or several; ManifestError with every problem of it.
     """
-    name, path = _find_file(reference, ComponentPath(directories).list_files())
+    name, path = find_component(reference, ComponentPath(directories).list_files())
     problems = Problems()
     data = InputFiles(problems).read(path, display_path(path))
     node = None if data is None else yaml_reader.parse_document(data, display_path(path), problems)
@@ -178,7 +178,11 @@ def describe_component(reference: str, directories: Sequence[Path]) -> Component
     )
 
 
-def _find_file(reference: str, files: Mapping[str, Path]) -> tuple[str, Path]:
+def find_component(reference: str, files: Mapping[str, Path]) -> tuple[str, Path]:
+    """Find a component by its name, with its section or without, among those of `list_files`.
+
+    Raises: UsageError with a similar name, or the names of several.
+    """
     matches = [name for name in files if reference in (name, name.partition("/")[2])]
     if len(matches) == 1:
         return matches[0], files[matches[0]]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,9 +92,16 @@ MAX_INPUT_SIZE = 1 << 30
 class InputFiles:
     """Reads local files within the permissions, and records the SHA-256 of each."""
 
-    def __init__(self, problems: Problems, permissions: Permissions = FULL_ACCESS) -> None:
+    def __init__(
+        self,
+        problems: Problems,
+        permissions: Permissions = FULL_ACCESS,
+        drafts: Mapping[Path, bytes] | None = None,
+    ) -> None:
+        """`drafts`: contents that are read in place of those of files: edits before they are saved."""
         self.problems = problems
         self.permissions = permissions
+        self._drafts = {path.absolute(): data for path, data in (drafts or {}).items()}
         self._digests: dict[str, str] = {}
 
     def read(self, path: Path, where: Location | str = "") -> bytes | None:
@@ -124,9 +132,16 @@ class InputFiles:
 
     def _read_file(self, path: Path, where: Location | str) -> bytes | None:
         key = str(path.absolute())
+        draft = self._drafts.get(path.absolute())
         try:
             data = (
-                path.read_bytes() if self.permissions is FULL_ACCESS else _read_regular_bytes(path)
+                draft
+                if draft is not None
+                else (
+                    path.read_bytes()
+                    if self.permissions is FULL_ACCESS
+                    else _read_regular_bytes(path)
+                )
             )
         except (FileNotFoundError, NotADirectoryError):
             self._digests[key] = ""

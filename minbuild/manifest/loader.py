@@ -183,16 +183,17 @@ def read_manifest(
     components: Sequence[Path],
     variant: str = "",
     trust: Trust = NO_TRUST,
+    drafts: Mapping[Path, bytes] | None = None,
 ) -> Manifest:
     """Read a manifest with all it extends and uses; `components` are searched first.
 
     `variant` is a combination of its matrix; "" for the manifest without it. Documents are read
     twice: with unrendered templates, to find components and variables, then rendered. `trust`
-    grants access beyond its own files.
+    grants access beyond its own files; `drafts` are read in place of files.
     Raises: ManifestError with every problem, each with its place.
     """
     problems = Problems()
-    inputs = InputFiles(problems, trust.grant(path, tuple(components)))
+    inputs = InputFiles(problems, trust.grant(path, tuple(components)), drafts)
     chain = ExtendsChain(inputs)
     if not chain.read(path):
         problems.raise_if_any()

@@ -39,6 +39,26 @@ def find_manifest(name: str) -> Path:
     raise ManifestError(message, where=name, fix=suggest(path.name, candidates))
 
 
+def find_only_manifest(directory: Path) -> Path:
+    """Return the one manifest in a directory.
+
+    Raises: UsageError if there is none, or several.
+    """
+    found = [
+        directory / name
+        for name in _list_yaml_files(directory)
+        if re.search("^minbuild:", (directory / name).read_text("utf-8", "replace"), re.MULTILINE)
+    ]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(path.name for path in found)
+    raise UsageError(
+        f"there are several manifests: {names}" if found else "there is no manifest here",
+        where=str(directory),
+        fix="name one: --manifest FILE" if found else "write one: minbuild init",
+    )
+
+
 def find_shipped(name: str) -> Path | None:
     """Return the shipped manifest of this name, with or without .yaml; None if there is none."""
     if "/" in name or "\0" in name or not name:

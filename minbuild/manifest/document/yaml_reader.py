@@ -1,4 +1,4 @@
-"""YAML parser: the only door to PyYAML, from text to nodes with line, column and document path.
+"""YAML parser: the door to PyYAML, from text to nodes with line, column and document path.
 
 Nodes are built from the events of the parser: no tag can run code, and depth and aliases are
 counted before they cost anything. Plain scalars follow the YAML 1.2 core schema:
