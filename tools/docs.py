@@ -12,12 +12,9 @@ import click
 from minbuild.cli.commands import COMMAND_GROUPS
 from minbuild.cli.console import list_output_options
 from minbuild.cli.main import minbuild
-from minbuild.manifest.components import (
-    ComponentDescription,
-    ComponentSummary,
-    describe_component,
-    list_components,
-)
+from minbuild.manifest.component_description import ComponentDescription, describe_component
+from minbuild.manifest.components import ComponentSummary, list_components
+from minbuild.manifest.variable_types import describe_type
 from tools import keys, man, picture
 from tools.doc_blocks import Block, Held, list_pages, read_blocks
 from tools.man import format_meaning, format_names, format_value, list_options
@@ -113,9 +110,12 @@ def _component(one: ComponentDescription) -> Iterator[str]:
         yield f"Needs {', '.join(f'`{name}`' for name in one.needs)}."
         yield ""
     if one.variables:
-        yield from ("| variable | default | meaning |", "|---|---|---|")
-        for name, default, meaning in one.variables:
-            yield f"| `{name}` | `{_cell(keys.dump(_plain(default)))}` | {_cell(meaning)} |"
+        yield from ("| variable | type | default | meaning |", "|---|---|---|---|")
+        for variable in one.variables:
+            default = keys.dump(_plain(variable.declaration.default))
+            kind = describe_type(variable.declaration)
+            cells = (f"`{variable.name}`", kind, f"`{default}`", variable.meaning)
+            yield f"| {' | '.join(map(_cell, cells))} |"
         yield ""
     if one.contents or one.probes:
         yield from ("| brings | |", "|---|---|")

@@ -58,7 +58,9 @@ def plan(
     """Resolve MANIFEST and print what would be in the image, without building it."""
     terminal = Terminal()
     planned = plan_build(build_request(manifest, build), open_session(build.store, terminal))
-    for text in explain_missing_init(planned.tree, planned.resolved.manifest):
+    planned_manifest = planned.resolved.manifest
+    missing_init = explain_missing_init(planned.tree, planned_manifest)
+    for text in (*planned_manifest.notes, *missing_init):
         terminal.note(text)
     terminal.finish()
     columns = find_text_width(targets)

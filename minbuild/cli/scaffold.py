@@ -12,7 +12,8 @@ from minbuild.cli.output_options import STDOUT, write_text
 from minbuild.data import data_directory
 from minbuild.errors import ToolError, UsageError
 from minbuild.file_io import write_atomic
-from minbuild.manifest.components import describe_component, list_components
+from minbuild.manifest.component_description import build_manifest_schema, describe_component
+from minbuild.manifest.components import list_components
 from minbuild.manifest.grammar import DocumentKind, build_json_schema
 from minbuild.manifest.guest_document import load_guest, render_guest_conf
 from minbuild.manifest.shipped_manifests import (
@@ -62,7 +63,7 @@ def init(origin: str | None, file: Path | None) -> None:
 
 def _write_schema(path: Path) -> None:
     """Write the JSON Schema of manifests, or replace an older one; another file of the name stays."""
-    schema = build_json_schema()
+    schema = build_manifest_schema()
     text = json.dumps(schema, indent=1, sort_keys=True) + "\n"
     if not path.exists() or f'"$id": "{schema["$id"]}"' in path.read_text("utf-8", "replace"):
         write_atomic(path, text.encode())
@@ -141,7 +142,13 @@ def _render_component(name: str, directories: tuple[Path, ...], *, as_json: bool
                 default="manifest")  # fmt: skip
 def schema(kind: str) -> None:
     """Print the JSON Schema of manifests, or of another KIND of file, for editors."""
-    document = lock_json_schema() if kind == "lock" else build_json_schema(DocumentKind(kind))
+    match kind:
+        case "lock":
+            document = lock_json_schema()
+        case "manifest":
+            document = build_manifest_schema()
+        case _:
+            document = build_json_schema(DocumentKind(kind))
     click.echo(json.dumps(document, indent=1, sort_keys=True))
 
 

@@ -12,7 +12,7 @@ from minbuild.manifest.document.nodes import Node, Problems, find_nearest, sugge
 from minbuild.manifest.document.scalars import ReadContext
 from minbuild.manifest.grammar import COMPONENT
 from minbuild.manifest.input_files import InputFiles, display_path
-from minbuild.manifest.model import LocatedName, PackagePaths, Section, VariableValue
+from minbuild.manifest.model import LocatedName, PackagePaths, Section
 from minbuild.manifest.names import NAME_PATTERN
 from minbuild.manifest.raw import RawComponent, RawManifest
 
@@ -122,62 +122,6 @@ def qualify_name(reference: str, section: Section) -> str:
     return reference if "/" in reference else f"{section}/{reference}"
 
 
-_COMMENT = re.compile(
-    r"""(?:[^\s#'"]|'[^']*'|"(?:[^"\\]|\\.)*"|(?<=\S)#|[ \t](?!\#)|['"])*+[ \t]\#\s?(.*)"""
-)
-"""A line with a comment at its end; a # in quotes does not start one. Source: YAML 1.2.2, 6.6."""
-
-
-@dataclass(frozen=True, slots=True)
-class ComponentDescription:
-    """A component with its documentation from comments."""
-
-    name: str
-    """section/name."""
-    summary: str
-    comments: str
-    """The comments before its first list or mapping, as one text."""
-    needs: tuple[str, ...]
-    variables: tuple[tuple[str, VariableValue, str], ...]
-    """Name, default, and the comment on its line."""
-    contents: Mapping[str, tuple[str, ...]]
-    """packages, applets, files, modules, firmware, kconfig, cmdline, xen-cmdline → rows; empty ones omitted."""
-    probes: tuple[tuple[str, str], ...]
-    """Name, and meaning of a failure."""
-    where: str
-    """Its file."""
-
-
-def describe_component(reference: str, directories: Sequence[Path]) -> ComponentDescription:
-    """Describe a component by section/name, or by a name that is unique to a section.
-
-    Raises: UsageError for none or several; ManifestError with every problem of it.
-    """
-    name, path = find_component(reference, ComponentPath(directories).list_files())
-    problems = Problems()
-    data = InputFiles(problems).read(path, display_path(path))
-    node = None if data is None else yaml_reader.parse_document(data, display_path(path), problems)
-    raw = None if node is None else COMPONENT.read(node, ReadContext(problems))
-    problems.raise_if_any()
-    assert data is not None
-    assert raw is not None
-    lines = data.decode("utf-8-sig").splitlines()
-    section = Section(name.partition("/")[0])
-    return ComponentDescription(
-        name=name,
-        summary=raw.summary,
-        comments=_read_leading_comments(lines),
-        needs=tuple(qualify_name(need.text, section) for need in raw.needs),
-        variables=tuple(
-            (variable.name, variable.value, _read_comment(lines, variable.where.line))
-            for variable in raw.vars
-        ),
-        contents={key: rows for key, rows in _list_contents(raw).items() if rows},
-        probes=_list_probes(raw, name),
-        where=display_path(path),
-    )
-
-
 def find_component(reference: str, files: Mapping[str, Path]) -> tuple[str, Path]:
     """Find a component by its name, with its section or without, among those of `list_files`.
 
@@ -193,53 +137,6 @@ def find_component(reference: str, files: Mapping[str, Path]) -> tuple[str, Path
     shorts = [name.partition("/")[2] for name in files] if "/" not in reference else []
     fix = suggest(reference, [*files, *shorts], otherwise="`minbuild components` lists them")
     raise UsageError(f"there is no component {reference}", fix=fix)
-
-
-def _read_leading_comments(lines: Sequence[str]) -> str:
-    """Return the comment lines at the top of the document as one text."""
-    paragraphs: list[str] = []
-    for line in lines:
-        if line.startswith("#"):
-            paragraphs.append(line.lstrip("#").strip())
-        elif line.startswith(("summary:", "needs:")) or not line.strip():
-            continue
-        else:
-            break
-    return " ".join(filter(None, paragraphs))
-
-
-def _read_comment(lines: Sequence[str], number: int) -> str:
-    """Return the comment at the end of a line; the first line is 1."""
-    match = _COMMENT.fullmatch(lines[number - 1])
-    return match[1].strip() if match else ""
-
-
-def _list_contents(raw: RawComponent) -> dict[str, tuple[str, ...]]:
-    def list_texts(names: Sequence[LocatedName]) -> tuple[str, ...]:
-        return tuple(name.text for name in names)
-
-    return {
-        "packages": tuple(
-            f"{entry.package}: {path}" for entry in raw.packages for path in entry.paths
-        ),
-        "applets": list_texts(raw.applets),
-        "files": tuple(str(entry.path) for entry in raw.files),
-        "modules": list_texts(raw.modules),
-        "firmware": list_texts(raw.firmware),
-        "kconfig": list_texts(raw.kconfig),
-        "cmdline": raw.cmdline,
-        "xen-cmdline": raw.xen_cmdline,
-    }
-
-
-def _list_probes(raw: RawComponent, name: str) -> tuple[tuple[str, str], ...]:
-    probes = (*(() if raw.probe is None else (raw.probe,)), *raw.probes)
-    return tuple(
-        (probe.text, "")
-        if isinstance(probe, LocatedName)
-        else (probe.name or name.partition("/")[2], probe.means)
-        for probe in probes
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from minbuild.manifest.image_settings import (
 from minbuild.manifest.model import (
     ArchiveKeyword,
     DlopenPolicy,
+    Location,
     PackagePaths,
     PathAction,
     PathRule,
@@ -84,6 +85,7 @@ from minbuild.manifest.raw import (
     VariableDefinition,
 )
 from minbuild.manifest.rule_files import RULE_FILE, TOPIC_PATTERN
+from minbuild.manifest.variable_types import VariableDeclaration, make_declaration_shape
 from minbuild.manifest.variables import VariableShape
 
 _MODULES = ListOf(
@@ -120,6 +122,26 @@ _FILES = MapOf(ABSOLUTE_PATH, FILE, RawFileEntry)
 _VARIABLE_VALUE: ValueShape[VariableValue] = VariableShape()
 _VARIABLES: ValueShape[tuple[VariableDefinition, ...]] = MapOf(
     VARIABLE_NAME, _VARIABLE_VALUE, VariableDefinition, placeholder=""
+)
+
+
+def _define_variable(
+    name: str, value: VariableValue | VariableDeclaration, where: Location
+) -> VariableDefinition:
+    """A variable of a component: a default alone, or a declaration."""
+    if isinstance(value, VariableDeclaration):
+        return VariableDefinition(name, value.default, where, value)
+    return VariableDefinition(name, value, where)
+
+
+_DECLARED: ValueShape[VariableValue | VariableDeclaration] = TextOrMapping(
+    _VARIABLE_VALUE, make_declaration_shape(_VARIABLE_VALUE)
+)
+_DECLARATIONS: ValueShape[tuple[VariableDefinition, ...]] = MapOf(
+    VARIABLE_NAME,
+    _DECLARED,
+    _define_variable,
+    placeholder="",
 )
 _PACKAGES = MapOf(PACKAGE_NAME, PATH_LIST, PackagePaths)
 _KERNEL: ValueShape[RawKernel] = Record(
@@ -283,7 +305,7 @@ COMPONENT: Record[RawComponent] = Record(
             ListOf(COMPONENT_REFERENCE),
             "Components that this one requires; they come before it.",
         ),
-        Key("vars", _VARIABLES, "Variables and their defaults."),
+        Key("vars", _DECLARATIONS, "Variables: a default, or a declaration with a type."),
         Key(
             "packages",
             _PACKAGES,

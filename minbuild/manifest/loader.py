@@ -36,7 +36,7 @@ from minbuild.manifest.document.scalars import ReadContext
 from minbuild.manifest.extends import Alterations, ExtendsChain, merge_documents
 from minbuild.manifest.grammar import COMPONENT, MANIFEST, MATRIX
 from minbuild.manifest.image_checks import add_signing_key, validate_disk
-from minbuild.manifest.input_files import NO_TRUST, InputFiles, Trust
+from minbuild.manifest.input_files import NO_TRUST, InputFiles, Trust, display_path
 from minbuild.manifest.model import Location, Manifest, Section, VariableValue
 from minbuild.manifest.raw import ComponentSet, RawManifest, RawMatrix
 from minbuild.manifest.rule_files import find_rule_files
@@ -217,9 +217,19 @@ def read_manifest(
         for component in found_components:
             COMPONENT.read(component.node, raw_context)
         problems.raise_if_any()
-    defaults = [variable for document in found_components for variable in document.outline.vars]
+    defaults = [
+        replace(variable, component=document.name)
+        for document in found_components
+        for variable in document.outline.vars
+    ]
     builtin = {"name": outline.name or path.stem, "arch": str(outline.arch)}
     values = variables.resolve_variables(builtin, defaults, outline.vars, settings, problems)
+    declared = variables.DeclaredVariables(
+        defaults,
+        variables.find_places(defaults, outline.vars, settings),
+        resolver.components.keys(),
+    )
+    notes = declared.check(values, display_path(path), problems)
     renderer = files.Renderer(values, inputs)
     rendered_context = ReadContext(problems, renderer.render_text)
     host = _read_host(node, rendered_context)
@@ -230,6 +240,7 @@ def read_manifest(
         for document in found_components
     ]
     manifest = _build_manifest(path, node, host, rendered_components, values, renderer)
+    manifest = replace(manifest, notes=notes)
     manifest = _add_rules(manifest, [*components, *component_directories], inputs)
     if not len(problems):
         variables.report_unused(outline.vars, defaults, renderer.template_words, problems)

@@ -307,6 +307,8 @@ class Manifest:
     """Rule files on the build machine, sorted by topic."""
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Every input file: absolute path → SHA-256, sorted; "" for a path that did not exist."""
+    notes: tuple[str, ...] = ()
+    """What its user should know of it: variables that are empty and have a meaning then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from minbuild.manifest.model import (
     VariableValue,
     Waiver,
 )
+from minbuild.manifest.variable_types import VariableDeclaration
 from minbuild.paths import RootPath
 
 
@@ -68,6 +69,10 @@ class VariableDefinition:
     name: str
     value: VariableValue
     where: Location
+    declaration: VariableDeclaration | None = None
+    """What a component says of it; None where it gives a default alone."""
+    component: str = ""
+    """The component that declares it; "" in a manifest."""
 
 
 @dataclass(frozen=True, slots=True)

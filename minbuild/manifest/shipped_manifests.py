@@ -117,7 +117,7 @@ name: {name}
 extends: [host]                # start from a manifest that ships; the keys below are added
 
 vars:                          # {{{{ hostname }}}} in strings and templates; --set hostname=x wins
-  hostname: {name}
+  hostname: {host}
 
 # kernel:
 #   cmdline: [quiet]           # added to the command line of the shipped host
@@ -145,7 +145,14 @@ budget:                        # the build fails when it needs more
 
 def render_starter(name: str) -> str:
     """Render a commented manifest for a host; the name is converted to a valid one."""
-    return _STARTER.format(name=_clean_name(name))
+    cleaned = _clean_name(name)
+    return _STARTER.format(name=cleaned, host=clean_host_name(cleaned))
+
+
+def clean_host_name(name: str) -> str:
+    """Convert the name of a manifest to a host name. Source: RFC 1123, 2.1."""
+    labels = (label.strip("-") for label in re.sub("[^a-z0-9.-]+", "-", name).split("."))
+    return ".".join(filter(None, labels))[:63].rstrip("-.") or "host"
 
 
 def copy_shipped(origin: str, name: str) -> str:

@@ -19,6 +19,7 @@ from minbuild.manifest.document.scalars import Integer, Json, ReadContext, Text,
 from minbuild.manifest.model import Location, VariableValue
 from minbuild.manifest.raw import VariableDefinition
 from minbuild.manifest.text_use import InvalidTemplate
+from minbuild.manifest.variable_types import check_value, is_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,59 @@ def resolve_variables(
     for name in builtin:
         assignments[name] = _Assignment(builtin[name], "")
     return _VariableRenderer(assignments, problems).render_all()
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredVariables:
+    """The declarations of a host's components, held against the values of its variables."""
+
+    declarations: Sequence[VariableDefinition]
+    """Of all components; those without a type are left out."""
+    places: Mapping[str, Location | str]
+    """Variable → where its value is written: a line, or `--set`."""
+    components: Collection[str]
+    """Components of the host, as section/name."""
+
+    def check(
+        self, values: Mapping[str, VariableValue], manifest: str, problems: Problems
+    ) -> tuple[str, ...]:
+        """Add a problem for each value that is not of its type; return notes of empty ones.
+
+        `manifest`: its file, for values that are missing.
+        """
+        notes: dict[str, None] = {}
+        for variable in self.declarations:
+            declaration, name = variable.declaration, variable.name
+            if declaration is None or name not in values:
+                continue
+            value = values[name]
+            if not is_empty(value):
+                problem = check_value(declaration, value)
+                if problem is not None:
+                    where = self.places.get(name, variable.where)
+                    problems.add(f"{name}: {problem.message}", where, problem.fix)
+            elif declaration.required and declaration.unless not in self.components:
+                other = f", or use {declaration.unless}" if declaration.unless else ""
+                example = "[…]" if isinstance(value, tuple) else "…"
+                problems.add(
+                    f"{variable.component} needs a value of {name} ({declaration.meaning or declaration.type})",
+                    manifest,
+                    f"write vars: {{{name}: {example}}}, or --set '{name}={example}'{other}",
+                )
+            elif declaration.empty:
+                notes[f"{variable.component}: {name} is empty: {declaration.empty}"] = None
+        return tuple(notes)
+
+
+def find_places(
+    defaults: Sequence[VariableDefinition],
+    definitions: Sequence[VariableDefinition],
+    settings: Mapping[str, str],
+) -> dict[str, Location | str]:
+    """Where the value of each variable is written: the last place wins."""
+    places: dict[str, Location | str] = {one.name: one.where for one in defaults}
+    places |= {one.name: one.where for one in definitions}
+    return places | {name: f"--set {name}={text}" for name, text in settings.items()}
 
 
 def report_unused(

@@ -77,7 +77,7 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
             manifest, lock_text = resolved.manifest, lockfile.render_lock(resolved.lock)
             record_used_lock(lock_text.encode(), session.store)
             toolbox = open_toolbox(request, resolved.lock, session, image=manifest.image)
-            for text in explain_missing_init(tree, manifest):
+            for text in (*manifest.notes, *explain_missing_init(tree, manifest)):
                 session.progress.note(text)
             session.progress.step(f"packing {manifest.name}")
             spec = make_image_spec(resolved, tree, lock_text)

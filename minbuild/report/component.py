@@ -3,14 +3,19 @@
 import textwrap
 from collections.abc import Sequence
 
-from minbuild.manifest.components import ComponentDescription
+from minbuild.manifest.component_description import ComponentDescription, DescribedVariable
 from minbuild.manifest.model import VariableValue
+from minbuild.manifest.variable_types import describe_type
 
 SCHEMA = "minbuild.component/1"
 
 
 LINE_LISTS = ("packages", "files", "cmdline", "xen-cmdline")
 """Contents that have a line each; others are lists of words."""
+
+
+UNNAMED_TYPES = ("text", "boolean", "number", "list of text")
+"""Types that a default shows by itself."""
 
 
 def render_component(component: ComponentDescription, width: int) -> str:
@@ -20,7 +25,10 @@ def render_component(component: ComponentDescription, width: int) -> str:
     if component.comments:
         lines += ["", *textwrap.wrap(component.comments, line_width)]
     lines += _render_list("needs", component.needs, line_width)
-    settings = [(f"{name}: {_to_yaml(value)}", about) for name, value, about in component.variables]
+    settings = [
+        (f"{one.name}: {format_default(one.declaration.default)}", _describe(one))
+        for one in component.variables
+    ]
     lines += _render_table(
         "variables (vars: in a manifest, --set NAME=VALUE)", settings, line_width
     )
@@ -53,7 +61,30 @@ def _render_table(heading: str, rows: Sequence[tuple[str, str]], line_width: int
     return lines
 
 
-def _to_yaml(value: VariableValue) -> str:
+def _describe(variable: DescribedVariable) -> str:
+    """Meaning and type; a text or a boolean needs no word for its type."""
+    kind = describe_type(variable.declaration)
+    if kind in UNNAMED_TYPES:
+        return variable.meaning
+    return f"{variable.meaning} ({kind})" if variable.meaning else kind
+
+
+def _variable_to_json(variable: DescribedVariable) -> dict[str, object]:
+    declaration = variable.declaration
+    default = declaration.default
+    row: dict[str, object] = {
+        "name": variable.name,
+        "type": str(declaration.type),
+        "default": list(default) if isinstance(default, tuple) else default,
+        "meaning": variable.meaning,
+        "required": declaration.required,
+    }
+    bounds = {"min": declaration.min, "max": declaration.max}
+    row |= {key: bound for key, bound in bounds.items() if bound is not None}
+    return row | ({"choices": list(declaration.choices)} if declaration.choices else {})
+
+
+def format_default(value: VariableValue) -> str:
     """A default as a manifest writes it."""
     match value:
         case bool():
@@ -75,9 +106,7 @@ def component_to_json(component: ComponentDescription) -> dict[str, object]:
         "about": component.comments,
         "needs": list(component.needs),
         "variables": [
-            {"name": name, "default": list(value) if isinstance(value, tuple) else value,
-             "meaning": about}
-            for name, value, about in component.variables
+            _variable_to_json(one) for one in component.variables
         ],
         **{key: list(component.contents.get(key, ())) for key in
            ("packages", "applets", "files", "modules", "firmware", "kconfig", "cmdline", "xen-cmdline")},

@@ -255,7 +255,8 @@ _UNIT_SIZES = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
-_SIZE_PATTERN = f"[0-9]{{1,15}}([.][0-9]{{1,9}})? ?({'|'.join(_UNIT_SIZES)})"
+SIZE_PATTERN = f"[0-9]{{1,15}}([.][0-9]{{1,9}})? ?({'|'.join(_UNIT_SIZES)})"
+"""Of a size with its unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +270,7 @@ class Size:
         if isinstance(node, ScalarNode) and node.kind is ScalarKind.NUMBER:
             context.problems.add(f"the size {node.text} has no unit", node.where, fix)
             return None
-        text = Text("a size", _SIZE_PATTERN, fix).read(node, context)
+        text = Text("a size", SIZE_PATTERN, fix).read(node, context)
         if text is None or TEMPLATE_MARK.search(text):
             return None
         unit = text.lstrip("0123456789. ")
@@ -277,7 +278,7 @@ class Size:
         return int(int(number + decimals) * _UNIT_SIZES[unit] // 10 ** len(decimals))
 
     def schema(self) -> Json:
-        return {"anyOf": [Integer(0, 2**63 - 1).schema(), Text("a size", _SIZE_PATTERN).schema()]}
+        return {"anyOf": [Integer(0, 2**63 - 1).schema(), Text("a size", SIZE_PATTERN).schema()]}
 
 
 @dataclass(frozen=True, slots=True)

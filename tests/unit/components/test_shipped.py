@@ -35,7 +35,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Alone:
         )
         path = directory / "one.yaml"
         path.write_text("\n".join(lines) + "\n")
-        return read_manifest(path, settings={}, components=())
+        settings = {"address": "192.0.2.10/24"} if name == "network/static" else {}
+        return read_manifest(path, settings=settings, components=())
 
     return one
 

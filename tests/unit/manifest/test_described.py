@@ -7,7 +7,8 @@ import jsonschema
 import pytest
 
 from minbuild.errors import UsageError
-from minbuild.manifest.components import describe_component, list_components
+from minbuild.manifest.component_description import build_manifest_schema, describe_component
+from minbuild.manifest.components import list_components
 from minbuild.manifest.grammar import DocumentKind, build_json_schema
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import copy_shipped
@@ -48,7 +49,7 @@ def test_variables_have_the_meaning_of_their_comments(shelf: Path) -> None:
     one = describe_component("mine", [shelf])
     assert one.comments == "It does this, and that."
     assert one.needs == ("network/other", "network/bridge")
-    assert one.variables == (
+    assert tuple((v.name, v.declaration.default, v.meaning) for v in one.variables) == (
         ("plain", "a#b", "how # it is"),
         ("quoted", "x # y", "said 'so'"),
         ("single", "it's # z", "well"),
@@ -70,7 +71,14 @@ def test_a_page_and_a_document_say_the_same(shelf: Path) -> None:
     assert max(map(len, page.splitlines()[:-1])) <= 60
     document = component_to_json(one)
     assert document["schema"] == "minbuild.component/1"
-    assert {"name": "many", "default": ["a", "b"], "meaning": "two"} in document["variables"]  # type: ignore[operator]
+    many = {
+        "name": "many",
+        "type": "text",
+        "default": ["a", "b"],
+        "meaning": "two",
+        "required": False,
+    }
+    assert many in document["variables"]  # type: ignore[operator]
     assert document["modules"] == []
 
 
@@ -87,6 +95,19 @@ def test_a_word_that_means_no_one_component_is_refused(shelf: Path, word: str, f
     with pytest.raises(UsageError) as caught:
         describe_component(word, [shelf])
     assert caught.value.fix == fix
+
+
+def test_the_schema_of_manifests_describes_every_variable_that_ships() -> None:
+    schema = build_manifest_schema()
+    described = schema["properties"]["vars"]["properties"]  # type: ignore[index]
+    assert described["address"] == {
+        "default": "",
+        "description": "192.0.2.10/24 (address/prefix, required; network/static)",
+    }
+    assert described["ssh_port"]["default"] == 22
+    jsonschema.Draft7Validator.check_schema(schema)
+    document = {"minbuild": 1, "vars": {"address": "{{ x }}", "mine": 5}}
+    assert jsonschema.Draft7Validator(schema).is_valid(document)
 
 
 def test_every_component_that_ships_can_be_described() -> None:
@@ -134,7 +155,7 @@ def test_init_writes_the_schema_beside_and_replaces_no_other_file(tmp_path: Path
     assert minbuild("init", "sub.yaml", cwd=tmp_path).code == 0
     schema = tmp_path / "minbuild.schema.json"
     written = schema.read_text()
-    assert json.loads(written) == build_json_schema()
+    assert json.loads(written) == build_manifest_schema()
     schema.write_text(written.replace("one host", "ten hosts"))
     assert minbuild("init", "b.yaml", cwd=tmp_path).code == 0
     assert schema.read_text() == written

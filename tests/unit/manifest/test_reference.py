@@ -12,9 +12,16 @@ from minbuild.manifest.document.yaml_reader import parse_document
 from minbuild.manifest.grammar import DocumentKind, build_json_schema
 
 _PAGE = Path(__file__).parents[3] / "docs" / "reference" / "manifest.md"
+_KINDS = (
+    DocumentKind.MANIFEST,
+    DocumentKind.COMPONENT,  # variables
+    DocumentKind.COMPONENT,
+    DocumentKind.TOOL,
+    DocumentKind.RULES,
+)
 _EXAMPLES = [
     *zip(
-        DocumentKind,
+        _KINDS,
         re.findall("```yaml\n(.*?)```", _PAGE.read_text("utf-8"), re.DOTALL),
         strict=True,
     )

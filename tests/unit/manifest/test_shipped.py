@@ -12,7 +12,12 @@ from minbuild.manifest.document.nodes import Problems, to_plain
 from minbuild.manifest.document.yaml_reader import parse_document
 from minbuild.manifest.grammar import DocumentKind, build_json_schema
 from minbuild.manifest.loader import read_manifest
-from minbuild.manifest.shipped_manifests import find_manifest, load_tools, render_starter
+from minbuild.manifest.shipped_manifests import (
+    clean_host_name,
+    find_manifest,
+    load_tools,
+    render_starter,
+)
 from tests.unit.manifest.conftest import Desk
 
 _MANIFESTS = data_directory("manifests")
@@ -86,7 +91,7 @@ def test_a_starter_loads(desk: Desk, name: str) -> None:
     desk.write({"host.yaml": render_starter(name)})
     manifest = read_manifest(Path("host.yaml"), settings={}, components=[])
     motd = next(file for file in manifest.components[-1].files if file.path == "/etc/motd")
-    assert motd.content == f"Welcome to {manifest.name}\n".encode()
+    assert motd.content == f"Welcome to {clean_host_name(manifest.name)}\n".encode()
 
 
 def test_a_manifest_is_found_as_given_or_among_the_shipped(desk: Desk) -> None:
