@@ -66,7 +66,7 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, CommandEntry]] = {
         "verify": CommandEntry("ship", "verify", "check the parts of a build against each other"),
     },
     "Write": {
-        "init": CommandEntry("scaffold", "init", "write a commented manifest to start from"),
+        "init": CommandEntry("init", "init", "write a commented manifest to start from"),
         "add": CommandEntry("edit", "add", "add components or files to a manifest"),
         "remove": CommandEntry("edit", "remove", "take components or files out of a manifest"),
         "components": CommandEntry("scaffold", "components", "list built-in components"),

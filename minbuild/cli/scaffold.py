@@ -1,4 +1,4 @@
-"""Commands that help to write manifests: init, components, schema, guest, hardware, elements."""
+"""Commands that help to write manifests: components, schema, guest, hardware, elements."""
 
 import json
 from pathlib import Path
@@ -10,63 +10,13 @@ from minbuild.cli.console import get_terminal_width
 from minbuild.cli.options import complete
 from minbuild.cli.output_options import STDOUT, write_text
 from minbuild.data import data_directory
-from minbuild.errors import ToolError, UsageError
 from minbuild.file_io import write_atomic
 from minbuild.manifest.component_description import build_manifest_schema, describe_component
 from minbuild.manifest.components import list_components
 from minbuild.manifest.grammar import DocumentKind, build_json_schema
 from minbuild.manifest.guest_document import load_guest, render_guest_conf
-from minbuild.manifest.shipped_manifests import (
-    SCHEMA_FILE,
-    add_modeline,
-    copy_shipped,
-    render_starter,
-)
 from minbuild.pipeline.modaliases import list_modaliases
 from minbuild.report.component import component_to_json, render_component
-
-
-@click.command()
-@click.option("--from", "origin", metavar="NAME", shell_complete=complete("shipped"),
-              help="Start from a manifest that ships: edge; FILE is then NAME.yaml.")  # fmt: skip
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
-def init(origin: str | None, file: Path | None) -> None:
-    """Write a commented starter manifest to FILE (host.yaml; - for stdout); never replace a manifest.
-
-    Beside it lies minbuild.schema.json then, by which editors complete and check manifests.
-    """
-    target = file or Path(f"{origin or 'host'}.yaml")
-    is_printed = str(target) == STDOUT
-    stem = (origin or "host") if is_printed else target.stem
-    text = add_modeline(render_starter(stem) if origin is None else copy_shipped(origin, stem))
-    if is_printed:
-        click.echo(text, nl=False)
-        return
-    try:
-        with target.open("x", encoding="utf-8") as out:
-            out.write(text)
-    except FileExistsError as error:
-        raise UsageError(
-            "the file exists, and init does not replace it",
-            where=str(target),
-            fix="name another file: minbuild init my-host.yaml",
-        ) from error
-    except OSError as error:
-        raise ToolError(
-            f"cannot write: {error.strerror}",
-            where=str(target),
-            fix="name a file in a directory that you may write to",
-        ) from error
-    _write_schema(target.with_name(SCHEMA_FILE))
-    click.echo(f"wrote {target}; build it with: minbuild make {target}")
-
-
-def _write_schema(path: Path) -> None:
-    """Write the JSON Schema of manifests, or replace an older one; another file of the name stays."""
-    schema = build_manifest_schema()
-    text = json.dumps(schema, indent=1, sort_keys=True) + "\n"
-    if not path.exists() or f'"$id": "{schema["$id"]}"' in path.read_text("utf-8", "replace"):
-        write_atomic(path, text.encode())
 
 
 @click.command()

@@ -189,7 +189,11 @@ def format_step(state: StepState, now: float, columns: int) -> str:
     parts = [state.text or state.label]
     if state.label:
         amount = format_amount(state.done, state.total)
-        named = amount if state.label in parts[0].split() else f"{state.label} {amount}"
+        named = (
+            amount
+            if set(state.label.split()) <= set(parts[0].split())
+            else f"{state.label} {amount}"
+        )
         parts += [f"{format_bar(state.done, state.total)} {named}" if columns else named]
     if seconds >= SHOWN_AFTER:
         parts.append(f"{seconds:.0f} s")
