@@ -14,6 +14,7 @@ from minbuild.cli.options import (
     complete,
     store_option,
 )
+from minbuild.cli.output_options import json_option, render_json
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.image.ukify import add_stub_argument
@@ -79,38 +80,47 @@ def size(as_json: bool, store: Path | None) -> None:
 
 @store.command("forget-kvm")
 @store_option
-def forget_kvm(store: Path | None) -> None:
+@json_option
+def forget_kvm(store: Path | None, as_json: bool) -> None:
     """Forget recorded failures of this machine's KVM, so that it is tried again."""
-    for reason in forget_kvm_faults(open_session(store, Terminal()).store):
-        click.echo(f"forgotten: {reason}")
+    reasons = forget_kvm_faults(open_session(store, Terminal()).store)
+    text = "".join(f"forgotten: {reason}\n" for reason in reasons)
+    document = render_json("store-forget-kvm", forgotten=list(reasons))
+    click.echo(document if as_json else text, nl=False)
 
 
 @store.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("locks", nargs=-1, required=True, metavar="LOCK...",
                 type=click.Path(path_type=Path, dir_okay=False, exists=True))  # fmt: skip
+@json_option
 @store_option
-def export(file: Path, locks: tuple[Path, ...], store: Path | None) -> None:
+def export(file: Path, locks: tuple[Path, ...], as_json: bool, store: Path | None) -> None:
     """Write every package of the LOCKs to FILE, for a machine without a network."""
     terminal = Terminal()
     count = cache_maintenance.export_packages(
         open_session(store, terminal).store, file, locks, terminal
     )
     terminal.finish()
-    click.echo(f"wrote {count} packages, {file.stat().st_size:,} bytes, to {file}")
+    size = file.stat().st_size
+    document = render_json("store-export", file=file, packages=count, bytes=size)
+    text = f"wrote {count} packages, {size:,} bytes, to {file}\n"
+    click.echo(document if as_json else text, nl=False)
 
 
 @store.command("import")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@json_option
 @store_option
-def import_file(file: Path, store: Path | None) -> None:
+def import_file(file: Path, as_json: bool, store: Path | None) -> None:
     """Copy the packages of FILE into the store; each is checked by its SHA-256."""
     terminal = Terminal()
     count = cache_maintenance.import_exported_packages(
         open_session(store, terminal).store, file, terminal
     )
     terminal.finish()
-    click.echo(f"took {count} packages from {file}")
+    document = render_json("store-import", file=file, packages=count)
+    click.echo(document if as_json else f"took {count} packages from {file}\n", nl=False)
 
 
 def _rows_to_json(name: str, rows: Sequence[CacheUsage]) -> str:
@@ -136,8 +146,8 @@ def tool(name: str, args: tuple[str, ...], manifest: str, build: BuildOptions) -
     Tools come from the archive, pinned by the lock, and run with none of this machine's
     libraries. `minbuild tool list` lists them.
     """
-    if name == "list" and not args:
-        _list_tools()
+    if name == "list" and not set(args) - {"--json"}:
+        _list_tools(as_json=bool(args))
         return
     terminal = Terminal()
     toolbox = open_single_tool(
@@ -151,8 +161,12 @@ def tool(name: str, args: tuple[str, ...], manifest: str, build: BuildOptions) -
     exec_program(argv, env=toolbox.build_environment(), purpose=f"running {name}")
 
 
-def _list_tools() -> None:
+def _list_tools(*, as_json: bool) -> None:
     tools = load_tools()
+    if as_json:
+        rows = [{"name": one.name, "summary": one.summary} for one in tools]
+        click.echo(render_json("tools", tools=rows), nl=False)
+        return
     width = max(len(known_tool.name) for known_tool in tools)
     for known_tool in tools:
         click.echo(f"{known_tool.name:<{width}}  {known_tool.summary}")

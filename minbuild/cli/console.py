@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TextIO
 
@@ -162,6 +162,16 @@ def _set_quiet(_context: click.Context, _option: click.Parameter, value: bool) -
 def _set_colour(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
     if value:
         OUTPUT.colour = value
+
+
+LIVE_PROGRESS: list[Callable[[], None]] = []
+"""Of each Terminal that shows progress: what removes its line, and ends it."""
+
+
+def end_progress() -> None:
+    """End all progress: nothing is written over an error or a result any more."""
+    while LIVE_PROGRESS:
+        LIVE_PROGRESS.pop()()
 
 
 def list_output_options() -> list[click.Option]:

@@ -10,7 +10,7 @@ import click
 
 from minbuild.cli.console import get_terminal_width
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
-from minbuild.cli.output_options import STDOUT
+from minbuild.cli.output_options import STDOUT, json_option, render_json
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.dib import build_export
@@ -26,8 +26,9 @@ from minbuild.report.text import render_text
 @click.argument("source", metavar="MANIFEST|BUILD", shell_complete=complete("sources"))
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
               default=Path(STDOUT), help="Tar file to write.  [default: stdout]")  # fmt: skip
+@json_option
 @build_options
-def export(source: str, output: Path, build: BuildOptions) -> None:
+def export(source: str, output: Path, as_json: bool, build: BuildOptions) -> None:
     """Write the files of a host as a tar archive, with the kernel below /boot.
 
     BUILD is a directory that `minbuild make` wrote; its image is unpacked. A MANIFEST is resolved.
@@ -44,7 +45,10 @@ def export(source: str, output: Path, build: BuildOptions) -> None:
     with _open_output(output) as out:
         build_export.write_root_tar(nodes, content, out)
     if str(output) != STDOUT:
-        click.echo(f"wrote {output}: {output.stat().st_size:,} bytes", err=True)
+        size = output.stat().st_size
+        click.echo(f"wrote {output}: {size:,} bytes", err=True)
+        if as_json:
+            click.echo(render_json("export", file=output, bytes=size), nl=False)
 
 
 @click.command(cls=GatheringCommand)
@@ -57,9 +61,10 @@ def export(source: str, output: Path, build: BuildOptions) -> None:
 @click.option("--keep", multiple=True, metavar="DIR",
               help="Keep this directory of the root with all its files; may be repeated.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be removed, and change nothing.")
+@json_option
 @build_options
 def trim(top: Path, manifest: str, output: Path | None, keep: tuple[str, ...], dry_run: bool,
-         build: BuildOptions) -> None:  # fmt: skip
+         as_json: bool, build: BuildOptions) -> None:  # fmt: skip
     """Trim the installed root in the directory ROOT to what MANIFEST needs, in place.
 
     Any installer will do (apt, dnf, zypper, emerge): files are found by path. Files that the
@@ -72,6 +77,14 @@ def trim(top: Path, manifest: str, output: Path | None, keep: tuple[str, ...], d
     if output is not None:
         root_trim.write_reports(result, output)
     terminal.finish()
+    if as_json:
+        document = render_json(
+            "trim", root=top, dry_run=dry_run, files=result.files, bytes=result.bytes,
+            removed=result.removed, files_after=result.footprint.totals.files,
+            bytes_after=result.footprint.totals.bytes,
+        )  # fmt: skip
+        click.echo(document, nl=False)
+        return
     click.echo(render_text(result.footprint, top=10, width=get_terminal_width()), nl=False)
     after = result.footprint.totals
     click.echo(

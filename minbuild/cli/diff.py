@@ -1,7 +1,7 @@
 """Commands that compare builds: diff, history."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -11,10 +11,13 @@ from minbuild.archive.model import Lock
 from minbuild.cli.footprints import open_footprint
 from minbuild.cli.options import complete, image_options, partition_option
 from minbuild.cli.output_options import (
+    STDOUT,
     FormatOptionsCommand,
     FormatTargets,
     find_text_width,
+    json_option,
     output_options,
+    render_json,
     write_formats,
     write_text,
 )
@@ -156,7 +159,8 @@ def append(image: str, file: Path, label: str) -> None:
               default=Path("footprint-history.jsonl"), show_default=True,
               help="File of the totals, one line a build.")  # fmt: skip
 @click.option("--html", "page", metavar="FILE", help="Write a page with charts; - for stdout.")
-def show(file: Path, page: str | None) -> None:
+@json_option
+def show(file: Path, page: str | None, as_json: bool) -> None:
     """Print the trend: a sparkline for each measure, then the builds."""
     if not file.exists():
         raise UsageError(
@@ -166,6 +170,10 @@ def show(file: Path, page: str | None) -> None:
         )
     points = read_history(read_input(file), str(file))
     write_formats(
-        {"text": lambda: render_history(points), "html": lambda: render_history_html(points)},
-        {"html": page},
+        {
+            "text": lambda: render_history(points),
+            "html": lambda: render_history_html(points),
+            "json": lambda: render_json("history", builds=[asdict(point) for point in points]),
+        },
+        {"html": page, "json": STDOUT if as_json else None},
     )

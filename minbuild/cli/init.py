@@ -10,7 +10,7 @@ import click
 
 from minbuild.cli.console import get_colour
 from minbuild.cli.options import complete
-from minbuild.cli.output_options import STDOUT
+from minbuild.cli.output_options import STDOUT, json_option, render_json
 from minbuild.cli.requests import make_trust
 from minbuild.errors import ToolError, UsageError
 from minbuild.file_io import write_atomic
@@ -43,10 +43,11 @@ PURPOSES = {
 @click.option(
     "--console-shell", is_flag=True, help="A root shell on the console, with no password."
 )
+@json_option
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 def init(
     origin: str | None, purpose: str | None, address: str, gateway: str,
-    nameservers: tuple[str, ...], key_files: tuple[Path, ...], console_shell: bool, file: Path | None,
+    nameservers: tuple[str, ...], key_files: tuple[Path, ...], console_shell: bool, as_json: bool, file: Path | None,
 ) -> None:  # fmt: skip
     """Write a commented manifest to FILE (host.yaml; - for stdout); never replace one.
 
@@ -63,16 +64,16 @@ def init(
         raise UsageError("--from copies a manifest as it is", fix="leave the other options out")
     stem = (origin or "host") if str(target) == STDOUT else target.stem
     if origin is not None:
-        _write(target, copy_shipped(origin, stem), choices)
+        _write(target, copy_shipped(origin, stem), choices, as_json=as_json)
         return
     if str(target) != STDOUT and target.exists():
         raise _exists_error(target)
     if is_plain and str(target) != STDOUT and sys.stdin.isatty() and sys.stderr.isatty():
         choices = ask_choices()
-    _write(target, compose_starter(stem, choices), choices)
+    _write(target, compose_starter(stem, choices), choices, as_json=as_json)
 
 
-def _write(target: Path, text: str, choices: StarterChoices) -> None:
+def _write(target: Path, text: str, choices: StarterChoices, *, as_json: bool) -> None:
     """Write the manifest and what lies beside it; a manifest that cannot be read is not written."""
     text = add_modeline(text)
     if str(target) == STDOUT:
@@ -88,6 +89,9 @@ def _write(target: Path, text: str, choices: StarterChoices) -> None:
     for path, data in drafts.items():
         _create(path, data)
     _write_schema(target.with_name(SCHEMA_FILE))
+    if as_json:
+        click.echo(render_json("init", manifest=target, files=[*drafts]), nl=False)
+        return
     beside = f" and {hardware}" if hardware in drafts else ""
     click.echo(f"wrote {target}{beside}; build it with: minbuild make {target}")
 

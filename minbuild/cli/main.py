@@ -15,6 +15,7 @@ from minbuild.cli.commands import CommandGroup
 from minbuild.cli.console import (
     COMPLETION_VARIABLE,
     apply_variables,
+    end_progress,
     list_output_options,
     open_streams,
     print_error,
@@ -92,7 +93,10 @@ def run_command_line(argv: list[str] | None = None) -> int:
         # not Group.main, which ends a pipe's reader that goes away with exit code 1
         arguments = sys.argv[1:] if argv is None else list(argv)
         with minbuild.make_context("minbuild", arguments) as context:
-            code: object = minbuild.invoke(context)
+            try:
+                code: object = minbuild.invoke(context)
+            finally:
+                end_progress()
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code

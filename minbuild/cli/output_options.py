@@ -1,6 +1,7 @@
 """Results of a command and the options that say where they go: `--text`, `--md FILE`, `--json=-`;
 each file whole or not at all."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from minbuild.cli.console import escape_for_terminal, get_terminal_width, print_
 from minbuild.cli.options import Command, GatheringCommand, add_gatherer, complete
 from minbuild.errors import UsageError
 from minbuild.file_io import translate_disk_errors, write_atomic
+from minbuild.manifest.document.nodes import suggest
 from minbuild.manifest.shipped_manifests import is_manifest_name
 from minbuild.report.formats import FORMATS
 
@@ -62,6 +64,19 @@ def write_text(target: str | Path, text: str, *, announce: bool = True) -> None:
     write_atomic(path, text.encode())
     if announce:
         click.echo(f"wrote {escape_for_terminal(str(target))}", err=True)
+
+
+def json_option(command: Command) -> Command:
+    """Give a command the flag `--json`, as its parameter `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")(command)
+
+
+def render_json(name: str, **values: object) -> str:
+    """A JSON document of a command; its key `schema` is minbuild.NAME/1.
+
+    A later version only has more keys; one that removes or changes a key has another number.
+    """
+    return json.dumps({"schema": f"minbuild.{name}/1", **values}, indent=1, default=str) + "\n"
 
 
 UNLIMITED = 1 << 30
@@ -232,7 +247,16 @@ def output_options(*names: str) -> Callable[[Command], Command]:
     """Give a command an option for each format; its parameter `targets` maps formats to files."""
 
     def gather_targets(values: dict[str, Any]) -> None:
-        values["targets"] = {name: values.pop(f"out_{name}") for name in names}
+        targets = {name: values.pop(f"out_{name}") for name in names}
+        for text in values.pop("out_formats"):
+            name, _, file = text.partition("=")
+            if name not in targets:
+                fix = suggest(name, names)
+                raise UsageError(f"there is no format {name} here", where="--format", fix=fix)
+            if targets[name] is not None:
+                raise UsageError(f"the format {name} is asked for twice", fix="ask once for it")
+            targets[name] = file or STDOUT
+        values["targets"] = targets
 
     def add_options(command: Command) -> Command:
         for name in reversed(names):
@@ -246,6 +270,12 @@ def output_options(*names: str) -> Callable[[Command], Command]:
                 help=f"Write {FORMATS[name].help}.",
             )(command)
         add_gatherer(command, gather_targets)
-        return command
+        return click.option(
+            "--format",
+            "out_formats",
+            multiple=True,
+            metavar="NAME[=FILE]",
+            help=f"The same by name: {', '.join(names)}; may be repeated.",
+        )(command)
 
     return add_options

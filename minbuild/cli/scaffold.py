@@ -8,7 +8,7 @@ import click
 from minbuild.archive.lockfile import lock_json_schema
 from minbuild.cli.console import get_terminal_width
 from minbuild.cli.options import complete
-from minbuild.cli.output_options import STDOUT, write_text
+from minbuild.cli.output_options import STDOUT, json_option, render_json, write_text
 from minbuild.data import data_directory
 from minbuild.file_io import write_atomic
 from minbuild.manifest.component_description import build_manifest_schema, describe_component
@@ -24,13 +24,18 @@ from minbuild.report.component import component_to_json, render_component
               help="Output file.  [default: stdout]")  # fmt: skip
 @click.option("--sys", "top", type=click.Path(path_type=Path, file_okay=False, exists=True),
               default=Path("/sys"), show_default=True, help="Where sysfs is mounted.")  # fmt: skip
-def hardware(output: Path | None, top: Path) -> int:
+@json_option
+def hardware(output: Path | None, top: Path, as_json: bool) -> int:
     """List the devices of this running machine, for `kernel: {hardware: FILE}` of a manifest.
 
     One modalias a line. A host made with the list has the drivers of these devices and no others.
     """
     text = list_modaliases(top)
-    if output is None:
+    if as_json:
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        text_json = render_json("hardware", aliases=lines)
+        write_text(output or STDOUT, text_json)
+    elif output is None:
         click.echo(text, nl=False)
     else:
         write_atomic(output, text.encode())
@@ -68,7 +73,7 @@ def components(name: str | None, directories: tuple[Path, ...], as_json: bool) -
     listed = list_components(directories)
     if as_json:
         rows = [
-            {"name": component.name, "section": str(component.section), "summary": component.summary,
+            {"schema": "minbuild.component-summary/1", "name": component.name, "section": str(component.section), "summary": component.summary,
              "needs": list(component.needs)}
             for component in listed
         ]  # fmt: skip
@@ -106,7 +111,8 @@ def schema(kind: str) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
               help="Output file; - for stdout.  [default: guest.conf beside FILE]")  # fmt: skip
-def guest(file: Path, output: Path | None) -> None:
+@json_option
+def guest(file: Path, output: Path | None, as_json: bool) -> None:
     """Write the guest.conf of a virtual machine that FILE (guest.yaml) describes.
 
     Copy the directory with it to guests/NAME on the host's data partition.
@@ -114,5 +120,7 @@ def guest(file: Path, output: Path | None) -> None:
     text = render_guest_conf(load_guest(file))
     target = output or file.with_name("guest.conf")
     write_text(target, text, announce=False)
-    if str(target) != STDOUT:
+    if as_json and str(target) != STDOUT:
+        click.echo(render_json("guest", files=[target]), nl=False)
+    elif str(target) != STDOUT:
         click.echo(f"wrote {target}; it belongs to guests/NAME on the host's data partition")

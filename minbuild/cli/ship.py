@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -24,7 +25,9 @@ from minbuild.cli.output_options import (
     STDOUT,
     FormatOptionsCommand,
     FormatTargets,
+    json_option,
     output_options,
+    render_json,
     write_formats,
     write_text,
 )
@@ -120,8 +123,9 @@ def _render_spdx(built_image: BuiltImage, licences: Licences, build: Path) -> st
 @BUILD_ARGUMENT
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
               help="Directory.  [default: BUILD/licences]")  # fmt: skip
+@json_option
 @archive_options
-def licences(build: Path, output: Path | None, archive: ArchiveOptions) -> None:
+def licences(build: Path, output: Path | None, as_json: bool, archive: ArchiveOptions) -> None:
     """Collect the licence texts and sources of the packages in the image of BUILD.
 
     The copyright file of every package that has a file in the image, and sources.json: the exact
@@ -133,8 +137,11 @@ def licences(build: Path, output: Path | None, archive: ArchiveOptions) -> None:
     directory = output or build / "licences"
     for row in rows:
         write_text(directory / f"{row.package.name}.copyright", row.copyright, announce=False)
-        click.echo(f"{row.package.name}  {row.package.version}  {', '.join(row.licences)}")
+        if not as_json:
+            click.echo(f"{row.package.name}  {row.package.version}  {', '.join(row.licences)}")
     write_text(directory / "sources.json", licences_to_json(rows), announce=False)
+    if as_json:
+        click.echo(licences_to_json(rows), nl=False)
     click.echo(f"{len(rows)} packages: wrote {directory}/", err=True)
 
 
@@ -177,10 +184,12 @@ MAX_DATA_SIZE = 256 << 20
 @click.option("--data", metavar="FILE|URL", help="Debian's security tracker data, or OSV entries.")
 @click.option("--vex", metavar="FILE", help="Write CycloneDX VEX; - for stdout.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when an open issue affects the image.")
+@json_option
 @archive_options
 def cve(
-    build: Path, data: str | None, vex: str | None, exit_code: bool, archive: ArchiveOptions
-) -> int:
+    build: Path, data: str | None, vex: str | None, exit_code: bool, as_json: bool,
+    archive: ArchiveOptions,
+) -> int:  # fmt: skip
     """List open security issues that affect files in the image of BUILD.
 
     Issues whose text names only files that were trimmed away are listed apart. Without --data
@@ -188,7 +197,8 @@ def cve(
     """
     built_image = open_built_image(build)
     if data is None:
-        click.echo("open issues: not evaluated (no data: give --data FILE|URL)")
+        said = "open issues: not evaluated (no data: give --data FILE|URL)\n"
+        click.echo(render_json("cve", evaluated=False, issues=[]) if as_json else said, nl=False)
         return 1
     suite = next(iter(built_image.footprint.suites), "trixie").partition("-")[0]
     advisories = read_advisories(load_cve_data(data), suite, data)
@@ -199,9 +209,12 @@ def cve(
     write_formats(
         {
             "text": lambda: render_image_issues(issues),
+            "json": lambda: render_json(
+                "cve", evaluated=True, issues=[asdict(issue) for issue in issues]
+            ),
             "vex": lambda: _render_vex(built_image, issues),
         },
-        {"text": None if vex == STDOUT else STDOUT, "vex": vex},
+        {"json" if as_json else "text": None if vex == STDOUT else STDOUT, "vex": vex},
     )
     return int(exit_code and any(not issue.trimmed for issue in issues))
 
@@ -248,9 +261,10 @@ def _collect_files(built_image: BuiltImage, archive: ArchiveOptions) -> tuple[Pa
               help="Directory of the build.  [default: build/NAME]")  # fmt: skip
 @click.option("--openpgp-key", type=click.Path(path_type=Path, dir_okay=False, exists=True),
               metavar="FILE", help="Sign SHA256SUMS with this private key, which has no password.")  # fmt: skip
+@json_option
 @build_options
 def attest(
-    manifest: str, output: Path | None, openpgp_key: Path | None, build: BuildOptions
+    manifest: str, output: Path | None, openpgp_key: Path | None, as_json: bool, build: BuildOptions
 ) -> None:
     """Write the provenance of a build of MANIFEST, and sign SHA256SUMS.
 
@@ -264,8 +278,9 @@ def attest(
     loaded = load_manifest(request)
     directory = output or Path("build") / loaded.name
     keys = [openpgp_key] if openpgp_key else []
-    for path in write_attestation(request, loaded, directory, keys, session.store):
-        click.echo(path)
+    paths = [*write_attestation(request, loaded, directory, keys, session.store)]
+    text = "".join(f"{path}\n" for path in paths)
+    click.echo(render_json("attest", files=paths) if as_json else text, nl=False)
 
 
 @click.command(cls=FormatOptionsCommand)
@@ -289,7 +304,12 @@ def verify(build: Path, key: Path | None, store: Path | None, targets: FormatTar
         for result in results
     )
     document = [
-        {"part": result.part, "verdict": str(result.status), "said": result.message}
+        {
+            "schema": "minbuild.verify/1",
+            "part": result.part,
+            "verdict": str(result.status),
+            "said": result.message,
+        }
         for result in results
     ]
     write_formats(

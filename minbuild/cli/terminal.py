@@ -15,6 +15,7 @@ from pathlib import Path
 
 from minbuild.cli.console import (
     DETAILS,
+    LIVE_PROGRESS,
     LOG_VARIABLE,
     OUTPUT,
     QUIET,
@@ -67,6 +68,7 @@ class Terminal:
         self._told_at = self._began
         self._ticker = Ticker(self.tick, TICK)
         self._log = _LogFile(OUTPUT.log)
+        LIVE_PROGRESS.append(self.finish)
         if OUTPUT.verbosity >= DETAILS or OUTPUT.log:
             set_detail_sink(self._write_detail)
 

@@ -60,6 +60,10 @@ def _render_absent(explanation: Explanation, width: int) -> str:
     return "".join(f"{part}\n" for line in lines for part in wrap_line(escape_line(line), width))
 
 
+WHY_SCHEMA = "minbuild.why/1"
+"""Of each answer."""
+
+
 def render_explanations_json(*explanations: Explanation) -> str:
     """Print an answer as a JSON object: image, path, present, chains of edges, similar, …
 
@@ -71,6 +75,7 @@ def render_explanations_json(*explanations: Explanation) -> str:
 
 def _explanation_to_json(explanation: Explanation) -> dict[str, object]:
     return {
+        "schema": WHY_SCHEMA,
         "image": explanation.image,
         "path": explanation.path,
         "present": explanation.row is not None,

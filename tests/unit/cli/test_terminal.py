@@ -125,6 +125,12 @@ def test_on_a_terminal_one_line_is_rewritten_and_removed() -> None:
     assert lines[-1] == ""
 
 
+def test_an_error_ends_the_progress(tmp_path: Path) -> None:
+    before = threading.active_count()
+    assert run_command_line(["check-tree", str(tmp_path), "--store", str(tmp_path / "s")]) == 2
+    assert threading.active_count() == before
+
+
 def test_v_tells_each_step_and_vv_details(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
