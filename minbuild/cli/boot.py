@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.console import get_terminal_width
+from minbuild.cli.console import get_terminal_width, print_text
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
@@ -136,10 +136,10 @@ def boot(
     if boot_request.ports:
         save_observed_ports(setup.image, results, terminal)
     summary = save_trace(setup.image, results) if trace else None
-    click.echo(
-        _results_to_json(results, summary) if as_json else _render_results(results, summary),
-        nl=False,
-    )
+    if as_json:
+        click.echo(_results_to_json(results, summary), nl=False)
+    else:
+        print_text(_render_results(results, summary))
     for result in results:
         failure = boot_results.make_boot_error(result)
         if failure is not None:

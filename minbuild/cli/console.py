@@ -4,6 +4,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Container, Mapping
@@ -199,6 +200,25 @@ def get_colour() -> bool | None:
     if OUTPUT.colour != "auto":
         return OUTPUT.colour == "always"
     return False if os.environ.get("NO_COLOR") else None
+
+
+_VERDICT = re.compile(
+    r"^((?:budget [^\n]*%  |[\w-]+ {2,})?)(ok|PASS|OVER|FAIL|FAILED)(?=[ :\n]|$)", re.MULTILINE
+)
+"""The verdict of a line: at its start, behind the name of a probe or part, or of a budget."""
+_GOOD = {"ok", "PASS"}
+
+
+def print_text(text: str) -> None:
+    """Print a page on stdout; where colours are wanted its verdicts have them."""
+    colour = get_colour()
+    if colour or (colour is None and sys.stdout.isatty()):
+        text = _VERDICT.sub(_paint_verdict, text)
+    click.echo(text, nl=False, color=colour)
+
+
+def _paint_verdict(match: re.Match[str]) -> str:
+    return match[1] + click.style(match[2], fg="green" if match[2] in _GOOD else "red")
 
 
 def get_terminal_width() -> int:

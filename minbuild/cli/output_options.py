@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from minbuild.cli.console import escape_for_terminal, get_terminal_width, print_note
+from minbuild.cli.console import escape_for_terminal, get_terminal_width, print_note, print_text
 from minbuild.cli.options import Command, GatheringCommand, add_gatherer, complete
 from minbuild.errors import UsageError
 from minbuild.file_io import translate_disk_errors, write_atomic
@@ -47,7 +47,10 @@ def write_formats(renderers: Mapping[str, Renderer], targets: FormatTargets) -> 
         )
     texts = {name: renderers[name]() for name in files_by_format}
     for name, target in files_by_format.items():
-        write_text(target, texts[name])
+        if (name, target) == ("text", STDOUT):
+            print_text(texts[name])
+        else:
+            write_text(target, texts[name])
 
 
 def write_text(target: str | Path, text: str, *, announce: bool = True) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.cli.console import OUTPUT, get_colour, start_output
+from minbuild.cli.console import OUTPUT, get_colour, print_text, start_output
 from minbuild.cli.main import run_command_line
 from minbuild.cli.terminal import TOLD_EVERY, StepState, Terminal, format_amount, format_step
 from minbuild.errors import UsageError
@@ -204,6 +204,28 @@ def test_color_overrides_no_color(
     monkeypatch.setenv("NO_COLOR", no_color)
     assert run_command_line(["schema", *argv]) == 0
     assert get_colour() is expected
+
+
+PAGE = """\
+budget files        52       of 51  102 %  OVER  ███
+budget packed  17.4 MB  of 17.6 MB   99 %  ok    ███
+init        ok         24.93
+guest       FAILED     60.00
+PASS: 2 rules
+an ok line of text
+"""
+
+
+def test_verdicts_have_colours_where_they_are_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    print_text(PAGE)
+    assert capsys.readouterr().out == PAGE
+    OUTPUT.colour = "always"
+    print_text(PAGE)
+    shown = capsys.readouterr().out
+    assert re.sub(r"\x1b\[\d*m", "", shown) == PAGE
+    assert re.findall(r"\x1b\[3(\d)m(\w+)", shown) == [
+        ("1", "OVER"), ("2", "ok"), ("2", "ok"), ("1", "FAILED"), ("2", "PASS"),
+    ]  # fmt: skip
 
 
 def test_a_misspelt_command_is_told_by_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
