@@ -71,7 +71,11 @@ def show_outcomes(outcomes: Sequence[BuildOutcome], targets: FormatTargets) -> i
 
 
 def _outcome_to_json(outcome: BuildOutcome) -> dict[str, object]:
-    row: dict[str, object] = {"schema": "minbuild.build/1", "name": outcome.name, "seconds": round(outcome.seconds, 3)}
+    row: dict[str, object] = {
+        "schema": "minbuild.build/1",
+        "name": outcome.name,
+        "seconds": round(outcome.seconds, 3),
+    }
     if outcome.totals is not None:
         row |= {
             "files": outcome.totals.files,
