@@ -69,6 +69,10 @@ def find_scripts(directory: Path) -> tuple[Script, ...]:
     return tuple(scripts.values())
 
 
+REQUIRED = {"network/static": {"address": "192.0.2.10/24"}}
+"""Component → variables without which it does not load alone."""
+
+
 def load_all(directory: Path) -> Iterator[Manifest]:
     """Every manifest that ships, and one for each component alone, with what it needs."""
     for path in sorted(MANIFESTS.glob("*.yaml")):
@@ -80,7 +84,8 @@ def load_all(directory: Path) -> Iterator[Manifest]:
         lines = ["minbuild: 1", "arch: amd64", "kernel:", "  package: linux-image-amd64"]
         lines += [f"  {use}"] if section == "kernel" else [f"{section}: {{{use}}}"]
         path.write_text("\n".join(lines))
-        yield read_manifest(path, settings={}, components=())
+        settings = REQUIRED.get(component.name, {})
+        yield read_manifest(path, settings=settings, components=())
 
 
 def is_script(file: RenderedFile) -> bool:
