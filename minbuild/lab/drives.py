@@ -168,7 +168,7 @@ def build_boot_drive_args(
     match attach:
         case AttachAs.DISK if machine is Machine.METAL:
             drive = f"if=none,id=medium,snapshot=on,file={build_file_option(path, format_)}"
-            return ("-drive", drive, "-device", "ide-hd,drive=medium,bootindex=1")
+            return ("-drive", drive, "-device", "ide-hd,bus=ide.0,drive=medium,bootindex=1")
         case AttachAs.DISK:
             return build_disk_args(path, format_, writable=False)
         case AttachAs.CD if kind != "iso":

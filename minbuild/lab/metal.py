@@ -26,7 +26,7 @@ METAL_ARGS = (
 DISK_DEVICES = (
     "usb-storage,bus=usb.0,removable=on",
     "scsi-hd,bus=raid.0",
-    "ide-hd",
+    "ide-hd,bus=ide.{port}",
     "nvme,serial=minbuild-{name}",
 )
 """Devices of further disks, one after the other."""
@@ -46,7 +46,8 @@ def build_metal_disk_args(data_disk: Path | None, disks: Sequence[Path]) -> tupl
         )
     for number, path in enumerate(disks):
         name = f"disk{number}"
-        device = DISK_DEVICES[number % len(DISK_DEVICES)].format(name=name)
+        port = number // len(DISK_DEVICES) + 1  # of AHCI; the image is on 0
+        device = DISK_DEVICES[number % len(DISK_DEVICES)].format(name=name, port=port)
         args += build_device_args(name, path.absolute(), detect_drive_format(path), device)
     if not disks:
         stick = DISK_DEVICES[0]

@@ -30,8 +30,11 @@ def narrow_to_devices(roots: Sequence[Root], kernel: InstalledKernel) -> Iterato
 
     Without a list all roots stay. It concerns drivers of components: the groups of the section
     hardware by PCI device, and those of several that are for one processor each (KVM) by processor, where
-    the list's processor is served by one of them.
+    the list's processor is served by one of them. Where there are such groups, they say what is wanted
+    (a server has sensors, sound and graphics, too): the list itself brings disk controllers and network
+    cards alone.
     """
+    has_groups = any(_is_of_group(root) for root in roots)
     devices = [root.text for root in roots if root.kind is NeedKind.MODULE and root.optional]
     served = {path for alias in devices for path in kernel.find_by_alias(alias).paths}
     by_processor = [root for root in roots if served and _find_bound_bus(root, kernel) == "cpu:"]
@@ -39,11 +42,18 @@ def narrow_to_devices(roots: Sequence[Root], kernel: InstalledKernel) -> Iterato
         root.component for root in by_processor if _find_paths(root, kernel) & served
     }
     for root in roots:
+        if root.optional and has_groups and not find_essential_class(root.text):
+            continue
         bus = _find_bound_bus(root, kernel) if devices else ""
-        in_group = root.component.startswith(f"{Section.HARDWARE}/") and bus == "pci:"
-        is_bound = in_group or (bus == "cpu:" and root.component in served_components)
+        is_bound = (bus == "pci:" and _is_of_group(root)) or (
+            bus == "cpu:" and root.component in served_components
+        )
         if not is_bound or _find_paths(root, kernel) & served:
             yield root
+
+
+def _is_of_group(root: Root) -> bool:
+    return root.component.startswith(f"{Section.HARDWARE}/")
 
 
 def _find_paths(root: Root, kernel: InstalledKernel) -> set[RootPath]:
@@ -56,4 +66,5 @@ def _find_bound_bus(root: Root, kernel: InstalledKernel) -> str:
         return ""
     aliases = [alias for path in _find_paths(root, kernel) for alias in kernel.list_aliases(path)]
     buses = {alias.partition(":")[0] + ":" for alias in aliases if ":" in alias}
-    return next((bus for bus in _LISTED_BUSES if buses == {bus}), "")
+    # a card's driver may serve parts of the card as well, which are on a bus of their own
+    return next((bus for bus in _LISTED_BUSES if buses - {"auxiliary:"} == {bus}), "")

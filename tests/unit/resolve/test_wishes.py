@@ -234,7 +234,8 @@ SERVER = package(
             f"/usr/lib/modules/6/kernel/{name}.ko": Module(name, aliases=aliases, firmware=blobs)
             for name, aliases, blobs in (
                 ("net_a", ("pci:v00008086d000010D3sv*sd*bc*sc*i*",), ("net.bin",)),
-                ("net_b", ("pci:v000014E4d*sv*sd*bc*sc*i*",), ("gone.bin",)),
+                ("net_b", ("pci:v000014E4d*sv*sd*bc*sc*i*", "auxiliary:net_b.port"), ("gone.bin",)),
+                ("screen", ("pci:v0000102Bd*sv*sd*bc*sc*i*",), ()),
                 ("stick", ("usb:v*p*d*dc*dsc*dp*ic08isc06ip50in*",), ()),
                 ("kvm_intel", ("cpu:type:x86,ven*fam*mod*:feature:*0085*",), ()),
                 ("kvm_amd", ("cpu:type:x86,ven*fam*mod*:feature:*00C2*",), ()),
@@ -260,6 +261,10 @@ GROUPS = tuple(
     [
         ((), ["kvm_amd.ko", "kvm_intel.ko", "net_a.ko", "net_b.ko", "stick.ko", "watchdog.ko"]),
         ((NET,), ["kvm_amd.ko", "kvm_intel.ko", "net_a.ko", "stick.ko", "watchdog.ko"]),
+        (
+            (NET, "usb:v1p7d03dc9", "pci:v0000102Bd00000536sv*bc03sc00i00"),
+            ["kvm_amd.ko", "kvm_intel.ko", "net_a.ko", "stick.ko", "watchdog.ko"],
+        ),
         ((PROCESSOR,), ["kvm_intel.ko", "stick.ko", "watchdog.ko"]),
     ],
 )
