@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from minbuild.archive.download import fetch_packages
@@ -113,7 +113,8 @@ def collect_licences(
 
     Raises: ArchiveError when a package has no copyright file, or the archive lacks its source.
     """
-    archive = Archive(suites=built_image.footprint.suites)
+    components = list_archive_components(built_image.packages)
+    archive = Archive(suites=built_image.footprint.suites, components=components)
     texts = collect_copyrights(
         built_image.packages, archive, mirror, store, offline=offline, progress=progress
     )
@@ -208,6 +209,16 @@ def collect_copyrights(
         package: (store.read(sha256) or b"").decode("utf-8", "replace")
         for package, (_, sha256) in locations.items()
     }
+
+
+_POOL_PATH = re.compile(r"(?:.*/)?pool/(?:updates/)?([^/]+)/")
+"""Source: Debian Wiki, DebianRepository/Format; the security archive has updates/ before it."""
+
+
+def list_archive_components(packages: Iterable[Package]) -> tuple[str, ...]:
+    """The archive's components that packages are from, by their paths: main first, then by name."""
+    matches = (_POOL_PATH.match(package.path) for package in packages)
+    return ("main", *sorted({match[1] for match in matches if match} - {"main"}))
 
 
 def _copyright_error(package: Package) -> ArchiveError:

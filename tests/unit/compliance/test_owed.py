@@ -2,9 +2,14 @@
 
 import pytest
 
+from minbuild.archive.model import Package
 from minbuild.archive.source_packages import find_source_packages
 from minbuild.compliance.built_image import list_sources
-from minbuild.compliance.licences import collect_copyrights, read_licences
+from minbuild.compliance.licences import (
+    collect_copyrights,
+    list_archive_components,
+    read_licences,
+)
 from minbuild.progress import SilentProgress
 from tests.support.real_archive import TRIXIE, open_real_archive
 from tests.unit.toolbox.real import store
@@ -29,3 +34,9 @@ def test_copyright_and_source_of_real_packages_are_found() -> None:
     assert sorted(files) == sorted(wanted)
     assert any(file.path.endswith(".dsc") and len(file.sha256) == 64
                for file in files[wanted[1]])  # fmt: skip
+
+
+def test_sources_are_looked_for_in_every_component_that_a_package_is_from() -> None:
+    paths = ("pool/main/b/b.deb", "pool/non-free-firmware/f/f.deb", "pool/updates/contrib/c.deb")
+    packages = [Package("p", "1", "amd64", "debian", path, 0, "") for path in paths]
+    assert list_archive_components(packages) == ("main", "contrib", "non-free-firmware")

@@ -257,15 +257,17 @@ def test_of_drivers_of_pci_devices_those_of_the_machine_are_loaded(tmp_path: Pat
         "kernel/drivers/ata/libata.ko.xz: kernel/drivers/scsi/scsi-mod.ko.xz\n"
         "kernel/drivers/scsi/scsi-mod.ko.xz:\n"
         "kernel/drivers/scsi/sd_mod.ko.xz: kernel/drivers/scsi/scsi-mod.ko.xz\n"
+        "kernel/drivers/char/ipmi/ipmi_si.ko.xz:\n"
         "kernel/drivers/net/e1000e.ko.xz:\nkernel/fs/ext4/ext4.ko.xz: kernel/fs/jbd2/jbd2.ko.xz\n"
         "kernel/fs/jbd2/jbd2.ko.xz:\nkernel/net/bridge/bridge.ko.xz:\n"
     )
     (tmp_path / "modules.alias").write_text(
         "# Aliases extracted from modules themselves.\nalias pci:v*d*sv*sd*bc01sc06i01* ahci\n"
-        "alias pci:v00008086d0000105Esv*sd*bc*sc*i* e1000e\nalias scsi:t-0x00* sd_mod\nalias fs-ext4 ext4\n"
+        "alias pci:v00008086d0000105Esv*sd*bc*sc*i* e1000e\nalias scsi:t-0x00* sd_mod\n"
+        "alias pci:v*d*sv*sd*bc0Csc07i* ipmi_si\nalias acpi*:IPI0001:* ipmi_si\nalias fs-ext4 ext4\n"
     )
     (tmp_path / "pci" / "0000:00:1f.2").mkdir(parents=True)
     device = "pci:v00008086d00002922sv00001AF4sd00001100bc01sc06i01"
     (tmp_path / "pci" / "0000:00:1f.2" / "modalias").write_text(device + "\n")
     said = [line for line in load_modules(tmp_path) if not line.startswith("reached ")]
-    assert sorted(set(said)) == sorted((device, "bridge", "ext4", "jbd2", "sd_mod"))
+    assert sorted(set(said)) == sorted((device, "bridge", "ext4", "ipmi_si", "jbd2", "sd_mod"))
