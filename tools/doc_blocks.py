@@ -133,6 +133,17 @@ def find_problems(blocks: Sequence[Block]) -> list[str]:
     return problems + ([] if problems else _check_syntax(shell))
 
 
+def find_named_problems(text: str, page: str) -> list[str]:
+    """Commands and options of minbuild in the sentences and tables of a page that do not exist."""
+    prose = re.sub(r"(?ms)^ *```.*?^ *```", "", text).replace("\\|", "|")
+    spans = re.findall(r"`minbuild ([a-z][^`]*)`", prose)
+    return [
+        f"{page}: `minbuild {span}`: {problem}"
+        for span in spans
+        for problem in _check_command([word.strip("[]…") for word in span.split()])
+    ]
+
+
 def _examine_block(block: Block) -> Iterator[str]:
     if not block.language:
         yield "a block names no language: write text where it has none"
@@ -182,6 +193,8 @@ def _check_command(words: Sequence[str]) -> Iterator[str]:
     rest = [*words]
     while isinstance(command, click.Group) and rest:
         name = rest.pop(0)
+        if "|" in name or name.isupper():  # several commands, or any
+            return
         found = command.get_command(context, name)
         if found is None:
             yield f"minbuild has no command {name}"

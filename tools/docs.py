@@ -117,13 +117,10 @@ def _component(one: ComponentDescription) -> Iterator[str]:
             cells = (f"`{variable.name}`", kind, f"`{default}`", variable.meaning)
             yield f"| {' | '.join(map(_cell, cells))} |"
         yield ""
-    if one.contents or one.probes:
-        yield from ("| brings | |", "|---|---|")
-        for kind, rows in one.contents.items():
-            yield f"| {kind} | {' '.join(f'`{_cell(row)}`' for row in rows)} |"
-        for name, means in one.probes:
-            yield f"| probe `{name}` | fails: {_cell(means)} |"
-        yield ""
+    for kind, rows in one.contents.items():
+        yield f"- {kind}: {' '.join(f'`{row}`' for row in rows)}"
+    for name, means in one.probes:
+        yield f"- probe `{name}`; fails: {means}"
 
 
 def _plain(value: object) -> object:

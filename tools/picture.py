@@ -16,9 +16,11 @@ TITLE = "minbuild builds a host of 52 files and says why one of them is there"
 WIDEST = 104
 """Characters of a line; a longer one ends with `…`."""
 _CHARACTER, _LINE, _MARGIN, _HEAD = 8.4, 19, 20, 44
-_BARS = re.compile("([█▉▊▋▌▍▎▏]+)")
+_BAR = "█▉▊▋▌▍▎▏"
+_WORD = re.compile(rf"[{_BAR}]+|[^\s{_BAR}]+(?: [^\s{_BAR}]+)*")
+"""A bar, or words with one space between."""
 _STYLE = (
-    "text{font:14px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#d6deeb;white-space:pre}"
+    "text{font:14px ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#d6deeb}"
     ".p{fill:#7fdbca}.c{fill:#fff;font-weight:600}.b{fill:#26a69a}.h{fill:#9fb3c8}"
 )
 
@@ -59,16 +61,37 @@ def _list_lines(block: Block) -> list[str]:
 
 
 def _draw_line(line: str, number: int) -> str:
-    if not line:
-        return ""
+    """One line; each word begins where a terminal has it, whatever the reader's font."""
     y = _HEAD + _LINE * (number + 0.75)
-    if line.startswith("$ "):
-        text = f'<tspan class="p">$ </tspan><tspan class="c">{escape(line[2:])}</tspan>'
-    else:
-        parts = _BARS.split(line)
-        text = "".join(
-            f'<tspan class="b">{part}</tspan>' if index % 2 else escape(part)
-            for index, part in enumerate(parts)
+    is_command = line.startswith("$ ")
+    drawn = []
+    for word in re.finditer(r"^\$|(?<=^\$ ).+", line) if is_command else _WORD.finditer(line):
+        x = _MARGIN + word.start() * _CHARACTER
+        if word[0][0] in _BAR:
+            drawn.append(_draw_bar(word[0], x, y))
+            continue
+        style = ("c" if word.start() else "p") if is_command else "h" if _is_head(line) else ""
+        drawn.append(
+            f'<text x="{x:g}" y="{y:g}"{_name_class(style)}{_name_length(word[0])}>{escape(word[0])}</text>'
         )
-    head = ' class="h"' if line.startswith(("section ", "           this")) else ""
-    return f'<text x="{_MARGIN}" y="{y:g}"{head} xml:space="preserve">{text}</text>\n'
+    return "".join(drawn) + "\n" * bool(drawn)
+
+
+def _is_head(line: str) -> bool:
+    return line.startswith("section ")
+
+
+def _name_length(word: str) -> str:
+    """As wide as a terminal has it; a lone `…` may be as wide as it is."""
+    length = len(word) * _CHARACTER
+    return f' textLength="{length:g}" lengthAdjust="spacingAndGlyphs"' if len(word) > 1 else ""
+
+
+def _draw_bar(bar: str, x: float, y: float) -> str:
+    """A bar of whole and eighth blocks as what it shows. Source: Unicode, Block Elements."""
+    eighths = sum(8 - _BAR.index(one) for one in bar)
+    return f'<rect x="{x:g}" y="{y - 12:g}" width="{eighths * _CHARACTER / 8:g}" height="15" class="b"/>'
+
+
+def _name_class(style: str) -> str:
+    return f' class="{style}"' if style else ""

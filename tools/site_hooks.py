@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 TOP = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TOP))  # MkDocs loads this file by its path
 
-from tools.doc_blocks import find_problems, parse_blocks  # noqa: E402
+from tools.doc_blocks import find_named_problems, find_problems, parse_blocks  # noqa: E402
 
 PAGES_OF_TOP = {
     "CONTRIBUTING.md": "project/contributing.md",
@@ -28,6 +28,8 @@ PAGES_OF_TOP = {
 """Pages outside of docs/ → where the site has them."""
 _LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)\s#]+)")
 _CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
+_TABLE_ROW = re.compile(r"(?m)^\|.*$")
+_SPAN = re.compile(r"`[^`\n]+`")
 _LOG = logging.getLogger("mkdocs.hooks.minbuild")
 
 
@@ -53,13 +55,23 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     uri = page.file.src_uri
     origins = {target: source for source, target in PAGES_OF_TOP.items()}
     source = origins.get(uri, f"docs/{uri}")
-    for problem in find_problems([*parse_blocks(markdown, source)]):
+    named = (
+        []
+        if source == "CHANGELOG.md" or "decisions/" in source
+        else find_named_problems(markdown, source)
+    )
+    for problem in [*find_problems([*parse_blocks(markdown, source)]), *named]:
         _LOG.warning(problem)
     parts = _CODE.split(markdown)
     parts[::2] = [
         _LINK.sub(lambda found: _lead(found[1], source, uri), part) for part in parts[::2]
     ]
-    return "".join(parts)
+    return _TABLE_ROW.sub(lambda row: _SPAN.sub(_unescape, row[0]), "".join(parts))
+
+
+def _unescape(span: re.Match[str]) -> str:
+    """A code span of a table: GitHub wants its pipes escaped, Python-Markdown shows the escape."""
+    return span[0].replace("\\|", "|")
 
 
 def _lead(target: str, source: str, uri: str) -> str:

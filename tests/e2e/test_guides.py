@@ -1,13 +1,24 @@
 """Every command on the site and in the README is run, page by page, and prints what the page shows."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.guides import compare_lines, copy_checkout, is_same, run_page
 from tests.support.sample import sampled_params
-from tools.doc_blocks import TOP, Held, find_problems, list_pages, parse_blocks, read_blocks
+from tools.doc_blocks import (
+    TOP,
+    Held,
+    find_named_problems,
+    find_problems,
+    list_pages,
+    parse_blocks,
+    read_blocks,
+)
 
+MAX_CELL = 220
+"""Characters: three or four lines of a column on a desktop."""
 PAGES = {page.relative_to(TOP).as_posix(): read_blocks(page) for page in list_pages()}
 RUN = [
     page
@@ -49,12 +60,29 @@ def run(page: str, tmp_path: Path, *, long: bool) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_have_a_language_and_commands_that_exist(page: str) -> None:
     assert find_problems(PAGES[page]) == []
+    assert find_named_problems((TOP / page).read_text("utf-8"), page) == []
 
 
 def test_every_block_that_is_not_run_says_why() -> None:
     for page, blocks in PAGES.items():
         for one in blocks:
             assert one.held is Held.RUN or one.reason, f"{page}:{one.line}"
+
+
+@pytest.mark.parametrize("page", list_pages(), ids=lambda page: page.relative_to(TOP).as_posix())
+def test_tables_have_short_cells(page: Path) -> None:
+    text = re.sub(r"(?ms)^ *```.*?^ *```", "", page.read_text("utf-8"))
+    for row in re.findall(r"(?m)^\|.*$", text):
+        for cell in re.split(r"(?<!\\)\|", row):
+            shown = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", cell).strip()
+            assert len(shown) <= MAX_CELL, f"move the details of this cell below its table: {shown}"
+
+
+def test_a_command_in_a_sentence_exists_too() -> None:
+    text = "Say `minbuild reproduce x`, `minbuild make --lokced` or `minbuild store check\\|size`."
+    first, second = find_named_problems(text, "page.md")
+    assert first.endswith("no command reproduce")
+    assert second.endswith("no option --lokced")
 
 
 # the comparison itself

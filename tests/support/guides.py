@@ -75,6 +75,7 @@ def build_environment(directory: Path) -> Mapping[str, str]:
         "HOME": str(home),
         "USER": "reader",
         "LC_ALL": "C.UTF-8",
+        "MINBUILD_LOG": "quiet",  # a step of ten seconds would be told, on a busy machine
         "MINBUILD_STORE": str(cache_directory("guides")),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "GIT_CONFIG_COUNT": "2",

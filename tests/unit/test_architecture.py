@@ -11,7 +11,13 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 PAGE = TOP / "docs" / "architecture.md"
-PAGES = (PAGE, TOP / "CONTRIBUTING.md", TOP / "tests" / "README.md", TOP / "tests/cases/README.md")
+PAGES = (
+    PAGE,
+    TOP / "CONTRIBUTING.md",
+    TOP / "tests" / "README.md",
+    TOP / "tests/cases/README.md",
+    TOP / "docs/reference/standards.md",
+)
 MAX_TERMS = 60
 PATH = re.compile(r"(?:minbuild|tests|docs|manifests|tools|benchmarks|elements)/[\w./-]*")
 CODE_NAME = re.compile(r"[A-Z]\w*[a-z]\w*|[A-Z][A-Z_]{2,}|[a-z]+_[a-z_]+")
