@@ -185,12 +185,13 @@ def run_in_root(
     lines = "".join(f"{source.resolve()} {place}\n" for source, place in (binds or {}).items())
     namespaces = ("--user", "--map-root-user", "--mount", "--pid", "--fork", "--kill-child")
     enter = ("sh", "-ec", ENTER, "enter", str(directory.resolve()), lines)
+    assignments = [f"{name}={value}" for name, value in (env or {}).items()]
     kept = {name: os.environ[name] for name in FOREIGN if name in os.environ}
     environment = {"PATH": "/usr/sbin:/usr/bin", "HOME": "/root", "LANG": "C.UTF-8"} | kept
     return subprocess.run(
-        ["unshare", *namespaces, *enter, *argv],
+        ["unshare", *namespaces, *enter, "env", *assignments, *argv],
         check=False,
-        env=environment | dict(env or {}),
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

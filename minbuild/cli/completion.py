@@ -17,15 +17,14 @@ from click.shell_completion import (
 
 from minbuild.cli.console import COMPLETION_VARIABLE
 from minbuild.data import data_directory
-from minbuild.lab.probes import make_default_probes
-from minbuild.manifest.components import read_package_requests
-from minbuild.manifest.shipped_manifests import load_tools
 
 PROGRAM = "minbuild"
 SHELLS = ("bash", "zsh", "fish")
 MANIFEST_ENDINGS = (".yaml", ".yml")
 IMAGE_ENDINGS = (".efi", ".raw", ".json", ".qcow2", ".vhdx", ".vmdk", ".iso", ".tar", ".cpio")
 FOOTPRINT = "footprint.json"
+RULES = "rules"
+"""Directory beside the sections of components; it has none."""
 MAX_BYTES = 64 << 20
 """Bytes of the largest footprint whose paths are completed."""
 
@@ -109,11 +108,11 @@ def complete_paths(ctx: click.Context, param: click.Parameter, start: str) -> li
 def complete_components(
     _ctx: click.Context, _param: click.Parameter, start: str
 ) -> list[CompletionItem]:
-    """Components that ship, and valid ones in ./components."""
-    directory = Path("components")
-    return _make_items(
-        start, sorted(read_package_requests([directory] if directory.is_dir() else []))
-    )
+    """Components that ship, and those in ./components, by the names of their files."""
+    directories = (Path("components"), data_directory("manifests") / "components")
+    files = (path for directory in directories for path in directory.glob("*/*.yaml"))
+    names = {f"{path.parent.name}/{path.stem}" for path in files if path.parent.name != RULES}
+    return _make_items(start, sorted(names))
 
 
 def complete_probes(
@@ -122,6 +121,8 @@ def complete_probes(
     """Probes of the image or manifest that is to be booted."""
     target = str(ctx.params.get("target") or "")
     build = Path(target) if Path(target).is_dir() else Path("build") / Path(target).stem
+    from minbuild.lab.probes import make_default_probes  # slow, and rarely asked for
+
     probe_rows = _read_footprint(build).get("probes")
     names = [one.get("name") for one in probe_rows if isinstance(one, dict)] if isinstance(probe_rows, list) else []  # fmt: skip
     return _make_items(
@@ -132,8 +133,9 @@ def complete_probes(
 def complete_tools(
     _ctx: click.Context, _param: click.Parameter, start: str
 ) -> list[CompletionItem]:
-    """Tools of the toolbox."""
-    return _make_items(start, ["list", *(one.name for one in load_tools())])
+    """Tools of the toolbox, by the names of their files."""
+    files = (data_directory("manifests") / "toolbox").glob("*.yaml")
+    return _make_items(start, ["list", *sorted(path.stem for path in files)])
 
 
 def complete_files(

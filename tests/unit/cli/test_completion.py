@@ -1,4 +1,4 @@
-"""Shell completion, as bash asks for it; zsh and fish by click's own protocol."""
+"""Shell completion in bash, zsh and fish."""
 
 import os
 import pty
@@ -18,8 +18,11 @@ from minbuild.cli.completion import SHELLS
 from minbuild.cli.main import run_command_line
 from minbuild.footprint import document
 from minbuild.paths import RootPath
+from tests.support.cache import cache_directory
 from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.patience import PATIENCE
+from tests.unit.toolbox.real import store
+from tools.debian_root import open_packages, run_in_root, unpack_root
 
 TOP = Path(__file__).parents[3]
 
@@ -167,7 +170,7 @@ def test_each_shell_gets_a_script_and_answers(
     assert "rack.yaml" in re.split(r"[\s,]+", done.stdout)
 
 
-def test_a_mistaken_component_or_footprint_is_passed_over(
+def test_a_mistaken_footprint_is_passed_over_and_a_component_offered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -177,7 +180,7 @@ def test_a_mistaken_component_or_footprint_is_passed_over(
     (tmp_path / "build" / "bad" / "footprint.json").write_bytes(b"\xff{")
     monkeypatch.setenv("_MINBUILD_COMPLETE", "bash_complete")
     for words, said in (
-        ("minbuild plan host --without network/dh", "plain,network/dhcp\n"),
+        ("minbuild plan host --without network/dh", "plain,network/dhcp\nplain,network/dhxx\n"),
         ("minbuild why build/bad /u", "\n"),
     ):
         monkeypatch.setenv("COMP_WORDS", words)
@@ -192,3 +195,60 @@ def test_every_argument_that_is_a_manifest_or_an_image_completes() -> None:
         for one in command.params:
             if named.search(one.metavar or one.name or "") and one.type.name == "text":
                 assert one._custom_shell_complete is not None, f"{command.name}: {one.name}"
+
+
+ZSH = """
+zmodload zsh/zpty
+zpty shell 'TERM=dumb zsh -f -i'
+zpty -w shell 'PS1=; autoload -Uz compinit; compinit -u -D; eval "$(minbuild completion zsh)"; echo rea""dy'
+zpty -r shell seen '*ready*'
+zpty -n -w shell "$1"$'\\t'
+zpty -r -m shell seen "*$2*" && print -r -- "$2"
+"""
+"""Types words and a TAB into an interactive zsh, and prints what it made of them. Source: zshmodules(1)."""
+FISH = 'minbuild completion fish | source; complete -C "minbuild $argv"'
+PYTHON = ("click", "debian", "jinja2", "pyelftools", "urllib3", "yaml", "zstandard")
+
+
+@pytest.fixture(scope="module")
+def shells() -> Path:
+    """A root of trixie with zsh and fish, and with what `make` imports."""
+    directory = cache_directory("roots") / "shells"
+    names = ["zsh", "fish", "python3", *(f"python3-{name}" for name in PYTHON)]
+    unpack_root(directory, names, open_packages(store()))
+    return directory
+
+
+def ask_in_root(shells: Path, home: Path, *argv: str) -> str:
+    (home / "bin/minbuild").write_text('#!/bin/sh\nexec /usr/bin/python3 -m minbuild "$@"\n')
+    env = {"PATH": "/home/bin:/usr/bin", "PYTHONPATH": "/src", "PYTHONDONTWRITEBYTECODE": "1"}
+    script = ["sh", "-c", 'cd /home; exec timeout 300 "$@"', "sh", *argv]
+    done = run_in_root(shells, script, binds={home: "/home", TOP: "/src"}, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def copied_home(home: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(home, tmp_path / "home"))
+
+
+@pytest.mark.mirror
+@pytest.mark.xdist_group("shells")
+@pytest.mark.parametrize(
+    ("typed", "made"),
+    [("minbuild make ra", "minbuild make rack.yaml "), ("minbuild compl", "minbuild completion ")],
+)
+def test_a_tab_in_an_interactive_zsh_completes(
+    shells: Path, copied_home: Path, typed: str, made: str
+) -> None:
+    assert ask_in_root(shells, copied_home, "zsh", "-fc", ZSH, "zsh", typed, made) == f"{made}\n"
+
+
+@pytest.mark.mirror
+@pytest.mark.xdist_group("shells")
+def test_fish_completes_words_with_what_they_mean(shells: Path, copied_home: Path) -> None:
+    asked = ["fish", "--no-config", "-c", FISH]
+    assert ask_in_root(shells, copied_home, *asked, "make ra").split() == ["rack.yaml"]
+    lines = ask_in_root(shells, copied_home, *asked, "che").splitlines()
+    assert "check\tcheck an image against a budget" in lines
