@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from minbuild import __version__
 from minbuild.footprint import document
 from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.footprints import tiny
@@ -213,20 +217,34 @@ def test_an_artifact_that_is_no_report_is_refused(job: Job, number: str, text: s
     assert result.returncode == 2
 
 
-def test_the_gitlab_template_s_script_runs(job: Job) -> None:
-    template = yaml.safe_load((CI / "minbuild.gitlab-ci.yml").read_text("utf-8"))
-    script = "\n".join(template["footprint"]["script"])
-    env = {name: str(value) for name, value in template["variables"].items()}
-    result = job.run(script, **env)
+def read_gitlab_component() -> dict[str, Any]:
+    """The job of the GitLab component as GitLab makes it of the inputs' defaults.
+
+    Source: GitLab, "CI/CD inputs".
+    """
+    header, _, job = (REPO / "templates/footprint.yml").read_text("utf-8").partition("\n---\n")
+    inputs = yaml.safe_load(header)["spec"]["inputs"]
+    named = {*re.findall(r"\$\[\[ inputs\.(\w+) \]\]", job)}
+    assert named == inputs.keys()
+    for name in named:
+        job = job.replace(f"$[[ inputs.{name} ]]", inputs[name]["default"])
+    assert "$[[" not in job
+    document: dict[str, Any] = yaml.safe_load(job)
+    return document
+
+
+def test_the_gitlab_component_s_script_runs(job: Job) -> None:
+    component = read_gitlab_component()["footprint"]
+    result = job.run("\n".join(component["script"]), **component["variables"])
     assert result.returncode == 0, result.stderr
     assert "PASS" in result.stdout
-    for path in template["footprint"]["artifacts"]["paths"]:
+    for path in component["artifacts"]["paths"]:
         assert (job.work / path).exists()
-    assert (job.work / template["footprint"]["artifacts"]["reports"]["junit"]).exists()
+    assert (job.work / component["artifacts"]["reports"]["junit"]).exists()
 
 
-def test_the_gitlab_template_s_preparation_runs(job: Job) -> None:
-    template = yaml.safe_load((CI / "minbuild.gitlab-ci.yml").read_text("utf-8"))
+def test_the_gitlab_component_s_preparation_runs(job: Job) -> None:
+    component = read_gitlab_component()["footprint"]
     log = job.top / "log"
     job.program("apt-get", f'#!/bin/bash\necho apt "$@" >> {log}\n')
     job.program(
@@ -234,14 +252,118 @@ def test_the_gitlab_template_s_preparation_runs(job: Job) -> None:
         f"#!/bin/bash\nmkdir -p venv/bin\nprintf '#!/bin/bash\\necho pip \"$@\" >> {log}\\n' > venv/bin/pip\n"
         "chmod +x venv/bin/pip\n",
     )
-    result = job.run("\n".join(template["footprint"]["before_script"]), MINBUILD="here")
+    result = job.run("\n".join(component["before_script"]), MINBUILD="here")
     assert result.returncode == 0, result.stderr
     assert "pip install --quiet here" in log.read_text()
 
 
+def test_the_gitlab_component_is_what_gitlab_takes(tmp_path: Path) -> None:
+    (tmp_path / "job.yml").write_text(yaml.safe_dump(read_gitlab_component()))
+    header = (REPO / "templates/footprint.yml").read_text("utf-8").partition("\n---\n")[0]
+    (tmp_path / "header.yml").write_text(header)
+    paths = [tmp_path / "job.yml", tmp_path / "header.yml"]
+    assert check_schema("vendor.gitlab-ci", *paths) == ""
+
+
+@pytest.mark.parametrize(
+    ("schema", "pattern"),
+    [
+        ("vendor.github-workflows", ".github/workflows/*.yml"),
+        ("vendor.github-workflows", "docs/ci/github*.yml"),
+        ("vendor.github-actions", ".github/actions/*/action.yml"),
+        ("vendor.github-issue-forms", ".github/ISSUE_TEMPLATE/*.yml"),
+    ],
+)
+def test_files_for_github_are_what_github_takes(schema: str, pattern: str) -> None:
+    paths = sorted(REPO.glob(pattern))
+    assert paths
+    assert check_schema(schema, *paths) == ""
+
+
+def check_schema(schema: str, *paths: Path) -> str:
+    """What check-jsonschema has to say of files; "" when they are valid."""
+    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *paths]
+    result = subprocess.run(argv, capture_output=True, text=True)
+    return result.stdout + result.stderr if result.returncode else ""
+
+
+def test_every_recipe_is_pinned_to_this_version() -> None:
+    texts = {
+        "docs/ci/github.yml": f"OWNER/minbuild/.github/actions/minbuild@v{__version__}\n",
+        "docs/ci/github-comment.yml": f"ref: v{__version__}\n",
+        "templates/footprint.yml": f"minbuild/footprint@{__version__}\n",
+        "docs/how-to/install.md": f"rev: v{__version__}\n",
+    }
+    for name, text in texts.items():
+        assert text in (REPO / name).read_text("utf-8"), f"{name} names another version"
+    assert f"default: minbuild=={__version__}\n" in (REPO / "templates/footprint.yml").read_text()
+
+
+# pre-commit
+
+
+def write_hooks(job: Job, args: str) -> None:
+    """A configuration with our hooks, which run the minbuild that is first in PATH."""
+    hooks = yaml.safe_load((REPO / ".pre-commit-hooks.yaml").read_text("utf-8"))
+    for hook in hooks:
+        hook["language"] = "system"
+        hook["args"] = args.split() if hook["id"] == "minbuild-check" else ["host.yaml"]
+    config = {"repos": [{"repo": "local", "hooks": hooks}]}
+    (job.work / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config))
+
+
+def run_pre_commit(job: Job, *argv: str) -> subprocess.CompletedProcess[str]:
+    git(job.work, "add", "--all", "--force")
+    words = shlex.join([sys.executable, "-m", "pre_commit", *argv])
+    return job.run(words, PRE_COMMIT_HOME=str(job.top / "pre-commit"))
+
+
+def test_pre_commit_takes_our_hooks(job: Job) -> None:
+    assert (
+        run_pre_commit(job, "validate-manifest", str(REPO / ".pre-commit-hooks.yaml")).returncode
+        == 0
+    )
+
+
+def test_pre_commit_runs_the_gate_on_a_changed_footprint_alone(job: Job) -> None:
+    write_hooks(job, "footprint.json --budget budget.yaml")
+    passed = run_pre_commit(job, "run", "--files", "footprint.json")
+    assert "minbuild check" in passed.stdout
+    assert passed.stdout.count("Passed") == 1, passed.stdout
+    assert passed.stdout.count("Skipped") == 1
+    (job.work / "budget.yaml").write_text(BUDGET.replace("9", "1"))
+    failed = run_pre_commit(job, "run", "--files", "budget.yaml")
+    assert failed.returncode == 1
+    assert "totals.files" in failed.stdout
+
+
+def test_pre_commit_asks_for_the_lock_when_the_manifest_changes(job: Job) -> None:
+    job.program("minbuild", '#!/bin/sh\necho "asked: $*"; exit 1\n')
+    write_hooks(job, "footprint.json")
+    (job.work / "host.yaml").write_text("minbuild: 1\n")
+    (job.work / "host.lock").write_text("minbuild-lock: 1\n")
+    for name in ("host.yaml", "host.lock"):
+        failed = run_pre_commit(job, "run", "minbuild-lock", "--files", name)
+        assert (failed.returncode, "asked: lock --check host.yaml" in failed.stdout) == (1, True)
+
+
+@pytest.mark.long
+@pytest.mark.mirror
+def test_pre_commit_installs_minbuild_from_this_repository(job: Job) -> None:
+    revision = subprocess.run(
+        ["git", "-C", REPO, "rev-parse", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    hook = {"id": "minbuild-check", "args": ["footprint.json", "--budget", "budget.yaml"]}
+    config = {"repos": [{"repo": str(REPO), "rev": revision, "hooks": [hook]}]}
+    (job.work / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config))
+    (job.bin / "minbuild").unlink()
+    result = run_pre_commit(job, "run", "--files", "footprint.json")
+    assert result.stdout.count("Passed") == 1, result.stdout + result.stderr
+
+
 def read_gitlab_job() -> tuple[str, dict[str, str]]:
-    template = yaml.safe_load((CI / "minbuild.gitlab-ci.yml").read_text("utf-8"))
-    return "\n".join(template["footprint"]["script"]), template["variables"]
+    component = read_gitlab_component()["footprint"]
+    return "\n".join(component["script"]), component["variables"]
 
 
 def read_recipes() -> dict[str, tuple[str, dict[str, str]]]:

@@ -12,8 +12,6 @@ from minbuild import __version__
 from tests.support.patience import PATIENCE
 from tools.dist import TOP, main
 
-WORKFLOWS = sorted((TOP / ".github/workflows").glob("*.yml"))
-
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -77,16 +75,3 @@ def test_the_wheel_is_installed_as_a_tool(dist: Path, tmp_path: Path, installer:
     }  # fmt: skip
     run(tmp_path / "venv/bin" / installer, *argv, cwd=tmp_path, **homes)
     assert "services/ssh" in run(tmp_path / "bin/minbuild", "components", cwd=tmp_path)
-
-
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_are_what_github_takes(workflow: Path) -> None:
-    argv = [
-        sys.executable,
-        "-m",
-        "check_jsonschema",
-        "--builtin-schema",
-        "vendor.github-workflows",
-    ]
-    result = subprocess.run([*argv, str(workflow)], capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout
