@@ -192,6 +192,7 @@ def open_contents(
         progress.step("downloading the Contents files of the archive")
         failures = map_in_threads(lambda file: file.fetch(mirror, progress), missing)
         unknown = [reason for reason in failures if reason]
+        progress.step("looking into the Contents files of the archive")
     else:
         unknown = []
     return Contents([file for file in contents_files if file.is_cached], sorted(set(unknown)))

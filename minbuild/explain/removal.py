@@ -214,7 +214,7 @@ def list_consequences(name: str, removal: Removal, losses: LossTexts) -> list[st
     """List what a host without `name` lacks, and what would break."""
     costs = [f"{other} needs it" for other in removal.needed_by]
     if name in losses and not is_manifest_component(name):
-        costs.append(f"no {losses[name]}")
+        costs.append(f"lost: {losses[name]}")
     broken = (need.needed_by for need in removal.broken)
     dependents = list(dict.fromkeys(name for name in broken if not is_manifest_component(name)))
     if dependents:

@@ -26,7 +26,7 @@ def render_explanation(explanation: Explanation, *, precise: bool = False, width
         return _render_absent(explanation, width)
     fallback_owner = "in no package" if row.component == UNOWNED else "made by minbuild"
     owner = row.package or fallback_owner
-    note = escape_line(f"{row.type}, {format_size(row.size)}, {owner}, {row.component}")
+    note = escape_line(f"{row.type}, {format_size(row.size)}, {owner}, {_name_component(explanation)}")
     owners = explanation.owners if precise else None
     lines = format_entry("", escape_line(row.path), note, width)
     lines += [_render_chain(chain, owners, width) for chain in explanation.chains]
@@ -39,6 +39,16 @@ def render_explanation(explanation: Explanation, *, precise: bool = False, width
         names = escape_line(", ".join(one.wanted for one in explanation.named_paths))
         lines += wrap_line(f"  its text names what is not in the image: {names}", width)
     return "\n".join(lines) + "\n"
+
+
+def _name_component(explanation: Explanation) -> str:
+    """The component that a file is counted for: the first of several whose chains lead to it."""
+    row = explanation.row
+    assert row is not None
+    starts = {chain[0].needed_by for chain in explanation.chains if chain}
+    if not starts or row.component in starts:
+        return row.component
+    return f"counted for {row.component}, which needs it, too (--all)"
 
 
 def _render_absent(explanation: Explanation, width: int) -> str:
