@@ -213,11 +213,17 @@ def format_amount(done: int, total: int) -> str:
 
 
 def format_bar(done: int, total: int) -> str:
-    """Bar of `BAR_CELLS` cells, of ASCII where stderr cannot show others."""
+    """Bar of `BAR_CELLS` cells, of ASCII where the terminal shows no others.
+
+    Python writes UTF-8 under LC_ALL=C as well. Source: PEP 540.
+    """
+    full, empty = "━╌"
+    is_ascii = os.environ.get("LC_ALL") in {"C", "POSIX"}
     try:
-        "━╌".encode(sys.stderr.encoding or "ascii")
-        full, empty = "━╌"
+        f"{full}{empty}".encode(sys.stderr.encoding or "ascii")
     except UnicodeEncodeError:
+        is_ascii = True
+    if is_ascii:
         full, empty = "#-"
     filled = min(BAR_CELLS, BAR_CELLS * done // total) if total else 0
     return full * filled + empty * (BAR_CELLS - filled)

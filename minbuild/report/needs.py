@@ -26,7 +26,9 @@ def render_explanation(explanation: Explanation, *, precise: bool = False, width
         return _render_absent(explanation, width)
     fallback_owner = "in no package" if row.component == UNOWNED else "made by minbuild"
     owner = row.package or fallback_owner
-    note = escape_line(f"{row.type}, {format_size(row.size)}, {owner}, {_name_component(explanation)}")
+    note = escape_line(
+        f"{row.type}, {format_size(row.size)}, {owner}, {_name_component(explanation)}"
+    )
     owners = explanation.owners if precise else None
     lines = format_entry("", escape_line(row.path), note, width)
     lines += [_render_chain(chain, owners, width) for chain in explanation.chains]

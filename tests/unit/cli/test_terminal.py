@@ -83,6 +83,13 @@ def test_a_step_is_one_line(state: StepState, columns: int, expected: str) -> No
     assert line.replace("#", "━").replace("-", "╌") == expected
 
 
+def test_a_bar_is_ascii_in_the_locale_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    assert format_step(StepState("", 0.0, "fetching", 1, 4), 0.0, 79) == (
+        "fetching  ####------------ 1/4"
+    )
+
+
 @pytest.mark.parametrize(
     ("done", "total", "expected"),
     [(3, 0, "3"), (3, 15, "3/15"), (5_000_000, 10_000_000, "5.0/10.0 MB")],
