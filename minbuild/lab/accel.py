@@ -29,10 +29,10 @@ ACCEL_ARGS = {
     "tcg": ("-accel", "tcg,thread=multi", "-cpu", "EPYC,-xsaves"),
 }
 """QEMU's arguments for each accelerator."""
-XEN_TCG_CPU = "EPYC,-xsaves,-fsgsbase,-rdtscp"
-"""The processor that emulates for Xen: domain 0, a PV guest, dies of QEMU's FSGSBASE at its first
-instruction, and PVH guests of RDTSCP, which QEMU's SVM intercepts without the length of the
-instruction (no nrip-save): Xen says "Insn len emulation failed".
+XEN_TCG_CPU = "qemu64,+svm,+npt,+ssse3,+sse4.1,+sse4.2,+popcnt"
+"""The processor that emulates for Xen. EPYC has features that QEMU emulates otherwise than Xen
+expects: FSGSBASE ends domain 0, a PV guest, at its first instruction, RDTSCP a PVH guest (SVM has no
+nrip-save: "Insn len emulation failed"), and Xen itself has ended in a protection fault.
 """
 
 OVMF_TIMER_WORKAROUND = "kvm.min_timer_period_us=100000"

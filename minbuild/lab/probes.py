@@ -48,7 +48,9 @@ FATAL_DISK_LINES = (
     ("the firmware found nothing to boot: ", re.compile(r"(>>Start (?:PXE|HTTP) .*)")),
 )
 """The same for machines that do not boot from the network."""
-CRASH_LINE = re.compile(r"\bBUG: .*|\bOops: .*|\bgeneral protection fault.*|invalid opcode: 0000.*")
+CRASH_LINE = re.compile(
+    r"\(XEN\) Panic on CPU \d+|\bBUG: .*|\bOops: .*|\bgeneral protection fault.*|invalid opcode: 0000.*"
+)
 """Crash of a kernel: on some emulated CPU models about one boot in eight."""
 
 CONFINED_LINE = (

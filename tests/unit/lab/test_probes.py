@@ -127,3 +127,9 @@ def test_without_its_data_disk_nothing_is_waited_for_that_the_disk_asks() -> Non
     assert details["guest"] == "data: FAILED: /dev/vdb cannot be mounted"
     assert details["kvm"] == "not seen on the console"
     assert details["dhcp"] == "not seen in dnsmasq's log"
+
+
+def test_a_panic_of_xen_is_a_crash() -> None:
+    tracker = ProbeTracker(make_default_probes())
+    tracker.add_line(LogLine(LineSource.CONSOLE, 1.0, "(XEN) Panic on CPU 0:"))
+    assert tracker.crash_line == "(XEN) Panic on CPU 0"
