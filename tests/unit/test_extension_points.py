@@ -166,7 +166,8 @@ def outputs() -> Iterator[tuple[str, set[str]]]:
     for name, entry in COMMANDS.items():
         command = entry.load()
         if isinstance(command, FormatOptionsCommand):
-            options = {one.name or "" for one in command.params} - {"out_formats"}  # --format itself
+            options = {one.name or "" for one in command.params}
+            options -= {"out_formats"}  # --format itself
             yield name, {one.removeprefix("out_") for one in options if one.startswith("out_")}
 
 
