@@ -83,6 +83,7 @@ def command_server() -> CommandServer:
 def serve() -> None:
     """Answer requests on stdin until nobody can ask any more."""
     connection = socket.socket(fileno=os.dup(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with whoever asks
     for entry in COMMANDS.values():
         importlib.import_module(f"minbuild.cli.{entry.module}")
     while True:
