@@ -145,7 +145,7 @@ def config(
         )
     )
     if not loaded.file.exists():
-        click.echo(f"\nthere is no {loaded.file}; minbuild config --template prints one")
+        click.echo(f"\nthere is no {loaded.file}; to write one: minbuild config --template")
 
 
 def _list_settings(loaded: Config) -> Iterator[SettingValue]:
