@@ -51,7 +51,7 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, CommandEntry]] = {
     },
     "Run": {
         "boot": CommandEntry("boot", "boot", "boot an image in QEMU and test that it works"),
-        "tool": CommandEntry("cache", "tool", "run a program of the toolbox"),
+        "tool": CommandEntry("machine", "tool", "run a program of the toolbox"),
     },
     "Explain": {
         "why": CommandEntry("explain", "why", "show the chain of needs that leads to a path"),
@@ -86,9 +86,9 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, CommandEntry]] = {
         "trim": CommandEntry("dib", "trim", "trim an installed root to a manifest's needs"),
     },
     "This machine": {
-        "doctor": CommandEntry("doctor", "doctor", "say what this machine can do, and what to do"),
+        "doctor": CommandEntry("machine", "doctor", "say what this machine can do, and what to do"),
         "config": CommandEntry("settings", "config", "show defaults and where they come from"),
-        "store": CommandEntry("cache", "store", "check, clean, export or import the cache"),
+        "store": CommandEntry("machine", "store", "check, clean, export or import the cache"),
         "completion": CommandEntry(
             "completion", "completion", "print completion for bash, zsh or fish"
         ),

@@ -3,7 +3,7 @@
 import re
 
 from minbuild.errors import MalformedFile
-from minbuild.facts import ldconfig
+from minbuild.facts import config_files
 from minbuild.facts.elf_facts import read_elf, read_elf_symbols
 from minbuild.facts.kernel_modules import (
     read_builtin_names,
@@ -124,12 +124,12 @@ def _read_kernel_file(path: str, data: bytes) -> FileFacts:
 
 def _read_loader_file(path: str, data: bytes) -> FileFacts:
     if path.endswith(".path"):
-        return ldconfig.parse_musl_path(data)
+        return config_files.parse_musl_path(data)
     if path.endswith(".cache"):
-        return ldconfig.parse_ld_cache(data)
-    return (ldconfig.parse_ld_preload if path.endswith(".preload") else ldconfig.parse_ld_conf)(
-        data
-    )
+        return config_files.parse_ld_cache(data)
+    return (
+        config_files.parse_ld_preload if path.endswith(".preload") else config_files.parse_ld_conf
+    )(data)
 
 
 def read_symbols(path: str, data: bytes) -> Symbols | None:

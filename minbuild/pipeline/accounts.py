@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from minbuild.facts.model import PackageFiles, TextLines
-from minbuild.facts.sysusers import (
+from minbuild.facts.config_files import (
     DeclaredDirectory,
     DeclaredGroup,
     DeclaredUser,
     parse_sysusers,
     parse_tmpfiles,
 )
+from minbuild.facts.model import PackageFiles, TextLines
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.files import create_applet_links
 from minbuild.manifest.model import (

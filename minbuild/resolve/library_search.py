@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from minbuild.facts.ldconfig import canonicalise_name
+from minbuild.facts.config_files import canonicalise_name
 from minbuild.facts.model import Elf, Malformed
 from minbuild.paths import RootPath
 from minbuild.resolve.builtin_tables import Architecture

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from minbuild.facts.ldconfig import canonicalise_name
+from minbuild.facts.config_files import canonicalise_name
 from minbuild.facts.model import Elf, LoaderConfigLines
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve import path_glob

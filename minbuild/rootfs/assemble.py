@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from minbuild.cache.store import Store
 from minbuild.errors import MalformedFile, ResolveError, combine
+from minbuild.facts.config_files import build_ld_cache
 from minbuild.facts.kernel_modules import MAX_MODULE_SIZE
-from minbuild.facts.ldconfig import build_ld_cache
 from minbuild.facts.model import Module, PackageFiles
 from minbuild.formats.compression import decompress
 from minbuild.formats.root_entry import FileType

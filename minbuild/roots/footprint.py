@@ -13,10 +13,10 @@ from minbuild.process import run_program
 from minbuild.roots import measured_files
 from minbuild.roots.boot_disk import NoUkiOnDisk
 from minbuild.roots.image_verification import report_unverified, verify_images
-from minbuild.roots.input_kind import FIX, FOOTPRINT_NAME, InputKind, detect_input
 from minbuild.roots.installed_disk import open_disk_root
 from minbuild.roots.model import GetReaders
 from minbuild.roots.oci import ImageChoice
+from minbuild.roots.open import FIX, FOOTPRINT_NAME, InputKind, detect_input
 from minbuild.roots.root_footprint import RootStorage, measure_root, measure_stored_root
 from minbuild.roots.root_partition import read_fat_root_options
 

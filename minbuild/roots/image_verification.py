@@ -20,9 +20,9 @@ from minbuild.formats.uki import Uki, read_uki
 from minbuild.paths import RootPath, escape_name
 from minbuild.resolve.kernel import is_hypervisor_path
 from minbuild.roots.boot_disk import find_boot_uki
-from minbuild.roots.input_kind import InputKind, detect_input
 from minbuild.roots.measured_files import read_image
 from minbuild.roots.model import GetReaders
+from minbuild.roots.open import InputKind, detect_input
 from minbuild.roots.root_footprint import measure_stored_root
 
 BOOTABLE_ENDINGS = frozenset({"efi", "raw", "qcow2", "vhdx", "vmdk", "vdi", "iso", "cpio"})

@@ -17,12 +17,11 @@ from minbuild.parallel import map_in_threads
 from minbuild.paths import RootPath, to_root_path
 from minbuild.resolve.kernel import parse_image_version
 from minbuild.roots.directory import Directory
-from minbuild.roots.input_kind import InputKind
 from minbuild.roots.installed_packages import read_package_database
 from minbuild.roots.measured_files import MeasuredFile, MeasuredRoot, build_footprint, with_content
 from minbuild.roots.model import GetReaders, RootSource
 from minbuild.roots.oci import ANY_IMAGE, ImageChoice
-from minbuild.roots.open import open_root_source
+from minbuild.roots.open import InputKind, open_root_source
 from minbuild.roots.tarball import UnpackedRoot
 
 MAX_FILE_SIZE = 1 << 30

@@ -14,10 +14,10 @@ from typing import Any
 
 from minbuild.archive import lockfile
 from minbuild.errors import MinbuildError, ToolError
+from minbuild.facts.config_files import parse_sysusers, parse_tmpfiles
 from minbuild.facts.detect import read_facts, read_symbols
 from minbuild.facts.model import FileEntry, PackageFiles, TextLines
 from minbuild.facts.package_analysis import analyse_package
-from minbuild.facts.sysusers import parse_sysusers, parse_tmpfiles
 from minbuild.footprint import document
 from minbuild.footprint.open_ports import add_ports, read_ports
 from minbuild.formats.btrfs import Btrfs
@@ -43,7 +43,6 @@ from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.policy import ResolvePolicy
 from minbuild.roots import installed_packages
 from minbuild.roots.boot_disk import read_disk_boot
-from minbuild.roots.input_kind import detect_input
 from minbuild.roots.installed_packages import (
     DPKG_DIVERSIONS,
     DPKG_INFO,
@@ -52,7 +51,7 @@ from minbuild.roots.installed_packages import (
 )
 from minbuild.roots.oci import ANY_IMAGE, Container, is_container_image
 from minbuild.roots.oci_blobs import BlobDirectory
-from minbuild.roots.open import open_tar_root
+from minbuild.roots.open import detect_input, open_tar_root
 from minbuild.roots.root_partition import find_candidates, match_root_options
 from tests.fuzz.sparse import expanded
 from tests.support import tars

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from minbuild.facts.config_files import build_ld_cache, parse_ld_cache
 from minbuild.facts.detect import read_facts
-from minbuild.facts.ldconfig import build_ld_cache, parse_ld_cache
 from minbuild.facts.model import Elf, FileEntry, FileFacts, LoaderConfigLines, PackageFiles
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath, list_parents, to_host_path

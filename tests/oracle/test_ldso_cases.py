@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.facts.ldconfig import build_ld_cache
+from minbuild.facts.config_files import build_ld_cache
 from minbuild.facts.model import Elf
 from minbuild.paths import RootPath, to_host_path
 from minbuild.resolve.builtin_tables import find_architecture

@@ -39,7 +39,7 @@ from minbuild.report.formats import FORMATS as REPORT_FORMATS
 from minbuild.resolve import error_messages, root_selection
 from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
 from minbuild.roots.image_verification import BOOTABLE_ENDINGS
-from minbuild.roots.input_kind import InputKind, detect_input
+from minbuild.roots.open import InputKind, detect_input
 from tests.support.footprints import tiny
 from tools import docs, keys, picture
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.cli.doctor import render_check, summarize_checks
+from minbuild.cli.machine import render_check, summarize_checks
 from minbuild.cli.main import run_command_line
 from minbuild.pipeline.machine_checks import CheckState, MachineCheck, suggest_namespaces
 

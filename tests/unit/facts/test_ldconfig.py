@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbuild.facts.detect import read_facts
-from minbuild.facts.ldconfig import (
+from minbuild.facts.config_files import (
     build_ld_cache,
     cache_sort_key,
     canonicalise_name,
     parse_ld_cache,
 )
+from minbuild.facts.detect import read_facts
 from minbuild.facts.model import LoaderConfigLines, Malformed
 
 ROWS = (("libb.so.9", "/a/libb.so.9"), ("libb.so.10", "/a/libb.so.10"), ("liba.so", "/b/liba.so"))

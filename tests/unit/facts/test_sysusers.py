@@ -3,7 +3,7 @@
 import pytest
 
 from minbuild.errors import ArchiveError
-from minbuild.facts.sysusers import (
+from minbuild.facts.config_files import (
     DeclaredDirectory,
     DeclaredGroup,
     DeclaredUser,
