@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minbuild.errors import ArchiveError
+from minbuild.errors import ArchiveError, find_close_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +127,8 @@ def load_config(file: Path) -> Config:
 
 def unknown_key_error(key: str, known: "Mapping[str, object]", file: Path) -> ArchiveError:
     """Make the error of a key that nobody knows, with the nearest one that there is."""
-    import difflib  # only for this error
-
-    near = difflib.get_close_matches(key.replace("_", "-"), known, n=1)
-    fix = f"did you mean {near[0]}?" if near else f"remove it; known keys: {', '.join(known)}"
+    near = find_close_name(key.replace("_", "-"), known)
+    fix = f"did you mean {near}?" if near else f"remove it; known keys: {', '.join(known)}"
     return ArchiveError(f"unknown key in the config file: {key}", where=str(file), fix=fix)
 
 

@@ -11,7 +11,7 @@ MinbuildError
 70 is a bug in minbuild; 130 is an interrupt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, TypeVar
 
 Failure = TypeVar("Failure", bound="MinbuildError")
@@ -99,3 +99,10 @@ class MalformedFile(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def find_close_name(name: str, names: Iterable[str]) -> str:
+    """The name that a mistyped one may have meant; "" when none is like it."""
+    import difflib  # only for errors
+
+    return next(iter(difflib.get_close_matches(name, [*names], n=1)), "")

@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 from minbuild.errors import ToolError
 from minbuild.progress import report_detail
 
-PIPE = subprocess.PIPE
+PIPE, SAME_AS_STDOUT = subprocess.PIPE, subprocess.STDOUT
 TAIL_LINES = 12
 """Lines of a failed program's output that its error shows."""
 
@@ -218,7 +218,7 @@ class RunProgram(Protocol):
         self,
         args: Sequence[str | Path],
         *,
-        what: str,
+        purpose: str,
         reads: Sequence[Path] = (),
         writes: Path | None = None,
         stdin: bytes = b"",

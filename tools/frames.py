@@ -17,6 +17,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 import minbuild
+from minbuild.lazy_import import is_unused
 
 OUT = "TOOLS_FRAMES"
 INSIDE = str(Path(minbuild.__file__).parent) + os.sep
@@ -64,7 +65,10 @@ class Watch:
 
     def as_json(self) -> str:
         """What was seen."""
-        modules = sorted(name for name in sys.modules if name.partition(".")[0] == "minbuild")
+        modules = [
+            name for name, module in sys.modules.items()
+            if name.partition(".")[0] == "minbuild" and not is_unused(module)
+        ]  # fmt: skip
         return json.dumps({
             "uki": self.uki, "publish": self.publish, "modules": len(modules), "codes": len(self.codes),
             "needs": {str(at): count for at, count in sorted(self.needs.items())},

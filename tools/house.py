@@ -96,7 +96,7 @@ def _count_names(modules: Mapping[str, Module], lists: Lists) -> Rows:
         ("public function names in several modules", str(len(functions))),
         ("file names in several packages", str(len(files))),
         ("functions named by a participle / functions", f"{len(participles)} / {total:,}"),
-        (" / ".join(f"`{name}`" for name in survey.PRONOUNS) + " as a name",
+        (" / ".join(f"`{name}`" for name in survey.PRONOUNS) + " as a name outside of comprehensions",
          " / ".join(f"{pronouns[name]:,}" for name in survey.PRONOUNS)),
     ]  # fmt: skip
 

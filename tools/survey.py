@@ -276,20 +276,31 @@ def _is_property(node: Function) -> bool:
 
 
 def count_pronouns(modules: Mapping[str, Module]) -> Counter[str]:
-    """How often each of PRONOUNS is a name of a local, loop variable or parameter."""
+    """How often each of PRONOUNS names a local, a loop variable or a parameter.
+
+    Not counted: what ends with the comprehension or the lambda that names it.
+    """
     counts: Counter[str] = Counter()
     for module in modules.values():
-        for node in ast.walk(module.tree):
-            name = (
-                node.id
-                if isinstance(node, ast.Name)
-                else node.arg
-                if isinstance(node, ast.arg)
-                else ""
-            )
-            if name in PRONOUNS:
-                counts[name] += 1
-    return counts
+        counts.update(_iterate_bound_names(module.tree))
+    return Counter({name: counts[name] for name in PRONOUNS if counts[name]})
+
+
+def _iterate_bound_names(node: ast.AST) -> Iterator[str]:
+    match node:
+        case ast.comprehension(target=_, iter=source, ifs=conditions):
+            for part in (source, *conditions):
+                yield from _iterate_bound_names(part)
+            return
+        case ast.Lambda(body=body):
+            yield from _iterate_bound_names(body)
+            return
+        case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+            yield name
+        case _:
+            pass
+    for child in ast.iter_child_nodes(node):
+        yield from _iterate_bound_names(child)
 
 
 def list_function_lengths(modules: Mapping[str, Module]) -> list[tuple[int, str]]:

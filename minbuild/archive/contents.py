@@ -24,7 +24,7 @@ from functools import cached_property
 import zstandard
 
 from minbuild.archive import openpgp
-from minbuild.archive.download import DownloadSpec, download, map_in_threads
+from minbuild.archive.download import DownloadSpec, download, map_requests
 from minbuild.archive.http_client import fetch_small
 from minbuild.archive.index import Index
 from minbuild.archive.mirror import Mirror
@@ -190,7 +190,7 @@ def open_contents(
         unknown = ["--offline, and the store lacks the Contents files of the archive"]
     elif missing:
         progress.step("downloading the Contents files of the archive")
-        failures = map_in_threads(lambda file: file.fetch(mirror, progress), missing)
+        failures = map_requests(lambda file: file.fetch(mirror, progress), missing)
         unknown = [reason for reason in failures if reason]
         progress.step("looking into the Contents files of the archive")
     else:

@@ -169,14 +169,14 @@ def download(files: Sequence[DownloadSpec], store: Store, progress: Progress, la
     ordered = sorted(absent.values(), key=lambda spec: (-spec.size, spec.sha256))
     downloads = Downloads(store, progress, label, sum(spec.size for spec in ordered))
     try:
-        map_in_threads(downloads.download_one, ordered)
+        map_requests(downloads.download_one, ordered)
     finally:
         downloads.cancelled.set()
     if downloads.missing:
         raise _missing_error(downloads.missing)
 
 
-def map_in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+def map_requests(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """Run `work` on every item in threads; return the results in the order of the items.
 
     Raises the error of the first item that fails, without waiting for the others.

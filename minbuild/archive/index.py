@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from debian.debian_support import Version
 
-from minbuild.archive.download import download, map_in_threads
+from minbuild.archive.download import download, map_requests
 from minbuild.archive.mirror import Mirror
 from minbuild.archive.model import ARCHITECTURE, PACKAGE_NAME, PACKAGE_VERSION, LockedSuite, Package
 from minbuild.archive.packages_file import PackagesFile
@@ -306,7 +306,7 @@ def open_index(
         missing = [part for part in files if not part.is_cached]
         specs = [part.download_spec(mirror, offline=offline) for part in missing]
         download([spec for spec in specs if spec.mirrors], store, progress, "indices")
-        map_in_threads(PackagesFile.build_index, missing)
+        map_requests(PackagesFile.build_index, missing)
         return files
 
     suites, files = open_consistently(archive.suites, open_by_name, download_indices)

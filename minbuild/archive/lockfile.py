@@ -36,11 +36,6 @@ class LockChange:
     suite: str
 
 
-def format_lock_changes(before: Lock | None, after: Lock) -> tuple[str, ...]:
-    """List what a new lock adds, removes and changes, a line for each package."""
-    return tuple(_format_change(change) for change in diff_locks(before, after))
-
-
 def diff_locks(before: Lock | None, after: Lock) -> tuple[LockChange, ...]:
     """List what a new lock adds, removes and changes: packages of the host first, by name."""
     changes = _diff_packages("host", before.packages if before else (), after.packages)

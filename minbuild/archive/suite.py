@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from minbuild.archive import http_client, http_request, openpgp, release
-from minbuild.archive.download import MirrorOutOfSync, map_in_threads
+from minbuild.archive.download import MirrorOutOfSync, map_requests
 from minbuild.archive.http_client import WrongContent, try_mirrors
 from minbuild.archive.http_request import hide_credentials
 from minbuild.archive.mirror import SECURITY, Mirror, is_local, repository_of
@@ -250,13 +250,13 @@ def open_consistently(
     `open_by_name` gets a name, and whether caches must revalidate.
     Raises: ArchiveError; MirrorOutOfSync if the indices of a fresh InRelease file are missing, too.
     """
-    suites = map_in_threads(lambda name: open_by_name(name, False), names)
+    suites = map_requests(lambda name: open_by_name(name, False), names)
     for _ in range(MAX_CHANGES):
         try:
             return suites, read_indices(suites)
         except MirrorOutOfSync:
             before = [suite.state.sha256 for suite in suites]
-            suites = map_in_threads(lambda name: open_by_name(name, True), names)
+            suites = map_requests(lambda name: open_by_name(name, True), names)
             if before == [suite.state.sha256 for suite in suites]:
                 raise
     return suites, read_indices(suites)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from minbuild.cli.console import list_output_options
-from minbuild.errors import UsageError
+from minbuild.errors import UsageError, find_close_name
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -131,10 +131,8 @@ class CommandGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            import difflib  # only for this error
-
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            fix = f"did you mean {near[0]}?" if near else "see minbuild --help"
+            near = find_close_name(args[0], COMMANDS)
+            fix = f"did you mean {near}?" if near else "see minbuild --help"
             raise UsageError(f"there is no command {args[0]}", fix=fix) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from minbuild.errors import MinbuildError, UsageError
+from minbuild.errors import MinbuildError, UsageError, find_close_name
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -251,14 +251,12 @@ def print_error(error: MinbuildError) -> None:
 
 def print_usage_error(error: click.ClickException) -> None:
     """Print click's error about the command line as ours are printed."""
-    what = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".")
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context is not None else "minbuild"
     fix = f"see {path} --help"
     if isinstance(error, click.NoSuchOption) and error.possibilities:
-        import difflib  # only for this error
-
-        near = difflib.get_close_matches(error.option_name, error.possibilities, n=1)
-        what = f"No such option: {error.option_name}"
-        fix = f"did you mean {near[0] if near else min(error.possibilities)}?"
-    print_error(UsageError(what[:1].lower() + what[1:], where=path, fix=fix))
+        near = find_close_name(error.option_name, error.possibilities)
+        message = f"No such option: {error.option_name}"
+        fix = f"did you mean {near or min(error.possibilities)}?"
+    print_error(UsageError(message[:1].lower() + message[1:], where=path, fix=fix))

@@ -2,26 +2,32 @@
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minbuild.cli.options import BuildOptions, get_remembered_text
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 from minbuild.footprint.model import Footprint
+from minbuild.lazy_import import import_lazily
 from minbuild.manifest.shipped_manifests import is_manifest_name
 from minbuild.roots.footprint import load_footprint
 from minbuild.roots.model import ExternalReaders, GetReaders
 from minbuild.roots.oci import ImageChoice
+
+if TYPE_CHECKING:
+    from minbuild.pipeline import build as build_steps
+    from minbuild.pipeline import installed_root
+else:  # an image needs neither, unless a program of the toolbox reads it
+    build_steps, installed_root = import_lazily("minbuild.pipeline", "build", "installed_root")
 
 
 def find_footprint(name: str | None, build: BuildOptions) -> Footprint:
     """The footprint of an image, or of what a manifest would make."""
     if name is None or not is_manifest_name(name):
         return open_footprint(name, build.store)
-    from minbuild.pipeline.build import plan_build  # slow, and an image needs none of it
-
     terminal = Terminal()
-    plan = plan_build(build_request(name, build), open_session(build.store, terminal))
+    plan = build_steps.plan_build(build_request(name, build), open_session(build.store, terminal))
     terminal.finish()
     return plan.footprint
 
@@ -52,9 +58,7 @@ def _make_reader_opener(store: Path | None, terminal: Terminal) -> GetReaders:
 
     @functools.cache
     def open_readers() -> ExternalReaders:
-        from minbuild.pipeline.installed_root import make_external_readers  # slow, few need it
-
-        return make_external_readers(open_session(store, terminal))
+        return installed_root.make_external_readers(open_session(store, terminal))
 
     return open_readers
 

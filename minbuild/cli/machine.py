@@ -44,10 +44,10 @@ def store() -> None:
     """
 
 
-@store.command()
+@store.command("check")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 @store_option
-def check(as_json: bool, store: Path | None) -> int:
+def check_store(as_json: bool, store: Path | None) -> int:
     """Check every entry against its digest; list and remove damaged ones.
 
     Exits with 1 when an entry was damaged. The next build fetches or makes it again.
@@ -98,13 +98,13 @@ def forget_kvm(store: Path | None, as_json: bool) -> None:
     click.echo(document if as_json else text, nl=False)
 
 
-@store.command()
+@store.command("export")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("locks", nargs=-1, required=True, metavar="LOCK...",
                 type=click.Path(path_type=Path, dir_okay=False, exists=True))  # fmt: skip
 @json_option
 @store_option
-def export(file: Path, locks: tuple[Path, ...], as_json: bool, store: Path | None) -> None:
+def export_store(file: Path, locks: tuple[Path, ...], as_json: bool, store: Path | None) -> None:
     """Write every package of the LOCKs to FILE, for a machine without a network."""
     terminal = Terminal()
     count = cache_maintenance.export_packages(

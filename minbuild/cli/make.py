@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,9 +18,20 @@ from minbuild.cli.output_options import (
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
+from minbuild.lazy_import import import_lazily
 from minbuild.manifest.image_settings import Compression, DibLocation
 from minbuild.pipeline.session import BuildRequest, Session, expand_matrices
 from minbuild.pipeline.up_to_date import BuildResult, find_last_build, find_page
+
+if TYPE_CHECKING:
+    from minbuild.cli import build_results
+    from minbuild.pipeline import batch, reproducibility
+    from minbuild.pipeline import build as build_steps
+else:  # only a change needs them: a build without one is shown as it was kept
+    (build_results,) = import_lazily("minbuild.cli", "build_results")
+    batch, build_steps, reproducibility = import_lazily(
+        "minbuild.pipeline", "batch", "build", "reproducibility"
+    )
 
 
 @click.command(
@@ -74,9 +86,7 @@ def make(
         request = replace(requests[0], output=output)
         built = find_last_build(request, session)
         if built is None:
-            from minbuild.pipeline.build import build_host  # 0.15 s, and only a change needs it
-
-            built = build_host(request, session)
+            built = build_steps.build_host(request, session)
         if check_reproducible:
             _check_reproducible(request, built, session, terminal)
         terminal.finish()
@@ -85,25 +95,19 @@ def make(
         raise UsageError(
             "--lock and --check-reproducible are for one build", fix="name one manifest"
         )
-    from minbuild.pipeline.batch import build_all  # imports build
-
-    outcomes = build_all(
+    outcomes = batch.build_all(
         [replace(request, output_root=output) for request in requests],
         session,
         jobs=jobs,
         fail_fast=fail_fast,
     )
-    from minbuild.cli.build_results import show_outcomes  # see _show_build
-
     terminal.finish()
-    return show_outcomes(outcomes, targets)
+    return build_results.show_outcomes(outcomes, targets)
 
 
 def _check_reproducible(
     request: BuildRequest, built: BuildResult, session: Session, terminal: Terminal
 ) -> None:
-    from minbuild.pipeline import reproducibility  # only this option builds a second time
-
     reproducibility.verify_reproducible(request, built.manifest.name, built.directory, session)
     terminal.note(f"built twice, the same bytes: {reproducibility.CONDITIONS}")
 
@@ -116,8 +120,6 @@ def _show_build(built: BuildResult, targets: FormatTargets, store: Store, *, top
     columns = find_text_width(targets)
     page = None if built.rebuilt else find_page(store, built, top=top, columns=columns)
     if page is None:
-        from minbuild.cli.build_results import show_build  # reports: a third of such a run's time
-
-        return show_build(built, targets, store, top=top)
+        return build_results.show_build(built, targets, store, top=top)
     write_formats({"text": lambda: page, "json": built.read_document}, targets)
     return 0

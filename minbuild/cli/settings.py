@@ -113,15 +113,15 @@ def config(
     """
     loaded = load_config(find_config_file())
     if template:
-        click.echo(render_template(context), nl=False)
+        click.echo(render_config_template(context), nl=False)
         return
     rows = [*_list_settings(loaded), *_list_options(loaded, context)]
     if name is not None:
-        found = {row.name: row for row in rows}
-        if name not in found:
-            error = unknown_key_error(name, {**found}, loaded.file)
+        row_by_name = {row.name: row for row in rows}
+        if name not in row_by_name:
+            error = unknown_key_error(name, {**row_by_name}, loaded.file)
             raise UsageError(f"there is no setting {name}", fix=error.fix)
-        rows = [found[name]]
+        rows = [row_by_name[name]]
         if not as_json:
             click.echo(rows[0].value)
             return
@@ -219,7 +219,7 @@ def _format_default(option: click.Option) -> str:
     return str(default)
 
 
-def render_template(context: click.Context) -> str:
+def render_config_template(context: click.Context) -> str:
     """A config file with every key as a comment: its meaning, and what applies without it."""
     lines = ["# Defaults of minbuild: ~/.config/minbuild/config.toml", ""]
     for setting in SETTINGS:

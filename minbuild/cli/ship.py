@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -52,10 +53,16 @@ from minbuild.compliance.security_data import read_advisories
 from minbuild.errors import ToolError
 from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import is_analysed, load_facts
+from minbuild.lazy_import import import_lazily
 from minbuild.pipeline.attestation import write_attestation
 from minbuild.pipeline.installed_root import make_external_readers
 from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.verification import PartStatus, verify_build
+
+if TYPE_CHECKING:
+    from minbuild.compliance import cyclonedx, spdx
+else:  # of the optional extra minbuild[sbom]: an ImportError is raised where one is used
+    cyclonedx, spdx = import_lazily("minbuild.compliance", "cyclonedx", "spdx")
 
 Licences = Mapping[str, tuple[str, ...]]
 """Package → its SPDX expressions."""
@@ -103,20 +110,19 @@ def sbom(
 def _render_cyclonedx(built_image: BuiltImage, licences: Licences) -> str:
     """Raises: ToolError without the extra minbuild[sbom]."""
     try:
-        from minbuild.compliance.cyclonedx import render_cyclonedx  # of an optional extra
+        return cyclonedx.render_cyclonedx(built_image, licences)
     except ImportError as error:
         raise ToolError("cyclonedx-python-lib is not installed", fix=INSTALL_HINT) from error
-    return render_cyclonedx(built_image, licences)
 
 
 def _render_spdx(built_image: BuiltImage, licences: Licences, build: Path) -> str:
     """Raises: ToolError without the extra minbuild[sbom]."""
+    serial = str(make_serial(built_image))
+    sums = compute_sha1s(build, built_image.footprint)
     try:
-        from minbuild.compliance.spdx import render_spdx  # of an optional extra
+        return spdx.render_spdx(built_image, licences, serial, sums)
     except ImportError as error:
         raise ToolError("spdx-tools is not installed", fix=INSTALL_HINT) from error
-    serial = str(make_serial(built_image))
-    return render_spdx(built_image, licences, serial, compute_sha1s(build, built_image.footprint))
 
 
 @click.command()
@@ -222,10 +228,9 @@ def cve(
 def _render_vex(built_image: BuiltImage, issues: tuple[ImageIssue, ...]) -> str:
     """Raises: ToolError without the extra minbuild[sbom]."""
     try:
-        from minbuild.compliance.cyclonedx import render_vex  # of an optional extra
+        return cyclonedx.render_vex(built_image, issues)
     except ImportError as error:
         raise ToolError("cyclonedx-python-lib is not installed", fix=INSTALL_HINT) from error
-    return render_vex(built_image, issues)
 
 
 def load_cve_data(source: str) -> str:

@@ -196,7 +196,7 @@ def format_step(state: StepState, now: float, columns: int) -> str:
             if set(state.label.split()) <= set(parts[0].split())
             else f"{state.label} {amount}"
         )
-        parts += [f"{format_bar(state.done, state.total)} {named}" if columns else named]
+        parts += [f"{format_progress_bar(state.done, state.total)} {named}" if columns else named]
     if seconds >= SHOWN_AFTER:
         parts.append(f"{seconds:.0f} s")
     line = "  ".join(map(escape_for_terminal, parts))
@@ -212,7 +212,7 @@ def format_amount(done: int, total: int) -> str:
     return f"{done / 1e6:.1f}/{total / 1e6:.1f} MB" if total > 10_000 else f"{done}/{total}"
 
 
-def format_bar(done: int, total: int) -> str:
+def format_progress_bar(done: int, total: int) -> str:
     """Bar of `BAR_CELLS` cells, of ASCII where the terminal shows no others.
 
     Python writes UTF-8 under LC_ALL=C as well. Source: PEP 540.

@@ -29,7 +29,7 @@ from minbuild.lab.drives import escape_commas
 from minbuild.lab.model import Network, Tools
 from minbuild.lab.monitor import find_kvm_failure
 from minbuild.lab.worker.client import RunDelayMeter, end_with_parent
-from minbuild.process import start_program, stop_program
+from minbuild.process import SAME_AS_STDOUT, start_program, stop_program
 
 MEMORY_MIB = 2048
 """MiB."""
@@ -90,8 +90,6 @@ def _run_once(
     suspect: bool,
 ) -> str:
     """Run it once; returns how it showed that it ran nothing, "" when the builder spoke."""
-    import subprocess  # noqa: TID251  STDOUT alone: the process is started by the one door
-
     scratch, result = work / "scratch.disk", work / "result.disk"
     for disk in (scratch, result):
         disk.unlink(missing_ok=True)
@@ -101,7 +99,7 @@ def _run_once(
     argv += _make_disk_argv(job, written=False) + _make_disk_argv(scratch, written=True)
     argv += _make_disk_argv(result, written=True) + _make_disk_argv(machine.python, written=False)
     with start_program(end_with_parent(tuple(argv), Network.USER), purpose="running the builder machine",
-               env=machine.tools.build_environment(), stderr=subprocess.STDOUT) as process:  # fmt: skip
+               env=machine.tools.build_environment(), stderr=SAME_AS_STDOUT) as process:  # fmt: skip
         assert process.stdout is not None
         try:
             reason = watch_console(

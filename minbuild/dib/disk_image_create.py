@@ -18,7 +18,7 @@ from minbuild.dib.elements import Element
 from minbuild.errors import ToolError
 from minbuild.file_io import open_atomic, translate_disk_errors
 from minbuild.manifest.image_settings import DibFormat, DibLayout, DibLocation, DibSettings
-from minbuild.process import format_command, start_program, stop_program
+from minbuild.process import SAME_AS_STDOUT, format_command, start_program, stop_program
 from minbuild.progress import Progress
 
 _NOISE = re.compile(
@@ -217,10 +217,8 @@ def _run_locally(job: DibJob, work: Path, progress: Progress) -> None:
 def _run_process(
     argv: Sequence[str], env: Mapping[str, str], work: Path, write_line: Callable[[bytes], None]
 ) -> int:
-    import subprocess  # noqa: TID251  STDOUT alone: the process is started by the one door
-
     with start_program(argv, purpose="running dib", env=env, cwd=work,
-               stderr=subprocess.STDOUT) as process:  # fmt: skip
+               stderr=SAME_AS_STDOUT) as process:  # fmt: skip
         assert process.stdout is not None
         try:
             for raw in process.stdout:

@@ -47,7 +47,7 @@ def expand_elements(names: Sequence[str], path: str) -> tuple[Element, ...]:
 
     Raises: ToolError for an element that is not there, or two that exclude each other.
     """
-    from diskimage_builder import element_dependencies, paths
+    from diskimage_builder import element_dependencies, paths  # of an optional extra
 
     full_path = f"{path}:{paths.get_path('elements')}"
     try:
@@ -274,7 +274,7 @@ def _copy_hooks(elements: Sequence[Element], hooks: Path) -> None:
 def _make_environment(
     elements: Sequence[Element], root: Path, hooks: Path, work: Path
 ) -> dict[str, str]:
-    from diskimage_builder import paths
+    from diskimage_builder import paths  # of an optional extra
 
     programs = work / "bin"
     programs.mkdir()

@@ -1,4 +1,4 @@
-"""What disk-image-create needs of the machine that it runs on, and what it may leave there."""
+"""Requirements of disk-image-create on the machine that it runs on, and what it may leave there."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""Which of this machine's Python files the builder machine gets: dib's own, and how they are compiled."""
+"""Python files that the builder machine gets from this one: dib and what it imports, compiled."""
 
 import hashlib
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""What the code of a kernel module asks the kernel to load, read from its calls.
+"""Requests for modules in the code of a kernel module, read from its calls of request_module.
 
 A call of `request_module("crc32c")` or `crypto_alloc_shash("crc32c", …)` is two relocations: of the
 call, and shortly before it of the string. A name that is made at run time ("nls_%s") is no string;

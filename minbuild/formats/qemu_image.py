@@ -39,11 +39,11 @@ def convert_to_raw(path: Path, work: Path, get_program: GetProgram) -> tuple[Pat
     image.symlink_to(path.resolve())
     tool, reads = get_program("qemu-img"), [image]
     try:
-        output = tool(["info", "-f", kind, "--output=json", image], reads=reads, what=_PURPOSE)
+        output = tool(["info", "-f", kind, "--output=json", image], reads=reads, purpose=_PURPOSE)
         info = _parse_json(output, path)
         _refuse_unsafe_info(info, path)
         virtual_size = int(info["virtual-size"])
-        output = tool(["map", "-f", kind, "--output=json", image], reads=reads, what=_PURPOSE)
+        output = tool(["map", "-f", kind, "--output=json", image], reads=reads, purpose=_PURPOSE)
         stored_size, packed = _measure_map(_parse_json(output, path))
     except ToolError as error:
         raise _damaged_image_error(error, path) from error
@@ -57,7 +57,7 @@ def convert_to_raw(path: Path, work: Path, get_program: GetProgram) -> tuple[Pat
     raw_disk = out / "disk.raw"
     argv: list[str | Path] = ["convert", "-q", "-f", kind, "-O", "raw", "-S", "4k", "-m", "1"]
     try:
-        tool([*argv, image, raw_disk], reads=reads, writes=out, file=virtual_size, what=_PURPOSE)
+        tool([*argv, image, raw_disk], reads=reads, writes=out, file=virtual_size, purpose=_PURPOSE)
     except ToolError as error:
         raise _damaged_image_error(error, path) from error
     return raw_disk, packed

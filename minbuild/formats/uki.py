@@ -1,4 +1,5 @@
-"""What one EFI file starts: the sections of a Unified Kernel Image, as systemd's stub takes them, or Xen's.
+"""Contents of an EFI file that starts a host: sections of a UKI as systemd's stub takes them, or
+Xen's.
 
 Source: UAPI group, Unified Kernel Image (UKI); systemd, src/boot/stub.c, src/boot/pe.c;
 systemd-stub(7).
@@ -64,9 +65,10 @@ def read_uki(data: bytes, where: str) -> Uki:
             raise ToolError(f"the UKI has no section {name}", where=where, fix=FIX)
     _require_one_host(pe_sections, profiles, where)
     device_sections: dict[str, int] = {}
-    for one in pe_sections:
-        if one.name in DEVICE_SECTIONS:
-            device_sections[one.name] = device_sections.get(one.name, 0) + len(one.data)
+    for section in pe_sections:
+        if section.name in DEVICE_SECTIONS:
+            size = device_sections.get(section.name, 0) + len(section.data)
+            device_sections[section.name] = size
     ucode = default.get(".ucode", b"")
     return Uki(
         default[".linux"],
@@ -116,9 +118,11 @@ def _require_one_host(
             raise _make_uki_error(
                 f"its profiles differ in {name}: it is several hosts in one", where
             )
-    for one in pe_sections:
-        if one.size > len(one.data) and one.name in FILLED_SECTIONS:
-            raise _make_uki_error(f"section {one.name} says that it is longer than it is", where)
+    for section in pe_sections:
+        if section.size > len(section.data) and section.name in FILLED_SECTIONS:
+            raise _make_uki_error(
+                f"section {section.name} says that it is longer than it is", where
+            )
 
 
 def read_uki_sections(data: bytes, where: str) -> dict[str, bytes]:

@@ -42,8 +42,8 @@ class XenImage:
 
 def is_xen_image(names: Iterable[str]) -> bool:
     """Tell a unified image of Xen by the names of its sections; a UKI has .linux instead."""
-    found = set(names)
-    return KERNEL in found and ".linux" not in found
+    section_names = set(names)
+    return KERNEL in section_names and ".linux" not in section_names
 
 
 def strip_xen(data: bytes, where: str) -> bytes:
@@ -100,10 +100,10 @@ def read_xen_image(data: bytes, where: str) -> XenImage:
         if name not in by_name or not by_name[name].data:
             raise ToolError(f"Xen's image has no section {name}", where=where, fix=FIX)
     for name in ADDED_SECTIONS:
-        found = [one for one in sections if one.name == name]
-        if len(found) > 1:
+        same_name = [section for section in sections if section.name == name]
+        if len(same_name) > 1:
             raise _make_error(f"it has two sections {name}", where)
-        if found and found[0].size > len(found[0].data):
+        if same_name and same_name[0].size > len(same_name[0].data):
             raise _make_error(f"section {name} says that it is longer than it is", where)
     parts = _read_parts(by_name[CONFIG].data, where)
     for values in parts:
@@ -232,9 +232,9 @@ def _clear_directories(head: bytearray, start: int, optional: int) -> None:
     """Clear the places of a signature and of debug data, neither of which is written."""
     (count,) = struct.unpack_from("<I", head, start + 108)
     for number in (4, 6):  # Certificate Table, Debug
-        place = 112 + 8 * number
-        if number < count and place + 8 <= optional:
-            struct.pack_into("<II", head, start + place, 0, 0)
+        offset = 112 + 8 * number
+        if number < count and offset + 8 <= optional:
+            struct.pack_into("<II", head, start + offset, 0, 0)
 
 
 def _round_up(value: int, unit: int) -> int:

@@ -1,10 +1,11 @@
-"""How outputs appear: whole or not at all, whatever ends the build.
+"""Publication of a build's outputs: all of them or none, whatever ends the build.
 
 The new directory is made beside the old one and both change places in one moment. Where that cannot
 be, the outputs move into the old one, one after the other, SHA256SUMS last.
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
@@ -118,8 +119,6 @@ def _copy_ownership(old: Path, new: Path) -> None:
 
 def exchange_paths(first: Path, second: Path) -> None:
     """Have two paths change places. Raises: OSError where system or file system cannot."""
-    import ctypes
-
     library = ctypes.CDLL(None, use_errno=True)
     try:
         call = library.renameat2

@@ -18,6 +18,7 @@ from minbuild.archive.model import Lock
 from minbuild.cache.store import Store
 from minbuild.compliance.built_image import make_purl
 from minbuild.data import data_directory
+from minbuild.dib.elements import digest_elements
 from minbuild.errors import UsageError, combine
 from minbuild.file_io import (
     hash_open_file,
@@ -69,8 +70,6 @@ def _list_documents(manifest: Manifest) -> set[BuildInput]:
 def _list_elements(manifest: Manifest) -> set[BuildInput]:
     if not manifest.image.dib:
         return set()
-    from minbuild.dib.elements import digest_elements
-
     return {
         BuildInput(f"urn:minbuild:element/{quote(name)}", digest)
         for dib_settings in manifest.image.dib

@@ -103,7 +103,7 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
                 outputs.add("footprint.json", document.render_footprint(footprint))
                 outputs.add(f"{manifest.name}.lock", lock_text)
                 if manifest.image.dib:
-                    from minbuild.pipeline.dib import add_dib_images
+                    from minbuild.pipeline.dib import add_dib_images  # few hosts have dib images
 
                     add_dib_images(request, manifest, tree, outputs, session)
                 paths = outputs.publish()

@@ -246,14 +246,6 @@ def list_files(store: Store) -> Iterator[Path]:
             yield path
 
 
-def list_cached_packages(store: Store) -> tuple[str, ...]:
-    """Digests of the packages that the store holds, sorted."""
-    kind_by_digest = classify_files(store)
-    return tuple(
-        path.name for path in list_files(store) if kind_by_digest.get(path.name) == "package"
-    )
-
-
 def classify_files(store: Store) -> dict[str, str]:
     """Digest → kind, of every file that a record tells of; all others are contents."""
     kind_by_digest = dict.fromkeys(store.get_all(RecordKind.FILES), "package")

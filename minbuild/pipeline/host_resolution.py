@@ -2,11 +2,13 @@
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minbuild.archive.model import Lock
 from minbuild.errors import ArchiveError, ResolveError
 from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import collect_rendered_files
+from minbuild.lazy_import import import_lazily
 from minbuild.manifest.model import Manifest
 from minbuild.pipeline.accounts import with_declared_accounts
 from minbuild.pipeline.lock_policy import check_host_packages, check_lock
@@ -28,6 +30,11 @@ from minbuild.resolve.policy import make_policy
 from minbuild.resolve.resolution import resolve
 from minbuild.resolve.root_selection import list_roots
 
+if TYPE_CHECKING:
+    from minbuild.pipeline import installed_root
+else:  # 40 modules that few hosts need
+    (installed_root,) = import_lazily("minbuild.pipeline", "installed_root")
+
 
 def resolve_host(
     request: BuildRequest,
@@ -45,9 +52,7 @@ def resolve_host(
     Raises: ResolveError when the lock does not meet every need.
     """
     if lock is None or manifest.archive.root:
-        from minbuild.pipeline.installed_root import resolve_root  # 40 modules, seldom used
-
-        return resolve_root(request, manifest, lock, session)
+        return installed_root.resolve_root(request, manifest, lock, session)
     lock_path = locate_lock(request, manifest)
     check_lock(request, manifest, lock, lock_path)
     check_host_packages(request, manifest, lock.packages, session, where=str(lock_path))

@@ -176,9 +176,6 @@ def _find_unsupported_words(manifest: Manifest) -> Iterator[ManifestError]:
                 )
 
 
-VERIFIED_ROOTFS_KIND = "proved/1"
-
-
 def verify_rootfs(resolved: ResolvedHost, tree: RootfsTree, session: Session) -> None:
     """Check that a tree needs nothing outside of it and that its kernel reads its command line.
 

@@ -145,7 +145,7 @@ def _make_tool_runner(name: str, request: BuildRequest, session: Session) -> Run
     def run_tool(
         args: Sequence[str | Path],
         *,
-        what: str,
+        purpose: str,
         reads: Sequence[Path] = (),
         writes: Path | None = None,
         stdin: bytes = b"",
@@ -160,7 +160,7 @@ def _make_tool_runner(name: str, request: BuildRequest, session: Session) -> Run
             else {}
         )
         return get_toolbox().run_confined(
-            name, args, purpose=what, reads=reads, writes=writes, stdin=stdin, stdout=stdout,
+            name, args, purpose=purpose, reads=reads, writes=writes, stdin=stdin, stdout=stdout,
             output=output, file=file, env=env, codes=codes, note=session.progress.note,
         )  # fmt: skip
 

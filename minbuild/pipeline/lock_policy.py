@@ -1,4 +1,4 @@
-"""Whether a signed index has what a lock's rows say: asked once for each machine and row.
+"""Check of a lock's rows against the signed indices, once for each machine and row.
 
 A lock is a file like others: whoever changes it names packages, and some of them run here. So its
 rows count only once an index that a trusted key signed has said the same, or the user vouches.

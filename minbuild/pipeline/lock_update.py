@@ -1,4 +1,4 @@
-"""What a lock would become, what the archive has newer than a lock, and filling the store from one."""
+"""Update of a lock: its changes, newer packages of the archive, and downloads into the store."""
 
 import difflib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What this machine can do for builds and boots, each found out by doing it."""
+"""Checks of what this machine can do for builds and boots, each by doing it."""
 
 import os
 import shutil
@@ -104,9 +104,9 @@ def _check_store(session: Session) -> Iterator[MachineCheck]:
         yield MachineCheck("store", CheckState.FAILED, finding, elsewhere)
     else:
         yield MachineCheck("store", CheckState.OK, str(directory))
-    for name, place in (("space", directory), ("output", Path.cwd())):
-        free = shutil.disk_usage(place).free
-        finding = f"{free / 1e9:.1f} GB free at {place}"
+    for name, checked in (("space", directory), ("output", Path.cwd())):
+        free = shutil.disk_usage(checked).free
+        finding = f"{free / 1e9:.1f} GB free at {checked}"
         is_enough = free >= (MIN_SPACE if name == "space" else MIN_SPACE // 8)
         fix = "" if is_enough else "free some, or minbuild store gc"
         yield MachineCheck(name, CheckState.OK if is_enough else CheckState.FAILED, finding, fix)

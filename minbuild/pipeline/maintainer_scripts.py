@@ -1,4 +1,4 @@
-"""What maintainer scripts make of a package, as rules tell it, among the package's own files."""
+"""Files that maintainer scripts would generate, as rules describe them, beside a package's own."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""How a set of packages grows until every need is met."""
+"""Selection of packages: the set grows until every need is met."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Who has what a host lacks: the archive's own lists of files, asked when a build is about to fail."""
+"""Search for providers of unmet needs in the archive's lists of files, before a build fails."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What a command asks of a build, and the doors it goes through."""
+"""Build request of a command, and the session in which it runs: store, progress, open tools."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""What the shell scripts of an image run: read once of each content, then known by its digest."""
+"""Commands that the shell scripts of an image run: read once of each content."""
 
 import hashlib
 import json

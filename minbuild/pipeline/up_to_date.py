@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
+from minbuild.lazy_import import import_lazily
 from minbuild.manifest.model import Manifest
 from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.session import (
@@ -26,7 +27,12 @@ from minbuild.pipeline.session import (
 )
 
 if TYPE_CHECKING:
+    from minbuild.dib import elements
+    from minbuild.footprint import document
     from minbuild.footprint.model import Footprint
+else:  # few manifests have dib images; the footprint is read when it is asked for
+    (elements,) = import_lazily("minbuild.dib", "elements")
+    (document,) = import_lazily("minbuild.footprint", "document")
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,7 @@ class BuildResult:
     @cached_property
     def footprint(self) -> "Footprint":
         """What the build measured, read when it is asked for."""
-        from minbuild.footprint.document import read_footprint  # see above
-
-        return read_footprint(self.read_document(), str(self.directory / "footprint.json"))
+        return document.read_footprint(self.read_document(), str(self.directory / "footprint.json"))
 
     def read_document(self) -> str:
         """The text of its footprint.json."""
@@ -75,9 +79,7 @@ def digest_inputs(manifest: Manifest) -> str:
     digest = hashlib.sha256(repr(manifest).encode())
     digest.update(digest_source_code().encode())
     for dib_settings in manifest.image.dib:
-        from minbuild.dib.elements import fingerprint_elements  # few manifests have dib images
-
-        digest.update(fingerprint_elements(dib_settings.elements).encode())
+        digest.update(elements.fingerprint_elements(dib_settings.elements).encode())
     return digest.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Whether what somebody handed over is one build: sums, signature, provenance, lock, footprint, image.
+"""Verification that files are of one build: sums, signature, provenance, lock, footprint, image.
 
 Each is held against the others; nothing is fetched, and nothing of the build is run.
 """

@@ -7,19 +7,21 @@ an option wherever the row has a renderer for them.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
-from minbuild.archive.lockfile import LockChange
 from minbuild.footprint import document
 from minbuild.footprint.budget_check import BudgetResult, check_embedded_limits
-from minbuild.footprint.comparison import FootprintDiff, IssueChanges
 from minbuild.footprint.model import Footprint
-from minbuild.report import budget_results, diff, footprint_formats, html, text
-from minbuild.report.diff import (
-    render_lock_diff,
-    render_lock_diff_csv,
-    render_lock_diff_json,
-    render_lock_diff_markdown,
-)
+from minbuild.lazy_import import import_lazily
+
+if TYPE_CHECKING:
+    from minbuild.archive.lockfile import LockChange
+    from minbuild.footprint.comparison import FootprintDiff, IssueChanges
+    from minbuild.report import budget_results, diff, footprint_formats, html, text
+else:  # a command writes few of the formats, and a build that changes nothing only text
+    budget_results, diff, footprint_formats, html, text = import_lazily(
+        "minbuild.report", "budget_results", "diff", "footprint_formats", "html", "text"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class FootprintReport:
 class DiffReport:
     """What `minbuild diff` shows of two footprints."""
 
-    diff: FootprintDiff
+    diff: "FootprintDiff"
     top: int = 0
     width: int = 0
 
@@ -51,8 +53,8 @@ class DiffReport:
 class LockDiffReport:
     """What `minbuild diff` shows of two locks."""
 
-    changes: Sequence[LockChange]
-    issues: IssueChanges | None
+    changes: "Sequence[LockChange]"
+    issues: "IssueChanges | None"
     """None without security data."""
 
 
@@ -62,7 +64,7 @@ class CheckReport:
 
     results: Sequence[BudgetResult]
     notes: Sequence[str] = ()
-    diff: FootprintDiff | None = None
+    diff: "FootprintDiff | None" = None
     """What changed since the baseline; None without one."""
     width: int = 0
 
@@ -94,7 +96,7 @@ FORMATS: Mapping[str, ReportFormat] = {
             width=report.width,
         ),
         diff=lambda report: diff.render_diff(report.diff, top=report.top, width=report.width),
-        lock_diff=lambda report: render_lock_diff(report.changes, report.issues),
+        lock_diff=lambda report: diff.render_lock_diff(report.changes, report.issues),
         check=lambda report: budget_results.render_results(
             report.results, report.notes, report.width
         ),
@@ -106,7 +108,7 @@ FORMATS: Mapping[str, ReportFormat] = {
             report.footprint, by=report.by, sort=report.sort, top=report.top
         ),
         diff=lambda report: diff.render_diff_markdown(report.diff),
-        lock_diff=lambda report: render_lock_diff_markdown(report.changes, report.issues),
+        lock_diff=lambda report: diff.render_lock_diff_markdown(report.changes, report.issues),
         check=lambda report: budget_results.render_results_markdown(
             report.results, report.notes, report.diff
         ),
@@ -116,7 +118,7 @@ FORMATS: Mapping[str, ReportFormat] = {
         endings=(".json",),
         footprint=lambda report: document.render_footprint(report.footprint),
         diff=lambda report: diff.render_diff_json(report.diff),
-        lock_diff=lambda report: render_lock_diff_json(report.changes, report.issues),
+        lock_diff=lambda report: diff.render_lock_diff_json(report.changes, report.issues),
         check=lambda report: budget_results.render_results_json(report.results, report.notes),
     ),
     "csv": ReportFormat(
@@ -126,7 +128,7 @@ FORMATS: Mapping[str, ReportFormat] = {
             report.footprint, by=report.by, sort=report.sort, top=report.top
         ),
         diff=lambda report: diff.render_diff_csv(report.diff),
-        lock_diff=lambda report: render_lock_diff_csv(report.changes),
+        lock_diff=lambda report: diff.render_lock_diff_csv(report.changes),
     ),
     "html": ReportFormat(
         help="one HTML file",

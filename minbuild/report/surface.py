@@ -1,10 +1,13 @@
 """Security of an image as rows: attack surface by kind of finding, and changes of open issues."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from minbuild.footprint.comparison import IssueChanges, OpenIssue
 from minbuild.footprint.model import SEEN_IN_LAB, FindingKind, Surface, SurfaceFinding
 from minbuild.report.layout import align_columns, escape_line
+
+if TYPE_CHECKING:
+    from minbuild.footprint.comparison import IssueChanges, OpenIssue
 
 FINDING_NAMES = {
     FindingKind.SETUID: "setuid programs",
@@ -87,7 +90,7 @@ def _describe_listeners(surface: Surface) -> str:
 ISSUES_NOT_EVALUATED = "open issues: not evaluated (no data: --cve-data FILE|URL)"
 
 
-def summarize_issues(issues: IssueChanges | None) -> str:
+def summarize_issues(issues: "IssueChanges | None") -> str:
     """One line: how many were open, how many are, and how many came and went."""
     if issues is None:
         return ISSUES_NOT_EVALUATED
@@ -96,7 +99,7 @@ def summarize_issues(issues: IssueChanges | None) -> str:
     )
 
 
-def list_issue_lines(issues: IssueChanges | None, *, top: int = 0) -> list[str]:
+def list_issue_lines(issues: "IssueChanges | None", *, top: int = 0) -> list[str]:
     """The headline, and an issue a line; `top` of each kind, 0 for all."""
     lines = [summarize_issues(issues)]
     if issues is None:
@@ -112,11 +115,11 @@ def list_issue_lines(issues: IssueChanges | None, *, top: int = 0) -> list[str]:
     return lines
 
 
-def describe_fix(issue: OpenIssue) -> str:
+def describe_fix(issue: "OpenIssue") -> str:
     """The version that fixes an issue, as text."""
     return f"fixed in {escape_line(issue.fixed)}" if issue.fixed else "no fix yet"
 
 
-def issues_to_json(issues: IssueChanges | None) -> dict[str, object] | None:
+def issues_to_json(issues: "IssueChanges | None") -> dict[str, object] | None:
     """The same as JSON; None when it was not evaluated, which is never the same as none."""
     return None if issues is None else asdict(issues)

@@ -323,13 +323,13 @@ def _check_applets(manifest: Manifest, busybox: RootfsNode | None, store: Store)
 
 def _find_hypervisor_image(nodes: Mapping[RootPath, RootfsNode]) -> RootPath | None:
     """Xen, if the host starts it. Raises: ResolveError when there are two."""
-    found = sorted(path for path in nodes if is_hypervisor_path(path))
-    if len(found) > 1:
+    images = sorted(path for path in nodes if is_hypervisor_path(path))
+    if len(images) > 1:
         raise ResolveError(
-            f"the host has several hypervisors: {', '.join(found)}",
+            f"the host has several hypervisors: {', '.join(images)}",
             fix="pin one version of Xen, or name the file of one in the component",
         )
-    return found[0] if found else None
+    return images[0] if images else None
 
 
 def _strip_hypervisor(node: RootfsNode, store: Store) -> RootfsNode:

@@ -222,8 +222,8 @@ def _require_same_grub(table: PartitionTable, boot: StartedUki, where: str) -> N
     folder, _, name = boot.path.rpartition("/")
     config = boot.configs.get(f"{folder}/{grub.GRUB_CFG}".lower(), b"").decode("utf-8", "replace")
     spans: dict[str, tuple[int, int]] = {}
-    for one in read_sections(boot.uki, where):
-        spans.setdefault(one.name, (one.start, len(one.data)))
+    for section in read_sections(boot.uki, where):
+        spans.setdefault(section.name, (section.start, len(section.data)))
     cmdline = read_uki(boot.uki, where).cmdlines[0]
     if len(boot.configs) != 1 or not grub.is_grub_config_of(config, name, spans, cmdline):
         raise _unmeasurable_error(

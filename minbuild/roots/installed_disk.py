@@ -93,7 +93,7 @@ def _replay_journal(
     _copy_stretch(data, partition.start, min(partition.size, len(data) - partition.start), image)
     try:
         readers.get_program("e2fsck")(
-            ["-y", "-E", "journal_only", image], what="putting its journal in place",
+            ["-y", "-E", "journal_only", image], purpose="putting its journal in place",
             writes=out, file=partition.size, codes=(0, 1),
         )  # fmt: skip
     except ToolError as error:
@@ -157,7 +157,7 @@ def _open_squashfs(
     purpose = "reading the squashfs"
     size_limit = MAX_RATIO * size + FREE_SIZE
     readers.get_program("sqfs2tar")(
-        [image], what=purpose, reads=[image], stdout=tar, file=size_limit
+        [image], purpose=purpose, reads=[image], stdout=tar, file=size_limit
     )
     image.unlink()
     return UnpackedRoot(str(path), unpack_tar(open_decompressed(tar, work), str(path)))
@@ -185,7 +185,11 @@ def _open_erofs(
                     image,
                 ]
                 readers.get_program("fsck.erofs")(
-                    argv, what="unpacking the erofs", reads=[image], writes=out, file=fs.size_limit
+                    argv,
+                    purpose="unpacking the erofs",
+                    reads=[image],
+                    writes=out,
+                    file=fs.size_limit,
                 )
         try:
             content = read_beneath(top, native_path, inode.size)

@@ -114,7 +114,7 @@ _FIX = "repair it (rpmdb --rebuilddb), or build without owners: archive: {root: 
 def _parse_packages(blobs: Iterable[bytes]) -> Iterator[InstalledPackage]:
     """The packages of headers. Raises: struct.error, IndexError, ValueError when one is damaged."""
     remaining = _MAX_PATH_BYTES
-    for package in map(parse_package, blobs):
+    for package in map(parse_rpm_package, blobs):
         if package is None:
             continue
         remaining -= sum(64 + len(path) for path in package.paths)
@@ -123,12 +123,12 @@ def _parse_packages(blobs: Iterable[bytes]) -> Iterator[InstalledPackage]:
         yield package
 
 
-def parse_package(blob: bytes) -> InstalledPackage | None:
+def parse_rpm_package(blob: bytes) -> InstalledPackage | None:
     """The package of a header, None for a key.
 
     Raises: struct.error, IndexError, ValueError when it is damaged.
     """
-    tags = parse_header(blob)
+    tags = parse_rpm_header(blob)
     name = str(tags.get(NAME, ""))
     if not name or name == KEY_PACKAGE:
         return None
@@ -162,7 +162,7 @@ def _get_numbers(tags: Mapping[int, TagValue], tag: int) -> tuple[int, ...]:
     return tuple(item for item in value if isinstance(item, int)) if value else ()
 
 
-def parse_header(blob: bytes) -> dict[int, TagValue]:
+def parse_rpm_header(blob: bytes) -> dict[int, TagValue]:
     """The tags of one package that are of use here.
 
     Raises: struct.error, IndexError, ValueError when it is damaged.
@@ -210,7 +210,7 @@ def _query_rpm(
         try:
             output = tool(
                 ["--dbpath", database, "-qa", "--qf", QUERY_FORMAT], writes=database, file=_MAX_INDEX_SIZE + 4 * len(data),
-                what="reading the root's rpm database",
+                purpose="reading the root's rpm database",
             )  # fmt: skip
         except MinbuildError as error:
             error.fix += f"; or build without owners: {_FIX.partition(': ')[2]}"
@@ -257,8 +257,6 @@ DPKG_STATUS_DIRECTORY = "var/lib/dpkg/status.d/"
 DPKG_INFO = "var/lib/dpkg/info/"
 DPKG_DIVERSIONS = "var/lib/dpkg/diversions"
 
-DATABASE_DIRECTORIES = ("var/lib/dpkg/", *(f"{place}/" for place in RPM_DIRECTORIES))
-"""All that is read to learn whose files are whose lies below these."""
 
 ReadFile = Callable[[str], bytes]
 

@@ -35,7 +35,7 @@ class ExternalReaders:
     def unpack(self, name: str, data: bytes) -> bytes:
         """Unpack bytes with lz4 or lzop. Raises: MinbuildError."""
         purpose = "unpacking the initramfs"
-        return self.get_program(name)(["-dc"], what=purpose, stdin=data, output=_MAX_INITRAMFS)
+        return self.get_program(name)(["-dc"], purpose=purpose, stdin=data, output=_MAX_INITRAMFS)
 
 
 GetReaders = Callable[[], ExternalReaders]

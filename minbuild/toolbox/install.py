@@ -1,4 +1,4 @@
-"""Whether a tree of tools is still what was laid down: a damaged tool must not make an image."""
+"""Installation of a toolbox in the cache, and the check that no tool is damaged: it must make no image."""
 
 import contextlib
 import errno

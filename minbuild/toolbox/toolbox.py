@@ -1,4 +1,4 @@
-"""Toolbox of a build: programs of Debian packages that run from the cache, with their own libraries."""
+"""Toolbox of a build: Debian's programs, run from the cache with their own libraries."""
 
 import os
 import posixpath
@@ -293,19 +293,20 @@ class Toolbox:
         Raises: ToolError when it fails, or is ended for what it used up.
         """
         # here, since ctypes is slow to import and few commands read what strangers wrote
-        from minbuild.sandbox.runner import ConfinedProgram, ResourceLimits
-        from minbuild.sandbox.runner import run_confined as sandboxed
+        from minbuild.sandbox import runner
 
         temporary = {"TMPDIR": str(writes)} if writes is not None else {}
-        program = ConfinedProgram(
+        program = runner.ConfinedProgram(
             [*self.build_argv(name), *args], [self.root, *reads], self.build_environment() | temporary | dict(env or {}),
-            writes, ResourceLimits(output=output, file=file),
+            writes, runner.ResourceLimits(output=output, file=file),
         )  # fmt: skip
         try:
             if stdout is None:
-                return sandboxed(program, purpose=purpose, stdin=stdin, codes=codes, note=note)
+                return runner.run_confined(
+                    program, purpose=purpose, stdin=stdin, codes=codes, note=note
+                )
             with stdout.open("wb") as out:
-                return sandboxed(
+                return runner.run_confined(
                     program,
                     purpose=purpose,
                     stdin=stdin,

@@ -194,7 +194,7 @@ def packages(data: bytes) -> None:
     """A header of rpm's database, or dpkg's."""
     if data.startswith(b"\x8e"):
         with contextlib.suppress(struct.error, IndexError, ValueError):  # as its reader does
-            installed_packages.parse_package(data[1:])
+            installed_packages.parse_rpm_package(data[1:])
         return
     status, listing, diversions = (*data.split(b"\x1e"), b"", b"")[:3]
     texts = {

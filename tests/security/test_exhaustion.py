@@ -22,7 +22,7 @@ from minbuild.footprint import document
 from minbuild.formats.root_entry import FileType, RootEntry
 from minbuild.paths import RootPath
 from minbuild.pipeline.named_paths import find_named_paths
-from minbuild.roots.installed_packages import parse_package, read_rpm_database
+from minbuild.roots.installed_packages import parse_rpm_package, read_rpm_database
 from tests.support.footprints import tiny
 from tests.support.measured_inputs import measure_input
 
@@ -93,7 +93,7 @@ def test_a_small_rpm_header_takes_little_time_and_memory(tmp_path: Path, header:
 def test_tags_that_are_not_used_may_stand_often() -> None:
     header = rpm_header(NAMES, *[(5000, 8, 0, 400_000)] * 30_000, data=b"x" + bytes(1 << 20))
     with limit_resources(seconds=20, memory=512 << 20):
-        package = parse_package(header)
+        package = parse_rpm_package(header)
     assert package is not None
     assert package.name == "x"
 

@@ -37,13 +37,11 @@ from minbuild.lab.worker.servers import (
     open_silent_dns,
 )
 from minbuild.lab.worker.tcp_probe import TcpProber, decode_tcp_probe
-from minbuild.process import describe_failure, start_program, stop_program
+from minbuild.process import SAME_AS_STDOUT, describe_failure, start_program, stop_program
 
 if TYPE_CHECKING:
     from subprocess import Popen  # noqa: TID251  the type alone
 
-SAME_AS_STDOUT = -2
-"""As subprocess.STDOUT."""
 OUTPUT_CHUNK = 65536
 
 

@@ -2,12 +2,12 @@ import threading
 
 import pytest
 
-from minbuild.archive.download import map_in_threads
+from minbuild.archive.download import map_requests
 
 
 def test_results_stand_in_the_order_of_the_items() -> None:
-    assert map_in_threads(lambda number: number * 2, list(range(50))) == list(range(0, 100, 2))
-    assert map_in_threads(str, []) == []
+    assert map_requests(lambda number: number * 2, list(range(50))) == list(range(0, 100, 2))
+    assert map_requests(str, []) == []
 
 
 def test_the_first_failure_is_raised_without_waiting_for_the_rest() -> None:
@@ -19,5 +19,5 @@ def test_the_first_failure_is_raised_without_waiting_for_the_rest() -> None:
         raise LookupError(str(number))
 
     with pytest.raises(LookupError):
-        map_in_threads(work, [0, 1, 2])
+        map_requests(work, [0, 1, 2])
     never.set()
