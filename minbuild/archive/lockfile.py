@@ -43,14 +43,6 @@ def diff_locks(before: Lock | None, after: Lock) -> tuple[LockChange, ...]:
     return tuple(changes)
 
 
-def _format_change(change: LockChange) -> str:
-    if not change.before:
-        return f"{change.part}: + {change.name} {change.after}"
-    if not change.after:
-        return f"{change.part}: - {change.name} {change.before}"
-    return f"{change.part}: ~ {change.name} {change.before} -> {change.after}"
-
-
 def _diff_packages(
     part: str, before: Sequence[Package], after: Sequence[Package]
 ) -> list[LockChange]:

@@ -21,7 +21,7 @@ from minbuild.formats.root_entry import FileType
 from minbuild.manifest.limits import Limit, list_limits
 from minbuild.manifest.model import Manifest, Section
 from minbuild.paths import RootPath
-from minbuild.resolve.kernel import is_hypervisor_path
+from minbuild.resolve.builtin_tables import is_hypervisor_path
 from minbuild.resolve.model import shorten_location
 from minbuild.rootfs.model import RootfsNode, RootfsTree
 

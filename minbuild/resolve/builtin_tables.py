@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from minbuild.errors import ResolveError
 from minbuild.facts.model import Elf
+from minbuild.resolve import path_glob
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +191,12 @@ OPTION_MODULES = {
 Source: the Makefiles of Linux 6.12: obj-$(CONFIG_EXT4_FS) += ext4.o; net/netfilter/nft_chain_filter.c
 is part of nf_tables wherever NF_TABLES_BRIDGE is set.
 """
+
+
+HYPERVISOR_GLOB = "/boot/xen*.efi"
+"""Xen as an EFI program, where Debian's packages have it."""
+
+
+def is_hypervisor_path(path: str) -> bool:
+    """Tell whether a file is Xen, which starts the kernel."""
+    return path_glob.matches(HYPERVISOR_GLOB, path)

@@ -257,15 +257,6 @@ def _flatten(aliases_by_bus: Mapping[str, Sequence[ModuleAlias]]) -> list[Module
     return [each for aliases in aliases_by_bus.values() for each in aliases]
 
 
-HYPERVISOR_GLOB = "/boot/xen*.efi"
-"""Xen as an EFI program, where Debian's packages have it."""
-
-
-def is_hypervisor_path(path: str) -> bool:
-    """Tell whether a file is Xen, which starts the kernel."""
-    return path_glob.matches(HYPERVISOR_GLOB, path)
-
-
 def parse_image_version(path: str) -> str:
     """The version of the kernel image at `path`; "" for another file."""
     if path_glob.matches(IMAGE_GLOB, path):

@@ -14,9 +14,9 @@ from minbuild.formats.root_entry import FileType
 from minbuild.formats.xen_image import strip_xen
 from minbuild.manifest.model import Component, LocatedName, Manifest
 from minbuild.paths import RootPath, list_parents
-from minbuild.resolve.builtin_tables import find_architecture
+from minbuild.resolve.builtin_tables import find_architecture, is_hypervisor_path
 from minbuild.resolve.depmod import INDEX_FILES, get_module_name
-from minbuild.resolve.kernel import MODULES_DIRECTORY, is_hypervisor_path, parse_image_version
+from minbuild.resolve.kernel import MODULES_DIRECTORY, parse_image_version
 from minbuild.resolve.loader_config import LD_SO_CACHE, LD_SO_CONF, list_cacheable
 from minbuild.resolve.model import Closure, Need, NeedKind, SelectedFile, shorten_location
 from minbuild.resolve.package_view import PackageView

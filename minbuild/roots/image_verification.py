@@ -18,7 +18,7 @@ from minbuild.formats.initramfs_compression import UnpackTool
 from minbuild.formats.qemu_image import convert_to_raw
 from minbuild.formats.uki import Uki, read_uki
 from minbuild.paths import RootPath, escape_name
-from minbuild.resolve.kernel import is_hypervisor_path
+from minbuild.resolve.builtin_tables import is_hypervisor_path
 from minbuild.roots.boot_disk import find_boot_uki
 from minbuild.roots.measured_files import read_image
 from minbuild.roots.model import GetReaders
