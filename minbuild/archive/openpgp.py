@@ -53,13 +53,8 @@ def verify_cleartext(
         raise _refusal_error(reason, issuers, where, signed_by) from error
     if content is None:
         raise _refusal_error("the verification returned no content", issuers, where, signed_by)
-    expirations = _read_expirations(signed_by)
     keys = [(str(valid.certificate), str(valid.signing_key)) for valid in result.valid_sigs]
-    expiry_times = [
-        min(expirations[main], expirations.get(key, expirations[main]))
-        for main, key in keys
-        if main in expirations
-    ]
+    expiry_times = _list_expiry_times(keys, signed_by)
     moment = time.time() if now is None else now
     if not any(end > moment for end in expiry_times):
         day = (
@@ -69,6 +64,16 @@ def verify_cleartext(
         )
         raise _refusal_error(f"the key expired on {day}", issuers, where, signed_by)
     return content
+
+
+def _list_expiry_times(keys: Sequence[tuple[str, str]], signed_by: str) -> list[float]:
+    """When each signing key, or its certificate, expires: `keys` are certificate and key."""
+    expirations = _read_expirations(signed_by)
+    return [
+        min(expirations[main], expirations.get(key, expirations[main]))
+        for main, key in keys
+        if main in expirations
+    ]
 
 
 def verify_detached(data: bytes, signature: bytes, key: Path, *, now: int | None = None) -> str:

@@ -95,17 +95,7 @@ def validate_release(
     the clock of this machine. Source: apt's Acquire::Max-FutureTime, Acquire::Check-Valid-Until.
     Raises: ArchiveError for another suite or a future date, ReleaseExpired past Valid-Until.
     """
-    names = {release.suite, release.codename} - {""}
-    if not names:
-        progress.note(
-            f"the Release file of {suite} names no suite; accepted, though it may belong to another suite"
-        )
-    elif suite.rstrip("/") not in names:
-        raise ArchiveError(
-            f"the mirror has the Release file of {release.codename or release.suite} in place of {suite}",
-            where=where,
-            fix="use another mirror, or name the suite as its Release does",
-        )
+    _check_suite_name(release, suite, where, progress)
     now = int(time.time()) if now is None else now
     if check_date and release.date > now + MAX_CLOCK_SKEW:
         date = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(release.date))
@@ -128,6 +118,20 @@ def validate_release(
         f"the Release file of {suite} expired on {until}; accepted (check-valid-until: false)"
     )
     return release
+
+
+def _check_suite_name(release: Release, suite: str, where: str, progress: Progress) -> None:
+    names = {release.suite, release.codename} - {""}
+    if not names:
+        progress.note(
+            f"the Release file of {suite} names no suite; accepted, though it may belong to another suite"
+        )
+    elif suite.rstrip("/") not in names:
+        raise ArchiveError(
+            f"the mirror has the Release file of {release.codename or release.suite} in place of {suite}",
+            where=where,
+            fix="use another mirror, or name the suite as its Release does",
+        )
 
 
 def dump_release(release: Release) -> bytes:

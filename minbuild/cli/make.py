@@ -95,12 +95,8 @@ def make(
         raise UsageError(
             "--lock and --check-reproducible are for one build", fix="name one manifest"
         )
-    outcomes = batch.build_all(
-        [replace(request, output_root=output) for request in requests],
-        session,
-        jobs=jobs,
-        fail_fast=fail_fast,
-    )
+    several = [replace(request, output_root=output) for request in requests]
+    outcomes = batch.build_all(several, session, jobs=jobs, fail_fast=fail_fast)
     terminal.finish()
     return build_results.show_outcomes(outcomes, targets)
 

@@ -131,10 +131,7 @@ def suggest_removals(
         if name in only_paths.values():
             continue  # its only path stands for it
         removal = simulate_removal(graph, edges, {name}, needs)
-        if any(
-            need.kind in ESSENTIAL_KINDS and need.needed_by.startswith("/")
-            for need in removal.broken
-        ):
+        if _breaks_what_stays(removal):
             continue
         # a link and what it points to, a component and its only file, save the same
         heavy_paths = frozenset(path for path in removal.removed if graph.sizes.get(path))
@@ -148,6 +145,13 @@ def suggest_removals(
             covered.append(frozenset((name, *removal.removed)))
             suggestions.append((name, removal))
     return tuple(suggestions)
+
+
+def _breaks_what_stays(removal: Removal) -> bool:
+    """Whether a file that stays could no longer start."""
+    return any(
+        need.kind in ESSENTIAL_KINDS and need.needed_by.startswith("/") for need in removal.broken
+    )
 
 
 ComponentNeeds = Mapping[str, Sequence[str]]

@@ -121,6 +121,12 @@ def render_footprint(footprint: Footprint) -> str:
         ],
         "budget": dict(footprint.budget),
     }
+    return escape_json(_render_document(document | _encode_optional_parts(footprint)))
+
+
+def _encode_optional_parts(footprint: Footprint) -> dict[str, object]:
+    """What a footprint may lack: such keys are left out, and old documents have none of them."""
+    document: dict[str, object] = {}
     if footprint.budget_locations:
         document["budget_places"] = dict(footprint.budget_locations)
     if footprint.surface is not None:
@@ -149,7 +155,7 @@ def render_footprint(footprint: Footprint) -> str:
             "formats": list(footprint.inputs.formats),
             "files": [_flatten(one) for one in footprint.inputs.files],
         }
-    return escape_json(_render_document(document))
+    return document
 
 
 def _render_document(document: Mapping[str, object]) -> str:
@@ -208,15 +214,7 @@ def _parse_footprint(document: Mapping[str, Any]) -> Footprint:
         components=tuple(_parse_row(OwnerRow, row) for row in document["components"]),
         packages=tuple(_parse_row(PackageRow, row) for row in document["packages"]),
         files=tuple(_parse_file(row) for row in document["files"]),
-        edges=tuple(
-            Need(
-                RootPath(_require_text(edge["to"])),
-                _require_text(edge["from"]),
-                NeedKind(edge["kind"]),  # type: ignore[call-arg]  # mypy: as if it made one
-                _require_text(edge["evidence"]),
-            )
-            for edge in document["edges"]
-        ),
+        edges=tuple(map(_parse_need, document["edges"])),
         budget={
             _require_text(name): _require_size(limit)
             for name, limit in sorted(document.get("budget", {}).items())
@@ -239,6 +237,15 @@ def _parse_footprint(document: Mapping[str, Any]) -> Footprint:
         if "probes" in document
         else None,
         inputs=_parse_inputs(document["inputs"]) if "inputs" in document else None,
+    )
+
+
+def _parse_need(edge: Mapping[str, Any]) -> Need:
+    return Need(
+        RootPath(_require_text(edge["to"])),
+        _require_text(edge["from"]),
+        NeedKind(edge["kind"]),  # type: ignore[call-arg]  # mypy: as if it made one
+        _require_text(edge["evidence"]),
     )
 
 

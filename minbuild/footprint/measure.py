@@ -49,39 +49,30 @@ def measure_image(
     """
     shares = _share_out(tree, initramfs, weights)
     files = tuple(make_file_row(node, shares[node.path]) for node in tree.nodes)
-    return with_totals(
-        Footprint(
-            name=manifest.name,
-            arch=manifest.arch,
-            kernel=tree.kernel_release,
-            suites=manifest.archive.suites,
-            packed=dict(sorted(packed.items())),
-            totals=ZERO_TOTALS,
-            sections=(),
-            components=(),
-            packages=(),
-            files=files,
-            edges=tree.needs,
-            budget={name: limit.value for name, limit in manifest_limits(manifest).items()},
-            budget_locations={
-                name: shorten_location(limit.where)
-                for name, limit in manifest_limits(manifest).items()
-            },
-            surface=surface,
-            possible_dlopens=tree.unexplained_sonames,
-            possible_data=tree.optional_files,
-            warnings=tree.script_warnings,
-            waivers=tuple(_list_waivers(manifest)),
-            probes=list_probes(manifest),
-            inputs=inputs,
-        ),
-        {package.name: package.version for package in packages},
-        {
-            IMAGE_OVERHEAD: packed["efi"] - sum(row.packed for row in files)
-            if "efi" in packed
-            else 0
-        },
-    )
+    limits = manifest_limits(manifest)
+    footprint = Footprint(
+        name=manifest.name,
+        arch=manifest.arch,
+        kernel=tree.kernel_release,
+        suites=manifest.archive.suites,
+        packed=dict(sorted(packed.items())),
+        totals=ZERO_TOTALS,
+        sections=(), components=(), packages=(),
+        files=files,
+        edges=tree.needs,
+        budget={name: limit.value for name, limit in limits.items()},
+        budget_locations={name: shorten_location(limit.where) for name, limit in limits.items()},
+        surface=surface,
+        possible_dlopens=tree.unexplained_sonames,
+        possible_data=tree.optional_files,
+        warnings=tree.script_warnings,
+        waivers=tuple(_list_waivers(manifest)),
+        probes=list_probes(manifest),
+        inputs=inputs,
+    )  # fmt: skip
+    overhead = packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0
+    versions = {package.name: package.version for package in packages}
+    return with_totals(footprint, versions, {IMAGE_OVERHEAD: overhead})
 
 
 def find_hypervisor_path(footprint: Footprint | None) -> RootPath:

@@ -195,20 +195,16 @@ def check_rows(
         for one, name in index.list_offers(package.name)
         if name in signers
     ]
-    rows = {_extract_index_row(one): name for one, name in offers}
-    record_vouched_rows(
-        (
-            (one, rows[_extract_index_row(one)])
-            for one in unvouched
-            if _extract_index_row(one) in rows
-        ),
-        store,
-    )
-    problems = [
-        _explain_mismatch(package, [one for one, _ in offers], index, where)
-        for package in unvouched
-        if _extract_index_row(package) not in rows
-    ]
+    signer_by_row = {_extract_index_row(package): name for package, name in offers}
+    vouched: list[tuple[Package, str]] = []
+    problems = []
+    for package in unvouched:
+        signer = signer_by_row.get(_extract_index_row(package))
+        if signer is not None:
+            vouched.append((package, signer))
+        else:
+            problems.append(_explain_mismatch(package, [one for one, _ in offers], index, where))
+    record_vouched_rows(vouched, store)
     if problems:
         raise combine(problems)
 

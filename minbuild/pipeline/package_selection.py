@@ -85,14 +85,7 @@ def select_packages(
     new_packages = _find_root_packages(roots, source)
     while True:
         packages_by_name |= {package.name: package for package in new_packages}
-        package_files = with_generated_files(
-            source.fetch_and_analyse(new_packages),
-            new_packages,
-            policy.rules,
-            source.session.store,
-            source.extract_to_cache,
-        )
-        files |= {one.owner: one for one in package_files}
+        files |= _analyse(new_packages, source, policy)
         closure = resolve(
             roots,
             [*manifest_files, *(files[name] for name in sorted(files))],
@@ -103,23 +96,45 @@ def select_packages(
         new_packages = _pick_untried_packages(
             closure.unmet_needs, packages_by_name, attempts, source
         ) or _pick_listed_providers(closure, packages_by_name, source)
-        if new_packages or follower is None:
-            if not new_packages:
-                break
+        if new_packages:
             continue
-        read_content = make_content_reader(
-            list(packages_by_name.values()), source.session.store, source.extract_to_cache
-        )
-        new_paths = follower.read_more(closure, read_content)
+        new_paths = follower.read_more(
+            closure,
+            make_content_reader(
+                list(packages_by_name.values()), source.session.store, source.extract_to_cache
+            ),
+        ) if follower is not None else ()  # fmt: skip
         if not new_paths:
-            break
+            return _make_selection(closure, roots, packages_by_name, files)
         new_packages = _list_dependencies(
             {closure.files[path].package for path in new_paths}, packages_by_name, source
         )
-    needed_names = {selected.package for selected in closure.files.values()}
-    needed_names |= {root.package for root in roots} | set(
-        _find_kernel_packages(files, closure.kernel_release)
+
+
+def _analyse(
+    packages: Sequence[Package], source: PackageSource, policy: ResolvePolicy
+) -> dict[str, PackageFiles]:
+    """The files of packages by their names, with those that maintainer scripts would generate."""
+    package_files = with_generated_files(
+        source.fetch_and_analyse(packages),
+        packages,
+        policy.rules,
+        source.session.store,
+        source.extract_to_cache,
     )
+    return {files.owner: files for files in package_files}
+
+
+def _make_selection(
+    closure: Closure,
+    roots: Sequence[Root],
+    packages_by_name: Mapping[str, Package],
+    files: Mapping[str, PackageFiles],
+) -> PackageSelection:
+    """The packages of which a closure has files, which roots name, or which have the kernel."""
+    needed_names = {selected.package for selected in closure.files.values()}
+    needed_names |= {root.package for root in roots}
+    needed_names |= set(_find_kernel_packages(files, closure.kernel_release))
     packages = tuple(
         packages_by_name[name] for name in sorted(packages_by_name) if name in needed_names
     )

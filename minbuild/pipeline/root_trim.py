@@ -186,24 +186,16 @@ def trim_root(
     footprint = measure_image(
         manifest, tree, resolved.lock.packages, initramfs=packed, packed={}, weights=weights
     )
-    trim_plan = plan_trim(
-        root_packages.by_image_path,
-        root_packages.by_native_path,
-        tree,
-        [name.strip("/") for name in keep],
-    )
+    kept = [name.strip("/") for name in keep]
+    trim_plan = plan_trim(root_packages.by_image_path, root_packages.by_native_path, tree, kept)
     if not dry_run:
         session.progress.step(f"trimming {top}")
         apply_trim(top, trim_plan, session.store.require)
     regular_files = [
         entry for entry in root_packages.by_native_path.values() if entry.kind is FileType.FILE
     ]
-    return TrimResult(
-        len(regular_files),
-        sum(entry.size for entry in regular_files),
-        footprint,
-        len(trim_plan.remove),
-    )
+    size = sum(entry.size for entry in regular_files)
+    return TrimResult(len(regular_files), size, footprint, len(trim_plan.remove))
 
 
 def write_reports(result: TrimResult, directory: Path) -> tuple[Path, ...]:

@@ -237,13 +237,7 @@ def check_closed_world(
     for path in files.entries:
         resolution.add(Need(path, _TREE, NeedKind.ROOT, ""))
     resolution.follow_needs()
-    symbols = SymbolCheck(view)
-    unmet_symbols = {
-        each
-        for process in resolution.state.loader.processes
-        for each in symbols.find_unmet(process)
-    }
-    unmet_symbols |= set(ModuleSymbolCheck(view).find_unmet())
+    unmet_symbols = _find_unmet_symbols(view, resolution)
     missing_files = _find_missing_files(files, closure) if closure is not None else ()
     unmet_needs = {
         *resolution.unmet_needs,
@@ -260,6 +254,15 @@ def check_closed_world(
             key=lambda each: (each.kind, each.wanted, each.by, each.evidence),
         )
     )
+
+
+def _find_unmet_symbols(view: PackageView, resolution: Resolution) -> set[UnmetNeed]:
+    """Symbols and versions that no object of a process, no module and no kernel defines."""
+    symbols = SymbolCheck(view)
+    unmet_symbols = set(ModuleSymbolCheck(view).find_unmet())
+    for process in resolution.state.loader.processes:
+        unmet_symbols.update(symbols.find_unmet(process))
+    return unmet_symbols
 
 
 def is_minor(unmet: UnmetNeed) -> bool:

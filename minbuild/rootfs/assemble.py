@@ -137,12 +137,10 @@ def make_rootfs(
 
     Raises: ResolveError without a kernel, or when BusyBox lacks an applet.
     """
-    nodes = {path: make_node(chosen) for path, chosen in closure.files.items()}
+    nodes = {path: make_node(selected) for path, selected in closure.files.items()}
     decompressed = decompress_modules(nodes, store)
-    needs = (
-        list(use_decompressed_paths(closure.needs, decompressed))
-        if decompressed
-        else list(closure.needs)
+    needs = list(
+        use_decompressed_paths(closure.needs, decompressed) if decompressed else closure.needs
     )
     modules = {
         decompressed[path].path if path in decompressed else path: facts
@@ -177,9 +175,7 @@ def make_rootfs(
         hypervisor_image=hypervisor,
         unexplained_sonames=closure.unexplained_sonames,
         optional_files=closure.optional_files,
-        decompressed_modules=tuple(
-            sorted(module_node.path for module_node in decompressed.values())
-        ),
+        decompressed_modules=tuple(sorted(node.path for node in decompressed.values())),
     )
 
 

@@ -238,37 +238,8 @@ def _start_launcher(
     program: ConfinedProgram, confinement: Confinement, purpose: str, stdout: int, *, serve: bool
 ) -> "tuple[subprocess.Popen[bytes], int]":
     status, status_writer = os.pipe()
-    limits = program.limits
-    job = {
-        "means": str(confinement),
-        "argv": [str(os.fspath(word)) for word in program.argv],
-        "env": dict(program.env),
-        "reads": [os.path.abspath(path) for path in program.reads],  # noqa: PTH100
-        "writes": os.path.abspath(program.writes) if program.writes else "",  # noqa: PTH100
-        "cwd": os.path.abspath(program.writes) if program.writes else "/",  # noqa: PTH100
-        "limits": [
-            ("RLIMIT_CORE", 0),
-            ("RLIMIT_CPU", limits.seconds),
-            ("RLIMIT_DATA", limits.memory),
-            ("RLIMIT_AS", 4 * limits.memory),
-            ("RLIMIT_FSIZE", limits.file),
-            ("RLIMIT_NOFILE", 256),
-            ("RLIMIT_MEMLOCK", 0),
-        ],
-        "status": status_writer,
-        "serve": serve,
-        "output": limits.output,
-        "seconds": limits.seconds,
-    }
-    command = [
-        sys.executable,
-        "-I",
-        "-S",
-        "-c",
-        _LAUNCHER_CODE,
-        marshal.dumps(job).hex(),
-        _IMPORT_PATH,
-    ]
+    job = _describe_job(program, confinement) | {"status": status_writer, "serve": serve}
+    command = [sys.executable, "-I", "-S", "-c", _LAUNCHER_CODE, marshal.dumps(job).hex(), _IMPORT_PATH]  # fmt: skip
     try:
         process = subprocess.Popen(
             command,
@@ -289,6 +260,30 @@ def _start_launcher(
     finally:
         os.close(status_writer)
     return process, status
+
+
+def _describe_job(program: ConfinedProgram, confinement: Confinement) -> dict[str, object]:
+    """What the launcher is told of a program: see `launcher`."""
+    limits = program.limits
+    return {
+        "means": str(confinement),
+        "argv": [str(os.fspath(word)) for word in program.argv],
+        "env": dict(program.env),
+        "reads": [os.path.abspath(path) for path in program.reads],  # noqa: PTH100
+        "writes": os.path.abspath(program.writes) if program.writes else "",  # noqa: PTH100
+        "cwd": os.path.abspath(program.writes) if program.writes else "/",  # noqa: PTH100
+        "limits": [
+            ("RLIMIT_CORE", 0),
+            ("RLIMIT_CPU", limits.seconds),
+            ("RLIMIT_DATA", limits.memory),
+            ("RLIMIT_AS", 4 * limits.memory),
+            ("RLIMIT_FSIZE", limits.file),
+            ("RLIMIT_NOFILE", 256),
+            ("RLIMIT_MEMLOCK", 0),
+        ],
+        "output": limits.output,
+        "seconds": limits.seconds,
+    }
 
 
 _IMPORT_PATH = os.fspath(Path(__file__).parents[2])
