@@ -9,6 +9,7 @@
 # make house   count modules, names, import circles and the frames of the main path
 # make docs    write the pages of docs/reference that the program writes itself, and build site/, strict
 # make dist    build the wheel and the sdist in dist/, and check both
+# make wheelhouse  the wheel and all that it needs in dist/wheelhouse, for Containerfile
 # make deb     build the Debian package of that sdist in a root of trixie's packages, and check it
 # make check   format, lint, types, layers, and every shell script that an image gets
 # Needs python3 (3.11 or newer) with venv, and no root.
@@ -18,7 +19,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 MANIFEST ?= manifests/host.yaml
 
-.PHONY: host test test-long lab-faults oracle bench house docs dist deb check format clean torture redteam
+.PHONY: host test test-long lab-faults oracle bench house docs dist wheelhouse deb check format clean torture redteam
 .DELETE_ON_ERROR:
 
 host: $(VENV)/ready
@@ -58,6 +59,9 @@ dist: $(VENV)/ready-dev
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/python -m tools.dist
+
+wheelhouse: dist
+	$(BIN)/python -m tools.dist --wheelhouse
 
 deb: dist
 	$(BIN)/python -m tools.deb

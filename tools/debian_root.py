@@ -166,6 +166,11 @@ def _configure(directory: Path) -> None:
         link = directory / name
         if (link.parent / target).exists() and not link.exists():
             link.symlink_to(target)
+    certificates = sorted((directory / "usr/share/ca-certificates").rglob("*.crt"))
+    if certificates:
+        bundle = directory / "etc/ssl/certs/ca-certificates.crt"
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        bundle.write_bytes(b"".join(path.read_bytes() for path in certificates))
     resolver = Path("/etc/resolv.conf")
     if resolver.is_file():
         shutil.copy(resolver, directory / "etc/resolv.conf")

@@ -1,5 +1,10 @@
-"""Check of what `make dist` built: every file of the package is in the wheel, and nothing else."""
+"""Check of what `make dist` built: every file of the package is in the wheel, and nothing else.
 
+With --wheelhouse: download what the wheel needs, for `Containerfile`.
+"""
+
+import shutil
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -8,6 +13,8 @@ from pathlib import Path
 TOP = Path(__file__).parents[1]
 SHARED = {"manifests": "minbuild/share/manifests", "elements": "minbuild/share/elements"}
 """Directories of the tree → where a wheel has them. Source: pyproject.toml, force-include."""
+CONTAINER_PYTHON = "3.13"
+"""Python of the image that Containerfile begins with."""
 MAN_PAGES = {"docs/man": "share/man/man1"}
 """The same of what a wheel puts beside the package. Source: pyproject.toml, shared-data."""
 
@@ -57,5 +64,15 @@ def _compare(kind: str, built: set[str], expected: set[str]) -> list[str]:
     ]
 
 
+def fill_wheelhouse(directory: Path = TOP / "dist") -> int:
+    """Put the wheel in `directory`, and every wheel that it needs, into its `wheelhouse`."""
+    (wheel,) = directory.glob("*.whl")
+    house = directory / "wheelhouse"
+    shutil.rmtree(house, ignore_errors=True)
+    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+            "--only-binary", ":all:", "--python-version", CONTAINER_PYTHON, "--dest", str(house), str(wheel)]  # fmt: skip
+    return subprocess.run(argv, check=False).returncode
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fill_wheelhouse() if "--wheelhouse" in sys.argv[1:] else main())

@@ -1,5 +1,6 @@
 """The wheel that users install: built from the sdist, complete, run from an empty environment."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from minbuild import __version__
+from tests.support.cache import cache_directory
 from tests.support.patience import PATIENCE
-from tools.dist import TOP, main
+from tests.unit.toolbox.real import store
+from tools.debian_root import open_packages, run_in_root, unpack_root
+from tools.dist import CONTAINER_PYTHON, TOP, fill_wheelhouse, main
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +79,29 @@ def test_the_wheel_is_installed_as_a_tool(dist: Path, tmp_path: Path, installer:
     }  # fmt: skip
     run(tmp_path / "venv/bin" / installer, *argv, cwd=tmp_path, **homes)
     assert "services/ssh" in run(tmp_path / "bin/minbuild", "components", cwd=tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.mirror
+@pytest.mark.xdist_group("dist")
+def test_the_containerfile_installs_the_wheel_without_a_network(dist: Path) -> None:
+    """Its steps in a root of trixie, whose pip installs into /usr/local as the image's does."""
+    assert fill_wheelhouse(dist) == 0
+    steps = dict(line.split(" ", 1) for line in (TOP / "Containerfile").read_text().splitlines()
+                 if line[:1].isupper())  # fmt: skip
+    assert f":{CONTAINER_PYTHON}-slim-trixie" in steps["FROM"]
+    root = cache_directory("roots") / "container"
+    root.with_name("container.packages").unlink(missing_ok=True)  # it may have an older minbuild
+    unpack_root(root, ["python3", "python3-pip"], open_packages(store()))
+    source, place = steps["COPY"].split()
+    assert source == "dist/wheelhouse/"
+    name, value = steps["ENV"].split("=")
+    env = {"PATH": "/usr/local/bin:/usr/bin", "PIP_BREAK_SYSTEM_PACKAGES": "1", name: value}
+    binds = {dist / "wheelhouse": "/mnt/wheelhouse"}
+    script = (
+        f"mkdir -p {place} {steps['WORKDIR']}; cp /mnt/wheelhouse/*.whl {place}; {steps['RUN']}; "
+        f"cd {steps['WORKDIR']}; {' '.join(json.loads(steps['ENTRYPOINT']))} components"
+    )
+    done = run_in_root(root, ["unshare", "-n", "sh", "-ec", script], binds=binds, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "services/ssh" in done.stdout
