@@ -33,9 +33,9 @@ here() {
 case $1 in
 start)
     await modules 120
-    say disks "$(try STICK vfat); $(try RAID ext4); $(try SATA ext4)"
     keyboard=absent
     ! grep -q 'QEMU USB Keyboard' /proc/bus/input/devices || keyboard=here
     say board "ipmi0 $(here /dev/ipmi0), keyboard $keyboard, screen $(here /sys/class/graphics/fb0 /sys/class/vtconsole/vtcon0)"
+    say disks "$(try STICK vfat); $(try RAID ext4); $(try SATA ext4)"
     ;;
 esac
