@@ -96,6 +96,7 @@ def test_a_command_in_a_sentence_exists_too() -> None:
         ("packed 17.4 MB", "packed   17.6 MB", True),
         ("packed 17.4 MB", "packed 27.6 MB", False),
         ("linux 6.12.117+deb13-amd64", "linux 6.12.118+deb13-amd64", True),
+        ("totals 17,400,832 of 17,600,000", "totals 17,401,856 of 17,600,000", True),
         ("took 3.2 s ██▎", "took 3.1 s ███", True),
         ("a … z", "a b c z", True),
         ("a … z", "a b c y", False),

@@ -20,7 +20,7 @@ _BARS = "█▉▊▋▌▍▎▏"
 _PARTS = re.compile(
     rf"(?P<rest>…)|(?P<bar>[{_BARS}]+)|(?P<hex>\b[0-9A-Fa-f]{{12,}}\b)"
     r"|(?P<version>\d+(?:\.\d+){2,}[\w.+~:-]*)"
-    r"|(?P<size>\d[\d,.]*)(?=\s?(?:[kMG]?i?B|%|s|ms|bytes|MiB)\b|\s?%)|(?P<number>\d[\d,]*(?:\.\d+)?)|(?P<blank>\s+)"
+    r"|(?P<size>\d{1,3}(?:,\d{3})+|\d[\d,.]*(?=\s?(?:[kMG]?i?B|%|s|ms|bytes|MiB)\b|\s?%))|(?P<number>\d[\d,]*(?:\.\d+)?)|(?P<blank>\s+)"
 )
 
 
