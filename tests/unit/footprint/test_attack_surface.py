@@ -14,7 +14,7 @@ def a_file(path: str, mode: int = 0o755, kind: str = "file", target: str = "") -
     return FileRow(RootPath(path), kind, mode, 0, 0, 1, "", target, "", "", "", 0)
 
 
-NOTHING = SurfaceInputs({}, {}, "", {}, capabilities={})
+NOTHING = SurfaceInputs({}, {}, cmdline="", kconfig={}, capabilities={})
 ELF = Hardening("elf", ("canary", "pie"), 7)
 
 
