@@ -55,7 +55,7 @@ LARGEST_TEXT = 1 << 16
 """Bytes of the largest configuration file that is read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SurfaceInputs:
     """What is known of a host beside the rows of its files."""
 

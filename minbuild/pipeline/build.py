@@ -11,7 +11,7 @@ from minbuild.image.publish import open_outputs
 from minbuild.image.write import write_images
 from minbuild.pipeline import up_to_date
 from minbuild.pipeline.attestation import collect_inputs
-from minbuild.pipeline.dib import apply_elements
+from minbuild.pipeline.dib import add_dib_images, apply_elements
 from minbuild.pipeline.host_resolution import resolve_host
 from minbuild.pipeline.image_spec import (
     build_cmdline,
@@ -103,8 +103,6 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
                 outputs.add("footprint.json", document.render_footprint(footprint))
                 outputs.add(f"{manifest.name}.lock", lock_text)
                 if manifest.image.dib:
-                    from minbuild.pipeline.dib import add_dib_images  # few hosts have dib images
-
                     add_dib_images(request, manifest, tree, outputs, session)
                 paths = outputs.publish()
             build_digest = up_to_date.digest_build(inputs_digest, locate_lock(request, manifest))

@@ -14,7 +14,7 @@ def a_file(path: str, mode: int = 0o755, kind: str = "file", target: str = "") -
     return FileRow(RootPath(path), kind, mode, 0, 0, 1, "", target, "", "", "", 0)
 
 
-NOTHING = SurfaceInputs({}, {}, cmdline="", kconfig={}, capabilities={})
+NOTHING = SurfaceInputs(traits={}, texts={}, cmdline="", kconfig={}, capabilities={})
 ELF = Hardening("elf", ("canary", "pie"), 7)
 
 
@@ -119,7 +119,7 @@ def test_sshd_listens_where_its_own_file_says() -> None:
 
 
 def test_what_is_not_known_is_said_to_be_unknown() -> None:
-    found = find_surface([], SurfaceInputs({}, {}))
+    found = find_surface([], SurfaceInputs(traits={}, texts={}))
     assert found.unknown == (
         FindingKind.CAPABILITY, FindingKind.CMDLINE, FindingKind.HARDENING, FindingKind.KERNEL_LACKS,
     )  # fmt: skip
