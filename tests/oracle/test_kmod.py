@@ -10,13 +10,14 @@ import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from minbuild.archive.model import Package
-from minbuild.facts.model import Module, TextLines
+from minbuild.facts.detect import read_symbols
+from minbuild.facts.model import Module, Symbols, TextLines
 from minbuild.manifest.model import Location, Waiver
 from minbuild.paths import RootPath, to_host_path
 from minbuild.pipeline.package_selection import PackageSource, select_packages
@@ -189,7 +190,10 @@ def make_device(pattern: str) -> str:
 def test_every_symbol_of_every_module_is_offered_where_it_looks(
     full: Full, package_source: PackageSource
 ) -> None:
-    files = package_source.fetch_and_analyse(kernel_packages(full, package_source))
+    files = [
+        replace(one, symbols=lambda path: read_tree_symbols(full.tree, path))
+        for one in package_source.fetch_and_analyse(kernel_packages(full, package_source))
+    ]
     offered = [
         symbols
         for one in files
@@ -208,6 +212,12 @@ def test_every_symbol_of_every_module_is_offered_where_it_looks(
     assert len(expected) > 10 * len(full.modules)
     assert all("@" in symbol for symbol in expected)
     assert [str(each) for each in ModuleSymbolCheck(PackageView(files)).find_unmet()] == []
+
+
+def read_tree_symbols(tree: Path, path: RootPath) -> Symbols | None:
+    """As of a finished tree: a package's record of its kernel and modules has no symbols."""
+    file = tree / path.lstrip("/")
+    return read_symbols(path, file.read_bytes()) if file.is_file() else None
 
 
 def test_the_index_of_a_trimmed_tree_is_that_of_the_full_one(

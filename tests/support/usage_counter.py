@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 PROCESSES = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system"}
 """Source: CPython, Doc/library/audit_events."""
@@ -39,7 +40,13 @@ def count_usage(*args: str, cwd: Path, env: dict[str, str]) -> Usage:
 def main(report: str, argv: list[str]) -> None:
     """Run the command here and write what was counted."""
     events: list[tuple[str, str]] = []
-    sys.addaudithook(lambda event, args: events.append((event, str(args[0]) if args else "")))
+
+    def note(event: str, args: tuple[object, ...]) -> None:
+        subject = args[0] if args else ""
+        # a module that is imported lazily would be run by its repr
+        events.append((event, "" if isinstance(subject, ModuleType) else str(subject)))
+
+    sys.addaudithook(note)
     before = _count_read_bytes()
     from minbuild.cli.main import run_command_line
 
