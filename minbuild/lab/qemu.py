@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minbuild.errors import UsageError
+from minbuild.errors import ToolError, UsageError
 from minbuild.formats.uki import is_xen, read_cmdline, read_kernel_release, read_uki_parts
 from minbuild.lab import kprobes
 from minbuild.lab.accel import build_accel_args, build_data_directory_args
@@ -116,9 +116,15 @@ def _boot_by_firmware(
 
 
 def starts_xen(image: Path) -> bool:
-    """Whether an EFI file, or a disk with its EFI file beside it, starts Xen."""
+    """Whether an EFI file, or a disk with its EFI file beside it, starts Xen.
+
+    A damaged one does not; who needs what is in it says so.
+    """
     uki = image if detect_drive_format(image) == "efi" else _find_sibling_uki(image)
-    return uki.is_file() and is_xen(uki)
+    try:
+        return uki.is_file() and is_xen(uki)
+    except ToolError:
+        return False
 
 
 def complete_request(request: BootRequest) -> BootRequest:

@@ -68,7 +68,7 @@ atexit.register(shutil.rmtree, _DIRECTORY, ignore_errors=True)
 
 def deb(data: bytes) -> None:
     with _file(data, ".deb") as path:
-        analyse_package(path, "fuzz", 1)
+        analyse_package(path, "fuzz")
 
 
 def elf(data: bytes) -> None:

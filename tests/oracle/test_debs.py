@@ -58,7 +58,7 @@ def unpack_with_dpkg(top: Path) -> Tree:
 
 def read_tree(path: Path) -> Tree:
     """The same, as minbuild has it."""
-    _, entries = decode_files(analyse_package(path, "made", 1).files)
+    _, entries = decode_files(analyse_package(path, "made").files)
     tree: dict[str, tuple[object, ...]] = {}
     for name, entry in entries.items():
         if entry.kind is FileType.LINK:
@@ -77,7 +77,7 @@ def test_packages_are_read_as_dpkg_deb_reads_them(tmp_path: Path, dpkg_deb: Run)
         path.write_bytes(one.data)
         if one.refused:
             with pytest.raises(ArchiveError, match=one.refused):
-                analyse_package(path, one.name, 1)
+                analyse_package(path, one.name)
             continue
         shutil.rmtree(top, ignore_errors=True)
         try:

@@ -203,7 +203,7 @@ def test_a_truncated_package_is_refused_wherever_it_ends(tmp_path: Path, ending:
         path.write_bytes(data[:end])
         if end < len(data) - 600:
             with pytest.raises(ArchiveError):
-                analyse_package(path, "one", 1)
+                analyse_package(path, "one")
 
 
 def refused(tmp_path: Path, *, data: tuple[str, bytes] | None = None, whole: bytes = b"") -> str:
@@ -214,7 +214,7 @@ def refused(tmp_path: Path, *, data: tuple[str, bytes] | None = None, whole: byt
     path = tmp_path / "bad.deb"
     path.write_bytes(whole)
     with pytest.raises(ArchiveError) as caught:
-        analyse_package(path, "bad", 1)
+        analyse_package(path, "bad")
     return caught.value.what
 
 
@@ -239,11 +239,11 @@ def test_several_streams_are_read_where_dpkg_reads_them_all(tmp_path: Path) -> N
             )
         )
         if ending == "gz":
-            _, entries = decode_files(analyse_package(path, "one", 1).files)
+            _, entries = decode_files(analyse_package(path, "one").files)
             assert entries[RootPath("/a")].size == 5000
         else:
             with pytest.raises(ArchiveError, match="it has a second"):
-                analyse_package(path, "one", 1)
+                analyse_package(path, "one")
 
 
 def test_a_package_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
@@ -273,4 +273,4 @@ def test_only_our_errors_come_out_of_damaged_packages(
     path = tmp_path / "one.deb"
     path.write_bytes(damaged)
     with contextlib.suppress(ArchiveError):
-        analyse_package(path, "one", 1)
+        analyse_package(path, "one")
