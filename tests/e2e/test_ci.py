@@ -271,7 +271,8 @@ def test_the_gitlab_component_is_what_gitlab_takes(tmp_path: Path) -> None:
         ("vendor.github-workflows", ".github/workflows/*.yml"),
         ("vendor.github-workflows", "docs/ci/github*.yml"),
         ("vendor.github-actions", ".github/actions/*/action.yml"),
-        ("vendor.github-issue-forms", ".github/ISSUE_TEMPLATE/*.yml"),
+        ("vendor.github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+        ("vendor.github-issue-forms", ".github/ISSUE_TEMPLATE/[!c]*.yml"),
     ],
 )
 def test_files_for_github_are_what_github_takes(schema: str, pattern: str) -> None:
