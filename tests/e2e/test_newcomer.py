@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cache import cache_directory
+from tests.support.site import build_site
 from tools.doc_blocks import TOP
 
 MAX_COMMANDS = 10
@@ -85,17 +86,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tutorial(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page as the site has it."""
     directory = tmp_path_factory.mktemp("site")
-    argv = [
-        sys.executable,
-        "-m",
-        "mkdocs",
-        "build",
-        "-f",
-        str(TOP / "mkdocs.yml"),
-        "-d",
-        str(directory),
-    ]
-    subprocess.run(argv, check=True, capture_output=True, timeout=600, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})  # fmt: skip
+    result = build_site(directory)
+    assert result.returncode == 0, result.stderr
     return directory / "tutorial" / "first-host.html"
 
 

@@ -3,7 +3,6 @@
 Source: WCAG 2.2, 1.1.1, 1.4.3, 1.4.10, 2.4.2, 3.1.1; HTML Living Standard.
 """
 
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.support.chromium import Page
+from tests.support.site import build_site
 from tools.doc_blocks import TOP
 
 SHOWN = ("index.html", "tutorial/first-host.html", "reference/keys.html", "comparison.html")
@@ -89,18 +89,7 @@ class Document(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built strict and without a network."""
     directory = tmp_path_factory.mktemp("site")
-    argv = [
-        sys.executable,
-        "-m",
-        "mkdocs",
-        "build",
-        "-f",
-        str(TOP / "mkdocs.yml"),
-        "-d",
-        str(directory),
-    ]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}  # fmt: skip
-    result = subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=600)
+    result = build_site(directory)
     assert result.returncode == 0, result.stderr
     return directory
 
