@@ -1,6 +1,7 @@
 """Files that a manifest defines: rendered from templates, copied, or links."""
 
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -204,9 +205,10 @@ def deduplicate_files(
 
 
 def is_regular_expression(text: str) -> bool:
-    """Whether `text` is a regular expression."""
+    """Whether `text` is a regular expression, and means the same to every Python (`[[` does not)."""
     try:
-        re.compile(text)
-    except (re.error, OverflowError, RecursionError):
+        with warnings.catch_warnings(action="error", category=FutureWarning):
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError, FutureWarning):
         return False
     return True

@@ -1,6 +1,7 @@
 """Rule files: grammar, and the rule set that they are loaded into."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -108,9 +109,10 @@ class RegularExpression:
     def read(self, node: Node, context: ReadContext) -> str | None:
         text = Text("a regular expression", template=False).read(node, context)
         try:
-            re.compile(text or "")
-        except (re.error, OverflowError, RecursionError) as error:
-            message = f"{text!r} is not a regular expression: {error}"
+            with warnings.catch_warnings(action="error", category=FutureWarning):
+                re.compile(text or "")
+        except (re.error, OverflowError, RecursionError, FutureWarning) as error:
+            message = f"{text!r} is not a regular expression of one meaning: {error}"
             fix = "correct it; see the documentation of Python's module re"
             context.problems.add(message, node.where, fix)
             return None

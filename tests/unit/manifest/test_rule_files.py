@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ManifestError
+from minbuild.manifest.files import is_regular_expression
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.model import Priority
 from minbuild.manifest.rule_files import RuleSet, find_rule_files, load_rules
@@ -79,3 +80,9 @@ def test_a_manifest_knows_its_files_of_rules_by_their_content(tmp_path: Path) ->
     }
     assert str(rules / "own.yaml") in after.inputs
     assert [each.topic for one in after.components for each in one.data] == ["terminfo"]
+
+
+def test_a_pattern_that_a_later_python_reads_otherwise_is_none() -> None:
+    """Source: Python's re, "Possible nested set", a FutureWarning."""
+    assert not is_regular_expression("[[a]")
+    assert is_regular_expression("[a]")
