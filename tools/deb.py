@@ -61,7 +61,9 @@ def prepare_source(dist: Path, work: Path) -> Path:
     shutil.rmtree(parent, ignore_errors=True)
     parent.mkdir(parents=True)
     with tarfile.open(sdist) as archive:
-        archive.extractall(parent, filter="data")
+        # ours, and built a moment ago; Python 3.11.3 and older have no filters
+        archive.extraction_filter = getattr(tarfile, "fully_trusted_filter", None)
+        archive.extractall(parent)
     source = parent / f"minbuild-{__version__}"
     shutil.copytree(DEBIAN, source / "debian")
     (source / "debian/changelog").write_text(render_changelog(), encoding="utf-8")

@@ -32,11 +32,14 @@ def main(directory: Path = TOP / "dist") -> int:
 
 
 def list_package_files(*, of_sdist: bool = False) -> set[str]:
-    """The files that users need, as a wheel names them; of an sdist as the tree does."""
+    """The files that users need, as a wheel names them; of an sdist as the tree does.
+
+    A lock beside a manifest is what a build in this tree wrote, and belongs to nobody else.
+    """
     files = set()
     for name, place in {"minbuild": "minbuild", **SHARED, **MAN_PAGES}.items():
         for path in (TOP / name).rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".lock":
                 inside = path.relative_to(TOP / name).as_posix()
                 files.add(f"{name if of_sdist else place}/{inside}")
     return files

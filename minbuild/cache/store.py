@@ -78,6 +78,28 @@ def _locate_slot(sha256: str) -> slice:
     return slice(start, start + DIGEST_SIZE)
 
 
+SYSTEM_DIRECTORIES = frozenset(
+    [
+        "/",
+        "/dev",
+        "/dev/shm",
+        "/home",
+        "/mnt",
+        "/opt",
+        "/root",
+        "/run",
+        "/run/user",
+        "/srv",
+        "/tmp",
+        "/var",
+        "/var/cache",
+        "/var/lib",
+        "/var/tmp",
+    ]
+)
+"""Root's on every machine, so also where a user namespace cannot tell. Source: FHS 3.0."""
+
+
 def require_private(directory: Path) -> None:
     """Refuse a directory that another user can write, or that lies in one.
 
@@ -86,12 +108,16 @@ def require_private(directory: Path) -> None:
     is the user.
     Raises: ToolError.
     """
+    own_users = {0, os.geteuid()}
+    unknown_user = _find_unmapped_user()
     for path in _list_ancestors(directory.absolute()):
         status = path.lstat()
-        if status.st_uid not in {0, os.geteuid()}:
-            raise _describe_exposure(
-                directory, path, f"belongs to the user {_name_user(status.st_uid)}", ""
-            )
+        is_root_unmapped = status.st_uid == unknown_user and str(path) in SYSTEM_DIRECTORIES
+        if status.st_uid not in own_users and not is_root_unmapped:
+            owner = f"belongs to the user {_name_user(status.st_uid)}"
+            if status.st_uid == unknown_user:
+                owner = "belongs to a user whom this user namespace does not know"
+            raise _describe_exposure(directory, path, owner, "")
         if stat.S_ISLNK(status.st_mode):
             continue
         foreign_bits = stat.S_IWOTH if _is_own_group(status.st_gid) else stat.S_IWOTH | stat.S_IWGRP
@@ -99,6 +125,21 @@ def require_private(directory: Path) -> None:
         if status.st_mode & foreign_bits and not (is_parent and status.st_mode & stat.S_ISVTX):
             fix = f"chmod go-w {path}, or "
             raise _describe_exposure(directory, path, "may be written by other users", fix)
+
+
+def _find_unmapped_user() -> int | None:
+    """The number that stands for every user whom a user namespace does not know.
+
+    None where root is known: then each number is a user's own.
+    Source: user_namespaces(7), "Unmapped user and group IDs".
+    """
+    try:
+        rows = Path("/proc/self/uid_map").read_text("ascii").split("\n")
+        if any(row.split()[1:] == ["0", "4294967295"] for row in rows):
+            return None
+        return int(Path("/proc/sys/kernel/overflowuid").read_text("ascii"))
+    except (OSError, ValueError):
+        return None
 
 
 def _list_ancestors(directory: Path) -> list[Path]:

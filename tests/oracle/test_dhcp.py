@@ -29,6 +29,7 @@ from tests.oracle.conversation import (
     random_conversations,
 )
 from tests.support.lab import STORE, require_namespace
+from tests.support.tars import unpack_own_tar
 
 pytestmark = [pytest.mark.oracle, pytest.mark.mirror, pytest.mark.xdist_group("dhcp")]
 
@@ -114,7 +115,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     assert ended.code == 0, ended.err
     tree = path / "root"
     with tarfile.open(path / "out/dhcp.tar") as tar:
-        tar.extractall(tree, filter="tar")
+        unpack_own_tar(tar, tree)
     busybox = tree / "usr/bin/busybox"
     for name in APPLETS:
         link = tree / "usr/bin" / name

@@ -10,6 +10,7 @@ import pytest
 from minbuild.footprint.hardening import RECOMMENDED_SETTINGS
 from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE
+from tests.support.tars import unpack_own_tar
 
 pytestmark = [pytest.mark.mirror, pytest.mark.oracle, pytest.mark.long]
 
@@ -34,7 +35,7 @@ def checker_values(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, 
     result = minbuild("make", "checker.yaml", "--store", str(STORE), cwd=path)
     assert result.code == 0, result.err
     with tarfile.open(path / "build/checker/checker.tar") as tar:
-        tar.extractall(path, filter="data")
+        unpack_own_tar(tar, path)
     files = {
         "-c": "# Linux/x86_64 6.12.0 Kernel Configuration\n# Compiler: gcc 14\nCONFIG_X86_64=y\n"
         "CONFIG_GCC_VERSION=140200\nCONFIG_ARCH_MMAP_RND_BITS_MAX=32\n"

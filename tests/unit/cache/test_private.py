@@ -2,12 +2,17 @@
 
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from minbuild.cache.store import Store, require_private
 from minbuild.errors import ToolError
+
+TOP = Path(__file__).parents[3]
 
 
 def mode(path: Path) -> int:
@@ -86,3 +91,33 @@ def test_what_a_store_holds_is_read_by_its_user_alone(tmp_path: Path) -> None:
     assert records
     assert {mode(path) for path in records} == {0o600}
     store.close()
+
+
+PROGRAM = "import sys; from pathlib import Path; from minbuild.cache.store import require_private; require_private(Path(sys.argv[1]))"
+
+
+def test_a_user_namespace_without_root_knows_the_directories_of_the_system(tmp_path: Path) -> None:
+    """As in `unshare -r`: /tmp belongs to nobody there, and is root's all the same."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        own = Path(name) / "own"
+        (own / "store").mkdir(parents=True)
+        for path in (Path(name), own, own / "store"):
+            path.chmod(0o755)
+            if os.geteuid() == 0:
+                os.chown(path, 12345, 12345)
+        assert ask_in_namespace(own / "store") == ""
+        if os.geteuid() == 0:  # only root can give a directory away
+            os.chown(own, 12346, 12346)
+            assert "whom this user namespace does not know" in ask_in_namespace(own / "store")
+
+
+def ask_in_namespace(store: Path) -> str:
+    """What an ordinary user whose namespace maps that user alone is told of a store."""
+    user = {"user": 12345, "group": 12345, "extra_groups": ()} if os.geteuid() == 0 else {}
+    result = subprocess.run(
+        ["unshare", "-r", sys.executable, "-c", PROGRAM, str(store)],
+        cwd=TOP, capture_output=True, text=True, **user,
+    )  # fmt: skip
+    if "unshare:" in result.stderr:
+        pytest.skip(f"namespaces are not allowed here: {result.stderr}")
+    return result.stderr
