@@ -1,6 +1,13 @@
 # shellcheck shell=sh
 # The part of vm that keeps a guest running, whatever runs it: `run_once` is the driver's.
 
+# Who writes the log appends to it, QEMU and xenconsoled alike: what was cut stays cut. Where the file lies
+# elsewhere, console.log is a link to it, which stays.
+shorten_log() {
+    tail -c 262144 "$dir/console.log" >"$dir/console.log.old"
+    : >"$dir/console.log"
+}
+
 # The ready line is looked for, and the console's log kept below its limit.
 watch() {
     pause=0.3

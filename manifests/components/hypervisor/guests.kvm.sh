@@ -137,11 +137,6 @@ own_command() {
     [ "$1" = inside ] && inside "$2"
 }
 
-shorten_log() {
-    tail -c 262144 "$dir/console.log" >"$dir/console.log.old"
-    : >"$dir/console.log"
-}
-
 # Why the guest's process ended, in its own words.
 last_words() {
     tail -n 1 "$root/qemu.log" | plain

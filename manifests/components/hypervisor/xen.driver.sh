@@ -109,15 +109,6 @@ own_command() {
     return 1
 }
 
-# xenconsoled opens its logs anew when it is told so.
-shorten_log() {
-    mv "$dir/console.log" "$dir/console.log.old"
-    kill -HUP "$(cat /run/xen/xenconsoled.pid)"
-    until [ -e "$dir/console.log" ]; do
-        nap 0.1
-    done
-}
-
 last_words() {
     tail -n 1 "$dir/xl.log" | plain
 }

@@ -52,7 +52,7 @@ start() {
     [ "$role" = control_d ] || fail 'this is a guest of Xen, not its domain 0'
     mkdir -p "$CONSOLES" /run/xenstored /run/lock /var/lib/xen/xenstore
     start_store
-    keep xenconsoled "$BIN/xenconsoled" -i --log=guest "--log-dir=$CONSOLES" --pid-file=/run/xen/xenconsoled.pid &
+    keep xenconsoled "$BIN/xenconsoled" -i --log=guest "--log-dir=$CONSOLES" &
     line=$(describe) || exit 1
     say xen "$line"
     reached xen

@@ -72,6 +72,22 @@ def test_a_disk_is_given_to_qemu_in_its_own_words(tmp_path: Path, kind: str, mod
     assert json.loads(run(tmp_path, script)) == wanted
 
 
+def test_of_a_log_that_is_too_long_the_end_is_kept(tmp_path: Path) -> None:
+    log = tmp_path / "console.log"
+    script = part(tmp_path, "hypervisor/guests.keep.sh")
+    script += 'nap() { [ "$1" != 5 ]; }\nLOG_LIMIT=1048576 dir=. ready=up\nsay() { echo "$2"; }\n'
+    script += "plain() { cat; }\nwatch"
+    log.write_bytes(b"x" * ((1 << 20) - 3) + b"\nup")
+    assert run(tmp_path, script) == "ready: up\n"
+    assert log.stat().st_size == 1 << 20
+    with log.open("ab", buffering=0) as qemu:
+        qemu.write(b"!")
+        assert run(tmp_path, script) == "ready: up!\n"
+        qemu.write(b"next")
+    assert log.read_bytes() == b"next"
+    assert (tmp_path / "console.log.old").read_bytes() == b"x" * ((1 << 18) - 4) + b"\nup!"
+
+
 DHCP = 'note() { echo "note: $1"; }\nSTATE=.\nNAME=host\n'
 
 

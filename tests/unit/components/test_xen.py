@@ -225,6 +225,21 @@ def test_a_guest_that_ends_is_started_again_and_why_it_ended_is_told(host: Path,
     wait_for(lambda: not (directory / "pid").exists())
 
 
+def test_a_console_s_log_stays_below_its_limit(host: Path, vm: Vm) -> None:
+    directory = guest(host, "ready=never said")
+    vm("start", "web")
+    wait_for((directory / "domain").exists)
+    log = host / "xen/console/guest-vm-web.log"
+    with log.open("ab", buffering=0) as xenconsoled:
+        for line in (b"a\n", b"b\n"):
+            xenconsoled.write(line * ((1 << 19) + 1))
+            wait_for(lambda: log.stat().st_size == 0)
+            assert (directory / "console.log.old").read_bytes() == line * (1 << 17)
+            xenconsoled.write(b"then\n")
+            assert vm("log", "web").stdout == "then\n"
+    assert (directory / "console.log").is_symlink()
+
+
 def test_more_memory_than_xen_has_free_is_told_before_a_start(host: Path, vm: Vm) -> None:
     guest(host, "memory=690")
     told = "web needs 700 MiB, its memory and Xen's tables for it, of 699 MiB that Xen has free"
