@@ -4,6 +4,8 @@ import os
 import random
 import signal
 import sys
+import zlib
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import settings
@@ -35,23 +37,46 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Do what boots once more when it fails, and what takes long before what does not.
+    """Do what boots once more when it fails, on few workers, and before what does not boot.
 
     QEMU's emulation loses a machine at times, guests in guests most of all: a fault of ours shows
-    twice. The summary has an R for a second try. Workers end together when what is left is
-    short; among its like each test has the place that the seed gave it.
+    twice. The summary has an R for a second try. Among its like each test has the place that the
+    seed gave it.
     """
-    for item in items:
-        if item.get_closest_marker("boot") is not None:
-            item.add_marker(pytest.mark.flaky(reruns=1))
+    boots = [item for item in items if item.get_closest_marker("boot") is not None]
+    for item in boots:
+        item.add_marker(pytest.mark.flaky(reruns=1))
+    _join_boots(items, boots)
     items.sort(key=_rank_duration)
+
+
+def _join_boots(items: Sequence[pytest.Item], boots: Sequence[pytest.Item]) -> None:
+    """Give what boots to one worker of two: an emulated machine takes two cores.
+
+    Side by side on two cores, two of them take longer than one after the other. A group of
+    which a test boots comes along, so that what its tests share is made once.
+    """
+    lanes = max(1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) // 2)
+    groups = {_name_group(item) for item in boots}
+    for item in items:
+        group = _name_group(item)
+        if group in groups:
+            lane = zlib.crc32(group.encode()) % lanes
+            item.add_marker(pytest.mark.xdist_group(f"boots{lane}"), append=False)
+
+
+def _name_group(item: pytest.Item) -> str:
+    marker = item.get_closest_marker("xdist_group")
+    return str(marker.args[0]) if marker is not None else item.nodeid.partition("[")[0]
 
 
 def _rank_duration(item: pytest.Item) -> int:
     """0 for those that take longest; a group is one piece of work for one worker."""
-    markers = ("xdist_group", "boot", "mirror")
-    found = (rank for rank, name in enumerate(markers) if item.get_closest_marker(name))
-    return next(found, len(markers))
+    if _name_group(item).startswith("boots"):
+        return 0
+    markers = ("xdist_group", "mirror")
+    ranks = (rank for rank, name in enumerate(markers, 1) if item.get_closest_marker(name))
+    return next(ranks, 3)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
