@@ -114,8 +114,8 @@ start_all() {
     make_run
     say_strange
     for name in $(names); do
-        (read_conf "$name" && { [ "$autostart" = no ] || start_one "$name"; }) 2>"$RUN/errors" ||
-            say "guest $name" "FAILED: $(sed -n 's/^vm: error: //p' "$RUN/errors" | head -n 1 | plain)"
+        (read_conf "$name" && { [ "$autostart" = no ] || start_one "$name"; }) 2>"$RUN/.errors" ||
+            say "guest $name" "FAILED: $(sed -n 's/^vm: error: //p' "$RUN/.errors" | head -n 1 | plain)"
     done
 }
 

@@ -93,7 +93,7 @@ clear_up() {
 end_all() {
     ! domain=$("$BIN/xl" domid "vm-$name" 2>/dev/null) || "$BIN/xl" destroy "$domain" >/dev/null 2>&1
     rm -f "$dir/domain" "$dir/xl.pid"
-    [ "$(cat "$RUN/building/guest" 2>/dev/null)" != "$name" ] || rm -rf "$RUN/building"
+    give_turn
 }
 
 prepare_host() {
@@ -180,14 +180,23 @@ END
 }
 
 # One domain is built at a time: xl unpacks its kernel in domain 0's memory, and two at once have been more
-# than that has. Whoever went without giving the turn back has lost it.
+# than that has. The turn is a directory with an entry of the guest that has it, made beside and moved into
+# its place: rename replaces one that is empty, and none that has an entry. Of a guest that went without giving
+# the turn back that very entry is removed, whoever else does the same meanwhile.
+# Source: rename(2), ENOTEMPTY. No guest's name begins with a dot.
 take_turn() {
-    until mkdir "$RUN/building" 2>/dev/null; do
-        read -r holder <"$RUN/building/guest" || holder=
-        [ -z "$holder" ] || is_running "$holder" || rm -rf "$RUN/building"
+    mkdir -p "$dir/turn" && : >"$dir/turn/$name.$$"
+    until mv -T "$dir/turn" "$RUN/.building" 2>/dev/null; do
+        for entry in "$RUN/.building"/*; do
+            holder=${entry##*/}
+            is_running "${holder%.*}" || rm -f "$entry"
+        done
         nap 0.5
     done
-    echo "$name" >"$RUN/building/guest"
+}
+
+give_turn() {
+    rm -f "$RUN/.building/$name".*
 }
 
 # xl says so when a domain is built and runs: its number is in `domain` then.
@@ -235,7 +244,7 @@ run_once() {
             watch 2>/dev/null &
             watcher=$!
         fi
-        rm -rf "$RUN/building"
+        give_turn
         wait "$builder"
         status=$?
         [ -z "$watcher" ] || kill "$watcher"

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -29,13 +30,16 @@ create)
     cat /proc/self/fd/16 >"$PLACE/kernel"
     echo "Parsing config from $3"
     [ ! -e "$PLACE/fails" ] || { echo 'xl: unable to build domain' >&2; exit 3; }
-    echo "Waiting for domain vm-web (domid 7) to die [pid 1]"
-    : >"$PLACE/alive"
-    while [ -e "$PLACE/alive" ]; do sleep 0.05; done
+    while [ -e "$PLACE/slow" ]; do sleep 0.05; done
+    domain=7
+    while [ -e "$PLACE/domains/$domain" ]; do domain=$((domain + 1)); done
+    sed -n 's/^name = "\\(.*\\)"/\\1/p' "$3" >"$PLACE/domains/$domain"
+    echo "Waiting for domain $(cat "$PLACE/domains/$domain") (domid $domain) to die [pid 1]"
+    while [ -e "$PLACE/domains/$domain" ]; do sleep 0.05; done
     ;;
-shutdown) [ -e "$PLACE/deaf" ] || rm -f "$PLACE/alive" ;;
-destroy) rm -f "$PLACE/alive" ;;
-domid) [ -e "$PLACE/alive" ] && echo 7 ;;
+shutdown) [ -e "$PLACE/deaf" ] || rm -f "$PLACE/domains/$2" ;;
+destroy) rm -f "$PLACE/domains/$2" ;;
+domid) cd "$PLACE/domains" && grep -lx "$2" -- * 2>/dev/null ;;
 esac
 """
 STORE = """#!/bin/sh
@@ -86,7 +90,7 @@ def host(tmp_path: Path, busybox: Path) -> Path:
     install(tmp_path / "xen-4/bin/xl", XL)
     for name in ("xenstore-read", "xenstore-write"):
         install(tmp_path / "bin" / name, STORE)
-    for name in ("guests", "minbuild", "xen/console", "br0/bridge"):
+    for name in ("guests", "minbuild", "xen/console", "br0/bridge", "domains"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "minbuild/xen").touch()
     os.mkfifo(tmp_path / "minbuild/never")
@@ -104,12 +108,15 @@ def vm(host: Path) -> Iterator[Vm]:
         return subprocess.run(words, capture_output=True, text=True, cwd=host, env=env, timeout=120)
 
     yield call
-    (host / "guests/web/stopping").touch()
-    (host / "alive").unlink(missing_ok=True)
+    for directory in (host / "guests").glob("[!.]*"):
+        (directory / "stopping").touch()
+    (host / "slow").unlink(missing_ok=True)
+    for domain in (host / "domains").iterdir():
+        domain.unlink(missing_ok=True)
 
 
-def guest(host: Path, *lines: str) -> Path:
-    directory = host / "guests/web"
+def guest(host: Path, *lines: str, name: str = "web") -> Path:
+    directory = host / "guests" / name
     directory.mkdir()
     (directory / "k").write_text("the kernel")
     (directory / "guest.conf").write_text("\n".join(("kernel=k", *lines)) + "\n")
@@ -220,9 +227,44 @@ def test_a_guest_that_ends_is_started_again_and_why_it_ended_is_told(host: Path,
     wait_for(lambda: "again in 1 s: xl: unable to build domain" in (host / "said").read_text())
     (host / "fails").unlink()
     wait_for((directory / "domain").exists)
-    assert not (host / "guests/building").exists()
+    wait_for(lambda: not [*(host / "guests/.building").iterdir()])
     vm("kill", "web")
     wait_for(lambda: not (directory / "pid").exists())
+
+
+def count_built(host: Path) -> int:
+    return (host / "calls").read_text().count("create ") if (host / "calls").exists() else 0
+
+
+def test_a_guest_may_have_any_name_that_is_one(host: Path, vm: Vm) -> None:
+    names = ("building", "errors", "turn", "web")
+    directories = [guest(host, name=name) for name in names]
+    assert vm("start").returncode == 0
+    for directory in directories:
+        wait_for((directory / "domain").exists)
+    assert len({(directory / "domain").read_text() for directory in directories}) == len(names)
+    assert "FAILED" not in (host / "said").read_text()
+    assert vm("stop").returncode == 0
+    assert not [*(host / "domains").iterdir()]
+
+
+def test_one_domain_is_built_at_a_time_and_who_died_has_lost_the_turn(host: Path, vm: Vm) -> None:
+    (host / "slow").touch()
+    first = guest(host, name="first")
+    vm("start", "first")
+    wait_for(lambda: count_built(host) == 1)
+    others = [guest(host, name=name) for name in ("second", "third")]
+    for other in others:
+        vm("start", other.name)
+        wait_for((other / "turn").exists)
+    assert count_built(host) == 1
+    os.kill(int((first / "pid").read_text()), signal.SIGKILL)
+    wait_for(lambda: count_built(host) == 2)
+    assert len([other for other in others if (other / "turn").exists()]) == 1
+    (host / "slow").unlink()
+    for other in others:
+        wait_for((other / "domain").exists)
+    assert count_built(host) == 3
 
 
 def test_a_console_s_log_stays_below_its_limit(host: Path, vm: Vm) -> None:
