@@ -1,5 +1,6 @@
 """Modules of a package: aliases kept by bus, the same as the facts say; facts when asked for."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -133,3 +134,26 @@ def test_the_end_of_a_module_is_not_unpacked() -> None:
     assert isinstance(read_module(f"{PATH}.xz", cut), Malformed)
     assert read_aliases(f"{PATH}.xz", cut) == ("one",)
     assert read_aliases(f"{PATH}.xz", b"no module") == read_aliases(PATH, b"no module") == ()
+
+
+@pytest.mark.parametrize("ending", [".xz", ".zst", ".gz"])
+def test_a_module_may_not_unpack_to_far_more_than_it_is(ending: str) -> None:
+    module = elf.module((("alias", "one"),))
+    bomb = deb.compress(module + bytes(64 << 20), ending[1:])
+    found = read_module(PATH + ending, bomb)
+    assert isinstance(found, Malformed)
+    assert "it unpacks to more than" in found.reason
+    before = time.process_time()
+    assert read_aliases(PATH + ending, bomb) == ()
+    assert time.process_time() - before < 0.5, "it was unpacked whole"
+
+
+def test_a_search_for_aliases_takes_time_in_proportion_to_the_module() -> None:
+    """Sixteen megabytes are a thousand pieces: to search all of them again for each takes 5 s."""
+    ends_never = (("vermagic", "6.1 SMP " + "x" * (16 << 20)),)
+    has_none = (("parm", "x" * (16 << 20)),)
+    for info in (ends_never, has_none):
+        data = elf.module(info)
+        before = time.process_time()
+        assert read_aliases(PATH, data) == ()
+        assert time.process_time() - before < 2
