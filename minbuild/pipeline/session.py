@@ -231,7 +231,7 @@ class CacheRecovery:
     ) -> bool:
         recovers = isinstance(error, CacheCorrupted) and self._remaining > 0
         if isinstance(error, CacheCorrupted) and recovers:
-            self._session.progress.note(f"{error.what} ({error.where}): made anew")
+            self._session.progress.note(f"{error.what} ({error.where}): made or fetched anew")
             self._session.package_files.clear()
         self._report_damage()
         return recovers
