@@ -78,7 +78,7 @@ def test_a_missing_key_is_made(document: tuple[str, list[str]], top: str, name: 
     editor = YamlEditor(text, "host.yaml")
     editor.set_value((top, "new"), f"[{name}]", after=("z", "a"))
     expected = yaml.safe_load(text)
-    expected.setdefault(top, {})["new"] = [name]
+    expected.setdefault(top, {})["new"] = yaml.safe_load(f"[{name}]")
     assert yaml.safe_load(editor.text) == expected
 
 
