@@ -114,7 +114,7 @@ def use_timed_connections(manager: PoolManager) -> PoolManager:
 
 
 MAX_REDIRECTS = 5
-_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _MAX_QUOTED = 80
 """Characters of a server's text that a message quotes."""
 
@@ -131,18 +131,18 @@ def open_remote(url: str, start: int, *, fresh: bool) -> Iterator[FileResponse]:
         secret = http_request.find_authorization(url) or secret
         login_header = {"Authorization": secret} if secret else {}
         try:
-            response = _get_pool(url).request(
+            response = get_pool(url).request(
                 "GET", url, headers=headers | login_header, redirect=False, preload_content=False,
                 decode_content=False,
             )  # fmt: skip
         except urllib3.exceptions.HTTPError as error:
-            raise TransientError(_describe_error(error)) from error
+            raise TransientError(describe_error(error)) from error
         try:
             location = response.headers.get("Location", "")
-            if response.status not in _REDIRECT_STATUSES or not location:
+            if response.status not in REDIRECT_STATUSES or not location:
                 yield _build_response(response, start, has_login=bool(secret))
                 return
-            target = _resolve_redirect(url, location)
+            target = resolve_redirect(url, location)
             if urlsplit(target)[:2] != urlsplit(url)[:2]:
                 secret = ""  # another server must not get it
             url = target
@@ -152,7 +152,7 @@ def open_remote(url: str, start: int, *, fresh: bool) -> Iterator[FileResponse]:
     raise TransientError(f"more than {MAX_REDIRECTS} redirects")
 
 
-def _resolve_redirect(url: str, location: str) -> str:
+def resolve_redirect(url: str, location: str) -> str:
     """Return the target of a redirect. Source: RFC 9110, 15.4; apt's https method.
 
     Raises: NotFound for an invalid target, and for one from https to http.
@@ -260,7 +260,7 @@ def _read_chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
                     yield bytes(buffer)
                     buffer.clear()
         except urllib3.exceptions.HTTPError as error:
-            failure = _describe_error(error)
+            failure = describe_error(error)
     if buffer:  # keep it: the next request resumes behind it
         yield bytes(buffer)
     if watch.is_slow:
@@ -269,7 +269,7 @@ def _read_chunks(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         raise TransientError(failure)
 
 
-def _describe_error(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Describe the innermost cause of an error of urllib3 in a few words."""
     cause: BaseException = error
     while isinstance(cause, urllib3.exceptions.MaxRetryError) and cause.reason is not None:
@@ -286,7 +286,7 @@ def _describe_error(error: Exception) -> str:
     return http_request.hide_credentials(str(text))
 
 
-def _get_pool(url: str) -> urllib3.PoolManager:
+def get_pool(url: str) -> urllib3.PoolManager:
     parts = urlsplit(url)
     bundle = os.environ.get("REQUESTS_CA_BUNDLE", "") if parts.scheme == "https" else ""
     return _create_manager(find_proxy(parts), parts.scheme, bundle, get_timeout())

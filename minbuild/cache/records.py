@@ -72,6 +72,10 @@ class RecordKind(StrEnum):
     CHECKED_SCRIPT = "script/1"
     """SHA-256 of a script with marks for its quoted values → b"": the shell parses it."""
 
+    # hosts from registries
+    PULLED_HOST = "pulled/1"
+    """Key that is believed or address, name, architecture → newest version pulled, its SHA-256."""
+
     # builds
     BUILD = "built/1"
     """Output directory → digests of the inputs and outputs of its last build."""

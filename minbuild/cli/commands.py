@@ -68,6 +68,9 @@ COMMAND_GROUPS: Mapping[str, Mapping[str, CommandEntry]] = {
         "licences": CommandEntry("ship", "licences", "collect licence texts and sources"),
         "cve": CommandEntry("ship", "cve", "list open security issues of files in the image"),
         "verify": CommandEntry("ship", "verify", "check the parts of a build against each other"),
+        "push": CommandEntry("registry", "push", "publish hosts in a registry or an OCI layout"),
+        "pull": CommandEntry("registry", "pull", "fetch a host that was published"),
+        "keygen": CommandEntry("registry", "keygen", "write keys that sign what is published"),
     },
     "Write": {
         "init": CommandEntry("init", "init", "write a commented manifest to start from"),

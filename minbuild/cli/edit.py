@@ -13,7 +13,6 @@ from minbuild.errors import UsageError
 from minbuild.file_io import write_atomic
 from minbuild.manifest.manifest_edits import ManifestEditor
 from minbuild.manifest.shipped_manifests import find_only_manifest, find_shipped
-from minbuild.pipeline.session import BuildRequest, locate_provisional_lock
 
 SCHEMA = "minbuild.edit/1"
 Command = Callable[..., None]
@@ -102,7 +101,7 @@ def _finish(editor: ManifestEditor, done: Sequence[str], *, dry_run: bool, as_js
         file = editor.path.resolve()
         mode = file.stat().st_mode
         write_atomic(file, editor.data).chmod(mode & 0o777)
-    lock = locate_provisional_lock(BuildRequest(editor.path))
+    lock = editor.path.with_suffix(".lock")
     if as_json:
         document = {"schema": SCHEMA, "manifest": str(editor.path), "done": list(done),
                     "changed": is_changed, "written": is_changed and not dry_run}  # fmt: skip

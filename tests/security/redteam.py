@@ -92,6 +92,10 @@ def list_classes() -> list[AttackClass]:
             (f"{unit}/lab/test_landlock.py", ".*"),
         )),
         AttackClass("image", "unsigned or changed under Secure Boot", ((f"{trust}/test_secureboot.py", "what_the_trusted.*|all_else.*"),)),
+        AttackClass("registry", "lies, withholds, goes back", (
+            (f"{trust}/test_published.py", "lies_.*|signs_.*|gives_.*|withholds_.*|goes_back_.*"),
+            (f"{unit}/distribution/test_signify.py", ".*refused|.*not_what_was_signed|.*is_named"),
+        )),
         AttackClass("change", "the gate talked past", (
             ("tests/e2e/test_ci.py", "a_hostile_change.*|an_image_over_the_limit.*|no_comment.*|an_artifact.*|the_comment_is_made_once.*"),
             (f"{unit}/footprint/test_budget_change.py", ".*"),

@@ -169,10 +169,10 @@ def test_a_redirection_leads_to_servers_that_are_no_worse(
     url: str, elsewhere: str, there: str
 ) -> None:
     if there:
-        assert http_transport._resolve_redirect(url, elsewhere) == there
+        assert http_transport.resolve_redirect(url, elsewhere) == there
     else:
         with pytest.raises(http_request.NotFound, match="the server redirects"):
-            http_transport._resolve_redirect(url, elsewhere)
+            http_transport.resolve_redirect(url, elsewhere)
 
 
 def test_a_date_in_retry_after_is_waited_for(world: World) -> None:

@@ -1,0 +1,1 @@
+"""Hosts in registries and OCI layouts: parts, signed recipes, and what refers to them."""

@@ -1,0 +1,290 @@
+"""The steps of push and pull: builds to a layout and a registry, and a host back from there."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from minbuild.archive.lockfile import read_lock
+from minbuild.archive.model import Lock
+from minbuild.cache.records import RecordKind
+from minbuild.cache.store import Store
+from minbuild.distribution.credentials import find_credentials
+from minbuild.distribution.layout import Layout
+from minbuild.distribution.model import (
+    REFERRER_TYPES,
+    SIGNATURE_TYPE,
+    ContentSource,
+    ForeignContent,
+    PartMissing,
+)
+from minbuild.distribution.publication import (
+    HostFiles,
+    PublishedHost,
+    Release,
+    copy_to_registry,
+    default_layout,
+    tag_hosts,
+    write_host,
+)
+from minbuild.distribution.recipe import Recipe
+from minbuild.distribution.reference import Reference
+from minbuild.distribution.registry import Registry
+from minbuild.distribution.retrieval import (
+    FoundHost,
+    SeenVersion,
+    find_host,
+    iter_parts,
+    iter_referrer_files,
+    require_current,
+    require_host,
+    require_progress,
+    require_signature,
+)
+from minbuild.distribution.signify import PublicKey, SecretKey
+from minbuild.errors import UsageError
+from minbuild.file_io import (
+    open_atomic,
+    read_regular_file,
+    read_regular_text,
+    translate_disk_errors,
+    write_atomic,
+)
+from minbuild.footprint import document
+from minbuild.footprint.model import Footprint
+from minbuild.formats.uki import MAX_UKI_SIZE
+from minbuild.pipeline.attestation import FOOTPRINT, MAX_FOOTPRINT_SIZE, require_sums
+from minbuild.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    """What `push` is asked for."""
+
+    reference: Reference
+    builds: tuple[Path, ...]
+    """Build directories, one for each architecture."""
+    layout: Path | None = None
+    name: str = ""
+    """"": the last word of the repository, of a layout the build's name."""
+    version: int = 0
+    """0: the date of the newest Release of the builds' locks, seconds UTC."""
+    expires: int = 0
+    keys: tuple[SecretKey, ...] = ()
+    plain_http: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What was published."""
+
+    digest: str
+    """Of the index that has the tag."""
+    layout: Path
+    hosts: tuple[PublishedHost, ...]
+    sent: int
+    """Bytes that the registry lacked; 0 for a layout alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """What `pull` is asked for."""
+
+    reference: Reference
+    directory: Path
+    arch: str
+    name: str = ""
+    keys: tuple[PublicKey, ...] = ()
+    """Any one of them must have signed; without one nothing is believed or refused by signature."""
+    now: int = 0
+    """Seconds UTC."""
+    allow_downgrade: bool = False
+    with_referrers: bool = False
+    plain_http: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """What was fetched."""
+
+    recipe: Recipe
+    files: tuple[Path, ...]
+    signer: PublicKey | None
+    fetched: int
+    """Bytes of parts that were not here."""
+
+
+def push_builds(request: PushRequest, environment: Mapping[str, str], progress: Progress) -> PushResult:  # fmt: skip
+    """Write builds to a layout, and send them to the registry.
+
+    Raises: UsageError for what is no build; ArchiveError; ToolError; RolledBack and VersionReused
+    when the tag has a newer version, or another file with this number.
+    """
+    footprints = [_read_footprint(build) for build in request.builds]
+    locks = [
+        read_lock(build / f"{found.name}.lock")
+        for build, found in zip(request.builds, footprints, strict=True)
+    ]
+    created = max(lock.epoch for lock in locks)
+    names = {request.name or request.reference.name or found.name for found in footprints}
+    if len(names) > 1:
+        raise UsageError(
+            f"the builds have several names: {', '.join(sorted(names))}",
+            fix="give one: --name NAME",
+        )
+    release = Release(names.pop(), request.version or created, request.expires, request.keys)
+    directory = request.reference.layout or request.layout or default_layout(request.builds[0])
+    layout = Layout(directory)
+    layout.create()
+    target = _open_registry(request.reference, environment, plain_http=request.plain_http)
+    hosts = []
+    for build, found, lock in zip(request.builds, footprints, locks, strict=True):
+        progress.step(f"cutting {found.name}.efi into parts")
+        files = _collect_files(build, found.name, lock)
+        host = write_host(layout, files, release)
+        _require_new(target or layout, request.reference.tag, host.recipe)
+        hosts.append(host)
+    top = tag_hosts(layout, hosts, request.reference.tag, release, created)
+    if target is not None:
+        progress.step(f"sending to {target.name}")
+        copy_to_registry(layout, top, target, request.reference.tag)
+    return PushResult(top.digest, directory, tuple(hosts), target.sent if target else 0)
+
+
+def pull_host(
+    request: PullRequest, store: Store, environment: Mapping[str, str], progress: Progress
+) -> PullResult:
+    """Fetch a host's file, of which parts that the store has are not fetched again.
+
+    Raises: ArchiveError, one class for each way in which a registry may not be believed: see
+    minbuild/distribution/retrieval.py; ToolError.
+    """
+    reference = request.reference
+    source: ContentSource = _open_registry(
+        reference, environment, plain_http=request.plain_http
+    ) or Layout(reference.layout or Path())
+    found = find_host(source, reference.tag, request.arch)
+    recipe = found.recipe
+    signer = require_signature(source, found, request.keys) if request.keys else None
+    require_host(recipe, request.name or reference.name, request.arch, source.name)
+    require_current(recipe, request.now, source.name)
+    memory = _name_memories(request, recipe)
+    if not request.allow_downgrade:
+        for key in memory:
+            require_progress(recipe, _recall(store, key), source.name)
+    with translate_disk_errors(request.directory):
+        request.directory.mkdir(parents=True, exist_ok=True)
+    progress.step(f"fetching {recipe.name}.efi")
+    path = request.directory / f"{recipe.name}.efi"
+    fetched = _write_parts(source, found, store, path)
+    _remember(store, memory, recipe)
+    files = [path, write_atomic(request.directory / f"{recipe.name}.recipe", found.signed)]
+    if request.with_referrers:
+        files += _write_referrers(source, found, request.directory)
+    return PullResult(recipe, tuple(files), signer, fetched)
+
+
+def _read_footprint(build: Path) -> Footprint:
+    """The footprint of a build whose outputs are as its sums say. Raises: UsageError."""
+    sums = require_sums(build)
+    path = build / FOOTPRINT
+    if FOOTPRINT not in sums:
+        raise UsageError(
+            f"SHA256SUMS does not list {FOOTPRINT}",
+            where=str(build),
+            fix="build again: minbuild make",
+        )
+    found = document.read_footprint(read_regular_text(path, MAX_FOOTPRINT_SIZE), str(path))
+    if f"{found.name}.efi" not in sums or f"{found.name}.lock" not in sums:
+        raise UsageError(
+            f"the build has no {found.name}.efi with its lock", where=str(build),
+            fix="build the format that is published: image: {formats: [uki]}",
+        )  # fmt: skip
+    return found
+
+
+def _collect_files(build: Path, name: str, lock: Lock) -> HostFiles:
+    path = build / f"{name}.efi"
+    referrers = {
+        file: (media_type, read_regular_file(build / file, MAX_FOOTPRINT_SIZE))
+        for file, media_type in REFERRER_TYPES.items()
+        if (build / file).is_file()
+    }
+    uki = read_regular_file(path, MAX_UKI_SIZE)
+    return HostFiles(uki, str(path), lock.arch, lock.epoch, referrers)
+
+
+def _open_registry(
+    reference: Reference, environment: Mapping[str, str], *, plain_http: bool
+) -> Registry | None:
+    if reference.layout is not None:
+        return None
+    credentials = find_credentials(reference.host, reference.repository, environment)
+    return Registry(reference, credentials, plain_http=plain_http)
+
+
+def _require_new(target: ContentSource, tag: str, recipe: Recipe) -> None:
+    """Accept a version that hosts would take after the one that has the tag."""
+    try:
+        former = find_host(target, tag, recipe.arch).recipe
+    except PartMissing:
+        return
+    require_progress(recipe, SeenVersion(former.version, former.sha256), target.name)
+
+
+def _name_memories(request: PullRequest, recipe: Recipe) -> tuple[str, ...]:
+    """Keys of the records that remember the newest version of a host.
+
+    One for each believed key: who asks another mirror, or believes one key more, remembers as well.
+    """
+    scopes = [key.raw.hex() for key in request.keys]
+    if not scopes:
+        place = (
+            request.reference.layout or f"{request.reference.host}/{request.reference.repository}"
+        )
+        scopes = [str(place)]
+    return tuple(json.dumps([scope, recipe.name, recipe.arch]) for scope in scopes)
+
+
+def _recall(store: Store, key: str) -> SeenVersion | None:
+    value = store.get(RecordKind.PULLED_HOST, key)
+    if value is None:
+        return None
+    version, _, sha256 = value.decode().partition(" ")
+    return SeenVersion(int(version), sha256)
+
+
+def _remember(store: Store, keys: tuple[str, ...], recipe: Recipe) -> None:
+    value = f"{recipe.version} {recipe.sha256}".encode()
+    store.put(RecordKind.PULLED_HOST, dict.fromkeys(keys, value))
+
+
+def _write_parts(source: ContentSource, found: FoundHost, store: Store, path: Path) -> int:
+    """Put a file together; returns the bytes that were fetched."""
+    fetched, whole = 0, hashlib.sha256()
+    with open_atomic(path) as file:
+        for data, is_new in iter_parts(source, found.recipe, lambda part: store.read(part.sha256)):
+            file.write(data)
+            if is_new:
+                fetched += len(data)
+                store.add(data)
+            whole.update(data)
+        if whole.hexdigest() != found.recipe.sha256:
+            raise ForeignContent(
+                f"the parts put together are not {path.name}", where=source.name,
+                fix="the recipe does not fit its parts: the host has to be published again",
+            )  # fmt: skip
+    return fetched
+
+
+def _write_referrers(source: ContentSource, found: FoundHost, directory: Path) -> list[Path]:
+    """Write what refers to a host under the names that builds give it; other names are left out."""
+    files = []
+    for name, data in iter_referrer_files(source, found):
+        if name in REFERRER_TYPES:
+            files.append(write_atomic(directory / name, data))
+    for number, (_, data) in enumerate(iter_referrer_files(source, found, SIGNATURE_TYPE)):
+        ending = f".{number}" if number else ""
+        files.append(write_atomic(directory / f"{found.recipe.name}.recipe{ending}.sig", data))
+    return files
