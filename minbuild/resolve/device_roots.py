@@ -13,7 +13,7 @@ ESSENTIAL_CLASSES = {"01": "disk controller", "0200": "network card", "0207": "n
 _PCI_DEVICE = re.compile(
     r"pci:v[0-9A-F]{8}d[0-9A-F]{8}.*bc([0-9A-F]{2})sc([0-9A-F]{2})i[0-9A-F]{2}"
 )
-_LISTED_BUSES = ("pci:", "cpu:")
+_LISTED_BUSES = ("pci", "cpu")
 """Buses whose devices a list has all of; what is plugged in later is on another."""
 
 
@@ -37,7 +37,7 @@ def narrow_to_devices(roots: Sequence[Root], kernel: InstalledKernel) -> Iterato
     has_groups = any(_is_of_group(root) for root in roots)
     devices = [root.text for root in roots if root.kind is NeedKind.MODULE and root.optional]
     served = {path for alias in devices for path in kernel.find_by_alias(alias).paths}
-    by_processor = [root for root in roots if served and _find_bound_bus(root, kernel) == "cpu:"]
+    by_processor = [root for root in roots if served and _find_bound_bus(root, kernel) == "cpu"]
     served_components = {
         root.component for root in by_processor if _find_paths(root, kernel) & served
     }
@@ -45,8 +45,8 @@ def narrow_to_devices(roots: Sequence[Root], kernel: InstalledKernel) -> Iterato
         if root.optional and has_groups and not find_essential_class(root.text):
             continue
         bus = _find_bound_bus(root, kernel) if devices else ""
-        is_bound = (bus == "pci:" and _is_of_group(root)) or (
-            bus == "cpu:" and root.component in served_components
+        is_bound = (bus == "pci" and _is_of_group(root)) or (
+            bus == "cpu" and root.component in served_components
         )
         if not is_bound or _find_paths(root, kernel) & served:
             yield root
@@ -64,7 +64,6 @@ def _find_bound_bus(root: Root, kernel: InstalledKernel) -> str:
     """The bus whose devices alone a root's modules serve; "" for modules without, or of several."""
     if root.kind is not NeedKind.MODULE or root.optional:
         return ""
-    aliases = [alias for path in _find_paths(root, kernel) for alias in kernel.list_aliases(path)]
-    buses = {alias.partition(":")[0] + ":" for alias in aliases if ":" in alias}
+    buses = {bus for path in _find_paths(root, kernel) for bus in kernel.list_buses(path)}
     # a card's driver may serve parts of the card as well, which are on a bus of their own
-    return next((bus for bus in _LISTED_BUSES if buses - {"auxiliary:"} == {bus}), "")
+    return next((bus for bus in _LISTED_BUSES if buses - {"auxiliary"} == {bus}), "")

@@ -7,11 +7,9 @@ from functools import cache, cached_property
 
 from minbuild.facts.model import (
     BuiltinModules,
-    FileFacts,
     KernelConfig,
     Module,
     ModuleAlias,
-    PackageFiles,
 )
 from minbuild.facts.module_aliases import group_by_bus, normalize_alias, parse_bus
 from minbuild.facts.versions import version_key
@@ -148,12 +146,11 @@ class InstalledKernel:
 
     def is_for_processor(self, path: RootPath) -> bool:
         """Tell whether a module loads on processors with some feature alone."""
-        return any(alias.startswith("cpu:") for alias in self.list_aliases(path))
+        return any(module == path for _, module in self._aliases.get_bus("cpu"))
 
-    def list_aliases(self, path: RootPath) -> tuple[str, ...]:
-        """The aliases of a module, as it says them; () for another file."""
-        facts = self._read_facts(path)
-        return facts.aliases if isinstance(facts, Module) else ()
+    def list_buses(self, path: RootPath) -> frozenset[str]:
+        """The buses that the aliases of a module are of."""
+        return self._buses_by_module.get(path, frozenset())
 
     def _list_module_paths(self) -> Iterator[RootPath]:
         start = self.directory + "/"
@@ -165,10 +162,15 @@ class InstalledKernel:
 
     @cached_property
     def _aliases(self) -> "AliasIndex":
-        holders = [files for files in self._view.packages if self.directory in files.entries]
-        return AliasIndex(
-            lambda bus: sorted(self._list_aliases(holders, bus), key=lambda each: each[1])
-        )
+        return AliasIndex(lambda bus: sorted(self._list_aliases(bus), key=lambda each: each[1]))
+
+    @cached_property
+    def _buses_by_module(self) -> Mapping[RootPath, frozenset[str]]:
+        buses: dict[RootPath, set[str]] = {}
+        for alias, path in self._aliases.get_bus(None):
+            if bus := parse_bus(alias):
+                buses.setdefault(path, set()).add(bus)
+        return {path: frozenset(names) for path, names in buses.items()}
 
     @cached_property
     def _builtin_aliases(self) -> "AliasIndex":
@@ -179,30 +181,34 @@ class InstalledKernel:
             lambda bus: aliases_by_bus.get(bus, ()) if bus is not None else _flatten(aliases_by_bus)
         )
 
-    def _list_aliases(
-        self, holders: Sequence[PackageFiles], bus: str | None
-    ) -> Iterator[ModuleAlias]:
-        """Aliases of one bus, None: of all, with the path of the module that counts."""
-        chosen_paths = set(self.modules.values())
-        for files in holders or self._view.packages:
-            if files.aliases is not None:
-                aliases = files.aliases(bus)
-            else:
-                modules = (path for path in files.entries if path in chosen_paths)
-                aliases_by_bus = group_by_bus((path, self._read_facts(path)) for path in modules)
-                aliases = (
-                    aliases_by_bus.get(bus, ()) if bus is not None else _flatten(aliases_by_bus)
-                )
-            yield from (
-                (alias, path)
-                for alias, path in aliases
-                if path in chosen_paths and self._view.get_owner(path) == files.owner
-            )
+    def _list_aliases(self, bus: str | None) -> Iterator[ModuleAlias]:
+        """Aliases of one bus, None: of all, with the path of the module that counts.
 
-    def _read_facts(self, path: RootPath) -> FileFacts | None:
-        """The facts of a module, which may be a link to another kernel's (weak-updates/)."""
-        real = self._view.resolve_links(path)
-        return self._view.get_facts(real) if real is not None else None
+        That may be a link to another kernel's (weak-updates/), whose aliases it has.
+        """
+        modules_by_file: dict[RootPath, list[RootPath]] = {}
+        for path in self.modules.values():
+            real = self._view.resolve_links(path)
+            if real is not None:
+                modules_by_file.setdefault(real, []).append(path)
+        files_by_owner: dict[str, list[RootPath]] = {}
+        for real in modules_by_file:
+            files_by_owner.setdefault(self._view.get_owner(real), []).append(real)
+        for owner, files in files_by_owner.items():
+            for alias, real in self._read_aliases(owner, files, bus):
+                for path in modules_by_file.get(real, ()):
+                    if self._view.get_owner(real) == owner:
+                        yield alias, path
+
+    def _read_aliases(
+        self, owner: str, modules: Sequence[RootPath], bus: str | None
+    ) -> Sequence[ModuleAlias]:
+        """Aliases of a package's modules, and perhaps of others; of `modules` where it has no list."""
+        package = self._view.by_name.get(owner)
+        if package is not None and package.aliases is not None:
+            return package.aliases(bus)
+        aliases_by_bus = group_by_bus((path, self._view.get_facts(path)) for path in modules)
+        return aliases_by_bus.get(bus, ()) if bus is not None else _flatten(aliases_by_bus)
 
     def _find_by_path(self, text: str) -> tuple[RootPath, ...]:
         requested = (
@@ -237,7 +243,7 @@ class AliasIndex:
 
     def __init__(self, list_aliases: Callable[[str | None], Sequence[ModuleAlias]]) -> None:
         """`list_aliases` gives the aliases of a bus, or with None of all buses."""
-        self._list_aliases = cache(list_aliases)
+        self.get_bus = cache(list_aliases)
 
     def find_matching(self, requested: str) -> Iterator[str]:
         """Modules whose aliases match `requested`, an alias or a glob of aliases."""
@@ -246,7 +252,7 @@ class AliasIndex:
         buses: dict[str | None, None] = dict.fromkeys(
             (parse_bus(prefix), "") if has_bus else (None,)
         )
-        for alias, name in (each for one in buses for each in self._list_aliases(one)):
+        for alias, name in (each for one in buses for each in self.get_bus(one)):
             alias_prefix = path_glob.get_literal_prefix(alias)
             may_match = prefix.startswith(alias_prefix) or alias_prefix.startswith(prefix)
             if may_match and _globs_intersect(requested, alias):

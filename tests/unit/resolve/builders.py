@@ -2,16 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 from minbuild.facts.model import (
     Dlopen,
     Elf,
     FileEntry,
     FileFacts,
+    ModuleAlias,
     PackageFiles,
     Symbols,
     VersionNeed,
 )
+from minbuild.facts.module_aliases import group_by_bus
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Location, Waiver
 from minbuild.paths import RootPath, list_parents, to_root_path
@@ -75,6 +78,22 @@ def package(
         depends=tuple(tuple(each.split("|")) for each in depends),
         provides=provides,
     )
+
+
+def listing_aliases(files: PackageFiles) -> PackageFiles:
+    """The package with a list of its modules' aliases, as every package out of a store has one."""
+    modules = [
+        (path, files.facts(path))
+        for path, entry in files.entries.items()
+        if entry.kind is FileType.FILE
+    ]
+    groups = group_by_bus(modules)
+
+    def list_aliases(bus: str | None) -> list[ModuleAlias]:
+        buses = groups if bus is None else [bus]
+        return [alias for one in buses for alias in groups.get(one, ())]
+
+    return replace(files, aliases=list_aliases)
 
 
 def libc(**more: Content) -> PackageFiles:

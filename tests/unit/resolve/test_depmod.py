@@ -1,5 +1,7 @@
 """Of several modules of one name the one that depmod would list."""
 
+from dataclasses import replace
+
 import pytest
 
 from minbuild.facts.model import Module, TextLines
@@ -8,7 +10,16 @@ from minbuild.resolve.closed_world import check_closed_world
 from minbuild.resolve.kernel import InstalledKernel
 from minbuild.resolve.model import NeedKind
 from minbuild.resolve.package_view import PackageView
-from tests.unit.resolve.builders import Content, closed, missing, named, package, regular, root
+from tests.unit.resolve.builders import (
+    Content,
+    closed,
+    listing_aliases,
+    missing,
+    named,
+    package,
+    regular,
+    root,
+)
 
 TOP = "/usr/lib/modules/6.1-t"
 
@@ -64,7 +75,8 @@ def test_of_two_files_of_a_name_the_one_in_etc_is_read() -> None:
     assert chosen("", "kernel/foo.ko", "extra/foo.ko", more=more) == ["extra/foo.ko"]
 
 
-def test_a_link_to_another_kernels_module_is_that_module() -> None:
+@pytest.mark.parametrize("has_list", [False, True], ids=["facts", "list of aliases"])
+def test_a_link_to_another_kernels_module_is_that_module(*, has_list: bool) -> None:
     linux = package(
         "linux",
         {
@@ -75,7 +87,7 @@ def test_a_link_to_another_kernels_module_is_that_module() -> None:
         },
     )
     wanted = (root("/boot/vmlinuz-6.1-t", "linux"), named(NeedKind.MODULE, "pci:v1d2sv3"))
-    closure = closed(linux, roots=wanted)
+    closure = closed(listing_aliases(linux) if has_list else linux, roots=wanted)
     assert missing(closure) == []
     assert {
         f"{TOP}/weak-updates/foo.ko",
@@ -83,6 +95,21 @@ def test_a_link_to_another_kernels_module_is_that_module() -> None:
         "/usr/lib/modules/6.0-t/extra/foo.ko",
     } <= set(regular(closure))
     assert RootPath(f"{TOP}/weak-updates/foo.ko") in closure.files
+
+
+def test_a_list_of_aliases_says_what_a_module_is_for_without_its_facts() -> None:
+    content: dict[str, Content] = {
+        f"{TOP}/kernel/aesni.ko": Module("aesni", aliases=("cpu:type:x86*", "crypto-aes")),
+        f"{TOP}/kernel/nic.ko": Module("nic", aliases=("pci:v1*", "auxiliary:nic.eth", "nic-1")),
+    }
+    files = listing_aliases(package("linux", content))
+    asked: list[RootPath] = []
+    kernel = InstalledKernel(PackageView([replace(files, facts=asked.append)]), "6.1-t")
+    aesni, nic = (RootPath(path) for path in content)
+    assert [kernel.is_for_processor(path) for path in (aesni, nic)] == [True, False]
+    assert kernel.list_buses(aesni) == {"cpu"}
+    assert kernel.list_buses(nic) == {"pci", "auxiliary"}
+    assert asked == []
 
 
 def test_a_path_whose_place_another_file_takes_means_that_one() -> None:
