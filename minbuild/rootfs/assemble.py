@@ -165,7 +165,7 @@ def make_rootfs(
         nodes[generated.path] = generated
         needs.append(edge)
     if any(component.microcode for component in manifest.components):
-        nodes, needs = join_microcode(manifest, nodes, needs, store)
+        nodes, needs = join_microcode(manifest.components, nodes, needs, store)
     _check_applets(manifest, nodes.get(BUSYBOX), store)
     return RootfsTree(
         nodes=tuple(nodes[path] for path in sorted(nodes)),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from minbuild.cache.store import Store
 from minbuild.formats.root_entry import FileType
-from minbuild.manifest.model import Manifest
+from minbuild.manifest.model import Component
 from minbuild.paths import RootPath, list_parents
 from minbuild.resolve.model import Need, NeedKind
 from minbuild.rootfs.model import RootfsNode
@@ -43,11 +43,9 @@ AMD_COMMON_FAMILIES = range(0x10, 0x15)
 """Families of the file without one in its name. Source: linux-firmware, amd-ucode/README."""
 
 
-def list_processors(manifest: Manifest) -> tuple[tuple[int, int, int], ...]:
-    """Vendor, family and model of each processor in the manifest's list of devices; sorted."""
-    matches = (
-        _PROCESSOR.match(device.text) for part in manifest.components for device in part.hardware
-    )
+def list_processors(components: Iterable[Component]) -> tuple[tuple[int, int, int], ...]:
+    """Vendor, family and model of each processor in their lists of devices; sorted."""
+    matches = (_PROCESSOR.match(device.text) for part in components for device in part.hardware)
     numbers = (tuple(int(number, 16) for number in match.groups()) for match in matches if match)
     return tuple(sorted({(vendor, family, model) for vendor, family, model in numbers}))
 
@@ -70,22 +68,28 @@ def serves_processor(vendor: Vendor, name: str, processors: Sequence[tuple[int, 
 
 
 def join_microcode(
-    manifest: Manifest, nodes: Mapping[RootPath, RootfsNode], needs: Iterable[Need], store: Store
+    components: Sequence[Component],
+    nodes: Mapping[RootPath, RootfsNode],
+    needs: Iterable[Need],
+    store: Store,
 ) -> tuple[dict[RootPath, RootfsNode], list[Need]]:
     """Put one file for each maker in place of the files of components with `microcode: true`.
 
     Returns: nodes by path, and the needs without those of files that are gone.
     """
-    components = {part.name for part in manifest.components if part.microcode}
+    names = {part.name for part in components if part.microcode}
     kept, edges = dict(nodes), list(needs)
-    processors = list_processors(manifest)
+    processors = list_processors(components)
     for vendor in VENDORS:
         files = [
             node
             for node in nodes.values()
-            if node.component in components and node.path.startswith(f"{vendor.firmware}/")
+            if node.component in names and node.path.startswith(f"{vendor.firmware}/")
         ]
-        gone = {node.path for node in files} | {RootPath(vendor.firmware)} if files else set()
+        if not files:
+            continue
+        gone = {node.path for node in files}
+        firmware = RootPath(vendor.firmware)
         chosen = [
             node
             for node in sorted(files, key=lambda node: node.path)
@@ -96,7 +100,8 @@ def join_microcode(
         edges = [need for need in edges if not {need.path, need.needed_by} & gone]
         if chosen:
             _add_joined(vendor, chosen, kept, edges, store)
-    return _drop_empty_directories(kept, edges, nodes)
+        edges = _drop_unneeded([*list_parents(firmware), firmware], kept, edges)
+    return kept, edges
 
 
 def _add_joined(
@@ -131,25 +136,16 @@ def _add_joined(
         child = parent
 
 
-def _drop_empty_directories(
-    kept: dict[RootPath, RootfsNode], edges: list[Need], before: Mapping[RootPath, RootfsNode]
-) -> tuple[dict[RootPath, RootfsNode], list[Need]]:
-    """Leave out directories that only held what was joined."""
-    if len(kept) == len(before):
-        return kept, edges
-    needed = {need.path for need in edges}
-    gone = {
-        path
-        for path, node in kept.items()
-        if node.kind is FileType.DIRECTORY and path not in needed
-    }
-    while gone:
-        kept = {path: node for path, node in kept.items() if path not in gone}
-        edges = [need for need in edges if need.needed_by not in gone]
-        needed = {need.path for need in edges}
-        gone = {
-            path
-            for path, node in kept.items()
-            if node.kind is FileType.DIRECTORY and path not in needed
-        }
-    return kept, edges
+def _drop_unneeded(
+    directories: Sequence[RootPath], nodes: dict[RootPath, RootfsNode], needs: list[Need]
+) -> list[Need]:
+    """Leave out those of `directories`, each in the one before it, that nothing needs any more.
+
+    Returns: the needs without theirs.
+    """
+    for directory in reversed(directories):
+        if any(need.path == directory for need in needs):
+            break
+        nodes.pop(directory, None)
+        needs = [need for need in needs if need.needed_by != directory]
+    return needs
