@@ -29,8 +29,3 @@ def _import_lazily(name: str) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def is_unused(module: ModuleType) -> bool:
-    """Whether a module was imported lazily and has not run yet."""
-    return type(module) is not ModuleType and type(module).__name__ == "_LazyModule"

@@ -13,11 +13,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, FrameType
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import minbuild
-from minbuild.lazy_import import is_unused
 
 OUT = "TOOLS_FRAMES"
 INSIDE = str(Path(minbuild.__file__).parent) + os.sep
@@ -73,6 +72,11 @@ class Watch:
             "uki": self.uki, "publish": self.publish, "modules": len(modules), "codes": len(self.codes),
             "needs": {str(at): count for at, count in sorted(self.needs.items())},
         })  # fmt: skip
+
+
+def is_unused(module: ModuleType) -> bool:
+    """Whether a module was imported lazily and has not run yet."""
+    return type(module).__name__ == "_LazyModule"
 
 
 def depth() -> int:

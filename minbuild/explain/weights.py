@@ -12,7 +12,7 @@ from minbuild.footprint.measure import weigh_row
 from minbuild.footprint.model import Footprint
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import to_root_path
-from minbuild.resolve.model import Closure, Need, NeedKind, build_adjacency
+from minbuild.resolve.model import Need, NeedKind, build_adjacency
 
 _TOP = ""
 
@@ -39,16 +39,6 @@ class ClosureGraph:
         self._edges = build_adjacency([*pairs, *((_TOP, by) for by in tops)])
         self._order = _sort_postorder(self._edges)
         self._dominator = _find_dominators(self._edges, self._order)
-
-    @classmethod
-    def from_closure(cls, closure: Closure) -> "ClosureGraph":
-        """The graph of a closure, weighed in bytes of content."""
-        sizes = {
-            str(path): one.entry.size
-            for path, one in closure.files.items()
-            if one.entry.kind is FileType.FILE
-        }
-        return cls(sizes, closure.needs)
 
     def compute_added(self) -> dict[str, int]:
         """What would go with each path and component: it and all that only it leads to."""

@@ -11,7 +11,6 @@ kind files is written last: where it is, the others are.
 import json
 import struct
 import zlib
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
@@ -118,12 +117,6 @@ class PackageEntries(Mapping[RootPath, FileEntry]):
 
     def __len__(self) -> int:
         return len(self._rows) // _ROW.size
-
-    def list_below(self, directory: RootPath) -> list[RootPath]:
-        """Every path below a directory, at any depth, sorted; without a walk over the others."""
-        start = bisect_left(self.paths, directory.rstrip("/") + "/")
-        end = bisect_left(self.paths, directory.rstrip("/") + "0", start)  # "0" follows "/"
-        return self.paths[start:end]
 
     def find_index_and_flags(self, path: RootPath) -> tuple[int, int]:
         """The index of a path, and HAS_FACTS and HAS_SYMBOLS where so; (-1, 0) for no path."""

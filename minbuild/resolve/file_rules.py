@@ -166,12 +166,8 @@ def follow_softdep(
         yield Need(path, needed_by, NeedKind.SOFTDEP, evidence)
     for builtin in matches.builtin:
         state.note_builtin(builtin, needed_by)
-    if matches or name in state.known_builtin:
-        return
-    if not state.require_softdeps:
-        state.note_skipped(name, needed_by)
-    elif name not in state.known_skipped:
-        yield UnmetNeed(NeedKind.SOFTDEP, name, needed_by, "", evidence, looked=(kernel.directory,))
+    if not matches and name not in state.known_builtin:
+        yield from _skip_absent(state, NeedKind.SOFTDEP, name, needed_by, evidence)
 
 
 def list_requests(module: Module, options: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -199,14 +195,19 @@ def follow_request(
     portable = [path for path in matches.paths if not kernel.is_for_processor(path)]
     for path in portable or matches.paths:
         yield Need(path, needed_by, NeedKind.REQUEST, evidence)
-    if matches:
-        return
+    if not matches:
+        yield from _skip_absent(state, NeedKind.REQUEST, alias, needed_by, evidence)
+
+
+def _skip_absent(
+    state: ResolveState, kind: NeedKind, name: str, needed_by: str, evidence: str
+) -> Iterator[UnmetNeed]:
+    """Note a module that works without `name`; it is a need where the image has to have it."""
     if not state.require_softdeps:
-        state.note_skipped(alias, needed_by)
-    elif alias not in state.known_skipped:
-        yield UnmetNeed(
-            NeedKind.REQUEST, alias, needed_by, "", evidence, looked=(kernel.directory,)
-        )
+        state.note_skipped(name, needed_by)
+    elif name not in state.known_skipped:
+        looked = (state.find_kernel(needed_by).directory,)
+        yield UnmetNeed(kind, name, needed_by, "", evidence, looked=looked)
 
 
 def find_env_program(argument: str) -> str:

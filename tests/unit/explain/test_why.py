@@ -1,10 +1,10 @@
 """Chains of needs, and what everything weighs."""
 
-from minbuild.explain.weights import ClosureGraph, NodeWeight
+from minbuild.explain.weights import NodeWeight
 from minbuild.explain.why import find_chains
 from minbuild.paths import RootPath
 from minbuild.resolve.model import Need, NeedKind
-from tests.unit.resolve.builders import LIB, closed, libc, library, package, program, root
+from tests.unit.resolve.builders import LIB, closed, graph_of, libc, library, package, program, root
 
 FILES = (
     libc(),
@@ -52,7 +52,7 @@ def test_circles_end() -> None:
 
 
 def test_added_size_is_what_would_go() -> None:
-    graph = ClosureGraph.from_closure(CLOSURE)
+    graph = graph_of(CLOSURE)
     weights = graph.compute_weights()
     own = {path: one.entry.size for path, one in CLOSURE.files.items()}
     liba, only = RootPath(f"{LIB}/liba.so"), RootPath(f"{LIB}/libonly.so")
@@ -63,11 +63,9 @@ def test_added_size_is_what_would_go() -> None:
 
 
 def test_what_a_component_alone_brings_goes_with_it() -> None:
-    gone = ClosureGraph.from_closure(CLOSURE).find_removed(["boot/two"])
+    gone = graph_of(CLOSURE).find_removed(["boot/two"])
     assert gone == {"boot/two", "/usr/bin/two"}
-    assert ClosureGraph.from_closure(CLOSURE).compute_weights()["boot/two"].added == len(
-        "/usr/bin/two"
-    )
+    assert graph_of(CLOSURE).compute_weights()["boot/two"].added == len("/usr/bin/two")
 
 
 def test_every_path_belongs_to_the_first_component_that_leads_to_it() -> None:

@@ -214,16 +214,6 @@ def test_entries_are_sorted_and_made_when_asked(tmp_path: Path) -> None:
         found.entries[RootPath("/d")]
 
 
-def test_paths_below_a_directory_are_found_without_the_others(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    text = "Package: one\n/a/b file 1\n/a/c/d file 2\n/a-b file 3\n/a0 file 4\n/b file 5"
-    (found,) = load_facts(keep(store, text), store, SilentProgress())
-    assert isinstance(found.entries, serialize.PackageEntries)
-    assert found.entries.list_below(RootPath("/a")) == ["/a/b", "/a/c", "/a/c/d"]
-    assert found.entries.list_below(RootPath("/b")) == []
-    assert found.entries.list_below(RootPath("/")) == list(found.entries)
-
-
 INTERRUPTED = """
 import signal, sys, time
 from pathlib import Path

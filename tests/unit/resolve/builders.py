@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 
+from minbuild.explain.weights import ClosureGraph
 from minbuild.facts.model import (
     Dlopen,
     Elf,
@@ -127,6 +128,16 @@ def waiver(path: str) -> Waiver:
 def closed(*files: PackageFiles, roots: tuple[Root, ...] = (root("/usr/bin/app"),)) -> Closure:
     """The closure of `roots` on amd64."""
     return resolve(roots, files, arch="amd64")
+
+
+def graph_of(closure: Closure) -> ClosureGraph:
+    """The graph of a closure, weighed in bytes of content."""
+    sizes = {
+        str(path): one.entry.size
+        for path, one in closure.files.items()
+        if one.entry.kind is FileType.FILE
+    }
+    return ClosureGraph(sizes, closure.needs)
 
 
 def regular(closure: Closure) -> list[str]:

@@ -8,7 +8,6 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minbuild.explain.weights import ClosureGraph
 from minbuild.explain.why import find_chains
 from minbuild.facts.model import PackageFiles
 from minbuild.manifest.model import Location, Priority
@@ -16,7 +15,7 @@ from minbuild.manifest.rule_files import Rule, RuleSet
 from minbuild.resolve import resolution
 from minbuild.resolve.model import Closure, NeedKind, Root
 from minbuild.resolve.policy import ResolvePolicy
-from tests.unit.resolve.builders import LIB, Content, libc, library, package, program
+from tests.unit.resolve.builders import LIB, Content, graph_of, libc, library, package, program
 
 HERE = Location("components/rules/r.yaml", 1, 1)
 BOOK = RuleSet(
@@ -115,7 +114,7 @@ def test_every_path_has_a_chain_of_real_needs(
 @given(worlds(), PROGRAMS)
 def test_added_size_is_what_goes(world: tuple[PackageFiles, ...], numbers: list[int]) -> None:
     closure: Closure = resolve(wanted(world, numbers), world, arch="amd64")
-    graph = ClosureGraph.from_closure(closure)
+    graph = graph_of(closure)
     for node, weight in graph.compute_weights().items():
         assert weight.own <= weight.added <= weight.closure
         assert weight.added == graph.sum_sizes(graph.find_removed([node]))
