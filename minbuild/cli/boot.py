@@ -29,7 +29,6 @@ from minbuild.lab.model import (
     Machine,
     Network,
 )
-from minbuild.lab.qemu import complete_request
 from minbuild.manifest.shipped_manifests import is_manifest_name
 from minbuild.pipeline.boot_setup import (
     prepare_boot,
@@ -114,7 +113,7 @@ def boot(
     setup = prepare_boot(
         target, request, open_session(build.store, terminal), firmware=Firmware(firmware)
     )
-    boot_request = complete_request(BootRequest(
+    boot_request = BootRequest(
         image=setup.image, probes=_select_probes(setup.probes, names), firmware=Firmware(firmware),
         attach=AttachAs(attach) if attach else None, accel=Accel(accel) if accel else None,
         network=Network(network), lease=LeaseShape(lease), faults=FaultInjection(no_disk=no_data),
@@ -122,7 +121,7 @@ def boot(
         cards=_count_cards(machine, cards), disks=disks, guest_cpus=guest_cpus,
         certificate=certificate, timeout=timeout, log=log, keep=keep, trace=trace,
         ports=not (no_ports or interactive),
-    ))  # fmt: skip
+    )  # fmt: skip
     if interactive:
         keys, screen = sys.stdin.fileno(), sys.stdout.fileno()
         boot_interactively(boot_request, setup.toolbox, terminal, input_fd=keys, output_fd=screen)

@@ -13,7 +13,7 @@ from minbuild.footprint import document
 from minbuild.footprint.model import FileRow, Footprint
 from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.root_entry import FileType
-from minbuild.formats.uki import read_uki_parts
+from minbuild.formats.uki import read_uki_file
 from minbuild.image.tar_cpio import CAPABILITY_HEADER, to_tar_name
 from minbuild.rootfs.model import RootfsNode
 
@@ -101,9 +101,9 @@ def read_build_directory(directory: Path) -> BuildDirectory:
 
 
 def _read_contents(image: Path) -> dict[str, bytes]:
-    kernel, initramfs, _ = read_uki_parts(image)
-    contents = [kernel]
-    contents += [member.content for member in unpack_members(initramfs, where=str(image)).values()]
+    uki = read_uki_file(image)
+    members = unpack_members(uki.initrd, where=str(image)).values()
+    contents = [uki.linux, *(member.content for member in members)]
     return {hashlib.sha256(content).hexdigest(): content for content in contents}
 
 

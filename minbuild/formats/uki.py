@@ -133,43 +133,12 @@ def read_uki_sections(data: bytes, where: str) -> dict[str, bytes]:
     return _index_by_name(read_sections(data, where))
 
 
-def read_uki_parts(image: Path) -> tuple[bytes, bytes, str]:
-    """Give the kernel, the initramfs and the command line of the UKI `image`.
+def read_uki_file(image: Path) -> Uki:
+    """Take what the stub would of the UKI `image`.
 
-    Raises: ToolError when it cannot be read, is damaged or lacks one of them.
+    Raises: ToolError, also when it cannot be read.
     """
-    uki = read_uki(_read_image(image), str(image))
-    return uki.linux, uki.initrd, uki.cmdlines[0]
-
-
-def read_cmdline(image: Path) -> str:
-    """Give the command line of the UKI `image`, of its default profile.
-
-    Raises: ToolError when it cannot be read or is damaged.
-    """
-    data = _read_image(image)
-    if is_xen(image):
-        return read_uki(data, str(image)).cmdlines[0]
-    default = _index_by_name(_split_profiles(read_sections(data, str(image)))[0])
-    return _decode_text(default.get(".cmdline", b""))
-
-
-def is_xen(image: Path) -> bool:
-    """Tell whether the EFI file `image` starts Xen first.
-
-    Raises: ToolError when it cannot be read or is damaged.
-    """
-    return is_xen_image(one.name for one in read_sections(_read_image(image), str(image)))
-
-
-def read_kernel_release(image: Path) -> str:
-    """Give the kernel's release that the UKI `image` names; "" when it names none.
-
-    Raises: ToolError when it cannot be read or is damaged.
-    """
-    if is_xen(image):
-        return read_uki(_read_image(image), str(image)).uname
-    return _decode_text(read_uki_sections(_read_image(image), str(image)).get(".uname", b""))
+    return read_uki(_read_image(image), str(image))
 
 
 def _split_profiles(pe_sections: Sequence[PeSection]) -> list[tuple[PeSection, ...]]:

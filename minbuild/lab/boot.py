@@ -17,6 +17,7 @@ from minbuild.lab.accel import (
     choose_emulation_parameters,
     choose_trial_firmware,
 )
+from minbuild.lab.boot_source import BootSource, prepare_boot_source
 from minbuild.lab.data_disk import LabGuest, find_unavailable_probes, has_uefi_probe, make_data_disk
 from minbuild.lab.model import (
     BootRequest,
@@ -29,17 +30,9 @@ from minbuild.lab.model import (
     Tools,
 )
 from minbuild.lab.monitor import BootMonitor
+from minbuild.lab.netboot import build_netboot_dnsmasq_args, require_http_support
 from minbuild.lab.probes import ProbeTracker, find_unreachable_probes, list_netboot_probes
-from minbuild.lab.qemu import (
-    ECHO_PORT,
-    USER_NETWORK_ADDRESS,
-    BootSource,
-    build_netboot_dnsmasq_args,
-    build_qemu_args,
-    complete_request,
-    prepare_boot_source,
-    require_http_support,
-)
+from minbuild.lab.qemu import ECHO_PORT, USER_NETWORK_ADDRESS, build_qemu_args, choose_cpus
 from minbuild.lab.worker import echo_pipe
 from minbuild.lab.worker.client import WorkerClient, choose_network, end_with_parent
 from minbuild.lab.worker.network import (
@@ -61,7 +54,6 @@ def boot_image(request: BootRequest, tools: Tools, progress: Progress) -> BootRe
     probe is part of the result, not an error (see `boot_results.make_boot_error`).
     Raises: ToolError when the lab itself cannot work, UsageError for what cannot be booted.
     """
-    request = complete_request(request)
     trial_firmware = choose_trial_firmware(
         request.boot_firmware, secure=request.certificate is not None
     )
@@ -118,7 +110,7 @@ def boot_once(
         network=prepared.network,
         firmware=request.firmware,
         memory=request.memory,
-        cpus=request.cpus,
+        cpus=prepared.cpus,
         tries=1,
         retry_reason=tracker.crash_line,
         seconds=monitor.seconds,
@@ -137,6 +129,8 @@ class PreparedBoot:
     """The programs that the worker starts."""
     skip_reasons: dict[str, str]
     """Probes that the data disk does not request, and why."""
+    cpus: int
+    """Processors of the machine."""
 
     @property
     def network_kind(self) -> Network:
@@ -168,7 +162,8 @@ def prepare_boot_files(
         plan = make_worker_plan(request, tools, work, network, source, data_disk, accel)
         if not landlock.is_available():
             progress.note(landlock.UNCONFINED_NOTE)
-        yield PreparedBoot(network, plan, find_unavailable_probes(request, guest))
+        skip_reasons = find_unavailable_probes(request, guest)
+        yield PreparedBoot(network, plan, skip_reasons, choose_cpus(request, source))
 
 
 def make_tracker(request: BootRequest, prepared: PreparedBoot) -> ProbeTracker:

@@ -18,7 +18,6 @@ from minbuild.lab.accel import (
 from minbuild.lab.boot import make_retry_request, prepare_boot_files
 from minbuild.lab.model import BootRequest, Decision, Firmware, Tools
 from minbuild.lab.monitor import STDERR_TAIL, StageTracker, find_kvm_failure, make_qemu_error
-from minbuild.lab.qemu import complete_request
 from minbuild.lab.worker.client import WorkerClient
 from minbuild.lab.worker.protocol import LineDecoder, Tag
 from minbuild.progress import Progress
@@ -38,7 +37,6 @@ def boot_interactively(
     repeated by emulation.
     Raises: ToolError when the lab cannot work, UsageError for what cannot be booted.
     """
-    request = complete_request(request)
     trial_firmware = choose_trial_firmware(request.boot_firmware, secure=bool(request.certificate))
     accel = choose_accelerator(request.accel, tools, trial_firmware)
     may_stall = can_retry_emulated(request.accel, accel)

@@ -10,7 +10,6 @@ from minbuild.formats.uki import read_uki_sections
 from minbuild.lab.boot import boot_image
 from minbuild.lab.model import BootRequest, BootResult, Firmware, Machine
 from minbuild.lab.probes import list_manifest_probes
-from minbuild.lab.qemu import complete_request
 from minbuild.manifest.loader import read_manifest
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
@@ -78,7 +77,7 @@ def boot(server: Path, firmware: Firmware, *names: str, disks: tuple[Path, ...] 
         memory=1536, timeout=LIMIT,
     )  # fmt: skip
     setup = make_boot_setup(server)
-    return boot_image(complete_request(request), setup.toolbox, SilentProgress())
+    return boot_image(request, setup.toolbox, SilentProgress())
 
 
 def test_a_server_mounts_every_kind_of_disk_by_uefi(server: Path, tmp_path: Path) -> None:

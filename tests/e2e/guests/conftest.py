@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.formats.uki import read_uki_parts
+from minbuild.formats.uki import read_uki_file
 from minbuild.lab.boot import boot_image
 from minbuild.lab.model import (
     BootProbe,
@@ -41,9 +41,9 @@ class GuestBench:
     def write_tree(self, path: Path, script: str) -> Path:
         """A data partition's directory with the guest's kernel and what the host shall run."""
         path.mkdir()
-        kernel, initramfs, _ = read_uki_parts(self.guest / "inside.efi")
-        (path / "kernel").write_bytes(kernel)
-        (path / "initrd").write_bytes(initramfs)
+        uki = read_uki_file(self.guest / "inside.efi")
+        (path / "kernel").write_bytes(uki.linux)
+        (path / "initrd").write_bytes(uki.initrd)
         (path / "bench.sh").write_text(f". /usr/lib/minbuild/init\n{script}")
         return path
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minbuild.errors import ToolError
-from minbuild.formats.uki import read_uki, read_uki_parts, read_uki_sections
+from minbuild.formats.uki import read_uki, read_uki_file, read_uki_sections
 from tests.support.uki import uki, with_layout
 
 
@@ -33,13 +33,15 @@ UKI = pe({".linux": b"kernel", ".initrd": b"initramfs", ".cmdline": b"console=tt
 
 def test_a_uki_is_split_at_true_sizes(tmp_path: Path) -> None:
     (tmp_path / "host.efi").write_bytes(UKI)
-    assert read_uki_parts(tmp_path / "host.efi") == (b"kernel", b"initramfs", "console=ttyS0")
+    found = read_uki_file(tmp_path / "host.efi")
+    assert (found.linux, found.initrd) == (b"kernel", b"initramfs")
+    assert found.cmdlines == ("console=ttyS0",)
 
 
 def test_a_uki_without_a_kernel_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "host.efi").write_bytes(pe({".initrd": b"x"}))
     with pytest.raises(ToolError, match=re.escape("no section .linux")):
-        read_uki_parts(tmp_path / "host.efi")
+        read_uki_file(tmp_path / "host.efi")
 
 
 @pytest.mark.parametrize("length", range(0, len(UKI), 7))

@@ -7,7 +7,7 @@ import pytest
 
 from minbuild.errors import ToolError
 from minbuild.formats.pe import read_sections, require_known_bytes
-from minbuild.formats.uki import is_xen, read_uki
+from minbuild.formats.uki import read_uki, read_uki_file
 from minbuild.formats.xen_image import (
     find_config_problem,
     is_xen_image,
@@ -73,8 +73,8 @@ def test_a_signature_is_no_part_of_xen() -> None:
 def test_a_uki_and_xens_image_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "xen.efi").write_bytes(joined())
     (tmp_path / "host.efi").write_bytes(uki({".linux": b"K", ".initrd": b"R"}))
-    assert is_xen(tmp_path / "xen.efi")
-    assert not is_xen(tmp_path / "host.efi")
+    assert read_uki_file(tmp_path / "xen.efi").xen
+    assert not read_uki_file(tmp_path / "host.efi").xen
     assert not is_xen_image([".linux", ".kernel"])
 
 

@@ -1,15 +1,17 @@
 """Kernel command line of a boot: the image's own and the lab's parameters."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from minbuild.errors import UsageError
+from minbuild.errors import ToolError, UsageError
 from minbuild.formats.xen_image import join_xen_image, render_config, strip_xen
 from minbuild.lab.accel import ACCEL_ARGS, XEN_TCG_CPU, build_accel_args
+from minbuild.lab.boot_source import prepare_boot_source
 from minbuild.lab.model import BootRequest, Firmware, Tools
-from minbuild.lab.qemu import complete_request, prepare_boot_source
+from minbuild.lab.qemu import DEFAULT_CPUS, choose_cpus
 from tests.support.uki import uki
 from tests.support.xen import xen_efi
 
@@ -46,12 +48,28 @@ def write_xen(path: Path) -> Path:
 
 
 def test_xen_gets_one_processor_and_no_words_that_trace(tmp_path: Path) -> None:
-    image = write_xen(tmp_path / "xen.efi")
-    chosen = complete_request(BootRequest(image=image, probes=(), ports=True))
-    assert (chosen.cpus, chosen.ports) == (1, False)
-    assert complete_request(BootRequest(image=image, probes=(), cpus=4)).cpus == 4
-    (tmp_path / "xen.raw").write_bytes(bytes(4096))
-    assert complete_request(BootRequest(image=tmp_path / "xen.raw", probes=())).cpus == 1
+    """A disk starts what the EFI file beside it does."""
+    (tmp_path / "host.raw").write_bytes(b"boot code".ljust(4096))
+    request = BootRequest(tmp_path / "host.raw", (), firmware=Firmware.BIOS, ports=True)
+    uki_of_linux = uki({".linux": b"kernel", ".initrd": b"initramfs"})
+    (tmp_path / "host.efi").write_bytes(uki_of_linux)
+    linux = prepare_boot_source(request, cast("Tools", None), tmp_path)
+    assert (linux.xen, choose_cpus(request, linux)) == (False, DEFAULT_CPUS)
+    write_xen(tmp_path / "host.efi")
+    xen = prepare_boot_source(request, cast("Tools", None), tmp_path)
+    assert (xen.xen, choose_cpus(request, xen)) == (True, 1)
+    assert choose_cpus(replace(request, cpus=4), xen) == 4
+    assert xen.kernel is not None
+    assert xen.kernel.read_bytes() == b"kernel"
+
+
+def test_a_damaged_image_is_an_error_before_the_machine_starts(tmp_path: Path) -> None:
+    (tmp_path / "host.raw").write_bytes(b"boot code".ljust(4096))
+    whole = write_xen(tmp_path / "xen.efi").read_bytes()
+    (tmp_path / "host.efi").write_bytes(whole[:-1])
+    request = BootRequest(tmp_path / "host.raw", (), firmware=Firmware.BIOS)
+    with pytest.raises(ToolError, match="cut short"):
+        prepare_boot_source(request, cast("Tools", None), tmp_path)
 
 
 def test_xen_is_emulated_on_a_processor_that_it_accepts() -> None:

@@ -8,8 +8,8 @@ from minbuild.errors import UsageError
 from minbuild.image.ukify import UkiParts, build_uki
 from minbuild.lab.boot import boot_image
 from minbuild.lab.model import BootRequest, Decision, Firmware, Network, ProbeState
+from minbuild.lab.netboot import require_http_support
 from minbuild.lab.probes import make_probe
-from minbuild.lab.qemu import require_http_support
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
 from tests.support.sample import sampled_params
