@@ -21,6 +21,19 @@ class Setting:
     choices: tuple[str, ...] = ()
     takes: str = "text"
     """text, `text or list`, list, `true or false`, `whole number`, directory."""
+    default_value: str | int | bool | tuple[str, ...] | None = None
+    """What applies without it, as a value of the file; None where that is no value."""
+    key: str = ""
+    """Where it stands in the file; "" for its name. `store.directory`, too, beside tables of the
+    commands of `store`: a key of TOML is a value or a table."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", self.key or self.name)
+
+    @property
+    def example(self) -> str:
+        """A value as the file takes it."""
+        return f'"{self.choices[-1]}"' if self.choices else _EXAMPLES[self.takes]
 
 
 TEXT, TEXT_OR_LIST, LIST = "text", "text or list", "list"
@@ -32,26 +45,27 @@ SETTINGS = (
     Setting("security-mirror", "beside the mirror", "Mirrors of Debian's security archive.",
             takes=TEXT_OR_LIST),
     Setting("offline", "false", "Use no network, only what the store has.",
-            "MINBUILD_OFFLINE", takes=BOOLEAN),
+            "MINBUILD_OFFLINE", takes=BOOLEAN, default_value=False),
     Setting("timeout", "30", "Seconds that a server may stay silent.",
-            "MINBUILD_TIMEOUT", takes=NUMBER),
+            "MINBUILD_TIMEOUT", takes=NUMBER, default_value=30),
     Setting("store", "$XDG_CACHE_HOME/minbuild", "Directory of the cache.",
-            "MINBUILD_STORE", takes=DIRECTORY),
+            "MINBUILD_STORE", takes=DIRECTORY, key="store.directory"),
     Setting("trusted", "none", "Directories whose manifests have all rights of the user.",
-            takes=LIST),
+            takes=LIST, default_value=()),
     Setting("sandbox", "auto", "`require`: reading foreign files without a sandbox is an error.",
-            "MINBUILD_SANDBOX", choices=("auto", "require")),
+            "MINBUILD_SANDBOX", choices=("auto", "require"), default_value="auto"),
     Setting("accel", "auto", "Accelerator of the lab's virtual machines.",
-            "MINBUILD_ACCEL", choices=("auto", "kvm", "tcg")),
+            "MINBUILD_ACCEL", choices=("auto", "kvm", "tcg"), default_value="auto"),
     Setting("color", "auto", "Colours: on a terminal (auto), always, never.",
-            "MINBUILD_COLOR", choices=("auto", "always", "never")),
-    Setting("log", "normal", "How much is told on stderr: a level, or a file.", "MINBUILD_LOG"),
+            "MINBUILD_COLOR", choices=("auto", "always", "never"), default_value="auto"),
+    Setting("log", "normal", "How much is told on stderr: a level (quiet, normal, verbose, debug), or a file.",
+            "MINBUILD_LOG", default_value="normal"),
 )  # fmt: skip
 """Every key beside the tables of commands, in the order of `minbuild config`."""
 
 _EXAMPLES = {
     TEXT: '"TEXT"',
-    TEXT_OR_LIST: '"URL", or ["URL", "URL"]',
+    TEXT_OR_LIST: '["URL", "URL"]',
     LIST: '["DIR"]',
     BOOLEAN: "true",
     NUMBER: "60",
@@ -109,11 +123,17 @@ def load_config(file: Path) -> Config:
         ) from error
     commands = {key: value for key, value in document.items() if isinstance(value, dict)}
     values = {key: value for key, value in document.items() if key not in commands}
+    names = {key: key for key in values}
+    for setting in SETTINGS:
+        table, _, key = setting.key.rpartition(".")
+        if key in commands.get(table, {}):
+            values[setting.name] = commands[table].pop(key)
+            names[setting.name] = setting.key
     known = {setting.name: setting for setting in SETTINGS}
     for key, value in values.items():
         if key not in known:
             raise unknown_key_error(key, known, file)
-        _check_value(known[key], value, file)
+        _check_value(known[key], names[key], value, file)
     directories = [Path(text).expanduser() for text in values.get("trusted", [])]
     return Config(
         file,
@@ -132,7 +152,8 @@ def unknown_key_error(key: str, known: "Mapping[str, object]", file: Path) -> Ar
     return ArchiveError(f"unknown key in the config file: {key}", where=str(file), fix=fix)
 
 
-def _check_value(setting: Setting, value: object, file: Path) -> None:
+def _check_value(setting: Setting, key: str, value: object, file: Path) -> None:
+    """`key`: as the file names the setting."""
     items = value if isinstance(value, list) else [value]
     are_texts = all(isinstance(item, str) for item in items)
     match setting.takes:
@@ -150,11 +171,10 @@ def _check_value(setting: Setting, value: object, file: Path) -> None:
             is_valid = isinstance(value, str) and (not setting.choices or value in setting.choices)
     if not is_valid:
         kind = f"one of {', '.join(setting.choices)}" if setting.choices else _name_kind(setting)
-        example = f'"{setting.choices[-1]}"' if setting.choices else _EXAMPLES[setting.takes]
         raise ArchiveError(
-            f"{setting.name} in the config file is not {kind}",
+            f"{key} in the config file is not {kind}",
             where=str(file),
-            fix=f"write {setting.name} = {example}",
+            fix=f"write {key} = {setting.example}",
         )
 
 
@@ -172,7 +192,7 @@ def _name_kind(setting: Setting) -> str:
 def _to_text(value: object, setting: Setting) -> str:
     if isinstance(value, bool):
         return "1" if value else ""
-    if setting.takes == DIRECTORY:
+    if setting.takes == DIRECTORY or setting.name == "log":
         return str(Path(str(value)).expanduser())
     return "" if setting.name == "sandbox" and value == "auto" else str(value)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from minbuild.errors import ToolError
+from minbuild.errors import ToolError, UsageError
 
 
 def read_regular_file(path: Path, max_size: int) -> bytes:
@@ -25,6 +25,20 @@ def read_regular_file(path: Path, max_size: int) -> bytes:
 def read_regular_text(path: Path, max_size: int) -> str:
     """Return the text of a regular file. Raises: OSError, UnicodeDecodeError."""
     return read_regular_file(path, max_size).decode("utf-8")
+
+
+def read_named_text(path: Path) -> str:
+    """Return the text of a file, or of a pipe, that the user names.
+
+    Raises: UsageError when it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"cannot read the file: {reason}", where=str(path), fix="name a readable file"
+        ) from error
 
 
 def read_beneath(top: Path, path: str, max_size: int) -> bytes:

@@ -9,6 +9,7 @@ import click
 
 from minbuild.cli.console import get_terminal_width, print_text
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
+from minbuild.cli.output_options import json_option
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
@@ -92,7 +93,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--no-ports", is_flag=True,
               help="Do not record which ports are opened.")  # fmt: skip
 @click.option("--interactive", is_flag=True, help="Connect the console to this terminal.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@json_option
 @build_options
 def boot(
     target: str, firmware: str, attach: str | None, accel: str | None, network: str, lease: str,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from minbuild.cli.console import print_message
 from minbuild.cli.footprints import get_image_choice, open_footprint
 from minbuild.cli.options import (
     complete,
@@ -108,7 +109,11 @@ def check(
     report = CheckReport(results, notes, diff, find_text_width(targets))
     write_formats(list_check_renderers(report), targets)
     if not is_text_shown(targets):
-        click.echo(summarize_in_line(results), err=True)
+        summary = summarize_in_line(results)
+        if has_passed(results):
+            print_message(summary)
+        else:  # an error, which -q shows
+            click.echo(summary, err=True)
     if annotations:
         click.echo(render_annotations(results), nl=False)
     return 0 if has_passed(results) else 1
@@ -205,7 +210,7 @@ def _update_budget(footprint: Footprint, budget: Path | None, rules: Budget | No
         click.echo(f"{limit.where}: {limit.value:,} -> {new_values[limit]:,}")
     unchanged = [str(limit.where) for limit in new_values if limit not in changed]
     note = f"; left, being templates or of other files: {', '.join(unchanged)}" if unchanged else ""
-    click.echo(f"{len(changed)} limits changed in {budget}{note}", err=True)
+    print_message(f"{len(changed)} limits changed in {budget}{note}")
     return 0
 
 

@@ -36,9 +36,17 @@ class CommandEntry:
         command = getattr(importlib.import_module(f"minbuild.cli.{self.module}"), self.function)
         if not isinstance(command, click.Command):
             raise LookupError(f"minbuild.cli.{self.module}.{self.function} is not a click command")
-        if not any(option.name == "verbose" for option in command.params):
-            command.params.extend(list_output_options())
+        _add_output_options(command)
         return command
+
+
+def _add_output_options(command: click.Command) -> None:
+    """Give a command, and those below it, the options that every command has."""
+    if not any(option.name == "verbose" for option in command.params):
+        command.params.extend(list_output_options())
+    if isinstance(command, click.Group):
+        for subcommand in command.commands.values():
+            _add_output_options(subcommand)
 
 
 COMMAND_GROUPS: Mapping[str, Mapping[str, CommandEntry]] = {

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 import click
@@ -104,6 +104,10 @@ class OutputSettings:
     """auto, always or never."""
     log: str = ""
     """File that gets every step and detail, too; "" for none."""
+    given: set[str] = field(default_factory=set)
+    """`verbosity` or `colour`, where an option said it."""
+    log_origin: str = "MINBUILD_LOG"
+    """What names that file: the environment variable, or a key of the config file."""
 
 
 OUTPUT = OutputSettings()
@@ -115,6 +119,7 @@ def start_output(environment: Mapping[str, str]) -> None:
     Raises: UsageError for a word that is neither.
     """
     OUTPUT.verbosity, OUTPUT.log = NORMAL, ""
+    OUTPUT.given.clear()
     OUTPUT.colour = environment.get(COLOUR_VARIABLE) or "auto"
     if OUTPUT.colour not in COLOURS:
         raise UsageError(
@@ -122,46 +127,56 @@ def start_output(environment: Mapping[str, str]) -> None:
             where=COLOUR_VARIABLE,
             fix="write one of them",
         )
-    word = environment.get(LOG_VARIABLE, "")
+    set_log(environment.get(LOG_VARIABLE, ""), LOG_VARIABLE)
+
+
+def set_log(word: str, origin: str) -> None:
+    """Set how much is told by the name of a level, or the file that gets all of it.
+
+    `origin`: what has the word. Raises: UsageError for a word that is neither.
+    """
+    OUTPUT.log_origin = origin
     if word in LEVELS:
         OUTPUT.verbosity = LEVELS[word]
     elif "/" in word or "." in word:
         OUTPUT.log = word
     elif word:
         raise UsageError(
-            f"{word} is no level of messages",
-            where=LOG_VARIABLE,
+            f"{word} is neither a level nor a file",
+            where=origin,
             fix=f"write one of {', '.join(LEVELS)}, or a file: ./minbuild.log",
         )
 
 
-def apply_variables(environment: Mapping[str, str], before: Mapping[str, str]) -> None:
-    """Take what a config file has added to the environment, unless an option said otherwise.
+def apply_config_output(log: str, colour: str, file: str) -> None:
+    """Take what a config file says of messages and colours, unless an option said otherwise.
 
-    `before`: the environment without it. Raises: UsageError as `start_output`.
+    `log`, `colour`: "" where it says nothing. Raises: UsageError for a log that is none.
     """
-    options = replace(OUTPUT)
-    start_output(before)
-    given = options.verbosity != OUTPUT.verbosity, options.colour != OUTPUT.colour
-    start_output(environment)
-    if given[0]:
-        OUTPUT.verbosity = options.verbosity
-    if given[1]:
-        OUTPUT.colour = options.colour
+    verbosity = OUTPUT.verbosity
+    if log:
+        set_log(log, f"log in {file}")
+    if "verbosity" in OUTPUT.given:
+        OUTPUT.verbosity = verbosity
+    if colour and "colour" not in OUTPUT.given:
+        OUTPUT.colour = colour
 
 
 def _set_verbosity(_context: click.Context, _option: click.Parameter, value: int) -> None:
     if value:
+        OUTPUT.given.add("verbosity")
         OUTPUT.verbosity = min(DETAILS, max(OUTPUT.verbosity, NORMAL) + value)
 
 
 def _set_quiet(_context: click.Context, _option: click.Parameter, value: bool) -> None:
     if value:
+        OUTPUT.given.add("verbosity")
         OUTPUT.verbosity = QUIET
 
 
 def _set_colour(_context: click.Context, _option: click.Parameter, value: str | None) -> None:
     if value:
+        OUTPUT.given.add("colour")
         OUTPUT.colour = value
 
 
@@ -193,6 +208,15 @@ def print_note(text: str) -> None:
     if OUTPUT.verbosity > QUIET:
         mark = click.style("note:", fg="cyan")
         click.echo(f"{mark} {escape_for_terminal(text)}", err=True, color=get_colour())
+
+
+def print_message(text: str, *, err: bool = True) -> None:
+    """Print a sentence for people (what was written, what to do next), which -q leaves out.
+
+    `err`: on stderr; False for what is all that a command says of its work.
+    """
+    if OUTPUT.verbosity > QUIET:
+        click.echo(escape_for_terminal(text), err=err)
 
 
 def get_colour() -> bool | None:

@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 import click
 
-from minbuild.cli.console import get_terminal_width
+from minbuild.cli.console import get_terminal_width, print_message
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
-from minbuild.cli.output_options import STDOUT, json_option, render_json
+from minbuild.cli.output_options import STDOUT, json_option, refuse_json_beside, render_json
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.dib import build_export
@@ -33,6 +33,7 @@ def export(source: str, output: Path, as_json: bool, build: BuildOptions) -> Non
 
     BUILD is a directory that `minbuild make` wrote; its image is unpacked. A MANIFEST is resolved.
     """
+    refuse_json_beside(output, as_json=as_json)
     terminal = Terminal()
     if Path(source).is_dir():
         build_directory = read_build_directory(Path(source))
@@ -46,7 +47,7 @@ def export(source: str, output: Path, as_json: bool, build: BuildOptions) -> Non
         build_export.write_root_tar(nodes, content, out)
     if str(output) != STDOUT:
         size = output.stat().st_size
-        click.echo(f"wrote {output}: {size:,} bytes", err=True)
+        print_message(f"wrote {output}: {size:,} bytes")
         if as_json:
             click.echo(render_json("export", file=output, bytes=size), nl=False)
 

@@ -21,10 +21,10 @@ from minbuild.cli.output_options import (
     write_formats,
     write_text,
 )
-from minbuild.cli.requests import read_input
-from minbuild.cli.ship import load_cve_data
 from minbuild.compliance.cve import compare_cves, find_release, list_image_packages
+from minbuild.compliance.security_data import load_security_data
 from minbuild.errors import UsageError
+from minbuild.file_io import read_named_text
 from minbuild.footprint.comparison import FootprintDiff, IssueChanges, compare_footprints
 from minbuild.process import run_program
 from minbuild.report.formats import (
@@ -92,7 +92,7 @@ def _compare_issues(comparison: FootprintDiff, names: tuple[str, str], data: str
     return compare_cves(
         list_image_packages(before, locks),
         list_image_packages(after, locks),
-        load_cve_data(data),
+        load_security_data(data),
         data,
         (suites[0], suites[1]),
     )
@@ -117,7 +117,7 @@ def _compare_locks(before: str, after: str, data: str | None) -> LockDiffReport:
     issues = compare_cves(
         lock_before.packages,
         lock_after.packages,
-        load_cve_data(data),
+        load_security_data(data),
         data,
         (suites[0], suites[1]),
     )
@@ -149,7 +149,7 @@ def history() -> None:
 @image_options
 def append(image: str, file: Path, label: str) -> None:
     """Add the totals of IMAGE as one JSON line."""
-    before = read_input(file) if file.exists() else ""
+    before = read_named_text(file) if file.exists() else ""
     read_history(before, str(file))
     write_text(file, before + point_to_json(make_point(open_footprint(image), label)))
 
@@ -168,7 +168,7 @@ def show(file: Path, page: str | None, as_json: bool) -> None:
             where=str(file),
             fix="start one after a build: minbuild history append build/host --label COMMIT",
         )
-    points = read_history(read_input(file), str(file))
+    points = read_history(read_named_text(file), str(file))
     write_formats(
         {
             "text": lambda: render_history(points),

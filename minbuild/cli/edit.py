@@ -1,20 +1,20 @@
 """Commands that edit a manifest in place: add, remove."""
 
 import difflib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
+from minbuild.cli.console import print_message
 from minbuild.cli.options import complete
+from minbuild.cli.output_options import json_option, render_json
 from minbuild.cli.requests import make_trust, parse_settings
 from minbuild.errors import UsageError
 from minbuild.file_io import write_atomic
 from minbuild.manifest.manifest_edits import ManifestEditor
 from minbuild.manifest.shipped_manifests import find_only_manifest, find_shipped
 
-SCHEMA = "minbuild.edit/1"
 Command = Callable[..., None]
 
 
@@ -29,7 +29,7 @@ def _edit_options(command: Command) -> Command:
                          type=click.Path(path_type=Path, file_okay=False, exists=True),
                          help="Look for components here first; may be repeated."),
             click.option("--dry-run", is_flag=True, help="Print the change, and write nothing."),
-            click.option("--json", "as_json", is_flag=True, help="Print a JSON document."),
+            json_option,
         )
     ):  # fmt: skip
         command = option(command)
@@ -103,16 +103,18 @@ def _finish(editor: ManifestEditor, done: Sequence[str], *, dry_run: bool, as_js
         write_atomic(file, editor.data).chmod(mode & 0o777)
     lock = editor.path.with_suffix(".lock")
     if as_json:
-        document = {"schema": SCHEMA, "manifest": str(editor.path), "done": list(done),
-                    "changed": is_changed, "written": is_changed and not dry_run}  # fmt: skip
-        click.echo(json.dumps(document, indent=1))
+        document = render_json(
+            "edit", manifest=editor.path, done=done, changed=is_changed,
+            written=is_changed and not dry_run,
+        )  # fmt: skip
+        click.echo(document, nl=False)
         return
     for sentence in done:
-        click.echo(f"{editor.path}: {sentence}")
+        print_message(f"{editor.path}: {sentence}", err=False)
     if dry_run:
         click.echo(_render_change(editor), nl=False)
     elif is_changed and lock.exists():
-        click.echo(f"{lock} pins what was there before: minbuild lock {editor.path}")
+        print_message(f"{lock} pins what was there before: minbuild lock {editor.path}", err=False)
 
 
 def _render_change(editor: ManifestEditor) -> str:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.console import get_colour
+from minbuild.cli.console import get_colour, print_message
 from minbuild.cli.options import complete
-from minbuild.cli.output_options import STDOUT, json_option, render_json
+from minbuild.cli.output_options import STDOUT, json_option, refuse_json_beside, render_json
 from minbuild.cli.requests import make_trust
 from minbuild.errors import ToolError, UsageError
 from minbuild.file_io import write_atomic
@@ -62,6 +62,7 @@ def init(
     is_plain = choices == StarterChoices() and purpose is None
     if origin is not None and not is_plain:
         raise UsageError("--from copies a manifest as it is", fix="leave the other options out")
+    _check_choices(choices, target, as_json=as_json)
     stem = (origin or "host") if str(target) == STDOUT else target.stem
     if origin is not None:
         _write(target, copy_shipped(origin, stem), choices, as_json=as_json)
@@ -71,6 +72,22 @@ def init(
     if is_plain and str(target) != STDOUT and sys.stdin.isatty() and sys.stderr.isatty():
         choices = ask_choices()
     _write(target, compose_starter(stem, choices), choices, as_json=as_json)
+
+
+def _check_choices(choices: StarterChoices, target: Path, *, as_json: bool) -> None:
+    """Raises: UsageError for an option that would have no effect."""
+    refuse_json_beside(target, as_json=as_json)
+    for name, value in (("--gateway", choices.gateway), ("--nameserver", choices.nameservers)):
+        if value and not choices.address:
+            raise UsageError(
+                f"{name} is for a fixed address, and DHCP is asked for this one",
+                fix="give the address, too: --address 192.0.2.10/24",
+            )
+    if choices.purpose is Purpose.MACHINE and str(target) == STDOUT:
+        raise UsageError(
+            "--for machine writes the list of this machine's devices beside the manifest",
+            fix="name a file: minbuild init --for machine host.yaml",
+        )
 
 
 def _write(target: Path, text: str, choices: StarterChoices, *, as_json: bool) -> None:
@@ -93,7 +110,7 @@ def _write(target: Path, text: str, choices: StarterChoices, *, as_json: bool) -
         click.echo(render_json("init", manifest=target, files=[*drafts]), nl=False)
         return
     beside = f" and {hardware}" if hardware in drafts else ""
-    click.echo(f"wrote {target}{beside}; build it with: minbuild make {target}")
+    print_message(f"wrote {target}{beside}; build it with: minbuild make {target}", err=False)
 
 
 def _create(path: Path, data: bytes) -> None:

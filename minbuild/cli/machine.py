@@ -2,7 +2,6 @@
 do)."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import click
 
 from minbuild.cli.console import get_colour, get_terminal_width
+from minbuild.cli.option_defaults import apply_config, check_tables
 from minbuild.cli.options import (
     ArchiveOptions,
     BuildOptions,
@@ -45,7 +45,7 @@ def store() -> None:
 
 
 @store.command("check")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@json_option
 @store_option
 def check_store(as_json: bool, store: Path | None) -> int:
     """Check every entry against its digest; list and remove damaged ones.
@@ -57,9 +57,8 @@ def check_store(as_json: bool, store: Path | None) -> int:
     checked_count, damaged = cache_maintenance.check_cache(open_session(store, terminal).store)
     terminal.finish()
     if as_json:
-        document = {"schema": "minbuild.store-check/1", "checked": checked_count,
-                    "damaged": [asdict(entry) for entry in damaged]}  # fmt: skip
-        click.echo(json.dumps(document, indent=1))
+        rows = [asdict(entry) for entry in damaged]
+        click.echo(render_json("store-check", checked=checked_count, damaged=rows), nl=False)
     else:
         for entry in damaged:
             click.echo(f"damaged and removed: {entry.kind} {entry.name}")
@@ -70,7 +69,7 @@ def check_store(as_json: bool, store: Path | None) -> int:
 @store.command()
 @click.option("--days", default=30, show_default=True, type=click.IntRange(0),
               help="Remove entries that were not used for so many days.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@json_option
 @store_option
 def gc(days: int, as_json: bool, store: Path | None) -> None:
     """Remove entries that were not used for a while, and files that killed builds left."""
@@ -79,7 +78,7 @@ def gc(days: int, as_json: bool, store: Path | None) -> None:
 
 
 @store.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@json_option
 @store_option
 def size(as_json: bool, store: Path | None) -> None:
     """Print the size of the store, by kind of entry."""
@@ -133,8 +132,7 @@ def import_file(file: Path, as_json: bool, store: Path | None) -> None:
 
 
 def _rows_to_json(name: str, rows: Sequence[CacheUsage]) -> str:
-    document = {"schema": f"minbuild.store-{name}/1", "rows": [asdict(row) for row in rows]}
-    return json.dumps(document, indent=1) + "\n"
+    return render_json(f"store-{name}", rows=[asdict(row) for row in rows])
 
 
 def _render_rows(rows: Sequence[CacheUsage], total: str) -> str:
@@ -143,18 +141,19 @@ def _render_rows(rows: Sequence[CacheUsage], total: str) -> str:
     return "".join(f"{kind:<8} {entries:>8,} {size:>16,} bytes\n" for kind, entries, size in cells)
 
 
-@click.command(cls=GatheringCommand, context_settings={"ignore_unknown_options": True})
+@click.command(cls=GatheringCommand, context_settings={"allow_interspersed_args": False})
 @click.argument("name", shell_complete=complete("tools"))
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option("--manifest", default="host", metavar="MANIFEST", show_default=True,
               shell_complete=complete("manifests"), help="Whose lock pins the tool.")  # fmt: skip
 @build_options
 def tool(name: str, args: tuple[str, ...], manifest: str, build: BuildOptions) -> None:
-    """Run a tool of the toolbox: minbuild tool mcopy -- -i disk.img ::
+    """Run a tool of the toolbox: minbuild tool mcopy -i disk.img ::
 
-    Tools come from the archive, pinned by the lock, and run with none of this machine's
+    All that follows NAME is the tool's; options of minbuild stand before it. Tools come from the archive, pinned by the lock, and run with none of this machine's
     libraries. `minbuild tool list` lists them.
     """
+    args = args[1:] if args[:1] == ("--",) else args
     if name == "list" and not set(args) - {"--json"}:
         _list_tools(as_json=bool(args))
         return
@@ -181,14 +180,14 @@ def _list_tools(*, as_json: bool) -> None:
         click.echo(f"{known_tool.name:<{width}}  {known_tool.summary}")
 
 
-SCHEMA = "minbuild.doctor/1"
 COLOURS = {CheckState.OK: "green", CheckState.LIMITED: "yellow", CheckState.FAILED: "red"}
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@json_option
 @archive_options
-def doctor(as_json: bool, archive: ArchiveOptions) -> int:
+@click.pass_context
+def doctor(context: click.Context, as_json: bool, archive: ArchiveOptions) -> int:
     """Say what this machine can do for builds and boots, and what to do about the rest.
 
     Tries each thing: store, disk space, keys, mirror, clock, QEMU, sandbox, namespaces, KVM with a
@@ -199,7 +198,7 @@ def doctor(as_json: bool, archive: ArchiveOptions) -> int:
     session = open_session(archive.store, terminal)
     request = BuildRequest(find_manifest("host"), mirror=archive.mirror, offline=archive.offline)
     checks = []
-    for check in itertools.chain([_check_config()], check_machine(request, session)):
+    for check in itertools.chain([_check_config(context)], check_machine(request, session)):
         checks.append(check)
         if not as_json:
             terminal.finish()
@@ -207,17 +206,20 @@ def doctor(as_json: bool, archive: ArchiveOptions) -> int:
     terminal.finish()
     failed = [check for check in checks if check.state is CheckState.FAILED]
     if as_json:
-        document = {"schema": SCHEMA, "ok": not failed, "checks": [*map(asdict, checks)]}
-        click.echo(json.dumps(document, indent=1))
+        rows = [*map(asdict, checks)]
+        click.echo(render_json("doctor", ok=not failed, checks=rows), nl=False)
     else:
         click.echo(f"\n{summarize_checks(checks)}")
     return int(bool(failed))
 
 
-def _check_config() -> MachineCheck:
+def _check_config(context: click.Context) -> MachineCheck:
+    """Every key and table of the config file, though one command needs few of them."""
     file = find_config_file()
     try:
-        load_config(file)
+        config = load_config(file)
+        check_tables(config, context)
+        apply_config(context, config)
     except MinbuildError as error:
         return MachineCheck("config", CheckState.FAILED, f"{error.what} ({error.where})", error.fix)
     finding = str(file) if Path(file).exists() else "no config file: defaults apply"

@@ -14,7 +14,6 @@ from minbuild import __version__
 from minbuild.cli.commands import CommandGroup
 from minbuild.cli.console import (
     COMPLETION_VARIABLE,
-    apply_variables,
     end_progress,
     list_output_options,
     open_streams,
@@ -47,12 +46,15 @@ def minbuild(context: click.Context) -> None:
     from minbuild.config import find_config_file, load_config  # not for the help of the program
 
     file = find_config_file()
-    if file.exists() and context.invoked_subcommand != "doctor":
-        from minbuild.cli.settings import apply_config  # few users have a config file
+    if not file.exists():
+        return
+    from minbuild.cli.option_defaults import apply_config  # few users have a config file
 
-        environment = dict(os.environ)
+    try:
         apply_config(context, load_config(file))
-        apply_variables(os.environ, environment)
+    except MinbuildError:
+        if context.invoked_subcommand != "doctor":  # which says so itself, and looks further
+            raise
 
 
 minbuild.params.extend(list_output_options())

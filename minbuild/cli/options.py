@@ -173,6 +173,13 @@ _STORE_OPTION = click.option(
     help="Cache directory.  [default: $XDG_CACHE_HOME/minbuild]",
 )
 
+_OFFLINE_OPTION = click.option(
+    "--offline",
+    is_flag=True,
+    envvar="MINBUILD_OFFLINE",
+    help="Use no network, only what the store has.",
+)
+
 _IMAGE_OPTIONS = (
     click.option("--platform", default="", metavar="OS/ARCH", expose_value=False,
                  callback=_remember, help="Of a container image for several platforms: the one to read."),
@@ -182,12 +189,7 @@ _IMAGE_OPTIONS = (
 
 _ARCHIVE_OPTIONS = (
     click.option("--mirror", multiple=True, metavar="URL", help="Debian mirror; may be repeated."),
-    click.option(
-        "--offline",
-        is_flag=True,
-        envvar="MINBUILD_OFFLINE",
-        help="Use no network, only what the store has.",
-    ),
+    _OFFLINE_OPTION,
     _STORE_OPTION,
 )
 
@@ -213,6 +215,6 @@ _BUILD_OPTIONS = (
                  metavar="PATH", help="Let the manifest read files below PATH; may be repeated."),
     click.option("--allow-code", "--allow-sign-module", "code", is_flag=True,
                  help="Let the manifest choose what runs here: modules, elements, tools, keys."),
-    click.option("--offline", is_flag=True, envvar="MINBUILD_OFFLINE", help="Use no network, only what the store has."),
+    _OFFLINE_OPTION,
     _STORE_OPTION,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from minbuild.cli.console import escape_for_terminal, get_terminal_width, print_note, print_text
+from minbuild.cli.console import get_terminal_width, print_message, print_note, print_text
 from minbuild.cli.options import Command, GatheringCommand, add_gatherer, complete
 from minbuild.errors import UsageError
 from minbuild.file_io import translate_disk_errors, write_atomic
@@ -66,12 +66,21 @@ def write_text(target: str | Path, text: str, *, announce: bool = True) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, text.encode())
     if announce:
-        click.echo(f"wrote {escape_for_terminal(str(target))}", err=True)
+        print_message(f"wrote {target}")
 
 
 def json_option(command: Command) -> Command:
     """Give a command the flag `--json`, as its parameter `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")(command)
+
+
+def refuse_json_beside(target: str | Path, *, as_json: bool) -> None:
+    """Raises: UsageError for `--json` of a command that writes its result to stdout."""
+    if as_json and str(target) == STDOUT:
+        raise UsageError(
+            "--json says which files were written, and stdout has the file itself",
+            fix="name a file, or leave out --json",
+        )
 
 
 def render_json(name: str, **values: object) -> str:

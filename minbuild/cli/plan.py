@@ -1,6 +1,5 @@
 """Commands that resolve a manifest without building it: plan, lock."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -9,13 +8,16 @@ from pathlib import Path
 import click
 
 from minbuild.archive.lockfile import LockChange
+from minbuild.cli.console import print_message
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.output_options import (
     FormatOptionsCommand,
     FormatTargets,
     Renderer,
     find_text_width,
+    json_option,
     output_options,
+    render_json,
     write_formats,
 )
 from minbuild.cli.requests import build_request, open_session
@@ -135,7 +137,7 @@ def _render_suggestions(
               help="List outdated packages; exit with 1 when there are any.")  # fmt: skip
 @click.option("--fetch", "fetch_all", is_flag=True,
               help="Download every package of the lock into the store, for building offline.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+@json_option
 @build_options
 def lock(manifest: str, packages: tuple[str, ...], update: bool, dry_run: bool, check: bool,
          fetch_all: bool, as_json: bool, build: BuildOptions) -> int:  # fmt: skip
@@ -164,7 +166,12 @@ def lock(manifest: str, packages: tuple[str, ...], update: bool, dry_run: bool, 
         fetched = fetch_locked(request, session)
         terminal.finish()
         total = sum(package.size for package in fetched)
-        click.echo(f"the store has all {len(fetched)} packages of the lock, {total:,} bytes")
+        if as_json:
+            document = render_json("lock-fetch", packages=len(fetched), bytes=total)
+            click.echo(document, nl=False)
+        else:
+            message = f"the store has all {len(fetched)} packages of the lock, {total:,} bytes"
+            print_message(message, err=False)
         return 0
     proposal = propose_lock(request, session, update=update, only=packages)
     terminal.finish()
@@ -172,7 +179,7 @@ def lock(manifest: str, packages: tuple[str, ...], update: bool, dry_run: bool, 
     if not dry_run:
         write_proposal(proposal)
         if proposal.before != proposal.after:
-            click.echo(f"wrote {proposal.lock_path}", err=True)
+            print_message(f"wrote {proposal.lock_path}")
     return 0
 
 
@@ -199,15 +206,12 @@ def _render_proposal(proposal: LockProposal) -> str:
 
 
 def _proposal_to_json(proposal: LockProposal) -> str:
-    document = {
-        "schema": "minbuild.lock-change/1",
-        "changes": [asdict(one) for one in proposal.changes],
-        "footprint": {
-            "before": asdict(proposal.size_before) if proposal.size_before else None,
-            "after": asdict(proposal.size_after),
-        },
+    footprint = {
+        "before": asdict(proposal.size_before) if proposal.size_before else None,
+        "after": asdict(proposal.size_after),
     }
-    return json.dumps(document, indent=1) + "\n"
+    changes = [asdict(one) for one in proposal.changes]
+    return render_json("lock-change", changes=changes, footprint=footprint)
 
 
 def _render_newer(rows: tuple[OutdatedPackage, ...]) -> str:
@@ -222,8 +226,7 @@ def _render_newer(rows: tuple[OutdatedPackage, ...]) -> str:
 
 
 def _newer_to_json(rows: tuple[OutdatedPackage, ...]) -> str:
-    document = {"schema": "minbuild.lock-check/1", "newer": [asdict(one) for one in rows]}
-    return json.dumps(document, indent=1) + "\n"
+    return render_json("lock-check", newer=[asdict(one) for one in rows])
 
 
 def _pick_sign(change: LockChange) -> str:

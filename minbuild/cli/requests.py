@@ -58,14 +58,3 @@ def open_session(store: Path | None, terminal: Terminal) -> Session:
     session = Session(store or find_store_directory(), terminal, partition=get_partition())
     click.get_current_context().call_on_close(session.close)
     return session
-
-
-def read_input(path: Path) -> str:
-    """The text of a file that the user names. Raises: UsageError when it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UsageError(
-            f"cannot read the file: {reason}", where=str(path), fix="name a readable file"
-        ) from error

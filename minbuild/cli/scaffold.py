@@ -6,9 +6,15 @@ from pathlib import Path
 import click
 
 from minbuild.archive.lockfile import lock_json_schema
-from minbuild.cli.console import get_terminal_width
+from minbuild.cli.console import get_terminal_width, print_message
 from minbuild.cli.options import complete
-from minbuild.cli.output_options import STDOUT, json_option, render_json, write_text
+from minbuild.cli.output_options import (
+    STDOUT,
+    json_option,
+    refuse_json_beside,
+    render_json,
+    write_text,
+)
 from minbuild.data import data_directory
 from minbuild.file_io import write_atomic
 from minbuild.manifest.component_description import build_manifest_schema, describe_component
@@ -39,7 +45,7 @@ def hardware(output: Path | None, top: Path, as_json: bool) -> int:
         click.echo(text, nl=False)
     else:
         write_atomic(output, text.encode())
-        click.echo(f"wrote {output}: {text.count(chr(10)) - 1} kinds of devices")
+        print_message(f"wrote {output}: {text.count(chr(10)) - 1} kinds of devices", err=False)
     return 0
 
 
@@ -117,10 +123,12 @@ def guest(file: Path, output: Path | None, as_json: bool) -> None:
 
     Copy the directory with it to guests/NAME on the host's data partition.
     """
-    text = render_guest_conf(load_guest(file))
     target = output or file.with_name("guest.conf")
-    write_text(target, text, announce=False)
-    if as_json and str(target) != STDOUT:
+    refuse_json_beside(target, as_json=as_json)
+    write_text(target, render_guest_conf(load_guest(file)), announce=False)
+    if as_json:
         click.echo(render_json("guest", files=[target]), nl=False)
     elif str(target) != STDOUT:
-        click.echo(f"wrote {target}; it belongs to guests/NAME on the host's data partition")
+        print_message(
+            f"wrote {target}; it belongs to guests/NAME on the host's data partition", err=False
+        )

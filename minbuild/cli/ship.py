@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from minbuild.archive.download import fetch_packages
-from minbuild.archive.http_client import fetch_small
-from minbuild.archive.http_request import strip_credentials
 from minbuild.archive.mirror import find_mirror
-from minbuild.cli.console import escape_for_terminal
+from minbuild.cli.console import escape_for_terminal, print_message
 from minbuild.cli.options import (
     ArchiveOptions,
     BuildOptions,
@@ -32,7 +30,7 @@ from minbuild.cli.output_options import (
     write_formats,
     write_text,
 )
-from minbuild.cli.requests import build_request, open_session, read_input
+from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.compliance.built_image import (
     INSTALL_HINT,
@@ -49,7 +47,7 @@ from minbuild.compliance.cve import (
     render_image_issues,
 )
 from minbuild.compliance.licences import PackageLicence, collect_licences, licences_to_json
-from minbuild.compliance.security_data import read_advisories
+from minbuild.compliance.security_data import load_security_data, read_advisories
 from minbuild.errors import ToolError
 from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import is_analysed, load_facts
@@ -91,7 +89,7 @@ def sbom(
         cyclonedx = cyclonedx or STDOUT
     if status_d is not None:
         _write_status(built_image, status_d)
-        click.echo(f"wrote {len(built_image.packages)} files to {status_d}/", err=True)
+        print_message(f"wrote {len(built_image.packages)} files to {status_d}/")
     if not (cyclonedx or spdx):
         return
     licences: Licences = {}
@@ -148,7 +146,7 @@ def licences(build: Path, output: Path | None, as_json: bool, archive: ArchiveOp
     write_text(directory / "sources.json", licences_to_json(rows), announce=False)
     if as_json:
         click.echo(licences_to_json(rows), nl=False)
-    click.echo(f"{len(rows)} packages: wrote {directory}/", err=True)
+    print_message(f"{len(rows)} packages: wrote {directory}/")
 
 
 def _collect_licences(
@@ -181,10 +179,6 @@ def _write_status(built_image: BuiltImage, directory: Path) -> None:
         write_text(directory / package.name, "\n".join(lines) + "\n", announce=False)
 
 
-MAX_DATA_SIZE = 256 << 20
-"""Bytes of security data that are fetched."""
-
-
 @click.command()
 @click.argument("build", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--data", metavar="FILE|URL", help="Debian's security tracker data, or OSV entries.")
@@ -207,7 +201,7 @@ def cve(
         click.echo(render_json("cve", evaluated=False, issues=[]) if as_json else said, nl=False)
         return 1
     suite = next(iter(built_image.footprint.suites), "trixie").partition("-")[0]
-    advisories = read_advisories(load_cve_data(data), suite, data)
+    advisories = read_advisories(load_security_data(data), suite, data)
     files = _collect_files(built_image, archive)
     package_paths = {package.owner: tuple(package.entries) for package in files}
     options = find_kernel_options(built_image.footprint.kernel, files)
@@ -231,14 +225,6 @@ def _render_vex(built_image: BuiltImage, issues: tuple[ImageIssue, ...]) -> str:
         return cyclonedx.render_vex(built_image, issues)
     except ImportError as error:
         raise ToolError("cyclonedx-python-lib is not installed", fix=INSTALL_HINT) from error
-
-
-def load_cve_data(source: str) -> str:
-    """Security data from a file or an address. Raises: UsageError, ArchiveError."""
-    if "://" in source:
-        data = fetch_small(strip_credentials(source), purpose="security data", limit=MAX_DATA_SIZE)
-        return data.decode("utf-8", "replace")
-    return read_input(Path(source))
 
 
 def _collect_files(built_image: BuiltImage, archive: ArchiveOptions) -> tuple[PackageFiles, ...]:

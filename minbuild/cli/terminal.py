@@ -16,7 +16,6 @@ from pathlib import Path
 from minbuild.cli.console import (
     DETAILS,
     LIVE_PROGRESS,
-    LOG_VARIABLE,
     OUTPUT,
     QUIET,
     STEPS,
@@ -172,7 +171,7 @@ class _LogFile:
         except OSError as error:
             raise UsageError(
                 f"cannot write the log: {error.strerror}",
-                where=f"{LOG_VARIABLE}={name}",
+                where=f"{OUTPUT.log_origin}: {name}",
                 fix="name a file that you may write to",
             ) from error
 

@@ -1,4 +1,4 @@
-"""Checks of the structure of security data: tracker JSON and OSV entries.
+"""Security data, from a file or an address, and checks of their structure: tracker JSON, OSV entries.
 
 Source: Debian security tracker, data/json; OSV schema 1.6.
 """
@@ -6,9 +6,24 @@ Source: Debian security tracker, data/json; OSV schema 1.6.
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from minbuild.archive.http_client import fetch_small
+from minbuild.archive.http_request import strip_credentials
 from minbuild.errors import UsageError
+from minbuild.file_io import read_named_text
+
+MAX_DATA_SIZE = 256 << 20
+"""Bytes of security data that are fetched."""
+
+
+def load_security_data(source: str) -> str:
+    """Return the text of a file or an address. Raises: UsageError, ArchiveError."""
+    if "://" in source:
+        data = fetch_small(strip_credentials(source), purpose="security data", limit=MAX_DATA_SIZE)
+        return data.decode("utf-8", "replace")
+    return read_named_text(Path(source))
 
 
 class MalformedData(Exception):

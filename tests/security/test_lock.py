@@ -135,8 +135,11 @@ def test_packages_that_no_mirror_has_any_more_are_all_named(small: Small) -> Non
 def test_a_store_is_filled_carried_and_used_without_a_network(small: Small) -> None:
     before = read_fresh_lock(small)
     shutil.rmtree(small.directory / "store")
-    ended = run(small, "lock", "small.yaml", "--fetch")
+    ended = run(small, "lock", "small.yaml", "--fetch", "--json")
     assert ended.code == 0, ended.err
+    document = json.loads(ended.out)
+    assert document["schema"] == "minbuild.lock-fetch/1"
+    assert document["packages"] > 1
     ended = run_store(small, "export", "carried.tar", "small.lock")
     assert ended.code == 0, ended.err
     shutil.rmtree(small.directory / "store")

@@ -54,7 +54,7 @@ def test_a_file_that_is_not_there_is_empty(tmp_path: Path) -> None:
         ('security_miror = "x"', "unknown key in the config file: security_miror",
          "did you mean security-mirror?"),
         ("mirror = 3", "mirror in the config file is not a string or a list of strings",
-         'write mirror = "URL", or ["URL", "URL"]'),
+         'write mirror = ["URL", "URL"]'),
         ('accel = "xen"', "accel in the config file is not one of auto, kvm, tcg", 'write accel = "tcg"'),
         ("timeout = 0", "timeout in the config file is not a whole number above 0", "write timeout = 60"),
         ("timeout = true", "timeout in the config file is not a whole number above 0", "write timeout = 60"),
@@ -62,6 +62,8 @@ def test_a_file_that_is_not_there_is_empty(tmp_path: Path) -> None:
         ('store = "here"', "store in the config file is not an absolute directory",
          'write store = "/srv/minbuild"'),
         ('trusted = "/srv"', "trusted in the config file is not a list of strings", 'write trusted = ["DIR"]'),
+        ('store.directory = "here"', "store.directory in the config file is not an absolute directory",
+         'write store.directory = "/srv/minbuild"'),
     ],
 )  # fmt: skip
 def test_a_wrong_line_is_told_with_what_to_write(
@@ -71,6 +73,23 @@ def test_a_wrong_line_is_told_with_what_to_write(
     with pytest.raises(ArchiveError) as caught:
         load_config(file)
     assert (caught.value.what, caught.value.where, caught.value.fix) == (what, str(file), fix)
+
+
+def test_the_store_has_its_directory_beside_defaults_of_its_commands(tmp_path: Path) -> None:
+    text = '[store]\ndirectory = "/srv/store"\n[store.gc]\ndays = 7\n'
+    config = load_config(write(tmp_path, text))
+    assert config.to_environment() == {"MINBUILD_STORE": "/srv/store"}
+    assert config.commands == {"store": {"gc": {"days": 7}}}
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/jo")
+    text = 'store = "~/store"\nlog = "~/minbuild.log"\ntrusted = ["~/hosts"]\n'
+    config = load_config(write(tmp_path, text))
+    assert config.to_environment() == {
+        "MINBUILD_STORE": "/home/jo/store", "MINBUILD_LOG": "/home/jo/minbuild.log",
+    }  # fmt: skip
+    assert config.trusted == (Path("/home/jo/hosts"),)
 
 
 def test_a_file_that_is_no_toml_is_told(tmp_path: Path) -> None:

@@ -7,7 +7,23 @@ import pytest
 
 from minbuild.cli.machine import render_check, summarize_checks
 from minbuild.cli.main import run_command_line
+from minbuild.config import SETTINGS
 from minbuild.pipeline.machine_checks import CheckState, MachineCheck, suggest_namespaces
+from tests.support.cache import cache_directory
+
+
+@pytest.fixture(autouse=True)
+def config_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No config file but that of the test, which has no say in later ones."""
+    for setting in SETTINGS:
+        if setting.variable:  # set, then unset: what a run adds is taken away after the test
+            monkeypatch.setenv(setting.variable, "")
+            monkeypatch.delenv(setting.variable)
+    monkeypatch.setenv("MINBUILD_TIMEOUT", "1")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    (tmp_path / "config/minbuild").mkdir(parents=True)
+    return tmp_path / "config/minbuild/config.toml"
+
 
 SOUND = MachineCheck("keys", CheckState.OK, "all are valid")
 SLOW = MachineCheck("kvm", CheckState.LIMITED, "there is no /dev/kvm", "load kvm_intel")
@@ -15,9 +31,8 @@ BROKEN = MachineCheck("mirror", CheckState.FAILED, "no mirror", "name one: --mir
 
 
 def test_without_a_mirror_the_machine_is_not_ready(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MINBUILD_TIMEOUT", "1")
     words = ["--store", str(tmp_path / "store"), "--mirror", (tmp_path / "none").as_uri()]
     assert run_command_line(["doctor", "--json", *words]) == 1
     document = json.loads(capsys.readouterr().out)
@@ -30,9 +45,8 @@ def test_without_a_mirror_the_machine_is_not_ready(
 
 
 def test_a_store_that_cannot_be_made_fails(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MINBUILD_TIMEOUT", "1")
     (tmp_path / "file").touch()
     words = ["--store", f"{tmp_path}/file/store", "--mirror", (tmp_path / "none").as_uri()]
     assert run_command_line(["doctor", "--json", *words]) == 1
@@ -40,18 +54,40 @@ def test_a_store_that_cannot_be_made_fails(
     assert checks["store"]["state"] == "failed"
 
 
+@pytest.mark.parametrize(
+    ("text", "finding", "fix"),
+    [
+        ("miror = 1", "unknown key in the config file: miror", "did you mean mirror?"),
+        ("[bot]", "unknown key in the config file: bot", "did you mean boot?"),
+        ("[boot]\ntimeuot = 3", "unknown key in the config file: boot.timeuot",
+         "did you mean boot.timeout?"),
+        ("[doctor]\nmiror = 3", "unknown key in the config file: doctor.miror", ""),
+        ('log = "loud"', "loud is neither a level nor a file", "write one of quiet"),
+    ],
+)  # fmt: skip
 def test_a_broken_config_file_is_one_of_the_findings(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("MINBUILD_TIMEOUT", "1")
-    (tmp_path / "minbuild").mkdir()
-    (tmp_path / "minbuild/config.toml").write_text("miror = 1")
+    text: str, finding: str, fix: str, config_home: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    config_home.write_text(text)
     words = ["--store", str(tmp_path / "store"), "--mirror", (tmp_path / "none").as_uri()]
     assert run_command_line(["doctor", *words]) == 1
     shown = capsys.readouterr().out
-    assert shown.startswith("failed   config      unknown key in the config file: miror")
-    assert "→ did you mean mirror?" in shown
+    assert shown.startswith(f"failed   config      {finding}")
+    assert f"→ {fix}" in shown
+
+
+def test_the_store_of_the_config_file_is_the_one_that_is_looked_at(
+    config_home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mirror = (tmp_path / "none").as_uri()
+    config_home.write_text(f'mirror = "{mirror}"\n[store]\ndirectory = "{tmp_path}/mine"\n')
+    assert run_command_line(["doctor", "--json"]) == 1
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["config"] == {
+        "name": "config", "state": "ok", "finding": str(config_home), "fix": "",
+    }  # fmt: skip
+    assert checks["store"]["finding"].startswith(f"{tmp_path}/mine")
 
 
 @pytest.mark.parametrize(
@@ -90,10 +126,15 @@ def test_the_setting_that_forbids_namespaces_is_named(
 
 
 @pytest.mark.mirror
-def test_a_machine_with_a_mirror_is_ready(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_verdict_is_that_of_the_checks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert run_command_line(["doctor"]) == 0
-    shown = capsys.readouterr().out
-    assert "ok       qemu        QEMU emulator version" in shown
-    assert "\nready" in shown
+    monkeypatch.delenv("MINBUILD_TIMEOUT")
+    store = str(cache_directory("doctor"))
+    code = run_command_line(["doctor", "--json", "--store", store])
+    document = json.loads(capsys.readouterr().out)
+    states = {check["name"]: check["state"] for check in document["checks"]}
+    assert states["config"] == states["keys"] == states["store"] == states["mirror"] == "ok"
+    assert document["ok"] is (code == 0) is ("failed" not in states.values())
+    qemu = next(check for check in document["checks"] if check["name"] == "qemu")
+    assert qemu["finding"].startswith("QEMU emulator version")

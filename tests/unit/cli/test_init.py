@@ -53,6 +53,26 @@ def test_options_say_the_address_and_who_may_log_in(desk: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--gateway", "192.0.2.1"], "--gateway is for a fixed address, and DHCP is asked"),
+        (["--nameserver", "192.0.2.1"], "--nameserver is for a fixed address, and DHCP is asked"),
+        (["--for", "machine", "-"], "--for machine writes the list of this machine's devices"),
+        (["--json", "-"], "--json says which files were written, and stdout has the file itself"),
+        (["--from", "edge", "--for", "rack"], "--from copies a manifest as it is"),
+        (["--from", "edge", "--console-shell"], "--from copies a manifest as it is"),
+        (["--from", "edge", "--json", "-"], "--json says which files were written"),
+    ],
+)
+def test_an_option_without_effect_is_refused(
+    words: list[str], what: str, desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["init", *words]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {what}")
+    assert [path.name for path in desk.iterdir()] == ["key.pub"]
+
+
 def test_for_this_machine_its_devices_lie_beside_the_manifest(desk: Path) -> None:
     if not any(Path("/sys/devices").rglob("modalias")):
         pytest.fail("this machine shows no devices in /sys")

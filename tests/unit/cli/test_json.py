@@ -49,6 +49,7 @@ def test_every_command_offers_json(name: str, command: click.Command) -> None:
         (["store", "size", "--json", "--store", "store"], "minbuild.store-size/1"),
         (["store", "forget-kvm", "--json", "--store", "store"], "minbuild.store-forget-kvm/1"),
         (["config", "--json"], "minbuild.config/1"),
+        (["guest", "guest.yaml", "--json"], "minbuild.guest/1"),
     ],
 )
 def test_a_document_names_its_schema(
@@ -56,6 +57,7 @@ def test_a_document_names_its_schema(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
+    Path("guest.yaml").write_text("disks: [guest.yaml]\n")
     assert run_command_line(words) == 0
     assert json.loads(capsys.readouterr().out)["schema"] == schema
 

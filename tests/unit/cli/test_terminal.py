@@ -9,14 +9,18 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from minbuild.cli.commands import COMMANDS
 from minbuild.cli.console import OUTPUT, get_colour, print_text, start_output
 from minbuild.cli.main import run_command_line
 from minbuild.cli.terminal import TOLD_EVERY, StepState, Terminal, format_amount, format_step
 from minbuild.errors import UsageError
+from minbuild.footprint import document
 from minbuild.parallel import Ticker, is_single_threaded
 from minbuild.progress import report_detail, set_detail_sink
+from tests.support.footprints import tiny
 
 
 class Clock:
@@ -184,7 +188,7 @@ def test_a_level_that_is_none_is_an_error(
 ) -> None:
     monkeypatch.setenv("MINBUILD_LOG", "loud")
     assert run_command_line(["schema"]) == 2
-    assert "loud is no level of messages" in capsys.readouterr().err
+    assert "loud is neither a level nor a file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -193,6 +197,60 @@ def test_a_level_that_is_none_is_an_error(
 def test_options_stand_before_or_after_the_command(argv: list[str]) -> None:
     assert run_command_line(argv) == 0
     assert OUTPUT.verbosity == -1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["init", "host.yaml"],
+        ["add", "ssh", "-m", "rack.yaml"],
+        ["hardware", "-o", "list"],
+        ["guest", "guest.yaml"],
+        ["store", "forget-kvm"],
+        ["history", "append", "footprint.json", "--label", "x"],
+        ["report", "footprint.json", "--md", "r.md"],
+    ],
+)
+def test_q_leaves_out_every_sentence_for_people(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINBUILD_STORE", str(tmp_path / "store"))
+    Path("rack.yaml").write_text("minbuild: 1\nextends: [host]\n")
+    Path("guest.yaml").write_text("disks: [a.raw]\n")
+    Path("a.raw").touch()
+    Path("footprint.json").write_text(document.render_footprint(tiny()))
+    assert run_command_line([*words, "-q"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "own", "tool"),
+    [
+        (["mke2fs", "-q", "-v", "--color", "x"], None, ("-q", "-v", "--color", "x")),
+        (["--offline", "mke2fs", "--offline"], True, ("--offline",)),
+        (["mcopy", "--", "-i", "x"], None, ("--", "-i", "x")),
+    ],
+)
+def test_what_follows_a_tool_is_its_own(
+    words: list[str], own: bool | None, tool: tuple[str, ...]
+) -> None:
+    start_output({})
+    context = COMMANDS["tool"].load().make_context("tool", words)
+    assert context.params["args"] == tool
+    assert context.params["build"].offline is bool(own)
+    assert OUTPUT.verbosity == 0
+
+
+@pytest.mark.parametrize("words", [["store", "size"], ["store", "gc"], ["history", "show"]])
+def test_a_command_below_another_has_the_options_of_all(words: list[str], tmp_path: Path) -> None:
+    group = COMMANDS[words[0]].load()
+    assert isinstance(group, click.Group)
+    options = {name for param in group.commands[words[1]].params for name in param.opts}
+    assert {"-q", "-v", "--color"} <= options
 
 
 def test_v_counts() -> None:
