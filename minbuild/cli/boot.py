@@ -16,6 +16,7 @@ from minbuild.errors import UsageError
 from minbuild.escape import dump_json
 from minbuild.footprint.boot_trace import TraceSummary, render_trace
 from minbuild.lab import boot_results
+from minbuild.lab.credentials import parse_credential
 from minbuild.lab.interactive import boot_interactively
 from minbuild.lab.metal import CARD_MODELS
 from minbuild.lab.model import (
@@ -73,6 +74,9 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--disk", "disks", type=PATH, multiple=True, help="Attach a further disk; may be repeated."
 )
+@click.option("--credential", "credentials", multiple=True, metavar="[WAY:]NAME=VALUE",
+              help="Tell this machine its own value of a variable (minbuild.hostname=rack7), by smbios: "
+                   "(default), fw_cfg: or esp:; may be repeated.")  # fmt: skip
 @click.option("--guest-cpus", default=1, show_default=True, type=click.IntRange(1, 64),
               help="Processors of the lab's guest, which prints how many it sees.")  # fmt: skip
 @click.option("--no-data", is_flag=True, help="Attach no data disk: no guest is run.")
@@ -98,7 +102,7 @@ PATH = click.Path(path_type=Path)
 def boot(
     target: str, firmware: str, attach: str | None, accel: str | None, network: str, lease: str,
     memory: int, cpus: int | None, machine: str, cards: int | None, disks: tuple[Path, ...],
-    guest_cpus: int, no_data: bool,
+    credentials: tuple[str, ...], guest_cpus: int, no_data: bool,
     names: tuple[str, ...], certificate: Path | None, timeout: int, log: Path | None,
     keep: Path | None, repeat: int, junit: Path | None, trace: bool, no_ports: bool,
     interactive: bool, as_json: bool, build: BuildOptions,
@@ -120,6 +124,7 @@ def boot(
         network=Network(network), lease=LeaseShape(lease), faults=FaultInjection(no_disk=no_data),
         memory=memory, cpus=cpus or 0, machine=Machine(machine),
         cards=_count_cards(machine, cards), disks=disks, guest_cpus=guest_cpus,
+        credentials=tuple(map(parse_credential, credentials)),
         certificate=certificate, timeout=timeout, log=log, keep=keep, trace=trace,
         ports=not (no_ports or interactive),
     )  # fmt: skip

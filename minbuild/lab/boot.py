@@ -199,7 +199,7 @@ def make_worker_plan(
     in_namespace = network.name == Network.NAMESPACE
     echo_port = 0 if LabServer.TCP in request.disabled_servers else ECHO_PORT
     echo_reachable = None if in_namespace else bool(echo_port)
-    qemu_args = build_qemu_args(request, tools, source, data_disk, accel, echo_reachable)
+    qemu_args = build_qemu_args(request, tools, source, data_disk, accel, echo_reachable, work)
     qemu_argv = confine_qemu(
         request, tools, work, data_disk, (*tools.build_argv(QEMU), *qemu_args),
         network=not in_namespace,

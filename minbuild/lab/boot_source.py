@@ -12,6 +12,7 @@ from minbuild.lab.added_parameters import (
     build_trace_cmdline,
     extend_cmdline,
 )
+from minbuild.lab.credentials import require_esp, write_esp_credentials
 from minbuild.lab.drives import (
     build_boot_drive_args,
     build_efi_stick_args,
@@ -92,9 +93,12 @@ def prepare_boot_source(
             read_first_bytes(path, 1)
     path = request.image.absolute()
     if request.initramfs is not None:
+        require_esp(request.credentials, has_esp=False)
         cmdline = extend_cmdline(request.cmdline, build_kprobe_cmdline(request, ""), parameters)
         return _boot_directly(path, request.initramfs.absolute(), cmdline)
     image = _BootImage(path, detect_drive_format(path))
+    has_esp = image.kind == "efi" and request.firmware is Firmware.UEFI
+    require_esp(request.credentials, has_esp=has_esp)
     if request.firmware is Firmware.BIOS:
         _require_bios_boot(request, image)
     if image.starts_xen:
@@ -154,6 +158,7 @@ def _boot_by_uefi(
         medium_args = NO_PXE_ARGS if request.firmware is Firmware.HTTP else ()
         directory = make_served_directory(image.path, work)
     elif image.kind == "efi":
+        write_esp_credentials(request.credentials, work / "esp")
         medium_args = build_efi_stick_args(image.path, work, request.machine)
     else:
         medium_args = build_boot_drive_args(image.path, image.kind, request.attach, request.machine)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from minbuild.cache.records import Records
+from minbuild.lab.credentials import Credential
 from minbuild.paths import RootPath
 
 
@@ -281,6 +282,8 @@ class BootRequest:
     guest_ready: str = ""
     """The text that the guest of `guest_initramfs` writes on its console when it is up."""
     guest_cpus: int = 1
+    credentials: tuple[Credential, ...] = ()
+    """What this machine alone is told; those of the ESP need an EFI file, started by UEFI."""
     data_disk: Path | None = None
     """A raw disk attached instead of the lab's data disk; the machine writes to it."""
     trace: bool = False

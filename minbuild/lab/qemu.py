@@ -6,6 +6,7 @@ from pathlib import Path
 
 from minbuild.lab.accel import build_accel_args, build_data_directory_args
 from minbuild.lab.boot_source import BootSource
+from minbuild.lab.credentials import build_credential_args
 from minbuild.lab.drives import build_disk_args, detect_drive_format
 from minbuild.lab.metal import CARD_MODELS, METAL_ARGS, build_metal_disk_args
 from minbuild.lab.model import BootRequest, Decision, Machine, Tools
@@ -43,9 +44,11 @@ def build_qemu_args(
     data_disk: Path | None,
     accel: Decision,
     echo_reachable: bool | None,
+    work: Path,
 ) -> tuple[str, ...]:
     """Build QEMU's arguments for the whole machine, its console on stdin and stdout.
 
+    `work`: where their files are.
     `echo_reachable`: whether the lab's TCP server is reachable on QEMU's user network; None when
     the machine is on the lab's network.
     """
@@ -53,6 +56,7 @@ def build_qemu_args(
     args = ["-M", "q35", *build_accel_args(accel.name, xen=source.xen), *size_args]
     args += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     args += [*build_data_directory_args(tools), *source.args]
+    args += build_credential_args(request.credentials, work)
     if request.faults.clock:
         args += ["-rtc", f"base={request.faults.clock}"]
     if request.machine is Machine.METAL:

@@ -40,6 +40,7 @@ from minbuild.manifest.input_files import NO_TRUST, InputFiles, Trust, display_p
 from minbuild.manifest.model import Location, Manifest, Section, VariableValue
 from minbuild.manifest.raw import ComponentSet, RawManifest, RawMatrix
 from minbuild.manifest.rule_files import find_rule_files
+from minbuild.manifest.runtime_variables import TABLE, list_runtime_variables
 
 SUITES_WITHOUT_UPDATES = ("sid", "unstable", "experimental")
 """Suites without -updates and -security."""
@@ -222,7 +223,11 @@ def read_manifest(
         for document in found_components
         for variable in document.outline.vars
     ]
-    builtin = {"name": outline.name or path.stem, "arch": str(outline.arch)}
+    builtin: dict[str, VariableValue] = {
+        "name": outline.name or path.stem,
+        "arch": str(outline.arch),
+        TABLE: tuple(one.format_row() for one in list_runtime_variables(defaults)),
+    }
     values = variables.resolve_variables(builtin, defaults, outline.vars, settings, problems)
     declared = variables.DeclaredVariables(
         defaults,

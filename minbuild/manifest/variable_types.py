@@ -54,6 +54,12 @@ class VariableDeclaration:
     """Component (section/name) with which a required variable may stay empty."""
     empty: str = ""
     """What a host without a value does, as a note for people; "" where that is as it should be."""
+    runtime: bool = False
+    """True: boot/credentials takes a value for one machine when it starts."""
+    credential: str = ""
+    """Name of its credential after `minbuild.`; "" for the variable's, with - for _."""
+    credential_only: bool = False
+    """True: a file of the data partition gives no value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +146,8 @@ def describe_type(declaration: VariableDeclaration) -> str:
         text += f", {declaration.max} or less"
     if isinstance(declaration.default, tuple):
         text = f"list of {text}"
+    if declaration.runtime:
+        text += ", at boot too"
     return f"{text}, required" if declaration.required else text
 
 
@@ -220,5 +228,11 @@ def make_declaration_shape(value: ValueShape[VariableValue]) -> Record[VariableD
                 "Component, section/name, with which a required variable may stay empty."),
             Key("empty", Text(template=False),
                 "What a host without a value does; minbuild says so when it builds one."),
+            Key("runtime", Boolean(),
+                "true: a machine may be given its own value at boot, with boot/credentials."),
+            Key("credential", Text("the name of a credential", "[a-z][a-z0-9-]{0,40}", template=False),
+                "Name of that credential after `minbuild.`; by default the variable's, with - for _."),
+            Key("credential-only", Boolean(),
+                "true: no file of the data partition gives a value."),
         ),
     )  # fmt: skip

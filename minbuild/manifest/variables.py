@@ -18,6 +18,7 @@ from minbuild.manifest.document.nodes import (
 from minbuild.manifest.document.scalars import Integer, Json, ReadContext, Text, report_wrong_type
 from minbuild.manifest.model import Location, VariableValue
 from minbuild.manifest.raw import VariableDefinition
+from minbuild.manifest.runtime_variables import READER
 from minbuild.manifest.text_use import InvalidTemplate
 from minbuild.manifest.variable_types import check_value, is_empty
 
@@ -29,7 +30,7 @@ class _Assignment:
 
 
 def resolve_variables(
-    builtin: Mapping[str, str],
+    builtin: Mapping[str, VariableValue],
     defaults: Sequence[VariableDefinition],
     definitions: Sequence[VariableDefinition],
     settings: Mapping[str, str],
@@ -103,7 +104,7 @@ class DeclaredVariables:
                     manifest,
                     f"write vars: {{{name}: {example}}}, or --set '{name}={example}'{other}",
                 )
-            elif declaration.empty:
+            elif declaration.empty and not (declaration.runtime and READER in self.components):
                 notes[f"{variable.component}: {name} is empty: {declaration.empty}"] = None
         return tuple(notes)
 
@@ -137,10 +138,14 @@ def report_unused(
 
 
 def _check_name(
-    variable: VariableDefinition, builtin: Mapping[str, str], problems: Problems
+    variable: VariableDefinition, builtin: Mapping[str, VariableValue], problems: Problems
 ) -> None:
     if variable.name in builtin:
-        fix = f"its value is the manifest's {variable.name}:; use another name"
+        fix = (
+            f"its value is the manifest's {variable.name}:; use another name"
+            if isinstance(builtin[variable.name], str)
+            else "its value is what the components declare; use another name"
+        )
         problems.add(f"{variable.name!r} is always defined", variable.where, fix)
     elif variable.name in templates.RESERVED_WORDS:
         fix = "use another name"
@@ -151,7 +156,7 @@ def _apply_setting(
     name: str,
     text: str,
     assignments: dict[str, _Assignment],
-    builtin: Mapping[str, str],
+    builtin: Mapping[str, VariableValue],
     problems: Problems,
 ) -> None:
     """Apply one --set."""

@@ -141,6 +141,7 @@ at_boot() {
     return "$prepared"
 }
 
+take_guests
 [ "${0##*/}" != 90-guests ] || case $1 in
 start) at_boot && exit 0 || exit 1 ;;
 stop) stop_all && exit 0 || exit 1 ;;

@@ -249,8 +249,14 @@ write_servers() {
     fi
 }
 
+# Where one image is for many machines, its name is none of theirs: theirs is in NAME, or nothing is.
+take_own_name() {
+    [ ! -e /usr/lib/minbuild/credentials ] || take NAME hostname || NAME=
+}
+
 # A name that the manifest gives stays; without one (hostname: "" or localhost) the network's is taken.
 take_name() {
+    take_own_name
     case ${hostname:-$NAME} in
     "$NAME") ;;
     bad) note 'host name left out: the client found characters in it that no name has' ;;

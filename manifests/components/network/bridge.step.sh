@@ -14,13 +14,28 @@ has_carrier() {
     read -r carrier <"/sys/class/net/$1/carrier" && [ "$carrier" = 1 ]
 }
 
+raise() {
+    read -r flags <"/sys/class/net/$1/flags"
+    [ $((flags & 1)) -eq 1 ] || ip link set "$1" up
+}
+
+# A card finds its speed while the settings of this machine are awaited.
+take_settings() {
+    [ -e /usr/lib/minbuild/credentials ] || return 0
+    for link in $(links); do
+        raise "$link"
+    done
+    take UPLINK uplink
+    take STATIC_ADDRESS address
+    take_own_name
+}
+
 # find_uplink TRIES: the first link with a carrier, in `uplink`; ten tries a second.
 find_uplink() {
     tries=$1
     while [ "$tries" -gt 0 ]; do
         for link in $(links); do
-            read -r flags <"/sys/class/net/$link/flags"
-            [ $((flags & 1)) -eq 1 ] || ip link set "$link" up
+            raise "$link"
             uplink=${UPLINK:-$link}
             [ "$uplink" = "$link" ] && has_carrier "$link" && return 0
         done
@@ -105,6 +120,7 @@ start() {
     await drivers 60
     [ ! -e "$STEPS/25-bond" ] || await bond 30
     make_bridge &
+    take_settings
     find_uplink $((UPLINK_WAIT * 10))
     found=$?
     if ! wait $!; then

@@ -106,7 +106,7 @@ def test_keys_on_the_data_partition_make_nobody_root_unless_the_image_says_so(
     settings = {"ssh_data_keys": str(allowed).lower()}
     loaded = read_manifest(MANIFESTS / "edge.yaml", settings=settings, components=())
     step = rendered(loaded)["/usr/lib/minbuild/steps/60-ssh"].content.decode()
-    assert "cat /etc/ssh-keys ${DATA_KEYS:+/data/ssh/authorized_keys} 2>/dev/null" in step
+    assert 'cat "$keys" ${DATA_KEYS:+/data/ssh/authorized_keys} 2>/dev/null' in step
     assert step.count("authorized_keys} ") == 1
     assert re.findall(r"(?m)^DATA_KEYS=(.*)$", step) == ["yes" if allowed else ""]
 

@@ -102,7 +102,7 @@ def test_the_schema_of_manifests_describes_every_variable_that_ships() -> None:
     described = schema["properties"]["vars"]["properties"]  # type: ignore[index]
     assert described["address"] == {
         "default": "",
-        "description": "192.0.2.10/24 (address/prefix, required; network/static)",
+        "description": "192.0.2.10/24 (address/prefix, at boot too, required; network/static)",
     }
     assert described["ssh_port"]["default"] == 22
     jsonschema.Draft7Validator.check_schema(schema)

@@ -32,7 +32,11 @@ def test_a_short_manifest_gets_every_default(desk: Desk) -> None:
     assert manifest.image == ImageSettings((ImageFormat.UKI, ImageFormat.RAW), Compression.XZ)
     assert manifest.budget == Budget()
     assert manifest.components == ()
-    assert manifest.variables == {"arch": "amd64", "name": "host"}
+    assert manifest.variables == {
+        "arch": "amd64",
+        "name": "host",
+        "runtime_variables": (),
+    }
     assert manifest.kernel.package == "linux-image-cloud-amd64"
 
 
