@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.timing import Bench, Run, minbuild
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 
-FORGOTTEN = ("built/1", "segment/1")
+FORGOTTEN = (RecordKind.BUILD, RecordKind.SEGMENT)
 """Kinds of records without which every segment is packed again."""
 
 DONE = (0, 1)
@@ -80,7 +81,7 @@ def measure_repack(workspace: Workspace) -> Run:
     for kind in FORGOTTEN:
         remaining = store.get_all(kind)
         store.remove(kind, remaining)
-        for value in remaining.values() if kind == "segment/1" else ():
+        for value in remaining.values() if kind is RecordKind.SEGMENT else ():
             store.discard(value.decode("ascii"))
     return workspace.run("make", "host.yaml")
 

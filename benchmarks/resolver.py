@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -100,9 +101,7 @@ def _qemu(bench: Bench, selection: PackageSelection, session: Session) -> tuple[
     once = []
     for _ in range(min(bench.rounds, 3)):
         store = _only_packages(bench, selection.packages, session.store)
-        seconds, _ = within(
-            lambda store=store: load_facts(selection.packages, store, SilentProgress())
-        )  # type: ignore[misc]
+        seconds, _ = within(partial(load_facts, selection.packages, store, SilentProgress()))
         once.append(seconds)
     again, closure = _median(
         bench,

@@ -13,9 +13,10 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -91,9 +92,9 @@ class Slices:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._read: dict[str, dict[str, object]] = {}
+        self._read: dict[str, dict[str, Any]] = {}
 
-    def package(self, name: str) -> dict[str, object]:
+    def package(self, name: str) -> dict[str, Any]:
         if name not in self._read:
             path = self._directory / f"{name}.yaml"
             self._read[name] = yaml.safe_load(path.read_text()) if path.is_file() else {}
@@ -101,7 +102,7 @@ class Slices:
 
     def globs(self, name: str) -> Iterator[str]:
         """All that `bins` of a package leads to, of any package."""
-        todo, result = [f"{name}_bins"], set()
+        todo, result = [f"{name}_bins"], set[str]()
         while todo:
             one = todo.pop()
             if one in result:
@@ -117,7 +118,7 @@ class Slices:
 
     def every(self) -> Named:
         """All that any slice names."""
-        result = set()
+        result: set[str] = set()
         for path in sorted(self._directory.glob("*.yaml")):
             for entry in (self.package(path.stem).get("slices") or {}).values():
                 result.update((entry or {}).get("contents") or {})
@@ -170,7 +171,7 @@ def _listed_alone(session: Session) -> set[str]:
         }
 
 
-def _matching(glob: str, offered: set[str]) -> list[str]:
+def _matching(glob: str, offered: Collection[str]) -> list[str]:
     if not re.search(r"[*?]", glob):
         return [glob] if glob in offered else []
     return [path for path in offered if _fits(glob, path)]
@@ -180,7 +181,7 @@ def _fits(glob: str, path: str) -> bool:
     return path == glob or ("*" in glob and fnmatch.fnmatchcase(path, glob.replace("**", "*")))
 
 
-def _below(expected: str, offered: set[str]) -> list[str]:
+def _below(expected: str, offered: Collection[str]) -> list[str]:
     if re.search(r"[*?\[]", expected):
         return [path for path in offered if fnmatch.fnmatchcase(path, expected)]
     return [path for path in offered if path == expected or path.startswith(f"{expected}/")]

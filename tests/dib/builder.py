@@ -68,7 +68,7 @@ class Builder:
         result = subprocess.run(
             [Path(sysconfig.get_path("scripts")) / "disk-image-create", "-n", *argv],
             cwd=self.directory,
-            env=self._environment() | (env or {}),
+            env={**self._environment(), **(env or {})},
             capture_output=True,
             text=True,
         )

@@ -22,7 +22,7 @@ def write_result_disk(tmp_path: Path, **files: bytes) -> Path:
     for name, data in files.items():
         (path / name.replace("_", ".")).write_bytes(data)
     disk = tmp_path / "result.disk"
-    argv = ["tar", "-c", "-S", "--format=gnu", "-f", disk, "-C", path, "."]
+    argv: list[str | Path] = ["tar", "-c", "-S", "--format=gnu", "-f", disk, "-C", path, "."]
     subprocess.run(argv, check=True)
     os.truncate(disk, 64 * MEBI)
     return disk

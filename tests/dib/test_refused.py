@@ -80,7 +80,13 @@ def test_dib_that_is_interrupted_leaves_nothing(
 ) -> None:
     sign = tmp_path / "reached"
     element(elements, "slow", pre_finalise__50_test=f"touch {sign}; sleep 3600")
-    argv = [sys.executable, "-m", "tests.dib.dib_jobs", build_folder(small), tmp_path / "work"]
+    argv: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "tests.dib.dib_jobs",
+        build_folder(small),
+        tmp_path / "work",
+    ]
     process = subprocess.Popen([*argv, "slow"], cwd=TOP, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(lambda: sign.exists() or process.poll() is not None)

@@ -41,7 +41,7 @@ def test_a_manifest_becomes_a_tar_and_a_file_system(builder: Builder, small: Sma
     assert result["/boot/vmlinuz-6.1-cloud-amd64"].isreg()
     assert result["/lib64"].linkname == "usr/lib64"
     assert "/etc/greeting" in result
-    argv = ["-R", "ls -p /usr/bin", builder.directory / "host.raw"]
+    argv: list[str | Path] = ["-R", "ls -p /usr/bin", builder.directory / "host.raw"]
     assert b"/hello/" in toolbox().run("debugfs", argv, purpose="listing")
     disk, tar = (measure_input(str(builder.directory / f"host.{form}")) for form in ("raw", "tar"))
     for one, form in ((disk, "raw"), (tar, "tar")):

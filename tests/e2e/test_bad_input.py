@@ -18,10 +18,10 @@ from tests.support.private_mounts import run_with_mounts
 from tests.support.server import Fault
 
 
-def resolve(small: Small, more: str = "", **options: str) -> CommandResult:
+def resolve(small: Small, more: str = "", env: dict[str, str] | None = None) -> CommandResult:
     """Resolve the small host with more lines in its manifest."""
     small.write(more)
-    return minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory, **options)
+    return minbuild(*small.argv("plan", "small.yaml"), cwd=small.directory, env=env)
 
 
 def assert_refused(ended: CommandResult, code: int, *parts: str) -> None:

@@ -283,7 +283,14 @@ def test_files_for_github_are_what_github_takes(schema: str, pattern: str) -> No
 
 def check_schema(schema: str, *paths: Path) -> str:
     """What check-jsonschema has to say of files; "" when they are valid."""
-    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, *paths]
+    argv: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "check_jsonschema",
+        "--builtin-schema",
+        schema,
+        *paths,
+    ]
     result = subprocess.run(argv, capture_output=True, text=True)
     return result.stdout + result.stderr if result.returncode else ""
 

@@ -35,7 +35,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def root(package: Path) -> Path:
     """A root with the package, all that it depends on, the three shells, and man."""
-    argv = ["dpkg-deb", "--field", package, "Depends"]
+    argv: list[str | Path] = ["dpkg-deb", "--field", package, "Depends"]
     depends = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
     names = [str(alternatives[0]["name"]) for alternatives in PkgRelation.parse_relations(depends)]
     directory = ROOTS / "run"

@@ -71,7 +71,9 @@ def test_the_wheel_is_installed_as_a_tool(dist: Path, tmp_path: Path, installer:
     venv.create(tmp_path / "venv", with_pip=True)
     (wheel,) = dist.glob("*.whl")
     run(tmp_path / "venv/bin/pip", "install", "--quiet", installer, cwd=tmp_path)
-    argv = ["install", wheel] if installer == "pipx" else ["tool", "install", wheel]
+    argv: list[str | Path] = (
+        ["install", wheel] if installer == "pipx" else ["tool", "install", wheel]
+    )
     homes = {
         "HOME": str(tmp_path), "PIPX_HOME": str(tmp_path / "pipx"), "PIPX_BIN_DIR": str(tmp_path / "bin"),
         "UV_TOOL_DIR": str(tmp_path / "uv"), "UV_TOOL_BIN_DIR": str(tmp_path / "bin"),

@@ -61,7 +61,17 @@ def make_disks(directory: Path) -> tuple[Path, ...]:
     box.run("mkfs.fat", ["-n", "STICK", disks[0]], purpose="making a stick")
     box.run("mcopy", ["-i", disks[0], hello, "::hello"], purpose="filling a stick")
     for label, disk in zip(("RAID", "SATA"), disks[1:], strict=True):
-        argv = ["-t", "ext4", "-F", "-q", "-L", label, "-d", directory / "tree", disk]
+        argv: list[str | Path] = [
+            "-t",
+            "ext4",
+            "-F",
+            "-q",
+            "-L",
+            label,
+            "-d",
+            directory / "tree",
+            disk,
+        ]
         box.run("mke2fs", argv, purpose="making a disk")
     return tuple(disks)
 

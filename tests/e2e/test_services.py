@@ -21,13 +21,12 @@ from minbuild.lab.model import (
     ProbePattern,
     ProbeState,
 )
-from minbuild.lab.probes import make_component_probe
 from minbuild.manifest import model
 from minbuild.pipeline.boot_setup import BootSetup
 from minbuild.progress import SilentProgress
 from tests.e2e.nat_guest import APPLETS, INIT, LEASE, MODULES, READY
 from tests.e2e.small_host import minbuild
-from tests.support.lab import STORE, make_boot_setup, make_data_disk, require_namespace
+from tests.support.lab import STORE, ask_by_tcp, make_boot_setup, make_data_disk, require_namespace
 from tests.support.real_archive import open_real_archive
 from tests.unit.lab.conftest import busybox_of, kernel_of
 from tests.unit.lab.cpio import initramfs
@@ -149,12 +148,7 @@ def test_the_network_and_those_who_come_in_by_it(net: Net, disk: Path) -> None:
             expect_line("nat", r"tcp: answered \d+ bytes: behind nat"),
             expect_line("lease", r"DHCPACK\(lab20\) 198\.51\.100\.\d+", LineSource.DNSMASQ),
             expect_line("vlan", r"tcp: answered \d+ bytes: behind vlan"),
-            make_component_probe(
-                "door",
-                model.ProbeSettings(
-                    "door", HERE, tcp=9, to="guest", says="behind door", limit=LIMIT
-                ),
-            ),
+            ask_by_tcp("door", 9, "behind door", to="guest", limit=LIMIT),
             expect_line("guest", f"guest behind: ready: {READY}", LineSource.CONSOLE),
             expect_line("watchdog", r"i6300ESB.* resets after 16 s", LineSource.CONSOLE),
             expect_line("hung", "no such line"),

@@ -48,7 +48,7 @@ def main() -> None:
                 return shaped(target, data, source)[:longest]
             except (ValueError, IndexError, struct.error):  # it has lost its shape
                 pass
-        return atheris.Mutate(data, longest)
+        return bytes(atheris.Mutate(data, longest))
 
     with tempfile.TemporaryDirectory() as corpus:
         for number, data in enumerate(seeds(target)):

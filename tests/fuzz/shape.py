@@ -49,6 +49,8 @@ def shaped(target: str, seed: bytes, source: random.Random) -> bytes:
                 _volume(data, source)
             case "archive":
                 _tar(data, source)
+            case _:
+                pass
     return bytes(data)
 
 

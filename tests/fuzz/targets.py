@@ -16,7 +16,7 @@ from minbuild.archive import lockfile
 from minbuild.errors import MinbuildError, ToolError
 from minbuild.facts.config_files import parse_sysusers, parse_tmpfiles
 from minbuild.facts.detect import read_facts, read_symbols
-from minbuild.facts.model import FileEntry, PackageFiles, TextLines
+from minbuild.facts.model import FileEntry, PackageFiles, Symbols, TextLines
 from minbuild.facts.package_analysis import analyse_package
 from minbuild.footprint import document
 from minbuild.footprint.open_ports import add_ports, read_ports
@@ -34,7 +34,7 @@ from minbuild.formats.xfs import Xfs
 from minbuild.manifest.budget_document import is_manifest_document, load_budget
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.rule_files import load_rules
-from minbuild.paths import to_root_path
+from minbuild.paths import RootPath, to_root_path
 from minbuild.pipeline.attestation import compare_sums, read_sums
 from minbuild.process import RunProgram
 from minbuild.report import history as past
@@ -87,11 +87,14 @@ def module(data: bytes) -> None:
 
 
 def config(data: bytes) -> None:
-    for path in ("/etc/nsswitch.conf", "/etc/pam.d/app"):
+    for path in map(RootPath, ("/etc/nsswitch.conf", "/etc/pam.d/app")):
         facts = read_facts(path, data)
         if isinstance(facts, TextLines):
             files = PackageFiles(
-                "", {path: FileEntry(path, FileType.FILE, 0o644)}, {path: facts}.get, {}.get
+                "",
+                {path: FileEntry(path, FileType.FILE, 0o644)},
+                facts={path: facts}.get,
+                symbols=dict[RootPath, Symbols]().get,
             )
             check_closed_world(files, arch="amd64", policy=ResolvePolicy(rules=RULES))
 

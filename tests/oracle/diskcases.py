@@ -40,7 +40,14 @@ def tables(directory: Path, count: int, seed: int = SEED) -> Iterator[Table]:
         script = _gpt(source, sector) if gpt else _dos(source)
         with path.open("wb") as file:
             file.truncate(64 * MIB)
-        argv = ["-q", "--no-reread", "--no-tell-kernel", "--sector-size", str(sector), path]
+        argv: list[str | Path] = [
+            "-q",
+            "--no-reread",
+            "--no-tell-kernel",
+            "--sector-size",
+            str(sector),
+            path,
+        ]
         toolbox().run("sfdisk", argv, purpose="making a table", stdin=script.encode())
         damage = source.choice(DAMAGE) if gpt else ""
         _damage(path, sector, damage, source)

@@ -28,7 +28,7 @@ Row = tuple[int, int, int, str, str, str]
 
 def read_with_sfdisk(path: Path, sector: int) -> list[Row] | None:
     """Number, start, size, type, UUID and name of each partition; None where sfdisk gives up."""
-    argv = ["--json", "--sector-size", str(sector), path]
+    argv: list[str | Path] = ["--json", "--sector-size", str(sector), path]
     try:
         output = json.loads(toolbox().run("sfdisk", argv, purpose="reading a table"))
     except ToolError:
@@ -88,7 +88,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_filesystem(system: System, tree: Path, path: Path) -> Path:
     """The file system, its directories indexed by e2fsck, one owner beyond 16 bits."""
-    argv = ["-q", "-F", *system.options, "-d", tree, path, system.size]
+    argv: list[str | Path] = ["-q", "-F", *system.options, "-d", tree, path, system.size]
     toolbox().run("mke2fs", argv, purpose="making a file system")
     with contextlib.suppress(ToolError):  # it has "modified the file system"
         toolbox().run("e2fsck", ["-fyD", path], purpose="indexing directories")

@@ -266,7 +266,7 @@ def test_qemu_finds_the_roms_of_its_machine_and_its_card(tree: Path) -> None:
 def test_what_packages_declare_is_read(package_source: PackageSource) -> None:
     names = ("openssh-server", "systemd", "dbus-system-bus-common", "polkitd", "sudo", "tpm-udev")
     packages = [package for name in names if (package := package_source.find_package(name))]
-    result = {}
+    result: dict[str, DeclaredUser | DeclaredGroup | DeclaredDirectory] = {}
     for files in package_source.fetch_and_analyse(packages):
         for path in files.entries:
             facts = files.facts(path) if path.endswith(".conf") else None

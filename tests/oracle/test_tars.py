@@ -153,7 +153,13 @@ def test_the_layers_of_an_image_are_counted_as_umoci_unpacks_them() -> None:
         ]
         with scratch() as path:
             images.write_blobs(images.oci(images.ContainerImage(layers)), path / "image")
-            argv = ["unpack", "--rootless", "--image", f"{path}/image:latest", path / "out"]
+            argv: list[str | Path] = [
+                "unpack",
+                "--rootless",
+                "--image",
+                f"{path}/image:latest",
+                path / "out",
+            ]
             refused = ""
             try:
                 umoci.run("umoci", argv, purpose="unpacking")

@@ -134,7 +134,8 @@ class AttackCollector:
     ) -> None:
         """Keep the tests that a class names."""
         result: set[tuple[str, str]] = set()
-        remaining, left = [], []
+        remaining: list[pytest.Item] = []
+        left: list[pytest.Item] = []
         for item in items:
             row = self._find_class(item, result)
             (left if row is None else remaining).append(item)
@@ -174,7 +175,7 @@ class ReportCounter:
         """
         nodes = self._collector.row_of_test
         row = nodes.get(report.nodeid) or nodes.get(report.nodeid.rpartition("@")[0])
-        rerun = report.outcome == "rerun"
+        rerun = str(report.outcome) == "rerun"
         if row is None or rerun or (report.when != "call" and report.passed):
             return
         row.tried += not report.skipped

@@ -243,7 +243,8 @@ def test_sums_are_signed_by_the_key_that_is_given(build_directory: Path, tmp_pat
     signature = pysequoia.Sig.from_file(str(result))
     data = (build_directory / "SHA256SUMS").read_bytes()
     certificate = key.extract_certificate()
-    assert pysequoia.verify(data, lambda _: [certificate], signature=signature)
+    verified = pysequoia.verify(data, lambda _: [certificate], signature=signature)
+    assert [each.certificate for each in verified.valid_sigs] == [certificate.fingerprint]
     (tmp_path / "bad.asc").write_text("no key")
     with pytest.raises(ArchiveError, match="private key"):
         sign_sums(build_directory, tmp_path / "bad.asc")

@@ -118,7 +118,7 @@ def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SigningSettings:
     (tmp_path / "pin").write_text("4711")
     monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "softhsm2.conf"))
     module = next(box.root.glob("usr/lib/*/softhsm/libsofthsm2.so"))
-    common = ["--module", module, "--pin", "4711"]
+    common: list[str | Path] = ["--module", module, "--pin", "4711"]
     env = {"SOFTHSM2_CONF": str(tmp_path / "softhsm2.conf")}
     for argv in (
         ["--init-token", "--free", "--label", "release", "--so-pin", "4711"],
@@ -142,7 +142,7 @@ def test_a_key_in_a_token_signs_as_the_same_key_in_a_file(
     assert differing <= 4  # the checksum, over a signature with its time
     box = toolbox(lab=True)
     for image in (uki, plain):
-        argv = ["--cert", OURS.certificate, image]
+        argv: list[str | Path] = ["--cert", OURS.certificate, image]
         assert b"verification OK" in box.run("sbverify", argv, purpose="verifying")
     with pytest.raises(ToolError):
         box.run("sbverify", ["--cert", OTHER.certificate, uki], purpose="verifying")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -85,7 +86,8 @@ def test_two_versions_of_minbuild_share_a_store(small: Small, other_version: Pat
         assert [(out == expected, code) for out, _, code in ended] == [(True, 0)] * 2, ended[0][1]
     opened = Store(small.directory / "store")
     assert (
-        opened.get_all(RecordKind.FILES).keys() == opened.get_all(f"files-1{FACTS_VERSION}").keys()
+        opened.get_all(RecordKind.FILES).keys()
+        == opened.get_all(cast(RecordKind, f"files-1{FACTS_VERSION}")).keys()
     )
     assert run_store(small, "check").code == 0
     assert run(small, *PLAN, "--offline").out == expected

@@ -157,8 +157,8 @@ def _generate_single() -> Iterator[GeneratedDeb]:
     for ending in CONTROL:
         yield GeneratedDeb(f"control.tar{ending}", Parts([FILE], control=ending).bytes())
     yield GeneratedDeb("the old format", write_old_deb([FILE]))
-    for name in (b"control", b"././control", b"/control"[1:]):
-        yield GeneratedDeb(f"the control file {name!r}", Parts([FILE], named=name).bytes())
+    for place in (b"control", b"././control", b"/control"[1:]):
+        yield GeneratedDeb(f"the control file {place!r}", Parts([FILE], named=place).bytes())
     yield from _generate_members()
     yield from _generate_refused()
 
@@ -231,7 +231,9 @@ def _generate_refused() -> Iterator[GeneratedDeb]:
 
 
 def _random_ar(source: random.Random) -> Ar:
-    number = lambda most: str(source.randrange(most))  # noqa: E731
+    def number(most: int) -> str:
+        return str(source.randrange(most))
+
     others = [("_" + "abc"[: source.randrange(4)], bytes(source.randrange(9)))]
     return Ar(
         date=source.choice(("", "0", number(10**12))),

@@ -17,7 +17,7 @@ START = 1 << 20
 
 def ext4(tree: Path, path: Path, size: str, *more: str) -> Path:
     """An ext4 file system of `size` (12M) with the files of a directory; `more` is for mke2fs."""
-    argv = ["-q", "-F", "-t", "ext4", *more, "-d", tree, path, size]
+    argv: list[str | Path] = ["-q", "-F", "-t", "ext4", *more, "-d", tree, path, size]
     toolbox().run("mke2fs", argv, purpose="making a file system")
     return path
 
@@ -81,6 +81,16 @@ def convert_disk(disk: bytes, path: Path, *options: str) -> Path:
     """A disk as qemu-img writes it, in the format that the file's name ends with."""
     raw = path.with_suffix(".source")
     raw.write_bytes(disk)
-    argv = ["convert", "-q", "-f", "raw", "-O", path.suffix[1:], *options, raw, path]
+    argv: list[str | Path] = [
+        "convert",
+        "-q",
+        "-f",
+        "raw",
+        "-O",
+        path.suffix[1:],
+        *options,
+        raw,
+        path,
+    ]
     toolbox().run("qemu-img", argv, purpose="making a disk image")
     return path

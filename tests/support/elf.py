@@ -246,8 +246,8 @@ def _symbol_sections(form: _Form, spec: Elf, tags: list[tuple[int, int]]) -> lis
         for name in spec.filters
     ]
     tags[:] = [*filters, *tags] if spec.filters_first else [*tags, *filters]
-    texts = ((14, spec.soname), (15, spec.rpath), (29, spec.runpath))
-    texts += ((0x6FFFFEFC, spec.audit), (0x6FFFFEFB, spec.depaudit))
+    texts = [(14, spec.soname), (15, spec.rpath), (29, spec.runpath)]
+    texts += [(0x6FFFFEFC, spec.audit), (0x6FFFFEFB, spec.depaudit)]
     tags += [(tag, strings.at(text)) for tag, text in texts if text]
     tags += [(0x6FFFFFFB, spec.df_1)] if spec.df_1 else []
     numbers = _version_numbers(spec)

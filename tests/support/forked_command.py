@@ -74,7 +74,7 @@ def command_server() -> CommandServer:
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
     with theirs:
-        process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=theirs, cwd=TOP)
+        process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=theirs.fileno(), cwd=TOP)
     server = CommandServer(ours, process)
     atexit.register(server.end)
     return server

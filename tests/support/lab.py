@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from minbuild.data import data_directory
+from minbuild.footprint.model import ProbeRow
 from minbuild.lab.data_disk import DATA_LABEL
-from minbuild.lab.model import Firmware, Network
+from minbuild.lab.model import BootProbe, Firmware, Network
+from minbuild.lab.probes import make_component_probe
 from minbuild.lab.worker.client import choose_network
 from minbuild.pipeline.boot_setup import BootSetup, prepare_boot
 from minbuild.pipeline.session import BuildRequest, Session
@@ -23,6 +25,14 @@ def make_boot_setup(image: Path) -> BootSetup:
     return prepare_boot(
         str(image), manifest, Session(STORE, SilentProgress()), firmware=Firmware.DIRECT
     )
+
+
+def ask_by_tcp(name: str, port: int, says: str, *, to: str = "host", limit: int) -> BootProbe:
+    """The probe that a component's `tcp:` asks for."""
+    row = ProbeRow(
+        name, "", limit, "", lease=False, lookup="", tcp=port, to=to, says=says, where=""
+    )
+    return make_component_probe(name, row)
 
 
 def require_namespace(toolbox: Toolbox) -> None:

@@ -12,6 +12,15 @@ NO_NETWORK = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0
 
 def build_site(directory: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     """Build the site into `directory` without a network; the caller looks at the exit code."""
-    argv = [sys.executable, "-m", "mkdocs", "build", "-f", TOP / "mkdocs.yml", "-d", directory]
+    argv: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "-f",
+        TOP / "mkdocs.yml",
+        "-d",
+        directory,
+    ]
     env = {**os.environ, **NO_NETWORK, "NO_MKDOCS_2_WARNING": "1"}
     return subprocess.run([*argv, *options], capture_output=True, text=True, timeout=600, env=env)

@@ -54,6 +54,8 @@ def _iterate_names(tree: ast.AST) -> Iterator[str]:
                 yield name
             case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
+            case _:
+                pass
 
 
 def test_the_packages_are_those_of_the_linter_in_their_order() -> None:

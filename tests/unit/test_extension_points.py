@@ -33,6 +33,7 @@ from minbuild.image.ukify import SIGN_TOOL
 from minbuild.image.write import FORMATS, PARTITION_TOOLS
 from minbuild.lab.drives import DRIVE_FORMATS, detect_drive_format
 from minbuild.manifest.image_settings import Compression, ImageFormat, PartitionType
+from minbuild.manifest.limits import FindingKind
 from minbuild.manifest.shipped_manifests import load_tools
 from minbuild.report import surface
 from minbuild.report.formats import FORMATS as REPORT_FORMATS
@@ -69,7 +70,7 @@ def first_cells(page: Path, heading: str) -> set[str]:
 
 
 def test_every_way_to_guess_a_package_is_written() -> None:
-    lacks(ProviderGuess, GUESSES, "archive/provider_guess.py, GUESSES")
+    lacks([*map(str, ProviderGuess)], [*map(str, GUESSES)], "archive/provider_guess.py, GUESSES")
 
 
 def test_a_kind_of_need_stands_in_the_schema_of_the_footprint() -> None:
@@ -98,7 +99,7 @@ def test_a_name_that_nothing_stands_for_is_told_as_a_name(kind: NeedKind) -> Non
 
 
 def test_every_image_format_is_written() -> None:
-    lacks(ImageFormat, FORMATS, "image/write.py, FORMATS")
+    lacks(list(ImageFormat), FORMATS, "image/write.py, FORMATS")
     endings = [one.suffix for one in FORMATS.values()]
     assert len(endings) == len(set(endings)), "two formats of image/write.py have one ending"
 
@@ -190,7 +191,7 @@ def test_a_command_writes_every_format_that_it_offers(
 
 
 def test_every_kind_of_finding_has_a_name_and_a_row() -> None:
-    kinds = [*map(str, surface.FindingKind)]
+    kinds = [*map(str, FindingKind)]
     lacks(kinds, [*map(str, surface.FINDING_NAMES)], "report/surface.py, NAMES")
     known = first_cells(REFERENCE / "reports.md", "Each kind of finding has a name")
     lacks(kinds, known, "docs/reference/reports.md")

@@ -17,7 +17,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "man"
 
 def render(page: Path) -> str:
     """A page as mandoc shows it, in words with one blank between them."""
-    options = ["-T", "ascii", "-O", "width=1000", page]
+    options: list[str | Path] = ["-T", "ascii", "-O", "width=1000", page]
     shown = toolbox().run("mandoc", options, purpose="showing a page").decode()
     return " ".join(re.sub(".\b", "", shown).split())
 
@@ -44,7 +44,7 @@ def test_a_page_of_a_command_that_is_gone_is_removed(tmp_path: Path) -> None:
 
 @pytest.mark.mirror
 def test_mandoc_has_nothing_to_say() -> None:
-    argv = ["-T", "lint", "-W", "all", *sorted(PAGES.iterdir())]
+    argv: list[str | Path] = ["-T", "lint", "-W", "all", *sorted(PAGES.iterdir())]
     assert toolbox().run("mandoc", argv, purpose="checking the pages") == b""
 
 

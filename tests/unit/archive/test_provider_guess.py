@@ -55,32 +55,37 @@ def index(world: World) -> Index:
 @pytest.mark.parametrize(
     ("package", "kind", "wanted", "first"),
     [
-        ("program", "needed", "libglib-2.0.so.0", "libglib2.0-0t64"),
-        ("program", "needed", "libgobject-2.0.so.0", "libglib2.0-0t64"),
-        ("program", "needed", "libcrypto.so.3", "libssl3t64"),
-        ("program", "needed", "libgcc_s.so.1", "libgcc-s1"),
-        ("program", "needed", "libstdc++.so.6", "libstdc++6"),
-        ("program", "needed", "libc.so.6", "libc6"),
-        ("program", "needed", "libm.so.6", "libc6"),
-        ("program", "needed", "libdeep-1.2.so.3", "libdeep-1.2-3"),
-        ("program", "needed", "libz.so.1", "zlib1g"),
-        ("program", "needed", "libcommon-17.so", "libcommon"),
-        ("program", "interp", "/lib64/ld-linux-x86-64.so.2", "libc6"),
-        ("program", "dlopen", "libtss2-esys.so.0", "libtss2-esys-3.0.2-0t64"),
-        ("program", "shebang", "/usr/bin/python3", "python3-minimal"),
-        ("program", "shebang", "/usr/bin/python3.13", "python3.13"),
-        ("program", "shebang", "/bin/sh", "dash"),
-        ("program", "link", "/usr/lib/x86_64-linux-gnu/libdeep-1.2.so.3.0.1", "libdeep-1.2-3"),
-        ("kernel", "root", "/boot/vmlinuz-*", "kernel-6.12"),
-        ("kernel", "module", "kvm", "kernel-6.12"),
-        ("kernel", "firmware", "iwlwifi-8000C-36.ucode", "firmware-iwlwifi"),
-        ("virtual-user", "exec", "/usr/bin/awk", "mawk"),
+        ("program", NeedKind.NEEDED, "libglib-2.0.so.0", "libglib2.0-0t64"),
+        ("program", NeedKind.NEEDED, "libgobject-2.0.so.0", "libglib2.0-0t64"),
+        ("program", NeedKind.NEEDED, "libcrypto.so.3", "libssl3t64"),
+        ("program", NeedKind.NEEDED, "libgcc_s.so.1", "libgcc-s1"),
+        ("program", NeedKind.NEEDED, "libstdc++.so.6", "libstdc++6"),
+        ("program", NeedKind.NEEDED, "libc.so.6", "libc6"),
+        ("program", NeedKind.NEEDED, "libm.so.6", "libc6"),
+        ("program", NeedKind.NEEDED, "libdeep-1.2.so.3", "libdeep-1.2-3"),
+        ("program", NeedKind.NEEDED, "libz.so.1", "zlib1g"),
+        ("program", NeedKind.NEEDED, "libcommon-17.so", "libcommon"),
+        ("program", NeedKind.INTERP, "/lib64/ld-linux-x86-64.so.2", "libc6"),
+        ("program", NeedKind.DLOPEN, "libtss2-esys.so.0", "libtss2-esys-3.0.2-0t64"),
+        ("program", NeedKind.SHEBANG, "/usr/bin/python3", "python3-minimal"),
+        ("program", NeedKind.SHEBANG, "/usr/bin/python3.13", "python3.13"),
+        ("program", NeedKind.SHEBANG, "/bin/sh", "dash"),
+        (
+            "program",
+            NeedKind.LINK,
+            "/usr/lib/x86_64-linux-gnu/libdeep-1.2.so.3.0.1",
+            "libdeep-1.2-3",
+        ),
+        ("kernel", NeedKind.ROOT, "/boot/vmlinuz-*", "kernel-6.12"),
+        ("kernel", NeedKind.MODULE, "kvm", "kernel-6.12"),
+        ("kernel", NeedKind.FIRMWARE, "iwlwifi-8000C-36.ucode", "firmware-iwlwifi"),
+        ("virtual-user", NeedKind.EXEC, "/usr/bin/awk", "mawk"),
     ],
 )
 def test_the_first_candidate(
-    index: Index, package: str, kind: str, wanted: str, first: str
+    index: Index, package: str, kind: NeedKind, wanted: str, first: str
 ) -> None:
-    assert guess_providers(index, package, NeedKind(kind).guess, wanted)[0] == first
+    assert guess_providers(index, package, kind.guess, wanted)[0] == first
 
 
 def test_each_candidate_is_a_package_of_the_index_and_named_once(index: Index) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store, require_private
 from minbuild.errors import ToolError
 
@@ -82,7 +83,7 @@ def test_what_a_store_holds_is_read_by_its_user_alone(tmp_path: Path) -> None:
             (tmp_path / "store" / name).mkdir(mode=0o755)
         store = Store(tmp_path / "store")
         store.add(b"secret")
-        store.put("rendering", {"key": b"secret"})
+        store.put(RecordKind.RENDERING, {"key": b"secret"})
     finally:
         os.umask(before)
     directories = [tmp_path / "store" / name for name in ("files", "trees", "partial")]
@@ -113,10 +114,11 @@ def test_a_user_namespace_without_root_knows_the_directories_of_the_system(tmp_p
 
 def ask_in_namespace(store: Path) -> str:
     """What an ordinary user whose namespace maps that user alone is told of a store."""
-    user = {"user": 12345, "group": 12345, "extra_groups": ()} if os.geteuid() == 0 else {}
+    number = 12345 if os.geteuid() == 0 else None
     result = subprocess.run(
         ["unshare", "-r", sys.executable, "-c", PROGRAM, str(store)],
-        cwd=TOP, capture_output=True, text=True, **user,
+        cwd=TOP, capture_output=True, text=True,
+        user=number, group=number, extra_groups=() if number is not None else None,
     )  # fmt: skip
     if "unshare:" in result.stderr:
         pytest.skip(f"namespaces are not allowed here: {result.stderr}")

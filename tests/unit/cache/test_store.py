@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ToolError
 
+KIND, OTHER_KIND = RecordKind.WEIGHT, RecordKind.RENDERING
 ABSENT = "0" * 64
 
 
@@ -30,7 +32,7 @@ def test_what_was_never_added_is_absent(tmp_path: Path) -> None:
     store = Store(tmp_path)
     assert store.read(ABSENT) is None
     assert store.path(ABSENT) is None
-    assert store.get("kind", "key") is None
+    assert store.get(KIND, "key") is None
 
 
 def test_a_damaged_file_is_forgotten_and_never_served(tmp_path: Path) -> None:
@@ -46,16 +48,16 @@ def test_a_damaged_file_is_forgotten_and_never_served(tmp_path: Path) -> None:
 
 def test_records_of_a_kind_are_found_by_prefix_in_order(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.put("a", {"x/2": b"two", "x/1": b"one", "y/1": b"other"})
-    store.put("b", {"x/3": b"three"})
-    assert list(store.get_all("a", "x/").items()) == [("x/1", b"one"), ("x/2", b"two")]
+    store.put(KIND, {"x/2": b"two", "x/1": b"one", "y/1": b"other"})
+    store.put(OTHER_KIND, {"x/3": b"three"})
+    assert list(store.get_all(KIND, "x/").items()) == [("x/1", b"one"), ("x/2", b"two")]
 
 
 def test_a_record_is_replaced(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.put("a", {"k": b"old"})
-    store.put("a", {"k": b"new"})
-    assert Store(tmp_path).get("a", "k") == b"new"
+    store.put(KIND, {"k": b"old"})
+    store.put(KIND, {"k": b"new"})
+    assert Store(tmp_path).get(KIND, "k") == b"new"
 
 
 def test_work_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -70,33 +72,33 @@ def test_records_that_are_no_database_are_left_for_new_ones(tmp_path: Path) -> N
     with contextlib.closing(
         Store(tmp_path)
     ) as former:  # a database that is closed later writes its pages back
-        former.put("a", {"k": b"v"})
+        former.put(KIND, {"k": b"v"})
         first = former.current_file
     Path(f"{first}-wal").unlink(missing_ok=True)
     first.write_bytes(b"this is no database at all" * 100)
     store = Store(tmp_path)
-    assert store.get("a", "k") is None
+    assert store.get(KIND, "k") is None
     assert store.current_file != first
     assert [wound for wound in store.damage_log if first.name in wound]
-    store.put("a", {"k": b"again"})
-    assert Store(tmp_path).get("a", "k") == b"again"
+    store.put(KIND, {"k": b"again"})
+    assert Store(tmp_path).get(KIND, "k") == b"again"
 
 
 def test_a_record_whose_bytes_changed_is_dropped_and_named(tmp_path: Path) -> None:
-    Store(tmp_path).put("a", {"k": b"value", "other": b"kept"})
+    Store(tmp_path).put(KIND, {"k": b"value", "other": b"kept"})
     with contextlib.closing(sqlite3.connect(Store(tmp_path).current_file)) as records, records:
         records.execute("UPDATE record SET value = replace(value, 'v', 'w') WHERE key = 'k'")
     store = Store(tmp_path)
-    assert store.get("a", "k") is None
-    assert store.get("a", "other") == b"kept"
-    assert store.damage_log == ["record a k"]
+    assert store.get(KIND, "k") is None
+    assert store.get(KIND, "other") == b"kept"
+    assert store.damage_log == [f"record {KIND} k"]
 
 
 def test_a_record_under_a_key_that_is_not_its_own_is_damaged(tmp_path: Path) -> None:
-    Store(tmp_path).put("a", {"k": b"value"})
+    Store(tmp_path).put(KIND, {"k": b"value"})
     with contextlib.closing(sqlite3.connect(Store(tmp_path).current_file)) as records, records:
         records.execute("UPDATE record SET key = 'l'")
-    assert Store(tmp_path).get("a", "l") is None
+    assert Store(tmp_path).get(KIND, "l") is None
 
 
 def test_a_file_is_checked_before_it_is_used_by_its_place(tmp_path: Path) -> None:
@@ -129,7 +131,7 @@ def _fill(directory: Path, number: int) -> None:
     store = Store(directory)
     for n in range(50):
         store.add(f"shared {n}".encode())
-        store.put("n", {f"{number}/{n}": b"x"})
+        store.put(KIND, {f"{number}/{n}": b"x"})
 
 
 def test_processes_write_side_by_side(tmp_path: Path) -> None:
@@ -141,7 +143,7 @@ def test_processes_write_side_by_side(tmp_path: Path) -> None:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     store = Store(tmp_path)
-    assert sum(len(store.get_all("n", f"{n}/")) for n in range(3)) == 150
+    assert sum(len(store.get_all(KIND, f"{n}/")) for n in range(3)) == 150
     for n in range(50):
         assert store.read(hashlib.sha256(f"shared {n}".encode()).hexdigest()) is not None
 
@@ -177,6 +179,6 @@ def test_a_turn_is_one_processs_and_one_threads(tmp_path: Path) -> None:
 
 def test_records_that_rest_are_asked_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.put("kind", {"key": b"value"})
+    store.put(KIND, {"key": b"value"})
     store.close_this_thread()
-    assert store.get("kind", "key") == b"value"
+    assert store.get(KIND, "key") == b"value"

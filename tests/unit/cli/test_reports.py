@@ -12,6 +12,7 @@ import pytest
 from minbuild.cli.main import run_command_line
 from minbuild.footprint import document
 from minbuild.footprint.model import FindingKind, Surface, SurfaceFinding
+from minbuild.paths import RootPath
 from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.footprints import tiny
 
@@ -260,7 +261,9 @@ def test_history_keeps_a_line_for_each_build(
 
 def test_a_comment_stays_short_whatever_differs(here: Path) -> None:
     rows = [
-        replace(find_row("/usr/bin/vm"), path=f"/usr/share/{'x' * 80}{n}", sha256=f"{n:064x}")
+        replace(
+            find_row("/usr/bin/vm"), path=RootPath(f"/usr/share/{'x' * 80}{n}"), sha256=f"{n:064x}"
+        )
         for n in range(3000)
     ]
     (here / "b" / "footprint.json").write_text(document.render_footprint(change_footprint(rows)))

@@ -412,7 +412,7 @@ def test_a_line_of_the_console_holds_nothing_that_a_terminal_obeys(
     init = (host / "init").read_text().replace("/dev/kmsg", f"{host}/said")
     script = f'{init}\nsay step "$1"\n'
     path = os.environ["PATH"] if not (host / "bin/busybox").exists() else f"{host}/bin"
-    words = [f"{host}/bin/sh", "-c", script, "sh", text.encode("latin-1")]
+    words: list[str | bytes] = [f"{host}/bin/sh", "-c", script, "sh", text.encode("latin-1")]
     subprocess.run(words, env={"PATH": path}, cwd=host, check=True)
     assert (host / "said").read_text() == f"<13>minbuild: step: {line}\n"
 

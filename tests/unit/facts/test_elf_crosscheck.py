@@ -1,6 +1,7 @@
 """The second reader of ELF objects."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_a_tree_whose_readers_differ_is_refused(
     tree = RootfsTree((node,), (), RootPath("/boot/vmlinuz"), "6.1")
     real = DynamicTag.__init__
 
-    def deceived(self: DynamicTag, entry: object, table: object) -> None:
+    def deceived(self: DynamicTag, entry: Any, table: Any) -> None:
         real(self, entry, table)
         if hasattr(self, "soname"):
             self.soname = "liby.so.1"

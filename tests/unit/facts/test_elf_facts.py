@@ -3,11 +3,13 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection, GNUVerSymSection
+from elftools.elf.sections import SymbolTableSection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -227,14 +229,14 @@ def test_pyelftools_agrees(path: Path) -> None:
         if not isinstance(dynamic, DynamicSection):
             assert not found.dynamic
             return
-        tags = list(dynamic.iter_tags())
+        tags: list[Any] = list(dynamic.iter_tags())
         assert found.needed == tuple(t.needed for t in tags if t.entry.d_tag == "DT_NEEDED")
         assert found.soname == "".join(t.soname for t in tags if t.entry.d_tag == "DT_SONAME")
         needs = theirs.get_section_by_name(".gnu.version_r")
         if isinstance(needs, GNUVerNeedSection):
             assert found.version_needs == tuple(
                 VersionNeed(
-                    need.name,
+                    need.name or "",
                     tuple(one.name for one in ones),
                     tuple(one.name for one in ones if one["vna_flags"] & 2),
                 )
@@ -248,7 +250,9 @@ def symbols_of(theirs: ELFFile) -> Symbols:
     versions = versions_of(theirs)
     table = theirs.get_section_by_name(".gnu.version")
     found: tuple[set[str], set[str], set[str]] = (set(), set(), set())
-    for number, symbol in enumerate(theirs.get_section_by_name(".dynsym").iter_symbols()):
+    dynsym = theirs.get_section_by_name(".dynsym")
+    assert isinstance(dynsym, SymbolTableSection)
+    for number, symbol in enumerate(dynsym.iter_symbols()):
         binding = symbol["st_info"]["bind"]
         hidden = symbol["st_other"]["visibility"] in ("STV_HIDDEN", "STV_INTERNAL")
         if not symbol.name or binding == "STB_LOCAL" or hidden:

@@ -119,7 +119,10 @@ def test_processes_and_this_process_find_the_same(tmp_path: Path, threads: bool)
     store = Store(tmp_path / "processes")
     packages = big(store)
     found: list[PackageFiles] = []
-    work = lambda: found.extend(load_facts(packages, store, SilentProgress()))  # noqa: E731
+
+    def work() -> None:
+        found.extend(load_facts(packages, store, SilentProgress()))
+
     in_a_thread(work) if threads else work()
     alone = Store(tmp_path / "alone")
     for files, package in zip(found, packages, strict=True):

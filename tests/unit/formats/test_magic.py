@@ -18,7 +18,7 @@ from minbuild.formats.magic import (
 @pytest.mark.parametrize(("offset", "magic", "kind"), MAGIC_NUMBERS)
 def test_a_format_is_known_by_its_magic_number(offset: int, magic: bytes, kind: Format) -> None:
     data = bytes(7 + offset) + magic + bytes(4)
-    assert detect_format(data, Format, 7) is kind
+    assert detect_format(data, frozenset(Format), 7) is kind
     assert has_magic(data, kind, 7)
     assert not has_magic(data[:-5], kind, 7)
 

@@ -37,7 +37,7 @@ def made(directory: Path, store: Path, spec: DiskSettings) -> Path:
 
 
 def read(disk: Path, name: str, place: Path, start: int = PARTITION_ALIGNMENT) -> bytes:
-    words = ["-o", "-i", f"{disk}@@{start}", f"::EFI/BOOT/{name}", place]
+    words: list[str | Path] = ["-o", "-i", f"{disk}@@{start}", f"::EFI/BOOT/{name}", place]
     toolbox().run("mcopy", words, purpose="reading back")
     return place.read_bytes()
 

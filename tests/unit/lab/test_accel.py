@@ -346,7 +346,7 @@ def test_a_builder_machine_that_is_silent_under_kvm_is_run_by_emulation(
     )
     (tmp_path / "initrd").write_bytes(packed)
     (tmp_path / "order").write_bytes(bytes(512))
-    machine = builder_vm.BuilderVm(bench.kernel, tmp_path / "initrd", tmp_path / "order", qemu)  # type: ignore[arg-type]
+    machine = builder_vm.BuilderVm(bench.kernel, tmp_path / "initrd", tmp_path / "order", qemu)
     lines: list[bytes] = []
     notes: list[str] = []
     result = builder_vm.run_job(machine, tmp_path / "order", tmp_path, lines.append, notes.append)

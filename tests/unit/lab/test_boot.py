@@ -28,11 +28,10 @@ from minbuild.lab.model import (
     ProbePattern,
     ProbeState,
 )
-from minbuild.lab.probes import make_component_probe, make_default_probes
+from minbuild.lab.probes import make_default_probes
 from minbuild.lab.worker.client import choose_network
-from minbuild.manifest import model
-from minbuild.manifest.model import Location
 from minbuild.progress import SilentProgress
+from tests.support.lab import ask_by_tcp
 from tests.support.patience import wait_for
 from tests.unit.lab.conftest import Bench
 
@@ -62,10 +61,7 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
         "it is not there",
     )
     user = choose_network(Network.AUTO, bench.tools).name == Network.USER
-    here = Location("x.yaml", 1, 1)
-    door = make_component_probe(
-        "door", model.ProbeSettings("door", here, limit=140, tcp=7070, says="^tiny")
-    )
+    door = ask_by_tcp("door", 7070, "^tiny", limit=140)
     cmdline = f"console=ttyS0 panic=-1 tiny.panic{'' if user else ' tiny.serve'}"
     probes = (*make_default_probes(), never, door)
     boot_request = request(

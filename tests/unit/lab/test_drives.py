@@ -45,7 +45,16 @@ def secret(tmp_path: Path) -> Path:
 def test_an_image_that_is_whole_is_opened(name: str, secret: Path, tmp_path: Path) -> None:
     box, made = toolbox(lab=True), tmp_path / "made, it is"
     options = [word for one in WHOLE[name] for word in ("-o", one)]
-    words = ["convert", "-f", "raw", "-O", name.split(maxsplit=1)[0], *options, secret, made]
+    words: list[str | Path] = [
+        "convert",
+        "-f",
+        "raw",
+        "-O",
+        name.split(maxsplit=1)[0],
+        *options,
+        secret,
+        made,
+    ]
     box.run("qemu-img", words, purpose="making an image")
     kind = detect_drive_format(made)
     assert kind == name.split(maxsplit=1)[0]

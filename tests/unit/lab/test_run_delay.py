@@ -73,6 +73,7 @@ def test_threads_that_wait_in_turn_are_added_up() -> None:
     )
     with running(1, SPIN), running(1, turns) as (process,):
         meter, start, longest = RunDelayMeter(process), time.monotonic(), 0.0
+        had = 0.0
         while (passed := time.monotonic() - start) < 3:
             had = meter.to_effective_seconds(passed)
             longest = max(longest, *read_run_delays(process).values(), 0.0)

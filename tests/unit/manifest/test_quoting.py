@@ -5,11 +5,18 @@ import subprocess
 
 import pytest
 
+from minbuild.manifest.model import VariableValue
 from minbuild.manifest.templates import find_unquoted, render_template
 from minbuild.manifest.text_use import QUOTED_MARK, InvalidTemplate, TextUse, classify_text
 from tests.unit.manifest.conftest import Desk
 
-VALUES = {"x": "text", "y": "more", "n": 5, "flag": True, "many": ("a", "b")}
+VALUES: dict[str, VariableValue] = {
+    "x": "text",
+    "y": "more",
+    "n": 5,
+    "flag": True,
+    "many": ("a", "b"),
+}
 
 
 @pytest.mark.parametrize(

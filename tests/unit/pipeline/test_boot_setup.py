@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.archive import lockfile
+from minbuild.archive.model import Lock
 from minbuild.cache.store import Store
 from minbuild.data import data_directory
 from minbuild.errors import UsageError
@@ -72,7 +73,7 @@ def test_a_stranger_s_footprint_with_a_pattern_that_is_none_is_an_error(
 ) -> None:
     desk.component("services/bench", OWN)
     rows = [
-        replace(row, **{field: text})
+        replace(row, console=text) if field == "console" else replace(row, says=text)
         for row in list_probes(desk.load("services: {use: [bench]}\n"))
     ]
     (desk.directory / "footprint.json").write_text(
@@ -124,11 +125,11 @@ def test_a_lock_beside_an_image_chooses_no_tools(tmp_path: Path) -> None:
 def test_a_lock_is_one_s_own_by_every_byte_of_it(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     place = tmp_path / "host.lock"
-    text = lockfile.render_lock(lockfile.Lock("amd64", (), (), ()))
+    text = lockfile.render_lock(Lock("amd64", (), (), ()))
     place.write_text(text, encoding="utf-8")
     assert lock_policy.read_used_lock(place, store) is None
     lock_policy.record_used_lock(text.encode(), store)
-    assert lock_policy.read_used_lock(place, store) == lockfile.Lock("amd64", (), (), ())
+    assert lock_policy.read_used_lock(place, store) == Lock("amd64", (), (), ())
     place.write_text(text + " ", encoding="utf-8")
     assert lock_policy.read_used_lock(place, store) is None
     assert lock_policy.read_used_lock(tmp_path / "gone.lock", store) is None

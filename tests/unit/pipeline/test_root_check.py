@@ -14,9 +14,10 @@ from minbuild.formats.root_entry import FileType
 from minbuild.image.tar_cpio import encode_cpio
 from minbuild.manifest.model import Location, Waiver
 from minbuild.paths import RootPath
-from minbuild.pipeline.installed_root import RootCheck, check_root
+from minbuild.pipeline.installed_root import check_root
 from minbuild.pipeline.session import Session
 from minbuild.report.needs import render_root_check
+from minbuild.resolve.closed_world import RootCheck
 from minbuild.resolve.policy import ResolvePolicy
 from minbuild.rootfs.model import RootfsNode
 from tests.dib.installed import as_layout

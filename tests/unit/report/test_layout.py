@@ -8,6 +8,7 @@ from minbuild.explain import why
 from minbuild.footprint.budget_check import check_embedded_limits
 from minbuild.footprint.comparison import compare_footprints
 from minbuild.footprint.model import FindingKind, Surface, SurfaceFinding
+from minbuild.paths import RootPath
 from minbuild.report import diff, needs, text
 from minbuild.report.layout import (
     MIN_NAME,
@@ -23,7 +24,7 @@ from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.footprints import tiny
 
 WIDTHS = (80, 81, 100, 120, 160)
-LONG = "/usr/lib/modules/6.12.118+deb13-cloud-amd64/kernel/net/core/failover.ko.xz"
+LONG = RootPath("/usr/lib/modules/6.12.118+deb13-cloud-amd64/kernel/net/core/failover.ko.xz")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ def test_no_line_of_a_report_is_longer_than_the_terminal(width: int) -> None:
         change_footprint([replace(find_row("/usr/bin/vm"), path=LONG, size=5_000)]),
         budget={"files": 1, "packed": 12},
         surface=Surface(tuple(findings)),
-        warnings=(ScriptWarning("/usr/bin/vm", 3, "a command that is not there " * 5),),
+        warnings=(ScriptWarning(RootPath("/usr/bin/vm"), 3, "a command that is not there " * 5),),
     )  # fmt: skip
     for by in ("section", "component", "package", "file"):
         shown = text.render_text(footprint, by=by, full=True, width=width)

@@ -13,6 +13,7 @@ from minbuild.resolve.policy import ResolvePolicy, Waivers
 from minbuild.resolve.resolution import resolve
 from tests.unit.resolve.builders import (
     LIB,
+    Content,
     closed,
     libc,
     library,
@@ -202,7 +203,7 @@ def test_without_the_kernels_exports_only_another_type_is_told() -> None:
 
 def test_a_symbol_can_be_waived_and_a_waiver_that_is_not_needed_is_told() -> None:
     app = (program("liba.so.1"), Symbols((), ("gone@A_1",), ()))
-    files = {"/usr/bin/app": app, f"{LIB}/liba.so.1": library("liba.so.1")}
+    files: dict[str, Content] = {"/usr/bin/app": app, f"{LIB}/liba.so.1": library("liba.so.1")}
     wanted = (waiver("symbol gone@*"), waiver("symbol other"), waiver("version X_1"))
     world = (libc(), package("app", files))
     closure = resolve(

@@ -18,6 +18,7 @@ from minbuild.resolve.model import Closure, NeedKind, Root
 from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve
 from tests.unit.resolve.builders import (
+    Content,
     closed,
     edge,
     lack,
@@ -33,7 +34,7 @@ TOP = "/usr/lib/modules/6.1-x"
 
 
 def test_a_script_needs_its_interpreter_through_links() -> None:
-    files = {
+    files: dict[str, Content] = {
         "/usr/bin/app": Script("/bin/sh", "-e"),
         "/usr/bin/sh": "-> busybox",
         "/usr/bin/busybox": None,
@@ -113,8 +114,8 @@ def test_what_env_starts(argument: str, program: str) -> None:
 PACKED = {"FW_LOADER_COMPRESS_XZ": "y", "FW_LOADER_COMPRESS_ZSTD": "y"}
 
 
-def kernel(modules: dict[str, Module], **more: FileFacts | str | None) -> PackageFiles:
-    content: dict[str, FileFacts | str | tuple[object, object] | None] = {
+def kernel(modules: dict[str, Module], **more: Content) -> PackageFiles:
+    content: dict[str, Content] = {
         "/boot/vmlinuz-6.1-x": None,
         "/boot/config-6.1-x": KernelConfig({"KVM": "m", "PACKET": "y", "HZ": "250", **PACKED}),
         f"{TOP}/modules.builtin": BuiltinModules(
@@ -125,7 +126,7 @@ def kernel(modules: dict[str, Module], **more: FileFacts | str | None) -> Packag
         ),
     }
     content |= {f"{TOP}/kernel/{name}.ko.xz": facts for name, facts in modules.items()}
-    return package("linux", content | more)  # type: ignore[arg-type]
+    return package("linux", content | more)
 
 
 def host(*roots: Root, files: tuple[PackageFiles, ...]) -> Closure:

@@ -54,7 +54,7 @@ def test_a_static_program_needs_nothing_of_the_loader() -> None:
 
 
 def test_a_library_is_found_through_its_link() -> None:
-    files = {
+    files: dict[str, Content] = {
         "/usr/bin/app": program("libz.so.1"),
         f"{LIB}/libz.so.1": "-> libz.so.1.3",
         f"{LIB}/libz.so.1.3": library("libz.so.1"),
@@ -169,7 +169,7 @@ def test_a_loaded_object_answers_to_its_soname() -> None:
 
 
 def test_origin_of_a_program_is_where_it_really_is() -> None:
-    files = {
+    files: dict[str, Content] = {
         "/usr/bin/app": "-> ../../opt/app/bin/app",
         "/opt/app/bin/app": program("liba.so", runpath=("${ORIGIN}/../lib",)),
         "/opt/app/lib/liba.so": library("liba.so"),
@@ -180,7 +180,7 @@ def test_origin_of_a_program_is_where_it_really_is() -> None:
 
 
 def test_origin_of_a_library_is_where_it_was_opened() -> None:
-    files = {
+    files: dict[str, Content] = {
         "/usr/bin/app": program("liba.so", runpath=("/opt/links",)),
         "/opt/links/liba.so": "-> ../real/liba.so",
         "/opt/real/liba.so": library("liba.so", "libb.so", runpath=("$ORIGIN",)),
@@ -249,7 +249,7 @@ def test_a_file_that_is_no_library_ends_the_search() -> None:
 
 def test_links_in_a_circle_end_one_list_of_directories() -> None:
     # found against ld.so: errors other than "no such file" end the RPATH of one object
-    files = {
+    files: dict[str, Content] = {
         "/usr/bin/app": program("liba.so", rpath=("/opt/more",)),
         f"{LIB}/liba.so": library("liba.so", "libb.so", rpath=("/opt/loop", "/opt/lost")),
         "/opt/loop/libb.so": "-> libb.so",
@@ -271,7 +271,7 @@ def test_a_name_with_a_slash_is_a_path() -> None:
 
 
 def test_directory_links_on_the_way_are_needs() -> None:
-    files = {
+    files: dict[str, Content] = {
         "/usr/bin/app": program("liba.so", runpath=("/opt/current/lib",)),
         "/opt/current": "-> v2",
         "/opt/v2/lib/liba.so": library("liba.so"),
@@ -317,7 +317,7 @@ def test_of_alternatives_the_first_that_is_there_wins() -> None:
 
 def test_ending_a_thread_brings_the_unwinder() -> None:
     ends = Symbols((), ("abort@GLIBC_2.2.5", "pthread_exit@GLIBC_2.2.5", "puts"), ())
-    files = {
+    files: dict[str, Content] = {
         "/usr/bin/app": (program("libc.so.6"), ends),
         f"{LIB}/libgcc_s.so.1": library("libgcc_s.so.1"),
     }

@@ -8,7 +8,7 @@ from minbuild.resolve.model import Closure
 from minbuild.resolve.resolution import resolve
 from minbuild.resolve.root_selection import list_roots
 from tests.unit.manifest.conftest import Desk, desk
-from tests.unit.resolve.builders import edge, package
+from tests.unit.resolve.builders import Content, edge, package
 
 __all__ = ["desk"]
 
@@ -32,7 +32,7 @@ def resolved(desk: Desk, text: str, **components: str) -> tuple[Closure, tuple[P
     names = ", ".join(["tools", *components])
     manifest = desk.load(f"services: {{use: [{names}]}}\n{text}")
     manifest = replace(manifest, kernel=replace(manifest.kernel, package="linux"))
-    links = {
+    links: dict[str, Content] = {
         file.path: f"-> {file.link}" for one in manifest.components for file in one.files
     }  # fmt: skip
     files = (package("", links), *FILES)

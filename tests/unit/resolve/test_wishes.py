@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minbuild.facts.model import BuiltinModules, Module
+from minbuild.facts.module_aliases import normalize_alias
 from minbuild.manifest.model import DlopenPolicy, Location, Priority
 from minbuild.paths import RootPath
 from minbuild.resolve import path_glob
 from minbuild.resolve.error_messages import make_unresolved_error
-from minbuild.resolve.kernel import normalize_alias
 from minbuild.resolve.model import Closure, NeedKind, Root
 from minbuild.resolve.policy import ResolvePolicy
 from minbuild.resolve.resolution import resolve

@@ -1,5 +1,7 @@
 """The module index."""
 
+from typing import Any
+
 from minbuild.facts.model import Module
 from minbuild.paths import RootPath
 from minbuild.resolve.depmod import (
@@ -12,7 +14,7 @@ from minbuild.resolve.depmod import (
 TOP = "/usr/lib/modules/6.1"
 
 
-def module(name: str, *depends: str, **more: tuple[str, ...]) -> tuple[RootPath, Module]:
+def module(name: str, *depends: str, **more: Any) -> tuple[RootPath, Module]:
     return RootPath(f"{TOP}/kernel/{name}.ko.xz"), Module(name, depends=depends, **more)
 
 

@@ -9,6 +9,7 @@ import pytest
 from minbuild.errors import MinbuildError
 from minbuild.footprint.model import Footprint
 from minbuild.image import grub
+from minbuild.image.ukify import UkiParts
 from minbuild.roots.boot_disk import NoUkiOnDisk, read_disk_boot
 from tests.oracle.cpios import archive, file
 from tests.support import disks
@@ -179,7 +180,7 @@ def test_a_bios_must_start_the_same(tmp_path: Path) -> None:
         }
     )
     (tmp_path / "uki").write_bytes(image)
-    parts = grub.UkiParts("amd64", tmp_path / "K", tmp_path / "I", 'quiet a="b c"', b"", "")
+    parts = UkiParts("amd64", tmp_path / "K", tmp_path / "I", 'quiet a="b c"', b"", "")
     config = grub.render_grub_config(parts, tmp_path / "uki", "BOOTX64.EFI").encode()
     loader = disks.Part(b"\xeb" * 512, grub.BIOS_PARTITION_TYPE)
 

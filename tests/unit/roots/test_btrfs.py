@@ -53,7 +53,7 @@ def made(tree: Path, place: Path, options: Sequence[str]) -> Path:
     """A file system of a tree."""
     with place.open("wb") as file:
         file.truncate(128 << 20)
-    words = ["-q", "-f", *options, "--shrink", "--rootdir", tree, place]
+    words: list[str | Path] = ["-q", "-f", *options, "--shrink", "--rootdir", tree, place]
     toolbox().run("mkfs.btrfs", words, purpose="making a btrfs")
     return place
 

@@ -100,7 +100,12 @@ def test_file_capabilities_on_a_disk_are_found(tree: Path, tmp_path: Path) -> No
     place = made(tree, tmp_path / "other.raw", "whole")
     value = tmp_path / "value"
     value.write_bytes(CAPABILITY)
-    words = ["-w", "-R", f"ea_set -f {value} /usr/bin/tool security.capability", place]
+    words: list[str | Path] = [
+        "-w",
+        "-R",
+        f"ea_set -f {value} /usr/bin/tool security.capability",
+        place,
+    ]
     toolbox().run("debugfs", words, purpose="giving a capability")
     surface = measure_input(str(place)).surface
     assert surface is not None

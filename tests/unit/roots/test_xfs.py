@@ -65,7 +65,7 @@ def made(tree: Path, place: Path, options: Sequence[str]) -> Path:
     prototype.write_text("\n".join(lines) + "\n")
     with place.open("wb") as file:
         file.truncate(32 << 20)
-    words = ["-q", "-f", *options, "-p", prototype, place]
+    words: list[str | Path] = ["-q", "-f", *options, "-p", prototype, place]
     toolbox().run("mkfs.xfs", words, purpose="making an xfs", env=SMALL)
     return place
 
@@ -105,7 +105,7 @@ def test_fields_that_are_wrong_are_refused_or_read(tree: Path, tmp_path: Path) -
     with place.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_COPY) as data:
         used = [at for at in range(0, len(data), 64) if any(data[at : at + 64])]
         for _ in range(400):
-            changes = {}
+            changes: dict[int, int] = {}
             for _ in range(source.randint(1, 4)):
                 at = source.choice(used) + source.randrange(64)
                 changes.setdefault(at, data[at])

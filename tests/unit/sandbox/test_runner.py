@@ -51,9 +51,9 @@ def test_it_reads_what_is_named_and_nothing_else(means: Confinement, tmp_path: P
         place.parent.mkdir()
         place.write_text("content")
     assert python(f"print(open({str(own)!r}).read())", reads=(own,)) == "content\n"
-    for place in (str(other), "/etc/passwd", "/proc/self/environ"):
+    for forbidden in (str(other), "/etc/passwd", "/proc/self/environ"):
         with pytest.raises(ToolError, match="Error"):
-            python(f"open({place!r})", reads=(own,))  # fmt: skip
+            python(f"open({forbidden!r})", reads=(own,))  # fmt: skip
     with pytest.raises(ToolError, match="Error"):
         python(f"open({str(own)!r}, 'a')", reads=(own,))
     assert own.read_text() == "content"

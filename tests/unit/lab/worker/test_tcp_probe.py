@@ -9,14 +9,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from minbuild.footprint.model import ProbeRow
 from minbuild.lab.model import LineSource, Network, TcpProbe
 from minbuild.lab.probes import find_unreachable_probes, make_component_probe
 from minbuild.lab.worker.network import FIRST_MAC
 from minbuild.lab.worker.tcp_probe import TcpProber, decode_tcp_probe, encode_tcp_probe
-from minbuild.manifest.model import Location, ProbeSettings
 from tests.support.patience import PATIENCE
-
-HERE = Location("x.yaml", 1, 1)
 
 
 @pytest.fixture
@@ -87,7 +85,10 @@ def test_a_dial_reads_back() -> None:
 
 def test_a_component_asks_for_what_is_seen_outside() -> None:
     probe = make_component_probe(
-        "net", ProbeSettings("net", HERE, "up", 9, "x", lease=True, lookup="a.test", tcp=22)
+        "net",
+        ProbeRow(
+            "net", "up", 9, "x", lease=True, lookup="a.test", tcp=22, to="host", says="", where=""
+        ),
     )
     assert [sign.source for sign in probe.patterns] == [
         LineSource.CONSOLE,

@@ -1,12 +1,20 @@
 """Edits of YAML at the parser's marks: what changes, and that all else stays."""
 
+from collections.abc import Callable
+
 import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minbuild.errors import ManifestError
-from minbuild.manifest.document.nodes import MappingNode, Problems, ScalarKind
+from minbuild.manifest.document.nodes import (
+    MappingNode,
+    Problems,
+    ScalarKind,
+    ScalarNode,
+    SequenceNode,
+)
 from minbuild.manifest.document.yaml_editor import YamlEditor, quote_scalar
 from minbuild.manifest.document.yaml_reader import parse_document
 
@@ -92,11 +100,14 @@ def test_a_quoted_text_is_read_as_that_text(text: str) -> None:
     if not text.isprintable():  # YAML has not every character, and the result is read again
         return
     assert isinstance(node, MappingNode)
-    (item,) = node.entries["a"].node.nodes
+    items = node.entries["a"].node
+    assert isinstance(items, SequenceNode)
+    (item,) = items.nodes
+    assert isinstance(item, ScalarNode)
     assert (item.text, item.kind) == (text, ScalarKind.TEXT)
 
 
-CASES = {
+CASES: dict[str, tuple[str, Callable[[YamlEditor], object], str]] = {
     "a block list, before the comment of the next key": (
         "a:\n  use:\n    - x  # one\n\n# of b\nb: 1\n",
         lambda editor: editor.add_item(("a", "use"), "y"),
