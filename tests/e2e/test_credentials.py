@@ -18,7 +18,6 @@ from minbuild.lab.model import (
     ProbePattern,
     ProbeState,
 )
-from minbuild.lab.qemu import complete_request
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE, make_boot_setup, require_namespace
@@ -61,7 +60,7 @@ def boot(
     setup = make_boot_setup(efi)
     require_namespace(setup.toolbox)
     request = BootRequest(efi, probes, credentials=credentials, actions=acts, timeout=LIMIT)
-    return boot_image(complete_request(request), setup.toolbox, SilentProgress())
+    return boot_image(request, setup.toolbox, SilentProgress())
 
 
 def _source(name: str) -> LineSource:

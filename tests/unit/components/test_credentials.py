@@ -3,7 +3,7 @@
 import base64
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -283,7 +283,7 @@ def test_a_number_keeps_its_bounds(desk: Desk, text: str, fits: bool) -> None:
     assert run(desk.directory, script) == ("yes\n" if fits else "no\n")
 
 
-def _items(value: str | tuple[str, ...]) -> tuple[str, ...]:
+def _items(value: Sequence[str]) -> Sequence[str]:
     return value if isinstance(value, tuple) else (value,)
 
 
