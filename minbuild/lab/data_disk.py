@@ -15,6 +15,8 @@ DATA_LABEL = "minbuild-data"
 GUEST_NAME = "tiny"
 GUEST_MEMORY = 128
 """MiB of memory for a guest of one processor."""
+GUEST_CMDLINE = "console=ttyS0 reboot=t panic=-1"
+XEN_GUEST_CMDLINE = "console=hvc0 panic=-1 quiet"
 SPARE_BYTES = 8 << 20
 """Bytes left free for what the host writes."""
 BLOCK_SIZE = 4096
@@ -115,7 +117,7 @@ def make_guest_conf(guest: LabGuest) -> dict[str, str]:
         "memory": str(GUEST_MEMORY + 8 * (guest.cpus - 1)),
         "kernel": "vmlinuz",
         "initrd": "initrd",
-        "cmdline": "console=hvc0 panic=-1" if guest.xen else "console=ttyS0 reboot=t panic=-1",
+        "cmdline": XEN_GUEST_CMDLINE if guest.xen else GUEST_CMDLINE,
         "ready": guest.ready or format_ready_line(guest.cpus),
         "stop-wait": "1",
     }

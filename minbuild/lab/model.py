@@ -144,7 +144,7 @@ class FaultInjection:
     clock: str = ""
     """The machine's clock at power-on (2020-01-01T00:00:00); "" for the current time."""
     ignore_fatal_lines: bool = False
-    """True: a kernel panic does not end the boot, and no restart counts as a crash."""
+    """True: a kernel panic does not end the boot, and neither it nor a restart counts as a crash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +273,8 @@ class BootRequest:
     actions: tuple[ConsoleAction, ...] = ()
     timeout: int = 180
     """Effective seconds of one boot, from power-on."""
+    silence: int = 0
+    """Effective seconds without a line on the console after which the boot is given up; 0: `timeout`."""
     dnsmasq_conf: Path | None = None
     """dnsmasq's configuration file for network boot; None: the lab's arguments."""
     guest_kernel: Path | None = None

@@ -141,6 +141,7 @@ class BootMonitor:
         self._powered_on_at = 0.0
         self._effective_seconds = 0.0
         self._last_console_at = 0.0
+        self._last_console_at_effective = 0.0
         self._log_characters = 0
         self._exit_code: int | None = None
         self._stderr = b""
@@ -199,6 +200,9 @@ class BootMonitor:
             return f"the machine wrote more than {MAX_LOG_CHARACTERS >> 20} MiB"
         if self._effective_seconds >= limit:
             return f"{limit} s passed"
+        quiet_seconds = self._effective_seconds - self._last_console_at_effective
+        if self._request.silence and quiet_seconds >= self._request.silence:
+            return f"{quiet_seconds:.0f} s passed with nothing on the console"
         silence = self.seconds - self._last_console_at
         return f"{silence:.0f} s of silence passed" if silence >= MAX_SILENCE_FACTOR * limit else ""
 
@@ -225,6 +229,7 @@ class BootMonitor:
         self._tracker.add_line(line)
         if source in {LineSource.CONSOLE, LineSource.TRACE}:
             self._last_console_at = seconds
+            self._last_console_at_effective = effective_seconds
             self.stage_tracker.add_line(text, effective_seconds)
         if source is LineSource.CONSOLE:
             self._progress.show_line(text)

@@ -253,9 +253,9 @@ class ProbeTracker:
     def _add_console_line(self, text: str) -> None:
         """Note a panic, a crash, an announced exit, or a step of the host that failed."""
         fatal_lines = FATAL_LINES if self.netboot else (*FATAL_LINES, *FATAL_DISK_LINES)
-        if not self.fatal_reason and not self.ignore_fatal_lines:
-            self.fatal_reason = _find_fatal_line(text, fatal_lines)
-        self.crash_line = self.crash_line or _find_text(CRASH_LINE, text)
+        if not self.ignore_fatal_lines:
+            self.fatal_reason = self.fatal_reason or _find_fatal_line(text, fatal_lines)
+            self.crash_line = self.crash_line or _find_text(CRASH_LINE, text)
         self.exit_expected = self.exit_expected or EXPECTED_EXIT.search(text) is not None
         host_line = HOST_LINE.search(text)
         if host_line and host_line[2].startswith(FAILURE_PREFIX):

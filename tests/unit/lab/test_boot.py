@@ -97,6 +97,18 @@ def test_a_host_without_dns_is_told_apart_and_its_panic_ends_the_boot(
 
 
 @pytest.mark.boot
+def test_a_console_that_is_silent_for_too_long_ends_the_boot(bench: Bench) -> None:
+    sign = ProbePattern(LineSource.CONSOLE, re.compile("no such line"))
+    never = BootProbe("never", (sign,), 140, "it is not there")
+    quiet = request(bench, probes=(never,), cmdline="console=ttyS0 panic=-1", silence=20)
+    result = boot_image(quiet, bench.tools, SilentProgress())
+    assert re.fullmatch(
+        r"\d+ s passed with nothing on the console without: never", result.end_reason
+    )
+    assert any("minbuild: init: ready" in line.text for line in result.lines)
+
+
+@pytest.mark.boot
 def test_the_console_is_given_to_a_terminal(bench: Bench) -> None:
     user, lab = pty.openpty()
     output = bytearray()

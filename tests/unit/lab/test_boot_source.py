@@ -8,7 +8,7 @@ import pytest
 
 from minbuild.errors import ToolError, UsageError
 from minbuild.formats.xen_image import join_xen_image, render_config, strip_xen
-from minbuild.lab.accel import ACCEL_ARGS, XEN_TCG_CPU, build_accel_args
+from minbuild.lab.accel import ACCEL_ARGS, XEN_TCG_ARGS, XEN_TCG_CPU, build_accel_args
 from minbuild.lab.boot_source import prepare_boot_source
 from minbuild.lab.model import BootRequest, Firmware, Tools
 from minbuild.lab.qemu import DEFAULT_CPUS, choose_cpus
@@ -73,7 +73,8 @@ def test_a_damaged_image_is_an_error_before_the_machine_starts(tmp_path: Path) -
 
 
 def test_xen_is_emulated_on_a_processor_that_it_accepts() -> None:
-    assert build_accel_args("tcg", xen=True)[-1] == XEN_TCG_CPU
+    assert build_accel_args("tcg", xen=True) == XEN_TCG_ARGS
+    assert XEN_TCG_ARGS[-1] == XEN_TCG_CPU
     assert build_accel_args("tcg", xen=False) == ACCEL_ARGS["tcg"]
     assert build_accel_args("kvm", xen=True) == ACCEL_ARGS["kvm"]
 

@@ -131,5 +131,9 @@ def test_without_its_data_disk_nothing_is_waited_for_that_the_disk_asks() -> Non
 
 def test_a_panic_of_xen_is_a_crash() -> None:
     tracker = ProbeTracker(make_default_probes())
-    tracker.add_line(LogLine(LineSource.CONSOLE, 1.0, "(XEN) Panic on CPU 0:"))
+    panic = LogLine(LineSource.CONSOLE, 1.0, "(XEN) Panic on CPU 0:")
+    tracker.add_line(panic)
     assert tracker.crash_line == "(XEN) Panic on CPU 0"
+    expected = ProbeTracker(make_default_probes(), ignore_fatal_lines=True)
+    expected.add_line(panic)
+    assert expected.crash_line == ""
