@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_SHARE = Path(__file__).resolve().parent / "share"
 
 
 def data_directory(name: str) -> Path:
-    """Return the directory `manifests` or `elements`: in the wheel, or at the top of a checkout."""
-    packaged = _PACKAGE / "share" / name
-    return packaged if packaged.is_dir() else _PACKAGE.parent / name
+    """Return the directory `manifests` or `elements`: copied into a wheel, a link in a checkout."""
+    return (_SHARE / name).resolve()

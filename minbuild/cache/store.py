@@ -189,6 +189,8 @@ class Store(Records):
         """
         super().__init__(directory)
         self.verified = VerifiedDigests()
+        self.lost_packages: set[str] = set()
+        """Digests of packages that this run needed and did not find, though it knows their facts."""
         with translate_disk_errors(self.directory):
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             require_private(self.directory)

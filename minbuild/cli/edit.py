@@ -14,6 +14,7 @@ from minbuild.errors import UsageError
 from minbuild.file_io import write_atomic
 from minbuild.manifest.manifest_edits import ManifestEditor
 from minbuild.manifest.shipped_manifests import find_only_manifest, find_shipped
+from minbuild.pipeline.session import BuildRequest, locate_provisional_lock
 
 Command = Callable[..., None]
 
@@ -101,7 +102,7 @@ def _finish(editor: ManifestEditor, done: Sequence[str], *, dry_run: bool, as_js
         file = editor.path.resolve()
         mode = file.stat().st_mode
         write_atomic(file, editor.data).chmod(mode & 0o777)
-    lock = editor.path.with_suffix(".lock")
+    lock = locate_provisional_lock(BuildRequest(editor.path))
     if as_json:
         document = render_json(
             "edit", manifest=editor.path, done=done, changed=is_changed,

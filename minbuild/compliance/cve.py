@@ -19,7 +19,8 @@ from minbuild.paths import RootPath
 
 KERNEL_FIX_TEXT = re.compile(r"the following vulnerability has been resolved:\s*(.+)", re.DOTALL)
 MODULE_PATH = re.compile(r"/usr/lib/modules/[^/]+/.*/([^/]+?)\.ko(?:\.xz|\.zst|\.gz)?")
-PROGRAM_PATH = re.compile(r"/usr/s?bin/([^/]{4,})")
+PROGRAM_PATH = re.compile(r"/usr/(?:s?bin|lib/xen-[^/]+/(?:bin|boot))/([^/]{4,})")
+"""Programs that an issue may name: those of a PATH, and where Debian has Xen's tools and firmware."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from minbuild.facts.elf_facts import read_elf, read_elf_symbols
 from minbuild.facts.kernel_modules import (
     read_builtin_names,
     read_builtins,
-    read_kernel_symbols,
     read_module,
     read_module_symbols,
 )
+from minbuild.facts.kernel_symbols import read_kernel_symbols
 from minbuild.facts.model import FileFacts, KernelConfig, Malformed, Script, Symbols, TextLines
 from minbuild.formats import magic
 from minbuild.formats.elf_file import decode_printable

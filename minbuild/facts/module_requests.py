@@ -9,10 +9,11 @@ fs/nls/nls_base.c ("nls_%s"); elf(5), "Relocation entries"; the psABIs of x86-64
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from minbuild.errors import MalformedFile
 from minbuild.formats import elf_file
-from minbuild.formats.elf_file import ElfFile, ElfSection
+from minbuild.formats.elf_file import ElfFile
 
 SHT_RELA = 4
 MAX_DISTANCE = 64
@@ -23,8 +24,12 @@ _ADDEND_SHIFTS: Mapping[int, Mapping[int, int]] = {
     EM_AARCH64: {277: 0, 282: 0, 283: 0},  # ADD_ABS_LO12_NC, JUMP26, CALL26
 }
 """Machine → type of a relocation → what its addend lacks to the place that is meant."""
+MAX_TEXT = 128
+"""Bytes that are read of a string: no name is longer.
+
+Source: Linux include/linux/crypto.h (CRYPTO_MAX_ALG_NAME); of a module 64 (MODULE_NAME_LEN).
+"""
 _RELOCATION, _SYMBOL = "QQq", "IBBHQQ"
-_RELOCATION_SIZE, _SYMBOL_SIZE = 24, 24
 _CRYPTO = re.compile(r"crypto_alloc_\w+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 _ALGORITHM = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -40,7 +45,7 @@ drivers/scsi/scsi_sysfs.c (scsi_bus_uevent): the alias by which the new device's
 """
 
 
-def read_requests(elf: ElfFile, wanted: Iterable[str]) -> tuple[str, ...]:
+def read_requests(elf: ElfFile, wanted: Collection[str]) -> tuple[str, ...]:
     """List aliases that a module's code asks for; sorted, without repeats.
 
     `wanted`: the symbols that it imports. Raises: MalformedFile.
@@ -75,50 +80,60 @@ def _list_calls(
     elf: ElfFile, functions: frozenset[str], shifts: Mapping[int, int]
 ) -> Iterator[tuple[str, str]]:
     """List calls of these functions, each with the string that was taken last before it."""
+    symbols_by_table: dict[int, _Symbols] = {}
     for table in elf.sections:
         if table.kind != SHT_RELA or table.info >= len(elf.sections):
             continue
         if not elf.sections[table.info].flags & elf_file.SHF_EXECINSTR:
             continue
-        symbols = _Symbols(elf, elf.sections[table.link])
+        if table.link not in symbols_by_table:
+            symbols_by_table[table.link] = _Symbols(elf, table.link, functions)
+        symbols = symbols_by_table[table.link]
         recent: deque[tuple[int, str]] = deque(maxlen=4)
         for offset, info, addend in sorted(elf.unpack_rows(_RELOCATION, table.offset, table.size)):
-            name, text = symbols.describe(info >> 32, addend + shifts.get(info & 0xFFFFFFFF, 0))
+            index = info >> 32
+            text = symbols.read_text(index, addend + shifts.get(info & 0xFFFFFFFF, 0))
             if text:
                 recent.append((offset, text))
-            elif name in functions:
+            elif index in symbols.functions:
+                name = symbols.functions[index]
                 yield from ((name, one) for at, one in recent if offset - at <= MAX_DISTANCE)
                 recent.clear()
 
 
 class _Symbols:
-    """The symbol table of a module, as far as calls and strings need it."""
+    """A symbol table of a module, as far as calls and strings need it."""
 
-    def __init__(self, elf: ElfFile, table: ElfSection) -> None:
+    def __init__(self, elf: ElfFile, number: int, functions: frozenset[str]) -> None:
+        """`number`: of the table's section. Raises: MalformedFile."""
+        if number >= len(elf.sections):
+            raise MalformedFile(f"its relocations name a section that it does not have ({number})")
+        table = elf.sections[number]
         strings = elf.sections[table.link] if table.link < len(elf.sections) else None
+        names = elf.read(strings.offset, strings.size) if strings is not None else b""
         self._elf = elf
-        self._names = elf.read(strings.offset, strings.size) if strings is not None else b""
         self._rows: Sequence[tuple[int, ...]] = list(
             elf.unpack_rows(_SYMBOL, table.offset, table.size)
         )
         self._contents: dict[int, bytes] = {}
+        self.functions = {
+            index: name
+            for index, row in enumerate(self._rows)
+            if row[3] == elf_file.SHN_UNDEF
+            and (name := elf.read_name(names, row[0]).decode("ascii", "replace")) in functions
+        }
+        """Index of an undefined symbol → which of `functions` it is."""
 
-    def describe(self, index: int, addend: int) -> tuple[str, str]:
-        """The name of an undefined symbol, or the string that is meant; "" for neither."""
-        if index >= len(self._rows):
-            return "", ""
-        name, _, _, section, value, _ = self._rows[index]
-        if section == 0:
-            return elf_file.read_c_string(self._names, name).decode("ascii", "replace"), ""
-        if section >= len(self._elf.sections):
-            return "", ""
-        return "", self._read_string(section, value + addend)
-
-    def _read_string(self, index: int, offset: int) -> str:
-        section = self._elf.sections[index]
-        if not section.name.startswith(b".rodata") or not 0 <= offset < section.size:
+    def read_text(self, index: int, addend: int) -> str:
+        """The string that a symbol and an addend mean; "" where they mean something else."""
+        _, _, _, number, value, _ = self._rows[index] if index < len(self._rows) else (0,) * 6
+        section = self._elf.sections[number] if number < len(self._elf.sections) else None
+        offset = value + addend
+        if section is None or not section.name.startswith(b".rodata"):
             return ""
-        if index not in self._contents:
-            self._contents[index] = self._elf.read(section.offset, section.size)
-        raw = elf_file.read_c_string(self._contents[index], offset)
+        if not 0 <= offset < section.size:
+            return ""
+        if number not in self._contents:
+            self._contents[number] = self._elf.read(section.offset, section.size)
+        raw = self._elf.read_name(self._contents[number], offset, MAX_TEXT)
         return raw.decode("ascii") if raw.isascii() and raw.decode("ascii").isprintable() else ""

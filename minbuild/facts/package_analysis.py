@@ -189,7 +189,7 @@ def _encode_records(
         serialize.encode_files(info, [entry for entry, _ in rows], flags),
         tuple(facts),
         tuple(symbols),
-        encode_aliases(aliases) if aliases else {},
+        encode_aliases(aliases) if any(detect.is_module(entry.path) for entry, _ in rows) else {},
         control,
         spooled,
     )
@@ -231,6 +231,15 @@ def _read_content(
     facts = detect.read_facts(path, data)
     symbols = detect.read_symbols(path, data) if isinstance(facts, Elf) else None
     return sha256, ContentFacts(facts, symbols)
+
+
+def encode_content(path: RootPath, data: bytes, kind: RecordKind) -> bytes | None:
+    """Make the record of one file's facts or symbols; None where it has none."""
+    if kind is RecordKind.SYMBOLS:
+        symbols = detect.read_symbols(path, data)
+        return serialize.encode_symbols(symbols) if symbols is not None else None
+    facts = detect.read_facts(path, data)
+    return serialize.encode_facts(facts) if facts is not None else None
 
 
 def _hash_rest(tar: Tar, head: bytes, spool: ContentSpool | None) -> str:

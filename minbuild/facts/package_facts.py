@@ -1,5 +1,4 @@
-"""Facts and contents of packages, from the store or computed in parallel and stored; rendered files
-are a package without a name."""
+"""Facts and contents of packages, from the store or computed in parallel and stored."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,12 +8,14 @@ from typing import TypeVar, cast
 from minbuild.archive.model import Package
 from minbuild.cache.records import RecordKind
 from minbuild.cache.store import CacheCorrupted, Store
-from minbuild.errors import ArchiveError, MalformedFile, ManifestError, ToolError
+from minbuild.errors import ArchiveError, MalformedFile, ToolError
 from minbuild.facts import detect, module_aliases, serialize
 from minbuild.facts.model import FileEntry, FileFacts, ModuleAlias, PackageFiles, Symbols
 from minbuild.facts.package_analysis import (
+    MAX_FILE_SIZE,
     analyse_package,
     check_identity,
+    encode_content,
     has_identity,
     store_identity,
 )
@@ -25,7 +26,6 @@ from minbuild.formats.deb import open_deb, resolve_image_path
 from minbuild.formats.root_entry import FileType
 from minbuild.formats.tar import Tar
 from minbuild.formats.tar_header import TarType
-from minbuild.manifest.model import RenderedFile
 from minbuild.paths import RootPath
 from minbuild.progress import Progress, SilentProgress
 
@@ -56,7 +56,12 @@ def load_facts(
 
 
 def is_analysed(package: Package, store: Store) -> bool:
-    """True when the store has the facts of the package, whether or not it has the package."""
+    """True when the store has the facts of the package, whether or not it has the package.
+
+    False for one that this run has missed since.
+    """
+    if package.sha256 in store.lost_packages and store.path(package.sha256) is None:
+        return False
     return has_identity(package, store) and _read_cached(package, store) is not None
 
 
@@ -138,13 +143,14 @@ class _LazyFacts:
         paths = self.entries.paths
         if not any(map(detect.is_module, paths)):
             return ()
-        for attempt in (1, 2):
-            aliases = module_aliases.load_aliases(self.package.sha256, bus, paths, self.store)
-            if aliases is not None:
-                return aliases
-            if attempt == 1:
-                self._analyse_again()
-        raise _unreliable_cache_error(self.package, self.store)
+
+        def load() -> Sequence[ModuleAlias] | None:
+            return module_aliases.load_aliases(self.package.sha256, bus, paths, self.store)
+
+        def restore() -> None:
+            self._analyse_again("aliases of modules", lambda: load() is not None)
+
+        return self._load_or_restore(load, restore)
 
     def _load_record(
         self, path: RootPath, flag: int, kind: RecordKind, read: Callable[[bytes], R]
@@ -156,54 +162,77 @@ class _LazyFacts:
         if not flags & flag:
             return None
         if (kind, index) not in self.loaded:
-            self.loaded[kind, index] = self._read_record(path, index, kind, read)
+            key = serialize.record_key(self.package.sha256, index)
+
+            def load() -> R | None:
+                return self._decode_record(kind, key, read)
+
+            def restore() -> None:
+                self._restore_record(path, kind, key, lambda: load() is not None)
+
+            self.loaded[kind, index] = self._load_or_restore(load, restore)
         return cast(R, self.loaded[kind, index])
 
-    def _read_record(
-        self, path: RootPath, index: int, kind: RecordKind, read: Callable[[bytes], R]
-    ) -> R:
-        for attempt in (1, 2):
-            data = self.store.get(kind, serialize.record_key(self.package.sha256, index))
-            try:
-                if data is not None:
-                    return read(data)
-            except serialize.StaleRecord:
-                pass
-            if attempt == 1:
-                if detect.is_module(path):
-                    self._store_module_facts(path, index)
-                else:
-                    self._analyse_again()
-        raise _unreliable_cache_error(self.package, self.store)
+    def _load_or_restore(self, load: Callable[[], R | None], restore: Callable[[], None]) -> R:
+        value = load()
+        if value is None:
+            restore()
+            value = load()
+        if value is None:
+            raise _unreliable_cache_error(self.package, self.store)
+        return value
 
-    def _store_module_facts(self, path: RootPath, index: int) -> None:
-        """Read the facts of one module from its content: of 1,100 a host takes a few."""
-        sha256 = self.entries[path].sha256
-        content = self.store.read(sha256) or self.store.unpacked.read(sha256)
-        if content is None:
-            self._analyse_again()
-            content = self.store.unpacked.read(sha256)
-        if content is None:  # there is no room to keep all that was unpacked
-            extract_contents(self.package, [sha256], self.store)
-            content = self.store.require(sha256)
-        facts = detect.read_facts(path, content)
-        assert facts is not None, "a module has facts, if only that it is damaged"
-        key = serialize.record_key(self.package.sha256, index)
-        self.store.put(RecordKind.FACTS, {key: serialize.encode_facts(facts)})
+    def _decode_record(self, kind: RecordKind, key: str, read: Callable[[bytes], R]) -> R | None:
+        data = self.store.get(kind, key)
+        try:
+            return read(data) if data is not None else None
+        except serialize.StaleRecord:
+            return None
 
-    def _analyse_again(self) -> None:
-        """Read the package once more.
+    def _restore_record(
+        self, path: RootPath, kind: RecordKind, key: str, is_known: Callable[[], bool]
+    ) -> None:
+        """Read one content again: of the 1,100 modules of a kernel a host takes a few.
 
-        Raises: CacheCorrupted when it is gone; nothing then says any more that it is known.
+        What the store has of it is enough; the package is unpacked for what it does not have.
         """
-        if self.store.path(self.package.sha256) is None:
-            self.store.remove(RecordKind.FILES, [self.package.sha256])
-            raise CacheCorrupted(
-                "the store knows a package's files, and the package is no longer there",
-                where=label_package(self.package),
-                fix="run the command again: the package is fetched anew",
-            )
-        analyse_packages([self.package], self.store, SilentProgress())
+        entry = self.entries[path]
+        content = self._find_content(entry)
+        if content is None:
+            self._analyse_again(str(path), is_known)
+            if is_known():
+                return
+            content = self._find_content(entry)
+        if content is None:  # there is no room to keep all that was unpacked
+            extract_contents(self.package, [entry.sha256], self.store)
+            content = self.store.require(entry.sha256)
+        record = encode_content(path, content, kind)
+        if record is not None:
+            self.store.put(kind, {key: record})
+
+    def _find_content(self, entry: FileEntry) -> bytes | None:
+        """None for what is too large to be read whole, too."""
+        if entry.size > MAX_FILE_SIZE:
+            return None
+        return self.store.read(entry.sha256) or self.store.unpacked.read(entry.sha256)
+
+    def _analyse_again(self, wanted: str, is_known: Callable[[], bool]) -> None:
+        """Read the package once more, unless another process has done it meanwhile.
+
+        Raises: CacheCorrupted when it is gone; it then counts as not analysed in this run, so that
+        the next attempt fetches it.
+        """
+        with self.store.lock("facts"):
+            if is_known():
+                return
+            if self.store.path(self.package.sha256) is None:
+                self.store.lost_packages.add(self.package.sha256)
+                raise CacheCorrupted(
+                    f"{wanted} must be read from a package that is no longer in the store",
+                    where=label_package(self.package),
+                    fix="run the command again without --offline: the package is fetched once more",
+                )
+            analyse_packages([self.package], self.store, SilentProgress())
 
 
 def _unreliable_cache_error(package: Package, store: Store) -> ToolError:
@@ -303,46 +332,3 @@ def _store_member(tar: Tar, sha256: str, work: Path, store: Store) -> None:
     if actual != sha256:
         raise MalformedFile("a file of it has changed since its facts were read")
     store.adopt(work / sha256, sha256)
-
-
-def collect_rendered_files(files: Iterable[RenderedFile], store: Store) -> PackageFiles:
-    """Put the contents into the store and return the files, owned by "".
-
-    Raises: ManifestError when two different files have one path.
-    """
-    files_by_path: dict[RootPath, RenderedFile] = {}
-    for file in files:
-        earlier = files_by_path.setdefault(file.path, file)
-        if _comparison_key(earlier) != _comparison_key(file):
-            raise ManifestError(
-                f"two different files are to lie at {file.path}: see also {earlier.where}",
-                where=str(file.where),
-                fix="leave one of them out, or give one another path",
-            )
-    entries = {path: _make_entry(files_by_path[path], store) for path in sorted(files_by_path)}
-
-    def read_file_facts(path: RootPath) -> FileFacts | None:
-        return detect.read_facts(path, files_by_path[path].content) if _is_file(path) else None
-
-    def read_file_symbols(path: RootPath) -> Symbols | None:
-        return detect.read_symbols(path, files_by_path[path].content) if _is_file(path) else None
-
-    def _is_file(path: RootPath) -> bool:
-        return path in entries and entries[path].kind is FileType.FILE
-
-    return PackageFiles(owner="", entries=entries, facts=read_file_facts, symbols=read_file_symbols)
-
-
-def _make_entry(file: RenderedFile, store: Store) -> FileEntry:
-    if file.directory:
-        return FileEntry(file.path, FileType.DIRECTORY, file.mode, file.uid, file.gid)
-    if file.link:
-        return FileEntry(file.path, FileType.LINK, 0o777, file.uid, file.gid, target=file.link)
-    sha256 = store.add(file.content)
-    size = len(file.content)
-    return FileEntry(file.path, FileType.FILE, file.mode, file.uid, file.gid, size, sha256)
-
-
-def _comparison_key(file: RenderedFile) -> tuple[object, ...]:
-    """All of a file but its location."""
-    return (file.content, file.mode, file.uid, file.gid, file.link, file.directory)

@@ -17,6 +17,7 @@ Bytes = bytes | mmap
 """A file in memory, or mapped: then only what is looked at is read."""
 PT_LOAD, PT_DYNAMIC, PT_INTERP, PT_NOTE = 1, 2, 3, 4
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_NOBITS, SHT_DYNSYM = 1, 2, 3, 8, 11
+SHN_UNDEF = 0
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR = 1, 2, 4
 PF_W = 2
 MAX_STRING = 1 << 16
@@ -202,12 +203,14 @@ class ElfFile:
             raise MalformedFile("its dynamic segment names a string outside of its string table")
         return decode_printable(self.read_name(self.strings, offset))
 
-    def read_name(self, strings: bytes, offset: int) -> bytes:
-        """The string at `offset` of a string table of this file; b"" outside of it.
+    def read_name(self, strings: bytes, offset: int, limit: int = MAX_STRING) -> bytes:
+        """The string at `offset` of a string table of this file, its first `limit` bytes.
+
+        b"" outside of it.
 
         Raises: MalformedFile when so many names share their text that they are longer than the file.
         """
-        name = read_c_string(strings, offset)
+        name = read_c_string(strings, offset, limit)
         self._text_budget -= len(name)
         if self._text_budget < 0:
             raise MalformedFile("its names have more text than the file")

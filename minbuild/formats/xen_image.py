@@ -54,14 +54,12 @@ def strip_xen(data: bytes, where: str) -> bytes:
     return _write_pe(data, _list_kept(data, where), where)
 
 
-def join_xen_image(
-    xen: bytes, config: bytes, kernel: bytes, ramdisk: bytes, where: str, ucode: bytes = b""
-) -> bytes:
+def join_xen_image(xen: bytes, config: bytes, kernel: bytes, ramdisk: bytes, where: str) -> bytes:
     """Put Xen, its settings and domain 0 into one EFI program; equal input gives equal bytes.
 
     Raises: ToolError when `xen` is no EFI program.
     """
-    added = {CONFIG: config, KERNEL: kernel, RAMDISK: ramdisk, UCODE: ucode}
+    added = {CONFIG: config, KERNEL: kernel, RAMDISK: ramdisk}
     kept = _list_kept(xen, where)
     address = max(_round_up(row.address + row.size, PAGE) for row in kept)
     rows = [*kept]

@@ -155,6 +155,13 @@ def read_first_bytes(path: Path, count: int) -> bytes:
         ) from error
 
 
+BOOT_DRIVE = "medium"
+"""Name of the drive that the machine starts from, where its device has options of its own."""
+STICK_DEVICE = "usb-storage,removable=on"
+XHCI_ARGS = ("-device", "qemu-xhci")
+"""The USB controller that a stick needs."""
+
+
 def build_boot_drive_args(
     path: Path, kind: str, attach: AttachAs | None, machine: Machine = Machine.VIRTIO
 ) -> tuple[str, ...]:
@@ -167,8 +174,7 @@ def build_boot_drive_args(
     format_ = "raw" if kind == "iso" else kind
     match attach:
         case AttachAs.DISK if machine is Machine.METAL:
-            drive = f"if=none,id=medium,snapshot=on,file={build_file_option(path, format_)}"
-            return ("-drive", drive, "-device", "ide-hd,bus=ide.0,drive=medium,bootindex=1")
+            return build_device_args(BOOT_DRIVE, path, format_, "ide-hd,bus=ide.0,bootindex=1")
         case AttachAs.DISK:
             return build_disk_args(path, format_, writable=False)
         case AttachAs.CD if kind != "iso":
@@ -176,14 +182,25 @@ def build_boot_drive_args(
                 f"--as cd requires an ISO image, and {path.name} is none", fix="leave out --as cd"
             )
         case AttachAs.CD:
-            drive = (
-                f"if=none,id=medium,media=cdrom,readonly=on,file={build_file_option(path, 'raw')}"
-            )
-            return ("-drive", drive, "-device", "ide-cd,drive=medium")
+            disc = f"media=cdrom,readonly=on,file={build_file_option(path, 'raw')}"
+            return _attach_drive(BOOT_DRIVE, disc, "ide-cd")
         case AttachAs.STICK:
-            drive = f"if=none,id=medium,snapshot=on,file={build_file_option(path, format_)}"
-            stick = ("-device", "qemu-xhci", "-device", "usb-storage,drive=medium,removable=on")
-            return ("-drive", drive, *stick)
+            return (*XHCI_ARGS, *build_device_args(BOOT_DRIVE, path, format_, STICK_DEVICE))
+
+
+def build_device_args(
+    name: str, path: Path, kind: str, device: str, *, snapshot: bool = True
+) -> tuple[str, ...]:
+    """Build the arguments of a drive and its device; with `snapshot`, what is written is discarded.
+
+    Raises: UsageError for an image that names another file.
+    """
+    written = "on" if snapshot else "off"
+    return _attach_drive(name, f"snapshot={written},file={build_file_option(path, kind)}", device)
+
+
+def _attach_drive(name: str, options: str, device: str) -> tuple[str, ...]:
+    return ("-drive", f"if=none,id={name},{options}", "-device", f"{device},drive={name}")
 
 
 def build_disk_args(path: Path, kind: str, *, writable: bool) -> tuple[str, ...]:
@@ -331,6 +348,5 @@ def build_efi_stick_args(
     disk = f"format=raw,file=fat:{escape_commas(work / 'esp')},readonly=on"
     if machine is Machine.METAL:
         # a SATA disk can be written to, a memory stick may be read alone
-        stick = "usb-storage,drive=medium,removable=on"
-        return ("-drive", f"if=none,id=medium,{disk}", "-device", "qemu-xhci", "-device", stick)
+        return (*XHCI_ARGS, *_attach_drive(BOOT_DRIVE, disk, STICK_DEVICE))
     return ("-drive", f"if=virtio,{disk}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minbuild.errors import UsageError
-from minbuild.lab.drives import build_file_option, detect_drive_format
+from minbuild.lab.drives import build_device_args, detect_drive_format
 from minbuild.lab.model import BootRequest
 
 CARD_MODELS = ("e1000e", "igb")
@@ -53,15 +53,6 @@ def build_metal_disk_args(data_disk: Path | None, disks: Sequence[Path]) -> tupl
         stick = DISK_DEVICES[0]
         args += ("-blockdev", NO_DISK.format(name="stick"), "-device", f"{stick},drive=stick")
     return args
-
-
-def build_device_args(
-    name: str, path: Path, kind: str, device: str, *, snapshot: bool = True
-) -> tuple[str, ...]:
-    """Build the arguments of a drive and its device; with `snapshot`, what is written is discarded."""
-    written = "on" if snapshot else "off"
-    drive = f"if=none,id={name},snapshot={written},file={build_file_option(path, kind)}"
-    return ("-drive", drive, "-device", f"{device},drive={name}")
 
 
 def require_metal_boot(request: BootRequest) -> None:

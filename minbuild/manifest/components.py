@@ -66,6 +66,9 @@ class ComponentPath:
 
     def suggest_fix(self, name: str) -> str:
         """Say what to write instead of an unknown component."""
+        for directory in self._directories:
+            if (misnamed := directory / f"{name}.yml").is_file():
+                return f"rename {display_path(misnamed)} to {Path(name).name}.yaml"
         known = self.list_files()
         section, _, short = name.partition("/")
         other_sections = [other for other in known if other.partition("/")[2] == short]

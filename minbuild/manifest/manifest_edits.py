@@ -8,14 +8,15 @@ from pathlib import Path
 from minbuild.errors import ManifestError, UsageError
 from minbuild.manifest.components import ComponentPath, find_component, qualify_name
 from minbuild.manifest.document.nodes import Problems, suggest
-from minbuild.manifest.document.scalars import ReadContext
 from minbuild.manifest.document.yaml_editor import YamlEditor, quote_scalar
-from minbuild.manifest.extends import Alterations, ExtendsChain, merge_documents
+from minbuild.manifest.extends import ExtendsChain
 from minbuild.manifest.grammar import MANIFEST
 from minbuild.manifest.input_files import InputFiles, Trust, display_path
 from minbuild.manifest.loader import read_manifest
-from minbuild.manifest.model import Section
+from minbuild.manifest.model import Section, VariableValue
 from minbuild.manifest.raw import RawManifest
+from minbuild.manifest.unrendered import ManifestQuery, UnrenderedManifest, find_documents
+from minbuild.manifest.variables import read_setting
 
 _KEYS = tuple(key.name for key in MANIFEST.keys)
 _KEPT_FILE = re.compile(r"(?P<package>[a-z0-9][a-z0-9+.-]+)[/:](?P<path>/?[^/].*)")
@@ -41,17 +42,18 @@ class ManifestEditor:
         """
         self.path = path
         self._trust = trust
-        self._components = tuple(components)
+        self._query = ManifestQuery(path, components=tuple(components))
+        self._removed: list[str] = []
         problems = Problems()
-        self._chain = ExtendsChain(InputFiles(problems, trust.grant(path, self._components)))
-        self._chain.read(path)
+        chain = ExtendsChain(InputFiles(problems, trust.grant(path, self._query.components)))
+        chain.read(path)
         problems.raise_if_any()
         self.original = path.read_bytes()
         self._editor = YamlEditor(self.original.decode("utf-8"), display_path(path))
         self._component_path = ComponentPath(
             [
                 *components,
-                *(file.path.parent / "components" for file in reversed(self._chain.documents)),
+                *(file.path.parent / "components" for file in reversed(chain.documents)),
             ]
         )
 
@@ -97,6 +99,7 @@ class ManifestEditor:
         if len(matches) != 1:
             raise self._make_unused_error(word, used, matches)
         name = matches[0]
+        self._removed.append(name)
         section, _, short = name.partition("/")
         for path in ((section, "use"), (section, "use", "add"), (section, "use", "replace")):
             index = self._find_name(path, name)
@@ -108,18 +111,23 @@ class ManifestEditor:
         return f"removed {name}"
 
     def set_variable(self, name: str, value: str) -> None:
-        """Set a variable to a value as `--set` takes it."""
-        is_yaml = (
-            value.startswith("[") or value in {"true", "false"} or value.lstrip("-").isdecimal()
-        )
-        text = value if is_yaml else quote_scalar(value)
-        self._editor.set_value(("vars", name), text, _list_keys_before("vars"))
+        """Set a variable to a value as `--set` of `minbuild make` takes it, by its type.
+
+        Raises: ManifestError for an unknown variable, or a value of another type.
+        """
+        outline = self._read_documents()
+        typed = read_setting(name, value, outline.builtin, outline.defaults, outline.outline.vars)
+        self._editor.set_value(("vars", name), _render_value(typed), _list_keys_before("vars"))
 
     def check(self, settings: Mapping[str, str] | None = None) -> None:
         """Read the edited manifest as a build would.
 
-        Raises: ManifestError with the problems that it did not have before.
+        Raises: UsageError for a removed component that others need; ManifestError with the
+        problems that it did not have before.
         """
+        for name in self._removed:
+            if needed_by := self._list_dependents(name):
+                raise self._make_needed_error(name, needed_by)
         known = self._list_problems(None, settings)
         new = [
             problem
@@ -136,7 +144,7 @@ class ManifestEditor:
     ) -> list[ManifestError]:
         try:
             read_manifest(
-                self.path, settings=settings or {}, components=self._components,
+                self.path, settings=settings or {}, components=self._query.components,
                 trust=self._trust, drafts=drafts,
             )  # fmt: skip
         except ManifestError as error:
@@ -146,19 +154,14 @@ class ManifestEditor:
         return []
 
     def _read_outline(self) -> RawManifest:
-        """The edited manifest, merged with those that it extends; its problems are told by `check`."""
-        problems = Problems()
-        inputs = InputFiles(
-            problems, self._trust.grant(self.path, self._components), {self.path: self.data}
-        )
-        chain = ExtendsChain(inputs)
-        chain.read(self.path)
-        node = merge_documents(chain.documents, Alterations(problems))
-        outline = MANIFEST.read(node, ReadContext(problems))
-        if outline is None:
-            problems.raise_if_any()
-        assert outline is not None
-        return outline
+        """The edited manifest, merged with those that it extends."""
+        return self._read_documents().outline
+
+    def _read_documents(self) -> UnrenderedManifest:
+        """The edited manifest and its components; their problems are told by `check`."""
+        permissions = self._trust.grant(self.path, self._query.components)
+        inputs = InputFiles(Problems(), permissions, {self.path: self.data})
+        return find_documents(self._query, inputs)
 
     def _list_used(self, outline: RawManifest) -> list[str]:
         """Components under `use:`, as section/name."""
@@ -204,28 +207,26 @@ class ManifestEditor:
             )  # fmt: skip
         needed_by = self._list_dependents(word)
         if needed_by:
-            return UsageError(
-                f"{word} is there because others need it: {', '.join(needed_by)}", where=where,
-                fix=f"remove {' and '.join(needed_by)}",
-            )  # fmt: skip
+            return self._make_needed_error(word, needed_by)
         names = [*used, *(name.partition("/")[2] for name in used)]
         return UsageError(
             f"the manifest does not use {word}", where=where,
             fix=suggest(word, names, otherwise=f"it uses {', '.join(used)}"),
         )  # fmt: skip
 
+    def _make_needed_error(self, word: str, needed_by: Sequence[str]) -> UsageError:
+        return UsageError(
+            f"{word} stays: {', '.join(needed_by)} {'needs' if len(needed_by) == 1 else 'need'} it",
+            where=display_path(self.path),
+            fix=f"remove {', '.join(needed_by)} as well, or keep {word}",
+        )
+
     def _list_dependents(self, word: str) -> list[str]:
-        """Components of the manifest that need one of this name."""
-        try:
-            manifest = read_manifest(
-                self.path, settings={}, components=self._components, trust=self._trust
-            )
-        except ManifestError:
-            return []
+        """Components of the edited manifest that need one of this name."""
         return [
-            component.name
-            for component in manifest.components
-            if any(word in (need, need.partition("/")[2]) for need in component.needs)
+            name
+            for name, needs in self._read_documents().resolver.list_needs().items()
+            if any(word in (need, need.partition("/")[2]) for need in needs)
         ]
 
     def _parse_kept_file(self, word: str) -> KeptFile | None:
@@ -290,6 +291,19 @@ class ManifestEditor:
 def _as_index(part: str | int) -> int:
     assert isinstance(part, int)
     return part
+
+
+def _render_value(value: VariableValue) -> str:
+    """A variable's value as YAML on one line."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+        case str():
+            return quote_scalar(value)
+        case tuple():
+            return f"[{', '.join(map(quote_scalar, value))}]"
 
 
 def _list_keys_before(name: str) -> tuple[str, ...]:

@@ -102,6 +102,16 @@ def find_rule_files(directories: Sequence[Path]) -> tuple[Path, ...]:
     return tuple(files[topic] for topic in sorted(files))
 
 
+def report_misnamed(directories: Sequence[Path], problems: Problems) -> None:
+    """Add a problem for each YAML file beside the rules that is not read because of its name."""
+    for directory in directories:
+        for path in sorted((directory / RULES_DIRECTORY).glob("*.y*ml")):
+            if path.suffix != ".yaml" or not re.fullmatch(TOPIC_PATTERN, path.stem):
+                name = re.sub("[^a-z0-9]+", "-", path.stem.lower()).strip("-") or "rules"
+                message = f"{display_path(path)} is not read: its name is not that of a rule file"
+                problems.add(message, display_path(path), f"rename it to {name}.yaml")
+
+
 @dataclass(frozen=True, slots=True)
 class RegularExpression:
     """Shape of a regular expression of Python's re."""

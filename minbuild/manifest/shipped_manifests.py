@@ -103,7 +103,7 @@ def _locate_manifests() -> Path:
 
 def _list_yaml_files(directory: Path) -> list[str]:
     try:
-        return sorted(path.name for path in directory.iterdir() if path.suffix == ".yaml")
+        return sorted(path.name for path in directory.iterdir() if path.suffix in MANIFEST_SUFFIXES)
     except OSError:
         return []
 

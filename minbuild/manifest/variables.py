@@ -37,6 +37,39 @@ def resolve_variables(
     problems: Problems,
 ) -> dict[str, VariableValue]:
     """Resolve all variables, sorted by name: --set overrides the manifest, which overrides defaults."""
+    assignments = _assign_values(builtin, defaults, definitions, problems)
+    for name, text in sorted(settings.items()):
+        _apply_setting(name, text, assignments, builtin, problems)
+    for name in builtin:
+        assignments[name] = _Assignment(builtin[name], "")
+    return _VariableRenderer(assignments, problems).render_all()
+
+
+def read_setting(
+    name: str,
+    text: str,
+    builtin: Mapping[str, VariableValue],
+    defaults: Sequence[VariableDefinition],
+    definitions: Sequence[VariableDefinition],
+) -> VariableValue:
+    """Read the value of a --set by the type of its variable.
+
+    Raises: ManifestError for an unknown variable, or another type.
+    """
+    assignments = _assign_values(builtin, defaults, definitions, Problems())
+    problems = Problems()
+    _apply_setting(name, text, assignments, builtin, problems)
+    problems.raise_if_any()
+    return assignments[name].value
+
+
+def _assign_values(
+    builtin: Mapping[str, VariableValue],
+    defaults: Sequence[VariableDefinition],
+    definitions: Sequence[VariableDefinition],
+    problems: Problems,
+) -> dict[str, _Assignment]:
+    """The value of each variable as the documents have it."""
     assignments: dict[str, _Assignment] = {}
     overridden = {variable.name for variable in definitions}
     for variable in defaults:
@@ -60,11 +93,7 @@ def resolve_variables(
                 f"write {_name_type(default.value)}, as at {default.where}",
             )
         assignments[variable.name] = _Assignment(variable.value, variable.where)
-    for name, text in sorted(settings.items()):
-        _apply_setting(name, text, assignments, builtin, problems)
-    for name in builtin:
-        assignments[name] = _Assignment(builtin[name], "")
-    return _VariableRenderer(assignments, problems).render_all()
+    return assignments
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from minbuild.archive.model import Lock
 from minbuild.errors import ArchiveError, ResolveError
 from minbuild.facts.model import PackageFiles
-from minbuild.facts.package_facts import collect_rendered_files
+from minbuild.facts.rendered_files import collect_rendered_files
 from minbuild.lazy_import import import_lazily
 from minbuild.manifest.model import Manifest
 from minbuild.pipeline.accounts import with_declared_accounts

@@ -30,6 +30,8 @@ XEN_CMDLINE_SIZE = 1024
 
 Source: Xen, xen/common/kernel.c (saved_cmdline), xen/include/public/xen.h (MAX_GUEST_CMDLINE).
 """
+GUEST_FILTER = "network/guest-filter"
+"""The component that holds guests of QEMU to their own addresses."""
 _OVERRIDE_OPTIONS = ("CMDLINE_OVERRIDE", "CMDLINE_FORCE")
 """Options of kernels that use their own line alone."""
 _APPEND_OPTIONS = ("CMDLINE_BOOL", "CMDLINE_EXTEND")
@@ -45,10 +47,18 @@ def build_cmdline(manifest: Manifest) -> str:
 
 
 def build_xen_cmdline(manifest: Manifest) -> str:
-    """Xen's own command line, in the same order."""
-    return join_cmdline(
-        *(part.xen_cmdline for part in manifest.components), manifest.kernel.xen_cmdline
-    )
+    """Xen's own command line, in the same order.
+
+    Microcode lies before the initramfs, where Xen looks for it when it is told so.
+    Source: Xen, docs/misc/xen-command-line.pandoc, "ucode (x86)".
+    """
+    has_microcode = any(part.microcode for part in manifest.components)
+    return join_cmdline(("ucode=scan",) if has_microcode else (), *_list_xen_words(manifest))
+
+
+def _list_xen_words(manifest: Manifest) -> tuple[tuple[str, ...], ...]:
+    """What components and manifest ask of Xen."""
+    return (*(part.xen_cmdline for part in manifest.components), manifest.kernel.xen_cmdline)
 
 
 def check_hypervisor(manifest: Manifest, tree: RootfsTree) -> None:
@@ -59,16 +69,19 @@ def check_hypervisor(manifest: Manifest, tree: RootfsTree) -> None:
 
 
 def _find_hypervisor_problems(manifest: Manifest, tree: RootfsTree) -> Iterator[ManifestError]:
-    where, line = f"{manifest.kernel.where}", build_xen_cmdline(manifest)
+    where = f"{manifest.kernel.where}"
     if tree.hypervisor_image is None:
-        if line:
+        if words := join_cmdline(*_list_xen_words(manifest)):
             yield ManifestError(
-                f"nothing reads xen-cmdline ({line.partition(' ')[0]} …): the host has no /boot/xen-*.efi",
+                f"nothing reads xen-cmdline ({words.partition(' ')[0]} …): the host has no /boot/xen-*.efi",
                 where=where,
                 fix="take hypervisor: {use: [xen]}, or remove xen-cmdline",
             )
         return
-    for name, text in (("Xen's", line), ("domain 0's", build_cmdline(manifest))):
+    for name, text in (
+        ("Xen's", build_xen_cmdline(manifest)),
+        ("domain 0's", build_cmdline(manifest)),
+    ):
         size = len(text.encode())
         if size >= XEN_CMDLINE_SIZE:
             yield ManifestError(
@@ -86,6 +99,13 @@ def _find_hypervisor_problems(manifest: Manifest, tree: RootfsTree) -> Iterator[
     unsupported = [str(one) for one in manifest.image.formats if one is ImageFormat.PXE]
     unsupported += ["dib"] if manifest.image.dib else []
     unsupported += ["boot/bios"] if manifest.image.disk.bios else []
+    for part in manifest.components:
+        if part.name == GUEST_FILTER:
+            yield ManifestError(
+                f"{part.name} would filter nothing: it knows the cards of QEMU's guests, and this host starts Xen",
+                where=where,
+                fix=f"remove {part.name}: a guest of Xen has an isolated port, and may send from any address",
+            )
     for name in unsupported:
         yield ManifestError(
             f"{name} starts Linux by itself, and this host starts Xen",

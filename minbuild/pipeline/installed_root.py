@@ -16,7 +16,7 @@ from minbuild.archive import lockfile
 from minbuild.archive.model import INSTALLED, Lock, Package
 from minbuild.errors import ResolveError, UsageError, combine
 from minbuild.facts.model import Elf, FileEntry, Malformed, Module, PackageFiles, Script
-from minbuild.facts.package_facts import collect_rendered_files
+from minbuild.facts.rendered_files import collect_rendered_files
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import ANY_PACKAGE, Manifest
 from minbuild.manifest.rule_files import load_rules

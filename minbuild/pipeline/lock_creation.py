@@ -11,7 +11,7 @@ from minbuild.archive.model import Lock, Package
 from minbuild.archive.release import ReleaseExpired
 from minbuild.cache.records import RecordKind
 from minbuild.errors import UsageError
-from minbuild.facts.package_facts import collect_rendered_files
+from minbuild.facts.rendered_files import collect_rendered_files
 from minbuild.image import ukify, write
 from minbuild.manifest.image_settings import (
     Compression,

@@ -16,7 +16,7 @@ from minbuild.data import data_directory
 from minbuild.errors import ToolError
 from minbuild.manifest.image_settings import Compression, DibLocation
 from minbuild.manifest.input_files import Trust
-from minbuild.manifest.loader import list_combinations
+from minbuild.manifest.matrix import list_combinations
 from minbuild.manifest.model import Archive, Manifest
 from minbuild.progress import Progress, SilentProgress
 
@@ -178,9 +178,14 @@ def locate_output(request: BuildRequest, manifest: Manifest) -> Path:
 def read_lock_size(request: BuildRequest) -> int:
     """How much there is to do, before the manifest is read: bytes of its lock; 0: not known."""
     try:
-        return _locate_lock_named(request, request.provisional_name).stat().st_size
+        return locate_provisional_lock(request).stat().st_size
     except OSError:
         return 0
+
+
+def locate_provisional_lock(request: BuildRequest) -> Path:
+    """Where the lock lies, before the manifest is read."""
+    return _locate_lock_named(request, request.provisional_name)
 
 
 def _locate_lock_named(request: BuildRequest, name: str) -> Path:
@@ -231,7 +236,7 @@ class CacheRecovery:
     ) -> bool:
         recovers = isinstance(error, CacheCorrupted) and self._remaining > 0
         if isinstance(error, CacheCorrupted) and recovers:
-            self._session.progress.note(f"{error.what} ({error.where}): made anew")
+            self._session.progress.note(f"{error.what} ({error.where}): made or fetched anew")
             self._session.package_files.clear()
         self._report_damage()
         return recovers

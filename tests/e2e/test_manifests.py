@@ -13,6 +13,7 @@ from minbuild.lab.boot import boot_image
 from minbuild.lab.model import BootProbe, BootRequest, BootResult, Firmware, ProbeState
 from minbuild.lab.probes import list_manifest_probes
 from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.shipped_manifests import list_shipped
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE, make_boot_setup
@@ -24,6 +25,11 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0zYk3nS0i1nqLr6h4Yp7bD1FZC0v5m8eJqv
 SECTOR = 512
 LIMIT = 400
 """Seconds for each probe, on a machine that boots others beside this one."""
+WITH_BUDGET = [
+    name
+    for name in list_shipped()
+    if "\nbudget:" in (data_directory("manifests") / f"{name}.yaml").read_text("utf-8")
+]
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot]
 
@@ -148,7 +154,7 @@ def test_host_full_runs_a_guest_by_uefi(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["host-full", "edge", "debug"])
+@pytest.mark.parametrize("name", WITH_BUDGET)
 def test_what_ships_keeps_to_its_budget(name: str, tmp_path: Path) -> None:
     """Packed as it is released, which takes a while."""
     ended = minbuild("make", f"{name}.yaml", "--store", str(STORE), cwd=tmp_path)

@@ -8,7 +8,7 @@ import pytest
 
 from minbuild.cache.store import Store
 from minbuild.facts.model import FileEntry
-from minbuild.facts.package_facts import collect_rendered_files
+from minbuild.facts.rendered_files import collect_rendered_files
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import find_manifest

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.facts.package_facts import collect_rendered_files
+from minbuild.facts.rendered_files import collect_rendered_files
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import find_manifest
 from minbuild.paths import RootPath, to_host_path

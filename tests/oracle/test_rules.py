@@ -15,7 +15,8 @@ from minbuild.facts.config_files import (
     parse_tmpfiles,
 )
 from minbuild.facts.model import TextLines
-from minbuild.facts.package_facts import collect_rendered_files, extract_from_packages
+from minbuild.facts.package_facts import extract_from_packages
+from minbuild.facts.rendered_files import collect_rendered_files
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.rule_files import load_rules
 from minbuild.pipeline.package_selection import PackageSelection, PackageSource, select_packages

@@ -7,8 +7,13 @@ DISCARDABLE = 0x42000000
 READABLE = 0x40000040
 
 
-def xen_efi(*, debug: bytes = b"DWARF" * 100, text: bytes = b"hypervisor" * 50) -> bytes:
-    """Xen as Debian ships it: code, a long name, .reloc, sections of the debugger, symbols."""
+def xen_efi(
+    *, debug: bytes = b"DWARF" * 100, text: bytes = b"hypervisor" * 50, more: bytes = b""
+) -> bytes:
+    """Xen as Debian ships it: code, a long name, .reloc, sections of the debugger, symbols.
+
+    `more` is the content of a section `.more` of its own.
+    """
     rows = [
         (b".text", text, 0x200000, 0x60000020),
         (b"/4", b"read once", 0x300000, READABLE),
@@ -16,6 +21,8 @@ def xen_efi(*, debug: bytes = b"DWARF" * 100, text: bytes = b"hypervisor" * 50) 
         (b".reloc", b"moves", 0x302000, DISCARDABLE),
         (b"/22", debug, 0x303000, DISCARDABLE),
     ]
+    if more:
+        rows.insert(4, (b".more", more, 0x303000, READABLE))
     strings = b".data.read_mostly\0.debug_info\0"
     head = b"MZ".ljust(0x3C, b"\0") + struct.pack("<I", HEAD)
     start = at = -(-(HEAD + 24 + OPTIONAL + 40 * len(rows)) // ALIGNMENT) * ALIGNMENT

@@ -1,15 +1,6 @@
 # shellcheck shell=sh
 # The part of vm that makes a guest's network cards.
 
-# Stable for a guest's name and the number of its card.
-digest() {
-    echo "$name/$1" | md5sum | cut -c 1-8
-}
-
-mac() {
-    digest "$1" | sed 's/^\(..\)\(..\)\(..\).*/52:54:00:\1:\2:\3/'
-}
-
 # A card is a macvtap: the kernel gives it what is sent to its address, and nothing of another guest's. It
 # lies on the guests' link to the bridge, whose port is isolated from the host's own: what the guests of
 # this link send goes to the uplink, and neither to the host nor to each other, whatever address
@@ -72,7 +63,7 @@ is_host_s() {
 
 # filter add|del LINK: what a card may send, where the image looks at that. A shared card may all.
 filter() {
-    [ -x /usr/lib/minbuild/steps/36-guest-filter ] && [ -z "$shared" ] || return 0
+    [ -x "$FILTER" ] && [ -z "$shared" ] || return 0
     read -r address <"/sys/class/net/$2/address"
     # shellcheck disable=SC2086 # one word for each address
     "$FILTER" "$1" "$lower" "$address" $own

@@ -129,7 +129,7 @@ stop_all() {
 at_boot() {
     prepare_host
     prepared=$?
-    if await data-settled 30 && [ -e "${STATE:?}/data" ]; then
+    if await data-settled 600 && [ -e "${STATE:?}/data" ]; then
         await network 30
         # what makes more bridges is waited for: guests may be on them
         for more in bridges nat; do

@@ -9,6 +9,8 @@ mistake() {
 need_number() {
     case $value in
     '' | *[!0-9]* | ???????*) mistake "$key=$value is not a number" ;;
+    # the shell counts by eights then
+    0?*) mistake "$key=$value begins with 0" ;;
     *) { [ "$value" -ge "$1" ] && [ "$value" -le "$2" ]; } || mistake "$key=$value is not in $1..$2" ;;
     esac
 }
@@ -115,7 +117,7 @@ read_net() {
     '' | [0-9A-Fa-f][02468ACEace]:$two:$two:$two:$two:$two) ;;
     *) mistake "net=$value is not BRIDGE or BRIDGE,MAC, with IPv4 addresses and ,shared behind it" ;;
     esac
-    [ -z "$own" ] || [ -x "$FILTER" ] || mistake "net=$value: IPv4 addresses need the component network/guest-filter"
+    [ -z "$own" ] || need_filter
     [ "$cards" -le 7 ] || mistake "net=$value: more than 7 cards"
     nets="$nets $value"
 }
@@ -135,6 +137,11 @@ split_net() {
         *) own="$own $word" ;;
         esac
     done
+}
+
+# mac NUMBER: the address of a card that names none, which stays for the guest's name and the card's number.
+mac() {
+    echo "$name/$1" | md5sum | sed "s/^\(..\)\(..\)\(..\).*/${MAC_RANGE:?}:\1:\2:\3/"
 }
 
 read_key() {

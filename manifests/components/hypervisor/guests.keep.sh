@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The part of vm that keeps a guest running, whatever runs it: `run_once` is the driver's.
+# The part of vm that keeps a guest running, whatever runs it: `run_once` and `cut_off` are the driver's.
 
 # Who writes the log appends to it, QEMU and xenconsoled alike: what was cut stays cut. Where the file lies
 # elsewhere, console.log is a link to it, which stays.
@@ -8,11 +8,17 @@ shorten_log() {
     : >"$dir/console.log"
 }
 
-# The ready line is looked for, and the console's log kept below its limit.
+# The ready line is looked for, and the console's log kept below its limit. A guest whose directory is gone
+# can be neither stopped nor told of: it ends. $$ is the process that keeps the guest, in here too.
 watch() {
     pause=0.3
     [ -n "$ready" ] || pause=5
-    while nap "$pause"; do
+    while nap "$pause" && kill -0 $$; do
+        if [ ! -d "$dir" ]; then
+            say "guest $name" "FAILED: $dir was removed, so the guest is ended"
+            cut_off
+            break
+        fi
         if [ "$pause" != 5 ] && found=$(grep -m 1 -F -e "$ready" "$dir/console.log"); then
             say "guest $name" "ready: $(echo "$found" | plain)"
             pause=5
@@ -25,7 +31,7 @@ supervise() {
     # also when a person started the guest, whose own processes may be killed
     echo -1000 >/proc/self/oom_score_adj
     pause=1
-    while read_conf "$name" 2>"$dir/errors"; do
+    while [ -d "$dir" ] && read_conf "$name" 2>"$dir/errors"; do
         seconds
         from=${now:?}
         run_once

@@ -3,6 +3,8 @@
 # may say, whether there is room, how a guest is asked to stop.
 
 MACHINE=microvm
+# of addresses that no maker has, QEMU's
+MAC_RANGE=52:54:00
 CMDLINE='console=ttyS0 reboot=t panic=-1'
 FULL=/usr/bin/qemu-system-x86_64
 OVMF=/usr/share/OVMF/OVMF_
@@ -12,6 +14,8 @@ GROUP=36
 # Guests' users begin behind this number.
 USERS=1073741824
 LIMITS=/sys/fs/cgroup
+# What network/guest-filter brings.
+FILTER=/usr/lib/minbuild/steps/36-guest-filter
 
 # Files that QEMU opens by their names are read by the guest's group; one that others share stays as it is.
 need_readable() {
@@ -58,6 +62,11 @@ read_firmware() {
         ;;
     *) need_readable "$value" && firmware=$path ;;
     esac
+}
+
+# An IPv4 address beside a card is nothing without what holds the guest to it.
+need_filter() {
+    [ -x "$FILTER" ] || mistake "net=$value: IPv4 addresses need the component network/guest-filter"
 }
 
 need_format() {

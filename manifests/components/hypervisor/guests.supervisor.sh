@@ -112,6 +112,11 @@ run_once() {
     rm -f "$dir/qemu.pid"
 }
 
+# QEMU, which no file names any more.
+cut_off() {
+    kill -9 "$qemu"
+}
+
 # Nothing of the guest goes on.
 end_all() {
     [ ! -e "$LIMITS/guest-$name/cgroup.kill" ] || echo 1 >"$LIMITS/guest-$name/cgroup.kill"

@@ -4,13 +4,12 @@
 # its disks and cards. Nothing of domain 0 runs for a guest but xl, which waits for the domain's end.
 
 MACHINE=xen-pvh
+# Xen's own
+MAC_RANGE=00:16:3e
 CMDLINE='console=hvc0 panic=-1'
 CONSOLES=/run/xen/console
-set_bin() {
-    BIN=$1
-}
 # one version, of the suite
-set_bin /usr/lib/xen-*/bin
+for BIN in /usr/lib/xen-*/bin; do :; done
 
 need_readable() {
     need_file "$1"
@@ -26,6 +25,11 @@ need_machine() {
 
 read_firmware() {
     mistake "firmware=$value: a guest of Xen starts from its kernel (machine=xen-pvh), without firmware"
+}
+
+# The filter of network/guest-filter knows cards of QEMU's alone: a host that starts Xen cannot have it.
+need_filter() {
+    mistake "net=$value: a guest of Xen is not held to IPv4 addresses: leave them out"
 }
 
 # Domain 0's kernel serves bytes as they lie in the file; a qcow2 would need a process of QEMU for each.
@@ -89,6 +93,12 @@ clear_up() {
     end_all
 }
 
+# The domain, which no file names any more.
+cut_off() {
+    end_all
+    kill "$builder"
+}
+
 # Nothing of the guest goes on: also where xl itself was killed.
 end_all() {
     ! domain=$("$BIN/xl" domid "vm-$name" 2>/dev/null) || "$BIN/xl" destroy "$domain" >/dev/null 2>&1
@@ -111,11 +121,6 @@ own_command() {
 
 last_words() {
     tail -n 1 "$dir/xl.log" | plain
-}
-
-# mac NUMBER: an address that stays, of the range that is Xen's.
-mac() {
-    echo "$name/$1" | md5sum | sed 's/^\(..\)\(..\)\(..\).*/00:16:3e:\1:\2:\3/'
 }
 
 # list_disks: as xl reads them. A file gets a loop device of its own, by the script `block`.
@@ -183,10 +188,12 @@ END
 # than that has. The turn is a directory with an entry of the guest that has it, made beside and moved into
 # its place: rename replaces one that is empty, and none that has an entry. Of a guest that went without giving
 # the turn back that very entry is removed, whoever else does the same meanwhile.
-# Source: rename(2), ENOTEMPTY. No guest's name begins with a dot.
+# Source: rename(2), ENOTEMPTY. No guest's name begins with a dot. 1: the guest's own directory is gone.
 take_turn() {
-    mkdir -p "$dir/turn" && : >"$dir/turn/$name.$$"
+    [ -d "$dir/turn" ] || mkdir "$dir/turn" || return 1
+    : >"$dir/turn/$name.$$"
     until mv -T "$dir/turn" "$RUN/.building" 2>/dev/null; do
+        [ -d "$dir" ] || return 1
         for entry in "$RUN/.building"/*; do
             holder=${entry##*/}
             is_running "${holder%.*}" || rm -f "$entry"
@@ -233,9 +240,8 @@ run_once() {
     (umask 077 && : >"$log")
     ln -sf "$log" "$dir/console.log"
     end_all
-    take_turn
     # what others were given meanwhile is no longer free
-    if (need_room) 2>"$dir/xl.log"; then
+    if take_turn && (need_room) 2>"$dir/xl.log"; then
         start_xl
         watcher=
         if find_domain; then

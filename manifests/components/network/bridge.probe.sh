@@ -39,7 +39,7 @@ check_tcp() {
 }
 
 check() {
-    await data-settled 30
+    await data-settled 600
     [ -f /data/probe.conf ] && [ ! -L /data/probe.conf ] || return 0
     name=$(value dns)
     server=$(value tcp)

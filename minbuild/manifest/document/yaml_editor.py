@@ -5,55 +5,77 @@ mapping is written in its own style, flow (`[a, b]`) or block (`- a`).
 """
 
 import json
-from collections.abc import Sequence
-
-import yaml
-from yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, SequenceNode
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from minbuild.errors import ManifestError
 from minbuild.manifest.document.nodes import ScalarKind, classify_scalar
+from minbuild.manifest.document.yaml_spans import (
+    AliasSpan,
+    CollectionSpan,
+    InvalidYaml,
+    MappingSpan,
+    Plain,
+    ScalarSpan,
+    SequenceSpan,
+    Span,
+    read_spans,
+)
 
 INDENT = 2
 """Columns by which a new block is deeper than its parent."""
+Path = Sequence[str | int]
+"""Keys and positions that lead to a value."""
+_BLANK = r"(?:\s|(?<!\S)#[^\n]*)*"
+_PROPERTIES = re.compile(rf"(?:[&!]\S*{_BLANK})*")
+"""Anchor and tag of a value. Source: YAML 1.2.2, 6.9."""
+_NEXT_COMMA = re.compile(rf"{_BLANK},")
+_REST_OF_LINE = re.compile(r"[ \t]*(?:#[^\n]*?)?(?=\r?\n|\Z)")
+_Kind = TypeVar("_Kind", bound=Span)
 
 
 class YamlEditor:
-    """The text of one document; each method changes it, and reads it again."""
+    """The text of one document; each method changes it, and reads it again.
+
+    A change that would make other YAML of it than was asked for, or none, is a ManifestError, and
+    the text stays.
+    """
 
     def __init__(self, text: str, file: str) -> None:
         """`text` is a valid document whose root is a mapping; `file` names it in errors."""
         self.text = text
         self._file = file
+        self._root = read_spans(text)
 
-    def find(self, path: Sequence[str | int]) -> Node | None:
+    def find(self, path: Path) -> Span | None:
         """Find a value by keys and positions; None if there is none, or it is empty."""
-        node = yaml.compose(self.text, Loader=yaml.SafeLoader)
+        span = self._root
         for part in path:
-            node = _get_child(node, part)
-            if node is None:
-                return None
-        return None if _is_null(node) else node
+            span = _get_child(span, part)
+        resolved = None if span is None else span.resolve()
+        is_empty = isinstance(resolved, ScalarSpan) and resolved.kind is ScalarKind.NULL
+        return None if is_empty else resolved
 
-    def is_mapping(self, path: Sequence[str | int]) -> bool:
+    def is_mapping(self, path: Path) -> bool:
         """Whether there is a mapping."""
-        return isinstance(self.find(path), MappingNode)
+        return isinstance(self.find(path), MappingSpan)
 
-    def count_items(self, path: Sequence[str | int]) -> int:
+    def count_items(self, path: Path) -> int:
         """The number of items of a list; 0 if there is none."""
-        node = self.find(path)
-        return len(node.value) if isinstance(node, SequenceNode) else 0
+        span = self.find(path)
+        return len(span.items) if isinstance(span, SequenceSpan) else 0
 
-    def get_text(self, path: Sequence[str | int]) -> str:
+    def get_text(self, path: Path) -> str:
         """The text of a scalar; "" if there is none."""
-        node = self.find(path)
-        return str(node.value) if isinstance(node, ScalarNode) else ""
+        span = self.find(path)
+        return span.text if isinstance(span, ScalarSpan) else ""
 
-    def list_texts(self, path: Sequence[str | int]) -> list[str]:
+    def list_texts(self, path: Path) -> list[str]:
         """The items of a list of texts; () if there is none."""
-        node = self.find(path)
-        return [str(item.value) for item in node.value] if isinstance(node, SequenceNode) else []
+        return [self.get_text((*path, number)) for number in range(self.count_items(path))]
 
-    def add_item(self, path: Sequence[str | int], item: str, after: Sequence[str] = ()) -> None:
+    def add_item(self, path: Path, item: str, after: Sequence[str] = ()) -> None:
         """Add an item, as YAML, at the end of a list; the list is made where it is missing.
 
         `after`: keys of the root; a new key of the root comes after the last of them.
@@ -61,29 +83,39 @@ class YamlEditor:
         if self.find(path) is None:
             self.set_value(path, f"[{item}]", after=after)
             return
-        node = self._require(path)
-        if not isinstance(node, SequenceNode):
-            raise self._make_error(path, "is not a list")
-        if node.flow_style:
-            place = node.value[-1].end_mark.index if node.value else node.start_mark.index + 1
-            self._replace(place, place, f", {item}" if node.value else item)
+        span = self._require(path, SequenceSpan, "is not a list")
+        expected = self._expect(path, lambda items: [*items, self._read_value(path, item)])
+        if not span.items:
+            place = self._skip_properties(span) + 1
+            self._replace(path, place, place, item, expected)
+        elif span.is_flow:
+            place = span.items[-1].end
+            self._replace(path, place, place, f", {item}", expected)
         else:
-            self._insert_line(_find_end(node), f"{' ' * node.start_mark.column}- {item}")
+            line = f"{' ' * self._find_column(self._skip_properties(span))}- {item}"
+            self._insert_line(path, span.end, line, expected)
 
-    def remove_item(self, path: Sequence[str | int], index: int) -> None:
+    def remove_item(self, path: Path, index: int) -> None:
         """Remove an item of a list, with the comment on its line; an empty list stays as []."""
-        node = self._require(path)
-        items = node.value
-        if len(items) == 1:
+        span = self._require(path, SequenceSpan, "is not a list")
+        if len(span.items) == 1:
             self.replace_value(path, "[]")
-        elif _is_flow(node):
-            start = items[index - 1].end_mark.index if index else items[0].start_mark.index
-            end = items[index].end_mark.index if index else items[1].start_mark.index
-            self._replace(start, end, "")
-        else:
-            self._remove_lines(items[index].start_mark.index, _find_end(items[index]))
+            return
+        expected = self._expect(path, lambda items: [*items[:index], *items[index + 1 :]])
+        spans = [(item.start, item.end) for item in span.items]
+        self._remove_entry(path, span, spans, index, expected)
 
-    def set_value(self, path: Sequence[str | int], value: str, after: Sequence[str] = ()) -> None:
+    def remove_key(self, path: Path) -> None:
+        """Remove a key with its value; the mapping has others."""
+        parent = self._require(path[:-1], MappingSpan, "is not a mapping")
+        expected = self._expect(
+            path[:-1], lambda old: {key: value for key, value in old.items() if key != path[-1]}
+        )
+        index = parent.pairs.index(self._require_pair(path))
+        spans = [(key.start, value.end) for key, value in parent.pairs]
+        self._remove_entry(path, parent, spans, index, expected)
+
+    def set_value(self, path: Path, value: str, after: Sequence[str] = ()) -> None:
         """Set the value of a key, as YAML on one line; keys on the way are made.
 
         `after`: keys of the root; a new key of the root comes after the last of them.
@@ -94,100 +126,114 @@ class YamlEditor:
         if depth == len(path):
             self.replace_value(path, value)
             return
-        parent = self._require(path[:depth])
-        if not isinstance(parent, MappingNode):
-            raise self._make_error(path[:depth], "is not a mapping")
-        key, rest = path[depth], path[depth + 1 :]
-        existing = _get_pair(parent, key)
-        if existing is not None:  # a key without a value
-            place = existing[0].end_mark.index
-            place = self.text.index(":", place) + 1
-            self._replace(place, place, f" {_nest_flow(rest, value)}")
-        elif parent.flow_style:
-            place = (
-                parent.value[-1][1].end_mark.index if parent.value else parent.start_mark.index + 1
-            )
+        parent = self._require(path[:depth], MappingSpan, "is not a mapping")
+        key, rest = str(path[depth]), path[depth + 1 :]
+        expected = self._expect(
+            path[:depth],
+            lambda old: {**old, key: self._read_value(path, _nest_flow(rest, value))},
+        )
+        existing = parent.find_pair(key)
+        if existing is not None:  # a key without a value, or with an empty one
+            empty = existing[1]
+            self._replace(path, empty.start, empty.end,
+                          f"{'' if empty.end > empty.start else ' '}{_nest_flow(rest, value)}",
+                          expected)  # fmt: skip
+        elif parent.is_flow:
             pair = f"{key}: {_nest_flow(rest, value)}"
-            self._replace(place, place, f", {pair}" if parent.value else pair)
+            place = parent.items[-1].end if parent.items else self._skip_properties(parent) + 1
+            self._replace(path, place, place, f", {pair}" if parent.items else pair, expected)
         else:
-            self._insert_pair(parent, str(key), rest, value, after if depth == 0 else ())
+            previous = [one for name in after if (one := parent.find_pair(name)) is not None]
+            last = max(previous, key=lambda one: one[1].end)[1] if previous else parent.items[-1]
+            column = self._find_column(parent.items[0].start)
+            self._insert_line(path, last.end, _compose_pair(key, rest, value, column), expected)
 
-    def replace_value(self, path: Sequence[str | int], value: str) -> None:
-        """Replace a value by other YAML on one line."""
-        node = self._require(path)
-        if isinstance(node, (MappingNode, SequenceNode)) and not node.flow_style:
-            key = self._find_key(path)
-            start = self.text.index(":", key.end_mark.index) + 1
-            tail = self.text[start : self._find_line_end(start)].rstrip()
-            self._replace(start, self._find_line_end(_find_end(node)), f" {value}{tail}")
+    def replace_value(self, path: Path, value: str) -> None:
+        """Replace a value, with its tag and anchor, by other YAML on one line."""
+        span = self._require(path, Span)
+        expected = self._expect(path, lambda _: self._read_value(path, value))
+        if isinstance(span, CollectionSpan) and not span.is_flow:
+            key, _ = self._require_pair(path)
+            start = self.text.index(":", key.end) + 1
+            tail = re.sub(r"^(?:\s*[&!]\S*)+", "", self.text[start : self._find_line_end(start)])
+            self._replace(path, start, self._find_line_end(span.end),
+                          f" {value}{tail.rstrip()}", expected)  # fmt: skip
         else:
-            self._replace(node.start_mark.index, node.end_mark.index, value)
+            self._replace(path, span.start, span.end, value, expected)
 
-    def remove_key(self, path: Sequence[str | int]) -> None:
-        """Remove a key with its value; the mapping has others."""
-        parent = self._require(path[:-1])
-        index = next(n for n, (key, _) in enumerate(parent.value) if key.value == path[-1])
-        key, value = parent.value[index]
-        if not _is_flow(parent):
-            self._remove_lines(key.start_mark.index, _find_end(value))
-        elif index:
-            self._replace(parent.value[index - 1][1].end_mark.index, value.end_mark.index, "")
-        else:
-            self._replace(key.start_mark.index, parent.value[1][0].start_mark.index, "")
-
-    def wrap_list(self, path: Sequence[str | int], key: str) -> None:
+    def wrap_list(self, path: Path, key: str) -> None:
         """Put a list below a key of a new mapping: `[a]` becomes `{add: [a]}`."""
-        node = self._require(path)
-        start, end = node.start_mark.index, node.end_mark.index
-        if _is_flow(node):
-            self._replace(start, end, f"{{{key}: {self.text[start:end]}}}")
+        span = self._require(path, SequenceSpan, "is not a list")
+        expected = self._expect(path, lambda items: {key: items})
+        if span.is_flow:
+            text = f"{{{key}: {self.text[span.start : span.end]}}}"
+            self._replace(path, span.start, span.end, text, expected)
             return
-        column = self._find_key(path).start_mark.column + INDENT
-        start = self.text.rindex("\n", 0, start) + 1
-        end = self._find_line_end(_find_end(node))
-        shift = " " * (column + INDENT - node.start_mark.column)
+        own_column = self._find_column(self._skip_properties(span))
+        column = self._find_column(self._require_pair(path)[0].start) + INDENT
+        start = self.text.rindex("\n", 0, self._skip_properties(span)) + 1
+        end = self._find_line_end(span.end)
+        shift = " " * (column + INDENT - own_column)
         lines = self.text[start:end].split("\n")
         moved = [shift + line if line.strip() else line for line in lines]
-        self._replace(start, end, "\n".join([f"{' ' * column}{key}:", *moved]))
+        text = "\n".join([f"{' ' * column}{key}:", *moved])
+        self._replace(path, start, end, text, expected)
 
-    def _insert_pair(
-        self, parent: MappingNode, key: str, rest: Sequence[str | int], value: str,
-        after: Sequence[str],
+    def _remove_entry(
+        self, path: Path, parent: CollectionSpan, spans: Sequence[tuple[int, int]], index: int,
+        expected: Plain,
     ) -> None:  # fmt: skip
-        """Insert a pair into a block mapping, after the last of the keys `after` that it has."""
-        previous = [node for name, node in parent.value if name.value in after]
-        last = previous[-1] if previous else parent.value[-1][1]
-        if not rest and value.startswith("[{"):  # a list of mappings: one on each line
-            text = f"{key}:\n{' ' * (parent.start_mark.column + INDENT)}- {value[1:-1]}"
-        elif not rest:
-            text = f"{key}: {value}"
+        """Remove one of the entries of a list or mapping: its lines, or its part of one."""
+        if parent.is_flow:
+            self._commit(path, _cut_flow_entry(self.text, spans, index), expected)
         else:
-            text = f"{key}:\n{' ' * (parent.start_mark.column + INDENT)}{rest[0]}: "
-            text += _nest_flow(rest[1:], value)
-        self._insert_line(_find_end(last), " " * parent.start_mark.column + text)
+            first, last = self._find_lines(*spans[index])
+            self._replace(path, first, last, "", expected)
 
-    def _require(self, path: Sequence[str | int]) -> Node:
-        """Find a value that can be changed: an alias stands for a text elsewhere."""
-        node = self.find(path)
-        if node is None:
-            raise self._make_error(path, "is not there")
-        key = self._find_key(path) if path and isinstance(path[-1], str) else None
-        if key is not None and node.start_mark.index < key.start_mark.index:
-            raise self._make_error(path, "is an alias (*NAME) of another value")
-        return node
+    def _require(self, path: Path, kind: type[_Kind], fault: str = "") -> _Kind:
+        """Find a value that can be changed here: an alias stands for a text elsewhere."""
+        span = self._root
+        for depth in range(len(path) + 1):
+            if depth:
+                span = _get_child(span, path[depth - 1])
+            if isinstance(span, AliasSpan):
+                raise self._make_error(path[:depth], "it is an alias (*NAME) of another value")
+        if span is None:
+            raise self._make_error(path, "it is not there")
+        if not isinstance(span, kind):
+            raise self._make_error(path, f"it {fault}")
+        return span
 
-    def _find_key(self, path: Sequence[str | int]) -> Node:
-        parent = self.find(path[:-1])
-        pair = _get_pair(parent, path[-1]) if parent is not None else None
+    def _require_pair(self, path: Path) -> tuple[Span, Span]:
+        pair = self._require(path[:-1], MappingSpan, "is not a mapping").find_pair(path[-1])
         if pair is None:
-            raise self._make_error(path, "is not there")
-        return pair[0]
+            raise self._make_error(path, "it is not there")
+        return pair
 
-    def _make_error(self, path: Sequence[str | int], fault: str) -> ManifestError:
+    def _make_error(self, path: Path, fault: str) -> ManifestError:
         name = ".".join(map(str, path)) or "the document"
         return ManifestError(
-            f"{name} cannot be changed: it {fault}", where=self._file, fix="change it by hand"
+            f"{name} cannot be changed: {fault}", where=self._file, fix="change it by hand"
         )
+
+    def _expect(self, path: Path, change: Callable[[Any], Plain]) -> Plain:
+        """What the document is read as when the value at `path` is changed, and no other."""
+        return _change_plain(self._root.to_plain() if self._root else None, path, change)
+
+    def _read_value(self, path: Path, text: str) -> Plain:
+        try:
+            span = read_spans(text)
+        except InvalidYaml as error:
+            raise self._make_error(path, f"{text} is not YAML") from error
+        return None if span is None else span.to_plain()
+
+    def _skip_properties(self, span: Span) -> int:
+        """Where a value begins, behind its anchor and tag."""
+        match = _PROPERTIES.match(self.text, span.start)
+        return match.end() if match else span.start
+
+    def _find_column(self, place: int) -> int:
+        return place - self.text.rfind("\n", 0, place) - 1
 
     def _find_line_end(self, place: int) -> int:
         """The end of a line without its line end."""
@@ -196,20 +242,29 @@ class YamlEditor:
             return len(self.text)
         return end - 1 if self.text[end - 1] == "\r" and end > place else end
 
-    def _insert_line(self, place: int, line: str) -> None:
+    def _find_lines(self, start: int, end: int) -> tuple[int, int]:
+        """The lines from that with `start` to that with `end`, with its line end."""
+        after = self.text.find("\n", end)
+        return self.text.rfind("\n", 0, start) + 1, len(self.text) if after < 0 else after + 1
+
+    def _insert_line(self, path: Path, place: int, line: str, expected: Plain) -> None:
         """Insert lines after the one with `place`, with this document's line ends."""
         newline = "\r\n" if "\r\n" in self.text else "\n"
         end = self._find_line_end(place)
-        self._replace(end, end, newline + line.replace("\n", newline))
+        self._replace(path, end, end, newline + line.replace("\n", newline), expected)
 
-    def _remove_lines(self, start: int, end: int) -> None:
-        """Remove the lines from that with `start` to that with `end`."""
-        first = self.text.rfind("\n", 0, start) + 1
-        after = self.text.find("\n", end)
-        self._replace(first, len(self.text) if after < 0 else after + 1, "")
+    def _replace(self, path: Path, start: int, end: int, text: str, expected: Plain) -> None:
+        self._commit(path, self.text[:start] + text + self.text[end:], expected)
 
-    def _replace(self, start: int, end: int, text: str) -> None:
-        self.text = self.text[:start] + text + self.text[end:]
+    def _commit(self, path: Path, text: str, expected: Plain) -> None:
+        """Take a new text. Raises: ManifestError when it is not read as expected."""
+        try:
+            root = read_spans(text)
+        except InvalidYaml as error:
+            raise self._make_error(path, f"the result would not be YAML ({error})") from error
+        if (None if root is None else root.to_plain()) != expected:
+            raise self._make_error(path, "another value would change with it")
+        self.text, self._root = text, root
 
 
 def quote_scalar(text: str) -> str:
@@ -223,46 +278,61 @@ def quote_scalar(text: str) -> str:
     return text if is_plain else json.dumps(text, ensure_ascii=False)
 
 
-def _is_flow(node: Node) -> bool:
-    return isinstance(node, CollectionNode) and bool(node.flow_style)
+def _cut_flow_entry(text: str, spans: Sequence[tuple[int, int]], index: int) -> str:
+    """The text without one entry of `[a, b]` or `{a: b}`, its comma, and a comment on its line."""
+    start, end = spans[index]
+    comma = _NEXT_COMMA.match(text, end)
+    if comma is not None:
+        end = comma.end()
+    elif index:  # of the last one the comma before it
+        before = _NEXT_COMMA.match(text, spans[index - 1][1])
+        assert before is not None
+        text = text[: before.end() - 1] + text[before.end() :]
+        start, end = start - 1, end - 1
+    line_start = text.rfind("\n", 0, start) + 1
+    is_first = not text[line_start:start].strip()
+    rest = _REST_OF_LINE.match(text, end)
+    if is_first and rest is not None:
+        return text[:line_start] + text[rest.end() :].removeprefix("\r").removeprefix("\n")
+    if index == 0 and rest is not None:
+        return text[:start].rstrip(" ") + text[rest.end() :]
+    if comma is None or rest is not None:
+        return text[:start].rstrip(" ") + text[end:]
+    return text[:start] + text[end:].lstrip(" ")
 
 
-def _nest_flow(keys: Sequence[str | int], value: str) -> str:
+def _compose_pair(key: str, rest: Path, value: str, column: int) -> str:
+    """Lines of a new pair in a block mapping at this column."""
+    indent = " " * column
+    deeper = f"\n{indent}{' ' * INDENT}"
+    if not rest and value.startswith("[{"):  # a list of mappings: one on each line
+        return f"{indent}{key}:{deeper}- {value[1:-1]}"
+    if not rest:
+        return f"{indent}{key}: {value}"
+    return f"{indent}{key}:{deeper}{rest[0]}: {_nest_flow(rest[1:], value)}"
+
+
+def _nest_flow(keys: Path, value: str) -> str:
     for key in reversed(keys):
         value = f"{{{key}: {value}}}"
     return value
 
 
-def _get_pair(node: Node | None, key: str | int) -> tuple[Node, Node] | None:
-    if isinstance(node, MappingNode):
-        for name, value in node.value:
-            if name.value == key:
-                return name, value
-    return None
+def _change_plain(value: Plain, path: Path, change: Callable[[Any], Plain]) -> Plain:
+    """A value with one part of it changed."""
+    if not path:
+        return change(value)
+    part, rest = path[0], path[1:]
+    if isinstance(value, list):
+        assert isinstance(part, int)
+        return [*value[:part], _change_plain(value[part], rest, change), *value[part + 1 :]]
+    assert isinstance(value, dict)
+    return {**value, part: _change_plain(value.get(part), rest, change)}
 
 
-def _get_child(node: Node | None, key: str | int) -> Node | None:
-    if isinstance(key, int):
-        return node.value[key] if isinstance(node, SequenceNode) else None
-    pair = _get_pair(node, key)
+def _get_child(span: Span | None, key: str | int) -> Span | None:
+    span = None if span is None else span.resolve()
+    if isinstance(span, SequenceSpan) and isinstance(key, int):
+        return span.items[key]
+    pair = span.find_pair(key) if isinstance(span, MappingSpan) else None
     return None if pair is None else pair[1]
-
-
-def _is_null(node: Node | None) -> bool:
-    return (
-        isinstance(node, ScalarNode)
-        and not node.style
-        and classify_scalar(node.value) is ScalarKind.NULL
-    )
-
-
-def _find_end(node: Node) -> int:
-    """The end of a value's last token: that of a block ends where the next token begins."""
-    if isinstance(node, MappingNode) and not node.flow_style and node.value:
-        return _find_end(node.value[-1][1])
-    if isinstance(node, SequenceNode) and not node.flow_style and node.value:
-        return _find_end(node.value[-1])
-    end: int = node.end_mark.index
-    if isinstance(node, ScalarNode) and node.style in ("|", ">"):
-        return max(node.start_mark.index, end - 1)  # behind its last line end
-    return end

@@ -111,14 +111,18 @@ def test_a_dry_run_shows_the_change(rack: Path, capsys: pytest.CaptureFixture[st
         (["add", "servces/ssh"], 2, "there is no component servces/ssh", "did you mean services/ssh?"),
         (["remove", "shh"], 2, "the manifest does not use shh", "did you mean ssh?"),
         (["remove", "watchdog"], 2, "the manifest does not use watchdog", "it uses "),
-        (["remove", "init"], 3, "cannot remove boot/init: ", "remove "),
-        (["remove", "accounts"], 2, "accounts is there because others need it: ",
-         "remove services/"),
+        (["remove", "init"], 2, "boot/init stays: filesystem/ext4, ", "remove filesystem/ext4, "),
+        (["remove", "accounts"], 2, "accounts stays: services/time, services/ssh need it",
+         "remove services/time, services/ssh as well, or keep accounts"),
         (["remove", "pciutils/lspcii"], 2, "the manifest does not keep /usr/*bin/lspcii of pciutils",
          "did you mean pciutils/usr/bin/lspci?"),
         (["add", "/usr/bin/lspci"], 2, "/usr/bin/lspci names no package", "write PACKAGE/usr/bin/lspci"),
-        (["add", "vlan", "--set", "hostnam=x"], 3, "nothing uses the variable 'hostnam'",
+        (["add", "vlan", "--set", "hostnam=x"], 3, "no variable is named 'hostnam'",
          "did you mean hostname?"),
+        (["add", "ssh", "--set", "ssh_port=x"], 3, "ssh_port is a whole number, but 'x' is not",
+         "write it like --set 'ssh_port=5'"),
+        (["add", "ssh", "--set", "ssh_keys=[a"], 3, "ssh_keys is a list of texts, but '[a' is not",
+         "write it like --set 'ssh_keys=[a, b]'"),
         (["add", "ssh", "-m", "edge"], 2, "this manifest ships with minbuild and is not edited",
          "start one of your own from it: minbuild init --from edge my-host.yaml"),
         (["add", "ssh", "-m", "none.yaml"], 2, "no such manifest", "write one: minbuild init"),
@@ -132,6 +136,46 @@ def test_what_would_not_build_is_refused_and_nothing_is_written(
     assert f"error: {what}" in said
     assert f"  fix:   {fix}" in said
     assert rack.read_text() == RACK
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ("hostname=7", '  hostname: "7"   # its name'),
+        ("hostname=true", '  hostname: "true"   # its name'),
+        ("hostname={{ name }}", '  hostname: "{{ name }}"   # its name'),
+        ("ssh_port=2222", "  ssh_port: 2222"),
+        ("nameservers=['192.0.2.1', 192.0.2.2]", "  nameservers: [192.0.2.1, 192.0.2.2]"),
+    ],
+)
+def test_a_value_has_the_type_of_its_variable(setting: str, line: str, rack: Path) -> None:
+    edit("add", "ssh", "static", "--set", "address=192.0.2.7/24", "--set", setting)
+    assert line in rack.read_text().splitlines()
+
+
+def test_a_value_that_is_no_yaml_is_an_error(
+    rack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["add", "ssh", "--set", "hostname=[a"]) == 3
+    assert "write it like --set 'hostname=\"[a\"'" in capsys.readouterr().err
+    assert rack.read_text() == RACK
+
+
+def test_a_removed_component_that_another_one_needs_is_an_error(
+    rack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rack.write_text(RACK.replace("    - ssh ", "    - accounts\n    - ssh "))
+    assert run_command_line(["remove", "accounts"]) == 2
+    assert capsys.readouterr().err.startswith(
+        "error: services/accounts stays: services/time, services/ssh need it\n"
+    )
+    assert "- accounts" in rack.read_text()
+
+
+def test_both_are_removed_in_any_order(rack: Path) -> None:
+    rack.write_text(RACK.replace("    - ssh ", "    - accounts\n    - ssh "))
+    edit("remove", "services/accounts", "ssh", "time")
+    assert not {"services/accounts", "services/ssh"} & components_of(rack)
 
 
 def test_problems_that_were_there_do_not_stop_an_edit(rack: Path) -> None:

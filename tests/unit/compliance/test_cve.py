@@ -1,6 +1,7 @@
 """Security issues: what touches the image, what was trimmed away, what is not known."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from minbuild.compliance.cve import assess_issues, render_image_issues
 from minbuild.compliance.cyclonedx import render_vex
 from minbuild.compliance.security_data import read_advisories
 from minbuild.errors import UsageError
-from tests.unit.compliance.shipments import MODULE, WALL, shipment
+from minbuild.footprint.model import FileRow
+from minbuild.paths import RootPath
+from tests.unit.compliance.shipments import MODULE, WALL, package, shipment
 
 FIXED = "In the Linux kernel, the following vulnerability has been resolved:\n\n"
 TRACKER = {
@@ -43,6 +46,45 @@ def test_issues_are_told_apart_by_what_is_in_the_image(tmp_path: Path) -> None:
         "CVE-2": ("/usr/lib/modules/6.1/kernel/gpu/amdgpu.ko.xz",),
         "CVE-6": (WALL,),
     }
+
+
+def test_an_advisory_of_xen_is_of_its_hypervisor_and_of_the_tools_that_are_there(
+    tmp_path: Path,
+) -> None:
+    tools = "/usr/lib/xen-4.20/bin"
+    texts = {
+        "CVE-1": "Certain instructions need intercepting and emulating by Xen.",
+        "CVE-2": "oxenstored forgets a quota",
+        "CVE-3": "xenstored and oxenstored forget a quota",
+        "CVE-4": "pygrub runs as root; hvmloader does not",
+    }
+    open_in_trixie = {"trixie": {"status": "open"}}
+    issues = {
+        name: {"description": text, "releases": open_in_trixie} for name, text in texts.items()
+    }
+    issues["CVE-5"] = {
+        "description": "x",
+        "releases": {"trixie": {"status": "resolved", "fixed_version": "4.20.1-1"}},
+    }
+    name, path = "xen-utils-4.20", RootPath(f"{tools}/xenstored")
+    row = FileRow(path, "file", 0o755, 0, 0, 9, "3" * 64, "", name, "hypervisor/xen", "hypervisor", 9)  # fmt: skip
+    image = replace(
+        shipment(tmp_path),
+        packages=(package(name, "4.20.4-1", "xen"),),
+        files={name: (row,)},
+    )
+    offered = {name: [f"{tools}/{one}" for one in ("xenstored", "oxenstored", "pygrub")]}
+    offered[name] += ["/usr/lib/xen-4.20/boot/hvmloader"]
+    found = assess_issues(
+        image, read_advisories(json.dumps({"xen": issues}), "trixie", "x"), offered
+    )
+    assert {one.advisory.name: one.trimmed for one in found} == {
+        "CVE-1": (),
+        "CVE-2": (f"{tools}/oxenstored",),
+        "CVE-3": (),
+        "CVE-4": (f"{tools}/pygrub", "/usr/lib/xen-4.20/boot/hvmloader"),
+    }
+    assert {one.packages for one in found} == {(name,)}
 
 
 def test_the_fixing_version_is_named(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.components.conftest import PARTS, run
+from tests.unit.components.conftest import FILES, PARTS, run
 
 pytestmark = pytest.mark.usefixtures("shell")
 
@@ -52,7 +52,8 @@ def test_a_card_s_line_is_taken_apart(tmp_path: Path, value: str, parts: str) ->
 
 
 def test_a_card_without_an_address_has_one_that_stays(tmp_path: Path) -> None:
-    script = part(tmp_path, "hypervisor/guests.cards.sh") + "name=web; mac 0; mac 1; mac 0"
+    script = part(tmp_path, "hypervisor/guests.conf.sh")
+    script += "name=web MAC_RANGE=52:54:00; mac 0; mac 1; mac 0"
     first, second, again = run(tmp_path, script).split()
     digest = hashlib.md5(b"web/0\n").hexdigest()
     assert first == again == f"52:54:00:{digest[:2]}:{digest[2:4]}:{digest[4:6]}"
@@ -182,3 +183,49 @@ def test_a_guest_s_card_and_its_addresses_are_told_to_the_filter(tmp_path: Path)
     ]
     script = script.replace("change add", "change delete")
     assert [line.split()[0] for line in run(tmp_path, script).splitlines()] == ["delete"] * 4
+
+
+DRIVERS = """
+# Every nap is a fifth of a second; what comes then is in the list `events`: SECOND=WHAT.
+ticks=0
+nap() {
+    ticks=$((ticks + 1))
+    for event in $EVENTS; do
+        [ "$((${event%=*} * 5))" = "$ticks" ] || continue
+        case ${event#*=} in
+        all) : >modules-are-loaded/modules ;;
+        disk) : >block/sda$ticks ;;
+        *) echo "${event#*=} 4096 0" >modules ;;
+        esac
+    done
+}
+findfs() { [ $ticks -ge "$((FOUND * 5))" ] && echo /dev/sda1; }
+STATE=modules-are-loaded
+"""
+
+
+@pytest.mark.parametrize(
+    ("events", "found", "seconds"),
+    [
+        ("0=all", 9, "9 /dev/sda1"),
+        ("1=all", 99, "11 none"),
+        ("5=a 55=b 60=all", 65, "65 /dev/sda1"),
+        ("1=all 9=disk 18=disk", 27, "27 /dev/sda1"),
+        ("1=all 9=disk 18=disk", 99, "28 none"),
+        ("5=a", 999, "125 none"),
+    ],
+)
+def test_the_data_partition_is_waited_for_while_drivers_and_disks_come(
+    tmp_path: Path, events: str, found: int, seconds: str
+) -> None:
+    text = FILES["/usr/lib/minbuild/steps/20-data"].replace(". /usr/lib/minbuild/init", "")
+    for place, name in (("/proc/modules", "modules"), ("/sys/class/block", "block")):
+        text = text.replace(place, f"{tmp_path}/{name}")
+    for name in ("modules-are-loaded", "block"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "modules").touch()
+    if events.startswith("0=all"):
+        (tmp_path / "modules-are-loaded/modules").touch()
+    script = text.partition("case $1 in\nstart)")[0] + DRIVERS
+    script += "find_data || device=none\necho $((ticks / 5)) $device"
+    assert run(tmp_path, script, EVENTS=events, FOUND=str(found)) == f"{seconds}\n"

@@ -216,7 +216,7 @@ def load_modules(tmp_path: Path) -> list[str]:
     text = rendered(host())["/usr/lib/minbuild/init"].content.decode()
     functions = "".join(
         re.search(rf"(?ms)^{name}\(\) {{\n.*?^}}\n", text)[0]  # type: ignore[index]
-        for name in ("modules", "list_by_device", "load", "load_devices", "load_modules")
+        for name in ("modules", "list_by_device", "load_devices", "load_modules")
     )
     functions = functions.replace("/lib/modules/$release", str(tmp_path))
     functions = functions.replace("/proc/sys/kernel/modprobe", str(tmp_path / "modprobe"))

@@ -1,5 +1,6 @@
 """The command `vm` of a host that starts Xen, and the scripts that libxl calls; xl itself is played."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -108,11 +109,28 @@ def vm(host: Path) -> Iterator[Vm]:
         return subprocess.run(words, capture_output=True, text=True, cwd=host, env=env, timeout=120)
 
     yield call
+    (host / "slow").unlink(missing_ok=True)
+    wait_for(lambda: end_guests(host))
+
+
+def end_guests(host: Path) -> bool:
+    """End what runs and what has been built since; whether nothing is left."""
     for directory in (host / "guests").glob("[!.]*"):
         (directory / "stopping").touch()
-    (host / "slow").unlink(missing_ok=True)
     for domain in (host / "domains").iterdir():
         domain.unlink(missing_ok=True)
+    return not list_supervisors(host)
+
+
+def list_supervisors(host: Path) -> list[str]:
+    """Processes that run the `vm supervise` of this host."""
+    words = f"{host}/vm\0supervise\0".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if words in path.read_bytes():
+                found.append(path.parent.name)
+    return found
 
 
 def guest(host: Path, *lines: str, name: str = "web") -> Path:
@@ -140,9 +158,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
         ("disk=hidden.raw", "is a qcow2 by its content"),
         ('cmdline=console=hvc0" evil="', 'no " and no \\ here'),
         ("net=br9", "no bridge br9"),
-        ("net=br0,192.0.2.7", "IPv4 addresses need the component network/guest-filter"),
+        ("net=br0,192.0.2.7", "a guest of Xen is not held to IPv4 addresses"),
         ("disk=../db/a.raw", "no . and no .. in it"),
         ("colour=red", "unknown key colour"),
+        ("memory=064", "memory=064 begins with 0"),
     ],
 )
 def test_what_xen_cannot_serve_is_told_with_its_line(
@@ -218,6 +237,41 @@ def test_a_guest_that_hears_no_button_loses_its_plug(host: Path, vm: Vm) -> None
     assert "destroy 7\n" in (host / "calls").read_text()
     wait_for(lambda: not (directory / "pid").exists())
     assert not (directory / "domain").exists()
+
+
+def test_a_guest_whose_directory_is_gone_ends_with_what_keeps_it(host: Path, vm: Vm) -> None:
+    directory = guest(host, "ready=never said")
+    vm("start", "web")
+    wait_for((directory / "domain").exists)
+    keeper = int((directory / "pid").read_text())
+    shutil.rmtree(directory)
+    wait_for(lambda: not Path(f"/proc/{keeper}").exists())
+    assert not [*(host / "domains").iterdir()]
+    assert "web was removed, so the guest is ended" in (host / "said").read_text()
+
+
+def test_a_guest_that_waits_for_its_turn_ends_with_its_directory(host: Path, vm: Vm) -> None:
+    (host / "slow").touch()
+    guest(host, name="first")
+    vm("start", "first")
+    wait_for(lambda: count_built(host) == 1)
+    second = guest(host, name="second")
+    vm("start", "second")
+    wait_for((second / "turn").exists)
+    keeper = int((second / "pid").read_text())
+    shutil.rmtree(second)
+    wait_for(lambda: not Path(f"/proc/{keeper}").exists())
+    assert count_built(host) == 1
+
+
+def test_what_watches_a_guest_ends_with_what_keeps_it(host: Path, vm: Vm) -> None:
+    directory = guest(host, "ready=never said")
+    vm("start", "web")
+    wait_for((directory / "domain").exists)
+    keeper = int((directory / "pid").read_text())
+    wait_for(lambda: len(list_supervisors(host)) == 2)
+    os.kill(keeper, signal.SIGKILL)
+    wait_for(lambda: not list_supervisors(host))
 
 
 def test_a_guest_that_ends_is_started_again_and_why_it_ended_is_told(host: Path, vm: Vm) -> None:

@@ -8,11 +8,11 @@ from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, ManifestError, MinbuildError
 from minbuild.facts.model import FileEntry, Script
 from minbuild.facts.package_facts import (
-    collect_rendered_files,
     extract_contents,
     extract_from_packages,
     load_facts,
 )
+from minbuild.facts.rendered_files import collect_rendered_files
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Location, RenderedFile
 from minbuild.paths import RootPath

@@ -1,5 +1,7 @@
 """Modules of a package: aliases kept by bus, the same as the facts say; facts when asked for."""
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,11 @@ from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.facts import module_aliases
 from minbuild.facts.kernel_modules import PIECE_SIZE, read_aliases, read_module
 from minbuild.facts.model import Malformed, Module, PackageFiles
-from minbuild.facts.package_facts import is_analysed, load_facts
+from minbuild.facts.package_facts import extract_contents, is_analysed, load_facts
 from minbuild.paths import RootPath
 from minbuild.progress import SilentProgress
 from tests.support import deb, elf
+from tests.support.patience import PATIENCE
 from tests.unit.facts.packages import keep
 
 A, B = (RootPath(f"/usr/lib/modules/6.1/kernel/{name}.ko.xz") for name in ("a-one", "b"))
@@ -93,9 +96,47 @@ def test_a_package_that_is_gone_is_fetched_when_a_module_is_asked_for(tmp_path: 
     files = opened(later)
     (package,) = keep(later, TEXT)
     later.discard(package.sha256)
-    with pytest.raises(CacheCorrupted, match="no longer there"):
+    with pytest.raises(CacheCorrupted, match=f"{A} must be read from a package") as caught:
         files.facts(A)
+    assert caught.value.where == "kernel 1.0 (amd64)"
+    assert "without --offline" in caught.value.fix
     assert not is_analysed(package, later)
+    assert is_analysed(package, Store(tmp_path)), "others need no more than is known of it"
+    keep(later, TEXT)
+    assert is_analysed(package, later)
+    assert isinstance(files.facts(A), Module)
+
+
+def test_a_module_whose_content_is_kept_is_read_without_its_package(tmp_path: Path) -> None:
+    opened(Store(tmp_path))
+    later = Store(tmp_path)
+    files = opened(later)
+    (package,) = keep(later, TEXT)
+    extract_contents(package, [files.entries[A].sha256], later)
+    later.discard(package.sha256)
+    assert isinstance(files.facts(A), Module)
+
+
+def test_modules_that_are_all_links_have_no_aliases(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    text = f"Package: updates\n{A} -> /usr/lib/modules/6.0/kernel/a-one.ko.xz"
+    (files,) = load_facts(keep(store, text), store, SilentProgress())
+    assert said(files, None) == said(files, "pci") == said(files, "") == []
+
+
+def test_who_reads_a_package_again_waits_for_others_who_do(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    files = opened(store)
+    key = next(iter(store.get_all(RecordKind.MODULE_ALIASES)))
+    store.remove(RecordKind.MODULE_ALIASES, [key])
+    reader = threading.Thread(target=lambda: said(files, None))
+    with Store(tmp_path).lock("facts"):
+        reader.start()
+        reader.join(0.5)
+        assert reader.is_alive()
+        assert store.get(RecordKind.MODULE_ALIASES, key) is None
+    reader.join(PATIENCE)
+    assert store.get(RecordKind.MODULE_ALIASES, key) is not None
 
 
 PATH = "/usr/lib/modules/6.1/kernel/a.ko"
@@ -133,3 +174,26 @@ def test_the_end_of_a_module_is_not_unpacked() -> None:
     assert isinstance(read_module(f"{PATH}.xz", cut), Malformed)
     assert read_aliases(f"{PATH}.xz", cut) == ("one",)
     assert read_aliases(f"{PATH}.xz", b"no module") == read_aliases(PATH, b"no module") == ()
+
+
+@pytest.mark.parametrize("ending", [".xz", ".zst", ".gz"])
+def test_a_module_may_not_unpack_to_far_more_than_it_is(ending: str) -> None:
+    module = elf.module((("alias", "one"),))
+    bomb = deb.compress(module + bytes(64 << 20), ending[1:])
+    found = read_module(PATH + ending, bomb)
+    assert isinstance(found, Malformed)
+    assert "it unpacks to more than" in found.reason
+    before = time.process_time()
+    assert read_aliases(PATH + ending, bomb) == ()
+    assert time.process_time() - before < 0.5, "it was unpacked whole"
+
+
+def test_a_search_for_aliases_takes_time_in_proportion_to_the_module() -> None:
+    """Sixteen megabytes are a thousand pieces: to search all of them again for each takes 5 s."""
+    ends_never = (("vermagic", "6.1 SMP " + "x" * (16 << 20)),)
+    has_none = (("parm", "x" * (16 << 20)),)
+    for info in (ends_never, has_none):
+        data = elf.module(info)
+        before = time.process_time()
+        assert read_aliases(PATH, data) == ()
+        assert time.process_time() - before < 2

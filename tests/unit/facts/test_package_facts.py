@@ -19,7 +19,7 @@ from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, MinbuildError
 from minbuild.facts import serialize
 from minbuild.facts.model import Elf, Malformed, Module, PackageFiles, Script
-from minbuild.facts.package_facts import is_analysed, load_facts
+from minbuild.facts.package_facts import extract_contents, is_analysed, load_facts
 from minbuild.facts.process_pool import SINGLE_PROCESS_LIMIT
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
@@ -183,6 +183,23 @@ def test_a_damaged_record_is_computed_again(tmp_path: Path, kind: str, damage: s
             records.execute("DELETE FROM record WHERE kind = ?", (kind,))
     records.close()
     assert [all_of(files) for files in load_facts(packages, store, SilentProgress())] == before
+
+
+@pytest.mark.parametrize("kind", [RecordKind.FACTS, RecordKind.SYMBOLS])
+def test_a_lost_record_is_made_of_a_content_without_its_package(
+    tmp_path: Path, kind: RecordKind
+) -> None:
+    store = Store(tmp_path)
+    package, _ = keep(store, TEXT)
+    (files,) = load_facts([package], store, SilentProgress())
+    before = all_of(files)
+    digests = {entry.sha256 for entry in files.entries.values() if entry.sha256}
+    extract_contents(package, digests, store)
+    store.discard(package.sha256)
+    store.remove(kind, list(store.get_all(kind)))
+    later = Store(tmp_path)
+    (files,) = load_facts([package], later, SilentProgress())
+    assert all_of(files) == before
 
 
 @pytest.mark.parametrize("end", range(0, 240, 7))

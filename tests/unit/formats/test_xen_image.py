@@ -23,8 +23,10 @@ CONFIG = render_config("console=com1 dom0_mem=256M", "console=hvc0 quiet")
 
 
 def joined(config: bytes = CONFIG, ucode: bytes = b"") -> bytes:
-    stripped = strip_xen(xen_efi(), "xen.efi")
-    return join_xen_image(stripped, config, b"kernel" * 1000, b"ramdisk", "xen.efi", ucode)
+    """An image; with a section of microcode, which others write."""
+    xen = strip_xen(xen_efi(more=ucode), "xen.efi")
+    image = join_xen_image(xen, config, b"kernel" * 1000, b"ramdisk", "xen.efi")
+    return image.replace(b".more\0\0\0", b".ucode\0\0", 1) if ucode else image
 
 
 def test_what_only_a_debugger_reads_is_left_out() -> None:

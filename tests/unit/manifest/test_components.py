@@ -99,6 +99,13 @@ def test_an_unknown_component_is_told(
     assert (where, what, fix) in desk.problems(text + "\n")
 
 
+def test_a_component_with_the_other_ending_is_found_out(desk: Desk) -> None:
+    desk.write({"components/network/mine.yml": "summary: a part\n"})
+    ((_, what, fix),) = desk.problems("network: {use: [mine]}\n")
+    assert what == "there is no component network/mine"
+    assert fix == "rename components/network/mine.yml to mine.yaml"
+
+
 def test_an_unknown_need_is_told_at_its_place(desk: Desk) -> None:
     desk.component("network/part", "needs: [boot/nowhere-at-all]\n")
     ((where, what, _),) = desk.problems("network: {use: [part]}\n")

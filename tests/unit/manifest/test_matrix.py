@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from minbuild.errors import ManifestError
-from minbuild.manifest.loader import list_combinations, read_manifest
+from minbuild.manifest.loader import read_manifest
+from minbuild.manifest.matrix import list_combinations
 
 BASE = """\
 minbuild: 1

@@ -10,6 +10,7 @@ from minbuild.manifest.files import is_regular_expression
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.model import Priority
 from minbuild.manifest.rule_files import RuleSet, find_rule_files, load_rules
+from tests.unit.manifest.conftest import Desk
 
 GOOD = """\
 summary: Plug-ins of a program
@@ -80,6 +81,15 @@ def test_a_manifest_knows_its_files_of_rules_by_their_content(tmp_path: Path) ->
     }
     assert str(rules / "own.yaml") in after.inputs
     assert [each.topic for one in after.components for each in one.data] == ["terminfo"]
+
+
+@pytest.mark.parametrize("name", ["mine.yml", "My_Rules.yaml"])
+def test_a_rule_file_that_would_not_be_read_is_an_error(desk: Desk, name: str) -> None:
+    desk.write({f"components/rules/{name}": "rules: []\n"})
+    ((where, what, fix),) = desk.problems()
+    assert where == f"components/rules/{name}"
+    assert what == f"{where} is not read: its name is not that of a rule file"
+    assert fix in {"rename it to mine.yaml", "rename it to my-rules.yaml"}
 
 
 def test_a_pattern_that_a_later_python_reads_otherwise_is_none() -> None:

@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from minbuild.data import data_directory
-from minbuild.errors import ManifestError
+from minbuild.errors import ManifestError, UsageError
 from minbuild.manifest.components import list_components
 from minbuild.manifest.document.nodes import Problems, to_plain
 from minbuild.manifest.document.yaml_reader import parse_document
@@ -15,6 +15,8 @@ from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import (
     clean_host_name,
     find_manifest,
+    find_only_manifest,
+    is_manifest_name,
     load_tools,
     render_starter,
 )
@@ -101,6 +103,21 @@ def test_a_manifest_is_found_as_given_or_among_the_shipped(desk: Desk) -> None:
     desk.write({"host.yaml": "mine", "sub/x.yaml": ""})
     assert find_manifest("host.yaml") == Path("host.yaml")
     assert find_manifest("sub/x.yaml") == Path("sub/x.yaml")
+
+
+def test_a_manifest_may_end_in_yml_wherever_one_is_named(desk: Desk) -> None:
+    desk.write({"rack.yml": "minbuild: 1\nextends: [base.yml]\n",
+                "base.yml": "minbuild: 1\nextends: [host]\n"})  # fmt: skip
+    assert is_manifest_name("rack.yml")
+    assert find_manifest("rack.yml") == Path("rack.yml")
+    assert read_manifest(Path("rack.yml"), settings={}, components=[]).name == "rack"
+    with pytest.raises(ManifestError, match="no such manifest") as raised:
+        find_manifest("rock.yml")
+    assert raised.value.fix == "did you mean rack.yml?"
+    with pytest.raises(UsageError, match=r"there are several manifests: base\.yml, rack\.yml"):
+        find_only_manifest(desk.directory)
+    Path("base.yml").unlink()
+    assert find_only_manifest(Path()) == Path("rack.yml")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,10 @@ from minbuild.cache.store import Store
 from minbuild.errors import ManifestError
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.image_settings import ImageFormat, ImageSettings
-from minbuild.manifest.model import KernelSettings, Manifest
+from minbuild.manifest.model import Component, KernelSettings, Manifest, Section
 from minbuild.paths import RootPath
 from minbuild.pipeline.image_spec import (
+    build_xen_cmdline,
     check_hypervisor,
     explain_missing_init,
     find_unknown_accounts,
@@ -94,6 +96,26 @@ def test_what_xen_is_told_reaches_it() -> None:
 def test_what_does_not_reach_xen_is_an_error(manifest: Manifest, told: str) -> None:
     with pytest.raises(ManifestError, match=re.escape(told)):
         check_hypervisor(manifest, xen_tree())
+
+
+def with_component(name: str, **more: Any) -> Manifest:
+    part = Component(name, Section.BOOT, "", HERE, **more)
+    return replace(with_xen("console=com1", image=UEFI), components=(part,))
+
+
+def test_a_filter_that_knows_the_cards_of_qemu_alone_is_refused_with_xen() -> None:
+    with pytest.raises(ManifestError, match="network/guest-filter would filter nothing"):
+        check_hypervisor(with_component("network/guest-filter"), xen_tree())
+
+
+def test_xen_is_told_to_look_for_microcode_where_there_is_some() -> None:
+    assert build_xen_cmdline(with_component("boot/x", microcode=True)) == "ucode=scan console=com1"
+    assert build_xen_cmdline(with_component("boot/x")) == "console=com1"
+
+
+def test_microcode_of_a_host_without_xen_asks_nothing_of_it() -> None:
+    part = Component("boot/x", Section.BOOT, "", HERE, microcode=True)
+    check_hypervisor(replace(told(), components=(part,)), tree({"/init": ""}))
 
 
 def test_words_for_xen_without_xen_are_an_error() -> None:

@@ -86,7 +86,7 @@ def test_a_missing_key_is_made(document: tuple[str, list[str]], top: str, name: 
     editor = YamlEditor(text, "host.yaml")
     editor.set_value((top, "new"), f"[{name}]", after=("z", "a"))
     expected = yaml.safe_load(text)
-    expected.setdefault(top, {})["new"] = [name]
+    expected.setdefault(top, {})["new"] = yaml.safe_load(f"[{name}]")
     assert yaml.safe_load(editor.text) == expected
 
 
@@ -138,7 +138,76 @@ CASES: dict[str, tuple[str, Callable[[YamlEditor], object], str]] = {
         "a: 1\n", lambda editor: editor.add_item(("keep",), "{package: x}"),
         "a: 1\nkeep:\n  - {package: x}\n",
     ),
+    "a key whose value is ~": (
+        "use: ~  # none\n", lambda editor: editor.add_item(("use",), "x"), "use: [x]  # none\n",
+    ),
+    "a key that has an anchor alone": (
+        "use: &u\nb: 1\n", lambda editor: editor.add_item(("use",), "x"), "use: [x]\nb: 1\n",
+    ),
+    "a flow list with a tag": (
+        "use: !!seq []\n", lambda editor: editor.add_item(("use",), "x"), "use: !!seq [x]\n",
+    ),
+    "a block list with a tag": (
+        "use: !!seq\n  - x\n", lambda editor: editor.add_item(("use",), "y"),
+        "use: !!seq\n  - x\n  - y\n",
+    ),
+    "the last item of a block list with a tag": (
+        "use: !!seq &u  # why\n  - x\n", lambda editor: editor.remove_item(("use",), 0),
+        "use: []  # why\n",
+    ),
+    "behind an alias in a flow list": (
+        "a: &x y\nuse: [b, *x]\n", lambda editor: editor.add_item(("use",), "c"),
+        "a: &x y\nuse: [b, *x, c]\n",
+    ),
+    "behind an alias in a block list": (
+        "a: &x y\nuse:\n- b\n- *x  # x\n", lambda editor: editor.add_item(("use",), "c"),
+        "a: &x y\nuse:\n- b\n- *x  # x\n- c\n",
+    ),
+    "behind a key whose value is an alias": (
+        "a: &x y\nb: *x\n", lambda editor: editor.set_value(("c",), "1"),
+        "a: &x y\nb: *x\nc: 1\n",
+    ),
+    "an alias": (
+        "a: &x y\nuse: [b, *x]\n", lambda editor: editor.remove_item(("use",), 1),
+        "a: &x y\nuse: [b]\n",
+    ),
 }  # fmt: skip
+
+COMMENTED = "use: [ssh, # s\n  watchdog, # w\n  syslog # l\n  ]\n"
+OWN_LINES = "use: [\n  ssh,  # s\n  # of the dog\n  watchdog,\n  a, b,  # both\n]\n"
+FLOW_CASES = {
+    "the first, beside the bracket": (COMMENTED, 0, "use: [\n  watchdog, # w\n  syslog # l\n  ]\n"),
+    "one between": (COMMENTED, 1, "use: [ssh, # s\n  syslog # l\n  ]\n"),
+    "the last, with the comma before it": (COMMENTED, 2, "use: [ssh, # s\n  watchdog # w\n  ]\n"),
+    "the comment above the next one stays": (
+        OWN_LINES, 0, "use: [\n  # of the dog\n  watchdog,\n  a, b,  # both\n]\n"),
+    "one of two on a line": (
+        OWN_LINES, 2, "use: [\n  ssh,  # s\n  # of the dog\n  watchdog,\n  b,  # both\n]\n"),
+    "the other of them": (
+        OWN_LINES, 3, "use: [\n  ssh,  # s\n  # of the dog\n  watchdog,\n  a,  # both\n]\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FLOW_CASES)
+def test_a_removed_item_of_a_flow_list_takes_its_own_comment_alone(case: str) -> None:
+    text, index, expected = FLOW_CASES[case]
+    editor = YamlEditor(text, "host.yaml")
+    editor.remove_item(("use",), index)
+    assert editor.text == expected
+
+
+@given(LISTS, st.lists(st.sampled_from([" ", "\n  ", " # c\n  ", "\n  # d\n  "]), min_size=9, max_size=9),
+       st.booleans(), st.data())  # fmt: skip
+def test_any_item_of_any_flow_list_can_be_removed(
+    items: list[str], gaps: list[str], is_closed_by_comma: bool, data: st.DataObject
+) -> None:
+    ends = [*[","] * (len(items) - 1), "," if is_closed_by_comma else ""]
+    body = "".join(f"{gap}{item}{end}" for item, end, gap in zip(items, ends, gaps, strict=False))
+    editor = YamlEditor(f"use: [{body}{gaps[8]}]  # last\n", "host.yaml")
+    index = data.draw(st.integers(0, len(items) - 1))
+    editor.remove_item(("use",), index)
+    assert yaml.safe_load(editor.text) == {"use": items[:index] + items[index + 1 :]}
+    assert editor.text.endswith("]  # last\n")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -155,6 +224,9 @@ def test_the_style_of_the_document_is_kept(case: str) -> None:
         ("x: &l [a]\nuse: *l\n", ("use",), "use cannot be changed: it is an alias"),
         ("use: text\n", ("use",), "use cannot be changed: it is not a list"),
         ("use: [a]\n", ("use", "remove"), "use cannot be changed: it is not a mapping"),
+        ("x: &l [a]\ny: *l\n", ("x",), "x cannot be changed: another value would change with it"),
+        ("x: &l\ny: *l\n", ("x",), "x cannot be changed: the result would not be YAML"),
+        ("x: &l [a]\ny: {z: *l}\n", ("y", "z"), "y.z cannot be changed: it is an alias"),
     ],
 )
 def test_what_has_no_text_of_its_own_is_refused(
