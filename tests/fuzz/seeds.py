@@ -110,7 +110,7 @@ def _image() -> tuple[bytes, ...]:
     plain = uki([*words, (".initrd", initrd)])
     laid = with_layout(plain, addresses=(0x1000, 0x2000, 0x3000, 0x4000), signature=b"s" * 8)
     config = render_config("console=com1", "quiet")
-    xen = join_xen_image(strip_xen(xen_efi(), "xen"), config, b"K" * 600, initrd, "xen", initrd)
+    xen = join_xen_image(strip_xen(xen_efi(), "xen"), config, b"K" * 600, initrd, "xen")
     return (plain, laid, uki([(".initrd", initrd), (".initrd", b""), *two]), xen)
 
 
