@@ -126,7 +126,7 @@ report_kvm() {
         [ ! -c "$device" ] || { chown "0:$GROUP" "$device" && chmod 660 "$device"; }
     done
     vendor=amd
-    [ ! -d /sys/module/kvm_intel ] || vendor=intel
+    ! grep -qw vmx /proc/cpuinfo || vendor=intel
     say kvm "/dev/kvm ready ($vendor)"
 }
 

@@ -221,6 +221,7 @@ def load_modules(tmp_path: Path) -> list[str]:
     functions = functions.replace("/lib/modules/$release", str(tmp_path))
     functions = functions.replace("/proc/sys/kernel/modprobe", str(tmp_path / "modprobe"))
     functions = functions.replace("/sys/bus/pci/devices", str(tmp_path / "pci"))
+    functions = functions.replace("/proc/modules", str(tmp_path / "loaded"))
     stubs = "reached() { echo reached $1; }\nmodprobe() { shift 2; for m; do echo $m; done; }\n"
     done = subprocess.run(
         ["sh"], input=f"{stubs}{functions}load_modules", capture_output=True, text=True, check=True
@@ -233,6 +234,7 @@ def test_every_module_of_the_image_is_loaded_drivers_outside_of_the_kernels_own_
     tmp_path: Path,
 ) -> None:
     (tmp_path / "modprobe").write_text("/sbin/modprobe\n")
+    (tmp_path / "loaded").write_text("")
     index = tmp_path / "modules.dep"
     index.write_text(
         "kernel/drivers/net/virtio_net.ko.xz: kernel/net/core/failover.ko.xz\n"
@@ -250,8 +252,58 @@ def test_every_module_of_the_image_is_loaded_drivers_outside_of_the_kernels_own_
     assert load_modules(tmp_path) == ["reached drivers", "reached modules"]
 
 
+def test_a_kernel_without_modules_is_asked_for_none(tmp_path: Path) -> None:
+    (tmp_path / "modprobe").write_text("/sbin/modprobe\n")
+    assert load_modules(tmp_path) == ["reached drivers", "reached modules"]
+    assert (tmp_path / "modprobe").read_text() == "/sbin/modprobe\n"
+
+
+@pytest.mark.parametrize(
+    ("has_modules", "said"),
+    [
+        (False, "modules loading and removing one was refused: this kernel has none"),
+        (True, "modules loading and removing one was refused"),
+    ],
+)
+def test_what_came_of_closing_modules_is_said(tmp_path: Path, has_modules: bool, said: str) -> None:
+    text = rendered(host())["/usr/lib/minbuild/protection"].content.decode()
+    functions = "".join(
+        re.search(rf"(?ms)^{name}\(\) {{\n.*?^}}\n", text)[0]  # type: ignore[index]
+        for name in ("close_modules", "count_modules", "try_modules")
+    )
+    functions = functions.replace("/proc/modules", str(tmp_path / "loaded"))
+    functions = functions.replace("/proc/sys/kernel/modules_disabled", str(tmp_path / "closed"))
+    if has_modules:
+        (tmp_path / "loaded").write_text("virtio_net 1 0 - Live 0x0\n")
+    stubs = "LOCK_MODULES=yes\nawait() { :; }\nsay() { echo $*; }\nmodules() { :; }\nmodprobe() { :; }\n"
+    # the kernel's switch stays as it was: here nobody may write it a second time
+    script = f"{stubs}{functions}close_modules\nset -C\ntry_modules"
+    done = subprocess.run(["sh"], input=script, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == said
+    assert (tmp_path / "closed").exists() == has_modules
+
+
+@pytest.mark.parametrize(("flags", "vendor"), [("fpu vmx", "intel"), ("fpu svm", "amd")])
+def test_the_vendor_of_kvm_is_the_processors(tmp_path: Path, flags: str, vendor: str) -> None:
+    """A kernel that has KVM built in has /sys/module/kvm_intel on an AMD processor, too."""
+    text = rendered(host())["/usr/bin/vm"].content.decode()
+    found = re.search(r"(?ms)^report_kvm\(\) {\n.*?^}\n", text)
+    assert found is not None
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"flags\t\t: {flags}\n")
+    function = (
+        found[0].replace("/proc/cpuinfo", str(cpuinfo)).replace("-c /dev/kvm", "-c /dev/null")
+    )
+    stubs = "say() { echo $*; }\nchown() { :; }\nchmod() { :; }\n"
+    done = subprocess.run(
+        ["sh"], input=f"{stubs}{function}report_kvm", capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"kvm /dev/kvm ready ({vendor})\n"
+
+
 def test_of_drivers_of_pci_devices_those_of_the_machine_are_loaded(tmp_path: Path) -> None:
     """By an alias index; what only other drivers need comes with these."""
+    (tmp_path / "loaded").write_text("")
     (tmp_path / "modules.dep").write_text(
         "kernel/drivers/ata/ahci.ko.xz: kernel/drivers/ata/libata.ko.xz kernel/drivers/scsi/scsi-mod.ko.xz\n"
         "kernel/drivers/ata/libata.ko.xz: kernel/drivers/scsi/scsi-mod.ko.xz\n"
