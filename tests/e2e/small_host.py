@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.archive import Archive
-from tests.support.forked_command import command_server, is_decided_at_start
+from tests.support.forked_command import command_server
 from tests.support.server import Server, serve
 
 PACKAGES = r"""
@@ -103,12 +103,13 @@ def minbuild(
 ) -> CommandResult:
     """Run the command in a process of its own, in `cwd`; `within` stands before its words."""
     environment = {name: value for name, value in os.environ.items() if name != "MINBUILD_MIRROR"}
-    if not within and not any(map(is_decided_at_start, env or {})):
-        return CommandResult(*command_server().run(list(argv), cwd, environment | (env or {})))
+    environment |= env or {}
+    if not within and command_server().can_run_with(environment):
+        return CommandResult(*command_server().run(list(argv), cwd, environment))
     result = subprocess.run(
         [*within, sys.executable, "-m", "minbuild", *argv],
         cwd=cwd,
-        env=environment | (env or {}),
+        env=environment,
         capture_output=True,
         text=True,
     )

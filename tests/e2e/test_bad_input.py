@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.small_host import MANIFEST, CommandResult, Small, minbuild
 from tests.support.archive import Archive
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, wait_for
 from tests.support.private_mounts import run_with_mounts
 from tests.support.server import Fault
 
@@ -200,11 +199,3 @@ def test_an_interrupt_in_the_middle(small: Small, stalls: str) -> None:
 def list_requests(small: Small) -> list[str]:
     """The paths that were asked of the server so far."""
     return list(small.server.requests)
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until something is seen; the test fails when it never is."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)

@@ -2,7 +2,7 @@
 
 Loading is nine tenths of what a short command takes. The process has its own directory, environment,
 streams and memory, as a command that a shell starts; what is decided when Python starts (hash seed,
-locale) is the loaded one's: see `is_decided_at_start`.
+locale) is the loaded one's: see `CommandServer.can_run_with`.
 """
 
 import array
@@ -36,15 +36,26 @@ def is_decided_at_start(name: str) -> bool:
     return name.startswith(("PYTHON", "LC_", "LANG", "LD_"))
 
 
+def select_decided(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that Python reads once."""
+    return {name: value for name, value in env.items() if is_decided_at_start(name)}
+
+
 @dataclass
 class CommandServer:
     """The loaded Python, which is asked over a socket; one request at a time."""
 
     connection: socket.socket
     process: "subprocess.Popen[bytes]"
+    started_with: Mapping[str, str]
+    """What of its environment was decided when it started."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     seconds: float = 0.0
     """Of processor time that all commands took: they are no children of this process."""
+
+    def can_run_with(self, env: Mapping[str, str]) -> bool:
+        """Whether a command in this environment is one that a shell would have started so."""
+        return select_decided(env) == self.started_with
 
     def run(self, argv: list[str], cwd: Path, env: Mapping[str, str]) -> tuple[int, str, str]:
         """Exit code (negative: the signal), stdout and stderr."""
@@ -53,7 +64,9 @@ class CommandServer:
         try:
             with self.lock:
                 _send(self.connection, json.dumps(request).encode(), streams)
-                answer = json.loads(self.connection.recv(LONGEST))
+                data = self.connection.recv(LONGEST)
+            assert data, f"the server of commands is gone: {self.process.wait()}"
+            answer = json.loads(data)
             self.seconds += answer["seconds"]
             out, err = (_read(stream) for stream in streams)
         finally:
@@ -73,9 +86,10 @@ def command_server() -> CommandServer:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LONGEST)
+    started_with = select_decided(os.environ)
     with theirs:
         process = subprocess.Popen([sys.executable, "-c", SERVER], stdin=theirs.fileno(), cwd=TOP)
-    server = CommandServer(ours, process)
+    server = CommandServer(ours, process, started_with)
     atexit.register(server.end)
     return server
 

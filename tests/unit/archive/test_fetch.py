@@ -3,7 +3,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from minbuild.archive.model import Package
 from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, ToolError
 from minbuild.progress import SilentProgress
+from tests.support.patience import wait_for
 from tests.support.server import Fault
 from tests.unit.archive.conftest import World
 
@@ -164,8 +164,7 @@ def test_an_interrupt_ends_a_download_that_a_silent_server_holds(
     one = spawn.Process(target=_fetch, args=([package], world.mirror, world.store.directory))
     one.start()
     part = world.store.partial_path(package.sha256)
-    while not (part.exists() and part.stat().st_size):
-        time.sleep(0.02)
+    wait_for(lambda: part.exists() and part.stat().st_size)
     os.kill(one.pid or 0, signal.SIGINT)
     one.join(60)
     assert one.exitcode == 1

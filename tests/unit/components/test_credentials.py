@@ -284,7 +284,7 @@ def test_a_number_keeps_its_bounds(desk: Desk, text: str, fits: bool) -> None:
 
 
 def _items(value: Sequence[str]) -> Sequence[str]:
-    return value if isinstance(value, tuple) else (value,)
+    return (value,) if isinstance(value, str) else value
 
 
 def test_take_gives_what_is_there_and_nothing_else(desk: Desk) -> None:

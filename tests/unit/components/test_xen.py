@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from minbuild.data import data_directory
 from minbuild.manifest.loader import read_manifest
+from tests.support.patience import wait_for
 
 XEN = read_manifest(data_directory("manifests") / "xen.yaml", settings={}, components=())
 FILES = {
@@ -139,13 +139,6 @@ def guest(host: Path, *lines: str, name: str = "web") -> Path:
     (directory / "k").write_text("the kernel")
     (directory / "guest.conf").write_text("\n".join(("kernel=k", *lines)) + "\n")
     return directory
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,9 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-from tests.support.patience import PATIENCE
+from tests.support.patience import PATIENCE, wait_for
 
 BEGIN = """
 import json, os, signal, sys, time
@@ -156,10 +155,7 @@ except KeyboardInterrupt:
 """
     began = subprocess.Popen(program(tmp_path, code), stdout=subprocess.PIPE, text=True)
     with began:
-        end = time.monotonic() + 600
-        while len(list(tmp_path.iterdir())) < 2:
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_for(lambda: len(list(tmp_path.iterdir())) >= 2)
         began.send_signal(signal.SIGINT)
         out, _ = began.communicate(timeout=PATIENCE)
     assert json.loads(out) == []

@@ -1,12 +1,15 @@
 """A forked command is what a shell would have started: its directory, environment, umask, streams, code."""
 
 import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.small_host import minbuild
-from tests.support.forked_command import command_server, is_decided_at_start
+from tests.support.forked_command import CommandServer, command_server
 
 
 def test_it_works_in_its_directory_under_the_umask_of_its_caller(tmp_path: Path) -> None:
@@ -38,5 +41,29 @@ def test_what_it_says_and_how_it_ends_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["PYTHONHASHSEED", "LC_ALL", "LANG", "LD_PRELOAD"])
 def test_what_python_reads_when_it_starts_needs_one_that_starts(name: str) -> None:
-    assert is_decided_at_start(name)
-    assert not is_decided_at_start(f"MINBUILD_{name}")
+    """Whether a command is given it, or stands in an environment that has changed, or lacks it."""
+    server = command_server()
+    usual = {**os.environ, **server.started_with}
+    assert server.can_run_with({**usual, f"MINBUILD_{name}": "1"})
+    assert not server.can_run_with({**usual, name: "another"})
+    without = {one: value for one, value in usual.items() if one != name}
+    assert server.can_run_with(without) is (name not in server.started_with)
+
+
+def test_a_hash_seed_of_the_test_s_own_environment_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not among the words of the call, and the server was started without it."""
+    command_server()
+    monkeypatch.setenv("PYTHONHASHSEED", "no number")
+    assert "PYTHONHASHSEED" in minbuild("--version", cwd=tmp_path).err
+
+
+def test_a_server_that_ends_without_an_answer_is_named() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    code = "import socket; socket.socket(fileno=0).recv(1); raise SystemExit(3)"
+    with ours, subprocess.Popen([sys.executable, "-c", code], stdin=theirs.fileno()) as process:
+        theirs.close()
+        server = CommandServer(ours, process, {})
+        with pytest.raises(AssertionError, match="the server of commands is gone: 3"):
+            server.run(["--version"], Path.cwd(), {})
