@@ -117,3 +117,12 @@ def test_pages_for_developers_name_paths_and_names_that_exist(page: Path) -> Non
         elif CODE_NAME.fullmatch(word) and page.name == "CONTRIBUTING.md":
             exists = word in list_identifiers("minbuild", "tests/unit")
             assert exists, f"{page.name}: {word} is nowhere in the code"
+
+
+def test_each_decision_has_a_number_of_its_own() -> None:
+    """Two records that were written side by side had the same one."""
+    records = sorted((TOP / "docs/decisions").glob("*.md"))
+    numbers = [record.name.partition("-")[0] for record in records]
+    assert len(set(numbers)) == len(numbers) > 0
+    for record, number in zip(records, numbers, strict=True):
+        assert record.read_text("utf-8").startswith(f"# {number} "), record.name
