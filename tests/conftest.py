@@ -5,7 +5,7 @@ import random
 import signal
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import pytest
 from hypothesis import settings
@@ -36,33 +36,50 @@ def pytest_configure() -> None:
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**6)))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     """Do what boots once more when it fails, on few workers, and before what does not boot.
 
     QEMU's emulation loses a machine at times, guests in guests most of all: a fault of ours shows
     twice. The summary has an R for a second try. Among its like each test has the place that the
-    seed gave it.
+    seed gave it. pytest-xdist reads the groups in between, and writes them into the tests' names.
     """
     boots = [item for item in items if item.get_closest_marker("boot") is not None]
     for item in boots:
         item.add_marker(pytest.mark.flaky(reruns=1))
     _join_boots(items, boots)
+    yield
     items.sort(key=_rank_duration)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run where groups mean nothing: each worker would build and boot what they share.
+
+    pytest 9.2 no longer reads the name of a test that pytest-xdist 3.8 changes.
+    """
+    grouped = [one for one in session.items if one.get_closest_marker("xdist_group") is not None]
+    if session.config.getoption("loadgroup", False) and any(
+        "@" not in one.nodeid for one in grouped
+    ):
+        raise pytest.UsageError(
+            f"pytest-xdist cannot group tests with pytest {pytest.__version__}: install pytest below 9.2"
+        )
 
 
 def _join_boots(items: Sequence[pytest.Item], boots: Sequence[pytest.Item]) -> None:
     """Give what boots to one worker of two: an emulated machine takes two cores.
 
     Side by side on two cores, two of them take longer than one after the other. A group of
-    which a test boots comes along, so that what its tests share is made once.
+    which a test boots comes along, so that what its tests share is made once. pytest-xdist joins
+    the names of all groups of a test to one: a lane's name takes their place.
     """
     lanes = max(1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) // 2)
     groups = {_name_group(item) for item in boots}
-    for item in items:
-        group = _name_group(item)
-        if group in groups:
-            lane = zlib.crc32(group.encode()) % lanes
-            item.add_marker(pytest.mark.xdist_group(f"boots{lane}"), append=False)
+    joined = [(item, name) for item in items if (name := _name_group(item)) in groups]
+    for item, name in joined:
+        for node in item.listchain():
+            node.own_markers[:] = [mark for mark in node.own_markers if mark.name != "xdist_group"]
+        item.add_marker(pytest.mark.xdist_group(f"boots{zlib.crc32(name.encode()) % lanes}"))
 
 
 def _name_group(item: pytest.Item) -> str:
