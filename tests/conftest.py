@@ -31,7 +31,15 @@ SAMPLED = ("tests/oracle/", "tests/e2e/", "tests/unit/lab/", "tests/unit/image/"
 """Directories whose tests take a sample by the seed."""
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a run whose groups mean nothing: each worker would build and boot what they share.
+
+    pytest-xdist 3.8 writes a group into `_nodeid` of a test, which pytest 9.2 no longer has.
+    """
+    if config.getoption("dist", "no") == "loadgroup" and not hasattr(pytest.Item, "_nodeid"):
+        raise pytest.UsageError(
+            f"pytest-xdist cannot group tests with pytest {pytest.__version__}: install pytest below 9.2"
+        )
     # in the environment: the workers of one run take one sample
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**6)))
 
@@ -50,20 +58,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
     _join_boots(items, boots)
     yield
     items.sort(key=_rank_duration)
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Refuse to run where groups mean nothing: each worker would build and boot what they share.
-
-    pytest 9.2 no longer reads the name of a test that pytest-xdist 3.8 changes.
-    """
-    grouped = [one for one in session.items if one.get_closest_marker("xdist_group") is not None]
-    if session.config.getoption("loadgroup", False) and any(
-        "@" not in one.nodeid for one in grouped
-    ):
-        raise pytest.UsageError(
-            f"pytest-xdist cannot group tests with pytest {pytest.__version__}: install pytest below 9.2"
-        )
 
 
 def _join_boots(items: Sequence[pytest.Item], boots: Sequence[pytest.Item]) -> None:
