@@ -9,9 +9,11 @@ from pathlib import Path
 
 import click
 
+from minbuild.cli import command_index
 from minbuild.cli.commands import COMMAND_GROUPS
 from minbuild.cli.console import list_output_options
 from minbuild.cli.main import minbuild
+from minbuild.lab.probes import make_default_probes
 from minbuild.manifest.component_description import ComponentDescription, describe_component
 from minbuild.manifest.components import ComponentSummary, list_components
 from minbuild.manifest.variable_types import describe_type
@@ -45,6 +47,11 @@ def pages() -> Mapping[str, str]:
         "keys.md": keys.render(),
         "examples.md": examples([block for page in list_pages() for block in read_blocks(page)]),
     }
+
+
+def index() -> str:
+    """The index by which a shell completes."""
+    return command_index.render_index([probe.name for probe in make_default_probes()])
 
 
 def options() -> str:
@@ -149,6 +156,7 @@ def main() -> None:
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
     man.write_pages(DOCS / "man")
+    command_index.INDEX.write_text(index(), encoding="utf-8")
     picture.write()
 
 

@@ -12,6 +12,7 @@ from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, 
 from minbuild.cli.output_options import json_option
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
+from minbuild.data import is_manifest_name
 from minbuild.errors import UsageError
 from minbuild.escape import dump_json
 from minbuild.footprint.boot_trace import TraceSummary, render_trace
@@ -31,7 +32,6 @@ from minbuild.lab.model import (
     Machine,
     Network,
 )
-from minbuild.manifest.shipped_manifests import is_manifest_name
 from minbuild.pipeline.boot_setup import (
     prepare_boot,
     require_footprint,

@@ -4,7 +4,7 @@ Source: click, "Shell Completion"; the shell asks by running minbuild with `_MIN
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -15,20 +15,18 @@ from click.shell_completion import (
     shell_complete,
 )
 
+from minbuild.cli.command_index import Completer, IndexedGroup, list_default_probes
 from minbuild.cli.console import COMPLETION_VARIABLE
-from minbuild.data import data_directory
+from minbuild.data import MANIFEST_SUFFIXES, data_directory
 
 PROGRAM = "minbuild"
 SHELLS = ("bash", "zsh", "fish")
-MANIFEST_ENDINGS = (".yaml", ".yml")
 IMAGE_ENDINGS = (".efi", ".raw", ".json", ".qcow2", ".vhdx", ".vmdk", ".iso", ".tar", ".cpio")
 FOOTPRINT = "footprint.json"
 RULES = "rules"
 """Directory beside the sections of components; it has none."""
 MAX_BYTES = 64 << 20
 """Bytes of the largest footprint whose paths are completed."""
-
-Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 @click.command()
@@ -48,14 +46,16 @@ def completion(shell: str) -> None:
 
 def answer_shell(root: click.Command, instruction: str) -> int:
     """Answer a shell that asks what to complete; returns the exit code."""
-    return shell_complete(root, {}, PROGRAM, COMPLETION_VARIABLE, instruction)
+    return shell_complete(
+        IndexedGroup(root, COMPLETERS), {}, PROGRAM, COMPLETION_VARIABLE, instruction
+    )
 
 
 def complete_manifests(
     _ctx: click.Context, _param: click.Parameter, start: str
 ) -> list[CompletionItem]:
     """Manifests in a directory, and those that ship."""
-    return _make_items(start, [*_list_shipped(), *_list_files(start, MANIFEST_ENDINGS)])
+    return _make_items(start, [*_list_shipped(), *_list_files(start, MANIFEST_SUFFIXES)])
 
 
 def complete_shipped_names(
@@ -81,7 +81,7 @@ def complete_sources(
         [
             *_list_builds(),
             *_list_shipped(),
-            *_list_files(start, (*MANIFEST_ENDINGS, *IMAGE_ENDINGS)),
+            *_list_files(start, (*MANIFEST_SUFFIXES, *IMAGE_ENDINGS)),
         ],
     )
 
@@ -99,7 +99,7 @@ def complete_paths(ctx: click.Context, param: click.Parameter, start: str) -> li
             *paths,
             *_list_builds(),
             *_list_shipped(),
-            *_list_files(start, (*MANIFEST_ENDINGS, *IMAGE_ENDINGS)),
+            *_list_files(start, (*MANIFEST_SUFFIXES, *IMAGE_ENDINGS)),
         ],
     )
     return items or complete_sources(ctx, param, start)
@@ -108,11 +108,12 @@ def complete_paths(ctx: click.Context, param: click.Parameter, start: str) -> li
 def complete_components(
     _ctx: click.Context, _param: click.Parameter, start: str
 ) -> list[CompletionItem]:
-    """Components that ship, and those in ./components, by the names of their files."""
+    """Components that ship, and those in ./components; by their names alone, too, once one begins."""
     directories = (Path("components"), data_directory("manifests") / "components")
     files = (path for directory in directories for path in directory.glob("*/*.yaml"))
     names = {f"{path.parent.name}/{path.stem}" for path in files if path.parent.name != RULES}
-    return _make_items(start, sorted(names))
+    shorts = {name.partition("/")[2] for name in names} if start else set()
+    return _make_items(start, [*sorted(names), *sorted(shorts)])
 
 
 def complete_probes(
@@ -121,13 +122,9 @@ def complete_probes(
     """Probes of the image or manifest that is to be booted."""
     target = str(ctx.params.get("target") or "")
     build = Path(target) if Path(target).is_dir() else Path("build") / Path(target).stem
-    from minbuild.lab.probes import make_default_probes  # slow, and rarely asked for
-
     probe_rows = _read_footprint(build).get("probes")
     names = [one.get("name") for one in probe_rows if isinstance(one, dict)] if isinstance(probe_rows, list) else []  # fmt: skip
-    return _make_items(
-        start, [str(name) for name in names] or [one.name for one in make_default_probes()]
-    )
+    return _make_items(start, [str(name) for name in names] or list_default_probes())
 
 
 def complete_tools(

@@ -9,8 +9,9 @@ from typing import BinaryIO
 import click
 
 from minbuild.cli.console import get_terminal_width, print_message
+from minbuild.cli.format_arguments import STDOUT
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
-from minbuild.cli.output_options import STDOUT, json_option, refuse_json_beside, render_json
+from minbuild.cli.output_options import json_option, refuse_json_beside, render_json
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.dib import build_export

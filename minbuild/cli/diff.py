@@ -9,9 +9,9 @@ import click
 from minbuild.archive import lockfile
 from minbuild.archive.model import Lock
 from minbuild.cli.footprints import open_footprint
+from minbuild.cli.format_arguments import STDOUT
 from minbuild.cli.options import complete, image_options, partition_option
 from minbuild.cli.output_options import (
-    STDOUT,
     FormatOptionsCommand,
     FormatTargets,
     find_text_width,

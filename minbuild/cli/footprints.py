@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from minbuild.cli.options import BuildOptions, get_remembered_text
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
+from minbuild.data import is_manifest_name
 from minbuild.errors import UsageError
 from minbuild.footprint.model import Footprint
 from minbuild.lazy_import import import_lazily
-from minbuild.manifest.shipped_manifests import is_manifest_name
 from minbuild.roots.footprint import load_footprint
 from minbuild.roots.model import ExternalReaders, GetReaders
 from minbuild.roots.oci import ImageChoice

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from minbuild.cli.console import get_colour, print_message
+from minbuild.cli.format_arguments import STDOUT
 from minbuild.cli.options import complete
-from minbuild.cli.output_options import STDOUT, json_option, refuse_json_beside, render_json
+from minbuild.cli.output_options import json_option, refuse_json_beside, render_json
 from minbuild.cli.requests import make_trust
 from minbuild.errors import ToolError, UsageError
 from minbuild.file_io import write_atomic

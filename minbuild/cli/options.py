@@ -22,15 +22,15 @@ def complete(
     kind: Completable,
 ) -> Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]:
     """Complete an argument or option as cli/completion.py does for `kind`."""
+    return functools.partial(_complete_word, kind)
 
-    def complete_word(
-        ctx: click.Context, param: click.Parameter, start: str
-    ) -> "list[CompletionItem]":
-        from minbuild.cli.completion import COMPLETERS  # only while a shell completes
 
-        return COMPLETERS[kind](ctx, param, start)
+def _complete_word(
+    kind: Completable, ctx: click.Context, param: click.Parameter, start: str
+) -> "list[CompletionItem]":
+    from minbuild.cli.completion import COMPLETERS  # only while a shell completes
 
-    return complete_word
+    return COMPLETERS[kind](ctx, param, start)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,22 +2,27 @@
 each file whole or not at all."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from minbuild.cli.console import get_terminal_width, print_message, print_note, print_text
+from minbuild.cli.format_arguments import (
+    STDOUT,
+    Arity,
+    assign_format_files,
+    count_arguments,
+    find_path_arity,
+    list_options,
+)
 from minbuild.cli.options import Command, GatheringCommand, add_gatherer, complete
 from minbuild.errors import UsageError
 from minbuild.file_io import translate_disk_errors, write_atomic
 from minbuild.manifest.document.nodes import suggest
-from minbuild.manifest.shipped_manifests import is_manifest_name
 from minbuild.report.formats import FORMATS
 
-STDOUT = "-"
 Renderer = Callable[[], str]
 FormatTargets = Mapping[str, str | None]
 """Format → the file that its option names, `-` for stdout, None when it is not asked for."""
@@ -91,124 +96,6 @@ def render_json(name: str, **values: object) -> str:
     return json.dumps({"schema": f"minbuild.{name}/1", **values}, indent=1, default=str) + "\n"
 
 
-UNLIMITED = 1 << 30
-"""`Arity.most` of an argument that takes any number of words."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arity:
-    """How many words a command takes beside its options."""
-
-    least: int
-    most: int
-    has_path: bool = False
-    """The last one may be a path inside the image."""
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedArguments:
-    """A command line whose format options have their files after `=`."""
-
-    arguments: tuple[str, ...]
-    not_files: Mapping[str, str]
-    """Words that follow a format option and are arguments all the same → the option."""
-
-
-def assign_format_files(
-    argv: Sequence[str], options: Mapping[str, bool], arity: Arity
-) -> ParsedArguments:
-    """Give each format option its file.
-
-    `options`: each option of the command → whether it takes a value; formats are those of FORMATS
-    among them. The word after a bare format option is its file when it is `-`, when the command
-    has all its arguments without it, or when it ends as files of that format do, the command does
-    not lack it, and it names nothing that the command could read: no footprint that is there, no
-    absolute path where a command takes a path inside the image.
-    """
-    formats = {f"--{name}": name for name in FORMATS if f"--{name}" in options}
-    roles = list(_classify_words(argv, options, formats))
-    argument_count = sum(role == "argument" for _, role in roles)
-    arguments: list[str] = []
-    not_files: dict[str, str] = {}
-    for word, role in roles:
-        if role not in formats:
-            arguments.append(f"{word}={STDOUT}" if role == "format" else word)
-        elif word == STDOUT or _is_file(word, formats[role], argument_count, arity):
-            arguments[-1] = f"{role}={word}"
-        else:
-            arguments.append(word)
-            not_files[word] = role
-            argument_count += 1
-    return ParsedArguments(tuple(arguments), not_files)
-
-
-def _classify_words(
-    argv: Sequence[str], options: Mapping[str, bool], formats: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
-    """Each word as `format`, the format option that it follows, `argument` or `other`."""
-    pending = ""
-    is_over = False
-    for word in argv:
-        if is_over:
-            yield word, "argument"
-        elif word == "--":
-            is_over = True
-            yield word, "other"
-        elif pending and pending not in formats:
-            pending = ""
-            yield word, "other"
-        elif pending and (word == STDOUT or not word.startswith("-")):
-            role, pending = pending, ""
-            yield word, role
-        elif word in formats:
-            pending = word
-            yield word, "format"
-        elif word.startswith("-") and word != STDOUT:
-            pending = word if options.get(word, False) else ""
-            yield word, "other"
-        else:
-            pending = ""
-            yield word, "argument"
-
-
-def _is_file(word: str, name: str, argument_count: int, arity: Arity) -> bool:
-    if argument_count < arity.least or word.startswith("-"):
-        return False
-    if argument_count >= arity.most:
-        return True
-    if not word.lower().endswith(FORMATS[name].endings):
-        return False
-    if arity.has_path and word.startswith("/"):
-        return False
-    return not (word.lower().endswith(".json") and Path(word).exists())
-
-
-def list_arguments(argv: Sequence[str], options: Mapping[str, bool]) -> tuple[str, ...]:
-    """The words that are surely arguments: neither options, nor their values, nor after a format."""
-    formats = {f"--{name}": name for name in FORMATS if f"--{name}" in options}
-    return tuple(
-        word for word, role in _classify_words(argv, options, formats) if role == "argument"
-    )
-
-
-def list_options(command: click.Command) -> dict[str, bool]:
-    """Each option of a command → whether it takes a value."""
-    return {
-        name: not (option.is_flag or option.count)
-        for option in command.params
-        if isinstance(option, click.Option)
-        for name in (*option.opts, *option.secondary_opts)
-    }
-
-
-def count_arguments(command: click.Command) -> Arity:
-    """How many words a command's arguments take."""
-    arguments = [param for param in command.params if isinstance(param, click.Argument)]
-    least = sum(max(argument.nargs, 1) for argument in arguments if argument.required)
-    most = sum(argument.nargs if argument.nargs > 0 else UNLIMITED for argument in arguments)
-    return Arity(least, most)
-
-
 _ARGUMENTS_KEY = "minbuild.not_files"
 
 
@@ -223,8 +110,15 @@ class FormatOptionsCommand(GatheringCommand):
         del argv
         return count_arguments(self)
 
+    def list_formats(self) -> Mapping[str, tuple[str, ...]]:
+        """Its format options, each with the endings of its files."""
+        options = list_options(self)
+        return {f"--{name}": one.endings for name, one in FORMATS.items() if f"--{name}" in options}
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        parsed = assign_format_files(args, list_options(self), self.find_arity(tuple(args)))
+        parsed = assign_format_files(
+            args, list_options(self), self.list_formats(), self.find_arity(tuple(args))
+        )
         ctx.meta[_ARGUMENTS_KEY] = parsed.not_files
         for word, option in parsed.not_files.items():
             if not ctx.resilient_parsing and word.endswith(".json") and Path(word).is_file():
@@ -246,13 +140,7 @@ class PathArgumentCommand(FormatOptionsCommand):
 
     def find_arity(self, argv: tuple[str, ...]) -> Arity:
         """Beside an image or a manifest a PATH that is required must not be taken for a file."""
-        least = count_arguments(self).least
-        first = next(iter(list_arguments(argv, list_options(self))), "")
-        return Arity(2 if least and _is_image(first) else least, 2, has_path=True)
-
-
-def _is_image(name: str) -> bool:
-    return name.startswith("git:") or (bool(name) and Path(name).exists()) or is_manifest_name(name)
+        return find_path_arity(self, argv, self.list_formats())
 
 
 def output_options(*names: str) -> Callable[[Command], Command]:

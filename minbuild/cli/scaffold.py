@@ -7,9 +7,9 @@ import click
 
 from minbuild.archive.lockfile import lock_json_schema
 from minbuild.cli.console import get_terminal_width, print_message
+from minbuild.cli.format_arguments import STDOUT
 from minbuild.cli.options import complete
 from minbuild.cli.output_options import (
-    STDOUT,
     json_option,
     refuse_json_beside,
     render_json,

@@ -11,6 +11,7 @@ import click
 from minbuild.archive.download import fetch_packages
 from minbuild.archive.mirror import find_mirror
 from minbuild.cli.console import escape_for_terminal, print_message
+from minbuild.cli.format_arguments import STDOUT
 from minbuild.cli.options import (
     ArchiveOptions,
     BuildOptions,
@@ -21,7 +22,6 @@ from minbuild.cli.options import (
     store_option,
 )
 from minbuild.cli.output_options import (
-    STDOUT,
     FormatOptionsCommand,
     FormatTargets,
     json_option,

@@ -4,7 +4,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from minbuild.data import data_directory
+from minbuild.data import MANIFEST_SUFFIXES, data_directory
 from minbuild.errors import ManifestError, UsageError
 from minbuild.manifest.document import yaml_reader
 from minbuild.manifest.document.nodes import Problems, find_nearest, suggest
@@ -15,7 +15,6 @@ from minbuild.manifest.model import Tool
 from minbuild.manifest.names import NAME_PATTERN
 from minbuild.paths import to_root_path
 
-MANIFEST_SUFFIXES = (".yaml", ".yml")
 SCHEMA_FILE = "minbuild.schema.json"
 """The JSON Schema of manifests, which `minbuild init` writes beside a new one."""
 
@@ -67,12 +66,6 @@ def find_shipped(name: str) -> Path | None:
         if candidate.suffix == ".yaml" and candidate.is_file():
             return candidate
     return None
-
-
-def is_manifest_name(name: str) -> bool:
-    """Tell whether a word names a manifest: a YAML file, or the name of one that ships."""
-    is_yaml = name.endswith(MANIFEST_SUFFIXES)
-    return is_yaml or (not Path(name).exists() and (_locate_manifests() / f"{name}.yaml").exists())
 
 
 def find_extended(name: str, directory: Path) -> Path | None:

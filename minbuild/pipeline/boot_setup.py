@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.model import Lock
-from minbuild.data import data_directory
+from minbuild.data import data_directory, is_manifest_name
 from minbuild.errors import ToolError, UsageError
 from minbuild.footprint import boot_trace, document
 from minbuild.footprint.boot_trace import TraceSummary
@@ -16,7 +16,6 @@ from minbuild.footprint.open_ports import ObservedPort, render_ports
 from minbuild.lab import kprobes
 from minbuild.lab.model import BootProbe, BootResult, Firmware
 from minbuild.lab.probes import list_footprint_probes, list_manifest_probes, make_default_probes
-from minbuild.manifest.shipped_manifests import is_manifest_name
 from minbuild.pipeline.build import build_host
 from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.lock_creation import find_tools, lock_tools_only, select_tools

@@ -11,17 +11,20 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 
+from minbuild.cli import command_index, completion
 from minbuild.cli.commands import COMMANDS
 from minbuild.cli.completion import SHELLS
-from minbuild.cli.main import run_command_line
+from minbuild.cli.main import minbuild, run_command_line
 from minbuild.footprint import document
 from minbuild.paths import RootPath
 from tests.support.cache import cache_directory
 from tests.support.footprint_variants import change_footprint, find_row
 from tests.support.patience import PATIENCE
 from tests.unit.toolbox.real import store
+from tools import docs
 from tools.debian_root import open_packages, run_in_root, unpack_root
 
 TOP = Path(__file__).parents[3]
@@ -106,6 +109,75 @@ def test_the_next_word_can_be(
     assert run_command_line() == 0
     found = [line.partition(",")[2] for line in capsys.readouterr().out.splitlines()]
     assert " ".join(found) == CASES[case]
+
+
+def answer(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
+    """What zsh is told of the next word: type, word and help in turn."""
+    monkeypatch.setenv("_MINBUILD_COMPLETE", "zsh_complete")
+    monkeypatch.setenv("COMP_WORDS", f"minbuild {words}")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" "))))
+    assert run_command_line() == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_the_index_has_the_commands_as_they_are() -> None:
+    written = command_index.INDEX.read_text("utf-8")
+    assert written == docs.index(), "make docs writes it"
+
+
+def list_commands() -> list[str]:
+    groups = [name for name, entry in COMMANDS.items() if isinstance(entry.load(), click.Group)]
+    below = [
+        f"{name} {child}"
+        for name in groups
+        for child in COMMANDS[name].load().commands  # type: ignore[attr-defined]
+    ]
+    return [*COMMANDS, *below]
+
+
+@pytest.mark.parametrize("name", list_commands())
+def test_by_the_index_each_option_completes_as_by_the_command(
+    name: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(home)
+    command: click.Command = minbuild
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        found = command.get_command(click.Context(command), word)
+        assert found is not None
+        command = found
+    words = [f"{name} -", f"{name} "]
+    words += [
+        f"{name} {option.opts[0]} "
+        for option in command.params
+        if isinstance(option, click.Option) and option.opts[0] != "--help"
+    ]
+    by_index = [answer(one, monkeypatch, capsys) for one in words]
+    with monkeypatch.context() as without:
+        without.setattr(completion, "IndexedGroup", lambda program, _: program)
+        by_command = [answer(one, monkeypatch, capsys) for one in words]
+    assert by_index == by_command
+
+
+@pytest.mark.parametrize("words", ["make -", "make ho", "add ss", "boot host --probe ", "why x"])
+def test_a_tab_loads_no_command(words: str, home: Path) -> None:
+    script = (
+        "import sys; from minbuild.cli.main import run_command_line; run_command_line(); "
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    asked = {"COMP_WORDS": f"minbuild {words}", "COMP_CWORD": str(len(words.split(" ")))}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=home, capture_output=True, text=True, check=True,
+        env={**environment(home), **asked, "_MINBUILD_COMPLETE": "bash_complete"},
+    )  # fmt: skip
+    loaded = set(done.stderr.split())
+    assert not loaded & {f"minbuild.cli.{entry.module}" for entry in COMMANDS.values()} - {
+        "minbuild.cli.completion"
+    }
+    assert not {name for name in loaded if name.startswith(("yaml", "minbuild.manifest"))}
+    assert done.stdout.strip()
 
 
 def test_names_of_strangers_that_a_terminal_obeys_are_left_out(home: Path) -> None:

@@ -7,15 +7,15 @@ import click
 import pytest
 
 from minbuild.cli.commands import COMMANDS
-from minbuild.cli.main import run_command_line
-from minbuild.cli.output_options import (
+from minbuild.cli.format_arguments import (
     UNLIMITED,
     Arity,
-    FormatOptionsCommand,
     assign_format_files,
     count_arguments,
     list_options,
 )
+from minbuild.cli.main import run_command_line
+from minbuild.cli.output_options import FormatOptionsCommand
 from minbuild.footprint import document
 from minbuild.report.formats import FORMATS
 from tests.support.footprints import tiny
@@ -25,6 +25,7 @@ OPTIONS = {f"--{name}": True for name in FORMATS} | {
     "--top": True,
     "-x": False,
 }
+ENDINGS = {f"--{name}": one.endings for name, one in FORMATS.items()}
 ONE = Arity(0, 1)
 TWO = Arity(2, 2)
 IN_IMAGE = Arity(1, 2, has_path=True)
@@ -59,7 +60,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_the_word_after_a_format_is_its_file_or_an_argument(case: str, tmp_path: Path) -> None:
     arity, typed, meant = CASES[case]
-    assert " ".join(assign_format_files(typed.split(), OPTIONS, arity).arguments) == meant
+    assert " ".join(assign_format_files(typed.split(), OPTIONS, ENDINGS, arity).arguments) == meant
 
 
 def test_a_footprint_that_is_there_is_read_and_it_is_said(

@@ -5,7 +5,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from minbuild.data import data_directory
+from minbuild.data import data_directory, is_manifest_name
 from minbuild.errors import ManifestError, UsageError
 from minbuild.manifest.components import list_components
 from minbuild.manifest.document.nodes import Problems, to_plain
@@ -16,7 +16,6 @@ from minbuild.manifest.shipped_manifests import (
     clean_host_name,
     find_manifest,
     find_only_manifest,
-    is_manifest_name,
     load_tools,
     render_starter,
 )
