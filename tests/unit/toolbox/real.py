@@ -14,6 +14,7 @@ EPOCH = 1700000000
 ORACLES = {
     "fsck.fat": "dosfstools",
     "sgdisk": "gdisk",
+    "cgpt": "cgpt",
     "mdir": "mtools",
     "debugfs": "e2fsprogs",
     "mksquashfs": "squashfs-tools",
