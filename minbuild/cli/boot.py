@@ -31,6 +31,7 @@ from minbuild.lab.model import (
     LeaseShape,
     Machine,
     Network,
+    PortForward,
 )
 from minbuild.pipeline.boot_setup import (
     prepare_boot,
@@ -96,13 +97,16 @@ PATH = click.Path(path_type=Path)
               help="List the files of the image that were never opened, and those that were missed.")  # fmt: skip
 @click.option("--no-ports", is_flag=True,
               help="Do not record which ports are opened.")  # fmt: skip
+@click.option("--forward", "forwards", multiple=True, metavar="PORT:PORT",
+              help="Lead a port of this machine to one of the host (8080:80), on QEMU's user network; "
+                   "may be repeated.")  # fmt: skip
 @click.option("--interactive", is_flag=True, help="Connect the console to this terminal.")
 @json_option
 @build_options
 def boot(
     target: str, firmware: str, attach: str | None, accel: str | None, network: str, lease: str,
     memory: int, cpus: int | None, machine: str, cards: int | None, disks: tuple[Path, ...],
-    credentials: tuple[str, ...], guest_cpus: int, no_data: bool,
+    credentials: tuple[str, ...], forwards: tuple[str, ...], guest_cpus: int, no_data: bool,
     names: tuple[str, ...], certificate: Path | None, timeout: int, log: Path | None,
     keep: Path | None, repeat: int, junit: Path | None, trace: bool, no_ports: bool,
     interactive: bool, as_json: bool, build: BuildOptions,
@@ -121,7 +125,8 @@ def boot(
     boot_request = BootRequest(
         image=setup.image, probes=_select_probes(setup.probes, names), firmware=Firmware(firmware),
         attach=AttachAs(attach) if attach else None, accel=Accel(accel) if accel else None,
-        network=Network(network), lease=LeaseShape(lease), faults=FaultInjection(no_disk=no_data),
+        network=_choose_network(network, forwards),
+        forwards=tuple(map(parse_forward, forwards)), lease=LeaseShape(lease), faults=FaultInjection(no_disk=no_data),
         memory=memory, cpus=cpus or 0, machine=Machine(machine),
         cards=_count_cards(machine, cards), disks=disks, guest_cpus=guest_cpus,
         credentials=tuple(map(parse_credential, credentials)),
@@ -150,6 +155,30 @@ def boot(
         if failure is not None:
             raise failure
     return 0
+
+
+def parse_forward(text: str) -> PortForward:
+    """Parse LOCAL:REMOTE. Raises: UsageError."""
+    local, _, remote = text.partition(":")
+    ports = [int(port) if port.isascii() and port.isdigit() else 0 for port in (local, remote)]
+    if not all(0 < port < 1 << 16 for port in ports):
+        raise UsageError(
+            f"{text!r} are no two ports",
+            fix="write --forward 8080:80: a port of this machine, then one of the host",
+        )
+    return PortForward(*ports)
+
+
+def _choose_network(requested: str, forwards: Sequence[str]) -> Network:
+    """QEMU's user network where ports are forwarded. Raises: UsageError for the namespace then."""
+    if not forwards:
+        return Network(requested)
+    if requested == Network.NAMESPACE:
+        raise UsageError(
+            "no port of this machine leads into the lab's namespace",
+            fix="leave out --network namespace: --forward uses QEMU's user network",
+        )
+    return Network.USER
 
 
 def _count_cards(machine: str, requested: int | None) -> int:

@@ -244,6 +244,14 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class PortForward:
+    """A TCP port of this machine, on loopback, and the port of the booted host that it leads to."""
+
+    local: int
+    remote: int
+
+
+@dataclass(frozen=True, slots=True)
 class BootRequest:
     """One boot: the image, the machine, the network and the probes to wait for."""
 
@@ -284,6 +292,8 @@ class BootRequest:
     guest_ready: str = ""
     """The text that the guest of `guest_initramfs` writes on its console when it is up."""
     guest_cpus: int = 1
+    forwards: tuple[PortForward, ...] = ()
+    """Ports of this machine that lead to the host's; QEMU's user network alone has them."""
     credentials: tuple[Credential, ...] = ()
     """What this machine alone is told; those of the ESP need an EFI file, started by UEFI."""
     data_disk: Path | None = None

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from minbuild.lab.accel import build_accel_args, build_data_directory_args
@@ -9,7 +10,7 @@ from minbuild.lab.boot_source import BootSource
 from minbuild.lab.credentials import build_credential_args
 from minbuild.lab.drives import build_disk_args, detect_drive_format
 from minbuild.lab.metal import CARD_MODELS, METAL_ARGS, build_metal_disk_args
-from minbuild.lab.model import BootRequest, Decision, Machine, Tools
+from minbuild.lab.model import BootRequest, Decision, Machine, PortForward, Tools
 from minbuild.lab.netboot import build_tftp_arg
 from minbuild.lab.worker import echo_pipe
 from minbuild.lab.worker.network import build_netdev_arg, make_mac
@@ -97,10 +98,16 @@ def _build_card_args(
         tftp_arg = build_tftp_arg(firmware, served_directory)
         netdev_arg = f"user,id=n{number},restrict=on{tftp_arg}"
         netdev_arg += _build_guestfwd_arg() if echo_reachable else ""
+        netdev_arg += "" if number else build_forward_args(request.forwards)
     # romfile= : without a boot ROM the firmware does not try the network first
     boot_index = ",bootindex=1" if firmware.is_netboot and not number else ""
     card = f"{model},netdev=n{number},mac={make_mac(number)},romfile={boot_index}"
     return ("-netdev", netdev_arg, "-device", card)
+
+
+def build_forward_args(forwards: Sequence[PortForward]) -> str:
+    """Build the options of a user network for these ports. Source: qemu(1), hostfwd."""
+    return "".join(f",hostfwd=tcp:127.0.0.1:{one.local}-:{one.remote}" for one in forwards)
 
 
 def _build_guestfwd_arg() -> str:

@@ -46,7 +46,7 @@ COUNT = (
 
 
 SCREEN = (
-    "until ls -l /proc/[0-9]*/fd/0 2>/dev/null | grep -q /dev/tty1 && grep -q '~ # ' /dev/vcs1; "
+    "until ls -l /proc/[0-9]*/fd/0 2>/dev/null | grep -q /dev/tty1 && grep -q 'minhost:~# ' /dev/vcs1; "
     "do sleep 1; done; echo '<5>screen has a prompt' >/dev/kmsg"
 )
 """Typed on the serial line: the screen, whose console= is the last one, has a shell of its own."""

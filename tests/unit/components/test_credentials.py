@@ -2,6 +2,7 @@
 
 import base64
 import re
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -314,3 +315,11 @@ def test_the_reference_names_every_credential() -> None:
         assert len(rows) == 1, own
         assert f"`{name}`" in rows[0], own
         assert f"`{component}`" in rows[0] or name in {"hostname", "guests_from"}, own
+
+
+def test_the_prompt_names_the_host(desk: Desk) -> None:
+    if not (desk.directory / "bin/busybox").exists():
+        pytest.skip("another shell's prompt knows no name")
+    script = f". {desk.directory}/usr/lib/minbuild/init; cd /; echo exit | sh -i 2>&1"
+    name = socket.gethostname().partition(".")[0]
+    assert f"{name}:/" in run(desk.directory, script)
