@@ -15,6 +15,8 @@ SHARED = {"manifests": "minbuild/share/manifests", "elements": "minbuild/share/e
 """Directories of the tree → where a wheel has them. Source: pyproject.toml, force-include."""
 CONTAINER_PYTHON = "3.13"
 """Python of the image that Containerfile begins with."""
+SOURCES = (".ci", ".github", "templates", ".pre-commit-hooks.yaml", "Containerfile", "mkdocs.yml")
+"""What tests and pages in an sdist refer to, beside the package."""
 MAN_PAGES = {"docs/man": "share/man/man1"}
 """The same of what a wheel puts beside the package. Source: pyproject.toml, shared-data."""
 
@@ -42,6 +44,9 @@ def list_package_files(*, of_sdist: bool = False) -> set[str]:
             if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".lock":
                 inside = path.relative_to(TOP / name).as_posix()
                 files.add(f"{name if of_sdist else place}/{inside}")
+    for name in SOURCES if of_sdist else ():
+        paths = (TOP / name).rglob("*") if (TOP / name).is_dir() else [TOP / name]
+        files |= {path.relative_to(TOP).as_posix() for path in paths if path.is_file()}
     return files
 
 
@@ -56,8 +61,8 @@ def read_sdist(path: Path) -> set[str]:
     """The files of the package in an sdist, without its top directory. Source: PEP 625."""
     with tarfile.open(path) as sdist:
         names = [member.name.partition("/")[2] for member in sdist if member.isfile()]
-    tops = tuple(f"{name}/" for name in ("minbuild", *SHARED, *MAN_PAGES))
-    return {name for name in names if name.startswith(tops)}
+    tops = tuple(f"{name}/" for name in ("minbuild", *SHARED, *MAN_PAGES, *SOURCES))
+    return {name for name in names if name.startswith(tops) or name in SOURCES}
 
 
 def _compare(kind: str, built: set[str], expected: set[str]) -> list[str]:

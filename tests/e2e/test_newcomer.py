@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cache import cache_directory
+from tests.support.guides import build_environment
 from tests.support.site import build_site
 from tools.doc_blocks import TOP
 
@@ -117,9 +117,7 @@ def test_a_newcomer_boots_a_host_with_a_component(
             script.append(f"mkdir -p '{Path(name).parent}'\ncat >'{name}' <<'END OF FILE'\n{text}END OF FILE")  # fmt: skip
         else:
             script.append(text.replace("install minbuild", f"install --quiet '{wheel}'"))
-    known = ("PATH", "MINBUILD_MIRROR", "MINBUILD_ACCEL", "http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "PIP_CONFIG_FILE")  # fmt: skip
-    environment = {name: os.environ[name] for name in known if name in os.environ}
-    environment |= {"HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "MINBUILD_STORE": str(cache_directory("guides"))}  # fmt: skip
+    environment = {**build_environment(work), "PATH": os.environ["PATH"]}  # the wheel's minbuild
     result = subprocess.run(
         ["/bin/bash", "-c", "\n".join(script)], cwd=work, env=environment, capture_output=True,
         text=True, timeout=1800,

@@ -26,6 +26,10 @@ _PARTS = re.compile(
 _TIME = re.compile(r"\s?m?s\b")
 
 
+_TOLD_IN_PASSING = re.compile(r"note: .*|.*\S  \d{2,} s(?:  .*)?")
+"""Notes, and the line of a step that lasts ten seconds or more, on a busy machine: no page shows them."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One command that was run."""
@@ -62,7 +66,11 @@ def run_page(blocks: Sequence[Block], directory: Path, *, long: bool = False) ->
     parts = result.stdout.split(MARK)[1:]
     assert len(parts) == 2 * len(commands), f"the shell ended early:\n{result.stdout[-2000:]}"
     for (block, command), output, code in zip(commands, parts[::2], parts[1::2], strict=True):
-        lines = output.removeprefix("\n").splitlines()
+        lines = [
+            line
+            for line in output.removeprefix("\n").splitlines()
+            if not _TOLD_IN_PASSING.fullmatch(line)
+        ]
         yield Step(block, command, int(code), tuple(lines))
 
 
@@ -77,7 +85,6 @@ def build_environment(directory: Path) -> Mapping[str, str]:
         "HOME": str(home),
         "USER": "reader",
         "LC_ALL": "C.UTF-8",
-        "MINBUILD_LOG": "quiet",  # a step of ten seconds would be told, on a busy machine
         "MINBUILD_STORE": str(cache_directory("guides")),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "GIT_CONFIG_COUNT": "2",
