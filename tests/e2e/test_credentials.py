@@ -1,6 +1,7 @@
 """One image, and a machine that is told its name, address, servers and keys when it starts."""
 
 import re
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -51,7 +52,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def boot(
-    efi: Path, credentials: tuple[Credential, ...], lines: dict[str, str], *acts: ConsoleAction
+    efi: Path,
+    credentials: tuple[Credential, ...],
+    lines: dict[str, str],
+    *acts: ConsoleAction,
+    certificate: Path | None = None,
 ) -> BootResult:
     probes = tuple(
         BootProbe(name, (ProbePattern(_source(name), re.compile(line)),), LIMIT, "not seen")
@@ -59,7 +64,9 @@ def boot(
     )
     setup = make_boot_setup(efi)
     require_namespace(setup.toolbox)
-    request = BootRequest(efi, probes, credentials=credentials, actions=acts, timeout=LIMIT)
+    request = BootRequest(
+        efi, probes, credentials=credentials, actions=acts, timeout=LIMIT, certificate=certificate
+    )
     return boot_image(request, setup.toolbox, SilentProgress())
 
 
@@ -109,3 +116,40 @@ def test_a_machine_is_what_its_credentials_say(fleet: Path, tmp_path: Path) -> N
     assert {
         one.name: one.detail for one in result.outcomes if one.state is not ProbeState.PASSED
     } == {}
+
+
+SIGNED = """\
+minbuild: 1
+name: signed
+extends: [host]
+boot: {use: [credentials]}
+kernel: {cmdline: ["systemd.set_credential=minbuild.ntp:192.0.2.1"]}
+image: {formats: [uki], compression: zstd, sign: {key: signing.key, certificate: signing.pem}}
+budget: {files: 70, packed: 30 MB}
+"""
+KEYS = Path(__file__).parents[1] / "security" / "keys"
+
+
+def test_with_secure_boot_only_what_is_signed_counts(tmp_path: Path) -> None:
+    """The signed command line counts; SMBIOS and a file of the EFI system partition do not."""
+    (tmp_path / "signed.yaml").write_text(SIGNED)
+    for name in ("signing.key", "signing.pem"):
+        shutil.copyfile(KEYS / name, tmp_path / name)
+    ended = minbuild("make", "signed.yaml", "--store", str(STORE), cwd=tmp_path)
+    efi = tmp_path / "build" / "signed" / "signed.efi"
+    assert efi.exists(), ended.err
+    result = boot(
+        efi,
+        (
+            Credential("minbuild.hostname", "rack7"),
+            Credential("minbuild.uplink", "eth0", CredentialWay.ESP),
+        ),
+        {
+            "signed": r"credentials: minbuild\.ntp of the command line: 192\.0\.2\.1",
+            "smbios": r"hostname of SMBIOS left out: Secure Boot is on, and nobody signed it",
+            "esp": r"uplink of the EFI system partition left out: Secure Boot is on",
+            "all": r"credentials: 1 of this machine taken, 2 left out",
+        },
+        certificate=KEYS / "signing.pem",
+    )
+    assert [one.name for one in result.outcomes if one.state is not ProbeState.PASSED] == []

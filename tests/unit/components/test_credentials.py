@@ -4,6 +4,7 @@ import base64
 import re
 import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ network: {use: [static]}
 services: {use: [ssh, syslog]}
 budget: {files: 90, packed: 30 MB}
 """
-PLACES = ("/proc/", "/sys/", "/.extra/", "/data/", "/run/", "/usr/lib/minbuild/")
+PLACES = ("/proc/", "/sys/", "/.extra/", "/data/", "/run/", "/usr/lib/minbuild/", "/lib/modules/")
 SSH_KEY = f"ssh-ed25519 {KEY} you@there"
 VARIABLES = [
     (one.name, variable.name, variable.declaration)
@@ -323,3 +324,13 @@ def test_the_prompt_names_the_host(desk: Desk) -> None:
     script = f". {desk.directory}/usr/lib/minbuild/init; cd /; echo exit | sh -i 2>&1"
     name = socket.gethostname().partition(".")[0]
     assert f"{name}:/" in run(desk.directory, script)
+
+
+def test_an_image_without_the_module_of_fw_cfg_waits_for_nothing(desk: Desk) -> None:
+    desk.write("/sys/bus/acpi/devices/QEMU0002:00/status", "15")
+    desk.write("/proc/sys/kernel/osrelease", "6.12\n")
+    desk.write("/lib/modules/6.12/modules.dep", "kernel/fs/ext4/ext4.ko.xz:\n")
+    (desk.directory / "run/minbuild/never").symlink_to("/dev/null")
+    started = time.monotonic()
+    assert desk.start()[0] == {}
+    assert time.monotonic() - started < 30
