@@ -42,7 +42,7 @@ _plain_http = click.option("--plain-http", is_flag=True, help="Use no TLS; passw
               help="OCI layout that is written first.  [default: BUILD.oci]")  # fmt: skip
 @click.option("--name", default="", help="The host's name.  [default: NAME of the registry]")
 @click.option("--version", type=click.IntRange(min=1), help="A number that only goes up.  "
-              "[default: the date of the lock's newest Release, seconds UTC]")  # fmt: skip
+              "[default: the image's, if it has one; else the date of the lock's newest Release, seconds UTC]")  # fmt: skip
 @click.option("--sign", "keys", type=_KEY_FILE, multiple=True, metavar="FILE",
               help="Sign with this key, which has no password; may be repeated.")  # fmt: skip
 @click.option("--days", type=click.IntRange(min=1), default=DEFAULT_DAYS, show_default=True,

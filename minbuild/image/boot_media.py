@@ -67,6 +67,10 @@ def list_boot_files(uki: Path, arch: str) -> dict[str, Path]:
     return {f"EFI/BOOT/{UEFI_NAMES[arch].boot_file}": uki}
 
 
+GROWTH = 1.05
+"""How much larger the next version may be, where nobody says how large the ESP is."""
+
+
 def find_esp_number(spec: DiskSettings) -> int:
     """Find the number of the ESP in the partition table, from 1."""
     types = [partition.type for partition in spec.partitions] or [PartitionType.ESP]
@@ -86,6 +90,8 @@ def make_disk(
     Raises: ToolError when a tool fails or a partition is too small.
     """
     sizes = [path.stat().st_size for path in files.values()]
+    if spec is not None and spec.version is not None:
+        sizes.append(int(max(sizes) * GROWTH))  # the next version
     plan = plan_disk(spec or DiskSettings(), sizes, len(_list_directories(files)))
     with output.open("wb") as disk:
         disk.truncate(plan.size)

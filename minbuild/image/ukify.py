@@ -64,6 +64,11 @@ class UefiNames:
         """systemd's stub, the EFI program at the start of a UKI."""
         return RootPath(f"/usr/lib/systemd/boot/efi/linux{self.name}.efi.stub")
 
+    @property
+    def loader(self) -> RootPath:
+        """systemd-boot, which starts one of several UKIs."""
+        return RootPath(f"/usr/lib/systemd/boot/efi/systemd-boot{self.name}.efi")
+
 
 UEFI_NAMES: Mapping[str, UefiNames] = {
     "amd64": UefiNames("x64", "BOOTX64.EFI"),

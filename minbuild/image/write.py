@@ -7,6 +7,7 @@ from pathlib import Path
 
 from minbuild.cache.store import Store
 from minbuild.image import grub
+from minbuild.image.boot_loader import LOADER_SETTINGS, list_loader_files
 from minbuild.image.boot_media import (
     DerivedIds,
     find_esp_number,
@@ -23,7 +24,7 @@ from minbuild.image.initramfs_segments import (
 from minbuild.image.publish import Outputs
 from minbuild.image.qemu_formats import convert_disk
 from minbuild.image.tar_cpio import write_cpio, write_tar
-from minbuild.image.ukify import UkiParts, build_uki, build_xen_image, sign_uki
+from minbuild.image.ukify import UEFI_NAMES, UkiParts, build_uki, build_xen_image, sign_uki
 from minbuild.manifest.image_settings import (
     Compression,
     DiskSettings,
@@ -82,6 +83,9 @@ def _write_uki(source: FormatInput, output: Path) -> None:
 def _write_raw(source: FormatInput, output: Path) -> None:
     uki = source.prerequisites[ImageFormat.UKI]
     toolbox, spec = source.toolbox, source.disk or DiskSettings()
+    if spec.version is not None:
+        make_disk(_add_loader(source, uki, spec.version), source.identity, output, toolbox, spec)
+        return
     files = list_boot_files(uki, source.parts.arch)
     folder, _, name = next(iter(files)).rpartition("/")
     if spec.bios:
@@ -91,6 +95,17 @@ def _write_raw(source: FormatInput, output: Path) -> None:
     make_disk(files, source.identity, output, toolbox, spec)
     if spec.bios:
         grub.install_grub(output, find_esp_number(spec), folder, source.work, toolbox)
+
+
+def _add_loader(source: FormatInput, uki: Path, version: int) -> dict[str, Path]:
+    """The files of an ESP with systemd-boot, which is signed as the UKI is."""
+    loader, settings = source.work / "systemd-boot.efi", source.work / "loader.conf"
+    packaged = source.toolbox.find_path(UEFI_NAMES[source.parts.arch].loader)
+    loader.write_bytes(packaged.read_bytes())
+    if source.sign is not None:
+        sign_uki(loader, source.sign, source.work, source.toolbox)
+    settings.write_text(LOADER_SETTINGS, encoding="ascii")
+    return list_loader_files(uki, loader, settings, source.name, version, source.parts.arch)
 
 
 def _write_qemu_format(kind: ImageFormat, source: FormatInput, output: Path) -> None:

@@ -1,6 +1,6 @@
 """Parts of the Manifest, built from rendered documents: components, kernel, archives, pins."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from minbuild.manifest import files
@@ -24,6 +24,7 @@ from minbuild.manifest.model import (
     Priority,
     ProbeSettings,
     Section,
+    VariableValue,
     Waiver,
 )
 from minbuild.manifest.raw import Arch, RawComponent, RawManifest, RawProbe
@@ -223,6 +224,30 @@ def add_bios_boot(
         message = f"{requests[0].component.name} requires amd64: no other architecture has a BIOS"
         problems.add(message, requests[0].document.where, "remove it: UEFI boots the disk")
     return replace(image, disk=replace(image.disk, bios=True))
+
+
+def add_loader(
+    image: ImageSettings,
+    variables: Mapping[str, VariableValue],
+    rendered: Sequence[RenderedComponent],
+    problems: Problems,
+) -> ImageSettings:
+    """Have the disk start systemd-boot if a component requires it."""
+    requests = [component for component in rendered if component.document.loader]
+    if not requests:
+        return image
+    name, where = requests[0].component.name, requests[0].document.where
+    if image.disk.bios:
+        problems.add(
+            f"{name} has UEFI choose a version, and boot/bios names one file's sectors",
+            where,
+            "remove one of the two",
+        )
+    version = variables.get("version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        problems.add(f"{name} requires a number in the variable version", where, "version: 1")
+        return image
+    return replace(image, disk=replace(image.disk, version=version))
 
 
 def build_waivers(host: RawManifest, rendered: Sequence[RenderedComponent]) -> tuple[Waiver, ...]:

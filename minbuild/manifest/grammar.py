@@ -341,6 +341,12 @@ COMPONENT: Record[RawComponent] = Record(
         Key("probes", ListOf(PROBE), "More probes, each with its own name."),
         Key("bios", Boolean(only_true=True), "true: the disk boots by BIOS, too; amd64 only."),
         Key(
+            "loader",
+            Boolean(only_true=True),
+            "true: the disk starts systemd-boot, which starts one of several versions of the host; "
+            "the variable version is this one's.",
+        ),
+        Key(
             "microcode",
             Boolean(only_true=True),
             "true: its firmware is microcode, which the kernel gets before the initramfs.",

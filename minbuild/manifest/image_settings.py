@@ -65,6 +65,9 @@ class DiskSettings:
     partitions: tuple[PartitionSettings, ...] = ()
     bios: bool = False
     """True: bootable by BIOS, too."""
+    version: int | None = None
+    """Of the host, on a disk where systemd-boot starts one of several versions; None: the disk starts
+    the host itself."""
 
 
 class DibLayout(StrEnum):

@@ -9,6 +9,7 @@ from minbuild.manifest.budget_document import build_manifest_budget
 from minbuild.manifest.build_model import (
     RenderedComponent,
     add_bios_boot,
+    add_loader,
     build_archive,
     build_components,
     build_dlopen_policy,
@@ -129,6 +130,7 @@ def _build_manifest(
     image = add_bios_boot(
         validate_disk(host.image.to_settings(), problems), host, rendered, problems
     )
+    image = add_loader(image, values, rendered, problems)
     return Manifest(
         name=str(values["name"]),
         summary=host.summary,

@@ -293,6 +293,7 @@ class RawComponent:
     probe: RawProbe | LocatedName | None = None
     probes: tuple[RawProbe, ...] = ()
     bios: bool = False
+    loader: bool = False
     microcode: bool = False
 
 

@@ -99,6 +99,7 @@ def _find_hypervisor_problems(manifest: Manifest, tree: RootfsTree) -> Iterator[
     unsupported = [str(one) for one in manifest.image.formats if one is ImageFormat.PXE]
     unsupported += ["dib"] if manifest.image.dib else []
     unsupported += ["boot/bios"] if manifest.image.disk.bios else []
+    unsupported += ["boot/update"] if manifest.image.disk.version is not None else []
     for part in manifest.components:
         if part.name == GUEST_FILTER:
             yield ManifestError(
@@ -337,9 +338,13 @@ def make_image_spec(resolved: ResolvedHost, tree: RootfsTree, lock_text: str) ->
 def render_os_release(manifest: Manifest) -> bytes:
     """What a boot menu shows of the image. Source: os-release(5)."""
     title = manifest.summary or manifest.name
-    return (
+    text = (
         f'ID=minbuild\nNAME="{_quote_value(manifest.name)}"\nPRETTY_NAME="{_quote_value(title)}"\n'
-    ).encode()
+    )
+    version = manifest.image.disk.version
+    if version is not None:  # by these systemd-boot tells which one is newer
+        text += f'IMAGE_ID="{_quote_value(manifest.name)}"\nIMAGE_VERSION="{version}"\n'
+    return text.encode()
 
 
 def _quote_value(text: str) -> str:

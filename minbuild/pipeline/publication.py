@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,12 @@ from minbuild.file_io import (
 )
 from minbuild.footprint import document
 from minbuild.footprint.model import Footprint
-from minbuild.formats.uki import MAX_UKI_SIZE
+from minbuild.formats.uki import MAX_UKI_SIZE, read_uki_sections
 from minbuild.pipeline.attestation import FOOTPRINT, MAX_FOOTPRINT_SIZE, require_sums
 from minbuild.progress import Progress
+
+_IMAGE_VERSION = re.compile(rb'(?m)^IMAGE_VERSION="?([0-9]{1,15})"?$')
+"""Of os-release in the image, where boot/update has it. Source: os-release(5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class PushRequest:
     name: str = ""
     """"": the last word of the repository, of a layout the build's name."""
     version: int = 0
-    """0: the date of the newest Release of the builds' locks, seconds UTC."""
+    """0: that of the image (boot/update), else the date of the newest Release of the builds' locks, seconds UTC."""
     expires: int = 0
     keys: tuple[SecretKey, ...] = ()
     plain_http: bool = False
@@ -133,7 +137,16 @@ def push_builds(request: PushRequest, environment: Mapping[str, str], progress: 
             f"the builds have several names: {', '.join(sorted(names))}",
             fix="give one: --name NAME",
         )
-    release = Release(names.pop(), request.version or created, request.expires, request.keys)
+    versions = {
+        _find_version(build / f"{found.name}.efi", request.version, created)
+        for build, found in zip(request.builds, footprints, strict=True)
+    }
+    if len(versions) > 1:
+        raise UsageError(
+            f"the builds have several versions: {', '.join(map(str, sorted(versions)))}",
+            fix="build them with one value of the variable version",
+        )
+    release = Release(names.pop(), versions.pop(), request.expires, request.keys)
     directory = request.reference.layout or request.layout or default_layout(request.builds[0])
     layout = Layout(directory)
     layout.create()
@@ -202,6 +215,23 @@ def _read_footprint(build: Path) -> Footprint:
             fix="build the format that is published: image: {formats: [uki]}",
         )  # fmt: skip
     return found
+
+
+def _find_version(uki: Path, requested: int, created: int) -> int:
+    """The version of a host: what is in the image, what was asked for, or the date of its lock.
+
+    Raises: UsageError when the image has another number than was asked for.
+    """
+    sections = read_uki_sections(read_regular_file(uki, MAX_UKI_SIZE), str(uki))
+    match = _IMAGE_VERSION.search(sections.get(".osrel", b""))
+    built = int(match[1]) if match else 0
+    if built and requested and built != requested:
+        raise UsageError(
+            f"the image is version {built}, not {requested}: hosts would not know it again",
+            where=str(uki),
+            fix=f"build it with --set version={requested}, or leave out --version",
+        )
+    return built or requested or created
 
 
 def _collect_files(build: Path, name: str, lock: Lock) -> HostFiles:

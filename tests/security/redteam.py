@@ -94,6 +94,7 @@ def list_classes() -> list[AttackClass]:
         AttackClass("image", "unsigned or changed under Secure Boot", ((f"{trust}/test_secureboot.py", "what_the_trusted.*|all_else.*"),)),
         AttackClass("registry", "lies, withholds, goes back", (
             (f"{trust}/test_published.py", "lies_.*|signs_.*|gives_.*|withholds_.*|goes_back_.*"),
+            (f"{unit}/components/test_update.py", "lies_.*|endless_.*|.*refused.*|what_is_withheld.*"),
             (f"{unit}/distribution/test_signify.py", ".*refused|.*not_what_was_signed|.*is_named"),
         )),
         AttackClass("change", "the gate talked past", (

@@ -8,6 +8,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,15 @@ def test_a_build_that_was_changed_is_not_published(publisher: Publisher) -> None
     request = PushRequest(parse_reference(f"oci:{publisher.layout}:7"), (build,))
     with pytest.raises(UsageError, match="not what SHA256SUMS says"):
         push_builds(request, {}, SilentProgress())
+
+
+def test_the_version_in_the_image_is_the_one_that_is_published(publisher: Publisher) -> None:
+    image = make_image(osrel=b'ID=minbuild\nIMAGE_VERSION="12"\n')
+    build = write_build(publisher.directory / "build", image)
+    request = PushRequest(parse_reference(f"oci:{publisher.layout}:12"), (build,))
+    assert push_builds(request, {}, SilentProgress()).hosts[0].recipe.version == 12
+    with pytest.raises(UsageError, match="is version 12, not 13"):
+        push_builds(replace(request, version=13), {}, SilentProgress())
 
 
 def test_a_layout_that_is_none_is_told(publisher: Publisher, tmp_path: Path) -> None:

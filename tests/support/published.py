@@ -23,7 +23,9 @@ def pack(data: bytes) -> bytes:
     return out + bytes(-len(out) % 4)
 
 
-def make_image(text: bytes = b"hello", *, kernel: bytes = b"K" * 6000) -> bytes:
+def make_image(
+    text: bytes = b"hello", *, kernel: bytes = b"K" * 6000, osrel: bytes = b"ID=minbuild\n"
+) -> bytes:
     """A UKI of a stub, a kernel and an initramfs of three segments, one of which has `text`."""
     segments = [
         archive([directory(b"etc"), file(b"etc/name", text)]),
@@ -32,7 +34,7 @@ def make_image(text: bytes = b"hello", *, kernel: bytes = b"K" * 6000) -> bytes:
     ]
     return uki(
         {
-            ".text": b"stub" * 300, ".osrel": b"ID=minbuild\n", ".cmdline": b"quiet", ".uname": b"6.1",
+            ".text": b"stub" * 300, ".osrel": osrel, ".cmdline": b"quiet", ".uname": b"6.1",
             ".linux": kernel, ".initrd": b"".join(segments),
         }
     )  # fmt: skip
