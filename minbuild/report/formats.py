@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from minbuild.footprint import document
-from minbuild.footprint.budget_check import BudgetResult, check_embedded_limits
-from minbuild.footprint.model import Footprint
 from minbuild.lazy_import import import_lazily
 
 if TYPE_CHECKING:
     from minbuild.archive.lockfile import LockChange
+    from minbuild.footprint import budget_check, document
+    from minbuild.footprint.budget_check import BudgetResult
     from minbuild.footprint.comparison import FootprintDiff, IssueChanges
+    from minbuild.footprint.model import Footprint
     from minbuild.report import budget_results, diff, footprint_formats, html, text
 else:  # a command writes few of the formats, and a build that changes nothing only text
+    budget_check, document = import_lazily("minbuild.footprint", "budget_check", "document")
     budget_results, diff, footprint_formats, html, text = import_lazily(
         "minbuild.report", "budget_results", "diff", "footprint_formats", "html", "text"
     )
@@ -28,8 +29,8 @@ else:  # a command writes few of the formats, and a build that changes nothing o
 class FootprintReport:
     """What `minbuild report` shows: one footprint, and how its table is summed, sorted and cut."""
 
-    footprint: Footprint
-    baseline: Footprint | None = None
+    footprint: "Footprint"
+    baseline: "Footprint | None" = None
     """What an HTML page shows changes against."""
     by: str = "section"
     sort: str = ""
@@ -62,7 +63,7 @@ class LockDiffReport:
 class CheckReport:
     """What `minbuild check` shows: a result for each rule of a budget."""
 
-    results: Sequence[BudgetResult]
+    results: "Sequence[BudgetResult]"
     notes: Sequence[str] = ()
     diff: "FootprintDiff | None" = None
     """What changed since the baseline; None without one."""
@@ -140,7 +141,7 @@ FORMATS: Mapping[str, ReportFormat] = {
         help="JUnit XML",
         endings=(".xml",),
         footprint=lambda report: budget_results.render_results_junit(
-            check_embedded_limits(report.footprint)
+            budget_check.check_embedded_limits(report.footprint)
         ),
         check=lambda report: budget_results.render_results_junit(report.results),
     ),
@@ -148,7 +149,7 @@ FORMATS: Mapping[str, ReportFormat] = {
         help="SARIF",
         endings=(".sarif", ".json"),
         footprint=lambda report: budget_results.render_results_sarif(
-            check_embedded_limits(report.footprint)
+            budget_check.check_embedded_limits(report.footprint)
         ),
         check=lambda report: budget_results.render_results_sarif(report.results),
     ),
