@@ -8,22 +8,44 @@ shorten_log() {
     : >"$dir/console.log"
 }
 
+# is_ready: whether what came since has the text; its line is in `text`, which need not be a whole one. No
+# program is started for it: under emulation each takes 50 ms, and this is asked three times a second.
+is_ready() {
+    while IFS= read -r line <&7; do
+        text=$text$line
+        case $text in *"$ready"*) return 0 ;; esac
+        text=
+    done
+    text=$text$line
+    case $text in *"$ready"*) return 0 ;; esac
+    return 1
+}
+
 # The ready line is looked for, and the console's log kept below its limit. A guest whose directory is gone
 # can be neither stopped nor told of: it ends. $$ is the process that keeps the guest, in here too.
 watch() {
+    text=
     pause=0.3
+    rounds=0
     [ -n "$ready" ] || pause=5
+    exec 7<"$dir/console.log"
     while nap "$pause" && kill -0 $$; do
         if [ ! -d "$dir" ]; then
             say "guest $name" "FAILED: $dir was removed, so the guest is ended"
             cut_off
             break
         fi
-        if [ "$pause" != 5 ] && found=$(grep -m 1 -F -e "$ready" "$dir/console.log"); then
-            say "guest $name" "ready: $(echo "$found" | plain)"
+        if [ "$pause" != 5 ] && is_ready; then
+            say "guest $name" "ready: $(echo "$text" | plain)"
             pause=5
         fi
-        [ "$(wc -c <"$dir/console.log")" -le "$LOG_LIMIT" ] || shorten_log
+        rounds=$((rounds + 1))
+        [ "$pause" = 5 ] || [ $((rounds % 16)) -eq 0 ] || continue
+        if [ "$(wc -c <"$dir/console.log")" -gt "$LOG_LIMIT" ]; then
+            shorten_log
+            text=
+            exec 7<"$dir/console.log"
+        fi
     done
 }
 

@@ -192,13 +192,21 @@ END
 take_turn() {
     [ -d "$dir/turn" ] || mkdir "$dir/turn" || return 1
     : >"$dir/turn/$name.$$"
-    until mv -T "$dir/turn" "$RUN/.building" 2>/dev/null; do
+    until is_free && mv -T "$dir/turn" "$RUN/.building" 2>/dev/null; do
         [ -d "$dir" ] || return 1
-        for entry in "$RUN/.building"/*; do
-            holder=${entry##*/}
-            is_running "${holder%.*}" || rm -f "$entry"
-        done
         nap 0.5
+    done
+}
+
+# is_free: whether no guest that is kept has the turn. No program is started while one has it.
+is_free() {
+    for entry in "$RUN/.building"/*; do
+        [ -e "$entry" ] || continue
+        holder=${entry##*/}
+        keeper=
+        { read -r keeper <"$RUN/${holder%.*}/pid"; } 2>/dev/null
+        if [ -n "$keeper" ] && kill -0 "$keeper" 2>/dev/null; then return 1; fi
+        rm -f "$entry"
     done
 }
 

@@ -89,6 +89,30 @@ def test_of_a_log_that_is_too_long_the_end_is_kept(tmp_path: Path) -> None:
     assert (tmp_path / "console.log.old").read_bytes() == b"x" * ((1 << 18) - 4) + b"\nup!"
 
 
+PIECES = r"""
+ticks=0
+nap() {
+    ticks=$((ticks + 1))
+    case $ticks in
+    2) printf 'log of a kernel\n  lo' >>console.log ;;
+    3) printf 'gin' >>console.log ;;
+    4) printf ': ' >>console.log ;;
+    20) return 1 ;;
+    esac
+}
+say() { echo "$ticks $2"; }
+plain() { cat; }
+LOG_LIMIT=1048576 dir=. ready=login:
+: >console.log
+watch
+"""
+
+
+def test_a_ready_line_that_comes_in_pieces_and_has_no_end_is_found(tmp_path: Path) -> None:
+    script = part(tmp_path, "hypervisor/guests.keep.sh") + PIECES
+    assert run(tmp_path, script) == "4 ready:   login: \n"
+
+
 DHCP = 'note() { echo "note: $1"; }\nSTATE=.\nNAME=host\n'
 
 
