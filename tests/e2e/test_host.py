@@ -15,6 +15,7 @@ from minbuild.cache.store import Store
 from minbuild.facts.model import Module
 from minbuild.facts.serialize import decode_facts
 from tests.e2e.small_host import CommandResult, minbuild
+from tests.support.footprints import find_reached_paths
 from tests.support.private_mounts import run_with_mounts
 from tests.support.usage_counter import count_usage
 
@@ -170,17 +171,7 @@ def test_every_file_has_a_chain_of_needs(host: Host) -> None:
     rows, edges = document["files"], document["edges"]
     assert isinstance(rows, list)
     assert isinstance(edges, list)
-    reached: set[str] = set()
-    todo = [edge["to"] for edge in edges if not edge["from"].startswith("/")]
-    below: dict[str, list[str]] = {}
-    for edge in edges:
-        below.setdefault(edge["from"], []).append(edge["to"])
-    while todo:
-        path = todo.pop()
-        if path not in reached:
-            reached.add(path)
-            todo += below.get(path, [])
-    assert {row["path"] for row in rows} == reached
+    assert {row["path"] for row in rows} == find_reached_paths(edges)
 
 
 def test_licences_and_open_issues_of_the_host_are_listed(own: Host) -> None:

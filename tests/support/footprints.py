@@ -1,5 +1,7 @@
 """A small tree and its footprint, for tests of what is measured and reported."""
 
+from collections.abc import Mapping, Sequence
+
 from minbuild.archive.model import Package
 from minbuild.footprint.measure import measure_image
 from minbuild.footprint.model import Footprint
@@ -71,3 +73,18 @@ def tiny() -> Footprint:
         MANIFEST, TREE, PACKAGES, initramfs=300_007, packed={"raw": 4_000_000, "efi": 1_305_007},
         weights=weights,
     )  # fmt: skip
+
+
+def find_reached_paths(edges: Sequence[Mapping[str, str]]) -> set[str]:
+    """The paths that a component leads to, by the edges of a footprint document."""
+    reached: set[str] = set()
+    todo = [edge["to"] for edge in edges if not edge["from"].startswith("/")]
+    below: dict[str, list[str]] = {}
+    for edge in edges:
+        below.setdefault(edge["from"], []).append(edge["to"])
+    while todo:
+        path = todo.pop()
+        if path not in reached:
+            reached.add(path)
+            todo += below.get(path, [])
+    return reached
