@@ -12,7 +12,9 @@ from typing import NoReturn, Protocol
 from minbuild.errors import ToolError
 from minbuild.progress import report_detail
 
-PIPE, SAME_AS_STDOUT = subprocess.PIPE, subprocess.STDOUT
+PIPE, SAME_AS_STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
+Process = subprocess.Popen[bytes]
+"""A program that was started."""
 TAIL_LINES = 12
 """Lines of a failed program's output that its error shows."""
 

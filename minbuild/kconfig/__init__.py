@@ -1,0 +1,1 @@
+"""Options of a kernel: what a configuration asks for, what that needs, and why."""
