@@ -96,6 +96,12 @@ class RecordKind(StrEnum):
     SEGMENT = "segment/1"
     """Digest over the entries of an initramfs segment and its packer → SHA-256 of the segment."""
 
+    # kernels
+    KERNEL_OPTIONS = "kernel-options/1"
+    """Digest over a kernel's source, toolchain and what is asked for → its options with their reasons."""
+    BUILT_KERNEL = "kernel/1"
+    """Digest over a kernel's source, toolchain and options → SHA-256 of the package with it."""
+
     # tools
     TOOL_CLOSURE = "toolbox/1"
     """Digest over the tools and their packages → the files that the tools need."""

@@ -8,6 +8,7 @@ records by a checksum; a damaged entry is dropped, added to `Store.damage_log`, 
     STORE/records-1.0.sqlite   (kind, key) → bytes: facts, indices, states of builds; the last
                                number counts up when a file of records was too damaged to be used
     STORE/trees/KEY/           unpacked trees of tools
+    STORE/kernels/KEY/         a kernel's source, or the objects compiled of it
     STORE/partial/             downloads to be resumed, and work in progress
     STORE/turns                locked by those whose work others wait for
 """
@@ -194,7 +195,7 @@ class Store(Records):
         with translate_disk_errors(self.directory):
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             require_private(self.directory)
-            for name in ("files", "partial", "trees"):
+            for name in ("files", "kernels", "partial", "trees"):
                 self._make_private(self.directory / name)
         self._query(lambda records: None)
 
@@ -310,6 +311,10 @@ class Store(Records):
     def tree_path(self, key: str) -> Path:
         """Where an unpacked tree with this key lies or will lie (the caller renames it there)."""
         return self.directory / "trees" / key
+
+    def kernel_path(self, key: str) -> Path:
+        """Where a kernel's source or object tree with this key lies or will lie."""
+        return self.directory / "kernels" / key
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:

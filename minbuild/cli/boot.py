@@ -129,6 +129,7 @@ def boot(
         forwards=tuple(map(parse_forward, forwards)), lease=LeaseShape(lease), faults=FaultInjection(no_disk=no_data),
         memory=memory, cpus=cpus or 0, machine=Machine(machine),
         cards=_count_cards(machine, cards), disks=disks, guest_cpus=guest_cpus,
+        guest_kernel=setup.guest_kernel,
         credentials=tuple(map(parse_credential, credentials)),
         certificate=certificate, timeout=timeout, log=log, keep=keep, trace=trace,
         ports=not (no_ports or interactive),

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.footprints import find_footprint, find_newest_build, open_footprint
+from minbuild.cli.footprints import (
+    find_footprint,
+    find_kernel_options,
+    find_newest_build,
+    open_footprint,
+)
 from minbuild.cli.options import (
     BuildOptions,
     build_options,
@@ -24,9 +29,11 @@ from minbuild.cli.output_options import (
 from minbuild.cli.requests import open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
+from minbuild.explain import kernel_option
 from minbuild.explain.providers import suggest_providers
 from minbuild.explain.weights import weigh_closure
 from minbuild.explain.why import Explanation, explain_all
+from minbuild.report import kernel_option as option_report
 from minbuild.report import needs
 from minbuild.report.formats import FOOTPRINT_FORMATS, FootprintReport, list_footprint_renderers
 from minbuild.report.needs import render_tree, render_tree_json
@@ -97,6 +104,7 @@ def why(words: tuple[str, ...], every: bool, precise: bool, targets: FormatTarge
     IMAGE is what report takes; without it, the newest build below ./build. A manifest is resolved
     and not built. A name without a slash means every path that ends with it; a glob ('*.ko*',
     '/usr/bin/*') every path that it matches.
+    CONFIG_NAME instead of a path is an option of a kernel that was built for the host.
     Exits with 1 when PATH is not in the image, and prints what leaves it out, which package of
     the lock or which component would add it, and similar names.
     """
@@ -105,6 +113,8 @@ def why(words: tuple[str, ...], every: bool, precise: bool, targets: FormatTarge
             "why takes one image and one path", fix="minbuild why build/host /usr/bin/vm"
         )
     image = words[0] if len(words) == 2 else str(find_newest_build())
+    if words[-1].startswith(kernel_option.PREFIX):
+        return _explain_option(image, words[-1], targets, build)
     explanations = tuple(
         _add_other_sources(explanation, Path(image), build)
         if explanation.row is None
@@ -123,6 +133,18 @@ def why(words: tuple[str, ...], every: bool, precise: bool, targets: FormatTarge
         targets,
     )
     return 0 if any(explanation.chains for explanation in explanations) else 1
+
+
+def _explain_option(image: str, name: str, targets: FormatTargets, build: BuildOptions) -> int:
+    explanation = kernel_option.explain_option(find_kernel_options(image, build), name)
+    write_formats(
+        {
+            "text": lambda: option_report.render_option(explanation),
+            "json": lambda: option_report.render_option_json(explanation),
+        },
+        targets,
+    )
+    return 0 if explanation.chain else 1
 
 
 def _add_other_sources(explanation: Explanation, image: Path, build: BuildOptions) -> Explanation:

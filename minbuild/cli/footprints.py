@@ -10,6 +10,8 @@ from minbuild.cli.terminal import Terminal
 from minbuild.data import is_manifest_name
 from minbuild.errors import UsageError
 from minbuild.footprint.model import Footprint
+from minbuild.kconfig import document as kernel_document
+from minbuild.kconfig.model import KernelOptions
 from minbuild.lazy_import import import_lazily
 from minbuild.roots.footprint import load_footprint
 from minbuild.roots.model import ExternalReaders, GetReaders
@@ -30,6 +32,33 @@ def find_footprint(name: str | None, build: BuildOptions) -> Footprint:
     plan = build_steps.plan_build(build_request(name, build), open_session(build.store, terminal))
     terminal.finish()
     return plan.footprint
+
+
+def find_kernel_options(name: str, build: BuildOptions) -> KernelOptions:
+    """The options of the kernel that was built for an image, or would be for a manifest.
+
+    Raises: UsageError for a host whose kernel is a package.
+    """
+    options: KernelOptions | None = None
+    if is_manifest_name(name):
+        terminal = Terminal()
+        session = open_session(build.store, terminal)
+        options = build_steps.plan_build(
+            build_request(name, build), session
+        ).resolved.kernel_options
+        terminal.finish()
+    else:
+        directory = Path(name) if Path(name).is_dir() else Path(name).parent
+        path = directory / kernel_document.FILE_NAME
+        if path.is_file():
+            options = kernel_document.parse_options(path.read_text("utf-8"), str(path))
+    if options is None:
+        raise UsageError(
+            "the kernel of this host was not built for it, so nobody asked for its options",
+            where=name,
+            fix="build one (kernel: {build: linux-source-6.12}); a package's are in its /boot/config-VERSION",
+        )
+    return options
 
 
 def open_footprint(name: str | Path | None, store: Path | None = None) -> Footprint:

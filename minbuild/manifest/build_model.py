@@ -58,10 +58,16 @@ def build_components(
     )
     components = [_build_component(component, renderer) for component in rendered]
     result = list(files.deduplicate_files(components, own_component.files, problems))
-    if host.kernel is not None and (host.kernel.modules or host.kernel.hardware):
-        devices = read_modaliases(host.kernel.hardware, renderer.inputs)
-        kernel_component = _create_own_component(Section.KERNEL, host)
-        result.append(replace(kernel_component, modules=host.kernel.modules, hardware=devices))
+    kernel = host.kernel
+    if kernel is not None and (kernel.modules or kernel.hardware or kernel.options):
+        result.append(
+            replace(
+                _create_own_component(Section.KERNEL, host),
+                modules=kernel.modules,
+                hardware=read_modaliases(kernel.hardware, renderer.inputs),
+                kernel_options=kernel.options,
+            )
+        )
     if host.keep or own_component.files or host.data:
         result.append(
             replace(own_component, packages=_build_keep_paths(host, problems), data=host.data)
@@ -115,9 +121,14 @@ def build_dlopen_policy(host: RawManifest) -> tuple[DlopenPolicy, ...]:
 def build_kernel(host: RawManifest, problems: Problems) -> KernelSettings:
     """Build the kernel settings; a missing package is a problem."""
     part = host.kernel
-    if part is not None and part.package:
+    if part is not None and (part.build or part.package):
         return KernelSettings(
-            part.package, part.cmdline, part.where, part.xen_cmdline, part.firmware
+            part.build or part.package,
+            part.cmdline,
+            part.where,
+            part.xen_cmdline,
+            part.firmware,
+            is_built=bool(part.build),
         )
     where = host.where if part is None else part.where
     if _is_from_root(host):
@@ -282,6 +293,7 @@ def _build_component(rendered: RenderedComponent, renderer: files.Renderer) -> C
         modules=document.modules,
         firmware=document.firmware,
         kconfig=document.kconfig,
+        kernel_options=document.kernel_options,
         cmdline=document.cmdline,
         xen_cmdline=document.xen_cmdline,
         module_index=document.module_index,

@@ -49,7 +49,7 @@ class ComponentDescription:
     needs: tuple[str, ...]
     variables: tuple[DescribedVariable, ...]
     contents: Mapping[str, tuple[str, ...]]
-    """packages, applets, files, modules, firmware, kconfig, cmdline, xen-cmdline → rows; empty ones omitted."""
+    """packages, applets, files, modules, firmware, kconfig, kernel-options, cmdline, xen-cmdline → rows; empty ones omitted."""
     probes: tuple[tuple[str, str], ...]
     """Name, and meaning of a failure."""
     where: str
@@ -123,6 +123,7 @@ def _list_contents(raw: RawComponent) -> dict[str, tuple[str, ...]]:
         "modules": list_texts(raw.modules),
         "firmware": list_texts(raw.firmware),
         "kconfig": list_texts(raw.kconfig),
+        "kernel-options": list_texts(raw.kernel_options),
         "cmdline": raw.cmdline,
         "xen-cmdline": raw.xen_cmdline,
     }

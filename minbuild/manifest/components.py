@@ -14,7 +14,7 @@ from minbuild.manifest.grammar import COMPONENT
 from minbuild.manifest.input_files import InputFiles, display_path
 from minbuild.manifest.model import LocatedName, PackagePaths, Section
 from minbuild.manifest.names import NAME_PATTERN
-from minbuild.manifest.raw import RawComponent, RawManifest
+from minbuild.manifest.raw import RawComponent, RawKernel, RawManifest
 
 OWN_COMPONENT = "manifest"
 """Name of the component for what a manifest itself adds; no file can have it."""
@@ -154,6 +154,11 @@ class FoundComponent:
     """With `needs` and `vars` only."""
 
 
+BASE_OPTIONS = "kernel/base"
+PROTECTION_OPTIONS = ("kernel/mitigations", "kernel/self-protection")
+"""Components of every kernel that is built: what Debian's has on, and `allnoconfig` has not."""
+
+
 class ComponentResolver:
     """Resolves `use:` and `needs:` to an ordered set of components."""
 
@@ -169,12 +174,19 @@ class ComponentResolver:
     def add_used(self, host: RawManifest, sections: tuple[Section, ...]) -> None:
         """Add the components that each section uses, each after those it needs."""
         for section in sections:
+            if section is Section.KERNEL and host.kernel is not None and host.kernel.build:
+                self._add_built_kernel(host.kernel)
             part = host.get_section(section)
             for name in part.use if part is not None else ():
                 qualified = qualify_name(name.text, section)
                 if not qualified.startswith(f"{section}/"):
                     self._report_wrong_section(qualified, section, name)
                 self._add(qualified, name)
+
+    def _add_built_kernel(self, kernel: RawKernel) -> None:
+        """Add what a kernel that is built has without being asked for."""
+        for qualified in (BASE_OPTIONS, *(PROTECTION_OPTIONS if kernel.protection else ())):
+            self._add(qualified, LocatedName(qualified, kernel.where))
 
     def list_needs(self) -> dict[str, tuple[str, ...]]:
         """Return component → components it needs, as section/name."""

@@ -49,6 +49,7 @@ from minbuild.manifest.names import (
     LOCAL_FILE,
     MANIFEST_FILE,
     NAME_PATTERN,
+    OPTION_SETTING,
     PACKAGE_NAME,
     SET_NAME,
     VARIABLE_NAME,
@@ -149,6 +150,23 @@ _KERNEL: ValueShape[RawKernel] = Record(
     "The kernel.",
     (
         Key("package", PACKAGE_NAME, "The package of the kernel; it can be a metapackage."),
+        Key(
+            "build",
+            PACKAGE_NAME,
+            "The package of a kernel's source, which is compiled with the options that the components "
+            "ask for; in place of `package`.",
+        ),
+        Key(
+            "protection",
+            TemplatedValue(Boolean()),
+            "false: a kernel that is built has neither mitigations nor self-protection.",
+        ),
+        Key(
+            "options",
+            AlterableList(ListOf(Located(OPTION_SETTING))),
+            "Options of a kernel that is built, besides those of components: NAME, NAME=VALUE, or a "
+            "glob of names.",
+        ),
         Key(
             "cmdline",
             AlterableList(ListOf(kernel_cmdline.CmdlineWord())),
@@ -320,6 +338,12 @@ COMPONENT: Record[RawComponent] = Record(
         ),
         Key("firmware", ListOf(Located(WORD)), "Firmware files or globs, below /usr/lib/firmware."),
         Key("kconfig", ListOf(Located(KERNEL_OPTION)), "Kernel options that must be y or m."),
+        Key(
+            "kernel-options",
+            ListOf(Located(OPTION_SETTING)),
+            "Options of a kernel that is built for the host, besides `kconfig` and those of `modules`: "
+            "NAME, NAME=VALUE, or a glob of names.",
+        ),
         Key("cmdline", ListOf(kernel_cmdline.CmdlineWord()), "Words of the kernel command line."),
         Key(
             "xen-cmdline",

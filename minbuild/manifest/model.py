@@ -128,6 +128,9 @@ class Component:
     """Modaliases of a machine's devices: their drivers are included, if there are any."""
     firmware: tuple[LocatedName, ...] = ()
     kconfig: tuple[LocatedName, ...] = ()
+    """Options that the kernel must have, built in or as a module."""
+    kernel_options: tuple[LocatedName, ...] = ()
+    """NAME, NAME=VALUE or a glob: what a kernel that is built for the host is given besides."""
     cmdline: tuple[str, ...] = ()
     xen_cmdline: tuple[str, ...] = ()
     """Words for the hypervisor Xen, in an image that has it."""
@@ -267,6 +270,8 @@ class KernelSettings:
     xen_cmdline: tuple[str, ...] = ()
     firmware: bool = True
     """False: firmware files that its modules name are left out."""
+    is_built: bool = False
+    """True: `package` has the source that it is compiled from."""
 
 
 @dataclass(frozen=True, slots=True)

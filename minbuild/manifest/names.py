@@ -81,6 +81,11 @@ SET_NAME = Text("a name", NAME_PATTERN, "use lower case, digits and -", template
 
 
 KERNEL_OPTION = Text("a kernel option", "(?!CONFIG_)[A-Za-z0-9_]+", "write it without CONFIG_")
+OPTION_SETTING = Text(
+    "a setting of a kernel option",
+    r"(?!CONFIG_)[A-Za-z0-9_*]+(=[^\s\"]+)?",
+    "write NAME, NAME=VALUE or a glob of names, without CONFIG_",
+)
 
 
 APPLET_NAME = Text("an applet's name", "[A-Za-z0-9_.+\\[-]+", "write what busybox --list calls it")

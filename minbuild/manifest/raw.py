@@ -119,6 +119,9 @@ class RawKernel:
     hardware: LocatedName | None = None
     firmware: bool = True
     use: tuple[LocatedName, ...] = ()
+    build: str = ""
+    protection: bool = True
+    options: tuple[LocatedName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +288,7 @@ class RawComponent:
     modules: tuple[LocatedName, ...] = ()
     firmware: tuple[LocatedName, ...] = ()
     kconfig: tuple[LocatedName, ...] = ()
+    kernel_options: tuple[LocatedName, ...] = ()
     cmdline: tuple[str, ...] = ()
     xen_cmdline: tuple[str, ...] = ()
     module_index: tuple[LocatedName, ...] = ()

@@ -18,7 +18,13 @@ from minbuild.lab.model import BootProbe, BootResult, Firmware
 from minbuild.lab.probes import list_footprint_probes, list_manifest_probes, make_default_probes
 from minbuild.pipeline.build import build_host
 from minbuild.pipeline.load import load_manifest
-from minbuild.pipeline.lock_creation import find_tools, lock_tools_only, select_tools
+from minbuild.pipeline.lock_creation import (
+    GUEST_KERNEL,
+    find_kernel_tools,
+    find_tools,
+    lock_tools_only,
+    select_tools,
+)
 from minbuild.pipeline.lock_policy import read_used_lock
 from minbuild.pipeline.session import BuildRequest, Session, locate_lock
 from minbuild.pipeline.tool_setup import open_toolbox, open_tools
@@ -37,6 +43,8 @@ class BootSetup:
     image: Path
     toolbox: Toolbox
     probes: tuple[BootProbe, ...]
+    guest_kernel: Path | None = None
+    """None: the guest gets the image's own."""
 
 
 def prepare_boot(
@@ -56,10 +64,21 @@ def prepare_boot(
             image,
             open_toolbox(request, lock, session, lab=True),
             list_manifest_probes(built.manifest),
+            _find_guest_kernel(request, lock, session),
         )
     image = _find_image(Path(target), Path(name).suffix)
     lock = _choose_lock(image, request, session)
-    return BootSetup(image, open_toolbox(request, lock, session, lab=True), read_probes(image))
+    toolbox = open_toolbox(request, lock, session, lab=True)
+    guest_kernel = _find_guest_kernel(request, lock, session)
+    return BootSetup(image, toolbox, read_probes(image), guest_kernel)
+
+
+def _find_guest_kernel(request: BuildRequest, lock: Lock, session: Session) -> Path | None:
+    """The kernel that the lock pins for the lab's guest: only that of a built kernel has one."""
+    if not any(one.name.startswith("linux-image-") for one in lock.toolbox):
+        return None
+    toolbox = open_tools(request, lock, session, find_kernel_tools(GUEST_KERNEL))
+    return min((toolbox.root / "boot").glob("vmlinuz-*"))
 
 
 def read_probes(image: Path) -> tuple[BootProbe, ...]:

@@ -9,6 +9,7 @@ from minbuild.footprint.model import Footprint
 from minbuild.image.initramfs_segments import pack_initramfs
 from minbuild.image.publish import open_outputs
 from minbuild.image.write import write_images
+from minbuild.kconfig import document as kernel_document
 from minbuild.pipeline import up_to_date
 from minbuild.pipeline.attestation import collect_inputs
 from minbuild.pipeline.dib import add_dib_images, apply_elements
@@ -66,11 +67,11 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
             preload_ukify(request, manifest, session)
 
             lock = load_or_create_lock(request, manifest, session)
-            resolved = resolve_host(request, manifest, lock, session)
+            resolved = resolve_host(request, manifest, lock, session, compiles=True)
             tree = assemble_rootfs(request, resolved, session)
             if manifest.elements:
                 extended = apply_elements(manifest, tree, session)
-                resolved = resolve_host(request, extended, lock, session)
+                resolved = resolve_host(request, extended, lock, session, compiles=True)
                 tree = assemble_rootfs(request, resolved, session)
             verify_rootfs(resolved, tree, session)
 
@@ -102,6 +103,9 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
                 )
                 outputs.add("footprint.json", document.render_footprint(footprint))
                 outputs.add(f"{manifest.name}.lock", lock_text)
+                if resolved.kernel_options is not None:
+                    text = kernel_document.render_options(resolved.kernel_options)
+                    outputs.add(kernel_document.FILE_NAME, text)
                 if manifest.image.dib:
                     add_dib_images(request, manifest, tree, outputs, session)
                 paths = outputs.publish()

@@ -174,6 +174,7 @@ def measure_cache(store: Store) -> tuple[CacheUsage, ...]:
         totals[kind] = (entries + 1, total + _stat_path(path).st_size)
     rows = [CacheUsage(kind, *usage) for kind, usage in totals.items()]
     rows.append(_measure_directory("tool", store.directory / "trees"))
+    rows.append(_measure_directory("kernel", store.directory / "kernels"))
     databases = [path for path in store.directory.glob("records-*") if path.is_file()]
     rows.append(
         CacheUsage(
@@ -223,7 +224,9 @@ def collect_garbage(store: Store, *, days: int) -> tuple[CacheUsage, ...]:
         if now - max(stat.st_atime, stat.st_mtime) >= days * DAY:
             path.unlink(missing_ok=True)
             removed.setdefault(kind_by_digest.get(path.name, "content"), []).append(stat.st_size)
-    for name, kind, age in (("trees", "tool", days), ("partial", "partial", max(days, 1))):
+    for name, kind, age in (
+        ("trees", "tool", days), ("kernels", "kernel", days), ("partial", "partial", max(days, 1)),
+    ):  # fmt: skip
         for path in sorted((store.directory / name).iterdir()):
             if now - _find_last_use(path) >= age * DAY:
                 removed.setdefault(kind, []).append(_measure_directory(kind, path).bytes)

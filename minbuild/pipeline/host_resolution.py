@@ -11,6 +11,7 @@ from minbuild.facts.rendered_files import collect_rendered_files
 from minbuild.lazy_import import import_lazily
 from minbuild.manifest.model import Manifest
 from minbuild.pipeline.accounts import with_declared_accounts
+from minbuild.pipeline.kernel_build import provide_kernel
 from minbuild.pipeline.lock_policy import check_host_packages, check_lock
 from minbuild.pipeline.maintainer_scripts import with_generated_files
 from minbuild.pipeline.named_paths import PathFollower, check_path_rules
@@ -43,12 +44,14 @@ def resolve_host(
     session: Session,
     *,
     with_accounts: bool = True,
+    compiles: bool = False,
 ) -> ResolvedHost:
     """Resolve a manifest with the packages of its lock, and no others.
 
     Resolves again while files name more paths to follow, and once more with the users and
     directories that the chosen packages declare (`with_accounts`). A manifest of an installed root
-    is resolved over the files of that root; a lock of None then means that of the tools.
+    is resolved over the files of that root; a lock of None then means that of the tools. A kernel that
+    is built is compiled first where `compiles` says so.
     Raises: ResolveError when the lock does not meet every need.
     """
     if lock is None or manifest.archive.root:
@@ -56,13 +59,14 @@ def resolve_host(
     lock_path = locate_lock(request, manifest)
     check_lock(request, manifest, lock, lock_path)
     check_host_packages(request, manifest, lock.packages, session, where=str(lock_path))
+    kernel = provide_kernel(request, manifest, lock, session, compiles=compiles)
     policy = make_policy(manifest)
     extract = partial(extract_to_cache, request, session)
-    read_content = make_content_reader(lock.packages, session.store, extract)
+    read_content = make_content_reader(kernel.packages, session.store, extract)
     rendered_files = _render_files(manifest, session)
     package_files = with_generated_files(
-        load_package_files(request, lock.packages, session),
-        lock.packages, policy.rules, session.store, extract,
+        load_package_files(request, kernel.packages, session),
+        kernel.packages, policy.rules, session.store, extract,
     )  # fmt: skip
     follower = PathFollower(manifest.paths, session.store)
     while True:
@@ -84,7 +88,7 @@ def resolve_host(
             raise _explain_unmet(closure, files, request, manifest, session)
         declared = with_declared_accounts(manifest, closure, files) if with_accounts else manifest
         if declared is manifest:
-            return ResolvedHost(manifest, lock, files, closure)
+            return ResolvedHost(manifest, lock, files, closure, kernel.options)
         manifest, with_accounts = declared, False
         rendered_files = _render_files(manifest, session)
         follower = PathFollower(manifest.paths, session.store)

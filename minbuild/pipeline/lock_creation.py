@@ -10,7 +10,8 @@ from minbuild.archive.index import Index, open_index
 from minbuild.archive.model import Lock, Package
 from minbuild.archive.release import ReleaseExpired
 from minbuild.cache.records import RecordKind
-from minbuild.errors import UsageError
+from minbuild.data import data_directory
+from minbuild.errors import ArchiveError, UsageError
 from minbuild.facts.rendered_files import collect_rendered_files
 from minbuild.image import ukify, write
 from minbuild.manifest.image_settings import (
@@ -38,8 +39,9 @@ from minbuild.pipeline.resolved_host import ResolvedHost
 from minbuild.pipeline.session import BuildRequest, Session, detect_machine_arch, locate_lock
 from minbuild.pipeline.shell_check import drop_used_waivers, make_content_reader
 from minbuild.resolve import error_messages
+from minbuild.resolve.model import NeedKind, Root
 from minbuild.resolve.policy import ResolvePolicy, make_policy
-from minbuild.resolve.root_selection import list_roots, list_tool_roots
+from minbuild.resolve.root_selection import KERNEL_COMPONENT, list_roots, list_tool_roots
 
 ALWAYS_LOCKED_FORMATS = (ImageFormat.UKI, ImageFormat.RAW)
 """Formats whose tools every lock pins, so that it serves the usual formats and the lab."""
@@ -49,6 +51,10 @@ ANY_DISK = DiskSettings(
     partitions=tuple(PartitionSettings(Location("", 1, 1), content) for content in PartitionType),
     bios=True,
 )
+
+
+KERNEL_TOOL, GUEST_KERNEL = "make", "guest-kernel"
+"""What compiles a kernel, and the kernel of the lab's guest on a host whose own is built."""
 
 
 def select_tools(image: ImageSettings, *, lab: bool) -> tuple[Tool, ...]:
@@ -66,6 +72,15 @@ def select_tools(image: ImageSettings, *, lab: bool) -> tuple[Tool, ...]:
         for tool in load_tools()
         if tool.name in needed or (lab if tool.lab else tool.name not in special)
     )
+
+
+TOOLCHAIN = data_directory("manifests") / "toolchain"
+"""Tools that only the lock of a host whose kernel is built pins."""
+
+
+def find_kernel_tools(name: str) -> tuple[Tool, ...]:
+    """The one tool of that name for kernels that are built."""
+    return tuple(tool for tool in load_tools(TOOLCHAIN) if tool.name == name)
 
 
 def find_tools(name: str) -> tuple[Tool, ...]:
@@ -243,12 +258,44 @@ def create_lock(
     host_pins = [package for package in pins if package.suite not in tool_suites]
     resolved, host_source = _resolve_newest(request, manifest, session, host_pins)
     requested_tools = select_tools(manifest.image, lab=True)
+    if manifest.kernel.is_built:
+        requested_tools += load_tools(TOOLCHAIN)
     tool_source = open_tool_source(request, manifest, host_source, session, pins)
     tool_selection = select_tool_packages(requested_tools, tool_source)
     tool_manifest = derive_tools_manifest(manifest)
     archives = (tool_manifest.archive, *tool_manifest.archives, Archive())
     check_source_packages(request, tool_selection.packages, archives, tool_source)
     return replace(resolved, lock=replace(resolved.lock, toolbox=tool_selection.packages))
+
+
+def list_locked_roots(manifest: Manifest) -> list[Root]:
+    """The roots that packages are chosen for: of a kernel that is built there is no package."""
+    names_in_kernel = {NeedKind.MODULE, NeedKind.KCONFIG}
+    return [
+        root
+        for root in list_roots(manifest)
+        if not manifest.kernel.is_built
+        or (root.kind not in names_in_kernel and root.component != KERNEL_COMPONENT)
+    ]
+
+
+def find_kernel_source(manifest: Manifest, source: PackageSource) -> tuple[Package, ...]:
+    """The package of the source of a kernel that is built; () for another kernel.
+
+    Raises: ArchiveError when no suite has it, with the sources that there are.
+    """
+    if not manifest.kernel.is_built:
+        return ()
+    name = manifest.kernel.package
+    package = source.find_package(name)
+    if package is None:
+        similar = source.index.find_similar_name(name)
+        raise ArchiveError(
+            f"there is no package {name} in {source.index.name}",
+            where=str(manifest.kernel.where),
+            fix=f"did you mean {similar}?" if similar else "name a package linux-source-VERSION",
+        )
+    return (package,)
 
 
 def _resolve_newest(
@@ -262,7 +309,7 @@ def _resolve_newest(
         (file for one in manifest.components for file in one.files), session.store
     )
     selection = select_packages(
-        list_roots(manifest),
+        list_locked_roots(manifest),
         source,
         arch=manifest.arch,
         manifest_files=[manifest_files],
@@ -277,8 +324,7 @@ def _resolve_newest(
     )
     if closure.unmet_needs or closure.unused_waivers:
         raise providers.add_to_error(error_messages.make_unresolved_error(closure, files), closure)
-    check_source_packages(
-        request, selection.packages, (manifest.archive, *manifest.archives), source
-    )
-    lock = Lock(manifest.arch, source.index.suites, selection.packages, ())
+    packages = selection.packages + find_kernel_source(manifest, source)
+    check_source_packages(request, packages, (manifest.archive, *manifest.archives), source)
+    lock = Lock(manifest.arch, source.index.suites, packages, ())
     return ResolvedHost(manifest, lock, files, closure), source

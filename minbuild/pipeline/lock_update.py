@@ -100,6 +100,8 @@ def _propose_lock(
         _check_package_names(only, pins, lock_path)
         pins = tuple(one for one in pins if only and one.name not in only)
     resolved = create_lock(request, manifest, session, pins)
+    if manifest.kernel.is_built:  # the lock has its source; what comes of it is looked at here
+        resolved = resolve_host(request, manifest, resolved.lock, session)
     if before is not None and not request.allow_downgrade:
         _refuse_older_suites(before, resolved.lock, lock_path)
     changes = diff_locks(before, resolved.lock)

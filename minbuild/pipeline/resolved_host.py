@@ -17,6 +17,7 @@ from minbuild.footprint.attack_surface import SurfaceInputs, find_surface, is_su
 from minbuild.footprint.measure import SOLID_XZ, estimate_compressed, make_file_row
 from minbuild.footprint.model import Surface
 from minbuild.formats.root_entry import FileType
+from minbuild.kconfig.model import KernelOptions
 from minbuild.manifest.image_settings import ImageFormat
 from minbuild.manifest.model import Manifest
 from minbuild.parallel import map_in_threads
@@ -43,6 +44,8 @@ class ResolvedHost:
     files: tuple[PackageFiles, ...]
     """Files that the manifest renders first (owner ""), then those of each package of the lock."""
     closure: Closure
+    kernel_options: KernelOptions | None = None
+    """Of a kernel that is built for it."""
 
 
 def extract_chosen_files(

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from minbuild.archive import lockfile
 from minbuild.archive.mirror import DEBIAN, SECURITY
@@ -88,6 +89,13 @@ def open_tools(
         )
         toolbox.invalidate()
     return toolbox
+
+
+def locate_tools(
+    request: BuildRequest, lock: Lock, session: Session, tools: Sequence[Tool]
+) -> Path:
+    """Where the tree of these tools lies, or will lie once they are opened."""
+    return _get_toolbox(request, lock, session, tools).install_path
 
 
 def _check_tool_origin(request: BuildRequest, lock: Lock) -> None:

@@ -109,7 +109,7 @@ def component_to_json(component: ComponentDescription) -> dict[str, object]:
             _variable_to_json(one) for one in component.variables
         ],
         **{key: list(component.contents.get(key, ())) for key in
-           ("packages", "applets", "files", "modules", "firmware", "kconfig", "cmdline", "xen-cmdline")},
+           ("packages", "applets", "files", "modules", "firmware", "kconfig", "kernel-options", "cmdline", "xen-cmdline")},
         "probes": [{"name": name, "means": means} for name, means in component.probes],
         "where": component.where,
     }  # fmt: skip

@@ -153,6 +153,8 @@ def make_rootfs(
     if hypervisor is not None:
         nodes[hypervisor] = _strip_hypervisor(nodes[hypervisor], store)
     for component in manifest.components:
+        if not modules and manifest.kernel.is_built:
+            continue  # all is in the kernel, and nothing looks for modules
         for generated, edges in _make_module_index(component, closure, modules, store):
             if generated.path not in nodes:
                 nodes[generated.path] = generated
