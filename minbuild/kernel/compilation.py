@@ -116,7 +116,7 @@ def read_compiled(objects: Path, architecture: KernelArchitecture, release: str)
         raise ToolError(
             "the kernel was compiled, and a file of it is missing",
             where=str(error.filename),
-            fix="remove the object tree and run the same command again: minbuild store prune",
+            fix="remove the object tree and run the same command again: minbuild store gc",
         ) from error
 
 
