@@ -20,6 +20,7 @@ from tests.dib.elements import element
 from tests.dib.folders import build_folder
 from tests.e2e.small_host import CommandResult, Small, minbuild
 from tests.support.cache import cache_directory
+from tests.support.sample import sampled_feature
 from tests.support.unprivileged import explain_unavailable, unprivileged_argv
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("builder")]
@@ -52,6 +53,7 @@ def build_with_element(
     return minbuild(*argv, cwd=directory, env=env, within=args)
 
 
+@sampled_feature("dib in a machine")
 def test_a_partitioned_image_made_without_root_boots_and_runs_a_guest(tmp_path: Path) -> None:
     ended = build_with_element(
         tmp_path,

@@ -22,6 +22,7 @@ from minbuild.lab.model import (
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE, make_boot_setup, require_namespace
+from tests.support.sample import sampled_feature
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("credentials")]
@@ -80,6 +81,7 @@ def make_key(path: Path) -> str:
     return next(line for line in output.splitlines() if line.startswith("ssh-ed25519 "))
 
 
+@sampled_feature("credentials")
 def test_a_machine_is_what_its_credentials_say(fleet: Path, tmp_path: Path) -> None:
     """By SMBIOS, fw_cfg and the ESP at once: a name, a fixed address, a key; one value is none."""
     public = make_key(tmp_path / "key")
@@ -130,6 +132,7 @@ budget: {files: 70, packed: 30 MB}
 KEYS = Path(__file__).parents[1] / "security" / "keys"
 
 
+@pytest.mark.long
 def test_with_secure_boot_only_what_is_signed_counts(tmp_path: Path) -> None:
     """The signed command line counts; SMBIOS and a file of the EFI system partition do not."""
     (tmp_path / "signed.yaml").write_text(SIGNED)

@@ -21,6 +21,7 @@ from minbuild.lab.model import (
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE, make_boot_setup
+from tests.support.sample import sampled_feature
 from tests.unit.toolbox.real import toolbox
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("install")]
@@ -80,6 +81,7 @@ def write_guest(disk: Path, start: int, uki: Path, work: Path) -> None:
     toolbox().run("debugfs", args, purpose="putting a guest onto the disk")
 
 
+@sampled_feature("install")
 def test_a_medium_installs_itself_and_the_disk_starts_with_a_guest(
     stick: Path, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from minbuild.manifest.shipped_manifests import list_shipped
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE, make_boot_setup
-from tests.support.sample import sampled_params
+from tests.support.sample import sampled_feature, sampled_params
 from tests.unit.toolbox.real import toolbox
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIH0zYk3nS0i1nqLr6h4Yp7bD1FZC0v5m8eJqv2x9T3Kc test"
@@ -97,6 +97,7 @@ def list_partitions(disk: Path) -> list[tuple[int, int]]:
     return [(first, last - first + 1) for first, last in spans]
 
 
+@sampled_feature("first boot of edge")
 def test_the_first_boot_of_edge_makes_its_data_partition(tmp_path: Path) -> None:
     edge = build_shipped(tmp_path, "edge", ssh_keys=f"[{KEY}]")
     disk = tmp_path / "disk.raw"

@@ -24,6 +24,7 @@ from minbuild.lab.model import (
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE, make_boot_setup
+from tests.support.sample import sampled_feature
 from tests.unit.components.test_metrics import read_families
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("metrics")]
@@ -68,6 +69,7 @@ def find_port() -> int:
         return int(free.getsockname()[1])
 
 
+@sampled_feature("metrics")
 def test_a_monitoring_system_reads_the_host_s_numbers(tmp_path: Path) -> None:
     (tmp_path / "watched.yaml").write_text(MANIFEST)
     ended = minbuild("make", "watched.yaml", "--store", str(STORE), cwd=tmp_path)

@@ -1,13 +1,17 @@
-"""Parameters of expensive tests, of which each run takes some: by the seed of the run, or all."""
+"""Expensive tests and parameters, of which each run takes some: by the seed of the run, or all."""
 
 import os
 import random
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import pytest
 
+Test = TypeVar("Test", bound=Callable[..., object])
+
 WHOLE = os.environ.get("MINBUILD_ORACLE") == "all"
+FEATURES = ("install", "metrics", "credentials", "first boot of edge", "dib in a machine")
+"""Boots of hosts with a feature that no other host of the suite has: a minute or two of a core each."""
 
 
 def sampled_params(values: Sequence[Any], count: int = 1) -> list[Any]:
@@ -26,3 +30,19 @@ def sampled_params(values: Sequence[Any], count: int = 1) -> list[Any]:
         )
         for number, value in enumerate(values)
     ]
+
+
+def sampled_feature(name: str) -> Callable[[Test], Test]:
+    """Mark a test as that of a feature, of which a run takes one: see `sampled_params`."""
+    source = random.Random(f"{os.environ['MINBUILD_ORACLE_SEED']} {FEATURES}")
+    marks = [] if WHOLE else [pytest.mark.sampled]
+    if not WHOLE and source.choice(FEATURES) != name:
+        marks.append(pytest.mark.long)
+
+    def mark(test: Test) -> Test:
+        for one in marks:
+            test = one(test)
+        return test
+
+    assert name in FEATURES
+    return mark
