@@ -17,6 +17,7 @@ from minbuild.facts.serialize import decode_facts
 from tests.e2e.small_host import CommandResult, minbuild
 from tests.support.footprints import find_reached_paths
 from tests.support.private_mounts import run_with_mounts
+from tests.support.sample import sampled_feature
 from tests.support.usage_counter import count_usage
 
 pytestmark = [pytest.mark.mirror, pytest.mark.xdist_group("host")]
@@ -292,6 +293,7 @@ def test_the_host_boots_by_uefi_and_runs_a_guest(own: Host) -> None:
 
 
 @pytest.mark.boot
+@sampled_feature("boot loader")
 def test_a_disk_with_a_boot_loader_starts_on_a_bios_without_the_lab_s_network(own: Host) -> None:
     text = "minbuild: 1\nextends: [host]\nname: old\nboot: {use: [bios]}\n"
     (own.directory / "old.yaml").write_text(text)

@@ -18,6 +18,7 @@ from tests.e2e.small_host import Small, serve_small_host
 from tests.security.pythons import require_python
 from tests.security.world import packages, run
 from tests.support.real_archive import open_real_archive
+from tests.support.sample import sampled_feature, sampled_params
 from tests.unit.toolbox.real import store as shared
 
 TOP = Path(__file__).parents[2]
@@ -108,7 +109,7 @@ def test_a_warm_store_changes_nothing(small: Small, expected: tuple[str, bytes])
         assert run(small, *PLAN, more).out == expected[0]
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", sampled_params(["3.11", "3.12", "3.13"]))
 def test_another_python_changes_nothing(
     small: Small, expected: tuple[str, bytes], version: str, tmp_path: Path
 ) -> None:
@@ -152,6 +153,7 @@ TRIED = [
 @pytest.mark.mirror
 @pytest.mark.boot
 @pytest.mark.xdist_group("host")
+@sampled_feature("hardened")
 def test_a_hardened_host_is_built_twice_to_the_byte_and_boots(
     tmp_path: Path, shifted_argv: list[str], checkout: Path
 ) -> None:

@@ -10,8 +10,11 @@ import pytest
 Test = TypeVar("Test", bound=Callable[..., object])
 
 WHOLE = os.environ.get("MINBUILD_ORACLE") == "all"
-FEATURES = ("install", "metrics", "credentials", "first boot of edge", "dib in a machine")
-"""Boots of hosts with a feature that no other host of the suite has: a minute or two of a core each."""
+FEATURES = (
+    *("install", "metrics", "credentials", "hardened", "first boot of edge", "boot loader"),
+    "dib in a machine",
+)
+"""Boots of hosts with a feature that no other host of the suite has: half a minute to two of a core."""
 
 
 def sampled_params(values: Sequence[Any], count: int = 1) -> list[Any]:
