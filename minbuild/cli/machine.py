@@ -150,8 +150,9 @@ def _render_rows(rows: Sequence[CacheUsage], total: str) -> str:
 def tool(name: str, args: tuple[str, ...], manifest: str, build: BuildOptions) -> None:
     """Run a tool of the toolbox: minbuild tool mcopy -i disk.img ::
 
-    All that follows NAME is the tool's; options of minbuild stand before it. Tools come from the archive, pinned by the lock, and run with none of this machine's
-    libraries. `minbuild tool list` lists them.
+    All that follows NAME is the tool's; options of minbuild stand before it. Tools come from the
+    archive, pinned by the lock, and run with none of this machine's libraries. `minbuild tool list`
+    lists them.
     """
     args = args[1:] if args[:1] == ("--",) else args
     if name == "list" and not set(args) - {"--json"}:

@@ -163,6 +163,8 @@ def _decode(text: str, size: int) -> bytes:
         raise ValueError("no base64") from error
     if len(raw) != size:
         raise ValueError("another kind of file")
+    if base64.b64encode(raw).decode() != line:
+        raise ValueError("base64 with bits that mean nothing")
     return raw
 
 

@@ -198,7 +198,7 @@ def _damage_error(kind: str, damage: MalformedFile, where: str) -> ArchiveError:
 def _parse_accounts(lines: Sequence[str]) -> tuple[DeclaredUser | DeclaredGroup, ...]:
     accounts: list[DeclaredUser | DeclaredGroup] = []
     for number, fields in _split_lines(lines):
-        kind, name, *rest = (*fields, "", "", "", "")[: max(len(fields), 6)]
+        kind, name, *rest = (*fields, *[""] * 6)[: max(len(fields), 6)]
         match kind.rstrip("!"):
             case "u":
                 accounts.append(_build_user(name, number, rest))

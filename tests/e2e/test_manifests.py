@@ -118,7 +118,7 @@ def test_the_first_boot_of_edge_makes_its_data_partition(tmp_path: Path) -> None
         assert file.read(8) == b"EFI PART"
     assert superblock[0x78:0x88].rstrip(b"\0") == b"minbuild-data"
     assert int.from_bytes(superblock[4:8], "little") * 4096 == size * SECTOR
-    argv = ["tool", "sfdisk", "--store", str(STORE), "--", "--verify", "disk.raw"]
+    argv = ["tool", "--store", str(STORE), "sfdisk", "--verify", "disk.raw"]
     ended = minbuild(*argv, cwd=tmp_path)
     assert "No errors detected" in ended.out, ended.err
     # the lab pulled the plug: the journal is played first, as at the next boot

@@ -29,8 +29,12 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRegist
 
 
 def run(directory: Path, *argv: str, **env: str) -> CommandResult:
-    """A command with a home of its own, so that nobody's passwords are found."""
-    home = {"HOME": str(directory), "XDG_RUNTIME_DIR": str(directory / "run")}
+    """A command with a home and a store of its own: nobody's passwords, and no version seen before."""
+    home = {
+        "HOME": str(directory),
+        "XDG_RUNTIME_DIR": str(directory / "run"),
+        "MINBUILD_STORE": str(directory / "store"),
+    }
     return minbuild(*argv, cwd=directory, env={**home, "NO_PROXY": "127.0.0.1", **env})
 
 

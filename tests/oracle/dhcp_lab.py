@@ -210,6 +210,9 @@ def run_own_client(root: Path, ip: list[str], server: Server, leases: list[Facts
             states.append(
                 {**state, "came": came, "said": [*output], "log": read_text(root / "run/log")}
             )
+            if not state["addresses"]:  # a client without a lease ends; its kill may be on its way
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(2)
             states[-1] |= {"ticks": is_running(clock), "runs": is_running(process)}
             (root / "run/minbuild/ntpd").write_text(f"{clock.pid}\n")
         for one in (process, clock):

@@ -211,7 +211,10 @@ def _copy(directory: Path) -> None:
     for name in ("elements", "manifests", "minbuild"):
         for path in sorted((TOP / name).rglob("*"), reverse=True):
             target = directory / path.relative_to(TOP)
-            if path.is_file() and path.suffix != ".pyc":
+            if path.is_symlink():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.symlink_to(path.readlink())
+            elif path.is_file() and path.suffix != ".pyc":
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(path, target)
 

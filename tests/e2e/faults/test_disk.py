@@ -87,7 +87,7 @@ def test_a_store_from_which_nothing_can_be_started_is_said(tmp_path: Path) -> No
     script = 'mount -t tmpfs -o noexec,mode=700 tmpfs "$1"; shift; exec "$@"'
     result = subprocess.run(
         ["unshare", "-m" if os.geteuid() == 0 else "-Urm", "sh", "-c", script, "sh", tmp_path / "store",
-         sys.executable, "-m", "minbuild", "tool", "zstd", "--store", tmp_path / "store", "--", "--version"],
+         sys.executable, "-m", "minbuild", "tool", "--store", tmp_path / "store", "zstd", "--version"],
         capture_output=True, text=True, cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 6

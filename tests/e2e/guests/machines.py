@@ -81,7 +81,8 @@ start)
     attack
     free=$(free -m | sed -n 's/^Mem: .* //p')
     hog one $((free * 3 / 4)) && hog two $((free * 2 / 3))
-    until dmesg | grep -q 'Killed process'; do nap 0.5; done
+    tries=60
+    until dmesg | grep -q 'Killed process' || [ "$((tries -= 1))" = 0 ]; do nap 0.5; done
     dmesg | grep -a 'Killed process' | sed 's/\[.*\] //' | tell killed
     vm list | tell after
     poweroff
@@ -120,7 +121,7 @@ def boot_guests(bench: GuestBench, path: Path) -> list[str]:
     write_raw_disk(full / "three.raw", 3, "third")
     write_raw_disk(path / "two.raw", 4, "second")
     argv = ["convert", "-O", "qcow2", str(path / "two.raw"), str(full / "two.qcow2")]
-    ended = minbuild("tool", "qemu-img", "--store", str(STORE), "--", *argv, cwd=path)
+    ended = minbuild("tool", "--store", str(STORE), "qemu-img", *argv, cwd=path)
     assert ended.code == 0, ended.err
     mbr = write_guest_conf(
         tree, "mbr", "memory=16", "disk=boot.raw", "ready=boot sector runs", "stop-wait=3"

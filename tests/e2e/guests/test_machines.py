@@ -120,6 +120,7 @@ def test_each_card_is_the_kernel_s_to_serve(console_lines: list[str]) -> None:
     assert list_section_lines(console_lines, "vhost") == ["2"]
 
 
+@pytest.mark.long
 def test_memory_that_runs_out_takes_a_guest_and_nothing_else(console_lines: list[str]) -> None:
     killed = list_section_lines(console_lines, "killed")
     assert killed

@@ -90,7 +90,7 @@ def test_what_only_scripts_read_is_looked_at_as_one(tmp_path: Path) -> None:
 def test_every_shipped_script_holds_every_text(tmp_path: Path) -> None:
     # those whose type allows any text; of the others test_variable_types.py refuses such values
     text = "o'brien \" $(reboot) `x` \\ ; # é"
-    settings = {"uplink": json.dumps(text), "guest_files": json.dumps([f"/{text}"])}
+    settings = {"guest_files": json.dumps([f"/{text}"])}
     for name in ("host.yaml", "edge.yaml", "host-full.yaml", "builder.yaml"):
         made = read_manifest(
             MANIFESTS / name, settings=settings if name != "builder.yaml" else {}, components=()
