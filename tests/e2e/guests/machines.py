@@ -25,6 +25,16 @@ hog() {
     vm start "$1"
 }
 
+# fill_memory: two guests that want more than there is
+fill_memory() {
+    free=$(free -m | sed -n 's/^Mem: .* //p')
+    hog one $((free * 3 / 4)) && hog two $((free * 2 / 3))
+    tries=60
+    until dmesg | grep -q 'Killed process' || [ "$((tries -= 1))" = 0 ]; do nap 0.5; done
+    dmesg | grep -a 'Killed process' | sed 's/\[.*\] //' | tell killed
+    vm list | tell after
+}
+
 # as_full COMMAND: as its QEMU's user, where its QEMU is, without its filter
 as_full() {
     nsenter -t "$(cat /run/guests/full/qemu.pid)" -m -u -i -n -r -w -G 36 -S "$(cat /run/guests/full/user)" \
@@ -79,12 +89,7 @@ start)
     grep -a 'going' /run/guests/gpt/console.log | tell gpt
     gone once
     attack
-    free=$(free -m | sed -n 's/^Mem: .* //p')
-    hog one $((free * 3 / 4)) && hog two $((free * 2 / 3))
-    tries=60
-    until dmesg | grep -q 'Killed process' || [ "$((tries -= 1))" = 0 ]; do nap 0.5; done
-    dmesg | grep -a 'Killed process' | sed 's/\[.*\] //' | tell killed
-    vm list | tell after
+    [ ! -e /data/hog ] || fill_memory
     poweroff
     ;;
 stop-80-bench)
@@ -109,8 +114,8 @@ def write_raw_disk(path: Path, size: int, text: str) -> None:
     path.write_bytes(text.encode().ljust(size << 20, b"\0"))
 
 
-def boot_guests(bench: GuestBench, path: Path) -> list[str]:
-    """What the host said from power-on to power-off."""
+def boot_guests(bench: GuestBench, path: Path, *, hog: bool = False) -> list[str]:
+    """What the host said from power-on to power-off; with `hog` its memory runs out before."""
     require_namespace(bench.stage.toolbox)
     tree = bench.write_tree(path / "tree", FUNCTIONS + SCRIPT)
     full = write_guest_conf(
@@ -137,6 +142,8 @@ def boot_guests(bench: GuestBench, path: Path) -> list[str]:
     write_guest_conf(tree, "lost", "net=br9")
     write_guest_conf(tree, "big", "memory=90000", "autostart=no")
     write_hostile_guests(tree, boot_sector(PRINTS_ESCAPES))
+    if hog:
+        (tree / "hog").touch()
     disk = bench.make_disk(path / "disk", tree)
     result = bench.boot(disk, "init: stopped", memory=768)
     return list_console_lines(result)

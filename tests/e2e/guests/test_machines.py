@@ -2,10 +2,12 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.guests.conftest import list_section_lines
+from tests.e2e.guests.conftest import GuestBench, list_section_lines
+from tests.e2e.guests.machines import boot_guests
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot, pytest.mark.xdist_group("guests")]
 
@@ -121,7 +123,10 @@ def test_each_card_is_the_kernel_s_to_serve(console_lines: list[str]) -> None:
 
 
 @pytest.mark.long
-def test_memory_that_runs_out_takes_a_guest_and_nothing_else(console_lines: list[str]) -> None:
+def test_memory_that_runs_out_takes_a_guest_and_nothing_else(
+    bench: GuestBench, tmp_path: Path
+) -> None:
+    console_lines = boot_guests(bench, tmp_path, hog=True)
     killed = list_section_lines(console_lines, "killed")
     assert killed
     assert all(re.search(r"\(qemu-system-x86\) .* UID:1\d{9} .*_adj:500", line) for line in killed)
