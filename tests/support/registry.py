@@ -71,7 +71,7 @@ def serve_registry(directory: Path, *, tls: bool = False) -> Iterator[RunningReg
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    lines = ["version: 0.1", "storage:", f"  filesystem: {{rootdir: {directory / 'data'}}}",
+    lines = ["version: 0.1", "storage:", f"  filesystem: {{rootdirectory: {directory / 'data'}}}",
              "http:", f"  addr: {address}"]  # fmt: skip
     certificate = None
     if tls:
