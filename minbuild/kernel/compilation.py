@@ -98,11 +98,22 @@ def compile_kernel(
         if _COMPILED.match(line):
             count += 1
             progress.bar("compiling the kernel", count, max(count, _EXPECTED_OBJECTS))
-    return read_compiled(root.objects, architecture, release)
+    listing = root.run(
+        f"cd {OBJECTS} && for archive in {' '.join(architecture.archives)}; do ar t $archive; done",
+        purpose="listing what the kernel is linked from",
+    )
+    linked = frozenset(listing.decode().split())
+    return read_compiled(root.objects, architecture, linked, release)
 
 
-def read_compiled(objects: Path, architecture: KernelArchitecture, release: str) -> CompiledKernel:
-    """What an object tree holds once it is complete. Raises: ToolError."""
+def read_compiled(
+    objects: Path, architecture: KernelArchitecture, linked: frozenset[str], release: str
+) -> CompiledKernel:
+    """What an object tree holds once it is complete.
+
+    `linked`: objects in the kernel; the tree keeps those of other configurations, too.
+    Raises: ToolError.
+    """
     try:
         return CompiledKernel(
             release=release,
@@ -110,7 +121,7 @@ def read_compiled(objects: Path, architecture: KernelArchitecture, release: str)
             config=(objects / ".config").read_bytes(),
             modules_builtin=(objects / "modules.builtin").read_bytes(),
             modules_builtin_modinfo=(objects / "modules.builtin.modinfo").read_bytes(),
-            sources=tuple(sorted(set(_list_sources(objects)))),
+            sources=tuple(sorted(set(_list_sources(objects, architecture, linked)))),
         )
     except FileNotFoundError as error:
         raise ToolError(
@@ -120,9 +131,15 @@ def read_compiled(objects: Path, architecture: KernelArchitecture, release: str)
         ) from error
 
 
-def _list_sources(objects: Path) -> Iterator[str]:
-    """Sources and headers that the compiler read, from the .cmd files beside the objects."""
+def _list_sources(
+    objects: Path, architecture: KernelArchitecture, linked: frozenset[str]
+) -> Iterator[str]:
+    """Sources and headers that the compiler read, from the .cmd files beside the kernel's objects."""
     for path in objects.rglob(".*.cmd"):
+        name = path.with_name(path.name[1:].removesuffix(".cmd")).relative_to(objects).as_posix()
+        is_object = name.endswith(".o")
+        if is_object and name not in linked and not name.startswith(architecture.programs):
+            continue
         text = path.read_text("utf-8", "replace")
         for match in _SOURCE_LINE.finditer(text):
             yield from _clean_source(match[1])

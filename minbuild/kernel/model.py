@@ -16,10 +16,24 @@ class KernelArchitecture:
     """What make is asked for."""
     image: str
     """Its path below the objects."""
+    archives: tuple[str, ...]
+    """Archives that the kernel is linked from, below the objects."""
+    programs: tuple[str, ...]
+    """Where else its code is: what unpacks and starts it, and what it maps into processes."""
 
 
 ARCHITECTURES: Mapping[str, KernelArchitecture] = {
-    "amd64": KernelArchitecture("x86_64", "x86", "bzImage", "arch/x86/boot/bzImage"),
+    "amd64": KernelArchitecture(
+        "x86_64",
+        "x86",
+        "bzImage",
+        "arch/x86/boot/bzImage",
+        ("vmlinux.a", "lib/lib.a", "arch/x86/lib/lib.a"),
+        (
+            *("arch/x86/boot/", "arch/x86/entry/vdso/", "arch/x86/realmode/"),
+            *("drivers/firmware/efi/libstub/", "init/version-timestamp"),
+        ),
+    ),
 }
 """By Debian's name: those that are compiled here."""
 
