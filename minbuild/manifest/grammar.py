@@ -20,7 +20,6 @@ from minbuild.manifest.document.scalars import (
     Json,
     Keyword,
     Located,
-    TemplatedValue,
     Text,
     UnrenderedText,
     ValueShape,
@@ -28,6 +27,7 @@ from minbuild.manifest.document.scalars import (
 from minbuild.manifest.image_settings import (
     Compression,
 )
+from minbuild.manifest.kernel_grammar import KERNEL, MODULES
 from minbuild.manifest.model import (
     ArchiveKeyword,
     DlopenPolicy,
@@ -77,7 +77,6 @@ from minbuild.manifest.raw import (
     RawFile,
     RawFileEntry,
     RawImage,
-    RawKernel,
     RawManifest,
     RawMatrix,
     RawPinEntry,
@@ -89,9 +88,6 @@ from minbuild.manifest.rule_files import RULE_FILE, TOPIC_PATTERN
 from minbuild.manifest.variable_types import VariableDeclaration, make_declaration_shape
 from minbuild.manifest.variables import VariableShape
 
-_MODULES = ListOf(
-    Located(Text("a module's name", "[^ \\t\\n\\x00]+", "write a name, an alias, a path or a glob"))
-)
 _ARCH = Keyword("architecture", Arch, names.ARCHITECTURE_SYNONYMS)
 _PRIORITY = Keyword("priority", Priority)
 _TOPIC_NAME = Text(
@@ -145,58 +141,6 @@ _DECLARATIONS: ValueShape[tuple[VariableDefinition, ...]] = MapOf(
     placeholder="",
 )
 _PACKAGES = MapOf(PACKAGE_NAME, PATH_LIST, PackagePaths)
-_KERNEL: ValueShape[RawKernel] = Record(
-    RawKernel,
-    "The kernel.",
-    (
-        Key("package", PACKAGE_NAME, "The package of the kernel; it can be a metapackage."),
-        Key(
-            "build",
-            PACKAGE_NAME,
-            "The package of a kernel's source, which is compiled with the options that the components "
-            "ask for; in place of `package`.",
-        ),
-        Key(
-            "protection",
-            TemplatedValue(Boolean()),
-            "false: a kernel that is built has neither mitigations nor self-protection.",
-        ),
-        Key(
-            "options",
-            AlterableList(ListOf(Located(OPTION_SETTING))),
-            "Options of a kernel that is built, besides those of components: NAME, NAME=VALUE, or a "
-            "glob of names.",
-        ),
-        Key(
-            "cmdline",
-            AlterableList(ListOf(kernel_cmdline.CmdlineWord())),
-            "Words of the kernel command line.",
-        ),
-        Key(
-            "xen-cmdline",
-            AlterableList(ListOf(kernel_cmdline.CmdlineWord())),
-            "Words of Xen's own command line, for a host that starts it.",
-        ),
-        Key(
-            "modules",
-            AlterableList(_MODULES),
-            "Modules besides those of components: by name, alias (fs-ext4, pci:v00001AF4d*), path "
-            "or glob.",
-        ),
-        Key(
-            "hardware",
-            LOCAL_FILE,
-            "A list of modaliases of a machine by `minbuild hardware`, relative to this document; "
-            "its drivers are included.",
-        ),
-        Key(
-            "firmware",
-            TemplatedValue(Boolean()),
-            "false: firmware files that the drivers name are left out.",
-        ),
-        Key("use", AlterableList(ListOf(COMPONENT_REFERENCE)), "Components of this section."),
-    ),
-)
 
 
 def _create_section_key(section: Section) -> Key:
@@ -242,7 +186,7 @@ MANIFEST: Record[RawManifest] = Record(
             "pins", MapOf(PACKAGE_NAME, PIN, RawPinEntry), "Package: its allowed version or suite."
         ),
         Key("vars", _VARIABLES, "Variables for strings and templates."),
-        Key("kernel", _KERNEL, "The kernel, and components of the section kernel."),
+        Key("kernel", KERNEL, "The kernel, and components of the section kernel."),
         *(_create_section_key(section) for section in Section if section is not Section.KERNEL),
         Key(
             "keep",
@@ -333,7 +277,7 @@ COMPONENT: Record[RawComponent] = Record(
         Key("files", _FILES, "Files to create."),
         Key(
             "modules",
-            _MODULES,
+            MODULES,
             "Kernel modules, loadable or built in: by name, alias, path or glob.",
         ),
         Key("firmware", ListOf(Located(WORD)), "Firmware files or globs, below /usr/lib/firmware."),
