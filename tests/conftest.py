@@ -44,6 +44,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**6)))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: what boots waits for its machine more than it computes."""
+    chosen = os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS")
+    return int(chosen) if chosen else len(os.sched_getaffinity(0)) + 1
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     """Do what boots once more when it fails, on few workers, and before what does not boot.
@@ -61,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, N
 
 
 def _join_boots(items: Sequence[pytest.Item], boots: Sequence[pytest.Item]) -> None:
-    """Give what boots to one worker of two: an emulated machine takes two cores.
+    """Give what boots to one worker of two or three: an emulated machine takes two cores.
 
     Side by side on two cores, two of them take longer than one after the other. A group of
     which a test boots comes along, so that what its tests share is made once. pytest-xdist joins
