@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
+HELP_NAMES = ("-h", "--help")
+
+
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
     """One command: where it is defined, and its line in `minbuild --help`.
@@ -36,17 +39,22 @@ class CommandEntry:
         command = getattr(importlib.import_module(f"minbuild.cli.{self.module}"), self.function)
         if not isinstance(command, click.Command):
             raise LookupError(f"minbuild.cli.{self.module}.{self.function} is not a click command")
-        _add_output_options(command)
+        add_common_options(command)
         return command
 
 
-def _add_output_options(command: click.Command) -> None:
-    """Give a command, and those below it, the options that every command has."""
+def add_common_options(command: click.Command) -> None:
+    """Give a command, and those below it, the options that every command has.
+
+    The help option is made here: click keeps the first one that is asked for, with the names of
+    the context in which that happens.
+    """
     if not any(option.name == "verbose" for option in command.params):
         command.params.extend(list_output_options())
+    command.get_help_option(click.Context(command, help_option_names=list(HELP_NAMES)))
     if isinstance(command, click.Group):
         for subcommand in command.commands.values():
-            _add_output_options(subcommand)
+            add_common_options(subcommand)
 
 
 COMMAND_GROUPS: Mapping[str, Mapping[str, CommandEntry]] = {

@@ -11,11 +11,10 @@ import traceback
 import click
 
 from minbuild import __version__
-from minbuild.cli.commands import CommandGroup
+from minbuild.cli.commands import HELP_NAMES, CommandGroup, add_common_options
 from minbuild.cli.console import (
     COMPLETION_VARIABLE,
     end_progress,
-    list_output_options,
     open_streams,
     print_error,
     print_usage_error,
@@ -32,7 +31,7 @@ WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.EBADF)
 
 @click.group(
     cls=CommandGroup,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": list(HELP_NAMES), "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 check failed, 2 usage, 3 manifest, 4 archive, 5 resolve, "
     "6 a tool or this machine, 70 a bug, 130 interrupted.",
 )
@@ -57,7 +56,7 @@ def minbuild(context: click.Context) -> None:
             raise
 
 
-minbuild.params.extend(list_output_options())
+add_common_options(minbuild)
 
 
 def main(argv: list[str] | None = None) -> None:

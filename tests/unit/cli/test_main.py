@@ -29,6 +29,16 @@ def test_every_command_teaches_itself(name: str, capsys: pytest.CaptureFixture[s
     assert COMMANDS[name].load().get_short_help_str(200)
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_is_asked_for_by_both_names_whatever_the_context(name: str) -> None:
+    command = COMMANDS[name].load()
+    inner = [*command.commands.values()] if isinstance(command, click.Group) else []
+    for one in (minbuild, command, *inner):
+        option = one.get_help_option(click.Context(one))
+        assert option is not None
+        assert sorted(option.opts) == ["--help", "-h"]
+
+
 @pytest.mark.parametrize("argv", [["mkae"], ["make"], ["make", "x", "--nope"], ["report", "/none"]])
 def test_a_command_line_that_cannot_be_exits_with_2(
     argv: list[str], capsys: pytest.CaptureFixture[str]

@@ -14,7 +14,7 @@ import pytest
 
 from minbuild.cli.commands import COMMANDS
 from minbuild.cli.console import OUTPUT, get_colour, print_text, start_output
-from minbuild.cli.main import minbuild, run_command_line
+from minbuild.cli.main import run_command_line
 from minbuild.cli.terminal import TOLD_EVERY, StepState, Terminal, format_amount, format_step
 from minbuild.errors import UsageError
 from minbuild.footprint import document
@@ -239,9 +239,7 @@ def test_what_follows_a_tool_is_its_own(
     words: list[str], own: bool | None, tool: tuple[str, ...]
 ) -> None:
     start_output({})
-    # a command keeps the names of its help option from its first context
-    root = click.Context(minbuild, **minbuild.context_settings)
-    context = COMMANDS["tool"].load().make_context("tool", words, parent=root)
+    context = COMMANDS["tool"].load().make_context("tool", words)
     assert context.params["args"] == tool
     assert context.params["build"].offline is bool(own)
     assert OUTPUT.verbosity == 0
