@@ -22,7 +22,7 @@ from typing import TypeVar
 from minbuild.errors import ToolError
 from minbuild.file_io import translate_disk_errors
 
-FACTS_VERSION = 8
+FACTS_VERSION = 9
 """Version of the facts about packages: counts up with every change of what a fact means."""
 
 
@@ -46,18 +46,16 @@ class RecordKind(StrEnum):
     # packages
     FILES = f"files-{FACTS_VERSION}"
     """SHA-256 of a .deb → all entries of the package. Written last: FACTS, but those of kernel modules,
-    SYMBOLS and MODULE_ALIASES are there."""
+    and MODULE_ALIASES are there."""
     FACTS = f"facts-{FACTS_VERSION}"
     """SHA-256 of a .deb, index of an entry → facts about its content."""
-    SYMBOLS = f"symbols-{FACTS_VERSION}"
-    """SHA-256 of a .deb, index of an entry → its dynamic symbols."""
     CONTROL = "control/1"
     """SHA-256 of a .deb → name, version and architecture in its control file."""
     MODULE_ALIASES = f"aliases-1-{FACTS_VERSION}"
     """Package of a kernel, block of aliases → modules by alias."""
     REREAD_FACTS = f"reread-2-{FACTS}"
     """SHA-256 of a content, and its path → facts that two readers agree on; b"" for none."""
-    REREAD_SYMBOLS = f"reread-{SYMBOLS}"
+    REREAD_SYMBOLS = f"reread-symbols-{FACTS_VERSION}"
     """SHA-256 of a content, and its path → its dynamic symbols; b"" for none."""
     VOUCHED_PACKAGE = "vouched/1"
     """Digest of a locked package, and of its signer → b"1" when a signed index lists it so."""

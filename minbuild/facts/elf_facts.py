@@ -31,6 +31,13 @@ _SONAME_AFTER_NUL = re.compile(rb"\0" + _SONAME.pattern)
 behind one."""
 _PRIORITIES = frozenset({"required", "recommended", "suggested"})
 
+THREAD_CANCEL_FUNCTIONS = ("pthread_cancel", "pthread_exit", "thrd_exit")
+"""Functions of libc that end the process when they cannot load LIBGCC.
+
+Source: glibc nptl/pthread_cancel.c, nptl/pthread_exit.c ("libgcc_s.so.1 must be installed for
+pthread_cancel to work"). backtrace() only returns nothing then, so it is none of them.
+"""
+
 
 def read_elf(data: Bytes, *, strings: bool = True) -> Elf | Malformed:
     """Read the facts of a file that starts with the ELF magic.
@@ -70,6 +77,7 @@ def _read_elf_facts(elf: ElfFile, *, strings: bool) -> Elf:
         version_defs=read_version_defs(elf)[0],
         maybe_dlopen=tuple(sorted(_scan_sonames(elf) - noted)) if strings else (),
         filters=tuple(_read_filters(elf)),
+        cancel_function=_find_cancel_function(elf),
     )
 
 
@@ -113,6 +121,20 @@ def _read_filters(elf: ElfFile) -> Iterator[Filter]:
         needed_count += tag == elf_file.DT_NEEDED
         if tag in (elf_file.DT_FILTER, elf_file.DT_AUXILIARY):
             yield Filter(elf.read_string(value), tag == elf_file.DT_AUXILIARY, needed_count)
+
+
+def _find_cancel_function(elf: ElfFile) -> str:
+    """Which function that ends threads it calls; the symbols are read where a name is there at all."""
+    if elf.dynamic is None or elf_file.DT_SYMTAB not in elf.tags:
+        return ""
+    try:
+        names = [name for name in THREAD_CANCEL_FUNCTIONS if name.encode() in elf.strings]
+        # a weak reference only asks whether there are threads: it is no call
+        wanted = _decode_symbols(elf).undefined if names else ()
+    except MalformedFile:
+        return ""
+    called = {symbol.partition("@")[0] for symbol in wanted}
+    return next((name for name in names if name in called), "")
 
 
 def _read_audits(elf: ElfFile) -> tuple[str, ...]:

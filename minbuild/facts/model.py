@@ -94,6 +94,8 @@ class Elf:
     version_defs: tuple[str, ...] = ()
     maybe_dlopen: tuple[str, ...] = ()
     """Soname-shaped strings of read-only data that are neither needed nor noted; sorted."""
+    cancel_function: str = ""
+    """The first of THREAD_CANCEL_FUNCTIONS that it leaves undefined and calls; "" for none."""
     filters: tuple[Filter, ...] = ()
 
 
@@ -203,8 +205,8 @@ class PackageFiles:
     facts: Callable[[RootPath], FileFacts | None]
     """What is known of the content at a path; None for plain data. Loaded when asked for."""
     symbols: Callable[[RootPath], Symbols | None]
-    """The symbols of the ELF object at a path, and in a tree or root those of a module or kernel.
-    Loaded when asked for."""
+    """The symbols of the ELF object, module or kernel at a path of a tree or root, loaded when asked
+    for; None of packages, since only finished trees are checked for them."""
     depends: tuple[tuple[str, ...], ...] = ()
     """Pre-Depends and Depends of the package: each with its alternatives, names only."""
     provides: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from minbuild.cache.unpacked_contents import ContentSpool, SpooledFile, is_worth
 from minbuild.errors import ArchiveError, MalformedFile
 from minbuild.facts import detect, serialize
 from minbuild.facts.kernel_modules import read_aliases
-from minbuild.facts.model import Elf, FileEntry, FileFacts, Malformed, Symbols
+from minbuild.facts.model import FileEntry, FileFacts, Malformed
 from minbuild.facts.module_aliases import encode_aliases
 from minbuild.facts.process_pool import find_verified_deb, label_package
 from minbuild.file_io import hash_pieces
@@ -122,7 +122,6 @@ class ContentFacts:
     """What is known of one file's content."""
 
     facts: FileFacts | None = None
-    symbols: Symbols | None = None
     aliases: tuple[str, ...] | None = None
     """Of a kernel module; None for all else."""
 
@@ -133,8 +132,6 @@ class PackageRecords:
 
     files: bytes
     facts: tuple[tuple[int, bytes], ...]
-    symbols: tuple[tuple[int, bytes], ...]
-    """Of ELF objects; those of kernel modules and images are read from a finished tree alone."""
     aliases: Mapping[str, bytes]
     """Of kernel modules, by bus. Their other facts are read from the content of those asked for."""
     control: PackageIdentity
@@ -171,7 +168,6 @@ def _encode_records(
 ) -> PackageRecords:
     rows.sort(key=lambda pair: pair[0].path)
     facts: list[tuple[int, bytes]] = []
-    symbols: list[tuple[int, bytes]] = []
     aliases: list[tuple[int, tuple[str, ...]]] = []
     flags: list[int] = []
     for index, (_, content) in enumerate(rows):
@@ -179,16 +175,12 @@ def _encode_records(
         if content.facts is not None:
             flags[-1] |= serialize.HAS_FACTS
             facts.append((index, serialize.encode_facts(content.facts)))
-        if content.symbols is not None:
-            flags[-1] |= serialize.HAS_SYMBOLS
-            symbols.append((index, serialize.encode_symbols(content.symbols)))
         if content.aliases is not None:
             flags[-1] |= serialize.HAS_FACTS
             aliases.append((index, content.aliases))
     return PackageRecords(
         serialize.encode_files(info, [entry for entry, _ in rows], flags),
         tuple(facts),
-        tuple(symbols),
         encode_aliases(aliases) if any(detect.is_module(entry.path) for entry, _ in rows) else {},
         control,
         spooled,
@@ -228,16 +220,11 @@ def _read_content(
     spool.finish_file(sha256)
     if detect.is_module(path):
         return sha256, ContentFacts(aliases=read_aliases(path, data))
-    facts = detect.read_facts(path, data)
-    symbols = detect.read_symbols(path, data) if isinstance(facts, Elf) else None
-    return sha256, ContentFacts(facts, symbols)
+    return sha256, ContentFacts(detect.read_facts(path, data))
 
 
-def encode_content(path: RootPath, data: bytes, kind: RecordKind) -> bytes | None:
-    """Make the record of one file's facts or symbols; None where it has none."""
-    if kind is RecordKind.SYMBOLS:
-        symbols = detect.read_symbols(path, data)
-        return serialize.encode_symbols(symbols) if symbols is not None else None
+def encode_content_facts(path: RootPath, data: bytes) -> bytes | None:
+    """Make the record of one file's facts; None where it has none."""
     facts = detect.read_facts(path, data)
     return serialize.encode_facts(facts) if facts is not None else None
 

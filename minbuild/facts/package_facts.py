@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -10,12 +11,12 @@ from minbuild.cache.records import RecordKind
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.errors import ArchiveError, MalformedFile, ToolError
 from minbuild.facts import detect, module_aliases, serialize
-from minbuild.facts.model import FileEntry, FileFacts, ModuleAlias, PackageFiles, Symbols
+from minbuild.facts.model import FileEntry, FileFacts, ModuleAlias, PackageFiles
 from minbuild.facts.package_analysis import (
     MAX_FILE_SIZE,
     analyse_package,
     check_identity,
-    encode_content,
+    encode_content_facts,
     has_identity,
     store_identity,
 )
@@ -80,10 +81,6 @@ def analyse_packages(packages: Sequence[Package], store: Store, progress: Progre
             [(serialize.record_key(sha256, n), row) for n, row in records.facts],
         )
         store.put(
-            RecordKind.SYMBOLS,
-            [(serialize.record_key(sha256, n), row) for n, row in records.symbols],
-        )
-        store.put(
             RecordKind.MODULE_ALIASES,
             [(f"{sha256}/{bus}", row) for bus, row in records.aliases.items()],
         )
@@ -112,7 +109,7 @@ def _make_package_files(
         owner=package.name,
         entries=entries,
         facts=lazy.get_facts,
-        symbols=lazy.get_symbols,
+        symbols=lambda _path: None,
         depends=info.depends,
         provides=info.provides,
         version=info.version,
@@ -127,17 +124,23 @@ class _LazyFacts:
     package: Package
     entries: PackageEntries
     store: Store
-    loaded: dict[tuple[str, int], object] = field(default_factory=dict)
+    loaded: dict[int, FileFacts] = field(default_factory=dict)
 
     def get_facts(self, path: RootPath) -> FileFacts | None:
-        return self._load_record(
-            path, serialize.HAS_FACTS, RecordKind.FACTS, serialize.decode_facts
-        )
+        index, flags = self.entries.find_index_and_flags(path)
+        if flags & 3 == serialize.HARDLINK:
+            path = RootPath(self.entries[path].target)
+            index, flags = self.entries.find_index_and_flags(path)
+        if not flags & serialize.HAS_FACTS:
+            return None
+        if index not in self.loaded:
+            key = serialize.record_key(self.package.sha256, index)
 
-    def get_symbols(self, path: RootPath) -> Symbols | None:
-        return self._load_record(
-            path, serialize.HAS_SYMBOLS, RecordKind.SYMBOLS, serialize.decode_symbols
-        )
+            facts: object = self._load_or_restore(
+                partial(self._decode_record, key), partial(self._restore_record, path, key)
+            )
+            self.loaded[index] = cast(FileFacts, facts)
+        return self.loaded[index]
 
     def get_aliases(self, bus: str | None) -> Sequence[ModuleAlias]:
         paths = self.entries.paths
@@ -152,27 +155,6 @@ class _LazyFacts:
 
         return self._load_or_restore(load, restore)
 
-    def _load_record(
-        self, path: RootPath, flag: int, kind: RecordKind, read: Callable[[bytes], R]
-    ) -> R | None:
-        index, flags = self.entries.find_index_and_flags(path)
-        if flags & 3 == serialize.HARDLINK:
-            path = RootPath(self.entries[path].target)
-            index, flags = self.entries.find_index_and_flags(path)
-        if not flags & flag:
-            return None
-        if (kind, index) not in self.loaded:
-            key = serialize.record_key(self.package.sha256, index)
-
-            def load() -> R | None:
-                return self._decode_record(kind, key, read)
-
-            def restore() -> None:
-                self._restore_record(path, kind, key, lambda: load() is not None)
-
-            self.loaded[kind, index] = self._load_or_restore(load, restore)
-        return cast(R, self.loaded[kind, index])
-
     def _load_or_restore(self, load: Callable[[], R | None], restore: Callable[[], None]) -> R:
         value = load()
         if value is None:
@@ -182,16 +164,14 @@ class _LazyFacts:
             raise _unreliable_cache_error(self.package, self.store)
         return value
 
-    def _decode_record(self, kind: RecordKind, key: str, read: Callable[[bytes], R]) -> R | None:
-        data = self.store.get(kind, key)
+    def _decode_record(self, key: str) -> FileFacts | None:
+        data = self.store.get(RecordKind.FACTS, key)
         try:
-            return read(data) if data is not None else None
+            return serialize.decode_facts(data) if data is not None else None
         except serialize.StaleRecord:
             return None
 
-    def _restore_record(
-        self, path: RootPath, kind: RecordKind, key: str, is_known: Callable[[], bool]
-    ) -> None:
+    def _restore_record(self, path: RootPath, key: str) -> None:
         """Read one content again: of the 1,100 modules of a kernel a host takes a few.
 
         What the store has of it is enough; the package is unpacked for what it does not have.
@@ -199,16 +179,16 @@ class _LazyFacts:
         entry = self.entries[path]
         content = self._find_content(entry)
         if content is None:
-            self._analyse_again(str(path), is_known)
-            if is_known():
+            self._analyse_again(str(path), lambda: self._decode_record(key) is not None)
+            if self._decode_record(key) is not None:
                 return
             content = self._find_content(entry)
         if content is None:  # there is no room to keep all that was unpacked
             extract_contents(self.package, [entry.sha256], self.store)
             content = self.store.require(entry.sha256)
-        record = encode_content(path, content, kind)
+        record = encode_content_facts(path, content)
         if record is not None:
-            self.store.put(kind, {key: record})
+            self.store.put(RecordKind.FACTS, {key: record})
 
     def _find_content(self, entry: FileEntry) -> bytes | None:
         """None for what is too large to be read whole, too."""

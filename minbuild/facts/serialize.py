@@ -35,7 +35,7 @@ from minbuild.facts.model import (
 from minbuild.formats.root_entry import FileType
 from minbuild.paths import RootPath
 
-HAS_FACTS, HAS_SYMBOLS = 8, 16
+HAS_FACTS = 8
 _ROW = struct.Struct("<BHIIQ32s")
 _KINDS = (FileType.FILE, FileType.LINK, FileType.DIRECTORY, FileType.HARDLINK)
 _NUMBERS = {kind: number for number, kind in enumerate(_KINDS)}
@@ -119,7 +119,7 @@ class PackageEntries(Mapping[RootPath, FileEntry]):
         return len(self._rows) // _ROW.size
 
     def find_index_and_flags(self, path: RootPath) -> tuple[int, int]:
-        """The index of a path, and HAS_FACTS and HAS_SYMBOLS where so; (-1, 0) for no path."""
+        """The index of a path, and HAS_FACTS where so; (-1, 0) for no path."""
         index = self._indices.get(path, -1)
         return (index, self._rows[index * _ROW.size]) if index >= 0 else (-1, 0)
 

@@ -131,13 +131,6 @@ Source: Filesystem Hierarchy Standard 3.0; Debian Policy 9.1.
 LIBGCC = "libgcc_s.so.1"
 """The library that glibc itself loads to unwind a thread's stack. Source: glibc misc/unwind-link.c."""
 
-THREAD_CANCEL_FUNCTIONS = ("pthread_cancel", "pthread_exit", "thrd_exit")
-"""Functions of libc that end the process when they cannot load LIBGCC.
-
-Source: glibc nptl/pthread_cancel.c, nptl/pthread_exit.c ("libgcc_s.so.1 must be installed for
-pthread_cancel to work"). backtrace() only returns nothing then, so it is none of them.
-"""
-
 BUILTIN_DRIVER_ALIASES = {
     "ahci": ("pci:v*d*sv*sd*bc01sc06i01*",),
     "nvme": ("pci:v*d*sv*sd*bc01sc08i02*",),

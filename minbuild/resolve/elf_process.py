@@ -10,14 +10,13 @@ Source: musl 1.2.5, ldso/dynlink.c (load_library, path_open, fixup_rpath, decode
 
 import posixpath
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from minbuild.facts.model import Elf, LoaderConfigLines, Symbols
+from minbuild.facts.model import Elf, LoaderConfigLines
 from minbuild.paths import RootPath, list_parents
-from minbuild.resolve.builtin_tables import THREAD_CANCEL_FUNCTIONS, Architecture
+from minbuild.resolve.builtin_tables import Architecture
 from minbuild.resolve.library_search import LibraryFound, LibrarySearch, SearchResult
 from minbuild.resolve.model import LoadedObject, NeedKind, RuleResult
 from minbuild.resolve.package_view import LINK_LOOP, PackageView
@@ -239,16 +238,3 @@ class LibraryRequest(NamedTuple):
 def is_program(elf: Elf) -> bool:
     """Tell a program from a library that can also be started (libc.so.6 prints its version)."""
     return bool(elf.interpreter) and (elf.pie or not elf.soname)
-
-
-def find_cancel_function(symbols: Symbols) -> str:
-    """The first function of UNWINDS that is left undefined; "" for none."""
-    # a weak reference only asks whether there are threads: it is no call
-    for function in THREAD_CANCEL_FUNCTIONS:
-        index = bisect_left(symbols.undefined, function)
-        if (
-            symbols.undefined[index : index + 1]
-            and symbols.undefined[index].partition("@")[0] == function
-        ):
-            return function
-    return ""

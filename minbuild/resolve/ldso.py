@@ -16,7 +16,6 @@ from minbuild.resolve.elf_process import (
     LibraryRequest,
     MuslLoader,
     Process,
-    find_cancel_function,
     find_musl,
 )
 from minbuild.resolve.library_search import (
@@ -48,7 +47,6 @@ class DynamicLoader:
         self.architecture = architecture
         self._dlopen_rules = tuple(reversed(dlopen))
         self._library_search = LibrarySearch(view, architecture, waivers)
-        self._cancel_functions: dict[RootPath, str] = {}
         self.loaded: set[RootPath] = set()
         """Real paths of all objects of all processes so far."""
         self.processes: list[Process] = []
@@ -209,8 +207,8 @@ class DynamicLoader:
         if libc is None or LIBGCC in process.names:
             return
         for requester in tuple(process.objects):
-            function = self._find_cancel_function(requester) if requester is not libc else ""
-            if function:
+            function = requester.elf.cancel_function
+            if function and requester is not libc and "libc.so.6" in requester.elf.needed:
                 evidence = f"{function} opens {LIBGCC}"
                 yield LibraryRequest(process, requester, libc, LIBGCC, NeedKind.DLOPEN, evidence)
 
@@ -335,16 +333,6 @@ class DynamicLoader:
             ):
                 return name
         return note.sonames[0]
-
-    def _find_cancel_function(self, loaded: LoadedObject) -> str:
-        if loaded.path not in self._cancel_functions:
-            self._cancel_functions[loaded.path] = ""
-            if loaded.elf.dynamic and "libc.so.6" in loaded.elf.needed:
-                symbols = self._view.get_symbols(loaded.path)
-                self._cancel_functions[loaded.path] = (
-                    find_cancel_function(symbols) if symbols else ""
-                )
-        return self._cancel_functions[loaded.path]
 
     def _make_unmet(
         self,

@@ -80,6 +80,24 @@ def test_symbols_carry_their_versions() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("imports", "function"),
+    [
+        (("abort", "pthread_exit@GLIBC_2.2.5", "puts"), "pthread_exit"),
+        (("thrd_exit", "pthread_cancel"), "pthread_cancel"),
+        (("?pthread_cancel", "puts"), ""),
+        (("my_pthread_cancel", "pthread_cancel_self"), ""),
+    ],
+)
+def test_a_call_that_ends_threads_is_a_fact(imports: tuple[str, ...], function: str) -> None:
+    wish = made.Elf(imports=imports, versions={"libc.so.6": ("GLIBC_2.2.5",)})
+    assert read(wish).cancel_function == function
+
+
+def test_a_function_that_an_object_has_itself_is_no_call() -> None:
+    assert not read(made.Elf(exports=("pthread_cancel", "pthread_exit"))).cancel_function
+
+
 @pytest.mark.parametrize("machine", sorted(made.MACHINES))
 def test_foreign_objects_are_facts_like_others(machine: str) -> None:
     number = made.MACHINES[machine]

@@ -111,7 +111,6 @@ def test_rendered_files_are_files_like_others(tmp_path: Path) -> None:
     ]
     assert store.read(digest) == b"#!/bin/sh\n"
     assert found.facts(RootPath("/init")) == Script("/bin/sh")
-    assert found.symbols(RootPath("/init")) is None
     assert found.facts(RootPath("/a")) is None
     assert found.facts(RootPath("/nowhere")) is None
 

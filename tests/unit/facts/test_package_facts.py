@@ -46,7 +46,7 @@ TEXT = """
 
 def all_of(found: PackageFiles) -> list[object]:
     """Everything that a package's files say."""
-    return [(e, found.facts(e.path), found.symbols(e.path)) for e in found.entries.values()]
+    return [(e, found.facts(e.path)) for e in found.entries.values()]
 
 
 def test_facts_come_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -77,9 +77,6 @@ def test_each_kind_of_fact_is_loaded_as_it_was_read(tmp_path: Path) -> None:
     library = one.facts(LIBRARY)
     assert isinstance(library, Elf)
     assert library.dlopen[0].sonames == ("libz.so",)
-    symbols = one.symbols(LIBRARY)
-    assert symbols is not None
-    assert (symbols.defined, symbols.undefined) == (("x@X_1",), ("y",))
     assert one.facts(RootPath("/usr/bin/x")) == Script("/bin/sh", "-e")
     assert one.facts(RootPath("/usr/bin/y")) == Script("/bin/sh", "-e")
     assert one.facts(RootPath("/usr/lib/modules/6.1/a.ko.xz")) == Module(
@@ -87,7 +84,6 @@ def test_each_kind_of_fact_is_loaded_as_it_was_read(tmp_path: Path) -> None:
     )
     assert one.facts(RootPath("/usr/share/x")) is None
     assert one.facts(RootPath("/nowhere")) is None
-    assert one.symbols(RootPath("/usr/bin/x")) is None
     assert isinstance(two.facts(RootPath("/usr/share/broken")), Malformed)
     assert one.depends == (("two",),)
 
@@ -166,7 +162,7 @@ def test_a_damaged_copy_of_a_package_is_removed(tmp_path: Path) -> None:
     assert store.path(package.sha256) is None
 
 
-@pytest.mark.parametrize("kind", [RecordKind.FILES, RecordKind.FACTS, RecordKind.SYMBOLS])
+@pytest.mark.parametrize("kind", [RecordKind.FILES, RecordKind.FACTS])
 @pytest.mark.parametrize("damage", ["flipped", "gone"])
 def test_a_damaged_record_is_computed_again(tmp_path: Path, kind: str, damage: str) -> None:
     store = Store(tmp_path)
@@ -185,10 +181,7 @@ def test_a_damaged_record_is_computed_again(tmp_path: Path, kind: str, damage: s
     assert [all_of(files) for files in load_facts(packages, store, SilentProgress())] == before
 
 
-@pytest.mark.parametrize("kind", [RecordKind.FACTS, RecordKind.SYMBOLS])
-def test_a_lost_record_is_made_of_a_content_without_its_package(
-    tmp_path: Path, kind: RecordKind
-) -> None:
+def test_a_lost_record_is_made_of_a_content_without_its_package(tmp_path: Path) -> None:
     store = Store(tmp_path)
     package, _ = keep(store, TEXT)
     (files,) = load_facts([package], store, SilentProgress())
@@ -196,7 +189,7 @@ def test_a_lost_record_is_made_of_a_content_without_its_package(
     digests = {entry.sha256 for entry in files.entries.values() if entry.sha256}
     extract_contents(package, digests, store)
     store.discard(package.sha256)
-    store.remove(kind, list(store.get_all(kind)))
+    store.remove(RecordKind.FACTS, list(store.get_all(RecordKind.FACTS)))
     later = Store(tmp_path)
     (files,) = load_facts([package], later, SilentProgress())
     assert all_of(files) == before

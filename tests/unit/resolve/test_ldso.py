@@ -2,7 +2,7 @@
 
 import pytest
 
-from minbuild.facts.model import Elf, Filter, LoaderConfigLines, Symbols
+from minbuild.facts.model import Elf, Filter, LoaderConfigLines
 from minbuild.resolve.model import NeedKind
 from tests.unit.resolve.builders import (
     INTERPRETER,
@@ -316,19 +316,21 @@ def test_of_alternatives_the_first_that_is_there_wins() -> None:
 
 
 def test_ending_a_thread_brings_the_unwinder() -> None:
-    ends = Symbols((), ("abort@GLIBC_2.2.5", "pthread_exit@GLIBC_2.2.5", "puts"), ())
     files: dict[str, Content] = {
-        "/usr/bin/app": (program("libc.so.6"), ends),
+        "/usr/bin/app": program("libc.so.6", cancel_function="pthread_exit"),
         f"{LIB}/libgcc_s.so.1": library("libgcc_s.so.1"),
     }
     need = edge(closed(libc(), package("app", files)), f"{LIB}/libgcc_s.so.1", "/usr/bin/app")
     assert need.evidence == "pthread_exit opens libgcc_s.so.1"
 
 
-def test_asking_whether_there_are_threads_brings_no_unwinder() -> None:
-    asks = Symbols((), ("puts",), ("pthread_cancel@GLIBC_2.34",))
-    closure = closed(libc(), package("app", {"/usr/bin/app": (program("libc.so.6"), asks)}))
-    assert not closure.unmet_needs
+def test_a_library_that_ends_threads_without_glibc_brings_no_unwinder() -> None:
+    ends = library("libapp.so", cancel_function="pthread_cancel")
+    files: dict[str, Content] = {
+        "/usr/bin/app": program("libc.so.6", "libapp.so"),
+        f"{LIB}/libapp.so": ends,
+    }
+    assert not closed(libc(), package("app", files)).unmet_needs
 
 
 def test_a_plug_in_without_a_program_is_resolved_on_its_own() -> None:
