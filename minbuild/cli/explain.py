@@ -7,9 +7,9 @@ import click
 
 from minbuild.cli.footprints import (
     find_footprint,
-    find_kernel_options,
     find_newest_build,
     open_footprint,
+    resolve_kernel_options,
 )
 from minbuild.cli.options import (
     BuildOptions,
@@ -136,7 +136,7 @@ def why(words: tuple[str, ...], every: bool, precise: bool, targets: FormatTarge
 
 
 def _explain_option(image: str, name: str, targets: FormatTargets, build: BuildOptions) -> int:
-    explanation = kernel_option.explain_option(find_kernel_options(image, build), name)
+    explanation = kernel_option.explain_option(resolve_kernel_options(image, build), name)
     write_formats(
         {
             "text": lambda: option_report.render_option(explanation),

@@ -34,7 +34,7 @@ def find_footprint(name: str | None, build: BuildOptions) -> Footprint:
     return plan.footprint
 
 
-def find_kernel_options(name: str, build: BuildOptions) -> KernelOptions:
+def resolve_kernel_options(name: str, build: BuildOptions) -> KernelOptions:
     """The options of the kernel that was built for an image, or would be for a manifest.
 
     Raises: UsageError for a host whose kernel is a package.

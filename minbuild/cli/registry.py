@@ -12,8 +12,8 @@ from minbuild.cli.requests import open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.distribution.reference import parse_reference
 from minbuild.distribution.signify import (
+    format_key_number,
     generate_keys,
-    name_key,
     read_public_key,
     read_secret_key,
 )
@@ -152,7 +152,7 @@ def pull(
 
 def _render_pull(result: PullResult, *, as_json: bool) -> str:
     recipe, signer = result.recipe, result.signer
-    key = name_key(signer.number) if signer is not None else ""
+    key = format_key_number(signer.number) if signer is not None else ""
     if as_json:
         return render_json(
             "pull", host=recipe.name, version=recipe.version, arch=recipe.arch, sha256=recipe.sha256,

@@ -84,10 +84,12 @@ def config(
 def _check_options(name: str | None, *, with_all: bool, template: bool, as_json: bool) -> None:
     """Raises: UsageError for options of which one would have no effect."""
     given = {"NAME": name is not None, "--all": with_all, "--template": template, "--json": as_json}
-    for one, other in [("NAME", "--all"), ("NAME", "--template"), ("--all", "--template"),
+    for first, second in [("NAME", "--all"), ("NAME", "--template"), ("--all", "--template"),
                        ("--template", "--json")]:  # fmt: skip
-        if given[one] and given[other]:
-            raise UsageError(f"{one} and {other} do not go together", fix="leave one of them out")
+        if given[first] and given[second]:
+            raise UsageError(
+                f"{first} and {second} do not go together", fix="leave one of them out"
+            )
 
 
 def _select_rows(

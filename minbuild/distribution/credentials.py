@@ -58,9 +58,9 @@ def find_credentials(
     keys = list(_list_keys(host, repository))
     for path in list_auth_files(environment):
         document = _read_file(path)
-        found = _find_in_file(document, keys, str(path), environment)
-        if found is not None:
-            return found
+        credentials = _find_in_file(document, keys, str(path), environment)
+        if credentials is not None:
+            return credentials
     return None
 
 

@@ -7,7 +7,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 
-def sign(seed: bytes, message: bytes) -> bytes:
+def make_signature(seed: bytes, message: bytes) -> bytes:
     """The signature of a message, 64 bytes, by the private key of 32."""
     return Ed25519PrivateKey.from_private_bytes(seed).sign(message)
 
@@ -21,7 +21,7 @@ def is_signed(public: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-def generate() -> tuple[bytes, bytes]:
+def generate_key_pair() -> tuple[bytes, bytes]:
     """A new private key and its public key."""
     private = Ed25519PrivateKey.generate()
     return private.private_bytes_raw(), private.public_key().public_bytes_raw()

@@ -16,7 +16,7 @@ from minbuild.distribution.model import (
     PartMissing,
     compute_digest,
     decode_document,
-    encode_index,
+    encode_image_index,
     list_descriptors,
     make_manifest_error,
     require_digest,
@@ -47,7 +47,7 @@ class Layout:
                 version = json.dumps({"imageLayoutVersion": LAYOUT_VERSION})
                 write_atomic(self.directory / LAYOUT_FILE, version.encode())
             if not (self.directory / INDEX_FILE).exists():
-                write_atomic(self.directory / INDEX_FILE, encode_index((), {}))
+                write_atomic(self.directory / INDEX_FILE, encode_image_index((), {}))
 
     def add_blob(self, data: bytes) -> None:
         """Keep bytes under their digest. Raises: ToolError."""
@@ -78,7 +78,7 @@ class Layout:
                 descriptor.artifact_type,
             )
         )
-        write_atomic(self.directory / INDEX_FILE, encode_index(entries, {}))
+        write_atomic(self.directory / INDEX_FILE, encode_image_index(entries, {}))
 
     def list_entries(self) -> tuple[Descriptor, ...]:
         """What the index lists: tagged hosts, and manifests that refer to others.
@@ -121,15 +121,15 @@ class Layout:
 
     def list_referrers(self, digest: str) -> tuple[Descriptor, ...]:
         """The manifests of the index whose subject is this one. Raises: ArchiveError."""
-        found = []
+        referrers = []
         for entry in self.list_entries():
             if entry.media_type != MANIFEST_TYPE:
                 continue
             document = decode_document(self.read_manifest(entry.digest), self.name)
             subject = document.get("subject")
             if isinstance(subject, dict) and subject.get("digest") == digest:
-                found.append(entry)
-        return tuple(found)
+                referrers.append(entry)
+        return tuple(referrers)
 
     def list_hosts(self, top: Descriptor) -> tuple[Descriptor, ...]:
         """The manifests of an index, or the one manifest itself. Raises: ArchiveError."""

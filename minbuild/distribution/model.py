@@ -1,4 +1,4 @@
-"""What registries and layouts hold: descriptors, manifests and their media types.
+"""Contents of registries and layouts: descriptors, manifests and their media types.
 
 Source: OCI Image Format Specification 1.1, descriptor.md, manifest.md, image-index.md,
 annotations.md; OCI Distribution Specification 1.1.
@@ -150,7 +150,7 @@ def encode_manifest(
     return encode_document(document)
 
 
-def encode_index(manifests: Sequence[Descriptor], annotations: Mapping[str, str]) -> bytes:
+def encode_image_index(manifests: Sequence[Descriptor], annotations: Mapping[str, str]) -> bytes:
     """An index of manifests, one for each architecture or referrer."""
     document: dict[str, object] = {
         "schemaVersion": 2,

@@ -23,14 +23,14 @@ from minbuild.distribution.model import (
     decode_descriptor,
     decode_document,
     describe,
-    encode_index,
+    encode_image_index,
     encode_manifest,
     list_descriptors,
     require_digest,
 )
 from minbuild.distribution.recipe import Recipe, write_recipe
 from minbuild.distribution.registry import Registry
-from minbuild.distribution.signify import SecretKey, name_key, sign
+from minbuild.distribution.signify import SecretKey, format_key_number, sign_message
 from minbuild.errors import UsageError
 from minbuild.formats.uki_parts import UkiPart, split_uki
 
@@ -59,7 +59,7 @@ class PublishedHost:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class PublishedRelease:
     """What the publisher says of all architectures."""
 
     name: str
@@ -69,7 +69,7 @@ class Release:
     """Each signs, the former and the next one while keys change."""
 
 
-def write_host(layout: Layout, host: HostFiles, release: Release) -> PublishedHost:
+def write_host(layout: Layout, host: HostFiles, release: PublishedRelease) -> PublishedHost:
     """Write one architecture of a host: parts, recipe, manifest, and what refers to it.
 
     Raises: ToolError, ArchiveError.
@@ -92,14 +92,19 @@ def write_host(layout: Layout, host: HostFiles, release: Release) -> PublishedHo
         _add_referrer(layout, described, media_type, [(name, data)], annotations)
     if release.keys:
         signed = [
-            (f"{name_key(key.number)}.sig", sign(recipe.render(), key)) for key in release.keys
+            (f"{format_key_number(key.number)}.sig", sign_message(recipe.render(), key))
+            for key in release.keys
         ]
         _add_referrer(layout, described, SIGNATURE_TYPE, signed, annotations)
     return PublishedHost(recipe, described)
 
 
 def tag_hosts(
-    layout: Layout, hosts: Sequence[PublishedHost], tag: str, release: Release, created: int
+    layout: Layout,
+    hosts: Sequence[PublishedHost],
+    tag: str,
+    release: PublishedRelease,
+    created: int,
 ) -> Descriptor:
     """List the architectures of a host in one index, under a tag of the layout.
 
@@ -112,7 +117,7 @@ def tag_hosts(
             fix="give one build of each architecture",
         )
     entries = sorted((host.manifest for host in hosts), key=lambda one: one.architecture)
-    index = encode_index(entries, _list_annotations(release, created))
+    index = encode_image_index(entries, _list_annotations(release, created))
     described = Descriptor(INDEX_TYPE, compute_digest(index), len(index), {}, HOST_TYPE)
     layout.add_manifest(index, described, tag)
     return described
@@ -143,7 +148,7 @@ def _copy_manifest(layout: Layout, described: Descriptor, registry: Registry) ->
     return registry.push_manifest(manifest, described)
 
 
-def _list_annotations(release: Release, created: int) -> dict[str, str]:
+def _list_annotations(release: PublishedRelease, created: int) -> dict[str, str]:
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created))
     return {TITLE: release.name, VERSION: str(release.version), CREATED: moment}
 

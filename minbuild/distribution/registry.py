@@ -21,7 +21,7 @@ from minbuild.distribution.model import (
     PartMissing,
     compute_digest,
     decode_document,
-    encode_index,
+    encode_image_index,
     list_descriptors,
     require_digest,
 )
@@ -63,10 +63,10 @@ class Registry:
         if self.has_blob(digest):
             return
         started = self._ask("POST", "blobs/uploads/", accepted={202})
-        place = urljoin(self._base, started.headers.get("location", ""))
-        place += ("&" if "?" in place else "?") + urlencode({"digest": digest})
+        location = urljoin(self._base, started.headers.get("location", ""))
+        location += ("&" if "?" in location else "?") + urlencode({"digest": digest})
         fields = {"Content-Type": "application/octet-stream"}
-        self._ask("PUT", place, body=data, headers=fields, accepted={201})
+        self._ask("PUT", location, body=data, headers=fields, accepted={201})
         self.sent += len(data)
 
     def push_manifest(self, manifest: bytes, descriptor: Descriptor, tag: str = "") -> bool:
@@ -91,7 +91,7 @@ class Registry:
         entries = [
             entry for entry in self._read_fallback(subject) if entry.digest != referrer.digest
         ]
-        index = encode_index([*entries, referrer], {})
+        index = encode_image_index([*entries, referrer], {})
         described = Descriptor(INDEX_TYPE, compute_digest(index), len(index))
         self.push_manifest(index, described, subject.replace(":", "-"))
 

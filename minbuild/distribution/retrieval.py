@@ -34,7 +34,7 @@ from minbuild.distribution.signify import (
     BadSignature,
     PublicKey,
     UnknownSigner,
-    verify,
+    verify_message,
 )
 from minbuild.errors import ArchiveError
 
@@ -113,7 +113,7 @@ def require_signature(
     problem: UnknownSigner | BadSignature | None = None
     for _, signature in iter_referrer_files(source, host, SIGNATURE_TYPE):
         try:
-            return verify(host.signed, signature, keys, source.name)
+            return verify_message(host.signed, signature, keys, source.name)
         except BadSignature as error:
             problem = error
         except UnknownSigner as error:
@@ -126,13 +126,13 @@ def require_signature(
 
 def require_host(recipe: Recipe, name: str, arch: str, where: str) -> None:
     """Accept a recipe of this host. `name`: "" for any. Raises: WrongHost."""
-    for what, expected, actual in (
+    for noun, expected, actual in (
         ("host", name, recipe.name),
         ("architecture", arch, recipe.arch),
     ):
         if expected and actual != expected:
             raise WrongHost(
-                f"this is the {what} {actual}, not {expected}", where=where,
+                f"this is the {noun} {actual}, not {expected}", where=where,
                 fix=f"the registry gives another host than it was asked for; if {actual} is meant: --name {actual}",
             )  # fmt: skip
 

@@ -82,17 +82,19 @@ def read_secret_key(path: Path) -> SecretKey:
     return SecretKey(number, secret[:32], str(path))
 
 
-def sign(message: bytes, key: SecretKey) -> bytes:
+def sign_message(message: bytes, key: SecretKey) -> bytes:
     """A signature file over a message. Raises: ToolError without the extra minbuild[sign]."""
     try:
-        signature = ed25519.sign(key.seed, message)
+        signature = ed25519.make_signature(key.seed, message)
     except ImportError as error:
         raise _explain_missing_library() from error
     packed = struct.pack(_SIGNATURE, _ALGORITHM, key.number, signature)
-    return _render(f"signature of key {name_key(key.number)}", packed)
+    return _render(f"signature of key {format_key_number(key.number)}", packed)
 
 
-def verify(message: bytes, signature: bytes, keys: tuple[PublicKey, ...], where: str) -> PublicKey:
+def verify_message(
+    message: bytes, signature: bytes, keys: tuple[PublicKey, ...], where: str
+) -> PublicKey:
     """Accept a message signed by one of the keys; returns that key.
 
     Raises: UnknownSigner, BadSignature; ToolError without the extra minbuild[sign].
@@ -104,9 +106,9 @@ def verify(message: bytes, signature: bytes, keys: tuple[PublicKey, ...], where:
     algorithm, number, signed = struct.unpack(_SIGNATURE, raw)
     key = next((one for one in keys if one.number == number), None)
     if key is None or algorithm != _ALGORITHM:
-        believed = ", ".join(name_key(one.number) for one in keys)
+        believed = ", ".join(format_key_number(one.number) for one in keys)
         raise UnknownSigner(
-            f"the host is signed by key {name_key(number)}; believed are {believed}", where=where,
+            f"the host is signed by key {format_key_number(number)}; believed are {believed}", where=where,
             fix="get the publisher's new key by another way than the registry, and name it: --key FILE",
         )  # fmt: skip
     try:
@@ -114,26 +116,28 @@ def verify(message: bytes, signature: bytes, keys: tuple[PublicKey, ...], where:
     except ImportError as error:
         raise _explain_missing_library() from error
     if not is_signed:
-        raise _make_bad_signature(f"the recipe is not what key {name_key(number)} signed", where)
+        raise _make_bad_signature(
+            f"the recipe is not what key {format_key_number(number)} signed", where
+        )
     return key
 
 
 def generate_keys(public: Path, secret: Path) -> None:
     """Write a new pair of keys without a password. Raises: UsageError when one is there; ToolError."""
     try:
-        seed, raw = ed25519.generate()
+        seed, raw = ed25519.generate_key_pair()
     except ImportError as error:
         raise _explain_missing_library() from error
     number, salt, whole = os.urandom(8), os.urandom(16), seed + raw
     checksum = hashlib.sha512(whole).digest()[:8]
     packed = struct.pack(_SECRET, _ALGORITHM, _KDF, bytes(4), salt, checksum, number, whole)
-    name = name_key(number)
+    name = format_key_number(number)
     _write_new(secret, _render(f"minbuild secret key {name}", packed), 0o600)
     packed = struct.pack(_PUBLIC, _ALGORITHM, number, raw)
     _write_new(public, _render(f"minbuild public key {name}", packed), 0o644)
 
 
-def name_key(number: bytes) -> str:
+def format_key_number(number: bytes) -> str:
     """A key's number for people, as signify's own messages lack it."""
     return number.hex()
 

@@ -1,4 +1,4 @@
-"""Why an option of a kernel is on: the chain of needs from a component to it."""
+"""Explanation of a kernel option: the chain of needs from a component to it."""
 
 from dataclasses import dataclass
 

@@ -161,7 +161,7 @@ def read_builtins(modinfo: bytes) -> BuiltinModules | Malformed:
 def read_builtin_names(text: bytes) -> BuiltinModules:
     """Read modules.builtin: one path of a module below the kernel's tree on each line."""
     lines = text.decode("utf-8", "replace").split()
-    names = {_normalise_name(found[1]) for line in lines if (found := _NAME.search(line))}
+    names = {_normalise_name(match[1]) for line in lines if (match := _NAME.search(line))}
     return BuiltinModules({name: Module(name) for name in sorted(names)})
 
 

@@ -31,7 +31,7 @@ Work = Callable[[Path, str, A], R]
 class WorkFailed:
     """An ArchiveError on its way from a process: errors with keywords cannot be pickled."""
 
-    what: str
+    problem: str
     where: str
     fix: str
 
@@ -173,7 +173,7 @@ def _explain_failure(failed: WorkFailed, package: Package, store: Store) -> Arch
     """The error to show: the store's copy may have been damaged since it was checked."""
     path = store.path(package.sha256)
     if path is None or hash_file(path) == package.sha256:
-        return ArchiveError(failed.what, where=failed.where, fix=failed.fix)
+        return ArchiveError(failed.problem, where=failed.where, fix=failed.fix)
     store.discard(package.sha256)
     return ArchiveError(
         "the store's copy of a package was damaged and has been removed",

@@ -58,7 +58,7 @@ class Btrfs(DiskFileSystem[DiskInode]):
         (length,) = struct.unpack_from("<I", head, 0xA0)
         (incompat,) = struct.unpack_from("<Q", head, 0xBC)
         if incompat & ~_KNOWN_FEATURES or devices != 1:
-            raise self._unsupported_error(
+            raise self._make_unsupported_error(
                 f"features that are not read ({incompat:#x}, {devices} devices)"
             )
         is_sound = (

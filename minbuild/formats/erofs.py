@@ -56,7 +56,7 @@ class Erofs(DiskFileSystem[ErofsInode]):
         (features,) = struct.unpack_from("<I", head, 80)
         (devices,) = struct.unpack_from("<H", head, 86)
         if features & ~_KNOWN_FEATURES or devices:
-            raise self._unsupported_error(
+            raise self._make_unsupported_error(
                 f"features that are not read ({features:#x}, {devices} devices)"
             )
         if not 9 <= block_bits <= 16:
@@ -159,7 +159,7 @@ class Erofs(DiskFileSystem[ErofsInode]):
         """The value of an attribute when it is security.capability, and how long it is."""
         length, index, size = struct.unpack_from("<BBH", area)
         if index & _LONG_PREFIX:
-            raise self._unsupported_error("long prefixes of attributes, which are not read")
+            raise self._make_unsupported_error("long prefixes of attributes, which are not read")
         padded_size = 4 + length + size + 3 & ~3
         if index == _SECURITY and area[4 : 4 + length] == b"capability":
             return area[4 + length : 4 + length + size], padded_size

@@ -94,7 +94,7 @@ class Ext4(DiskFileSystem[Ext4Inode]):
     def _check_superblock(self, block_log: int) -> None:
         unknown = self._incompat & ~_KNOWN_FEATURES
         if unknown:
-            raise self._unsupported_error(f"features that are not read ({unknown:#x})")
+            raise self._make_unsupported_error(f"features that are not read ({unknown:#x})")
         is_sound = (
             block_log <= 6
             and self._blocks_per_group

@@ -102,7 +102,7 @@ class DiskFileSystem(ABC, Generic[InodeT]):
             raise self._damage_error("a part of it lies outside of it")
         return self._data[self._start + offset : self._start + offset + size]
 
-    def _unsupported_error(self, features: str) -> ToolError:
+    def _make_unsupported_error(self, features: str) -> ToolError:
         return ToolError(
             f"the {self.label} has {features}", where=self._where,
             fix="mount it and name its root directory",

@@ -46,7 +46,7 @@ def convert_to_raw(path: Path, work: Path, get_program: GetProgram) -> tuple[Pat
         output = tool(["map", "-f", kind, "--output=json", image], reads=reads, purpose=_PURPOSE)
         stored_size, packed = _measure_map(_parse_json(output, path))
     except ToolError as error:
-        raise _damaged_image_error(error, path) from error
+        raise _make_damage_error(error, path) from error
     if virtual_size > MAX_DISK_SIZE or stored_size > MAX_RATIO * size + FREE_SIZE:
         raise _unreadable_image_error(
             f"its {size} bytes unpack to {stored_size} of {virtual_size}, more than is unpacked",
@@ -59,7 +59,7 @@ def convert_to_raw(path: Path, work: Path, get_program: GetProgram) -> tuple[Pat
     try:
         tool([*argv, image, raw_disk], reads=reads, writes=out, file=virtual_size, purpose=_PURPOSE)
     except ToolError as error:
-        raise _damaged_image_error(error, path) from error
+        raise _make_damage_error(error, path) from error
     return raw_disk, packed
 
 
@@ -107,7 +107,7 @@ def _measure_map(rows: list[dict[str, Any]]) -> tuple[int, bool]:
     )
 
 
-def _damaged_image_error(error: ToolError, path: Path) -> UsageError:
+def _make_damage_error(error: ToolError, path: Path) -> UsageError:
     return _unreadable_image_error(
         f"it is damaged: {error.what.partition(chr(10))[2].strip() or error.what}", path
     )

@@ -44,11 +44,11 @@ def parse_pax_records(body: bytes) -> PaxRecords:
         space = body.find(b" ", offset, offset + _MAX_DIGITS + 1)
         digits = body[offset:space] if space > offset else b""
         if not digits.isdigit():
-            raise _broken_record_error(body, offset)
+            raise _make_record_error(body, offset)
         end = offset + int(digits)
         key, equals, value = body[space + 1 : end - 1].partition(b"=")
         if end > len(body) or end <= space + 1 or body[end - 1 : end] != b"\n" or not equals:
-            raise _broken_record_error(body, offset)
+            raise _make_record_error(body, offset)
         rows.append((key, value))
         offset = end
     return PaxRecords(tuple(rows))
@@ -78,7 +78,7 @@ def _decode_base64(value: bytes) -> bytes:
         raise MalformedFile("an attribute of LIBARCHIVE.xattr is no Base64") from error
 
 
-def _broken_record_error(body: bytes, offset: int) -> MalformedFile:
+def _make_record_error(body: bytes, offset: int) -> MalformedFile:
     return MalformedFile(
         f"an extended header has a record that is not whole: {body[offset : offset + 40]!r}"
     )

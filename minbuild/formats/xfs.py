@@ -63,7 +63,7 @@ class Xfs(DiskFileSystem[XfsInode]):
             incompat & _FTYPE if self._is_version_5 else features2 & _FTYPE_4
         )
         if version & 15 not in (4, 5) or (self._is_version_5 and incompat & ~_KNOWN_FEATURES):
-            raise self._unsupported_error(
+            raise self._make_unsupported_error(
                 f"features that are not read ({version & 15}, {incompat:#x})"
             )
         self._directory_block_size = self.block_size << head[192]

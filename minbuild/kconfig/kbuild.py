@@ -1,4 +1,4 @@
-"""Which option builds a module: read from the kernel's Kbuild files.
+"""Options that build a module, read from the kernel's Kbuild files.
 
 `obj-$(CONFIG_VIRTIO_NET) += virtio_net.o` says that the option VIRTIO_NET builds the module virtio_net.
 Source: Linux, Documentation/kbuild/makefiles.rst, "Loadable module goals - obj-m".
@@ -20,12 +20,14 @@ def find_module_options(
 
     `architecture` is the kernel's own name (x86): other architectures' modules are not looked at.
     """
-    found: dict[str, dict[str, None]] = {name.replace("-", "_"): {} for name in sorted(names)}
+    options_by_module: dict[str, dict[str, None]] = {
+        name.replace("-", "_"): {} for name in sorted(names)
+    }
     for path in _list_makefiles(source, architecture):
         for module, options in parse_goals(path.read_text("utf-8", "replace")).items():
-            if module in found:
-                found[module].update(dict.fromkeys(options))
-    return {name: tuple(options) for name, options in found.items()}
+            if module in options_by_module:
+                options_by_module[module].update(dict.fromkeys(options))
+    return {name: tuple(options) for name, options in options_by_module.items()}
 
 
 def parse_goals(text: str) -> Mapping[str, tuple[str, ...]]:
@@ -40,12 +42,12 @@ def parse_goals(text: str) -> Mapping[str, tuple[str, ...]]:
 
 def _list_makefiles(source: Path, architecture: str) -> list[Path]:
     """Every Makefile and Kbuild file of an architecture, sorted."""
-    found: list[Path] = []
+    paths: list[Path] = []
     for top in sorted(source.iterdir()):
         if not top.is_dir() or top.name in _SKIPPED:
             continue
         roots = [top / architecture] if top.name == "arch" else [top]
-        found += [
+        paths += [
             path for root in roots for name in ("Makefile", "Kbuild") for path in root.rglob(name)
         ]
-    return sorted(found)
+    return sorted(paths)

@@ -121,13 +121,13 @@ class OptionTree:
         """What it depends on, once for each place that defines it; any one of them will do."""
         symbol = self._kconfig.syms[name]
         choice = symbol.choice
-        found = []
+        expressions = []
         for node in symbol.nodes:
             expression = self._translate(node.dep)
             if choice is not None:
                 expression = Both(expression, self._translate(choice.direct_dep))
-            found.append(expression)
-        return tuple(found)
+            expressions.append(expression)
+        return tuple(expressions)
 
     def list_defaults(self, name: str) -> tuple[Expression, ...]:
         """What each of its defaults that is not n asks for: the value, and its condition."""

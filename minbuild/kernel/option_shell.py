@@ -43,9 +43,9 @@ class OptionShell:
     def _read_answer(self, lines: "Iterator[bytes]") -> Iterator[str]:
         for raw in lines:
             text = raw.decode("utf-8", "replace")
-            before, found, _ = text.partition(_END)
+            before, end, _ = text.partition(_END)
             yield before
-            if found:
+            if end:
                 return
         raise ToolError(
             "the shell that answers the kernel's Kconfig files has ended",

@@ -26,7 +26,7 @@ def unpack_source(tools: Path, archive: Path, target: Path) -> None:
         )
 
 
-def read_version(source: Path) -> str:
+def read_kernel_version(source: Path) -> str:
     """The version that the source's Makefile has: 6.12.118.
 
     Raises: ToolError.

@@ -331,8 +331,8 @@ def statistics_to_json(results: Sequence[BootResult]) -> dict[str, object]:
                 "name": row.name,
                 "passed": row.passed,
                 "of": row.attempts,
-                "seconds": _spread_to_json(row.seconds),
-                "uptime": _spread_to_json(row.uptime),
+                "seconds": _encode_spread(row.seconds),
+                "uptime": _encode_spread(row.uptime),
             }
             for row in compute_statistics(results)
         ],
@@ -340,7 +340,7 @@ def statistics_to_json(results: Sequence[BootResult]) -> dict[str, object]:
     }
 
 
-def _spread_to_json(spread: TimeSpread | None) -> dict[str, float] | None:
+def _encode_spread(spread: TimeSpread | None) -> dict[str, float] | None:
     if spread is None:
         return None
     return {

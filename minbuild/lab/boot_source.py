@@ -62,8 +62,8 @@ class _BootImage:
             return read_uki_file(self.path)
         sibling = self.path.with_suffix(".efi")
         dib_sibling = self.path.with_name(f"{self.path.name.rpartition('-dib')[0]}.efi")
-        place = next((each for each in (sibling, dib_sibling) if each.is_file()), None)
-        return read_uki_file(place) if place is not None else None
+        uki_path = next((path for path in (sibling, dib_sibling) if path.is_file()), None)
+        return read_uki_file(uki_path) if uki_path is not None else None
 
     @property
     def starts_xen(self) -> bool:

@@ -57,16 +57,16 @@ def parse_credential(text: str) -> Credential:
 def build_credential_args(credentials: Sequence[Credential], work: Path) -> tuple[str, ...]:
     """Build QEMU's arguments for those of SMBIOS and fw_cfg; files of the latter are in `work`."""
     args: list[str] = []
-    for number, one in enumerate(credentials):
-        match one.way:
+    for number, credential in enumerate(credentials):
+        match credential.way:
             case CredentialWay.SMBIOS:
-                value = _format_string(one).replace(",", ",,")
+                value = _format_string(credential).replace(",", ",,")
                 args += ["-smbios", f"type=11,value={value}"]
             case CredentialWay.FW_CFG:
                 file = work / f"credential{number}"
-                file.write_text(one.value, encoding="utf-8")
+                file.write_text(credential.value, encoding="utf-8")
                 path = str(file).replace(",", ",,")
-                name = f"opt/io.systemd.credentials/{one.name}"
+                name = f"opt/io.systemd.credentials/{credential.name}"
                 args += ["-fw_cfg", f"name={name},file={path}"]
             case CredentialWay.ESP:
                 pass
@@ -75,7 +75,7 @@ def build_credential_args(credentials: Sequence[Credential], work: Path) -> tupl
 
 def require_esp(credentials: Sequence[Credential], *, has_esp: bool) -> None:
     """Refuse those of the EFI system partition where the lab writes none. Raises: UsageError."""
-    if not has_esp and any(one.way is CredentialWay.ESP for one in credentials):
+    if not has_esp and any(credential.way is CredentialWay.ESP for credential in credentials):
         raise UsageError(
             "credentials of the EFI system partition need an EFI file that UEFI starts",
             fix="boot host.efi without --direct, --bios, --pxe and --http, or leave out esp:",
@@ -84,15 +84,15 @@ def require_esp(credentials: Sequence[Credential], *, has_esp: bool) -> None:
 
 def write_esp_credentials(credentials: Sequence[Credential], esp: Path) -> None:
     """Write those of the EFI system partition to /loader/credentials of the directory `esp`."""
-    for one in credentials:
-        if one.way is CredentialWay.ESP:
+    for credential in credentials:
+        if credential.way is CredentialWay.ESP:
             directory = esp / "loader" / "credentials"
             directory.mkdir(parents=True, exist_ok=True)
-            (directory / f"{one.name}.cred").write_text(one.value, encoding="utf-8")
+            (directory / f"{credential.name}.cred").write_text(credential.value, encoding="utf-8")
 
 
-def _format_string(one: Credential) -> str:
-    if _PLAIN.fullmatch(one.value):
-        return f"io.systemd.credential:{one.name}={one.value}"
-    encoded = base64.b64encode(one.value.encode()).decode()
-    return f"io.systemd.credential.binary:{one.name}={encoded}"
+def _format_string(credential: Credential) -> str:
+    if _PLAIN.fullmatch(credential.value):
+        return f"io.systemd.credential:{credential.name}={credential.value}"
+    encoded = base64.b64encode(credential.value.encode()).decode()
+    return f"io.systemd.credential.binary:{credential.name}={encoded}"

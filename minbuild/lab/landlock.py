@@ -23,9 +23,7 @@ SYSTEM_PATHS = ("/usr", "/lib", "/lib64", "/bin", "/sys/module", "/sys/devices/s
 """Directories that every program may read; no user's data is there."""
 DEVICE_PATHS = ("/dev/kvm", "/dev/null", "/dev/urandom")
 
-BOOTSTRAP = (
-    "import sys; sys.path.insert(0, sys.argv[1]); import minbuild.lab.landlock as it; it.main()"
-)
+BOOTSTRAP = "import sys; sys.path.insert(0, sys.argv[1]); import minbuild.lab.landlock as it; it.exec_restricted()"
 
 
 def build_confined_argv(
@@ -63,7 +61,7 @@ def is_available() -> bool:
     return syscalls.read_landlock_version() > 0
 
 
-def main() -> NoReturn:
+def exec_restricted() -> NoReturn:
     """Restrict this process to the rights on the command line, and execute the program."""
     (network, rights), argv = json.loads(sys.argv[2]), sys.argv[3:]
     syscalls.drop_privileges(bounding=False)

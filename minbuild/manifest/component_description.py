@@ -1,4 +1,4 @@
-"""What a component is, for people: summary, variables with types, contents and probes."""
+"""Description of a component for people: summary, variables with types, contents and probes."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -250,20 +250,20 @@ class ManifestEditor:
         return ("keep", "add") if self._editor.is_mapping(("keep",)) else ("keep",)
 
     def _list_kept(self) -> list[tuple[tuple[str | int, ...], KeptFile]]:
-        """Each kept path of this document with its place in it."""
+        """Each kept path of this document with its position in it."""
         top = self._find_keep_list()
         kept: list[tuple[tuple[str | int, ...], KeptFile]] = []
         for number in range(self._editor.count_items(top)):
             package = self._editor.get_text((*top, number, "package"))
-            for place, path in enumerate(self._editor.list_texts((*top, number, "paths"))):
-                kept.append(((*top, number, "paths", place), KeptFile(package, path)))
+            for index, path in enumerate(self._editor.list_texts((*top, number, "paths"))):
+                kept.append(((*top, number, "paths", index), KeptFile(package, path)))
         return kept
 
     def _add_kept_file(self, kept: KeptFile) -> str:
         present = self._list_kept()
         if kept in [file for _, file in present]:
             return f"{kept.path} of {kept.package} is kept already"
-        same_package = [place for place, file in present if file.package == kept.package]
+        same_package = [position for position, file in present if file.package == kept.package]
         if same_package:
             self._editor.add_item(same_package[-1][:-1], quote_scalar(kept.path))
         else:
@@ -273,12 +273,12 @@ class ManifestEditor:
 
     def _remove_kept_file(self, kept: KeptFile) -> str:
         present = self._list_kept()
-        for place, file in present:
+        for position, file in present:
             if file == kept:
-                if len(self._editor.list_texts(place[:-1])) > 1:
-                    self._editor.remove_item(place[:-1], _as_index(place[-1]))
+                if len(self._editor.list_texts(position[:-1])) > 1:
+                    self._editor.remove_item(position[:-1], _as_index(position[-1]))
                 else:
-                    self._editor.remove_item(place[:-3], _as_index(place[-3]))
+                    self._editor.remove_item(position[:-3], _as_index(position[-3]))
                 return f"no longer keeps {kept.path} of {kept.package}"
         names = [f"{file.package}{file.path}" for _, file in present]
         raise UsageError(

@@ -49,8 +49,11 @@ def list_runtime_variables(
     definitions: Sequence[VariableDefinition],
 ) -> tuple[RuntimeVariable, ...]:
     """The variables that any component declares with `runtime: true`, sorted by name."""
-    found: dict[str, RuntimeVariable] = {}
-    for one in definitions:
-        if one.declaration is not None and one.declaration.runtime:
-            found.setdefault(one.name, RuntimeVariable(one.name, one.component, one.declaration))
-    return tuple(found[name] for name in sorted(found))
+    variables: dict[str, RuntimeVariable] = {}
+    for definition in definitions:
+        if definition.declaration is not None and definition.declaration.runtime:
+            variables.setdefault(
+                definition.name,
+                RuntimeVariable(definition.name, definition.component, definition.declaration),
+            )
+    return tuple(variables[name] for name in sorted(variables))

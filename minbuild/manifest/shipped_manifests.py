@@ -43,18 +43,18 @@ def find_only_manifest(directory: Path) -> Path:
 
     Raises: UsageError if there is none, or several.
     """
-    found = [
+    manifests = [
         directory / name
         for name in _list_yaml_files(directory)
         if re.search("^minbuild:", (directory / name).read_text("utf-8", "replace"), re.MULTILINE)
     ]
-    if len(found) == 1:
-        return found[0]
-    names = ", ".join(path.name for path in found)
+    if len(manifests) == 1:
+        return manifests[0]
+    names = ", ".join(path.name for path in manifests)
     raise UsageError(
-        f"there are several manifests: {names}" if found else "there is no manifest here",
+        f"there are several manifests: {names}" if manifests else "there is no manifest here",
         where=str(directory),
-        fix="name one: --manifest FILE" if found else "write one: minbuild init",
+        fix="name one: --manifest FILE" if manifests else "write one: minbuild init",
     )
 
 

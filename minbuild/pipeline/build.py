@@ -60,7 +60,7 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
     """
     recovery = CacheRecovery(session)
     while True:
-        with recovery, session.preloaded_tools():
+        with recovery, session.stop_tools_at_end():
             manifest = load_manifest(request, session)
             inputs_digest = up_to_date.digest_inputs(manifest)
             request = with_archives(request, manifest)

@@ -18,7 +18,7 @@ from minbuild.kernel.build_root import BuildRoot
 from minbuild.kernel.model import ARCHITECTURES, CompiledKernel, KernelArchitecture
 from minbuild.kernel.option_shell import OptionShell
 from minbuild.kernel.package import render_package
-from minbuild.kernel.source import read_version, unpack_source
+from minbuild.kernel.source import read_kernel_version, unpack_source
 from minbuild.manifest.model import Manifest
 from minbuild.paths import RootPath
 from minbuild.pipeline.kernel_options import list_module_requests, list_option_requests
@@ -142,7 +142,7 @@ def _resolve(build: _KernelBuild) -> KernelOptions:
         return parse_options(record.decode(), "the store")
     _bring_source(build)
     build.session.progress.step("resolving the kernel's options")
-    version = read_version(build.source)
+    version = read_kernel_version(build.source)
     with store.create_temp_dir() as work:
         (work / "objects").mkdir()
         root = BuildRoot(build.tools, build.source, work / "objects")

@@ -1,4 +1,4 @@
-"""What the components of a manifest ask of a kernel that is compiled for it."""
+"""Options that the components of a manifest ask of a kernel that is compiled for it."""
 
 import fnmatch
 from collections.abc import Iterator, Sequence

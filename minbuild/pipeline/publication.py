@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from minbuild.distribution.model import (
 from minbuild.distribution.publication import (
     HostFiles,
     PublishedHost,
-    Release,
+    PublishedRelease,
     copy_to_registry,
     default_layout,
     tag_hosts,
@@ -53,7 +53,6 @@ from minbuild.file_io import (
     write_atomic,
 )
 from minbuild.footprint import document
-from minbuild.footprint.model import Footprint
 from minbuild.formats.uki import MAX_UKI_SIZE, read_uki_sections
 from minbuild.pipeline.attestation import FOOTPRINT, MAX_FOOTPRINT_SIZE, require_sums
 from minbuild.progress import Progress
@@ -119,43 +118,36 @@ class PullResult:
     """Bytes of parts that were not here."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """A build directory that is published."""
+
+    directory: Path
+    name: str
+    lock: Lock
+
+    @property
+    def uki_path(self) -> Path:
+        return self.directory / f"{self.name}.efi"
+
+
 def push_builds(request: PushRequest, environment: Mapping[str, str], progress: Progress) -> PushResult:  # fmt: skip
     """Write builds to a layout, and send them to the registry.
 
     Raises: UsageError for what is no build; ArchiveError; ToolError; RolledBack and VersionReused
     when the tag has a newer version, or another file with this number.
     """
-    footprints = [_read_footprint(build) for build in request.builds]
-    locks = [
-        read_lock(build / f"{found.name}.lock")
-        for build, found in zip(request.builds, footprints, strict=True)
-    ]
-    created = max(lock.epoch for lock in locks)
-    names = {request.name or request.reference.name or found.name for found in footprints}
-    if len(names) > 1:
-        raise UsageError(
-            f"the builds have several names: {', '.join(sorted(names))}",
-            fix="give one: --name NAME",
-        )
-    versions = {
-        _find_version(build / f"{found.name}.efi", request.version, created)
-        for build, found in zip(request.builds, footprints, strict=True)
-    }
-    if len(versions) > 1:
-        raise UsageError(
-            f"the builds have several versions: {', '.join(map(str, sorted(versions)))}",
-            fix="build them with one value of the variable version",
-        )
-    release = Release(names.pop(), versions.pop(), request.expires, request.keys)
+    builds = [_read_build(build) for build in request.builds]
+    created = max(build.lock.epoch for build in builds)
+    release = _make_release(request, builds, created)
     directory = request.reference.layout or request.layout or default_layout(request.builds[0])
     layout = Layout(directory)
     layout.create()
     target = _open_registry(request.reference, environment, plain_http=request.plain_http)
     hosts = []
-    for build, found, lock in zip(request.builds, footprints, locks, strict=True):
-        progress.step(f"cutting {found.name}.efi into parts")
-        files = _collect_files(build, found.name, lock)
-        host = write_host(layout, files, release)
+    for build in builds:
+        progress.step(f"cutting {build.name}.efi into parts")
+        host = write_host(layout, _collect_files(build), release)
         _require_new(target or layout, request.reference.tag, host.recipe)
         hosts.append(host)
     top = tag_hosts(layout, hosts, request.reference.tag, release, created)
@@ -177,9 +169,9 @@ def pull_host(
     source: ContentSource = _open_registry(
         reference, environment, plain_http=request.plain_http
     ) or Layout(reference.layout or Path())
-    found = find_host(source, reference.tag, request.arch)
-    recipe = found.recipe
-    signer = require_signature(source, found, request.keys) if request.keys else None
+    host = find_host(source, reference.tag, request.arch)
+    recipe = host.recipe
+    signer = require_signature(source, host, request.keys) if request.keys else None
     require_host(recipe, request.name or reference.name, request.arch, source.name)
     require_current(recipe, request.now, source.name)
     memory = _name_memories(request, recipe)
@@ -190,31 +182,48 @@ def pull_host(
         request.directory.mkdir(parents=True, exist_ok=True)
     progress.step(f"fetching {recipe.name}.efi")
     path = request.directory / f"{recipe.name}.efi"
-    fetched = _write_parts(source, found, store, path)
+    fetched = _write_parts(source, host, store, path)
     _remember(store, memory, recipe)
-    files = [path, write_atomic(request.directory / f"{recipe.name}.recipe", found.signed)]
+    files = [path, write_atomic(request.directory / f"{recipe.name}.recipe", host.signed)]
     if request.with_referrers:
-        files += _write_referrers(source, found, request.directory)
+        files += _write_referrers(source, host, request.directory)
     return PullResult(recipe, tuple(files), signer, fetched)
 
 
-def _read_footprint(build: Path) -> Footprint:
-    """The footprint of a build whose outputs are as its sums say. Raises: UsageError."""
-    sums = require_sums(build)
-    path = build / FOOTPRINT
+def _read_build(directory: Path) -> _Build:
+    """Read a build whose outputs are as its sums say. Raises: UsageError."""
+    sums = require_sums(directory)
+    path = directory / FOOTPRINT
     if FOOTPRINT not in sums:
         raise UsageError(
             f"SHA256SUMS does not list {FOOTPRINT}",
-            where=str(build),
+            where=str(directory),
             fix="build again: minbuild make",
         )
-    found = document.read_footprint(read_regular_text(path, MAX_FOOTPRINT_SIZE), str(path))
-    if f"{found.name}.efi" not in sums or f"{found.name}.lock" not in sums:
+    name = document.read_footprint(read_regular_text(path, MAX_FOOTPRINT_SIZE), str(path)).name
+    if f"{name}.efi" not in sums or f"{name}.lock" not in sums:
         raise UsageError(
-            f"the build has no {found.name}.efi with its lock", where=str(build),
+            f"the build has no {name}.efi with its lock", where=str(directory),
             fix="build the format that is published: image: {formats: [uki]}",
         )  # fmt: skip
-    return found
+    return _Build(directory, name, read_lock(directory / f"{name}.lock"))
+
+
+def _make_release(request: PushRequest, builds: Sequence[_Build], created: int) -> PublishedRelease:
+    """Make one release of several architectures. Raises: UsageError for two names or versions."""
+    names = {request.name or request.reference.name or build.name for build in builds}
+    if len(names) > 1:
+        raise UsageError(
+            f"the builds have several names: {', '.join(sorted(names))}",
+            fix="give one: --name NAME",
+        )
+    versions = {_find_version(build.uki_path, request.version, created) for build in builds}
+    if len(versions) > 1:
+        raise UsageError(
+            f"the builds have several versions: {', '.join(map(str, sorted(versions)))}",
+            fix="build them with one value of the variable version",
+        )
+    return PublishedRelease(names.pop(), versions.pop(), request.expires, request.keys)
 
 
 def _find_version(uki: Path, requested: int, created: int) -> int:
@@ -234,15 +243,14 @@ def _find_version(uki: Path, requested: int, created: int) -> int:
     return built or requested or created
 
 
-def _collect_files(build: Path, name: str, lock: Lock) -> HostFiles:
-    path = build / f"{name}.efi"
+def _collect_files(build: _Build) -> HostFiles:
     referrers = {
-        file: (media_type, read_regular_file(build / file, MAX_FOOTPRINT_SIZE))
+        file: (media_type, read_regular_file(build.directory / file, MAX_FOOTPRINT_SIZE))
         for file, media_type in REFERRER_TYPES.items()
-        if (build / file).is_file()
+        if (build.directory / file).is_file()
     }
-    uki = read_regular_file(path, MAX_UKI_SIZE)
-    return HostFiles(uki, str(path), lock.arch, lock.epoch, referrers)
+    uki = read_regular_file(build.uki_path, MAX_UKI_SIZE)
+    return HostFiles(uki, str(build.uki_path), build.lock.arch, build.lock.epoch, referrers)
 
 
 def _open_registry(
@@ -270,10 +278,10 @@ def _name_memories(request: PullRequest, recipe: Recipe) -> tuple[str, ...]:
     """
     scopes = [key.raw.hex() for key in request.keys]
     if not scopes:
-        place = (
+        scope = (
             request.reference.layout or f"{request.reference.host}/{request.reference.repository}"
         )
-        scopes = [str(place)]
+        scopes = [str(scope)]
     return tuple(json.dumps([scope, recipe.name, recipe.arch]) for scope in scopes)
 
 
@@ -290,17 +298,17 @@ def _remember(store: Store, keys: tuple[str, ...], recipe: Recipe) -> None:
     store.put(RecordKind.PULLED_HOST, dict.fromkeys(keys, value))
 
 
-def _write_parts(source: ContentSource, found: FoundHost, store: Store, path: Path) -> int:
+def _write_parts(source: ContentSource, host: FoundHost, store: Store, path: Path) -> int:
     """Put a file together; returns the bytes that were fetched."""
     fetched, whole = 0, hashlib.sha256()
     with open_atomic(path) as file:
-        for data, is_new in iter_parts(source, found.recipe, lambda part: store.read(part.sha256)):
+        for data, is_new in iter_parts(source, host.recipe, lambda part: store.read(part.sha256)):
             file.write(data)
             if is_new:
                 fetched += len(data)
                 store.add(data)
             whole.update(data)
-        if whole.hexdigest() != found.recipe.sha256:
+        if whole.hexdigest() != host.recipe.sha256:
             raise ForeignContent(
                 f"the parts put together are not {path.name}", where=source.name,
                 fix="the recipe does not fit its parts: the host has to be published again",
@@ -308,13 +316,13 @@ def _write_parts(source: ContentSource, found: FoundHost, store: Store, path: Pa
     return fetched
 
 
-def _write_referrers(source: ContentSource, found: FoundHost, directory: Path) -> list[Path]:
+def _write_referrers(source: ContentSource, host: FoundHost, directory: Path) -> list[Path]:
     """Write what refers to a host under the names that builds give it; other names are left out."""
     files = []
-    for name, data in iter_referrer_files(source, found):
+    for name, data in iter_referrer_files(source, host):
         if name in REFERRER_TYPES:
             files.append(write_atomic(directory / name, data))
-    for number, (_, data) in enumerate(iter_referrer_files(source, found, SIGNATURE_TYPE)):
+    for number, (_, data) in enumerate(iter_referrer_files(source, host, SIGNATURE_TYPE)):
         ending = f".{number}" if number else ""
-        files.append(write_atomic(directory / f"{found.recipe.name}.recipe{ending}.sig", data))
+        files.append(write_atomic(directory / f"{host.recipe.name}.recipe{ending}.sig", data))
     return files

@@ -122,7 +122,7 @@ class Session:
         return session
 
     @contextlib.contextmanager
-    def preloaded_tools(self) -> Iterator[None]:
+    def stop_tools_at_end(self) -> Iterator[None]:
         """End the tools that a build preloads, unless other builds go on beside it."""
         try:
             yield

@@ -56,7 +56,7 @@ def open_toolbox(
 def preload_ukify(request: BuildRequest, manifest: Manifest, session: Session) -> None:
     """Begin to check the toolbox of a lock that is there, and to load ukify, beside other work.
 
-    `Session.preloaded_tools` ends it. An error is raised when the tools are used, not here.
+    `Session.stop_tools_at_end` ends it. An error is raised when the tools are used, not here.
     """
     lock_path = locate_lock(request, manifest)
     if ImageFormat.UKI not in add_prerequisites(manifest.image.formats) or not lock_path.exists():

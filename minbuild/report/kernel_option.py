@@ -1,4 +1,4 @@
-"""Why an option of a kernel is on, as text and JSON."""
+"""The explanation of a kernel option as text and JSON."""
 
 from minbuild.escape import dump_json
 from minbuild.explain.kernel_option import PREFIX, OptionExplanation

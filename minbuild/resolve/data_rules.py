@@ -106,7 +106,7 @@ def _find_first_available(
             continue
         resolved = _look_up(candidate, state.view)
         if resolved is not None:
-            yield resolved.found_for(needed_by, NeedKind.DATA, full_evidence, candidate)
+            yield resolved.make_found_path(needed_by, NeedKind.DATA, full_evidence, candidate)
             return
     searched = (package,) if package in state.view.by_name else ()
     yield UnmetNeed(

@@ -56,7 +56,7 @@ def follow_link(subject: RuleInput, state: ResolveState) -> Iterator[RuleResult]
     if resolved is None:
         yield _make_unmet(state, subject, NeedKind.LINK, to_root_path(raw), evidence)
         return
-    yield resolved.found_for(subject.path, NeedKind.LINK, evidence, raw)
+    yield resolved.make_found_path(subject.path, NeedKind.LINK, evidence, raw)
 
 
 def follow_elf(subject: RuleInput, state: ResolveState) -> Iterator[RuleResult]:
@@ -78,7 +78,7 @@ def follow_script(subject: RuleInput, state: ResolveState) -> Iterator[RuleResul
         reason = f"{evidence}: more than {MAX_INTERPRETERS} interpreters are scripts themselves"
         yield _make_unmet(state, subject, NeedKind.SHEBANG, raw, reason)
     else:
-        yield resolved.found_for(subject.path, NeedKind.SHEBANG, evidence, raw)
+        yield resolved.make_found_path(subject.path, NeedKind.SHEBANG, evidence, raw)
     if raw.rpartition("/")[2] == "env":
         yield from _follow_env(subject, state, find_env_program(subject.facts.argument), evidence)
 
@@ -275,7 +275,7 @@ def _follow_env(
     for raw in candidates:
         resolved = state.view.look_up(raw)
         if resolved is not None and state.view.resolve_links(resolved.path) is not None:
-            yield resolved.found_for(subject.path, NeedKind.EXEC, evidence, raw)
+            yield resolved.make_found_path(subject.path, NeedKind.EXEC, evidence, raw)
             return
     searched = PROGRAM_DIRECTORIES if len(candidates) > 1 else ()
     package = state.view.get_owner(subject.path)

@@ -97,7 +97,7 @@ def follow_firmware(
     firmware_files = FirmwareFiles(state.view, kernel.version, kernel.options)
     files = tuple(firmware_files.find_files(name))
     for raw, resolved in files:
-        yield resolved.found_for(needed_by, NeedKind.FIRMWARE, evidence, raw)
+        yield resolved.make_found_path(needed_by, NeedKind.FIRMWARE, evidence, raw)
     if not files:
         searched = ("/usr/lib/firmware", *firmware_files.list_unreadable(name))
         yield UnmetNeed(NeedKind.FIRMWARE, name, needed_by, package, evidence, looked=searched)

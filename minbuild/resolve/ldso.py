@@ -223,7 +223,7 @@ class DynamicLoader:
         ):
             evidence = "lists where it looks"
             process.results.append(
-                resolved.found_for(loaded.path, NeedKind.DATA, evidence, musl.path_file)
+                resolved.make_found_path(loaded.path, NeedKind.DATA, evidence, musl.path_file)
             )
 
     def _load_interpreter(self, process: Process) -> None:
@@ -238,7 +238,9 @@ class DynamicLoader:
             )
             return
         evidence = f"PT_INTERP {raw}"
-        process.results.append(hit.resolved.found_for(main.path, NeedKind.INTERP, evidence, raw))
+        process.results.append(
+            hit.resolved.make_found_path(main.path, NeedKind.INTERP, evidence, raw)
+        )
         if not hit.is_dropped:
             loader = LoadedObject(
                 hit.real_path, hit.real_path, hit.elf, posixpath.dirname(raw), main
@@ -269,7 +271,9 @@ class DynamicLoader:
             return
         self._map_object(process, opener, name, hit)
         if self._is_new_edge(requester, evidence, hit.raw):
-            process.results.append(hit.resolved.found_for(requester.path, kind, evidence, hit.raw))
+            process.results.append(
+                hit.resolved.make_found_path(requester.path, kind, evidence, hit.raw)
+            )
 
     def _find_loaded(self, process: Process, name: str) -> LoadedObject | None:
         """The object that the process has by this name already."""

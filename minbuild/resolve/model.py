@@ -118,7 +118,9 @@ class ResolvedPath:
     traversed: tuple[RootPath, ...]
     """Links walked through, and directories left again by `..`, in order."""
 
-    def found_for(self, needed_by: str, kind: NeedKind, evidence: str, raw: str) -> "FoundPath":
+    def make_found_path(
+        self, needed_by: str, kind: NeedKind, evidence: str, raw: str
+    ) -> "FoundPath":
         """Make the result of a rule that looked this path up as `raw`."""
         return FoundPath(self.path, needed_by, kind, evidence, raw, self.traversed)
 
@@ -186,7 +188,7 @@ class ScriptWarning:
     path: RootPath
     line: int
     """From 1."""
-    what: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True, order=True)

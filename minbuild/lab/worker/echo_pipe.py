@@ -12,7 +12,7 @@ ECHO_SOCKET = "echo.socket"
 CHUNK = 65536
 
 
-def main() -> None:
+def relay() -> None:
     """Relay both directions until the server or the machine ends the connection."""
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server,
@@ -43,4 +43,4 @@ def write_stdout(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    relay()

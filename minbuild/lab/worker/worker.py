@@ -293,7 +293,7 @@ class Worker:
         send_block(STDOUT, Tag.SERVERS, text.encode() + b"\n")
 
 
-def main() -> int:
+def run_plan() -> int:
     """Run the plan from stdin; errors are sent to the client, so the exit code is 0."""
     decoder = BlockDecoder()
     plan = _receive_plan(decoder)
@@ -323,4 +323,4 @@ def _receive_plan(decoder: BlockDecoder) -> WorkerPlan | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_plan())

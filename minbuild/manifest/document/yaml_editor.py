@@ -86,11 +86,11 @@ class YamlEditor:
         span = self._require(path, SequenceSpan, "is not a list")
         expected = self._expect(path, lambda items: [*items, self._read_value(path, item)])
         if not span.items:
-            place = self._skip_properties(span) + 1
-            self._replace(path, place, place, item, expected)
+            at = self._skip_properties(span) + 1
+            self._replace(path, at, at, item, expected)
         elif span.is_flow:
-            place = span.items[-1].end
-            self._replace(path, place, place, f", {item}", expected)
+            at = span.items[-1].end
+            self._replace(path, at, at, f", {item}", expected)
         else:
             line = f"{' ' * self._find_column(self._skip_properties(span))}- {item}"
             self._insert_line(path, span.end, line, expected)
@@ -140,11 +140,13 @@ class YamlEditor:
                           expected)  # fmt: skip
         elif parent.is_flow:
             pair = f"{key}: {_nest_flow(rest, value)}"
-            place = parent.items[-1].end if parent.items else self._skip_properties(parent) + 1
-            self._replace(path, place, place, f", {pair}" if parent.items else pair, expected)
+            at = parent.items[-1].end if parent.items else self._skip_properties(parent) + 1
+            self._replace(path, at, at, f", {pair}" if parent.items else pair, expected)
         else:
-            previous = [one for name in after if (one := parent.find_pair(name)) is not None]
-            last = max(previous, key=lambda one: one[1].end)[1] if previous else parent.items[-1]
+            previous = [entry for name in after if (entry := parent.find_pair(name)) is not None]
+            last = (
+                max(previous, key=lambda entry: entry[1].end)[1] if previous else parent.items[-1]
+            )
             column = self._find_column(parent.items[0].start)
             self._insert_line(path, last.end, _compose_pair(key, rest, value, column), expected)
 
@@ -232,25 +234,25 @@ class YamlEditor:
         match = _PROPERTIES.match(self.text, span.start)
         return match.end() if match else span.start
 
-    def _find_column(self, place: int) -> int:
-        return place - self.text.rfind("\n", 0, place) - 1
+    def _find_column(self, offset: int) -> int:
+        return offset - self.text.rfind("\n", 0, offset) - 1
 
-    def _find_line_end(self, place: int) -> int:
+    def _find_line_end(self, offset: int) -> int:
         """The end of a line without its line end."""
-        end = self.text.find("\n", place)
+        end = self.text.find("\n", offset)
         if end < 0:
             return len(self.text)
-        return end - 1 if self.text[end - 1] == "\r" and end > place else end
+        return end - 1 if self.text[end - 1] == "\r" and end > offset else end
 
     def _find_lines(self, start: int, end: int) -> tuple[int, int]:
         """The lines from that with `start` to that with `end`, with its line end."""
         after = self.text.find("\n", end)
         return self.text.rfind("\n", 0, start) + 1, len(self.text) if after < 0 else after + 1
 
-    def _insert_line(self, path: Path, place: int, line: str, expected: Plain) -> None:
-        """Insert lines after the one with `place`, with this document's line ends."""
+    def _insert_line(self, path: Path, offset: int, line: str, expected: Plain) -> None:
+        """Insert lines after the one with `offset`, with this document's line ends."""
         newline = "\r\n" if "\r\n" in self.text else "\n"
-        end = self._find_line_end(place)
+        end = self._find_line_end(offset)
         self._replace(path, end, end, newline + line.replace("\n", newline), expected)
 
     def _replace(self, path: Path, start: int, end: int, text: str, expected: Plain) -> None:

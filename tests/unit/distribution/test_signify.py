@@ -12,8 +12,8 @@ from minbuild.distribution.signify import (
     generate_keys,
     read_public_key,
     read_secret_key,
-    sign,
-    verify,
+    sign_message,
+    verify_message,
 )
 from minbuild.errors import MinbuildError, UsageError
 from tests.support.registry import run_client
@@ -30,48 +30,50 @@ def keys(tmp_path: Path) -> Path:
 
 def test_what_is_signed_is_accepted_by_any_of_the_keys(keys: Path) -> None:
     first, second = (read_public_key(keys / name) for name in ("a.pub", "b.pub"))
-    signature = sign(MESSAGE, read_secret_key(keys / "b.sec"))
-    assert verify(MESSAGE, signature, (first, second), "x") == second
+    signature = sign_message(MESSAGE, read_secret_key(keys / "b.sec"))
+    assert verify_message(MESSAGE, signature, (first, second), "x") == second
 
 
 def test_another_message_is_not_what_was_signed(keys: Path) -> None:
-    signature = sign(MESSAGE, read_secret_key(keys / "a.sec"))
+    signature = sign_message(MESSAGE, read_secret_key(keys / "a.sec"))
     with pytest.raises(BadSignature, match="not what key"):
-        verify(MESSAGE + b"\n", signature, (read_public_key(keys / "a.pub"),), "x")
+        verify_message(MESSAGE + b"\n", signature, (read_public_key(keys / "a.pub"),), "x")
 
 
 def test_a_key_that_is_not_believed_is_named(keys: Path) -> None:
-    signature = sign(MESSAGE, read_secret_key(keys / "b.sec"))
+    signature = sign_message(MESSAGE, read_secret_key(keys / "b.sec"))
     with pytest.raises(UnknownSigner, match=read_public_key(keys / "b.pub").number.hex()):
-        verify(MESSAGE, signature, (read_public_key(keys / "a.pub"),), "x")
+        verify_message(MESSAGE, signature, (read_public_key(keys / "a.pub"),), "x")
 
 
 def test_another_key_with_the_number_of_a_believed_one_is_refused(keys: Path) -> None:
-    forged = base64.b64decode(sign(MESSAGE, read_secret_key(keys / "b.sec")).splitlines()[1])
+    forged = base64.b64decode(
+        sign_message(MESSAGE, read_secret_key(keys / "b.sec")).splitlines()[1]
+    )
     believed = read_public_key(keys / "a.pub")
     renamed = forged[:2] + believed.number + forged[10:]
     text = b"untrusted comment: x\n" + base64.b64encode(renamed) + b"\n"
     with pytest.raises(BadSignature):
-        verify(MESSAGE, text, (believed,), "x")
+        verify_message(MESSAGE, text, (believed,), "x")
 
 
 def test_every_changed_bit_of_a_signature_is_refused(keys: Path) -> None:
     believed = (read_public_key(keys / "a.pub"),)
-    signature = sign(MESSAGE, read_secret_key(keys / "a.sec"))
+    signature = sign_message(MESSAGE, read_secret_key(keys / "a.sec"))
     start = signature.index(b"\n") + 1
     for at in range(start, len(signature)):
         for bit in range(8):
             changed = bytearray(signature)
             changed[at] ^= 1 << bit
             with pytest.raises(MinbuildError):
-                verify(MESSAGE, bytes(changed), believed, "x")
+                verify_message(MESSAGE, bytes(changed), believed, "x")
 
 
 @pytest.mark.parametrize("text", [b"", b"\n", b"untrusted comment: x\n", b"\xff" * 100,
                                   b"untrusted comment: x\nRWQ=\n", b"x\n" + b"A" * 152 + b"\n"])  # fmt: skip
 def test_what_is_no_signature_is_refused(keys: Path, text: bytes) -> None:
     with pytest.raises(BadSignature, match="damaged"):
-        verify(MESSAGE, text, (read_public_key(keys / "a.pub"),), "x")
+        verify_message(MESSAGE, text, (read_public_key(keys / "a.pub"),), "x")
 
 
 def test_a_secret_key_is_read_by_its_user_alone_and_never_replaced(keys: Path) -> None:
@@ -94,16 +96,16 @@ def test_a_public_key_is_no_secret_key(keys: Path) -> None:
 def test_signify_accepts_our_signatures_and_we_accept_its_own(keys: Path) -> None:
     message = keys / "recipe"
     message.write_bytes(MESSAGE)
-    (keys / "ours.sig").write_bytes(sign(MESSAGE, read_secret_key(keys / "a.sec")))
+    (keys / "ours.sig").write_bytes(sign_message(MESSAGE, read_secret_key(keys / "a.sec")))
     words = ("-V", "-p", keys / "a.pub", "-x", keys / "ours.sig", "-m", message)
     assert "Verified" in run_client("signify-openbsd", *words, home=keys).stdout
     run_client("signify-openbsd", "-G", "-n", "-p", keys / "s.pub", "-s", keys / "s.sec", home=keys)
     words = ("-S", "-s", keys / "s.sec", "-x", keys / "theirs.sig", "-m", message)
     run_client("signify-openbsd", *words, home=keys)
     believed = read_public_key(keys / "s.pub")
-    assert verify(MESSAGE, (keys / "theirs.sig").read_bytes(), (believed,), "x") == believed
+    assert verify_message(MESSAGE, (keys / "theirs.sig").read_bytes(), (believed,), "x") == believed
     assert (
-        sign(MESSAGE, read_secret_key(keys / "s.sec")).splitlines()[1]
+        sign_message(MESSAGE, read_secret_key(keys / "s.sec")).splitlines()[1]
         == ((keys / "theirs.sig").read_bytes().splitlines()[1])
     )
     message.write_bytes(MESSAGE + b" ")

@@ -16,7 +16,7 @@ from minbuild.kernel.compilation import (
 )
 from minbuild.kernel.model import ARCHITECTURES
 from minbuild.kernel.option_shell import OptionShell
-from minbuild.kernel.source import read_version
+from minbuild.kernel.source import read_kernel_version
 from minbuild.progress import SilentProgress
 
 AMD64 = replace(ARCHITECTURES["amd64"], archives=(), programs=("kernel/",))
@@ -120,12 +120,12 @@ def test_the_shell_answers_one_question_after_the_other(root: BuildRoot) -> None
 
 
 def test_the_version_is_that_of_the_makefile(root: BuildRoot) -> None:
-    assert read_version(root.source) == "6.12.7"
+    assert read_kernel_version(root.source) == "6.12.7"
 
 
 def test_a_tree_that_is_no_kernel_is_an_error_in_words(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="not the source of a kernel"):
-        read_version(tmp_path)
+        read_kernel_version(tmp_path)
 
 
 def test_time_and_place_of_a_build_are_constants() -> None:
