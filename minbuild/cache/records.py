@@ -69,6 +69,8 @@ class RecordKind(StrEnum):
     """Digest of a template and its variables → the rendered text."""
     CHECKED_SCRIPT = "script/1"
     """SHA-256 of a script with marks for its quoted values → b"": the shell parses it."""
+    SOURCE_CODE = "source/1"
+    """Digest over paths, sizes and times of minbuild's own files → digest over their contents."""
 
     # hosts from registries
     PULLED_HOST = "pulled/1"

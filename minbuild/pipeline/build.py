@@ -62,7 +62,7 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
     while True:
         with recovery, session.stop_tools_at_end():
             manifest = load_manifest(request, session)
-            inputs_digest = up_to_date.digest_inputs(manifest)
+            inputs_digest = up_to_date.digest_inputs(manifest, session.store)
             request = with_archives(request, manifest)
             preload_ukify(request, manifest, session)
 

@@ -219,7 +219,7 @@ def verify_closed_world(resolved: ResolvedHost, tree: RootfsTree, session: Sessi
     manifest = resolved.manifest
     policy = make_policy(manifest)
     parts = [
-        digest_source_code(),
+        digest_source_code(session.store),
         repr(policy.drop),
         repr(policy.allow_missing),
         repr(policy.dlopen),

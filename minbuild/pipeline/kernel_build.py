@@ -134,7 +134,7 @@ def _resolve(build: _KernelBuild) -> KernelOptions:
     ]
     key = _digest(
         "options", build.package.sha256, build.tools.name, build.architecture.arch,
-        digest_source_code(), repr(requests), repr(modules),
+        digest_source_code(build.session.store), repr(requests), repr(modules),
     )  # fmt: skip
     store = build.session.store
     record = store.get(RecordKind.KERNEL_OPTIONS, key)

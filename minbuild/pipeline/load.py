@@ -164,7 +164,7 @@ def load_manifest(request: BuildRequest, session: Session | None = None) -> Mani
     """
     if session is None:
         return _load(request)
-    with use_render_cache(session.store, digest_source_code()):
+    with use_render_cache(session.store, digest_source_code(session.store)):
         manifest = _load(request)
         check_scripts(manifest, session.store)
         return manifest

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbuild.archive.model import MACHINES
+from minbuild.cache.records import RecordKind
 from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.data import data_directory
 from minbuild.errors import ToolError
+from minbuild.file_io import hash_file
 from minbuild.manifest.image_settings import Compression, DibLocation
 from minbuild.manifest.input_files import Trust
 from minbuild.manifest.matrix import list_combinations
@@ -151,15 +153,38 @@ def find_store_directory() -> Path:
     return base / "minbuild"
 
 
+SOURCE_DIRECTORY = Path(__file__).parents[1]
+"""Where the code of minbuild lies."""
+
+
+def digest_source_code(store: Store, top: Path = SOURCE_DIRECTORY) -> str:
+    """The code of minbuild, as a digest of its files' contents: the same on every machine.
+
+    The store remembers it under the files' sizes and times of change, so that they are read once
+    after a change.
+    """
+    key = _digest_source_stamps(top)
+    known = store.get(RecordKind.SOURCE_CODE, key)
+    digest = _digest_source_contents(top, key) if known is None else known.decode()
+    if known is None:
+        store.put(RecordKind.SOURCE_CODE, {key: digest.encode()})
+    return digest
+
+
 @cache
-def digest_source_code() -> str:
-    """The code of minbuild, as a digest of its files' sizes and times of change."""
-    top = Path(__file__).parents[1]
-    parts = []
+def _digest_source_stamps(top: Path) -> str:
+    lines = []
     for path in sorted(top.rglob("*.py")):
         stat = path.stat()
-        parts.append(f"{path.relative_to(top)} {stat.st_size} {stat.st_mtime_ns}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        lines.append(f"{path} {stat.st_size} {stat.st_mtime_ns} {stat.st_ino}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@cache
+def _digest_source_contents(top: Path, stamps: str) -> str:
+    names = sorted((path.relative_to(top).as_posix(), path) for path in top.rglob("*.py"))
+    lines = [f"{name} {hash_file(path)}" for name, path in names]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def locate_lock(request: BuildRequest, manifest: Manifest) -> Path:

@@ -9,7 +9,13 @@ from minbuild.archive.model import Package
 from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.facts.model import FileFacts, PackageFiles, Script
-from minbuild.facts.shell.script import CommandUse, ShellScript, read_shell_script
+from minbuild.facts.shell.script import (
+    CommandUse,
+    ShellScript,
+    find_shape,
+    names_value,
+    read_shell_script,
+)
 from minbuild.formats.root_entry import FileType
 from minbuild.manifest.model import Manifest, Waiver
 from minbuild.parallel import map_in_threads
@@ -89,34 +95,49 @@ class _ScriptCache:
         self._digest_by_path: dict[RootPath, str] = {}
 
     def read_all(self, paths: Sequence[RootPath]) -> None:
-        """Read scripts, each content once."""
-        unread: dict[str, RootPath] = {}
+        """Read scripts, each content once, and of several that differ in values alone one."""
+        unread: dict[str, bytes] = {}
         for path in paths:
             digest = self._compute_digest(path)
-            record = (
-                self._store.get(RecordKind.SHELL, digest) if digest not in self._by_digest else None
-            )
-            if record is not None:
-                self._by_digest[digest] = _decode_shell(record)
-            elif digest not in self._by_digest:
-                unread[digest] = path
+            if digest in self._by_digest or digest in unread:
+                continue
+            known = self._get(digest)
+            if known is None:
+                unread[digest] = self._read(path)
+            else:
+                self._by_digest[digest] = known
         if not unread:
             return
-        parsed = map_in_threads(self._parse_content, unread.values())
-        results = dict(zip(unread, parsed, strict=True))
+        shapes = {digest: find_shape(data) for digest, data in unread.items()}
+        by_shape = self._read_contents(set(shapes.values()))
+        results = {digest: by_shape[shape] for digest, shape in shapes.items()}
+        own = {unread[digest] for digest, script in results.items() if names_value(script)}
+        by_content = self._read_contents(own)
+        results |= {digest: by_content[data] for digest, data in unread.items() if data in own}
         self._store.put(
             RecordKind.SHELL,
             {key: json.dumps(astuple(one)).encode() for key, one in results.items()},
         )
         self._by_digest |= results
 
+    def _read_contents(self, contents: Collection[bytes]) -> dict[bytes, ShellScript]:
+        """Scripts by their bytes; those that the store does not know are kept there."""
+        digests = {data: hashlib.sha256(data).hexdigest() for data in sorted(contents)}
+        known = {data: self._get(digest) for data, digest in digests.items()}
+        todo = [data for data, script in known.items() if script is None]
+        new = dict(zip(todo, map_in_threads(read_shell_script, todo), strict=True))
+        records = {digests[data]: json.dumps(astuple(one)).encode() for data, one in new.items()}
+        self._store.put(RecordKind.SHELL, records)
+        return new | {data: script for data, script in known.items() if script is not None}
+
+    def _get(self, digest: str) -> ShellScript | None:
+        record = self._store.get(RecordKind.SHELL, digest)
+        return None if record is None else _decode_shell(record)
+
     def parse(self, path: RootPath) -> ShellScript:
         """What one file of shell commands says."""
         self.read_all([path])
         return self._by_digest[self._compute_digest(path)]
-
-    def _parse_content(self, path: RootPath) -> ShellScript:
-        return read_shell_script(self._read(path))
 
     def _compute_digest(self, path: RootPath) -> str:
         if path not in self._digest_by_path:

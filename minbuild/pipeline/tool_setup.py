@@ -11,6 +11,7 @@ from minbuild.archive import lockfile
 from minbuild.archive.mirror import DEBIAN, SECURITY
 from minbuild.archive.model import Lock, Package
 from minbuild.cache.records import RecordKind
+from minbuild.cache.store import Store
 from minbuild.errors import MinbuildError, ResolveError, UsageError
 from minbuild.facts.model import FileEntry
 from minbuild.formats.root_entry import FileType
@@ -66,7 +67,9 @@ def preload_ukify(request: BuildRequest, manifest: Manifest, session: Session) -
         _check_tool_origin(request, lock)
         tools = select_tools(manifest.image, lab=False)
         if (
-            session.store.get(RecordKind.TOOL_CLOSURE, _digest_tools(lock.toolbox, tools))
+            session.store.get(
+                RecordKind.TOOL_CLOSURE, _digest_tools(lock.toolbox, tools, session.store)
+            )
             is not None
         ):
             _get_toolbox(request, lock, session, tools).preload("ukify", session.parallel_builds)
@@ -137,7 +140,7 @@ def _get_toolbox(
     request: BuildRequest, lock: Lock, session: Session, tools: Sequence[Tool]
 ) -> PreloadingToolbox:
     """The tools whether or not they lie in the store; those of one lock once in a run."""
-    key = _digest_tools(lock.toolbox, tools), lock.epoch
+    key = _digest_tools(lock.toolbox, tools, session.store), lock.epoch
     if key not in session.toolboxes:
         entries = [one.entry for one in _resolve_tools(request, lock, tools, session)]
         toolbox = PreloadingToolbox(
@@ -151,7 +154,7 @@ def _resolve_tools(
     request: BuildRequest, lock: Lock, tools: Sequence[Tool], session: Session
 ) -> tuple[SelectedFile, ...]:
     """What the tools need, remembered under what it depends on."""
-    key = _digest_tools(lock.toolbox, tools)
+    key = _digest_tools(lock.toolbox, tools, session.store)
     record = session.store.get(RecordKind.TOOL_CLOSURE, key)
     if record is not None:
         return decode_tool_files(json.loads(record))
@@ -173,11 +176,11 @@ def _resolve_tools(
     return selected_files
 
 
-def _digest_tools(packages: Sequence[Package], tools: Sequence[Tool]) -> str:
+def _digest_tools(packages: Sequence[Package], tools: Sequence[Tool], store: Store) -> str:
     parts = [
         *(repr(package) for package in packages),
         *(repr(tool) for tool in tools),
-        digest_source_code(),
+        digest_source_code(store),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

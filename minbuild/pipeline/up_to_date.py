@@ -64,7 +64,7 @@ def find_last_build(request: BuildRequest, session: Session) -> BuildResult | No
     while True:
         with recovery:
             manifest = load_manifest(request, session)
-            inputs_digest = digest_inputs(manifest)
+            inputs_digest = digest_inputs(manifest, session.store)
             if manifest.archive.root or manifest.elements:
                 return None
             directory = locate_output(request, manifest)
@@ -74,10 +74,10 @@ def find_last_build(request: BuildRequest, session: Session) -> BuildResult | No
             return BuildResult(manifest, directory, rebuilt=False)
 
 
-def digest_inputs(manifest: Manifest) -> str:
+def digest_inputs(manifest: Manifest, store: Store) -> str:
     """What a build's outputs depend on beside its lock, as a digest: manifest, elements, this code."""
     digest = hashlib.sha256(repr(manifest).encode())
-    digest.update(digest_source_code().encode())
+    digest.update(digest_source_code(store).encode())
     for dib_settings in manifest.image.dib:
         digest.update(elements.fingerprint_elements(dib_settings.elements).encode())
     return digest.hexdigest()

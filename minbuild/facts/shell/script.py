@@ -3,10 +3,11 @@
 Source: POSIX.1-2024, Shell Command Language; dash(1); bash(1).
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 from minbuild.facts.shell.syntax import (
@@ -89,6 +90,36 @@ def read_shell_script(data: bytes) -> ShellScript:
         open_sources=findings.open_sources,
         unread=findings.unread,
     )
+
+
+VALUE_MARK = "minbuildvalue"
+"""Stands for the values of a shape, each with a number behind it."""
+_PLAIN_ASSIGNMENT = re.compile(
+    rb"^(?!PATH=)([A-Za-z_][A-Za-z0-9_]*=)('?)[A-Za-z0-9_./:@%+,-]+(\2)$", re.MULTILINE
+)
+"""A line that sets a variable to one plain word, which no quotes around the line read otherwise."""
+
+
+def find_shape(data: bytes) -> bytes:
+    """A script with marks for the values that whole lines set (`NAME='rack7'`).
+
+    Scripts of one shape run the same commands, unless what was read of the shape names a mark
+    (`names_value`): what a variable holds counts only where it stands for a command.
+    """
+    numbers = count()
+    return _PLAIN_ASSIGNMENT.sub(
+        lambda match: (
+            b"%s%s%s%d%s" % (match[1], match[2], VALUE_MARK.encode(), next(numbers), match[3])
+        ),
+        data,
+    )
+
+
+def names_value(script: ShellScript) -> bool:
+    """Tell whether what was read of a shape depends on the values that marks stand for."""
+    names = [use.name for use in script.uses]
+    parts = (*names, *script.functions, *script.guarded, *script.sources, *script.path)
+    return any(VALUE_MARK in part for part in parts)
 
 
 @dataclass(slots=True)

@@ -56,12 +56,14 @@ def test_a_build_reads_its_footprint_when_it_is_asked_for(tmp_path: Path) -> Non
 
 
 def test_the_key_follows_manifest_and_lock(tmp_path: Path) -> None:
-    lock = tmp_path / "tiny.lock"
-    first = up_to_date.digest_build(up_to_date.digest_inputs(MANIFEST), lock)
-    assert up_to_date.digest_build(up_to_date.digest_inputs(MANIFEST), lock) == first
+    lock, store = tmp_path / "tiny.lock", Store(tmp_path / "store")
+    first = up_to_date.digest_build(up_to_date.digest_inputs(MANIFEST, store), lock)
+    assert up_to_date.digest_build(up_to_date.digest_inputs(MANIFEST, store), lock) == first
     assert (
-        up_to_date.digest_build(up_to_date.digest_inputs(replace(MANIFEST, name="other")), lock)
+        up_to_date.digest_build(
+            up_to_date.digest_inputs(replace(MANIFEST, name="other"), store), lock
+        )
         != first
     )
     lock.write_text("{}")
-    assert up_to_date.digest_build(up_to_date.digest_inputs(MANIFEST), lock) != first
+    assert up_to_date.digest_build(up_to_date.digest_inputs(MANIFEST, store), lock) != first

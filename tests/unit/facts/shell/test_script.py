@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minbuild.facts.shell.script import ShellScript, read_shell_script
+from minbuild.facts.shell.script import (
+    ShellScript,
+    find_shape,
+    names_value,
+    read_shell_script,
+)
 
 
 def names(text: str) -> list[str]:
@@ -102,3 +107,36 @@ def test_a_script_that_exhausts_its_reader_is_unread() -> None:
     assert read_shell_script(b"a;" * 40_000).unread
     assert read_shell_script(b"$(" * 100_000).unread
     assert [use.name for use in read_shell_script(b"ls\n").uses] == ["ls"]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_marked"),
+    [
+        ("NAME='rack7'\necho \"$NAME\"", False),
+        ("PORT=22\nexec sshd -p $PORT", False),
+        ("NAME='rack 7'\necho $NAME", False),
+        ("TOOL=lspci\n$TOOL -n", True),
+        ("TOOL=/bin/ls\n[ ! -x \"$TOOL\" ] || echo is there", True),
+        ("sh -c '\nA=b\n$A'", True),
+        ("cat <<END\nA=b\nEND\nA=c\n$A", True),
+        ("alias \\\nls=foo\nls", False),
+        ("PATH=/opt/bin\nfoo", False),
+        ("X='a\nB='c'\n'\n$B", False),
+        ("A=(\nb=c\n)\n. /x/y", False),
+    ],
+)  # fmt: skip
+def test_a_shape_says_what_its_scripts_do_unless_it_names_a_value(
+    text: str, is_marked: bool
+) -> None:
+    data = f"#!/bin/sh\n{text}\n".encode()
+    read = read_shell_script(find_shape(data))
+    assert names_value(read) == is_marked
+    if not is_marked:
+        assert read == read_shell_script(data)
+
+
+def test_scripts_that_differ_in_values_alone_have_one_shape() -> None:
+    first = b"#!/bin/sh\nNAME='rack7'\nPORT=22\nrun $NAME\n"
+    second = b"#!/bin/sh\nNAME='edge-9.example'\nPORT=2222\nrun $NAME\n"
+    assert find_shape(first) == find_shape(second) != first
+    assert find_shape(first) != find_shape(first.replace(b"PORT=22", b"PORT=$X"))
