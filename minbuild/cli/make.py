@@ -25,12 +25,12 @@ from minbuild.pipeline.up_to_date import BuildResult, find_last_build, find_page
 
 if TYPE_CHECKING:
     from minbuild.cli import build_results
-    from minbuild.pipeline import batch, reproducibility
+    from minbuild.pipeline import batch, reproducibility, shards
     from minbuild.pipeline import build as build_steps
 else:  # only a change needs them: a build without one is shown as it was kept
     (build_results,) = import_lazily("minbuild.cli", "build_results")
-    batch, build_steps, reproducibility = import_lazily(
-        "minbuild.pipeline", "batch", "build", "reproducibility"
+    batch, build_steps, reproducibility, shards = import_lazily(
+        "minbuild.pipeline", "batch", "build", "reproducibility", "shards"
     )
 
 
@@ -52,13 +52,15 @@ else:  # only a change needs them: a build without one is shown as it was kept
 @click.option("--dib-in", type=click.Choice([*map(str, DibLocation)]), default="auto", show_default=True,
               help="Where diskimage-builder runs for images of the format dib.")  # fmt: skip
 @click.option("--fail-fast", is_flag=True, help="Of several, stop at the first that fails.")
+@click.option("--shard", default="", metavar="I/N",
+              help="Of all manifests and variants, build share I of N, cut alike on every machine.")  # fmt: skip
 @click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), metavar="N",
               help="Largest files to list; 0: all.")  # fmt: skip
 @output_options("text", "json")
 @build_options
 def make(
     manifests: tuple[str, ...], output: Path | None, compression: str | None, locked: bool,
-    check_reproducible: bool, jobs: int, dib_in: str, fail_fast: bool, top: int,
+    check_reproducible: bool, jobs: int, dib_in: str, fail_fast: bool, shard: str, top: int,
     targets: FormatTargets, build: BuildOptions,
 ) -> int:  # fmt: skip
     """Build the images of MANIFEST and print the footprint.
@@ -67,7 +69,8 @@ def make(
     footprint.json, the lock and SHA256SUMS to the output directory, all or none of them.
 
     Several manifests, or one with a matrix, share packages, facts and packed segments; each goes
-    to OUTPUT/NAME, and one table sums them up.
+    to OUTPUT/NAME, and one table sums them up. With --shard each of N machines builds its share of
+    them, without a word to the others.
     """
     terminal = Terminal()
     session = open_session(build.store, terminal)
@@ -82,7 +85,11 @@ def make(
             for manifest in manifests
         ]
     )
-    if len(requests) == 1:
+    if shard:
+        requests = shards.take_shard(requests, shards.parse_shard(shard))
+        if not requests:
+            terminal.note(f"share {shard} has no build: there are fewer of them than shares")
+    if len(requests) == 1 and not shard:
         request = replace(requests[0], output=output)
         built = find_last_build(request, session)
         if built is None:
