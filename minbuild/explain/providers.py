@@ -88,7 +88,7 @@ def find_command_packages(
     Only where the store has the archive's lists of files: for a warning nothing is fetched.
     """
     matches = (
-        re.fullmatch(r'command "([^"/]+)" is not in the image', one.text) for one in cautions
+        re.fullmatch(r'command "([^"/]+)" is not in the image', one.what) for one in cautions
     )
     names = sorted({one[1] for one in matches if one})
     if not names:

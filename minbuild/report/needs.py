@@ -217,7 +217,7 @@ def render_root_check(check: RootCheck, *, strict: bool = False) -> str:
     """
     strong, weak = split_by_severity(check, strict=strict)
     lines = [
-        f"warning  {escape_line(f'{one.path}:{one.line}: {one.text}')}" for one in check.warnings
+        f"warning  {escape_line(f'{one.path}:{one.line}: {one.what}')}" for one in check.warnings
     ]
     lines += [_format_missing(one) for one in strong]
     lines += [f"weak {_format_missing(one)}" for one in weak]

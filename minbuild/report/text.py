@@ -127,7 +127,7 @@ def render_warnings(cautions: Sequence[ScriptWarning], width: int = 0) -> str:
     """What may be wrong in files of the image, a line for each."""
     if not cautions:
         return ""
-    lines = [escape_line(f"{one.path}:{one.line}: {one.text}") for one in cautions]
+    lines = [escape_line(f"{one.path}:{one.line}: {one.what}") for one in cautions]
     head = "Warnings (allow-missing: waives them):"
     return _wrap_lines(["", head, *(f"  {line}" for line in lines)], width)
 

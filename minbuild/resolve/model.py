@@ -188,7 +188,7 @@ class ScriptWarning:
     path: RootPath
     line: int
     """From 1."""
-    text: str
+    what: str
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -122,7 +122,7 @@ def list_paths(planned: Plan) -> Iterator[str]:
     for path, names in footprint.possible_dlopens.items():
         yield f"may open: {', '.join(names)}, for {path}\n"
     for caution in footprint.warnings:
-        yield f"{caution.path}:{caution.line}: {caution.text}\n"
+        yield f"{caution.path}:{caution.line}: {caution.what}\n"
 
 
 def list_needless(planned: Plan) -> Iterator[str]:

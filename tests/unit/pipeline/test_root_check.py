@@ -284,7 +284,7 @@ def test_commands_that_a_roots_scripts_run_and_it_has_not_are_warnings(tmp_path:
     top = lay(tmp_path / "root", {**ROOT, "usr/bin/sh": "-> app", "usr/bin/work": script})
     doors = Session(tmp_path / "store")
     found = check_root(top, doors)
-    assert [(one.path, one.line, one.text) for one in found.warnings] == [
+    assert [(one.path, one.line, one.what) for one in found.warnings] == [
         ("/usr/bin/work", 4, 'command "lsblk" is not in the image')
     ]
     assert found.dangling == ()

@@ -24,7 +24,7 @@ def warned(
     waivers = Waivers((), [waiver(text) for text in allow])
     found = find_missing_commands({RUN: ParsedScript(shell, bash)}, catalog, waivers)
     assert not waivers.unused_waivers
-    return [f"{one.line} {one.text}" for one in found]
+    return [f"{one.line} {one.what}" for one in found]
 
 
 def uses(*names: str) -> tuple[CommandUse, ...]:
@@ -88,7 +88,7 @@ def test_functions_of_files_that_are_read_are_known_both_ways() -> None:
         more: ParsedScript(ShellScript(uses("gone"), functions=("deep",))),
     }
     found = find_missing_commands(heard, PackageView([files]), Waivers())
-    assert [(one.path, one.text) for one in found] == [(more, 'command "gone" is not in the image')]
+    assert [(one.path, one.what) for one in found] == [(more, 'command "gone" is not in the image')]
 
 
 @pytest.mark.parametrize(
