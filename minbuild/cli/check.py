@@ -28,12 +28,8 @@ from minbuild.cli.requests import make_trust, open_session, parse_settings
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 from minbuild.footprint.budget_change import check_baseline_change, check_budget_change
-from minbuild.footprint.budget_check import (
-    BudgetResult,
-    check_budget,
-    check_embedded_limits,
-    has_passed,
-)
+from minbuild.footprint.budget_check import check_budget, check_embedded_limits, has_passed
+from minbuild.footprint.budget_result import BudgetResult
 from minbuild.footprint.comparison import compare_footprints
 from minbuild.footprint.model import Footprint
 from minbuild.manifest.budget_document import is_manifest_document, load_budget, rewrite_limits

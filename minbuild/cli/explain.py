@@ -30,9 +30,11 @@ from minbuild.cli.requests import open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.errors import UsageError
 from minbuild.explain import kernel_option
+from minbuild.explain.kernel_option import grow_option_tree
 from minbuild.explain.providers import suggest_providers
 from minbuild.explain.weights import weigh_closure
 from minbuild.explain.why import Explanation, explain_all
+from minbuild.kconfig.needs import PREFIX
 from minbuild.report import kernel_option as option_report
 from minbuild.report import needs
 from minbuild.report.formats import FOOTPRINT_FORMATS, FootprintReport, list_footprint_renderers
@@ -113,7 +115,7 @@ def why(words: tuple[str, ...], every: bool, precise: bool, targets: FormatTarge
             "why takes one image and one path", fix="minbuild why build/host /usr/bin/vm"
         )
     image = words[0] if len(words) == 2 else str(find_newest_build())
-    if words[-1].startswith(kernel_option.PREFIX):
+    if words[-1].startswith(PREFIX):
         return _explain_option(image, words[-1], targets, build)
     explanations = tuple(
         _add_other_sources(explanation, Path(image), build)
@@ -176,16 +178,34 @@ def tree(words: tuple[str, ...], depth: int, targets: FormatTargets, build: Buil
 
     Own: the file itself. Closure: it and all that it leads to. Added: it and all that only it
     leads to, which is what would go if it went. IMAGE is what report takes; a manifest is resolved
-    and not built. With PATH (or a component): only what that leads to.
+    and not built. With PATH (or a component): only what that leads to. With CONFIG_NAME: what
+    that option of a kernel that was built for the host leads to.
     """
     if len(words) > 2:
         raise UsageError("tree takes one image and one path", fix="minbuild tree build/host PATH")
+    if words and words[-1].startswith(PREFIX):
+        return _grow_option(words, depth, targets, build)
     path = words[-1] if len(words) == 2 else ""
     closure = weigh_closure(find_footprint(words[0] if words else None, build), path)
     write_formats(
         {
             "text": lambda: render_tree(closure, depth=depth, width=find_text_width(targets)),
             "json": lambda: render_tree_json(closure),
+        },
+        targets,
+    )
+    return 0
+
+
+def _grow_option(
+    words: tuple[str, ...], depth: int, targets: FormatTargets, build: BuildOptions
+) -> int:
+    image = words[0] if len(words) == 2 else str(find_newest_build())
+    branch = grow_option_tree(find_footprint(image, build).kernel_options, words[-1])
+    write_formats(
+        {
+            "text": lambda: option_report.render_option_tree(branch, depth=depth),
+            "json": lambda: option_report.render_option_tree_json(branch),
         },
         targets,
     )

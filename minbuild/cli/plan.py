@@ -26,9 +26,12 @@ from minbuild.errors import UsageError
 from minbuild.explain.removal import rank_removals, remove_selected
 from minbuild.footprint import document
 from minbuild.footprint.boot_trace import TraceSummary
+from minbuild.kconfig.needs import PREFIX
+from minbuild.kconfig.removal import OptionRemoval
 from minbuild.pipeline.boot_setup import read_last_trace
 from minbuild.pipeline.build import Plan, plan_build
 from minbuild.pipeline.image_spec import explain_missing_init
+from minbuild.pipeline.kernel_removal import simulate_option_removal
 from minbuild.pipeline.lock_update import (
     LockProposal,
     OutdatedPackage,
@@ -37,6 +40,7 @@ from minbuild.pipeline.lock_update import (
     propose_lock,
     write_proposal,
 )
+from minbuild.report import kernel_option as option_report
 from minbuild.report import removals
 from minbuild.report.layout import wrap_text
 from minbuild.report.removals import render_drop_candidates
@@ -47,7 +51,7 @@ from minbuild.report.text import render_possible_data, render_possible_dlopens, 
 @click.argument("manifest", shell_complete=complete("manifests"))
 @click.option("--without", multiple=True, shell_complete=complete("components"), metavar="NAME",
               help="Show what would be removed, what would break and how much it saves without "
-              "this path, component or package.")  # fmt: skip
+              "this path, component, package or CONFIG_NAME.")  # fmt: skip
 @click.option("--suggest", is_flag=True, help="Rank the removals that would save most.")
 @click.option("--top", default=10, show_default=True, type=click.IntRange(min=0), metavar="N",
               help="Largest files to list; 0: all.")  # fmt: skip
@@ -59,16 +63,18 @@ def plan(
 ) -> int:  # fmt: skip
     """Resolve MANIFEST and print what would be in the image, without building it."""
     terminal = Terminal()
-    planned = plan_build(build_request(manifest, build), open_session(build.store, terminal))
+    request, session = build_request(manifest, build), open_session(build.store, terminal)
+    planned = plan_build(request, session)
     planned_manifest = planned.resolved.manifest
     missing_init = explain_missing_init(planned.tree, planned_manifest)
     for text in (*planned_manifest.notes, *missing_init):
         terminal.note(text)
+    options = simulate_option_removal(request, planned.resolved, without, session)
     terminal.finish()
     columns = find_text_width(targets)
     trace = read_last_trace(Path("build") / planned.footprint.name)
     if without:
-        as_text, as_json = _render_removal(planned, without, columns)
+        as_text, as_json = _render_removal(planned, without, options, columns)
     elif suggest:
         as_text, as_json = _render_suggestions(planned, trace, top, columns)
     else:
@@ -95,14 +101,22 @@ def _list_needs(planned: Plan) -> Mapping[str, tuple[str, ...]]:
 
 
 def _render_removal(
-    planned: Plan, without: tuple[str, ...], columns: int
+    planned: Plan, without: tuple[str, ...], options: OptionRemoval | None, columns: int
 ) -> tuple[Renderer, Renderer]:
     """What the host would be without something: text and JSON."""
     footprint = planned.footprint
-    result = remove_selected(footprint, without, _list_needs(planned))
+    words = [word for word in without if not word.startswith(PREFIX)]
+    if options is not None and not words:
+        return (
+            lambda: wrap_text(option_report.render_option_removal(options), columns),
+            lambda: option_report.render_option_removal_json(options),
+        )
+    result = remove_selected(footprint, words, _list_needs(planned))
+    more = "" if options is None else f"\n{option_report.render_option_removal(options)}"
+    parts = {} if options is None else option_report.list_removal_parts(options)
     return (
-        lambda: wrap_text(removals.render_removal(footprint, without, result), columns),
-        lambda: removals.render_removal_json(footprint, without, result),
+        lambda: wrap_text(removals.render_removal(footprint, words, result) + more, columns),
+        lambda: removals.render_removal_json(footprint, words, result, parts),
     )
 
 

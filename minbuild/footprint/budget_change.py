@@ -7,7 +7,7 @@ makes of them is shown, and fails until it is approved.
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 
-from minbuild.footprint.budget_check import BudgetResult, RuleState
+from minbuild.footprint.budget_result import BudgetResult, RuleState
 from minbuild.footprint.model import Footprint
 from minbuild.manifest.document.nodes import LocatedName, Location
 from minbuild.manifest.limits import AllowedFindings, Budget, Limit

@@ -1,11 +1,12 @@
 """Check of a footprint against a budget: one result for each rule."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
-from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from minbuild.footprint.budget_result import BudgetResult, RuleState, check_maximum
+from minbuild.footprint.kernel_budget import check_kernel_budget
 from minbuild.footprint.model import UNOWNED, FindingKind, Footprint, OwnerRow, Surface, Totals
 from minbuild.manifest.document.nodes import Location
 from minbuild.manifest.limits import (
@@ -21,35 +22,6 @@ from minbuild.manifest.model import Manifest
 from minbuild.paths import to_root_path
 
 MAX_WAIVER = timedelta(days=366)
-
-
-class RuleState(StrEnum):
-    PASSED = "ok"
-    FAILED = "FAIL"
-    WAIVED = "waived"
-    SKIPPED = "skipped"
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetResult:
-    """The result of one rule.
-
-    Example: rule `totals.files`, state FAILED, message "61 of 60, 1 too many".
-    """
-
-    rule: str
-    """totals.files, components.network/dhcp.bytes, deny.paths /usr/bin/perl*."""
-    state: RuleState
-    message: str
-    """The figure and its limit, or why the rule is not checked."""
-    fix: str
-    where: Location | None = None
-    """File, line and column of the rule; None where that is not known."""
-    limit: Limit | None = None
-    """The limit as the budget document has it; None where the rule has none."""
-    actual: int = 0
-    maximum: int = 0
-    """The largest figure that passes, of a rule that has one."""
 
 
 def check_budget(
@@ -68,7 +40,7 @@ def check_embedded_limits(footprint: Footprint) -> tuple[BudgetResult, ...]:
     totals = footprint.totals
     actual = {"files": totals.files, "bytes": totals.bytes, "packed": totals.packed}
     return tuple(
-        _check_maximum(
+        check_maximum(
             f"budget.{name}",
             actual[name],
             limit,
@@ -89,7 +61,7 @@ def check_manifest_limits(manifest: Manifest, totals: Totals) -> tuple[BudgetRes
     actual = {"files": totals.files, "bytes": totals.bytes, "packed": totals.packed}
     limits = list_limits(manifest.budget.totals)
     results = {
-        name: _check_maximum(f"budget.{name}", actual[name], limits[name].value, limits[name], "")
+        name: check_maximum(f"budget.{name}", actual[name], limits[name].value, limits[name], "")
         for name in actual
         if name in limits
     }
@@ -129,10 +101,11 @@ def _check_absolute_rules(footprint: Footprint, budget: Budget) -> Iterator[Budg
     yield from _check_partitions(footprint, budget)
     yield from _check_surface(footprint, budget)
     yield from _check_denied(footprint, budget)
+    yield from check_kernel_budget(footprint.kernel_options, budget.kernel)
     if budget.unowned is not None:
         count = sum(r.component == UNOWNED and r.type == "file" for r in footprint.files)
         fix = "name in a manifest what needs these files, or build the image with minbuild"
-        yield _check_maximum("unowned", count, budget.unowned.value, budget.unowned, fix)
+        yield check_maximum("unowned", count, budget.unowned.value, budget.unowned, fix)
 
 
 def _make_totals_row(totals: Totals) -> OwnerRow:
@@ -144,7 +117,7 @@ def _check_limits(title: str, row: OwnerRow, limits: Limits) -> Iterator[BudgetR
     for name in ("files", "bytes", "packed"):
         limit: Limit | None = getattr(limits, name)
         if limit is not None:
-            yield _check_maximum(f"{title}.{name}", getattr(row, name), limit.value, limit, fix)
+            yield check_maximum(f"{title}.{name}", getattr(row, name), limit.value, limit, fix)
 
 
 def _check_slack(totals: Totals, budget: Budget) -> Iterator[BudgetResult]:
@@ -186,7 +159,7 @@ def _check_partitions(footprint: Footprint, budget: Budget) -> Iterator[BudgetRe
         free = partition.size.value * (100 - partition.reserve) // 100
         needed = footprint.totals.packed * partition.slots
         fix = "make the partition larger, keep fewer copies, or make the image smaller"
-        yield _check_maximum(f"partitions.{rule.name}", needed, free, None, fix, where=rule.where)
+        yield check_maximum(f"partitions.{rule.name}", needed, free, None, fix, where=rule.where)
 
 
 def _check_surface(footprint: Footprint, budget: Budget) -> Iterator[BudgetResult]:
@@ -207,7 +180,7 @@ def _check_surface(footprint: Footprint, budget: Budget) -> Iterator[BudgetResul
             yield from _check_allowed(rule, surface, kind, surface_rule.allowed)
         else:
             fix = f"minbuild report names each {surface_rule.kind}; remove it, or allow one more"
-            yield _check_maximum(
+            yield check_maximum(
                 rule, surface.count(kind), surface_rule.allowed.value, surface_rule.allowed, fix
             )
 
@@ -284,23 +257,6 @@ def _check_relative_rules(
                      "take it out of the manifest, or commit the new baseline", allowed.where)  # fmt: skip
     if not new_names:
         yield BudgetResult("new-components", RuleState.PASSED, "none", "", allowed.where)
-
-
-def _check_maximum(
-    rule: str,
-    actual: int,
-    maximum: int,
-    limit: Limit | None,
-    fix: str,
-    *,
-    where: Location | None = None,
-) -> BudgetResult:
-    state = RuleState.PASSED if actual <= maximum else RuleState.FAILED
-    over = f", {actual - maximum:,} too many" if actual > maximum else ""
-    location = where or (limit.where if limit else None)
-    return BudgetResult(
-        rule, state, f"{actual:,} of {maximum:,}{over}", fix, location, limit, actual, maximum
-    )
 
 
 def _apply_waivers(

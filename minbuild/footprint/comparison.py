@@ -15,6 +15,7 @@ from minbuild.footprint.model import (
     SurfaceFinding,
 )
 from minbuild.footprint.rename_detection import match_paths, strip_version
+from minbuild.kconfig.needs import OptionChange, compare_options
 from minbuild.paths import RootPath
 from minbuild.resolve.model import Need, NeedKind
 
@@ -132,6 +133,8 @@ class FootprintDiff:
     findings_gone: tuple[SurfaceFinding, ...]
     issues: IssueChanges | None = None
     """Open security issues; None: there are no data."""
+    options: tuple[OptionChange, ...] = ()
+    """Of kernels that were both built for their hosts."""
 
     def __bool__(self) -> bool:
         return bool(
@@ -139,6 +142,7 @@ class FootprintDiff:
             or self.packages
             or self.findings_new
             or self.findings_gone
+            or self.options
             or self.before.totals != self.after.totals
         )
 
@@ -172,7 +176,12 @@ def compare_footprints(before: Footprint, after: Footprint) -> FootprintDiff:
     change_order = list(ChangeKind)
     differences.sort(key=lambda one: (change_order.index(one.change), -abs(one.bytes), one.path))
     new_findings, gone_findings = _compare_findings(before.surface, after.surface, pairs)
-    return FootprintDiff(before, after, tuple(differences), packages, new_findings, gone_findings)
+    options: tuple[OptionChange, ...] = ()
+    if before.kernel_options and after.kernel_options:
+        options = compare_options(before.kernel_options, after.kernel_options)
+    return FootprintDiff(
+        before, after, tuple(differences), packages, new_findings, gone_findings, options=options
+    )
 
 
 class _Provenance:

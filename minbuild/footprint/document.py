@@ -24,6 +24,7 @@ from minbuild.footprint.model import (
     Totals,
     WaiverRow,
 )
+from minbuild.kconfig.model import How, OptionNeed
 from minbuild.paths import RootPath
 from minbuild.resolve.model import Need, NeedKind, OptionalFile, ScriptWarning
 
@@ -155,6 +156,8 @@ def _encode_optional_parts(footprint: Footprint) -> dict[str, object]:
             "formats": list(footprint.inputs.formats),
             "files": [_flatten(one) for one in footprint.inputs.files],
         }
+    if footprint.kernel_options:
+        document["kernel_options"] = [_flatten(one) for one in footprint.kernel_options]
     return document
 
 
@@ -237,6 +240,7 @@ def _parse_footprint(document: Mapping[str, Any]) -> Footprint:
         if "probes" in document
         else None,
         inputs=_parse_inputs(document["inputs"]) if "inputs" in document else None,
+        kernel_options=tuple(map(_parse_option, document.get("kernel_options", ()))),
     )
 
 
@@ -258,6 +262,13 @@ def _parse_inputs(row: Mapping[str, Any]) -> BuildInputs:
         settings=_require_text(row["settings"]),
         files=tuple(_parse_row(BuildInput, one) for one in row["files"]),
     )
+
+
+def _parse_option(row: Mapping[str, Any]) -> OptionNeed:
+    name, value, by, evidence = (
+        _require_text(row[key]) for key in ("name", "value", "by", "evidence")
+    )
+    return OptionNeed(name, value, by, How(row["how"]), evidence)
 
 
 def _parse_possible_data(row: Mapping[str, Any]) -> OptionalFile:

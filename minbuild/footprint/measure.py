@@ -18,6 +18,7 @@ from minbuild.footprint.model import (
     WaiverRow,
 )
 from minbuild.formats.root_entry import FileType
+from minbuild.kconfig.model import KernelOptions
 from minbuild.manifest.limits import Limit, list_limits
 from minbuild.manifest.model import Manifest, Section
 from minbuild.paths import RootPath
@@ -40,6 +41,7 @@ def measure_image(
     weights: Mapping[str, int],
     surface: Surface | None = None,
     inputs: BuildInputs | None = None,
+    options: KernelOptions | None = None,
 ) -> Footprint:
     """Measure an image.
 
@@ -69,6 +71,7 @@ def measure_image(
         waivers=tuple(_list_waivers(manifest)),
         probes=list_probes(manifest),
         inputs=inputs,
+        kernel_options=tuple(options.needs.values()) if options else (),
     )  # fmt: skip
     overhead = packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0
     versions = {package.name: package.version for package in packages}

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from minbuild.kconfig.model import OptionNeed
 from minbuild.manifest.limits import FindingKind as FindingKind  # noqa: PLC0414
 from minbuild.paths import RootPath
 from minbuild.resolve.model import Need, OptionalFile, ScriptWarning
@@ -192,3 +193,5 @@ class Footprint:
     """In the components' order; None where no manifest is known."""
     inputs: BuildInputs | None = None
     """None where no build wrote it."""
+    kernel_options: tuple[OptionNeed, ...] = ()
+    """Of a kernel that was built for the host, sorted by name; () where a package has it."""

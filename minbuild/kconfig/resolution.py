@@ -41,22 +41,26 @@ def resolve_options(
     """
     problems: list[ResolveError] = []
     expanded = list(_expand_globs(tree, requests, problems))
-    resolver = _Resolver(tree)
     problems += _find_contradictions(expanded)
+    asked: dict[str, OptionNeed] = {}
     if not problems:
-        problems += [_describe(*failure) for failure in resolver.meet_all(expanded)]
-    if not problems:
-        problems += [_describe(request, Unmet(text)) for request, text in resolver.prove(expanded)]
+        failures, asked = meet_requests(tree, expanded)
+        problems += [_describe(request, Unmet(text)) for request, text in failures]
     if problems:
         raise combine(problems)
-    needs = dict(sorted({**_explain_rest(tree), **resolver.needs}.items()))
-    settings = {
-        name: resolver.needs[name].value
-        for name in sorted(resolver.needs)
-        if tree.is_settable(name)
-    }
+    needs = dict(sorted({**_explain_rest(tree), **asked}.items()))
+    settings = {name: asked[name].value for name in sorted(asked) if tree.is_settable(name)}
     texts = frozenset(filter(tree.is_text, settings))
     return KernelOptions(version, needs, settings, tuple(expanded), texts)
+
+
+def meet_requests(
+    tree: OptionTree, requests: Sequence[OptionRequest]
+) -> tuple[list[tuple[OptionRequest, str]], dict[str, OptionNeed]]:
+    """Turn on what requests without globs ask for: those that failed and why, and the reasons of the rest."""
+    resolver = _Resolver(tree)
+    failures = [(request, str(error)) for request, error in resolver.meet_all(requests)]
+    return failures or list(resolver.prove(requests)), resolver.needs
 
 
 def _expand_globs(
@@ -207,8 +211,7 @@ class _Resolver:
         if not self.tree.is_known(name):
             raise Unmet(f"{wanting} depends on {name}, which this architecture has not")
         if self.tree.get_value(name) in _ON:
-            if self.tree.is_settable(name):
-                self.needs.setdefault(name, OptionNeed(name, "y", wanting, how))
+            self._hold(name, wanting, how)
             return
         if self.tree.is_settable(name):
             self._turn_on(name, "y", request, chain, how)
@@ -262,11 +265,17 @@ class _Resolver:
                 reasons.append(str(error))
         raise Unmet(f"{chain[-1]} needs {render_expression(expression)}: {'; '.join(reasons)}")
 
+    def _hold(self, name: str, wanting: str, how: How) -> None:
+        """Keep on what is on by itself: `bool "…" if EXPERT` with a default is off once EXPERT is on."""
+        if name not in self.needs and self.tree.is_settable(name):
+            self.needs[name] = OptionNeed(name, "y", wanting, how)
+            self.tree.set_value(name, "y")
+
     def _note_met(self, expression: Expression, wanting: str) -> None:
         """Say of what was on already, and meets alternatives, that it is needed."""
         match expression:
-            case Name(name) if self.tree.is_met(expression) and self.tree.is_settable(name):
-                self.needs.setdefault(name, OptionNeed(name, "y", wanting, How.ALTERNATIVE))
+            case Name(name) if self.tree.is_met(expression):
+                self._hold(name, wanting, How.ALTERNATIVE)
             case Either(left, right):
                 self._note_met(left if self.tree.is_met(left) else right, wanting)
             case Both(left, right):

@@ -72,6 +72,11 @@ class OptionTree:
                 where=str(directory / "Kconfig"),
                 fix="name another kernel source in kernel.build",
             ) from error
+        self.clear()
+
+    def clear(self) -> None:
+        """Take every value away that was set, as `allnoconfig` does."""
+        self._kconfig.unset_values()
         for symbol in self._symbols():
             if symbol.orig_type in _LOGICAL and symbol.choice is None and _has_prompt(symbol):
                 symbol.set_value(0)

@@ -12,153 +12,55 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
-from typing import Generic, TypeVar
 
 from minbuild.errors import ManifestError
+from minbuild.manifest.budget_grammar import (
+    DENY_LIST,
+    FINDINGS,
+    GROWTH_THRESHOLD,
+    INTEGER_LIMIT,
+    KERNEL,
+    LIMITS,
+    NAME,
+    OWNER_LIMITS,
+    PARTITION,
+    SIZE_LIMIT,
+    WAIVER,
+    LocatedLimit,
+    RawWaiver,
+)
 from minbuild.manifest.document import yaml_reader
 from minbuild.manifest.document.containers import Key, ListOf, MapOf, Record
 from minbuild.manifest.document.nodes import (
     LocatedName,
-    Location,
     MappingNode,
-    Node,
     Problems,
-    SequenceNode,
     suggest,
 )
 from minbuild.manifest.document.scalars import (
     Boolean,
     Integer,
-    Json,
-    Located,
     ReadContext,
-    Size,
     TemplatedValue,
-    Text,
-    ValueShape,
 )
 from minbuild.manifest.input_files import InputFiles, display_path
 from minbuild.manifest.limits import (
-    AllowedFindings,
     Budget,
     BudgetWaiver,
     DenyList,
     FindingKind,
     FindingLimit,
     GrowthLimit,
-    GrowthThreshold,
+    KernelBudget,
     Limit,
     Limits,
     OwnerLimits,
     PartitionBudget,
-    PartitionSize,
 )
 
-T = TypeVar("T")
 VERSION_KEY = "minbuild-budget"
 _WRITTEN_VALUE = re.compile(r"\"[^\"]*\"|'[^']*'|[^,}\]#\n]*[^,}\]#\n\s]")
 """A scalar in a line, quoted or plain."""
-
-
-@dataclass(frozen=True, slots=True)
-class _RawWaiver:
-    rule: LocatedName
-    owner: str
-    because: str
-    expires: LocatedName
-    where: Location
-
-
-@dataclass(frozen=True, slots=True)
-class _LocatedLimit(Generic[T]):
-    """A number with its place."""
-
-    shape: ValueShape[int]
-    is_size: bool
-
-    def read(self, node: Node, context: ReadContext) -> Limit | None:
-        value = self.shape.read(node, context)
-        return None if value is None else Limit(value, node.where, self.is_size)
-
-    def schema(self) -> Json:
-        return self.shape.schema()
-
-
-@dataclass(frozen=True, slots=True)
-class _FindingLimitShape:
-    """A number of findings, or a list of the allowed ones."""
-
-    number: ValueShape[Limit]
-    names: ValueShape[tuple[LocatedName, ...]]
-
-    def read(self, node: Node, context: ReadContext) -> Limit | AllowedFindings | None:
-        if not isinstance(node, SequenceNode):
-            return self.number.read(node, context)
-        names = self.names.read(node, context)
-        return None if names is None else AllowedFindings(names, node.where)
-
-    def schema(self) -> Json:
-        return {"anyOf": [self.number.schema(), self.names.schema()]}
-
-
-_SIZE_LIMIT: ValueShape[Limit] = _LocatedLimit(Size(), is_size=True)
-_INTEGER_LIMIT: ValueShape[Limit] = _LocatedLimit(Integer(), is_size=False)
-_NAME = Text("a name", "[^\\x00]+", template=False)
-_GLOBS = ListOf(Located(_NAME))
-_FINDINGS: ValueShape[Limit | AllowedFindings] = _FindingLimitShape(_INTEGER_LIMIT, _GLOBS)
-_LIMITS: ValueShape[Limits] = Record(
-    Limits,
-    "Limits of one owner.",
-    (
-        Key("files", _INTEGER_LIMIT, "Regular files."),
-        Key("bytes", _SIZE_LIMIT, "Installed size."),
-        Key("packed", _SIZE_LIMIT, "Packed size."),
-    ),
-)
-_OWNER_LIMITS = MapOf(_NAME, _LIMITS, OwnerLimits)
-_PARTITION: ValueShape[PartitionSize] = Record(
-    PartitionSize,
-    "A partition that the image must fit into.",
-    (
-        Key("size", _SIZE_LIMIT, "Size of the partition.", required=True),
-        Key("slots", Integer(1, 64), "Copies of the image in the partition: 2 for A/B updates."),
-        Key("reserve", Integer(0, 99), "Percent of the partition to keep free."),
-    ),
-)
-_GROWTH_THRESHOLD: ValueShape[GrowthThreshold] = Record(
-    GrowthThreshold,
-    "Growth over the baseline that fails: above both limits.",
-    (
-        Key("bytes", _SIZE_LIMIT, "Bytes; files for growth of files.", required=True),
-        Key("percent", Integer(0, 1000), "Percent of the baseline."),
-    ),
-)
-_WAIVER: ValueShape[_RawWaiver] = Record(
-    _RawWaiver,
-    "A rule that may fail until a date.",
-    (
-        Key("rule", Located(_NAME), "The rule as check prints it, or a glob.", required=True),
-        Key("owner", _NAME, "Responsible person or team.", required=True),
-        Key("because", _NAME, "The reason, for people.", required=True),
-        Key(
-            "expires",
-            Located(
-                Text("a date", r"\d{4}-\d{2}-\d{2}", "write it like 2027-03-01", template=False)
-            ),
-            "Last day of the waiver, within a year.",
-            required=True,
-        ),
-    ),
-)
-_DENY_LIST: ValueShape[DenyList] = Record(
-    DenyList,
-    "Content that the image must not have.",
-    (
-        Key("paths", _GLOBS, "Paths or globs."),
-        Key("packages", _GLOBS, "Packages or globs."),
-        Key("components", _GLOBS, "Components or globs."),
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +73,12 @@ class BudgetRules:
     partitions: tuple[PartitionBudget, ...] = ()
     surface: tuple[FindingLimit, ...] = ()
     deny: DenyList = field(default_factory=DenyList)
+    kernel: KernelBudget = field(default_factory=KernelBudget)
     new_components: Limit | None = None
     growth: tuple[GrowthLimit, ...] = ()
     shrink: Limit | None = None
     unowned: Limit | None = None
-    waivers: tuple[_RawWaiver, ...] = ()
+    waivers: tuple[RawWaiver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,44 +97,49 @@ class _RawBudgetDocument(BudgetRules):
 
 
 _RULE_KEYS = (
-    Key("sections", _OWNER_LIMITS, 'Limits by section; "*" applies to all others.'),
-    Key("components", _OWNER_LIMITS, 'Limits by component; "*" applies to all others.'),
-    Key("packages", _OWNER_LIMITS, 'Limits by package; "*" applies to all others.'),
+    Key("sections", OWNER_LIMITS, 'Limits by section; "*" applies to all others.'),
+    Key("components", OWNER_LIMITS, 'Limits by component; "*" applies to all others.'),
+    Key("packages", OWNER_LIMITS, 'Limits by package; "*" applies to all others.'),
     Key(
         "partitions",
-        MapOf(_NAME, _PARTITION, PartitionBudget),
+        MapOf(NAME, PARTITION, PartitionBudget),
         "Partitions that the image must fit into.",
     ),
     Key(
         "surface",
-        MapOf(_NAME, _FINDINGS, FindingLimit),
+        MapOf(NAME, FINDINGS, FindingLimit),
         "Allowed findings of each kind: a number (setuid: 0), or a list (modules: [kvm, tun]).",
     ),
-    Key("deny", _DENY_LIST, "Content that the image must not have."),
+    Key("deny", DENY_LIST, "Content that the image must not have."),
+    Key(
+        "kernel",
+        KERNEL,
+        "Options of a kernel that is built: how many, which must be, which must not.",
+    ),
     Key(
         "new-components",
-        _LocatedLimit(Boolean(), is_size=False),
+        LocatedLimit(Boolean(), is_size=False),
         "false: a component that the baseline does not have fails.",
     ),
     Key(
         "growth",
-        MapOf(_NAME, _GROWTH_THRESHOLD, GrowthLimit),
+        MapOf(NAME, GROWTH_THRESHOLD, GrowthLimit),
         "Allowed growth of files, bytes or packed over the baseline.",
     ),
     Key(
         "shrink",
-        _LocatedLimit(Integer(0, 99), is_size=False),
+        LocatedLimit(Integer(0, 99), is_size=False),
         "Percent below the limit of a total from which the limit should be lowered.",
     ),
-    Key("unowned", _INTEGER_LIMIT, "Files without an owning component."),
-    Key("waivers", ListOf(_WAIVER), "Rules that may fail until a date."),
+    Key("unowned", INTEGER_LIMIT, "Files without an owning component."),
+    Key("waivers", ListOf(WAIVER), "Rules that may fail until a date."),
 )
 BUDGET_DOCUMENT: Record[_RawBudgetDocument] = Record(
     _RawBudgetDocument,
     "Limits that a CI pipeline checks an image against.",
     (
         Key(VERSION_KEY, Integer(1, 1), "The version of this format: 1.", required=True),
-        Key("totals", _LIMITS, "Limits of the whole image."),
+        Key("totals", LIMITS, "Limits of the whole image."),
         *_RULE_KEYS,
     ),
 )
@@ -239,10 +147,10 @@ MANIFEST_BUDGET: Record[RawBudget] = Record(
     RawBudget,
     "Limits: a build that exceeds a total fails; `minbuild check` tests all of them.",
     (
-        Key("files", _LocatedLimit(TemplatedValue(Integer()), is_size=False),
+        Key("files", LocatedLimit(TemplatedValue(Integer()), is_size=False),
             "Regular files, the kernel included."),
-        Key("bytes", _SIZE_LIMIT, "Sum of their sizes."),
-        Key("packed", _SIZE_LIMIT, "Size of the UKI."),
+        Key("bytes", SIZE_LIMIT, "Sum of their sizes."),
+        Key("packed", SIZE_LIMIT, "Size of the UKI."),
         *_RULE_KEYS,
     ),
 )  # fmt: skip

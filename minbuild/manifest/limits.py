@@ -105,6 +105,20 @@ class DenyList:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelBudget:
+    """Rules about the options of a kernel that is built."""
+
+    options: Limit | None = None
+    """How many may be on."""
+    required: tuple[LocatedName, ...] = ()
+    """NAME or NAME=VALUE."""
+    forbidden: tuple[LocatedName, ...] = ()
+    """Names or globs."""
+    allowed: AllowedFindings | None = None
+    """Names or globs; all others fail."""
+
+
+@dataclass(frozen=True, slots=True)
 class GrowthThreshold:
     """Growth over a baseline that fails: above both limits."""
 
@@ -144,6 +158,7 @@ class Budget:
     partitions: tuple[PartitionBudget, ...] = ()
     surface: tuple[FindingLimit, ...] = ()
     deny: DenyList = DenyList()
+    kernel: KernelBudget = KernelBudget()
     new_components: Limit | None = None
     """0: a component that the baseline does not have fails."""
     growth: tuple[GrowthLimit, ...] = ()

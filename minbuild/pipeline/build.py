@@ -100,6 +100,7 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
                         resolved, tree, spec.cmdline, spec.xen_cmdline, session.store
                     ),
                     inputs=collect_inputs(request, manifest),
+                    options=resolved.kernel_options,
                 )
                 outputs.add("footprint.json", document.render_footprint(footprint))
                 outputs.add(f"{manifest.name}.lock", lock_text)
@@ -144,5 +145,6 @@ def plan_build(request: BuildRequest, session: Session) -> Plan:
                 packed={},
                 weights=weights,
                 surface=analyse_surface(resolved, tree, cmdline, xen_cmdline, session.store),
+                options=resolved.kernel_options,
             )
             return Plan(resolved, tree, footprint)

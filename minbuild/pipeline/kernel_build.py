@@ -1,31 +1,32 @@
 """A kernel that is compiled for a host: options resolved, compiled once, kept in the store as a package."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from minbuild.archive.model import Lock, Package
 from minbuild.cache.records import RecordKind
-from minbuild.errors import ManifestError, ResolveError, combine
+from minbuild.errors import ResolveError, combine
 from minbuild.facts.package_facts import extract_from_packages, load_facts
 from minbuild.kconfig.document import parse_options, render_options
 from minbuild.kconfig.model import KernelOptions
 from minbuild.kconfig.resolution import resolve_options
-from minbuild.kconfig.tree import OptionTree
 from minbuild.kernel import compilation
 from minbuild.kernel.build_root import BuildRoot
-from minbuild.kernel.model import ARCHITECTURES, CompiledKernel, KernelArchitecture
-from minbuild.kernel.option_shell import OptionShell
+from minbuild.kernel.model import CompiledKernel
 from minbuild.kernel.package import render_package
-from minbuild.kernel.source import read_kernel_version, unpack_source
+from minbuild.kernel.source import read_kernel_version
 from minbuild.manifest.model import Manifest
 from minbuild.paths import RootPath
+from minbuild.pipeline.kernel_inputs import (
+    KernelInputs,
+    bring_source,
+    digest_parts,
+    extract_source_file,
+    open_option_tree,
+    prepare_kernel,
+)
 from minbuild.pipeline.kernel_options import list_module_requests, list_option_requests
-from minbuild.pipeline.lock_creation import KERNEL_TOOL, find_kernel_tools, lock_tools_only
-from minbuild.pipeline.package_sources import extract_to_cache, load_package_files
-from minbuild.pipeline.session import BuildRequest, Session, detect_machine_arch, digest_source_code
-from minbuild.pipeline.tool_setup import locate_tools, open_tools
+from minbuild.pipeline.session import BuildRequest, Session, digest_source_code
 
 EPOCH = 0
 """Seconds UTC of the files of such a package, which nobody reads."""
@@ -41,34 +42,6 @@ class ProvidedPackages:
     options: KernelOptions | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _KernelBuild:
-    """What one kernel is compiled from."""
-
-    request: BuildRequest
-    session: Session
-    manifest: Manifest
-    architecture: KernelArchitecture
-    package: Package
-    """The source."""
-    tools_lock: Lock
-    tools: Path
-
-    @property
-    def source_key(self) -> str:
-        return _digest("source", self.package.sha256)
-
-    @property
-    def source(self) -> Path:
-        return self.session.store.kernel_path(self.source_key)
-
-    @property
-    def objects(self) -> Path:
-        """One object tree for each source and toolchain: a change of options compiles what it touches."""
-        key = _digest("objects", self.package.sha256, self.tools.name, self.architecture.arch)
-        return self.session.store.kernel_path(key) / "objects"
-
-
 def provide_kernel(
     request: BuildRequest, manifest: Manifest, lock: Lock, session: Session, *, compiles: bool
 ) -> ProvidedPackages:
@@ -79,9 +52,9 @@ def provide_kernel(
     """
     if not manifest.kernel.is_built:
         return ProvidedPackages(lock.packages)
-    build = _prepare(request, manifest, lock, session)
+    build = prepare_kernel(request, manifest, lock, session)
     options = _resolve(build)
-    key = _digest(
+    key = digest_parts(
         "kernel", RECIPE, build.package.sha256, build.tools.name, *_list_settings(options)
     )
     package = _find_built(build, key)
@@ -99,32 +72,7 @@ def provide_kernel(
     return ProvidedPackages(packages, options)
 
 
-def _prepare(
-    request: BuildRequest, manifest: Manifest, lock: Lock, session: Session
-) -> _KernelBuild:
-    where = str(manifest.kernel.where)
-    architecture = ARCHITECTURES.get(manifest.arch)
-    if architecture is None or manifest.arch != detect_machine_arch():
-        raise ManifestError(
-            f"a kernel for {manifest.arch} cannot be compiled on this machine",
-            where=where,
-            fix=f"build on a machine of that architecture; known are {', '.join(sorted(ARCHITECTURES))}",
-        )
-    package = next((one for one in lock.packages if one.name == manifest.kernel.package), None)
-    if package is None:
-        raise ResolveError(
-            f"the lock does not have the kernel's source {manifest.kernel.package}",
-            where=where,
-            fix=f"write the lock anew: minbuild lock {request.manifest_argument}",
-        )
-    tools = find_kernel_tools(KERNEL_TOOL)
-    is_locked = any(one.name == KERNEL_TOOL for one in lock.toolbox)
-    tools_lock = lock if is_locked else lock_tools_only(request, session, tools)
-    tools_path = locate_tools(request, tools_lock, session, tools)
-    return _KernelBuild(request, session, manifest, architecture, package, tools_lock, tools_path)
-
-
-def _resolve(build: _KernelBuild) -> KernelOptions:
+def _resolve(build: KernelInputs) -> KernelOptions:
     """The options of a kernel, remembered under all that they depend on."""
     requests = sorted(list_option_requests(build.manifest), key=repr)
     modules = [
@@ -132,7 +80,7 @@ def _resolve(build: _KernelBuild) -> KernelOptions:
         for part in build.manifest.components
         for one in part.modules
     ]
-    key = _digest(
+    key = digest_parts(
         "options", build.package.sha256, build.tools.name, build.architecture.arch,
         digest_source_code(build.session.store), repr(requests), repr(modules),
     )  # fmt: skip
@@ -140,79 +88,19 @@ def _resolve(build: _KernelBuild) -> KernelOptions:
     record = store.get(RecordKind.KERNEL_OPTIONS, key)
     if record is not None:
         return parse_options(record.decode(), "the store")
-    _bring_source(build)
     build.session.progress.step("resolving the kernel's options")
+    tree = open_option_tree(build)
     version = read_kernel_version(build.source)
-    with store.create_temp_dir() as work:
-        (work / "objects").mkdir()
-        root = BuildRoot(build.tools, build.source, work / "objects")
-        with OptionShell(root) as shell:
-            tree = OptionTree(build.source, _list_variables(build, version, shell), shell.run)
     requests += list_module_requests(build.manifest, build.source, build.architecture, tree)
     options = resolve_options(tree, requests, version)
     store.put(RecordKind.KERNEL_OPTIONS, {key: render_options(options).encode()})
     return options
 
 
-def _list_variables(build: _KernelBuild, version: str, shell: OptionShell) -> dict[str, str]:
-    """What the kernel's Makefile exports to Kconfig. Source: Linux, Makefile and scripts/kconfig."""
-    return {
-        "ARCH": build.architecture.arch,
-        "BINDGEN": "bindgen",
-        "CC": "gcc-14",
-        "CC_VERSION_TEXT": shell.run("gcc-14 --version | head -n 1").strip(),
-        "CLANG_FLAGS": "",
-        "HOSTCC": "gcc-14",
-        "KERNELVERSION": version,
-        "LD": "ld",
-        "NM": "nm",
-        "OBJCOPY": "objcopy",
-        "PAHOLE": "pahole",
-        "RUSTC": "rustc",
-        "RUSTC_VERSION_TEXT": "",
-        "SRCARCH": build.architecture.directory,
-        "srctree": str(build.source),
-    }
-
-
-def _bring_source(build: _KernelBuild) -> None:
-    """Unpack toolchain and source into the store."""
-    session = build.session
-    toolbox = open_tools(build.request, build.tools_lock, session, find_kernel_tools(KERNEL_TOOL))
-    assert toolbox.root == build.tools
-    with session.store.lock(f"kernel {build.source_key}"):
-        if build.source.is_dir():
-            return
-        path = RootPath(f"/usr/src/{build.package.name}.tar.xz")
-        archive = session.store.path(_extract(build, path))
-        assert archive is not None
-        session.progress.step(f"unpacking {build.package.name}")
-        with session.store.create_temp_dir() as work:
-            target = work / "linux"
-            target.mkdir()
-            unpack_source(build.tools, archive, target)
-            target.rename(build.source)
-
-
-def _extract(build: _KernelBuild, path: RootPath) -> str:
-    """Put one file of the source package into the store, and return its digest."""
-    (files,) = load_package_files(build.request, [build.package], build.session)
-    entry = files.entries.get(path)
-    if entry is None:
-        raise ManifestError(
-            f"the package {build.package.name} has no {path}, so it is no kernel's source",
-            where=str(build.manifest.kernel.where),
-            fix="name a package linux-source-VERSION in kernel.build",
-        )
-    if build.session.store.path(entry.sha256) is None:
-        extract_to_cache(build.request, build.session, build.package, [entry.sha256])
-    return entry.sha256
-
-
-def _compile(build: _KernelBuild, options: KernelOptions, key: str) -> Package:
+def _compile(build: KernelInputs, options: KernelOptions, key: str) -> Package:
     """Compile, prove what came out, and keep it."""
     progress = build.session.progress
-    _bring_source(build)
+    bring_source(build)
     build.objects.mkdir(parents=True, exist_ok=True)
     root = BuildRoot(build.tools, build.source, build.objects)
     progress.step(f"compiling the kernel {options.version}, {options.count} options")
@@ -255,7 +143,7 @@ def _plan_kernel(options: KernelOptions) -> CompiledKernel:
     return CompiledKernel(options.version, b"", "".join(lines).encode(), builtin.encode(), b"", ())
 
 
-def _add_package(build: _KernelBuild, kernel: CompiledKernel) -> Package:
+def _add_package(build: KernelInputs, kernel: CompiledKernel) -> Package:
     """Keep a kernel as a package in the store, under the name of its source."""
     source = build.package
     fields = {
@@ -267,13 +155,13 @@ def _add_package(build: _KernelBuild, kernel: CompiledKernel) -> Package:
         "Description": "a kernel that minbuild compiled",
     }
     path = RootPath(f"/usr/share/doc/{source.name}/copyright")
-    copyright_text = build.session.store.require(_extract(build, path))
+    copyright_text = build.session.store.require(extract_source_file(build, path))
     data = render_package(kernel, fields, copyright_text, EPOCH)
     sha256 = build.session.store.add(data)
     return _open_package(build, replace(source, sha256=sha256, size=len(data)))
 
 
-def _find_built(build: _KernelBuild, key: str) -> Package | None:
+def _find_built(build: KernelInputs, key: str) -> Package | None:
     """The kernel of these options, if it was compiled before and is whole."""
     store = build.session.store
     record = store.get(RecordKind.BUILT_KERNEL, key)
@@ -284,7 +172,7 @@ def _find_built(build: _KernelBuild, key: str) -> Package | None:
     return _open_package(build, package)
 
 
-def _open_package(build: _KernelBuild, package: Package) -> Package:
+def _open_package(build: KernelInputs, package: Package) -> Package:
     """Have every content of a built kernel in the store: no archive has them."""
     store = build.session.store
     (files,) = load_facts([package], store, build.session.progress)
@@ -296,14 +184,10 @@ def _open_package(build: _KernelBuild, package: Package) -> Package:
     return package
 
 
-def _read_epoch(build: _KernelBuild) -> int:
+def _read_epoch(build: KernelInputs) -> int:
     """The date in the kernel's banner: that of the source."""
     return int((build.source / "Makefile").stat().st_mtime)
 
 
 def _list_settings(options: KernelOptions) -> list[str]:
     return [f"{name}={value}" for name, value in sorted(options.settings.items())]
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

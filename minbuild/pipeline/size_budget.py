@@ -5,7 +5,8 @@ from pathlib import Path
 
 from minbuild.data import data_directory
 from minbuild.errors import CheckFailed, combine
-from minbuild.footprint.budget_check import RuleState, check_manifest_limits
+from minbuild.footprint.budget_check import check_manifest_limits
+from minbuild.footprint.budget_result import RuleState
 from minbuild.footprint.model import Totals
 from minbuild.manifest.limits import Limit, list_limits
 from minbuild.manifest.model import Manifest

@@ -12,7 +12,8 @@ from minbuild.escape import (
     quote_attribute,
 )
 from minbuild.escape import escape_sarif as message
-from minbuild.footprint.budget_check import BudgetResult, RuleState, has_passed, summarize_results
+from minbuild.footprint.budget_check import has_passed, summarize_results
+from minbuild.footprint.budget_result import BudgetResult, RuleState
 from minbuild.footprint.comparison import FootprintDiff
 from minbuild.report import diff as difference
 from minbuild.report import layout

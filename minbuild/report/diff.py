@@ -17,7 +17,9 @@ from minbuild.footprint.comparison import (
     PathChange,
 )
 from minbuild.footprint.model import FileRow
+from minbuild.kconfig.needs import PREFIX, describe_chain
 from minbuild.report import layout
+from minbuild.report.kernel_option import describe_option_change, list_option_lines
 from minbuild.report.layout import align_columns, escape_line, format_entry, format_size, wrap_line
 from minbuild.report.surface import (
     FINDING_NAMES,
@@ -81,6 +83,11 @@ def render_diff(diff: FootprintDiff, *, top: int = 0, width: int = 0) -> str:
         if len(rows) > len(shown_rows):
             lines.append(f"  [{len(rows) - len(shown_rows)} others]")
     lines += _render_packages(diff, width)
+    lines += [
+        part
+        for line in list_option_lines(diff.options, top=top)
+        for part in wrap_line(line, width) or [""]
+    ]
     lines += [part for line in _render_surface(diff) for part in wrap_line(line, width) or [""]]
     lines += ["", *list_issue_lines(diff.issues, top=top)]
     return "\n".join(lines) + "\n"
@@ -177,6 +184,9 @@ def list_tables(diff: FootprintDiff) -> list[layout.FoldedTable]:
             for one in diff.packages
         ]
         tables.append(("Packages", ["package", "before", "after"], body, 0))
+    if diff.options:
+        body = [[layout.escape_markdown(describe_option_change(one))] for one in diff.options]
+        tables.append(("Kernel options", ["option"], body, 0))
     for title, findings in (("New attack surface", diff.findings_new), ("Attack surface gone", diff.findings_gone)):  # fmt: skip
         if findings:
             body = [[FINDING_NAMES[one.kind], layout.format_code(one.subject), layout.escape_markdown(one.detail)]
@@ -220,6 +230,15 @@ def render_diff_json(diff: FootprintDiff) -> str:
             "new": [asdict(one) for one in diff.findings_new],
             "gone": [asdict(one) for one in diff.findings_gone],
         },
+        "kernel_options": [
+            {
+                "name": one.name,
+                "before": one.before,
+                "after": one.after,
+                "because": describe_chain(one.chain),
+            }
+            for one in diff.options
+        ],
         "issues": issues_to_json(diff.issues),
     }
     return dump_json(document, sort=True)
@@ -267,6 +286,9 @@ def render_diff_csv(diff: FootprintDiff) -> str:
             [difference.change, csv_text(difference.path), difference.bytes, difference.cause,
              before.size if before else "", after.size if after else ""]
         )  # fmt: skip
+    for option in diff.options:
+        cause = csv_text(describe_chain(option.chain))
+        writer.writerow(["option", f"{PREFIX}{option.name}", 0, cause, option.before, option.after])
     return out.getvalue()
 
 

@@ -14,7 +14,7 @@ from minbuild.lazy_import import import_lazily
 if TYPE_CHECKING:
     from minbuild.archive.lockfile import LockChange
     from minbuild.footprint import budget_check, document
-    from minbuild.footprint.budget_check import BudgetResult
+    from minbuild.footprint.budget_result import BudgetResult
     from minbuild.footprint.comparison import FootprintDiff, IssueChanges
     from minbuild.footprint.model import Footprint
     from minbuild.report import budget_results, diff, footprint_formats, html, text

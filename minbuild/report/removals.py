@@ -1,7 +1,7 @@
 """Files that could leave a host, as text and JSON: removals with what they break, and files that a
 traced boot did not open."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from minbuild.escape import dump_json
 from minbuild.explain import removal
@@ -39,9 +39,14 @@ def render_removal(footprint: Footprint, selectors: Sequence[str], result: Remov
     return "\n".join(lines) + "\n"
 
 
-def render_removal_json(footprint: Footprint, selectors: Sequence[str], result: Removal) -> str:
-    """The same as a JSON object."""
-    return dump_json(_removal_to_json(footprint, selectors, result))
+def render_removal_json(
+    footprint: Footprint,
+    selectors: Sequence[str],
+    result: Removal,
+    options: Mapping[str, object] | None = None,
+) -> str:
+    """The same as a JSON object; `options`: keys about kernel options that would go, too."""
+    return dump_json({**_removal_to_json(footprint, selectors, result), **(options or {})})
 
 
 def render_suggestions(

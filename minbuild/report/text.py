@@ -9,7 +9,8 @@ from minbuild.explain.size_tables import (
     find_duplicates,
     sum_by_category,
 )
-from minbuild.footprint.budget_check import BudgetResult, RuleState, check_embedded_limits
+from minbuild.footprint.budget_check import check_embedded_limits
+from minbuild.footprint.budget_result import BudgetResult, RuleState
 from minbuild.footprint.model import STRING_PRIORITY, Footprint, Surface
 from minbuild.paths import RootPath
 from minbuild.report import footprint_formats, surface

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from minbuild.footprint.budget_change import check_baseline_change, check_budget_change, list_rules
-from minbuild.footprint.budget_check import RuleState
+from minbuild.footprint.budget_result import RuleState
 from minbuild.manifest.budget_document import load_budget
 from minbuild.manifest.limits import Budget
 from tests.support.footprint_variants import change_footprint, find_row

@@ -8,13 +8,12 @@ import pytest
 
 from minbuild.errors import ManifestError
 from minbuild.footprint.budget_check import (
-    BudgetResult,
-    RuleState,
     check_budget,
     check_embedded_limits,
     has_passed,
     summarize_results,
 )
+from minbuild.footprint.budget_result import BudgetResult, RuleState
 from minbuild.footprint.model import FindingKind, Footprint, Surface, SurfaceFinding
 from minbuild.manifest.budget_document import load_budget, rewrite_limits
 from minbuild.manifest.limits import Limit

@@ -9,6 +9,7 @@ import pytest
 
 from minbuild.footprint.document import read_footprint, render_footprint
 from minbuild.footprint.model import FindingKind, Footprint, ProbeRow, Surface, SurfaceFinding
+from minbuild.kconfig.model import How, OptionNeed
 from minbuild.resolve.model import NeedKind
 from tests.support.footprints import tiny
 
@@ -33,6 +34,10 @@ def golden() -> Footprint:
     return replace(
         tiny(), surface=surface, probes=(probe,), budget={"files": 48, "packed": 17_600_000},
         budget_locations={"files": "host.yaml:30:10", "packed": "host.yaml:31:11"},
+        kernel_options=(
+            OptionNeed("BRIDGE", "y", "network/bridge", How.ASKED, "bridge.yaml:1:1"),
+            OptionNeed("STP", "y", "BRIDGE", How.SELECT),
+        ),
     )  # fmt: skip
 
 
@@ -52,6 +57,8 @@ def test_the_schema_knows_every_kind() -> None:
     assert parts["edges"]["items"]["properties"]["kind"]["enum"] == sorted(map(str, NeedKind))
     findings = parts["surface"]["properties"]["findings"]["items"]["properties"]
     assert findings["kind"]["enum"] == sorted(map(str, FindingKind))
+    options = parts["kernel_options"]["items"]["properties"]
+    assert options["how"]["enum"] == list(map(str, How))
 
 
 def test_the_schema_refuses_what_is_not_in_it() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from minbuild.errors import ResolveError, ToolError
 from minbuild.kconfig.model import How, KernelOptions, OptionRequest
+from minbuild.kconfig.removal import remove_options
 from minbuild.kconfig.resolution import resolve_options
 from minbuild.kconfig.tree import OptionTree
 
@@ -76,6 +77,14 @@ config NR_CPUS
 config CHARSET
 \tstring "Character set"
 \tdefault "iso8859-1"
+config EXPERT
+\tbool "Experts"
+config BLOCK
+\tbool "Disks" if EXPERT
+\tdefault y
+config DISK
+\tbool "Disk"
+\tdepends on BLOCK
 config MITIGATION_A
 \tbool "A"
 config MITIGATION_B
@@ -125,6 +134,7 @@ def _fail(tree: OptionTree, *texts: str) -> list[str]:
 def test_what_an_option_depends_on_is_needed_by_it(tree: OptionTree) -> None:
     options = _resolve(tree, "BRIDGE")
     assert {name: (need.by, need.how) for name, need in options.needs.items()} == {
+        "BLOCK": ("", How.DEFAULT),
         "BRIDGE": ("c/bridge", How.ASKED),
         "CC_OK": ("", How.DEFAULT),
         "CHARSET": ("", How.DEFAULT),
@@ -217,6 +227,12 @@ def test_an_option_that_is_to_be_off_and_is_selected_names_the_selector(tree: Op
     assert _fail(tree, "BRIDGE", "CRYPTO=n") == ["c/crypto asks for CRYPTO=n: INET selects it"]
 
 
+def test_what_is_on_by_itself_stays_on_for_who_needs_it(tree: OptionTree) -> None:
+    options = _resolve(tree, "DISK", "EXPERT")  # with EXPERT, BLOCK is asked, and was answered n
+    assert options.settings == {"BLOCK": "y", "DISK": "y", "EXPERT": "y"}
+    assert options.needs["BLOCK"].by == "DISK"
+
+
 def test_numbers_texts_and_members_of_a_choice_are_set(tree: OptionTree) -> None:
     options = _resolve(tree, "NR_CPUS=64", "CHARSET=ascii", "XZ")
     assert options.settings == {"NR_CPUS": "64", "CHARSET": "ascii", "XZ": "y"}
@@ -270,3 +286,38 @@ def test_a_file_that_is_no_kconfig_is_an_error_in_words(tmp_path: Path) -> None:
     (tmp_path / "Kconfig").write_text("config\n\tbool bool bool\n")
     with pytest.raises(ToolError, match="options cannot be read"):
         OptionTree(tmp_path, {}, _run)
+
+
+def test_without_a_component_go_its_options_and_what_only_these_need(tree: OptionTree) -> None:
+    options = _resolve(tree, "BRIDGE", "TABLES")
+    removal = remove_options(tree, options, (), {"c/bridge"})
+    assert [need.name for need in removal.gone] == ["BRIDGE", "STP"]  # TABLES needs INET, too
+    assert (removal.new, removal.broken) == ((), ())
+
+
+def test_without_an_option_its_askers_break_and_others_take_an_alternative(
+    tree: OptionTree,
+) -> None:
+    options = _resolve(tree, "BRIDGE", "TABLES")
+    removal = remove_options(tree, options, {"INET"})
+    assert [need.name for need in removal.gone] == ["BRIDGE", "CRYPTO", "INET", "STP"]
+    assert removal.new == ("PACKET",)
+    assert [(one.by, reason) for one, reason in removal.broken] == [
+        ("c/bridge", "BRIDGE depends on INET, which would be off")
+    ]
+
+
+def test_what_selects_an_option_goes_with_it(tree: OptionTree) -> None:
+    removal = remove_options(tree, _resolve(tree, "INET", "STP", "BRIDGE"), {"STP"})
+    assert [need.name for need in removal.gone] == ["BRIDGE", "STP"]
+    assert [(one.name, reason) for one, reason in removal.broken] == [
+        ("BRIDGE", "it selects STP"),
+        ("STP", "it would be off"),
+    ]
+
+
+def test_what_was_removed_comes_back_when_it_is_resolved_again(tree: OptionTree) -> None:
+    options = _resolve(tree, "BRIDGE", "TABLES", "NR_CPUS=64")
+    remove_options(tree, options, {"NET"})
+    tree.clear()
+    assert resolve_options(tree, options.requests, "6.12.1") == options

@@ -7,7 +7,8 @@ import pytest
 
 from minbuild.data import data_directory
 from minbuild.errors import CheckFailed
-from minbuild.footprint.budget_check import RuleState, check_manifest_limits
+from minbuild.footprint.budget_check import check_manifest_limits
+from minbuild.footprint.budget_result import RuleState
 from minbuild.manifest.image_settings import Compression
 from minbuild.manifest.limits import Budget, Limit, Limits
 from minbuild.manifest.model import Location
