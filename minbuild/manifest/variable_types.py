@@ -30,10 +30,12 @@ class VariableType(StrEnum):
     HOST_NAME = "host-name"
     HOSTS = "hosts"
     LINK = "link"
+    LINK_NAME = "link-name"
     PATH = "path"
     SIZE = "size"
     LABEL = "label"
     SSH_KEY = "ssh-key"
+    PASSWORD_HASH = "password-hash"
     CHOICE = "choice"
 
 
@@ -75,6 +77,11 @@ _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = rf"{_LABEL}(?:\.{_LABEL})*"
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _ADDRESS = rf"{_OCTET}(?:\.{_OCTET}){{3}}"
+_LINK_MATCH = (
+    r"(?:MACAddress=[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}|Path=[A-Za-z0-9.:_*?-]+"
+    r"|Driver=[A-Za-z0-9_-]+|Order=[1-9][0-9]{0,2})"
+)
+_SALT = r"\$(?:rounds=[1-9][0-9]{3,8}\$)?[./0-9A-Za-z]{1,16}\$"
 _HOST = rf"(?:{_ADDRESS}|(?![0-9.]+(?::|$)){_HOST_NAME})(?::[0-9]{{1,5}})?"
 
 _PATTERNS: Mapping[VariableType, tuple[str, str, str]] = {
@@ -99,6 +106,16 @@ _PATTERNS: Mapping[VariableType, tuple[str, str, str]] = {
         "a link's name",
         "use at most 15 characters, without blanks, / and :",
     ),
+    VariableType.LINK_NAME: (
+        rf"[A-Za-z][A-Za-z0-9_-]{{0,14}}={_LINK_MATCH}(?:\+{_LINK_MATCH})*",
+        "a link's name with its card",
+        "write NAME= and MACAddress=, Path=, Driver= or Order=, joined by +: lan=Driver=igb+Order=2",
+    ),
+    VariableType.PASSWORD_HASH: (
+        rf"\$(?:5{_SALT}[./0-9A-Za-z]{{43}}|6{_SALT}[./0-9A-Za-z]{{86}})",
+        "a password's hash",
+        "write what `openssl passwd -6` prints",
+    ),
     VariableType.PATH: (r"/[^\x00\n]*", "an absolute path", "begin it with /"),
     VariableType.SIZE: (SIZE_PATTERN, "a size", "write it like 64 MiB"),
     VariableType.LABEL: (
@@ -107,7 +124,8 @@ _PATTERNS: Mapping[VariableType, tuple[str, str, str]] = {
 }  # fmt: skip
 """Type → pattern of the whole value, its name in an error, and the fix.
 
-Source: RFC 1123, 2.1 (host names); Linux, dev_valid_name() (links, IFNAMSIZ), __NEW_UTS_LEN.
+Source: RFC 1123, 2.1 (host names); Linux, dev_valid_name() (links, IFNAMSIZ), __NEW_UTS_LEN;
+systemd.link(5), [MATCH] (cards; Order is ours); crypt(5), sha256crypt and sha512crypt.
 """
 
 _SSH_TYPES = (

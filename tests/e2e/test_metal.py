@@ -1,6 +1,7 @@
 """metal.yaml in the lab's server: Debian's generic kernel, no device of virtio."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,15 @@ import pytest
 
 from minbuild.formats.uki import read_uki_sections
 from minbuild.lab.boot import boot_image
-from minbuild.lab.model import BootRequest, BootResult, Firmware, Machine
+from minbuild.lab.model import (
+    BootProbe,
+    BootRequest,
+    BootResult,
+    Firmware,
+    LineSource,
+    Machine,
+    ProbePattern,
+)
 from minbuild.lab.probes import list_manifest_probes
 from minbuild.manifest.loader import read_manifest
 from minbuild.progress import SilentProgress
@@ -76,14 +85,34 @@ def make_disks(directory: Path) -> tuple[Path, ...]:
     return tuple(disks)
 
 
-def boot(server: Path, firmware: Firmware, *names: str, disks: tuple[Path, ...] = ()) -> BootResult:
+def expect_line(pattern: str) -> BootProbe:
+    sign = ProbePattern(LineSource.CONSOLE, re.compile(f"minbuild: {pattern}"))
+    return BootProbe(pattern, (sign,), LIMIT, "a card has another name")
+
+
+NAMED_CARDS = (
+    expect_line(r"link-names: wan is pci-\S+, 52:54:00:6d:62:03, e1000e "),
+    expect_line(r"link-names: lan is pci-\S+, 52:54:00:6d:62:01, e1000e "),
+    expect_line(r"link-names: 4 cards named, 0 failed"),
+    expect_line(r"network: br0 up on wan \(52:54:00:6d:62:03\)"),
+    expect_line(r"bridges: br1 up on lan"),
+)
+
+
+def boot(
+    server: Path,
+    firmware: Firmware,
+    *names: str,
+    disks: tuple[Path, ...] = (),
+    lines: tuple[BootProbe, ...] = (),
+) -> BootResult:
     manifest = read_manifest(MANIFEST, settings={}, components=())
     probes = tuple(
         replace(one, limit=LIMIT) for one in list_manifest_probes(manifest) if one.name in names
     )
     assert len(probes) == len(names)
     request = BootRequest(
-        server, probes, firmware=firmware, machine=Machine.METAL, cards=2, disks=disks,
+        server, (*probes, *lines), firmware=firmware, machine=Machine.METAL, cards=4, disks=disks,
         memory=1536, timeout=LIMIT,
     )  # fmt: skip
     setup = make_boot_setup(server)
@@ -97,5 +126,6 @@ def test_a_server_mounts_every_kind_of_disk_by_uefi(server: Path, tmp_path: Path
     assert list_failures(result) == {}
 
 
-def test_a_server_starts_by_bios(server: Path) -> None:
-    assert list_failures(boot(server, Firmware.BIOS, "dhcp", "board")) == {}
+def test_a_server_starts_by_bios_and_its_cards_have_their_names(server: Path) -> None:
+    result = boot(server, Firmware.BIOS, "dhcp", "board", lines=NAMED_CARDS)
+    assert list_failures(result) == {}

@@ -121,6 +121,7 @@ start() {
     [ ! -e "$STEPS/25-bond" ] || await bond 30
     make_bridge &
     take_settings
+    [ ! -e "$STEPS/22-link-names" ] || await link-names 60
     find_uplink $((UPLINK_WAIT * 10))
     found=$?
     if ! wait $!; then

@@ -16,7 +16,7 @@ from minbuild.manifest.components import list_components
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.variable_types import VariableDeclaration, check_value
 from tests.unit.components.conftest import run
-from tests.unit.manifest.test_variable_types import FITTING, KEY, UNFIT
+from tests.unit.manifest.test_variable_types import FITTING, HASH, KEY, UNFIT
 
 pytestmark = pytest.mark.usefixtures("shell")
 
@@ -24,7 +24,7 @@ MANIFEST = """\
 minbuild: 1
 name: many
 extends: [host]
-boot: {use: [credentials]}
+boot: {use: [credentials, console-login]}
 network: {use: [static]}
 services: {use: [ssh, syslog]}
 budget: {files: 90, packed: 30 MB}
@@ -146,6 +146,22 @@ def test_every_way_brings_values(desk: Desk) -> None:
         "minbuild.syslog of the data partition: loghost:5514",
         "7 of this machine taken, 0 left out",
     ]
+
+
+def test_a_hash_of_a_password_is_root_s_alone_and_is_not_shown(desk: Desk) -> None:
+    desk.cmdline(f"systemd.set_credential=minbuild.console-password:{HASH}")
+    values, said = desk.start()
+    assert values["console_password"] == HASH
+    assert said[0] == "minbuild.console-password of the command line: a hash"
+    mode = (desk.directory / "run/minbuild/own/console_password").stat().st_mode
+    assert mode & 0o777 == 0o600
+
+
+def test_a_password_where_its_hash_should_be_is_not_shown(desk: Desk) -> None:
+    desk.cmdline("systemd.set_credential=minbuild.console-password:secret")
+    _, said = desk.start()
+    assert "left out: it is no value of the type password-hash" in said[0]
+    assert not any("secret" in line for line in said)
 
 
 def test_the_first_source_with_a_value_that_fits_counts(desk: Desk) -> None:

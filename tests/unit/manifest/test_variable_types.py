@@ -16,6 +16,11 @@ from minbuild.manifest.variable_types import (
 from tests.unit.manifest.conftest import Desk
 
 KEY = "AAAAC3NzaC1lZDI1NTE5AAAAIKj8/a+xkXJkyOTWyjG2sCQrZBuXRXTNsy/VHyvEMkAC"
+HASH = (
+    "$6$abcdefgh$ltjgWl6579NluT/Vi1nwEvcil.G5Nbc4NiXZaNGStk8PSwGfQv72N2CKPPrVACtLtip/cZ/"
+    "1GM/O6IND4WQhG."
+)
+"""Of `secret`: mkpasswd -m sha512 -S abcdefgh secret."""
 
 FITTING = [
     (VariableType.ADDRESS, "192.0.2.1"),
@@ -26,12 +31,16 @@ FITTING = [
     (VariableType.HOSTS, "0.debian.pool.ntp.org 192.0.2.1"),
     (VariableType.HOSTS, "loghost:5514"),
     (VariableType.LINK, "eth0.20"),
+    (VariableType.LINK_NAME, "wan=MACAddress=52:54:00:aB:34:56"),
+    (VariableType.LINK_NAME, "lan-0=Path=pci-0000:0?:00.*+Driver=igb+Order=12"),
     (VariableType.PATH, "/data/images"),
     (VariableType.SIZE, "64 MiB"),
     (VariableType.LABEL, "minbuild-data"),
     (VariableType.SSH_KEY, f"ssh-ed25519 {KEY} you@there"),
     (VariableType.SSH_KEY, f"ssh-ed25519 {KEY}"),
     (VariableType.SSH_KEY, f'no-pty,command="uptime" ssh-ed25519 {KEY} you'),
+    (VariableType.PASSWORD_HASH, HASH),
+    (VariableType.PASSWORD_HASH, f"$5$rounds=5000$abcdefgh${'x' * 43}"),
     (VariableType.TEXT, "anything $(at) all"),
     (VariableType.ADDRESS, ""),
     (VariableType.ADDRESS, ("192.0.2.1", "192.0.2.2")),
@@ -50,9 +59,29 @@ UNFIT = [
     (VariableType.HOSTS, "a,b", "'a,b' is not a host name or an IPv4 address"),
     (VariableType.LINK, "a-name-of-16-char", "is not a link's name"),
     (VariableType.LINK, "a/b", "'a/b' is not a link's name"),
+    (VariableType.LINK_NAME, "wan", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "wan=", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "wan=52:54:00:12:34:56", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "wan=MACAddress=52:54:00:12:34", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "wan=MACAddress=52:54:00:12:34:5g", "is not a link's name with"),
+    (VariableType.LINK_NAME, "wan=Order=0", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "wan=Order=1000", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "wan=Driver=igb+", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "wan=Driver=", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "wan=Path=/sys", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "wan=Colour=red", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "eth0.1=Order=1", "is not a link's name with its card"),
+    (VariableType.LINK_NAME, "a-name-of-16-cha=Order=1", "is not a link's name with its card"),
     (VariableType.PATH, "data", "'data' is not an absolute path"),
     (VariableType.SIZE, "64", "'64' is not a size"),
     (VariableType.LABEL, "a label", "'a label' is not a label"),
+    (VariableType.PASSWORD_HASH, "secret", "is not a password's hash"),
+    (VariableType.PASSWORD_HASH, "*", "is not a password's hash"),
+    (VariableType.PASSWORD_HASH, "$1$abcdefgh$cHJi5PXp/ki/ktXzqlk6I1", "is not a password's hash"),
+    (VariableType.PASSWORD_HASH, f"$y$j9T$abc${'x' * 43}", "is not a password's hash"),
+    (VariableType.PASSWORD_HASH, HASH[:-1], "is not a password's hash"),
+    (VariableType.PASSWORD_HASH, f"{HASH}:", "is not a password's hash"),
+    (VariableType.PASSWORD_HASH, f"$6$rounds=1${HASH[3:]}", "is not a password's hash"),
     (VariableType.SSH_KEY, "not a key", "'not a key' is not a public SSH key"),
     (VariableType.SSH_KEY, f"ssh-ed25519 {KEY[:40]}", "is cut off or damaged"),
     (VariableType.SSH_KEY, f"ssh-rsa {KEY}", "is cut off or damaged"),
