@@ -157,12 +157,8 @@ def try_mirrors(
             if pause is None or (requested_pause > http_request.MAX_RETRY_AFTER and not last):
                 _exhausted_hosts.add(_get_host(urls))
                 break
-            time.sleep(
-                min(
-                    max(http_request.scale_pause(pause), requested_pause),
-                    http_request.MAX_RETRY_AFTER,
-                )
-            )
+            longest = http_request.MAX_RETRY_AFTER
+            time.sleep(min(max(http_request.scale_pause(pause), requested_pause), longest))
     raise _build_error(purpose, tally, fix)
 
 

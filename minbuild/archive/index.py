@@ -63,6 +63,12 @@ def parse_package(stanza: str, root: str, suite: str) -> Package:
         )
     except (KeyError, ValueError) as error:
         raise _stanza_error(stanza, suite, f"{error!r}") from error
+    _check_package(package, stanza, suite)
+    return package
+
+
+def _check_package(package: Package, stanza: str, suite: str) -> None:
+    """Raises: ArchiveError for a field that no archive has."""
     invalid = [
         text
         for text, form in (
@@ -83,7 +89,6 @@ def parse_package(stanza: str, root: str, suite: str) -> Package:
         raise _stanza_error(
             stanza, suite, f"{package.path}, {package.size} bytes, SHA-256 {package.sha256}"
         )
-    return package
 
 
 def parse_depends(stanza: str) -> tuple[tuple[str, ...], ...]:
@@ -288,16 +293,9 @@ def open_index(
 
     def open_by_name(name: str, fresh: bool) -> Suite:
         return open_suite(
-            archive,
-            name,
-            mirror,
-            store,
-            offline=offline,
-            progress=progress,
-            now=now,
-            allow_downgrade=allow_downgrade,
-            fresh=fresh,
-        )
+            archive, name, mirror, store, offline=offline, progress=progress, now=now,
+            allow_downgrade=allow_downgrade, fresh=fresh,
+        )  # fmt: skip
 
     def download_indices(suites: Sequence[Suite]) -> list[PackagesFile]:
         files = [

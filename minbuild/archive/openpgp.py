@@ -54,16 +54,19 @@ def verify_cleartext(
     if content is None:
         raise _refusal_error("the verification returned no content", issuers, where, signed_by)
     keys = [(str(valid.certificate), str(valid.signing_key)) for valid in result.valid_sigs]
-    expiry_times = _list_expiry_times(keys, signed_by)
-    moment = time.time() if now is None else now
-    if not any(end > moment for end in expiry_times):
-        day = (
-            time.strftime("%Y-%m-%d", time.gmtime(max(expiry_times)))
-            if expiry_times
-            else "no known day"
-        )
+    if day := _find_expiry_day(keys, signed_by, time.time() if now is None else now):
         raise _refusal_error(f"the key expired on {day}", issuers, where, signed_by)
     return content
+
+
+def _find_expiry_day(keys: Sequence[tuple[str, str]], signed_by: str, now: float) -> str:
+    """The day on which the last of these keys expired; "" if one has not."""
+    expiry_times = _list_expiry_times(keys, signed_by)
+    if any(end > now for end in expiry_times):
+        return ""
+    if not expiry_times:
+        return "no known day"
+    return time.strftime("%Y-%m-%d", time.gmtime(max(expiry_times)))
 
 
 def _list_expiry_times(keys: Sequence[tuple[str, str]], signed_by: str) -> list[float]:

@@ -62,19 +62,12 @@ def open_suite(
     Raises: ArchiveError.
     """
     repository = repository_of(name, archive.name if archive.mirror else "")
-    directory = f"dists/{name.strip('/')}"
-    files = ("InRelease", "Release") if archive.trusted else ("InRelease",)
     opener = _SuiteOpener(
         archive, name, repository, mirror, store, progress, offline, now, allow_downgrade
     )
-    mirrors = [
-        tuple(f"{url}/{file}" for file in files)
-        for url in mirror.build_urls(repository, directory)
-        if is_local(url) or not offline
-    ]
+    mirrors = opener.list_addresses()
     if not mirrors:
-        where, signed = opener.read_cached(f"{mirror.build_url(repository, directory)}/InRelease")
-        suite = opener.verify(signed, where)
+        suite = opener.open_cached()
     else:
         try:
             suite = try_mirrors(
@@ -104,6 +97,26 @@ class _SuiteOpener:
     offline: bool
     now: int | None
     allow_downgrade: bool
+
+    @property
+    def directory(self) -> str:
+        """Below the repository."""
+        return f"dists/{self.name.strip('/')}"
+
+    def open_cached(self) -> Suite:
+        """Verify the file as the store has it. Raises: ArchiveError."""
+        url = f"{self.mirror.build_url(self.repository, self.directory)}/InRelease"
+        where, signed = self.read_cached(url)
+        return self.verify(signed, where)
+
+    def list_addresses(self) -> list[tuple[str, ...]]:
+        """The addresses of the signed file at each mirror that may be asked."""
+        files = ("InRelease", "Release") if self.archive.trusted else ("InRelease",)
+        return [
+            tuple(f"{url}/{file}" for file in files)
+            for url in self.mirror.build_urls(self.repository, self.directory)
+            if is_local(url) or not self.offline
+        ]
 
     def download(self, url: str, *, fresh: bool) -> Suite:
         """Download and verify the suite by one request.

@@ -40,6 +40,7 @@ from minbuild.pipeline.boot_setup import (
     save_trace,
 )
 from minbuild.report.removals import render_trace_summary
+from minbuild.toolbox.toolbox import Toolbox
 
 PATH = click.Path(path_type=Path)
 
@@ -135,18 +136,38 @@ def boot(
         ports=not (no_ports or interactive),
     )  # fmt: skip
     if interactive:
-        keys, screen = sys.stdin.fileno(), sys.stdout.fileno()
-        boot_interactively(boot_request, setup.toolbox, terminal, input_fd=keys, output_fd=screen)
+        _connect_terminal(boot_request, setup.toolbox, terminal)
         return 0
     if trace:
         require_footprint(setup.image)
     results = boot_results.boot_repeatedly(boot_request, setup.toolbox, terminal, repeat)
     terminal.finish()
+    _save_and_show(boot_request, results, terminal, junit=junit, as_json=as_json)
+    return 0
+
+
+def _connect_terminal(boot_request: BootRequest, toolbox: Toolbox, terminal: Terminal) -> None:
+    keys, screen = sys.stdin.fileno(), sys.stdout.fileno()
+    boot_interactively(boot_request, toolbox, terminal, input_fd=keys, output_fd=screen)
+
+
+def _save_and_show(
+    boot_request: BootRequest,
+    results: Sequence[BootResult],
+    terminal: Terminal,
+    *,
+    junit: Path | None,
+    as_json: bool,
+) -> None:
+    """Keep what the boots have shown beside the image, and print it.
+
+    Raises: the error of the first one that failed.
+    """
     if junit is not None:
         boot_results.write_boot_junit(junit, results)
     if boot_request.ports:
-        save_observed_ports(setup.image, results, terminal)
-    summary = save_trace(setup.image, results) if trace else None
+        save_observed_ports(boot_request.image, results, terminal)
+    summary = save_trace(boot_request.image, results) if boot_request.trace else None
     if as_json:
         click.echo(_results_to_json(results, summary), nl=False)
     else:
@@ -155,7 +176,6 @@ def boot(
         failure = boot_results.make_boot_error(result)
         if failure is not None:
             raise failure
-    return 0
 
 
 def parse_forward(text: str) -> PortForward:

@@ -74,21 +74,12 @@ def make(
     """
     terminal = Terminal()
     session = open_session(build.store, terminal)
-    requests = expand_matrices(
-        [
-            replace(
-                build_request(manifest, build),
-                compression=Compression(compression) if compression else None,
-                dib_in=DibLocation(dib_in),
-                locked=locked,
-            )
-            for manifest in manifests
-        ]
-    )
-    if shard:
-        requests = shards.take_shard(requests, shards.parse_shard(shard))
-        if not requests:
-            terminal.note(f"share {shard} has no build: there are fewer of them than shares")
+    chosen = Compression(compression) if compression else None
+    build_requests = [
+        replace(build_request(name, build), compression=chosen, locked=locked, dib_in=DibLocation(dib_in))
+        for name in manifests
+    ]  # fmt: skip
+    requests = _take_share(expand_matrices(build_requests), shard, terminal)
     if len(requests) == 1 and not shard:
         request = replace(requests[0], output=output)
         built = find_last_build(request, session)
@@ -106,6 +97,18 @@ def make(
     outcomes = batch.build_all(several, session, jobs=jobs, fail_fast=fail_fast)
     terminal.finish()
     return build_results.show_outcomes(outcomes, targets)
+
+
+def _take_share(
+    requests: tuple[BuildRequest, ...], shard: str, terminal: Terminal
+) -> tuple[BuildRequest, ...]:
+    """The builds of one machine: of a share I/N of them, or all. Raises: UsageError."""
+    if not shard:
+        return requests
+    share = shards.take_shard(requests, shards.parse_shard(shard))
+    if not share:
+        terminal.note(f"share {shard} has no build: there are fewer of them than shares")
+    return share
 
 
 def _check_reproducible(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from minbuild.archive.lockfile import LockChange
+from minbuild.archive.model import Package
 from minbuild.cli.console import print_message
 from minbuild.cli.options import BuildOptions, GatheringCommand, build_options, complete
 from minbuild.cli.output_options import (
@@ -179,13 +180,7 @@ def lock(manifest: str, packages: tuple[str, ...], update: bool, dry_run: bool, 
     if fetch_all:
         fetched = fetch_locked(request, session)
         terminal.finish()
-        total = sum(package.size for package in fetched)
-        if as_json:
-            document = render_json("lock-fetch", packages=len(fetched), bytes=total)
-            click.echo(document, nl=False)
-        else:
-            message = f"the store has all {len(fetched)} packages of the lock, {total:,} bytes"
-            print_message(message, err=False)
+        _show_fetched(fetched, as_json=as_json)
         return 0
     proposal = propose_lock(request, session, update=update, only=packages)
     terminal.finish()
@@ -195,6 +190,15 @@ def lock(manifest: str, packages: tuple[str, ...], update: bool, dry_run: bool, 
         if proposal.before != proposal.after:
             print_message(f"wrote {proposal.lock_path}")
     return 0
+
+
+def _show_fetched(packages: Sequence[Package], *, as_json: bool) -> None:
+    total = sum(package.size for package in packages)
+    if as_json:
+        click.echo(render_json("lock-fetch", packages=len(packages), bytes=total), nl=False)
+    else:
+        message = f"the store has all {len(packages)} packages of the lock, {total:,} bytes"
+        print_message(message, err=False)
 
 
 def _render_proposal(proposal: LockProposal) -> str:

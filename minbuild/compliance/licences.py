@@ -195,6 +195,13 @@ def collect_copyrights(
         index = open_index(archive, arch, mirror, store, offline=offline, progress=progress)
         linked_packages = [index.find_package(name) for name in sorted(linked_names)]
         load_packages([package for package in linked_packages if package is not None])
+    return _read_copyrights(packages, copyright_files, store, progress)
+
+
+def _read_copyrights(
+    packages: Sequence[Package], copyright_files: CopyrightFiles, store: Store, progress: Progress
+) -> dict[Package, str]:
+    """Extract and read the files. Raises: ArchiveError when a package has none."""
     locations = {package: copyright_files.find_copyright(package.name) for package in packages}
     problems = [
         _copyright_error(package) for package, (_, sha256) in locations.items() if not sha256

@@ -64,17 +64,6 @@ def build_document(
         _make_package(one, built_image, licences.get(one.name, ()), sha1)
         for one in built_image.packages
     ]
-    files = [
-        model.File(
-            name=f".{row.path}",
-            spdx_id=f"SPDXRef-file-{number}",
-            checksums=[
-                model.Checksum(model.ChecksumAlgorithm.SHA1, sha1[row.path]),
-                model.Checksum(model.ChecksumAlgorithm.SHA256, row.sha256),
-            ],
-        )
-        for number, row in enumerate(_list_files(built_image, sha1))
-    ]
     return model.Document(
         model.CreationInfo(
             spdx_version="SPDX-2.3",
@@ -85,10 +74,24 @@ def build_document(
             created=created,
         ),
         packages=[image, *packages],
-        files=files,
+        files=_make_files(built_image, sha1),
         relationships=_make_relationships(built_image, sha1),
         extracted_licensing_info=_declare_references(licences),
     )
+
+
+def _make_files(built_image: BuiltImage, sha1: Mapping[str, str]) -> list[model.File]:
+    return [
+        model.File(
+            name=f".{row.path}",
+            spdx_id=f"SPDXRef-file-{number}",
+            checksums=[
+                model.Checksum(model.ChecksumAlgorithm.SHA1, sha1[row.path]),
+                model.Checksum(model.ChecksumAlgorithm.SHA256, row.sha256),
+            ],
+        )
+        for number, row in enumerate(_list_files(built_image, sha1))
+    ]
 
 
 def _list_files(built_image: BuiltImage, sha1: Mapping[str, str]) -> list[FileRow]:

@@ -111,25 +111,12 @@ def suggest_removals(
     things that would go with an earlier one: that is the same choice again. What the manifest keeps
     is told path by path, and as a whole where there are several.
     """
-    kernel = {need.path for need in edges if need.needed_by == KERNEL_COMPONENT} | {
-        KERNEL_COMPONENT
-    }
-    added = graph.compute_added()
-    only_paths = {
-        names[0]: own for own, names in _list_manifest_roots(edges).items() if len(names) == 1
-    }
-    heaviest = sorted(
-        (name for name in added if name and name not in kernel and added[name]),
-        key=lambda name: (-added[name], name.startswith("/") and name not in only_paths, name),
-    )
     suggestions: list[tuple[str, Removal]] = []
     seen: set[frozenset[str]] = set()
     covered: list[frozenset[str]] = []
-    for name in heaviest:
+    for name in _list_heaviest(graph, edges):
         if len(suggestions) >= limit:
             break
-        if name in only_paths.values():
-            continue  # its only path stands for it
         removal = simulate_removal(graph, edges, {name}, needs)
         if _breaks_what_stays(removal):
             continue
@@ -145,6 +132,25 @@ def suggest_removals(
             covered.append(frozenset((name, *removal.removed)))
             suggestions.append((name, removal))
     return tuple(suggestions)
+
+
+def _list_heaviest(graph: ClosureGraph, edges: Sequence[Need]) -> list[str]:
+    """Paths and components by what they add, the most first; none that the kernel needs.
+
+    A component of the manifest itself with one path is that path.
+    """
+    kernel = {need.path for need in edges if need.needed_by == KERNEL_COMPONENT} | {
+        KERNEL_COMPONENT
+    }
+    added = graph.compute_added()
+    only_paths = {
+        names[0]: own for own, names in _list_manifest_roots(edges).items() if len(names) == 1
+    }
+    skipped = {"", *kernel, *only_paths.values()}
+    return sorted(
+        (name for name in added if name not in skipped and added[name]),
+        key=lambda name: (-added[name], name.startswith("/") and name not in only_paths, name),
+    )
 
 
 def _breaks_what_stays(removal: Removal) -> bool:

@@ -211,24 +211,7 @@ def explain(footprint: Footprint, query: str, *, all_chains: bool = False) -> Ex
     path = namesakes[0] if len(namesakes) == 1 else exact[0] if exact else to_root_path(query)
     row = rows.get(path)
     if row is None:
-        requested_name = "" if "/" in query else query
-        similar_paths = find_similar(
-            path, (one.path for one in footprint.files if one.type != "directory")
-        )
-        waivers = tuple(one for one in footprint.waivers if _matches_waiver(one.path, path))
-        named_by = tuple(
-            one for one in _list_string_paths(footprint) if f"{path}/".startswith(f"{one.wanted}/")
-        )
-        return Explanation(
-            footprint.name,
-            path,
-            None,
-            (),
-            similar_paths,
-            waivers,
-            named_paths=named_by,
-            requested_name=requested_name,
-        )
+        return _explain_absence(footprint, path, "" if "/" in query else query)
     need_chains = find_chains(footprint.edges, path, limit=MAX_CHAINS if all_chains else 1)
     versions = {one.name: f"{one.name} {one.version}".rstrip() for one in footprint.packages}
     owners = {
@@ -247,6 +230,27 @@ def explain(footprint: Footprint, query: str, *, all_chains: bool = False) -> Ex
         owners=owners,
         possible_dlopens=possible,
         named_paths=named_paths,
+    )
+
+
+def _explain_absence(footprint: Footprint, path: RootPath, requested_name: str) -> Explanation:
+    """Say what leaves a path out, what names it, and which paths of the image are like it."""
+    similar_paths = find_similar(
+        path, (one.path for one in footprint.files if one.type != "directory")
+    )
+    waivers = tuple(one for one in footprint.waivers if _matches_waiver(one.path, path))
+    named_by = tuple(
+        one for one in _list_string_paths(footprint) if f"{path}/".startswith(f"{one.wanted}/")
+    )
+    return Explanation(
+        footprint.name,
+        path,
+        None,
+        (),
+        similar_paths,
+        waivers,
+        named_paths=named_by,
+        requested_name=requested_name,
     )
 
 

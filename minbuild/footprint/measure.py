@@ -49,13 +49,10 @@ def measure_image(
     boots; `weights` a compressed size for each content digest, by which the initramfs's bytes are
     shared out among its files.
     """
-    shares = _share_out(tree, initramfs, weights)
-    files = tuple(make_file_row(node, shares[node.path]) for node in tree.nodes)
+    files = _make_file_rows(tree, initramfs, weights)
     limits = manifest_limits(manifest)
     footprint = Footprint(
-        name=manifest.name,
-        arch=manifest.arch,
-        kernel=tree.kernel_release,
+        name=manifest.name, arch=manifest.arch, kernel=tree.kernel_release,
         suites=manifest.archive.suites,
         packed=dict(sorted(packed.items())),
         totals=ZERO_TOTALS,
@@ -73,9 +70,16 @@ def measure_image(
         inputs=inputs,
         kernel_options=tuple(options.needs.values()) if options else (),
     )  # fmt: skip
-    overhead = packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0
     versions = {package.name: package.version for package in packages}
+    overhead = packed["efi"] - sum(row.packed for row in files) if "efi" in packed else 0
     return with_totals(footprint, versions, {IMAGE_OVERHEAD: overhead})
+
+
+def _make_file_rows(
+    tree: RootfsTree, initramfs: int, weights: Mapping[str, int]
+) -> tuple[FileRow, ...]:
+    shares = _share_out(tree, initramfs, weights)
+    return tuple(make_file_row(node, shares[node.path]) for node in tree.nodes)
 
 
 def find_hypervisor_path(footprint: Footprint | None) -> RootPath:

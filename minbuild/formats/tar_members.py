@@ -157,13 +157,7 @@ def _parse_member(
     raw_name = _read_name(block, pending, pax)
     if letter == _VOLUME_LABEL:
         return None, offset + BLOCK
-    kind = _FILE_TYPES.get(letter)
-    if kind is None:
-        raise MalformedFile(
-            f"it has a member of the unknown type {letter!r}: {escape_name(raw_name)!r}"
-        )
-    if kind is FileType.FILE and raw_name.endswith(b"/"):
-        kind = FileType.DIRECTORY
+    kind = _find_file_type(letter, raw_name)
     body_size = _parse_pax_number(pax_values, b"size", _parse_number(block[124:136], "size"))
     body_size = (
         0 if kind is FileType.HARDLINK else body_size
@@ -188,6 +182,18 @@ def _parse_member(
         capability=read_pax_capability(pax_values) if kind is FileType.FILE else b"",
         extents=extents,
     ), min(end, tar.size)
+
+
+def _find_file_type(letter: str, raw_name: bytes) -> FileType:
+    """The type of a member; in old archives a directory is a file with a slash at its end."""
+    kind = _FILE_TYPES.get(letter)
+    if kind is None:
+        raise MalformedFile(
+            f"it has a member of the unknown type {letter!r}: {escape_name(raw_name)!r}"
+        )
+    if kind is FileType.FILE and raw_name.endswith(b"/"):
+        return FileType.DIRECTORY
+    return kind
 
 
 def _read_name(block: bytes, pending: _PendingHeaders, pax: PaxRecords) -> bytes:

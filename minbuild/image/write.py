@@ -231,19 +231,7 @@ def write_images(
     `segments` are the packed initramfs of the tree.
     Raises: ToolError when a tool fails; CacheCorrupted when the cache lost the kernel.
     """
-    kernel = _get_verified_path(store, _find_digest(spec.tree, spec.tree.kernel_image))
-    hypervisor = spec.tree.hypervisor_image
-    xen = hypervisor and _get_verified_path(store, _find_digest(spec.tree, hypervisor))
-    initrd = outputs.work / "initrd"
-    early = [one for one in segments if one.content_class == ContentClass.MICROCODE]
-    concatenate_segments([one for one in segments if one not in early], store, initrd)
-    microcode = outputs.work / "microcode" if early else None
-    if microcode is not None:
-        concatenate_segments(early, store, microcode)
-    parts = UkiParts(
-        spec.arch, kernel, initrd, spec.cmdline, spec.osrel, spec.tree.kernel_release,
-        microcode, xen or None, spec.xen_cmdline,
-    )  # fmt: skip
+    parts = _gather_parts(spec, segments, store, outputs.work)
     images: dict[ImageFormat, Path] = {}
     for image_format in add_prerequisites(spec.formats):
         name = f"{spec.name}.{FORMATS[image_format].suffix}"
@@ -266,8 +254,26 @@ def write_images(
     sizes = {
         FORMATS[image_format].suffix: _measure_size(path) for image_format, path in images.items()
     }
-    early_size = microcode.stat().st_size if microcode is not None else 0
-    return WrittenImages(early_size + initrd.stat().st_size, sizes)
+    early_size = parts.microcode.stat().st_size if parts.microcode is not None else 0
+    return WrittenImages(early_size + parts.initrd.stat().st_size, sizes)
+
+
+def _gather_parts(
+    spec: ImageSpec, segments: Sequence[InitramfsSegment], store: Store, work: Path
+) -> UkiParts:
+    """Kernel and hypervisor as the store has them; microcode and initramfs joined in `work`."""
+    kernel = _get_verified_path(store, _find_digest(spec.tree, spec.tree.kernel_image))
+    hypervisor = spec.tree.hypervisor_image
+    xen = hypervisor and _get_verified_path(store, _find_digest(spec.tree, hypervisor))
+    early = [one for one in segments if one.content_class == ContentClass.MICROCODE]
+    initrd, microcode = work / "initrd", work / "microcode" if early else None
+    concatenate_segments([one for one in segments if one not in early], store, initrd)
+    if microcode is not None:
+        concatenate_segments(early, store, microcode)
+    return UkiParts(
+        spec.arch, kernel, initrd, spec.cmdline, spec.osrel, spec.tree.kernel_release,
+        microcode, xen or None, spec.xen_cmdline,
+    )  # fmt: skip
 
 
 def _measure_size(path: Path) -> int:

@@ -194,7 +194,22 @@ def write_provenance(request: BuildRequest, manifest: Manifest, directory: Path)
     lock = lockfile.read_lock(directory / f"{manifest.name}.lock")
     inputs = _read_inputs(directory, subjects)
     _require_same_inputs(inputs, request, manifest, directory)
-    statement = {
+    statement = _make_statement(subjects, inputs, lock, manifest.name, request.settings)
+    data = (json.dumps(statement, indent=1, sort_keys=True) + "\n").encode()
+    path = write_atomic(directory / PROVENANCE, data)
+    write_sums(directory, {**subjects, PROVENANCE: hashlib.sha256(data).hexdigest()})
+    return path
+
+
+def _make_statement(
+    subjects: Mapping[str, str],
+    inputs: BuildInputs,
+    lock: Lock,
+    name: str,
+    settings: Mapping[str, str],
+) -> Mapping[str, object]:
+    """An in-toto statement with SLSA's provenance. Source: https://slsa.dev/provenance/v1."""
+    return {
         "_type": STATEMENT_TYPE,
         "subject": [{"name": name, "digest": {"sha256": it}} for name, it in subjects.items()],
         "predicateType": PREDICATE_TYPE,
@@ -202,12 +217,12 @@ def write_provenance(request: BuildRequest, manifest: Manifest, directory: Path)
             "buildDefinition": {
                 "buildType": _BUILD_TYPE,
                 "externalParameters": {
-                    "manifest": manifest.name,
+                    "manifest": name,
                     "arch": inputs.arch,
                     "cell": inputs.cell,
                     "formats": list(inputs.formats),
                     "compression": inputs.compression,
-                    "settings": dict(sorted(request.settings.items())),
+                    "settings": dict(sorted(settings.items())),
                 },
                 "internalParameters": {"sourceDateEpoch": lock.epoch},
                 "resolvedDependencies": list_dependencies(inputs, lock),
@@ -217,10 +232,6 @@ def write_provenance(request: BuildRequest, manifest: Manifest, directory: Path)
             },
         },
     }
-    data = (json.dumps(statement, indent=1, sort_keys=True) + "\n").encode()
-    path = write_atomic(directory / PROVENANCE, data)
-    write_sums(directory, {**subjects, PROVENANCE: hashlib.sha256(data).hexdigest()})
-    return path
 
 
 def sign_sums(directory: Path, key: Path) -> Path:

@@ -78,6 +78,28 @@ def _find_hypervisor_problems(manifest: Manifest, tree: RootfsTree) -> Iterator[
                 fix="take hypervisor: {use: [xen]}, or remove xen-cmdline",
             )
         return
+    yield from _find_long_cmdlines(manifest, where)
+    for part in manifest.components:
+        if part.name == GUEST_FILTER:
+            yield ManifestError(
+                f"{part.name} would filter nothing: it knows the cards of QEMU's guests, and this host starts Xen",
+                where=where,
+                fix=f"remove {part.name}: a guest of Xen has an isolated port, and may send from any address",
+            )
+    unsupported = [str(one) for one in manifest.image.formats if one is ImageFormat.PXE]
+    unsupported += ["dib"] if manifest.image.dib else []
+    unsupported += ["boot/bios"] if manifest.image.disk.bios else []
+    unsupported += ["boot/update"] if manifest.image.disk.version is not None else []
+    for name in unsupported:
+        yield ManifestError(
+            f"{name} starts Linux by itself, and this host starts Xen",
+            where=where,
+            fix=f"remove {name}: UEFI starts the disk, the CD and the one file",
+        )
+
+
+def _find_long_cmdlines(manifest: Manifest, where: str) -> Iterator[ManifestError]:
+    """Command lines that Xen would cut off, and words that its settings cannot hold."""
     for name, text in (
         ("Xen's", build_xen_cmdline(manifest)),
         ("domain 0's", build_cmdline(manifest)),
@@ -96,23 +118,6 @@ def _find_hypervisor_problems(manifest: Manifest, tree: RootfsTree) -> Iterator[
                     where=where,
                     fix="write it otherwise",
                 )
-    unsupported = [str(one) for one in manifest.image.formats if one is ImageFormat.PXE]
-    unsupported += ["dib"] if manifest.image.dib else []
-    unsupported += ["boot/bios"] if manifest.image.disk.bios else []
-    unsupported += ["boot/update"] if manifest.image.disk.version is not None else []
-    for part in manifest.components:
-        if part.name == GUEST_FILTER:
-            yield ManifestError(
-                f"{part.name} would filter nothing: it knows the cards of QEMU's guests, and this host starts Xen",
-                where=where,
-                fix=f"remove {part.name}: a guest of Xen has an isolated port, and may send from any address",
-            )
-    for name in unsupported:
-        yield ManifestError(
-            f"{name} starts Linux by itself, and this host starts Xen",
-            where=where,
-            fix=f"remove {name}: UEFI starts the disk, the CD and the one file",
-        )
 
 
 def check_cmdline(manifest: Manifest, options: Mapping[str, str]) -> None:

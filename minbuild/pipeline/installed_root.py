@@ -104,11 +104,7 @@ def resolve_root_packages(
             break
     check_path_rules(closure, manifest)
     closure = drop_used_waivers(closure, files, manifest.allow_missing, read_content, session.store)
-    for hidden, visible in root_packages.hidden_files:
-        if visible.path in closure.files:
-            session.progress.note(
-                f"of two files one is left out: /{hidden.native_path}, for /{visible.native_path}"
-            )
+    _note_hidden_files(closure, root_packages, session)
     if closure.unmet_needs or closure.unused_waivers:
         raise _explain_unmet(closure, files, root_packages)
     for path, selected in closure.files.items():
@@ -116,6 +112,14 @@ def resolve_root_packages(
             root_packages.add_to_cache(path, session.store)
     lock = Lock(manifest.arch, (), _list_root_packages(closure, root_packages), ())
     return ResolvedHost(manifest, lock, files, closure)
+
+
+def _note_hidden_files(closure: Closure, root_packages: RootPackages, session: Session) -> None:
+    for hidden, visible in root_packages.hidden_files:
+        if visible.path in closure.files:
+            session.progress.note(
+                f"of two files one is left out: /{hidden.native_path}, for /{visible.native_path}"
+            )
 
 
 @contextlib.contextmanager

@@ -189,6 +189,13 @@ def check_rows(
         index = open_index()
     except ArchiveError as error:
         raise _explain_offline(unvouched, where, error) if request.offline else error from error
+    _compare_with_index(unvouched, signers, index, store, where)
+
+
+def _compare_with_index(
+    unvouched: Sequence[Package], signers: Sequence[str], index: Index, store: Store, where: str
+) -> None:
+    """Note the rows that an index has. Raises: ArchiveError for each one that it says otherwise."""
     offers = [
         (one, name)
         for package in unvouched

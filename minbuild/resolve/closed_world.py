@@ -243,17 +243,11 @@ def check_closed_world(
         *resolution.unmet_needs,
         *(each for each in (*unmet_symbols, *missing_files) if not waivers.allows(each)),
     }
-    chained = (
-        _add_chains(unmet_needs, closure)
-        if closure is not None
-        else _trace_to_programs(unmet_needs, resolution)
-    )
-    return tuple(
-        sorted(
-            chained,
-            key=lambda each: (each.kind, each.wanted, each.by, each.evidence),
-        )
-    )
+    if closure is not None:
+        chained = _add_chains(unmet_needs, closure)
+    else:
+        chained = _trace_to_programs(unmet_needs, resolution)
+    return tuple(sorted(chained, key=lambda need: (need.kind, need.wanted, need.by, need.evidence)))
 
 
 def _find_unmet_symbols(view: PackageView, resolution: Resolution) -> set[UnmetNeed]:

@@ -146,23 +146,14 @@ def make_rootfs(
         decompressed[path].path if path in decompressed else path: facts
         for path, facts in _read_modules(closure, packages).items()
     }
-    for path, module_node in decompressed.items():
-        del nodes[path]
-        nodes[module_node.path] = module_node
+    nodes = {node.path: node for node in (decompressed.get(path, nodes[path]) for path in nodes)}
     hypervisor = _find_hypervisor_image(nodes)
     if hypervisor is not None:
         nodes[hypervisor] = _strip_hypervisor(nodes[hypervisor], store)
-    for component in manifest.components:
-        if not modules and manifest.kernel.is_built:
-            continue  # all is in the kernel, and nothing looks for modules
-        for generated, edges in _make_module_index(component, closure, modules, store):
-            if generated.path not in nodes:
-                nodes[generated.path] = generated
-                needs.extend(edges)
-    index = _make_request_index(manifest, closure, modules, store)
-    if index is not None and index[0].path not in nodes:
-        nodes[index[0].path] = index[0]
-        needs.extend(index[1])
+    for generated, edges in _make_indices(manifest, closure, modules, store):
+        if generated.path not in nodes:
+            nodes[generated.path] = generated
+            needs.extend(edges)
     for generated, edge in _make_loader_cache(closure, packages, store, manifest.arch):
         nodes[generated.path] = generated
         needs.append(edge)
@@ -179,6 +170,18 @@ def make_rootfs(
         optional_files=closure.optional_files,
         decompressed_modules=tuple(sorted(node.path for node in decompressed.values())),
     )
+
+
+def _make_indices(
+    manifest: Manifest, closure: Closure, modules: Mapping[RootPath, Module], store: Store
+) -> Iterator[tuple[RootfsNode, Sequence[Need]]]:
+    """Files in which programs look modules up, each with its needs."""
+    if modules or not manifest.kernel.is_built:  # else nothing looks for modules
+        for component in manifest.components:
+            yield from _make_module_index(component, closure, modules, store)
+    requests = _make_request_index(manifest, closure, modules, store)
+    if requests is not None:
+        yield requests
 
 
 def make_node(selected: SelectedFile) -> RootfsNode:

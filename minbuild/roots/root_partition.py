@@ -109,12 +109,9 @@ def choose_partition(
         return _choose_by_number(candidates, where, number)
     usable = [one for one in candidates if one.content in ROOT_FILE_SYSTEMS]
     usable = [one for one in usable if one.partition.kind not in USR_TYPES] or usable
-    if len(usable) > 1:
-        named_candidates = [one for one in named_by_loader() if one in usable]
-        if len(named_candidates) == 1:
-            return _require_single(
-                named_candidates, usable, where, "a boot loader's root= names it"
-            )
+    named = [one for one in named_by_loader() if one in usable] if len(usable) > 1 else []
+    if len(named) == 1:
+        return _require_single(named, usable, where, "a boot loader's root= names it")
     typed = [
         one for one in usable
         if one.partition.kind in ROOT_TYPES and not one.partition.attributes & NO_AUTO_MOUNT

@@ -4,7 +4,7 @@ import os
 import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from minbuild.cache.store import Store
@@ -300,20 +300,12 @@ class Toolbox:
             [*self.build_argv(name), *args], [self.root, *reads], self.build_environment() | temporary | dict(env or {}),
             writes, runner.ResourceLimits(output=output, file=file),
         )  # fmt: skip
+        run = partial(runner.run_confined, program, purpose=purpose, stdin=stdin, codes=codes, note=note)  # fmt: skip
         try:
             if stdout is None:
-                return runner.run_confined(
-                    program, purpose=purpose, stdin=stdin, codes=codes, note=note
-                )
+                return run()
             with stdout.open("wb") as out:
-                return runner.run_confined(
-                    program,
-                    purpose=purpose,
-                    stdin=stdin,
-                    stdout=out.fileno(),
-                    codes=codes,
-                    note=note,
-                )
+                return run(stdout=out.fileno())
         except ToolError as error:
             error.what = error.what.replace(Path(program.argv[0]).name, name, 1)
             error.where = ", ".join(map(str, reads)) or error.where
