@@ -17,7 +17,7 @@ from minbuild.distribution.signify import (
     read_public_key,
     read_secret_key,
 )
-from minbuild.pipeline.publication import (
+from minbuild.pipeline.push_pull import (
     PullRequest,
     PullResult,
     PushRequest,

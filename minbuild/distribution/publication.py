@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minbuild.distribution.layout import Layout
 from minbuild.distribution.model import (
     ARCHITECTURES,
     CREATED,
@@ -28,6 +27,7 @@ from minbuild.distribution.model import (
     list_descriptors,
     require_digest,
 )
+from minbuild.distribution.oci_layout import Layout
 from minbuild.distribution.recipe import Recipe, write_recipe
 from minbuild.distribution.registry import Registry
 from minbuild.distribution.signify import SecretKey, format_key_number, sign_message

@@ -12,7 +12,6 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from minbuild.archive.http_exchange import Answer, exchange
 from minbuild.archive.http_request import hide_credentials
-from minbuild.distribution.credentials import Credentials
 from minbuild.distribution.model import (
     INDEX_TYPE,
     MANIFEST_TYPE,
@@ -26,6 +25,7 @@ from minbuild.distribution.model import (
     require_digest,
 )
 from minbuild.distribution.reference import Reference
+from minbuild.distribution.registry_credentials import Credentials
 from minbuild.errors import ArchiveError
 
 _MAX_ANSWER = 1 << 20

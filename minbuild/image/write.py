@@ -7,7 +7,6 @@ from pathlib import Path
 
 from minbuild.cache.store import Store
 from minbuild.image import grub
-from minbuild.image.boot_loader import LOADER_SETTINGS, list_loader_files
 from minbuild.image.boot_media import (
     DerivedIds,
     find_esp_number,
@@ -97,15 +96,30 @@ def _write_raw(source: FormatInput, output: Path) -> None:
         grub.install_grub(output, find_esp_number(spec), folder, source.work, toolbox)
 
 
+LOADER_CONF = "loader/loader.conf"
+LOADER_SETTINGS = "timeout menu-disabled\neditor no\nauto-entries yes\nauto-firmware no\n"
+"""No menu: nobody at the console chooses a version, or makes one the default for ever.
+
+Source: loader.conf(5).
+"""
+
+
 def _add_loader(source: FormatInput, uki: Path, version: int) -> dict[str, Path]:
-    """The files of an ESP with systemd-boot, which is signed as the UKI is."""
+    """The files of an ESP from which systemd-boot, signed as the UKI is, starts one of several versions.
+
+    Source: UAPI group, Boot Loader Specification, "Type #2" and "Boot counting"; systemd-boot(7).
+    """
+    names = UEFI_NAMES[source.parts.arch]
     loader, settings = source.work / "systemd-boot.efi", source.work / "loader.conf"
-    packaged = source.toolbox.find_path(UEFI_NAMES[source.parts.arch].loader)
-    loader.write_bytes(packaged.read_bytes())
+    loader.write_bytes(source.toolbox.find_path(names.loader).read_bytes())
     if source.sign is not None:
         sign_uki(loader, source.sign, source.work, source.toolbox)
     settings.write_text(LOADER_SETTINGS, encoding="ascii")
-    return list_loader_files(uki, loader, settings, source.name, version, source.parts.arch)
+    return {
+        f"EFI/BOOT/{names.boot_file}": loader,
+        f"EFI/Linux/{source.name}_{version}.efi": uki,
+        LOADER_CONF: settings,
+    }
 
 
 def _write_qemu_format(kind: ImageFormat, source: FormatInput, output: Path) -> None:

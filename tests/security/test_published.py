@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from minbuild.cache.store import Store
-from minbuild.distribution.layout import Layout
 from minbuild.distribution.model import (
     HOST_TYPE,
     MANIFEST_TYPE,
@@ -26,6 +25,7 @@ from minbuild.distribution.model import (
     PartMissing,
     compute_digest,
 )
+from minbuild.distribution.oci_layout import Layout
 from minbuild.distribution.recipe import DamagedRecipe
 from minbuild.distribution.reference import parse_reference
 from minbuild.distribution.retrieval import (
@@ -43,7 +43,7 @@ from minbuild.distribution.signify import (
     read_secret_key,
 )
 from minbuild.errors import ArchiveError, MinbuildError, UsageError
-from minbuild.pipeline.publication import (
+from minbuild.pipeline.push_pull import (
     PullRequest,
     PullResult,
     PushRequest,

@@ -20,7 +20,7 @@ import pytest
 from minbuild.distribution.reference import parse_reference
 from minbuild.distribution.signify import generate_keys, read_secret_key
 from minbuild.manifest.loader import read_manifest
-from minbuild.pipeline.publication import PushRequest, push_builds
+from minbuild.pipeline.push_pull import PushRequest, push_builds
 from minbuild.progress import SilentProgress
 from tests.support.published import make_image, write_build
 from tests.support.registry import registry_toolbox, serve_registry

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minbuild.distribution.credentials import Credentials, find_credentials
+from minbuild.distribution.registry_credentials import Credentials, find_credentials
 from minbuild.errors import ArchiveError, ToolError
 
 HOST = "registry.example.net"

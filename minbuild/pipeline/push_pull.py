@@ -11,8 +11,6 @@ from minbuild.archive.lockfile import read_lock
 from minbuild.archive.model import Lock
 from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
-from minbuild.distribution.credentials import find_credentials
-from minbuild.distribution.layout import Layout
 from minbuild.distribution.model import (
     REFERRER_TYPES,
     SIGNATURE_TYPE,
@@ -20,6 +18,7 @@ from minbuild.distribution.model import (
     ForeignContent,
     PartMissing,
 )
+from minbuild.distribution.oci_layout import Layout
 from minbuild.distribution.publication import (
     HostFiles,
     PublishedHost,
@@ -32,6 +31,7 @@ from minbuild.distribution.publication import (
 from minbuild.distribution.recipe import Recipe
 from minbuild.distribution.reference import Reference
 from minbuild.distribution.registry import Registry
+from minbuild.distribution.registry_credentials import find_credentials
 from minbuild.distribution.retrieval import (
     FoundHost,
     SeenVersion,
