@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Required, TypedDict
 
 import click
 
@@ -31,6 +31,46 @@ _COMMON = frozenset(option.name for option in list_output_options())
 _FLAGS = ("is_flag", "count", "multiple", "hidden", "required")
 
 
+class ParameterRow(TypedDict, total=False):
+    """An option or an argument, as click's parameters take it."""
+
+    param: Required[str]
+    """option or argument"""
+    names: Required[list[str]]
+    """Its words, then the name of its value."""
+    help: str
+    metavar: str
+    nargs: int
+    choices: list[str]
+    path: list[str]
+    """file, directory: what a path may be."""
+    complete: str
+    """What completes it."""
+    flag_value: object
+    is_flag: bool
+    count: bool
+    multiple: bool
+    hidden: bool
+    required: bool
+
+
+class CommandRow(TypedDict, total=False):
+    """A command, or a group of them."""
+
+    help: Required[str]
+    params: Required[list[ParameterRow]]
+    formats: dict[str, list[str]]
+    """Option of a format → the endings of its files."""
+    has_path: bool
+    interspersed: bool
+    commands: dict[str, "CommandRow"]
+
+
+class _Index(TypedDict):
+    probes: list[str]
+    commands: dict[str, CommandRow]
+
+
 class IndexedGroup(CommandGroup):
     """The program with commands out of the index."""
 
@@ -49,7 +89,7 @@ class IndexedGroup(CommandGroup):
 class IndexedCommand(click.Command):
     """A command whose words are told apart as by the one that runs, and that does nothing."""
 
-    def __init__(self, name: str, row: Mapping[str, Any], params: list[click.Parameter]) -> None:
+    def __init__(self, name: str, row: CommandRow, params: list[click.Parameter]) -> None:
         settings = {"allow_interspersed_args": row.get("interspersed", True)}
         super().__init__(name, params=params, short_help=row["help"], context_settings=settings)
         self._formats = {option: tuple(endings) for option, endings in row["formats"].items()}
@@ -75,14 +115,12 @@ def list_default_probes() -> list[str]:
 
 
 @cache
-def _read_index() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(INDEX.read_bytes())
+def _read_index() -> _Index:
+    document: _Index = json.loads(INDEX.read_bytes())
     return document
 
 
-def _make_command(
-    name: str, row: Mapping[str, Any], completers: Mapping[str, Completer]
-) -> click.Command:
+def _make_command(name: str, row: CommandRow, completers: Mapping[str, Completer]) -> click.Command:
     params = [_make_parameter(one, completers) for one in row["params"]]
     params += list_output_options()
     if "commands" not in row:
@@ -93,24 +131,28 @@ def _make_command(
     return click.Group(name, children, params=params, short_help=row["help"])
 
 
-def _make_parameter(row: Mapping[str, Any], completers: Mapping[str, Completer]) -> click.Parameter:
-    values: dict[str, Any] = {
-        "type": click.Choice(row["choices"]) if "choices" in row else _make_path(row),
-        "shell_complete": completers[row["complete"]] if "complete" in row else None,
-        "nargs": row.get("nargs"),
-        "metavar": row.get("metavar"),
-    }
+def _make_parameter(row: ParameterRow, completers: Mapping[str, Completer]) -> click.Parameter:
+    choices, complete = row.get("choices"), row.get("complete")
+    kind = _make_path(row) if choices is None else click.Choice(choices)
+    completer = completers[complete] if complete else None
+    nargs, metavar, is_required = row.get("nargs"), row.get("metavar"), row.get("required", False)
     if row["param"] == "argument":
-        return click.Argument(row["names"], required=row.get("required", False), **values)
-    flags = {name: True for name in _FLAGS if row.get(name)}
-    if flags.get("is_flag"):
-        values = {"flag_value": row.get("flag_value", True)}
-    elif flags.get("count"):
-        values = {}
-    return click.Option(row["names"], help=row.get("help"), **flags, **values)
+        return click.Argument(
+            row["names"], required=is_required, type=kind, nargs=nargs, metavar=metavar,
+            shell_complete=completer,
+        )  # fmt: skip
+    option = partial(
+        click.Option, row["names"], help=row.get("help"), required=is_required,
+        multiple=row.get("multiple", False), hidden=row.get("hidden", False),
+    )  # fmt: skip
+    if row.get("is_flag"):
+        return option(is_flag=True, flag_value=row.get("flag_value", True))
+    if row.get("count"):
+        return option(count=True)
+    return option(type=kind, nargs=nargs, metavar=metavar, shell_complete=completer)
 
 
-def _make_path(row: Mapping[str, Any]) -> click.Path | None:
+def _make_path(row: ParameterRow) -> click.Path | None:
     if "path" not in row:
         return None
     return click.Path(file_okay="file" in row["path"], dir_okay="directory" in row["path"])
@@ -129,8 +171,8 @@ def render_index(probes: list[str]) -> str:
     return f'{{"probes": {json.dumps(probes)},\n"commands": {{\n{commands}\n}}}}\n'
 
 
-def _describe_command(command: click.Command) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _describe_command(command: click.Command) -> dict[str, object]:
+    row: dict[str, object] = {
         "help": command.get_short_help_str(),
         "params": [_describe_parameter(one) for one in command.params if one.name not in _COMMON],
     }
@@ -146,10 +188,10 @@ def _describe_command(command: click.Command) -> dict[str, Any]:
     return row
 
 
-def _describe_parameter(param: click.Parameter) -> dict[str, Any]:
+def _describe_parameter(param: click.Parameter) -> dict[str, object]:
     is_option = isinstance(param, click.Option)
     words = [*param.opts, *param.secondary_opts] if is_option else []
-    row: dict[str, Any] = {"param": param.param_type_name, "names": [*words, str(param.name)]}
+    row: dict[str, object] = {"param": param.param_type_name, "names": [*words, str(param.name)]}
     row |= {name: True for name in _FLAGS if getattr(param, name, False)}
     row |= {"nargs": param.nargs} if param.nargs != 1 else {}
     row |= {"metavar": param.metavar} if param.metavar else {}
@@ -159,9 +201,9 @@ def _describe_parameter(param: click.Parameter) -> dict[str, Any]:
     return row | _describe_values(param)
 
 
-def _describe_values(param: click.Parameter) -> dict[str, Any]:
+def _describe_values(param: click.Parameter) -> dict[str, object]:
     """What the value of a parameter can be."""
-    row: dict[str, Any] = {}
+    row: dict[str, object] = {}
     if isinstance(param.type, click.Choice):
         row["choices"] = [str(choice) for choice in param.type.choices]
     if isinstance(param.type, click.Path):
