@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 from minbuild.archive import lockfile
+from minbuild.cache.store import Store
 from minbuild.footprint import document
 from minbuild.footprint.measure import measure_image
 from minbuild.footprint.model import Footprint
 from minbuild.image.initramfs_segments import pack_initramfs
 from minbuild.image.publish import open_outputs
-from minbuild.image.write import write_images
+from minbuild.image.write import ImageSpec, WrittenImages, write_images
 from minbuild.kconfig import document as kernel_document
+from minbuild.manifest.model import Manifest
 from minbuild.pipeline import up_to_date
 from minbuild.pipeline.attestation import collect_inputs
 from minbuild.pipeline.dib import add_dib_images, apply_elements
@@ -41,6 +43,7 @@ from minbuild.pipeline.session import (
 )
 from minbuild.pipeline.tool_setup import open_toolbox, preload_ukify
 from minbuild.pipeline.up_to_date import BuildResult
+from minbuild.progress import Progress
 from minbuild.rootfs.model import RootfsTree
 
 
@@ -78,9 +81,7 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
             manifest, lock_text = resolved.manifest, lockfile.render_lock(resolved.lock)
             record_used_lock(lock_text.encode(), session.store)
             toolbox = open_toolbox(request, resolved.lock, session, image=manifest.image)
-            for text in (*manifest.notes, *explain_missing_init(tree, manifest)):
-                session.progress.note(text)
-            session.progress.step(f"packing {manifest.name}")
+            _announce(manifest, tree, session.progress)
             spec = make_image_spec(resolved, tree, lock_text)
             segments = pack_initramfs(
                 tree, session.store, toolbox, spec.compression, arch=spec.arch, progress=session.progress
@@ -89,19 +90,7 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
                 images = write_images(
                     spec, segments, outputs, session.store, toolbox, session.progress
                 )
-                footprint = measure_image(
-                    manifest,
-                    tree,
-                    resolved.lock.packages,
-                    initramfs=images.initramfs_size,
-                    packed=images.image_sizes,
-                    weights=weigh_contents(tree, session.store),
-                    surface=analyse_surface(
-                        resolved, tree, spec.cmdline, spec.xen_cmdline, session.store
-                    ),
-                    inputs=collect_inputs(request, manifest),
-                    options=resolved.kernel_options,
-                )
+                footprint = _measure(request, resolved, spec, images, session.store)
                 outputs.add("footprint.json", document.render_footprint(footprint))
                 outputs.add(f"{manifest.name}.lock", lock_text)
                 if resolved.kernel_options is not None:
@@ -113,6 +102,34 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
             build_digest = up_to_date.digest_build(inputs_digest, locate_lock(request, manifest))
             up_to_date.record_outputs(session.store, outputs.directory, build_digest, paths)
             return BuildResult(manifest, locate_output(request, manifest), rebuilt=True)
+
+
+def _announce(manifest: Manifest, tree: RootfsTree, progress: Progress) -> None:
+    """Say what a reader of the manifest may not expect, and that packing begins."""
+    for text in (*manifest.notes, *explain_missing_init(tree, manifest)):
+        progress.note(text)
+    progress.step(f"packing {manifest.name}")
+
+
+def _measure(
+    request: BuildRequest,
+    resolved: ResolvedHost,
+    spec: ImageSpec,
+    images: WrittenImages,
+    store: Store,
+) -> Footprint:
+    tree = spec.tree
+    return measure_image(
+        resolved.manifest,
+        tree,
+        resolved.lock.packages,
+        initramfs=images.initramfs_size,
+        packed=images.image_sizes,
+        weights=weigh_contents(tree, store),
+        surface=analyse_surface(resolved, tree, spec.cmdline, spec.xen_cmdline, store),
+        inputs=collect_inputs(request, resolved.manifest),
+        options=resolved.kernel_options,
+    )
 
 
 def plan_build(request: BuildRequest, session: Session) -> Plan:

@@ -14,7 +14,7 @@ from minbuild.pipeline.accounts import with_declared_accounts
 from minbuild.pipeline.kernel_build import provide_kernel
 from minbuild.pipeline.lock_policy import check_host_packages, check_lock
 from minbuild.pipeline.maintainer_scripts import with_generated_files
-from minbuild.pipeline.named_paths import PathFollower, check_path_rules
+from minbuild.pipeline.named_paths import resolve_named_paths
 from minbuild.pipeline.package_sources import (
     extract_to_cache,
     load_package_files,
@@ -28,7 +28,6 @@ from minbuild.pipeline.shell_check import drop_used_waivers, make_content_reader
 from minbuild.resolve import error_messages
 from minbuild.resolve.model import Closure
 from minbuild.resolve.policy import make_policy
-from minbuild.resolve.resolution import resolve
 from minbuild.resolve.root_selection import list_roots
 
 if TYPE_CHECKING:
@@ -56,42 +55,36 @@ def resolve_host(
     """
     if lock is None or manifest.archive.root:
         return installed_root.resolve_root(request, manifest, lock, session)
-    lock_path = locate_lock(request, manifest)
-    check_lock(request, manifest, lock, lock_path)
-    check_host_packages(request, manifest, lock.packages, session, where=str(lock_path))
+    _refuse_stale_lock(request, manifest, lock, session)
+    store = session.store
     kernel = provide_kernel(request, manifest, lock, session, compiles=compiles)
     policy = make_policy(manifest)
     extract = partial(extract_to_cache, request, session)
-    read_content = make_content_reader(kernel.packages, session.store, extract)
-    rendered_files = _render_files(manifest, session)
+    read_content = make_content_reader(kernel.packages, store, extract)
     package_files = with_generated_files(
         load_package_files(request, kernel.packages, session),
-        kernel.packages, policy.rules, session.store, extract,
+        kernel.packages, policy.rules, store, extract,
     )  # fmt: skip
-    follower = PathFollower(manifest.paths, session.store)
     while True:
-        files = (rendered_files, *package_files)
-        closure = resolve(
-            list_roots(manifest),
-            files,
-            arch=manifest.arch,
-            policy=policy,
-            strings=follower.strings,
-        )
-        if not closure.unmet_needs and follower.read_more(closure, read_content):
-            continue
-        check_path_rules(closure, manifest)
-        closure = drop_used_waivers(
-            closure, files, manifest.allow_missing, read_content, session.store
-        )
+        files = (_render_files(manifest, session), *package_files)
+        roots = list_roots(manifest)
+        closure = resolve_named_paths(roots, files, manifest, policy, read_content, store)
+        closure = drop_used_waivers(closure, files, manifest.allow_missing, read_content, store)
         if closure.unmet_needs or closure.unused_waivers:
             raise _explain_unmet(closure, files, request, manifest, session)
         declared = with_declared_accounts(manifest, closure, files) if with_accounts else manifest
         if declared is manifest:
             return ResolvedHost(manifest, lock, files, closure, kernel.options)
         manifest, with_accounts = declared, False
-        rendered_files = _render_files(manifest, session)
-        follower = PathFollower(manifest.paths, session.store)
+
+
+def _refuse_stale_lock(
+    request: BuildRequest, manifest: Manifest, lock: Lock, session: Session
+) -> None:
+    """Raises: ArchiveError for what the manifest rules out, or the archive did not sign."""
+    path = locate_lock(request, manifest)
+    check_lock(request, manifest, lock, path)
+    check_host_packages(request, manifest, lock.packages, session, where=str(path))
 
 
 def _render_files(manifest: Manifest, session: Session) -> PackageFiles:

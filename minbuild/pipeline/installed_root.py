@@ -22,7 +22,7 @@ from minbuild.manifest.model import ANY_PACKAGE, Manifest
 from minbuild.manifest.rule_files import load_rules
 from minbuild.paths import RootPath
 from minbuild.pipeline.lock_creation import find_tools, lock_tools_only
-from minbuild.pipeline.named_paths import PathFollower, check_path_rules
+from minbuild.pipeline.named_paths import resolve_named_paths
 from minbuild.pipeline.resolved_host import ResolvedHost
 from minbuild.pipeline.session import BuildRequest, Session, locate_lock
 from minbuild.pipeline.shell_check import drop_used_waivers, find_script_warnings
@@ -33,7 +33,6 @@ from minbuild.resolve.builtin_tables import RUNTIME_DIRECTORIES, identify_archit
 from minbuild.resolve.closed_world import RootCheck, check_closed_world
 from minbuild.resolve.model import Closure, NeedKind, UnmetNeed
 from minbuild.resolve.policy import DEFAULT_POLICY, ResolvePolicy, Waivers, make_policy
-from minbuild.resolve.resolution import resolve
 from minbuild.resolve.root_selection import list_roots, map_to_installed_root
 from minbuild.roots.model import ExternalReaders, RootSource
 from minbuild.roots.oci import ANY_IMAGE, ImageChoice
@@ -91,18 +90,10 @@ def resolve_root_packages(
     def read_content(package: str, path: RootPath, digest: str) -> bytes:
         return root_packages.read_content(path) if package else session.store.require(digest)
 
-    follower = PathFollower(manifest.paths, session.store)
-    while True:
-        closure = resolve(
-            map_to_installed_root(list_roots(manifest), files),
-            files,
-            arch=manifest.arch,
-            policy=make_policy(manifest),
-            strings=follower.strings,
-        )
-        if closure.unmet_needs or not follower.read_more(closure, read_content):
-            break
-    check_path_rules(closure, manifest)
+    roots = map_to_installed_root(list_roots(manifest), files)
+    closure = resolve_named_paths(
+        roots, files, manifest, make_policy(manifest), read_content, session.store
+    )
     closure = drop_used_waivers(closure, files, manifest.allow_missing, read_content, session.store)
     _note_hidden_files(closure, root_packages, session)
     if closure.unmet_needs or closure.unused_waivers:

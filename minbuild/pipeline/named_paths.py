@@ -24,8 +24,10 @@ from minbuild.pipeline.shell_check import ReadPackagePath
 from minbuild.resolve import path_glob
 from minbuild.resolve.file_rules import find_named_files
 from minbuild.resolve.kernel import parse_image_version
-from minbuild.resolve.model import Closure, NeedKind, OptionalFile
+from minbuild.resolve.model import Closure, NeedKind, OptionalFile, Root
 from minbuild.resolve.package_view import PackageView
+from minbuild.resolve.policy import ResolvePolicy
+from minbuild.resolve.resolution import resolve
 from minbuild.rootfs.model import RootfsNode, RootfsTree
 
 MAX_TEXT_SIZE = 1 << 20
@@ -109,6 +111,26 @@ class PathFollower:
             content = partial(read, selected.package, path, digest)
             self.strings[path] = read_named_paths(digest, content, self.store)
         return tuple(new)
+
+
+def resolve_named_paths(
+    roots: Sequence[Root],
+    files: Sequence[PackageFiles],
+    manifest: Manifest,
+    policy: ResolvePolicy,
+    read: ReadPackagePath,
+    store: Store,
+) -> Closure:
+    """Resolve with these packages alone, and again while chosen files name more paths to follow.
+
+    Needs that they do not meet stand in the closure. Raises: ResolveError, as `check_path_rules`.
+    """
+    follower = PathFollower(manifest.paths, store)
+    while True:
+        closure = resolve(roots, files, arch=manifest.arch, policy=policy, strings=follower.strings)
+        if closure.unmet_needs or not follower.read_more(closure, read):
+            check_path_rules(closure, manifest)
+            return closure
 
 
 def read_named_paths(digest: str, content: Callable[[], bytes], store: Store) -> tuple[str, ...]:

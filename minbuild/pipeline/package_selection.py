@@ -98,17 +98,25 @@ def select_packages(
         ) or _pick_listed_providers(closure, packages_by_name, source)
         if new_packages:
             continue
-        new_paths = follower.read_more(
-            closure,
-            make_content_reader(
-                list(packages_by_name.values()), source.session.store, source.extract_to_cache
-            ),
-        ) if follower is not None else ()  # fmt: skip
+        new_paths = _read_named_paths(follower, closure, packages_by_name, source)
         if not new_paths:
             return _make_selection(closure, roots, packages_by_name, files)
         new_packages = _list_dependencies(
             {closure.files[path].package for path in new_paths}, packages_by_name, source
         )
+
+
+def _read_named_paths(
+    follower: PathFollower | None,
+    closure: Closure,
+    packages: Mapping[str, Package],
+    source: PackageSource,
+) -> Collection[RootPath]:
+    """Files whose named paths were read now; none where nobody follows them."""
+    if follower is None:
+        return ()
+    store, extract = source.session.store, source.extract_to_cache
+    return follower.read_more(closure, make_content_reader(list(packages.values()), store, extract))
 
 
 def _analyse(
