@@ -1,6 +1,7 @@
 """What the source says of itself: modules, imports, names, lengths; read with `ast`, nothing is run."""
 
 import ast
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -118,15 +119,28 @@ class Module:
 
 
 def read_modules(top: Path, packages: Collection[str]) -> dict[str, Module]:
-    """Every module of these packages below a directory, by name, sorted."""
+    """Every module of these packages below a directory, by name, sorted.
+
+    Links are not followed, in any version of Python: data beside a package is none of its modules.
+    """
     modules = {}
     for package in packages:
-        for path in sorted((top / package).rglob("*.py")):
+        for path in _list_sources(top / package):
             parts = path.relative_to(top).with_suffix("").parts
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             text = path.read_text("utf-8")
             modules[name] = Module(name, path, ast.parse(text), text.count("\n"), text)
     return modules
+
+
+def _list_sources(package: Path) -> list[Path]:
+    walk = os.walk(package, followlinks=False)
+    return sorted(
+        Path(directory, name)
+        for directory, _, names in walk
+        for name in names
+        if name.endswith(".py")
+    )
 
 
 def list_imports(module: Module, known: Collection[str]) -> Iterator[tuple[str, bool]]:

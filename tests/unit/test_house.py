@@ -29,7 +29,21 @@ def modules(tmp_path: Path) -> dict[str, survey.Module]:
         path = tmp_path / "small" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "script.py").write_text("def told() -> None: ...\n", encoding="utf-8")
+    (tmp_path / "small" / "share").symlink_to("../data")
     return survey.read_modules(tmp_path, ["small"])
+
+
+def test_what_a_link_leads_to_is_no_module(modules: dict[str, survey.Module]) -> None:
+    assert sorted(modules) == [
+        "small",
+        "small.a",
+        "small.b",
+        "small.c",
+        "small.deep",
+        "small.deep.a",
+    ]
 
 
 def test_an_import_for_types_alone_makes_no_circle(modules: dict[str, survey.Module]) -> None:
