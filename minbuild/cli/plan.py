@@ -31,7 +31,6 @@ from minbuild.kconfig.needs import PREFIX
 from minbuild.kconfig.removal import OptionRemoval
 from minbuild.pipeline.boot_setup import read_last_trace
 from minbuild.pipeline.build import Plan, plan_build
-from minbuild.pipeline.image_spec import explain_missing_init
 from minbuild.pipeline.kernel_removal import simulate_option_removal
 from minbuild.pipeline.lock_update import (
     LockProposal,
@@ -41,6 +40,7 @@ from minbuild.pipeline.lock_update import (
     propose_lock,
     write_proposal,
 )
+from minbuild.pipeline.rootfs_checks import explain_missing_init
 from minbuild.report import kernel_option as option_report
 from minbuild.report import removals
 from minbuild.report.layout import wrap_text

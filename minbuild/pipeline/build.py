@@ -16,13 +16,7 @@ from minbuild.pipeline import up_to_date
 from minbuild.pipeline.attestation import collect_inputs
 from minbuild.pipeline.dib import add_dib_images, apply_elements
 from minbuild.pipeline.host_resolution import resolve_host
-from minbuild.pipeline.image_spec import (
-    build_cmdline,
-    build_xen_cmdline,
-    explain_missing_init,
-    make_image_spec,
-    verify_rootfs,
-)
+from minbuild.pipeline.image_spec import build_cmdline, build_xen_cmdline, make_image_spec
 from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.lock_creation import load_or_create_lock, load_or_select_lock
 from minbuild.pipeline.lock_policy import record_used_lock
@@ -34,6 +28,7 @@ from minbuild.pipeline.resolved_host import (
     estimate_initramfs,
     weigh_contents,
 )
+from minbuild.pipeline.rootfs_checks import explain_missing_init, verify_rootfs
 from minbuild.pipeline.session import (
     BuildRequest,
     CacheRecovery,

@@ -18,11 +18,11 @@ from minbuild.image.publish import Outputs
 from minbuild.manifest.image_settings import DibLocation, ImageSettings
 from minbuild.manifest.model import Component, Location, Manifest, RenderedFile, Section
 from minbuild.pipeline.host_resolution import resolve_host
-from minbuild.pipeline.image_spec import verify_rootfs
 from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.lock_creation import find_tools, load_or_create_lock
 from minbuild.pipeline.package_sources import with_archives
 from minbuild.pipeline.resolved_host import assemble_rootfs
+from minbuild.pipeline.rootfs_checks import verify_rootfs
 from minbuild.pipeline.session import BuildRequest, Session, locate_lock
 from minbuild.pipeline.tool_setup import open_toolbox, open_tools
 from minbuild.rootfs.model import RootfsTree

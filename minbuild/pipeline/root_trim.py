@@ -15,10 +15,10 @@ from minbuild.footprint.measure import measure_image
 from minbuild.footprint.model import Footprint
 from minbuild.formats.root_entry import FileType, RootEntry
 from minbuild.paths import USRMERGED, RootPath, to_host_path, unescape_name
-from minbuild.pipeline.image_spec import verify_closed_world
 from minbuild.pipeline.installed_root import make_external_readers, resolve_root_packages
 from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.resolved_host import estimate_initramfs, weigh_contents
+from minbuild.pipeline.rootfs_checks import verify_closed_world
 from minbuild.pipeline.session import BuildRequest, Session
 from minbuild.pipeline.shell_check import with_script_warnings
 from minbuild.report import needs

@@ -7,7 +7,8 @@ import pytest
 from minbuild.errors import ManifestError
 from minbuild.manifest.image_settings import DiskSettings, ImageFormat, ImageSettings
 from minbuild.manifest.model import Component, KernelSettings, Manifest, Section
-from minbuild.pipeline.image_spec import build_cmdline, check_cmdline, render_os_release
+from minbuild.pipeline.image_spec import build_cmdline, render_os_release
+from minbuild.pipeline.rootfs_checks import check_cmdline
 from tests.support.footprints import HERE, MANIFEST
 
 

@@ -15,8 +15,8 @@ from minbuild.formats.root_entry import FileType
 from minbuild.manifest.image_settings import ImageFormat, ImageSettings
 from minbuild.manifest.model import Component, KernelSettings, Manifest, Section
 from minbuild.paths import RootPath
-from minbuild.pipeline.image_spec import (
-    build_xen_cmdline,
+from minbuild.pipeline.image_spec import build_xen_cmdline
+from minbuild.pipeline.rootfs_checks import (
     check_hypervisor,
     explain_missing_init,
     find_unknown_accounts,
