@@ -28,7 +28,7 @@ class _Unit:
 
     group: str
     name: str
-    place: int
+    position: int
     """In the list of requests."""
     cost: int
 
@@ -57,19 +57,19 @@ def take_shard(requests: Sequence[BuildRequest], shard: Shard) -> tuple[BuildReq
     units = sorted(_describe(requests))
     shares = _cut(units, _find_smallest_limit(units, shard.count))
     chosen = shares[shard.index - 1] if shard.index <= len(shares) else []
-    return tuple(requests[place] for place in sorted(unit.place for unit in chosen))
+    return tuple(requests[position] for position in sorted(unit.position for unit in chosen))
 
 
 def _describe(requests: Sequence[BuildRequest]) -> list[_Unit]:
     units = []
-    for place, request in enumerate(requests):
+    for position, request in enumerate(requests):
         try:
             lock = locate_provisional_lock(request).read_bytes()
         except OSError:
             lock = b""
         group = hashlib.sha256(lock or request.provisional_name.encode()).hexdigest()
         cost = len(lock) or SIZE_WITHOUT_LOCK
-        units.append(_Unit(group, request.provisional_name, place, cost))
+        units.append(_Unit(group, request.provisional_name, position, cost))
     return units
 
 
