@@ -110,7 +110,7 @@ def test_every_image_format_is_documented() -> None:
         [*map(str, ImageFormat), "dib", "{dib: {…}}"], known, "docs/reference/manifest.md, `image`"
     )
     booted = first_cells(REFERENCE / "lab.md", "## What can be booted")
-    kinds = {FORMATS[one].suffix.rpartition(".")[2] for one in ImageFormat if one not in UNBOOTED}
+    kinds = {row.suffix.rpartition(".")[2] for one, row in FORMATS.items() if one not in UNBOOTED}
     named = {word.rpartition(".")[2] for word in booted}
     lacks(kinds, named, "docs/reference/lab.md, What can be booted")
 
@@ -122,8 +122,8 @@ def test_every_image_format_is_known_by_its_content(tmp_path: Path) -> None:
         for at, mark, kind in reversed(MAGIC_NUMBERS)
         if kind in DRIVE_FORMATS
     }
-    for one in ImageFormat:
-        kind = FORMATS[one].suffix.rpartition(".")[2]
+    for one, row in FORMATS.items():
+        kind = row.suffix.rpartition(".")[2]
         if one in UNBOOTED or kind == "raw":
             continue
         assert kind in marks, (
@@ -138,7 +138,7 @@ def test_every_image_format_is_known_by_its_content(tmp_path: Path) -> None:
         path.write_bytes(head)
         assert detect_drive_format(path) == kind
         assert detect_input(path) in {InputKind.UKI, InputKind.DISK}, (
-            f"add {kind} to roots/input_kind.py"
+            f"add {kind} to roots/open.py, _INPUT_KINDS"
         )
 
 
