@@ -201,6 +201,13 @@ def read_footprint(text: str, where: str) -> Footprint:
     return footprint
 
 
+def _parse_dlopens(rows: Sequence[Mapping[str, Any]]) -> dict[RootPath, tuple[str, ...]]:
+    return {
+        RootPath(_require_text(row["path"])): tuple(map(_require_text, row["sonames"]))
+        for row in rows
+    }
+
+
 def _parse_footprint(document: Mapping[str, Any]) -> Footprint:
     image = document["image"]
     return Footprint(
@@ -227,12 +234,7 @@ def _parse_footprint(document: Mapping[str, Any]) -> Footprint:
             for name, location in sorted(document.get("budget_places", {}).items())
         },
         surface=_parse_surface(document["surface"]) if "surface" in document else None,
-        possible_dlopens={
-            RootPath(_require_text(row["path"])): tuple(
-                _require_text(name) for name in row["sonames"]
-            )
-            for row in document.get("possible_dlopens", ())
-        },
+        possible_dlopens=_parse_dlopens(document.get("possible_dlopens", ())),
         warnings=tuple(_parse_row(ScriptWarning, row) for row in document.get("warnings", ())),
         possible_data=tuple(_parse_possible_data(row) for row in document.get("possible_data", ())),
         waivers=tuple(_parse_row(WaiverRow, row) for row in document.get("waivers", ())),

@@ -59,13 +59,13 @@ def _check_required(name: LocatedName, values: Mapping[str, str]) -> BudgetResul
 
 def _check_forbidden(glob: LocatedName, values: Mapping[str, str]) -> BudgetResult:
     pattern = glob.text.removeprefix(PREFIX)
-    found = [name for name in values if fnmatchcase(name, pattern)]
-    suffix = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    enabled = [name for name in values if fnmatchcase(name, pattern)]
+    suffix = f" and {len(enabled) - 3} more" if len(enabled) > 3 else ""
     return BudgetResult(
         f"kernel.forbidden {glob.text}",
-        RuleState.FAILED if found else RuleState.PASSED,
-        f"on: {', '.join(found[:3])}{suffix}" if found else "off",
-        f"see who needs it: minbuild why IMAGE {PREFIX}{found[0]}" if found else "",
+        RuleState.FAILED if enabled else RuleState.PASSED,
+        f"on: {', '.join(enabled[:3])}{suffix}" if enabled else "off",
+        f"see who needs it: minbuild why IMAGE {PREFIX}{enabled[0]}" if enabled else "",
         glob.where,
     )
 

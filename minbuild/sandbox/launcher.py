@@ -36,7 +36,7 @@ Job = Mapping[str, Any]
 """A `runner.ConfinedProgram` as a dictionary, for marshal."""
 
 
-def run_job() -> NoReturn:
+def launch_job() -> NoReturn:
     """Run the job on the command line."""
     job: Job = marshal.loads(bytes.fromhex(sys.argv[1]))
     os.umask(0o077)

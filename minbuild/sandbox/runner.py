@@ -25,7 +25,7 @@ _TAIL_SIZE = 1 << 16
 """Bytes of stderr to keep."""
 _LAUNCHER_CODE = (
     "import sys; sys.path.insert(0, sys.argv.pop()); "
-    "from minbuild.sandbox.launcher import run_job; run_job()"
+    "from minbuild.sandbox.launcher import launch_job; launch_job()"
 )
 
 
