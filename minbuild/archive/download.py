@@ -165,6 +165,7 @@ def download(files: Sequence[DownloadSpec], store: Store, progress: Progress, la
 
     Ends at once on an interrupt. Raises: the first ArchiveError.
     """
+    fetch_shared(files, store, progress)
     absent = {spec.sha256: spec for spec in files if store.path(spec.sha256) is None}
     ordered = sorted(absent.values(), key=lambda spec: (-spec.size, spec.sha256))
     downloads = Downloads(store, progress, label, sum(spec.size for spec in ordered))
@@ -172,8 +173,20 @@ def download(files: Sequence[DownloadSpec], store: Store, progress: Progress, la
         map_requests(downloads.download_one, ordered)
     finally:
         downloads.cancelled.set()
+    if store.remote is not None and absent:
+        store.remote.share_files(store, absent, progress.note)
     if downloads.missing:
         raise _missing_error(downloads.missing)
+
+
+def fetch_shared(files: Sequence[DownloadSpec], store: Store, progress: Progress) -> None:
+    """Take what the shared store has of files that this machine's store has not."""
+    if store.remote is None:
+        return
+    sizes = {spec.sha256: spec.size for spec in files if store.path(spec.sha256) is None}
+    if sizes:
+        progress.step(f"asking {store.remote.url} for {len(sizes)} files")
+        store.remote.fetch_files(store, sizes, progress.note)
 
 
 def map_requests(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
@@ -292,6 +305,8 @@ def fetch_packages(
     if not absent:
         return
     specs = {package: _make_package_spec(package, mirror, offline=offline) for package in absent}
+    fetch_shared([*specs.values()], store, progress)
+    absent = [package for package in absent if store.path(package.sha256) is None]
     unreachable = [package for package in absent if not specs[package].mirrors]
     if unreachable:
         names = [f"{package.name} {package.version}" for package in unreachable]

@@ -27,11 +27,15 @@ import tempfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from minbuild.cache.records import Records
 from minbuild.cache.unpacked_contents import UnpackedContents
 from minbuild.errors import ToolError
 from minbuild.file_io import hash_file, translate_disk_errors
+
+if TYPE_CHECKING:
+    from minbuild.cache.remote import RemoteStore
 
 SLOTS = 1024
 """What forked processes can tell each other: a later digest takes the place of an earlier one."""
@@ -190,6 +194,8 @@ class Store(Records):
         """
         super().__init__(directory)
         self.verified = VerifiedDigests()
+        self.remote: RemoteStore | None = None
+        """A store that several machines share, asked before mirrors are."""
         self.lost_packages: set[str] = set()
         """Digests of packages that this run needed and did not find, though it knows their facts."""
         with translate_disk_errors(self.directory):

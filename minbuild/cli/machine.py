@@ -18,16 +18,17 @@ from minbuild.cli.options import (
     build_options,
     complete,
     store_option,
+    store_remote_option,
 )
 from minbuild.cli.output_options import json_option, render_json
 from minbuild.cli.requests import build_request, open_session
 from minbuild.cli.terminal import Terminal
 from minbuild.config import find_config_file, load_config
-from minbuild.errors import MinbuildError
+from minbuild.errors import MinbuildError, UsageError
 from minbuild.image.ukify import add_stub_argument
 from minbuild.lab.accel import forget_kvm_faults
 from minbuild.manifest.shipped_manifests import find_manifest, load_tools
-from minbuild.pipeline import cache_maintenance
+from minbuild.pipeline import cache_maintenance, shared_store_gc
 from minbuild.pipeline.boot_setup import open_single_tool
 from minbuild.pipeline.cache_maintenance import CacheUsage
 from minbuild.pipeline.machine_checks import CheckState, MachineCheck, check_machine
@@ -75,6 +76,32 @@ def gc(days: int, as_json: bool, store: Path | None) -> None:
     """Remove entries that were not used for a while, and files that killed builds left."""
     rows = cache_maintenance.collect_garbage(open_session(store, Terminal()).store, days=days)
     click.echo(_rows_to_json("gc", rows) if as_json else _render_rows(rows, "removed"), nl=False)
+
+
+@store.command("gc-shared")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(0),
+              help="Remove what was written so many days ago.")  # fmt: skip
+@click.option("--keep", "locks", multiple=True, metavar="LOCK",
+              type=click.Path(path_type=Path, dir_okay=False, exists=True),
+              help="Keep what this lock lists; may be repeated.")  # fmt: skip
+@json_option
+@store_option
+@store_remote_option
+def gc_shared(days: int, locks: tuple[Path, ...], as_json: bool, store: Path | None) -> None:
+    """Remove old entries of the shared store, but for what the named locks list.
+
+    Ages are by the clock of the shared store. A build that needs an entry again writes it anew.
+    """
+    remote = open_session(store, Terminal()).store.remote
+    if remote is None:
+        raise UsageError(
+            "no shared store is named",
+            fix="name it: --store-remote URL, or store.remote in the config",
+        )
+    rows = shared_store_gc.collect_shared_garbage(remote, days=days, locks=locks)
+    click.echo(
+        _rows_to_json("gc-shared", rows) if as_json else _render_rows(rows, "removed"), nl=False
+    )
 
 
 @store.command()

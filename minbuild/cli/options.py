@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., object])
 Result = TypeVar("Result")
+Value = TypeVar("Value", bound=str | int | None)
 Completable = Literal[
     "manifests", "shipped", "images", "sources", "paths", "components", "probes", "tools", "files"
 ]
@@ -127,6 +128,11 @@ def store_option(command: Command) -> Command:
     return _STORE_OPTION(command)
 
 
+def store_remote_option(command: Command) -> Command:
+    """Give a command `--store-remote`, which `open_session` reads."""
+    return _STORE_REMOTE_OPTION(command)
+
+
 def partition_option(command: Command) -> Command:
     """Give a command `--partition`, which `open_session` reads."""
     return _PARTITION_OPTION(command)
@@ -139,15 +145,21 @@ def variant_option(help_text: str) -> Callable[[Command], Command]:
     )
 
 
-def _remember(context: click.Context, option: click.Parameter, value: str | int | None) -> None:
-    """Keep the value of an option in the context: no command has a parameter for it."""
+def _remember(context: click.Context, option: click.Parameter, value: Value) -> Value:
+    """Keep the value of an option in the context: not every command has a parameter for it."""
     context.meta[f"minbuild.{option.name}"] = value
+    return value
 
 
 def get_remembered_text(name: str) -> str:
-    """The value of `--platform` or `--tag` of the running command; "" without one."""
+    """The value of `--platform`, `--tag` or `--store-remote` of the running command; "" without one."""
     context = click.get_current_context(silent=True)
-    return str(context.meta.get(f"minbuild.{name}", "")) if context is not None else ""
+    return str(context.meta.get(f"minbuild.{name}") or "") if context is not None else ""
+
+
+def is_offline() -> bool:
+    """Tell whether the running command has `--offline`."""
+    return bool(click.get_current_context().meta.get("minbuild.offline"))
 
 
 def get_partition() -> int | None:
@@ -173,10 +185,19 @@ _STORE_OPTION = click.option(
     help="Cache directory.  [default: $XDG_CACHE_HOME/minbuild]",
 )
 
+_STORE_REMOTE_OPTION = click.option(
+    "--store-remote",
+    metavar="URL",
+    expose_value=False,
+    callback=_remember,
+    help="Store that several machines share: a directory, s3://BUCKET/PREFIX, any URL of fsspec.",
+)
+
 _OFFLINE_OPTION = click.option(
     "--offline",
     is_flag=True,
     envvar="MINBUILD_OFFLINE",
+    callback=_remember,
     help="Use no network, only what the store has.",
 )
 
@@ -191,6 +212,7 @@ _ARCHIVE_OPTIONS = (
     click.option("--mirror", multiple=True, metavar="URL", help="Debian mirror; may be repeated."),
     _OFFLINE_OPTION,
     _STORE_OPTION,
+    _STORE_REMOTE_OPTION,
 )
 
 _BUILD_OPTIONS = (
@@ -217,4 +239,5 @@ _BUILD_OPTIONS = (
                  help="Let the manifest choose what runs here: modules, elements, tools, keys."),
     _OFFLINE_OPTION,
     _STORE_OPTION,
+    _STORE_REMOTE_OPTION,
 )  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from minbuild.cli.options import BuildOptions, get_partition
+from minbuild.cli.options import BuildOptions, get_partition, get_remembered_text, is_offline
 from minbuild.cli.terminal import Terminal
 from minbuild.config import find_config_file, load_config
 from minbuild.errors import UsageError
@@ -55,6 +55,12 @@ def parse_settings(settings: Sequence[str]) -> dict[str, str]:
 
 def open_session(store: Path | None, terminal: Terminal) -> Session:
     """Open the session of a build: store, progress and caches; closed when the command ends."""
-    session = Session(store or find_store_directory(), terminal, partition=get_partition())
+    session = Session(
+        store or find_store_directory(),
+        terminal,
+        shared_store=get_remembered_text("store_remote"),
+        offline=is_offline(),
+        partition=get_partition(),
+    )
     click.get_current_context().call_on_close(session.close)
     return session

@@ -122,6 +122,22 @@ def verify_message(
     return key
 
 
+def sign_raw(message: bytes, key: SecretKey) -> bytes:
+    """A bare signature, 64 bytes. Raises: ToolError without the extra minbuild[sign]."""
+    try:
+        return ed25519.make_signature(key.seed, message)
+    except ImportError as error:
+        raise _explain_missing_library() from error
+
+
+def verify_raw(message: bytes, signature: bytes, key: PublicKey) -> bool:
+    """Tell whether a bare signature is a key's. Raises: ToolError without the extra minbuild[sign]."""
+    try:
+        return ed25519.is_signed(key.raw, message, signature)
+    except ImportError as error:
+        raise _explain_missing_library() from error
+
+
 def generate_keys(public: Path, secret: Path) -> None:
     """Write a new pair of keys without a password. Raises: UsageError when one is there; ToolError."""
     try:

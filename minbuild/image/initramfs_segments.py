@@ -14,6 +14,7 @@ from minbuild.cache.records import RecordKind
 from minbuild.cache.store import Store
 from minbuild.formats import cpio, magic
 from minbuild.formats.root_entry import FileType
+from minbuild.image.shared_segments import fetch_segments, share_segments
 from minbuild.image.tar_cpio import CPIO_WRITER_VERSION, compute_cpio_size, encode_cpio
 from minbuild.manifest.image_settings import Compression
 from minbuild.parallel import open_threads
@@ -203,6 +204,8 @@ def pack_initramfs(
     """
     packer = SegmentPacker(store, toolbox, compression, arch)
     segment_groups = split_into_groups(tree, packer.read_head, arch)
+    shared = _find_shareable(segment_groups, packer) if store.remote is not None else {}
+    fetch_segments({key: compute_cpio_size(g.nodes) for key, g in shared.items()}, store, progress)
     segments: dict[SegmentGroup, InitramfsSegment] = {}
     for group in segment_groups:
         cached = packer.find_cached(group)
@@ -218,6 +221,7 @@ def pack_initramfs(
             segments[running[future]] = future.result()
             packed = sum(group.size for group in remaining if group in segments)
             progress.bar("packing", packed, total)
+    share_segments({key: segments[group].sha256 for key, group in shared.items()}, store, progress)
     return tuple(segments[group] for group in segment_groups)
 
 
@@ -250,6 +254,17 @@ def _append_file(path: Path, size: int, output: BufferedWriter) -> bool:
     return True
 
 
+def _find_shareable(
+    groups: Sequence[SegmentGroup], packer: "SegmentPacker"
+) -> dict[str, SegmentGroup]:
+    """Groups with files of packages alone, by their keys: what a manifest renders may be secret."""
+    return {
+        packer.compute_key(group): group
+        for group in groups
+        if all(node.package for node in group.nodes if node.kind is FileType.FILE)
+    }
+
+
 class SegmentPacker:
     """Compresses groups to segments and caches them; used by several threads at once."""
 
@@ -270,7 +285,7 @@ class SegmentPacker:
 
     def find_cached(self, group: SegmentGroup) -> InitramfsSegment | None:
         """Find the cached segment of a group; None when there is none or its bytes are damaged."""
-        key = self._compute_key(group)
+        key = self.compute_key(group)
         value = self._store.get(RecordKind.SEGMENT, key)
         if value is None:
             return None
@@ -281,7 +296,7 @@ class SegmentPacker:
 
     def pack(self, group: SegmentGroup) -> InitramfsSegment:
         """Pack a group, or wait for another process that packs it."""
-        with self._store.lock(self._compute_key(group)):
+        with self._store.lock(self.compute_key(group)):
             return self.find_cached(group) or self._pack_and_store(group)
 
     def _pack_and_store(self, group: SegmentGroup) -> InitramfsSegment:
@@ -297,7 +312,7 @@ class SegmentPacker:
             )
         data += bytes(-len(data) % cpio.ALIGNMENT)
         sha256 = self._store.add(data)
-        self._store.put(RecordKind.SEGMENT, {self._compute_key(group): sha256.encode()})
+        self._store.put(RecordKind.SEGMENT, {self.compute_key(group): sha256.encode()})
         return self._make_segment(group, len(data), sha256, from_cache=False)
 
     @property
@@ -317,7 +332,7 @@ class SegmentPacker:
             group, compute_cpio_size(group.nodes), self._compression, self._arch
         )
 
-    def _compute_key(self, group: SegmentGroup) -> str:
+    def compute_key(self, group: SegmentGroup) -> str:
         """Compute the cache key: nodes, arguments, and the compressor itself."""
         args = self._build_args(group)
         parts = [CPIO_WRITER_VERSION, *args, *(self._digest_packer() if args else ())]

@@ -34,6 +34,10 @@ RECIPE = "2"
 """Counts up when the same options of the same source would give another kernel."""
 
 
+MAX_BUILT_SIZE = 512 << 20
+"""Bytes of the package with a built kernel, at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProvidedPackages:
     """The packages of a lock as the resolver sees them, and the options of a kernel that is built."""
@@ -111,7 +115,10 @@ def _compile(build: KernelInputs, options: KernelOptions, key: str) -> Package:
         root, build.architecture, _read_epoch(build), options.version, progress
     )
     package = _add_package(build, compiled)
-    build.session.store.put(RecordKind.BUILT_KERNEL, {key: package.sha256.encode()})
+    store, made = build.session.store, {key: package.sha256}
+    store.put(RecordKind.BUILT_KERNEL, {key: package.sha256.encode()})
+    if store.remote is not None:
+        store.remote.share_made(store, RecordKind.BUILT_KERNEL, made, build.session.progress.note)
     return package
 
 
@@ -163,7 +170,9 @@ def _add_package(build: KernelInputs, kernel: CompiledKernel) -> Package:
 
 def _find_built(build: KernelInputs, key: str) -> Package | None:
     """The kernel of these options, if it was compiled before and is whole."""
-    store = build.session.store
+    store, note = build.session.store, build.session.progress.note
+    if store.remote is not None and store.get(RecordKind.BUILT_KERNEL, key) is None:
+        store.remote.fetch_made(store, RecordKind.BUILT_KERNEL, {key: MAX_BUILT_SIZE}, note)
     record = store.get(RecordKind.BUILT_KERNEL, key)
     path = None if record is None else store.find_verified(record.decode())
     if record is None or path is None:

@@ -15,6 +15,7 @@ from minbuild.cache.store import Store
 from minbuild.errors import ArchiveError, UsageError
 from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import extract_from_packages, is_analysed, load_facts
+from minbuild.facts.shared_facts import fetch_shared_facts, share_facts
 from minbuild.file_io import hash_file
 from minbuild.formats.deb import open_deb
 from minbuild.manifest.model import TOOL_ARCHIVE_NAME, Archive, Manifest
@@ -193,8 +194,10 @@ def load_package_files(
     unread = [package for package in packages if package.sha256 not in session.package_files]
     uncached = [package for package in unread if not is_analysed(package, session.store)]
     if uncached:
-        ensure_downloaded(request, uncached, session)
+        needed = fetch_shared_facts(uncached, session.store, session.progress)
+        ensure_downloaded(request, needed, session)
     files = load_facts(unread, session.store, session.progress)
+    share_facts(uncached, session.store, session.progress)
     session.package_files.update(zip((package.sha256 for package in unread), files, strict=True))
     return tuple(session.package_files[package.sha256] for package in packages)
 

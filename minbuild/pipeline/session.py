@@ -92,12 +92,21 @@ class Session:
     progress: Progress = field(default_factory=SilentProgress)
     parallel_builds: int = 1
     """Builds that go on side by side."""
+    shared_store: str = ""
+    """URL of a store that several machines share; "" for what the environment names, or none."""
+    offline: bool = False
+    """True: only a shared store in a directory is used."""
     partition: int | None = None
     """Of a disk that a root or an image is read from: the one to read; None for what boots."""
 
     @cached_property
     def store(self) -> Store:
-        return Store(self.store_directory)
+        store = Store(self.store_directory)
+        if self.shared_store or os.environ.get("MINBUILD_STORE_REMOTE"):
+            from minbuild.pipeline.shared_store import open_shared_store  # most have none
+
+            store.remote = open_shared_store(self.shared_store, offline=self.offline)
+        return store
 
     @cached_property
     def toolboxes(self) -> "dict[tuple[object, ...], PreloadingToolbox]":
