@@ -5,6 +5,7 @@ and leaves no thread behind: a process with threads cannot build in forks.
 """
 
 import asyncio
+import inspect
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -47,6 +48,7 @@ class FsspecObjects:
         self._options = implementation._get_kwargs_from_urls(url)
         self._prefix = url if self._protocol in ("http", "https") else path
         self._prefix = self._prefix.rstrip("/")
+        self._kept: Any = None
 
     def read(self, limits: Mapping[str, int], take: Take) -> None:
         """See Objects."""
@@ -121,15 +123,13 @@ class FsspecObjects:
         asyncio.run(self._run_batch(start))
 
     async def _run_batch(self, start: Callable[[Any], list[Coroutine[Any, Any, None]]]) -> None:
-        files = self._open()
+        files, session = await self._open()
         turns = asyncio.Semaphore(CONCURRENCY)
 
         async def wait_and_do(work: Coroutine[Any, Any, None]) -> None:
             async with turns:
                 await work
 
-        opener = getattr(files, "set_session", None) or getattr(files, "_set_session", None)
-        session = await opener() if opener is not None else None
         works = start(files)
         tasks = [asyncio.ensure_future(wait_and_do(work)) for work in works]
         try:
@@ -143,7 +143,21 @@ class FsspecObjects:
             if session is not None and hasattr(session, "close"):
                 await session.close()
 
-    def _open(self) -> Any:
+    async def _open(self) -> tuple[Any, Any]:
+        """The file system, and its session in this loop, which must be closed; None for none.
+
+        s3fs gives a new session to one that is kept: what it has read of AWS's models stays.
+        """
+        files = self._kept or self._make_file_system()
+        opener = getattr(files, "set_session", None) or getattr(files, "_set_session", None)
+        if opener is None:
+            return files, None
+        if "refresh" not in inspect.signature(opener).parameters:
+            return files, await opener()
+        self._kept = files
+        return files, await opener(refresh=True)
+
+    def _make_file_system(self) -> Any:
         implementation = fsspec.get_filesystem_class(self._protocol)
         options = {**self._options, "skip_instance_cache": True, "use_listings_cache": False}
         if implementation.async_impl:

@@ -99,7 +99,8 @@ def test_an_object_is_made_once_and_never_replaced(objects: Objects) -> None:
     }  # fmt: skip
 
 
-def test_of_many_writers_at_once_one_wins(objects: Objects) -> None:
+def test_of_many_writers_at_once_one_wins(tmp_path: Path) -> None:
+    objects = DirectoryObjects(tmp_path / "shared")
     made: list[frozenset[str]] = []
     threads = [
         threading.Thread(target=lambda n=number: made.append(objects.create({"cas/x": b"%d" % n})))
@@ -327,8 +328,9 @@ def test_a_url_that_no_library_knows_is_told() -> None:
 
 
 def test_what_was_made_of_others_is_taken_under_its_key(
-    objects: Objects, tmp_path: Path, seals: tuple[KeySeal, KeySeal]
+    tmp_path: Path, seals: tuple[KeySeal, KeySeal]
 ) -> None:
+    objects = DirectoryObjects(tmp_path / "shared")
     kind, notes = RecordKind.SEGMENT, list[str]()
     first, second, third = (Store(tmp_path / name) for name in ("first", "second", "third"))
     first.add(DATA)
