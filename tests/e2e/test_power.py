@@ -20,6 +20,7 @@ from minbuild.lab.model import (
 from minbuild.progress import SilentProgress
 from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE, make_boot_setup, require_namespace
+from tests.support.sample import sampled_feature
 
 pytestmark = [pytest.mark.mirror, pytest.mark.boot]
 
@@ -67,6 +68,7 @@ def find_last_line(lines: tuple[LogLine, ...], pattern: str) -> tuple[LogLine, r
     return hits[-1]
 
 
+@sampled_feature("power")
 def test_what_goes_wrong_is_said_and_survived_and_a_panic_restarts(tmp_path: Path) -> None:
     (tmp_path / "power.yaml").write_text(MANIFEST)
     ended = minbuild("make", "power.yaml", "--store", str(STORE), cwd=tmp_path)

@@ -28,6 +28,7 @@ from tests.e2e.nat_guest import APPLETS, INIT, LEASE, MODULES, READY
 from tests.e2e.small_host import minbuild
 from tests.support.lab import STORE, ask_by_tcp, make_boot_setup, make_data_disk, require_namespace
 from tests.support.real_archive import open_real_archive
+from tests.support.sample import sampled_feature
 from tests.unit.lab.conftest import busybox_of, kernel_of
 from tests.unit.lab.cpio import initramfs
 from tests.unit.toolbox.real import toolbox
@@ -124,6 +125,7 @@ def expect_line(name: str, pattern: str, source: LineSource = LineSource.SERVERS
     return BootProbe(name, (ProbePattern(source, re.compile(pattern)),), LIMIT, "it was not seen")
 
 
+@sampled_feature("services")
 def test_the_network_and_those_who_come_in_by_it(net: Net, disk: Path) -> None:
     """One boot: a bond loses a cable, all that follows goes through the other one; then the host hangs."""
     pull = ConsoleAction(

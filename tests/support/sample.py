@@ -12,9 +12,11 @@ Test = TypeVar("Test", bound=Callable[..., object])
 WHOLE = os.environ.get("MINBUILD_ORACLE") == "all"
 FEATURES = (
     *("install", "metrics", "credentials", "hardened", "first boot of edge", "boot loader"),
-    "dib in a machine",
+    *("dib in a machine", "services", "power"),
 )
 """Boots of hosts with a feature that no other host of the suite has: half a minute to two of a core."""
+KVMS = ("good", "loses a system", "builder machine")
+"""Boots under a KVM of each kind; one that is silent is booted by every run."""
 
 
 def sampled_params(values: Sequence[Any], count: int = 1) -> list[Any]:
@@ -36,10 +38,11 @@ def sampled_params(values: Sequence[Any], count: int = 1) -> list[Any]:
 
 
 def sampled_feature(name: str) -> Callable[[Test], Test]:
-    """Mark a test as that of a feature, of which a run takes one: see `sampled_params`."""
-    source = random.Random(f"{os.environ['MINBUILD_ORACLE_SEED']} {FEATURES}")
+    """Mark a test as one of FEATURES or KVMS, of which a run takes one each: see `sampled_params`."""
+    names = FEATURES if name in FEATURES else KVMS
+    source = random.Random(f"{os.environ['MINBUILD_ORACLE_SEED']} {names}")
     marks = [] if WHOLE else [pytest.mark.sampled]
-    if not WHOLE and source.choice(FEATURES) != name:
+    if not WHOLE and source.choice(names) != name:
         marks.append(pytest.mark.long)
 
     def mark(test: Test) -> Test:
@@ -47,5 +50,5 @@ def sampled_feature(name: str) -> Callable[[Test], Test]:
             test = one(test)
         return test
 
-    assert name in FEATURES
+    assert name in names
     return mark

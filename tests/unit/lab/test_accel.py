@@ -34,7 +34,7 @@ from minbuild.toolbox.toolbox import Toolbox
 from tests.support.accelerator import set_accelerator
 from tests.support.patience import PATIENCE
 from tests.support.real_archive import open_real_archive
-from tests.support.sample import sampled_params
+from tests.support.sample import sampled_feature, sampled_params
 from tests.unit.lab.conftest import Bench, busybox_of
 from tests.unit.lab.cpio import initramfs
 from tests.unit.lab.faulty_qemu import FaultyQemu
@@ -176,6 +176,7 @@ def test_a_kvm_whose_kernel_is_silent_is_left_for_emulation_and_remembered(
 
 @pytest.mark.mirror
 @pytest.mark.boot
+@sampled_feature("loses a system")
 @pytest.mark.parametrize(
     "way",
     [
@@ -206,6 +207,7 @@ def test_an_image_that_says_nothing_by_emulation_either_is_not_kvm_s_fault(
 
 @pytest.mark.mirror
 @pytest.mark.boot
+@sampled_feature("good")
 def test_a_good_kvm_boots_once(
     bench: Bench, has_kvm: None, make_faulty_qemu: MakeFaultyQemu, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,6 +336,7 @@ echo o >/proc/sysrq-trigger
 
 @pytest.mark.mirror
 @pytest.mark.boot
+@sampled_feature("builder machine")
 def test_a_builder_machine_that_is_silent_under_kvm_is_run_by_emulation(
     bench: Bench,
     store: Store,
