@@ -6,9 +6,9 @@ A wrong guess only costs a download: the resolver examines the contents of each 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import SequenceMatcher
+from typing import Protocol
 
-from minbuild.archive.index import Index
-from minbuild.archive.model import ProviderGuess
+from minbuild.archive.model import Package, ProviderGuess
 
 MAX_DEPTH = 4
 """Steps along Depends from the needing package."""
@@ -60,8 +60,17 @@ _ESSENTIAL = {
 """Programs of essential packages, which Depends does not list. Source: Debian Policy 3.8."""
 
 
+class PackageNames(Protocol):
+    """What is asked: the index of archives, or the packages of a lock. See `Index`."""
+
+    def find_package(self, name: str) -> Package | None: ...
+    def find_depends(self, name: str) -> tuple[tuple[str, ...], ...]: ...
+    def find_providers(self, virtual: str) -> tuple[str, ...]: ...
+    def find_names(self, prefix: str) -> tuple[str, ...]: ...
+
+
 def guess_providers(
-    index: Index, package: str, guess: ProviderGuess, needed: str
+    index: PackageNames, package: str, guess: ProviderGuess, needed: str
 ) -> tuple[str, ...]:
     """Packages that could have what `package` needs, best first, each a name in the index.
 
@@ -70,22 +79,22 @@ def guess_providers(
     return tuple(dict.fromkeys(GUESSES[guess](index, package, needed)))
 
 
-def _guess_module_owners(index: Index, package: str, _name: str) -> list[str]:
+def _guess_module_owners(index: PackageNames, package: str, _name: str) -> list[str]:
     dependencies = dict(_walk_depends(index, package))
     return sorted(dependencies, key=lambda name: not name.startswith("linux-modules-"))
 
 
-def _list_dependencies(index: Index, package: str, _path: str) -> Iterator[str]:
+def _list_dependencies(index: PackageNames, package: str, _path: str) -> Iterator[str]:
     return (name for name, _ in _walk_depends(index, package))
 
 
-def _guess_file_owners(index: Index, package: str, path: str) -> Iterator[str]:
+def _guess_file_owners(index: PackageNames, package: str, path: str) -> Iterator[str]:
     """Guess owners of a file: a library by its soname, another by the end of its path."""
     is_library = ".so" in path.rpartition("/")[2]
     return (_guess_library_owners if is_library else _guess_program_owners)(index, package, path)
 
 
-def _guess_library_owners(index: Index, package: str, path: str) -> Iterator[str]:
+def _guess_library_owners(index: PackageNames, package: str, path: str) -> Iterator[str]:
     """Guess owners of a library by Debian's package names for sonames.
 
     Source: Debian Policy 8.1, "Run-time shared libraries".
@@ -122,7 +131,7 @@ def _rank_last_resort(name: str, words: set[str]) -> tuple[bool, bool, bool]:
     )
 
 
-def _guess_program_owners(index: Index, package: str, path: str) -> Iterator[str]:
+def _guess_program_owners(index: PackageNames, package: str, path: str) -> Iterator[str]:
     """Guess owners of a program or data file by the end of its path."""
     base = path.rpartition("/")[2]
     dependencies = list(_walk_depends(index, package))
@@ -140,7 +149,7 @@ def _guess_program_owners(index: Index, package: str, path: str) -> Iterator[str
     )
 
 
-def _guess_firmware_owners(index: Index, _package: str, path: str) -> list[str]:
+def _guess_firmware_owners(index: PackageNames, _package: str, path: str) -> list[str]:
     """Return firmware packages, those with names similar to the path first."""
     owners = [owner for start, owner in _KNOWN_OWNERS.items() if path.startswith(start)]
     names = [name for name in owners if index.find_package(name)] + [*index.find_names("firmware-")]
@@ -158,7 +167,7 @@ def _guess_firmware_owners(index: Index, _package: str, path: str) -> list[str]:
     return sorted(names, key=rank)
 
 
-def _walk_depends(index: Index, package: str) -> Iterator[tuple[str, int]]:
+def _walk_depends(index: PackageNames, package: str) -> Iterator[tuple[str, int]]:
     """Yield real packages along Depends, breadth first, each once, with its depth."""
     seen = {package}
     level = [package]
@@ -174,7 +183,7 @@ def _walk_depends(index: Index, package: str) -> Iterator[tuple[str, int]]:
         level = following
 
 
-def _resolve_virtual(index: Index, names: tuple[str, ...]) -> Iterator[str]:
+def _resolve_virtual(index: PackageNames, names: tuple[str, ...]) -> Iterator[str]:
     """Yield the real packages of a dependency: by name, or those that provide it."""
     for name in names:
         if index.find_package(name) is not None:
@@ -196,7 +205,7 @@ def _rate_similarity(name: str, other: str) -> float:
     return SequenceMatcher(None, name, other, autojunk=False).ratio()
 
 
-def _guess_by_name(index: Index, stem: str, version: str) -> list[str]:
+def _guess_by_name(index: PackageNames, stem: str, version: str) -> list[str]:
     """Return packages named after a library that nothing depends on (dlopen)."""
     full = _normalise_name(stem + version)
     names = [
@@ -205,7 +214,7 @@ def _guess_by_name(index: Index, stem: str, version: str) -> list[str]:
     return sorted(names, key=lambda name: -_rate_similarity(_normalise_name(name), full))[:4]
 
 
-GUESSES: Mapping[ProviderGuess, Callable[[Index, str, str], Iterable[str]]] = {
+GUESSES: Mapping[ProviderGuess, Callable[[PackageNames, str, str], Iterable[str]]] = {
     ProviderGuess.DEPENDENCY: _list_dependencies,
     ProviderGuess.LIBRARY: _guess_library_owners,
     ProviderGuess.MODULE: _guess_module_owners,

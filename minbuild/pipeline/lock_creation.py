@@ -25,6 +25,7 @@ from minbuild.manifest.image_settings import (
 from minbuild.manifest.model import Archive, Location, Manifest, Tool, Waiver
 from minbuild.manifest.shipped_manifests import load_tools
 from minbuild.pipeline.lock_policy import check_source_packages, is_allowed, record_used_lock
+from minbuild.pipeline.locked_tools import list_depended_packages
 from minbuild.pipeline.named_paths import PathFollower, check_path_rules
 from minbuild.pipeline.package_selection import PackageSelection, PackageSource, select_packages
 from minbuild.pipeline.package_sources import (
@@ -257,15 +258,26 @@ def create_lock(
     tool_suites = set(manifest.archive.tools) - set(manifest.archive.suites)
     host_pins = [package for package in pins if package.suite not in tool_suites]
     resolved, host_source = _resolve_newest(request, manifest, session, host_pins)
-    requested_tools = select_tools(manifest.image, lab=True)
-    if manifest.kernel.is_built:
-        requested_tools += load_tools(TOOLCHAIN)
     tool_source = open_tool_source(request, manifest, host_source, session, pins)
-    tool_selection = select_tool_packages(requested_tools, tool_source)
+    toolbox = _choose_tool_packages(manifest, tool_source)
     tool_manifest = derive_tools_manifest(manifest)
     archives = (tool_manifest.archive, *tool_manifest.archives, Archive())
-    check_source_packages(request, tool_selection.packages, archives, tool_source)
-    return replace(resolved, lock=replace(resolved.lock, toolbox=tool_selection.packages))
+    check_source_packages(request, toolbox, archives, tool_source)
+    return replace(resolved, lock=replace(resolved.lock, toolbox=toolbox))
+
+
+def _choose_tool_packages(manifest: Manifest, source: PackageSource) -> tuple[Package, ...]:
+    """The packages of the tools that a build runs, opened; those of the lab by their dependencies,
+    since only `boot` needs them. Sorted by name."""
+    tools = select_tools(manifest.image, lab=False)
+    lab_tools = [one for one in select_tools(manifest.image, lab=True) if one not in tools]
+    if manifest.kernel.is_built:
+        tools += load_tools(TOOLCHAIN)
+    selection = select_tool_packages(tools, source)
+    lab_roots = [root for tool in lab_tools for root in list_tool_roots(tool)]
+    packages = {one.name: one for one in list_depended_packages(lab_roots, source)}
+    packages |= {one.name: one for one in selection.packages}
+    return tuple(packages[name] for name in sorted(packages))
 
 
 def list_locked_roots(manifest: Manifest) -> list[Root]:

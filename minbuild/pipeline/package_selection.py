@@ -82,7 +82,7 @@ def select_packages(
     packages_by_name: dict[str, Package] = {}
     files: dict[str, PackageFiles] = {}
     attempts: dict[tuple[str, str], int] = {}
-    new_packages = _find_root_packages(roots, source)
+    new_packages = find_root_packages(roots, source)
     while True:
         packages_by_name |= {package.name: package for package in new_packages}
         files |= _analyse(new_packages, source, policy)
@@ -177,7 +177,8 @@ def _find_kernel_packages(files: Mapping[str, PackageFiles], version: str) -> It
             yield name
 
 
-def _find_root_packages(roots: Sequence[Root], source: PackageSource) -> list[Package]:
+def find_root_packages(roots: Sequence[Root], source: PackageSource) -> list[Package]:
+    """The packages that roots name. Raises: ArchiveError for each that no suite has."""
     packages: dict[str, Package] = {}
     problems: list[ArchiveError] = []
     for root in roots:

@@ -22,6 +22,7 @@ from minbuild.manifest.model import TOOL_ARCHIVE_NAME, Archive, Manifest, Tool
 from minbuild.paths import RootPath
 from minbuild.pipeline.lock_creation import TOOL_POLICY, select_tools
 from minbuild.pipeline.lock_policy import check_tool_packages
+from minbuild.pipeline.locked_tools import resolve_locked_roots
 from minbuild.pipeline.package_sources import load_package_files
 from minbuild.pipeline.resolved_host import extract_chosen_files
 from minbuild.pipeline.session import (
@@ -33,7 +34,6 @@ from minbuild.pipeline.session import (
 )
 from minbuild.resolve import error_messages
 from minbuild.resolve.model import SelectedFile
-from minbuild.resolve.resolution import resolve
 from minbuild.resolve.root_selection import list_tool_roots
 from minbuild.toolbox.preload import PreloadingToolbox
 from minbuild.toolbox.toolbox import Toolbox
@@ -158,9 +158,13 @@ def _resolve_tools(
     record = session.store.get(RecordKind.TOOL_CLOSURE, key)
     if record is not None:
         return decode_tool_files(json.loads(record))
-    files = load_package_files(request, lock.toolbox, session)
-    roots = [root for tool in tools for root in list_tool_roots(tool)]
-    closure = resolve(roots, files, arch=detect_machine_arch(), policy=TOOL_POLICY)
+    closure, files = resolve_locked_roots(
+        [root for tool in tools for root in list_tool_roots(tool)],
+        lock.toolbox,
+        lambda packages: load_package_files(request, packages, session),
+        arch=detect_machine_arch(),
+        policy=TOOL_POLICY,
+    )
     if closure.unmet_needs:
         # the waivers are this program's own: none is the user's to remove
         error: ResolveError = error_messages.make_unresolved_error(
