@@ -16,8 +16,10 @@ from minbuild.data import is_manifest_name
 from minbuild.errors import UsageError
 from minbuild.escape import dump_json
 from minbuild.footprint.boot_trace import TraceSummary, render_trace
+from minbuild.footprint.model import FixedAddress
 from minbuild.lab import boot_results
-from minbuild.lab.credentials import parse_credential
+from minbuild.lab.addresses import apply_credentials
+from minbuild.lab.credentials import Credential, parse_credential
 from minbuild.lab.interactive import boot_interactively
 from minbuild.lab.metal import CARD_MODELS
 from minbuild.lab.model import (
@@ -34,6 +36,7 @@ from minbuild.lab.model import (
     PortForward,
 )
 from minbuild.pipeline.boot_setup import (
+    BootSetup,
     prepare_boot,
     require_footprint,
     save_observed_ports,
@@ -42,6 +45,8 @@ from minbuild.pipeline.boot_setup import (
 from minbuild.report.removals import render_trace_summary
 from minbuild.toolbox.toolbox import Toolbox
 
+CREDENTIALS_PROBE = "credentials"
+"""The probe of boot/credentials."""
 PATH = click.Path(path_type=Path)
 
 
@@ -123,6 +128,7 @@ def boot(
     setup = prepare_boot(
         target, request, open_session(build.store, terminal), firmware=Firmware(firmware)
     )
+    told = tuple(map(parse_credential, credentials))
     boot_request = BootRequest(
         image=setup.image, probes=_select_probes(setup.probes, names), firmware=Firmware(firmware),
         attach=AttachAs(attach) if attach else None, accel=Accel(accel) if accel else None,
@@ -131,7 +137,8 @@ def boot(
         memory=memory, cpus=cpus or 0, machine=Machine(machine),
         cards=_count_cards(machine, cards), disks=disks, guest_cpus=guest_cpus,
         guest_kernel=setup.guest_kernel,
-        credentials=tuple(map(parse_credential, credentials)),
+        fixed_address=_choose_fixed_address(setup, told, secure=certificate is not None),
+        credentials=told,
         certificate=certificate, timeout=timeout, log=log, keep=keep, trace=trace,
         ports=not (no_ports or interactive),
     )  # fmt: skip
@@ -188,6 +195,16 @@ def parse_forward(text: str) -> PortForward:
             fix="write --forward 8080:80: a port of this machine, then one of the host",
         )
     return PortForward(*ports)
+
+
+def _choose_fixed_address(
+    setup: BootSetup, credentials: Sequence[Credential], *, secure: bool
+) -> FixedAddress | None:
+    """The host's fixed address: credentials count with boot/credentials, without Secure Boot."""
+    reads_credentials = any(probe.name == CREDENTIALS_PROBE for probe in setup.probes)
+    if secure or not reads_credentials:
+        return setup.fixed_address
+    return apply_credentials(setup.fixed_address, credentials)
 
 
 def _choose_network(requested: str, forwards: Sequence[str]) -> Network:

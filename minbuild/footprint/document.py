@@ -15,6 +15,7 @@ from minbuild.footprint.model import (
     BuildInputs,
     FileRow,
     FindingKind,
+    FixedAddress,
     Footprint,
     OwnerRow,
     PackageRow,
@@ -150,6 +151,9 @@ def _encode_optional_parts(footprint: Footprint) -> dict[str, object]:
         document["waivers"] = [_flatten(one) for one in footprint.waivers]
     if footprint.probes is not None:
         document["probes"] = [_flatten(one) for one in footprint.probes]
+    if footprint.fixed_address is not None:
+        fixed = footprint.fixed_address
+        document["fixed_address"] = _flatten(fixed) | {"nameservers": list(fixed.nameservers)}
     if footprint.inputs is not None:
         inputs = _flatten(footprint.inputs)
         document["inputs"] = inputs | {
@@ -241,6 +245,9 @@ def _parse_footprint(document: Mapping[str, Any]) -> Footprint:
         probes=tuple(_parse_row(ProbeRow, row) for row in document["probes"])
         if "probes" in document
         else None,
+        fixed_address=_parse_fixed_address(document["fixed_address"])
+        if "fixed_address" in document
+        else None,
         inputs=_parse_inputs(document["inputs"]) if "inputs" in document else None,
         kernel_options=tuple(map(_parse_option, document.get("kernel_options", ()))),
     )
@@ -252,6 +259,14 @@ def _parse_need(edge: Mapping[str, Any]) -> Need:
         _require_text(edge["from"]),
         NeedKind(edge["kind"]),  # type: ignore[call-arg]  # mypy: as if it made one
         _require_text(edge["evidence"]),
+    )
+
+
+def _parse_fixed_address(row: Mapping[str, Any]) -> FixedAddress:
+    return FixedAddress(
+        _require_text(row["address"]),
+        _require_text(row["gateway"]),
+        tuple(_require_text(one) for one in row["nameservers"]),
     )
 
 

@@ -9,6 +9,7 @@ from minbuild.footprint.model import (
     IMAGE_OVERHEAD,
     BuildInputs,
     FileRow,
+    FixedAddress,
     Footprint,
     OwnerRow,
     PackageRow,
@@ -26,6 +27,8 @@ from minbuild.resolve.builtin_tables import is_hypervisor_path
 from minbuild.resolve.model import shorten_location
 from minbuild.rootfs.model import RootfsNode, RootfsTree
 
+STATIC_COMPONENT = "network/static"
+"""The component with the variables address, gateway and nameservers."""
 UNKNOWN_HYPERVISOR = RootPath("/boot/xen.efi")
 """Xen in an image that does not say which file it was made from."""
 ZERO_TOTALS = Totals(0, 0, 0, 0, 0)
@@ -65,7 +68,7 @@ def measure_image(
         possible_data=tree.optional_files,
         warnings=tree.script_warnings,
         waivers=tuple(_list_waivers(manifest)),
-        probes=list_probes(manifest),
+        probes=list_probes(manifest), fixed_address=find_fixed_address(manifest),
         kernel_options=tuple(options.needs.values()) if options else (),
     )  # fmt: skip
     versions = {package.name: package.version for package in packages}
@@ -102,6 +105,19 @@ def list_probes(manifest: Manifest) -> tuple[ProbeRow, ...]:
         for component in manifest.components
         for one in (*([component.probe] if component.probe else ()), *component.probes)
     )  # fmt: skip
+
+
+def find_fixed_address(manifest: Manifest) -> FixedAddress | None:
+    """The address that network/static gives the host; None without that component."""
+    if STATIC_COMPONENT not in {component.name for component in manifest.components}:
+        return None
+    nameservers = manifest.variables["nameservers"]
+    assert isinstance(nameservers, list | tuple)
+    return FixedAddress(
+        str(manifest.variables["address"]),
+        str(manifest.variables["gateway"]),
+        tuple(map(str, nameservers)),
+    )
 
 
 def with_totals(

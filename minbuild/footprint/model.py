@@ -135,6 +135,17 @@ class ProbeRow:
     where: str
 
 
+@dataclass(frozen=True, slots=True)
+class FixedAddress:
+    """The address that a host has by its manifest (network/static), not by DHCP."""
+
+    address: str
+    """192.0.2.10/24; "" where only a credential of a machine gives it one."""
+    gateway: str
+    """"" for none."""
+    nameservers: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class BuildInput:
     """One file that a build was made from."""
@@ -191,6 +202,8 @@ class Footprint:
     """In the manifest's order, drops first."""
     probes: tuple[ProbeRow, ...] | None = None
     """In the components' order; None where no manifest is known."""
+    fixed_address: FixedAddress | None = None
+    """None for a host without network/static."""
     inputs: BuildInputs | None = None
     """None where no build wrote it."""
     kernel_options: tuple[OptionNeed, ...] = ()

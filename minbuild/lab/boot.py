@@ -17,6 +17,7 @@ from minbuild.lab.accel import (
     choose_emulation_parameters,
     choose_trial_firmware,
 )
+from minbuild.lab.addresses import LabAddresses, choose_addresses
 from minbuild.lab.boot_source import BootSource, prepare_boot_source
 from minbuild.lab.data_disk import LabGuest, find_unavailable_probes, has_uefi_probe, make_data_disk
 from minbuild.lab.model import (
@@ -32,13 +33,13 @@ from minbuild.lab.model import (
 from minbuild.lab.monitor import BootMonitor
 from minbuild.lab.netboot import build_netboot_dnsmasq_args, require_http_support
 from minbuild.lab.probes import ProbeTracker, find_unreachable_probes, list_netboot_probes
-from minbuild.lab.qemu import ECHO_PORT, USER_NETWORK_ADDRESS, build_qemu_args, choose_cpus
+from minbuild.lab.qemu import ECHO_PORT, build_qemu_args, choose_cpus
 from minbuild.lab.worker import echo_pipe
 from minbuild.lab.worker.client import WorkerClient, choose_network, end_with_parent
 from minbuild.lab.worker.network import (
     PROBE_DOMAIN,
-    SERVER_ADDRESS,
     build_dnsmasq_args,
+    build_ip_commands,
     require_lease_support,
     select_echo_address,
 )
@@ -131,6 +132,7 @@ class PreparedBoot:
     """Probes that the data disk does not request, and why."""
     cpus: int
     """Processors of the machine."""
+    addresses: LabAddresses
 
     @property
     def network_kind(self) -> Network:
@@ -150,26 +152,28 @@ def prepare_boot_files(
     with make_working_directory(request.keep) as work:
         network = choose_network(request.network, tools)
         require_http_support(request.firmware, network)
-        require_lease_support(request.lease, network)
+        addresses = choose_addresses(request.fixed_address)
+        require_lease_support(request.lease, network, addresses)
         uefi = has_uefi_probe(request)
         parameters = choose_emulation_parameters(accel, uefi=uefi)
         source = prepare_boot_source(request, tools, work, parameters)
         guest = select_guest(request, source)
         data_disk = request.data_disk
         if data_disk is None and not request.faults.no_disk:
-            lookups = make_lookups(request, network)
+            lookups = make_lookups(request, network, addresses)
             data_disk = make_data_disk(work, tools, lookups, guest, uefi=uefi)
-        plan = make_worker_plan(request, tools, work, network, source, data_disk, accel)
+        plan = make_worker_plan(request, tools, work, network, addresses, source, data_disk, accel)
         if not landlock.is_available():
             progress.note(landlock.UNCONFINED_NOTE)
         skip_reasons = find_unavailable_probes(request, guest)
-        yield PreparedBoot(network, plan, skip_reasons, choose_cpus(request, source))
+        cpus = choose_cpus(request, source)
+        yield PreparedBoot(network, plan, skip_reasons, cpus, addresses)
 
 
 def make_tracker(request: BootRequest, prepared: PreparedBoot) -> ProbeTracker:
     """Make the tracker of the request's probes and those of a network boot."""
     probes = (*list_netboot_probes(request.firmware), *request.probes)
-    unreachable = find_unreachable_probes(probes, prepared.network_kind)
+    unreachable = find_unreachable_probes(probes, prepared.network_kind, prepared.addresses)
     return ProbeTracker(
         probes,
         unreachable | prepared.skip_reasons,
@@ -179,10 +183,13 @@ def make_tracker(request: BootRequest, prepared: PreparedBoot) -> ProbeTracker:
     )
 
 
-def make_lookups(request: BootRequest, network: Decision) -> dict[str, str]:
+def make_lookups(
+    request: BootRequest, network: Decision, addresses: LabAddresses
+) -> dict[str, str]:
     """Make the content of probe.conf: the name and the TCP server that the host looks up."""
     in_namespace = network.name == Network.NAMESPACE
-    address = select_echo_address(request.lease) if in_namespace else USER_NETWORK_ADDRESS
+    in_lab = select_echo_address(request.lease, addresses)
+    address = in_lab if in_namespace else addresses.user.tcp_server
     return {"dns": PROBE_DOMAIN, "tcp": f"{address}:{ECHO_PORT}"}
 
 
@@ -191,6 +198,7 @@ def make_worker_plan(
     tools: Tools,
     work: Path,
     network: Decision,
+    addresses: LabAddresses,
     source: BootSource,
     data_disk: Path | None,
     accel: Decision,
@@ -199,7 +207,9 @@ def make_worker_plan(
     in_namespace = network.name == Network.NAMESPACE
     echo_port = 0 if LabServer.TCP in request.disabled_servers else ECHO_PORT
     echo_reachable = None if in_namespace else bool(echo_port)
-    qemu_args = build_qemu_args(request, tools, source, data_disk, accel, echo_reachable, work)
+    qemu_args = build_qemu_args(
+        request, tools, source, data_disk, accel, echo_reachable, work, addresses.user
+    )
     qemu_argv = confine_qemu(
         request, tools, work, data_disk, (*tools.build_argv(QEMU), *qemu_args),
         network=not in_namespace,
@@ -213,33 +223,37 @@ def make_worker_plan(
         dnsmasq=(),
         ip=(),
         echo_port=echo_port,
-        address=SERVER_ADDRESS if in_namespace else echo_pipe.ECHO_SOCKET,
+        address=addresses.server if in_namespace else echo_pipe.ECHO_SOCKET,
         has_ntp=False,
         http_directory=str(source.served_directory) if serves_http else "",
         outages=request.faults.outages,
         cards=request.cards,
     )
-    return add_namespace_programs(plan, request, tools, work) if in_namespace else plan
+    return add_namespace_programs(plan, request, tools, work, addresses) if in_namespace else plan
 
 
 def add_namespace_programs(
-    plan: WorkerPlan, request: BootRequest, tools: Tools, work: Path
+    plan: WorkerPlan, request: BootRequest, tools: Tools, work: Path, addresses: LabAddresses
 ) -> WorkerPlan:
     """Add to a plan what only runs in a network namespace: dnsmasq, cards, NTP and TCP probes."""
     dnsmasq_args = build_dnsmasq_args(
+        addresses,
         lease=request.faults.lease,
         silent_dns=request.faults.silent_dns,
         shape=request.lease,
         dhcp=LabServer.DHCP not in request.disabled_servers,
         dns=LabServer.DNS not in request.disabled_servers,
         ntp=LabServer.NTP not in request.disabled_servers,
-        netboot_args=build_netboot_dnsmasq_args(request.firmware, work),
+        netboot_args=build_netboot_dnsmasq_args(request.firmware, work, addresses.server),
         conf_file=request.dnsmasq_conf,
     )
     return replace(
         plan,
         dnsmasq=(*tools.build_argv("dnsmasq"), *dnsmasq_args),
         ip=tools.build_argv("ip"),
+        ip_commands=build_ip_commands(addresses),
+        vlan_address=addresses.vlan_server,
+        host_address=addresses.host_address,
         has_ntp=LabServer.NTP not in request.disabled_servers,
         silent_dns=request.faults.silent_dns,
         tcp_probes=tuple(

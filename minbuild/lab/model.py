@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from minbuild.cache.records import Records
+from minbuild.footprint.model import FixedAddress
 from minbuild.lab.credentials import Credential
 from minbuild.paths import RootPath
 
@@ -209,6 +210,8 @@ class BootProbe:
     """The lab's server that it needs; None for none."""
     tcp_probe: TcpProbe | None = None
     """The connection that the lab makes; None for none."""
+    needs_lease: bool = False
+    """True: the lab's DHCP server must give the host its address."""
 
 
 class ProbeState(StrEnum):
@@ -294,6 +297,8 @@ class BootRequest:
     guest_cpus: int = 1
     forwards: tuple[PortForward, ...] = ()
     """Ports of this machine that lead to the host's; QEMU's user network alone has them."""
+    fixed_address: FixedAddress | None = None
+    """The host's address when it asks no DHCP server; the lab then has its network."""
     credentials: tuple[Credential, ...] = ()
     """What this machine alone is told; those of the ESP need an EFI file, started by UEFI."""
     data_disk: Path | None = None

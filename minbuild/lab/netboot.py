@@ -4,7 +4,6 @@ from pathlib import Path
 
 from minbuild.errors import UsageError
 from minbuild.lab.model import Decision, Firmware, Network
-from minbuild.lab.worker.network import SERVER_ADDRESS
 
 BOOT_FILE = "host.efi"
 SERVED_DIRECTORY = "net"
@@ -40,8 +39,8 @@ def require_http_support(firmware: Firmware, network: Decision) -> None:
         )
 
 
-def build_netboot_dnsmasq_args(firmware: Firmware, work: Path) -> tuple[str, ...]:
-    """Build dnsmasq's arguments for a firmware that boots from the network.
+def build_netboot_dnsmasq_args(firmware: Firmware, work: Path, server: str) -> tuple[str, ...]:
+    """Build dnsmasq's arguments for a firmware that boots from the network, from `server`.
 
     Source: dnsmasq(8).
     """
@@ -56,7 +55,7 @@ def build_netboot_dnsmasq_args(firmware: Firmware, work: Path) -> tuple[str, ...
         return (
             "--dhcp-vendorclass=set:http,HTTPClient",
             "--dhcp-option-force=tag:http,60,HTTPClient",
-            f"--dhcp-boot=tag:http,http://{SERVER_ADDRESS}/{BOOT_FILE}",
+            f"--dhcp-boot=tag:http,http://{server}/{BOOT_FILE}",
         )
     return ()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from minbuild.errors import UsageError
 from minbuild.footprint.measure import list_probes
 from minbuild.footprint.model import ProbeRow
+from minbuild.lab.addresses import LabAddresses
 from minbuild.lab.model import (
     BootProbe,
     Firmware,
@@ -102,6 +103,7 @@ def make_probe(name: str, console: str, limit: int, means: str) -> BootProbe:
         limit,
         means,
         server,
+        needs_lease=server is LabServer.DHCP,
     )
 
 
@@ -131,7 +133,8 @@ def make_component_probe(name: str, row: ProbeRow) -> BootProbe:
         patterns.append(
             ProbePattern(LineSource.SERVERS, re.compile(rf"^probe {re.escape(name)}: (.*)"))
         )
-    return BootProbe(name, tuple(patterns), row.limit, row.means, server, tcp_probe)
+    needs_lease = row.lease or server is LabServer.DHCP
+    return BootProbe(name, tuple(patterns), row.limit, row.means, server, tcp_probe, needs_lease)
 
 
 def _check_pattern(name: str, text: str) -> None:
@@ -196,17 +199,27 @@ def list_netboot_probes(firmware: Firmware) -> tuple[BootProbe, ...]:
     return ()
 
 
-def find_unreachable_probes(probes: Iterable[BootProbe], network: Network) -> dict[str, str]:
-    """Find the probes that cannot pass on `network`, with the reason."""
+def find_unreachable_probes(
+    probes: Iterable[BootProbe], network: Network, addresses: LabAddresses
+) -> dict[str, str]:
+    """Find the probes that cannot pass on `network`, or for a fixed address, with the reason."""
+    reasons = ((probe.name, _find_obstacle(probe, network, addresses)) for probe in probes)
+    return {name: reason for name, reason in reasons if reason}
+
+
+def _find_obstacle(probe: BootProbe, network: Network, addresses: LabAddresses) -> str:
+    """Why a probe cannot pass, or "" when it can."""
+    if addresses.host and probe.needs_lease:
+        return f"the host's address is fixed: {addresses.host}"
     if network is not Network.USER:
-        return {}
-    dns_reason = "QEMU's user network does not resolve the lab's names"
-    inbound_reason = "QEMU's user network accepts no connection from outside"
-    return {
-        probe.name: inbound_reason if probe.tcp_probe else dns_reason
-        for probe in probes
-        if probe.tcp_probe or probe.server is LabServer.DNS
-    }
+        return ""
+    if probe.tcp_probe:
+        return "QEMU's user network accepts no connection from outside"
+    if probe.server is LabServer.DNS:
+        return "QEMU's user network does not resolve the lab's names"
+    if addresses.host and not addresses.user.options and probe.server is LabServer.TCP:
+        return f"QEMU's user network has no room in the network of {addresses.host}"
+    return ""
 
 
 @dataclass

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from minbuild.lab.accel import build_accel_args, build_data_directory_args
+from minbuild.lab.addresses import UserNetwork
 from minbuild.lab.boot_source import BootSource
 from minbuild.lab.credentials import build_credential_args
 from minbuild.lab.drives import build_disk_args, detect_drive_format
@@ -17,11 +18,6 @@ from minbuild.lab.worker.network import build_netdev_arg, make_mac
 
 DEFAULT_CPUS = 2
 ECHO_PORT = 7
-USER_NETWORK_ADDRESS = "10.0.2.100"
-"""The only address that a machine reaches on QEMU's user network, and one port of it.
-
-Source: qemu(1), "-netdev user".
-"""
 CONSOLE_ARGS = (
     *("-chardev", "stdio,id=c,mux=on,signal=off"),
     *("-serial", "chardev:c"),
@@ -46,6 +42,7 @@ def build_qemu_args(
     accel: Decision,
     echo_reachable: bool | None,
     work: Path,
+    user_network: UserNetwork,
 ) -> tuple[str, ...]:
     """Build QEMU's arguments for the whole machine, its console on stdin and stdout.
 
@@ -65,7 +62,9 @@ def build_qemu_args(
     else:
         args += _build_virtual_args(request, data_disk)
     for number in range(request.cards):
-        args += _build_card_args(number, request, source.served_directory, echo_reachable)
+        args += _build_card_args(
+            number, request, source.served_directory, echo_reachable, user_network
+        )
     return (*args, *CONSOLE_ARGS)
 
 
@@ -87,6 +86,7 @@ def _build_card_args(
     request: BootRequest,
     served_directory: Path | None,
     echo_reachable: bool | None,
+    user_network: UserNetwork,
 ) -> tuple[str, ...]:
     """Build the arguments of a network card; a firmware boots from the first one."""
     firmware = request.firmware
@@ -96,24 +96,27 @@ def _build_card_args(
     netdev_arg = build_netdev_arg(number)
     if echo_reachable is not None:
         tftp_arg = build_tftp_arg(firmware, served_directory)
-        netdev_arg = f"user,id=n{number},restrict=on{tftp_arg}"
-        netdev_arg += _build_guestfwd_arg() if echo_reachable else ""
-        netdev_arg += "" if number else build_forward_args(request.forwards)
+        netdev_arg = f"user,id=n{number},restrict=on{user_network.options}{tftp_arg}"
+        netdev_arg += _build_guestfwd_arg(user_network.tcp_server) if echo_reachable else ""
+        netdev_arg += "" if number else build_forward_args(request.forwards, user_network.host)
     # romfile= : without a boot ROM the firmware does not try the network first
     boot_index = ",bootindex=1" if firmware.is_netboot and not number else ""
     card = f"{model},netdev=n{number},mac={make_mac(number)},romfile={boot_index}"
     return ("-netdev", netdev_arg, "-device", card)
 
 
-def build_forward_args(forwards: Sequence[PortForward]) -> str:
-    """Build the options of a user network for these ports. Source: qemu(1), hostfwd."""
-    return "".join(f",hostfwd=tcp:127.0.0.1:{one.local}-:{one.remote}" for one in forwards)
+def build_forward_args(forwards: Sequence[PortForward], host: str) -> str:
+    """Build the options of a user network for these ports of `host`; "" for the leased address.
+
+    Source: qemu(1), hostfwd.
+    """
+    return "".join(f",hostfwd=tcp:127.0.0.1:{one.local}-{host}:{one.remote}" for one in forwards)
 
 
-def _build_guestfwd_arg() -> str:
+def _build_guestfwd_arg(server: str) -> str:
     """Forward the echo port to a program that QEMU starts for each connection.
 
     A character device instead of a program would serve the first connection only.
     """
     program = shlex.join((sys.executable, "-IS", echo_pipe.__file__))
-    return f",guestfwd=tcp:{USER_NETWORK_ADDRESS}:{ECHO_PORT}-cmd:{program.replace(',', ',,')}"
+    return f",guestfwd=tcp:{server}:{ECHO_PORT}-cmd:{program.replace(',', ',,')}"

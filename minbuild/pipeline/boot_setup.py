@@ -12,6 +12,8 @@ from minbuild.data import data_directory, is_manifest_name
 from minbuild.errors import ToolError, UsageError
 from minbuild.footprint import boot_trace, document
 from minbuild.footprint.boot_trace import TraceSummary
+from minbuild.footprint.measure import find_fixed_address
+from minbuild.footprint.model import FixedAddress, Footprint
 from minbuild.footprint.open_ports import ObservedPort, render_ports
 from minbuild.lab import kprobes
 from minbuild.lab.model import BootProbe, BootResult, Firmware
@@ -45,6 +47,8 @@ class BootSetup:
     probes: tuple[BootProbe, ...]
     guest_kernel: Path | None = None
     """None: the guest gets the image's own."""
+    fixed_address: FixedAddress | None = None
+    """What network/static gives the host; None without that component."""
 
 
 def prepare_boot(
@@ -65,12 +69,15 @@ def prepare_boot(
             open_toolbox(request, lock, session, lab=True),
             list_manifest_probes(built.manifest),
             _find_guest_kernel(request, lock, session),
+            find_fixed_address(built.manifest),
         )
     image = _find_image(Path(target), Path(name).suffix)
     lock = _choose_lock(image, request, session)
     toolbox = open_toolbox(request, lock, session, lab=True)
     guest_kernel = _find_guest_kernel(request, lock, session)
-    return BootSetup(image, toolbox, read_probes(image), guest_kernel)
+    footprint = read_own_footprint(image)
+    fixed_address = footprint.fixed_address if footprint is not None else None
+    return BootSetup(image, toolbox, list_image_probes(footprint), guest_kernel, fixed_address)
 
 
 def _find_guest_kernel(request: BuildRequest, lock: Lock, session: Session) -> Path | None:
@@ -81,16 +88,20 @@ def _find_guest_kernel(request: BuildRequest, lock: Lock, session: Session) -> P
     return min((toolbox.root / "boot").glob("vmlinuz-*"))
 
 
-def read_probes(image: Path) -> tuple[BootProbe, ...]:
-    """What an image is asked: what its build's footprint beside it says, else what every host is."""
+def read_own_footprint(image: Path) -> Footprint | None:
+    """The footprint beside an image, of the build that made it; None when there is none."""
     footprint_path = image.with_name("footprint.json")
     if not footprint_path.is_file():
-        return make_default_probes()
+        return None
     footprint = document.read_footprint(_read_footprint_text(footprint_path), str(footprint_path))
-    is_of_this_image = footprint.name == image.stem and footprint.probes is not None
-    return (
-        list_footprint_probes(footprint.probes or ()) if is_of_this_image else make_default_probes()
-    )
+    return footprint if footprint.name == image.stem and footprint.probes is not None else None
+
+
+def list_image_probes(footprint: Footprint | None) -> tuple[BootProbe, ...]:
+    """What an image is asked: what its build's footprint says, else what every host is."""
+    if footprint is None or footprint.probes is None:
+        return make_default_probes()
+    return list_footprint_probes(footprint.probes)
 
 
 def _read_footprint_text(path: Path) -> str:

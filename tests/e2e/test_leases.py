@@ -1,5 +1,6 @@
 """A host on networks whose leases are not the usual ones, booted on each once."""
 
+import json
 import re
 from pathlib import Path
 
@@ -84,3 +85,29 @@ def test_a_host_is_reached_on_each_network(boot_setup: BootSetup, shape: LeaseSh
     failed = [one.name for one in result.outcomes if one.state is not ProbeState.PASSED]
     assert failed == [], "\n".join(console[-30:])
     assert not [line for line in console if "FAILED" in line]
+
+
+FIXED = """\
+vars:
+  address: 10.20.30.40/24
+  gateway: 10.20.30.1
+  nameservers: [9.9.9.9]
+files:
+  /usr/lib/minbuild/steps/60-door: {content: "#!/bin/sh\\n[ $1 != start ] || nc -l -p 99 >/dev/null &\\n", mode: "0755"}
+probes: [{name: door, tcp: 99, limit: 180}]
+"""
+
+
+@pytest.mark.long
+def test_a_host_with_a_fixed_address_passes_all_but_the_lease(tmp_path: Path) -> None:
+    (tmp_path / "components/services").mkdir(parents=True)
+    values, _, files = FIXED.partition("files:\n")
+    (tmp_path / "components/services/door.yaml").write_text(f"summary: a port\nfiles:\n{files}")
+    manifest = MANIFEST.replace("dhcp,", "static, dhcp,")
+    (tmp_path / "small.yaml").write_text(f"{manifest}services: {{use: [door]}}\n{values}")
+    argv = ("boot", "small.yaml", "--direct", "--network", "namespace", "--accel", "auto", "--json")
+    ended = minbuild(*argv, "--store", str(STORE), cwd=tmp_path)
+    states = {probe["name"]: probe["state"] for probe in json.loads(ended.out)["probes"]}
+    assert states.pop("dhcp") == "skipped", ended.err
+    assert {"dns", "tcp", "door"} <= states.keys()
+    assert set(states.values()) == {"passed"}, ended.err

@@ -15,14 +15,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from minbuild.errors import ToolError, UsageError
+from minbuild.lab.addresses import LabAddresses
 from minbuild.lab.model import Decision, LeaseShape, Network
 from minbuild.process import run_program
 
 SERVER_CARD = "lab0"
 VETH_PEER = "lab1"
-SERVER_ADDRESS = "192.0.2.1"
-"""TEST-NET-1. Source: RFC 5737, section 3."""
-DHCP_RANGE = "192.0.2.50,192.0.2.99"
 PROBE_DOMAIN = "probe.test"
 """A name in a reserved domain. Source: RFC 6761, section 6.2."""
 FIRST_MAC = "52:54:00:6d:62:01"
@@ -31,10 +29,6 @@ FIRST_MAC = "52:54:00:6d:62:01"
 VLAN_NUMBER = 20
 VLAN_CARD = "lab20"
 VLAN_PEER = "lab21"
-VLAN_ADDRESS = "198.51.100.1"
-"""TEST-NET-2. Source: RFC 5737, section 3."""
-VLAN_NET = "198.51.100.0/24"
-VLAN_RANGE = "198.51.100.50,198.51.100.99"
 TPID = 0x8100
 VLAN_TAG = struct.pack(">HH", TPID, VLAN_NUMBER)
 """Source: IEEE 802.1Q, 9.6."""
@@ -61,16 +55,20 @@ def build_netdev_arg(number: int) -> str:
     )
 
 
-IP_COMMANDS = f"""link set lo up
+def build_ip_commands(addresses: LabAddresses) -> str:
+    """Build the input of `ip -batch` that creates the lab's network cards."""
+    aliases = "".join(f"addr add {one}/32 dev {SERVER_CARD}\n" for one in addresses.aliases)
+    return f"""link set lo up
 link add {SERVER_CARD} type veth peer name {VETH_PEER}
-addr add {SERVER_ADDRESS}/24 dev {SERVER_CARD}
-link add {VLAN_CARD} type veth peer name {VLAN_PEER}
-addr add {VLAN_ADDRESS}/24 dev {VLAN_CARD}
+addr add {addresses.server}/{addresses.prefix} dev {SERVER_CARD}
+{aliases}link add {VLAN_CARD} type veth peer name {VLAN_PEER}
+addr add {addresses.vlan_server}/24 dev {VLAN_CARD}
 link set {SERVER_CARD} up
 link set {VETH_PEER} up
 link set {VLAN_CARD} up
 link set {VLAN_PEER} up
 """
+
 
 SIOCETHTOOL = 0x8946
 ETHTOOL_STXCSUM = 0x17
@@ -87,12 +85,14 @@ SEND_TIMEOUT = 0.05
 class FrameRelay:
     """Relays frames between the namespace's cards and QEMU's; needs a new network namespace."""
 
-    def __init__(self, ip: tuple[str, ...], environment: Mapping[str, str], cards: int) -> None:
+    def __init__(
+        self, ip: tuple[str, ...], ip_commands: str, environment: Mapping[str, str], cards: int
+    ) -> None:
         run_program(
             [*ip, "-batch", "-"],
             purpose="creating the lab's network cards",
             env=environment,
-            stdin=IP_COMMANDS.encode(),
+            stdin=ip_commands.encode(),
         )
         try:
             self.card_socket = open_packet_socket(SERVER_CARD, VETH_PEER)
@@ -163,25 +163,33 @@ def enable_software_checksums(card: str) -> None:
         fcntl.ioctl(control, SIOCETHTOOL, struct.pack("16sP16x", card.encode(), address))
 
 
-LEASE_ARGS = {
-    LeaseShape.PLAIN: (),
-    LeaseShape.SLASH32: ("--dhcp-option-force=1,255.255.255.255",),
-    # only the route leads to the lab's other address, the router does not
-    LeaseShape.CLASSLESS: (
-        "--dhcp-option=3,192.0.2.254",
-        f"--dhcp-option=121,{VLAN_NET},{SERVER_ADDRESS}",
-    ),
-    LeaseShape.MTU1400: ("--dhcp-option=26,1400",),
-    LeaseShape.NOMASK: ("--dhcp-option=1",),
-}
-"""dnsmasq's arguments for each kind of lease. Source: dnsmasq(8), RFC 2132, RFC 3442."""
+def build_lease_args(shape: LeaseShape, addresses: LabAddresses) -> tuple[str, ...]:
+    """Build dnsmasq's arguments for a kind of lease. Source: dnsmasq(8), RFC 2132, RFC 3442."""
+    match shape:
+        case LeaseShape.PLAIN:
+            return ()
+        case LeaseShape.SLASH32:
+            return ("--dhcp-option-force=1,255.255.255.255",)
+        case LeaseShape.CLASSLESS:
+            # only the route leads to the lab's other address, the router does not
+            route = f"{addresses.vlan}.0/24,{addresses.server}"
+            return ("--dhcp-option=3,192.0.2.254", f"--dhcp-option=121,{route}")
+        case LeaseShape.MTU1400:
+            return ("--dhcp-option=26,1400",)
+        case LeaseShape.NOMASK:
+            return ("--dhcp-option=1",)
 
 
-def require_lease_support(shape: LeaseShape, network: Decision) -> None:
-    """Refuse --lease on QEMU's user network, whose DHCP server gives plain leases only.
+def require_lease_support(shape: LeaseShape, network: Decision, addresses: LabAddresses) -> None:
+    """Refuse --lease for a host with a fixed address, and on QEMU's user network.
 
     Raises: UsageError.
     """
+    if shape is not LeaseShape.PLAIN and addresses.host:
+        raise UsageError(
+            f"--lease {shape} has no effect: the host's address is fixed, {addresses.host}",
+            fix="boot without --lease",
+        )
     if shape is not LeaseShape.PLAIN and network.name != Network.NAMESPACE:
         raise UsageError(
             f"--lease {shape} needs the lab's own DHCP server: {network.reason}",
@@ -189,12 +197,13 @@ def require_lease_support(shape: LeaseShape, network: Decision) -> None:
         )
 
 
-def select_echo_address(shape: LeaseShape) -> str:
+def select_echo_address(shape: LeaseShape, addresses: LabAddresses) -> str:
     """Choose the address of the TCP server for probe.conf: behind the lease's route, if any."""
-    return VLAN_ADDRESS if shape is LeaseShape.CLASSLESS else SERVER_ADDRESS
+    return addresses.vlan_server if shape is LeaseShape.CLASSLESS else addresses.server
 
 
 def build_dnsmasq_args(
+    addresses: LabAddresses,
     *,
     dhcp: bool,
     dns: bool,
@@ -221,15 +230,15 @@ def build_dnsmasq_args(
     ]
     if dhcp:
         # --no-ping: without it dnsmasq pings each address for three seconds before it offers it
-        ranges = (VLAN_RANGE,) if conf_file else (DHCP_RANGE, VLAN_RANGE)
+        ranges = [f"{addresses.vlan}.50,{addresses.vlan}.99"]
+        ranges += [addresses.dhcp_range] if addresses.dhcp_range and not conf_file else []
         args += [f"--dhcp-range={address_range},{lease}" for address_range in ranges]
-        args += LEASE_ARGS[shape]
+        args += build_lease_args(shape, addresses)
         args += ["--dhcp-authoritative", "--no-ping", "--leasefile-ro"]
-        args += [f"--dhcp-option=option:ntp-server,{SERVER_ADDRESS}"] if ntp else []
+        args += [f"--dhcp-option=option:ntp-server,{addresses.server}"] if ntp else []
         args += () if conf_file else netboot_args
         # dnsmasq without a DNS port does not announce a name server
-        args += [f"--dhcp-option=option:dns-server,{SERVER_ADDRESS}"] if silent_dns else []
-    args += (
-        [f"--address=/{PROBE_DOMAIN}/{SERVER_ADDRESS}"] if dns and not silent_dns else ["--port=0"]
-    )
+        args += [f"--dhcp-option=option:dns-server,{addresses.server}"] if silent_dns else []
+    has_names = dns and not silent_dns
+    args += [f"--address=/{PROBE_DOMAIN}/{addresses.server}"] if has_names else ["--port=0"]
     return tuple(args)

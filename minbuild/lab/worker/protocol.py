@@ -68,6 +68,12 @@ class WorkerPlan:
     """True: the DNS port is open and never answers."""
     tcp_probes: tuple[str, ...] = ()
     """Connections to make, each by `encode_tcp_probe`."""
+    ip_commands: str = ""
+    """Input of `ip -batch`: the lab's network cards with their addresses."""
+    vlan_address: str = ""
+    """The address in the VLAN on which the echo server listens, too."""
+    host_address: str = ""
+    """The host's fixed address; "" for one that dnsmasq's log shows."""
 
 
 def encode_plan(plan: WorkerPlan) -> bytes:

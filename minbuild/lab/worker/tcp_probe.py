@@ -53,11 +53,13 @@ class TcpProber:
         probes: Sequence[tuple[str, TcpProbe]],
         loop: selectors.BaseSelector,
         log: Callable[[str], None],
+        host_address: str = "",
     ) -> None:
+        """`host_address` is the host's fixed one; "" for one that its lease shows."""
         self._connections = [ProbeConnection(name, dial) for name, dial in probes]
         self._loop = loop
         self._log = log
-        self._addresses: dict[str, str] = {}
+        self._addresses: dict[str, str] = {"host": host_address} if host_address else {}
 
     @property
     def poll_interval(self) -> float | None:

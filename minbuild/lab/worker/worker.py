@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minbuild.errors import MinbuildError
-from minbuild.lab.worker.network import VLAN_ADDRESS, FrameRelay
+from minbuild.lab.worker.network import FrameRelay
 from minbuild.lab.worker.protocol import (
     BlockDecoder,
     LineDecoder,
@@ -202,10 +202,13 @@ class Worker:
     def _start_servers(self) -> None:
         plan = self._plan
         self._prober = TcpProber(
-            [decode_tcp_probe(text) for text in plan.tcp_probes], self._loop, self._log_server_line
+            [decode_tcp_probe(text) for text in plan.tcp_probes],
+            self._loop,
+            self._log_server_line,
+            plan.host_address,
         )
         if plan.ip:
-            self._start_relay(FrameRelay(plan.ip, plan.environment, plan.cards))
+            self._start_relay(FrameRelay(plan.ip, plan.ip_commands, plan.environment, plan.cards))
         if plan.dnsmasq:
             self._dnsmasq = Dnsmasq(
                 plan.dnsmasq, plan.environment, plan.outages, self._loop, self._forward_dnsmasq_log
@@ -216,7 +219,7 @@ class Worker:
         if plan.echo_port:
             EchoServer(plan.address, plan.echo_port, self._loop, self._log_server_line)
             if plan.ip:
-                EchoServer(VLAN_ADDRESS, plan.echo_port, self._loop, self._log_server_line)
+                EchoServer(plan.vlan_address, plan.echo_port, self._loop, self._log_server_line)
         if plan.has_ntp:
             NtpServer(plan.address, self._loop, self._log_server_line)
         if plan.ip:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from minbuild.lab.addresses import LabAddresses
 from minbuild.lab.model import BootProbe, LineSource, LogLine, Network, ProbePattern, ProbeState
 from minbuild.lab.probes import ProbeTracker, find_unreachable_probes, make_default_probes
 
@@ -54,7 +55,10 @@ def test_a_probe_passes_when_both_sides_saw_it() -> None:
 def test_qemu_s_own_network_has_no_log_and_no_names() -> None:
     probes = make_default_probes()
     tracker = feed_lines(
-        ProbeTracker(probes, find_unreachable_probes(probes, Network.USER), Network.USER), *GOOD
+        ProbeTracker(
+            probes, find_unreachable_probes(probes, Network.USER, LabAddresses()), Network.USER
+        ),
+        *GOOD,
     )
     feed_lines(tracker, "tcp: connection from 127.0.0.1:40000", source=LineSource.SERVERS)
     assert states(tracker).pop("dns") is ProbeState.SKIPPED

@@ -12,12 +12,12 @@ from minbuild.data import data_directory
 from minbuild.errors import UsageError
 from minbuild.footprint.document import render_footprint
 from minbuild.footprint.measure import list_probes
-from minbuild.lab.model import Firmware
+from minbuild.lab.model import BootProbe, Firmware
 from minbuild.lab.probes import list_manifest_probes, make_default_probes
 from minbuild.manifest.loader import read_manifest
 from minbuild.manifest.shipped_manifests import find_manifest
 from minbuild.pipeline import lock_policy
-from minbuild.pipeline.boot_setup import prepare_boot, read_probes
+from minbuild.pipeline.boot_setup import list_image_probes, prepare_boot, read_own_footprint
 from minbuild.pipeline.lock_creation import lock_tools_only
 from minbuild.pipeline.session import BuildRequest, Session
 from minbuild.progress import SilentProgress
@@ -33,13 +33,17 @@ probes: [{name: lease, lease: true, limit: 30}, {name: ssh, tcp: 22, says: SSH-2
 """
 
 
+def read_image_probes(image: Path) -> tuple[BootProbe, ...]:
+    return list_image_probes(read_own_footprint(image))
+
+
 @pytest.mark.parametrize("name", ["host", "host-full", "edge", "debug", "guest"])
 def test_a_build_directory_asks_what_its_manifest_asks(name: str, tmp_path: Path) -> None:
     manifest = read_manifest(find_manifest(name), settings={}, components=[])
     built = replace(tiny(), name=name, probes=list_probes(manifest))
     (tmp_path / "footprint.json").write_text(render_footprint(built), encoding="utf-8")
     for image in (f"{name}.raw", f"{name}.efi"):
-        assert read_probes(tmp_path / image) == list_manifest_probes(manifest)
+        assert read_image_probes(tmp_path / image) == list_manifest_probes(manifest)
 
 
 def test_a_component_of_ones_own_is_asked_in_all_its_words(desk: Desk) -> None:
@@ -47,22 +51,22 @@ def test_a_component_of_ones_own_is_asked_in_all_its_words(desk: Desk) -> None:
     manifest = desk.load("services: {use: [bench]}\n")
     built = replace(tiny(), probes=list_probes(manifest))
     (desk.directory / "footprint.json").write_text(render_footprint(built), encoding="utf-8")
-    found = read_probes(desk.directory / f"{built.name}.raw")
+    found = read_image_probes(desk.directory / f"{built.name}.raw")
     assert found == list_manifest_probes(manifest)
     assert [one.name for one in found] == ["bench", "lease", "ssh"]
 
 
 def test_an_image_that_no_footprint_tells_of_is_asked_what_every_host_is(tmp_path: Path) -> None:
-    assert read_probes(tmp_path / "some.raw") == make_default_probes()
+    assert read_image_probes(tmp_path / "some.raw") == make_default_probes()
     built = replace(tiny(), name="other", probes=())
     (tmp_path / "footprint.json").write_text(render_footprint(built), encoding="utf-8")
-    assert read_probes(tmp_path / "some.raw") == make_default_probes()
+    assert read_image_probes(tmp_path / "some.raw") == make_default_probes()
 
 
 def test_a_footprint_that_says_nothing_of_probes_leaves_the_usual_ones(tmp_path: Path) -> None:
     older = replace(tiny(), name="host", probes=None)
     (tmp_path / "footprint.json").write_text(render_footprint(older), encoding="utf-8")
-    assert read_probes(tmp_path / "host.raw") == make_default_probes()
+    assert read_image_probes(tmp_path / "host.raw") == make_default_probes()
 
 
 @pytest.mark.parametrize(
@@ -80,17 +84,17 @@ def test_a_stranger_s_footprint_with_a_pattern_that_is_none_is_an_error(
         render_footprint(replace(tiny(), probes=tuple(rows))), encoding="utf-8"
     )
     with pytest.raises(UsageError, match="not a valid regular expression"):
-        read_probes(desk.directory / f"{tiny().name}.raw")
+        read_image_probes(desk.directory / f"{tiny().name}.raw")
 
 
 def test_a_footprint_that_no_build_writes_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "footprint.json").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="cannot be read"):
-        read_probes(tmp_path / "host.raw")
+        read_image_probes(tmp_path / "host.raw")
     with (tmp_path / "footprint.json").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(UsageError, match="more than 64 MiB"):
-        read_probes(tmp_path / "host.raw")
+        read_image_probes(tmp_path / "host.raw")
 
 
 class Notes(SilentProgress):

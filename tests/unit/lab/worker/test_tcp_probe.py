@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from minbuild.footprint.model import ProbeRow
+from minbuild.lab.addresses import LabAddresses
 from minbuild.lab.model import LineSource, Network, TcpProbe
 from minbuild.lab.probes import find_unreachable_probes, make_component_probe
 from minbuild.lab.worker.network import FIRST_MAC
@@ -101,5 +102,8 @@ def test_a_component_asks_for_what_is_seen_outside() -> None:
     assert probe.patterns[2].regex.search("query[AAAA] a.test from 192.0.2.50")
     assert not probe.patterns[2].regex.search("query[A] axtest from 192.0.2.50")
     assert probe.patterns[3].regex.search("probe net: 192.0.2.50:22 open")
-    assert find_unreachable_probes([probe], Network.NAMESPACE) == {}
-    assert "accepts no connection" in find_unreachable_probes([probe], Network.USER)["net"]
+    assert find_unreachable_probes([probe], Network.NAMESPACE, LabAddresses()) == {}
+    assert (
+        "accepts no connection"
+        in find_unreachable_probes([probe], Network.USER, LabAddresses())["net"]
+    )
