@@ -126,6 +126,12 @@ def render_footprint(footprint: Footprint) -> str:
     return escape_json(_render_document(document | _encode_optional_parts(footprint)))
 
 
+def _encode_fixed_address(fixed: FixedAddress | None) -> dict[str, object]:
+    if fixed is None:
+        return {}
+    return {"fixed_address": _flatten(fixed) | {"nameservers": list(fixed.nameservers)}}
+
+
 def _encode_optional_parts(footprint: Footprint) -> dict[str, object]:
     """What a footprint may lack: such keys are left out, and old documents have none of them."""
     document: dict[str, object] = {}
@@ -151,9 +157,7 @@ def _encode_optional_parts(footprint: Footprint) -> dict[str, object]:
         document["waivers"] = [_flatten(one) for one in footprint.waivers]
     if footprint.probes is not None:
         document["probes"] = [_flatten(one) for one in footprint.probes]
-    if footprint.fixed_address is not None:
-        fixed = footprint.fixed_address
-        document["fixed_address"] = _flatten(fixed) | {"nameservers": list(fixed.nameservers)}
+    document |= _encode_fixed_address(footprint.fixed_address)
     if footprint.inputs is not None:
         inputs = _flatten(footprint.inputs)
         document["inputs"] = inputs | {

@@ -162,7 +162,7 @@ def render_results_markdown(
     parts = list(difference.list_tables(diff)) if diff is not None else []
     if diff is not None:
         lines += [f"{layout.escape_markdown(difference.summarize_diff(diff))}", "",
-                  f"`{difference.count_changes(diff)}`", ""]  # fmt: skip
+                  *difference.list_summary_lines(diff)]  # fmt: skip
     rule_rows = [[str(one.state), *_render_result_cells(one)] for one in results]
     lines += layout.fit_tables([*parts, ("Rules", ["", *head], rule_rows, 0)])
     return layout.render_page(lines)

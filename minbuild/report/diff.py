@@ -1,18 +1,16 @@
-"""Diff of two footprints or of two locks as text, Markdown, JSON and CSV."""
+"""Diff of two footprints as text, Markdown, JSON and CSV."""
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import asdict
 
-from minbuild.archive.lockfile import LockChange
 from minbuild.escape import dump_json
 from minbuild.escape import escape_csv as csv_text
+from minbuild.footprint.change_causes import is_side_effect, list_causes
 from minbuild.footprint.change_groups import ChangeGroup, list_groups
 from minbuild.footprint.comparison import (
     ChangeKind,
     FootprintDiff,
-    IssueChanges,
     OpenIssue,
     PathChange,
 )
@@ -31,6 +29,8 @@ from minbuild.report.surface import (
 
 SCHEMA = "minbuild.diff/1"
 MIB = 1 << 20
+MAX_CAUSES = 6
+"""Causes that the line of causes names."""
 
 
 def summarize_diff(diff: FootprintDiff) -> str:
@@ -60,6 +60,17 @@ def count_changes(diff: FootprintDiff) -> str:
     )
 
 
+def summarize_causes(diff: FootprintDiff) -> str:
+    """One line of the causes: `by cause: curl +19.9 MB, ssh +1.5 MB`; "" when nothing differs."""
+    causes = list_causes(diff)
+    shown = [f"{one.name} {format_signed(one.bytes)}" for one in causes[:MAX_CAUSES]]
+    others = causes[MAX_CAUSES:]
+    if others:
+        total = format_signed(sum(one.bytes for one in others))
+        shown.append(f"{len(others)} others {total}")
+    return f"by cause: {', '.join(shown)}" if shown else ""
+
+
 def format_signed(count: int) -> str:
     """A change of size with its sign: +3.1 MB, -120 B."""
     return f"{'-' if count < 0 else '+'}{format_size(abs(count))}"
@@ -67,9 +78,9 @@ def format_signed(count: int) -> str:
 
 def render_diff(diff: FootprintDiff, *, top: int = 0, width: int = 0) -> str:
     """Print a diff; `top` rows of each kind of change, 0 for all; `width` of the terminal."""
-    lines = wrap_line(escape_line(summarize_diff(diff)), width) + wrap_line(
-        count_changes(diff), width, blank="  "
-    )
+    lines = wrap_line(escape_line(summarize_diff(diff)), width)
+    lines += wrap_line(escape_line(summarize_causes(diff)), width)
+    lines += wrap_line(count_changes(diff), width, blank="  ")
     for title, rows in list_groups(diff):
         lines += ["", f"{title}:"]
         shown_rows = rows[: top or None]
@@ -151,29 +162,21 @@ def _render_surface(diff: FootprintDiff) -> list[str]:
 
 def render_diff_markdown(diff: FootprintDiff) -> str:
     """A comment for a pull request."""
-    lines = [
-        f"### {layout.escape_markdown(summarize_diff(diff))}",
-        "",
-        f"`{count_changes(diff)}`",
-        "",
-    ]
+    lines = [f"### {layout.escape_markdown(summarize_diff(diff))}", ""]
+    lines += list_summary_lines(diff)
     lines += [layout.escape_markdown(summarize_issues(diff.issues)), ""]
     return layout.render_page([*lines, *layout.fit_tables(list_tables(diff))])
 
 
+def list_summary_lines(diff: FootprintDiff) -> list[str]:
+    """The causes and the counts of a diff, as they stand below its headline in Markdown."""
+    causes = layout.escape_markdown(summarize_causes(diff))
+    return [*([f"**{causes}**", ""] if causes else []), f"`{count_changes(diff)}`", ""]
+
+
 def list_tables(diff: FootprintDiff) -> list[layout.FoldedTable]:
-    """The folded tables of a diff that are not empty."""
-    tables: list[layout.FoldedTable] = []
-    for title, rows in list_groups(diff):
-        body = [
-            [
-                layout.format_code(row.name),
-                layout.escape_markdown(_explain_cause(row)),
-                format_signed(row.bytes),
-            ]
-            for row in rows
-        ]
-        tables.append((title.capitalize(), ["path", "why", "bytes"], body, 1))
+    """The folded tables of a diff that are not empty: causes first, then files without links."""
+    tables = [*_list_cause_table(diff), *_list_change_tables(diff)]
     if diff.packages:
         body = [
             [
@@ -200,6 +203,39 @@ def list_tables(diff: FootprintDiff) -> list[layout.FoldedTable]:
     return tables
 
 
+def _list_cause_table(diff: FootprintDiff) -> list[layout.FoldedTable]:
+    body = [
+        [
+            layout.format_code(one.name),
+            layout.escape_markdown(one.reason),
+            str(one.files),
+            format_signed(one.bytes),
+        ]
+        for one in list_causes(diff)
+    ]
+    return [("Causes", ["cause", "why", "files", "bytes"], body, 2)] if body else []
+
+
+def _list_change_tables(diff: FootprintDiff) -> list[layout.FoldedTable]:
+    tables: list[layout.FoldedTable] = []
+    for title, all_rows in list_groups(diff):
+        rows = [row for row in all_rows if not is_side_effect(row.changes[0])]
+        left_out = len(all_rows) - len(rows)
+        if not rows:
+            continue
+        body = [
+            [
+                layout.format_code(row.name),
+                layout.escape_markdown(explain_change(row)),
+                format_signed(row.bytes),
+            ]
+            for row in rows
+        ]
+        without = f", without {left_out} links and directories" if left_out else ""
+        tables.append((f"{title.capitalize()}{without}", ["path", "why", "bytes"], body, 1))
+    return tables
+
+
 def _render_issue(issue: OpenIssue) -> list[str]:
     return [
         layout.escape_markdown(issue.name),
@@ -208,7 +244,8 @@ def _render_issue(issue: OpenIssue) -> list[str]:
     ]
 
 
-def _explain_cause(row: ChangeGroup) -> str:
+def explain_change(row: ChangeGroup) -> str:
+    """Why a row differs: the need that is new, or the cause in one word; "" when nothing says it."""
     need = row.changes[0].new_need
     if need is None:
         return _describe_cause(row).strip("[]")
@@ -222,6 +259,16 @@ def render_diff_json(diff: FootprintDiff) -> str:
         "before": {"name": diff.before.name, "totals": asdict(diff.before.totals)},
         "after": {"name": diff.after.name, "totals": asdict(diff.after.totals)},
         "counting": count_changes(diff),
+        "causes": [
+            {
+                "name": one.name,
+                "bytes": one.bytes,
+                "files": one.files,
+                "reason": one.reason,
+                "paths": [change.path for change in one.changes],
+            }
+            for one in list_causes(diff)
+        ],
         "differences": [_difference_to_json(one) for one in diff.differences],
         "packages": [
             {"name": one.name, "before": one.before, "after": one.after} for one in diff.packages
@@ -289,77 +336,4 @@ def render_diff_csv(diff: FootprintDiff) -> str:
     for option in diff.options:
         cause = csv_text(describe_chain(option.chain))
         writer.writerow(["option", f"{PREFIX}{option.name}", 0, cause, option.before, option.after])
-    return out.getvalue()
-
-
-LOCK_DIFF_SCHEMA = "minbuild.lockdiff/1"
-ABSENT = "(none)"
-
-
-def summarize_lock_diff(changes: Sequence[LockChange]) -> str:
-    """One line of counts for the host and for the toolbox."""
-    if not changes:
-        return "nothing differs"
-    parts = []
-    for part in dict.fromkeys(one.part for one in changes):
-        of_part = [one for one in changes if one.part == part]
-        added = sum(not one.before for one in of_part)
-        removed = sum(not one.after for one in of_part)
-        changed = len(of_part) - added - removed
-        parts.append(f"{part}: {added} new, {removed} gone, {changed} changed")
-    return "; ".join(parts)
-
-
-def render_lock_diff(changes: Sequence[LockChange], issue_changes: IssueChanges | None) -> str:
-    """The headline, a line for each package, and the open issues."""
-    cells = [
-        [f"{one.part}:", escape_line(one.name), escape_line(one.before or ABSENT), "->",
-         escape_line(one.after or ABSENT)]
-        for one in changes
-    ]  # fmt: skip
-    rows = align_columns(cells, frozenset(range(5))) if cells else []
-    return "\n".join([summarize_lock_diff(changes), *rows, *list_issue_lines(issue_changes)]) + "\n"
-
-
-def render_lock_diff_markdown(
-    changes: Sequence[LockChange], issue_changes: IssueChanges | None
-) -> str:
-    """A comment for a pull request."""
-    body = [
-        [
-            one.part,
-            layout.format_code(one.name),
-            layout.escape_markdown(one.before),
-            layout.escape_markdown(one.after),
-        ]
-        for one in changes
-    ]
-    lines = [
-        f"### {layout.escape_markdown(summarize_lock_diff(changes))}",
-        "",
-        layout.escape_markdown(summarize_issues(issue_changes)),
-        "",
-    ]
-    parts = [("Packages", ["", "package", "before", "after"], body, 0)] if body else []
-    return layout.render_page([*lines, *layout.fit_tables(parts)])
-
-
-def render_lock_diff_json(changes: Sequence[LockChange], issue_changes: IssueChanges | None) -> str:
-    """A JSON object, keys sorted."""
-    document = {
-        "schema": LOCK_DIFF_SCHEMA,
-        "packages": [asdict(one) for one in changes],
-        "issues": issues_to_json(issue_changes),
-    }
-    return dump_json(document, sort=True)
-
-
-def render_lock_diff_csv(changes: Sequence[LockChange]) -> str:
-    """One row for each package."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow(["part", "package", "before", "after", "suite"])
-    for change in changes:
-        cells = (change.part, change.name, change.before, change.after, change.suite)
-        writer.writerow([csv_text(cell) for cell in cells])
     return out.getvalue()

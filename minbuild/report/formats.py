@@ -17,11 +17,17 @@ if TYPE_CHECKING:
     from minbuild.footprint.budget_result import BudgetResult
     from minbuild.footprint.comparison import FootprintDiff, IssueChanges
     from minbuild.footprint.model import Footprint
-    from minbuild.report import budget_results, diff, footprint_formats, html, text
+    from minbuild.report import budget_results, diff, footprint_formats, html, lock_diff, text
 else:  # a command writes few of the formats, and a build that changes nothing only text
     budget_check, document = import_lazily("minbuild.footprint", "budget_check", "document")
-    budget_results, diff, footprint_formats, html, text = import_lazily(
-        "minbuild.report", "budget_results", "diff", "footprint_formats", "html", "text"
+    budget_results, diff, footprint_formats, html, lock_diff, text = import_lazily(
+        "minbuild.report",
+        "budget_results",
+        "diff",
+        "footprint_formats",
+        "html",
+        "lock_diff",
+        "text",
     )
 
 
@@ -97,7 +103,7 @@ FORMATS: Mapping[str, ReportFormat] = {
             width=report.width,
         ),
         diff=lambda report: diff.render_diff(report.diff, top=report.top, width=report.width),
-        lock_diff=lambda report: diff.render_lock_diff(report.changes, report.issues),
+        lock_diff=lambda report: lock_diff.render_lock_diff(report.changes, report.issues),
         check=lambda report: budget_results.render_results(
             report.results, report.notes, report.width
         ),
@@ -109,7 +115,7 @@ FORMATS: Mapping[str, ReportFormat] = {
             report.footprint, by=report.by, sort=report.sort, top=report.top
         ),
         diff=lambda report: diff.render_diff_markdown(report.diff),
-        lock_diff=lambda report: diff.render_lock_diff_markdown(report.changes, report.issues),
+        lock_diff=lambda report: lock_diff.render_lock_diff_markdown(report.changes, report.issues),
         check=lambda report: budget_results.render_results_markdown(
             report.results, report.notes, report.diff
         ),
@@ -119,7 +125,7 @@ FORMATS: Mapping[str, ReportFormat] = {
         endings=(".json",),
         footprint=lambda report: document.render_footprint(report.footprint),
         diff=lambda report: diff.render_diff_json(report.diff),
-        lock_diff=lambda report: diff.render_lock_diff_json(report.changes, report.issues),
+        lock_diff=lambda report: lock_diff.render_lock_diff_json(report.changes, report.issues),
         check=lambda report: budget_results.render_results_json(report.results, report.notes),
     ),
     "csv": ReportFormat(
@@ -129,7 +135,7 @@ FORMATS: Mapping[str, ReportFormat] = {
             report.footprint, by=report.by, sort=report.sort, top=report.top
         ),
         diff=lambda report: diff.render_diff_csv(report.diff),
-        lock_diff=lambda report: diff.render_lock_diff_csv(report.changes),
+        lock_diff=lambda report: lock_diff.render_lock_diff_csv(report.changes),
     ),
     "html": ReportFormat(
         help="one HTML file",

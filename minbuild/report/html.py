@@ -10,11 +10,17 @@ from minbuild.escape import dump_json, escape_markup
 from minbuild.explain.size_tables import TableRow, build_table
 from minbuild.explain.weights import find_added_bytes
 from minbuild.footprint.change_groups import CHANGE_TITLES
-from minbuild.footprint.comparison import PathChange, compare_footprints, find_first_needs
+from minbuild.footprint.comparison import (
+    FootprintDiff,
+    PathChange,
+    compare_footprints,
+    find_first_needs,
+)
 from minbuild.footprint.model import FileRow, Footprint, Surface
 from minbuild.report import surface
 from minbuild.report.diff import format_signed
 from minbuild.report.footprint_formats import load_debian_baseline
+from minbuild.report.html_changes import render_changes
 from minbuild.report.layout import escape_line, format_size
 
 ASSETS = Path(__file__).parent / "assets"
@@ -24,7 +30,8 @@ _PLACEHOLDER = re.compile(r"@([A-Z_]+)@")
 
 
 def render_html(footprint: Footprint, baseline: Footprint | None = None) -> str:
-    """Render a footprint; with a baseline also what has changed since."""
+    """Render a footprint; with a baseline the page opens with what has changed since."""
+    diff = compare_footprints(baseline, footprint) if baseline is not None else None
     style, script = (
         (ASSETS / "page.css").read_text("utf-8"),
         (ASSETS / "page.js").read_text("utf-8"),
@@ -32,14 +39,15 @@ def render_html(footprint: Footprint, baseline: Footprint | None = None) -> str:
     largest = build_table(footprint, by="file", top=MAX_FILES)
     owners = {str(row.path): row.component for row in footprint.files}
     parts = {
-        "TITLE": _escape(f"{footprint.name}: footprint"),
+        "TITLE": _escape(f"{footprint.name}: {'what changed' if diff else 'footprint'}"),
+        "CHANGES": render_changes(diff) if diff is not None else "",
         "NAME": _escape(footprint.name),
         "ABOUT": _escape(_describe_image(footprint)),
         "TOTALS": _render_totals(footprint, baseline),
         "ROWS": "".join(_render_row(line, owners) for line in largest.rows),
         "SHOWN": str(min(MAX_FILES, footprint.totals.files)),
         "SURFACE": _render_surface(footprint),
-        "DATA": _render_data(footprint, baseline),
+        "DATA": _render_data(footprint, diff),
         "STYLE": style,
         "STYLE_HASH": _hash_source(style),
         "SCRIPT": script,
@@ -125,10 +133,10 @@ def _render_prices(attack_surface: Surface) -> str:
     return f'<div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div>' if rows else ""
 
 
-def _render_data(footprint: Footprint, baseline: Footprint | None) -> str:
+def _render_data(footprint: Footprint, diff: FootprintDiff | None) -> str:
     """The data of the script; no text in it can end its element."""
     added_bytes = find_added_bytes(footprint)
-    changes = _index_changes(footprint, baseline)
+    changes = {one.path: one for one in diff.differences} if diff is not None else {}
     rows = [
         _make_entry(row, added_bytes.get(row.path), changes.get(row.path))
         for row in footprint.files
@@ -151,16 +159,10 @@ def _render_data(footprint: Footprint, baseline: Footprint | None) -> str:
         for path, need in sorted(find_first_needs(footprint.edges).items())
     }
     document = {
-        "name": escape_line(footprint.name), "compared": baseline is not None, "rows": rows, "needs": needs
+        "name": escape_line(footprint.name), "compared": diff is not None, "rows": rows, "needs": needs
     }  # fmt: skip
     text = dump_json(document, indent=None).rstrip("\n")
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-
-
-def _index_changes(footprint: Footprint, baseline: Footprint | None) -> dict[str, PathChange]:
-    if baseline is None:
-        return {}
-    return {one.path: one for one in compare_footprints(baseline, footprint).differences}
 
 
 def _make_entry(row: FileRow, weight: int | None, change: PathChange | None) -> list[object]:

@@ -16,7 +16,8 @@
   const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#7f7f7f"];
   const UP = "#b35806", DOWN = "#5e3c99", SAME = "#8d96a0";
   const sections = [...new Set(data.rows.map((r) => r[SECTION]))];
-  const state = { by: "component", size: "bytes", at: [], q: "", view: "map", file: "", sort: "bytes", up: false };
+  const measure = data.compared ? "change" : "bytes";  // a comparison opens on what changed
+  const state = { by: "component", size: measure, at: [], q: "", view: "map", file: "", sort: measure, up: false };
   // all tiles are drawn once into `base`; the pointer's outline is drawn over a copy of it
   const base = document.createElement("canvas");
   let root = null, tiles = [], chosen = -1, hovered = -1;

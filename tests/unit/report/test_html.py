@@ -80,8 +80,14 @@ def test_a_name_cannot_break_out_of_the_page() -> None:
 def test_the_page_works_in_a_browser(browser: Page, tmp_path: Path) -> None:
     place = tmp_path / "report.html"
     place.write_text(render_html(LATER, tiny()), encoding="utf-8")
+    # a comparison opens on what changed: its causes first, and a map of the changes below
     browser.open(place)
     browser.wait(READY)
+    browser.wait("location.hash.includes('size=change')")
+    assert browser.js("document.getElementById('changes').getBoundingClientRect().top") < 200
+    browser.open(place, "#size=bytes")
+    browser.wait(READY)
+    browser.js("document.getElementById('map').scrollIntoView()")
     box = browser.js(
         "(() => { const b = document.getElementById('map').getBoundingClientRect();"
         " return [b.left, b.top, b.width, b.height]; })()"
