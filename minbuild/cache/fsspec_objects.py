@@ -86,7 +86,7 @@ class FsspecObjects:
 
     def iter_objects(self, prefix: str) -> Iterator[RemoteObject]:
         """See Objects."""
-        found: dict[str, Any] = {}
+        rows_by_path: dict[str, Any] = {}
 
         async def find(files: Any) -> None:
             try:
@@ -95,10 +95,10 @@ class FsspecObjects:
                 )
             except FileNotFoundError:
                 return
-            found.update(rows)
+            rows_by_path.update(rows)
 
         self._run(lambda files: [find(files)])
-        for path, row in sorted(found.items()):
+        for path, row in sorted(rows_by_path.items()):
             name = path.removeprefix(self._prefix).lstrip("/")
             modified = row.get("LastModified") or row.get("mtime") or row.get("created") or 0.0
             seconds = modified if isinstance(modified, int | float) else modified.timestamp()

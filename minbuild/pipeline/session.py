@@ -16,6 +16,7 @@ from minbuild.cache.store import CacheCorrupted, Store
 from minbuild.data import data_directory
 from minbuild.errors import ToolError
 from minbuild.file_io import hash_file
+from minbuild.lazy_import import import_lazily
 from minbuild.manifest.image_settings import Compression, DibLocation
 from minbuild.manifest.input_files import Trust
 from minbuild.manifest.matrix import list_combinations
@@ -24,7 +25,10 @@ from minbuild.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from minbuild.facts.model import PackageFiles
+    from minbuild.pipeline import shared_store
     from minbuild.toolbox.preload import PreloadingToolbox
+else:  # most hosts have none
+    (shared_store,) = import_lazily("minbuild.pipeline", "shared_store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +107,7 @@ class Session:
     def store(self) -> Store:
         store = Store(self.store_directory)
         if self.shared_store or os.environ.get("MINBUILD_STORE_REMOTE"):
-            from minbuild.pipeline.shared_store import open_shared_store  # most have none
-
-            store.remote = open_shared_store(self.shared_store, offline=self.offline)
+            store.remote = shared_store.open_shared_store(self.shared_store, offline=self.offline)
         return store
 
     @cached_property

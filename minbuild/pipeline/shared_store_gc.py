@@ -1,4 +1,4 @@
-"""What is removed from a shared store: by age, but for what named locks list."""
+"""Collection of garbage in a shared store: by age, but for what named locks list."""
 
 import re
 import uuid
