@@ -76,6 +76,20 @@ class GuestConfig:
     stop_wait: int = 30
     """Seconds."""
     ready: str = ""
+    pin: str = ""
+    """Processors of the host, a list such as `0-3,8`."""
+    nodes: str = ""
+    """Memory nodes of the host, a list such as `0`."""
+    cpu_limit: int | None = None
+    """Percent of one processor."""
+    cpu_weight: int | None = None
+    """Share of busy processors; 100 where nothing is said."""
+    disk_rate: int | None = None
+    """Bytes a second that its disks read at most, and as many that they write."""
+    disk_ops: int | None = None
+    """Operations a second, likewise."""
+    huge_pages: bool = False
+    balloon: bool = False
 
 
 _FILE_PATH = Located(
@@ -131,15 +145,29 @@ _CARD_RECORD: Record[NetworkCard] = Record(
 )
 
 
-class _MemorySize:
-    """Memory in whole MiB."""
+_NUMBER_LIST = Text(
+    "a list of numbers",
+    r"\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*",
+    'write it like "0-3,8"',
+    template=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _WholeMib:
+    """A size in whole MiB, from `least` to `most` of them."""
+
+    noun: str
+    least: int
+    most: int
+    example: str
 
     def read(self, node: Node, context: ReadContext) -> int | None:
         size = Size().read(node, context)
-        if size is None or (size % MIB == 0 and 8 * MIB <= size <= 999_999 * MIB):
+        if size is None or (size % MIB == 0 and self.least <= size // MIB <= self.most):
             return size
-        fix = "write whole MiB from 8 on: memory: 512 MiB"
-        context.problems.add(f"the memory is {size} bytes", node.where, fix)
+        fix = f"write whole MiB from {self.least} on: {self.example}"
+        context.problems.add(f"the {self.noun} is {size} bytes", node.where, fix)
         return None
 
     def schema(self) -> Json:
@@ -156,7 +184,11 @@ GUEST_DOCUMENT: Record[GuestConfig] = Record(
             "microvm, q35 for an ordinary PC, or xen-pvh where the host starts Xen.",
         ),
         Key("cpus", Integer(1, 64), "Virtual processors."),
-        Key("memory", _MemorySize(), "Memory, with a unit: 512 MiB."),
+        Key(
+            "memory",
+            _WholeMib("memory", 8, 999_999, "memory: 512 MiB"),
+            "Memory, with a unit: 512 MiB.",
+        ),
         Key("kernel", _FILE_PATH, "A kernel to boot directly, without firmware."),
         Key("initrd", _FILE_PATH, "Its initramfs."),
         Key("cmdline", ListOf(_TEXT_LINE), "Words of its command line."),
@@ -175,6 +207,18 @@ GUEST_DOCUMENT: Record[GuestConfig] = Record(
         Key("restart", Boolean(), "false: do not restart it when it ends."),
         Key("stop-wait", Integer(0, 3600), "Seconds from the ACPI power button to a forced stop."),
         Key("ready", _TEXT_LINE, "Text of a console line that marks the guest as ready."),
+        Key("pin", _NUMBER_LIST, "Processors of the host that it runs on: 0-3,8."),
+        Key("nodes", _NUMBER_LIST, "Memory nodes of the host that its memory is on."),
+        Key("cpu-limit", Integer(1, 6400), "Percent of one processor that it takes at most."),
+        Key("cpu-weight", Integer(1, 10_000), "Its share of busy processors; others have 100."),
+        Key(
+            "disk-rate",
+            _WholeMib("rate of its disks", 1, 99_999, "disk-rate: 50 MiB"),
+            "What its disks read, and write, in a second at most, with a unit.",
+        ),
+        Key("disk-ops", Integer(1, 999_999), "Operations of its disks in a second, likewise."),
+        Key("huge-pages", Boolean(), "true: its memory is pages of 2 MiB that the host set aside."),
+        Key("balloon", Boolean(), "true: pages that it frees, or gives back, are the host's."),
     ),
 )
 
@@ -222,6 +266,23 @@ def _list_settings(guest: GuestConfig) -> Iterator[tuple[str, str]]:
         yield "stop-wait", str(guest.stop_wait)
     if guest.ready:
         yield "ready", guest.ready
+    yield from _list_shares(guest)
+
+
+def _list_shares(guest: GuestConfig) -> Iterator[tuple[str, str]]:
+    """List what the guest is given of the machine, as guest.conf has it."""
+    rate = None if guest.disk_rate is None else guest.disk_rate // MIB
+    numbers = {
+        "cpu-limit": guest.cpu_limit,
+        "cpu-weight": guest.cpu_weight,
+        "disk-rate": rate,
+        "disk-ops": guest.disk_ops,
+    }
+    lists = {"pin": guest.pin, "nodes": guest.nodes}
+    switches = {"huge-pages": guest.huge_pages, "balloon": guest.balloon}
+    yield from ((key, text) for key, text in lists.items() if text)
+    yield from ((key, str(number)) for key, number in numbers.items() if number is not None)
+    yield from ((key, "yes") for key, wanted in switches.items() if wanted)
 
 
 def _format_disk(disk: LocatedName | GuestDisk) -> str:
@@ -256,6 +317,9 @@ def _check_domain(guest: GuestConfig, problems: Problems) -> None:
     if any('"' in word or "\\" in word for word in guest.cmdline):
         fix = "write it without quotes and backslashes"
         problems.add('the command line of a domain of Xen has a " or \\', guest.where, fix)
+    for key, _ in _list_shares(guest):
+        fix = f"remove {key}: it is of KVM and QEMU"
+        problems.add(f"machine xen-pvh has no {key}", guest.where, fix)
 
 
 def _check_guest(guest: GuestConfig, directory: Path, problems: Problems) -> None:
@@ -266,6 +330,9 @@ def _check_guest(guest: GuestConfig, directory: Path, problems: Problems) -> Non
         _check_domain(guest, problems)
         if guest.firmware is not None:
             return
+    if guest.huge_pages and guest.memory % (2 * MIB):
+        fix = "give it a memory of whole 2 MiB"
+        problems.add("huge pages have 2 MiB, and the memory is no multiple", guest.where, fix)
     uefi = guest.firmware is not None and guest.firmware.text == UEFI
     if guest.firmware is not None and uefi and guest.machine is not MachineType.Q35:
         problems.add("UEFI requires machine: q35", guest.firmware.where, "add machine: q35")

@@ -147,7 +147,7 @@ start) at_boot && exit 0 || exit 1 ;;
 stop) stop_all && exit 0 || exit 1 ;;
 esac
 
-[ $# -le 2 ] || die "one guest at a time: $*"
+[ $# -le 2 ] || [ "$1" = memory ] || die "one guest at a time: $*"
 case ${1-} in
 '') usage ;;
 list) list_all ;;

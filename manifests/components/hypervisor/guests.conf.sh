@@ -159,7 +159,7 @@ read_key() {
     restart) need_yes_or_no && restart=$value ;;
     stop-wait) need_number 0 3600 && stop_wait=$value ;;
     ready) ready=$value ;;
-    *) mistake "unknown key $key (known: $KEYS)" ;;
+    *) read_own_key || mistake "unknown key $key (known: $KEYS)" ;;
     esac
 }
 
@@ -189,6 +189,7 @@ read_conf() {
     name=$1 conf=$GUESTS/$1/guest.conf number=0 mistakes=0
     # shellcheck disable=SC2034 # not every driver has firmware, or more than one machine
     machine=$MACHINE cpus=1 memory=256 kernel='' initrd='' firmware='' cmdline=$CMDLINE
+    forget_own_keys
     disks='' nets='' autostart=yes restart=yes stop_wait=30 ready='' cards=0 disk_count=0
     need_name "$name"
     need_conf || return 1

@@ -79,12 +79,17 @@ read_cmdline() {
 
 need_start() {
     [ -n "$kernel$disks" ] || mistake 'neither a kernel nor a disk to start from'
+    [ "$huge_pages" = no ] || [ $((memory % 2)) -eq 0 ] || mistake "huge-pages=yes: memory=$memory is no whole pages of 2 MiB"
     [ "$firmware" != uefi ] || [ "$machine" = q35 ] || mistake 'firmware=uefi needs machine=q35'
 }
 
 # Whether the guest that was read can be started now.
 need_room() {
     [ -c /dev/kvm ] || die 'no /dev/kvm: the processor or the firmware offers no virtualisation'
+    if [ "$huge_pages" = yes ]; then
+        need_huge_room
+        return 0
+    fi
     free=$(($(awk '/^MemAvailable:/ {print $2}' /proc/meminfo) / 1024))
     [ "$memory" -lt "$free" ] || die "$name needs $memory MiB, of $free MiB that are free"
 }
@@ -109,12 +114,12 @@ number_of() {
     cat "$RUN/$1/qemu.pid" 2>/dev/null
 }
 
-# control COMMAND: to the guest's QEMU; a pipe that nobody reads would wait for ever.
+# control COMMAND [JSON]: to the guest's QEMU, with its arguments; a pipe that nobody reads would wait for ever.
 control() {
     [ -p "$dir/control.in" ] || return 0
-    # shellcheck disable=SC2016 # $1 and $2 are the inner shell's
-    timeout 2 sh -c 'printf "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"%s\"}\n" "$1" >"$2"' \
-        control "$1" "$dir/control.in" || true
+    # shellcheck disable=SC2016 # $1 to $3 are the inner shell's
+    timeout 2 sh -c 'printf "{\"execute\":\"qmp_capabilities\"}{\"execute\":\"%s\"%s}\n" "$1" "$2" >"$3"' \
+        control "$1" "${2-}" "$dir/control.in" || true
 }
 
 report_kvm() {
@@ -133,7 +138,8 @@ report_kvm() {
 # Before any guest is started.
 prepare_host() {
     await modules 60
-    mount -t cgroup2 -o nosuid,nodev,noexec guests "$LIMITS" && echo '+memory +pids' >"$LIMITS/cgroup.subtree_control"
+    mount -t cgroup2 -o nosuid,nodev,noexec guests "$LIMITS" && open_controllers
+    take_huge_pages
     report_kvm
 }
 
@@ -141,9 +147,17 @@ open_console() {
     microcom "$dir/console"
 }
 
-# own_command COMMAND GUEST: what the driver itself calls.
+# own_command COMMAND GUEST [MIB]: what this driver alone has.
 own_command() {
-    [ "$1" = inside ] && inside "$2"
+    case $1 in
+    inside) inside "$2" ;;
+    memory) give_memory "${2-}" "${3-}" ;;
+    *) return 1 ;;
+    esac
+}
+
+own_usage() {
+    echo 'vm memory NAME MIB   what a guest with balloon=yes keeps of its memory'
 }
 
 # Why the guest's process ended, in its own words.

@@ -43,6 +43,10 @@ launch() {
         ;;
     q35:*) bus=pci && set -- "$@" -M q35,accel=kvm -vga none ;;
     esac
+    [ "$huge_pages" = no ] || set -- "$@" -machine memory-backend=memory \
+        -object "memory-backend-memfd,id=memory,size=${memory}M,hugetlb=on,hugetlbsize=2M,prealloc=on"
+    # pages that the guest frees are the host's again, without being asked
+    [ "$balloon" = no ] || set -- "$@" -device "virtio-balloon-$bus,free-page-reporting=on"
     set -- "$@" -device "virtio-rng-$bus"
     case $firmware in '' | uefi) ;; *) set -- "$@" -bios /firmware ;; esac
     [ -z "$kernel" ] || set -- "$@" -kernel /kernel -append "$cmdline"

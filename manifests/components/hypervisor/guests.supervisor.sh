@@ -14,14 +14,6 @@ choose_user() {
     echo $((USERS + number)) >"$dir/user"
 }
 
-# At most this much memory and this many processes, whatever becomes of QEMU. What it needs beside the
-# guest's memory is about 60 MiB, and up to 32 MiB for the tables of each qcow2.
-limit() {
-    [ -e "$LIMITS/cgroup.procs" ] && mkdir -p "$LIMITS/guest-$name" || return 0
-    echo $(((memory + 256 + 40 * disk_count) << 20)) >"$LIMITS/guest-$name/memory.max"
-    echo $((cpus + 160)) >"$LIMITS/guest-$name/pids.max"
-}
-
 # The one child of unshare, which ends with it: first `inside`, then QEMU.
 find_qemu() {
     qemu='' word=''

@@ -119,6 +119,24 @@ own_command() {
     return 1
 }
 
+own_usage() {
+    :
+}
+
+# Keys that need QEMU, or cgroups of a kernel that is the guests' host.
+read_own_key() {
+    case $key in
+    pin | nodes | cpu-limit | cpu-weight | disk-rate | disk-ops | huge-pages | balloon)
+        mistake "$key needs KVM and QEMU: leave it out on a host that starts Xen"
+        ;;
+    *) return 1 ;;
+    esac
+}
+
+forget_own_keys() {
+    :
+}
+
 last_words() {
     tail -n 1 "$dir/xl.log" | plain
 }

@@ -8,12 +8,18 @@ KEPT=/data/panics
 # so many of them
 MOST=20
 
+# is_of TIME RECORD: of the panic that began then; the firmware may take seconds to write one down.
+is_of() {
+    record_time=$(stat -c %Y "$2")
+    [ "$record_time" -ge "$1" ] && [ "$record_time" -lt $(($1 + 60)) ]
+}
+
 # words_of TIME: the log of that panic, oldest line first. Its records are numbered from its end, and each
 # has a line of its own before it: `Panic#1 Part2`.
 words_of() {
     parts=
     for record in "$RECORDS"/dmesg-*; do
-        [ "$(stat -c %Y "$record")" != "$1" ] || parts="$record $parts"
+        ! is_of "$1" "$record" || parts="$record $parts"
     done
     for record in $parts; do
         sed 1d "$record"
@@ -35,7 +41,7 @@ keep_words() {
     rm -f "$KEPT/$1.txt"
     (set -C && cat /run/panic >"$KEPT/$1.txt") || return 1
     for record in "$RECORDS"/dmesg-*; do
-        [ "$(stat -c %Y "$record")" != "$1" ] || rm "$record"
+        ! is_of "$1" "$record" || rm "$record"
     done
 }
 
@@ -52,7 +58,10 @@ tell_all() {
     times=$(stat -c %Y "$RECORDS"/dmesg-* 2>/dev/null | sort -u)
     kept=
     [ -z "$times" ] || ! can_keep || kept=yes
+    last=0
     for time in $times; do
+        [ "$time" -ge $((last + 60)) ] || continue
+        last=$time
         words_of "$time" >/run/panic
         say pstore "the kernel stopped at $(date -u -d "@$time" +%Y-%m-%dT%H:%M:%SZ): $(reason /run/panic)"
         if [ "$kept" ] && keep_words "$time"; then

@@ -58,3 +58,17 @@ def run(directory: Path, script: str, **variables: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture
+def host(tmp_path: Path, shell: None) -> Path:
+    """A directory with the script, moved from the paths of a host to paths below it."""
+    moved = {"/usr/lib/minbuild/init": tmp_path / "init", "/usr/bin/vm": tmp_path / "vm"}
+    for path, target in moved.items():
+        text = FILES[path]
+        for place in ("/usr/lib/minbuild", "/data", "/run"):
+            text = text.replace(f"{place}/", f"{tmp_path}/").replace(f"={place}/", f"={tmp_path}/")
+        target.write_text(text.replace("PATH=/usr/bin:/usr/sbin:/bin:/sbin", "PATH=$PATH"))
+        target.chmod(0o755)
+    (tmp_path / "guests").mkdir()
+    return tmp_path

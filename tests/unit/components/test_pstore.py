@@ -50,8 +50,8 @@ def machine(tmp_path: Path) -> Path:
     )
     write_record(
         tmp_path,
-        "dmesg-efi_pstore-179600000002001",
-        1796000000,
+        "dmesg-efi_pstore-179600000102001",
+        1796000001,
         "Panic#1 Part2\n<6>[ 9.1] before\n",
     )
     return tmp_path

@@ -155,6 +155,7 @@ def guest(host: Path, *lines: str, name: str = "web") -> Path:
         ("disk=../db/a.raw", "no . and no .. in it"),
         ("colour=red", "unknown key colour"),
         ("memory=064", "memory=064 begins with 0"),
+        ("balloon=yes", "balloon needs KVM and QEMU"),
     ],
 )
 def test_what_xen_cannot_serve_is_told_with_its_line(

@@ -30,6 +30,14 @@ autostart: false
 restart: false
 stop-wait: 5
 ready: "login:"
+pin: 0-3,8
+nodes: "0"
+cpu-limit: 150
+cpu-weight: 200
+disk-rate: 50 MiB
+disk-ops: 500
+huge-pages: true
+balloon: true
 """
 CONF = """\
 machine=q35
@@ -49,6 +57,14 @@ autostart=no
 restart=no
 stop-wait=5
 ready=login:
+pin=0-3,8
+nodes=0
+cpu-limit=150
+cpu-weight=200
+disk-rate=50
+disk-ops=500
+huge-pages=yes
+balloon=yes
 """
 
 
@@ -91,6 +107,10 @@ def test_the_host_knows_every_key_that_is_written() -> None:
         ("disks: [a.raw]\ncpus: 65\n", "cpus is 65, out of range"),
         ("disks: [a.raw]\nmemory: 1500 kB\n", "the memory is 1500000 bytes"),
         ("disks: [a.raw]\nmachine: q53\n", "unknown machine 'q53'"),
+        ("disks: [a.raw]\npin: 0-\n", "is not a list of numbers"),
+        ("disks: [a.raw]\ncpu-limit: 0\n", "cpu-limit is 0, out of range"),
+        ("disks: [a.raw]\ndisk-rate: 1500 kB\n", "the rate of its disks is 1500000 bytes"),
+        ("disks: [a.raw]\nmemory: 9 MiB\nhuge-pages: true\n", "huge pages have 2 MiB"),
         ('disks: [a.raw]\nready: "a\\nb"\n', "is not one line"),
         ("disks: [a.raw]\nnets: [{bridge: br0, addresses: [1.2.3.256]}]\n", "IPv4 address"),
         ('disks: [a.raw]\nnets: [{bridge: br0, mac: "53:54:00:00:00:01"}]\n', "address of a card"),
@@ -110,6 +130,7 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, what: str) 
         ("disks: [a.raw]\n", "starts from a kernel"),
         ("kernel: a.raw\nfirmware: uefi\n", "has no firmware"),
         ("kernel: a.raw\ndisks: [b.qcow2]\n", "has raw disks alone"),
+        ("kernel: a.raw\nballoon: true\n", "machine xen-pvh has no balloon"),
         ("kernel: a.raw\ncmdline: ['a=\"b\"']\n", "command line of a domain"),
     ],
 )
