@@ -1,7 +1,7 @@
 """Commands for those who distribute images: sbom, licences, cve, attest, verify."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +36,7 @@ from minbuild.compliance.built_image import (
     INSTALL_HINT,
     BuiltImage,
     compute_sha1s,
+    get_source,
     make_serial,
     open_built_image,
     require_archive_packages,
@@ -46,8 +47,16 @@ from minbuild.compliance.cve import (
     find_kernel_options,
     render_image_issues,
 )
+from minbuild.compliance.kernel_records import (
+    LINUX,
+    KernelRecord,
+    add_records,
+    is_record_text,
+    load_kernel_records,
+    read_kernel_records,
+)
 from minbuild.compliance.licences import PackageLicence, collect_licences, licences_to_json
-from minbuild.compliance.security_data import load_security_data, read_advisories
+from minbuild.compliance.security_data import Advisory, load_security_data, read_advisories
 from minbuild.errors import ToolError
 from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import is_analysed, load_facts
@@ -181,30 +190,32 @@ def _write_status(built_image: BuiltImage, directory: Path) -> None:
 
 @click.command()
 @click.argument("build", type=click.Path(path_type=Path, file_okay=False, exists=True))
-@click.option("--data", metavar="FILE|URL", help="Debian's security tracker data, or OSV entries.")
+@click.option("--data", multiple=True, metavar="FILE|URL", help="Debian's security tracker data, OSV entries, "
+              "or the kernel's CVE records (a file, or a directory of them); may be repeated.")  # fmt: skip
 @click.option("--vex", metavar="FILE", help="Write CycloneDX VEX; - for stdout.")
 @click.option("--exit-code", is_flag=True, help="Exit with 1 when an open issue affects the image.")
 @json_option
 @archive_options
 def cve(
-    build: Path, data: str | None, vex: str | None, exit_code: bool, as_json: bool,
+    build: Path, data: tuple[str, ...], vex: str | None, exit_code: bool, as_json: bool,
     archive: ArchiveOptions,
 ) -> int:  # fmt: skip
     """List open security issues that affect files in the image of BUILD.
 
-    Issues whose text names only files that were trimmed away are listed apart. Without --data
+    Issues whose text names only files that were trimmed away are listed apart; so are those of a
+    kernel that was built for the image whose sources were not compiled. Without --data
     nothing is evaluated, and the exit code is 1.
     """
     built_image = open_built_image(build)
-    if data is None:
+    if not data:
         said = "open issues: not evaluated (no data: give --data FILE|URL)\n"
         click.echo(render_json("cve", evaluated=False, issues=[]) if as_json else said, nl=False)
         return 1
     suite = next(iter(built_image.footprint.suites), "trixie").partition("-")[0]
-    advisories = read_advisories(load_security_data(data), suite, data)
+    advisories = _read_data(data, suite, built_image.footprint.kernel)
     files = _collect_files(built_image, archive)
     package_paths = {package.owner: tuple(package.entries) for package in files}
-    options = find_kernel_options(built_image.footprint.kernel, files)
+    options = find_kernel_options(built_image.footprint, files)
     issues = assess_issues(built_image, advisories, package_paths, options)
     write_formats(
         {
@@ -219,6 +230,22 @@ def cve(
     return int(exit_code and any(not issue.trimmed for issue in issues))
 
 
+def _read_data(sources: Sequence[str], suite: str, release: str) -> tuple[Advisory, ...]:
+    """The advisories of all sources, with what the kernel's own records say of them."""
+    advisories: list[Advisory] = []
+    records: list[KernelRecord] = []
+    for source in sources:
+        if Path(source).is_dir():
+            records += load_kernel_records(Path(source))
+            continue
+        text = load_security_data(source)
+        if is_record_text(text):
+            records += read_kernel_records(text, source)
+        else:
+            advisories += read_advisories(text, suite, source)
+    return add_records(advisories, records, release) if records else tuple(advisories)
+
+
 def _render_vex(built_image: BuiltImage, issues: tuple[ImageIssue, ...]) -> str:
     """Raises: ToolError without the extra minbuild[sbom]."""
     try:
@@ -231,7 +258,13 @@ def _collect_files(built_image: BuiltImage, archive: ArchiveOptions) -> tuple[Pa
     mirror = find_mirror(archive.mirror, offline=archive.offline)
     terminal = Terminal()
     session = open_session(archive.store, terminal)
-    packages = [package for package in built_image.packages if not package.installed_origin]
+    packages = [
+        package
+        for package in built_image.packages
+        # what a kernel was compiled from is not what the image has of it
+        if not package.installed_origin
+        and not (built_image.compiled is not None and get_source(package)[0] == LINUX)
+    ]
     unread_packages = [package for package in packages if not is_analysed(package, session.store)]
     if unread_packages:
         fetch_packages(

@@ -7,7 +7,7 @@ import hashlib
 import stat
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,6 +19,8 @@ from minbuild.footprint.measure import find_hypervisor_path
 from minbuild.footprint.model import FileRow, Footprint
 from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.uki import read_uki
+from minbuild.kconfig.document import FILE_NAME as OPTIONS_FILE
+from minbuild.kernel.package import SOURCES_FILE
 
 
 def make_purl(package: Package) -> str:
@@ -62,6 +64,10 @@ class BuiltImage:
     files: Mapping[str, tuple[FileRow, ...]]
     """Package → its regular files in the image, sorted by path; "" for those made here or found
     in a root without a package."""
+    compiled: frozenset[str] | None = None
+    """Sources that a kernel built for the image was compiled from; None where a package has it."""
+    kernel_evidence: Mapping[str, str] = field(default_factory=dict)
+    """What the build wrote about that kernel: file beside the image → its SHA-256."""
 
 
 def open_built_image(directory: Path) -> BuiltImage:
@@ -100,7 +106,20 @@ def open_built_image(directory: Path) -> BuiltImage:
             name: tuple(sorted(rows, key=lambda row: row.path))
             for name, rows in sorted(files.items())
         },
+        _read_sources(directory / SOURCES_FILE),
+        {
+            name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
+            for name in (OPTIONS_FILE, SOURCES_FILE)
+            if (directory / name).is_file()
+        },
     )
+
+
+def _read_sources(path: Path) -> frozenset[str] | None:
+    """The list of compiled sources beside an image, if its kernel was built for it."""
+    if not path.is_file():
+        return None
+    return frozenset(path.read_text("utf-8", "replace").splitlines())
 
 
 def require_archive_packages(built_image: BuiltImage, purpose: str) -> None:

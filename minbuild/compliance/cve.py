@@ -33,6 +33,8 @@ class ImageIssue:
     trimmed: tuple[str, ...]
     """Files that the issue names, all of which were left out, or the option that this kernel is
     built without; () when it may touch the image."""
+    not_compiled: bool = False
+    """Whether `trimmed` are sources of the kernel, none of which was compiled."""
 
 
 SUBSYSTEM_OPTIONS = {
@@ -58,10 +60,16 @@ def assess_issues(
     `offered` gives every path of a package, chosen or not; `options` is the kernel's configuration,
     None where it is unknown. An issue counts as trimmed only when its text names files of the
     opened packages, and none of those is in the image, or a subsystem that this kernel is built
-    without.
+    without. Of a kernel that was built for the image, and an issue whose sources are known, these
+    decide: one that was compiled or included, and the issue may touch the image.
     """
     image_issues = []
     for advisory, names in find_open_issues(built_image.packages, advisories):
+        if built_image.compiled is not None and advisory.files:
+            is_absent = built_image.compiled.isdisjoint(advisory.files)
+            trimmed = advisory.files if is_absent else ()
+            image_issues.append(ImageIssue(advisory, names, trimmed, not_compiled=is_absent))
+            continue
         present = {row.path for name in names for row in built_image.files[name]}
         paths = {path for name in names for path in package_paths.get(name, ())}
         image_issues.append(
@@ -75,9 +83,13 @@ def assess_issues(
     return tuple(image_issues)
 
 
-def find_kernel_options(release: str, files: Iterable[PackageFiles]) -> Mapping[str, str] | None:
-    """The configuration of a kernel from one of its packages; None without one."""
-    path = RootPath(f"/boot/config-{release}")
+def find_kernel_options(
+    footprint: Footprint, files: Iterable[PackageFiles]
+) -> Mapping[str, str] | None:
+    """The configuration of a kernel that was built, or from one of its packages; None without one."""
+    if footprint.kernel_options:
+        return {need.name: need.value for need in footprint.kernel_options}
+    path = RootPath(f"/boot/config-{footprint.kernel}")
     for package_files in files:
         facts = package_files.facts(path) if path in package_files.entries else None
         if isinstance(facts, KernelConfig):
@@ -155,7 +167,10 @@ def render_image_issues(issues: tuple[ImageIssue, ...]) -> str:
     lines = [f"open issues of files in the image: {len(touching)}"]
     lines += [f"  {_format_issue(one)}" for one in touching]
     lines += ["", f"open issues of files that are not in the image: {len(trimmed)}"]
-    lines += [f"  {_format_issue(one)}; not in the image: {one.trimmed[0]}" for one in trimmed]
+    lines += [
+        f"  {_format_issue(one)}; not {'compiled' if one.not_compiled else 'in the image'}: {one.trimmed[0]}"
+        for one in trimmed
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,7 @@
 """Software bill of materials and VEX in CycloneDX 1.6; needs cyclonedx-python-lib."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from cyclonedx.model import HashAlgorithm, HashType, Property
@@ -27,6 +27,11 @@ from minbuild.compliance.built_image import (
 from minbuild.compliance.cve import ImageIssue
 from minbuild.compliance.licences import UNKNOWN_LICENCE
 from minbuild.escape import dump_json
+from minbuild.kernel.package import SOURCES_FILE
+
+KERNEL_PATH = "/boot/vmlinuz-"
+COMPILER_NAMES = ("binutils", "bison", "cpp-", "flex", "gcc-", "make")
+"""How the names of packages of the toolchain begin whose version shows in a kernel."""
 
 
 def render_cyclonedx(built_image: BuiltImage, licences: Mapping[str, tuple[str, ...]]) -> str:
@@ -90,8 +95,37 @@ def _make_component(
         licenses=_make_licences(known_licences),
         evidence=ComponentEvidence(occurrences=[Occurrence(location=row.path) for row in rows]),
         properties=[
-            Property(name=f"minbuild:file:{row.path}", value=f"sha256:{row.sha256}") for row in rows
+            *(
+                Property(name=f"minbuild:file:{row.path}", value=f"sha256:{row.sha256}")
+                for row in rows
+            ),
+            *_describe_kernel(built_image, package),
         ],
+    )
+
+
+def _describe_kernel(built_image: BuiltImage, package: Package) -> Iterator[Property]:
+    """Of a source that the image's kernel was compiled from: its configuration, its toolchain."""
+    rows = built_image.files[package.name]
+    if built_image.compiled is None or not any(row.path.startswith(KERNEL_PATH) for row in rows):
+        return
+    for name, digest in built_image.kernel_evidence.items():
+        yield Property(name=f"minbuild:kernel:{name}", value=f"sha256:{digest}")
+    for tool in built_image.lock.toolbox:
+        if tool.name.startswith(COMPILER_NAMES):
+            value = f"{tool.version} sha256:{tool.sha256}"
+            yield Property(name=f"minbuild:kernel:toolchain:{tool.name}", value=value)
+
+
+def _explain_absence(built_image: BuiltImage, issue: ImageIssue) -> str:
+    names = ", ".join(issue.trimmed[:5])
+    if not issue.not_compiled:
+        return f"not in the image: {names}"
+    assert built_image.compiled is not None
+    digest = built_image.kernel_evidence[SOURCES_FILE]
+    return (
+        f"not compiled: {names}; {SOURCES_FILE} (sha256:{digest}) lists the "
+        f"{len(built_image.compiled):,} sources and headers that were"
     )
 
 
@@ -117,7 +151,7 @@ def render_vex(built_image: BuiltImage, issues: tuple[ImageIssue, ...]) -> str:
             analysis = VulnerabilityAnalysis(
                 state=ImpactAnalysisState.NOT_AFFECTED,
                 justification=ImpactAnalysisJustification.CODE_NOT_PRESENT,
-                detail=f"not in the image: {', '.join(issue.trimmed[:5])}",
+                detail=_explain_absence(built_image, issue),
             )
         else:
             analysis = VulnerabilityAnalysis(state=ImpactAnalysisState.IN_TRIAGE)

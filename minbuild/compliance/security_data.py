@@ -107,6 +107,8 @@ class Advisory:
     """The version that fixes it; "" when there is none yet."""
     urgency: str
     text: str
+    files: tuple[str, ...] = ()
+    """Of the kernel: sources that it touches, where its own record is known; sorted."""
 
 
 def read_advisories(text: str, suite: str, where: str) -> tuple[Advisory, ...]:

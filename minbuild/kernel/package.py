@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from minbuild.kernel.model import CompiledKernel
 
+SOURCES_FILE = "kernel-sources.txt"
+"""The list of compiled sources, beside the images of a host whose kernel was built."""
 _AR_HEADER = "{:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n"
 
 
@@ -26,7 +28,7 @@ def render_package(
         f"{modules}/modules.builtin.modinfo": kernel.modules_builtin_modinfo,
         f"{modules}/modules.order": b"",
         f"usr/share/doc/{fields['Package']}/copyright": copyright_text,
-        f"usr/share/minbuild/kernel/sources-{kernel.release}": sources,
+        locate_sources(kernel.release): sources,
     }
     control = "".join(f"{name}: {value}\n" for name, value in fields.items()).encode()
     members = {
@@ -40,6 +42,11 @@ def render_package(
         + b"\n" * (len(data) % 2)
         for name, data in members.items()
     )
+
+
+def locate_sources(release: str) -> str:
+    """Where such a package has the list of compiled sources, one a line; without the first slash."""
+    return f"usr/share/minbuild/kernel/sources-{release}"
 
 
 def _pack(files: Mapping[str, bytes], epoch: int) -> bytes:

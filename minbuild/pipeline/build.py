@@ -11,12 +11,14 @@ from minbuild.image.initramfs_segments import pack_initramfs
 from minbuild.image.publish import open_outputs
 from minbuild.image.write import ImageSpec, WrittenImages, write_images
 from minbuild.kconfig import document as kernel_document
+from minbuild.kernel.package import SOURCES_FILE
 from minbuild.manifest.model import Manifest
 from minbuild.pipeline import up_to_date
 from minbuild.pipeline.attestation import collect_inputs
 from minbuild.pipeline.dib import add_dib_images, apply_elements
 from minbuild.pipeline.host_resolution import resolve_host
 from minbuild.pipeline.image_spec import build_cmdline, build_xen_cmdline, make_image_spec
+from minbuild.pipeline.kernel_build import read_compiled_sources
 from minbuild.pipeline.load import load_manifest
 from minbuild.pipeline.lock_creation import load_or_create_lock, load_or_select_lock
 from minbuild.pipeline.lock_policy import record_used_lock
@@ -91,6 +93,9 @@ def build_host(request: BuildRequest, session: Session) -> BuildResult:
                 if resolved.kernel_options is not None:
                     text = kernel_document.render_options(resolved.kernel_options)
                     outputs.add(kernel_document.FILE_NAME, text)
+                    release = tree.kernel_release
+                    text = read_compiled_sources(resolved.files, release, session.store)
+                    outputs.add(SOURCES_FILE, text)
                 if manifest.image.dib:
                     add_dib_images(request, manifest, tree, outputs, session)
                 paths = outputs.publish()

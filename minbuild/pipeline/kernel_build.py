@@ -1,11 +1,13 @@
 """A kernel that is compiled for a host: options resolved, compiled once, kept in the store as a package."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from minbuild.archive.model import Lock, Package
 from minbuild.cache.records import RecordKind
+from minbuild.cache.store import Store
 from minbuild.errors import ResolveError, combine
+from minbuild.facts.model import PackageFiles
 from minbuild.facts.package_facts import extract_from_packages, load_facts
 from minbuild.kconfig.document import parse_options, render_options
 from minbuild.kconfig.model import KernelOptions
@@ -13,7 +15,7 @@ from minbuild.kconfig.resolution import resolve_options
 from minbuild.kernel import compilation
 from minbuild.kernel.build_root import BuildRoot
 from minbuild.kernel.model import CompiledKernel
-from minbuild.kernel.package import render_package
+from minbuild.kernel.package import locate_sources, render_package
 from minbuild.kernel.source import read_kernel_version
 from minbuild.manifest.model import Manifest
 from minbuild.paths import RootPath
@@ -191,6 +193,16 @@ def _open_package(build: KernelInputs, package: Package) -> Package:
     if absent:
         extract_from_packages({package: absent}, store, build.session.progress)
     return package
+
+
+def read_compiled_sources(files: Iterable[PackageFiles], release: str, store: Store) -> str:
+    """The sources that a built kernel was compiled from, one a line; "" where nobody has the list."""
+    path = RootPath(f"/{locate_sources(release)}")
+    for package_files in files:
+        entry = package_files.entries.get(path)
+        if entry is not None:
+            return store.require(entry.sha256).decode()
+    return ""
 
 
 def _read_epoch(build: KernelInputs) -> int:
