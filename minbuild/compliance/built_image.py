@@ -20,6 +20,7 @@ from minbuild.footprint.model import FileRow, Footprint
 from minbuild.formats.initramfs import unpack_members
 from minbuild.formats.uki import read_uki
 from minbuild.kconfig.document import FILE_NAME as OPTIONS_FILE
+from minbuild.kconfig.document import parse_options
 from minbuild.kernel.package import SOURCES_FILE
 
 
@@ -67,7 +68,7 @@ class BuiltImage:
     compiled: frozenset[str] | None = None
     """Sources that a kernel built for the image was compiled from; None where a package has it."""
     kernel_evidence: Mapping[str, str] = field(default_factory=dict)
-    """What the build wrote about that kernel: file beside the image → its SHA-256."""
+    """What the build wrote about that kernel: file beside the image, `patch:NAME` → SHA-256."""
 
 
 def open_built_image(directory: Path) -> BuiltImage:
@@ -107,12 +108,22 @@ def open_built_image(directory: Path) -> BuiltImage:
             for name, rows in sorted(files.items())
         },
         _read_sources(directory / SOURCES_FILE),
-        {
-            name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
-            for name in (OPTIONS_FILE, SOURCES_FILE)
-            if (directory / name).is_file()
-        },
+        _collect_kernel_evidence(directory),
     )
+
+
+def _collect_kernel_evidence(directory: Path) -> dict[str, str]:
+    """Digests of what a build wrote about its kernel, and of the patches that went into that."""
+    evidence = {
+        name: hashlib.sha256((directory / name).read_bytes()).hexdigest()
+        for name in (OPTIONS_FILE, SOURCES_FILE)
+        if (directory / name).is_file()
+    }
+    if OPTIONS_FILE in evidence:
+        path = directory / OPTIONS_FILE
+        options = parse_options(path.read_text("utf-8", "replace"), str(path))
+        evidence |= {f"patch:{name}": digest for name, digest in options.patches}
+    return evidence
 
 
 def _read_sources(path: Path) -> frozenset[str] | None:

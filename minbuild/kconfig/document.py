@@ -24,6 +24,7 @@ def render_options(options: KernelOptions) -> str:
         "options": rows,
         "settings": dict(options.settings),
         "texts": sorted(options.texts),
+        "patches": [list(patch) for patch in options.patches],
         "requests": [asdict(one) for one in options.requests],
     }
     return json.dumps(document, indent=1) + "\n"
@@ -44,6 +45,7 @@ def parse_options(text: str, where: str) -> KernelOptions:
             settings={str(name): str(value) for name, value in document["settings"].items()},
             requests=tuple(OptionRequest(**one) for one in document["requests"]),
             texts=frozenset(map(str, document["texts"])),
+            patches=tuple((str(name), str(digest)) for name, digest in document["patches"]),
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UsageError(

@@ -59,6 +59,8 @@ class KernelOptions:
     """What was asked, globs written out; sorted."""
     texts: frozenset[str] = frozenset()
     """Of `settings`, those that are texts."""
+    patches: tuple[tuple[str, str], ...] = ()
+    """Name and SHA-256 of what was applied to the source before, in its order."""
 
     @property
     def count(self) -> int:

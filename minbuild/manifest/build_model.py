@@ -16,6 +16,7 @@ from minbuild.manifest.model import (
     ArchiveKeyword,
     Component,
     DlopenPolicy,
+    KernelPatch,
     KernelSettings,
     LocatedName,
     Location,
@@ -27,7 +28,7 @@ from minbuild.manifest.model import (
     VariableValue,
     Waiver,
 )
-from minbuild.manifest.raw import Arch, RawComponent, RawManifest, RawProbe
+from minbuild.manifest.raw import Arch, RawComponent, RawKernel, RawManifest, RawProbe
 
 _RESERVED_ARCHIVE_NAMES = ("debian", "debian-security", TOOL_ARCHIVE_NAME)
 """Names of Debian's own repositories in the lock."""
@@ -118,9 +119,10 @@ def build_dlopen_policy(host: RawManifest) -> tuple[DlopenPolicy, ...]:
     return host.dlopen
 
 
-def build_kernel(host: RawManifest, problems: Problems) -> KernelSettings:
+def build_kernel(host: RawManifest, inputs: InputFiles) -> KernelSettings:
     """Build the kernel settings; a missing package is a problem."""
-    part = host.kernel
+    part, problems = host.kernel, inputs.problems
+    patches = _read_patches(part, inputs) if part is not None else ()
     if part is not None and (part.build or part.package):
         return KernelSettings(
             part.build or part.package,
@@ -129,6 +131,7 @@ def build_kernel(host: RawManifest, problems: Problems) -> KernelSettings:
             part.xen_cmdline,
             part.firmware,
             is_built=bool(part.build),
+            patches=patches,
         )
     where = host.where if part is None else part.where
     if _is_from_root(host):
@@ -136,6 +139,22 @@ def build_kernel(host: RawManifest, problems: Problems) -> KernelSettings:
     fix = "add kernel: {package: linux-image-cloud-amd64}, or extend a manifest that has it"
     problems.add("no kernel package is configured", where, fix)
     return KernelSettings("", (), where)
+
+
+def _read_patches(kernel: RawKernel, inputs: InputFiles) -> tuple[KernelPatch, ...]:
+    """Read the patches: what they change is compiled, and its Makefiles run on this machine."""
+    patches = []
+    for name in kernel.patches:
+        if not kernel.build:
+            fix = "write kernel: {build: linux-source-VERSION}, or remove the patches"
+            inputs.problems.add("a kernel that is not built cannot be patched", name.where, fix)
+        inputs.require_code_permission(
+            f"the patch {name.text} changes what is compiled on this machine", name.where
+        )
+        content = inputs.require(files.resolve_relative(name.where, name.text), name.where)
+        if content is not None:
+            patches.append(KernelPatch(name.text, content, name.where))
+    return tuple(patches)
 
 
 def build_archive(host: RawManifest, node: MappingNode, inputs: InputFiles) -> Archive:

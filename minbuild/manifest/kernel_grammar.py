@@ -43,6 +43,12 @@ KERNEL: ValueShape[RawKernel] = Record(
             "glob of names.",
         ),
         Key(
+            "patches",
+            AlterableList(ListOf(LOCAL_FILE)),
+            "Unified diffs that are applied to the source of a kernel that is built, in this order; "
+            "relative to this document.",
+        ),
+        Key(
             "cmdline",
             AlterableList(ListOf(kernel_cmdline.CmdlineWord())),
             "Words of the kernel command line.",

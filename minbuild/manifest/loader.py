@@ -138,7 +138,7 @@ def _build_manifest(
         file=str(path),
         archive=build_archive(host, node, renderer.inputs),
         variables=values,
-        kernel=build_kernel(host, problems),
+        kernel=build_kernel(host, renderer.inputs),
         components=components,
         drop=host.drop,
         allow_missing=build_waivers(host, rendered),

@@ -1,5 +1,6 @@
 """Manifest with all defaults, references resolved and templates rendered: frozen data."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -261,6 +262,20 @@ class Pin:
 
 
 @dataclass(frozen=True, slots=True)
+class KernelPatch:
+    """A change of a kernel's source, as a unified diff."""
+
+    name: str
+    """As the manifest names it."""
+    content: bytes
+    where: Location
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class KernelSettings:
     """Package and command line of the kernel."""
 
@@ -272,6 +287,8 @@ class KernelSettings:
     """False: firmware files that its modules name are left out."""
     is_built: bool = False
     """True: `package` has the source that it is compiled from."""
+    patches: tuple[KernelPatch, ...] = ()
+    """Applied to that source, in this order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,7 @@ class RawKernel:
     build: str = ""
     protection: bool = True
     options: tuple[LocatedName, ...] = ()
+    patches: tuple[LocatedName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ def provide_kernel(
     build = prepare_kernel(request, manifest, lock, session)
     options = _resolve(build)
     key = digest_parts(
-        "kernel", RECIPE, build.package.sha256, build.tools.name, *_list_settings(options)
+        "kernel", RECIPE, *build.source_digests, build.tools.name, *_list_settings(options)
     )
     package = _find_built(build, key)
     if package is None and compiles:
@@ -87,7 +87,7 @@ def _resolve(build: KernelInputs) -> KernelOptions:
         for one in part.modules
     ]
     key = digest_parts(
-        "options", build.package.sha256, build.tools.name, build.architecture.arch,
+        "options", *build.source_digests, build.tools.name, build.architecture.arch,
         digest_source_code(build.session.store), repr(requests), repr(modules),
     )  # fmt: skip
     store = build.session.store
@@ -99,6 +99,8 @@ def _resolve(build: KernelInputs) -> KernelOptions:
     version = read_kernel_version(build.source)
     requests += list_module_requests(build.manifest, build.source, build.architecture, tree)
     options = resolve_options(tree, requests, version)
+    patches = tuple((patch.name, patch.sha256) for patch in build.manifest.kernel.patches)
+    options = replace(options, patches=patches)
     store.put(RecordKind.KERNEL_OPTIONS, {key: render_options(options).encode()})
     return options
 

@@ -10,6 +10,7 @@ from minbuild.kconfig.tree import OptionTree
 from minbuild.kernel.build_root import BuildRoot
 from minbuild.kernel.model import ARCHITECTURES, KernelArchitecture
 from minbuild.kernel.option_shell import OptionShell
+from minbuild.kernel.patches import apply_patch
 from minbuild.kernel.source import read_kernel_version, unpack_source
 from minbuild.manifest.model import Manifest
 from minbuild.paths import RootPath
@@ -34,7 +35,13 @@ class KernelInputs:
 
     @property
     def source_key(self) -> str:
-        return digest_parts("source", self.package.sha256)
+        return digest_parts("source", *self.source_digests)
+
+    @property
+    def source_digests(self) -> tuple[str, ...]:
+        """SHA-256 of the source package and of each patch, in their order."""
+        patches = self.manifest.kernel.patches
+        return (self.package.sha256, *(patch.sha256 for patch in patches))
 
     @property
     def source(self) -> Path:
@@ -43,7 +50,7 @@ class KernelInputs:
     @property
     def objects(self) -> Path:
         """One object tree for each source and toolchain: a change of options compiles what it touches."""
-        key = digest_parts("objects", self.package.sha256, self.tools.name, self.architecture.arch)
+        key = digest_parts("objects", *self.source_digests, self.tools.name, self.architecture.arch)
         return self.session.store.kernel_path(key) / "objects"
 
 
@@ -123,6 +130,8 @@ def bring_source(build: KernelInputs) -> None:
             target = work / "linux"
             target.mkdir()
             unpack_source(build.tools, archive, target)
+            for patch in build.manifest.kernel.patches:
+                apply_patch(target, patch)
             target.rename(build.source)
 
 

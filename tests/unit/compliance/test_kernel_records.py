@@ -29,7 +29,8 @@ from minbuild.errors import UsageError
 from minbuild.footprint import document
 from minbuild.footprint.measure import with_totals
 from minbuild.footprint.model import FileRow
-from minbuild.kconfig.model import How, OptionNeed
+from minbuild.kconfig.document import render_options
+from minbuild.kconfig.model import How, KernelOptions, OptionNeed
 from minbuild.paths import RootPath
 from tests.support.footprints import tiny
 from tests.unit.compliance.shipments import package
@@ -93,7 +94,8 @@ def image(tmp_path: Path) -> BuiltImage:
     directory.mkdir()
     (directory / "footprint.json").write_text(document.render_footprint(footprint))
     (directory / "kernel-sources.txt").write_text(COMPILED)
-    (directory / "kernel-options.json").write_text("{}\n")
+    resolved = KernelOptions(VERSION, {}, {}, (), patches=(("fix.patch", "7" * 64),))
+    (directory / "kernel-options.json").write_text(render_options(resolved))
     source = package("linux-source-6.12", f"{VERSION}-1", "linux")
     tools = (package("gcc-14", "14.2.0-19"), package("kmod", "34-1"))
     lock = Lock(
@@ -227,6 +229,7 @@ def test_vex_has_the_list_of_compiled_sources_as_evidence(image: BuiltImage) -> 
     assert named["minbuild:kernel:kernel-sources.txt"] == f"sha256:{digest}"
     assert named["minbuild:kernel:toolchain:gcc-14"].startswith("14.2.0-19 sha256:")
     assert "minbuild:kernel:toolchain:kmod" not in named
+    assert named["minbuild:kernel:patch:fix.patch"] == f"sha256:{'7' * 64}"
     text = render_image_issues(issues)
     assert "not compiled: drivers/gpu/drm/amd/display/dc.c" in text
     assert "CVE-2026-1  linux (linux-source-6.12): fixed in 6.12.120" in text
