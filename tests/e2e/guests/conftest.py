@@ -114,7 +114,9 @@ gone() {
 }
 """
 """What a bench's script may call."""
-START = ["kernel=/data/kernel", "initrd=/data/initrd", "memory=96"]
+QUIET = "cmdline=console=ttyS0 reboot=t panic=-1 quiet"
+"""A guest that does not write its kernel's log, which takes a sixth of an emulated boot."""
+START = ["kernel=/data/kernel", "initrd=/data/initrd", "memory=96", QUIET]
 
 
 def build_manifest(directory: Path, name: str) -> Path:

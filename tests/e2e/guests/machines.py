@@ -20,7 +20,7 @@ try() {
 # hog NAME MIB: a guest that fills its memory
 hog() {
     mkdir -p "/data/guests/$1"
-    printf 'kernel=/data/kernel\ninitrd=/data/initrd\nmemory=%s\nrestart=no\ncmdline=console=ttyS0 inside.hog\n' \
+    printf 'kernel=/data/kernel\ninitrd=/data/initrd\nmemory=%s\nrestart=no\ncmdline=console=ttyS0 quiet inside.hog\n' \
         "$2" >"/data/guests/$1/guest.conf"
     vm start "$1"
 }
