@@ -142,8 +142,8 @@ class RemoteStore:
             if rows is None:
                 note(f"{self.url} has {name} without the seal of a key that is believed: not used")
                 return
-            for row_kind, group in groupby(rows, key=lambda row: row[0]):
-                store.put(row_kind, {key: value for _, key, value in group})
+            for kind, group in groupby(rows, key=lambda row: row[0]):
+                store.put(kind, {key: value for _, key, value in group})
 
         self._try_to_read(dict.fromkeys(names, MAX_SEALED_SIZE), take, note)
 

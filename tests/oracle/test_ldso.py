@@ -116,7 +116,7 @@ def simulate_loader(
 def startup_only(files: PackageFiles) -> PackageFiles:
     def facts(path: RootPath) -> FileFacts | None:
         known = files.facts(path)
-        return replace(known, dlopen=()) if isinstance(known, Elf) else known
+        return replace(known, dlopen=(), cancel_function="") if isinstance(known, Elf) else known
 
     return replace(files, facts=facts, symbols=lambda path: None)
 

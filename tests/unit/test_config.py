@@ -20,12 +20,17 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         security-mirror = "http://MIRROR/debian-security"
         offline = true
         timeout = 60
-        store = "/srv/store"
         trusted = ["/srv/hosts"]
         sandbox = "require"
         accel = "tcg"
         color = "never"
         log = "verbose"
+        [store]
+        directory = "/srv/store"
+        remote = "/srv/shared"
+        remote-mode = "read-only"
+        keys = "one.pub:two.pub"
+        sign = "one.sec"
         [make]
         jobs = 2
     """))  # fmt: skip
@@ -33,11 +38,13 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert config.security_mirror == ("http://MIRROR/debian-security",)
     assert config.trusted == (Path("/srv/hosts"),)
     assert set(config.values) == {setting.name for setting in SETTINGS}
-    assert config.commands == {"make": {"jobs": 2}}
+    assert config.commands == {"make": {"jobs": 2}, "store": {}}
     assert config.to_environment() == {
         "MINBUILD_OFFLINE": "1", "MINBUILD_TIMEOUT": "60", "MINBUILD_STORE": "/srv/store",
         "MINBUILD_SANDBOX": "require", "MINBUILD_ACCEL": "tcg", "MINBUILD_COLOR": "never",
-        "MINBUILD_LOG": "verbose",
+        "MINBUILD_LOG": "verbose", "MINBUILD_STORE_REMOTE": "/srv/shared",
+        "MINBUILD_STORE_REMOTE_MODE": "read-only", "MINBUILD_STORE_KEYS": "one.pub:two.pub",
+        "MINBUILD_STORE_SIGN": "one.sec",
     }  # fmt: skip
 
 

@@ -19,9 +19,9 @@ def find_line(lines: list[str], start: str) -> int:
 
 ERRORS = {
     "start nobody": "no guest nobody: /data/guests/nobody/guest.conf is not there (vm list)",
-    "start bad": "/data/guests/bad/guest.conf:4: unknown key colour (known: ",
+    "start bad": "/data/guests/bad/guest.conf:5: unknown key colour (known: ",
     "start gone": "/data/guests/gone/guest.conf:1: disk: /data/guests/gone/gone.raw is not there",
-    "start lost": "/data/guests/lost/guest.conf:4: net: no bridge br9",
+    "start lost": "/data/guests/lost/guest.conf:5: net: no bridge br9",
     "start big": "big needs 90000 MiB, of ",
     "start full": "full is already running",
     "stop off": "off is not running: vm start off",
