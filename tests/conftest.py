@@ -27,6 +27,8 @@ if sys.dont_write_bytecode:
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SEED = "MINBUILD_ORACLE_SEED"
+BACKGROUND = 10
+"""Niceness of the workers that boot nothing: what boots takes longest, and the others fill its pauses."""
 SAMPLED = ("tests/oracle/", "tests/e2e/", "tests/unit/lab/", "tests/unit/image/")
 """Directories whose tests take a sample by the seed."""
 
@@ -42,6 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     # in the environment: the workers of one run take one sample
     os.environ.setdefault(SEED, str(random.SystemRandom().randrange(10**6)))
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    if int(worker) >= _count_lanes():
+        os.nice(BACKGROUND)
+
+
+def _count_lanes() -> int:
+    """Workers that boot machines: the first ones, since what boots is given out first."""
+    return max(1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) // 2)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -73,7 +83,7 @@ def _join_boots(items: Sequence[pytest.Item], boots: Sequence[pytest.Item]) -> N
     which a test boots comes along, so that what its tests share is made once. pytest-xdist joins
     the names of all groups of a test to one: a lane's name takes their place.
     """
-    lanes = max(1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) // 2)
+    lanes = _count_lanes()
     groups = {_name_group(item) for item in boots}
     joined = [(item, name) for item in items if (name := _name_group(item)) in groups]
     for item, name in joined:

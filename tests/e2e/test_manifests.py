@@ -140,6 +140,7 @@ def run_checker(directory: Path, name: str, *argv: str) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
+@sampled_feature("another manifest")
 @pytest.mark.parametrize(
     "name", sampled_params(["host-full", "debug", "host of bookworm", "host of forky"])
 )

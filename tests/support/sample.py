@@ -12,7 +12,7 @@ Test = TypeVar("Test", bound=Callable[..., object])
 WHOLE = os.environ.get("MINBUILD_ORACLE") == "all"
 FEATURES = (
     *("install", "metrics", "credentials", "hardened", "first boot of edge", "boot loader"),
-    *("dib in a machine", "services", "power"),
+    *("dib in a machine", "services", "power", "another manifest", "media"),
 )
 """Boots of hosts with a feature that no other host of the suite has: half a minute to two of a core."""
 KVMS = ("good", "loses a system", "builder machine")

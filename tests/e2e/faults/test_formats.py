@@ -8,7 +8,7 @@ import pytest
 from minbuild.lab.model import AttachAs, BootProbe, Firmware, LineSource, ProbePattern
 from tests.e2e.faults.conftest import Host
 from tests.support.lab import require_namespace
-from tests.support.sample import sampled_params
+from tests.support.sample import sampled_feature, sampled_params
 from tests.unit.toolbox.real import IPXE_EFI, IPXE_KERNEL, toolbox
 
 pytestmark = [pytest.mark.boot, pytest.mark.mirror, pytest.mark.xdist_group("formats")]
@@ -23,6 +23,7 @@ def test_it_boots_by_uefi(kind: str, host: Host) -> None:
     host.boot(LEASE, image=f"host.{kind}")
 
 
+@sampled_feature("media")
 @pytest.mark.parametrize("way", sampled_params(["cd", "stick", "ipxe"]))
 def test_an_iso_boots_from_a_cd_and_a_stick_and_the_script_of_pxe_on_a_bios(
     way: str, host: Host, tmp_path: Path
