@@ -140,5 +140,6 @@ give_memory() {
     [ "$balloon" = yes ] || die "$1 has no balloon: balloon=yes in its guest.conf, and start it anew"
     case ${2-} in '' | *[!0-9]* | 0* | ???????*) die "vm memory $1 MIB: ${2:-nothing} is not a number" ;; esac
     { [ "$2" -ge 8 ] && [ "$2" -le "$memory" ]; } || die "vm memory $1 $2: not in 8..$memory, its memory"
-    control balloon ",\"arguments\":{\"value\":$(($2 << 20))}"
+    control balloon ",\"arguments\":{\"value\":$(($2 << 20))}" ||
+        die "vm memory $1 $2: its QEMU did not take the order within 2 s; try again, or see vm log $1"
 }

@@ -98,7 +98,9 @@ def test_memory_is_taken_from_a_guest_with_a_balloon_alone(host: Path, web: Path
     (web / "guest.conf").write_text("kernel=k\nballoon=yes\n")
     assert "not in 8..256" in vm(host, "memory", "web", "257").stderr
     assert "is not a number" in vm(host, "memory", "web", "much").stderr
+    assert "did not take the order" in vm(host, "memory", "web", "64").stderr
     os.mkfifo(web / "control.in")
+    assert "did not take the order" in vm(host, "memory", "web", "64").stderr
     pipe = os.open(web / "control.in", os.O_RDWR | os.O_NONBLOCK)
     try:
         assert vm(host, "memory", "web", "64").returncode == 0
