@@ -18,6 +18,8 @@ from minbuild.footprint.model import Footprint
 from minbuild.paths import RootPath
 
 KERNEL_FIX_TEXT = re.compile(r"the following vulnerability has been resolved:\s*(.+)", re.DOTALL)
+SOURCE_SUFFIXES = (".c", ".h", ".S")
+"""Files that the list of compiled sources names; of a Makefile or a table it says nothing."""
 MODULE_PATH = re.compile(r"/usr/lib/modules/[^/]+/.*/([^/]+?)\.ko(?:\.xz|\.zst|\.gz)?")
 PROGRAM_PATH = re.compile(r"/usr/(?:s?bin|lib/xen-[^/]+/(?:bin|boot))/([^/]{4,})")
 """Programs that an issue may name: those of a PATH, and where Debian has Xen's tools and firmware."""
@@ -66,7 +68,7 @@ def assess_issues(
     image_issues = []
     for advisory, names in find_open_issues(built_image.packages, advisories):
         if built_image.compiled is not None and advisory.files:
-            is_absent = built_image.compiled.isdisjoint(advisory.files)
+            is_absent = _is_not_compiled(advisory.files, built_image.compiled)
             trimmed = advisory.files if is_absent else ()
             image_issues.append(ImageIssue(advisory, names, trimmed, not_compiled=is_absent))
             continue
@@ -81,6 +83,11 @@ def assess_issues(
             )
         )
     return tuple(image_issues)
+
+
+def _is_not_compiled(files: Iterable[str], compiled: frozenset[str]) -> bool:
+    """Tell whether no source was compiled or included; a file that is none may shape any of them."""
+    return compiled.isdisjoint(files) and all(name.endswith(SOURCE_SUFFIXES) for name in files)
 
 
 def find_kernel_options(

@@ -79,6 +79,7 @@ RECORDS = [
     make_record("CVE-2026-3", "fs/ext4/inode.c", fixed="6.12.118"),
     make_record("CVE-2026-4", "net/core/dev.c", since="6.13"),
     make_record("CVE-2026-5", "drivers/net/x.c", "include/linux/fs.h"),
+    make_record("CVE-2026-6", "drivers/net/x.c", "arch/x86/Makefile"),
 ]
 
 
@@ -117,6 +118,7 @@ def test_what_is_open_touches_the_image_when_a_source_of_it_was_compiled(image: 
         "CVE-2026-1": (),
         "CVE-2026-2": ("drivers/gpu/drm/amd/display/dc.c", "drivers/gpu/drm/drm_file.c"),
         "CVE-2026-5": (),  # a header that was read
+        "CVE-2026-6": (),  # a file that decides how others are compiled
     }
 
 
@@ -204,6 +206,7 @@ def test_the_command_takes_records_and_reads_no_source_package(
     issues = json.loads(capsys.readouterr().out)["issues"]
     assert {one["advisory"]["name"]: one["not_compiled"] for one in issues} == {
         "CVE-2026-1": False, "CVE-2026-2": True, "CVE-2026-5": False,
+        "CVE-2026-6": False,
     }  # fmt: skip
     assert image.compiled is not None
 
