@@ -261,10 +261,12 @@ def _parse_rows(data: bytes) -> list[Row]:
 def _split(limits: Mapping[str, int]) -> Iterator[dict[str, int]]:
     """Batches whose bytes are bounded, the largest files first."""
     batch: dict[str, int] = {}
+    total = 0
     for name, size in sorted(limits.items(), key=lambda item: (-item[1], item[0])):
-        if batch and sum(batch.values()) + size > BATCH_SIZE:
+        if batch and total + size > BATCH_SIZE:
             yield batch
-            batch = {}
+            batch, total = {}, 0
         batch[name] = size
+        total += size
     if batch:
         yield batch
